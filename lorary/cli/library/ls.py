@@ -1,0 +1,59 @@
+"""List the experts of a library.
+
+Opens no weights, so that a library of thousands is listed at once.
+"""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lorary.cli.printing import format_count, print_json, print_next, print_table
+
+if TYPE_CHECKING:
+    from lorary.library import Entry
+
+EXAMPLE = "lorary library ls ./my-loras --task poetry"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the library and the filters."""
+    parser.add_argument("library", help="Folder or URL of the library")
+    parser.add_argument("--task", type=str | None, help="Only experts trained on this task")
+    parser.add_argument("--base", type=str | None, help="Only experts for this base model")
+    parser.add_argument("--tag", type=str | None, help="Only experts with this tag")
+    parser.add_argument("--json", action="store_true", help="Print JSON instead of a table")
+
+
+def run(options: Namespace) -> int:
+    """Print a line for each expert that matches."""
+    from lorary.library import Library
+
+    library = Library.open(options.library)
+    entries = library.entries(task=options.task, base=options.base, tag=options.tag)
+    if options.json:
+        print_json([asdict(entry) for entry in entries])
+    elif entries:
+        print_table(COLUMNS, [_describe(entry) for entry in entries], numeric=("rank", "parameters"))
+        print_next("lorary", "library", "show", options.library, entries[0].name)
+    elif len(library):
+        print(f"no expert matches: library {options.library!r} has {len(library)} others")
+        print_next("lorary", "library", "ls", options.library)
+    else:
+        print(f"library {options.library!r} is empty")
+        print_next("lorary", "library", "add", options.library, "FOLDER")
+    return 0
+
+
+COLUMNS = ("expert", "base model", "rank", "parameters", "tasks", "tags")
+
+
+def _describe(entry: "Entry") -> tuple[str, ...]:
+    return (
+        entry.name,
+        entry.base_model,
+        format_count(entry.max_rank),
+        format_count(entry.num_parameters),
+        ", ".join(entry.card.tasks),
+        ", ".join(entry.card.tags),
+    )

@@ -1,0 +1,33 @@
+"""Remove experts from a library, with their weights.
+
+If one of the names is unknown, none is removed.
+"""
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lorary.cli.printing import print_next
+from lorary.errors import UnknownExpert
+
+EXAMPLE = "lorary library rm ./my-loras poetry"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the library and the experts."""
+    parser.add_argument("library", help="Folder or URL of the library")
+    parser.add_argument("names", nargs="+", help="Names of the experts")
+
+
+def run(options: Namespace) -> int:
+    """Look for all of them, then remove one after the other."""
+    from lorary.library import Library
+
+    library = Library.open(options.library)
+    names = dict.fromkeys(options.names)
+    for name in names:
+        if name not in library:
+            raise UnknownExpert(name, library, f"library {options.library!r}")
+    for name in names:
+        del library[name]
+        print(f"removed expert {name!r} from library {options.library!r}")
+    print_next("lorary", "library", "ls", options.library)
+    return 0

@@ -1,0 +1,62 @@
+"""Show all that is known about one expert.
+
+That is what its small files say: no weights are opened.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lorary.cli.printing import format_count, print_json, print_next, print_table
+from lorary.errors import UnknownExpert
+
+if TYPE_CHECKING:
+    from lorary.library import Entry
+
+EXAMPLE = "lorary library show ./my-loras poetry"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the library and the expert."""
+    parser.add_argument("library", help="Folder or URL of the library")
+    parser.add_argument("name", help="The expert's name")
+    parser.add_argument("--json", action="store_true", help="Print JSON instead of a table")
+
+
+def run(options: Namespace) -> int:
+    """Print one expert's card, line by line."""
+    from lorary.library import Library
+
+    entries = {entry.name: entry for entry in Library.open(options.library).entries()}
+    if options.name not in entries:
+        raise UnknownExpert(options.name, entries, f"library {options.library!r}")
+    entry = entries[options.name]
+    if options.json:
+        print_json(asdict(entry))
+        return 0
+    print_table(("expert", entry.name), [line for line in _describe(entry) if line[1]])
+    print_next("lorary", "library", "verify", options.library, entry.name)
+    return 0
+
+
+def _describe(entry: "Entry") -> Iterator[tuple[str, str]]:
+    card = entry.card
+    yield "base model", entry.base_model
+    yield "its revision", card.base_revision or ""
+    yield "its fingerprint", card.base_fingerprint or ""
+    yield "description", card.description
+    yield "tasks", ", ".join(card.tasks)
+    yield "tags", ", ".join(card.tags)
+    yield "made from", ", ".join(card.parents)
+    yield "highest rank", format_count(entry.max_rank)
+    yield "modules", format_count(entry.num_modules)
+    yield "parameters", format_count(entry.num_parameters)
+    yield "dtype", entry.dtype or ""
+    yield "weights sha256", entry.weights_sha256 or ""
+    for measure, score in card.scores.items():
+        yield f"score {measure}", f"{score:.4g}"
+    for key, value in card.provenance.items():
+        yield key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

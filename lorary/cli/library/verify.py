@@ -1,0 +1,40 @@
+"""Check that experts are whole: files present, bytes as stored, weights readable.
+
+Reads every byte. Exits with 2 if anything is wrong.
+"""
+
+from dataclasses import asdict
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lorary.cli.errors import USER_ERROR
+from lorary.cli.printing import print_json, print_next, say_count, track
+
+EXAMPLE = "lorary library verify ./my-loras"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the library and the experts."""
+    parser.add_argument("library", help="Folder or URL of the library")
+    parser.add_argument("names", nargs="*", help="Names of the experts; all if none is given")
+    parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")
+
+
+def run(options: Namespace) -> int:
+    """Print what is wrong, a line each."""
+    from lorary.library import Library
+
+    library = Library.open(options.library)
+    names = options.names or list(library)
+    problems = [problem for name in track(names, "verifying") for problem in library.verify([name])]
+    if options.json:
+        print_json([asdict(problem) for problem in problems])
+    elif problems:
+        for problem in problems:
+            print(problem)
+        print(f"{say_count(len(problems), 'problem')} in {say_count(len(names), 'expert')}")
+        print_next("lorary", "library", "rm", options.library, problems[0].expert)
+    else:
+        print(f"all is well with {say_count(len(names), 'expert')} in library {options.library!r}")
+        print_next("lorary", "library", "ls", options.library)
+    return USER_ERROR if problems else 0

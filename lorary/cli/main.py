@@ -1,0 +1,58 @@
+"""Find the command that was meant, read its options, run it."""
+
+import sys
+from collections.abc import Sequence
+
+from lorary import __version__
+from lorary.cli.commands import COMMANDS, GROUPS
+from lorary.cli.errors import report_errors
+from lorary.cli.options import read_options
+from lorary.cli.overview import format_overview
+from lorary.errors import suggest
+
+DEBUG = "--debug"
+HELP = {"-h", "--help"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command of ``lorary``.
+
+    Args:
+        argv: the words after ``lorary``; those of this process if ``None``.
+
+    Returns:
+        The exit code: 0, 2 after an error that was explained, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    # It means the same before and after the command's name.
+    debug = DEBUG in words
+    return report_errors(lambda: run_command([word for word in words if word != DEBUG]), debug)
+
+
+def run_command(words: Sequence[str]) -> int:
+    """Run the command that the first words name, or print what there is to choose from.
+
+    Raises:
+        ValueError: if there is no such command, or its options are wrong.
+    """
+    if words and words[0] == "--version":
+        print(f"lorary {__version__}")
+        return 0
+    depth = 2 if words and words[0] in GROUPS else 1
+    name, rest = " ".join(words[:depth]), words[depth:]
+    if name in COMMANDS:
+        options = read_options(name, COMMANDS[name], rest)
+        return 0 if options is None else COMMANDS[name].run(options)
+    group = words[0] if depth == 2 else None
+    if len(words) < depth or words[depth - 1] in HELP:
+        print(format_overview(group))
+        return 0
+    raise ValueError(_refuse(words[depth - 1], group))
+
+
+def _refuse(word: str, group: str | None) -> str:
+    program = f"lorary {group}" if group else "lorary"
+    if word.startswith("-"):
+        return f"{program} has no option {word!r} before the command: see {program} --help"
+    known = {name.removeprefix(f"{group} ") if group else name.split()[0] for name in COMMANDS}
+    return f"{program} has no command {word!r}: {suggest(word, known)}"

@@ -1,0 +1,31 @@
+"""What ``lorary --help`` and ``lorary GROUP --help`` print."""
+
+from lorary.cli.command import Command
+from lorary.cli.commands import COMMANDS, GROUPS
+
+
+def format_overview(group: str | None) -> str:
+    """List the commands of a group, or of all of ``lorary``, with a line on each."""
+    program = f"lorary {group}" if group else "lorary"
+    lines = {
+        name.removeprefix(f"{group} ") if group else name: summarize(command)
+        for name, command in COMMANDS.items()
+        if group is None or name.startswith(f"{group} ")
+    }
+    width = max(map(len, lines)) + 2
+    return "\n".join(
+        [
+            f"usage: {program} COMMAND [options]",
+            "",
+            GROUPS[group] if group else "One language model out of a library of LoRA experts.",
+            "",
+            *(f"  {name:<{width}}{summary}" for name, summary in lines.items()),
+            "",
+            f"{program} COMMAND --help shows options and an example; --debug shows where an error came from.",
+        ]
+    )
+
+
+def summarize(command: Command) -> str:
+    """Return the first line of a command's help."""
+    return (command.__doc__ or "").partition("\n")[0].rstrip(".")

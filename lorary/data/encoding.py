@@ -1,0 +1,59 @@
+"""From text to token ids where a prompt and an answer are tokenised apart and then joined."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lorary.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# SentencePiece's mark for a space.
+SPACE_MARK = "\u2581"
+
+
+def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
+    """Tokenise many texts at once, without special tokens."""
+    if not texts:
+        return []
+    # verbose=False: no warning of texts beyond the model's length, since our limits are our own.
+    return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def encode_answers(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
+    """Tokenise texts that follow other text.
+
+    A SentencePiece tokenizer puts a space before whatever it is given: there a leading space is left to it.
+    """
+    if _adds_space(tokenizer):
+        texts = [text.removeprefix(" ") for text in texts]
+    return encode_texts(tokenizer, texts)
+
+
+def find_opening(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Return the ids the tokenizer itself opens a text with: ``[bos]`` for Llama, nothing for SmolLM2."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    dressed = tokenizer("a")["input_ids"]
+    for start in range(len(dressed) - len(bare) + 1):
+        if dressed[start : start + len(bare)] == bare:
+            return list(dressed[:start])
+    return []
+
+
+def find_ending(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Return the id of the token that ends an answer.
+
+    Raises:
+        DataError: if the tokenizer has none.
+    """
+    if tokenizer.eos_token_id is None:
+        raise DataError(
+            f"the tokenizer of {tokenizer.name_or_path!r} must have an eos token to end answers, it has "
+            "none: set tokenizer.eos_token, or ask for answers without it (eos=False)"
+        )
+    return int(tokenizer.eos_token_id)
+
+
+def _adds_space(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    (first, *_) = tokenizer("a", add_special_tokens=False)["input_ids"]
+    return str(tokenizer.convert_ids_to_tokens(first)).startswith(SPACE_MARK)

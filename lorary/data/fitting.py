@@ -1,0 +1,44 @@
+"""What happens to an example that is longer than the limit: the prompt may be cut, the target never is."""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+Truncation = Literal["error", "prompt-left", "prompt-middle", "skip"]
+"""What to do when prompt and target together pass the limit.
+
+- ``error``: refuse.
+- ``prompt-left``: cut the start of the prompt.
+- ``prompt-middle``: cut the middle of the prompt, so that definition and question both stay.
+- ``skip``: leave the example out.
+"""
+
+
+def check_truncation(max_length: int, truncation: str) -> None:
+    """Refuse a limit or a policy that makes no sense.
+
+    Raises:
+        ValueError: if so.
+    """
+    if max_length < 2:
+        raise ValueError(
+            f"max_length must be at least 2 (one token of prompt, one of target), not {max_length!r}"
+        )
+    if truncation not in get_args(Truncation):
+        raise ValueError(f"truncation must be one of {', '.join(get_args(Truncation))}, not {truncation!r}")
+
+
+def cut_prompt(prompt: Sequence[int], room: int, truncation: Truncation, num_opening: int) -> tuple[int, ...]:
+    """Cut ``prompt`` to ``room`` tokens by a policy that cuts prompts.
+
+    Args:
+        prompt: token ids.
+        room: how many may stay, at least 1.
+        truncation: ``prompt-left`` or ``prompt-middle``.
+        num_opening: how many tokens at the start (such as bos) stay whatever is cut, if there is room.
+    """
+    if len(prompt) <= room:
+        return tuple(prompt)
+    num_head = num_opening if truncation == "prompt-left" else max(num_opening, room // 2)
+    # The last token stays: it is what the first token of the target is predicted from.
+    num_head = min(num_head, room - 1)
+    return (*prompt[:num_head], *prompt[len(prompt) - (room - num_head) :])

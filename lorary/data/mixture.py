@@ -1,0 +1,45 @@
+"""Many tasks as one, for the control that trains a single expert on all of them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from lorary.data.splits import drop_overlap
+from lorary.data.task import SPLIT_NAMES, Example, Task
+
+
+def mix_tasks(tasks: Mapping[str, Task], name: str) -> Task:
+    """Put the examples of all tasks into one, each with its own task's definition.
+
+    What one task tests is dropped from what another trains on, so that the mixture's expert has seen no test
+    input of any task.
+
+    Args:
+        tasks: what to mix; examples stand in this order.
+        name: the mixture's.
+
+    Raises:
+        ValueError: if there are no tasks.
+    """
+    if not tasks:
+        raise ValueError("there must be at least one task to mix, there is none")
+    pooled = {
+        split: [
+            _with_definition(task, example)
+            for task in tasks.values()
+            for example in task.splits.get(split, ())
+        ]
+        for split in SPLIT_NAMES
+    }
+    apart = drop_overlap(pooled)
+    num_dropped = sum(len(pooled[split]) - len(apart[split]) for split in SPLIT_NAMES)
+    return Task(
+        name=name,
+        splits=apart,
+        num_skipped=sum(task.num_skipped for task in tasks.values()),
+        num_duplicates=sum(task.num_duplicates for task in tasks.values()),
+        num_overlapping=num_dropped + sum(task.num_overlapping for task in tasks.values()),
+    )
+
+
+def _with_definition(task: Task, example: Example) -> Example:
+    return replace(example, definition=task.definition_of(example))

@@ -1,0 +1,19 @@
+"""BoolQ: a passage and a yes/no question about it."""
+
+from lorary.data.readers.row_format import Row, RowFormat, choose, has_keys, take_index, take_text
+from lorary.data.task import Example
+
+CHOICES = ("no", "yes")
+
+
+def read_boolq(row: Row) -> Example:
+    """Read a passage with its question; ``label`` 1 (or ``answer`` true) is yes."""
+    question = take_text(row, "question")
+    mark = "" if question.endswith("?") else "?"
+    index = take_index(row, "label" if "label" in row else "answer", 2)
+    return choose(f"{take_text(row, 'passage')}\nQuestion: {question}{mark}", CHOICES, index)
+
+
+BOOLQ = RowFormat(
+    keys="passage, question, label | answer", matches=has_keys("passage", "question"), read=read_boolq
+)

@@ -1,0 +1,43 @@
+"""Super-NaturalInstructions: a task file holds a definition and instances with one or more right outputs.
+
+Source: Super-NaturalInstructions, arXiv:2204.07705.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lorary.data.readers.row_format import Row, RowFormat, has_keys, take_text, take_texts
+from lorary.data.task import Example
+
+
+def read_instance(row: Row) -> Example:
+    """Read one instance; all its outputs are right answers."""
+    is_text = isinstance(row.get("output"), str)
+    targets = (take_text(row, "output"),) if is_text else take_texts(row, "output")
+    return Example(take_text(row, "input"), targets)
+
+
+def is_task_file(content: object) -> bool:
+    """Return whether a JSON value is a whole task file."""
+    return isinstance(content, Mapping) and "Instances" in content and "Definition" in content
+
+
+def read_definition(content: Mapping[str, Any]) -> str:
+    """Return a task file's definition; where a list gives several wordings, the first.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    definition = content["Definition"]
+    if isinstance(definition, list) and definition:
+        definition = definition[0]
+    if not isinstance(definition, str):
+        raise ValueError(f"'Definition' must be text or a list of texts, not {definition!r}")
+    return definition.strip()
+
+
+NATURAL_INSTRUCTIONS = RowFormat(
+    keys="input, output; or a JSON file with Definition, Instances [{input, output}]",
+    matches=has_keys("input", "output"),
+    read=read_instance,
+)

@@ -1,0 +1,106 @@
+"""``read_task``: from a file, a hub's data set, or one of these per split, to a ``Task``."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+
+from lorary.data.hub import is_hub_id, list_hub_splits, name_hub_task, open_hub_split
+from lorary.data.readers.files import open_file
+from lorary.data.readers.rows import read_rows
+from lorary.data.source import Source
+from lorary.data.splits import SplitConfig, cap_splits, drop_duplicates, drop_overlap, split_examples
+from lorary.data.task import SPLIT_NAMES, Example, Task
+
+Place = str | PathLike[str]
+"""A path, or ``hf:owner/name[:config][#split]``."""
+ALL = "all"
+"""Stands for the split of a place that is still to be split."""
+SUFFIXES = {".xz", ".gz", ".json", ".jsonl", ".ndjson"}
+
+
+def read_task(
+    place: Place | Mapping[str, Place],
+    *,
+    name: str | None = None,
+    definition: str | None = None,
+    format: str | None = None,
+    skip_bad: bool = False,
+    splits: SplitConfig | None = None,
+) -> Task:
+    """Read a task, choosing the reader by what the rows look like.
+
+    One file, or a hub's data set that has one split only, is split by content hash. With one place per split
+    (as a hub's data set with several gives), the places decide, and what a later split asks too is dropped
+    from an earlier one.
+
+    Args:
+        place: a path or ``hf:`` id, or split name ('train', 'validation', 'test') -> path or id.
+        name: the task's; ``None`` takes it from the place.
+        definition: what is to be done, in words; ``None`` takes the file's own, if it has one.
+        format: a name in ``FORMATS``; ``None`` chooses by content.
+        skip_bad: count bad rows in ``Task.num_skipped`` instead of refusing the file.
+        splits: fractions and caps; only the caps matter where places decide.
+
+    Raises:
+        ValueError: if an argument makes no sense.
+        DataError: if a place is missing, corrupt, of an unknown format, or has a bad row or no usable one.
+    """
+    config = splits or SplitConfig()
+    places = _list_places(place)
+    sources = {split: _open_source(where) for split, where in places.items()}
+    read = {split: read_rows(source, format=format, skip_bad=skip_bad) for split, source in sources.items()}
+    unique = {split: drop_duplicates(rows.examples) for split, rows in read.items()}
+    dealt, num_overlapping = _deal_examples(unique, config)
+    own_definition = next((source.definition for source in sources.values() if source.definition), "")
+    return Task(
+        name=name or _name_task(next(iter(places.values()))),
+        splits=dealt,
+        definition=own_definition if definition is None else definition,
+        num_skipped=sum(rows.num_skipped for rows in read.values()),
+        num_duplicates=_count(rows.examples for rows in read.values()) - _count(unique.values()),
+        num_overlapping=num_overlapping,
+    )
+
+
+def _list_places(place: Place | Mapping[str, Place]) -> dict[str, Place]:
+    """Return where each split lies, or one place under ``ALL``."""
+    if isinstance(place, Mapping):
+        unknown = sorted(set(place) - set(SPLIT_NAMES))
+        if unknown or not place:
+            raise ValueError(
+                f"places must be given for splits among {SPLIT_NAMES}, not {unknown or 'for none'}"
+            )
+        return dict(place)
+    if isinstance(place, str) and is_hub_id(place):
+        found: dict[str, Place] = {**list_hub_splits(place)}
+        return found if len(found) > 1 else {ALL: next(iter(found.values()))}
+    return {ALL: place}
+
+
+def _open_source(place: Place) -> Source:
+    return open_hub_split(place) if isinstance(place, str) and is_hub_id(place) else open_file(Path(place))
+
+
+def _deal_examples(
+    read: Mapping[str, Sequence[Example]], config: SplitConfig
+) -> tuple[dict[str, tuple[Example, ...]], int]:
+    """Return the splits, and how many examples were dropped because a later split asks the same."""
+    if ALL in read:
+        return split_examples(read[ALL], config), 0
+    apart = drop_overlap(read)
+    return cap_splits(apart, config), _count(read.values()) - _count(apart.values())
+
+
+def _name_task(place: Place) -> str:
+    """Name a task after its file, or after the folder where the file is named after a split."""
+    if isinstance(place, str) and is_hub_id(place):
+        return name_hub_task(place)
+    path = Path(place)
+    stem = path
+    while stem.suffix.lower() in SUFFIXES or stem.suffix.lstrip(".") in SPLIT_NAMES:
+        stem = stem.with_suffix("")
+    return path.absolute().parent.name if stem.name in (*SPLIT_NAMES, "dev") else stem.name
+
+
+def _count(groups: Iterable[Sequence[Example]]) -> int:
+    return sum(len(group) for group in groups)

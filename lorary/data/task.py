@@ -1,0 +1,103 @@
+"""The two things every other room asks of data: an ``Example`` and a ``Task``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lorary.errors import DataError
+
+SPLIT_NAMES = ("train", "validation", "test")
+ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question with its right answers."""
+
+    input: str
+    """What is asked; never empty."""
+    targets: tuple[str, ...]
+    """The right answers, at least one; training uses the first."""
+    choices: tuple[str, ...] | None = None
+    """The answers to choose from, if there is a choice; ``targets[0]`` is one of them."""
+    definition: str | None = None
+    """What to do, where it differs from the task's own definition (as in a mixture of tasks)."""
+    history: tuple[tuple[str, str], ...] = ()
+    """Earlier turns of a conversation, ``(role, text)`` each, before ``input``."""
+    cue: str | None = None
+    """Words between input and answer, instead of the template's; ``''`` if the answer continues the input."""
+
+    def __post_init__(self) -> None:
+        if not self.input.strip():
+            raise ValueError("an example must have an input, this one's is empty")
+        if not isinstance(self.targets, tuple) or not self.targets:
+            raise ValueError(f"an example must have a tuple of at least one target, not {self.targets!r}")
+        if not all(target.strip() for target in self.targets):
+            raise ValueError(f"every target must have text, one of these has none: {self.targets!r}")
+        self._check_choices()
+        for role, _ in self.history:
+            if role not in ROLES:
+                raise ValueError(f"a turn's role must be one of {ROLES}, not {role!r}")
+
+    def _check_choices(self) -> None:
+        if self.choices is None:
+            return
+        is_tuple = isinstance(self.choices, tuple) and len(self.choices) > 1
+        if not is_tuple or not all(choice.strip() for choice in self.choices):
+            raise ValueError(f"choices must be a tuple of two or more texts, not {self.choices!r}")
+        if self.targets[0] not in self.choices:
+            raise ValueError(
+                f"the target must be one of the choices {self.choices!r}, not {self.targets[0]!r}"
+            )
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named set of examples in splits, with what readers left out."""
+
+    name: str
+    """What the task is called in tables and as an expert."""
+    splits: Mapping[str, tuple[Example, ...]]
+    """Examples by split: 'train', 'validation', 'test'; a split that is missing or empty has none."""
+    definition: str = ""
+    """What is to be done, in words; ``''`` where the examples speak for themselves."""
+    num_skipped: int = 0
+    """Rows that could not be used and were passed over (only with ``skip_bad``)."""
+    num_duplicates: int = 0
+    """Rows dropped because an identical one came before."""
+    num_overlapping: int = 0
+    """Examples dropped because a later split holds the same input."""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise ValueError("a task must have a name, this one's is empty")
+        unknown = sorted(set(self.splits) - set(SPLIT_NAMES))
+        if unknown:
+            raise ValueError(f"task {self.name!r}: splits must be among {SPLIT_NAMES}, not {unknown}")
+        splits = {name: tuple(self.splits[name]) for name in SPLIT_NAMES if self.splits.get(name)}
+        if not splits:
+            raise ValueError(f"task {self.name!r} must have at least one example in some split")
+        # A private copy: what the caller does to the mapping later cannot change the task.
+        object.__setattr__(self, "splits", splits)
+
+    @property
+    def num_examples(self) -> int:
+        """How many examples all splits have together."""
+        return sum(len(examples) for examples in self.splits.values())
+
+    def split(self, name: str) -> tuple[Example, ...]:
+        """Return the examples of one split.
+
+        Raises:
+            DataError: if the task has no example there.
+        """
+        if name not in self.splits:
+            found = ", ".join(f"{split} ({len(examples)})" for split, examples in self.splits.items())
+            raise DataError(
+                f"task {self.name!r} has no {name!r} examples, only {found}: choose another split, "
+                "or read the task with other split fractions or files"
+            )
+        return self.splits[name]
+
+    def definition_of(self, example: Example) -> str:
+        """Return what ``example`` is to be done by: its own definition, else the task's."""
+        return self.definition if example.definition is None else example.definition

@@ -1,0 +1,105 @@
+"""From an example to the prompt a model reads, and to the text of an answer as it follows that prompt."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from lorary.data.task import Example, Task
+from lorary.errors import DataError, suggest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Template(Protocol):
+    """How an example is put to a model."""
+
+    @property
+    def with_definition(self) -> bool:
+        """Whether prompts open with the task's definition."""
+
+    @property
+    def holds_special_tokens(self) -> bool:
+        """Whether prompts already spell out special tokens, so that tokenising must add none."""
+
+    def render(self, task: Task, example: Example, tokenizer: "PreTrainedTokenizerBase | None" = None) -> str:
+        """Return the prompt: everything before the answer."""
+
+    def attach(self, answer: str) -> str:
+        """Return ``answer`` as it stands right after the prompt."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainTemplate:
+    """Definition, input and a cue, as plain text; the answer follows after one space."""
+
+    with_definition: bool = True
+    """Whether prompts open with the task's definition."""
+    cue: str = "Answer:"
+    """The words, on a line of their own, that ask for the answer."""
+
+    holds_special_tokens = False
+
+    def render(self, task: Task, example: Example, tokenizer: "PreTrainedTokenizerBase | None" = None) -> str:
+        """Return the prompt: definition, earlier turns, input and cue."""
+        definition = task.definition_of(example) if self.with_definition else ""
+        instructions = [text for role, text in example.history if role == "system"]
+        turns = [(role, text) for role, text in example.history if role != "system"]
+        cue = self.cue if example.cue is None else example.cue
+        if turns:
+            turns.append(("user", example.input))
+            body, cue = "\n".join(f"{role.capitalize()}: {text}" for role, text in turns), "Assistant:"
+        else:
+            body = example.input
+        prompt = "\n\n".join(part for part in (definition, *instructions, body) if part)
+        return f"{prompt}\n{cue}" if cue else prompt
+
+    def attach(self, answer: str) -> str:
+        """Return the answer with the space that parts it from the prompt."""
+        return " " + answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatTemplate:
+    """The tokenizer's own chat template: definition and input are the user's turn, the answer the reply."""
+
+    with_definition: bool = True
+    """Whether prompts open with the task's definition."""
+
+    holds_special_tokens = True
+
+    def render(self, task: Task, example: Example, tokenizer: "PreTrainedTokenizerBase | None" = None) -> str:
+        """Return the conversation up to where the assistant begins to speak.
+
+        Raises:
+            ValueError: if no tokenizer is given.
+            DataError: if the tokenizer has no chat template.
+        """
+        if tokenizer is None:
+            raise ValueError("the chat template belongs to a tokenizer: give one to render")
+        if not getattr(tokenizer, "chat_template", None):
+            raise DataError(
+                f"the tokenizer of {tokenizer.name_or_path!r} has no chat template: use template 'plain'"
+            )
+        definition = task.definition_of(example) if self.with_definition else ""
+        # In the user's turn: several models' templates refuse a system turn.
+        question = f"{definition}\n\n{example.input}" if definition else example.input
+        turns = [{"role": role, "content": text} for role, text in (*example.history, ("user", question))]
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+
+    def attach(self, answer: str) -> str:
+        """Return the answer as it is: the chat template has ended the line before."""
+        return answer
+
+
+TEMPLATES: dict[str, PlainTemplate | ChatTemplate] = {"plain": PlainTemplate(), "chat": ChatTemplate()}
+
+
+def find_template(name: str, *, with_definition: bool = True) -> Template:
+    """Return the template called ``name``, with or without definitions in its prompts.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if name not in TEMPLATES:
+        raise ValueError(f"there is no template {name!r}: {suggest(name, TEMPLATES)}")
+    return replace(TEMPLATES[name], with_definition=with_definition)

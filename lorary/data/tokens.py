@@ -1,0 +1,178 @@
+"""Tokenised examples: a prompt to read and a target to predict, with nothing of the target ever cut."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lorary.data.encoding import encode_answers, encode_texts, find_ending, find_opening
+from lorary.data.fitting import Truncation, check_truncation, cut_prompt
+from lorary.data.task import Example, Task
+from lorary.data.templates import Template
+from lorary.errors import DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class TokenizedExample:
+    """Token ids of a prompt and of the answer after it; the loss is on the answer alone."""
+
+    prompt_ids: tuple[int, ...]
+    """What the model reads; at least one token."""
+    target_ids: tuple[int, ...]
+    """What it is to say."""
+    num_cut: int = 0
+    """How many tokens of the prompt were cut away."""
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.target_ids)
+
+
+@dataclass(frozen=True)
+class TokenizedExamples:
+    """Many tokenised examples, with what did not fit."""
+
+    examples: tuple[TokenizedExample, ...]
+    """What can be used, in order."""
+    indices: tuple[int, ...]
+    """For each, its place among the examples that were given."""
+    num_cut: int
+    """How many of them have a shortened prompt."""
+    num_skipped: int
+    """How many were left out because they are too long (policy ``skip``)."""
+
+
+def tokenize_example(
+    tokenizer: "PreTrainedTokenizerBase",
+    template: Template,
+    task: Task,
+    example: Example,
+    *,
+    max_length: int,
+    truncation: Truncation = "error",
+    eos: bool = True,
+) -> TokenizedExample:
+    """Tokenise one example and its first target; see ``tokenize_examples``.
+
+    Raises:
+        ValueError: if ``truncation`` is ``skip``, which leaves nothing to return.
+        DataError: as ``tokenize_examples``.
+    """
+    if truncation == "skip":
+        raise ValueError("truncation 'skip' is for many examples: use tokenize_examples")
+    found = tokenize_examples(
+        tokenizer, template, task, [example], max_length=max_length, truncation=truncation, eos=eos
+    )
+    return found.examples[0]
+
+
+def tokenize_examples(
+    tokenizer: "PreTrainedTokenizerBase",
+    template: Template,
+    task: Task,
+    examples: Sequence[Example],
+    *,
+    max_length: int,
+    truncation: Truncation = "error",
+    eos: bool = True,
+) -> TokenizedExamples:
+    """Tokenise examples and their first targets, prompt and target apart.
+
+    Args:
+        tokenizer: the base model's.
+        template: how examples become prompts.
+        task: what the examples are of; gives the definition, and its name to errors.
+        examples: what to tokenise.
+        max_length: the most tokens that prompt and target (with its end) may have together.
+        truncation: what to do with longer ones; a target is never cut.
+        eos: whether the target ends with the tokenizer's end-of-text token, as in training.
+
+    Raises:
+        ValueError: if ``max_length`` or ``truncation`` makes no sense.
+        DataError: if an example is too long for the policy, or, unless it is ``skip``, if a target alone is.
+    """
+    check_truncation(max_length, truncation)
+    prompts, num_opening = _encode_prompts(tokenizer, template, task, examples)
+    ending = [find_ending(tokenizer)] if eos else []
+    targets = encode_answers(tokenizer, [template.attach(example.targets[0]) for example in examples])
+    kept: dict[int, TokenizedExample] = {}
+    for index, (prompt, target) in enumerate(zip(prompts, targets, strict=True)):
+        target = target + ending
+        if truncation == "skip" and len(prompt) + len(target) > max_length:
+            continue
+        room = _find_room(task, examples[index], prompt, len(target), max_length, truncation)
+        cut = cut_prompt(prompt, room, truncation, num_opening)
+        kept[index] = TokenizedExample(cut, tuple(target), len(prompt) - len(cut))
+    return TokenizedExamples(
+        examples=tuple(kept.values()),
+        indices=tuple(kept),
+        num_cut=sum(example.num_cut > 0 for example in kept.values()),
+        num_skipped=len(examples) - len(kept),
+    )
+
+
+def tokenize_choices(
+    tokenizer: "PreTrainedTokenizerBase",
+    template: Template,
+    task: Task,
+    example: Example,
+    *,
+    max_length: int,
+    truncation: Truncation = "error",
+) -> list[TokenizedExample]:
+    """Tokenise every choice of an example as an answer, without an end-of-text token.
+
+    All share one prompt, cut to fit the longest choice, so that their likelihoods compare.
+
+    Raises:
+        ValueError: if the example has no choices, or ``truncation`` is ``skip`` or makes no sense.
+        DataError: if the example is too long for the policy, or a choice alone is.
+    """
+    check_truncation(max_length, truncation)
+    if truncation == "skip" or example.choices is None:
+        found = (
+            "truncation 'skip'"
+            if truncation == "skip"
+            else f"an example without choices: {example.input[:80]!r}"
+        )
+        raise ValueError(f"tokenize_choices needs choices and a policy that keeps them, not {found}")
+    (prompt,), num_opening = _encode_prompts(tokenizer, template, task, [example])
+    choices = encode_answers(tokenizer, [template.attach(choice) for choice in example.choices])
+    room = _find_room(task, example, prompt, max(map(len, choices)), max_length, truncation)
+    cut = cut_prompt(prompt, room, truncation, num_opening)
+    return [TokenizedExample(cut, tuple(choice), len(prompt) - len(cut)) for choice in choices]
+
+
+def _encode_prompts(
+    tokenizer: "PreTrainedTokenizerBase", template: Template, task: Task, examples: Sequence[Example]
+) -> tuple[list[list[int]], int]:
+    """Return the prompts' ids, and how many of the first are the tokenizer's own opening."""
+    opening = [] if template.holds_special_tokens else find_opening(tokenizer)
+    prompts = encode_texts(tokenizer, [template.render(task, example, tokenizer) for example in examples])
+    return [opening + prompt for prompt in prompts], len(opening)
+
+
+def _find_room(
+    task: Task,
+    example: Example,
+    prompt: Sequence[int],
+    num_target: int,
+    max_length: int,
+    truncation: Truncation,
+) -> int:
+    """Return how many tokens of the prompt may stay beside the target, or refuse."""
+    room = max_length - num_target
+    if room < 1:
+        problem, advice = "and the target is never cut", "raise max_length, or use truncation='skip'"
+    elif truncation == "error" and len(prompt) > room:
+        problem, advice = (
+            "and truncation is 'error'",
+            "raise max_length, or use 'prompt-middle', 'prompt-left' or 'skip'",
+        )
+    else:
+        return room
+    raise DataError(
+        f"task {task.name!r}, example {example.input[:60]!r}: prompt and target must fit in "
+        f"{max_length} tokens, found {len(prompt)} of prompt and {num_target} of target, {problem}: {advice}"
+    )

@@ -1,0 +1,160 @@
+"""Whether one route beats another: differences on the same examples, with their uncertainty.
+
+Letters: T tasks, n examples of a task, S resamples.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorary.evaluation.metrics import find_metric
+from lorary.evaluation.result import Result
+from lorary.evaluation.standard_errors import combine_standard_errors, standard_error_of_mean
+
+NUM_RESAMPLES = 2000
+# Bounds the memory of one block of resamples (32 MB of indices).
+MAX_DRAWS = 4_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """How far one route lies from another on the same examples, each task counting the same."""
+
+    metric: str
+    """The metric compared."""
+    route: str
+    """The route in question."""
+    against: str
+    """The route it is held against."""
+    mean: float
+    """``route`` minus ``against``: mean over tasks of the mean over examples."""
+    standard_error: float | None
+    """Paired, for these tasks: sqrt(sum of squared task errors) / T; None if a task has n = 1."""
+    low: float | None
+    """Lower end of the 95% interval of the bootstrap; None if a task has n = 1, which shows no spread."""
+    high: float | None
+    """Upper end of that interval, or None."""
+    num_tasks: int
+    """Tasks that both routes have."""
+    num_examples: int
+    """Examples in them, all together."""
+    num_better: int
+    """Tasks on which ``route`` is the better one on average."""
+    num_worse: int
+    """Tasks on which it is the worse one."""
+
+    @property
+    def num_same(self) -> int:
+        """Tasks on which both have the same average."""
+        return self.num_tasks - self.num_better - self.num_worse
+
+    @property
+    def is_clear_gain(self) -> bool:
+        """Whether the whole interval lies on the better side of zero."""
+        if self.low is None or self.high is None:
+            return False
+        return self.high < 0 if find_metric(self.metric).lower_is_better else self.low > 0
+
+
+def paired_difference(
+    result: Result,
+    metric: str,
+    route: str,
+    against: str,
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> Difference:
+    """Compare two routes over the tasks that both have.
+
+    Because both routes saw the same examples, what counts is the spread of the differences, not
+    that of the values: far smaller where hard examples are hard for both. The interval comes from
+    drawing examples again within each task (2.5th to 97.5th percentile), so it too is about these
+    tasks and not about others like them. With very few examples per task it is somewhat narrow.
+
+    Args:
+        result: where the numbers are.
+        metric: the metric.
+        route: the route in question.
+        against: the route it is held against.
+        num_resamples: S.
+        seed: of the draws.
+
+    Raises:
+        ValueError: if no task has both routes.
+
+    Source: paired stratified bootstrap, Efron and Tibshirani (1993).
+    """
+    differences = _differences_by_task(result, metric, route, against)
+    means = np.array([values.mean() for values in differences])
+    low, high = _bootstrap_interval(differences, num_resamples, seed)
+    sign = -1 if find_metric(metric).lower_is_better else 1
+    return Difference(
+        metric=metric,
+        route=route,
+        against=against,
+        mean=float(means.mean()),
+        standard_error=combine_standard_errors([standard_error_of_mean(values) for values in differences]),
+        low=low,
+        high=high,
+        num_tasks=len(differences),
+        num_examples=sum(len(values) for values in differences),
+        num_better=int((sign * means > 0).sum()),
+        num_worse=int((sign * means < 0).sum()),
+    )
+
+
+def compare_routes(
+    result: Result, metric: str, against: str, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> list[Difference]:
+    """Hold every other route that has the metric against one, in the order of ``result.routes``."""
+    routes = {route for _, route, name in result.scores if name == metric} - {against}
+    return [
+        paired_difference(result, metric, route, against, num_resamples=num_resamples, seed=seed)
+        for route in result.routes
+        if route in routes
+    ]
+
+
+def _differences_by_task(result: Result, metric: str, route: str, against: str) -> list[NDArray[np.float64]]:
+    shared = [
+        task
+        for task in result.tasks
+        if (task, route, metric) in result.scores and (task, against, metric) in result.scores
+    ]
+    if not shared:
+        raise ValueError(
+            f"no task has {metric!r} under both {route!r} and {against!r}: this result has the routes "
+            f"{list(result.routes)!r} and the metrics {list(result.metrics)!r}"
+        )
+    return [
+        np.asarray(result.values(task, route, metric)) - np.asarray(result.values(task, against, metric))
+        for task in shared
+    ]
+
+
+def _bootstrap_interval(
+    differences: Sequence[NDArray[np.float64]], num_resamples: int, seed: int
+) -> tuple[float, float] | tuple[None, None]:
+    if num_resamples < 1:
+        raise ValueError(f"num_resamples must be at least 1, found {num_resamples!r}")
+    if min(len(values) for values in differences) < 2:
+        return None, None
+    low, high = np.percentile(_resample_mean(differences, num_resamples, seed), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _resample_mean(
+    differences: Sequence[NDArray[np.float64]], num_resamples: int, seed: int
+) -> NDArray[np.float64]:
+    random = np.random.default_rng(seed)
+    total = np.zeros(num_resamples)  # [S]
+    for values in differences:
+        rows = max(1, MAX_DRAWS // len(values))
+        for start in range(0, num_resamples, rows):
+            block = total[start : start + rows]
+            draws = random.integers(len(values), size=(len(block), len(values)))  # [rows, n]
+            block += values[draws].mean(axis=1)
+    return total / len(differences)

@@ -1,0 +1,181 @@
+"""The parts of the routing page, each a piece of HTML; every text that comes in is escaped."""
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lorary.evaluation.palette import NUM_HEAT_STEPS
+from lorary.evaluation.tables import Cell, Grid, Row
+
+if TYPE_CHECKING:
+    from lorary.evaluation.routing_picture import RoutedSample, RoutedToken
+
+NUM_IN_TOOLTIP = 5
+NUM_IN_SUMMARY = 4
+BAR_HEIGHT, BAR_WIDTH, BAR_GAP, AXIS = 190, 25, 4, 42
+
+
+def escape(text: str) -> str:
+    """Make any text safe in HTML, as content or in quotes; control characters become their pictures."""
+    shown = "".join(chr(0x2400 + ord(c)) if ord(c) < 32 and c not in "\n\t" else c for c in text)
+    # Half of a surrogate pair cannot be written as UTF-8.
+    return html.escape(shown.encode("utf-8", "replace").decode(), quote=True)
+
+
+def numbers_table(grid: Grid) -> str:
+    """Draw a table of numbers."""
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in grid.columns)
+    body = "".join(_numbers_row(row) for row in grid.rows)
+    foot = f"<tfoot>{_numbers_row(grid.footer)}</tfoot>" if grid.footer is not None else ""
+    return (
+        '<div class="card scroll" tabindex="0"><table class="numbers">'
+        f"<caption>{escape(grid.title)}</caption>"
+        f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody>{foot}</table></div>"
+        f'<p class="dim">{escape(grid.note)}</p>'
+    )
+
+
+def legend(places: Mapping[str, int]) -> str:
+    """Draw experts with the colours of their places; choosing one fades the tokens of the others."""
+    every = '<label><input type="radio" name="pick" id="pickall" checked><span>all experts</span></label>'
+    labels = "".join(
+        f'<label class="x{i}" title="{escape(name)}"><input type="radio" name="pick" id="pick{i}"><i></i>'
+        f"<span>{escape(name)}</span></label>"
+        for name, i in places.items()
+    )
+    return f'<fieldset class="legend" aria-label="Experts">{every}{labels}</fieldset>'
+
+
+def sample_card(sample: "RoutedSample", places: Mapping[str, int]) -> str:
+    """Draw one prompt and its answer, token by token, and which experts the answer used."""
+    prompt = "".join(_token_span(token, places) for token in sample.prompt)
+    answer = "".join(_token_span(token, places) for token in sample.answer)
+    return (
+        f'<article class="card sample"><h3>{escape(sample.task)}</h3>'
+        f'<p class="tokens"><span class="who">Prompt</span>{prompt}</p>'
+        f'<p class="tokens"><span class="who">Answer</span>{answer}</p>'
+        f"{_usage_bar(mean_usage(sample.answer), places)}</article>"
+    )
+
+
+def heat_map(usage_by_task: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> str:
+    """Draw the share of each expert on each task; a task's own expert is framed."""
+    head = "".join(
+        f'<th scope="col" title="{escape(name)}"><span>{escape(name)}</span></th>' for name in names
+    )
+    rows = "".join(
+        f'<tr><th scope="row" title="{escape(task)}">{escape(task)}</th>'
+        + "".join(_heat_cell(usage.get(name, 0.0), task, name) for name in names)
+        + "</tr>"
+        for task, usage in usage_by_task.items()
+    )
+    return (
+        f'<div class="card scroll" tabindex="0"><table class="heat"><thead><tr><th></th>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def layer_chart(usage_by_layer: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> str:
+    """Draw a bar per layer, divided among the experts."""
+    width = AXIS + len(usage_by_layer) * (BAR_WIDTH + BAR_GAP)
+    bars = "".join(
+        _layer_bar(index, layer, usage, names) for index, (layer, usage) in enumerate(usage_by_layer.items())
+    )
+    axis = "".join(
+        _svg_text(AXIS - 8, BAR_HEIGHT * (1 - share / 100) + 9, "end", f"{share}%") for share in (0, 50, 100)
+    )
+    # About 40 labels fit side by side.
+    axis += "".join(
+        _svg_text(_bar_left(index) + BAR_WIDTH / 2, BAR_HEIGHT + 22, "middle", str(index))
+        for index in range(0, len(usage_by_layer), 1 + len(usage_by_layer) // 40)
+    )
+    height = BAR_HEIGHT + 28
+    return (
+        '<figure class="card scroll layers" tabindex="0">'
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="Share of each expert by layer">{axis}{bars}</svg></figure>'
+    )
+
+
+def leading_expert(token: "RoutedToken") -> str:
+    """Name the expert with the greatest share of a token, of equal ones the first."""
+    return max(token.experts, key=lambda item: item[1])[0]
+
+
+def mean_usage(tokens: Sequence["RoutedToken"]) -> dict[str, float]:
+    """Average the shares of each expert over tokens, the greatest first."""
+    total: dict[str, float] = {}
+    for token in tokens:
+        for name, share in token.experts:
+            total[name] = total.get(name, 0.0) + share
+    ranked = sorted(total.items(), key=lambda item: -item[1])
+    return {name: share / len(tokens) for name, share in ranked}
+
+
+def format_shares(shares: Sequence[tuple[str, float]]) -> str:
+    """Write shares as ``dates 43%, plurals 21%``."""
+    return ", ".join(f"{name} {share:.0%}" for name, share in shares)
+
+
+def _numbers_row(row: Row) -> str:
+    cells = "".join(_numbers_cell(cell) for cell in row.cells)
+    return f'<tr><th scope="row" title="{escape(row.label)}">{escape(row.label)}</th>{cells}</tr>'
+
+
+def _numbers_cell(cell: Cell) -> str:
+    text = f'<span class="best">{escape(cell.text)}</span>' if cell.is_best else escape(cell.text)
+    error = f" <small>{escape(cell.error)}</small>" if cell.error else ""
+    return f"<td>{text}{error}</td>"
+
+
+def _token_span(token: "RoutedToken", places: Mapping[str, int]) -> str:
+    # A line break is shown as a sign and then made.
+    text = escape(token.text).replace("\n", "↵\n") or "▯"
+    if not token.experts:
+        return f'<span class="tok" title="base model alone">{text}</span>'
+    ranked = sorted(token.experts, key=lambda item: -item[1])
+    tooltip = escape(format_shares(ranked[:NUM_IN_TOOLTIP]))
+    return f'<span class="tok x{places[leading_expert(token)]}" title="{tooltip}">{text}</span>'
+
+
+def _usage_bar(usage: Mapping[str, float], places: Mapping[str, int]) -> str:
+    if not usage:
+        return ""
+    parts = "".join(
+        f'<i class="x{places[name]}" style="flex:{share:.4f}" title="{escape(f"{name} {share:.0%}")}"></i>'
+        for name, share in usage.items()
+    )
+    summary = escape(format_shares(list(usage.items())[:NUM_IN_SUMMARY]))
+    return f'<div class="bar" aria-hidden="true">{parts}</div><div class="dim">Answer: {summary}</div>'
+
+
+def _heat_cell(share: float, task: str, name: str) -> str:
+    percent = round(100 * share)
+    step = round(min(max(share, 0.0), 1.0) * (NUM_HEAT_STEPS - 1))
+    classes = f"h{step}" + (" own" if task == name else "") + ("" if percent else " nil")
+    return f'<td class="{classes}" title="{escape(f"{task}: {name} {share:.1%}")}">{percent or "·"}</td>'
+
+
+def _layer_bar(index: int, layer: str, usage: Mapping[str, float], names: Sequence[str]) -> str:
+    total = sum(usage.values()) or 1.0
+    bottom = BAR_HEIGHT + 5.0
+    parts = []
+    for place, name in enumerate(names):
+        share = usage.get(name, 0.0) / total
+        height = share * BAR_HEIGHT
+        bottom -= height
+        if share > 0:
+            title = escape(f"{layer}: {name} {share:.0%}")
+            parts.append(
+                f'<rect class="x{place}" x="{_bar_left(index)}" y="{bottom:.2f}" width="{BAR_WIDTH}" '
+                f'height="{height:.2f}"><title>{title}</title></rect>'
+            )
+    return "".join(parts)
+
+
+def _svg_text(x: float, y: float, anchor: str, text: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
+
+
+def _bar_left(index: int) -> int:
+    return AXIS + index * (BAR_WIDTH + BAR_GAP)

@@ -1,0 +1,166 @@
+"""Which experts the tokens used, as one self-contained page."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from lorary.errors import suggest
+from lorary.evaluation import routing_html
+from lorary.evaluation.files import write_file
+from lorary.evaluation.page_style import page_style
+from lorary.evaluation.palette import BASE_COLOURS, expert_shades
+from lorary.evaluation.result import Result
+from lorary.evaluation.tables import result_grid
+
+# Nothing is fetched and nothing runs, whatever text a model wrote.
+CONTENT_POLICY = "default-src 'none';style-src 'unsafe-inline'"
+
+# task or layer -> expert -> share
+Usage = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class RoutedToken:
+    """A token and the share of the routing that each expert had in it, averaged over layers."""
+
+    text: str
+    """The token's own text, blanks and all."""
+    experts: tuple[tuple[str, float], ...] = ()
+    """(expert, share), in any order; nothing where the base model ran alone."""
+
+
+@dataclass(frozen=True)
+class RoutedSample:
+    """A prompt and the answer generated to it."""
+
+    task: str
+    """The task it is from."""
+    prompt: tuple[RoutedToken, ...]
+    """The tokens read."""
+    answer: tuple[RoutedToken, ...]
+    """The tokens written."""
+
+
+def write_routing_html(
+    path: str | os.PathLike[str],
+    samples: Sequence[RoutedSample],
+    names: Sequence[str],
+    *,
+    usage_by_task: Usage | None = None,
+    usage_by_layer: Usage | None = None,
+    result: Result | None = None,
+    title: str = "Which experts the tokens used",
+) -> None:
+    """Write one HTML page that needs nothing else: no script, no font, no network.
+
+    Args:
+        path: where to write it.
+        samples: prompts and answers, coloured by the expert with the greatest share.
+        names: all experts, in the order of their colours and columns.
+        usage_by_task: task -> expert -> share, drawn as a heat map.
+        usage_by_layer: layer -> expert -> share, from the first layer to the last, drawn as bars.
+        result: numbers to put on top, a table per metric.
+        title: the page's heading.
+
+    Raises:
+        ValueError: if an expert is not among ``names``, or a share is negative or not finite.
+    """
+    _check_names(names)
+    for sample in samples:
+        for token in (*sample.prompt, *sample.answer):
+            _check_shares(token.experts, names, f"a sample of task {sample.task!r}")
+    for task, usage in (usage_by_task or {}).items():
+        _check_shares(usage.items(), names, f"task {task!r}")
+    for layer, usage in (usage_by_layer or {}).items():
+        _check_shares(usage.items(), names, f"layer {layer!r}")
+    sections = [
+        _result_section(result),
+        _samples_section(samples, names),
+        _tasks_section(usage_by_task, names),
+        _layers_section(usage_by_layer, names),
+    ]
+    write_file(path, _page(title, "".join(sections), names, _origin(result)).encode())
+
+
+def _page(title: str, body: str, names: Sequence[str], footer: str) -> str:
+    heading = routing_html.escape(title)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_POLICY}">'
+        f"<title>{heading}</title>\n<style>{page_style(expert_shades(names))}</style></head>\n"
+        f"<body><main><h1>{heading}</h1>\n{body}{footer}</main></body></html>\n"
+    )
+
+
+def _result_section(result: Result | None) -> str:
+    if result is None or not result.metrics:
+        return ""
+    tables = "".join(routing_html.numbers_table(result_grid(result, metric)) for metric in result.metrics)
+    return _section("Results", "", tables)
+
+
+def _samples_section(samples: Sequence[RoutedSample], names: Sequence[str]) -> str:
+    if not samples:
+        return ""
+    places = {name: index for index, name in enumerate(names)}
+    legend = routing_html.legend(_leading_experts(samples, places))
+    cards = "".join(routing_html.sample_card(sample, places) for sample in samples)
+    lead = (
+        "Each token has the colour of the expert with the greatest share of its routing, averaged over "
+        "layers; point at a token for the shares. Choose an expert to see its tokens alone."
+    )
+    return _section("Token by token", lead, f'{legend}<div class="samples">{cards}</div>')
+
+
+def _leading_experts(samples: Sequence[RoutedSample], places: Mapping[str, int]) -> dict[str, int]:
+    tokens = [token for sample in samples for token in (*sample.prompt, *sample.answer)]
+    leading = {routing_html.leading_expert(token) for token in tokens if token.experts}
+    # A short list is shown whole: an expert that never leads is news too.
+    is_short = len(places) <= len(BASE_COLOURS)
+    return {name: place for name, place in places.items() if is_short or name in leading}
+
+
+def _tasks_section(usage: Usage | None, names: Sequence[str]) -> str:
+    if not usage:
+        return ""
+    lead = "Percent of the routing that each expert (column) had on each task (row); a task's own is framed."
+    return _section("Experts by task", lead, routing_html.heat_map(usage, names))
+
+
+def _layers_section(usage: Usage | None, names: Sequence[str]) -> str:
+    if not usage:
+        return ""
+    lead = "How the routing divides among the experts in each layer, first to last."
+    return _section("Experts by layer", lead, routing_html.layer_chart(usage, names))
+
+
+def _section(heading: str, lead: str, content: str) -> str:
+    opening = f'<p class="dim">{routing_html.escape(lead)}</p>' if lead else ""
+    return f"<section><h2>{heading}</h2>{opening}{content}</section>\n"
+
+
+def _origin(result: Result | None) -> str:
+    lines = []
+    for header in result.headers if result is not None else ():
+        facts = [str(header[key]) for key in ("date", "command") if key in header]
+        facts += [f"{name} {version}" for name, version in header.get("versions", {}).items()]
+        lines.append(f"<div>{routing_html.escape(' · '.join(facts))}</div>")
+    return f"<footer>{''.join(lines)}</footer>" if lines else ""
+
+
+def _check_names(names: Sequence[str]) -> None:
+    repeated = sorted({name for name in names if list(names).count(name) > 1})
+    if repeated:
+        raise ValueError(f"names must differ from each other, found more than once: {repeated!r}")
+
+
+def _check_shares(shares: Iterable[tuple[str, float]], names: Sequence[str], where: str) -> None:
+    for name, share in shares:
+        if name not in names:
+            raise ValueError(f"{where} uses an expert {name!r} that is not in names: {suggest(name, names)}")
+        if not isfinite(share) or share < 0:
+            raise ValueError(
+                f"{where}: the share of expert {name!r} must be finite and not negative, found {share!r}"
+            )

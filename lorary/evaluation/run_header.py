@@ -1,0 +1,71 @@
+"""What a result was measured with: versions, hardware, date, command, seeds, settings."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("lorary", "torch", "transformers", "peft", "numpy")
+
+
+def describe_run(*, seeds: Mapping[str, int], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe this process for the header of a ``Result``, as plain JSON values.
+
+    Args:
+        seeds: each source of chance and its seed.
+        settings: what the run was asked to do; values that JSON lacks become their ``str``.
+
+    Returns:
+        ``command``, ``date`` (UTC), ``versions``, ``hardware``, ``seeds``, ``settings``.
+    """
+    return {
+        # The folder of the program says nothing and may name a user.
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **_package_versions()},
+        "hardware": _describe_hardware(),
+        "seeds": dict(seeds),
+        "settings": json.loads(json.dumps(dict(settings), default=str)),
+    }
+
+
+def _package_versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _describe_hardware() -> dict[str, Any]:
+    has_affinity = hasattr(os, "sched_getaffinity")
+    hardware: dict[str, Any] = {
+        "platform": platform.platform(),
+        "processor": _processor_name(),
+        # What this process may use, not what the machine has.
+        "cpu_count": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+    }
+    if torch.cuda.is_available():
+        hardware["accelerator"] = torch.cuda.get_device_name()
+    return hardware
+
+
+def _processor_name() -> str:
+    # On Linux platform.processor() is empty or only the architecture.
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        for line in listing.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

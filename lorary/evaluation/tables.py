@@ -1,0 +1,237 @@
+"""Tables of numbers: laid out once as plain cells, then drawn for the terminal, Markdown or a page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from lorary.evaluation.metrics import find_metric
+
+if TYPE_CHECKING:
+    from lorary.evaluation.compare import Difference
+    from lorary.evaluation.result import Result
+
+MISSING = "·"
+MIN_LABEL_WIDTH = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One value, ready to print."""
+
+    text: str
+    """The value."""
+    error: str = ""
+    """Its standard error with the sign, or nothing."""
+    is_best: bool = False
+    """Whether no other value of the row is better."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of a table."""
+
+    label: str
+    """What the line is about."""
+    cells: tuple[Cell, ...]
+    """One per column."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A table as plain data."""
+
+    title: str
+    """What the numbers are."""
+    columns: tuple[str, ...]
+    """The heading of each column of numbers."""
+    rows: tuple[Row, ...]
+    """The lines."""
+    footer: Row | None = None
+    """A last line apart, such as the mean."""
+    note: str = ""
+    """How to read it."""
+
+
+def result_grid(result: "Result", metric: str, digits: int = 2) -> Grid:
+    """Lay out one metric of a result: a row per task, a column per route, and the mean.
+
+    The mean is over the tasks that every route has, so that its columns compare.
+
+    Raises:
+        ValueError: if the result has no such metric.
+    """
+    routes = tuple(route for route in result.routes if any(k[1:] == (route, metric) for k in result.scores))
+    if not routes:
+        raise ValueError(f"this result has no metric {metric!r}, it has {sorted(result.metrics)!r}")
+    tasks = [task for task in result.tasks if any((task, route, metric) in result.scores for route in routes)]
+    rows = tuple(_task_row(result, task, routes, metric, digits) for task in tasks)
+    direction = "lower" if find_metric(metric).lower_is_better else "higher"
+    return Grid(
+        title=f"{find_metric(metric).title} ({direction} is better)",
+        columns=routes,
+        rows=rows,
+        footer=_mean_row(result, tasks, routes, metric, digits),
+        note="± is the standard error over examples; the best of each row is marked.",
+    )
+
+
+def difference_grid(differences: Sequence["Difference"], digits: int = 3) -> Grid:
+    """Lay out paired differences, a row each.
+
+    Raises:
+        ValueError: if there are none, or they are not all of one metric.
+    """
+    metrics = sorted({difference.metric for difference in differences})
+    if len(metrics) != 1:
+        raise ValueError(f"a table of differences needs exactly one metric, found {metrics!r}")
+    direction = "below" if find_metric(metrics[0]).lower_is_better else "above"
+    return Grid(
+        title=f"{find_metric(metrics[0]).title}: paired differences ({direction} zero is better)",
+        columns=("difference", "95% interval", "tasks better/worse/same", "examples"),
+        rows=tuple(_difference_row(difference, digits) for difference in differences),
+        note="± is the paired standard error; the interval is a paired bootstrap over examples within tasks; "
+        "a difference whose interval leaves zero out on the better side is marked.",
+    )
+
+
+def render_table(grid: Grid, width: int = 100) -> Table:
+    """Draw a grid for the terminal; labels are cut with an ellipsis so that numbers never are."""
+    table = Table(
+        title=grid.title, caption=grid.note, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
+    limit = max(MIN_LABEL_WIDTH, width - sum(_column_widths(grid)) - 2)
+    table.add_column("", no_wrap=True)
+    for column in grid.columns:
+        table.add_column(Text(column.replace(" ", "\n")), justify="right", no_wrap=True, vertical="bottom")
+    for index, row in enumerate(grid.rows):
+        is_last = index == len(grid.rows) - 1
+        table.add_row(*_row_texts(row, limit), end_section=is_last and grid.footer is not None)
+    if grid.footer is not None:
+        table.add_row(*_row_texts(grid.footer, limit), style="bold")
+    return table
+
+
+def render_markdown(grid: Grid) -> str:
+    """Draw a grid as a Markdown table under its title, ending in a line break."""
+    rows = [*grid.rows, *([grid.footer] if grid.footer is not None else [])]
+    lines = [
+        f"**{grid.title}**",
+        "",
+        "| | " + " | ".join(_escape_markdown(column) for column in grid.columns) + " |",
+        "|---|" + "---:|" * len(grid.columns),
+    ]
+    for row in rows:
+        cells = " | ".join(_markdown_cell(cell) for cell in row.cells)
+        lines.append(f"| {_escape_markdown(row.label)} | {cells} |")
+    return "\n".join([*lines, "", *([grid.note, ""] if grid.note else [])])
+
+
+def shorten(name: str, limit: int) -> str:
+    """Cut a name to at most ``limit`` characters, the last of them an ellipsis."""
+    return name if len(name) <= limit else name[: limit - 1] + "…"
+
+
+def format_error(error: float | None, digits: int) -> str:
+    """Write a standard error as ``±.05`` (no leading zero); an unknown one as nothing."""
+    if error is None:
+        return ""
+    return "±" + f"{error:.{digits}f}".removeprefix("0")
+
+
+def _task_row(result: "Result", task: str, routes: Sequence[str], metric: str, digits: int) -> Row:
+    found = [
+        (result.mean(task, route, metric), result.standard_error(task, route, metric))
+        if (task, route, metric) in result.scores
+        else None
+        for route in routes
+    ]
+    return Row(label=task, cells=_number_cells(found, metric, digits))
+
+
+def _mean_row(
+    result: "Result", tasks: Sequence[str], routes: Sequence[str], metric: str, digits: int
+) -> Row | None:
+    shared = [task for task in tasks if all((task, route, metric) in result.scores for route in routes)]
+    if not shared:
+        return None
+    means = [result.overall(route, metric, shared) for route in routes]
+    kind = "tasks" if len(shared) == len(tasks) else "shared tasks"
+    cells = _number_cells([(mean.mean, mean.standard_error) for mean in means], metric, digits)
+    return Row(label=f"mean of {len(shared)} {kind}", cells=cells)
+
+
+def _number_cells(
+    found: Sequence[tuple[float, float | None] | None], metric: str, digits: int
+) -> tuple[Cell, ...]:
+    means = [estimate[0] for estimate in found if estimate is not None]
+    best = min(means) if find_metric(metric).lower_is_better else max(means)
+    # One column alone has nothing to be better than.
+    is_contest = len(means) > 1
+    return tuple(
+        Cell(text=MISSING)
+        if estimate is None
+        else Cell(
+            text=f"{estimate[0]:.{digits}f}",
+            error=format_error(estimate[1], digits),
+            is_best=is_contest and estimate[0] == best,
+        )
+        for estimate in found
+    )
+
+
+def _difference_row(difference: "Difference", digits: int) -> Row:
+    return Row(
+        label=f"{difference.route} minus {difference.against}",
+        cells=(
+            Cell(
+                text=f"{difference.mean:+.{digits}f}",
+                error=format_error(difference.standard_error, digits),
+                is_best=difference.is_clear_gain,
+            ),
+            Cell(text=_interval_text(difference, digits)),
+            Cell(text=f"{difference.num_better}/{difference.num_worse}/{difference.num_same}"),
+            Cell(text=str(difference.num_examples)),
+        ),
+    )
+
+
+def _interval_text(difference: "Difference", digits: int) -> str:
+    if difference.low is None or difference.high is None:
+        return MISSING
+    return f"{difference.low:+.{digits}f} … {difference.high:+.{digits}f}"
+
+
+def _column_widths(grid: Grid) -> list[int]:
+    rows = [*grid.rows, *([grid.footer] if grid.footer is not None else [])]
+    return [
+        2 + max(*(len(word) for word in column.split(" ")), *(len(_plain(row.cells[i])) for row in rows), 0)
+        for i, column in enumerate(grid.columns)
+    ]
+
+
+def _row_texts(row: Row, limit: int) -> list[Text]:
+    return [Text(shorten(row.label, limit)), *(_rich_cell(cell) for cell in row.cells)]
+
+
+def _rich_cell(cell: Cell) -> Text:
+    text = Text(cell.text, style="bold green" if cell.is_best else "")
+    if cell.error:
+        text.append(" " + cell.error, style="dim")
+    return text
+
+
+def _plain(cell: Cell) -> str:
+    return f"{cell.text} {cell.error}".rstrip()
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = f"**{cell.text}**" if cell.is_best else cell.text
+    return f"{text} {cell.error}".rstrip()
+
+
+def _escape_markdown(text: str) -> str:
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())

@@ -1,0 +1,81 @@
+"""Which experts each task used, as one PNG."""
+
+import os
+from collections.abc import Mapping
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorary.evaluation.files import write_file
+from lorary.evaluation.tables import shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_LABEL = 28
+# Numbers in the cells stay readable up to here.
+MAX_NUMBERED = 24
+
+
+def plot_usage(path: str | os.PathLike[str], usage_by_task: Mapping[str, Mapping[str, float]]) -> None:
+    """Draw a heat map, tasks down and experts across, and write it as a PNG.
+
+    Args:
+        path: where to write it.
+        usage_by_task: task -> expert -> share of the routing; an expert left out has none.
+
+    Raises:
+        ValueError: if there is no task or no expert, or a share is not finite.
+    """
+    # Imported here: slow, and needed for pictures only. Without pyplot nothing global is touched.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    tasks = list(usage_by_task)
+    experts = list(dict.fromkeys(name for usage in usage_by_task.values() for name in usage))
+    shares = _share_matrix(usage_by_task, tasks, experts)  # [tasks, experts]
+    figure = Figure(figsize=(3.5 + 0.42 * len(experts), 2.2 + 0.36 * len(tasks)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    axes.set_xticks(range(len(experts)), [_plain_label(name) for name in experts], rotation=60, ha="right")
+    axes.set_yticks(range(len(tasks)), [_plain_label(name) for name in tasks])
+    axes.set_xlabel("expert")
+    axes.set_ylabel("task")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    figure.colorbar(image, ax=axes, label="share of the routing, %", shrink=0.9)
+    if len(experts) <= MAX_NUMBERED:
+        _write_numbers(axes, shares)
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=130)
+    write_file(path, content.getvalue())
+
+
+def _write_numbers(axes: "Axes", shares: NDArray[np.float64]) -> None:
+    for (row, column), share in np.ndenumerate(shares):
+        if round(100 * share) > 0:
+            colour = "white" if share > 0.55 else "black"
+            axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, size=8)
+
+
+def _share_matrix(
+    usage_by_task: Mapping[str, Mapping[str, float]], tasks: list[str], experts: list[str]
+) -> NDArray[np.float64]:
+    if not tasks or not experts:
+        raise ValueError(f"a picture of usage needs a task and an expert, found {tasks!r} and {experts!r}")
+    shares = np.array([[usage_by_task[task].get(name, 0.0) for name in experts] for task in tasks])
+    if not np.isfinite(shares).all():
+        row, column = np.argwhere(~np.isfinite(shares))[0]
+        found = float(shares[row, column])
+        raise ValueError(
+            f"the share of expert {experts[column]!r} on task {tasks[row]!r} must be finite, found {found!r}"
+        )
+    return shares
+
+
+def _plain_label(name: str) -> str:
+    # A dollar sign would start a formula.
+    return shorten(name, MAX_LABEL).replace("$", r"\$")

@@ -1,0 +1,28 @@
+"""Experts and the PEFT file format, both ways.
+
+An ``Expert`` is plain data: a name, a base model, and for each changed linear layer a pair of factors
+whose product is added to that layer's weight. On disk it is a PEFT adapter folder with a sidecar
+``expert.json``; only safetensors and JSON are read.
+"""
+
+from lorary.experts.card import ExpertCard
+from lorary.experts.expert import Expert, Factors, check_finite
+from lorary.experts.names import check_name
+from lorary.experts.peft_reader import read_card, read_expert_folder, read_peft
+from lorary.experts.peft_writer import write_expert_files, write_peft
+from lorary.experts.sidecar import Sidecar, WeightSummary
+
+__all__ = [
+    "Expert",
+    "ExpertCard",
+    "Factors",
+    "Sidecar",
+    "WeightSummary",
+    "check_finite",
+    "check_name",
+    "read_card",
+    "read_expert_folder",
+    "read_peft",
+    "write_expert_files",
+    "write_peft",
+]

@@ -1,0 +1,78 @@
+"""What is known about an expert besides its weights."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertCard:
+    """What ``expert.json`` holds, besides an expert's name, its base model and the weights' hash.
+
+    Raises:
+        TypeError: if a field is of another type than declared.
+        ValueError: if a score is not finite, or the provenance cannot be written as JSON.
+    """
+
+    tasks: tuple[str, ...] = ()
+    """Names of the tasks it was trained on."""
+    tags: tuple[str, ...] = ()
+    """Free words to find it by."""
+    description: str = ""
+    """A sentence or two for people."""
+    base_revision: str | None = None
+    """The base model's revision on its hub."""
+    base_fingerprint: str | None = None
+    """A hash of the base model's configuration and weights."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Data, training configuration, seeds, versions: anything that JSON can hold."""
+    parents: tuple[str, ...] = ()
+    """Names of the experts it was made from."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Measured results, by the name of the measure."""
+    fan_in_fan_out: bool = False
+    """The base layers are GPT-2's Conv1D; only PEFT needs to be told."""
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "tags", "parents"):
+            object.__setattr__(self, name, _check_words(name, getattr(self, name)))
+        for name in ("description", "base_revision", "base_fingerprint"):
+            _check_text(name, getattr(self, name), optional=name != "description")
+        if not isinstance(self.fan_in_fan_out, bool):
+            raise TypeError(f"fan_in_fan_out must be true or false, got {self.fan_in_fan_out!r}")
+        object.__setattr__(self, "scores", _check_scores(self.scores))
+        object.__setattr__(self, "provenance", _copy_json(self.provenance))
+
+
+def _check_words(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, tuple | list) or not all(isinstance(word, str) for word in value):
+        raise TypeError(f"{name} must be a tuple of strings, got {value!r}")
+    return tuple(value)
+
+
+def _check_text(name: str, value: Any, optional: bool) -> None:
+    if not isinstance(value, str) and not (optional and value is None):
+        raise TypeError(f"{name} must be a string{' or None' if optional else ''}, got {value!r}")
+
+
+def _check_scores(scores: Any) -> dict[str, float]:
+    if not isinstance(scores, Mapping):
+        raise TypeError(f"scores must map names to numbers, got {scores!r}")
+    for name, score in scores.items():
+        if not isinstance(name, str) or isinstance(score, bool) or not isinstance(score, int | float):
+            raise TypeError(f"scores must map names to numbers, got {name!r}: {score!r}")
+        if not math.isfinite(score):
+            raise ValueError(f"a score must be finite, got {score!r} for {name!r}")
+    return {name: float(score) for name, score in scores.items()}
+
+
+def _copy_json(provenance: Any) -> dict[str, Any]:
+    """Copy through JSON, so that a card equals itself after a round trip through its file."""
+    if not isinstance(provenance, Mapping):
+        raise TypeError(f"provenance must be a mapping, got {provenance!r}")
+    try:
+        return json.loads(json.dumps(dict(provenance), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"provenance must hold only what JSON can ({error}), got {provenance!r}") from error

@@ -1,0 +1,75 @@
+"""The README.md beside an expert's weights: YAML for hubs, a page for people."""
+
+import json
+
+from lorary.experts.expert import Expert
+
+USAGE = """## Use
+
+```python
+import lorary
+
+expert = lorary.read_peft("path/to/this/folder")
+```
+
+or with PEFT alone:
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained({base})
+model = PeftModel.from_pretrained(base, "path/to/this/folder")
+```
+"""
+
+
+def render_model_card(expert: Expert) -> str:
+    """Write the page for one expert.
+
+    Args:
+        expert: the expert, with its card.
+
+    Returns:
+        Markdown with a YAML front matter that hubs read.
+    """
+    card = expert.card
+    parts = [_render_front_matter(expert), f"# {expert.name}\n"]
+    if card.description:
+        parts.append(card.description.strip() + "\n")
+    parts.append(_render_facts(expert))
+    parts.append(USAGE.format(base=_quote(expert.base_model or "the base model")))
+    if card.scores:
+        rows = [f"| {name} | {value:.6g} |" for name, value in card.scores.items()]
+        parts.append("## Scores\n\n| measure | value |\n|---|---|\n" + "\n".join(rows) + "\n")
+    if card.provenance:
+        provenance = json.dumps(card.provenance, indent=2, ensure_ascii=False)
+        parts.append(f"## Provenance\n\n```json\n{provenance}\n```\n")
+    return "\n".join(parts)
+
+
+def _render_front_matter(expert: Expert) -> str:
+    tags = list(dict.fromkeys(["lora", "lorary", *expert.card.tags]))
+    lines = ["---"]
+    if expert.base_model:
+        lines.append(f"base_model: {_quote(expert.base_model)}")
+    lines += ["library_name: peft", "pipeline_tag: text-generation", "tags:"]
+    lines += [f"- {_quote(tag)}" for tag in tags]
+    return "\n".join([*lines, "---", ""])
+
+
+def _render_facts(expert: Expert) -> str:
+    card = expert.card
+    facts = {
+        "Base model": expert.base_model or "not recorded",
+        "Base revision": card.base_revision or "",
+        "Tasks": ", ".join(card.tasks),
+        "Parents": ", ".join(card.parents),
+        "Size": f"rank {expert.max_rank}, {len(expert.factors)} modules, {expert.num_parameters:,} numbers",
+    }
+    return "".join(f"- {title}: {text}\n" for title, text in facts.items() if text)
+
+
+def _quote(text: str) -> str:
+    """Quote for YAML and Python alike: both read what JSON writes."""
+    return json.dumps(text)

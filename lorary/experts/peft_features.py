@@ -1,0 +1,170 @@
+"""Which PEFT features an expert cannot hold exactly, found in a configuration and in tensor names.
+
+An expert is one fixed weight change ``b @ a`` per linear layer; what else PEFT 0.21 can express is refused.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lorary.errors import FormatError, UnsupportedAdapter
+
+UNCONVERTED = (
+    "PEFT changed the base weights with it; convert the adapter with "
+    "save_pretrained(folder, path_initial_model_for_weight_conversion=...)"
+)
+
+# Settings of LoraConfig that change the forward pass -> what to do about them.
+REFUSED_SETTINGS = {
+    "modules_to_save": "train without it, or merge the adapter and use the result as a base model",
+    "use_dora": "train with use_dora=False",
+    "lora_bias": "train with lora_bias=False",
+    "target_parameters": "target linear modules instead",
+    "trainable_token_indices": "train without new tokens",
+    "megatron_config": "export to a plain transformers model",
+    "layer_replication": "train on a base model saved with the repeated layers",
+    "alora_invocation_tokens": "train a plain LoRA, active on all tokens",
+    "use_qalora": "train with use_qalora=False",
+    "use_bdlora": "train without block-diagonal factors",
+    "monteclora_config": "train a plain LoRA",
+    "arrow_config": "read the single adapters it routes between",
+    "kasa_config": "train a plain LoRA",
+}
+
+# Settings without influence on a trained adapter's forward pass, or understood by the reader.
+ACCEPTED_SETTINGS = frozenset(
+    {
+        "alpha_pattern",
+        "auto_mapping",
+        "base_model_name_or_path",
+        "corda_config",
+        "ensure_weight_tying",
+        "eva_config",
+        "exclude_modules",
+        "fan_in_fan_out",
+        "inference_mode",
+        "layers_pattern",
+        "layers_to_transform",
+        "loftq_config",
+        "lora_alpha",
+        "lora_dropout",
+        "lora_ga_config",
+        "megatron_core",
+        "peft_type",
+        "peft_version",
+        "qalora_group_size",
+        "r",
+        "rank_pattern",
+        "revision",
+        "runtime_config",
+        "target_modules",
+        "task_type",
+        "use_rslora",
+        "velora_config",
+    }
+)
+
+# Initialisations that leave the base weights alone.
+PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
+
+# Tensor names, the setting that makes them, what they are, what to do about them. The first match counts.
+REFUSED_TENSORS = (
+    (r"\.lora_magnitude_vector(\.weight)?$", "use_dora", "DoRA magnitudes", "train with use_dora=False"),
+    (r"\.lora_embedding_[AB]$", None, "LoRA on embeddings", "target linear modules only"),
+    (r"\.lora_B\.bias$", "lora_bias", "biases in lora_B", "train with lora_bias=False"),
+    (r"\.trainable_tokens_\w+", "trainable_token_indices", "trained tokens", "train without new tokens"),
+    (r"^(?!.*\.lora_).*\.bias$", "bias", "biases", "train with bias='none'"),
+    (
+        r"^(?!.*\.lora_).*\.weight$",
+        "modules_to_save",
+        "whole base weights",
+        "if they were neither trained nor resized, save with save_embedding_layers=False",
+    ),
+)
+
+
+def check_peft_type(config: Mapping[str, Any], path: str) -> None:
+    """Refuse a configuration that is not a LoRA's.
+
+    Args:
+        config: the object of ``adapter_config.json``.
+        path: the file it came from, for messages.
+
+    Raises:
+        FormatError: if it does not say what it is.
+        UnsupportedAdapter: if it is of another type.
+    """
+    kind = config.get("peft_type")
+    if kind is None:
+        raise FormatError(
+            f"{path!r} must name a peft_type, found none: it is not a PEFT adapter's configuration"
+        )
+    if kind != "LORA":
+        raise UnsupportedAdapter(
+            f"{path!r} must be of peft_type 'LORA', found {kind!r}: only LoRA adapters can be experts, "
+            "train a LoRA instead"
+        )
+
+
+def check_features(config: Mapping[str, Any], tensor_names: Iterable[str], path: str) -> None:
+    """Refuse an adapter with a feature an expert cannot hold.
+
+    Args:
+        config: the object of ``adapter_config.json``.
+        tensor_names: all names in ``adapter_model.safetensors``.
+        path: the adapter's folder, for messages.
+
+    Raises:
+        UnsupportedAdapter: naming all such features at once, and what to do about each.
+    """
+    found = _find_in_config(config) + _find_in_tensors(tensor_names, config)
+    if found:
+        raise UnsupportedAdapter(
+            f"adapter {path!r} has what an expert, one change b @ a per linear layer, cannot hold: "
+            + "; ".join(f"{feature}: {advice}" for feature, advice in found)
+        )
+
+
+def _find_in_config(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = []
+    for key, value in config.items():
+        if key in REFUSED_SETTINGS and value:
+            found.append((f"{key}={_shorten(value)}", REFUSED_SETTINGS[key]))
+        elif key == "bias" and value not in ("none", None):
+            found.append((f"bias={value!r}", "train with bias='none'"))
+        elif key == "init_lora_weights" and not _is_plain_init(value):
+            found.append((f"init_lora_weights={value!r}", UNCONVERTED))
+        elif key not in KNOWN_SETTINGS and value:
+            found.append(
+                (
+                    f"unknown setting {key}={_shorten(value)}",
+                    "if it changes no result, remove it from the file",
+                )
+            )
+    return found
+
+
+def _find_in_tensors(names: Iterable[str], config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found: dict[tuple[str, str], list[str]] = {}
+    for name in names:
+        for pattern, setting, feature, advice in REFUSED_TENSORS:
+            if re.search(pattern, name):
+                if setting is None or config.get(setting) in (None, False, "none"):
+                    found.setdefault((feature, advice), []).append(name)
+                break
+    return [
+        (f"{feature} ({len(group)} tensors such as {group[0]!r})", advice)
+        for (feature, advice), group in found.items()
+    ]
+
+
+def _is_plain_init(value: Any) -> bool:
+    return (value.lower() if isinstance(value, str) else value) in PLAIN_INITS
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+KNOWN_SETTINGS = ACCEPTED_SETTINGS | REFUSED_SETTINGS.keys() | {"bias", "init_lora_weights"}

@@ -1,0 +1,69 @@
+"""Names of the tensors in ``adapter_model.safetensors``."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
+
+from lorary.errors import FormatError
+from lorary.experts.expert import Factors
+
+PREFIX = "base_model.model."
+FACTOR_NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
+# VeLoRA's projection only shapes its backward pass.
+TRAINING_ONLY = re.compile(r"\.lora_velora_embed$")
+
+
+def name_tensors(factors: Mapping[str, Factors]) -> dict[str, Tensor]:
+    """Give each factor the name PEFT looks for: ``<prefix><module>.lora_A.weight`` is ``a``."""
+    named = {}
+    for module, (a, b) in factors.items():
+        named[f"{PREFIX}{module}.lora_A.weight"] = a
+        named[f"{PREFIX}{module}.lora_B.weight"] = b
+    return named
+
+
+def pair_tensors(names: Iterable[str], path: str) -> dict[str, tuple[str, str]]:
+    """Find out from a file's tensor names which modules have factors.
+
+    Args:
+        names: all names in the file.
+        path: the file, for messages.
+
+    Returns:
+        Module path -> names of its ``lora_A`` and ``lora_B``.
+
+    Raises:
+        FormatError: if there are none, a name means nothing, or one of a pair is missing.
+    """
+    sides: dict[str, dict[str, str]] = {}
+    unknown = []
+    for name in names:
+        match = FACTOR_NAME.fullmatch(name)
+        if match:
+            sides.setdefault(match["module"], {})[match["side"]] = name
+        elif not TRAINING_ONLY.search(name):
+            unknown.append(repr(name))
+    if unknown:
+        raise FormatError(
+            f"{path!r} must hold only tensors named {PREFIX}<module>.lora_A.weight and …lora_B.weight, "
+            f"found {_list_some(unknown)}: save the adapter again with PEFT's save_pretrained"
+        )
+    if not sides:
+        raise FormatError(
+            f"{path!r} must hold LoRA factors, found no tensor: train or save the adapter again"
+        )
+    halves = [
+        f"lora_{'A' if 'A' in pair else 'B'} of {module!r}" for module, pair in sides.items() if len(pair) < 2
+    ]
+    if halves:
+        raise FormatError(
+            f"{path!r} must hold lora_A and lora_B of each module, found only {_list_some(halves)}: "
+            "save or fetch the adapter again"
+        )
+    return {module: (pair["A"], pair["B"]) for module, pair in sides.items()}
+
+
+def _list_some(items: list[str]) -> str:
+    shown = ", ".join(items[:3])
+    return shown + (f" and {len(items) - 3} more" if len(items) > 3 else "")

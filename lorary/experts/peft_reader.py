@@ -1,0 +1,144 @@
+"""PEFT adapter folders in, experts out.
+
+R rank, I layer input, O layer output.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+from torch import Tensor
+
+from lorary.errors import FormatError
+from lorary.experts.card import ExpertCard
+from lorary.experts.expert import Expert, Factors, check_finite, find_factor_fault
+from lorary.experts.json_object import read_json_object
+from lorary.experts.names import check_name
+from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, parse_adapter_config
+from lorary.experts.peft_features import check_features, check_peft_type
+from lorary.experts.peft_keys import pair_tensors
+from lorary.experts.peft_scale import fold_scale
+from lorary.experts.sidecar import SIDECAR_FILE, Sidecar, parse_sidecar
+from lorary.experts.weights_file import CONVERT, PICKLE_FILE, WEIGHTS_FILE, read_tensors
+
+
+def read_peft(folder: str | os.PathLike[str], name: str | None = None) -> Expert:
+    """Read a PEFT LoRA adapter as an expert.
+
+    Which modules it changes is what the weights file says, however the configuration selected them
+    (names, a regular expression, ``all-linear``, layer numbers).
+
+    Args:
+        folder: a path, or a URL fsspec understands; local weights are memory-mapped.
+        name: the expert's name; None takes the sidecar's, or else the folder's.
+
+    Returns:
+        The expert, with the scale folded into each ``b``. Factors keep the file's dtype where the
+        scale is a power of two; else ``b`` becomes float32, so nothing is rounded.
+
+    Raises:
+        FormatError: if a file is missing, damaged, or disagrees with another.
+        UnsupportedAdapter: if the adapter has a feature an expert cannot hold exactly.
+        ValueError: if the name is not safe; give another.
+    """
+    fs, path = url_to_fs(os.fspath(folder))
+    return read_expert_folder(fs, path, name)
+
+
+def read_expert_folder(fs: AbstractFileSystem, path: str, name: str | None = None) -> Expert:
+    """Read a PEFT LoRA adapter from an opened file system; see ``read_peft``."""
+    _check_files(fs, path)
+    config_path = f"{path}/{CONFIG_FILE}"
+    raw = read_json_object(fs, config_path)
+    check_peft_type(raw, config_path)
+    weights_path = f"{path}/{WEIGHTS_FILE}"
+    tensors = read_tensors(fs, weights_path)
+    check_features(raw, tensors, path)
+    config = parse_adapter_config(raw, config_path)
+    factors = _build_factors(tensors, config, weights_path)
+    known = _read_sidecar(fs, path) or _card_from_config(config, path)
+    expert = Expert(
+        check_name(known.name if name is None else name),
+        known.base_model,
+        factors,
+        replace(known.card, fan_in_fan_out=config.fan_in_fan_out),
+    )
+    check_finite(expert, weights_path)
+    return expert
+
+
+def read_card(fs: AbstractFileSystem, path: str) -> Sidecar:
+    """Read what is known about the expert in a folder, without opening its weights.
+
+    Args:
+        fs: the file system it lies on.
+        path: the expert's folder there.
+
+    Returns:
+        The sidecar; for a folder that PEFT wrote, what its configuration tells, with neither hash nor
+        summary.
+
+    Raises:
+        FormatError: if the folder holds no adapter, or a file is damaged.
+    """
+    known = _read_sidecar(fs, path)
+    if known is not None:
+        return known
+    _check_files(fs, path)
+    config_path = f"{path}/{CONFIG_FILE}"
+    raw = read_json_object(fs, config_path)
+    check_peft_type(raw, config_path)
+    return _card_from_config(parse_adapter_config(raw, config_path), path)
+
+
+def _check_files(fs: AbstractFileSystem, path: str) -> None:
+    if not fs.isdir(path):
+        found = "a file" if fs.exists(path) else "nothing"
+        raise FormatError(
+            f"{path!r} must be a PEFT adapter folder, found {found}: check the path; a repository on "
+            "the hub is given as 'hf://user/repository'"
+        )
+    missing = [file for file in (CONFIG_FILE, WEIGHTS_FILE) if not fs.isfile(f"{path}/{file}")]
+    if WEIGHTS_FILE in missing and fs.isfile(f"{path}/{PICKLE_FILE}"):
+        raise FormatError(f"adapter {path!r} must hold {WEIGHTS_FILE}, found only {PICKLE_FILE}: {CONVERT}")
+    if missing:
+        raise FormatError(
+            f"adapter {path!r} must hold {CONFIG_FILE} and {WEIGHTS_FILE}, missing: {', '.join(missing)}: "
+            "save or fetch the adapter again"
+        )
+
+
+def _read_sidecar(fs: AbstractFileSystem, path: str) -> Sidecar | None:
+    try:
+        value = read_json_object(fs, f"{path}/{SIDECAR_FILE}")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return parse_sidecar(value, f"{path}/{SIDECAR_FILE}")
+
+
+def _card_from_config(config: AdapterConfig, path: str) -> Sidecar:
+    card = ExpertCard(base_revision=config.revision, fan_in_fan_out=config.fan_in_fan_out)
+    return Sidecar(path.rsplit("/", 1)[-1], config.base_model, card, None, None)
+
+
+def _build_factors(tensors: Mapping[str, Tensor], config: AdapterConfig, path: str) -> dict[str, Factors]:
+    """Pair the tensors, check them against the configuration, fold the scales in."""
+    stored = {
+        module: Factors(tensors[a], tensors[b]) for module, (a, b) in pair_tensors(tensors, path).items()
+    }
+    faults = [fault for module, pair in stored.items() if (fault := _find_fault(module, pair, config))]
+    if faults:
+        more = f" (and {len(faults) - 1} more such modules)" if len(faults) > 1 else ""
+        raise FormatError(
+            f"{path!r}, {faults[0]}{more}: save the adapter again, with the configuration it was trained with"
+        )
+    return {module: Factors(a, fold_scale(b, config.scale_of(module))) for module, (a, b) in stored.items()}
+
+
+def _find_fault(module: str, pair: Factors, config: AdapterConfig) -> str | None:
+    fault = find_factor_fault(module, pair)
+    if fault is None and pair.rank != config.rank_of(module):
+        return f"module {module!r}: {CONFIG_FILE} says rank {config.rank_of(module)}, found rank {pair.rank}"
+    return fault

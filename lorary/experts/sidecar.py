@@ -1,0 +1,149 @@
+"""The sidecar ``expert.json``: an expert's name, base model and card, beside the weights."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from lorary.errors import FormatError, suggest
+from lorary.experts.card import ExpertCard
+from lorary.experts.expert import Expert
+from lorary.experts.names import check_name
+
+SIDECAR_FILE = "expert.json"
+SIDECAR_VERSION = 1
+CARD_KEYS = tuple(field.name for field in fields(ExpertCard))
+KEYS = ("lorary", "name", "base_model", *CARD_KEYS, "summary", "weights_sha256")
+
+
+class WeightSummary(NamedTuple):
+    """What a listing shows about weights without opening them."""
+
+    num_parameters: int
+    """How many numbers the factors hold."""
+    num_modules: int
+    """How many modules have factors."""
+    max_rank: int
+    """The largest rank."""
+    dtype: str
+    """Such as ``"bfloat16"``, or ``"bfloat16+float32"``."""
+
+
+class Sidecar(NamedTuple):
+    """What one ``expert.json`` says."""
+
+    name: str
+    """The expert's name."""
+    base_model: str
+    """The model it was trained on; empty if unknown."""
+    card: ExpertCard
+    """What is known about it."""
+    weights_sha256: str | None
+    """Hash of the bytes of ``adapter_model.safetensors``; None if nothing says."""
+    summary: WeightSummary | None
+    """Size of the weights; None if nothing says."""
+
+
+def summarize_weights(expert: Expert) -> WeightSummary:
+    """Count an expert's weights for its sidecar."""
+    dtype = "+".join(str(dtype).removeprefix("torch.") for dtype in expert.dtypes)
+    return WeightSummary(expert.num_parameters, len(expert.factors), expert.max_rank, dtype)
+
+
+def build_sidecar(expert: Expert, weights_sha256: str) -> dict[str, Any]:
+    """Build the object that ``expert.json`` holds.
+
+    Args:
+        expert: the expert as it is written, in its final dtype.
+        weights_sha256: hash of the bytes of its weights file.
+    """
+    card = {name: getattr(expert.card, name) for name in CARD_KEYS}
+    return {
+        "lorary": SIDECAR_VERSION,
+        "name": expert.name,
+        "base_model": expert.base_model,
+        **{name: list(value) if isinstance(value, tuple) else value for name, value in card.items()},
+        "summary": summarize_weights(expert)._asdict(),
+        "weights_sha256": weights_sha256,
+    }
+
+
+def parse_sidecar(value: Mapping[str, Any], path: str) -> Sidecar:
+    """Understand the object of an ``expert.json``.
+
+    Args:
+        value: the object.
+        path: the file it came from, for messages.
+
+    Raises:
+        FormatError: naming all faults at once: another version, unknown or missing keys, wrong types.
+    """
+    _check_version(value.get("lorary"), path)
+    faults = [f"unknown key {key!r}: {suggest(key, KEYS)}" for key in value if key not in KEYS]
+    faults += [f"key {key!r} is missing" for key in ("name", "base_model") if key not in value]
+    faults += [fault for key in value if key in CHECKS and (fault := _find_fault(key, value[key]))]
+    card = _build_card({key: value[key] for key in CARD_KEYS if key in value}, faults)
+    if faults or card is None:
+        raise FormatError(f"{path!r} is not a sound expert card: {'; '.join(faults)}: correct or remove it")
+    summary = value.get("summary")
+    return Sidecar(
+        value["name"],
+        value["base_model"],
+        card,
+        value.get("weights_sha256"),
+        None if summary is None else WeightSummary(**summary),
+    )
+
+
+def _check_version(version: Any, path: str) -> None:
+    if type(version) is int and version > SIDECAR_VERSION:
+        raise FormatError(
+            f"{path!r} is of version {version}, this lorary reads up to {SIDECAR_VERSION}: upgrade lorary"
+        )
+    if version != SIDECAR_VERSION or type(version) is not int:
+        raise FormatError(
+            f"{path!r} must say which version it is ('lorary': {SIDECAR_VERSION}), found {version!r}: "
+            "it is not an expert card, or damaged"
+        )
+
+
+def _build_card(values: dict[str, Any], faults: list[str]) -> ExpertCard | None:
+    try:
+        return ExpertCard(**values)
+    except (TypeError, ValueError) as error:
+        faults.append(str(error))
+        return None
+
+
+def _find_fault(key: str, value: Any) -> str | None:
+    try:
+        CHECKS[key](value)
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def _check_base_model(value: Any) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"base_model must be a string, got {value!r}")
+
+
+def _check_hash(value: Any) -> None:
+    if value is not None and not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)):
+        raise ValueError(f"weights_sha256 must be 64 hexadecimal digits, got {value!r}")
+
+
+def _check_summary(value: Any) -> None:
+    if value is None:
+        return
+    types = {name: str if name == "dtype" else int for name in WeightSummary._fields}
+    if not isinstance(value, dict) or {key: type(item) for key, item in value.items()} != types:
+        raise ValueError(f"summary must hold {', '.join(types)}, got {value!r}")
+
+
+CHECKS: dict[str, Callable[[Any], Any]] = {
+    "name": check_name,
+    "base_model": _check_base_model,
+    "weights_sha256": _check_hash,
+    "summary": _check_summary,
+}

@@ -1,0 +1,112 @@
+"""What a library says about an expert without opening its weights."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from lorary.errors import FormatError
+from lorary.experts import ExpertCard, Sidecar
+from lorary.experts.peft_config import CONFIG_FILE, parse_adapter_config
+from lorary.experts.sidecar import SIDECAR_FILE, parse_sidecar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of a library's listing.
+
+    What only lorary's sidecar says is ``None`` for a plain PEFT adapter that was copied in by hand.
+    """
+
+    name: str
+    """The folder's name, which is the expert's name."""
+    base_model: str
+    """The model it was trained on; empty if the adapter does not say."""
+    card: ExpertCard
+    """What is known about it; empty for a plain PEFT adapter."""
+    num_parameters: int | None
+    """How many numbers its factors hold."""
+    num_modules: int | None
+    """How many modules have factors."""
+    max_rank: int | None
+    """The largest rank over its modules."""
+    dtype: str | None
+    """Such as ``"bfloat16"``."""
+    weights_sha256: str | None
+    """Hash of its weights file; without it ``verify`` can't tell whether the weights changed."""
+
+    def matches(self, task: str | None, base: str | None, tag: str | None) -> bool:
+        """Return whether this expert has the task, the base model and the tag; ``None`` asks nothing."""
+        return (
+            (task is None or task in self.card.tasks)
+            and (base is None or base == self.base_model)
+            and (tag is None or tag in self.card.tags)
+        )
+
+
+def parse_entry(name: str, path: str, sidecar: bytes | None, config: bytes | None) -> Entry:
+    """Understand what an expert's two small files say.
+
+    Args:
+        name: the folder's name.
+        path: the folder's path, for messages.
+        sidecar: the bytes of ``expert.json``, if it has one.
+        config: the bytes of ``adapter_config.json``; looked at only if there is no sidecar.
+
+    Raises:
+        FormatError: if the file is not what it claims to be.
+    """
+    if sidecar is not None:
+        return _describe(name, parse_sidecar_bytes(sidecar, f"{path}/{SIDECAR_FILE}"))
+    config_path = f"{path}/{CONFIG_FILE}"
+    return _describe_plain(name, parse_json_object(config or b"", config_path), config_path)
+
+
+def parse_sidecar_bytes(content: bytes, path: str) -> Sidecar:
+    """Understand the bytes of an ``expert.json``; ``FormatError`` names ``path``."""
+    return parse_sidecar(parse_json_object(content, path), path)
+
+
+def parse_json_object(content: bytes, path: str) -> dict[str, Any]:
+    """Understand the bytes of a JSON file that holds one object; ``FormatError`` names ``path``."""
+    try:
+        value = json.loads(content)
+    # Deep nesting in a hostile file ends in a RecursionError.
+    except (ValueError, RecursionError) as error:
+        raise FormatError(
+            f"{path!r} must be a JSON file, found {content[:20]!r} ({error}): restore it or delete its folder"
+        ) from error
+    if not isinstance(value, dict):
+        raise FormatError(
+            f"{path!r} must hold a JSON object, found {type(value).__name__}: restore it or delete its folder"
+        )
+    return value
+
+
+def _describe(name: str, sidecar: Sidecar) -> Entry:
+    summary = sidecar.summary
+    return Entry(
+        name=name,
+        base_model=sidecar.base_model,
+        card=sidecar.card,
+        num_parameters=summary.num_parameters if summary else None,
+        num_modules=summary.num_modules if summary else None,
+        max_rank=summary.max_rank if summary else None,
+        dtype=summary.dtype if summary else None,
+        weights_sha256=sidecar.weights_sha256,
+    )
+
+
+def _describe_plain(name: str, settings: dict[str, Any], path: str) -> Entry:
+    # Another type of adapter is listed all the same; reading it says why it can't be used.
+    is_lora = settings.get("peft_type") == "LORA"
+    config = parse_adapter_config(settings, path)
+    return Entry(
+        name=name,
+        base_model=config.base_model,
+        card=ExpertCard(base_revision=config.revision, fan_in_fan_out=config.fan_in_fan_out),
+        num_parameters=None,
+        num_modules=None,
+        max_rank=max([config.rank, *config.rank_pattern.values()]) if is_lora else None,
+        dtype=None,
+        weights_sha256=None,
+    )

@@ -1,0 +1,34 @@
+"""Experts in a model: the primitive ``mix``, the layer ``ExpertLinear``, base models, attach, detach and fold."""
+
+from lorary.models.attach import ExpertStack, attach_experts, attach_slots, check_expert
+from lorary.models.base import BaseModel, check_base, default_dtype, load_base, wrap_base
+from lorary.models.expert_linear import ExpertLinear
+from lorary.models.fingerprint import fingerprint_model
+from lorary.models.fold import fold
+from lorary.models.layers import find_layers, layer_shape
+from lorary.models.logits import select_positions, target_losses
+from lorary.models.mix import BACKENDS, COMBINES, mix
+from lorary.models.plan import Plan
+
+__all__ = [
+    "BACKENDS",
+    "COMBINES",
+    "BaseModel",
+    "ExpertLinear",
+    "ExpertStack",
+    "Plan",
+    "attach_experts",
+    "attach_slots",
+    "check_base",
+    "check_expert",
+    "default_dtype",
+    "find_layers",
+    "fingerprint_model",
+    "fold",
+    "layer_shape",
+    "load_base",
+    "mix",
+    "select_positions",
+    "target_losses",
+    "wrap_base",
+]

@@ -1,0 +1,196 @@
+"""Putting experts on a base model, and taking them off again.
+
+E experts, R rank, I layer input, O layer output, B rows, L row length, K experts per token.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from lorary.errors import IncompatibleExpert, UnknownExpert
+from lorary.experts import Expert
+from lorary.models.expert_linear import ExpertLinear
+from lorary.models.layers import BaseLayer, is_base_layer, layer_shape
+from lorary.models.plan import Decision, Plan
+
+
+class ExpertStack:
+    """The experts on one model: its ``ExpertLinear`` layers, their names, and who decides.
+
+    Made by ``attach_experts`` and ``attach_slots``; ``detach`` gives the base model back as it was.
+
+    Args:
+        model: the base model, changed in place.
+        names: one per expert, in the order of the stacks.
+        layers: module path -> the layer that now stands there.
+        decision: shared by the layers.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, names: Sequence[str], layers: dict[str, ExpertLinear], decision: Decision
+    ):
+        self.model = model
+        self.names = tuple(names)
+        self.layers = layers
+        self.decision = decision
+        self._index = {name: index for index, name in enumerate(self.names)}
+
+    def index(self, name: str) -> int:
+        """Give an expert's place in the stacks; ``UnknownExpert`` if it is not there."""
+        if name not in self._index:
+            raise UnknownExpert(name, self.names, "this model")
+        return self._index[name]
+
+    @contextmanager
+    def assign(self, names: Sequence[str | None]) -> Iterator[None]:
+        """Within this context each sequence of the batch uses the expert named for it.
+
+        Args:
+            names: one expert name per sequence; None means the base model alone.
+
+        Raises:
+            UnknownExpert: if a name is not on this model.
+        """
+        indices = torch.tensor([[0 if name is None else self.index(name)] for name in names])
+        weights = torch.tensor([[0.0 if name is None else 1.0] for name in names])
+        with self.planned(indices, weights):
+            yield
+
+    @contextmanager
+    def planned(self, indices: Tensor, weights: Tensor, combine: str | None = None) -> Iterator[None]:
+        """Within this context sequences or tokens use the experts given for them.
+
+        Args:
+            indices: ``[B, K]`` per sequence or ``[B, L, K]`` per token.
+            weights: of the same shape.
+            combine: ``"outputs"`` or ``"factors"``; None keeps the model's own.
+        """
+        device = next(iter(self.layers.values())).a.device
+        plan = Plan(indices.to(device), weights.to(device), len(self.names))
+        before = self.decision.plan, self.decision.combine
+        self.decision.plan = plan
+        self.decision.combine = combine or self.decision.combine
+        try:
+            yield
+        finally:
+            self.decision.plan, self.decision.combine = before
+
+    def set_routers(self, routers: Mapping[str, nn.Module] | None, combine: str = "outputs") -> None:
+        """Give each layer its router, by module path; None takes them all away (the base answers alone)."""
+        self.decision.combine = combine
+        for path, layer in self.layers.items():
+            layer.router = None if routers is None else routers[path].to(layer.a.device)
+
+    def detach(self) -> PreTrainedModel:
+        """Put the base layers back and return the base model."""
+        for path, layer in self.layers.items():
+            self.model.set_submodule(path, layer.base)
+        self.layers = {}
+        return self.model
+
+
+def attach_experts(
+    model: PreTrainedModel, experts: Mapping[str, Expert], dtype: torch.dtype | None = None
+) -> ExpertStack:
+    """Put experts on a model, in place: every layer that any of them changes becomes an ``ExpertLinear``.
+
+    Args:
+        model: their base model.
+        experts: name -> expert; lower ranks are padded with zeros, missing layers filled with them.
+        dtype: of the stacks; None takes each layer's own.
+
+    Returns:
+        The stack, with nobody deciding yet: the model still answers as the base.
+
+    Raises:
+        IncompatibleExpert: if there is no expert, or a module of one is missing in the model or of another shape.
+    """
+    if not experts:
+        raise IncompatibleExpert("there is no expert to put on the model: add one to the library first")
+    stacks: dict[str, tuple[Tensor, Tensor]] = {}
+    names = list(experts)
+    loaded = {name: experts[name] for name in names}
+    for expert in loaded.values():
+        check_expert(model, expert)
+    paths = [path for path, _ in model.named_modules() if any(path in e.factors for e in loaded.values())]
+    for path in paths:
+        layer = model.get_submodule(path)
+        stacks[path] = _stack_layer(layer, [e.factors.get(path) for e in loaded.values()], dtype)
+    return _install(model, names, stacks)
+
+
+def attach_slots(model: PreTrainedModel, layers: Mapping[str, BaseLayer], num_slots: int, rank: int) -> ExpertStack:
+    """Put empty experts (all zeros, float32) on a model, in place, for training to fill.
+
+    Args:
+        model: the base model.
+        layers: which of its layers, by module path (see ``find_layers``).
+        num_slots: E, how many experts stand side by side.
+        rank: R, of each.
+
+    Returns:
+        The stack, its experts named ``"slot 0"``, ``"slot 1"``, ….
+    """
+    stacks = {}
+    for path, layer in layers.items():
+        width_in, width_out = layer_shape(layer)
+        device = layer.weight.device
+        stacks[path] = (
+            torch.zeros(num_slots, rank, width_in, device=device),
+            torch.zeros(num_slots, rank, width_out, device=device),
+        )
+    return _install(model, [f"slot {slot}" for slot in range(num_slots)], stacks)
+
+
+def check_expert(model: PreTrainedModel, expert: Expert) -> list[str]:
+    """Check that each module of an expert is a layer of the model, of the right shape; list their paths.
+
+    Raises:
+        IncompatibleExpert: naming the first few that do not fit.
+    """
+    modules = dict(model.named_modules())
+    faults = []
+    for path, (a, b) in expert.factors.items():
+        layer = modules.get(path)
+        if layer is None or not is_base_layer(layer):
+            faults.append(f"{path} is no linear layer of it")
+        elif layer_shape(layer) != (a.shape[1], b.shape[0]):
+            faults.append(f"{path} maps {layer_shape(layer)}, the expert {(a.shape[1], b.shape[0])}")
+    if faults:
+        shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
+        raise IncompatibleExpert(
+            f"expert {expert.name!r} (trained on {expert.base_model!r}) does not fit this "
+            f"{type(model).__name__}: {shown}. Load it with its own base model"
+        )
+    return list(expert.factors)
+
+
+def _stack_layer(
+    layer: BaseLayer, factors: list[tuple[Tensor, Tensor] | None], dtype: torch.dtype | None
+) -> tuple[Tensor, Tensor]:
+    width_in, width_out = layer_shape(layer)
+    rank = max(pair[0].shape[0] for pair in factors if pair is not None)
+    if dtype is None:
+        dtype = layer.weight.dtype if layer.weight.is_floating_point() else torch.bfloat16
+    a = torch.zeros(len(factors), rank, width_in, dtype=dtype)
+    b_t = torch.zeros(len(factors), rank, width_out, dtype=dtype)
+    for index, pair in enumerate(factors):
+        if pair is not None:
+            a[index, : pair[0].shape[0]] = pair[0]
+            b_t[index, : pair[0].shape[0]] = pair[1].T
+    return a.to(layer.weight.device), b_t.to(layer.weight.device)
+
+
+def _install(model: PreTrainedModel, names: list[str], stacks: dict[str, tuple[Tensor, Tensor]]) -> ExpertStack:
+    already = [path for path, module in model.named_modules() if isinstance(module, ExpertLinear)]
+    if already:
+        raise IncompatibleExpert(f"the model carries experts already (at {already[0]}): detach those first")
+    decision = Decision()
+    layers = {}
+    for path, (a, b_t) in stacks.items():
+        layers[path] = ExpertLinear(model.get_submodule(path), a, b_t, decision)
+        model.set_submodule(path, layers[path])
+    return ExpertStack(model, names, layers, decision)

@@ -1,0 +1,116 @@
+"""Loading a base model from a hub id, a local folder, or the package that embeds one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from lorary.errors import BaseModelError, IncompatibleExpert
+from lorary.experts import Expert
+from lorary.models import embedded
+from lorary.models.fingerprint import fingerprint_model
+
+
+@dataclass(frozen=True, eq=False)
+class BaseModel:
+    """A loaded base model and what it takes to know it again."""
+
+    model: PreTrainedModel
+    """The ``transformers`` model, unchanged."""
+    tokenizer: PreTrainedTokenizerBase
+    """Its tokenizer."""
+    name: str
+    """What it was asked for by: hub id, folder, or ``smollm2-135m``."""
+    revision: str | None
+    """The hub's commit, where there is one."""
+    fingerprint: str
+    """Hash of architecture and weights, see ``fingerprint_model``."""
+
+
+def load_base(
+    name: str = embedded.NAME,
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype | None = None,
+    device: str | torch.device | None = None,
+) -> BaseModel:
+    """Load a causal language model with its tokenizer, ready for evaluation.
+
+    Args:
+        name: ``"smollm2-135m"`` (embedded), a local folder, or a hub id.
+        revision: a hub commit, branch or tag.
+        dtype: of the weights; None takes ``default_dtype(device)``.
+        device: where to put it; None means a GPU if there is one.
+
+    Returns:
+        The model with its identity. Its parameters do not require gradients.
+
+    Raises:
+        BaseModelError: if it cannot be found or is no causal language model.
+    """
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    source = str(embedded.unpack_embedded()) if name == embedded.NAME else name
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype or default_dtype(device))
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    except (OSError, ValueError) as error:
+        raise BaseModelError(_explain_failure(name, error)) from error
+    return wrap_base(model.to(device), tokenizer, name=name)
+
+
+def wrap_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str | None = None) -> BaseModel:
+    """Give a model that is loaded already its identity; its parameters are frozen.
+
+    Args:
+        model: a plain ``transformers`` causal language model.
+        tokenizer: its tokenizer.
+        name: what to call it; None takes the name it was loaded by.
+    """
+    model.eval().requires_grad_(False)
+    name = name or model.config.name_or_path or model.config.model_type
+    revision = getattr(model.config, "_commit_hash", None)
+    return BaseModel(model, tokenizer, name, revision, fingerprint_model(model))
+
+
+def check_base(base: BaseModel, expert: Expert) -> None:
+    """Refuse an expert that was trained on another base model.
+
+    Fingerprints decide where both are known; else the last parts of the two names are compared (adapters made
+    elsewhere carry a name only, and often a local path).
+
+    Raises:
+        IncompatibleExpert: naming both bases.
+    """
+    theirs, ours = expert.card.base_fingerprint, base.fingerprint
+    if theirs is not None:
+        fits = theirs == ours
+    else:
+        fits = not expert.base_model or _last_part(expert.base_model) == _last_part(base.name)
+    if not fits:
+        marks = f" (fingerprint {theirs}, not {ours})" if theirs else ""
+        raise IncompatibleExpert(
+            f"expert {expert.name!r} was trained on {expert.base_model!r}, this model is {base.name!r}{marks}: "
+            "load it with that base model"
+        )
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """Choose bfloat16 where the hardware multiplies it fast, else float32."""
+    if device.type == "cpu":
+        fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16
+
+
+def _last_part(name: str) -> str:
+    return Path(name.rstrip("/")).name.casefold()
+
+
+def _explain_failure(name: str, error: Exception) -> str:
+    if Path(name).exists():
+        found = f"the folder {name!r} holds no causal language model that transformers can load"
+    else:
+        found = f"no base model {name!r}: it is neither a local folder nor a model this machine can fetch from the hub"
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"{found}. The embedded one is {embedded.NAME!r}. ({reason})"

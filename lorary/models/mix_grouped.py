@@ -1,0 +1,41 @@
+"""``mix`` over tokens sorted by expert: does no work for an expert that a token does not use."""
+
+import torch
+from torch import Tensor
+
+
+def mix_grouped(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor, combine: str) -> Tensor:
+    """Sort the (token, expert) pairs by expert, pad the groups to one length, and use two batched products.
+
+    Args:
+        x: ``[T, I]``.
+        a: ``[E, R, I]``.
+        b: ``[E, O, R]``.
+        indices: ``[T, K]``.
+        weights: ``[T, K]``, in the dtype of ``x``.
+        combine: ``"outputs"`` or ``"factors"``.
+
+    Returns:
+        ``[T, O]``.
+    """
+    tokens, top_k = indices.shape
+    expert, order = indices.reshape(-1).sort(stable=True)
+    token = order // top_k
+    shrunk = torch.cat(
+        [
+            rows @ a[e].T
+            for e, rows in _runs(x[token], expert)  # rows [n, I]
+        ]
+    )
+    weight = weights.reshape(-1)[order][:, None]  # [T*K, 1]
+    weighed = weight * shrunk
+    if combine == "factors":
+        summed = x.new_zeros(tokens, a.shape[1]).index_add(0, token, weighed)
+        weighed = weight * summed[token]
+    expanded = torch.cat([rows @ b[e].T for e, rows in _runs(weighed, expert)])
+    return x.new_zeros(tokens, b.shape[1]).index_add(0, token, expanded)
+
+
+def _runs(rows: Tensor, expert: Tensor) -> list[tuple[int, Tensor]]:
+    used, counts = expert.unique_consecutive(return_counts=True)
+    return list(zip(used.tolist(), rows.split(counts.tolist()), strict=True))

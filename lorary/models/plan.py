@@ -1,0 +1,80 @@
+"""Who decides which experts a batch uses: a plan made beforehand, or each layer's router.
+
+B rows of a batch, L row length, T tokens = B×L, K experts per token, E experts.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+class Plan:
+    """The experts of each sequence or of each token, fixed before the model runs.
+
+    Args:
+        indices: experts, ``[B, K]`` for whole sequences or ``[B, L, K]`` for tokens.
+        weights: their weights, of the same shape; 0 means the base model alone.
+        num_experts: E, to leave out stacks that no token uses.
+
+    Raises:
+        ValueError: if shapes disagree or an index is out of range.
+    """
+
+    def __init__(self, indices: Tensor, weights: Tensor, num_experts: int):
+        if indices.shape != weights.shape or indices.dim() not in (2, 3):
+            raise ValueError(
+                f"a plan takes indices and weights of one shape, [B, K] or [B, L, K]; found {tuple(indices.shape)} "
+                f"and {tuple(weights.shape)}"
+            )
+        if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < num_experts:
+            raise ValueError(f"a plan's indices must lie in [0, {num_experts})")
+        self.is_base_only = not bool(weights.any())
+        self.used, self._indices = _narrow(indices, num_experts)
+        self._weights = weights
+
+    def per_token(self, shape: torch.Size) -> tuple[Tensor, Tensor]:
+        """Spread the plan over the tokens of a layer's input.
+
+        Args:
+            shape: the input's shape without its features, ``[B, L]``.
+
+        Returns:
+            Indices (into ``used``, if that is not None) and weights, ``[T, K]``.
+
+        Raises:
+            ValueError: if the batch is not the one that was planned.
+        """
+        rows = self._indices.shape[0]
+        if shape[0] != rows or (self._indices.dim() == 3 and shape[1] != self._indices.shape[1]):
+            raise ValueError(
+                f"the plan was made for {tuple(self._indices.shape[:-1])} (sequences, tokens), this batch has "
+                f"{tuple(shape)}: give one expert per sequence of the batch"
+            )
+        return self._spread(self._indices, shape), self._spread(self._weights, shape)
+
+    @staticmethod
+    def _spread(values: Tensor, shape: torch.Size) -> Tensor:
+        if values.dim() == 2:
+            values = values[:, None, :].expand(shape[0], shape[1:].numel(), values.shape[1])
+        return values.reshape(-1, values.shape[-1])
+
+
+def _narrow(indices: Tensor, num_experts: int) -> tuple[slice | Tensor | None, Tensor]:
+    """Say which stacks are used (None: all), and renumber the indices among those."""
+    used, local = indices.unique(return_inverse=True)
+    if len(used) == num_experts:
+        return None, indices
+    first = int(used[0]) if len(used) else 0
+    if len(used) and int(used[-1]) - first + 1 == len(used):
+        # Neighbours are a view: no copy forward, a cheap gradient backward.
+        return slice(first, first + len(used)), local
+    return used, local
+
+
+@dataclass
+class Decision:
+    """What all layers of one model share: the plan of the moment and how experts are combined."""
+
+    plan: Plan | None = None
+    combine: str = "outputs"

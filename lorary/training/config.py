@@ -1,0 +1,79 @@
+"""What a training run is told."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How experts are trained; the same for every expert of a run."""
+
+    rank: int = 8
+    """Rank of each expert's factors."""
+    alpha: float = 16.0
+    """LoRA's alpha: the weight change is ``alpha / rank * b @ a`` while training; saved experts have it folded in."""
+    use_rslora: bool = False
+    """Divide alpha by the square root of the rank instead of the rank."""
+    target_modules: str | list[str] = "all-linear"
+    """Layers that get experts: 'all-linear', a list of path endings, or a regular expression over whole paths."""
+    batch_size: int = 8
+    """Examples per optimiser step of one expert."""
+    tokens_per_pass: int = 2048
+    """Most tokens in one forward pass; larger batches are accumulated over several, with equal results."""
+    row_length: int = 256
+    """Length of the rows that examples are packed into (longer examples make longer rows)."""
+    num_slots: int = 8
+    """Experts trained side by side; others wait until one has finished."""
+    learning_rate: float = 1e-3
+    """Peak learning rate of AdamW."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """Decay of the learning rate to 0 after the warm-up."""
+    warmup_ratio: float = 0.06
+    """Share of the steps over which the learning rate rises from 0."""
+    weight_decay: float = 0.0
+    """AdamW's weight decay."""
+    max_grad_norm: float | None = 1.0
+    """Largest norm of one expert's gradient; null does not clip."""
+    epochs: float | None = None
+    """Passes over an expert's examples; null sets no bound."""
+    max_steps: int | None = None
+    """Most optimiser steps of one expert; null sets no bound."""
+    max_tokens: int | None = None
+    """Most tokens (input and target) one expert is trained on; null sets no bound."""
+    validate_every: int | None = None
+    """Steps between two validation losses; null does not validate and keeps the last weights."""
+    patience: int | None = None
+    """Validations without improvement after which an expert stops early; null never stops early."""
+    max_validation_examples: int = 32
+    """Examples per validation loss."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between two savings of the resumable state."""
+    seed: int = 0
+    """Seed of initial weights and of the order of examples, together with each expert's name."""
+
+    def __post_init__(self) -> None:
+        faults = [
+            f"{name} must be at least 1, not {getattr(self, name)!r}"
+            for name in ("rank", "batch_size", "tokens_per_pass", "row_length", "num_slots")
+            if getattr(self, name) < 1
+        ]
+        if self.epochs is None and self.max_steps is None and self.max_tokens is None:
+            faults.append("one of epochs, max_steps and max_tokens must bound the run")
+        faults += [
+            f"{name} must be positive, not {getattr(self, name)!r}"
+            for name in ("learning_rate", "alpha", "epochs", "max_steps", "max_tokens", "validate_every", "patience")
+            if getattr(self, name) is not None and getattr(self, name) <= 0
+        ]
+        if not 0 <= self.warmup_ratio < 1:
+            faults.append(f"warmup_ratio must lie in [0, 1), not {self.warmup_ratio!r}")
+        if self.patience is not None and self.validate_every is None:
+            faults.append("patience needs validate_every: an early stop looks at validation losses")
+        if self.schedule not in ("linear", "cosine", "constant"):
+            faults.append(f"schedule must be 'linear', 'cosine' or 'constant', not {self.schedule!r}")
+        if faults:
+            raise ValueError("training configuration: " + "; ".join(faults))
+
+    @property
+    def scale(self) -> float:
+        """The factor before ``b @ a``."""
+        return self.alpha / (self.rank**0.5 if self.use_rslora else self.rank)

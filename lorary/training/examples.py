@@ -1,0 +1,84 @@
+"""What an expert is trained on, as tokens."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+from transformers import PreTrainedTokenizerBase
+
+from lorary.data import Task, Template, tokenize_examples
+from lorary.data.fitting import Truncation
+from lorary.data.tokens import TokenizedExample
+from lorary.errors import DataError
+
+
+@dataclass(frozen=True)
+class TrainingExamples:
+    """One expert's tokenised examples."""
+
+    train: tuple[TokenizedExample, ...]
+    """What it learns from."""
+    validation: tuple[TokenizedExample, ...] = ()
+    """What its early stop and best weights are chosen by."""
+    tasks: tuple[str, ...] = ()
+    """Names of the tasks they come from."""
+    num_cut: int = 0
+    """Training examples whose prompt was shortened."""
+    num_skipped: int = 0
+    """Training examples left out because they were too long."""
+
+    @property
+    def digest(self) -> str:
+        """A hash of all tokens, by which a run is known again."""
+        parts = (
+            f"{example.prompt_ids}{example.target_ids}" for part in (self.train, self.validation) for example in part
+        )
+        return sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def prepare_examples(
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Mapping[str, Task],
+    template: Template,
+    *,
+    max_length: int = 512,
+    truncation: Truncation = "prompt-middle",
+    max_validation_examples: int = 32,
+) -> dict[str, TrainingExamples]:
+    """Tokenise the training and validation examples of each task.
+
+    Args:
+        tokenizer: the base model's.
+        tasks: expert name -> what to train it on.
+        template: how examples become prompts.
+        max_length: most tokens of prompt and target together.
+        truncation: what to do with longer ones; a target is never cut.
+        max_validation_examples: how many validation examples to keep.
+
+    Returns:
+        Expert name -> tokens.
+
+    Raises:
+        DataError: if a task has no training example, or one is too long for the policy.
+    """
+    prepared = {}
+    for name, task in tasks.items():
+        if not task.splits.get("train"):
+            raise DataError(f"task {task.name!r} has no training examples: it has {sorted(task.splits)} only")
+        found = tokenize_examples(
+            tokenizer, template, task, task.splits["train"], max_length=max_length, truncation=truncation
+        )
+        held_out = task.splits.get("validation", ())[:max_validation_examples]
+        validation = tokenize_examples(
+            tokenizer, template, task, held_out, max_length=max_length, truncation=truncation
+        )
+        if not found.examples:
+            raise DataError(f"task {task.name!r}: no training example fits in {max_length} tokens; raise max_length")
+        prepared[name] = TrainingExamples(
+            train=found.examples,
+            validation=validation.examples,
+            tasks=(task.name,),
+            num_cut=found.num_cut,
+            num_skipped=found.num_skipped,
+        )
+    return prepared

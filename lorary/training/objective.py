@@ -1,0 +1,36 @@
+"""The loss of many experts in one forward pass.
+
+B rows, L row length, N target tokens.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lorary.data.packing import PADDING, pack_sequences
+from lorary.data.tokens import TokenizedExample
+from lorary.models import ExpertStack, target_losses
+
+def example_losses(
+    stack: ExpertStack, examples: Sequence[TokenizedExample], slots: Sequence[int], *, scale: float, row_length: int
+) -> tuple[Tensor, Tensor]:
+    """Run examples through the model, each with the expert in its slot, and score their target tokens.
+
+    Args:
+        stack: the experts on the model.
+        examples: what to run.
+        slots: the slot of each.
+        scale: LoRA's factor before ``b @ a``.
+        row_length: of the packed rows.
+
+    Returns:
+        Negative log-likelihoods ``[N]`` in float32, and the example each belongs to ``[N]``.
+    """
+    batch = pack_sequences(examples, row_length).to(stack.model.device)
+    slot_of = torch.tensor(slots, device=batch.owner.device)
+    indices = slot_of[batch.owner.clamp(min=0)].unsqueeze(-1)  # [B, L, 1]
+    weights = (batch.owner != PADDING).unsqueeze(-1) * scale
+    with stack.planned(indices, weights, combine="outputs"):
+        losses = target_losses(stack.model, batch.model_inputs(), batch.predicts, batch.labels)
+    return losses, batch.label_owner

@@ -1,0 +1,71 @@
+"""Learning rates and batches as pure functions of the step, so that a resumed run needs no memory of either."""
+
+import math
+import random
+from collections.abc import Sequence
+from hashlib import sha256
+
+
+def learning_rate_factor(step: int, num_steps: int, warmup_ratio: float, schedule: str) -> float:
+    """Give the share of the peak learning rate to use at a step.
+
+    Args:
+        step: the step about to be taken, from 0.
+        num_steps: how many there will be.
+        warmup_ratio: share of the steps over which the rate rises linearly.
+        schedule: ``"linear"``, ``"cosine"`` or ``"constant"``, for what follows.
+    """
+    warmup = math.ceil(num_steps * warmup_ratio)
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(1, num_steps - warmup)
+    if schedule == "constant":
+        return 1.0
+    return 1.0 - progress if schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def plan_batches(
+    lengths: Sequence[int],
+    batch_size: int,
+    *,
+    seed: int,
+    epochs: float | None = None,
+    max_steps: int | None = None,
+    max_tokens: int | None = None,
+) -> list[list[int]]:
+    """Lay out all batches of one expert: examples in a fresh order each epoch, until the first bound is reached.
+
+    Args:
+        lengths: tokens per example.
+        batch_size: examples per batch; no batch is smaller, except when a bound cuts the last one.
+        seed: of the orders.
+        epochs: most passes over the examples.
+        max_steps: most batches.
+        max_tokens: most tokens in all.
+
+    Returns:
+        Example indices per batch; at least one batch of one example.
+    """
+    bound = math.inf if epochs is None else max(1, round(epochs * len(lengths)))
+    batches: list[list[int]] = [[]]
+    seen = tokens = 0
+    while True:
+        order = list(range(len(lengths)))
+        random.Random(f"{seed}-{seen // len(lengths)}").shuffle(order)
+        for index in order:
+            full = len(batches[-1]) == batch_size
+            if seen and (
+                seen >= bound
+                or (max_tokens is not None and tokens + lengths[index] > max_tokens)
+                or (full and max_steps is not None and len(batches) >= max_steps)
+            ):
+                return batches
+            if full:
+                batches.append([])
+            batches[-1].append(index)
+            seen, tokens = seen + 1, tokens + lengths[index]
+
+
+def seed_for(seed: int, name: str) -> int:
+    """Mix a run's seed with an expert's name, so that an expert starts alike alone and among others."""
+    return int.from_bytes(sha256(f"{seed}-{name}".encode()).digest()[:7], "big")

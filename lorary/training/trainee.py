@@ -1,0 +1,137 @@
+"""One expert in training: its place, its optimiser, its plan and how far it has come."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from lorary.data.tokens import TokenizedExample
+from lorary.training.config import TrainConfig
+from lorary.training.examples import TrainingExamples
+from lorary.training.schedule import learning_rate_factor, plan_batches, seed_for
+from lorary.training.slots import ExpertSlots
+
+
+@dataclass
+class Progress:
+    """What of a trainee's state is plain numbers."""
+
+    step: int = 0
+    """Optimiser steps taken."""
+    tokens: int = 0
+    """Tokens (input and target) trained on."""
+    train_curve: list[tuple[int, float]] = field(default_factory=list)
+    """``(step, mean loss of the step's target tokens)``."""
+    validation_curve: list[tuple[int, float]] = field(default_factory=list)
+    """``(step, mean loss of the validation examples' target tokens)``."""
+    best_loss: float | None = None
+    """Lowest validation loss."""
+    best_step: int | None = None
+    """When it was."""
+    num_worse: int = 0
+    """Validations since then."""
+    is_finished: bool = False
+    """Whether there is nothing left to do."""
+
+
+def plan_trainee(name: str, examples: TrainingExamples, config: TrainConfig) -> list[list[int]]:
+    """Lay out all of one expert's batches, as indices of its training examples."""
+    return plan_batches(
+        [len(example) for example in examples.train],
+        config.batch_size,
+        seed=seed_for(config.seed, name),
+        epochs=config.epochs,
+        max_steps=config.max_steps,
+        max_tokens=config.max_tokens,
+    )
+
+
+class Trainee:
+    """One expert in one slot, with its own optimiser state, schedule, clipping, step count and early stop.
+
+    Args:
+        name: the expert's.
+        examples: what it learns from.
+        slots: the parameters.
+        slot: which of them are its own.
+        config: the run's configuration.
+    """
+
+    def __init__(self, name: str, examples: TrainingExamples, slots: ExpertSlots, slot: int, config: TrainConfig):
+        self.name, self.examples, self.slots, self.slot, self.config = name, examples, slots, slot, config
+        self.progress = Progress()
+        self.best_values: Tensor | None = None
+        slots.initialise(slot, seed_for(config.seed, name))
+        self._parameters = torch.nn.Parameter(slots.values[slot])
+        self.optimizer = torch.optim.AdamW(
+            [self._parameters], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.batches = plan_trainee(name, examples, config)
+
+    def next_batch(self) -> list[TokenizedExample]:
+        """Give the examples of the step about to be taken."""
+        return [self.examples.train[index] for index in self.batches[self.progress.step]]
+
+    def step(self) -> None:
+        """Clip the slot's gradient, take one optimiser step with it and clear it."""
+        gradient = self.slots.gradients[self.slot]
+        if self.config.max_grad_norm is not None:
+            norm = gradient.norm()
+            gradient.mul_((self.config.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
+        factor = learning_rate_factor(
+            self.progress.step, len(self.batches), self.config.warmup_ratio, self.config.schedule
+        )
+        self.optimizer.param_groups[0]["lr"] = self.config.learning_rate * factor
+        self._parameters.grad = gradient
+        self.optimizer.step()
+        gradient.zero_()
+
+    def record_step(self, loss: float, num_tokens: int) -> None:
+        """Note a step that was taken; the last one of the plan finishes the expert."""
+        progress = self.progress
+        progress.step += 1
+        progress.tokens += num_tokens
+        progress.train_curve.append((progress.step, loss))
+        progress.is_finished = progress.step >= len(self.batches)
+
+    def is_due(self) -> bool:
+        """Tell whether to validate now: at the interval, and at the end."""
+        every = self.config.validate_every
+        if every is None or not self.examples.validation:
+            return False
+        return self.progress.step % every == 0 or self.progress.is_finished
+
+    def record_validation(self, loss: float) -> None:
+        """Note a validation loss: keep the weights if they are the best so far, stop if patience is at an end."""
+        progress = self.progress
+        progress.validation_curve.append((progress.step, loss))
+        if progress.best_loss is None or loss < progress.best_loss:
+            progress.best_loss, progress.best_step, progress.num_worse = loss, progress.step, 0
+            self.best_values = self.slots.values[self.slot].detach().clone()
+            return
+        progress.num_worse += 1
+        if self.config.patience is not None and progress.num_worse >= self.config.patience:
+            progress.is_finished = True
+
+    def final_values(self) -> Tensor:
+        """Give the parameters to keep, ``[P]``: the best validated ones, or the last."""
+        return self.slots.values[self.slot] if self.best_values is None else self.best_values
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Give what of the state is tensors, to be saved."""
+        state = self.optimizer.state.get(self._parameters, {})
+        saved = {"values": self.slots.values[self.slot], **{key: state[key] for key in sorted(state)}}
+        if self.best_values is not None:
+            saved["best_values"] = self.best_values
+        return {key: value.detach().cpu().clone() for key, value in saved.items()}
+
+    def restore(self, tensors: dict[str, Tensor], progress: Progress) -> None:
+        """Take up a saved state."""
+        device = self.slots.values.device
+        with torch.no_grad():
+            self.slots.values[self.slot] = tensors["values"].to(device)
+        state = {key: value.to(device) for key, value in tensors.items() if key not in ("values", "best_values")}
+        if state:
+            self.optimizer.state[self._parameters] = state
+        self.best_values = tensors["best_values"].to(device) if "best_values" in tensors else None
+        self.progress = progress

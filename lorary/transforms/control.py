@@ -1,0 +1,81 @@
+"""The random control: an expert as large as the others that knows nothing.
+
+Shape letters: R rank, I layer input, O layer output.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from lorary.experts import Expert, ExpertCard, Factors
+from lorary.lowrank import frobenius_norm
+from lorary.transforms.stacks import batch_factors, choose_names
+
+
+@dataclass(kw_only=True)
+class _Layer:
+    """What the experts have in common at one layer."""
+
+    inputs: int
+    outputs: int
+    rank: int = 0
+    dtype: torch.dtype
+    norms: dict[int, float] = field(default_factory=dict)
+
+
+def random_expert(experts: Mapping[str, Expert], seed: int = 0, name: str = "random") -> Expert:
+    """Draw an expert with the size of the given ones and no knowledge, as a control for routing.
+
+    Its factors are gaussian. In each layer they have the largest rank of the experts that change it, and
+    ``b @ a`` has the mean of those experts' Frobenius norms.
+
+    Args:
+        experts: a library or any other mapping.
+        seed: of the draw; the same seed and experts give the same numbers.
+        name: of the new expert.
+
+    Returns:
+        An expert for the first one's base model, with factors of the experts' dtype, tagged ``control``.
+
+    Raises:
+        ValueError: if there are no experts.
+        IncompatibleExpert: if two experts disagree on the shape of a layer.
+    """
+    chosen = choose_names(experts, None)
+    layers = _measure_layers(experts, chosen)
+    generator = torch.Generator().manual_seed(seed)
+    # Sorted, so that the draw does not depend on the order of experts or layers.
+    factors = {path: _draw_factors(layers[path], generator) for path in sorted(layers)}
+    first = experts[chosen[0]]
+    card = ExpertCard(
+        tags=("control",),
+        description="random weights with the shapes and norms of the parents",
+        provenance={"algorithm": "random_expert", "seed": seed},
+        parents=tuple(chosen),
+        base_revision=first.card.base_revision,
+        base_fingerprint=first.card.base_fingerprint,
+        fan_in_fan_out=first.card.fan_in_fan_out,
+    )
+    return Expert(name, first.base_model, factors, card)
+
+
+def _measure_layers(experts: Mapping[str, Expert], names: list[str]) -> dict[str, _Layer]:
+    layers: dict[str, _Layer] = {}
+    for places, a, b in batch_factors(experts, names):
+        rank, inputs = a.shape[1:]
+        dtype = torch.promote_types(a.dtype, b.dtype)
+        for (path, index), norm in zip(places, frobenius_norm(a, b).tolist(), strict=True):
+            layer = layers.setdefault(path, _Layer(inputs=inputs, outputs=b.shape[1], dtype=dtype))
+            layer.rank = max(layer.rank, rank)
+            layer.dtype = torch.promote_types(layer.dtype, dtype)
+            layer.norms[index] = norm
+    return layers
+
+
+def _draw_factors(layer: _Layer, generator: torch.Generator) -> Factors:
+    a = torch.randn(layer.rank, layer.inputs, generator=generator) / layer.inputs**0.5
+    b = torch.randn(layer.outputs, layer.rank, generator=generator)
+    target = sum(sorted(layer.norms.values())) / len(layer.norms)
+    b *= target / frobenius_norm(a, b)
+    return Factors(a.to(layer.dtype), b.to(layer.dtype))

@@ -1,0 +1,138 @@
+"""Stacks of factors gathered from many experts, for maths that runs on many layers at once.
+
+Shape letters: E experts, R rank, I layer input, O layer output, N pairs of factors of one shape.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lorary.errors import IncompatibleExpert, UnknownExpert
+from lorary.experts import Expert, Factors
+from lorary.lowrank import pad_ranks
+
+Progress = Callable[[int, int], None]
+"""Called with the number of experts done and the number of all."""
+
+# Numbers in one batch of factors, 16 MB in float32: larger ones gain nothing, and batches of many shapes
+# fit into memory together.
+_BATCH_NUMEL = 2**22
+
+_Kind = tuple[torch.Size, torch.Size, torch.dtype, torch.dtype]
+
+
+class FactorBatch(NamedTuple):
+    """Pairs of factors of one shape, from several layers and experts."""
+
+    places: list[tuple[str, int]]
+    """Module path and index of the expert, for each of the N pairs."""
+    a: Tensor
+    """Down-projections, ``[N, R, I]``."""
+    b: Tensor
+    """Up-projections, ``[N, O, R]``."""
+
+
+def stack_factors(
+    experts: Mapping[str, Expert], path: str, dtype: torch.dtype | None = None
+) -> tuple[Tensor, Tensor]:
+    """Stack one layer's factors of all experts; ranks are zero-padded and missing layers are zeros.
+
+    Args:
+        experts: a library or any other mapping, in the order in which they are stacked.
+        path: the layer's module path.
+        dtype: of the stacks; None for the smallest one that holds every factor exactly.
+
+    Returns:
+        ``a [E, R, I]`` and ``b [E, O, R]``, where R is the largest rank.
+
+    Raises:
+        ValueError: if no expert has this layer.
+        IncompatibleExpert: if two experts disagree on the layer's shape.
+    """
+    pairs = [expert.factors.get(path) for expert in experts.values()]
+    widths = _Widths()
+    for name, pair in zip(experts, pairs, strict=True):
+        if pair is not None:
+            widths.check(name, path, pair)
+    if all(pair is None for pair in pairs):
+        raise ValueError(f"at least one expert must change module {path!r}, found none among {len(pairs)}")
+    return pad_ranks(pairs, dtype)
+
+
+def batch_factors(
+    experts: Mapping[str, Expert], names: Sequence[str], progress: Progress | None = None
+) -> Iterator[FactorBatch]:
+    """Gather the factors of all experts and layers into batches of one shape, reading each expert once.
+
+    Args:
+        experts: a library or any other mapping.
+        names: the experts to take; a pair's expert is given as an index into these.
+        progress: called after each expert.
+
+    Yields:
+        Batches that together hold every pair of factors once. At most one batch per shape is being
+        gathered at a time, so memory does not grow with the number of experts.
+
+    Raises:
+        IncompatibleExpert: if two experts disagree on the shape of a layer.
+    """
+    widths = _Widths()
+    gathered: dict[_Kind, list[tuple[str, int, Factors]]] = defaultdict(list)
+    for index, name in enumerate(names):
+        for path, pair in experts[name].factors.items():
+            widths.check(name, path, pair)
+            kind = (pair.a.shape, pair.b.shape, pair.a.dtype, pair.b.dtype)
+            gathered[kind].append((path, index, pair))
+            if len(gathered[kind]) * (pair.a.numel() + pair.b.numel()) >= _BATCH_NUMEL:
+                yield _stack(gathered.pop(kind))
+        if progress is not None:
+            progress(index + 1, len(names))
+    while gathered:
+        yield _stack(gathered.popitem()[1])
+
+
+def choose_names(experts: Mapping[str, Expert], names: Sequence[str] | None) -> list[str]:
+    """List the experts to work on: those asked for, or all in the mapping's order.
+
+    Raises:
+        ValueError: if there are none, or one is asked for twice.
+        UnknownExpert: if one is not among the experts.
+    """
+    chosen = list(experts if names is None else names)
+    if not chosen:
+        raise ValueError("at least one expert is needed, found none: add one to the library first")
+    for name in chosen:
+        if name not in experts:
+            raise UnknownExpert(name, experts, "the library")
+    twice = [name for name, count in Counter(chosen).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"every expert must be named once, found more than once: {', '.join(map(repr, twice))}"
+        )
+    return chosen
+
+
+class _Widths:
+    """The layer shapes seen so far, and the expert each was first seen in."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, int, str]] = {}
+
+    def check(self, name: str, path: str, pair: Factors) -> None:
+        outputs, inputs = pair.b.shape[0], pair.a.shape[1]
+        seen = self._seen.setdefault(path, (outputs, inputs, name))
+        if seen[:2] != (outputs, inputs):
+            raise IncompatibleExpert(
+                f"experts must change layers of one shape, but in module {path!r} expert {seen[2]!r} has "
+                f"[{seen[0]}, {seen[1]}] and expert {name!r} has [{outputs}, {inputs}]: were they trained on "
+                "the same base model?"
+            )
+
+
+def _stack(gathered: list[tuple[str, int, Factors]]) -> FactorBatch:
+    places = [(path, index) for path, index, _ in gathered]
+    a, b = (torch.stack(tensors) for tensors in zip(*(pair for _, _, pair in gathered), strict=True))
+    return FactorBatch(places, a, b)

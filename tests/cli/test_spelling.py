@@ -1,0 +1,57 @@
+from dataclasses import dataclass
+
+import pytest
+from jsonargparse import ArgumentParser
+
+from lorary.cli.spelling import check_config, check_options
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    rate: float = 0.1
+    limits: dict[str, int] | None = None
+
+
+@pytest.fixture
+def parser():
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("library")
+    parser.add_argument("--task", type=str | None)
+    parser.add_class_arguments(Speed, "speed")
+    return parser
+
+
+def test_known_options_pass(parser):
+    check_options(parser, ["./lib", "--task", "x", "--task=x", "--speed.rate", "1", "--", "--anything"])
+
+
+def test_known_keys_pass_with_whatever_a_mapping_holds(parser, tmp_path):
+    path = tmp_path / "options.yaml"
+    path.write_text("library: x\nspeed:\n  rate: 2\n  limits: {anything: 1}\n")
+    check_config(parser, str(path))
+
+
+def test_every_unknown_option_is_named_with_the_nearest(parser):
+    with pytest.raises(ValueError, match="unknown") as caught:
+        check_options(parser, ["./lib", "--taks", "x", "--speed.rat=3"])
+    assert str(caught.value) == (
+        "unknown option 'taks': did you mean 'task'?; "
+        "unknown option 'speed.rat': did you mean 'speed.rate' or 'speed' or 'speed.limits'?"
+    )
+
+
+def test_every_unknown_key_is_named_with_the_nearest(parser, tmp_path):
+    path = tmp_path / "options.yaml"
+    path.write_text("libary: x\nspeed:\n  rat: 3\n")
+    with pytest.raises(ValueError, match="unknown") as caught:
+        check_config(parser, str(path))
+    assert str(caught.value) == (
+        f"{str(path)!r} has an unknown option 'libary': did you mean 'library'?; "
+        "unknown option 'speed.rat': did you mean 'speed.rate' or 'speed.limits'?"
+    )
+
+
+def test_abbreviations_are_refused(lorary):
+    code, _, errors = lorary("library", "ls", "./lib", "--js")
+    assert code == 2
+    assert errors == "error: unknown option 'js': did you mean 'json'?\n"

@@ -1,0 +1,149 @@
+import pytest
+
+from lorary.data.readers.formats import FORMATS, detect_format, find_format
+from lorary.data.task import Example
+
+LABELS = ["A", "B", "C"]
+TEXTS = ["red", "green", "blue"]
+
+# Row, its format, the example it must give.
+CASES = [
+    ({"input": "Hi?", "target": "Ho"}, "pair", Example("Hi?", ("Ho",))),
+    ({"input": "Hi?", "target": ["Ho", "Hu"]}, "pair", Example("Hi?", ("Ho", "Hu"))),
+    ({"task": "t", "input": "Hi?", "target": "(A)", "idx": 0}, "pair", Example("Hi?", ("(A)",))),
+    ({"prompt": "Say:\n", "completion": "Ho<|endoftext|>"}, "pair", Example("Say:", ("Ho",))),
+    ({"question": "1+1?", "answer": "#### 2"}, "pair", Example("1+1?", ("#### 2",))),
+    ({"text": "Write f.", "code": "def f():\r\n\tpass"}, "pair", Example("Write f.", ("def f():\n\tpass",))),
+    ({"id": "1", "input": "Hi", "output": ["Ho", "Hu"]}, "natural-instructions", Example("Hi", ("Ho", "Hu"))),
+    ({"input": "Hi", "output": "Ho"}, "natural-instructions", Example("Hi", ("Ho",))),
+    (
+        {"id": "1", "question": "Hue?", "choices": {"text": TEXTS, "label": LABELS}, "answerKey": "B"},
+        "labelled-choices",
+        Example("Hue?", ("green",), tuple(TEXTS)),
+    ),
+    (
+        {"question_stem": "It is", "choices": {"text": TEXTS, "label": ["1", "2", "3"]}, "answerKey": "3"},
+        "labelled-choices",
+        Example("It is", ("blue",), tuple(TEXTS)),
+    ),
+    (
+        {"question": "Hue?", "subject": "art", "choices": TEXTS, "answer": 0},
+        "numbered-choices",
+        Example("Hue?", ("red",), tuple(TEXTS)),
+    ),
+    (
+        {
+            "context": "Al fell.",
+            "question": "Why?",
+            "answerA": "x",
+            "answerB": "y",
+            "answerC": "z",
+            "label": "2",
+        },
+        "social-i-qa",
+        Example("Al fell.\nWhy?", ("y",), ("x", "y", "z")),
+    ),
+    (
+        {"question": "is it so", "passage": "It is so.", "label": 1},
+        "boolq",
+        Example("It is so.\nQuestion: is it so?", ("yes",), ("no", "yes")),
+    ),
+    (
+        {"question": "is it so?", "passage": "It is not.", "answer": False},
+        "boolq",
+        Example("It is not.\nQuestion: is it so?", ("no",), ("no", "yes")),
+    ),
+    (
+        {"goal": "Dry a cup", "sol1": "towel ", "sol2": "rain", "label": 0},
+        "piqa",
+        Example("Goal: Dry a cup", ("towel",), ("towel", "rain")),
+    ),
+    (
+        {"ctx": "He sat. he", "ctx_a": "He sat.", "ctx_b": "he", "endings": ["ran.", "rose."], "label": "1"},
+        "hellaswag",
+        Example("He sat. he", ("rose.",), ("ran.", "rose."), cue=""),
+    ),
+    (
+        {"ctx_a": "He sat.", "ctx_b": "he", "endings": ["ran.", "rose."], "label": "0"},
+        "hellaswag",
+        Example("He sat. he", ("ran.",), ("ran.", "rose."), cue=""),
+    ),
+    (
+        {
+            "sentence": "The cup broke the jar; the _ was hard.",
+            "option1": "cup",
+            "option2": "jar",
+            "answer": "1",
+        },
+        "winogrande",
+        Example(
+            "The cup broke the jar; the _ was hard.\nWhat does the _ stand for?", ("cup",), ("cup", "jar")
+        ),
+    ),
+    (
+        {"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}]},
+        "messages",
+        Example("Hi", ("Ho",)),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("row", "name", "example"), CASES, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_row_is_known_by_its_fields_and_read_as_it_should_be(row, name, example):
+    assert detect_format(row) is FORMATS[name]
+    assert FORMATS[name].read(row) == example
+
+
+def test_every_format_has_a_case():
+    assert {name for _, name, _ in CASES} == set(FORMATS)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_refuses_a_row_of_another_kind_with_a_message(name):
+    with pytest.raises(ValueError, match=r"must|missing"):
+        FORMATS[name].read({"colour": "red"})
+
+
+# What test sets without answers, and careless rows, look like.
+BAD = [
+    (
+        "labelled-choices",
+        {"question": "?", "choices": {"text": TEXTS, "label": LABELS}, "answerKey": ""},
+        "not ''",
+    ),
+    (
+        "labelled-choices",
+        {"question": "?", "choices": {"text": TEXTS, "label": ["A"]}, "answerKey": "A"},
+        "1 and 3",
+    ),
+    ("numbered-choices", {"question": "?", "choices": TEXTS, "answer": 3}, "from 0 to 2, not 3"),
+    ("boolq", {"question": "?", "passage": "p", "label": -1}, "from 0 to 1, not -1"),
+    ("piqa", {"goal": "g", "sol1": "a", "sol2": "b", "label": -1}, "not -1"),
+    ("hellaswag", {"ctx": "c", "endings": ["a", "b"], "label": ""}, "not ''"),
+    ("winogrande", {"sentence": "no gap", "option1": "a", "option2": "b", "answer": "1"}, "gap written '_'"),
+    ("winogrande", {"sentence": "a _", "option1": "a", "option2": "b", "answer": ""}, "from 1 to 2, not ''"),
+    ("natural-instructions", {"input": "a", "output": []}, "must be a list of texts"),
+    ("pair", {"input": "a", "target": []}, "the list is empty"),
+    ("pair", {"prompt": "a", "completion": "<|endoftext|>"}, "'completion' is empty"),
+    ("messages", {"messages": [{"role": "user", "content": "Hi"}]}, "it has none"),
+]
+
+
+@pytest.mark.parametrize(("name", "row", "message"), BAD)
+def test_a_row_without_a_right_answer_is_refused(name, row, message):
+    with pytest.raises(ValueError, match=message):
+        FORMATS[name].read(row)
+
+
+def test_a_row_of_no_known_kind_is_refused_with_its_fields_and_the_known_formats():
+    with pytest.raises(
+        ValueError, match=r"its fields are 'metadata', 'document'; known formats: .*piqa \(goal"
+    ):
+        detect_format({"metadata": 1, "document": "x"})
+
+
+def test_an_unknown_format_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match=r"there is no format 'bolq': did you mean 'boolq'\?"):
+        find_format("bolq")

@@ -1,0 +1,40 @@
+import pytest
+
+from lorary.data.readers.messages import read_messages
+
+
+def talk(*turns):
+    return {"messages": [{"role": role, "content": text} for role, text in turns]}
+
+
+def test_the_last_answer_is_the_target_and_earlier_turns_are_history():
+    turns = [
+        ("system", "Be brief."),
+        ("user", "Hi"),
+        ("assistant", "Ho"),
+        ("user", "So?"),
+        ("assistant", "Yes"),
+    ]
+    example = read_messages(talk(*turns))
+    assert (example.input, example.targets, example.history) == ("So?", ("Yes",), tuple(turns[:3]))
+
+
+def test_what_comes_after_the_last_answer_is_left_out():
+    example = read_messages(talk(("user", "Hi"), ("assistant", "Ho"), ("user", "Bye")))
+    assert (example.input, example.targets, example.history) == ("Hi", ("Ho",), ())
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (talk(("assistant", "Ho")), "must follow one of the user's, it follows nothing"),
+        (talk(("system", "Be."), ("assistant", "Ho")), "must follow one of the user's, it follows system"),
+        (talk(("user", "Hi"), ("tool", "7"), ("assistant", "Ho")), "role must be one of .* not 'tool'"),
+        (talk(("user", "Hi"), ("assistant", None)), "'content' must be text, not None"),
+        ({"messages": [{"from": "user"}]}, "must have 'role' and 'content'"),
+        ({"messages": "Hi"}, "must be a list"),
+    ],
+)
+def test_a_conversation_without_an_answer_to_a_user_is_refused(row, message):
+    with pytest.raises(ValueError, match=message):
+        read_messages(row)

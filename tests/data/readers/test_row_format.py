@@ -1,0 +1,31 @@
+import pytest
+
+from lorary.data.readers.row_format import take_index, take_text, take_texts
+
+
+def test_text_is_stripped_and_its_line_ends_are_one_character():
+    assert take_text({"a": " x\r\ny \r\n"}, "a") == "x\ny"
+
+
+@pytest.mark.parametrize(
+    ("value", "first", "index"), [(1, 0, 1), ("1", 1, 0), (True, 0, 1), (" 2 ", 0, 2), (0, 0, 0)]
+)
+def test_an_index_may_be_a_number_a_digit_or_a_truth(value, first, index):
+    assert take_index({"label": value}, "label", 3, first) == index
+
+
+@pytest.mark.parametrize("value", ["", -1, 3, "x", None, 1.0, [1]])
+def test_a_label_that_names_no_answer_is_refused(value):
+    with pytest.raises(ValueError, match=r"'label' must name the right answer, a number from 0 to 2, not "):
+        take_index({"label": value}, "label", 3)
+
+
+def test_a_field_that_is_missing_blank_or_no_text_is_refused():
+    with pytest.raises(ValueError, match=r"field 'a' is missing, the row has 'b', 'c'"):
+        take_text({"b": 1, "c": 2}, "a")
+    with pytest.raises(ValueError, match="'a' is empty"):
+        take_text({"a": " \n"}, "a")
+    with pytest.raises(ValueError, match="'a' must be text, not 3"):
+        take_text({"a": 3}, "a")
+    with pytest.raises(ValueError, match="'a' must be a list of texts, not 'x'"):
+        take_texts({"a": "x"}, "a")

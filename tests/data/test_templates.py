@@ -1,0 +1,71 @@
+import pytest
+
+from lorary.data.task import Example, Task
+from lorary.data.templates import TEMPLATES, ChatTemplate, PlainTemplate, find_template
+from lorary.errors import DataError
+
+ASK = Example("What?", ("yes",))
+TASK = Task("t", {"train": (ASK,)}, "Do it.")
+TALK = Example("Really?", ("yes",), history=(("system", "Be brief."), ("user", "Hi"), ("assistant", "Hello")))
+
+
+def test_a_plain_prompt_is_definition_input_and_cue():
+    assert PlainTemplate().render(TASK, ASK) == "Do it.\n\nWhat?\nAnswer:"
+    assert PlainTemplate().attach("yes") == " yes"
+
+
+def test_a_plain_prompt_can_do_without_the_definition():
+    assert PlainTemplate(with_definition=False).render(TASK, ASK) == "What?\nAnswer:"
+    assert PlainTemplate().render(Task("t", {"train": (ASK,)}), ASK) == "What?\nAnswer:"
+
+
+def test_a_cue_can_be_the_templates_or_the_examples_or_none():
+    assert PlainTemplate(cue="Output:").render(TASK, ASK).endswith("What?\nOutput:")
+    assert PlainTemplate().render(TASK, Example("What?", ("a",), cue="So:")).endswith("What?\nSo:")
+    assert PlainTemplate().render(TASK, Example("He went", ("a",), cue="")) == "Do it.\n\nHe went"
+
+
+def test_a_plain_prompt_names_who_speaks_in_a_conversation():
+    prompt = PlainTemplate(with_definition=False).render(TASK, TALK)
+    assert prompt == "Be brief.\n\nUser: Hi\nAssistant: Hello\nUser: Really?\nAssistant:"
+
+
+def test_an_instruction_before_a_single_question_is_a_paragraph_of_its_own():
+    asked = Example("What?", ("yes",), history=(("system", "Be brief."),))
+    assert PlainTemplate().render(TASK, asked) == "Do it.\n\nBe brief.\n\nWhat?\nAnswer:"
+
+
+def test_a_chat_prompt_is_what_the_tokenizers_template_makes_of_the_turns(byte_tokenizer):
+    prompt = ChatTemplate().render(TASK, ASK, byte_tokenizer)
+    assert prompt == "<turn>user\nDo it.\n\nWhat?<end>\n<turn>assistant\n"
+    assert (
+        ChatTemplate(with_definition=False)
+        .render(TASK, ASK, byte_tokenizer)
+        .startswith("<turn>user\nWhat?<end>")
+    )
+    assert ChatTemplate().attach("yes") == "yes"
+
+
+def test_a_chat_prompt_keeps_the_turns_before(byte_tokenizer):
+    prompt = ChatTemplate(with_definition=False).render(TASK, TALK, byte_tokenizer)
+    turns = ["<turn>system\nBe brief.", "<turn>user\nHi", "<turn>assistant\nHello", "<turn>user\nReally?"]
+    assert prompt == "".join(turn + "<end>\n" for turn in turns) + "<turn>assistant\n"
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_template_puts_the_definition_in_or_leaves_it_out(name, byte_tokenizer):
+    assert "Do it." in find_template(name).render(TASK, ASK, byte_tokenizer)
+    assert "Do it." not in find_template(name, with_definition=False).render(TASK, ASK, byte_tokenizer)
+
+
+def test_an_unknown_template_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"there is no template 'plane': did you mean 'plain'\?"):
+        find_template("plane")
+
+
+def test_a_chat_prompt_without_a_chat_template_is_refused(byte_tokenizer):
+    with pytest.raises(ValueError, match="give one to render"):
+        ChatTemplate().render(TASK, ASK)
+    byte_tokenizer.chat_template = None
+    with pytest.raises(DataError, match="has no chat template: use template 'plain'"):
+        ChatTemplate().render(TASK, ASK, byte_tokenizer)

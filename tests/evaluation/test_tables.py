@@ -1,0 +1,131 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from lorary.evaluation import (
+    Result,
+    compare_routes,
+    difference_grid,
+    render_markdown,
+    render_table,
+    result_grid,
+)
+from lorary.evaluation.tables import format_error, shorten
+
+
+def printed(table, width=100) -> str:
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_the_cells_hold_values_errors_and_the_best(small_result):
+    grid = result_grid(small_result, "loss")
+    assert grid.columns == ("base", "arrow", "oracle")
+    assert [row.label for row in grid.rows] == ["dates", "morse"]
+    assert [(c.text, c.error, c.is_best) for c in grid.rows[0].cells] == [
+        ("5.00", "±1.00", False),
+        ("3.00", "±1.00", False),
+        ("2.00", "±1.00", True),
+    ]
+    assert [c.is_best for c in grid.rows[1].cells] == [False, True, False]
+    assert grid.footer.label == "mean of 2 tasks"
+    assert [c.text for c in grid.footer.cells] == ["4.50", "2.00", "2.00"]
+    # A tie has two winners.
+    assert [c.is_best for c in grid.footer.cells] == [False, True, True]
+
+
+def test_the_best_of_an_accuracy_is_the_highest():
+    scores = {("dates", "base", "exact_match"): (1.0, 0.0), ("dates", "arrow", "exact_match"): (1.0, 1.0)}
+    grid = result_grid(Result(scores), "exact_match")
+    assert [cell.is_best for cell in grid.rows[0].cells] == [False, True]
+    assert "higher is better" in grid.title
+
+
+def test_the_mean_row_takes_only_tasks_that_every_route_has(small_result):
+    result = small_result.merge(Result({("plurals", "base", "loss"): (100.0, 100.0)}))
+    grid = result_grid(result, "loss")
+    assert [cell.text for cell in grid.rows[2].cells] == ["100.00", "·", "·"]
+    assert grid.footer.label == "mean of 2 shared tasks"
+    assert grid.footer.cells[0].text == "4.50"
+
+
+def test_43_tasks_and_6_routes_fit_100_columns_with_every_number_whole():
+    routes = ("base", "random", "uniform", "multi-task", "arrow", "oracle")
+    scores = {
+        (f"task{task:04d}_a_name_that_goes_on_and_on", route, "loss"): (2.0 + place, 2.1 + place)
+        for task in range(43)
+        for place, route in enumerate(routes)
+    }
+    text = printed(Result(scores).table("loss"))
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 100
+    for task in range(43):
+        line = next(line for line in lines if f"task{task:04d}" in line)
+        assert "…" in line
+        assert [word for word in line.split() if word.startswith("±")] == ["±.05"] * 6
+    assert "multi-task" in text
+    assert "mean of 43 tasks" in text
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are():
+    table = Result({("[red]task[/red]", "[b]x", "loss"): (1.0,)}).table("loss")
+    assert "[red]task[/red]" in printed(table)
+    assert "[b]x" in printed(table)
+
+
+def test_markdown_is_a_table_with_the_best_in_bold(small_result):
+    lines = small_result.markdown("loss", digits=1).splitlines()
+    assert lines[0] == "**loss, nats per target token (lower is better)**"
+    assert lines[2:7] == [
+        "| | base | arrow | oracle |",
+        "|---|---:|---:|---:|",
+        "| dates | 5.0 ±1.0 | 3.0 ±1.0 | **2.0** ±1.0 |",
+        "| morse | 4.0 ±1.0 | **1.0** ±.6 | 2.0 ±1.0 |",
+        "| mean of 2 tasks | 4.5 ±.7 | **2.0** ±.6 | **2.0** ±.7 |",
+    ]
+
+
+def test_a_pipe_or_line_break_in_a_name_does_not_break_markdown():
+    result = Result({("a|b\nc", "base", "loss"): (1.0, 2.0)})
+    assert "| a\\|b c | 1.500 ±.500 |" in result.markdown("loss")
+
+
+def test_differences_are_laid_out_with_their_intervals(small_result):
+    grid = difference_grid(compare_routes(small_result, "loss", "base"))
+    assert [row.label for row in grid.rows] == ["arrow minus base", "oracle minus base"]
+    assert grid.rows[0].cells[0].text == "-2.500"
+    assert grid.rows[0].cells[0].error == "±.289"
+    assert grid.rows[0].cells[0].is_best
+    assert grid.rows[0].cells[2].text == "2/0/0"
+    assert "arrow minus base" in printed(render_table(grid))
+    assert "| **-2.500** ±.289 |" in render_markdown(grid)
+
+
+def test_an_unknown_interval_is_a_dot():
+    scores = {("dates", "base", "loss"): (2.0,), ("dates", "arrow", "loss"): (1.0,)}
+    grid = difference_grid(compare_routes(Result(scores), "loss", "base"))
+    assert [cell.text for cell in grid.rows[0].cells] == ["-1.000", "·", "1/0/0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("error", "digits", "text"), [(0.049, 2, "±.05"), (1.234, 2, "±1.23"), (0.0, 2, "±.00"), (None, 2, "")]
+)
+def test_errors_are_written_short(error, digits, text):
+    assert format_error(error, digits) == text
+
+
+def test_a_name_is_cut_only_when_too_long():
+    assert shorten("abcdef", 6) == "abcdef"
+    assert shorten("abcdefg", 6) == "abcde…"
+
+
+def test_a_metric_that_was_not_measured_is_refused(small_result):
+    with pytest.raises(ValueError, match=r"this result has no metric 'rouge_l', it has \['loss'\]"):
+        small_result.table("rouge_l")
+
+
+def test_no_differences_make_no_table():
+    with pytest.raises(ValueError, match=r"needs exactly one metric, found \[\]"):
+        difference_grid([])
