@@ -27,7 +27,7 @@ check: setup
 	$(VENV)/bin/mypy
 
 bench: setup
-	set -e; for file in bench/*.py; do echo "== $$file"; $(VENV)/bin/python "$$file"; done
+	$(VENV)/bin/python -m bench
 
 setup: $(READY)
 

@@ -23,16 +23,25 @@ LONGEST = 512  # tokens; longer examples are left out
 
 def main() -> None:
     """Train, store, evaluate."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--max-tokens", type=int, default=60_000, help="input and target tokens per expert")
-    parser.add_argument("--multi-task-tokens", type=int, default=240_000, help="of the one expert of all tasks")
+    parser.add_argument(
+        "--multi-task-tokens", type=int, default=240_000, help="of the one expert of all tasks"
+    )
     args = parser.parse_args()
     tasks = read_tasks(args.data)
     base = load_base()
     config = TrainConfig(
-        max_tokens=args.max_tokens, epochs=4, batch_size=4, validate_every=50, patience=4, checkpoint_seconds=120
+        max_tokens=args.max_tokens,
+        epochs=4,
+        batch_size=4,
+        validate_every=50,
+        patience=4,
+        checkpoint_seconds=120,
     )
     train(base, tasks, config, args.out, "library")
     together = {"multi-task": mix_tasks(tasks, "multi-task")}

@@ -1,14 +1,14 @@
 """Every error lorary raises about the world; bad arguments are ``ValueError`` or ``TypeError``.
 
-    LoraryError
-    ├── LibraryError            a library is missing, empty, unreadable, busy or full
-    │   └── UnknownExpert       no expert of that name (also a KeyError)
-    ├── FormatError             a file is not what it claims to be
-    │   └── UnsupportedAdapter  a sound PEFT adapter with a feature lorary cannot hold exactly
-    ├── IncompatibleExpert      an expert and a base model, or two experts, do not fit
-    ├── BaseModelError          a base model cannot be found or loaded
-    ├── DataError               a task file or an example cannot be used
-    └── TrainingError           a run cannot start, resume or go on
+LoraryError
+├── LibraryError            a library is missing, empty, unreadable, busy or full
+│   └── UnknownExpert       no expert of that name (also a KeyError)
+├── FormatError             a file is not what it claims to be
+│   └── UnsupportedAdapter  a sound PEFT adapter with a feature lorary cannot hold exactly
+├── IncompatibleExpert      an expert and a base model, or two experts, do not fit
+├── BaseModelError          a base model cannot be found or loaded
+├── DataError               a task file or an example cannot be used
+└── TrainingError           a run cannot start, resume or go on
 """
 
 from collections.abc import Iterable

@@ -26,6 +26,57 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
+def build_tiny_base():
+    """Build a seeded Llama of two small layers whose tokens are bytes, with weights large enough to matter."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    from lorary.models import wrap_base
+
+    def build(seed=0, dtype=torch.float32):
+        pieces = ["<eos>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+        core = Tokenizer(models.BPE(vocab={piece: place for place, piece in enumerate(pieces)}, merges=[]))
+        core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        core.decoder = decoders.ByteLevel()
+        config = LlamaConfig(
+            vocab_size=len(pieces),
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=512,
+            initializer_range=0.3,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config).to(dtype)
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>")
+        return wrap_base(model, tokenizer, name=f"tiny-{seed}")
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def draw_expert():
+    """Draw a seeded random expert for a base model, strong enough to change what it says."""
+    from lorary.experts import Expert, ExpertCard, Factors
+    from lorary.models import find_layers, layer_shape
+
+    def draw(base, name, *, rank=2, seed=None, targets="all-linear", **card):
+        generator = torch.Generator().manual_seed(sum(name.encode()) if seed is None else seed)
+        factors = {}
+        for path, layer in find_layers(base.model, targets).items():
+            width_in, width_out = layer_shape(layer)
+            a = torch.randn(rank, width_in, generator=generator) * width_in**-0.5
+            factors[path] = Factors(a, torch.randn(width_out, rank, generator=generator) * 0.4)
+        return Expert(name, base.name, factors, ExpertCard(base_fingerprint=base.fingerprint, **card))
+
+    return draw
+
+
+@pytest.fixture(scope="session")
 def embedded_model():
     """The embedded base model, loaded once; tests that use it are marked ``slow`` and leave it as it was."""
     from lorary.models import load_base

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "data": set(),
     "training": {"data", "models", "experts"},
     "assembly": {"models", "library", "transforms", "routing", "experts"},
-    "evaluation": {"data", "models", "assembly", "experts"},
+    "evaluation": {"data", "models", "assembly", "routing", "experts"},
     "cli": {EVERY},
 }
 # Says of itself what it is, whoever asks.

@@ -1,9 +1,15 @@
 """Every command of ``lorary`` by name, in the order that the help lists them."""
 
+from lorary.cli import eval, generate, prototypes, quickstart, train
 from lorary.cli.command import Command
 from lorary.cli.library import add, copy, ls, rename, rm, show, verify
 
 COMMANDS: dict[str, Command] = {
+    "quickstart": quickstart,
+    "train": train,
+    "prototypes": prototypes,
+    "eval": eval,
+    "generate": generate,
     "library ls": ls,
     "library show": show,
     "library add": add,

@@ -18,8 +18,9 @@ PADDING = -1
 class PackedBatch:
     """Several sequences per row; each begins where ``position_ids`` is 0, and attends to itself alone.
 
-    ``transformers`` reads the beginnings from ``position_ids``, but only if it gets neither an attention mask nor a
-    cache: call the model with ``model_inputs()``. Padding at a row's end is one more sequence, owned by nobody.
+    ``transformers`` reads the beginnings from ``position_ids``, but only if it gets neither an attention mask
+    nor a cache: call the model with ``model_inputs()``. Padding at a row's end is one more sequence, owned by
+    nobody.
     """
 
     input_ids: Tensor
@@ -95,11 +96,11 @@ def pack_sequences(
 
 
 def split_passes(lengths: Sequence[int], max_tokens: int) -> Iterator[slice]:
-    """Cut sequences into runs of neighbours of at most ``max_tokens`` tokens (one longer sequence runs alone).
+    """Cut sequences into runs of neighbours, each of at most ``max_tokens`` tokens.
 
     Args:
         lengths: tokens per sequence.
-        max_tokens: what one forward pass may hold.
+        max_tokens: what one forward pass may hold; a single longer sequence runs alone.
     """
     start, total = 0, 0
     for index, length in enumerate(lengths):

@@ -100,9 +100,7 @@ def difference_grid(differences: Sequence["Difference"], digits: int = 3) -> Gri
 
 def render_table(grid: Grid, width: int = 100) -> Table:
     """Draw a grid for the terminal; labels are cut with an ellipsis so that numbers never are."""
-    table = Table(
-        title=grid.title, caption=grid.note, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
-    )
+    table = Table(title=grid.title, caption=grid.note, box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
     limit = max(MIN_LABEL_WIDTH, width - sum(_column_widths(grid)) - 2)
     table.add_column("", no_wrap=True)
     for column in grid.columns:
@@ -208,7 +206,7 @@ def _interval_text(difference: "Difference", digits: int) -> str:
 def _column_widths(grid: Grid) -> list[int]:
     rows = [*grid.rows, *([grid.footer] if grid.footer is not None else [])]
     return [
-        2 + max(*(len(word) for word in column.split(" ")), *(len(_plain(row.cells[i])) for row in rows), 0)
+        1 + max(*(len(word) for word in column.split(" ")), *(len(_plain(row.cells[i])) for row in rows), 0)
         for i, column in enumerate(grid.columns)
     ]
 

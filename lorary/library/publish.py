@@ -5,7 +5,7 @@ in ``.lorary/journal.json``: from then on the change will happen, and whoever co
 the moves that are left. Two locks keep processes apart: ``write.lock`` is held by one writer from preparing
 to tidying, ``swap.lock`` by a writer only while it moves, and shared by readers while they read. So a
 leftover that is seen while holding ``write.lock``, or a journal seen while holding ``swap.lock``, belongs to
-the dead.
+the dead. Everyone passes ``gate.lock`` on the way to ``swap.lock``, so that a writer's turn comes.
 """
 
 import json
@@ -33,6 +33,8 @@ class Publisher:
         self._timeout = timeout
         self._write_lock = self._make_lock("write.lock")
         self._swap_lock = self._make_lock("swap.lock")
+        # Without it, readers that overlap each other would keep a writer waiting for ever.
+        self._gate = self._make_lock("gate.lock")
 
     def _make_lock(self, name: str) -> Lock:
         owner = f"library {self._storage.url!r}"
@@ -48,6 +50,8 @@ class Publisher:
             LibraryError: if a writer keeps the library for too long.
         """
         while True:
+            with self._gate.hold(shared=True, timeout=self._timeout):
+                pass
             with self._swap_lock.hold(shared=True, timeout=self._timeout):
                 if not self._storage.exists(JOURNAL):
                     yield
@@ -68,6 +72,12 @@ class Publisher:
                 yield
             finally:
                 self._settle()
+
+    @contextmanager
+    def _swapping(self) -> Iterator[None]:
+        """Keep all readers out: the gate stops new ones, the lock waits for those inside."""
+        with self._gate.hold(timeout=self._timeout), self._swap_lock.hold(timeout=self._timeout):
+            yield
 
     def tidy(self) -> None:
         """Clear away what dead writers left, if there is any and no writer is at work."""
@@ -114,16 +124,11 @@ class Publisher:
         Raises:
             OSError: if a move failed; those before it are undone.
         """
-        with self._swap_lock.hold(timeout=self._timeout):
-            try:
-                # A single rename is atomic by itself.
-                if len(moves) > 1:
-                    self.write_whole(JOURNAL, json.dumps({"moves": moves}).encode())
-                self._make_moves(moves)
-            except OSError:
-                # Else the next writer would finish what this one reports as failed.
-                self._storage.remove(JOURNAL)
-                raise
+        with self._swapping():
+            # A single rename is atomic by itself.
+            if len(moves) > 1:
+                self._write_journal(moves)
+            self._make_moves(moves)
             self._storage.remove(JOURNAL)
 
     def write_whole(self, path: str, content: bytes) -> None:
@@ -135,6 +140,14 @@ class Publisher:
         self._storage.move(staged, path)
         self._storage.sync_folder(folder)
 
+    def _write_journal(self, moves: Sequence[Move]) -> None:
+        try:
+            self.write_whole(JOURNAL, json.dumps({"moves": moves}).encode())
+        except OSError:
+            # Else the next writer would make the moves that this one reports as failed.
+            self._storage.remove(JOURNAL)
+            raise
+
     def _make_moves(self, moves: Sequence[Move]) -> None:
         done: list[Move] = []
         try:
@@ -144,12 +157,14 @@ class Publisher:
             self._storage.sync_folder()
         except OSError:
             for source, target in reversed(done):
+                # If this fails too, the journal stays and the change happens after all: nothing is lost.
                 self._storage.move(target, source)
+            self._storage.remove(JOURNAL)
             raise
 
     def _settle(self) -> None:
         if self._storage.exists(JOURNAL):
-            with self._swap_lock.hold(timeout=self._timeout):
+            with self._swapping():
                 self._finish_journal()
         for place in (TMP, TRASH):
             for name in self._storage.list_names(place):
@@ -165,7 +180,10 @@ class Publisher:
                 f"library {self._storage.url!r} has an unreadable {JOURNAL}: what a writer left in "
                 f"{TMP} and {TRASH} may be the only copy; move it back by hand, then delete {JOURNAL}"
             ) from error
-        for source, target in moves:
+        source, target = moves[-1]
+        # The last move done means all done, though the trash may be emptied already.
+        is_done = self._storage.exists(target) and not self._storage.exists(source)
+        for source, target in [] if is_done else moves:
             # A move that was made has no source any more, or its target (in tmp or trash) is there.
             if self._storage.exists(source) and not self._storage.exists(target):
                 self._storage.move(source, target)

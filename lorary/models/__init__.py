@@ -1,4 +1,4 @@
-"""Experts in a model: the primitive ``mix``, the layer ``ExpertLinear``, base models, attach, detach and fold."""
+"""Experts in a model: the primitive ``mix``, the layer ``ExpertLinear``, base models, attach and fold."""
 
 from lorary.models.attach import ExpertStack, attach_experts, attach_slots, check_expert
 from lorary.models.base import BaseModel, check_base, default_dtype, load_base, wrap_base

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert
+from lorary.lowrank import pad_ranks
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import BaseLayer, is_base_layer, layer_shape
 from lorary.models.plan import Decision, Plan
@@ -30,7 +31,11 @@ class ExpertStack:
     """
 
     def __init__(
-        self, model: PreTrainedModel, names: Sequence[str], layers: dict[str, ExpertLinear], decision: Decision
+        self,
+        model: PreTrainedModel,
+        names: Sequence[str],
+        layers: dict[str, ExpertLinear],
+        decision: Decision,
     ):
         self.model = model
         self.names = tuple(names)
@@ -79,7 +84,16 @@ class ExpertStack:
             self.decision.plan, self.decision.combine = before
 
     def set_routers(self, routers: Mapping[str, nn.Module] | None, combine: str = "outputs") -> None:
-        """Give each layer its router, by module path; None takes them all away (the base answers alone)."""
+        """Give each layer its router, by module path; None takes them all away (the base answers alone).
+
+        Raises:
+            ValueError: if a layer has none; the routers stay as they were.
+        """
+        missing = [path for path in self.layers if routers is not None and path not in routers]
+        if missing:
+            raise ValueError(
+                f"every layer with experts needs a router, {len(missing)} have none, such as {missing[0]!r}"
+            )
         self.decision.combine = combine
         for path, layer in self.layers.items():
             layer.router = None if routers is None else routers[path].to(layer.a.device)
@@ -106,23 +120,27 @@ def attach_experts(
         The stack, with nobody deciding yet: the model still answers as the base.
 
     Raises:
-        IncompatibleExpert: if there is no expert, or a module of one is missing in the model or of another shape.
+        IncompatibleExpert: if there is no expert, a module of one is missing in the model or of another
+            shape, or the model carries experts already.
     """
+    _check_bare(model)
     if not experts:
         raise IncompatibleExpert("there is no expert to put on the model: add one to the library first")
-    stacks: dict[str, tuple[Tensor, Tensor]] = {}
-    names = list(experts)
-    loaded = {name: experts[name] for name in names}
+    loaded = dict(experts.items())
     for expert in loaded.values():
         check_expert(model, expert)
-    paths = [path for path, _ in model.named_modules() if any(path in e.factors for e in loaded.values())]
-    for path in paths:
-        layer = model.get_submodule(path)
-        stacks[path] = _stack_layer(layer, [e.factors.get(path) for e in loaded.values()], dtype)
-    return _install(model, names, stacks)
+    changed = {path for expert in loaded.values() for path in expert.factors}
+    stacks = {
+        path: _stack_layer(layer, [expert.factors.get(path) for expert in loaded.values()], dtype)
+        for path, layer in model.named_modules()
+        if path in changed
+    }
+    return _install(model, list(loaded), stacks)
 
 
-def attach_slots(model: PreTrainedModel, layers: Mapping[str, BaseLayer], num_slots: int, rank: int) -> ExpertStack:
+def attach_slots(
+    model: PreTrainedModel, layers: Mapping[str, BaseLayer], num_slots: int, rank: int
+) -> ExpertStack:
     """Put empty experts (all zeros, float32) on a model, in place, for training to fill.
 
     Args:
@@ -133,7 +151,11 @@ def attach_slots(model: PreTrainedModel, layers: Mapping[str, BaseLayer], num_sl
 
     Returns:
         The stack, its experts named ``"slot 0"``, ``"slot 1"``, ….
+
+    Raises:
+        IncompatibleExpert: if the model carries experts already.
     """
+    _check_bare(model)
     stacks = {}
     for path, layer in layers.items():
         width_in, width_out = layer_shape(layer)
@@ -169,25 +191,24 @@ def check_expert(model: PreTrainedModel, expert: Expert) -> list[str]:
 
 
 def _stack_layer(
-    layer: BaseLayer, factors: list[tuple[Tensor, Tensor] | None], dtype: torch.dtype | None
+    layer: BaseLayer, factors: Sequence[tuple[Tensor, Tensor] | None], dtype: torch.dtype | None
 ) -> tuple[Tensor, Tensor]:
-    width_in, width_out = layer_shape(layer)
-    rank = max(pair[0].shape[0] for pair in factors if pair is not None)
+    """Stack one layer's factors as an ``ExpertLinear`` takes them: ``a [E, R, I]``, ``b_t [E, R, O]``."""
     if dtype is None:
         dtype = layer.weight.dtype if layer.weight.is_floating_point() else torch.bfloat16
-    a = torch.zeros(len(factors), rank, width_in, dtype=dtype)
-    b_t = torch.zeros(len(factors), rank, width_out, dtype=dtype)
-    for index, pair in enumerate(factors):
-        if pair is not None:
-            a[index, : pair[0].shape[0]] = pair[0]
-            b_t[index, : pair[0].shape[0]] = pair[1].T
-    return a.to(layer.weight.device), b_t.to(layer.weight.device)
+    a, b = pad_ranks(factors, dtype)
+    return a.to(layer.weight.device), b.transpose(1, 2).contiguous().to(layer.weight.device)
 
 
-def _install(model: PreTrainedModel, names: list[str], stacks: dict[str, tuple[Tensor, Tensor]]) -> ExpertStack:
-    already = [path for path, module in model.named_modules() if isinstance(module, ExpertLinear)]
-    if already:
-        raise IncompatibleExpert(f"the model carries experts already (at {already[0]}): detach those first")
+def _check_bare(model: PreTrainedModel) -> None:
+    for path, module in model.named_modules():
+        if isinstance(module, ExpertLinear):
+            raise IncompatibleExpert(f"the model carries experts already (at {path}): detach those first")
+
+
+def _install(
+    model: PreTrainedModel, names: list[str], stacks: dict[str, tuple[Tensor, Tensor]]
+) -> ExpertStack:
     decision = Decision()
     layers = {}
     for path, (a, b_t) in stacks.items():

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from lorary.errors import BaseModelError, IncompatibleExpert
 from lorary.experts import Expert
 from lorary.models import embedded
 from lorary.models.fingerprint import fingerprint_model
+from lorary.models.quiet import without_progress_bars
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +54,19 @@ def load_base(
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     source = str(embedded.unpack_embedded()) if name == embedded.NAME else name
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=dtype or default_dtype(device))
+        with without_progress_bars():
+            model = AutoModelForCausalLM.from_pretrained(
+                source, revision=revision, dtype=dtype or default_dtype(device)
+            )
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise BaseModelError(_explain_failure(name, error)) from error
     return wrap_base(model.to(device), tokenizer, name=name)
 
 
-def wrap_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str | None = None) -> BaseModel:
+def wrap_base(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str | None = None
+) -> BaseModel:
     """Give a model that is loaded already its identity; its parameters are frozen.
 
     Args:
@@ -90,8 +97,8 @@ def check_base(base: BaseModel, expert: Expert) -> None:
     if not fits:
         marks = f" (fingerprint {theirs}, not {ours})" if theirs else ""
         raise IncompatibleExpert(
-            f"expert {expert.name!r} was trained on {expert.base_model!r}, this model is {base.name!r}{marks}: "
-            "load it with that base model"
+            f"expert {expert.name!r} was trained on {expert.base_model!r}, "
+            f"this model is {base.name!r}{marks}: load it with that base model"
         )
 
 
@@ -111,6 +118,9 @@ def _explain_failure(name: str, error: Exception) -> str:
     if Path(name).exists():
         found = f"the folder {name!r} holds no causal language model that transformers can load"
     else:
-        found = f"no base model {name!r}: it is neither a local folder nor a model this machine can fetch from the hub"
+        found = (
+            f"no base model {name!r}: it is neither a local folder nor a model that this machine can fetch "
+            "from the hub"
+        )
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return f"{found}. The embedded one is {embedded.NAME!r}. ({reason})"

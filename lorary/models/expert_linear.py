@@ -13,8 +13,8 @@ from lorary.models.plan import Decision
 class ExpertLinear(nn.Module):
     """A base layer plus experts: ``y = base(x) + mix(x, …)``.
 
-    The decision object, shared by all layers of a model, says who routes: a plan made for the batch comes first,
-    then this layer's own router; without either the base answers alone.
+    The decision object, shared by all layers of a model, says who routes: a plan made for the batch comes
+    first, then this layer's own router; without either the base answers alone.
 
     Args:
         base: the layer that stays as it is.
@@ -39,7 +39,9 @@ class ExpertLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply base and experts to ``[*, I]``, giving ``[*, O]``."""
         y = self.base(x)
-        plan, a, b = self._decision.plan, self.a, self.b
+        plan = self._decision.plan
+        a: Tensor = self.a
+        b = self.b
         tokens = x.reshape(-1, x.shape[-1])
         if plan is not None:
             if plan.is_base_only:

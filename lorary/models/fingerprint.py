@@ -13,7 +13,8 @@ def fingerprint_model(model: PreTrainedModel) -> str:
     """Hash a model's architecture and a sample of its weights.
 
     Each parameter adds its name, its shape and up to 16 evenly spaced values, rounded to bfloat16 so that a
-    checkpoint loaded as float32 or as bfloat16 has one fingerprint. (float16 may round some values differently.)
+    checkpoint loaded as float32 or as bfloat16 has one fingerprint. (float16 may round some values
+    differently.)
 
     Args:
         model: a base model without experts on it.

@@ -5,6 +5,7 @@ I layer input, O layer output.
 
 import re
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -12,12 +13,12 @@ from transformers.pytorch_utils import Conv1D
 
 from lorary.errors import IncompatibleExpert
 
-BaseLayer = nn.Linear | Conv1D
+BaseLayer: TypeAlias = nn.Linear | Conv1D
 
 
 def is_base_layer(module: nn.Module) -> bool:
     """Tell whether experts can be put on this module (linear layers, GPT-2's Conv1D, their quantised kin)."""
-    return isinstance(module, (nn.Linear, Conv1D))
+    return isinstance(module, nn.Linear | Conv1D)
 
 
 def layer_shape(layer: BaseLayer) -> tuple[int, int]:
@@ -28,17 +29,20 @@ def layer_shape(layer: BaseLayer) -> tuple[int, int]:
 
 
 def add_to_weight(layer: BaseLayer, change: Tensor) -> None:
-    """Add a weight change ``[O, I]`` to a layer in place, in float32 and rounded once.
+    """Give a layer its weight plus a change ``[O, I]``, summed in float32 and rounded once.
 
     Raises:
         IncompatibleExpert: if the layer's weights are quantised.
     """
     if not layer.weight.is_floating_point():
         raise IncompatibleExpert(
-            f"weights of dtype {layer.weight.dtype} cannot be added to: load the base model without quantisation"
+            f"weights of dtype {layer.weight.dtype} cannot be added to: load the base model without "
+            "quantisation"
         )
     change = change.T if isinstance(layer, Conv1D) else change
-    layer.weight.data = (layer.weight.data.float() + change.float()).to(layer.weight.dtype)
+    changed = (layer.weight.detach().float() + change.float()).to(layer.weight.dtype)
+    # A new parameter: an output layer may share the old one with the embeddings, which must stay as they are.
+    layer.weight = nn.Parameter(changed, requires_grad=layer.weight.requires_grad)
 
 
 def find_layers(model: PreTrainedModel, target_modules: str | Sequence[str]) -> dict[str, BaseLayer]:
@@ -46,8 +50,8 @@ def find_layers(model: PreTrainedModel, target_modules: str | Sequence[str]) -> 
 
     Args:
         model: the base model.
-        target_modules: ``"all-linear"`` (all but the output layer), a regular expression that must match a whole
-            module path, or a list of path endings such as ``"q_proj"``.
+        target_modules: ``"all-linear"`` (all but the output layer), a regular expression that must match a
+            whole module path, or a list of path endings such as ``"q_proj"``.
 
     Returns:
         Module path -> layer, in the model's order.
@@ -70,6 +74,7 @@ def find_layers(model: PreTrainedModel, target_modules: str | Sequence[str]) -> 
     if not found:
         endings = sorted({path.rpartition(".")[2] for path in layers})
         raise IncompatibleExpert(
-            f"target_modules {target_modules!r} match no layer of {type(model).__name__}: its layers end in {endings}"
+            f"target_modules {target_modules!r} match no layer of {type(model).__name__}: "
+            f"its layers end in {endings}"
         )
     return found

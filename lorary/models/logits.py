@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from lorary.models.expert_linear import ExpertLinear
+
 
 @contextmanager
 def select_positions(model: PreTrainedModel, mask: Tensor) -> Iterator[None]:
@@ -23,10 +25,18 @@ def select_positions(model: PreTrainedModel, mask: Tensor) -> Iterator[None]:
         mask: the wanted positions, ``[B, L]``, true N times; rows in order, positions in order.
     """
 
-    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def keep_inputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (inputs[0][mask].unsqueeze(0), *inputs[1:])
 
-    handle = model.get_output_embeddings().register_forward_pre_hook(keep)
+    def keep_outputs(module: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
+        return logits[mask].unsqueeze(0)
+
+    output = model.get_output_embeddings()
+    if isinstance(output, ExpertLinear):
+        # A plan on this layer speaks of all positions.
+        handle = output.register_forward_hook(keep_outputs)
+    else:
+        handle = output.register_forward_pre_hook(keep_inputs)
     try:
         yield
     finally:

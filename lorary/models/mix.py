@@ -5,8 +5,8 @@ E experts, R rank (zero-padded), I layer input, O layer output, T tokens, K expe
     outputs    y_t = sum_k w_tk b_e a_e x_t                    merge after the product
     factors    y_t = (sum_k w_tk b_e) (sum_k w_tk a_e) x_t     merge before the product
 
-Each back end is *shrink* (down to rank space), a small weighting there, and *expand* (up to the output), forward and
-backward; none builds anything of size T×E×O or T×R×I for more than the tokens it was chosen for.
+Each back end is *shrink* (down to rank space), a small weighting there, and *expand* (up to the output),
+forward and backward; none builds anything of size T×E×O or T×R×I for more than the tokens it was chosen for.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,6 @@ from lorary.models.mix_grouped import mix_grouped
 COMBINES = ("outputs", "factors")
 
 Backend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, str], Tensor]
-
-BACKENDS: dict[str, Backend] = {
-    "reference": lambda x, a, b, indices, weights, combine: mix_reference(x, a, b, indices, weights, combine),
-    "dense": mix_dense,
-    "gather": mix_gather,
-    "grouped": mix_grouped,
-}
 
 
 def mix(
@@ -65,11 +58,13 @@ def mix(
         backend = choose_backend(x.shape[0], indices.shape[1], a.shape[0], a.shape[1])
     elif backend not in BACKENDS:
         raise ValueError(f"backend must be one of {tuple(BACKENDS)}, not {backend!r}")
-    return BACKENDS[backend](x, a.to(x.dtype), b.to(x.dtype), indices, weights.to(x.dtype), combine)
+    if indices.numel() == 0:
+        backend = "dense"  # there is nothing to fetch or to sort
+    return BACKENDS[backend](x, a.to(x.dtype), b.to(x.dtype), indices.long(), weights.to(x.dtype), combine)
 
 
 def mix_reference(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor, combine: str) -> Tensor:
-    """Do ``mix`` the way its formula reads: form each token's own factors, then apply them. Slow, and clear."""
+    """Do ``mix`` the way its formula reads: form each token's own factors, then apply them. Slow, clear."""
     a_token = a[indices]  # [T, K, R, I]
     b_token = b[indices]  # [T, K, O, R]
     w = weights[:, :, None, None]
@@ -78,6 +73,14 @@ def mix_reference(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Ten
         b_token = (w * b_token).sum(1, keepdim=True)
         w = torch.ones_like(w[:, :1])
     return (w * (b_token @ (a_token @ x[:, None, :, None]))).sum(1).squeeze(-1)
+
+
+BACKENDS: dict[str, Backend] = {
+    "reference": mix_reference,
+    "dense": mix_dense,
+    "gather": mix_gather,
+    "grouped": mix_grouped,
+}
 
 
 def choose_backend(num_tokens: int, top_k: int, num_experts: int, rank: int) -> str:
@@ -97,7 +100,7 @@ def _check_shapes(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Ten
     if x.dim() != 2 or a.dim() != 3 or b.dim() != 3 or indices.dim() != 2:
         raise ValueError(
             "mix takes x [T, I], a [E, R, I], b [E, O, R], indices [T, K] and weights [T, K]; found "
-            f"{tuple(x.shape)}, {tuple(a.shape)}, {tuple(b.shape)}, {tuple(indices.shape)}, {tuple(weights.shape)}"
+            + ", ".join(str(tuple(tensor.shape)) for tensor in (x, a, b, indices, weights))
         )
     if a.shape[2] != x.shape[1] or a.shape[0] != b.shape[0] or a.shape[1] != b.shape[2]:
         raise ValueError(
@@ -105,5 +108,6 @@ def _check_shapes(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Ten
         )
     if indices.shape != weights.shape or indices.shape[0] != x.shape[0]:
         raise ValueError(
-            f"indices {tuple(indices.shape)} and weights {tuple(weights.shape)} must both be [T, K] with T = {x.shape[0]}"
+            f"indices {tuple(indices.shape)} and weights {tuple(weights.shape)} must both be [T, K] "
+            f"with T = {x.shape[0]}"
         )

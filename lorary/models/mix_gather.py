@@ -19,8 +19,8 @@ def mix_gather(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor
     """
     tokens, top_k = indices.shape
     rank = a.shape[1]
-    a_token = a[indices].view(tokens, top_k * rank, -1)
-    b_token = b.transpose(1, 2)[indices].view(tokens, top_k * rank, -1)
+    a_token = a[indices].reshape(tokens, top_k * rank, -1)
+    b_token = b.transpose(1, 2)[indices].reshape(tokens, top_k * rank, -1)
     shrunk = (a_token @ x[:, :, None]).view(tokens, top_k, rank)
     if combine == "factors":
         shrunk = weights[:, None, :] @ shrunk  # [T, 1, R]: every expert expands the same sum

@@ -24,8 +24,8 @@ class Plan:
     def __init__(self, indices: Tensor, weights: Tensor, num_experts: int):
         if indices.shape != weights.shape or indices.dim() not in (2, 3):
             raise ValueError(
-                f"a plan takes indices and weights of one shape, [B, K] or [B, L, K]; found {tuple(indices.shape)} "
-                f"and {tuple(weights.shape)}"
+                "a plan takes indices and weights of one shape, [B, K] or [B, L, K]; "
+                f"found {tuple(indices.shape)} and {tuple(weights.shape)}"
             )
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < num_experts:
             raise ValueError(f"a plan's indices must lie in [0, {num_experts})")
@@ -48,8 +48,8 @@ class Plan:
         rows = self._indices.shape[0]
         if shape[0] != rows or (self._indices.dim() == 3 and shape[1] != self._indices.shape[1]):
             raise ValueError(
-                f"the plan was made for {tuple(self._indices.shape[:-1])} (sequences, tokens), this batch has "
-                f"{tuple(shape)}: give one expert per sequence of the batch"
+                f"the plan was made for {tuple(self._indices.shape[:-1])} (sequences, tokens), "
+                f"this batch has {tuple(shape)}: give one expert per sequence of the batch"
             )
         return self._spread(self._indices, shape), self._spread(self._weights, shape)
 

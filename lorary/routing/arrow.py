@@ -70,7 +70,8 @@ def arrow_scores(
         return scores
     if input_norm not in INPUT_NORMS:
         raise ValueError(f"input_norm must be one of {', '.join(INPUT_NORMS)}, found {input_norm!r}")
-    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+    wide = torch.promote_types(x.dtype, torch.float32)
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide).float()
     if input_norm == "rms":
         size = size / x.shape[-1] ** 0.5
     return scores / size.clamp_min(torch.finfo(torch.float32).tiny)

@@ -1,8 +1,10 @@
-"""Training: loops over a base model that return experts, one or many at once, and can be killed at any moment."""
+"""Training: loops that return experts, one or many at once, and can be killed at any moment."""
 
 from lorary.training.config import TrainConfig
+from lorary.training.curves import plot_curves, save_curves
 from lorary.training.examples import TrainingExamples, prepare_examples
-from lorary.training.train import TrainEvent, TrainOutcome, train_experts
+from lorary.training.run import TrainEvent
+from lorary.training.train import TrainOutcome, train_experts
 from lorary.training.trainee import Progress
 
 __all__ = [
@@ -11,6 +13,8 @@ __all__ = [
     "TrainEvent",
     "TrainOutcome",
     "TrainingExamples",
+    "plot_curves",
     "prepare_examples",
+    "save_curves",
     "train_experts",
 ]

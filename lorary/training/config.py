@@ -3,6 +3,17 @@
 from dataclasses import dataclass
 from typing import Literal
 
+_POSITIVE = (
+    "learning_rate",
+    "alpha",
+    "epochs",
+    "max_steps",
+    "max_tokens",
+    "max_grad_norm",
+    "validate_every",
+    "patience",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -11,11 +22,11 @@ class TrainConfig:
     rank: int = 8
     """Rank of each expert's factors."""
     alpha: float = 16.0
-    """LoRA's alpha: the weight change is ``alpha / rank * b @ a`` while training; saved experts have it folded in."""
+    """LoRA's alpha: the weight change is ``alpha / rank * b @ a``; saved experts have this folded in."""
     use_rslora: bool = False
     """Divide alpha by the square root of the rank instead of the rank."""
     target_modules: str | list[str] = "all-linear"
-    """Layers that get experts: 'all-linear', a list of path endings, or a regular expression over whole paths."""
+    """Layers that get experts: 'all-linear', path endings, or a regular expression over whole paths."""
     batch_size: int = 8
     """Examples per optimiser step of one expert."""
     tokens_per_pass: int = 2048
@@ -61,9 +72,11 @@ class TrainConfig:
             faults.append("one of epochs, max_steps and max_tokens must bound the run")
         faults += [
             f"{name} must be positive, not {getattr(self, name)!r}"
-            for name in ("learning_rate", "alpha", "epochs", "max_steps", "max_tokens", "validate_every", "patience")
-            if getattr(self, name) is not None and getattr(self, name) <= 0
+            for name in _POSITIVE
+            if getattr(self, name) is not None and not getattr(self, name) > 0
         ]
+        if not self.weight_decay >= 0:
+            faults.append(f"weight_decay must be at least 0, not {self.weight_decay!r}")
         if not 0 <= self.warmup_ratio < 1:
             faults.append(f"warmup_ratio must lie in [0, 1), not {self.warmup_ratio!r}")
         if self.patience is not None and self.validate_every is None:

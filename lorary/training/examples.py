@@ -31,7 +31,9 @@ class TrainingExamples:
     def digest(self) -> str:
         """A hash of all tokens, by which a run is known again."""
         parts = (
-            f"{example.prompt_ids}{example.target_ids}" for part in (self.train, self.validation) for example in part
+            f"{example.prompt_ids}{example.target_ids}"
+            for part in (self.train, self.validation)
+            for example in part
         )
         return sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -73,7 +75,9 @@ def prepare_examples(
             tokenizer, template, task, held_out, max_length=max_length, truncation=truncation
         )
         if not found.examples:
-            raise DataError(f"task {task.name!r}: no training example fits in {max_length} tokens; raise max_length")
+            raise DataError(
+                f"task {task.name!r}: no training example fits in {max_length} tokens; raise max_length"
+            )
         prepared[name] = TrainingExamples(
             train=found.examples,
             validation=validation.examples,

@@ -12,8 +12,14 @@ from lorary.data.packing import PADDING, pack_sequences
 from lorary.data.tokens import TokenizedExample
 from lorary.models import ExpertStack, target_losses
 
+
 def example_losses(
-    stack: ExpertStack, examples: Sequence[TokenizedExample], slots: Sequence[int], *, scale: float, row_length: int
+    stack: ExpertStack,
+    examples: Sequence[TokenizedExample],
+    slots: Sequence[int],
+    *,
+    scale: float,
+    row_length: int,
 ) -> tuple[Tensor, Tensor]:
     """Run examples through the model, each with the expert in its slot, and score their target tokens.
 

@@ -1,14 +1,13 @@
 """A run's folder: what a killed run is taken up from, and what it has finished.
 
-    run/
-    ├── run.json             what the run is: another configuration, base or data is refused
-    ├── state.safetensors    the experts in training, replaced whole from time to time
-    └── finished/<name>/     experts that are done, as adapter folders
-        └── progress.json    their loss curves
+run/
+├── run.json             what the run is: another configuration, base or data is refused
+├── state.safetensors    the experts in training, replaced whole from time to time
+└── finished/<name>/     experts that are done, as adapter folders
+    └── progress.json    their loss curves
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from lorary.errors import TrainingError
 from lorary.experts import Expert, read_peft, write_peft
+from lorary.training.files import publish, replace_text
 from lorary.training.trainee import Progress
 
 
@@ -47,14 +47,14 @@ class RunFolder:
     def _check_identity(self, identity: dict[str, Any]) -> None:
         marker = self.path / "run.json"
         if not marker.exists():
-            _write_text(marker, json.dumps(identity, indent=2, sort_keys=True))
+            replace_text(marker, json.dumps(identity, indent=2, sort_keys=True))
             return
-        known = json.loads(marker.read_text())
-        different = sorted(key for key in known.keys() | identity.keys() if known.get(key) != identity.get(key))
+        known = _read_json(marker)
+        different = _find_differences(known, identity)
         if different:
             raise TrainingError(
-                f"{str(self.path)!r} holds another run, which differs in {', '.join(different)}: take another folder, "
-                "or start over with fresh=True (--fresh)"
+                f"{str(self.path)!r} holds another run, which differs in {'; '.join(different)}: "
+                "take another folder, or start over with fresh=True (--fresh)"
             )
 
     def finished(self, name: str) -> tuple[Expert, Progress] | None:
@@ -63,14 +63,14 @@ class RunFolder:
         record = folder / "progress.json"
         if not record.exists():
             return None
-        return read_peft(str(folder), name=name), _progress_from(json.loads(record.read_text()))
+        return read_peft(str(folder), name=name), _progress_from(_read_json(record))
 
     def finish(self, expert: Expert, progress: Progress) -> None:
         """Keep a finished expert: its weights first, then the record that says they are whole."""
         folder = self.path / "finished" / expert.name
         _remove(folder)
         write_peft(expert, str(folder))
-        _write_text(folder / "progress.json", json.dumps(asdict(progress)))
+        replace_text(folder / "progress.json", json.dumps(asdict(progress)))
 
     def save_state(self, trainees: Mapping[str, tuple[dict[str, Tensor], Progress]]) -> None:
         """Replace the saved state of the experts in training, in one atomic step.
@@ -78,18 +78,19 @@ class RunFolder:
         Raises:
             TrainingError: if it cannot be written; the earlier state stays.
         """
-        tensors = {f"{name}/{key}": value for name, (parts, _) in trainees.items() for key, value in parts.items()}
+        tensors = {
+            f"{name}/{key}": value for name, (parts, _) in trainees.items() for key, value in parts.items()
+        }
         metadata = {name: json.dumps(asdict(progress)) for name, (_, progress) in trainees.items()}
         scratch = self.path / "state.writing"
         try:
             save_file(tensors, scratch, metadata=metadata)
-            _sync(scratch)
-            os.replace(scratch, self.path / "state.safetensors")
+            publish(scratch, self.path / "state.safetensors")
         except (OSError, SafetensorError) as error:
             size = sum(value.nbytes for value in tensors.values())
             raise TrainingError(
-                f"cannot save the run's state ({size / 1e6:.0f} MB) in {str(self.path)!r}: {error}. The state saved "
-                "before is whole: make room, then run the same command to go on from it"
+                f"cannot save the run's state ({size / 1e6:.0f} MB) in {str(self.path)!r}: {error}. "
+                "The state saved before is whole: make room, then run the same command to go on from it"
             ) from error
         finally:
             scratch.unlink(missing_ok=True)
@@ -105,34 +106,47 @@ class RunFolder:
             return {}
         try:
             with safe_open(path, framework="pt") as file:
-                progress = {name: _progress_from(json.loads(text)) for name, text in (file.metadata() or {}).items()}
+                progress = {
+                    name: _progress_from(json.loads(text)) for name, text in (file.metadata() or {}).items()
+                }
                 parts: dict[str, dict[str, Tensor]] = {name: {} for name in progress}
                 for key in file.keys():  # noqa: SIM118 (the file is no mapping)
                     name, _, part = key.rpartition("/")
                     parts[name][part] = file.get_tensor(key)
         except (SafetensorError, KeyError, ValueError) as error:
             raise TrainingError(
-                f"the saved state {str(path)!r} is damaged ({error}): delete it to train its experts from the start"
+                f"the saved state {str(path)!r} is damaged ({error}): "
+                "delete it to train its experts from the start"
             ) from error
         return {name: (parts[name], progress[name]) for name in progress}
+
+
+def _find_differences(known: dict[str, Any], ours: dict[str, Any], above: str = "") -> list[str]:
+    """Name the keys whose values differ, down to those of nested dicts, with both values."""
+    different = []
+    for key in sorted(known.keys() | ours.keys()):
+        there, here = known.get(key), ours.get(key)
+        if isinstance(there, dict) and isinstance(here, dict):
+            different += _find_differences(there, here, f"{above}{key} ")
+        elif there != here:
+            different.append(f"{above}{key} ({there!r} there, {here!r} here)")
+    return different
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise TrainingError(
+            f"{str(path)!r} is damaged ({error}): "
+            "start over with fresh=True (--fresh), or take another folder"
+        ) from error
 
 
 def _progress_from(record: dict[str, Any]) -> Progress:
     for curve in ("train_curve", "validation_curve"):
         record[curve] = [(int(step), float(loss)) for step, loss in record[curve]]
     return Progress(**record)
-
-
-def _write_text(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{path.name}.writing")
-    scratch.write_text(text)
-    _sync(scratch)
-    os.replace(scratch, path)
-
-
-def _sync(path: Path) -> None:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
 
 
 def _remove(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Learning rates and batches as pure functions of the step, so that a resumed run needs no memory of either."""
+"""Learning rates and batches as pure functions of the step: a resumed run needs no memory of either."""
 
 import math
 import random
@@ -33,7 +33,7 @@ def plan_batches(
     max_steps: int | None = None,
     max_tokens: int | None = None,
 ) -> list[list[int]]:
-    """Lay out all batches of one expert: examples in a fresh order each epoch, until the first bound is reached.
+    """Lay out all batches of one expert: a fresh order each epoch, until the first bound is reached.
 
     Args:
         lengths: tokens per example.

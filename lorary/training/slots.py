@@ -15,8 +15,8 @@ from lorary.models import ExpertStack
 class ExpertSlots:
     """One float32 row of parameters per slot; the model's stacks and gradients are views into the rows.
 
-    A row is an expert: it is cleared, clipped, optimised, saved and exported as one tensor, and what happens in one
-    row never touches another.
+    A row is an expert: it is cleared, clipped, optimised, saved and exported as one tensor, and what happens
+    in one row never touches another.
 
     Args:
         stack: empty experts on a model, from ``attach_slots``.
@@ -47,9 +47,12 @@ class ExpertSlots:
     def add_gradients(self, loss: Tensor) -> None:
         """Add a loss's gradients to ``gradients``."""
         # Not ``loss.backward()``: it warns of gradients laid out in rows, as these are.
-        found = torch.autograd.grad(loss, [parameter for parameter, _ in self._leaves])
+        leaves = [parameter for parameter, _ in self._leaves]
+        # None for a layer that no token went through, as happens in a base with its own mixture of experts.
+        found = torch.autograd.grad(loss, leaves, allow_unused=True)
         for (_, gradient), new in zip(self._leaves, found, strict=True):
-            gradient.add_(new)
+            if new is not None:
+                gradient.add_(new)
 
     @torch.no_grad()
     def initialise(self, slot: int, seed: int) -> None:

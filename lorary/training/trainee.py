@@ -57,7 +57,9 @@ class Trainee:
         config: the run's configuration.
     """
 
-    def __init__(self, name: str, examples: TrainingExamples, slots: ExpertSlots, slot: int, config: TrainConfig):
+    def __init__(
+        self, name: str, examples: TrainingExamples, slots: ExpertSlots, slot: int, config: TrainConfig
+    ):
         self.name, self.examples, self.slots, self.slot, self.config = name, examples, slots, slot, config
         self.progress = Progress()
         self.best_values: Tensor | None = None
@@ -102,7 +104,7 @@ class Trainee:
         return self.progress.step % every == 0 or self.progress.is_finished
 
     def record_validation(self, loss: float) -> None:
-        """Note a validation loss: keep the weights if they are the best so far, stop if patience is at an end."""
+        """Note a validation loss: keep the best weights so far, stop if patience is at an end."""
         progress = self.progress
         progress.validation_curve.append((progress.step, loss))
         if progress.best_loss is None or loss < progress.best_loss:
@@ -130,7 +132,9 @@ class Trainee:
         device = self.slots.values.device
         with torch.no_grad():
             self.slots.values[self.slot] = tensors["values"].to(device)
-        state = {key: value.to(device) for key, value in tensors.items() if key not in ("values", "best_values")}
+        state = {
+            key: value.to(device) for key, value in tensors.items() if key not in ("values", "best_values")
+        }
         if state:
             self.optimizer.state[self._parameters] = state
         self.best_values = tensors["best_values"].to(device) if "best_values" in tensors else None

@@ -2,9 +2,9 @@
 
     python faults.py template incoming out
 
-``template`` is a library with experts 'a' and 'b', ``incoming`` an expert's folder. For each kind of fault, each
-change and each step n, ``out/<kind>/<change>/<n>`` becomes a copy of the template to which the change was made with
-a fault at its n-th step. The last n of each is the change without a fault.
+``template`` is a library with experts 'a' and 'b', ``incoming`` an expert's folder. For each kind of fault,
+each change and each step n, ``out/<kind>/<change>/<n>`` becomes a copy of the template to which the change
+was made with a fault at its n-th step. The last n of each is the change without a fault.
 """
 
 import errno
@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -45,12 +46,16 @@ def sum_factors(experts):
 
 
 class Faults:
-    """Lets a fault happen before the ``number``-th of some steps, or in the middle of it if it's a write."""
+    """Lets a fault happen before the ``number``-th of some steps, or in its middle if that is a write.
 
-    def __init__(self, number, steps, fault):
+    A lasting one happens at all later steps too.
+    """
+
+    def __init__(self, number, steps, fault, lasting=False):
         self.number = number
         self.steps = steps
         self.fault = fault
+        self.lasting = lasting
         self.made = 0
 
     @property
@@ -59,7 +64,7 @@ class Faults:
 
     def count_step(self):
         self.made += 1
-        if self.made == self.number:
+        if self.made == self.number or (self.lasting and self.happened):
             self.fault()
 
     def __enter__(self):
@@ -100,6 +105,10 @@ def fill_disk():
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def break_disk():
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 def interrupt():
     raise KeyboardInterrupt
 
@@ -132,6 +141,15 @@ def fill_at(number, change, root, incoming):
     return not faults.happened
 
 
+def break_at(number, change, root, incoming):
+    """Make a change on a disk that does nothing any more from a step on; return whether it got to its end."""
+    library = Library.open(root)
+    faults = Faults(number, STEPS, break_disk, lasting=True)
+    with suppress(LibraryError), faults:
+        change(library, incoming)
+    return not faults.happened
+
+
 def interrupt_at(number, change, root, incoming):
     """Make a change with Ctrl-C at a step; return whether it got to its end."""
     library = Library.open(root)
@@ -160,7 +178,7 @@ def kill_repair_at(out, incoming):
 
 def main(template, incoming, out):
     incoming = read_peft(incoming)
-    kinds = {"kill": kill_at, "full": fill_at, "interrupt": interrupt_at}
+    kinds = {"kill": kill_at, "full": fill_at, "break": break_at, "interrupt": interrupt_at}
     for kind, run_at in kinds.items():
         for name, change in CHANGES.items():
             for number in count(1):

@@ -1,0 +1,1 @@
+"""Measurements of lorary and its peers, side by side in one run; see ``bench/README.md``."""

@@ -1,0 +1,85 @@
+"""From a library on disk to a routed model: time and peak memory, for more and more experts."""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bench.memory import measure_peak
+from bench.models import list_experts, load_bench_base, write_library
+from bench.options import Options
+from bench.peft_arrow import load_peft_arrow
+from bench.report import Table
+from bench.timing import Side, interleave, ratio, spread_times
+from lorary import BaseModel, Library, load_model
+
+Job = tuple[BaseModel, Path]
+"""A base model without experts, and the library to load into it."""
+
+
+def measure(options: Options) -> list[Table]:
+    """Measure loading 8, 32 and 128 experts; PEFT with 128 only if ``full``."""
+    counts = [2, 4] if options.quick else [8, 32, 128]
+    rows = [row for count in counts for row in _measure_count(options, count)]
+    return [
+        Table(
+            title=f"from a library on disk to a routed model, {options.dtype}",
+            rows=rows,
+            note="Files are in the page cache. 'read and stack' loads every tensor and stacks the experts, "
+            "no more. 'again' finds the prototypes that the first loading stored. Memory is what the job "
+            "needed at its peak beyond the base model, mapped files included. Targets: the time per expert "
+            "stays as it is, at most 1.5 × reading.",
+        )
+    ]
+
+
+def _measure_count(options: Options, count: int) -> list[dict[str, object]]:
+    jobs = {"read and stack": read_all, "lorary, first": load_routed, "lorary, again": load_routed}
+    if options.full or count < 128:
+        jobs["PEFT"] = load_peft
+    used = write_library(options, load_bench_base(options.base, options.torch_dtype), count)
+    load_routed(prepare_job(options, used))
+    folders = {name: None if name == "lorary, first" else used for name in jobs}
+    sides = {
+        name: Side(job, partial(prepare_job, options, folders[name], count)) for name, job in jobs.items()
+    }
+    # PEFT takes its time with many: fewer rounds of those.
+    times = interleave(sides, min(options.repeats, 3))
+    return [
+        {
+            "experts": count,
+            "side": name,
+            "seconds": spread_times(times[name]),
+            "ms per expert": spread_times(times[name].per(count), 1e-3),
+            "× reading": ratio(times[name], times["read and stack"]),
+            "PEFT's time / this": ratio(times["PEFT"], times[name]) if "PEFT" in times else None,
+            "peak MB": measure_peak(job, prepare_job, options, folders[name], count).extra / 1e6,
+        }
+        for name, job in jobs.items()
+    ]
+
+
+def prepare_job(options: Options, folder: Path | None, count: int = 0) -> Job:
+    """Load a fresh base model; without a folder, make a library of so many experts that was never loaded."""
+    base = load_bench_base(options.base, options.torch_dtype)
+    return base, folder or write_library(options, base, count)
+
+
+def load_routed(job: Job) -> object:
+    """Load with lorary, prototypes included."""
+    base, folder = job
+    return load_model(base, Library.open(folder))
+
+
+def load_peft(job: Job) -> object:
+    """Load with PEFT, prototypes included."""
+    base, folder = job
+    return load_peft_arrow(base.model, list_experts(folder))
+
+
+def read_all(job: Job) -> dict[str, Tensor]:
+    """Read every weights file and stack the experts: the least that loading has to do."""
+    files = [load_file(Path(folder) / "adapter_model.safetensors") for folder in list_experts(job[1])]
+    return {name: torch.stack([file[name] for file in files]) for name in files[0]}

@@ -1,0 +1,184 @@
+"""The back ends of ``mix`` over a grid of sizes: which is fastest where, beside what ``mix`` chooses.
+
+T tokens, E experts, R rank, I layer input, O layer output, K experts per token.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from statistics import geometric_mean
+
+import torch
+from torch import Tensor
+
+from bench.options import Options
+from bench.report import Table
+from bench.timing import Side, Times, interleave
+from lorary.models import BACKENDS, COMBINES, mix
+from lorary.models.mix import choose_backend
+
+# SmolLM2-135M's widest layers: the MLP's way up and down.
+LAYERS = ((576, 1536), (1536, 576))
+LARGEST_REFERENCE = 2**26
+SHORTEST_SECONDS = 4e-3
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place of the grid."""
+
+    tokens: int
+    experts: int
+    rank: int
+    width_in: int
+    width_out: int
+    top_k: int
+    combine: str
+
+
+Run = Callable[[Sequence[Tensor], Cell, str], object]
+"""Runs a cell once with a back end."""
+Measured = Sequence[tuple[Cell, Mapping[str, Times]]]
+"""The times of each back end in each cell."""
+
+
+def measure(options: Options) -> list[Table]:
+    """Time every back end in every cell, forward alone and with backward."""
+    cells = list(_quick_cells() if options.quick else _cells())
+    tables = []
+    for name, run in (("forward", _forward), ("forward and backward", _forward_backward)):
+        rows = [(cell, _measure_cell(cell, options, run)) for cell in cells]
+        title = f"mix, {options.dtype}, {name}"
+        tables += [_list_cells(title, rows), _sum_up(title, rows)]
+    return tables
+
+
+def _cells() -> Iterable[Cell]:
+    sizes = product((4, 64, 512), (1, 8, 32, 128, 512), (8, 32), LAYERS, (1, 4), COMBINES)
+    for tokens, experts, rank, (width_in, width_out), top_k, combine in sizes:
+        if top_k <= experts and (combine == "outputs" or top_k > 1):
+            yield Cell(tokens, experts, rank, width_in, width_out, top_k, combine)
+
+
+def _quick_cells() -> Iterable[Cell]:
+    for tokens, combine in product((4, 16), COMBINES):
+        yield Cell(tokens, 8, 8, 64, 96, 2, combine)
+
+
+def _list_cells(title: str, measured: Measured) -> Table:
+    rows = []
+    for cell, times in measured:
+        slowness = _compare(times)
+        chosen = choose_backend(cell.tokens, cell.top_k, cell.experts, cell.rank)
+        rows.append(
+            {
+                "T": cell.tokens,
+                "E": cell.experts,
+                "R": cell.rank,
+                "I": cell.width_in,
+                "O": cell.width_out,
+                "K": cell.top_k,
+                "combine": cell.combine,
+                **{f"{backend} µs": _microseconds(times.get(backend)) for backend in BACKENDS},
+                "fastest": min(slowness, key=lambda backend: slowness[backend]),
+                "chosen": chosen,
+                "chosen / fastest": slowness[chosen],
+            }
+        )
+    losses = [row["chosen / fastest"] for row in rows]
+    return Table(
+        title=title,
+        rows=rows,
+        note=f"What `mix` chooses takes {geometric_mean(losses):.2f} × the fastest in the mean, "
+        f"{max(losses):.2f} × at worst.",
+    )
+
+
+def _sum_up(title: str, measured: Measured) -> Table:
+    """Average over layers and combinations, by what ``choose_backend`` looks at."""
+    groups: dict[tuple[int, int, int, str], list[dict[str, float]]] = defaultdict(list)
+    for cell, times in measured:
+        chosen = choose_backend(cell.tokens, cell.top_k, cell.experts, cell.rank)
+        groups[cell.tokens, cell.top_k, cell.experts * cell.rank, chosen].append(_compare(times))
+    rows = []
+    for (tokens, top_k, ranks, chosen), found in sorted(groups.items()):
+        means = {
+            backend: geometric_mean([slowness[backend] for slowness in found])
+            for backend in BACKENDS
+            if all(backend in slowness for slowness in found)
+        }
+        rows.append(
+            {
+                "T": tokens,
+                "K": top_k,
+                "E·R": ranks,
+                **{backend: means.get(backend) for backend in BACKENDS},
+                "fastest": min(means, key=lambda backend: means[backend]),
+                "chosen": chosen,
+            }
+        )
+    return Table(
+        title=f"{title}, summed up", rows=rows, note="Times in units of each cell's fastest, geometric means."
+    )
+
+
+def _compare(times: Mapping[str, Times]) -> dict[str, float]:
+    """Give each back end's time in units of the fastest."""
+    fastest = min(found.median for found in times.values())
+    return {backend: found.median / fastest for backend, found in times.items()}
+
+
+def _measure_cell(cell: Cell, options: Options, run: Run) -> dict[str, Times]:
+    inputs = _draw_inputs(cell, options.torch_dtype)
+    # The reference forms each token's own factors: beyond this they would fill the memory.
+    is_large = cell.tokens * cell.top_k * cell.rank * (cell.width_in + cell.width_out) > LARGEST_REFERENCE
+    backends = [backend for backend in BACKENDS if not (is_large and backend == "reference")]
+    loops = {backend: _count_loops(run, inputs, cell, backend) for backend in backends}
+    sides = {
+        backend: Side(partial(_repeat, loops[backend], run, inputs, cell, backend)) for backend in backends
+    }
+    times = interleave(sides, options.repeats)
+    return {backend: found.per(loops[backend]) for backend, found in times.items()}
+
+
+def _draw_inputs(cell: Cell, dtype: torch.dtype) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator).to(dtype).requires_grad_()
+
+    scores = torch.rand(cell.tokens, cell.experts, generator=generator)
+    weights, indices = scores.topk(cell.top_k)
+    x, a = draw(cell.tokens, cell.width_in), draw(cell.experts, cell.rank, cell.width_in)
+    b_t = draw(cell.experts, cell.rank, cell.width_out)  # [E, R, O], as ExpertLinear keeps it
+    return [x, a, b_t, indices, weights]
+
+
+def _forward(inputs: Sequence[Tensor], cell: Cell, backend: str) -> Tensor:
+    x, a, b_t, indices, weights = inputs
+    with torch.no_grad():
+        return mix(x, a, b_t.transpose(1, 2), indices, weights, cell.combine, backend)
+
+
+def _forward_backward(inputs: Sequence[Tensor], cell: Cell, backend: str) -> object:
+    x, a, b_t, indices, weights = inputs
+    y = mix(x, a, b_t.transpose(1, 2), indices, weights, cell.combine, backend)
+    return torch.autograd.grad(y, (x, a, b_t), torch.ones_like(y))
+
+
+def _count_loops(run: Run, inputs: Sequence[Tensor], cell: Cell, backend: str) -> int:
+    """Say how often to repeat a run so that the clock sees a few milliseconds."""
+    run(inputs, cell, backend)
+    seconds = Side(lambda: run(inputs, cell, backend)).time()
+    return max(1, min(100, round(SHORTEST_SECONDS / seconds)))
+
+
+def _repeat(loops: int, run: Run, inputs: Sequence[Tensor], cell: Cell, backend: str) -> None:
+    for _ in range(loops):
+        run(inputs, cell, backend)
+
+
+def _microseconds(times: Times | None) -> float | None:
+    return None if times is None else times.median * 1e6

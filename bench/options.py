@@ -1,0 +1,43 @@
+"""What a run of the benchmarks is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The command line, and a folder for what is written meanwhile."""
+
+    scratch: Path
+    """A folder that is thrown away at the end."""
+    quick: bool = False
+    """Tiny sizes: shows that it works, says nothing about speed."""
+    full: bool = False
+    """Also what takes minutes: PEFT with 128 experts."""
+    repeats: int = 5
+    """Rounds, each of which measures every side once."""
+    threads: int | None = None
+    """CPU threads; None takes PyTorch's own choice."""
+    dtype: str = "bfloat16"
+    """Of the base model and of the experts on it."""
+    base: str = "smollm2-135m"
+    """The base model, as ``load_base`` takes it."""
+    data: Path | None = None
+    """A folder with a MANIFEST.json that lists task files, for training; None takes generated tasks."""
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise ValueError(f"repeats must be at least 1, found {self.repeats!r}")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads must be at least 1, found {self.threads!r}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, found {self.dtype!r}")
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype itself."""
+        return DTYPES[self.dtype]

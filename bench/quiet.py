@@ -1,0 +1,13 @@
+"""Keeping other libraries' notes and bars out of the tables."""
+
+import warnings
+
+from transformers.utils import logging as transformers_logging
+
+
+def quieten() -> None:
+    """Silence what PEFT and transformers say while they load; for the whole process."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", module=r"peft\.")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")

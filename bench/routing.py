@@ -1,0 +1,141 @@
+"""Arrow's forward pass over many experts, as a multiple of the bare base model's: prefill and decode."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from bench.models import TOP_K, list_experts, load_bench_base, write_library
+from bench.options import Options
+from bench.peft_arrow import load_peft_arrow
+from bench.report import Table
+from bench.timing import Side, Times, interleave, ratio, spread_times
+from lorary import BaseModel, Library, load_model
+from lorary.models import COMBINES
+
+TARGETS = {"prefill": 3.0, "decode": 3.0}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is read and written."""
+
+    batch: int
+    prompt: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Route:
+    """A model, and what brings it into the state that is measured."""
+
+    model: torch.nn.Module
+    set_up: Callable[[], object] = lambda: None
+
+
+def measure(options: Options) -> list[Table]:
+    """Measure prefill and decode with 8, 32 and 128 experts; PEFT with 128 only if ``full``."""
+    counts = [8] if options.quick else [8, 32, 128]
+    sizes = Sizes(batch=2, prompt=16, steps=2) if options.quick else Sizes(batch=4, prompt=128, steps=16)
+    base = load_bench_base(options.base, options.torch_dtype)
+    tables = []
+    with torch.no_grad():
+        for count in counts:
+            routes = _build_routes(options, base, count, with_peft=options.full or count < 128)
+            tables += _measure_routes(routes, count, sizes, options)
+    return tables
+
+
+def _build_routes(options: Options, base: BaseModel, num_experts: int, with_peft: bool) -> dict[str, Route]:
+    folder = write_library(options, base, num_experts)
+    routed = load_model(load_bench_base(options.base, options.torch_dtype), Library.open(folder), top_k=TOP_K)
+    routers = {path: layer.router for path, layer in routed.stack.layers.items()}
+
+    def combine(how: str) -> Callable[[], object]:
+        return lambda: routed.stack.set_routers(routers, how)
+
+    routes = {"base": Route(base.model)}
+    routes |= {f"lorary, {how}": Route(routed.model, combine(how)) for how in COMBINES}
+    if with_peft:
+        other = load_bench_base(options.base, options.torch_dtype)
+        routes["PEFT (outputs)"] = Route(load_peft_arrow(other.model, list_experts(folder)))
+    return routes
+
+
+def _measure_routes(
+    routes: Mapping[str, Route], num_experts: int, sizes: Sizes, options: Options
+) -> list[Table]:
+    ids = torch.randint(1000, 20000, (sizes.batch, sizes.prompt), generator=torch.Generator().manual_seed(0))
+    prefill = interleave(
+        {name: Side(partial(_prefill, route, ids), route.set_up) for name, route in routes.items()},
+        options.repeats,
+    )
+    decode = interleave(
+        {name: Side(*_decode(route, ids, sizes.steps)) for name, route in routes.items()}, options.repeats
+    )
+    jobs = f"Arrow top-{TOP_K} of {num_experts} experts, {options.dtype}"
+    return [
+        Table(
+            title=f"{jobs}: prefill of {sizes.batch}×{sizes.prompt} tokens",
+            rows=_describe(prefill, _differences(routes, ids)),
+            note=f"Target: at most {TARGETS['prefill']:g} × base. Difference: of the change in logits that "
+            "routing makes, between this side and PEFT.",
+        ),
+        Table(
+            title=f"{jobs}: decode, batch {sizes.batch}, per step ({sizes.steps} steps after the prompt)",
+            rows=_describe({name: times.per(sizes.steps) for name, times in decode.items()}),
+            note=f"Target: at most {TARGETS['decode']:g} × base.",
+        ),
+    ]
+
+
+def _prefill(route: Route, ids: Tensor, _: object) -> object:
+    return route.model(input_ids=ids, use_cache=False)
+
+
+def _decode(route: Route, ids: Tensor, steps: int) -> tuple[Callable[..., object], Callable[[], object]]:
+    """Return what runs some steps on a cache, and what makes that cache: the prompt's, as it was."""
+    cache = DynamicCache()
+    route.set_up()
+    route.model(input_ids=ids, past_key_values=cache, use_cache=True)
+
+    def prepare() -> DynamicCache:
+        route.set_up()
+        surplus = cache.get_seq_length() - ids.shape[1]
+        if surplus:
+            cache.crop(-surplus)
+        return cache
+
+    def run(cache: DynamicCache) -> None:
+        for step in range(steps):
+            route.model(input_ids=ids[:, step : step + 1], past_key_values=cache, use_cache=True)
+
+    return run, prepare
+
+
+def _differences(routes: Mapping[str, Route], ids: Tensor) -> dict[str, float]:
+    """Compare logits: the distance to PEFT's, in units of how far PEFT's are from the base model's."""
+    logits = {}
+    for name, route in routes.items():
+        route.set_up()
+        logits[name] = route.model(input_ids=ids, use_cache=False).logits.float()
+    peers = [name for name in routes if name.startswith("PEFT")]
+    if not peers:
+        return {}
+    change = (logits[peers[0]] - logits["base"]).norm()
+    return {name: float((found - logits[peers[0]]).norm() / change) for name, found in logits.items()}
+
+
+def _describe(
+    times: Mapping[str, Times], differences: Mapping[str, float] | None = None
+) -> list[dict[str, object]]:
+    rows = []
+    for name, side in times.items():
+        row = {"side": name, "ms": spread_times(side, 1e-3), "× base": ratio(side, times["base"])}
+        if differences is not None:
+            row["difference"] = differences.get(name)
+        rows.append(row)
+    return rows

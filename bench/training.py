@@ -1,0 +1,148 @@
+"""Training 8 experts in one pass, against 8 PEFT runs one after the other on the same batches."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import mkdtemp
+
+import torch
+
+from bench.memory import measure_peak
+from bench.models import RANK, load_bench_base
+from bench.options import Options
+from bench.peft_training import train_alone
+from bench.report import Table
+from bench.timing import Side, Times, interleave, rate, ratio
+from bench.training_data import fixed_examples, mixed_examples
+from bench.training_run import Batch, TrainingRun, count_tokens, plan_all
+from lorary import BaseModel, TrainConfig, train_experts
+from lorary.data.packing import pack_sequences, split_passes
+from lorary.training import TrainEvent, TrainingExamples
+
+LORARY = "lorary, in one pass"
+PEFT = {"PEFT, one by one": False, "PEFT, one by one, autocast": True}
+FORWARD_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Job:
+    """What both sides are given."""
+
+    base: BaseModel
+    examples: Mapping[str, TrainingExamples]
+    config: TrainConfig
+    scratch: Path
+
+
+def measure(options: Options) -> list[Table]:
+    """Measure batches of about 64 tokens per example, and batches of mixed lengths."""
+    source = "generated tasks" if options.data is None else "real tasks"
+    return [
+        _measure_batches("fixed", "about 64 tokens per example", options),
+        _measure_batches("mixed", f"mixed lengths, {source}", options),
+    ]
+
+
+def prepare_job(options: Options, kind: str) -> Job:
+    """Load the base model and make the examples.
+
+    Args:
+        options: of the command line.
+        kind: ``"fixed"`` or ``"mixed"``.
+    """
+    num_experts, num_steps = (2, 3) if options.quick else (8, 20)
+    base = load_bench_base(options.base, options.torch_dtype)
+    if kind == "fixed":
+        examples = fixed_examples(base.tokenizer, num_experts)
+    else:
+        examples = mixed_examples(base.tokenizer, num_experts, options.data)
+    config = TrainConfig(
+        rank=RANK,
+        batch_size=2,
+        max_steps=num_steps,
+        schedule="constant",
+        warmup_ratio=0.0,
+        checkpoint_seconds=1e9,
+    )
+    return Job(base, examples, config, options.scratch)
+
+
+def _measure_batches(kind: str, what: str, options: Options) -> Table:
+    job = prepare_job(options, kind)
+    steps = plan_all(job.examples, job.config)
+    sides = {LORARY: train_with_lorary} | {
+        name: partial(train_with_peft, autocast) for name, autocast in PEFT.items()
+    }
+    # A run warms up in its own first steps.
+    runs = [{name: side(job) for name, side in sides.items()} for _ in range(min(options.repeats, 3))]
+    later = {name: Times(tuple(run[name].later_seconds for run in runs)) for name in sides}
+    forward = interleave({"base": Side(partial(_forward_base, job))}, len(runs))["base"]
+    forward_share = count_tokens(steps[1:]) / count_tokens(steps[:FORWARD_STEPS])
+    rows = [
+        {
+            "side": name,
+            "tokens/s": rate(count_tokens(steps[1:]), later[name]),
+            "lorary's rate / this": ratio(later[name], later[LORARY]),
+            "× base forward": ratio(later[name], forward.per(1 / forward_share)),
+            "tokens/s, start to saved": rate(
+                count_tokens(steps), Times(tuple(run[name].whole_seconds for run in runs))
+            ),
+            "peak MB": measure_peak(side, prepare_job, options, kind).extra / 1e6,
+            "last loss": runs[-1][name].loss,
+        }
+        for name, side in sides.items()
+    ]
+    return Table(
+        title=f"training {len(job.examples)} experts, {job.config.batch_size} examples each per step, "
+        f"{len(steps)} steps, {what}, {options.dtype}",
+        rows=rows,
+        note=_describe_batches(steps),
+    )
+
+
+def train_with_lorary(job: Job) -> TrainingRun:
+    """Train all experts at once."""
+    reached: dict[int, float] = {}
+
+    def note_time(event: TrainEvent) -> None:
+        # The last report before the count of steps changes comes at the end of a step's passes.
+        reached[event.num_steps] = time.perf_counter()
+
+    start = time.perf_counter()
+    outcome = train_experts(
+        job.base, job.examples, job.config, mkdtemp(dir=job.scratch), on_progress=note_time
+    )
+    whole_seconds = time.perf_counter() - start
+    num_experts = len(job.examples)
+    first, last = reached[0], reached[num_experts * (job.config.max_steps - 1)]
+    losses = [progress.train_curve[-1][1] for progress in outcome.progress.values()]
+    return TrainingRun(last - first, whole_seconds, sum(losses) / num_experts)
+
+
+def train_with_peft(autocast: bool, job: Job) -> TrainingRun:
+    """Train one adapter after the other."""
+    folder = Path(mkdtemp(dir=job.scratch))
+    return train_alone(job.base, job.examples, job.config, folder, autocast=autocast)
+
+
+@torch.no_grad()
+def _forward_base(job: Job) -> None:
+    """Run the bare base model over the first steps' examples, packed, with all logits."""
+    for step in plan_all(job.examples, job.config)[:FORWARD_STEPS]:
+        for part in split_passes([len(example) for example in step], job.config.tokens_per_pass):
+            job.base.model(**pack_sequences(step[part], job.config.row_length).model_inputs())
+
+
+def _describe_batches(steps: Sequence[Batch]) -> str:
+    examples = [example for step in steps for example in step]
+    targets = sum(len(example.target_ids) for example in examples)
+    lengths = sorted(map(len, examples))
+    return (
+        f"Examples of {lengths[0]} to {lengths[-1]} tokens, median {lengths[len(lengths) // 2]}; "
+        f"{targets / sum(lengths):.0%} of all tokens are targets. tokens/s counts input and target tokens, "
+        "no padding, in all steps but the first; 'start to saved' in the whole run. × base forward: time per "
+        "token in units of the bare base model's forward pass over packed rows with all logits. Target: 1.5 "
+        "× PEFT's tokens/s."
+    )

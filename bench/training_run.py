@@ -1,0 +1,39 @@
+"""What one run of training took, and which batches both sides take."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lorary import TrainConfig
+from lorary.data import TokenizedExample
+from lorary.training import TrainingExamples
+from lorary.training.trainee import plan_trainee
+
+Batch = list[TokenizedExample]
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One run over all experts."""
+
+    later_seconds: float
+    """All steps but the first of each expert, in which memory and kernels warm up."""
+    whole_seconds: float
+    """Everything, from a bare base model to saved experts."""
+    loss: float
+    """Mean training loss of the last step, over the experts."""
+
+
+def plan_steps(name: str, examples: TrainingExamples, config: TrainConfig) -> list[Batch]:
+    """List the batches lorary takes for an expert, one per step."""
+    return [[examples.train[index] for index in batch] for batch in plan_trainee(name, examples, config)]
+
+
+def count_tokens(batches: Sequence[Batch]) -> int:
+    """Count input and target tokens, padding not among them."""
+    return sum(len(example) for batch in batches for example in batch)
+
+
+def plan_all(examples: Mapping[str, TrainingExamples], config: TrainConfig) -> list[Batch]:
+    """List, for each step, the examples of all experts together."""
+    plans = [plan_steps(name, found, config) for name, found in examples.items()]
+    return [[example for batch in step for example in batch] for step in zip(*plans, strict=True)]

@@ -1,0 +1,70 @@
+"""Which experts answer for which task, and which routes are compared."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from lorary.errors import UnknownExpert
+from lorary.evaluation import check_routes
+from lorary.library import Entry
+
+DEFAULT_ROUTES = ("base", "random", "uniform", "arrow", "oracle")
+RANDOM = "random"
+ORACLE = "oracle"
+
+
+def find_own_experts(entries: Sequence[Entry], tasks: Collection[str]) -> dict[str, str]:
+    """Find each task's own expert: the one of its name, else the only one trained on that task alone.
+
+    Returns:
+        Task -> expert, for the tasks that have one.
+    """
+    names = {entry.name for entry in entries}
+    found = {}
+    for task in tasks:
+        trained = [entry.name for entry in entries if entry.card.tasks == (task,)]
+        if task in names:
+            found[task] = task
+        elif len(trained) == 1:
+            found[task] = trained[0]
+    return found
+
+
+def choose_routes(
+    asked: str | Sequence[str] | None,
+    tasks: Collection[str],
+    own: Mapping[str, str],
+    experts: Collection[str],
+    controls: Collection[str],
+) -> list[str]:
+    """Choose the routes to compare, and refuse those that cannot be.
+
+    Args:
+        asked: names, or one text with commas; None means the default ones, all given controls, and the oracle
+            if every task has its own expert.
+        tasks: names of the tasks.
+        own: task -> its own expert.
+        experts: names of the library's experts.
+        controls: names of the given controls.
+
+    Raises:
+        ValueError: if a name is no route, or stands twice.
+        UnknownExpert: if the oracle is asked for and a task has no expert, or an expert is unknown.
+    """
+    if asked is None:
+        names = [*DEFAULT_ROUTES[:-1], *controls, *DEFAULT_ROUTES[-1:]]
+        return [name for name in names if name != ORACLE or len(own) == len(tasks)]
+    names = split_commas(asked)
+    check_routes(names, experts, {*controls, RANDOM})
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not names:
+        raise ValueError(f"routes must be named once each, at least one, found {names!r}")
+    missing = [task for task in tasks if task not in own]
+    if ORACLE in names and missing:
+        raise UnknownExpert(missing[0], experts, "the library (the oracle needs an expert of each task)")
+    return names
+
+
+def split_commas(asked: str | Sequence[str]) -> list[str]:
+    """Split ``a,b`` as the command line has it; a list from YAML stays."""
+    if isinstance(asked, str):
+        return [name.strip() for name in asked.split(",") if name.strip()]
+    return list(asked)

@@ -1,0 +1,162 @@
+"""Answer a prompt with a library's experts.
+
+Tokens are routed by Arrow; --expert lets one expert answer alone, --router none the base model.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lorary.cli.model_options import (
+    add_arrow_options,
+    add_base_options,
+    load_options_base,
+    open_filled_library,
+    read_arrow_options,
+)
+from lorary.cli.printing import print_json, print_next
+from lorary.errors import UnknownExpert
+
+if TYPE_CHECKING:
+    from lorary.assembly import Explanation, RoutedModel
+
+EXAMPLE = "lorary generate ./my-loras 'Write the number in words: 42' --template plain --show-experts"
+STDIN = "-"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the library, the prompt, who answers and how."""
+    parser.add_argument("library", help="Folder or URL of the library")
+    parser.add_argument("prompt", help="What to go on from; '-' reads it from stdin")
+    parser.add_argument(
+        "--router", type=str, default="arrow", help="arrow, uniform, or none for the base alone"
+    )
+    parser.add_argument("--expert", type=str | None, help="Let this expert answer, whatever the router")
+    parser.add_argument("--max-new-tokens", type=int, default=64, help="Most tokens of the answer")
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, help="0 always takes the likeliest token; above, samples"
+    )
+    parser.add_argument(
+        "--template",
+        type=Literal["none", "plain", "chat"],
+        default="none",
+        help="What to put around the prompt: nothing, 'Answer:' as in training, or the model's chat turns",
+    )
+    parser.add_argument("--show-experts", action="store_true", help="Show which experts the tokens used")
+    add_base_options(parser)
+    add_arrow_options(parser)
+    parser.add_argument("--json", action="store_true", help="Print JSON instead of the answer alone")
+
+
+def run(options: Namespace) -> int:
+    """Load what is needed, answer, and show how."""
+    check_generation(options)
+    prompt = sys.stdin.read().rstrip("\n") if options.prompt == STDIN else options.prompt
+    if not prompt:
+        raise ValueError("the prompt is empty: give some text to go on from")
+    model = load_routed(options)
+    prompt_ids = encode_prompt(model, prompt, options.template)
+    answer = answer_prompt(model, prompt_ids, options)
+    explanation = None
+    if options.show_experts:
+        answer_ids = model.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        explanation = model.explain([*prompt_ids, *answer_ids])
+    if options.json:
+        print_json(describe_answer(options, prompt, answer, explanation))
+        return 0
+    print(answer.strip("\n"))
+    if explanation is not None:
+        from lorary.cli.routing_text import print_routing
+
+        print_routing(explanation, num_prompt_tokens=len(prompt_ids))
+    elif options.router != "none" and options.expert is None:
+        words = [prompt if options.prompt != STDIN else STDIN, "--template", options.template]
+        print_next("lorary", "generate", options.library, *words, "--show-experts")
+    return 0
+
+
+def check_generation(options: Namespace) -> None:
+    """Refuse what cannot be done before anything is loaded.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    from lorary.routing import router_named
+
+    if options.router != "none":
+        router_named(options.router)
+    if options.show_experts and (options.router == "none" or options.expert is not None):
+        raise ValueError("--show-experts shows what a router chose: leave out --expert and --router none")
+    if options.max_new_tokens < 1 or not options.temperature >= 0:
+        raise ValueError(
+            "--max-new-tokens must be at least 1 and --temperature at least 0, "
+            f"found {options.max_new_tokens!r} and {options.temperature!r}"
+        )
+
+
+def load_routed(options: Namespace) -> "RoutedModel":
+    """Load the base model with those experts that may be needed.
+
+    Raises:
+        LibraryError: if the library is empty.
+        UnknownExpert: if the expert that was asked for is not in it.
+    """
+    from dataclasses import asdict
+
+    from lorary.assembly import load_model
+
+    library = open_filled_library(options.library)
+    if options.expert is not None:
+        if options.expert not in library:
+            raise UnknownExpert(options.expert, library, f"library {options.library!r}")
+        base = load_options_base(options, library)
+        return load_model(base, {options.expert: library[options.expert]}, router=None)
+    arrow = read_arrow_options(options, len(library))
+    base = load_options_base(options, library)
+    router = None if options.router == "none" else options.router
+    return load_model(base, library, router=router, combine=options.combine, **asdict(arrow))
+
+
+def encode_prompt(model: "RoutedModel", prompt: str, template: str) -> list[int]:
+    """Tokenise a prompt, with what the template puts around it."""
+    from lorary.data import Example, Task, find_template
+
+    if template == "none":
+        return list(model.tokenizer(prompt)["input_ids"])
+    found = find_template(template)
+    example = Example(prompt, ("unknown",))
+    text = found.render(Task("prompt", {"test": (example,)}), example, model.tokenizer)
+    return list(model.tokenizer(text, add_special_tokens=not found.holds_special_tokens)["input_ids"])
+
+
+def answer_prompt(model: "RoutedModel", prompt_ids: Sequence[int], options: Namespace) -> str:
+    """Let the model go on from a prompt."""
+    from contextlib import nullcontext
+
+    chosen = nullcontext() if options.expert is None else model.assign([options.expert])
+    with chosen:
+        return model.generate(
+            [prompt_ids], max_new_tokens=options.max_new_tokens, temperature=options.temperature
+        )[0]
+
+
+def describe_answer(
+    options: Namespace, prompt: str, answer: str, explanation: "Explanation | None"
+) -> dict[str, Any]:
+    """Put an answer, and the routing if it was asked for, into JSON values."""
+    found: dict[str, Any] = {
+        "prompt": prompt,
+        "answer": answer,
+        "router": None if options.expert is not None else options.router,
+        "expert": options.expert,
+    }
+    if explanation is not None:
+        shares = explanation.shares_per_token()
+        found["experts"] = dict(zip(explanation.experts, shares.mean(0).tolist(), strict=True))
+        found["tokens"] = [
+            {"text": text, "experts": dict(zip(explanation.experts, row, strict=True))}
+            for text, row in zip(explanation.tokens, shares.tolist(), strict=True)
+        ]
+    return found

@@ -1,0 +1,123 @@
+"""The options that say which base model a command loads, and how experts are routed on it."""
+
+from typing import TYPE_CHECKING, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lorary.errors import LibraryError
+
+if TYPE_CHECKING:
+    from lorary.library import Library
+    from lorary.models import BaseModel
+    from lorary.routing import ArrowConfig
+
+DEFAULT_BASE = "smollm2-135m"
+
+
+def add_base_options(parser: ArgumentParser, default: str | None = None) -> None:
+    """Add the base model, its revision and its device.
+
+    Args:
+        parser: the command's.
+        default: the base model if none is named; None means the one that the library's experts are for.
+    """
+    what = "" if default else "; the one the library's experts were trained on if not given"
+    parser.add_argument(
+        "--base",
+        type=str | None,
+        default=default,
+        help=f"Base model: hub id, folder, or {DEFAULT_BASE} (embedded){what}",
+    )
+    parser.add_argument("--revision", type=str | None, help="Commit, branch or tag of a hub model")
+    parser.add_argument(
+        "--device", type=str | None, help="Where to run, such as cuda:1; a GPU if there is one"
+    )
+
+
+def add_arrow_options(parser: ArgumentParser) -> None:
+    """Add what configures Arrow."""
+    from lorary.routing import ArrowConfig
+
+    parser.add_class_arguments(ArrowConfig, "arrow", skip={"top_k"})
+    parser.add_argument(
+        "--arrow.top_k",
+        type=int | None,
+        help="How many experts each token keeps at each layer; 4, or all if there are fewer, if not given",
+    )
+    parser.add_argument(
+        "--combine",
+        type=Literal["factors", "outputs"],
+        default="factors",
+        help="What of a token's experts is put together: their factors before, or their outputs after",
+    )
+
+
+def open_filled_library(url: str) -> "Library":
+    """Open a library that must hold an expert.
+
+    Raises:
+        LibraryError: if there is no library, or it is empty.
+    """
+    from lorary.library import Library
+
+    library = Library.open(url)
+    if not len(library):
+        raise LibraryError(
+            f"library {url!r} is empty: train experts with `lorary train`, or add one with "
+            "`lorary library add`"
+        )
+    return library
+
+
+def load_options_base(options: Namespace, library: "Library | None" = None) -> "BaseModel":
+    """Load the base model that the options name, or else the one of the library's experts.
+
+    Raises:
+        BaseModelError: if it cannot be loaded.
+        ValueError: if the library's experts are to say it, but are for several base models.
+    """
+    from rich.console import Console
+
+    from lorary.models import load_base
+
+    name, revision = options.base, options.revision
+    if name is None:
+        assert library is not None
+        name, own_revision = find_base(library)
+        revision = revision or own_revision
+    with Console(stderr=True).status(f"loading base model {name} (the first time may take half a minute)"):
+        return load_base(name, revision=revision, device=options.device)
+
+
+def find_base(library: "Library") -> tuple[str, str | None]:
+    """Find the base model, and its revision if known, that all experts of a library were trained on.
+
+    Raises:
+        ValueError: if there are several, or an expert does not say.
+    """
+    entries = library.entries()
+    names = {entry.base_model for entry in entries}
+    if len(names) > 1 or "" in names:
+        found = ", ".join(repr(name) for name in sorted(names))
+        raise ValueError(
+            f"the experts of library {library.url!r} must be for one base model, they are for {found}: say "
+            "with --base which to load"
+        )
+    revisions = {entry.card.base_revision for entry in entries}
+    return names.pop(), revisions.pop() if len(revisions) == 1 else None
+
+
+def read_arrow_options(options: Namespace, num_experts: int) -> "ArrowConfig":
+    """Build Arrow's configuration.
+
+    Raises:
+        ValueError: if an option is out of range.
+    """
+    from lorary.routing import ArrowConfig
+    from lorary.routing.top_k import check_top_k
+
+    given = {name: value for name, value in vars(options.arrow).items() if name != "top_k"}
+    top_k = options.arrow.top_k
+    config = ArrowConfig(top_k=min(ArrowConfig().top_k, num_experts) if top_k is None else top_k, **given)
+    check_top_k(config.top_k, num_experts)
+    return config

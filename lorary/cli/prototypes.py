@@ -1,0 +1,113 @@
+"""Compute the Arrow prototypes that a library lacks, and show how strong its experts are.
+
+Prototypes are kept in the library under the hash of the weights they belong to, so nothing is computed twice;
+the commands that route compute missing ones themselves.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+
+from lorary.cli.model_options import open_filled_library
+from lorary.cli.printing import print_json, print_next, print_table, say_count
+from lorary.errors import LibraryError
+
+if TYPE_CHECKING:
+    from lorary.library import Library
+    from lorary.routing.named import LayerPrototypes
+
+EXAMPLE = "lorary prototypes ./my-loras"
+COLUMNS = ("expert", "layers", "mean gain", "largest gains")
+NUM_LARGEST = 3
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the library and the base model."""
+    parser.add_argument("library", help="Folder or URL of the library")
+    parser.add_argument("--base", type=str | None, help="Only experts for this base model")
+    parser.add_argument("--json", action="store_true", help="Print JSON instead of a table")
+
+
+def run(options: Namespace) -> int:
+    """Find the prototypes of each base model's experts, and print their gains."""
+    library = open_filled_library(options.library)
+    num_new, seconds, gains = find_gains(library, group_by_base(library, options.base))
+    counts = {"experts": len(gains), "there": len(gains) - num_new, "new": num_new}
+    if options.json:
+        print_json({**counts, "seconds": round(seconds, 2), "gains": gains})
+        return 0
+    print_table(COLUMNS, [describe_gains(name, found) for name, found in gains.items()], COLUMNS[1:3])
+    print(
+        f"prototypes of {say_count(len(gains), 'expert')}: {counts['there']:,} were there, {num_new:,} are "
+        f"new, {seconds:.1f} s; a gain is the most an expert amplifies an input of a layer"
+    )
+    print_next("lorary", "generate", options.library, "PROMPT", "--show-experts")
+    return 0
+
+
+def group_by_base(library: "Library", base: str | None) -> dict[str, list[str]]:
+    """List the experts of each base model, whose layers only compare among themselves.
+
+    Raises:
+        LibraryError: if there is none for the base that was asked for.
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for entry in library.entries(base=base):
+        groups[entry.base_model].append(entry.name)
+    if not groups:
+        known = sorted({entry.base_model for entry in library.entries()})
+        raise LibraryError(
+            f"library {library.url!r} has no expert for base model {base!r}, only for "
+            + ", ".join(repr(name) for name in known)
+        )
+    return groups
+
+
+def find_gains(
+    library: "Library", groups: dict[str, list[str]]
+) -> tuple[int, float, dict[str, dict[str, float]]]:
+    """Find all prototypes.
+
+    Returns:
+        How many experts' were computed, the seconds it took, and expert -> layer -> gain.
+    """
+    from lorary.assembly import find_prototypes
+
+    num_new, gains, begun = 0, {}, time.monotonic()
+    with Console(stderr=True).status("looking for prototypes") as status:
+
+        def count(names: Sequence[str]) -> None:
+            nonlocal num_new
+            num_new += len(names)
+            status.update(f"prototypes of {say_count(num_new, 'expert')} computed")
+
+        for names in groups.values():
+            gains.update(spread_gains(names, find_prototypes(library, names, on_computed=count)))
+    return num_new, time.monotonic() - begun, {name: gains[name] for name in sorted(gains)}
+
+
+def spread_gains(
+    names: Sequence[str], prototypes: "dict[str, LayerPrototypes]"
+) -> dict[str, dict[str, float]]:
+    """Turn layers' gains ``[E]`` into expert -> layer -> gain, without layers that an expert leaves alone."""
+    rows = {path: gains.tolist() for path, (_, gains) in prototypes.items()}
+    return {
+        name: {path: row[index] for path, row in rows.items() if row[index] > 0}
+        for index, name in enumerate(names)
+    }
+
+
+def describe_gains(name: str, gains: dict[str, float]) -> tuple[str, str, str, str]:
+    """Describe one expert's gains, a text per column."""
+    mean = sum(gains.values()) / max(1, len(gains))
+    largest: list[tuple[str, Any]] = sorted(gains.items(), key=lambda item: -item[1])[:NUM_LARGEST]
+    return (
+        name,
+        f"{len(gains):,}",
+        f"{mean:.3g}",
+        ", ".join(f"{path} {gain:.3g}" for path, gain in largest),
+    )

@@ -1,0 +1,48 @@
+"""What the quickstart will do, in numbers."""
+
+from dataclasses import dataclass
+
+TASKS = (
+    "call_signs",
+    "iso_dates",
+    "number_words",
+    "past_tense",
+    "person_records",
+    "plurals",
+    "prices",
+    "questions",
+    "word_initials",
+    "metric_units",
+)
+ROUTES = ("base", "random", "uniform", "multi-task", "arrow", "oracle")
+METRICS = ("exact_match", "loss")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartPlan:
+    """All that the outcome depends on; another plan's outcome is not reused."""
+
+    base: str = "smollm2-135m"
+    """The base model."""
+    tasks: tuple[str, ...] = TASKS
+    """Generated tasks; one expert each."""
+    num_tests: int = 16
+    """Test examples per task."""
+    max_steps: int = 32
+    """Optimiser steps per expert, of ``batch_size`` examples."""
+    batch_size: int = 8
+    """Examples per step."""
+    learning_rate: float = 2e-3
+    """Peak learning rate."""
+    seed: int = 0
+    """Of tasks and training."""
+
+    @property
+    def multi_task_steps(self) -> int:
+        """Optimiser steps of the one expert trained on all tasks together."""
+        return 3 * self.max_steps
+
+    def __post_init__(self) -> None:
+        for name in ("num_tests", "max_steps"):
+            if getattr(self, name) < 2:
+                raise ValueError(f"{name} must be at least 2, not {getattr(self, name)!r}")

@@ -1,0 +1,75 @@
+"""What the quickstart prints: one table, a few answers, where things are and what to do next."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from lorary.cli.printing import print_next
+from lorary.cli.quickstart_steps.plan import QuickstartPlan
+
+if TYPE_CHECKING:
+    from lorary.cli.quickstart_steps.steps import Outcome
+    from lorary.evaluation import RoutedSample
+
+COLOURS = (
+    "cyan",
+    "magenta",
+    "green",
+    "yellow",
+    "blue",
+    "red",
+    "bright_cyan",
+    "bright_magenta",
+    "bright_green",
+    "bright_yellow",
+)
+NUM_SHOWN = 3
+
+
+def show_outcome(plan: QuickstartPlan, outcome: "Outcome", out: Path) -> None:
+    """Print everything."""
+    console = Console()
+    names = list(plan.tasks)
+    console.print()
+    console.print(outcome.result.table("exact_match", width=console.width))
+    means = ", ".join(
+        f"{route} {outcome.result.overall(route, 'loss').mean:.2f}" for route in outcome.result.routes
+    )
+    console.print(Text(f"mean loss per answer token: {means}", style="dim"))
+    console.print()
+    for sample in outcome.samples:
+        _show_sample(console, sample, names)
+    console.print(Text(f"library   {out / 'library'}  ({len(names)} experts, each a PEFT adapter folder)"))
+    console.print(Text(f"numbers   {out / 'results.json'}"))
+    console.print(Text(f"pictures  {out / 'routing.html'}  {out / 'routing.png'}"))
+    console.print(Text(f"took {outcome.seconds:.0f} s; shown again at once, unless --fresh", style="dim"))
+    print_next(
+        "lorary",
+        "generate",
+        str(out / "library"),
+        "Write the number in words.\n\n42\nAnswer:",
+        "--show-experts",
+    )
+
+
+def _show_sample(console: Console, sample: "RoutedSample", names: list[str]) -> None:
+    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+    totals: dict[str, float] = defaultdict(float)
+    answer = Text("  answer    ")
+    for token in sample.answer:
+        for name, share in token.experts:
+            totals[name] += share / len(sample.answer)
+        best = max(token.experts, key=lambda pair: pair[1])[0]
+        answer.append(token.text, style=colours[best])
+    console.print(Text(sample.task, style="bold"))
+    question = "".join(token.text for token in sample.prompt).replace("\n", " ").strip()
+    console.print(Text(f"  question  {question}"))
+    console.print(answer)
+    used = Text("  experts   ")
+    for name, share in sorted(totals.items(), key=lambda pair: -pair[1])[:NUM_SHOWN]:
+        used.append(f"{name} {share:.0%}  ", style=colours[name])
+    console.print(used)
+    console.print()

@@ -1,0 +1,119 @@
+"""Where tasks lie: what people write on a command line or in YAML, as one place per task."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lorary.data.readers.read import SUFFIXES
+from lorary.data.task import SPLIT_NAMES
+from lorary.errors import DataError
+
+GENERATED = "generated"
+SPLIT_WORDS = {**{name: name for name in SPLIT_NAMES}, "dev": "validation"}
+
+Place = str | Mapping[str, str]
+"""A path or id, or one of these per split."""
+
+
+def find_places(given: Any) -> list[tuple[str | None, Place]]:
+    """Turn the value of ``--tasks`` into places, each with the name it was given, if any.
+
+    Args:
+        given: a word, a list of words (``PLACE`` or ``NAME=PLACE``), or a mapping name -> place. Folders
+            stand for the task files in them.
+
+    Raises:
+        ValueError: if it is something else, or empty.
+        DataError: if a folder holds no task files.
+    """
+    if isinstance(given, str):
+        given = [given]
+    if isinstance(given, Mapping):
+        named = list(given.items())
+    elif isinstance(given, list):
+        named = [_split_name(word) for word in given]
+    else:
+        named = []
+    if not named or not all(_is_place(place) for _, place in named):
+        raise ValueError(
+            "tasks must be places or NAME=PLACE, or in YAML a mapping of names to a place or to one place "
+            f"per split, found {given!r}"
+        )
+    return [found for name, place in named for found in _open_folder(name, place)]
+
+
+def group_files(folder: Path) -> dict[str, Place]:
+    """Find the tasks of a folder: a file each, or several named after splits.
+
+    ``arc.train.jsonl`` and ``arc.validation.jsonl`` make one task, ``arc``; ``train.jsonl`` and
+    ``test.jsonl`` make one with the folder's name.
+
+    Returns:
+        Task name -> a file, or split -> file; sorted.
+
+    Raises:
+        DataError: if there is no task file.
+    """
+    groups: dict[str, dict[str, str]] = {}
+    for path in sorted(folder.iterdir()):
+        stem = _strip_suffixes(path)
+        if stem is None or not path.is_file():
+            continue
+        name, _, split = stem.rpartition(".")
+        if split not in SPLIT_WORDS:
+            name, split = stem, ""
+        groups.setdefault(name or folder.absolute().name, {})[SPLIT_WORDS.get(split, "")] = str(path)
+    if not groups:
+        raise DataError(
+            f"folder {str(folder)!r} holds no task file ({', '.join(sorted(SUFFIXES))}): name a file, or a "
+            "folder with task files directly in it"
+        )
+    return {name: _choose_place(name, files) for name, files in groups.items()}
+
+
+def _choose_place(name: str, files: dict[str, str]) -> Place:
+    if "" in files and len(files) > 1:
+        raise DataError(
+            f"task {name!r} is in {files['']!r} and, split, in {files[next(key for key in files if key)]!r}: "
+            "name the file that is meant"
+        )
+    # Training examples alone are split by content, like a file that is not named after a split.
+    return next(iter(files.values())) if files.keys() <= {"", "train"} else files
+
+
+def _strip_suffixes(path: Path) -> str | None:
+    """Return a task file's name without its suffixes; None if it is no task file, or hidden."""
+    if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+        return None
+    stem = path
+    while stem.suffix.lower() in SUFFIXES:
+        stem = stem.with_suffix("")
+    return stem.name
+
+
+def _split_name(word: Any) -> tuple[str | None, Any]:
+    if not isinstance(word, str):
+        return None, word
+    name, equals, place = word.partition("=")
+    is_named = equals and name and place and not set(name) & set("/:\\") and not Path(word).exists()
+    return (name, place) if is_named else (None, word)
+
+
+def _is_place(place: Any) -> bool:
+    if isinstance(place, Mapping):
+        return bool(place) and all(isinstance(part, str) for pair in place.items() for part in pair)
+    return isinstance(place, str) and bool(place)
+
+
+def _open_folder(name: str | None, place: Place) -> list[tuple[str | None, Place]]:
+    if not isinstance(place, str) or not Path(place).is_dir():
+        return [(name, place)]
+    found = group_files(Path(place))
+    if name is None:
+        return list(found.items())
+    if len(found) > 1:
+        raise ValueError(
+            f"{place!r} holds {len(found)} tasks ({', '.join(list(found)[:4])}, …), which cannot all be "
+            f"named {name!r}: leave the name out, or name one file"
+        )
+    return [(name, next(iter(found.values())))]

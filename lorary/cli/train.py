@@ -1,0 +1,200 @@
+"""Train one expert per task, many at once, into a library.
+
+Goes on where an earlier run of the same command was stopped; finished experts are in the library at once.
+Without epochs, max_steps or max_tokens each expert sees its examples 3 times.
+"""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+from rich.text import Text
+
+from lorary.cli.model_options import DEFAULT_BASE, add_base_options, load_options_base
+from lorary.cli.printing import print_json, print_next, print_table, say_count
+from lorary.cli.progress import show_training
+from lorary.cli.task_options import add_task_options, find_task_template, read_tasks, repeat_tasks
+
+if TYPE_CHECKING:
+    from lorary.cli.training_steps.store import ExpertStore
+    from lorary.data import Task
+    from lorary.models import BaseModel
+    from lorary.training import TrainConfig, TrainEvent, TrainingExamples, TrainOutcome
+
+EXAMPLE = "lorary train ./my-loras --tasks generated --training.max_steps 4"
+DEFAULT_EPOCHS = 3.0
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the library, the tasks, the base model and how to train."""
+    from lorary.data.fitting import Truncation
+    from lorary.training import TrainConfig
+
+    parser.add_argument("library", help="Folder or URL of the library; made if there is none")
+    add_task_options(parser)
+    parser.add_argument(
+        "--max-length", type=int, default=512, help="Most tokens of prompt and target together"
+    )
+    parser.add_argument(
+        "--truncation",
+        type=Truncation,
+        default="prompt-middle",
+        help="What to do with longer examples; a target is never cut",
+    )
+    add_base_options(parser, DEFAULT_BASE)
+    parser.add_argument(
+        "--expert", type=str | None, help="Train one expert of this name on all tasks, not one per task"
+    )
+    parser.add_argument(
+        "--run", type=Path | None, help="Folder of the resumable state; beside a local library if not given"
+    )
+    parser.add_argument("--fresh", action="store_true", help="Start over instead of resuming")
+    parser.add_argument(
+        "--replace", action="store_true", help="Replace experts of these names that were trained otherwise"
+    )
+    parser.add_argument("--json", action="store_true", help="Print JSON instead of a table")
+    parser.add_class_arguments(TrainConfig, "training")
+
+
+def run(options: Namespace) -> int:
+    """Read everything and say what will be done; then train, store and report."""
+    from lorary.cli.training_steps.plan import choose_run_folder, describe_plan
+    from lorary.cli.training_steps.store import ExpertStore
+    from lorary.library import Library
+
+    config = read_training_options(options)
+    tasks = read_tasks(options)
+    experts = choose_experts(options, tasks)
+    base = load_options_base(options)
+    examples = prepare_all(options, base, tasks, experts, config)
+    run_folder = options.run or choose_run_folder(options.library, options.expert)
+    # Made only now: bad input must leave no new library behind.
+    library = Library.open(options.library, create=True)
+    store = ExpertStore(library, run_folder, examples, describe_prompts(options))
+    if not options.replace:
+        store.check_names(config, base.fingerprint)
+    console = Console(stderr=options.json)
+    for label, text in describe_plan(base, tasks, examples, config, library, run_folder, options.fresh):
+        console.print(Text(f"{label:<10}{text}"), soft_wrap=True)
+    begun = time.monotonic()
+    outcome = train(options, base, examples, config, store)
+    report(options, outcome, store, run_folder, time.monotonic() - begun)
+    return 0
+
+
+def read_training_options(options: Namespace) -> "TrainConfig":
+    """Build the configuration, with a bound if none was given.
+
+    Raises:
+        ValueError: naming all that is wrong.
+    """
+    from lorary.training import TrainConfig
+
+    given = dict(vars(options.training))
+    if all(given[name] is None for name in ("epochs", "max_steps", "max_tokens")):
+        given["epochs"] = DEFAULT_EPOCHS
+    return TrainConfig(**given)
+
+
+def choose_experts(options: Namespace, tasks: dict[str, "Task"]) -> dict[str, "Task"]:
+    """Say which experts to train, on what: one per task, or one on all."""
+    from lorary.data import mix_tasks
+    from lorary.experts import check_name
+
+    if options.expert is None:
+        return tasks
+    return {check_name(options.expert): mix_tasks(tasks, options.expert)}
+
+
+def prepare_all(
+    options: Namespace,
+    base: "BaseModel",
+    tasks: dict[str, "Task"],
+    experts: dict[str, "Task"],
+    config: "TrainConfig",
+) -> dict[str, "TrainingExamples"]:
+    """Tokenise what each expert is trained on."""
+    from dataclasses import replace
+
+    from lorary.training import prepare_examples
+
+    examples = prepare_examples(
+        base.tokenizer,
+        experts,
+        find_task_template(options),
+        max_length=options.max_length,
+        truncation=options.truncation,
+        max_validation_examples=config.max_validation_examples,
+    )
+    if options.expert is not None:
+        examples = {name: replace(found, tasks=tuple(tasks)) for name, found in examples.items()}
+    return examples
+
+
+def describe_prompts(options: Namespace) -> dict[str, object]:
+    """Say how examples became prompts, for the experts' cards."""
+    return {
+        "template": options.template,
+        "with_definition": options.with_definition,
+        "max_length": options.max_length,
+        "truncation": options.truncation,
+    }
+
+
+def train(
+    options: Namespace,
+    base: "BaseModel",
+    examples: "dict[str, TrainingExamples]",
+    config: "TrainConfig",
+    store: "ExpertStore",
+) -> "TrainOutcome":
+    """Train under a progress bar, storing experts as they are finished."""
+    from lorary.training import train_experts
+
+    try:
+        with show_training(f"training {say_count(len(examples), 'expert')}") as show:
+
+            def follow(event: "TrainEvent") -> None:
+                show(event)
+                store.store_finished(event.num_finished)
+
+            outcome = train_experts(
+                base, examples, config, store.run_folder, fresh=options.fresh, on_progress=follow
+            )
+    except KeyboardInterrupt:
+        store.store_finished(len(examples))
+        raise KeyboardInterrupt(
+            f"{len(store.stored)} of {say_count(len(examples), 'expert')} are finished and in library "
+            f"{options.library!r}; what the others had learnt when last saved is in "
+            f"{str(store.run_folder)!r}: the same command (without --fresh) goes on from there"
+        ) from None
+    store.store_all(outcome.experts)
+    return outcome
+
+
+def report(
+    options: Namespace, outcome: "TrainOutcome", store: "ExpertStore", run_folder: Path, seconds: float
+) -> None:
+    """Save the loss curves beside the run, and print what came out."""
+    from lorary.cli.training_steps.report import COLUMNS, NUMERIC, summarize_progress, tabulate_outcome
+    from lorary.training import plot_curves, save_curves
+
+    save_curves(run_folder / "curves.json", outcome.progress)
+    plot_curves(run_folder / "curves.png", outcome.progress)
+    if options.json:
+        experts = [summarize_progress(name, found) for name, found in outcome.progress.items()]
+        place = {"library": options.library, "run": str(run_folder), "seconds": round(seconds, 2)}
+        print_json({**place, "experts": experts})
+        return
+    print_table(COLUMNS, tabulate_outcome(outcome), NUMERIC)
+    print(
+        f"{say_count(len(store.stored), 'expert')} stored in library {options.library!r} after "
+        f"{seconds:.0f} s; loss curves: {run_folder / 'curves.png'}"
+    )
+    words = [] if options.expert else repeat_tasks(options)
+    if words:
+        print_next("lorary", "eval", options.library, *words)
+    else:
+        print_next("lorary", "library", "show", options.library, next(iter(outcome.experts)))

@@ -1,0 +1,92 @@
+"""What a training run will do, said before it begins."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorary.cli.printing import say_count
+from lorary.cli.task_options import describe_skipped
+
+if TYPE_CHECKING:
+    from lorary.data import Task
+    from lorary.library import Library
+    from lorary.models import BaseModel
+    from lorary.training import TrainConfig, TrainingExamples
+
+MAX_NAMES = 12
+
+
+def choose_run_folder(library: str, expert: str | None) -> Path:
+    """Choose a folder for a run's state: beside a local library, else under ``./runs``."""
+    name = library.rstrip("/").rpartition("/")[2] or "library"
+    place = Path("runs") / name if "://" in library else Path(library)
+    return place.with_name(f"{place.name}-run" + (f"-{expert}" if expert else ""))
+
+
+def describe_plan(
+    base: "BaseModel",
+    tasks: Mapping[str, "Task"],
+    examples: "Mapping[str, TrainingExamples]",
+    config: "TrainConfig",
+    library: "Library",
+    run_folder: Path,
+    fresh: bool,
+) -> Iterator[tuple[str, str]]:
+    """Describe a run, as (label, text) lines."""
+    yield "library", f"{library.url} ({say_count(len(library), 'expert')} in it)"
+    yield "base", f"{base.name}, {str(base.model.dtype).removeprefix('torch.')} on {base.model.device}"
+    yield "tasks", f"{len(tasks)}: {_list_names(list(tasks))}{describe_skipped(tasks)}"
+    yield "examples", _describe_examples(examples, config)
+    yield "experts", _describe_experts(base, examples, config)
+    yield "steps", _describe_steps(examples, config)
+    yield "run", f"{run_folder} ({_describe_state(run_folder, examples, fresh)})"
+
+
+def _describe_examples(examples: "Mapping[str, TrainingExamples]", config: "TrainConfig") -> str:
+    found = list(examples.values())
+    num_cut, num_skipped = sum(e.num_cut for e in found), sum(e.num_skipped for e in found)
+    num_held_out = sum(len(e.validation) for e in found) if config.validate_every else 0
+    return (
+        f"{sum(len(e.train) for e in found):,} to train on"
+        + (f", {num_held_out:,} to validate with" if num_held_out else "")
+        + (f", {num_cut:,} prompts shortened" if num_cut else "")
+        + (f", {num_skipped:,} left out as too long" if num_skipped else "")
+    )
+
+
+def _describe_experts(
+    base: "BaseModel", examples: "Mapping[str, TrainingExamples]", config: "TrainConfig"
+) -> str:
+    from lorary.models import find_layers, layer_shape
+
+    layers = find_layers(base.model, config.target_modules)
+    parameters = config.rank * sum(sum(layer_shape(layer)) for layer in layers.values())
+    at_once = min(config.num_slots, len(examples))
+    return (
+        f"{len(examples)}, {at_once} at a time; rank {config.rank} on {say_count(len(layers), 'layer')}, "
+        f"{parameters:,} trainable parameters each"
+    )
+
+
+def _describe_steps(examples: "Mapping[str, TrainingExamples]", config: "TrainConfig") -> str:
+    from lorary.training.trainee import plan_trainee
+
+    num_steps = num_tokens = 0
+    for name, found in examples.items():
+        batches = plan_trainee(name, found, config)
+        num_steps += len(batches)
+        num_tokens += sum(len(found.train[index]) for batch in batches for index in batch)
+    early = ", fewer if experts stop early" if config.patience is not None else ""
+    return f"{num_steps:,} in all, on {num_tokens:,} tokens{early}"
+
+
+def _describe_state(run_folder: Path, examples: "Mapping[str, TrainingExamples]", fresh: bool) -> str:
+    if fresh or not (run_folder / "run.json").exists():
+        return "from the start"
+    num_finished = sum((run_folder / "finished" / name / "progress.json").exists() for name in examples)
+    return f"goes on: {num_finished} of {say_count(len(examples), 'expert')} finished"
+
+
+def _list_names(names: list[str]) -> str:
+    shown = ", ".join(names[:MAX_NAMES])
+    return f"{shown}, …" if len(names) > MAX_NAMES else shown

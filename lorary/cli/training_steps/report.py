@@ -1,0 +1,47 @@
+"""What a training run gave: curves on disk, and a table or JSON."""
+
+from typing import TYPE_CHECKING, Any
+
+from lorary.cli.printing import format_count
+
+if TYPE_CHECKING:
+    from lorary.training import Progress, TrainOutcome
+
+COLUMNS = ("expert", "steps", "tokens", "loss at first", "at last", "best validation")
+NUMERIC = COLUMNS[1:]
+
+
+def summarize_progress(name: str, found: "Progress") -> dict[str, Any]:
+    """Put one expert's training in numbers; losses of single steps jump, so they are smoothed."""
+    from lorary.training.curves import smooth_curve
+
+    losses = smooth_curve(found.train_curve)
+    return {
+        "expert": name,
+        "steps": found.step,
+        "tokens": found.tokens,
+        "first_loss": losses[0] if losses else None,
+        "last_loss": losses[-1] if losses else None,
+        "best_validation_loss": found.best_loss,
+        "best_step": found.best_step,
+    }
+
+
+def tabulate_outcome(outcome: "TrainOutcome") -> list[tuple[str, ...]]:
+    """Lay out a run's experts, a row of ``COLUMNS`` each."""
+    rows = [summarize_progress(name, found) for name, found in outcome.progress.items()]
+    return [
+        (
+            row["expert"],
+            format_count(row["steps"]),
+            format_count(row["tokens"]),
+            _format_loss(row["first_loss"]),
+            _format_loss(row["last_loss"]),
+            _format_loss(row["best_validation_loss"]),
+        )
+        for row in rows
+    ]
+
+
+def _format_loss(loss: float | None) -> str:
+    return "" if loss is None else f"{loss:.3f}"

@@ -1,0 +1,116 @@
+"""Loss curves of a run: as numbers, and as one picture."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorary.training.files import replace_bytes, replace_text
+from lorary.training.trainee import Progress
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MAX_COLUMNS = 6
+MAX_TITLE = 30
+TRAIN, VALIDATION = "#8fb3d9", "#c2410c"
+
+
+def save_curves(path: str | Path, progress: Mapping[str, Progress]) -> None:
+    """Write the curves of all experts as one JSON object, by expert.
+
+    Args:
+        path: the file; replaced if it is there.
+        progress: expert name -> what a run knows of it.
+    """
+    records = {
+        name: {
+            "steps": found.step,
+            "tokens": found.tokens,
+            "best_step": found.best_step,
+            "best_validation_loss": found.best_loss,
+            "train": found.train_curve,
+            "validation": found.validation_curve,
+        }
+        for name, found in progress.items()
+    }
+    replace_text(Path(path), json.dumps(records, allow_nan=False) + "\n")
+
+
+def plot_curves(path: str | Path, progress: Mapping[str, Progress]) -> None:
+    """Draw each expert's training and validation loss in a small picture of its own, all in one PNG.
+
+    Training losses are smoothed, since single batches jump; a dot marks the weights that were kept.
+
+    Args:
+        path: the file; replaced if it is there.
+        progress: expert name -> what a run knows of it, at least one.
+
+    Raises:
+        ValueError: if there is no expert.
+    """
+    # Imported here: slow, and needed for pictures only. Without pyplot nothing global is touched.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if not progress:
+        raise ValueError("a picture of loss curves needs at least one expert, found none")
+    columns = min(MAX_COLUMNS, math.ceil(math.sqrt(len(progress))))
+    rows = math.ceil(len(progress) / columns)
+    wide, tall = (2.5, 1.8) if columns > 2 else (5.0, 3.2)
+    figure = Figure(figsize=(wide * columns, tall * rows + 0.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, (name, found) in zip(grid, progress.items(), strict=False):
+        _draw_expert(axes, name, found)
+    for axes in grid[len(progress) :]:
+        axes.set_axis_off()
+    handles = {
+        label: line for axes in grid for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
+    figure.supxlabel("optimiser steps", fontsize="medium")
+    figure.supylabel("loss per target token", fontsize="medium")
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    replace_bytes(Path(path), content.getvalue())
+
+
+def smooth_curve(curve: Sequence[tuple[int, float]]) -> list[float]:
+    """Average each loss with its neighbours, over about a twentieth of the curve.
+
+    Args:
+        curve: ``(step, loss)`` in order.
+
+    Returns:
+        As many losses; the first and last are averaged over fewer.
+    """
+    losses = [loss for _, loss in curve]
+    reach = len(losses) // 40
+    windows = [losses[max(0, i - reach) : i + reach + 1] for i in range(len(losses))]
+    return [sum(window) / len(window) for window in windows]
+
+
+def _draw_expert(axes: "Axes", name: str, found: Progress) -> None:
+    title = name if len(name) <= MAX_TITLE else name[: MAX_TITLE - 1] + "…"
+    # A dollar sign would start a formula.
+    axes.set_title(title.replace("$", r"\$"), fontsize="small", loc="left")
+    axes.tick_params(labelsize="x-small", length=2)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="#e5e7eb", linewidth=0.6)
+    marker = "." if len(found.train_curve) == 1 else None
+    steps = [step for step, _ in found.train_curve]
+    axes.plot(steps, smooth_curve(found.train_curve), color=TRAIN, marker=marker, label="training (smoothed)")
+    if found.validation_curve:
+        steps = [step for step, _ in found.validation_curve]
+        losses = [loss for _, loss in found.validation_curve]
+        axes.plot(
+            steps, losses, color=VALIDATION, linewidth=1.2, marker=".", markersize=3, label="validation"
+        )
+    if found.best_step is not None and found.best_loss is not None:
+        axes.plot(
+            [found.best_step], [found.best_loss], "o", color=VALIDATION, markersize=5, label="weights kept"
+        )
+    axes.set_ylim(bottom=0)

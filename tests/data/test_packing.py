@@ -1,0 +1,132 @@
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from lorary.data import TokenizedExample
+from lorary.data.packing import PADDING, pack_sequences, split_passes
+
+SIZES = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+FAMILIES = {
+    "llama": {"intermediate_size": 48, "num_key_value_heads": 2},
+    "mistral": {"intermediate_size": 48, "num_key_value_heads": 2},
+    "qwen2": {"intermediate_size": 48, "num_key_value_heads": 2},
+    "gemma": {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8},
+    "phi": {"intermediate_size": 48},
+    "gpt_neox": {"intermediate_size": 48},
+    "gpt2": {},
+}
+
+
+def sequences_of(*lengths, seed=0):
+    """Examples of these prompt and target lengths, their tokens all different from padding."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for num_prompt, num_target in lengths:
+        ids = torch.randint(3, 96, (num_prompt + num_target,), generator=generator).tolist()
+        found.append(TokenizedExample(tuple(ids[:num_prompt]), tuple(ids[num_prompt:])))
+    return found
+
+
+@pytest.mark.parametrize("row_length", [1, 12, 30])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packed_logits_equal_those_of_each_sequence_alone(family, row_length):
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(family, **SIZES, **FAMILIES[family])
+    model = AutoModelForCausalLM.from_config(config).eval()
+    sequences = sequences_of((4, 3), (1, 1), (6, 2), (2, 4), (3, 1))
+    batch = pack_sequences(sequences, row_length)
+    with torch.no_grad():
+        packed = model(**batch.model_inputs()).logits
+        for index, sequence in enumerate(sequences):
+            ids = torch.tensor([[*sequence.prompt_ids, *sequence.target_ids]])
+            alone = model(input_ids=ids, use_cache=False).logits[0]
+            torch.testing.assert_close(packed[batch.owner == index], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_every_token_of_every_sequence_is_in_its_place():
+    sequences = sequences_of((4, 3), (1, 1), (6, 2), (2, 4))
+    batch = pack_sequences(sequences, 10)
+    for index, sequence in enumerate(sequences):
+        ids = [*sequence.prompt_ids, *sequence.target_ids]
+        mine = batch.owner == index
+        assert mine.any(1).sum() == 1
+        assert batch.input_ids[mine].tolist() == ids
+        assert batch.position_ids[mine].tolist() == list(range(len(ids)))
+    assert batch.num_tokens == sum(map(len, sequences))
+
+
+def test_labels_are_the_targets_and_stand_one_place_after_where_they_are_predicted():
+    sequences = sequences_of((4, 3), (1, 1), (6, 2), (2, 4))
+    batch = pack_sequences(sequences, 10)
+    for index, sequence in enumerate(sequences):
+        assert tuple(batch.labels[batch.label_owner == index].tolist()) == sequence.target_ids
+        places = batch.position_ids[batch.predicts & (batch.owner == index)].tolist()
+        assert places == [len(sequence.prompt_ids) - 1 + i for i in range(len(sequence.target_ids))]
+    assert torch.equal(batch.input_ids.roll(-1, 1)[batch.predicts], batch.labels)
+
+
+def test_padding_is_a_sequence_of_its_own_that_nobody_owns():
+    batch = pack_sequences(sequences_of((4, 3), (2, 2)), 7, padding_id=9)
+    padding = batch.owner == PADDING
+    assert padding.sum() == 3
+    assert batch.input_ids[padding].tolist() == [9, 9, 9]
+    assert batch.position_ids[padding].tolist() == [0, 1, 2]
+    assert not (batch.predicts & padding).any()
+
+
+def test_rows_are_filled_first_fit_from_the_longest():
+    batch = pack_sequences(sequences_of((3, 1), (5, 3), (1, 1), (4, 2)), 10)
+    assert [sorted(set(row.tolist()) - {PADDING}) for row in batch.owner] == [[1, 2], [0, 3]]
+    assert (batch.owner == PADDING).sum() == 0
+
+
+def test_rows_are_no_longer_than_what_is_in_them():
+    assert pack_sequences(sequences_of((2, 1), (1, 1)), 100).input_ids.shape == (1, 5)
+
+
+def test_a_sequence_longer_than_a_row_has_a_row_of_its_own():
+    batch = pack_sequences(sequences_of((9, 3), (2, 1), (1, 1)), 5)
+    assert batch.input_ids.shape == (2, 12)
+    assert set(batch.owner[0].tolist()) == {0}
+
+
+def test_moving_a_batch_keeps_every_part_in_its_place():
+    batch = pack_sequences(sequences_of((4, 3), (2, 2)), 7)
+    moved = batch.to("cpu")
+    for name in ("input_ids", "position_ids", "owner", "predicts", "labels"):
+        assert torch.equal(getattr(moved, name), getattr(batch, name))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "runs"),
+    [
+        ([], []),
+        ([5], [[5]]),
+        ([3, 3, 4], [[3, 3, 4]]),
+        ([3, 3, 5], [[3, 3], [5]]),
+        ([12, 1, 11, 1], [[12], [1], [11], [1]]),
+        ([1, 12, 1], [[1], [12], [1]]),
+    ],
+)
+def test_passes_hold_neighbours_up_to_the_limit(lengths, runs):
+    assert [lengths[part] for part in split_passes(lengths, 10)] == runs
+
+
+def test_nothing_to_pack_is_refused():
+    with pytest.raises(ValueError, match="there is no sequence to pack"):
+        pack_sequences([], 10)
+
+
+def test_a_sequence_without_a_prompt_is_refused():
+    with pytest.raises(ValueError, match="sequence 1 has no prompt: its first target token could not be predicted"):
+        pack_sequences([TokenizedExample((3,), (4,)), TokenizedExample((), (4,))], 10)

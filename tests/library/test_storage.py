@@ -1,0 +1,88 @@
+"""The file operations that every kind of file system must do alike."""
+
+import hashlib
+import uuid
+
+import pytest
+
+from lorary.errors import LibraryError
+from lorary.library.storage import HASH_PIECE_BYTES, Storage
+
+
+@pytest.fixture(params=["local", "memory"])
+def storage(request, tmp_path):
+    place = tmp_path / "s" if request.param == "local" else f"memory://{uuid.uuid4().hex}"
+    storage = Storage(place)
+    storage.make_folder()
+    return storage
+
+
+def test_a_hash_is_that_of_all_bytes(storage):
+    content = bytes(range(251)) * (HASH_PIECE_BYTES // 100)
+    storage.write("big", content)
+    assert storage.hash("big") == hashlib.sha256(content).hexdigest()
+
+
+def test_what_is_written_is_read_listed_and_counted(storage):
+    storage.make_folder("folder/inner")
+    storage.write("folder/inner/file", b"content")
+    assert storage.read("folder/inner/file") == b"content"
+    assert storage.count_bytes("folder/inner/file") == 7
+    assert storage.list_names() == ["folder"] and storage.list_names("folder") == ["inner"]
+    assert storage.list_files("folder") == ["folder/inner/file"]
+    assert storage.is_folder("folder") and not storage.is_folder("folder/inner/file")
+
+
+def test_reading_many_gives_bytes_or_what_went_wrong(storage):
+    storage.write("a", b"1")
+    found = storage.read_many(["a", "b"])
+    assert found["a"] == b"1" and isinstance(found["b"], FileNotFoundError)
+    assert storage.read_many([]) == {}
+
+
+def test_moving_takes_a_file_or_a_whole_folder_along(storage):
+    storage.make_folder("a/inner")
+    storage.write("a/inner/file", b"1")
+    storage.write("a/file", b"2")
+    storage.move("a", "b")
+    assert storage.list_names() == ["b"]
+    assert storage.read("b/inner/file") == b"1"
+    storage.move("b/file", "c")
+    assert storage.read("c") == b"2" and storage.list_names("b") == ["inner"]
+
+
+def test_moving_a_file_onto_another_replaces_it(storage):
+    storage.write("a", b"new")
+    storage.write("b", b"old")
+    storage.move("a", "b")
+    assert storage.list_names() == ["b"] and storage.read("b") == b"new"
+
+
+def test_removing_takes_only_what_is_named(storage):
+    for path in ("a/inner", "ab", "c"):
+        storage.make_folder(path)
+        storage.write(f"{path}/file", b"1")
+    storage.write("d", b"1")
+    for path in ("a", "d", "missing"):
+        storage.remove(path)
+    assert storage.list_names() == ["ab", "c"]
+
+
+def test_what_is_not_there_is_empty_or_an_error(storage):
+    assert storage.list_names("missing") == [] and not storage.exists("missing")
+    with pytest.raises(FileNotFoundError):
+        storage.read("missing")
+
+
+def test_an_unknown_kind_of_place_is_refused():
+    with pytest.raises(LibraryError, match="'nowhere://x' is not a place lorary can reach"):
+        Storage("nowhere://x")
+
+
+def test_a_kind_of_place_whose_package_is_missing_is_told(monkeypatch):
+    def fail(url):
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", fail)
+    with pytest.raises(LibraryError, match="needs a package that is not installed: Install s3fs"):
+        Storage("s3://bucket/lib")

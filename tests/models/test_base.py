@@ -1,0 +1,104 @@
+import pytest
+import torch
+from transformers import AutoConfig
+
+from lorary.errors import BaseModelError, IncompatibleExpert
+from lorary.models import check_base, default_dtype, fingerprint_model, load_base, wrap_base
+
+
+@pytest.fixture
+def folder(llama, tokenizer, tmp_path):
+    path = tmp_path / "tiny-llama"
+    llama.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def base(llama, tokenizer):
+    return wrap_base(llama, tokenizer, name="org/Tiny")
+
+
+def test_a_local_folder_is_loaded_with_its_tokenizer(folder, llama, compute_logits):
+    base = load_base(str(folder), dtype=torch.float32, device="cpu")
+    assert base.name == str(folder) and base.revision is None
+    assert base.tokenizer("yes no")["input_ids"] == [4, 5]
+    assert torch.equal(compute_logits(base.model), compute_logits(llama))
+    assert base.fingerprint == fingerprint_model(llama)
+
+
+def test_a_loaded_base_is_frozen_and_in_evaluation_mode(folder):
+    base = load_base(str(folder), device="cpu")
+    assert not base.model.training
+    assert not any(parameter.requires_grad for parameter in base.model.parameters())
+    assert base.model.dtype == default_dtype(torch.device("cpu"))
+
+
+def test_a_model_in_memory_is_called_what_it_was_loaded_by(folder, tokenizer, build_base):
+    loaded = load_base(str(folder), device="cpu").model
+    assert wrap_base(loaded, tokenizer).name == str(folder)
+    assert wrap_base(build_base(), tokenizer).name == "llama"
+    assert wrap_base(build_base(), tokenizer, name="mine").name == "mine"
+
+
+def test_the_dtype_is_one_the_hardware_has():
+    assert default_dtype(torch.device("cuda")) == torch.bfloat16
+    assert default_dtype(torch.device("cpu")) in (torch.bfloat16, torch.float32)
+
+
+@pytest.mark.parametrize("name", ["org/Tiny", "tiny", "/home/someone/models/tiny/", ""])
+def test_an_expert_without_fingerprint_is_known_by_the_end_of_its_bases_name(base, make_expert, name):
+    expert = make_expert(base.model)
+    object.__setattr__(expert, "base_model", name)
+    check_base(base, expert)
+
+
+def test_equal_fingerprints_fit_whatever_the_names(base, make_expert):
+    check_base(base, make_expert(base.model, base_fingerprint=base.fingerprint))
+
+
+def test_an_expert_for_another_base_is_refused_by_name(base, make_expert):
+    message = r"'poetry' was trained on 'org/base', this model is 'org/Tiny': load it with that base model"
+    with pytest.raises(IncompatibleExpert, match=message):
+        check_base(base, make_expert(base.model))
+
+
+def test_another_fingerprint_is_refused_even_under_the_same_name(base, make_expert):
+    expert = make_expert(base.model, base_fingerprint="0123456789abcdef")
+    object.__setattr__(expert, "base_model", "org/Tiny")
+    message = rf"this model is 'org/Tiny' \(fingerprint 0123456789abcdef, not {base.fingerprint}\): load it with"
+    with pytest.raises(IncompatibleExpert, match=message):
+        check_base(base, expert)
+
+
+def test_an_unknown_base_is_refused_with_what_there_is():
+    message = (
+        "no base model 'nobody/nothing': it is neither a local folder nor a model that this machine can fetch "
+        r"from the hub\. The embedded one is 'smollm2-135m'\. \(.+\)"
+    )
+    with pytest.raises(BaseModelError, match=message):
+        load_base("nobody/nothing")
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(BaseModelError, match=r"the folder '.+' holds no causal language model that transformers"):
+        load_base(str(tmp_path))
+
+
+def test_a_model_without_a_tokenizer_is_refused(llama, tmp_path):
+    llama.save_pretrained(tmp_path)
+    with pytest.raises(BaseModelError, match="holds no causal language model"):
+        load_base(str(tmp_path))
+
+
+def test_a_model_of_another_kind_is_refused(tmp_path):
+    AutoConfig.for_model("t5").save_pretrained(tmp_path)
+    with pytest.raises(BaseModelError, match="holds no causal language model"):
+        load_base(str(tmp_path))
+
+
+def test_damaged_weights_are_refused(folder):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(BaseModelError, match="holds no causal language model"):
+        load_base(str(folder))
