@@ -11,7 +11,6 @@ from rich.console import Console
 
 from bench import loading, mix, prototypes, routing, training
 from bench.options import DTYPES, Options
-from bench.quiet import quieten
 from bench.report import Table, describe_bench, print_table, write_report
 
 BENCHES: Mapping[str, Callable[[Options], list[Table]]] = {
@@ -35,7 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = {key: value for key, value in vars(parsed).items() if key not in ("names", "out")}
     if parsed.threads is not None:
         torch.set_num_threads(parsed.threads)
-    quieten()
     console = Console()
     # Wider than most terminals: a folded line is easier to read than cells cut short.
     console.width = max(console.width, WIDTH)
@@ -46,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         hardware = header["hardware"]
         console.print(f"{hardware['processor']}, {hardware['torch_threads']} threads; {header['versions']}")
         for name in names:
+            Console(stderr=True).print(f"measuring {name} …", style="dim")
             tables[name] = BENCHES[name](options)
             for table in tables[name]:
                 print_table(table, console)

@@ -11,7 +11,7 @@ from bench.memory import measure_peak
 from bench.models import list_experts, load_bench_base, write_library
 from bench.options import Options
 from bench.peft_arrow import load_peft_arrow
-from bench.report import Table
+from bench.report import Cell, Table
 from bench.timing import Side, interleave, ratio, spread_times
 from lorary import BaseModel, Library, load_model
 
@@ -35,7 +35,7 @@ def measure(options: Options) -> list[Table]:
     ]
 
 
-def _measure_count(options: Options, count: int) -> list[dict[str, object]]:
+def _measure_count(options: Options, count: int) -> list[dict[str, Cell]]:
     jobs = {"read and stack": read_all, "lorary, first": load_routed, "lorary, again": load_routed}
     if options.full or count < 128:
         jobs["PEFT"] = load_peft

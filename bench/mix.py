@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.options import Options
-from bench.report import Table
+from bench.report import Cell, Table
 from bench.timing import Side, Times, interleave
 from lorary.models import BACKENDS, COMBINES, mix
 from lorary.models.mix import choose_backend
@@ -26,7 +26,7 @@ SHORTEST_SECONDS = 4e-3
 
 
 @dataclass(frozen=True)
-class Cell:
+class Place:
     """One place of the grid."""
 
     tokens: int
@@ -38,56 +38,56 @@ class Cell:
     combine: str
 
 
-Run = Callable[[Sequence[Tensor], Cell, str], object]
-"""Runs a cell once with a back end."""
-Measured = Sequence[tuple[Cell, Mapping[str, Times]]]
-"""The times of each back end in each cell."""
+Run = Callable[[Sequence[Tensor], Place, str], object]
+"""Runs one place once with a back end."""
+Measured = Sequence[tuple[Place, Mapping[str, Times]]]
+"""The times of each back end in each place."""
 
 
 def measure(options: Options) -> list[Table]:
-    """Time every back end in every cell, forward alone and with backward."""
-    cells = list(_quick_cells() if options.quick else _cells())
+    """Time every back end in every place, forward alone and with backward."""
+    places = list(_quick_places() if options.quick else _places())
     tables = []
     for name, run in (("forward", _forward), ("forward and backward", _forward_backward)):
-        rows = [(cell, _measure_cell(cell, options, run)) for cell in cells]
+        rows = [(place, _measure_place(place, options, run)) for place in places]
         title = f"mix, {options.dtype}, {name}"
-        tables += [_list_cells(title, rows), _sum_up(title, rows)]
+        tables += [_list_places(title, rows), _sum_up(title, rows)]
     return tables
 
 
-def _cells() -> Iterable[Cell]:
+def _places() -> Iterable[Place]:
     sizes = product((4, 64, 512), (1, 8, 32, 128, 512), (8, 32), LAYERS, (1, 4), COMBINES)
     for tokens, experts, rank, (width_in, width_out), top_k, combine in sizes:
         if top_k <= experts and (combine == "outputs" or top_k > 1):
-            yield Cell(tokens, experts, rank, width_in, width_out, top_k, combine)
+            yield Place(tokens, experts, rank, width_in, width_out, top_k, combine)
 
 
-def _quick_cells() -> Iterable[Cell]:
-    for tokens, combine in product((4, 16), COMBINES):
-        yield Cell(tokens, 8, 8, 64, 96, 2, combine)
+def _quick_places() -> Iterable[Place]:
+    for combine in COMBINES:
+        yield Place(4, 8, 8, 64, 96, 2, combine)
 
 
-def _list_cells(title: str, measured: Measured) -> Table:
-    rows = []
-    for cell, times in measured:
-        slowness = _compare(times)
-        chosen = choose_backend(cell.tokens, cell.top_k, cell.experts, cell.rank)
+def _list_places(title: str, measured: Measured) -> Table:
+    rows: list[dict[str, Cell]] = []
+    losses = []
+    for place, times in measured:
+        slowness, chosen = _compare(times), _choose(place)
+        losses.append(slowness[chosen])
         rows.append(
             {
-                "T": cell.tokens,
-                "E": cell.experts,
-                "R": cell.rank,
-                "I": cell.width_in,
-                "O": cell.width_out,
-                "K": cell.top_k,
-                "combine": cell.combine,
+                "T": place.tokens,
+                "E": place.experts,
+                "R": place.rank,
+                "I": place.width_in,
+                "O": place.width_out,
+                "K": place.top_k,
+                "combine": place.combine,
                 **{f"{backend} µs": _microseconds(times.get(backend)) for backend in BACKENDS},
                 "fastest": min(slowness, key=lambda backend: slowness[backend]),
                 "chosen": chosen,
                 "chosen / fastest": slowness[chosen],
             }
         )
-    losses = [row["chosen / fastest"] for row in rows]
     return Table(
         title=title,
         rows=rows,
@@ -99,10 +99,9 @@ def _list_cells(title: str, measured: Measured) -> Table:
 def _sum_up(title: str, measured: Measured) -> Table:
     """Average over layers and combinations, by what ``choose_backend`` looks at."""
     groups: dict[tuple[int, int, int, str], list[dict[str, float]]] = defaultdict(list)
-    for cell, times in measured:
-        chosen = choose_backend(cell.tokens, cell.top_k, cell.experts, cell.rank)
-        groups[cell.tokens, cell.top_k, cell.experts * cell.rank, chosen].append(_compare(times))
-    rows = []
+    for place, times in measured:
+        groups[place.tokens, place.top_k, place.experts * place.rank, _choose(place)].append(_compare(times))
+    rows: list[dict[str, Cell]] = []
     for (tokens, top_k, ranks, chosen), found in sorted(groups.items()):
         means = {
             backend: geometric_mean([slowness[backend] for slowness in found])
@@ -120,8 +119,14 @@ def _sum_up(title: str, measured: Measured) -> Table:
             }
         )
     return Table(
-        title=f"{title}, summed up", rows=rows, note="Times in units of each cell's fastest, geometric means."
+        title=f"{title}, summed up",
+        rows=rows,
+        note="Times in units of each place's fastest, geometric means.",
     )
+
+
+def _choose(place: Place) -> str:
+    return choose_backend(place.tokens, place.top_k, place.experts, place.rank)
 
 
 def _compare(times: Mapping[str, Times]) -> dict[str, float]:
@@ -130,54 +135,54 @@ def _compare(times: Mapping[str, Times]) -> dict[str, float]:
     return {backend: found.median / fastest for backend, found in times.items()}
 
 
-def _measure_cell(cell: Cell, options: Options, run: Run) -> dict[str, Times]:
-    inputs = _draw_inputs(cell, options.torch_dtype)
+def _measure_place(place: Place, options: Options, run: Run) -> dict[str, Times]:
+    inputs = _draw_inputs(place, options.torch_dtype)
     # The reference forms each token's own factors: beyond this they would fill the memory.
-    is_large = cell.tokens * cell.top_k * cell.rank * (cell.width_in + cell.width_out) > LARGEST_REFERENCE
-    backends = [backend for backend in BACKENDS if not (is_large and backend == "reference")]
-    loops = {backend: _count_loops(run, inputs, cell, backend) for backend in backends}
+    size = place.tokens * place.top_k * place.rank * (place.width_in + place.width_out)
+    backends = [backend for backend in BACKENDS if backend != "reference" or size <= LARGEST_REFERENCE]
+    loops = {backend: _count_loops(run, inputs, place, backend) for backend in backends}
     sides = {
-        backend: Side(partial(_repeat, loops[backend], run, inputs, cell, backend)) for backend in backends
+        backend: Side(partial(_repeat, loops[backend], run, inputs, place, backend)) for backend in backends
     }
     times = interleave(sides, options.repeats)
     return {backend: found.per(loops[backend]) for backend, found in times.items()}
 
 
-def _draw_inputs(cell: Cell, dtype: torch.dtype) -> list[Tensor]:
+def _draw_inputs(place: Place, dtype: torch.dtype) -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).to(dtype).requires_grad_()
 
-    scores = torch.rand(cell.tokens, cell.experts, generator=generator)
-    weights, indices = scores.topk(cell.top_k)
-    x, a = draw(cell.tokens, cell.width_in), draw(cell.experts, cell.rank, cell.width_in)
-    b_t = draw(cell.experts, cell.rank, cell.width_out)  # [E, R, O], as ExpertLinear keeps it
+    scores = torch.rand(place.tokens, place.experts, generator=generator)
+    weights, indices = scores.topk(place.top_k)
+    x, a = draw(place.tokens, place.width_in), draw(place.experts, place.rank, place.width_in)
+    b_t = draw(place.experts, place.rank, place.width_out)  # [E, R, O], as ExpertLinear keeps it
     return [x, a, b_t, indices, weights]
 
 
-def _forward(inputs: Sequence[Tensor], cell: Cell, backend: str) -> Tensor:
+def _forward(inputs: Sequence[Tensor], place: Place, backend: str) -> Tensor:
     x, a, b_t, indices, weights = inputs
     with torch.no_grad():
-        return mix(x, a, b_t.transpose(1, 2), indices, weights, cell.combine, backend)
+        return mix(x, a, b_t.transpose(1, 2), indices, weights, place.combine, backend)
 
 
-def _forward_backward(inputs: Sequence[Tensor], cell: Cell, backend: str) -> object:
+def _forward_backward(inputs: Sequence[Tensor], place: Place, backend: str) -> object:
     x, a, b_t, indices, weights = inputs
-    y = mix(x, a, b_t.transpose(1, 2), indices, weights, cell.combine, backend)
+    y = mix(x, a, b_t.transpose(1, 2), indices, weights, place.combine, backend)
     return torch.autograd.grad(y, (x, a, b_t), torch.ones_like(y))
 
 
-def _count_loops(run: Run, inputs: Sequence[Tensor], cell: Cell, backend: str) -> int:
+def _count_loops(run: Run, inputs: Sequence[Tensor], place: Place, backend: str) -> int:
     """Say how often to repeat a run so that the clock sees a few milliseconds."""
-    run(inputs, cell, backend)
-    seconds = Side(lambda: run(inputs, cell, backend)).time()
+    run(inputs, place, backend)
+    seconds = Side(lambda: run(inputs, place, backend)).time()
     return max(1, min(100, round(SHORTEST_SECONDS / seconds)))
 
 
-def _repeat(loops: int, run: Run, inputs: Sequence[Tensor], cell: Cell, backend: str) -> None:
+def _repeat(loops: int, run: Run, inputs: Sequence[Tensor], place: Place, backend: str) -> None:
     for _ in range(loops):
-        run(inputs, cell, backend)
+        run(inputs, place, backend)
 
 
 def _microseconds(times: Times | None) -> float | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.models import DECAYING, FLAT, draw_expert, load_bench_base
 from bench.options import Options
 from bench.peft_arrow import PeftPrototypes
-from bench.report import Table
+from bench.report import Cell, Table
 from bench.timing import Side, Times, interleave, ratio, spread_times
 from lorary import Expert
 from lorary.lowrank import thin_svd
@@ -67,7 +67,7 @@ def _describe_side(
     found: Mapping[str, Tensor],
     exact: Mapping[str, Tensor],
     dense: Mapping[tuple[str, int], Tensor],
-) -> dict[str, object]:
+) -> dict[str, Cell]:
     cosines = torch.cat([(found[path].double() * exact[path]).sum(-1).abs() for path in exact])  # [N]
     with_dense = [abs(float(found[path][index].double() @ vector)) for (path, index), vector in dense.items()]
     return {

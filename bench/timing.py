@@ -47,8 +47,10 @@ class Side:
 
     def time(self) -> float:
         """Run once; returns the seconds it took."""
-        arguments = () if self.prepare is None else (self.prepare(),)
-        gc.collect()
+        arguments: tuple[Any, ...] = ()
+        if self.prepare is not None:
+            arguments = (self.prepare(),)
+            gc.collect()
         start = time.perf_counter()
         result = self.run(*arguments)
         seconds = time.perf_counter() - start
@@ -70,7 +72,10 @@ def interleave(sides: Mapping[str, Side], repeats: int, warmup: int = 1) -> dict
     for _ in range(warmup):
         for side in sides.values():
             side.time()
-    rounds = [{name: side.time() for name, side in sides.items()} for _ in range(repeats)]
+    rounds = []
+    for _ in range(repeats):
+        gc.collect()
+        rounds.append({name: side.time() for name, side in sides.items()})
     return {name: Times(tuple(one[name] for one in rounds)) for name in sides}
 
 

@@ -13,7 +13,7 @@ from bench.memory import measure_peak
 from bench.models import RANK, load_bench_base
 from bench.options import Options
 from bench.peft_training import train_alone
-from bench.report import Table
+from bench.report import Cell, Table
 from bench.timing import Side, Times, interleave, rate, ratio
 from bench.training_data import fixed_examples, mixed_examples
 from bench.training_run import Batch, TrainingRun, count_tokens, plan_all
@@ -80,7 +80,7 @@ def _measure_batches(kind: str, what: str, options: Options) -> Table:
     later = {name: Times(tuple(run[name].later_seconds for run in runs)) for name in sides}
     forward = interleave({"base": Side(partial(_forward_base, job))}, len(runs))["base"]
     forward_share = count_tokens(steps[1:]) / count_tokens(steps[:FORWARD_STEPS])
-    rows = [
+    rows: list[dict[str, Cell]] = [
         {
             "side": name,
             "tokens/s": rate(count_tokens(steps[1:]), later[name]),
@@ -116,7 +116,7 @@ def train_with_lorary(job: Job) -> TrainingRun:
     )
     whole_seconds = time.perf_counter() - start
     num_experts = len(job.examples)
-    first, last = reached[0], reached[num_experts * (job.config.max_steps - 1)]
+    first, last = reached[0], reached[num_experts * (len(plan_all(job.examples, job.config)) - 1)]
     losses = [progress.train_curve[-1][1] for progress in outcome.progress.values()]
     return TrainingRun(last - first, whole_seconds, sum(losses) / num_experts)
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from lorary.data import Task, TokenizedExample, find_template, read_task
+from lorary.data import SplitConfig, Task, TokenizedExample, find_template, read_task
 from lorary.data.generated import GENERATED_TASKS, generate_tasks
 from lorary.training import TrainingExamples, prepare_examples
 
 LONGEST = 512
+NUM_EXAMPLES = 200
 
 
 def fixed_examples(tokenizer: PreTrainedTokenizerBase, num_experts: int) -> dict[str, TrainingExamples]:
@@ -40,13 +41,16 @@ def _read_tasks(data: Path, num_experts: int) -> dict[str, Task]:
     files = [entry["file"] for entry in json.loads((data / "MANIFEST.json").read_text())["experts"]]
     # Spread over the list, which is sorted by kind.
     chosen = files[:: max(1, len(files) // num_experts)][:num_experts]
-    return {f"{index:02d}": read_task(data / file) for index, file in enumerate(chosen)}
+    return {
+        f"{index:02d}": read_task(data / file, splits=SplitConfig(max_train=NUM_EXAMPLES))
+        for index, file in enumerate(chosen)
+    }
 
 
 def _generated(
     tokenizer: PreTrainedTokenizerBase, num_experts: int, draw_length: Callable[[random.Random], int]
 ) -> dict[str, TrainingExamples]:
-    tasks = generate_tasks(list(GENERATED_TASKS)[:num_experts], train=200, validation=0, test=0)
+    tasks = generate_tasks(list(GENERATED_TASKS)[:num_experts], train=NUM_EXAMPLES, validation=0, test=0)
     prepared = prepare_examples(tokenizer, tasks, find_template("plain"), max_length=LONGEST)
     return {
         name: TrainingExamples(train=_lengthen(found.train, draw_length, random.Random(name)))

@@ -2,23 +2,29 @@
 
     python examples/natural_instructions.py DATA runs/first-library
 
-DATA is a folder with a MANIFEST.json whose ``experts`` list names task files in it. Training goes on where an earlier
-call stopped; `--max-tokens` and `--num-test` make it smaller. Prints the table of docs/results/first-library.md.
+DATA is a folder with a MANIFEST.json whose ``experts`` list names task files in it. Training goes on where an
+earlier call stopped. Prints the tables of docs/results/first-library.md and writes their numbers to OUT.
 """
 
 import argparse
 import json
+from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from lorary.data import Task, find_template, mix_tasks, read_task
+import lorary
+from lorary.data import Task, find_template, mix_tasks
+from lorary.evaluation import EvalConfig, compare_routes, difference_grid, evaluate, find_routes, render_table
 from lorary.library import Library
-from lorary.models import BaseModel, load_base
-from lorary.training import TrainConfig, TrainEvent, prepare_examples, train_experts
+from lorary.models import BaseModel
+from lorary.training import TrainConfig, prepare_examples
+from lorary.transforms import random_expert
 
 LONGEST = 512  # tokens; longer examples are left out
+ROUTES = ("base", "random", "uniform", "multi-task", "arrow", "oracle")
 
 
 def main() -> None:
@@ -32,9 +38,11 @@ def main() -> None:
     parser.add_argument(
         "--multi-task-tokens", type=int, default=240_000, help="of the one expert of all tasks"
     )
+    parser.add_argument("--num-test", type=int, default=32, help="test examples per task")
+    parser.add_argument("--metrics", nargs="+", default=["loss", "accuracy_per_token"])
     args = parser.parse_args()
     tasks = read_tasks(args.data)
-    base = load_base()
+    base = lorary.load_base()
     config = TrainConfig(
         max_tokens=args.max_tokens,
         epochs=4,
@@ -43,10 +51,11 @@ def main() -> None:
         patience=4,
         checkpoint_seconds=120,
     )
-    train(base, tasks, config, args.out, "library")
+    experts = train(base, tasks, config, args.out / "library")
     together = {"multi-task": mix_tasks(tasks, "multi-task")}
     config = TrainConfig(max_tokens=args.multi_task_tokens, batch_size=16, validate_every=100)
-    train(base, together, config, args.out, "controls")
+    controls = train(base, together, config, args.out / "controls")
+    compare(base, tasks, experts, controls, args)
 
 
 def read_tasks(data: Path) -> dict[str, Task]:
@@ -56,25 +65,61 @@ def read_tasks(data: Path) -> dict[str, Task]:
         path = data / entry["file"]
         stem = path.name.split(".json")[0]
         name = path.parent.name if stem == "train" else stem.removesuffix(".train").lower()
-        tasks[name] = read_task(path, name=name)
+        tasks[name] = lorary.read_task(path, name=name)
     return tasks
 
 
-def train(base: BaseModel, tasks: dict[str, Task], config: TrainConfig, out: Path, library_name: str) -> None:
+def train(base: BaseModel, tasks: dict[str, Task], config: TrainConfig, place: Path) -> Library:
     """Train an expert per task into a library, resuming what an earlier call left."""
     examples = prepare_examples(
         base.tokenizer, tasks, find_template("plain"), max_length=LONGEST, truncation="skip"
     )
-    with Progress(console=Console(stderr=True)) as bar:
-        line = bar.add_task(f"training {len(tasks)} experts")
-
-        def show(event: TrainEvent) -> None:
-            bar.update(line, completed=event.num_steps, total=event.total_steps)
-
-        outcome = train_experts(base, examples, config, out / f"{library_name}-run", on_progress=show)
-    library = Library.open(str(out / library_name), create=True)
+    with show_bar(f"training {len(tasks)} experts") as show:
+        outcome = lorary.train_experts(
+            base,
+            examples,
+            config,
+            place.with_name(f"{place.name}-run"),
+            on_progress=lambda event: show(event.num_steps, event.total_steps),
+        )
+    library = Library.open(str(place), create=True)
     for name, expert in outcome.experts.items():
         library[name] = expert
+    return library
+
+
+def compare(
+    base: BaseModel, tasks: dict[str, Task], experts: Library, controls: Library, args: argparse.Namespace
+) -> None:
+    """Print and write the tables."""
+    everyone = {name: controls[name] for name in controls} | {"random": random_expert(experts)}
+    model = lorary.load_model(base, experts, controls=everyone)
+    routes = find_routes(ROUTES, model, {name: name for name in tasks})
+    config = EvalConfig(metrics=tuple(args.metrics), num_examples=args.num_test, max_length=LONGEST)
+    with show_bar("evaluating") as show:
+        result = evaluate(
+            model,
+            tasks,
+            routes,
+            find_template("plain"),
+            config,
+            on_progress=lambda event: show(event.num_done, event.num_total),
+        )
+    result.to_json(args.out / "results.json")
+    console = Console()
+    for metric in result.metrics:
+        console.print(result.table(metric, width=console.width))
+        console.print(render_table(difference_grid(compare_routes(result, metric, "uniform"))))
+        (args.out / f"{metric}.md").write_text(result.markdown(metric))
+
+
+@contextmanager
+def show_bar(what: str) -> Callable[[int, int], None]:
+    """Show a progress bar; yields a function of done and total."""
+    columns = [*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        line = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(line, completed=done, total=total)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 
 
 def pytest_configure():
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
 def pytest_collection_modifyitems(items):
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def build_tiny_base():
-    """Build a seeded Llama of two small layers whose tokens are bytes, with weights large enough to matter."""
+    """Build a seeded two-layer Llama whose tokens are bytes, with weights large enough to matter."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 

@@ -1,7 +1,7 @@
 """Train a small library on tasks that lorary writes itself, route tokens through it, and compare.
 
-Needs no data and no network: the base model comes with a Python package. Takes a few minutes on two CPU cores; run
-again, it shows what it found at once.
+Needs no data and no network: the base model comes with a Python package. Takes minutes on two CPU cores;
+run again, it shows what it found at once.
 """
 
 from pathlib import Path
@@ -25,13 +25,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Show what an earlier run found, or do everything and show that."""
+    from lorary.cli.quickstart_steps.outcome import load_outcome
     from lorary.cli.quickstart_steps.plan import QuickstartPlan
     from lorary.cli.quickstart_steps.show import show_outcome
-    from lorary.cli.quickstart_steps.steps import load_outcome, make_outcome
 
     plan = QuickstartPlan(
         base=options.base, num_tests=options.num_tests, max_steps=options.max_steps, seed=options.seed
     )
     outcome = None if options.fresh else load_outcome(plan, options.out)
-    show_outcome(plan, outcome or make_outcome(plan, options.out, fresh=options.fresh), options.out)
+    if outcome is None:
+        from lorary.cli.quickstart_steps.steps import make_outcome
+
+        outcome = make_outcome(plan, options.out, fresh=options.fresh)
+    show_outcome(plan, outcome, options.out)
     return 0

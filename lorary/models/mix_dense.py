@@ -19,10 +19,10 @@ def mix_dense(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor,
     """
     num_experts, rank, width = a.shape
     gate = x.new_zeros(x.shape[0], num_experts).scatter_add(1, indices, weights)  # [T, E]
-    shrunk = (x @ a.reshape(num_experts * rank, width).T).view(-1, num_experts, rank)
-    if combine == "outputs":
-        weighed = shrunk * gate[:, :, None]
-    else:
-        summed = (gate[:, None, :] @ shrunk).squeeze(1)  # [T, R]
-        weighed = gate[:, :, None] * summed[:, None, :]
-    return weighed.reshape(-1, num_experts * rank) @ b.transpose(1, 2).reshape(num_experts * rank, -1)
+    # Spread before multiplying: a product that broadcasts over a last axis of size R does not vectorise.
+    gates = gate.repeat_interleave(rank, dim=1)  # [T, E*R]
+    shrunk = x @ a.reshape(num_experts * rank, width).T
+    if combine == "factors":
+        summed = (gate[:, None, :] @ shrunk.view(-1, num_experts, rank)).squeeze(1)  # [T, R]
+        shrunk = summed.repeat(1, num_experts)
+    return (shrunk * gates) @ b.transpose(1, 2).reshape(num_experts * rank, -1)

@@ -73,11 +73,15 @@ class RunFolder:
         replace_text(folder / "progress.json", json.dumps(asdict(progress)))
 
     def save_state(self, trainees: Mapping[str, tuple[dict[str, Tensor], Progress]]) -> None:
-        """Replace the saved state of the experts in training, in one atomic step.
+        """Replace the saved state of the experts in training, in one atomic step; without any, remove it.
 
         Raises:
             TrainingError: if it cannot be written; the earlier state stays.
         """
+        if not trainees:
+            # safetensors would write an empty file that it cannot read.
+            (self.path / "state.safetensors").unlink(missing_ok=True)
+            return
         tensors = {
             f"{name}/{key}": value for name, (parts, _) in trainees.items() for key, value in parts.items()
         }
@@ -113,7 +117,7 @@ class RunFolder:
                 for key in file.keys():  # noqa: SIM118 (the file is no mapping)
                     name, _, part = key.rpartition("/")
                     parts[name][part] = file.get_tensor(key)
-        except (SafetensorError, KeyError, ValueError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(
                 f"the saved state {str(path)!r} is damaged ({error}): "
                 "delete it to train its experts from the start"

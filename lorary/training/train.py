@@ -60,6 +60,7 @@ def train_experts(
             run.take_step()
             run.validate()
             run.release_finished()
+        folder.save_state({})
         return TrainOutcome(
             {name: run.done[name][0] for name in examples}, {name: run.done[name][1] for name in examples}
         )

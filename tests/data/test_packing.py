@@ -128,5 +128,7 @@ def test_nothing_to_pack_is_refused():
 
 
 def test_a_sequence_without_a_prompt_is_refused():
-    with pytest.raises(ValueError, match="sequence 1 has no prompt: its first target token could not be predicted"):
+    with pytest.raises(
+        ValueError, match="sequence 1 has no prompt: its first target token could not be predicted"
+    ):
         pack_sequences([TokenizedExample((3,), (4,)), TokenizedExample((), (4,))], 10)

@@ -82,7 +82,10 @@ def test_generating_with_a_cache_equals_full_passes(
 ):
     base = build_base(family)
     stack = attach_experts(base, {name: make_expert(base, name, seed=i) for i, name in enumerate("abc")})
-    indices, weights = torch.tensor([[0, 1], [2, 2], [1, 0]]), torch.tensor([[0.5, 0.25], [1.0, 0.0], [0.0, 0.0]])
+    indices, weights = (
+        torch.tensor([[0, 1], [2, 2], [1, 0]]),
+        torch.tensor([[0.5, 0.25], [1.0, 0.0], [0.0, 0.0]]),
+    )
     if decide == "router":
         stack.set_routers(make_arrow_routers(stack, top_k=2), combine)
         generated, expected = generate_both_ways(base, input_ids)
@@ -104,9 +107,7 @@ def generate_both_ways(model, input_ids):
     return generated, input_ids
 
 
-def test_with_nobody_deciding_the_model_is_exactly_the_base(
-    family, build_base, make_expert, compute_logits
-):
+def test_with_nobody_deciding_the_model_is_exactly_the_base(family, build_base, make_expert, compute_logits):
     base = build_base(family)
     plain = compute_logits(base)
     stack = attach_experts(base, {"poetry": make_expert(base)})
@@ -133,7 +134,9 @@ def test_detaching_gives_back_the_very_same_model(family, build_base, make_exper
 def test_stacks_take_their_layers_dtype_or_the_one_asked_for(llama, experts):
     llama.bfloat16()
     stack = attach_experts(llama, experts)
-    assert {tensor.dtype for layer in stack.layers.values() for tensor in (layer.a, layer.b_t)} == {torch.bfloat16}
+    assert {tensor.dtype for layer in stack.layers.values() for tensor in (layer.a, layer.b_t)} == {
+        torch.bfloat16
+    }
     stack.detach()
     stack = attach_experts(llama, experts, dtype=torch.float32)
     layer = stack.layers["model.layers.1.mlp.up_proj"]
@@ -181,7 +184,10 @@ def test_an_inner_assignment_gives_way_to_the_outer_one(llama, experts, compute_
 
 def test_a_batch_of_another_size_than_assigned_is_refused(llama, experts, compute_logits):
     stack = attach_experts(llama, experts)
-    with stack.assign(["law", "sql"]), pytest.raises(ValueError, match="give one expert per sequence of the batch"):
+    with (
+        stack.assign(["law", "sql"]),
+        pytest.raises(ValueError, match="give one expert per sequence of the batch"),
+    ):
         compute_logits(llama)
 
 
@@ -197,7 +203,9 @@ def test_a_layer_without_a_router_is_refused(llama, experts):
     stack = attach_experts(llama, experts)
     routers = {path: UniformRouter(3) for path in stack.layers}
     del routers["model.layers.1.mlp.up_proj"]
-    message = r"every layer with experts needs a router, 1 have none, such as 'model\.layers\.1\.mlp\.up_proj'"
+    message = (
+        r"every layer with experts needs a router, 1 have none, such as 'model\.layers\.1\.mlp\.up_proj'"
+    )
     with pytest.raises(ValueError, match=message):
         stack.set_routers(routers)
     assert all(layer.router is None for layer in stack.layers.values())

@@ -66,7 +66,9 @@ def test_an_expert_for_another_base_is_refused_by_name(base, make_expert):
 def test_another_fingerprint_is_refused_even_under_the_same_name(base, make_expert):
     expert = make_expert(base.model, base_fingerprint="0123456789abcdef")
     object.__setattr__(expert, "base_model", "org/Tiny")
-    message = rf"this model is 'org/Tiny' \(fingerprint 0123456789abcdef, not {base.fingerprint}\): load it with"
+    message = (
+        rf"this model is 'org/Tiny' \(fingerprint 0123456789abcdef, not {base.fingerprint}\): load it with"
+    )
     with pytest.raises(IncompatibleExpert, match=message):
         check_base(base, expert)
 
@@ -81,7 +83,9 @@ def test_an_unknown_base_is_refused_with_what_there_is():
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(BaseModelError, match=r"the folder '.+' holds no causal language model that transformers"):
+    with pytest.raises(
+        BaseModelError, match=r"the folder '.+' holds no causal language model that transformers"
+    ):
         load_base(str(tmp_path))
 
 

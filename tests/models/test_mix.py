@@ -76,7 +76,10 @@ TWISTS = [
     kill_expert, leave_untrained, mix_ranks, repeat_choice, use_one_expert, zero_weights, expand_choice,
     transpose_b, stride_rows, shorten_integers,
 ]  # fmt: skip
-CASES = {**{name: (size, None) for name, size in SIZES.items()}, **{t.__name__: ("square", t) for t in TWISTS}}
+CASES = {
+    **{name: (size, None) for name, size in SIZES.items()},
+    **{t.__name__: ("square", t) for t in TWISTS},
+}
 
 
 def draw(case, dtype=torch.float64):
@@ -209,7 +212,9 @@ class TestContract:
     def test_an_expert_of_weight_one_is_its_own_product(self, backend, combine):
         x, a, b, indices, weights = draw("wide")
         found = mix(x, a, b, indices[:, :1], torch.ones_like(weights[:, :1]), combine, backend)
-        torch.testing.assert_close(found, torch.stack([b[e] @ a[e] @ x[t] for t, e in enumerate(indices[:, 0])]))
+        torch.testing.assert_close(
+            found, torch.stack([b[e] @ a[e] @ x[t] for t, e in enumerate(indices[:, 0])])
+        )
 
 
 @pytest.mark.parametrize("num_experts", [1, 8, 128, 2000])

@@ -53,7 +53,9 @@ def test_a_plan_without_weight_is_for_the_base_alone():
 @pytest.mark.parametrize("shape", [(2, 3), (4, 3)])
 def test_a_batch_of_another_size_is_refused(shape):
     plan = plan_of([[1], [0], [1]], 3)
-    with pytest.raises(ValueError, match=rf"made for \(3,\) \(sequences, tokens\), this batch has \({shape[0]}, 3\)"):
+    with pytest.raises(
+        ValueError, match=rf"made for \(3,\) \(sequences, tokens\), this batch has \({shape[0]}, 3\)"
+    ):
         plan.per_token(torch.Size(shape))
 
 

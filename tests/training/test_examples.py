@@ -21,7 +21,11 @@ def test_training_and_validation_examples_become_tokens(tokenizer):
     task = task_of(train=ROWS, validation=ROWS[:2], test=ROWS[2:])
     found = prepare_examples(tokenizer, {"expert": task}, PlainTemplate())["expert"]
     assert found.tasks == ("letters",)
-    assert [tokenizer.decode(example.target_ids) for example in found.train] == ["c <eos>", "e f <eos>", "i <eos>"]
+    assert [tokenizer.decode(example.target_ids) for example in found.train] == [
+        "c <eos>",
+        "e f <eos>",
+        "i <eos>",
+    ]
     assert [tokenizer.decode(example.target_ids) for example in found.validation] == ["c <eos>", "e f <eos>"]
     assert (found.num_cut, found.num_skipped) == (0, 0)
 

@@ -4,7 +4,9 @@ from lorary.models import attach_experts, attach_slots, find_layers, fold
 from lorary.training.objective import example_losses
 
 
-def test_losses_are_those_of_each_example_under_its_own_expert(base, make_examples, compute_loss, make_expert):
+def test_losses_are_those_of_each_example_under_its_own_expert(
+    base, make_examples, compute_loss, make_expert
+):
     experts = {name: make_expert(base.model, name, seed) for seed, name in enumerate(["poetry", "sql"])}
     folded = [fold(base.model, expert) for expert in experts.values()]
     stack = attach_experts(base.model, experts)

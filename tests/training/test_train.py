@@ -181,7 +181,9 @@ def test_nothing_to_train_is_refused(base, make_config, tmp_path):
 
 
 def test_an_expert_without_examples_is_refused(base, make_config, tmp_path):
-    with pytest.raises(ValueError, match="expert 'empty' must have at least one training example, found none"):
+    with pytest.raises(
+        ValueError, match="expert 'empty' must have at least one training example, found none"
+    ):
         train_experts(base, {"empty": TrainingExamples(train=())}, make_config(), tmp_path)
 
 
@@ -217,14 +219,18 @@ def test_a_loss_that_is_not_finite_ends_the_run(base, examples, make_config, tmp
 
 def test_a_validation_loss_that_is_not_finite_ends_the_run(base, make_examples, make_config, tmp_path):
     config = make_config(learning_rate=1e30, validate_every=1)
-    with pytest.raises(TrainingError, match=r"expert 'alpha': the validation loss is (nan|inf) after 1 steps"):
+    with pytest.raises(
+        TrainingError, match=r"expert 'alpha': the validation loss is (nan|inf) after 1 steps"
+    ):
         train_experts(base, {"alpha": make_examples(1, num_validation=2)}, config, tmp_path)
 
 
 def test_an_expert_with_weights_that_are_not_finite_is_never_given(base, examples, make_config, tmp_path):
     """Guards a bug: the last step's update was looked at by nobody."""
     config = make_config(learning_rate=math.inf, max_steps=1)
-    with pytest.raises(TrainingError, match=r"expert 'alpha': the sum of weights is (nan|-?inf) after 1 steps"):
+    with pytest.raises(
+        TrainingError, match=r"expert 'alpha': the sum of weights is (nan|-?inf) after 1 steps"
+    ):
         train_experts(base, examples, config, tmp_path)
 
 

@@ -69,9 +69,7 @@ def test_the_last_step_of_the_plan_finishes(make_trainee):
     trainee.record_step(2.0, 10)
     assert not trainee.progress.is_finished
     trainee.record_step(1.0, 12)
-    assert trainee.progress == Progress(
-        step=2, tokens=22, train_curve=[(1, 2.0), (2, 1.0)], is_finished=True
-    )
+    assert trainee.progress == Progress(step=2, tokens=22, train_curve=[(1, 2.0), (2, 1.0)], is_finished=True)
 
 
 def test_validation_is_due_at_the_interval_and_at_the_end(make_trainee):

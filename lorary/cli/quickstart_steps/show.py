@@ -11,7 +11,7 @@ from lorary.cli.printing import print_next
 from lorary.cli.quickstart_steps.plan import QuickstartPlan
 
 if TYPE_CHECKING:
-    from lorary.cli.quickstart_steps.steps import Outcome
+    from lorary.cli.quickstart_steps.outcome import Outcome
     from lorary.evaluation import RoutedSample
 
 COLOURS = (

@@ -1,15 +1,14 @@
-"""The quickstart's work: train, store, route, measure, answer, draw; and finding it done already."""
+"""The quickstart's work: train, store, route, measure, answer, draw."""
 
-import json
 import shutil
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from lorary.cli.progress import show_evaluation, show_training
+from lorary.cli.quickstart_steps.outcome import Outcome, save_outcome
 from lorary.cli.quickstart_steps.plan import METRICS, ROUTES, QuickstartPlan
 from lorary.data import Task, find_template, mix_tasks
 from lorary.data.generated import generate_tasks
@@ -33,33 +32,6 @@ TEMPLATE = find_template("plain")
 NUM_ANSWERS = 4
 NUM_TRACED = 4
 ANSWER_TOKENS = 32
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the quickstart found."""
-
-    result: Result
-    """The comparison."""
-    samples: tuple[RoutedSample, ...]
-    """Answers of the routed model, with the experts of each token."""
-    seconds: float
-    """How long it took."""
-
-
-def load_outcome(plan: QuickstartPlan, out: Path) -> Outcome | None:
-    """Read what an earlier run of the same plan found; None if there is none."""
-    record = out / "outcome.json"
-    if not record.exists() or not (out / "results.json").exists():
-        return None
-    saved = json.loads(record.read_text())
-    if saved["plan"] != json.loads(json.dumps(asdict(plan))):
-        return None
-    samples = tuple(
-        RoutedSample(sample["task"], _read_tokens(sample["prompt"]), _read_tokens(sample["answer"]))
-        for sample in saved["samples"]
-    )
-    return Outcome(Result.from_json(out / "results.json"), samples, saved["seconds"])
 
 
 def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
@@ -92,7 +64,7 @@ def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
         samples = tuple(_answer(model, tasks[name]) for name in list(tasks)[:NUM_ANSWERS])
         _draw(model, tasks, result, samples, out)
     outcome = Outcome(result, samples, time.monotonic() - begun)
-    _save(plan, outcome, out)
+    save_outcome(plan, outcome, out)
     return outcome
 
 
@@ -187,20 +159,3 @@ def _merge_modules(
         number: {name: sum(row[e] for row in group) / len(group) for e, name in enumerate(names)}
         for number, group in grouped.items()
     }
-
-
-def _save(plan: QuickstartPlan, outcome: Outcome, out: Path) -> None:
-    outcome.result.to_json(out / "results.json")
-    record = {
-        "plan": asdict(plan),
-        "seconds": outcome.seconds,
-        "samples": [asdict(sample) for sample in outcome.samples],
-    }
-    (out / "outcome.json").write_text(json.dumps(record, ensure_ascii=False))
-
-
-def _read_tokens(tokens: list[dict[str, object]]) -> tuple[RoutedToken, ...]:
-    return tuple(
-        RoutedToken(str(token["text"]), tuple((str(name), float(share)) for name, share in token["experts"]))  # type: ignore[attr-defined]
-        for token in tokens
-    )

@@ -1,0 +1,169 @@
+import pytest
+import torch
+
+from lorary.assembly import RoutedModel
+from lorary.data import Example, Task, find_template, tokenize_choices, tokenize_examples
+from lorary.errors import DataError
+from lorary.evaluation import EvalConfig, Route, evaluate, exact_match, find_routes
+
+PLAIN = find_template("plain")
+OWN = {"dates": "dates", "morse": "morse"}
+NAMES = ["base", "random", "uniform", "arrow", "oracle"]
+
+
+@torch.no_grad()
+def sum_losses(model, route, task, prompt, target):
+    inputs = {
+        "input_ids": torch.tensor([[*prompt, *target]]),
+        "labels": torch.tensor([[*[-100] * len(prompt), *target]]),
+    }
+    with route.applied(model), route.assigned(model, [task]):
+        return float(model(**inputs).loss) * len(target)
+
+
+def test_losses_are_those_of_transformers_for_each_example(model, tasks):
+    routes = find_routes(NAMES, model, OWN)
+    result = evaluate(model, tasks, routes, PLAIN)
+    assert set(result.routes) == set(NAMES)
+    for name, task in tasks.items():
+        tokens = tokenize_examples(model.tokenizer, PLAIN, task, task.split("test"), max_length=512).examples
+        for route in routes:
+            expected = [
+                sum_losses(model, route, name, found.prompt_ids, found.target_ids) / len(found.target_ids)
+                for found in tokens
+            ]
+            assert result.values(name, route.name, "loss") == pytest.approx(expected, rel=1e-4)
+
+
+def test_choices_are_made_by_brute_force(model, tasks):
+    config = EvalConfig(metrics=("accuracy_sum", "accuracy_per_token", "accuracy_per_byte"))
+    (route,) = find_routes(["oracle"], model, OWN)
+    result = evaluate(model, tasks, [route], PLAIN, config)
+    with_choices = [example for example in tasks["morse"].split("test") if example.choices]
+    for metric, normalise in {
+        "accuracy_sum": lambda option, text: 1,
+        "accuracy_per_token": lambda option, text: len(option.target_ids),
+        "accuracy_per_byte": lambda option, text: len(text.encode()),
+    }.items():
+        expected = []
+        for example in with_choices:
+            options = tokenize_choices(model.tokenizer, PLAIN, tasks["morse"], example, max_length=512)
+            losses = [
+                sum_losses(model, route, "morse", option.prompt_ids, option.target_ids)
+                / normalise(option, text)
+                for option, text in zip(options, example.choices, strict=True)
+            ]
+            expected.append(float(example.choices[losses.index(min(losses))] == example.targets[0]))
+        assert result.values("morse", "oracle", metric) == tuple(expected)
+    assert result.tasks == ("morse",)
+
+
+def test_answers_are_matched_by_their_first_line(model, monkeypatch, tasks):
+    answers = {"3": " 2024-01-3\nday 4", "14": "2024-01-14.", "25": "no", "26": "", "27": "\n2024-01-27"}
+
+    def answer(self, prompts, *, max_new_tokens):
+        texts = [self.tokenizer.decode(prompt) for prompt in prompts]
+        assert all(text.startswith("Write the date.\n\nday ") for text in texts)
+        return [answers[text.split("day ")[1].split("\n")[0]] for text in texts]
+
+    monkeypatch.setattr(RoutedModel, "generate", answer)
+    config = EvalConfig(metrics=("exact_match", "rouge_l"), batch_size=2)
+    result = evaluate(model, {"dates": tasks["dates"]}, [Route(name="base")], PLAIN, config)
+    assert result.values("dates", "base", "exact_match") == (1.0, 1.0, 0.0, 0.0, 1.0)
+    assert result.values("dates", "base", "rouge_l") == (1.0, 1.0, 0.0, 0.0, 1.0)
+
+
+def test_a_task_with_answers_of_several_lines_is_matched_whole(model, monkeypatch):
+    task = Task("lists", {"test": (Example("a list", ("one\ntwo",)), Example("another", ("one",)))})
+    monkeypatch.setattr(RoutedModel, "generate", lambda self, prompts, **given: ["one\ntwo"] * len(prompts))
+    result = evaluate(
+        model, {"lists": task}, [Route(name="base")], PLAIN, EvalConfig(metrics=("exact_match",))
+    )
+    assert result.values("lists", "base", "exact_match") == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("name", ["arrow", "oracle"])
+def test_exact_match_is_that_of_prompts_answered_alone(model, tasks, name):
+    routes = find_routes([name], model, OWN)
+    found = []
+    for example in tasks["dates"].split("test"):
+        prompt = PLAIN.render(tasks["dates"], example)
+        with routes[0].applied(model), routes[0].assigned(model, ["dates"]):
+            found.append(model.generate([prompt], max_new_tokens=2)[0].strip().partition("\n")[0])
+    assert any(answer.strip() for answer in found)
+    # Half of the examples are asked for what the model says, the others for something else.
+    examples = tuple(
+        Example(example.input, (answer if index % 2 == 0 and answer.strip() else "else",))
+        for index, (example, answer) in enumerate(zip(tasks["dates"].split("test"), found, strict=True))
+    )
+    task = Task("dates", {"test": examples}, definition=tasks["dates"].definition)
+    config = EvalConfig(metrics=("exact_match",), max_new_tokens=2)
+    values = evaluate(model, {"dates": task}, routes, PLAIN, config).values("dates", name, "exact_match")
+    assert values == tuple(exact_match(a, e.targets) for a, e in zip(found, examples, strict=True))
+    assert 0 < sum(values) < len(values)
+
+
+def test_sizes_of_passes_and_batches_change_nothing(model, tasks):
+    routes = find_routes(["arrow", "oracle"], model, OWN)
+    metrics = ("loss", "exact_match", "accuracy_sum")
+    large = evaluate(model, tasks, routes, PLAIN, EvalConfig(metrics=metrics, max_new_tokens=3))
+    small = EvalConfig(metrics=metrics, max_new_tokens=3, tokens_per_pass=50, batch_size=1)
+    found = evaluate(model, tasks, routes, PLAIN, small)
+    for key, values in large.scores.items():
+        assert found.scores[key] == pytest.approx(values, rel=1e-4)
+
+
+def test_every_route_sees_the_same_examples_and_their_number_is_bounded(model, tasks):
+    config = EvalConfig(num_examples=2, seed=4)
+    one = evaluate(model, tasks, find_routes(["base"], model, OWN), PLAIN, config)
+    two = evaluate(model, tasks, find_routes(["uniform", "base"], model, OWN), PLAIN, config)
+    assert len(one.values("dates", "base", "loss")) == 2
+    assert two.values("morse", "base", "loss") == pytest.approx(one.values("morse", "base", "loss"))
+
+
+def test_progress_ends_at_its_total(model, tasks):
+    news = []
+    config = EvalConfig(metrics=("loss", "exact_match", "accuracy_sum"), max_new_tokens=2, batch_size=3)
+    evaluate(
+        model, tasks, find_routes(["base", "uniform"], model, OWN), PLAIN, config, on_progress=news.append
+    )
+    done = [event.num_done for event in news]
+    assert done == sorted(done)
+    assert len({event.num_total for event in news}) == 1
+    assert done[-1] == news[-1].num_total
+    assert [event.route for event in news][:: len(news) - 1] == ["base", "uniform"]
+
+
+def test_the_models_own_router_is_put_back(model, tasks):
+    model.set_router("uniform")
+    before = [layer.router for layer in model.stack.layers.values()]
+    evaluate(model, tasks, find_routes(["arrow", "base"], model, OWN), PLAIN)
+    assert [layer.router for layer in model.stack.layers.values()] == before
+
+
+def test_the_header_says_what_was_measured_and_what_was_left_out(model, tasks):
+    config = EvalConfig(max_length=40)
+    result = evaluate(model, {"morse": tasks["morse"]}, find_routes(["arrow"], model, OWN), PLAIN, config)
+    settings = result.headers[0]["settings"]
+    assert settings["examples"] == {"morse": len(result.values("morse", "arrow", "loss"))}
+    assert settings["routes"][0]["combine"] == "factors"
+    # "Write the date.", "day 3", "Answer:", the date and its end are 41 bytes; later days have two more.
+    short = EvalConfig(max_length=42)
+    result = evaluate(model, {"dates": tasks["dates"]}, [Route(name="base")], PLAIN, short)
+    assert result.headers[0]["settings"]["too long"] == {"dates": 4}
+
+
+def test_what_cannot_be_measured_is_refused(model, tasks):
+    base = [Route(name="base")]
+    with pytest.raises(DataError, match="task 'morse' has no 'validation' examples"):
+        evaluate(model, tasks, base, PLAIN, EvalConfig(split="validation"))
+    with pytest.raises(DataError, match="task 'dates': none of 5 'test' examples fits in 9 tokens"):
+        evaluate(model, tasks, base, PLAIN, EvalConfig(max_length=9))
+    with pytest.raises(ValueError, match="accuracies need examples with choices"):
+        evaluate(model, {"dates": tasks["dates"]}, base, PLAIN, EvalConfig(metrics=("accuracy_sum",)))
+    with pytest.raises(ValueError, match="name of its own, found 'base' twice"):
+        evaluate(model, tasks, base * 2, PLAIN)
+    with pytest.raises(ValueError, match="needs a task and a route, found 2 and 0"):
+        evaluate(model, tasks, [], PLAIN)
+    with pytest.raises(ValueError, match="needs a task and a route, found 0 and 1"):
+        evaluate(model, {}, base, PLAIN)

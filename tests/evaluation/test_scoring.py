@@ -1,0 +1,85 @@
+import pytest
+import torch
+
+from lorary.data.tokens import TokenizedExample
+from lorary.evaluation import Route
+from lorary.evaluation.scoring import Item, generate_answers, score_targets
+
+ROUTES = [
+    Route(name="base"),
+    Route(name="uniform", router="uniform"),
+    Route(name="arrow", router="arrow", combine="factors"),
+    Route(name="oracle", expert_of={"dates": "dates", "morse": "morse"}),
+]
+
+
+@pytest.fixture
+def items(model):
+    texts = [
+        ("dates", "day 3", " 2024"),
+        ("morse", "q", " --.-"),
+        ("dates", "a longer day 25", " no"),
+        ("morse", "e", "."),
+    ]
+    encode = model.tokenizer
+    return [
+        Item(
+            task, TokenizedExample(tuple(encode(prompt)["input_ids"]), tuple(encode(target)["input_ids"])), 4
+        )
+        for task, prompt, target in texts
+    ]
+
+
+@torch.no_grad()
+def score_alone(model, route, item):
+    """The sum as transformers computes it: one sequence, labels on the target only."""
+    prompt, target = item.tokens.prompt_ids, item.tokens.target_ids
+    inputs = {
+        "input_ids": torch.tensor([[*prompt, *target]]),
+        "labels": torch.tensor([[*[-100] * len(prompt), *target]]),
+    }
+    with route.applied(model), route.assigned(model, [item.task]):
+        return float(model(**inputs).loss) * len(target)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+@pytest.mark.parametrize("tokens_per_pass", [2000, 20, 1])
+def test_sums_are_those_of_each_sequence_alone(model, items, route, tokens_per_pass):
+    reported = []
+    with route.applied(model):
+        found = score_targets(
+            model, route, items, tokens_per_pass=tokens_per_pass, row_length=32, report=reported.append
+        )
+    expected = [score_alone(model, route, item) for item in items]
+    torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), atol=1e-3, rtol=1e-4)
+    assert sum(reported) == sum(len(item.tokens) for item in items)
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+def test_answers_are_those_of_each_prompt_alone(model, items, route):
+    reported = []
+    with route.applied(model):
+        found = generate_answers(model, route, items, batch_size=3, report=reported.append)
+        alone = [
+            generate_answers(model, route, [item], batch_size=1, report=lambda n: None)[0] for item in items
+        ]
+    assert found == alone
+    assert any(found)
+    assert sum(reported) == 4 * len(items)
+
+
+def test_items_with_different_limits_are_not_answered_together(model, items):
+    short = Item("dates", items[0].tokens, 1)
+    route = ROUTES[0]
+    with route.applied(model):
+        found = generate_answers(model, route, [items[0], short], batch_size=8, report=lambda n: None)
+    assert found[0].startswith(found[1]) or found[1] == "\ufffd"
+    assert len(model.tokenizer(found[1])["input_ids"]) < len(model.tokenizer(found[0])["input_ids"])
+
+
+def test_nothing_to_score_is_no_work(model):
+    def refuse(amount):
+        raise AssertionError("there was nothing to do")
+
+    assert score_targets(model, ROUTES[0], [], tokens_per_pass=9, row_length=9, report=refuse) == []
+    assert generate_answers(model, ROUTES[0], [], batch_size=9, report=refuse) == []
