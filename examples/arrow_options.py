@@ -2,8 +2,8 @@
 
     python examples/arrow_options.py DATA runs/first-library --num-examples 6
 
-Takes the library that examples/natural_instructions.py trained into the second folder. Prints the mean target loss
-of each setting beside base, uniform and oracle, with standard errors; writes arrow-options.json there.
+Takes the library that examples/natural_instructions.py trained into the second folder. Prints the mean target
+loss of each setting beside base, uniform and oracle, with standard errors; writes arrow-options.json there.
 """
 
 import argparse

@@ -70,13 +70,15 @@ def run(options: Namespace) -> int:
     base = load_options_base(options)
     examples = prepare_all(options, base, tasks, experts, config)
     run_folder = options.run or choose_run_folder(options.library, options.expert)
+    plan = list(describe_plan(base, tasks, examples, config, run_folder, options.fresh))
     # Made only now: bad input must leave no new library behind.
     library = Library.open(options.library, create=True)
     store = ExpertStore(library, run_folder, examples, describe_prompts(options))
     if not options.replace:
         store.check_names(config, base.fingerprint)
     console = Console(stderr=options.json)
-    for label, text in describe_plan(base, tasks, examples, config, library, run_folder, options.fresh):
+    there = f"{options.library} ({say_count(len(library), 'expert')} in it)"
+    for label, text in [("library", there), *plan]:
         console.print(Text(f"{label:<10}{text}"), soft_wrap=True)
     begun = time.monotonic()
     outcome = train(options, base, examples, config, store)

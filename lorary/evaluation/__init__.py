@@ -1,8 +1,13 @@
-"""Measuring what a model is worth: metrics, one table of results, fair comparisons, pictures of routing."""
+"""Measuring what a model is worth: metrics, one table of results, fair comparisons, pictures of routing.
+
+What runs a model is loaded when first used, so that results can be shown without PyTorch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from lorary.evaluation.compare import Difference, compare_routes, paired_difference
 from lorary.evaluation.config import EvalConfig
-from lorary.evaluation.evaluate import EvalProgress, evaluate
 from lorary.evaluation.metrics import (
     METRICS,
     Metric,
@@ -14,11 +19,14 @@ from lorary.evaluation.metrics import (
     rouge_l,
 )
 from lorary.evaluation.result import Overall, Record, Result
-from lorary.evaluation.routes import Route, check_routes, find_routes, match_experts
 from lorary.evaluation.routing_picture import RoutedSample, RoutedToken, write_routing_html
 from lorary.evaluation.run_header import describe_run
 from lorary.evaluation.tables import difference_grid, render_markdown, render_table, result_grid
 from lorary.evaluation.usage_plot import plot_usage
+
+if TYPE_CHECKING:
+    from lorary.evaluation.measure import EvalProgress, evaluate
+    from lorary.evaluation.routes import Route, check_routes, find_routes, match_experts
 
 __all__ = [
     "METRICS",
@@ -52,3 +60,18 @@ __all__ = [
     "rouge_l",
     "write_routing_html",
 ]
+
+_LOADED_WHEN_USED = {
+    "EvalProgress": "measure",
+    "Route": "routes",
+    "check_routes": "routes",
+    "evaluate": "measure",
+    "find_routes": "routes",
+    "match_experts": "routes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LOADED_WHEN_USED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LOADED_WHEN_USED[name]}"), name)

@@ -11,8 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 PACKAGES = ("lorary", "torch", "transformers", "peft", "numpy")
 
 
@@ -48,6 +46,8 @@ def _package_versions() -> dict[str, str]:
 
 
 def _describe_hardware() -> dict[str, Any]:
+    import torch  # here, so that results can be read without it
+
     has_affinity = hasattr(os, "sched_getaffinity")
     hardware: dict[str, Any] = {
         "platform": platform.platform(),

@@ -34,7 +34,7 @@ def find_problems(storage: Storage, name: str) -> list[Problem]:
         storage: the library's.
         name: a checked name.
     """
-    files = {file for file in storage.list_names(name)}
+    files = set(storage.list_names(name))
     found = [
         Problem(expert=name, file=file, message="is missing: restore it, or add the expert again")
         for file in (CONFIG_FILE, WEIGHTS_FILE)

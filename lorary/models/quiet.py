@@ -8,7 +8,7 @@ from transformers.utils import logging
 
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """Within this context ``transformers`` draws no bars while it loads weights (a hub's downloads keep theirs)."""
+    """Within this context ``transformers`` draws no bars while it loads weights; a hub's downloads do."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 
@@ -35,3 +37,40 @@ def lorary(capsys):
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory, build_tiny_base):
+    """The folder of a tiny base model."""
+    folder = tmp_path_factory.mktemp("bases") / "tiny"
+    base = build_tiny_base()
+    base.model.save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def trained_library(tmp_path_factory, tiny_base, build_tiny_base, draw_expert):
+    """The folder of a library of three strong experts for the tiny base, named after generated tasks."""
+    from dataclasses import replace
+
+    url = str(tmp_path_factory.mktemp("libraries") / "trained")
+    library = Library.open(url, create=True)
+    for name in ("plurals", "prices", "past_tense"):
+        expert = replace(draw_expert(build_tiny_base(), name, tasks=(name,)), base_model=tiny_base)
+        # The folder holds the same weights in a dtype of the machine's choice: its name is what counts.
+        library.add(replace(expert, card=replace(expert.card, base_fingerprint=None)))
+    return url
+
+
+@pytest.fixture
+def write_rows(tmp_path):
+    """Writes a file of rows, questions numbered from ``start``; returns its path."""
+
+    def write(name, count=30, start=0):
+        rows = [{"input": f"{name} {start + n}", "target": f"answer {n}"} for n in range(count)]
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return str(tmp_path / name)
+
+    return write

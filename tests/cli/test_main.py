@@ -1,3 +1,4 @@
+import shlex
 import subprocess
 import sys
 
@@ -40,7 +41,7 @@ def test_a_command_explains_itself_with_an_example_that_runs(lorary, name):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_example_of_a_command_has_options_it_knows(name):
-    words = COMMANDS[name].EXAMPLE.removeprefix(f"lorary {name} ").split()
+    words = shlex.split(COMMANDS[name].EXAMPLE.removeprefix(f"lorary {name} "))
     assert build_parser(name, COMMANDS[name]).parse_args(words)
 
 

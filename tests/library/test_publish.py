@@ -172,7 +172,7 @@ def test_moves_that_cannot_all_be_made_are_undone(local):
     publisher = Publisher(storage)
     with publisher.writing():
         staged = publisher.stage({"file": b"content"})
-        with pytest.raises(OSError):
+        with pytest.raises(FileNotFoundError):
             publisher.publish([(staged, "x"), ("missing", "y")])
         assert storage.exists(f"{staged}/file") and not storage.exists("x")
         assert not storage.exists(JOURNAL)

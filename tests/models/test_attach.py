@@ -219,7 +219,7 @@ def test_no_expert_at_all_is_refused(llama):
 def test_modules_that_the_model_lacks_are_refused_by_name_and_nothing_changes(llama, experts):
     pair = Factors(torch.zeros(1, 32), torch.zeros(32, 1))
     paths = ["model.embed_tokens", "model.layers.7.mlp", "a.q", "b.q", "c.q"]
-    experts["alien"] = Expert("alien", "org/other", {path: pair for path in paths})
+    experts["alien"] = Expert("alien", "org/other", dict.fromkeys(paths, pair))
     message = (
         r"expert 'alien' \(trained on 'org/other'\) does not fit this LlamaForCausalLM: "
         r"model\.embed_tokens is no linear layer of it; model\.layers\.7\.mlp is no linear layer of it; "

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import AutoConfig
@@ -48,9 +50,7 @@ def test_the_dtype_is_one_the_hardware_has():
 
 @pytest.mark.parametrize("name", ["org/Tiny", "tiny", "/home/someone/models/tiny/", ""])
 def test_an_expert_without_fingerprint_is_known_by_the_end_of_its_bases_name(base, make_expert, name):
-    expert = make_expert(base.model)
-    object.__setattr__(expert, "base_model", name)
-    check_base(base, expert)
+    check_base(base, replace(make_expert(base.model), base_model=name))
 
 
 def test_equal_fingerprints_fit_whatever_the_names(base, make_expert):
@@ -64,8 +64,7 @@ def test_an_expert_for_another_base_is_refused_by_name(base, make_expert):
 
 
 def test_another_fingerprint_is_refused_even_under_the_same_name(base, make_expert):
-    expert = make_expert(base.model, base_fingerprint="0123456789abcdef")
-    object.__setattr__(expert, "base_model", "org/Tiny")
+    expert = replace(make_expert(base.model, base_fingerprint="0123456789abcdef"), base_model="org/Tiny")
     message = (
         rf"this model is 'org/Tiny' \(fingerprint 0123456789abcdef, not {base.fingerprint}\): load it with"
     )
@@ -75,8 +74,8 @@ def test_another_fingerprint_is_refused_even_under_the_same_name(base, make_expe
 
 def test_an_unknown_base_is_refused_with_what_there_is():
     message = (
-        "no base model 'nobody/nothing': it is neither a local folder nor a model that this machine can fetch "
-        r"from the hub\. The embedded one is 'smollm2-135m'\. \(.+\)"
+        "no base model 'nobody/nothing': it is neither a local folder nor a model that this machine can "
+        r"fetch from the hub\. The embedded one is 'smollm2-135m'\. \(.+\)"
     )
     with pytest.raises(BaseModelError, match=message):
         load_base("nobody/nothing")

@@ -2,10 +2,10 @@
 
     python killed_run.py OUT SCENARIOS
 
-SCENARIOS is a JSON object: name -> list of moments, each ``["pass", n]`` (the process kills itself after its n-th
-pass), ``["write", n]`` (before its n-th step that makes a file lasting) or ``["seconds", s]`` (it is killed from
-outside after that time). Each moment costs one process; a last one, which nobody kills, finishes the run. Then
-``OUT/<name>.safetensors`` holds the experts. Prints, for each scenario, how many processes were killed.
+SCENARIOS is a JSON object: name -> list of moments, each ``["pass", n]`` (the process kills itself after its
+n-th pass), ``["write", n]`` (before its n-th step that makes a file lasting) or ``["seconds", s]`` (it is
+killed from outside after that time). Each moment costs one process; a last one, which nobody kills, finishes
+the run. Then ``OUT/<name>.safetensors`` holds the experts. Prints, for each scenario, how many were killed.
 
 Processes are forked, since importing torch takes longer than a run.
 """

@@ -196,7 +196,7 @@ KILLS = {
 
 @pytest.fixture(scope="module")
 def killed_runs(tmp_path_factory):
-    """Runs of every scenario in processes that were killed: the folder of results, and the numbers of deaths."""
+    """Runs of every scenario, in processes that were killed: the folder of results, the numbers of deaths."""
     out = tmp_path_factory.mktemp("killed")
     script = Path(__file__).with_name("killed_run.py")
     done = subprocess.run(

@@ -164,7 +164,7 @@ def name_another_expert(path):
 def test_a_damaged_state_is_refused(folder, damage):
     folder.save_state({"sql": ({"values": torch.zeros(2)}, Progress())})
     damage(folder.path / "state.safetensors")
-    message = r"the saved state '.*state\.safetensors' is damaged \(.+\): delete it to train its experts from the start"
+    message = r"the saved state '.*state\.safetensors' is damaged \(.+\): delete it to train its experts from"
     with pytest.raises(TrainingError, match=message):
         folder.load_state()
 

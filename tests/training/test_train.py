@@ -211,7 +211,7 @@ def test_a_base_that_carries_experts_is_refused(base, examples, make_config, tmp
 
 def test_a_loss_that_is_not_finite_ends_the_run(base, examples, make_config, tmp_path, is_plain):
     spoil_weights(base)
-    message = r"expert 'alpha': the loss is nan after 0 steps; lower learning_rate \(0\.01\) and run again with fresh"
+    message = r"expert 'alpha': the loss is nan after 0 steps; lower learning_rate \(0\.01\) and run again"
     with pytest.raises(TrainingError, match=message):
         train_experts(base, examples, make_config(), tmp_path)
     assert is_plain(base.model)

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from rich.console import Console
 
 from lorary.cli.progress import show_evaluation, show_training
@@ -131,10 +132,10 @@ def _draw(
             for example in task.split("test")[:NUM_TRACED]
         ]
         found = [model.explain(text) for text in texts]
-        shares = sum(explanation.shares_per_token().mean(0) for explanation in found) / len(found)
+        shares = torch.stack([explanation.shares_per_token().mean(0) for explanation in found]).mean(0)
         by_task[name] = dict(zip(model.names, shares.tolist(), strict=True))
         by_layer += [explanation.shares_per_layer() for explanation in found]
-    per_module = sum(by_layer) / len(by_layer)  # [L, E]
+    per_module = torch.stack(by_layer).mean(0)  # [L, E]
     usage_by_layer = _merge_modules(list(found[0].layers), per_module.tolist(), model.names)
     write_routing_html(
         out / "routing.html",

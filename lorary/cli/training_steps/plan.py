@@ -9,7 +9,6 @@ from lorary.cli.task_options import describe_skipped
 
 if TYPE_CHECKING:
     from lorary.data import Task
-    from lorary.library import Library
     from lorary.models import BaseModel
     from lorary.training import TrainConfig, TrainingExamples
 
@@ -28,12 +27,14 @@ def describe_plan(
     tasks: Mapping[str, "Task"],
     examples: "Mapping[str, TrainingExamples]",
     config: "TrainConfig",
-    library: "Library",
     run_folder: Path,
     fresh: bool,
 ) -> Iterator[tuple[str, str]]:
-    """Describe a run, as (label, text) lines."""
-    yield "library", f"{library.url} ({say_count(len(library), 'expert')} in it)"
+    """Describe a run, as (label, text) lines.
+
+    Raises:
+        IncompatibleExpert: if no layer of the base is to be trained.
+    """
     yield "base", f"{base.name}, {str(base.model.dtype).removeprefix('torch.')} on {base.model.device}"
     yield "tasks", f"{len(tasks)}: {_list_names(list(tasks))}{describe_skipped(tasks)}"
     yield "examples", _describe_examples(examples, config)

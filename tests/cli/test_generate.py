@@ -1,0 +1,130 @@
+import io
+import json
+
+import pytest
+
+from lorary.assembly import load_model
+from lorary.data import find_template
+from lorary.library import Library
+from lorary.models import load_base
+
+PROMPT = "plural of mouse"
+SHORT = ("--max-new-tokens", "6")
+
+
+@pytest.fixture
+def routed(trained_library, tiny_base):
+    model = load_model(load_base(tiny_base), trained_library)
+    yield model
+    model.detach()
+
+
+@pytest.fixture
+def answer(lorary, trained_library):
+    """Answers as JSON."""
+    return lambda *words: json.loads(lorary("generate", trained_library, *SHORT, "--json", *words)[1])
+
+
+def test_the_answer_is_that_of_the_routed_model(answer, routed):
+    expected = routed.generate(PROMPT, max_new_tokens=6)
+    assert answer(PROMPT) == {"prompt": PROMPT, "answer": expected, "router": "arrow", "expert": None}
+
+
+def test_one_expert_or_the_base_may_answer_alone(answer, routed):
+    with routed.assign(["prices"]):
+        expected = routed.generate(PROMPT, max_new_tokens=6)
+    assert answer(PROMPT, "--expert", "prices")["answer"] == expected
+    with routed.routed(None):
+        expected = routed.generate(PROMPT, max_new_tokens=6)
+    assert answer(PROMPT, "--router", "none")["answer"] == expected
+
+
+def test_arrow_takes_its_options(answer, trained_library, tiny_base):
+    model = load_model(
+        load_base(tiny_base), trained_library, top_k=1, input_norm="rms", temperature=0.5, combine="outputs"
+    )
+    options = ("--arrow.top_k", "1", "--arrow.input_norm", "rms", "--arrow.temperature", "0.5")
+    found = answer(PROMPT, *options, "--combine", "outputs", "--show-experts")
+    assert found["answer"] == model.generate(PROMPT, max_new_tokens=6)
+    ids = model.tokenizer(PROMPT + found["answer"])["input_ids"]
+    shares = model.explain(ids).shares_per_token().mean(0).tolist()
+    assert list(found["experts"].values()) == pytest.approx(shares)
+
+
+def test_a_template_goes_around_the_prompt(answer, routed):
+    expected = routed.generate(f"{PROMPT}\nAnswer:", max_new_tokens=6)
+    assert find_template("plain").cue == "Answer:"
+    assert answer(PROMPT, "--template", "plain")["answer"] == expected
+
+
+def test_the_prompt_may_come_from_stdin(answer, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{PROMPT}\n"))
+    found = answer("-")
+    assert found == answer(PROMPT)
+
+
+def test_people_see_the_answer_and_the_next_command(lorary, trained_library, routed):
+    code, output, _ = lorary("generate", trained_library, PROMPT, *SHORT)
+    assert code == 0
+    expected = routed.generate(PROMPT, max_new_tokens=6).strip("\n")
+    assert output.startswith(f"{expected}\nnext: lorary generate {trained_library} ")
+    assert output.endswith("--show-experts\n")
+
+
+def test_experts_are_shown_with_their_shares(lorary, trained_library, answer):
+    code, output, _ = lorary("generate", trained_library, PROMPT, *SHORT, "--show-experts")
+    assert code == 0
+    assert f"tokens   {PROMPT} → " in output
+    found = answer(PROMPT, "--show-experts")
+    for name, share in found["experts"].items():
+        assert f"{name} {share:.0%}" in output
+    assert sum(found["experts"].values()) == pytest.approx(1)
+    assert "".join(token["text"] for token in found["tokens"]).startswith(PROMPT)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((PROMPT, "--expert", "price"), "has no expert 'price': did you mean 'prices'"),
+        ((PROMPT, "--router", "arow"), "no router is named 'arow': did you mean 'arrow'"),
+        ((PROMPT, "--base", "no/such"), "no base model 'no/such'"),
+        ((PROMPT, "--arrow.top_k", "4"), "top_k must be between 1 and the number of experts, 3, found 4"),
+        ((PROMPT, "--arrow.temperature", "0"), "temperature must be above 0, found 0"),
+        ((PROMPT, "--temperature", "-1"), "--temperature at least 0, found 64 and -1.0"),
+        ((PROMPT, "--max-new-tokens", "0"), "--max-new-tokens must be at least 1"),
+        ((PROMPT, "--show-experts", "--expert", "prices"), "leave out --expert"),
+        ((PROMPT, "--template", "chat"), "has no chat template"),
+        (("",), "the prompt is empty"),
+    ],
+)
+def test_bad_input_is_refused(lorary, trained_library, words, message):
+    code, output, errors = lorary("generate", trained_library, *words)
+    assert (code, output) == (2, "")
+    assert message in errors
+
+
+def test_experts_for_another_base_are_refused(lorary, trained_library, tmp_path, build_tiny_base):
+    base = build_tiny_base(seed=1)
+    base.model.save_pretrained(tmp_path / "other")
+    base.tokenizer.save_pretrained(tmp_path / "other")
+    code, _, errors = lorary("generate", trained_library, PROMPT, "--base", str(tmp_path / "other"))
+    assert code == 2
+    assert "was trained on" in errors
+    assert "load it with that base model" in errors
+
+
+def test_an_empty_or_missing_library_is_refused(lorary, tmp_path):
+    Library.open(str(tmp_path / "empty"), create=True)
+    code, _, errors = lorary("generate", str(tmp_path / "empty"), PROMPT)
+    assert (code, "is empty: train experts with `lorary train`" in errors) == (2, True)
+    code, _, errors = lorary("generate", str(tmp_path / "nothing"), PROMPT)
+    assert (code, "there is no library at" in errors) == (2, True)
+
+
+def test_experts_for_several_bases_need_to_be_told_which(lorary, library, make_expert):
+    from dataclasses import replace
+
+    library.add(replace(make_expert("elsewhere"), base_model="other-base"))
+    code, _, errors = lorary("generate", library.url, PROMPT)
+    assert code == 2
+    assert "must be for one base model, they are for 'other-base', 'tiny-base': say with --base" in errors

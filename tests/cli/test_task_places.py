@@ -1,0 +1,78 @@
+import pytest
+
+from lorary.cli.task_places import find_places, group_files
+from lorary.errors import DataError
+
+
+def test_words_are_places_with_or_without_a_name():
+    given = ["a.jsonl", "poetry=b.jsonl", "hf:owner/name", "x=hf:owner/name:main#train", "generated:plurals"]
+    assert find_places(given) == [
+        (None, "a.jsonl"),
+        ("poetry", "b.jsonl"),
+        (None, "hf:owner/name"),
+        ("x", "hf:owner/name:main#train"),
+        (None, "generated:plurals"),
+    ]
+    assert find_places("one.jsonl") == [(None, "one.jsonl")]
+
+
+def test_a_file_whose_name_has_an_equals_sign_is_that_file(tmp_path, monkeypatch):
+    (tmp_path / "k=3.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    assert find_places(["k=3.jsonl"]) == [(None, "k=3.jsonl")]
+    assert find_places([str(tmp_path / "n=4.jsonl")]) == [(None, str(tmp_path / "n=4.jsonl"))]
+
+
+def test_a_mapping_names_places_and_splits():
+    given = {"poetry": "a.jsonl", "prose": {"train": "b.jsonl", "test": "c.jsonl"}}
+    assert find_places(given) == [("poetry", "a.jsonl"), ("prose", {"train": "b.jsonl", "test": "c.jsonl"})]
+
+
+def test_a_folder_stands_for_its_task_files(tmp_path):
+    names = (
+        *("arc.train.jsonl.xz", "arc.validation.jsonl.xz", "boolq.json", "train.jsonl", "dev.jsonl"),
+        *("README.md", ".hidden.jsonl", "sst.train.jsonl", "mmlu.test.json.gz"),
+    )
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "deeper.jsonl").mkdir()
+    place = {name: str(tmp_path / name) for name in names}
+    expected = {
+        "arc": {"train": place["arc.train.jsonl.xz"], "validation": place["arc.validation.jsonl.xz"]},
+        "boolq": place["boolq.json"],
+        tmp_path.name: {"train": place["train.jsonl"], "validation": place["dev.jsonl"]},
+        "mmlu": {"test": place["mmlu.test.json.gz"]},
+        "sst": place["sst.train.jsonl"],
+    }
+    assert group_files(tmp_path) == expected
+    assert dict(find_places([str(tmp_path)])) == expected
+
+
+def test_a_folder_of_one_task_may_be_named(tmp_path):
+    for name in ("train.jsonl", "test.jsonl"):
+        (tmp_path / name).touch()
+    ((name, place),) = find_places({"poetry": str(tmp_path)})
+    assert name == "poetry"
+    assert set(place) == {"train", "test"}
+    (tmp_path / "other.jsonl").touch()
+    with pytest.raises(ValueError, match=r"holds 2 tasks .* cannot all be named 'poetry'"):
+        find_places([f"poetry={tmp_path}"])
+
+
+def test_a_folder_without_task_files_is_refused(tmp_path):
+    (tmp_path / "README.md").touch()
+    with pytest.raises(DataError, match="holds no task file"):
+        find_places([str(tmp_path)])
+
+
+def test_a_task_both_whole_and_split_is_refused(tmp_path):
+    for name in ("arc.jsonl", "arc.test.jsonl"):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"task 'arc' is in .*arc\.jsonl' and, split, in .*arc\.test\.jsonl'"):
+        find_places([str(tmp_path)])
+
+
+@pytest.mark.parametrize("given", [[], {}, None, 3, [3], {"a": 3}, {"a": {}}, {"a": {"train": 1}}, ""])
+def test_what_is_no_place_is_refused(given):
+    with pytest.raises(ValueError, match="tasks must be places or NAME=PLACE"):
+        find_places(given)
