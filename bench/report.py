@@ -34,15 +34,15 @@ class Table:
 
 def print_table(table: Table, console: Console) -> None:
     """Print a table; a spread is shown as its value with the lowest and highest behind it."""
-    printed = RichTable(
-        title=table.title, title_justify="left", box=None, pad_edge=False, header_style="bold"
-    )
+    printed = RichTable(box=None, pad_edge=False, header_style="bold")
     for column in table.rows[0]:
         is_text = all(isinstance(row[column], str) for row in table.rows)
         printed.add_column(column, justify="left" if is_text else "right")
     for row in table.rows:
         printed.add_row(*(Text(format_cell(value)) for value in row.values()))
     console.print()
+    # Not the table's own title, which would be folded to its width.
+    console.print(Text(table.title, style="bold underline"))
     console.print(printed)
     if table.note:
         console.print(Text(table.note, style="dim"))

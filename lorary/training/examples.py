@@ -30,11 +30,11 @@ class TrainingExamples:
     @property
     def digest(self) -> str:
         """A hash of all tokens, by which a run is known again."""
-        parts = (
-            f"{example.prompt_ids}{example.target_ids}"
-            for part in (self.train, self.validation)
+        parts = [
+            f"{name} {example.prompt_ids}{example.target_ids}"
+            for name, part in (("train", self.train), ("validation", self.validation))
             for example in part
-        )
+        ]
         return sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

@@ -46,13 +46,8 @@ def show_outcome(plan: QuickstartPlan, outcome: "Outcome", out: Path) -> None:
     console.print(Text(f"numbers   {out / 'results.json'}"))
     console.print(Text(f"pictures  {out / 'routing.html'}  {out / 'routing.png'}"))
     console.print(Text(f"took {outcome.seconds:.0f} s; shown again at once, unless --fresh", style="dim"))
-    print_next(
-        "lorary",
-        "generate",
-        str(out / "library"),
-        "Write the number in words.\n\n42\nAnswer:",
-        "--show-experts",
-    )
+    prompt = "Write the number in English words. 42"
+    print_next("lorary", "generate", str(out / "library"), prompt, "--template", "plain", "--show-experts")
 
 
 def _show_sample(console: Console, sample: "RoutedSample", names: list[str]) -> None:
