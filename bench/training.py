@@ -14,7 +14,7 @@ from bench.models import RANK, load_bench_base
 from bench.options import Options
 from bench.peft_training import train_alone
 from bench.report import Cell, Table
-from bench.timing import Side, Times, interleave, rate, ratio
+from bench.timing import Side, Times, rate, ratio
 from bench.training_data import fixed_examples, mixed_examples
 from bench.training_run import Batch, TrainingRun, count_tokens, plan_all
 from lorary import BaseModel, TrainConfig, train_experts
@@ -75,17 +75,21 @@ def _measure_batches(kind: str, what: str, options: Options) -> Table:
     sides = {LORARY: train_with_lorary} | {
         name: partial(train_with_peft, autocast) for name, autocast in PEFT.items()
     }
-    # A run warms up in its own first steps.
-    runs = [{name: side(job) for name, side in sides.items()} for _ in range(min(options.repeats, 3))]
+    base = Side(partial(_forward_base, job))
+    base.time()  # training warms up in its own first steps
+    runs, forwards = [], []
+    for _ in range(min(options.repeats, 3)):
+        forwards.append(base.time())
+        runs.append({name: side(job) for name, side in sides.items()})
     later = {name: Times(tuple(run[name].later_seconds for run in runs)) for name in sides}
-    forward = interleave({"base": Side(partial(_forward_base, job))}, len(runs))["base"]
-    forward_share = count_tokens(steps[1:]) / count_tokens(steps[:FORWARD_STEPS])
+    # For as many tokens as the training that is timed.
+    forward = Times(tuple(forwards)).per(count_tokens(steps[:FORWARD_STEPS]) / count_tokens(steps[1:]))
     rows: list[dict[str, Cell]] = [
         {
             "side": name,
             "tokens/s": rate(count_tokens(steps[1:]), later[name]),
             "lorary's rate / this": ratio(later[name], later[LORARY]),
-            "× base forward": ratio(later[name], forward.per(1 / forward_share)),
+            "× base forward": ratio(later[name], forward),
             "tokens/s, start to saved": rate(
                 count_tokens(steps), Times(tuple(run[name].whole_seconds for run in runs))
             ),

@@ -24,7 +24,7 @@ def load_model(
     temperature: float = 1.0,
     input_norm: InputNorm = "none",
     weigh_by_gain: bool = False,
-    combine: str = "factors",
+    combine: str = "outputs",
     controls: Mapping[str, Expert] | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     revision: str | None = None,

@@ -47,7 +47,7 @@ def add_arrow_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--combine",
         type=Literal["factors", "outputs"],
-        default="factors",
+        default="outputs",
         help="What of a token's experts is put together: their factors before, or their outputs after",
     )
 

@@ -70,7 +70,7 @@ def find_routes(
     experts_of_tasks: Mapping[str, str],
     *,
     arrow: ArrowConfig | None = None,
-    combine: str = "factors",
+    combine: str = "outputs",
 ) -> list[Route]:
     """Turn route names, as the command line takes them, into routes.
 

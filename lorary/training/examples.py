@@ -6,7 +6,7 @@ from hashlib import sha256
 
 from transformers import PreTrainedTokenizerBase
 
-from lorary.data import Task, Template, tokenize_examples
+from lorary.data import Task, Template, subsample, tokenize_examples
 from lorary.data.fitting import Truncation
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import DataError
@@ -70,7 +70,8 @@ def prepare_examples(
         found = tokenize_examples(
             tokenizer, template, task, task.splits["train"], max_length=max_length, truncation=truncation
         )
-        held_out = task.splits.get("validation", ())[:max_validation_examples]
+        # By content hash, not the first ones: a mixture's first examples are all of one task.
+        held_out = subsample(task.splits.get("validation", ()), max_validation_examples)
         validation = tokenize_examples(
             tokenizer, template, task, held_out, max_length=max_length, truncation=truncation
         )
