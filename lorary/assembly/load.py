@@ -41,7 +41,7 @@ def load_model(
         temperature: of the softmax over the kept experts' scores.
         input_norm: what inputs are divided by before Arrow scores them: ``"none"``, ``"unit"`` or ``"rms"``.
         weigh_by_gain: multiply Arrow's scores by how much each expert amplifies its prototype.
-        combine: ``"factors"`` or ``"outputs"``, see ``mix``.
+        combine: ``"outputs"`` or ``"factors"``, see ``mix``.
         controls: further experts that no router chooses, but that ``assign`` knows by these names.
         tokenizer: only for a ``transformers`` model that is loaded already.
         revision: of a hub model.

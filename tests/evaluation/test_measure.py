@@ -146,7 +146,7 @@ def test_the_header_says_what_was_measured_and_what_was_left_out(model, tasks):
     result = evaluate(model, {"morse": tasks["morse"]}, find_routes(["arrow"], model, OWN), PLAIN, config)
     settings = result.headers[0]["settings"]
     assert settings["examples"] == {"morse": len(result.values("morse", "arrow", "loss"))}
-    assert settings["routes"][0]["combine"] == "factors"
+    assert settings["routes"][0]["combine"] == "outputs"
     # "Write the date.", "day 3", "Answer:", the date and its end are 41 bytes; later days have two more.
     short = EvalConfig(max_length=42)
     result = evaluate(model, {"dates": tasks["dates"]}, [Route(name="base")], PLAIN, short)
