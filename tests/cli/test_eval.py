@@ -95,9 +95,9 @@ def test_controls_are_routes_of_their_own(measure, controls):
 
 
 def test_arrow_takes_its_options(measure):
-    one = json.loads(measure("--json", "--routes", "arrow,uniform", "--arrow.temperature", "1e9")[1])["loss"]
-    words = ("--routes", "arrow,uniform", "--arrow.temperature", "1e9", "--combine", "outputs")
-    two = json.loads(measure("--json", *words)[1])["loss"]
+    words = ("--json", "--routes", "arrow,uniform", "--arrow.temperature", "1e9", "--combine")
+    one = json.loads(measure(*words, "factors")[1])["loss"]
+    two = json.loads(measure(*words, "outputs")[1])["loss"]
     # All three experts, alike, by their outputs: that is uniform.
     assert two["mean"]["arrow"]["mean"] == pytest.approx(two["mean"]["uniform"]["mean"], rel=1e-3)
     assert one["mean"]["arrow"]["mean"] != pytest.approx(one["mean"]["uniform"]["mean"], rel=1e-3)
