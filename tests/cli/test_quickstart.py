@@ -28,7 +28,7 @@ def test_everything_is_made_and_shown_and_the_next_call_only_shows_it(
     assert code == 0
     for route in ("base", "random", "uniform", "multi-task", "arrow", "oracle"):
         assert route in first
-    assert len(Library.open(str(out / "library"))) == 10
+    assert len(Library.open(str(out / "library"))) == 8
     assert list(Library.open(str(out / "controls"))) == ["multi-task"]
     assert "<html" in (out / "routing.html").read_text()
     assert (out / "routing.png").read_bytes().startswith(b"\x89PNG")

@@ -8,11 +8,9 @@ TASKS = (
     "number_words",
     "past_tense",
     "person_records",
-    "plurals",
     "prices",
     "questions",
     "word_initials",
-    "metric_units",
 )
 ROUTES = ("base", "random", "uniform", "multi-task", "arrow", "oracle")
 METRICS = ("exact_match", "loss")
@@ -26,7 +24,7 @@ class QuickstartPlan:
     """The base model."""
     tasks: tuple[str, ...] = TASKS
     """Generated tasks; one expert each."""
-    num_tests: int = 16
+    num_tests: int = 12
     """Test examples per task."""
     max_steps: int = 32
     """Optimiser steps per expert, of ``batch_size`` examples."""
@@ -40,7 +38,7 @@ class QuickstartPlan:
     @property
     def multi_task_steps(self) -> int:
         """Optimiser steps of the one expert trained on all tasks together."""
-        return 3 * self.max_steps
+        return 2 * self.max_steps
 
     def __post_init__(self) -> None:
         for name in ("num_tests", "max_steps"):
