@@ -18,7 +18,8 @@ from bench.timing import Side, Times, rate, ratio
 from bench.training_data import fixed_examples, mixed_examples
 from bench.training_run import Batch, TrainingRun, count_tokens, plan_all
 from lorary import BaseModel, TrainConfig, train_experts
-from lorary.data.packing import pack_sequences, split_passes
+from lorary.data.packing import pack_sequences
+from lorary.data.prefixes import plan_passes
 from lorary.training import TrainEvent, TrainingExamples
 
 LORARY = "lorary, in one pass"
@@ -135,8 +136,9 @@ def train_with_peft(autocast: bool, job: Job) -> TrainingRun:
 def _forward_base(job: Job) -> None:
     """Run the bare base model over the first steps' examples, packed, with all logits."""
     for step in plan_all(job.examples, job.config)[:FORWARD_STEPS]:
-        for part in split_passes([len(example) for example in step], job.config.tokens_per_pass):
-            job.base.model(**pack_sequences(step[part], job.config.row_length).model_inputs())
+        for members in plan_passes(step, None, job.config.tokens_per_pass):
+            batch = pack_sequences([step[index] for index in members], job.config.row_length)
+            job.base.model(**batch.model_inputs())
 
 
 def _describe_batches(steps: Sequence[Batch]) -> str:

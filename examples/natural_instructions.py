@@ -47,13 +47,16 @@ def main() -> None:
         max_tokens=args.max_tokens,
         epochs=4,
         batch_size=4,
+        tokens_per_pass=4096,
         validate_every=50,
         patience=4,
         checkpoint_seconds=120,
     )
     experts = train(base, tasks, config, args.out / "library")
     together = {"multi-task": mix_tasks(tasks, "multi-task")}
-    config = TrainConfig(max_tokens=args.multi_task_tokens, batch_size=16, validate_every=100)
+    config = TrainConfig(
+        max_tokens=args.multi_task_tokens, batch_size=16, tokens_per_pass=4096, validate_every=100
+    )
     controls = train(base, together, config, args.out / "controls")
     compare(base, tasks, experts, controls, args)
 

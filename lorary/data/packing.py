@@ -1,14 +1,18 @@
 """Putting token sequences of different lengths side by side in rows, with hardly any padding.
 
-B rows, L row length, N target positions.
+B rows, L row length, N target positions. A *cell* is a place in a row: the model runs over cells. Sequences
+that may share hold the cells of their common beginning together, so that a task's definition, or a question
+before its choices, is read once; each row then is a forest of prefix trees, and a cell sees its ancestors
+alone. The last token of a sequence predicts nothing and has no cell.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from lorary.data.prefixes import TokenIds, cut_pieces, measure_overlap, read_tokens
 from lorary.data.tokens import TokenizedExample
 
 PADDING = -1
@@ -16,45 +20,52 @@ PADDING = -1
 
 @dataclass(frozen=True, eq=False)
 class PackedBatch:
-    """Several sequences per row; each begins where ``position_ids`` is 0, and attends to itself alone.
+    """Several sequences per row; each attends to its own cells alone.
 
-    ``transformers`` reads the beginnings from ``position_ids``, but only if it gets neither an attention mask
-    nor a cache: call the model with ``model_inputs()``. Padding at a row's end is one more sequence, owned by
-    nobody.
+    Where no cell is shared there is no ``attention_mask``: ``transformers`` reads the beginnings from
+    ``position_ids``, but only if it gets neither a mask nor a cache: call the model with ``model_inputs()``.
+    Padding at a row's end is one more sequence, owned by nobody.
     """
 
     input_ids: Tensor
     """Token ids, ``[B, L]``."""
     position_ids: Tensor
-    """Each token's place in its own sequence, ``[B, L]``."""
+    """Each cell's place in its own sequence, ``[B, L]``."""
     owner: Tensor
-    """Which of the given sequences a token belongs to, ``[B, L]``; -1 for padding."""
-    predicts: Tensor
-    """True where the *next* token is a target, so where logits are wanted, ``[B, L]``; N times true."""
+    """The first of the given sequences that holds a cell, ``[B, L]``; -1 for padding."""
     labels: Tensor
-    """The token to be predicted there, ``[N]``, rows in order."""
+    """The tokens to be predicted, ``[N]``: each sequence's targets in their order."""
+    label_owner: Tensor
+    """Which sequence each label belongs to, ``[N]``."""
+    positions: Tensor
+    """The cell that predicts each label, ``[N]``: its index among all B×L; several labels may share one."""
+    attention_mask: Tensor | None
+    """True where a cell (row) sees another (column), ``[B, 1, L, L]``; None if no cell is shared."""
 
-    @property
-    def label_owner(self) -> Tensor:
-        """Which sequence each label belongs to, ``[N]``."""
-        return self.owner[self.predicts]
-
-    def model_inputs(self) -> dict[str, Tensor | bool]:
-        """Give the keyword arguments for a ``transformers`` model."""
-        return {"input_ids": self.input_ids, "position_ids": self.position_ids, "use_cache": False}
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens that are not padding."""
-        return int((self.owner != PADDING).sum())
+    def model_inputs(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor | bool]:
+        """Give the keyword arguments for a ``transformers`` model whose weights have this dtype."""
+        inputs: dict[str, Tensor | bool] = {
+            "input_ids": self.input_ids,
+            "position_ids": self.position_ids,
+            "use_cache": False,
+        }
+        if self.attention_mask is not None:
+            # As numbers to add: both eager attention and the fused kernels take that.
+            unseen = torch.zeros(self.attention_mask.shape, dtype=dtype, device=self.input_ids.device)
+            inputs["attention_mask"] = unseen.masked_fill_(~self.attention_mask, torch.finfo(dtype).min)
+        return inputs
 
     def to(self, device: torch.device | str) -> "PackedBatch":
         """Move all tensors to a device."""
-        return PackedBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return replace(self, **{name: part.to(device) for name, part in parts.items() if part is not None})
 
 
 def pack_sequences(
-    sequences: Sequence[TokenizedExample], row_length: int, padding_id: int = 0
+    sequences: Sequence[TokenizedExample],
+    row_length: int,
+    padding_id: int = 0,
+    groups: Sequence[Hashable] | None = None,
 ) -> PackedBatch:
     """Pack tokenised examples into as few rows as first-fit decreasing needs.
 
@@ -62,54 +73,97 @@ def pack_sequences(
         sequences: prompts with their targets.
         row_length: L, raised to the longest sequence if that is longer.
         padding_id: any valid token id.
+        groups: sequences of one group share the cells of equal beginnings; None shares nothing. Whatever
+            depends on more than the tokens before (the expert, say) must be the same throughout a group.
 
     Returns:
-        The batch; ``owner`` says where each sequence went.
+        The batch; ``owner`` and ``label_owner`` say where each sequence went.
 
     Raises:
         ValueError: if there is no sequence, or one has no prompt.
     """
     if not sequences:
         raise ValueError("there is no sequence to pack")
-    rows = _fill_rows([len(sequence) for sequence in sequences], row_length)
-    length = max(sum(len(sequences[i]) for i in row) for row in rows)
-    input_ids = torch.full((len(rows), length), padding_id)
-    position_ids = torch.zeros(len(rows), length, dtype=torch.long)
-    owner = torch.full((len(rows), length), PADDING)
-    predicts = torch.zeros(len(rows), length, dtype=torch.bool)
-    labels: list[int] = []
-    for r, row in enumerate(rows):
-        start = 0
-        for i in row:
-            prompt, target = sequences[i].prompt_ids, sequences[i].target_ids
-            if not prompt:
-                raise ValueError(f"sequence {i} has no prompt: its first target token could not be predicted")
-            end = start + len(prompt) + len(target)
-            input_ids[r, start:end] = torch.tensor([*prompt, *target])
-            position_ids[r, start:end] = torch.arange(end - start)
-            owner[r, start:end] = i
-            predicts[r, start + len(prompt) - 1 : end - 1] = True
-            labels.extend(target)
-            start = end
-        position_ids[r, start:] = torch.arange(length - start)
-    return PackedBatch(input_ids, position_ids, owner, predicts, torch.tensor(labels, dtype=torch.long))
+    for index, sequence in enumerate(sequences):
+        if not sequence.prompt_ids:
+            raise ValueError(f"sequence {index} has no prompt: its first target token could not be predicted")
+    tokens = [read_tokens(sequence) for sequence in sequences]
+    pieces = cut_pieces(tokens, groups, row_length)
+    rows = _balance_rows([piece.num_cells for piece in pieces], row_length)
+    members = [[pieces[index].members for index in row] for row in rows]
+    length = max(sum(pieces[index].num_cells for index in row) for row in rows)
+    return _Builder(sequences, tokens, len(rows), length, padding_id).build(members)
 
 
-def split_passes(lengths: Sequence[int], max_tokens: int) -> Iterator[slice]:
-    """Cut sequences into runs of neighbours, each of at most ``max_tokens`` tokens.
+class _Builder:
+    """Fills rows with cells, one sequence after the other."""
 
-    Args:
-        lengths: tokens per sequence.
-        max_tokens: what one forward pass may hold; a single longer sequence runs alone.
-    """
-    start, total = 0, 0
-    for index, length in enumerate(lengths):
-        if index > start and total + length > max_tokens:
-            yield slice(start, index)
-            start, total = index, 0
-        total += length
-    if start < len(lengths):
-        yield slice(start, len(lengths))
+    def __init__(
+        self,
+        sequences: Sequence[TokenizedExample],
+        tokens: Sequence[TokenIds],
+        num_rows: int,
+        length: int,
+        padding_id: int,
+    ):
+        self.sequences, self.tokens, self.length = sequences, tokens, length
+        self.input_ids = torch.full((num_rows, length), padding_id)
+        self.position_ids = torch.zeros(num_rows, length, dtype=torch.long)
+        self.owner = torch.full((num_rows, length), PADDING)
+        self.sees = torch.eye(length, dtype=torch.bool).repeat(num_rows, 1, 1)
+        self.positions: list[list[int]] = [[] for _ in sequences]
+        self.is_shared = False
+
+    def build(self, rows: Sequence[Sequence[Sequence[int]]]) -> PackedBatch:
+        for row, pieces in enumerate(rows):
+            start = 0
+            for members in pieces:
+                start = self._place_piece(row, start, members)
+            self.position_ids[row, start:] = torch.arange(self.length - start)
+        labels = [token for sequence in self.sequences for token in sequence.target_ids]
+        counts = torch.tensor([len(sequence.target_ids) for sequence in self.sequences])
+        return PackedBatch(
+            self.input_ids,
+            self.position_ids,
+            self.owner,
+            torch.tensor(labels, dtype=torch.long),
+            torch.arange(len(self.sequences)).repeat_interleave(counts),
+            torch.tensor([cell for cells in self.positions for cell in cells], dtype=torch.long),
+            self.sees.unsqueeze(1) if self.is_shared else None,
+        )
+
+    def _place_piece(self, row: int, start: int, members: Sequence[int]) -> int:
+        """Place sequences that share beginnings, each after the one it shares most with."""
+        path: list[int] = []
+        before: TokenIds = ()
+        for index in members:
+            tokens = self.tokens[index]
+            shared = measure_overlap(before, tokens)
+            end = start + len(tokens) - shared
+            path = [*path[:shared], *range(start, end)]
+            self.input_ids[row, start:end] = torch.tensor(tokens[shared:])
+            self.position_ids[row, start:end] = torch.arange(shared, len(tokens))
+            self.owner[row, start:end] = index
+            self.sees[row, start:end, path[:shared]] = True
+            self.sees[row, start:end, start:end] = torch.ones(
+                end - start, end - start, dtype=torch.bool
+            ).tril()
+            first = len(self.sequences[index].prompt_ids) - 1
+            self.positions[index] = [row * self.length + cell for cell in path[first:]]
+            self.is_shared = self.is_shared or shared > 0
+            start, before = end, tokens
+        return start
+
+
+def _balance_rows(lengths: Sequence[int], row_length: int) -> list[list[int]]:
+    """Fill as few rows as rows of this length need, and make them as short as that allows."""
+    rows = _fill_rows(lengths, row_length)
+    shortest = max(max(lengths), -(-sum(lengths) // len(rows)))
+    for length in range(shortest, row_length, max(1, row_length // 32)):
+        found = _fill_rows(lengths, length)
+        if len(found) <= len(rows):
+            return found
+    return rows
 
 
 def _fill_rows(lengths: Sequence[int], row_length: int) -> list[list[int]]:

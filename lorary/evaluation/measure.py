@@ -10,6 +10,7 @@ from lorary.evaluation.result import Record, Result
 from lorary.evaluation.routes import Route
 from lorary.evaluation.run_header import describe_run
 from lorary.evaluation.work import measure_route, prepare_work
+from lorary.models import can_share_prefixes
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,9 @@ def evaluate(
     """
     config = config or EvalConfig()
     _check_request(tasks, routes)
-    work = prepare_work(model.tokenizer, tasks, template, config)
+    with model.routed(None):
+        share = can_share_prefixes(model.model, config.max_length)
+    work = prepare_work(model.tokenizer, tasks, template, config, share=share)
     records: list[Record] = []
     for number, route in enumerate(routes):
         done = number * work.num_units

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 
 from lorary.assembly import RoutedModel
-from lorary.data.packing import pack_sequences, split_passes
+from lorary.data.packing import pack_sequences
+from lorary.data.prefixes import plan_passes
 from lorary.data.tokens import TokenizedExample
 from lorary.evaluation.routes import Route
 from lorary.models import target_losses
@@ -39,6 +40,7 @@ def score_targets(
     *,
     tokens_per_pass: int,
     row_length: int,
+    share: bool,
     report: Report,
 ) -> list[float]:
     """Sum the negative log-likelihood of each item's target tokens.
@@ -49,23 +51,28 @@ def score_targets(
         items: prompts with answers.
         tokens_per_pass: most tokens in one forward pass.
         row_length: of the packed rows.
+        share: whether texts of one task share the cells of equal beginnings.
         report: told the tokens of each pass.
 
     Returns:
         One sum per item, in their order.
     """
-    # Neighbours in length share rows, so that little is padded and attention stays short.
-    order = sorted(range(len(items)), key=lambda index: len(items[index].tokens))
+    sequences = [item.tokens for item in items]
+    groups = [item.task for item in items] if share else None
     sums = [0.0] * len(items)
-    for part in split_passes([len(items[index].tokens) for index in order], tokens_per_pass):
-        members = order[part]
-        batch = pack_sequences([items[index].tokens for index in members], row_length).to(model.model.device)
+    for members in plan_passes(sequences, groups, tokens_per_pass):
+        batch = pack_sequences(
+            [sequences[index] for index in members],
+            row_length,
+            groups=[items[index].task for index in members] if share else None,
+        ).to(model.model.device)
         with route.planned(model, [items[index].task for index in members], batch):
-            losses = target_losses(model.model, batch.model_inputs(), batch.predicts, batch.labels)
+            inputs = batch.model_inputs(model.model.dtype)
+            losses = target_losses(model.model, inputs, batch.positions, batch.labels)
         found = torch.zeros(len(members), device=losses.device).index_add(0, batch.label_owner, losses)
         for index, value in zip(members, found.tolist(), strict=True):
             sums[index] = value
-        report(batch.num_tokens)
+        report(sum(len(sequences[index]) for index in members))
     return sums
 
 

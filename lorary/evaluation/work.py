@@ -20,7 +20,7 @@ CHOICE_METRICS = {
     "accuracy_per_token": "per_token",
     "accuracy_per_byte": "per_byte",
 }
-ROW_LENGTH = 256
+ROW_LENGTH = 512
 SHORTEST_ANSWER = 8
 
 
@@ -60,6 +60,8 @@ class Work:
     """Task -> examples that are measured."""
     num_too_long: Mapping[str, int]
     """Task -> examples left out because they are too long."""
+    share: bool
+    """Whether texts of one task share the cells of equal beginnings."""
 
     @property
     def num_units(self) -> int:
@@ -70,9 +72,21 @@ class Work:
 
 
 def prepare_work(
-    tokenizer: PreTrainedTokenizerBase, tasks: Mapping[str, Task], template: Template, config: EvalConfig
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Mapping[str, Task],
+    template: Template,
+    config: EvalConfig,
+    *,
+    share: bool = False,
 ) -> Work:
     """Choose and tokenise what the metrics need.
+
+    Args:
+        tokenizer: the base model's.
+        tasks: what to measure on, by name.
+        template: how examples become prompts.
+        config: metrics and sizes.
+        share: whether texts of one task may share the cells of equal beginnings.
 
     Raises:
         DataError: if a task has no example in the split, or none that fits.
@@ -85,6 +99,7 @@ def prepare_work(
         choices=tuple(choice for part in parts for choice in part.choices),
         num_examples={name: number for part in parts for name, number in part.num_examples.items()},
         num_too_long={name: number for part in parts for name, number in part.num_too_long.items()},
+        share=share,
     )
     if not (work.losses or work.questions or work.choices):
         raise ValueError(
@@ -99,9 +114,9 @@ def measure_route(
 ) -> list[Record]:
     """Run all work under one route, which must be applied already."""
     return [
-        *_measure_losses(model, route, work.losses, config, report),
+        *_measure_losses(model, route, work, config, report),
         *_measure_answers(model, route, work.questions, config, report),
-        *_measure_choices(model, route, work.choices, config, report),
+        *_measure_choices(model, route, work, config, report),
     ]
 
 
@@ -132,6 +147,7 @@ def _prepare_task(
         ),
         num_examples={name: len(kept)},
         num_too_long={name: found.num_skipped},
+        share=False,
     )
 
 
@@ -165,9 +181,10 @@ def _offer(
 
 
 def _measure_losses(
-    model: RoutedModel, route: Route, items: Sequence[Item], config: EvalConfig, report: Report
+    model: RoutedModel, route: Route, work: Work, config: EvalConfig, report: Report
 ) -> list[Record]:
-    sums = _score(model, route, items, config, report)
+    items = work.losses
+    sums = _score(model, route, items, work.share, config, report)
     return [
         Record(item.task, route.name, "loss", total / len(item.tokens.target_ids))
         for item, total in zip(items, sums, strict=True)
@@ -190,12 +207,12 @@ def _measure_answers(
 
 
 def _measure_choices(
-    model: RoutedModel, route: Route, choices: Sequence[Choice], config: EvalConfig, report: Report
+    model: RoutedModel, route: Route, work: Work, config: EvalConfig, report: Report
 ) -> list[Record]:
-    flat = [item for choice in choices for item in choice.items]
-    sums = iter(_score(model, route, flat, config, report))
+    flat = [item for choice in work.choices for item in choice.items]
+    sums = iter(_score(model, route, flat, work.share, config, report))
     records = []
-    for choice in choices:
+    for choice in work.choices:
         texts = choice.example.choices or ()
         chosen = choice_scores(
             [-next(sums) for _ in choice.items],
@@ -210,7 +227,7 @@ def _measure_choices(
 
 
 def _score(
-    model: RoutedModel, route: Route, items: Sequence[Item], config: EvalConfig, report: Report
+    model: RoutedModel, route: Route, items: Sequence[Item], share: bool, config: EvalConfig, report: Report
 ) -> list[float]:
     return score_targets(
         model,
@@ -218,5 +235,6 @@ def _score(
         items,
         tokens_per_pass=config.tokens_per_pass,
         row_length=ROW_LENGTH,
+        share=share,
         report=report,
     )

@@ -9,6 +9,7 @@ from lorary.models.layers import find_layers, layer_shape
 from lorary.models.logits import select_positions, target_losses
 from lorary.models.mix import BACKENDS, COMBINES, mix
 from lorary.models.plan import Plan
+from lorary.models.sharing import can_share_prefixes
 
 __all__ = [
     "BACKENDS",
@@ -19,6 +20,7 @@ __all__ = [
     "Plan",
     "attach_experts",
     "attach_slots",
+    "can_share_prefixes",
     "check_base",
     "check_expert",
     "default_dtype",

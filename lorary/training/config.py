@@ -30,8 +30,8 @@ class TrainConfig:
     batch_size: int = 8
     """Examples per optimiser step of one expert."""
     tokens_per_pass: int = 2048
-    """Most tokens in one forward pass; larger batches are accumulated over several, with equal results."""
-    row_length: int = 256
+    """Most tokens in one forward pass, shared ones counted once; larger batches are accumulated."""
+    row_length: int = 512
     """Length of the rows that examples are packed into (longer examples make longer rows)."""
     num_slots: int = 8
     """Experts trained side by side; others wait until one has finished."""

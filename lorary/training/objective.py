@@ -20,6 +20,7 @@ def example_losses(
     *,
     scale: float,
     row_length: int,
+    share: bool,
 ) -> tuple[Tensor, Tensor]:
     """Run examples through the model, each with the expert in its slot, and score their target tokens.
 
@@ -29,14 +30,17 @@ def example_losses(
         slots: the slot of each.
         scale: LoRA's factor before ``b @ a``.
         row_length: of the packed rows.
+        share: whether examples in one slot share the cells of equal beginnings.
 
     Returns:
         Negative log-likelihoods ``[N]`` in float32, and the example each belongs to ``[N]``.
     """
-    batch = pack_sequences(examples, row_length).to(stack.model.device)
+    batch = pack_sequences(examples, row_length, groups=slots if share else None).to(stack.model.device)
     slot_of = torch.tensor(slots, device=batch.owner.device)
     indices = slot_of[batch.owner.clamp(min=0)].unsqueeze(-1)  # [B, L, 1]
     weights = (batch.owner != PADDING).unsqueeze(-1) * scale
     with stack.planned(indices, weights, combine="outputs"):
-        losses = target_losses(stack.model, batch.model_inputs(), batch.predicts, batch.labels)
+        losses = target_losses(
+            stack.model, batch.model_inputs(stack.model.dtype), batch.positions, batch.labels
+        )
     return losses, batch.label_owner

@@ -15,11 +15,11 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from lorary.data.packing import split_passes
+from lorary.data.prefixes import plan_passes
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import TrainingError
 from lorary.experts import Expert, ExpertCard
-from lorary.models import BaseModel, attach_slots
+from lorary.models import BaseModel, attach_slots, can_share_prefixes
 from lorary.models.layers import BaseLayer
 from lorary.training.config import TrainConfig
 from lorary.training.examples import TrainingExamples
@@ -27,6 +27,9 @@ from lorary.training.objective import example_losses
 from lorary.training.run_folder import RunFolder
 from lorary.training.slots import ExpertSlots
 from lorary.training.trainee import Progress, Trainee, plan_trainee
+
+Work = tuple[int, TokenizedExample]
+"""A slot, and an example for the expert in it."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Run:
         self.on_progress = on_progress
         self.plan_lengths = {name: len(plan_trainee(name, examples[name], config)) for name in examples}
         base.model.to(Accelerator(cpu=base.model.device.type == "cpu").device)
+        everything = [example for found in examples.values() for example in (*found.train, *found.validation)]
+        self.share = can_share_prefixes(base.model, max(map(len, everything)))
         self.fan_in_fan_out = isinstance(next(iter(layers.values())), Conv1D)
         self.stack = attach_slots(base.model, layers, min(config.num_slots, len(examples)), config.rank)
         self.slots = ExpertSlots(self.stack)
@@ -128,15 +133,19 @@ class Run:
             slot: sum(len(example.target_ids) for example in batch) for slot, batch in batches.items()
         }
         losses = dict.fromkeys(batches, 0.0)
-        for part in split_passes([len(example) for _, example in work], self.config.tokens_per_pass):
-            for slot, loss in self._pass_backward(work[part], num_targets).items():
+        for part in self._divide(work):
+            for slot, loss in self._pass_backward(part, num_targets).items():
                 losses[slot] += loss
             self._report()
         return losses
 
-    def _pass_backward(
-        self, work: list[tuple[int, TokenizedExample]], num_targets: Mapping[int, int]
-    ) -> dict[int, float]:
+    def _divide(self, work: list[Work]) -> list[list[Work]]:
+        """Cut work into passes."""
+        groups = [slot for slot, _ in work] if self.share else None
+        passes = plan_passes([example for _, example in work], groups, self.config.tokens_per_pass)
+        return [[work[index] for index in members] for members in passes]
+
+    def _pass_backward(self, work: list[Work], num_targets: Mapping[int, int]) -> dict[int, float]:
         """Add one pass's gradients; returns each slot's share of its mean loss."""
         slots, examples = [slot for slot, _ in work], [example for _, example in work]
         losses, owner = self._losses(examples, slots)
@@ -149,7 +158,12 @@ class Run:
 
     def _losses(self, examples: list[TokenizedExample], slots: list[int]) -> tuple[Tensor, Tensor]:
         return example_losses(
-            self.stack, examples, slots, scale=self.config.scale, row_length=self.config.row_length
+            self.stack,
+            examples,
+            slots,
+            scale=self.config.scale,
+            row_length=self.config.row_length,
+            share=self.share,
         )
 
     def _check_finite(self, trainee: Trainee, what: str, value: float) -> None:
@@ -166,9 +180,9 @@ class Run:
         due = [trainee for trainee in self.active.values() if trainee.is_due()]
         work = [(trainee.slot, example) for trainee in due for example in trainee.examples.validation]
         sums: dict[int, float] = dict.fromkeys((slot for slot, _ in work), 0.0)
-        for part in split_passes([len(example) for _, example in work], self.config.tokens_per_pass):
-            slots = [slot for slot, _ in work[part]]
-            losses, owner = self._losses([example for _, example in work[part]], slots)
+        for part in self._divide(work):
+            slots = [slot for slot, _ in part]
+            losses, owner = self._losses([example for _, example in part], slots)
             for index, loss in zip(owner.tolist(), losses.tolist(), strict=True):
                 sums[slots[index]] += loss
         for trainee in due:

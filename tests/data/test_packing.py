@@ -3,7 +3,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lorary.data import TokenizedExample
-from lorary.data.packing import PADDING, pack_sequences, split_passes
+from lorary.data.packing import PADDING, pack_sequences
+from lorary.data.prefixes import read_tokens
 
 SIZES = {
     "vocab_size": 96,
@@ -48,7 +49,7 @@ def test_packed_logits_equal_those_of_each_sequence_alone(family, row_length):
     with torch.no_grad():
         packed = model(**batch.model_inputs()).logits
         for index, sequence in enumerate(sequences):
-            ids = torch.tensor([[*sequence.prompt_ids, *sequence.target_ids]])
+            ids = torch.tensor([read_tokens(sequence)])
             alone = model(input_ids=ids, use_cache=False).logits[0]
             torch.testing.assert_close(packed[batch.owner == index], alone, rtol=1e-4, atol=1e-4)
 
@@ -57,12 +58,11 @@ def test_every_token_of_every_sequence_is_in_its_place():
     sequences = sequences_of((4, 3), (1, 1), (6, 2), (2, 4))
     batch = pack_sequences(sequences, 10)
     for index, sequence in enumerate(sequences):
-        ids = [*sequence.prompt_ids, *sequence.target_ids]
+        ids = list(read_tokens(sequence))
         mine = batch.owner == index
         assert mine.any(1).sum() == 1
         assert batch.input_ids[mine].tolist() == ids
         assert batch.position_ids[mine].tolist() == list(range(len(ids)))
-    assert batch.num_tokens == sum(map(len, sequences))
 
 
 def test_labels_are_the_targets_and_stand_one_place_after_where_they_are_predicted():
@@ -70,56 +70,43 @@ def test_labels_are_the_targets_and_stand_one_place_after_where_they_are_predict
     batch = pack_sequences(sequences, 10)
     for index, sequence in enumerate(sequences):
         assert tuple(batch.labels[batch.label_owner == index].tolist()) == sequence.target_ids
-        places = batch.position_ids[batch.predicts & (batch.owner == index)].tolist()
+        cells = batch.positions[batch.label_owner == index]
+        assert (batch.owner.flatten()[cells] == index).all()
+        places = batch.position_ids.flatten()[cells].tolist()
         assert places == [len(sequence.prompt_ids) - 1 + i for i in range(len(sequence.target_ids))]
-    assert torch.equal(batch.input_ids.roll(-1, 1)[batch.predicts], batch.labels)
 
 
 def test_padding_is_a_sequence_of_its_own_that_nobody_owns():
-    batch = pack_sequences(sequences_of((4, 3), (2, 2)), 7, padding_id=9)
+    batch = pack_sequences(sequences_of((4, 4), (2, 3)), 7, padding_id=9)
     padding = batch.owner == PADDING
     assert padding.sum() == 3
     assert batch.input_ids[padding].tolist() == [9, 9, 9]
     assert batch.position_ids[padding].tolist() == [0, 1, 2]
-    assert not (batch.predicts & padding).any()
+    assert not padding.flatten()[batch.positions].any()
 
 
 def test_rows_are_filled_first_fit_from_the_longest():
-    batch = pack_sequences(sequences_of((3, 1), (5, 3), (1, 1), (4, 2)), 10)
+    batch = pack_sequences(sequences_of((3, 2), (5, 4), (1, 2), (4, 3)), 10)
     assert [sorted(set(row.tolist()) - {PADDING}) for row in batch.owner] == [[1, 2], [0, 3]]
     assert (batch.owner == PADDING).sum() == 0
 
 
 def test_rows_are_no_longer_than_what_is_in_them():
-    assert pack_sequences(sequences_of((2, 1), (1, 1)), 100).input_ids.shape == (1, 5)
+    assert pack_sequences(sequences_of((2, 2), (1, 2)), 100).input_ids.shape == (1, 5)
 
 
 def test_a_sequence_longer_than_a_row_has_a_row_of_its_own():
     batch = pack_sequences(sequences_of((9, 3), (2, 1), (1, 1)), 5)
-    assert batch.input_ids.shape == (2, 12)
+    assert batch.input_ids.shape == (2, 11)
     assert set(batch.owner[0].tolist()) == {0}
 
 
 def test_moving_a_batch_keeps_every_part_in_its_place():
     batch = pack_sequences(sequences_of((4, 3), (2, 2)), 7)
     moved = batch.to("cpu")
-    for name in ("input_ids", "position_ids", "owner", "predicts", "labels"):
+    assert moved.attention_mask is None
+    for name in ("input_ids", "position_ids", "owner", "labels", "label_owner", "positions"):
         assert torch.equal(getattr(moved, name), getattr(batch, name))
-
-
-@pytest.mark.parametrize(
-    ("lengths", "runs"),
-    [
-        ([], []),
-        ([5], [[5]]),
-        ([3, 3, 4], [[3, 3, 4]]),
-        ([3, 3, 5], [[3, 3], [5]]),
-        ([12, 1, 11, 1], [[12], [1], [11], [1]]),
-        ([1, 12, 1], [[1], [12], [1]]),
-    ],
-)
-def test_passes_hold_neighbours_up_to_the_limit(lengths, runs):
-    assert [lengths[part] for part in split_passes(lengths, 10)] == runs
 
 
 def test_nothing_to_pack_is_refused():

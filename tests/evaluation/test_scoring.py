@@ -20,6 +20,8 @@ def items(model):
         ("morse", "q", " --.-"),
         ("dates", "a longer day 25", " no"),
         ("morse", "e", "."),
+        ("dates", "day 3", " 2025"),
+        ("morse", "a longer day 25", " no"),
     ]
     encode = model.tokenizer
     return [
@@ -44,11 +46,18 @@ def score_alone(model, route, item):
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 @pytest.mark.parametrize("tokens_per_pass", [2000, 20, 1])
-def test_sums_are_those_of_each_sequence_alone(model, items, route, tokens_per_pass):
+@pytest.mark.parametrize("share", [False, True])
+def test_sums_are_those_of_each_sequence_alone(model, items, route, tokens_per_pass, share):
     reported = []
     with route.applied(model):
         found = score_targets(
-            model, route, items, tokens_per_pass=tokens_per_pass, row_length=32, report=reported.append
+            model,
+            route,
+            items,
+            tokens_per_pass=tokens_per_pass,
+            row_length=32,
+            share=share,
+            report=reported.append,
         )
     expected = [score_alone(model, route, item) for item in items]
     torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), atol=1e-3, rtol=1e-4)
@@ -81,5 +90,7 @@ def test_nothing_to_score_is_no_work(model):
     def refuse(amount):
         raise AssertionError("there was nothing to do")
 
-    assert score_targets(model, ROUTES[0], [], tokens_per_pass=9, row_length=9, report=refuse) == []
+    assert (
+        score_targets(model, ROUTES[0], [], tokens_per_pass=9, row_length=9, share=True, report=refuse) == []
+    )
     assert generate_answers(model, ROUTES[0], [], batch_size=9, report=refuse) == []

@@ -7,28 +7,29 @@ from lorary.models import attach_experts, select_positions, target_losses
 
 
 @pytest.fixture
-def mask():
-    mask = torch.zeros(3, 7, dtype=torch.bool)
-    mask[0, 2], mask[2, 1], mask[2, 6] = True, True, True
-    return mask
+def positions():
+    """Four of 3×7, one of them twice, out of order."""
+    return torch.tensor([2, 20, 15, 20])
 
 
-def test_selected_logits_are_those_of_the_full_model(family, build_base, input_ids, compute_logits, mask):
+def test_selected_logits_are_those_of_the_full_model(
+    family, build_base, input_ids, compute_logits, positions
+):
     model = build_base(family)
     full = compute_logits(model)
-    with select_positions(model, mask):
+    with select_positions(model, positions):
         selected = compute_logits(model)
-    assert selected.shape == (1, 3, 96)
-    torch.testing.assert_close(selected[0], full[mask])
+    assert selected.shape == (1, 4, 96)
+    torch.testing.assert_close(selected[0], full.flatten(0, 1)[positions])
 
 
-def test_an_expert_on_the_output_layer_keeps_its_plan(llama, make_expert, compute_logits, mask):
+def test_an_expert_on_the_output_layer_keeps_its_plan(llama, make_expert, compute_logits, positions):
     """Guards a bug: the plan was for all positions, and refused the few that were left."""
     stack = attach_experts(llama, {"poetry": make_expert(llama, targets=["lm_head", "q_proj"])})
     with stack.assign(["poetry", None, "poetry"]):
         full = compute_logits(llama)
-        with select_positions(llama, mask):
-            torch.testing.assert_close(compute_logits(llama)[0], full[mask])
+        with select_positions(llama, positions):
+            torch.testing.assert_close(compute_logits(llama)[0], full.flatten(0, 1)[positions])
 
 
 def test_losses_of_targets_equal_those_from_full_logits_of_each_sequence(family, build_base):
@@ -40,7 +41,7 @@ def test_losses_of_targets_equal_those_from_full_logits_of_each_sequence(family,
     ]
     batch = pack_sequences(examples, row_length=10)
     with torch.no_grad():
-        losses = target_losses(model, batch.model_inputs(), batch.predicts, batch.labels)
+        losses = target_losses(model, batch.model_inputs(), batch.positions, batch.labels)
     assert losses.dtype == torch.float32 and len(losses) == 6
     for index, example in enumerate(examples):
         ids = torch.tensor([[*example.prompt_ids, *example.target_ids]])
@@ -52,7 +53,7 @@ def test_losses_of_targets_equal_those_from_full_logits_of_each_sequence(family,
         torch.testing.assert_close(losses[batch.label_owner == index], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_after_the_context_all_logits_are_back(llama, compute_logits, mask):
-    with pytest.raises(RuntimeError, match="stop"), select_positions(llama, mask):
+def test_after_the_context_all_logits_are_back(llama, compute_logits, positions):
+    with pytest.raises(RuntimeError, match="stop"), select_positions(llama, positions):
         raise RuntimeError("stop")
     assert compute_logits(llama).shape == (3, 7, 96)
