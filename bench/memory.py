@@ -13,7 +13,7 @@ import torch
 from bench.quiet import quieten
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Peak:
     """Resident memory of a process, in bytes; memory-mapped files count where they were read."""
 
@@ -54,7 +54,7 @@ def _measure_here(
     result = job(prepared)
     highest = _read_status("VmHWM")
     del result
-    return Peak(before, highest)
+    return Peak(before=before, highest=highest)
 
 
 def _read_status(name: str) -> int:

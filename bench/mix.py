@@ -25,17 +25,24 @@ LARGEST_REFERENCE = 2**26
 SHORTEST_SECONDS = 4e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Place:
     """One place of the grid."""
 
     tokens: int
+    """T."""
     experts: int
+    """E."""
     rank: int
+    """R."""
     width_in: int
+    """I."""
     width_out: int
+    """O."""
     top_k: int
+    """K."""
     combine: str
+    """``"outputs"`` or ``"factors"``."""
 
 
 Run = Callable[[Sequence[Tensor], Place, str], object]
@@ -59,12 +66,20 @@ def _places() -> Iterable[Place]:
     sizes = product((4, 64, 512), (1, 8, 32, 128, 512), (8, 32), LAYERS, (1, 4), COMBINES)
     for tokens, experts, rank, (width_in, width_out), top_k, combine in sizes:
         if top_k <= experts and (combine == "outputs" or top_k > 1):
-            yield Place(tokens, experts, rank, width_in, width_out, top_k, combine)
+            yield Place(
+                tokens=tokens,
+                experts=experts,
+                rank=rank,
+                width_in=width_in,
+                width_out=width_out,
+                top_k=top_k,
+                combine=combine,
+            )
 
 
 def _quick_places() -> Iterable[Place]:
     for combine in COMBINES:
-        yield Place(4, 8, 8, 64, 96, 2, combine)
+        yield Place(tokens=4, experts=8, rank=8, width_in=64, width_out=96, top_k=2, combine=combine)
 
 
 def _list_places(title: str, measured: Measured) -> Table:

@@ -50,7 +50,11 @@ def train_alone(
         losses.append(loss)
         model.save_pretrained(folder / name, save_embedding_layers=False)
         model.unload().eval()
-    return TrainingRun(later_seconds, time.perf_counter() - start, sum(losses) / len(losses))
+    return TrainingRun(
+        later_seconds=later_seconds,
+        whole_seconds=time.perf_counter() - start,
+        loss=sum(losses) / len(losses),
+    )
 
 
 def _take_steps(

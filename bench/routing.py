@@ -24,21 +24,26 @@ DIFFERENCE_NOTE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sizes:
     """How much is read and written."""
 
     batch: int
+    """Sequences side by side."""
     prompt: int
+    """Tokens of each, read at once."""
     steps: int
+    """Tokens added to each, one after the other."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """A model, and what brings it into the state that is measured."""
+    """One way to answer."""
 
     model: torch.nn.Module
+    """What answers."""
     set_up: Callable[[], object] = lambda: None
+    """Brings it into the state that is measured."""
 
 
 def measure(options: Options) -> list[Table]:

@@ -27,14 +27,18 @@ PEFT = {"PEFT, one by one": False, "PEFT, one by one, autocast": True}
 FORWARD_STEPS = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """What both sides are given."""
 
     base: BaseModel
+    """Bare before and after."""
     examples: Mapping[str, TrainingExamples]
+    """Expert name -> tokens."""
     config: TrainConfig
+    """How to train."""
     scratch: Path
+    """Where to save."""
 
 
 def measure(options: Options) -> list[Table]:
@@ -54,6 +58,8 @@ def prepare_job(options: Options, kind: str) -> Job:
         kind: ``"fixed"`` or ``"mixed"``.
     """
     num_experts, num_steps = (2, 3) if options.quick else (8, 20)
+    # As many examples in all: two short ones per step, or four of mixed lengths as a real run takes them.
+    batch_size, num_steps = (2, num_steps) if kind == "fixed" else (4, max(3, num_steps // 2))
     base = load_bench_base(options.base, options.torch_dtype)
     if kind == "fixed":
         examples = fixed_examples(base.tokenizer, num_experts)
@@ -61,13 +67,13 @@ def prepare_job(options: Options, kind: str) -> Job:
         examples = mixed_examples(base.tokenizer, num_experts, options.data)
     config = TrainConfig(
         rank=RANK,
-        batch_size=2,
+        batch_size=batch_size,
         max_steps=num_steps,
         schedule="constant",
         warmup_ratio=0.0,
         checkpoint_seconds=1e9,
     )
-    return Job(base, examples, config, options.scratch)
+    return Job(base=base, examples=examples, config=config, scratch=options.scratch)
 
 
 def _measure_batches(kind: str, what: str, options: Options) -> Table:
@@ -123,7 +129,9 @@ def train_with_lorary(job: Job) -> TrainingRun:
     num_experts = len(job.examples)
     first, last = reached[0], reached[num_experts * (len(plan_all(job.examples, job.config)) - 1)]
     losses = [progress.train_curve[-1][1] for progress in outcome.progress.values()]
-    return TrainingRun(last - first, whole_seconds, sum(losses) / num_experts)
+    return TrainingRun(
+        later_seconds=last - first, whole_seconds=whole_seconds, loss=sum(losses) / num_experts
+    )
 
 
 def train_with_peft(autocast: bool, job: Job) -> TrainingRun:

@@ -11,7 +11,7 @@ from lorary.training.trainee import plan_trainee
 Batch = list[TokenizedExample]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingRun:
     """One run over all experts."""
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lorary.library import Library
     from lorary.models import BaseModel, fold, load_base
     from lorary.training import TrainConfig, train_experts
+    from lorary.transforms import merge
 
 __all__ = [
     "BaseModel",
@@ -53,6 +54,7 @@ __all__ = [
     "fold",
     "load_base",
     "load_model",
+    "merge",
     "read_peft",
     "read_task",
     "train_experts",
@@ -87,6 +89,7 @@ _ROOMS = {
     "fold": "models",
     "load_base": "models",
     "load_model": "assembly",
+    "merge": "transforms",
     "read_peft": "experts",
     "read_task": "data",
     "train_experts": "training",

@@ -12,6 +12,28 @@ os.environ["MPLBACKEND"] = "agg"
 
 import torch
 
+SIZES = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.2,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+GROUPED = {"intermediate_size": 48, "num_key_value_heads": 2}
+FAMILIES = {
+    "llama": GROUPED,
+    "mistral": GROUPED,
+    "qwen2": GROUPED,
+    "gemma": {**GROUPED, "head_dim": 8},
+    "phi": GROUPED,
+    "gpt_neox": {"intermediate_size": 48},
+    "gpt2": {},
+}
+
 
 def pytest_configure():
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
@@ -23,6 +45,22 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "gpu" in item.keywords:
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(params=FAMILIES)
+def family(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """Configure a two-layer model of a family, with weights large enough to matter."""
+    from transformers import AutoConfig
+
+    def configure(family="llama", **changes):
+        return AutoConfig.for_model(family, **{**SIZES, **FAMILIES[family], **changes})
+
+    return configure
 
 
 @pytest.fixture(scope="session")

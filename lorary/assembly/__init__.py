@@ -1,8 +1,24 @@
 """Base model + experts + router + its artifacts = a model that is ready to be asked."""
 
+from lorary.assembly.deciding import RequestDecider
+from lorary.assembly.embeddings import find_embeddings
 from lorary.assembly.explanation import Explanation
+from lorary.assembly.gates import find_gates
 from lorary.assembly.load import load_model
+from lorary.assembly.means import find_means, mean_activations
 from lorary.assembly.prototypes import find_prototypes
+from lorary.assembly.requests import Requests
 from lorary.assembly.routed_model import RoutedModel
 
-__all__ = ["Explanation", "RoutedModel", "find_prototypes", "load_model"]
+__all__ = [
+    "Explanation",
+    "RequestDecider",
+    "Requests",
+    "RoutedModel",
+    "find_embeddings",
+    "find_gates",
+    "find_means",
+    "find_prototypes",
+    "load_model",
+    "mean_activations",
+]

@@ -24,7 +24,8 @@ class Explanation:
     layers: tuple[str, ...]
     """Module paths of the routed layers, L, in the model's order."""
     weights: Tensor
-    """Routing weights, ``[L, T, E]``, float32, on the CPU; the rows of a layer's token sum to 1."""
+    """Routing weights, ``[L, T, E]``, float32, on the CPU; the rows of a layer's token sum to 1, or to less
+    where the router leaves a share to the base model."""
 
     def shares_per_token(self) -> Tensor:
         """Give each token's share per expert, averaged over layers, ``[T, E]``."""

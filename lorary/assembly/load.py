@@ -1,18 +1,19 @@
 """From names to a ready model."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lorary.assembly.deciding import Encoder
 from lorary.assembly.routed_model import RoutedModel
 from lorary.errors import LibraryError
 from lorary.experts import Expert
 from lorary.library import Library
 from lorary.models import COMBINES, BaseModel, attach_experts, check_base, load_base, wrap_base
-from lorary.routing import ArrowConfig, router_named
-from lorary.routing.arrow import InputNorm
-from lorary.routing.top_k import check_top_k
+from lorary.routing import RouterConfig, configure_router
 
 
 def load_model(
@@ -20,16 +21,17 @@ def load_model(
     experts: str | Mapping[str, Expert],
     *,
     router: str | None = "arrow",
-    top_k: int | None = None,
-    temperature: float = 1.0,
-    input_norm: InputNorm = "none",
-    weigh_by_gain: bool = False,
     combine: str = "outputs",
     controls: Mapping[str, Expert] | None = None,
+    means: Mapping[str, Tensor] | None = None,
+    gates: Mapping[str, Tensor] | None = None,
+    embeddings: Mapping[str, Tensor] | None = None,
+    encoder: Encoder | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     revision: str | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
+    **options: Any,
 ) -> RoutedModel:
     """Put a library's experts on their base model and a router in charge.
 
@@ -37,48 +39,57 @@ def load_model(
         base: hub id, folder, ``"smollm2-135m"`` (embedded), or a model that is loaded already.
         experts: a library, any other mapping name -> expert, or a library's URL.
         router: a key of ``ROUTERS``; None lets the base answer alone until ``assign`` or ``set_router``.
-        top_k: experts kept per token and layer; None means 4, or all if there are fewer.
-        temperature: of the softmax over the kept experts' scores.
-        input_norm: what inputs are divided by before Arrow scores them: ``"none"``, ``"unit"`` or ``"rms"``.
-        weigh_by_gain: multiply Arrow's scores by how much each expert amplifies its prototype.
         combine: ``"outputs"`` or ``"factors"``, see ``mix``.
         controls: further experts that no router chooses, but that ``assign`` knows by these names.
+        means: for the router ``"mean_activation"``: module path -> ``[E, I]``, see ``find_means``.
+        gates: for the router ``"phatgoose"``: module path -> ``[E, I]``, see ``train_gates``.
+        embeddings: for the router ``"retrieval"``: expert -> ``[N, D]``, see ``find_embeddings``.
+        encoder: what embedded these, texts -> ``[N, D]``; None for the base model.
         tokenizer: only for a ``transformers`` model that is loaded already.
         revision: of a hub model.
         dtype: of the base model's weights; None chooses what the hardware multiplies fast.
         device: None means a GPU if there is one.
+        options: of the router, such as ``top_k`` and ``temperature``: the fields of its configuration,
+            ``ArrowConfig`` for ``"arrow"``.
 
     Returns:
         The model; it owns the base model until ``detach``.
 
     Raises:
-        ValueError: for an unknown router, or options out of range.
+        ValueError: for an unknown router, options that it does not have or that are out of range, or if it
+            needs ``means``, ``gates`` or ``embeddings``.
         LibraryError: if there is no expert.
         IncompatibleExpert: if an expert was trained on another base model.
         BaseModelError: if the base model cannot be loaded.
     """
-    if router is not None:
-        router_named(router)
     if combine not in COMBINES:
         raise ValueError(f"combine must be one of {COMBINES}, not {combine!r}")
+    config = _configure(router, options)
     library = Library.open(experts) if isinstance(experts, str) else experts
     everyone = _gather_experts(library, controls or {})
-    kept = min(ArrowConfig().top_k, len(library)) if top_k is None else top_k
-    options = ArrowConfig(
-        top_k=kept, temperature=temperature, input_norm=input_norm, weigh_by_gain=weigh_by_gain
-    )
-    if router == "arrow":
-        check_top_k(kept, len(library))
+    if config is not None:
+        config.check(list(library))
     loaded = _load_any_base(base, tokenizer, revision, dtype, device)
     for expert in everyone.values():
         check_base(loaded, expert)
     model = RoutedModel(loaded, attach_experts(loaded.model, everyone), library)
     try:
-        model.set_router(router, options if router == "arrow" else None, combine)
+        model.provide(means=means, gates=gates, embeddings=embeddings, encoder=encoder)
+        model.set_router(router, config, combine)
     except BaseException:
         model.detach()
         raise
     return model
+
+
+def _configure(router: str | None, options: Mapping[str, Any]) -> RouterConfig | None:
+    if router is not None:
+        return configure_router(router, options)
+    if options:
+        raise ValueError(
+            f"without a router there is nothing to configure, found {', '.join(sorted(options))}"
+        )
+    return None
 
 
 def _gather_experts(library: Mapping[str, Expert], controls: Mapping[str, Expert]) -> dict[str, Expert]:

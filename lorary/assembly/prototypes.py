@@ -1,16 +1,21 @@
 """Arrow prototypes of a library, taken from its artifacts where they are stored already."""
 
+import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert
 from lorary.library import Library
 from lorary.routing.named import LayerPrototypes
 from lorary.transforms import library_prototypes
 
-ALGORITHM = "arrow-prototypes-1"
+# An expert's artifact: all its prototypes one after the other, float32 [sum of I], its gains [layers], and as
+# "layout" the bytes of a JSON object, module path -> I. A tensor per layer would take ten times as long.
+ALGORITHM = "arrow-prototypes-2"
 
 
 def find_prototypes(
@@ -52,27 +57,43 @@ def find_prototypes(
 
 
 def _compute(experts: Mapping[str, Expert]) -> dict[str, dict[str, Tensor]]:
-    artifacts: dict[str, dict[str, Tensor]] = {name: {} for name in experts}
-    for path, (prototypes, gains) in library_prototypes(experts).items():
-        for index, artifact in enumerate(artifacts.values()):
-            artifact[f"{path}/prototype"] = prototypes[index].contiguous()
-            artifact[f"{path}/gain"] = gains[index].clone()
-    return artifacts
+    found = library_prototypes(experts)
+    widths = {path: rows.shape[1] for path, (rows, _) in found.items()}
+    rows = torch.cat([rows for rows, _ in found.values()], dim=1)
+    gains = torch.stack([gains for _, gains in found.values()], dim=1)
+    layout = torch.tensor(list(json.dumps(widths).encode()), dtype=torch.uint8)
+    return {
+        name: {"prototypes": rows[index], "gains": gains[index], "layout": layout}
+        for index, name in enumerate(experts)
+    }
 
 
 def _gather(artifacts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, LayerPrototypes]:
-    widths = {
-        key.removesuffix("/prototype"): tensor.shape[0]
-        for artifact in artifacts.values()
-        for key, tensor in artifact.items()
-        if key.endswith("/prototype")
-    }
-    found = {}
-    for path, width in widths.items():
-        nothing = torch.zeros(width), torch.zeros(())
-        rows = [
-            (artifact.get(f"{path}/prototype", nothing[0]), artifact.get(f"{path}/gain", nothing[1]))
-            for artifact in artifacts.values()
-        ]
-        found[path] = torch.stack([row for row, _ in rows]), torch.stack([gain for _, gain in rows])
-    return found
+    """Bring experts' artifacts together; those that change the same layers are taken apart at once."""
+    alike: dict[bytes, list[int]] = defaultdict(list)
+    for index, artifact in enumerate(artifacts.values()):
+        alike[artifact["layout"].numpy().tobytes()].append(index)
+    everyone = list(artifacts.values())
+    found: dict[str, LayerPrototypes] = {}
+    for layout, indices in alike.items():
+        rows = torch.stack([everyone[index]["prototypes"] for index in indices])
+        gains = torch.stack([everyone[index]["gains"] for index in indices])
+        widths = json.loads(layout)
+        parts = zip(rows.split(list(widths.values()), dim=1), gains.unbind(1), strict=True)
+        for (path, width), part in zip(widths.items(), parts, strict=True):
+            if len(alike) == 1:
+                found[path] = part[0].contiguous(), part[1].contiguous()
+                continue
+            known = found.setdefault(path, (torch.zeros(len(everyone), width), torch.zeros(len(everyone))))
+            _refuse_other_width(path, known[0].shape[1], width, list(artifacts)[indices[0]])
+            for all_rows, own_rows in zip(known, part, strict=True):
+                all_rows[indices] = own_rows
+    return {path: found[path] for path in sorted(found)}
+
+
+def _refuse_other_width(path: str, known: int, width: int, name: str) -> None:
+    if known != width:
+        raise IncompatibleExpert(
+            f"experts must change layers of one shape, but the input of module {path!r} is {known} wide for "
+            f"some and {width} wide for expert {name!r}: were they trained on the same base model?"
+        )

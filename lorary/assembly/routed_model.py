@@ -1,25 +1,28 @@
 """A base model, its experts and a router: ready to be asked.
 
-B sequences of a batch, L their length, V vocabulary, E experts.
+B sequences of a batch, L their length, V vocabulary, E experts, N rows, I layer input, D width of embeddings.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from lorary.assembly.answering import check_sampling, continue_prompts
+from lorary.assembly.building import build_decider, build_layer_routers, find_config
+from lorary.assembly.deciding import Encoder, RequestDecider
 from lorary.assembly.explanation import Explanation, build_explanation, record_routing
-from lorary.assembly.prototypes import find_prototypes
+from lorary.assembly.material import Materials
+from lorary.assembly.prompts import Prompt, encode_prompts
+from lorary.errors import UnknownExpert
 from lorary.experts import Expert
-from lorary.models import COMBINES, BaseModel, ExpertStack
-from lorary.routing import ArrowConfig, RouterKind, router_named
+from lorary.models import COMBINES, BaseModel, ExpertStack, check_base, drop_expert, insert_expert
+from lorary.routing import REQUEST_ROUTERS, RouterConfig
 from lorary.routing.named import LayerPrototypes
-
-Prompt = str | Sequence[int]
-"""A text, or its token ids."""
 
 
 class RoutedModel:
@@ -34,11 +37,26 @@ class RoutedModel:
 
     def __init__(self, base: BaseModel, stack: ExpertStack, experts: Mapping[str, Expert]):
         self.base = base
-        self.stack = stack
-        self.names = stack.names[: len(experts)]
-        self.controls = stack.names[len(experts) :]
-        self._experts = experts
-        self._prototypes: dict[str, LayerPrototypes] | None = None
+        self._materials = Materials(base, stack, experts)
+        self._encoder: Encoder | None = None
+        self._routing: tuple[str | None, RouterConfig | None, str] = (None, None, "outputs")
+        self._decider: RequestDecider | None = None
+        self._num_contexts = 0
+
+    @property
+    def stack(self) -> ExpertStack:
+        """All experts on the model; another one once an expert was added or removed."""
+        return self._materials.stack
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The experts that a router may choose."""
+        return self._materials.names
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The experts that answer only to their names."""
+        return self.stack.names[len(self.names) :]
 
     @property
     def model(self) -> PreTrainedModel:
@@ -50,60 +68,135 @@ class RoutedModel:
         """The base model's tokenizer."""
         return self.base.tokenizer
 
-    def __call__(self, **inputs: Any) -> CausalLMOutputWithPast:
-        """Run the model as ``transformers`` does; ``logits`` are ``[B, L, V]``."""
-        return self.model(**inputs)
+    @property
+    def decider(self) -> RequestDecider | None:
+        """What decides once per request, if the router that is set is of that kind."""
+        return self._decider
 
-    def set_router(self, router: str | None, options: Any = None, combine: str = "outputs") -> None:
+    def __call__(self, **inputs: Any) -> CausalLMOutputWithPast:
+        """Run the model as ``transformers`` does; ``logits`` are ``[B, L, V]``.
+
+        A router that decides per request does so from the whole of ``input_ids``.
+        """
+        with self._decided(inputs):
+            return self.model(**inputs)
+
+    def set_router(
+        self, router: str | None, options: RouterConfig | None = None, combine: str = "outputs"
+    ) -> None:
         """Choose who routes from now on, without loading anything again.
 
         Args:
             router: a key of ``ROUTERS``; None for the base model alone.
-            options: the router's configuration (``ArrowConfig`` for ``"arrow"``); None takes its defaults,
-                with no more experts kept than there are.
+            options: the router's configuration (``ArrowConfig`` for ``"arrow"``); None takes its defaults.
             combine: ``"outputs"`` or ``"factors"``, see ``mix``.
 
         Raises:
-            ValueError: if the router or the way to combine is unknown, or more experts are kept than there
-                are.
+            ValueError: if the router or the way to combine is unknown, the options are another router's or
+                do not suit the experts, or the router needs what was not handed over with ``provide``.
         """
         if combine not in COMBINES:
             raise ValueError(f"combine must be one of {COMBINES}, not {combine!r}")
-        if router is None:
-            self.stack.set_routers(None)
-            return
-        kind = router_named(router)
-        options = _default_options(kind, len(self.names)) if options is None else options
-        prototypes = self.prototypes() if kind.needs_prototypes else {}
-        routers = {
-            # In the layer's dtype, or each call would convert the prototypes.
-            path: kind.build(options, len(self.names), prototypes.get(path)).to(layer.a.dtype)
-            for path, layer in self.stack.layers.items()
-        }
+        routers = decider = None
+        if router is not None:
+            config = find_config(router, options, self.names)
+            if router in REQUEST_ROUTERS:
+                decider = build_decider(router, config, self._materials, self.tokenizer, self._encoder)
+            else:
+                routers = build_layer_routers(router, config, self._materials)
         self.stack.set_routers(routers, combine)
+        self._routing, self._decider = (router, options, combine), decider
 
     def prototypes(self) -> dict[str, LayerPrototypes]:
         """Give every layer's Arrow prototypes ``[E, I]`` and gains ``[E]``, found when first asked for."""
-        if self._prototypes is None:
-            found = find_prototypes(self._experts, self.names)
-            # Where only a control changes a layer, the experts have none: their scores are 0 there.
-            self._prototypes = {
-                path: found.get(path) or _no_prototypes(len(self.names), layer.a.shape[2])
-                for path, layer in self.stack.layers.items()
-            }
-        return self._prototypes
+        return self._materials.prototypes.plain()
+
+    def provide(
+        self,
+        *,
+        means: Mapping[str, Tensor] | None = None,
+        gates: Mapping[str, Tensor] | None = None,
+        names: Sequence[str] | None = None,
+        embeddings: Mapping[str, Tensor] | None = None,
+        encoder: Encoder | None = None,
+    ) -> None:
+        """Hand over what some routers need and only data can tell; it is kept until its expert is removed.
+
+        Args:
+            means: module path -> mean activations ``[N, I]``, from ``find_means``.
+            gates: module path -> trained gates ``[N, I]``, from ``train_gates``.
+            names: the experts that these rows belong to; None for all that a router may choose.
+            embeddings: expert -> its examples' embeddings ``[N, D]``, from ``find_embeddings``.
+            encoder: what embedded them, texts -> ``[N, D]``; None for the base model.
+
+        Raises:
+            ValueError: if a path or shape is not one of this model's, or there is an encoder alone.
+            UnknownExpert: if a name is none of the experts'.
+        """
+        chosen = self.names if names is None else names
+        for name in (*chosen, *(embeddings or {})):
+            self._require(name)
+        if embeddings is not None:
+            self._materials.give_embeddings(embeddings)
+            self._encoder = encoder
+        elif encoder is not None:
+            raise ValueError("an encoder must come with the embeddings that it made: give embeddings=... too")
+        for field, rows in (("means", means), ("gates", gates)):
+            if rows is not None:
+                self._materials.give(field, rows, chosen)
+
+    def add_expert(self, expert: Expert) -> None:
+        """Put one more expert on the model, for the router to choose too; nothing else is loaded again.
+
+        The stacks grow by one, only the new expert's prototypes are computed, and the router that is set
+        stays, with its options.
+
+        Raises:
+            ValueError: within ``assign`` or ``routed``, or if the router's options do not suit the experts
+                any more, or it needs what has to be given for the new one too.
+            IncompatibleExpert: if the name is taken, or the expert is for another base model.
+        """
+        self._refuse_in_context("add an expert")
+        check_base(self.base, expert)
+        self._check_routing((*self.names, expert.name))
+        self._materials.add(insert_expert(self.stack, expert, len(self.names)), expert)
+        try:
+            self.set_router(*self._routing)
+        except BaseException:
+            self._forget(expert.name)
+            raise
+
+    def remove_expert(self, name: str) -> None:
+        """Take an expert off the model; the router that is set stays, with its options.
+
+        Raises:
+            ValueError: within ``assign`` or ``routed``, or if the expert is the last one, or the router's
+                options do not suit the others.
+            UnknownExpert: if no expert that a router may choose has this name.
+        """
+        self._refuse_in_context("remove an expert")
+        self._require(name)
+        left = tuple(other for other in self.names if other != name)
+        if not left:
+            raise ValueError(f"expert {name!r} is the last one: use detach() to get the base model back")
+        self._check_routing(left)
+        self._forget(name)
 
     @contextmanager
-    def routed(self, router: str | None, options: Any = None, combine: str = "outputs") -> Iterator[None]:
+    def routed(
+        self, router: str | None, options: RouterConfig | None = None, combine: str = "outputs"
+    ) -> Iterator[None]:
         """Within this context another router decides; see ``set_router``."""
         layers = self.stack.layers
         before = {path: layer.router for path, layer in layers.items()}
-        combine_before = self.stack.decision.combine
+        routing, combine_before = (self._routing, self._decider), self.stack.decision.combine
+        self._num_contexts += 1
         try:
             self.set_router(router, options, combine)
             yield
         finally:
-            self.stack.decision.combine = combine_before
+            self._num_contexts -= 1
+            (self._routing, self._decider), self.stack.decision.combine = routing, combine_before
             for path, layer in layers.items():
                 layer.router = before[path]
 
@@ -120,7 +213,7 @@ class RoutedModel:
         temperature: float = 0.0,
         top_p: float = 1.0,
     ) -> str | list[str]:
-        """Continue texts.
+        """Continue texts. A router that decides per request does so once, from each prompt.
 
         Args:
             prompts: one text, or several texts or lists of token ids, which run as one batch. A text is
@@ -135,40 +228,32 @@ class RoutedModel:
         Raises:
             ValueError: if a prompt is empty or a number out of range.
         """
-        if max_new_tokens < 1 or not temperature >= 0:
-            raise ValueError(
-                "max_new_tokens must be at least 1 and temperature at least 0, "
-                f"found {max_new_tokens!r} and {temperature!r}"
-            )
+        check_sampling(max_new_tokens, temperature)
         inputs = self._encode([prompts] if isinstance(prompts, str) else prompts)
-        output = self.model.generate(
-            **inputs,
-            max_new_tokens=max_new_tokens,
-            pad_token_id=self._padding_id(),
-            eos_token_id=self._ending_ids() or None,
-            do_sample=temperature > 0,
-            temperature=temperature if temperature > 0 else None,
-            top_p=top_p if temperature > 0 else None,
-            # 0 looks at all tokens; transformers' own default is the best 50.
-            top_k=0 if temperature > 0 else None,
-        )
-        added = output[:, inputs["input_ids"].shape[1] :]
-        answers = self.tokenizer.batch_decode(added, skip_special_tokens=True)
+        with self._decided(inputs):
+            answers = continue_prompts(
+                self.base, inputs, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p
+            )
         return answers[0] if isinstance(prompts, str) else answers
 
     @torch.inference_mode()
-    def explain(self, text: Prompt) -> Explanation:
+    def explain(self, text: Prompt, num_prompt_tokens: int | None = None) -> Explanation:
         """Run a text and tell which experts each token used at each layer.
 
         Args:
             text: a text, tokenised as by ``generate``, or its token ids.
+            num_prompt_tokens: how many of its first tokens were the prompt, from which a router that decides
+                per request decides; None for all.
 
         Raises:
-            ValueError: if no router is set, or the text is empty.
+            ValueError: if no router is set, the text is empty, or it has fewer tokens than that.
         """
         inputs = self._encode([text])
-        with record_routing(self.stack, len(self.names)) as seen:
-            self.model(**inputs)
+        if self._decider is not None and self.stack.decision.plan is None:
+            seen = self._decider.explain(inputs["input_ids"], num_prompt_tokens, len(self.names))
+        else:
+            with record_routing(self.stack, len(self.names)) as seen:
+                self.model(**inputs)
         if not seen:
             raise ValueError(
                 "there is no routing to explain: no router is set, or experts are assigned by name; use "
@@ -182,39 +267,29 @@ class RoutedModel:
         self.stack.detach()
         return self.base
 
-    def _encode(self, prompts: Sequence[Prompt]) -> dict[str, torch.Tensor]:
-        ids = [
-            list(self.tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt)
-            for prompt in prompts
-        ]
-        if not ids or not all(ids):
-            raise ValueError("a prompt must have at least one token, and there must be at least one prompt")
-        longest = max(map(len, ids))
-        # Padded on the left: generation goes on from the right.
-        padding = self._padding_id()
-        input_ids = torch.tensor([[padding] * (longest - len(row)) + row for row in ids])
-        mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
-        return {"input_ids": input_ids.to(self.model.device), "attention_mask": mask.to(self.model.device)}
+    def _encode(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
+        return encode_prompts(self.tokenizer, prompts, self.model.device)
 
-    def _padding_id(self) -> int:
-        for found in (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id):
-            if found is not None:
-                return int(found)
-        return 0
+    def _decided(self, inputs: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """Within this context requests use what was decided for them, unless they are assigned already."""
+        if self._decider is None or self.stack.decision.plan is not None:
+            return nullcontext()
+        return self.stack.planned(*self._decider.decide_inputs(inputs))
 
-    def _ending_ids(self) -> list[int]:
-        """List what ends an answer: what the model's configuration says, and what experts were taught."""
-        configured = self.model.generation_config.eos_token_id
-        found = [configured] if isinstance(configured, int) else list(configured or [])
-        taught = self.tokenizer.eos_token_id
-        return sorted({*found, *([] if taught is None else [taught])})
+    def _require(self, name: str) -> None:
+        if name not in self.names:
+            raise UnknownExpert(name, self.names, "this model")
 
+    def _refuse_in_context(self, what: str) -> None:
+        if self._num_contexts or self.stack.decision.plan is not None:
+            raise ValueError(f"leave the contexts of routed and assign first, before you {what}")
 
-def _default_options(kind: RouterKind, num_experts: int) -> Any:
-    if kind.config is ArrowConfig:
-        return ArrowConfig(top_k=min(ArrowConfig().top_k, num_experts))
-    return kind.config()
+    def _check_routing(self, names: Sequence[str]) -> None:
+        """Refuse if the router that is set could not choose among these experts."""
+        router, options, _ = self._routing
+        if router is not None:
+            self._materials.check(find_config(router, options, names).needs, names)
 
-
-def _no_prototypes(num_experts: int, width: int) -> LayerPrototypes:
-    return torch.zeros(num_experts, width), torch.zeros(num_experts)
+    def _forget(self, name: str) -> None:
+        self._materials.remove(drop_expert(self.stack, name), name)
+        self.set_router(*self._routing)

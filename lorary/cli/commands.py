@@ -1,13 +1,14 @@
 """Every command of ``lorary`` by name, in the order that the help lists them."""
 
-from lorary.cli import eval, generate, prototypes, quickstart, train
+from lorary.cli import eval, generate, merge, prototypes, quickstart, train
 from lorary.cli.command import Command
-from lorary.cli.library import add, copy, ls, rename, rm, show, verify
+from lorary.cli.library import add, copy, ls, prune, rename, rm, show, verify
 
 COMMANDS: dict[str, Command] = {
     "quickstart": quickstart,
     "train": train,
     "prototypes": prototypes,
+    "merge": merge,
     "eval": eval,
     "generate": generate,
     "library ls": ls,
@@ -17,6 +18,7 @@ COMMANDS: dict[str, Command] = {
     "library rename": rename,
     "library copy": copy,
     "library verify": verify,
+    "library prune": prune,
 }
 
 GROUPS: dict[str, str] = {

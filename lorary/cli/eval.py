@@ -1,7 +1,8 @@
 """Compare ways of using a library: the base model, experts, routers.
 
-Prints a table per metric with standard errors. Routes: base, uniform, arrow, oracle (each task's own expert),
-random (a control without knowledge), expert:NAME, and each expert of --controls by its name.
+Prints a table per metric with standard errors. Routes: base, a router (arrow, spectr, lag, uniform, fixed,
+single, calibrated), oracle (each task's own expert), random (a control without knowledge), expert:NAME, and
+each of the --controls by its name.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +12,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
-from lorary.cli.model_options import (
-    add_arrow_options,
-    add_base_options,
-    load_options_base,
-    open_filled_library,
-    read_arrow_options,
-)
+from lorary.cli import model_options
 from lorary.cli.printing import print_json, print_next
 from lorary.cli.progress import show_evaluation
 from lorary.cli.task_options import add_task_options, find_task_template, read_tasks, repeat_tasks
@@ -50,8 +45,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--controls", type=str | None, help="A library of further experts, such as one trained on all tasks"
     )
-    add_base_options(parser)
-    add_arrow_options(parser)
+    model_options.add_base_options(parser)
+    model_options.add_router_options(parser)
     parser.add_argument("--out", type=Path | None, help="Folder for results.json and table.md")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of tables")
     parser.add_class_arguments(EvalConfig, "evaluation", skip={"metrics"})
@@ -86,23 +81,28 @@ def measure(options: Namespace) -> "Result":
     from lorary.assembly import load_model
     from lorary.cli.eval_steps.routes import choose_routes, find_own_experts
     from lorary.evaluation import evaluate, find_routes
+    from lorary.routing import ROUTERS
 
     config = read_eval_options(options)
     tasks = read_tasks(options)
     for task in tasks.values():
         task.split(config.split)
-    library = open_filled_library(options.library)
-    controls = open_filled_library(options.controls) if options.controls is not None else {}
+    library = model_options.open_filled_library(options.library)
+    controls = model_options.open_filled_library(options.controls) if options.controls is not None else {}
     own = find_own_experts(library.entries(), tasks)
     routes = choose_routes(options.routes, tasks, own, list(library), list(controls))
-    arrow = read_arrow_options(options, len(library))
-    base = load_options_base(options, library)
+    configured = {
+        route: model_options.read_router_options(options, route, list(library))
+        for route in routes
+        if route in ROUTERS
+    }
+    base = model_options.load_options_base(options, library)
     model = load_model(
         base, library, router=None, controls=gather_controls(library, controls, routes, config.seed)
     )
     # Only the oracle asks for own experts, and it is among the routes only if every task has one.
     answering = {task: own.get(task, task) for task in tasks}
-    found = find_routes(routes, model, answering, arrow=arrow, combine=options.combine)
+    found = find_routes(routes, model, answering, options=configured, combine=options.combine)
     try:
         with show_evaluation(f"comparing {len(found)} routes on {len(tasks)} tasks") as show:
             return evaluate(model, tasks, found, find_task_template(options), config, on_progress=show)

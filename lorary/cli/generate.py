@@ -1,6 +1,7 @@
 """Answer a prompt with a library's experts.
 
-Tokens are routed by Arrow; --expert lets one expert answer alone, --router none the base model.
+Tokens are routed by Arrow or another --router, whole requests by calibrated; --expert lets one expert answer
+alone, --router none the base.
 """
 
 import sys
@@ -9,13 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.model_options import (
-    add_arrow_options,
-    add_base_options,
-    load_options_base,
-    open_filled_library,
-    read_arrow_options,
-)
+from lorary.cli import model_options
 from lorary.cli.printing import print_json, print_next
 from lorary.errors import UnknownExpert
 
@@ -31,7 +26,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("library", help="Folder or URL of the library")
     parser.add_argument("prompt", help="What to go on from; '-' reads it from stdin")
     parser.add_argument(
-        "--router", type=str, default="arrow", help="arrow, uniform, or none for the base alone"
+        "--router",
+        type=str,
+        default="arrow",
+        help=f"{', '.join(model_options.list_ready_routers())}, or none for the base alone",
     )
     parser.add_argument("--expert", type=str | None, help="Let this expert answer, whatever the router")
     parser.add_argument("--max-new-tokens", type=int, default=64, help="Most tokens of the answer")
@@ -45,8 +43,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="What to put around the prompt: nothing, 'Answer:' as in training, or the model's chat turns",
     )
     parser.add_argument("--show-experts", action="store_true", help="Show which experts the tokens used")
-    add_base_options(parser)
-    add_arrow_options(parser)
+    model_options.add_base_options(parser)
+    model_options.add_router_options(parser)
     parser.add_argument("--json", action="store_true", help="Print JSON instead of the answer alone")
 
 
@@ -62,7 +60,7 @@ def run(options: Namespace) -> int:
     explanation = None
     if options.show_experts:
         answer_ids = model.tokenizer(answer, add_special_tokens=False)["input_ids"]
-        explanation = model.explain([*prompt_ids, *answer_ids])
+        explanation = model.explain([*prompt_ids, *answer_ids], num_prompt_tokens=len(prompt_ids))
     if options.json:
         print_json(describe_answer(options, prompt, answer, explanation))
         return 0
@@ -107,16 +105,17 @@ def load_routed(options: Namespace) -> "RoutedModel":
 
     from lorary.assembly import load_model
 
-    library = open_filled_library(options.library)
+    library = model_options.open_filled_library(options.library)
     if options.expert is not None:
         if options.expert not in library:
             raise UnknownExpert(options.expert, library, f"library {options.library!r}")
-        base = load_options_base(options, library)
+        base = model_options.load_options_base(options, library)
         return load_model(base, {options.expert: library[options.expert]}, router=None)
-    arrow = read_arrow_options(options, len(library))
-    base = load_options_base(options, library)
-    router = None if options.router == "none" else options.router
-    return load_model(base, library, router=router, combine=options.combine, **asdict(arrow))
+    if options.router == "none":
+        return load_model(model_options.load_options_base(options, library), library, router=None)
+    config = model_options.read_router_options(options, options.router, list(library))
+    base = model_options.load_options_base(options, library)
+    return load_model(base, library, router=options.router, combine=options.combine, **asdict(config))
 
 
 def encode_prompt(model: "RoutedModel", prompt: str, template: str) -> list[int]:

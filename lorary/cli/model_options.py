@@ -1,5 +1,6 @@
 """The options that say which base model a command loads, and how experts are routed on it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import ArgumentParser, Namespace
@@ -9,7 +10,7 @@ from lorary.errors import LibraryError
 if TYPE_CHECKING:
     from lorary.library import Library
     from lorary.models import BaseModel
-    from lorary.routing import ArrowConfig
+    from lorary.routing import RouterConfig
 
 DEFAULT_BASE = "smollm2-135m"
 
@@ -34,22 +35,27 @@ def add_base_options(parser: ArgumentParser, default: str | None = None) -> None
     )
 
 
-def add_arrow_options(parser: ArgumentParser) -> None:
-    """Add what configures Arrow."""
-    from lorary.routing import ArrowConfig
+def add_router_options(parser: ArgumentParser) -> None:
+    """Add what configures each router that a command can use."""
+    from lorary.routing import ROUTERS, list_options
 
-    parser.add_class_arguments(ArrowConfig, "arrow", skip={"top_k"})
-    parser.add_argument(
-        "--arrow.top_k",
-        type=int | None,
-        help="How many experts each token keeps at each layer; 4, or all if there are fewer, if not given",
-    )
+    for name in list_ready_routers():
+        if list_options(name):
+            parser.add_class_arguments(ROUTERS[name].config, name)
     parser.add_argument(
         "--combine",
         type=Literal["factors", "outputs"],
         default="outputs",
         help="What of a token's experts is put together: their factors before, or their outputs after",
     )
+
+
+def list_ready_routers() -> list[str]:
+    """List the routers that can be built from a library alone; the others need what only data can tell."""
+    from lorary.routing import ROUTERS
+    from lorary.routing.material import FROM_DATA
+
+    return [name for name, kind in ROUTERS.items() if not FROM_DATA.keys() & kind.config().needs]
 
 
 def open_filled_library(url: str) -> "Library":
@@ -107,17 +113,29 @@ def find_base(library: "Library") -> tuple[str, str | None]:
     return names.pop(), revisions.pop() if len(revisions) == 1 else None
 
 
-def read_arrow_options(options: Namespace, num_experts: int) -> "ArrowConfig":
-    """Build Arrow's configuration.
+def read_router_options(options: Namespace, router: str, names: Sequence[str]) -> "RouterConfig":
+    """Build a router's configuration, before anything is loaded.
+
+    Args:
+        options: the command's.
+        router: a key of ``ROUTERS``.
+        names: the experts that it will choose from.
 
     Raises:
-        ValueError: if an option is out of range.
+        ValueError: if there is no such router, an option is out of range or does not suit the experts, or the
+            router needs more than a library.
+        UnknownExpert: if an option names an expert that is not among them.
     """
-    from lorary.routing import ArrowConfig
-    from lorary.routing.top_k import check_top_k
+    from lorary.routing import configure_router
+    from lorary.routing.material import FROM_DATA
 
-    given = {name: value for name, value in vars(options.arrow).items() if name != "top_k"}
-    top_k = options.arrow.top_k
-    config = ArrowConfig(top_k=min(ArrowConfig().top_k, num_experts) if top_k is None else top_k, **given)
-    check_top_k(config.top_k, num_experts)
+    config = configure_router(router, vars(options.get(router, Namespace())))
+    given = sorted(FROM_DATA.keys() & config.needs)
+    if given:
+        raise ValueError(
+            f"router {router!r} needs the {given[0]} of every expert, which commands do not make; in Python, "
+            f"{FROM_DATA[given[0]]} and hand them to load_model({given[0]}=...). "
+            f"Here you can use {', '.join(list_ready_routers())}"
+        )
+    config.check(names)
     return config

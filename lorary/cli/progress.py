@@ -1,5 +1,6 @@
 """Progress bars of long work, on stderr."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -19,17 +20,18 @@ def show_training(what: str) -> "Iterator[Callable[[TrainEvent], None]]":
     Args:
         what: what is being trained, in a few words.
     """
-    with _bar("{task.fields[note]}") as bar:
-        line = bar.add_task(what, total=None, note="")
+    begun = time.monotonic()
 
-        def show(event: "TrainEvent") -> None:
-            elapsed = bar.tasks[line].elapsed or 0.0
-            notes = [f"{event.num_tokens / elapsed:.0f} tokens/s"] if event.num_tokens and elapsed else []
-            if event.losses:
-                notes.append(f"loss {sum(event.losses.values()) / len(event.losses):.2f}")
-            bar.update(line, completed=event.num_steps, total=event.total_steps, note=" · ".join(notes))
+    def describe(event: "TrainEvent") -> str:
+        notes = []
+        if event.num_tokens:
+            notes.append(f"{event.num_tokens / (time.monotonic() - begun):.0f} tokens/s")
+        if event.losses:
+            notes.append(f"loss {sum(event.losses.values()) / len(event.losses):.2f}")
+        return " · ".join(notes)
 
-        yield show
+    with _show_bar(what) as update:
+        yield lambda event: update(event.num_steps, event.total_steps, describe(event))
 
 
 @contextmanager
@@ -39,21 +41,21 @@ def show_evaluation(what: str) -> "Iterator[Callable[[EvalProgress], None]]":
     Args:
         what: what is being measured, in a few words.
     """
-    with _bar("{task.fields[note]}") as bar:
-        line = bar.add_task(what, total=None, note="")
-
-        def show(event: "EvalProgress") -> None:
-            bar.update(line, completed=event.num_done, total=event.num_total, note=event.route)
-
-        yield show
+    with _show_bar(what) as update:
+        yield lambda event: update(event.num_done, event.num_total, event.route)
 
 
-def _bar(*notes: str) -> progress.Progress:
-    return progress.Progress(
+@contextmanager
+def _show_bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Show a bar; yields a function of how much is done, how much there is, and a note behind it."""
+    bar = progress.Progress(
         progress.TextColumn("{task.description}"),
         progress.BarColumn(bar_width=28),
         progress.TaskProgressColumn(),
         progress.TimeRemainingColumn(compact=True),
-        *(progress.TextColumn(note, style="dim") for note in notes),
+        progress.TextColumn("{task.fields[note]}", style="dim"),
         console=Console(stderr=True),
     )
+    with bar:
+        line = bar.add_task(what, total=None, note="")
+        yield lambda done, total, note: bar.update(line, completed=done, total=total, note=note)

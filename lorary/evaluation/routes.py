@@ -1,19 +1,13 @@
-"""Ways of answering that an evaluation compares.
-
-B rows of a packed batch, L row length.
-"""
+"""Ways of answering that an evaluation compares."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-
-import torch
 
 from lorary.assembly import RoutedModel
-from lorary.data.packing import PADDING, PackedBatch
 from lorary.errors import UnknownExpert, suggest
-from lorary.routing import ROUTERS, ArrowConfig
+from lorary.evaluation.decisions import Decisions, Prompt, decide_prompts, name_experts
+from lorary.routing import ROUTERS, RouterConfig
 
 EXPERT_PREFIX = "expert:"
 
@@ -26,7 +20,7 @@ class Route:
     """What it is called in tables."""
     router: str | None = None
     """A key of ``ROUTERS``; None for the base model, or for experts by name."""
-    options: Any = None
+    options: RouterConfig | None = None
     """The router's configuration; None takes its defaults."""
     combine: str = "outputs"
     """How several experts are put together, see ``mix``."""
@@ -39,29 +33,31 @@ class Route:
         with model.routed(self.router, self.options, self.combine):
             yield
 
-    @contextmanager
-    def planned(self, model: RoutedModel, tasks: Sequence[str], batch: PackedBatch) -> Iterator[None]:
-        """Within this context each token of a packed batch goes to its task's expert, if that is the route.
+    def decide(
+        self,
+        model: RoutedModel,
+        prompts: Sequence[Prompt],
+        *,
+        tokens_per_pass: int,
+        row_length: int,
+        share: bool,
+    ) -> Decisions:
+        """Decide what can be decided before the model runs; the route must be applied already.
 
         Args:
             model: the model.
-            tasks: the task of each packed sequence.
-            batch: the batch, on the model's device.
+            prompts: all that will be asked.
+            tokens_per_pass: most tokens in one forward pass.
+            row_length: of the packed rows.
+            share: whether prompts may share the cells of equal beginnings.
         """
-        if self.expert_of is None:
-            yield
-            return
-        experts = torch.tensor([model.stack.index(self.expert_of[task]) for task in tasks])
-        indices = experts.to(batch.owner.device)[batch.owner.clamp(min=0)].unsqueeze(-1)  # [B, L, 1]
-        weights = (batch.owner != PADDING).unsqueeze(-1).float()
-        with model.stack.planned(indices, weights):
-            yield
-
-    def assigned(self, model: RoutedModel, tasks: Sequence[str]) -> AbstractContextManager[None]:
-        """Within this context each sequence of a batch goes to its task's expert, if that is the route."""
-        if self.expert_of is None:
-            return nullcontext()
-        return model.assign([self.expert_of[task] for task in tasks])
+        if self.expert_of is not None:
+            return name_experts(model, self.expert_of)
+        if model.decider is None:
+            return Decisions()
+        return decide_prompts(
+            model, prompts, tokens_per_pass=tokens_per_pass, row_length=row_length, share=share
+        )
 
 
 def find_routes(
@@ -69,7 +65,7 @@ def find_routes(
     model: RoutedModel,
     experts_of_tasks: Mapping[str, str],
     *,
-    arrow: ArrowConfig | None = None,
+    options: Mapping[str, RouterConfig] | None = None,
     combine: str = "outputs",
 ) -> list[Route]:
     """Turn route names, as the command line takes them, into routes.
@@ -79,15 +75,21 @@ def find_routes(
             (``"random"``, ``"multi-task"``), or ``"expert:NAME"``.
         model: the model they will run on.
         experts_of_tasks: task -> its own expert, for all tasks; the oracle answers with these.
-        arrow: options of Arrow; None for its defaults.
-        combine: for Arrow.
+        options: router -> its configuration; those left out take their defaults.
+        combine: how routers put several experts together, see ``mix``.
 
     Raises:
         ValueError: if a name is none of these.
         UnknownExpert: if an expert is not on the model.
     """
     check_routes(names, model.names, model.controls)
-    return [_find_route(name, model, experts_of_tasks, arrow, combine) for name in names]
+    configured = options or {}
+    return [
+        Route(name=name, router=name, options=configured.get(name), combine=combine)
+        if name in ROUTERS
+        else _find_route(name, model, experts_of_tasks)
+        for name in names
+    ]
 
 
 def check_routes(names: Sequence[str], experts: Collection[str], controls: Collection[str]) -> None:
@@ -124,15 +126,9 @@ def match_experts(model: RoutedModel, tasks: Sequence[str]) -> dict[str, str]:
     return {task: task for task in tasks}
 
 
-def _find_route(
-    name: str, model: RoutedModel, own: Mapping[str, str], arrow: ArrowConfig | None, combine: str
-) -> Route:
+def _find_route(name: str, model: RoutedModel, own: Mapping[str, str]) -> Route:
     if name == "base":
         return Route(name=name)
-    if name == "arrow":
-        return Route(name=name, router=name, options=arrow, combine=combine)
-    if name in ROUTERS:
-        return Route(name=name, router=name)
     one = name.removeprefix(EXPERT_PREFIX)
     expert_of = dict(own) if name == "oracle" else dict.fromkeys(own, one)
     for expert in expert_of.values():

@@ -13,7 +13,7 @@ from lorary.assembly import RoutedModel
 from lorary.data.packing import pack_sequences
 from lorary.data.prefixes import plan_passes
 from lorary.data.tokens import TokenizedExample
-from lorary.evaluation.routes import Route
+from lorary.evaluation.decisions import Decision, Decisions, plan_cells, plan_rows
 from lorary.models import target_losses
 
 Report = Callable[[int], None]
@@ -35,7 +35,7 @@ class Item:
 @torch.inference_mode()
 def score_targets(
     model: RoutedModel,
-    route: Route,
+    decisions: Decisions,
     items: Sequence[Item],
     *,
     tokens_per_pass: int,
@@ -46,27 +46,28 @@ def score_targets(
     """Sum the negative log-likelihood of each item's target tokens.
 
     Args:
-        model: the model.
-        route: who decides; must be applied already.
+        model: the model, with the route's router.
+        decisions: what the route decided beforehand.
         items: prompts with answers.
         tokens_per_pass: most tokens in one forward pass.
         row_length: of the packed rows.
-        share: whether texts of one task share the cells of equal beginnings.
+        share: whether texts of one task, and of one decision, share the cells of equal beginnings.
         report: told the tokens of each pass.
 
     Returns:
         One sum per item, in their order.
     """
     sequences = [item.tokens for item in items]
-    groups = [item.task for item in items] if share else None
+    # What a cell holds depends on the experts that made it.
+    groups = [(item.task, _find_decisions(decisions, [item])) for item in items]
     sums = [0.0] * len(items)
-    for members in plan_passes(sequences, groups, tokens_per_pass):
+    for members in plan_passes(sequences, groups if share else None, tokens_per_pass):
         batch = pack_sequences(
             [sequences[index] for index in members],
             row_length,
-            groups=[items[index].task for index in members] if share else None,
+            groups=[groups[index] for index in members] if share else None,
         ).to(model.model.device)
-        with route.planned(model, [items[index].task for index in members], batch):
+        with plan_cells(model, _find_decisions(decisions, [items[index] for index in members]), batch):
             inputs = batch.model_inputs(model.model.dtype)
             losses = target_losses(model.model, inputs, batch.positions, batch.labels)
         found = torch.zeros(len(members), device=losses.device).index_add(0, batch.label_owner, losses)
@@ -77,13 +78,13 @@ def score_targets(
 
 
 def generate_answers(
-    model: RoutedModel, route: Route, items: Sequence[Item], *, batch_size: int, report: Report
+    model: RoutedModel, decisions: Decisions, items: Sequence[Item], *, batch_size: int, report: Report
 ) -> list[str]:
     """Let the model answer each item's prompt, likeliest token first.
 
     Args:
-        model: the model.
-        route: who decides; must be applied already.
+        model: the model, with the route's router.
+        decisions: what the route decided beforehand.
         items: prompts; their targets are not looked at.
         batch_size: how many are answered at once.
         report: told, for each batch, the most tokens that its answers could have had.
@@ -94,7 +95,7 @@ def generate_answers(
     answers = [""] * len(items)
     for members in _batch_generation(items, batch_size):
         chosen = [items[index] for index in members]
-        with route.assigned(model, [item.task for item in chosen]):
+        with plan_rows(model, _find_decisions(decisions, chosen)):
             found = model.generate(
                 [item.tokens.prompt_ids for item in chosen], max_new_tokens=chosen[0].max_new_tokens
             )
@@ -102,6 +103,10 @@ def generate_answers(
             answers[index] = answer
         report(sum(item.max_new_tokens for item in chosen))
     return answers
+
+
+def _find_decisions(decisions: Decisions, items: Sequence[Item]) -> tuple[Decision, ...] | None:
+    return decisions.find([item.task for item in items], [item.tokens.prompt_ids for item in items])
 
 
 def _batch_generation(items: Sequence[Item], batch_size: int) -> Iterable[list[int]]:

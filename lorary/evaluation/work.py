@@ -10,6 +10,7 @@ from lorary.data import Example, Task, Template, subsample, tokenize_choices, to
 from lorary.data.tokens import TokenizedExamples
 from lorary.errors import DataError
 from lorary.evaluation.config import EvalConfig
+from lorary.evaluation.decisions import Decisions
 from lorary.evaluation.metrics import METRICS, choice_scores
 from lorary.evaluation.result import Record
 from lorary.evaluation.routes import Route
@@ -64,9 +65,20 @@ class Work:
     """Whether texts of one task share the cells of equal beginnings."""
 
     @property
+    def offers(self) -> tuple[Item, ...]:
+        """All choices' items, one choice after the other."""
+        return tuple(item for choice in self.choices for item in choice.items)
+
+    @property
+    def prompts(self) -> list[tuple[int, ...]]:
+        """All prompts, in no particular order; some stand several times."""
+        items = (*self.losses, *(question.item for question in self.questions), *self.offers)
+        return [item.tokens.prompt_ids for item in items]
+
+    @property
     def num_units(self) -> int:
         """How much work one route is: tokens to score, and generated tokens at most."""
-        scored = [*self.losses, *(item for choice in self.choices for item in choice.items)]
+        scored = (*self.losses, *self.offers)
         generated = sum(question.item.max_new_tokens for question in self.questions)
         return sum(len(item.tokens) for item in scored) + generated
 
@@ -113,11 +125,15 @@ def measure_route(
     model: RoutedModel, route: Route, work: Work, config: EvalConfig, report: Report
 ) -> list[Record]:
     """Run all work under one route, which must be applied already."""
-    return [
-        *_measure_losses(model, route, work, config, report),
-        *_measure_answers(model, route, work.questions, config, report),
-        *_measure_choices(model, route, work, config, report),
-    ]
+    decisions = route.decide(
+        model,
+        work.prompts,
+        tokens_per_pass=config.tokens_per_pass,
+        row_length=ROW_LENGTH,
+        share=work.share,
+    )
+    run = _Run(model, route.name, decisions, work, config, report)
+    return [*run.measure_losses(), *run.measure_answers(), *run.measure_choices()]
 
 
 def _prepare_task(
@@ -180,61 +196,62 @@ def _offer(
     return Choice(tuple(Item(name, option) for option in options), example)
 
 
-def _measure_losses(
-    model: RoutedModel, route: Route, work: Work, config: EvalConfig, report: Report
-) -> list[Record]:
-    items = work.losses
-    sums = _score(model, route, items, work.share, config, report)
-    return [
-        Record(item.task, route.name, "loss", total / len(item.tokens.target_ids))
-        for item, total in zip(items, sums, strict=True)
-    ]
+@dataclass(frozen=True)
+class _Run:
+    """All work under one route."""
 
+    model: RoutedModel
+    route: str
+    decisions: Decisions
+    work: Work
+    config: EvalConfig
+    report: Report
 
-def _measure_answers(
-    model: RoutedModel, route: Route, questions: Sequence[Question], config: EvalConfig, report: Report
-) -> list[Record]:
-    items = [question.item for question in questions]
-    answers = generate_answers(model, route, items, batch_size=config.batch_size, report=report)
-    records = []
-    for question, answer in zip(questions, answers, strict=True):
-        text = answer.strip().partition("\n")[0] if question.is_one_line else answer
-        for metric in config.metrics:
-            score = METRICS[metric].score_text
-            if score is not None:
-                records.append(Record(question.item.task, route.name, metric, score(text, question.targets)))
-    return records
+    def measure_losses(self) -> list[Record]:
+        items = self.work.losses
+        return [
+            Record(item.task, self.route, "loss", total / len(item.tokens.target_ids))
+            for item, total in zip(items, self._score(items), strict=True)
+        ]
 
-
-def _measure_choices(
-    model: RoutedModel, route: Route, work: Work, config: EvalConfig, report: Report
-) -> list[Record]:
-    flat = [item for choice in work.choices for item in choice.items]
-    sums = iter(_score(model, route, flat, work.share, config, report))
-    records = []
-    for choice in work.choices:
-        texts = choice.example.choices or ()
-        chosen = choice_scores(
-            [-next(sums) for _ in choice.items],
-            [len(item.tokens.target_ids) for item in choice.items],
-            [len(text.encode()) for text in texts],
+    def measure_answers(self) -> list[Record]:
+        items = [question.item for question in self.work.questions]
+        answers = generate_answers(
+            self.model, self.decisions, items, batch_size=self.config.batch_size, report=self.report
         )
-        for metric in config.metrics:
-            if metric in CHOICE_METRICS:
-                is_right = texts[chosen[CHOICE_METRICS[metric]]] == choice.example.targets[0]
-                records.append(Record(choice.items[0].task, route.name, metric, float(is_right)))
-    return records
+        records = []
+        for question, answer in zip(self.work.questions, answers, strict=True):
+            text = answer.strip().partition("\n")[0] if question.is_one_line else answer
+            for metric in self.config.metrics:
+                score = METRICS[metric].score_text
+                if score is not None:
+                    value = score(text, question.targets)
+                    records.append(Record(question.item.task, self.route, metric, value))
+        return records
 
+    def measure_choices(self) -> list[Record]:
+        sums = iter(self._score(self.work.offers))
+        records = []
+        for choice in self.work.choices:
+            texts = choice.example.choices or ()
+            chosen = choice_scores(
+                [-next(sums) for _ in choice.items],
+                [len(item.tokens.target_ids) for item in choice.items],
+                [len(text.encode()) for text in texts],
+            )
+            for metric in self.config.metrics:
+                if metric in CHOICE_METRICS:
+                    is_right = texts[chosen[CHOICE_METRICS[metric]]] == choice.example.targets[0]
+                    records.append(Record(choice.items[0].task, self.route, metric, float(is_right)))
+        return records
 
-def _score(
-    model: RoutedModel, route: Route, items: Sequence[Item], share: bool, config: EvalConfig, report: Report
-) -> list[float]:
-    return score_targets(
-        model,
-        route,
-        items,
-        tokens_per_pass=config.tokens_per_pass,
-        row_length=ROW_LENGTH,
-        share=share,
-        report=report,
-    )
+    def _score(self, items: Sequence[Item]) -> list[float]:
+        return score_targets(
+            self.model,
+            self.decisions,
+            items,
+            tokens_per_pass=self.config.tokens_per_pass,
+            row_length=ROW_LENGTH,
+            share=self.work.share,
+            report=self.report,
+        )

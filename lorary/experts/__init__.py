@@ -6,7 +6,8 @@ whose product is added to that layer's weight. On disk it is a PEFT adapter fold
 """
 
 from lorary.experts.card import ExpertCard
-from lorary.experts.expert import Expert, Factors, check_finite
+from lorary.experts.expert import Expert, check_finite
+from lorary.experts.factors import Factors
 from lorary.experts.names import check_name
 from lorary.experts.peft_reader import read_card, read_expert_folder, read_peft
 from lorary.experts.peft_writer import write_expert_files, write_peft

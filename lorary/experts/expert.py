@@ -5,30 +5,13 @@ R rank, I layer input, O layer output.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from lorary.errors import FormatError
 from lorary.experts.card import ExpertCard
+from lorary.experts.factors import DTYPES, Factors, find_factor_fault, name_dtypes, refuse_not_finite
 from lorary.experts.names import check_name
-
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-class Factors(NamedTuple):
-    """One layer's weight change ``b @ a``, with PEFT's scale folded into ``b``."""
-
-    a: Tensor
-    """Down-projection, ``[R, I]``."""
-    b: Tensor
-    """Up-projection, ``[O, R]``."""
-
-    @property
-    def rank(self) -> int:
-        """R, the number of rows of ``a``."""
-        return self.a.shape[0]
+from lorary.experts.stored_factors import StoredFactors
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -57,6 +40,8 @@ class Expert:
             raise TypeError(f"expert {self.name!r}: card must be an ExpertCard, got {self.card!r}")
         if not self.factors:
             raise ValueError(f"expert {self.name!r} must have factors for at least one module, got none")
+        if isinstance(self.factors, StoredFactors):
+            return  # sound already, and a copy would read its numbers
         faults = [fault for path, pair in self.factors.items() if (fault := find_factor_fault(path, pair))]
         if faults:
             more = f" (and {len(faults) - 1} more such modules)" if len(faults) > 1 else ""
@@ -72,7 +57,7 @@ class Expert:
     @property
     def ranks(self) -> dict[str, int]:
         """The rank of each module's factors."""
-        return {path: pair.rank for path, pair in self.factors.items()}
+        return {path: pair.rank for path, pair in self._outlines.items()}
 
     @property
     def max_rank(self) -> int:
@@ -82,7 +67,12 @@ class Expert:
     @property
     def num_parameters(self) -> int:
         """How many numbers its factors hold."""
-        return sum(pair.a.numel() + pair.b.numel() for pair in self.factors.values())
+        return sum(pair.a.numel() + pair.b.numel() for pair in self._outlines.values())
+
+    @property
+    def _outlines(self) -> Mapping[str, Factors]:
+        """Factors for their shapes alone, read from no file."""
+        return self.factors.stored if isinstance(self.factors, StoredFactors) else self.factors
 
     @property
     def dtypes(self) -> tuple[torch.dtype, ...]:
@@ -93,40 +83,13 @@ class Expert:
     def to(self, dtype: torch.dtype) -> "Expert":
         """Return this expert with all factors in one dtype; factors already in it are shared."""
         if dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {_name_dtypes()}, got {dtype}")
+            raise ValueError(f"dtype must be one of {name_dtypes()}, got {dtype}")
         factors = {path: Factors(a.to(dtype), b.to(dtype)) for path, (a, b) in self.factors.items()}
         return replace(self, factors=factors)
 
     def rename(self, name: str) -> "Expert":
         """Return this expert under another name, sharing its factors."""
         return replace(self, name=name)
-
-
-def find_factor_fault(path: str, pair: Factors) -> str | None:
-    """Say what is wrong with one module's factors, or None.
-
-    Args:
-        path: the module's path, for the message.
-        pair: factors that should be ``[R, I]`` and ``[O, R]``, floating and not empty.
-    """
-    if not isinstance(path, str) or not path:
-        return f"module {path!r}: its path must be a string and not empty"
-    if not isinstance(pair, Factors):
-        return f"module {path!r}: it must have Factors(a, b), got {type(pair).__name__}"
-    a, b = pair
-    for letter, tensor in (("a", a), ("b", b)):
-        if not isinstance(tensor, Tensor):
-            return f"module {path!r}: {letter} must be a tensor, got {type(tensor).__name__}"
-        if tensor.dtype not in DTYPES:
-            return f"module {path!r}: {letter} must be one of {_name_dtypes()}, got {tensor.dtype}"
-        if tensor.ndim != 2 or tensor.numel() == 0:
-            return f"module {path!r}: {letter} must be 2-D and not empty, got shape {list(tensor.shape)}"
-    if a.shape[0] != b.shape[1]:
-        return (
-            f"module {path!r}: a [R, I] and b [O, R] must agree on the rank R, "
-            f"got {list(a.shape)} and {list(b.shape)}"
-        )
-    return None
 
 
 def check_finite(expert: Expert, file: str = "") -> None:
@@ -139,17 +102,4 @@ def check_finite(expert: Expert, file: str = "") -> None:
     Raises:
         FormatError: if a factor holds NaN or an infinity.
     """
-    where = f" in {file!r}" if file else ""
-    for path, pair in expert.factors.items():
-        for letter, tensor in zip("ab", pair, strict=True):
-            if not torch.isfinite(tensor).all():
-                count = int((~torch.isfinite(tensor)).sum())
-                raise FormatError(
-                    f"expert {expert.name!r}{where} must hold finite numbers, found {count} NaN or infinite "
-                    f"of {tensor.numel()} in {letter} of module {path!r}: train it again or take an "
-                    "earlier checkpoint"
-                )
-
-
-def _name_dtypes() -> str:
-    return ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
+    refuse_not_finite(expert.name, expert.factors, file)

@@ -53,7 +53,10 @@ def match_pattern(patterns: Iterable[str], module: str) -> str | None:
     A pattern matches the whole path, or its end after a dot: ``q_proj`` and ``layers.0.q_proj``
     match ``model.layers.0.q_proj``; a leading ``^`` asks for the whole path.
     """
-    return next((key for key in patterns if re.match(rf"(.*\.)?({key})$", module)), None)
+    for key in patterns:
+        if re.match(rf"(.*\.)?({key})$", module):
+            return key
+    return None
 
 
 def parse_adapter_config(value: Mapping[str, Any], path: str) -> AdapterConfig:

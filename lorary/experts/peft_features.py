@@ -82,6 +82,8 @@ REFUSED_TENSORS = (
     ),
 )
 
+FACTOR_ENDS = (".lora_A.weight", ".lora_B.weight")
+
 
 def check_peft_type(config: Mapping[str, Any], path: str) -> None:
     """Refuse a configuration that is not a LoRA's.
@@ -147,6 +149,8 @@ def _find_in_config(config: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _find_in_tensors(names: Iterable[str], config: Mapping[str, Any]) -> list[tuple[str, str]]:
     found: dict[tuple[str, str], list[str]] = {}
     for name in names:
+        if name.endswith(FACTOR_ENDS) and ".trainable_tokens_" not in name:
+            continue  # nearly all names, and none of the patterns below
         for pattern, setting, feature, advice in REFUSED_TENSORS:
             if re.search(pattern, name):
                 if setting is None or config.get(setting) in (None, False, "none"):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor
 
 from lorary.errors import FormatError
-from lorary.experts.expert import Factors
+from lorary.experts.factors import Factors
 
 PREFIX = "base_model.model."
 FACTOR_NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")

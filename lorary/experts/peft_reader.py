@@ -13,14 +13,15 @@ from torch import Tensor
 
 from lorary.errors import FormatError
 from lorary.experts.card import ExpertCard
-from lorary.experts.expert import Expert, Factors, check_finite, find_factor_fault
+from lorary.experts.expert import Expert, check_finite
+from lorary.experts.factors import Factors, find_factor_fault
 from lorary.experts.json_object import read_json_object
 from lorary.experts.names import check_name
 from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, parse_adapter_config
 from lorary.experts.peft_features import check_features, check_peft_type
 from lorary.experts.peft_keys import pair_tensors
-from lorary.experts.peft_scale import fold_scale
 from lorary.experts.sidecar import SIDECAR_FILE, Sidecar, parse_sidecar
+from lorary.experts.stored_factors import StoredFactors
 from lorary.experts.weights_file import CONVERT, PICKLE_FILE, WEIGHTS_FILE, read_tensors
 
 
@@ -44,29 +45,32 @@ def read_peft(folder: str | os.PathLike[str], name: str | None = None) -> Expert
         ValueError: if the name is not safe; give another.
     """
     fs, path = url_to_fs(os.fspath(folder))
-    return read_expert_folder(fs, path, name)
+    expert = read_expert_folder(fs, path, name)
+    check_finite(expert)
+    return expert
 
 
 def read_expert_folder(fs: AbstractFileSystem, path: str, name: str | None = None) -> Expert:
-    """Read a PEFT LoRA adapter from an opened file system; see ``read_peft``."""
+    """Read a PEFT LoRA adapter from an opened file system, but not yet its numbers.
+
+    Those are read, and refused if one is not finite, when factors are first asked for; all else is checked
+    now, as by ``read_peft``.
+    """
     _check_files(fs, path)
     config_path = f"{path}/{CONFIG_FILE}"
     raw = read_json_object(fs, config_path)
     check_peft_type(raw, config_path)
     weights_path = f"{path}/{WEIGHTS_FILE}"
-    tensors = read_tensors(fs, weights_path)
-    check_features(raw, tensors, path)
+    weights = read_tensors(fs, weights_path)
+    check_features(raw, weights.tensors, path)
     config = parse_adapter_config(raw, config_path)
-    factors = _build_factors(tensors, config, weights_path)
+    stored = _pair_factors(weights.tensors, config, weights_path)
     known = _read_sidecar(fs, path) or _card_from_config(config, path)
-    expert = Expert(
-        check_name(known.name if name is None else name),
-        known.base_model,
-        factors,
-        replace(known.card, fan_in_fan_out=config.fan_in_fan_out),
-    )
-    check_finite(expert, weights_path)
-    return expert
+    own_name = check_name(known.name if name is None else name)
+    scales = {module: config.scale_of(module) for module in stored}
+    factors = StoredFactors(stored, scales, blocks=weights.blocks, name=own_name, file=weights_path)
+    card = replace(known.card, fan_in_fan_out=config.fan_in_fan_out)
+    return Expert(own_name, known.base_model, factors, card)
 
 
 def read_card(fs: AbstractFileSystem, path: str) -> Sidecar:
@@ -123,8 +127,8 @@ def _card_from_config(config: AdapterConfig, path: str) -> Sidecar:
     return Sidecar(path.rsplit("/", 1)[-1], config.base_model, card, None, None)
 
 
-def _build_factors(tensors: Mapping[str, Tensor], config: AdapterConfig, path: str) -> dict[str, Factors]:
-    """Pair the tensors, check them against the configuration, fold the scales in."""
+def _pair_factors(tensors: Mapping[str, Tensor], config: AdapterConfig, path: str) -> dict[str, Factors]:
+    """Pair the tensors and check them against the configuration."""
     stored = {
         module: Factors(tensors[a], tensors[b]) for module, (a, b) in pair_tensors(tensors, path).items()
     }
@@ -134,7 +138,7 @@ def _build_factors(tensors: Mapping[str, Tensor], config: AdapterConfig, path: s
         raise FormatError(
             f"{path!r}, {faults[0]}{more}: save the adapter again, with the configuration it was trained with"
         )
-    return {module: Factors(a, fold_scale(b, config.scale_of(module))) for module, (a, b) in stored.items()}
+    return stored
 
 
 def _find_fault(module: str, pair: Factors, config: AdapterConfig) -> str | None:

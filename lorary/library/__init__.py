@@ -8,6 +8,7 @@ processes may read and change a library at once.
 
 from lorary.library.entry import Entry
 from lorary.library.library import Library
+from lorary.library.prune import Pruned
 from lorary.library.verify import Problem
 
-__all__ = ["Entry", "Library", "Problem"]
+__all__ = ["Entry", "Library", "Problem", "Pruned"]

@@ -18,6 +18,8 @@ from lorary.library.failure import NOT_ALLOWED, explain_failure
 from lorary.library.publish import PRIVATE, Publisher
 from lorary.library.storage import Storage
 
+ARTIFACTS = f"{PRIVATE}/artifacts"
+
 Artifact = dict[str, Tensor]
 
 
@@ -51,11 +53,10 @@ class ArtifactStore:
         Raises:
             LibraryError: if they can't be written for another reason, such as a full disk.
         """
-        packed = {digest: self._pack(digest, artifact) for digest, artifact in artifacts.items()}
+        packed = {self._path(digest): self._pack(digest, artifact) for digest, artifact in artifacts.items()}
         try:
             with self._publisher.writing():
-                for digest, content in packed.items():
-                    self._publisher.write_whole(self._path(digest), content)
+                self._publisher.write_whole(packed)
         except OSError as error:
             if error.errno not in NOT_ALLOWED:
                 num_bytes = sum(map(len, packed.values()))
@@ -64,7 +65,7 @@ class ArtifactStore:
 
     def _path(self, weights_sha256: str) -> str:
         key = artifact_key(weights_sha256, self._algorithm, self._parameters)
-        return f"{PRIVATE}/artifacts/{self._algorithm}/{key}.safetensors"
+        return f"{ARTIFACTS}/{self._algorithm}/{key}.safetensors"
 
     def _pack(self, weights_sha256: str, artifact: Mapping[str, Tensor]) -> bytes:
         # Copies, because safetensors refuses tensors that share memory, such as slices of one stack.

@@ -26,6 +26,10 @@ class Selection(Mapping[str, Expert]):
             raise KeyError(name)
         return self._experts[name]
 
+    def __contains__(self, name: object) -> bool:
+        # A mapping's own way to find out is to read the expert.
+        return name in self._names
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 

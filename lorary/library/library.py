@@ -18,6 +18,7 @@ from lorary.library.entry import Entry, parse_json_object
 from lorary.library.failure import explain_failure
 from lorary.library.lock import LOCK_TIMEOUT_S
 from lorary.library.marker import make_library, require_library
+from lorary.library.prune import Pruned, prune_artifacts
 from lorary.library.publish import TRASH, Move, Publisher
 from lorary.library.storage import Storage
 from lorary.library.verify import Problem, find_problems
@@ -207,6 +208,16 @@ class Library(MutableMapping[str, Expert]):
         store = ArtifactStore(self._storage, self._publisher, algorithm, parameters)
         wanted = list(self) if names is None else list(names)
         return derive_artifacts(store, self, wanted, self._hash_weights, compute)
+
+    def prune(self) -> Pruned:
+        """Remove the artifacts of experts that are gone; they can be computed again.
+
+        Raises:
+            LibraryError: if the library can't be changed.
+        """
+        with self._changing("remove artifacts"):
+            weights = catalog.hash_weights(self._storage, catalog.list_experts(self._storage))
+            return prune_artifacts(self._storage, set(weights.values()))
 
     def _store(self, name: str, expert: Expert, replace: bool) -> None:
         if not isinstance(expert, Expert):

@@ -42,7 +42,7 @@ def make_library(storage: Storage, publisher: Publisher) -> None:
         storage.make_folder()
         with publisher.writing():
             if not storage.exists(MARKER):
-                publisher.write_whole(MARKER, json.dumps({"lorary": VERSION, "kind": "library"}).encode())
+                publisher.write_whole({MARKER: json.dumps({"lorary": VERSION, "kind": "library"}).encode()})
     except OSError as error:
         raise LibraryError(f"cannot make a library at {storage.url!r}: {error}") from error
 
@@ -74,7 +74,7 @@ def _say_what(storage: Storage) -> str:
 
 
 def _say_create(storage: Storage) -> str:
-    return f"Library.open({storage.url!r}, create=True)"
+    return f"Library.open({storage.url!r}, create=True), `lorary train` or `lorary library add`"
 
 
 def _list_visible(storage: Storage) -> list[str]:

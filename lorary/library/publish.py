@@ -94,8 +94,7 @@ class Publisher:
         """
         folder = self.new_path(TMP)
         self._storage.make_folder(folder)
-        for name, content in files.items():
-            self._storage.write(f"{folder}/{name}", content)
+        self._storage.write_many({f"{folder}/{name}": content for name, content in files.items()})
         self._storage.sync_folder(folder)
         return folder
 
@@ -131,18 +130,25 @@ class Publisher:
             self._make_moves(moves)
             self._storage.remove(JOURNAL)
 
-    def write_whole(self, path: str, content: bytes) -> None:
-        """Write a file that is there entirely or not at all, replacing any; call within ``writing``."""
-        staged = self.new_path(TMP)
-        self._storage.write(staged, content)
-        folder = path.rpartition("/")[0]
-        self._storage.make_folder(folder)
-        self._storage.move(staged, path)
-        self._storage.sync_folder(folder)
+    def write_whole(self, files: Mapping[str, bytes]) -> None:
+        """Write files, each there entirely or not at all, replacing any; call within ``writing``.
+
+        Args:
+            files: path -> content.
+        """
+        staged = {path: self.new_path(TMP) for path in files}
+        self._storage.write_many({staged[path]: content for path, content in files.items()})
+        folders = {path.rpartition("/")[0] for path in files}
+        for folder in folders:
+            self._storage.make_folder(folder)
+        for path, source in staged.items():
+            self._storage.move(source, path)
+        for folder in folders:
+            self._storage.sync_folder(folder)
 
     def _write_journal(self, moves: Sequence[Move]) -> None:
         try:
-            self.write_whole(JOURNAL, json.dumps({"moves": moves}).encode())
+            self.write_whole({JOURNAL: json.dumps({"moves": moves}).encode()})
         except OSError:
             # Else the next writer would make the moves that this one reports as failed.
             self._storage.remove(JOURNAL)

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import fsspec
@@ -58,9 +58,9 @@ class Storage:
         """List every file at or below a path, relative to this storage."""
         return [found[len(self.root) + 1 :] for found in self.fs.find(self.path(relative))]
 
-    def read(self, relative: str) -> bytes:
-        """Return a file's bytes; ``FileNotFoundError`` if it is missing."""
-        return bytes(self.fs.cat_file(self.path(relative)))
+    def read(self, relative: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Return a file's bytes, or those from start to end; ``FileNotFoundError`` if it is missing."""
+        return bytes(self.fs.cat_file(self.path(relative), start=start, end=end))
 
     def read_many(self, relatives: Iterable[str]) -> dict[str, bytes | Exception]:
         """Return the bytes of many files, or what went wrong with each, in as few requests as possible."""
@@ -88,11 +88,21 @@ class Storage:
 
     def write(self, relative: str, content: bytes) -> None:
         """Write a file; when this returns, a local file is on the disk and not just in its cache."""
-        with self.fs.open(self.path(relative), "wb") as file:
-            file.write(content)
-            if self.is_local:
-                file.flush()
-                os.fsync(file.fileno())
+        self.write_many({relative: content})
+
+    def write_many(self, files: Mapping[str, bytes]) -> None:
+        """Write files, each as durably as ``write``.
+
+        Args:
+            files: path -> content.
+        """
+        for relative, content in files.items():
+            with self.fs.open(self.path(relative), "wb") as file:
+                file.write(content)
+        # Only now: a disk brings many files to rest in hardly more time than one.
+        if self.is_local:
+            for relative in files:
+                self._sync(relative)
 
     def copy_file(self, source: str, target: str) -> None:
         """Copy one file, as durably as ``write``."""

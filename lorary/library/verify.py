@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from lorary.errors import LoraryError
-from lorary.experts import Sidecar, read_expert_folder
+from lorary.experts import Sidecar, check_finite, read_expert_folder
 from lorary.experts.peft_config import CONFIG_FILE
 from lorary.experts.sidecar import SIDECAR_FILE
 from lorary.experts.weights_file import PICKLE_FILE, WEIGHTS_FILE
@@ -83,7 +83,7 @@ def _check_hash(storage: Storage, sidecar: Sidecar, name: str) -> list[Problem]:
 
 def _check_reading(storage: Storage, name: str) -> list[Problem]:
     try:
-        read_expert_folder(storage.fs, storage.path(name), name)
+        check_finite(read_expert_folder(storage.fs, storage.path(name), name))
     except (LoraryError, OSError, ValueError) as error:
         return [Problem(expert=name, file="", message=f"cannot be read: {error}")]
     return []

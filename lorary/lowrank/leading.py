@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lorary.lowrank.pairs import match_pair
+from lorary.lowrank.root import gram_root
 from lorary.lowrank.svd import thin_svd
 
 # A vector that rounding may have turned by more than this angle is computed again in float64. At 1e-3 the
@@ -44,7 +45,7 @@ def leading_right_singular(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     a, b = a.reshape(-1, rank, inputs), b.reshape(-1, b.shape[-2], rank)
     gram_a, gram_b = (a @ a.mT).double(), (b.mT @ b).double()
 
-    root = _root(gram_b)
+    root = gram_root(gram_b)
     core = root.mT @ gram_a @ root
     is_finite = core.isfinite().all(-1).all(-1)
     eigenvalues, eigenvectors = torch.linalg.eigh(core.where(is_finite[:, None, None], 0.0))
@@ -69,22 +70,6 @@ def _decide(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         return leading_right_singular(a.double(), b.double())
     _, s, v = thin_svd(a, b)
     return v[..., 0], s[..., 0]
-
-
-def _root(gram: Tensor) -> Tensor:
-    """Find ``c`` with ``c c^T = gram``, also for a singular one: ``[N, R, R]`` in, the same out."""
-    lengths = gram.diagonal(dim1=-2, dim2=-1).sqrt()
-    # Rows and columns of unit length keep small ranks as exact as large ones; zero ones stay zero.
-    inverse = torch.where(lengths > 0, 1 / lengths, 0.0)
-    unit = gram * inverse[:, :, None] * inverse[:, None, :]
-    unit.diagonal(dim1=-2, dim2=-1).fill_(1.0)
-    root, failures = torch.linalg.cholesky_ex(unit)
-    failed = failures > 0
-    if failed.any():
-        # Deficient rank, as after a step or two of training: rounding has left no Cholesky factor.
-        eigenvalues, eigenvectors = torch.linalg.eigh(unit[failed].nan_to_num())
-        root[failed] = eigenvectors * eigenvalues.clamp(min=0).sqrt()[:, None, :]
-    return root * lengths[:, :, None]
 
 
 def _doubtful(gram_a: Tensor, gram_b: Tensor, eigenvalues: Tensor, epsilon: float) -> Tensor:

@@ -2,13 +2,16 @@
 
 from lorary.models.attach import ExpertStack, attach_experts, attach_slots, check_expert
 from lorary.models.base import BaseModel, check_base, default_dtype, load_base, wrap_base
+from lorary.models.capture import capture_inputs
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.fingerprint import fingerprint_model
 from lorary.models.fold import fold
+from lorary.models.grow import drop_expert, insert_expert
 from lorary.models.layers import find_layers, layer_shape
 from lorary.models.logits import select_positions, target_losses
 from lorary.models.mix import BACKENDS, COMBINES, mix
 from lorary.models.plan import Plan
+from lorary.models.same_input import group_same_inputs
 from lorary.models.sharing import can_share_prefixes
 
 __all__ = [
@@ -21,12 +24,16 @@ __all__ = [
     "attach_experts",
     "attach_slots",
     "can_share_prefixes",
+    "capture_inputs",
     "check_base",
     "check_expert",
     "default_dtype",
+    "drop_expert",
     "find_layers",
     "fingerprint_model",
     "fold",
+    "group_same_inputs",
+    "insert_expert",
     "layer_shape",
     "load_base",
     "mix",

@@ -177,6 +177,8 @@ def check_expert(model: PreTrainedModel, expert: Expert) -> list[str]:
     faults = []
     for path, (a, b) in expert.factors.items():
         layer = modules.get(path)
+        if isinstance(layer, ExpertLinear):
+            layer = layer.base
         if layer is None or not is_base_layer(layer):
             faults.append(f"{path} is no linear layer of it")
         elif layer_shape(layer) != (a.shape[1], b.shape[0]):

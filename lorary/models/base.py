@@ -1,6 +1,6 @@
 """Loading a base model from a hub id, a local folder, or the package that embeds one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,7 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from lorary.errors import BaseModelError, IncompatibleExpert
 from lorary.experts import Expert
 from lorary.models import embedded
-from lorary.models.fingerprint import fingerprint_model
+from lorary.models.fingerprint import fingerprint_model, fits_fingerprint
+from lorary.models.hub import locate_hub_model
 from lorary.models.quiet import without_progress_bars
 
 
@@ -27,7 +28,7 @@ class BaseModel:
     revision: str | None
     """The hub's commit, where there is one."""
     fingerprint: str
-    """Hash of architecture and weights, see ``fingerprint_model``."""
+    """Hash of weights and settings, see ``fingerprint_model``."""
 
 
 def load_base(
@@ -53,7 +54,10 @@ def load_base(
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     source = str(embedded.unpack_embedded()) if name == embedded.NAME else name
+    commit = None
     try:
+        if not Path(source).exists():
+            source, commit = locate_hub_model(source, revision)
         with without_progress_bars():
             model = AutoModelForCausalLM.from_pretrained(
                 source, revision=revision, dtype=dtype or default_dtype(device)
@@ -61,7 +65,9 @@ def load_base(
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
     except (OSError, ValueError, SafetensorError) as error:
         raise BaseModelError(_explain_failure(name, error)) from error
-    return wrap_base(model.to(device), tokenizer, name=name)
+    base = wrap_base(model.to(device), tokenizer, name=name)
+    # A folder does not say which commit it is.
+    return base if commit is None else replace(base, revision=commit)
 
 
 def wrap_base(
@@ -91,7 +97,7 @@ def check_base(base: BaseModel, expert: Expert) -> None:
     """
     theirs, ours = expert.card.base_fingerprint, base.fingerprint
     if theirs is not None:
-        fits = theirs == ours
+        fits = fits_fingerprint(theirs, ours)
     else:
         fits = not expert.base_model or _last_part(expert.base_model) == _last_part(base.name)
     if not fits:

@@ -1,26 +1,43 @@
 """A short hash by which a base model is known again, whatever it is called and wherever it lies."""
 
 import hashlib
+import inspect
+import json
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 SAMPLES_PER_TENSOR = 16
+WEIGHT_DIGITS = 16
+SETTING_DIGITS = 8
+# Settings of an architecture that leave its answers as they are: training, caching, special tokens.
+WITHOUT_EFFECT = ("dropout", "pdrop", "token_id", "initializer", "use_cache", "summary_", "pretraining_tp")
 
 
-@torch.no_grad()
 def fingerprint_model(model: PreTrainedModel) -> str:
-    """Hash a model's architecture and a sample of its weights.
-
-    Each parameter adds its name, its shape and up to 16 evenly spaced values, rounded to bfloat16 so that a
-    checkpoint loaded as float32 or as bfloat16 has one fingerprint. (float16 may round some values
-    differently.)
+    """Hash a model's weights and the settings that say what is done with them.
 
     Args:
         model: a base model without experts on it.
 
     Returns:
-        16 hexadecimal digits.
+        24 hexadecimal digits: 16 of the weights, then 8 of the settings.
+    """
+    return _hash_weights(model) + _hash_settings(model)
+
+
+def fits_fingerprint(theirs: str, ours: str) -> bool:
+    """Tell whether an expert's fingerprint is a model's; one of weights alone is held against those."""
+    return theirs in (ours, ours[:WEIGHT_DIGITS])
+
+
+@torch.no_grad()
+def _hash_weights(model: PreTrainedModel) -> str:
+    """Hash each parameter's name, its shape and up to 16 evenly spaced values.
+
+    They are rounded to bfloat16, so that a checkpoint loaded as float32 or as bfloat16 has one fingerprint.
+    (float16 may round some values differently.)
     """
     digest = hashlib.sha256(model.config.model_type.encode())
     for name, parameter in sorted(model.named_parameters()):
@@ -29,4 +46,29 @@ def fingerprint_model(model: PreTrainedModel) -> str:
         sample = flat[::stride][:SAMPLES_PER_TENSOR]
         digest.update(f"{name}{tuple(parameter.shape)}".encode())
         digest.update(sample.to("cpu", torch.bfloat16).view(torch.int16).numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:WEIGHT_DIGITS]
+
+
+def _hash_settings(model: PreTrainedModel) -> str:
+    """Hash what shapes don't tell, such as the number of heads, RoPE and the norms' epsilon.
+
+    Only what the architecture itself declares counts: tools leave notes of their own in configurations.
+    """
+    config = model.config.get_text_config()
+    declared = inspect.signature(type(config)).parameters.keys() - PreTrainedConfig().to_dict().keys()
+    settings = {
+        name: _as_floats(value)
+        for name, value in config.to_dict().items()
+        if name in declared and not any(part in name for part in WITHOUT_EFFECT)
+    }
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:SETTING_DIGITS]
+
+
+def _as_floats(value: Any) -> Any:
+    """Write whole numbers as floats, since files say 10000 or 10000.0 for the same."""
+    if isinstance(value, dict):
+        return {str(key): _as_floats(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_floats(item) for item in value]
+    return float(value) if type(value) is int else value

@@ -1,24 +1,79 @@
-"""Which experts a token uses: pure functions from scores to ``(indices, weights)``, and layer routers."""
+"""Which experts a token or request uses: pure functions from scores to ``(indices, weights)``; routers."""
 
 from lorary.routing.arrow import ArrowConfig, ArrowRouter, arrow_scores
-from lorary.routing.constant import FixedRouter, UniformConfig, UniformRouter
+from lorary.routing.calibrated import log_lengths, whiten_prototypes, whitened_scores
+from lorary.routing.calibrated_router import CalibratedConfig, EnergyRouter, WhitenedRouter
 from lorary.routing.diagnostics import expert_usage, routing_entropy
-from lorary.routing.named import ROUTERS, RouterKind, build_arrow, build_uniform, router_named
+from lorary.routing.fixed import FixedConfig, FixedRouter, SingleConfig
+from lorary.routing.lag import LagConfig, LagRouter
+from lorary.routing.material import LayerMaterial
+from lorary.routing.mean_activation import (
+    MeanActivationConfig,
+    MeanActivationRouter,
+    mean_activation_scores,
+)
+from lorary.routing.named import (
+    REQUEST_ROUTERS,
+    ROUTERS,
+    TOKEN_ROUTERS,
+    RequestRouterKind,
+    RouterConfig,
+    RouterKind,
+    configure_router,
+    list_options,
+    router_named,
+)
+from lorary.routing.phatgoose import PhatgooseConfig, PhatgooseRouter, phatgoose_scores, standardise
+from lorary.routing.request import RequestMaterial, RequestRouter
+from lorary.routing.retrieval import RetrievalConfig, RetrievalRouter, retrieval_scores
+from lorary.routing.spectr import SpectrConfig, SpectrRouter, find_norm_roots, spectr_scores
 from lorary.routing.top_k import keep_top_k
+from lorary.routing.uniform import UniformConfig, UniformRouter
 
 __all__ = [
+    "REQUEST_ROUTERS",
     "ROUTERS",
+    "TOKEN_ROUTERS",
     "ArrowConfig",
     "ArrowRouter",
+    "CalibratedConfig",
+    "EnergyRouter",
+    "FixedConfig",
     "FixedRouter",
+    "LagConfig",
+    "LagRouter",
+    "LayerMaterial",
+    "MeanActivationConfig",
+    "MeanActivationRouter",
+    "PhatgooseConfig",
+    "PhatgooseRouter",
+    "RequestMaterial",
+    "RequestRouter",
+    "RequestRouterKind",
+    "RetrievalConfig",
+    "RetrievalRouter",
+    "RouterConfig",
     "RouterKind",
+    "SingleConfig",
+    "SpectrConfig",
+    "SpectrRouter",
     "UniformConfig",
     "UniformRouter",
+    "WhitenedRouter",
     "arrow_scores",
-    "build_arrow",
-    "build_uniform",
+    "configure_router",
     "expert_usage",
+    "find_norm_roots",
     "keep_top_k",
+    "list_options",
+    "log_lengths",
+    "mean_activation_scores",
+    "phatgoose_scores",
+    "retrieval_scores",
     "router_named",
     "routing_entropy",
+    "spectr_scores",
+    "standardise",
+    "whiten_prototypes",
+    "whitened_scores",
 ]

@@ -5,41 +5,50 @@ Shape letters: T tokens, E experts, I layer input, K experts kept per token.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lorary.routing.top_k import check_temperature, check_top_k, keep_top_k
-
-InputNorm = Literal["none", "unit", "rms"]
-INPUT_NORMS: Sequence[str] = get_args(InputNorm)
+from lorary.routing.input_norm import InputNorm, check_input_norm, find_norm_faults, normalise_scores
+from lorary.routing.material import LayerMaterial
+from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
 
 
 @dataclass(frozen=True, kw_only=True)
 class ArrowConfig:
     """How Arrow turns inputs and prototypes into a choice of experts."""
 
-    top_k: int = 4
-    """How many experts each token keeps at each layer."""
+    top_k: int | None = None
+    """How many experts each token keeps at each layer; 4, or all if there are fewer, if not given."""
     temperature: float = 1.0
     """Divides the scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
     input_norm: InputNorm = "none"
     """What each input is divided by before it is scored: nothing, its length, or its root mean square."""
     weigh_by_gain: bool = False
     """Multiply each score by how much its expert amplifies its prototype."""
+    tie_inputs: bool = False
+    """Let layers that read the same input, such as q, k and v, share one prototype and so one choice."""
+    abstain: float | None = None
+    """The base model's score, which competes with the kept experts'; null gives it no share."""
 
     def __post_init__(self) -> None:
-        faults = []
-        if self.top_k < 1:
-            faults.append(f"top_k must be at least 1, found {self.top_k!r}")
-        if not self.temperature > 0:
-            faults.append(f"temperature must be above 0, found {self.temperature!r}")
-        if self.input_norm not in INPUT_NORMS:
-            faults.append(f"input_norm must be one of {', '.join(INPUT_NORMS)}, found {self.input_norm!r}")
+        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
+        faults += find_norm_faults(self.input_norm)
         if faults:
             raise ValueError("; ".join(faults))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What of a ``LayerMaterial`` the router is built from."""
+        return frozenset({"tied_prototypes", "tied_gains"} if self.tie_inputs else {"prototypes", "gains"})
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse options that cannot work with these experts.
+
+        Raises:
+            ValueError: if ``top_k`` is above their number.
+        """
+        resolve_top_k(self.top_k, len(names))
 
 
 def arrow_scores(
@@ -66,15 +75,7 @@ def arrow_scores(
     scores = linear(x, prototypes.to(x.dtype)).float().abs()
     if gains is not None:
         scores = scores * gains.float()
-    if input_norm == "none":
-        return scores
-    if input_norm not in INPUT_NORMS:
-        raise ValueError(f"input_norm must be one of {', '.join(INPUT_NORMS)}, found {input_norm!r}")
-    wide = torch.promote_types(x.dtype, torch.float32)
-    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide).float()
-    if input_norm == "rms":
-        size = size / x.shape[-1] ** 0.5
-    return scores / size.clamp_min(torch.finfo(torch.float32).tiny)
+    return normalise_scores(scores, x, input_norm)
 
 
 class ArrowRouter(nn.Module):
@@ -87,6 +88,7 @@ class ArrowRouter(nn.Module):
         temperature: divides the scores before the softmax.
         input_norm: ``none``, ``unit`` or ``rms``, see `arrow_scores`.
         weigh_by_gain: multiply each score by its expert's gain.
+        abstain: the base model's score, see `keep_top_k`.
 
     Raises:
         ValueError: if the shapes disagree, ``weigh_by_gain`` lacks gains, or an option is out of range.
@@ -103,15 +105,15 @@ class ArrowRouter(nn.Module):
         temperature: float = 1.0,
         input_norm: InputNorm = "none",
         weigh_by_gain: bool = False,
+        abstain: float | None = None,
     ):
         super().__init__()
         _check_shapes(prototypes, gains)
         if weigh_by_gain and gains is None:
             raise ValueError("weigh_by_gain needs the experts' gains, found None")
-        if input_norm not in INPUT_NORMS:
-            raise ValueError(f"input_norm must be one of {', '.join(INPUT_NORMS)}, found {input_norm!r}")
+        check_input_norm(input_norm)
         check_top_k(top_k, prototypes.shape[0])
-        check_temperature(temperature)
+        check_choice(temperature, abstain)
         # |x · g v| = g |x · v|: weighing now costs nothing later.
         weighed = prototypes * gains[:, None] if weigh_by_gain and gains is not None else prototypes
         self.register_buffer("prototypes", weighed.detach())
@@ -119,11 +121,12 @@ class ArrowRouter(nn.Module):
         self.temperature = temperature
         self.input_norm: InputNorm = input_norm
         self.weigh_by_gain = weigh_by_gain
+        self.abstain = abstain
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Choose experts for each token of ``x [T, I]``: ``[T, K]`` int64 and ``[T, K]`` float32."""
         scores = arrow_scores(x, self.prototypes, input_norm=self.input_norm)
-        return keep_top_k(scores, self.top_k, self.temperature)
+        return keep_top_k(scores, self.top_k, self.temperature, self.abstain)
 
     def extra_repr(self) -> str:
         """Show what cannot be seen from the buffers, as ``print(model)`` does."""
@@ -131,8 +134,26 @@ class ArrowRouter(nn.Module):
         return (
             f"num_experts={experts}, in_features={inputs}, top_k={self.top_k}, "
             f"temperature={self.temperature}, input_norm={self.input_norm!r}, "
-            f"weigh_by_gain={self.weigh_by_gain}"
+            f"weigh_by_gain={self.weigh_by_gain}, abstain={self.abstain}"
         )
+
+
+def build_arrow(config: ArrowConfig, material: LayerMaterial) -> ArrowRouter:
+    """Build one layer's Arrow router.
+
+    Raises:
+        ValueError: if the material lacks what the options need, or has fewer experts than ``top_k``.
+    """
+    tied = "tied_" if config.tie_inputs else ""
+    return ArrowRouter(
+        material.take(f"{tied}prototypes"),
+        material.take(f"{tied}gains"),
+        top_k=resolve_top_k(config.top_k, material.num_experts),
+        temperature=config.temperature,
+        input_norm=config.input_norm,
+        weigh_by_gain=config.weigh_by_gain,
+        abstain=config.abstain,
+    )
 
 
 def _check_shapes(prototypes: Tensor, gains: Tensor | None) -> None:

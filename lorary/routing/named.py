@@ -1,77 +1,82 @@
-"""The routers that can be asked for by name, and how to build each for one layer."""
+"""The routers that can be asked for by name, and how to build each: for one layer, or for a whole model."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, fields
+from difflib import get_close_matches
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
 from lorary.errors import suggest
-from lorary.routing.arrow import ArrowConfig, ArrowRouter
-from lorary.routing.constant import UniformConfig, UniformRouter
+from lorary.routing.arrow import ArrowConfig, build_arrow
+from lorary.routing.calibrated_router import CalibratedConfig, build_calibrated
+from lorary.routing.fixed import FixedConfig, SingleConfig, build_fixed, build_single
+from lorary.routing.lag import LagConfig, build_lag
+from lorary.routing.material import LayerMaterial
+from lorary.routing.mean_activation import MeanActivationConfig, build_mean_activation
+from lorary.routing.phatgoose import PhatgooseConfig, build_phatgoose
+from lorary.routing.request import RequestMaterial, RequestRouter
+from lorary.routing.retrieval import RetrievalConfig, build_retrieval
+from lorary.routing.spectr import SpectrConfig, build_spectr
+from lorary.routing.uniform import UniformConfig, build_uniform
 
 LayerPrototypes = tuple[Tensor, Tensor]
 """One layer's prototypes ``[E, I]`` and gains ``[E]``."""
 
 
+class RouterConfig(Protocol):
+    """A router's options: a frozen dataclass, whose fields are the options."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the router is built from, with these options: fields of its material."""
+        ...
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse options that cannot work with the experts of these names."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class RouterKind:
-    """What a router's name stands for."""
+    """What the name of a router stands for that decides per token and layer."""
 
-    config: type
-    """The dataclass of its options."""
-    build: Callable[[Any, int, LayerPrototypes | None], nn.Module]
-    """``(config, num_experts, prototypes) -> layer router``, called once per layer."""
-    needs_prototypes: bool
-    """Whether ``build`` has to be given the layer's prototypes and gains."""
+    config: type[Any]
+    """The dataclass of its options, a ``RouterConfig``."""
+    build: Callable[[Any, LayerMaterial], nn.Module]
+    """``(config, material) -> layer router``, called once per layer."""
 
 
-def build_arrow(config: ArrowConfig, num_experts: int, prototypes: LayerPrototypes | None) -> ArrowRouter:
-    """Build one layer's Arrow router.
+@dataclass(frozen=True, kw_only=True)
+class RequestRouterKind:
+    """What the name of a router stands for that decides once per request, from its prompt."""
 
-    Args:
-        config: its options.
-        num_experts: E.
-        prototypes: the layer's prototypes ``[E, I]`` and gains ``[E]``.
-
-    Raises:
-        ValueError: if there are no prototypes, not one per expert, or fewer experts than ``top_k``.
-    """
-    if prototypes is None or prototypes[0].shape[0] != num_experts:
-        found = "none" if prototypes is None else prototypes[0].shape[0]
-        raise ValueError(f"arrow needs one prototype for each of the {num_experts} experts, found {found}")
-    return ArrowRouter(
-        *prototypes,
-        top_k=config.top_k,
-        temperature=config.temperature,
-        input_norm=config.input_norm,
-        weigh_by_gain=config.weigh_by_gain,
-    )
+    config: type[Any]
+    """The dataclass of its options, a ``RouterConfig``."""
+    build: Callable[[Any, RequestMaterial], RequestRouter]
+    """``(config, material) -> request router``, called once per model."""
 
 
-def build_uniform(
-    config: UniformConfig, num_experts: int, prototypes: LayerPrototypes | None = None
-) -> UniformRouter:
-    """Build one layer's uniform router; it looks at neither options nor prototypes.
-
-    Args:
-        config: has no options.
-        num_experts: E.
-        prototypes: not used.
-
-    Raises:
-        ValueError: if there is no expert.
-    """
-    return UniformRouter(num_experts)
-
-
-ROUTERS: dict[str, RouterKind] = {
-    "arrow": RouterKind(config=ArrowConfig, build=build_arrow, needs_prototypes=True),
-    "uniform": RouterKind(config=UniformConfig, build=build_uniform, needs_prototypes=False),
+TOKEN_ROUTERS: dict[str, RouterKind] = {
+    "arrow": RouterKind(config=ArrowConfig, build=build_arrow),
+    "spectr": RouterKind(config=SpectrConfig, build=build_spectr),
+    "lag": RouterKind(config=LagConfig, build=build_lag),
+    "phatgoose": RouterKind(config=PhatgooseConfig, build=build_phatgoose),
+    "mean_activation": RouterKind(config=MeanActivationConfig, build=build_mean_activation),
+    "uniform": RouterKind(config=UniformConfig, build=build_uniform),
+    "fixed": RouterKind(config=FixedConfig, build=build_fixed),
+    "single": RouterKind(config=SingleConfig, build=build_single),
 }
+REQUEST_ROUTERS: dict[str, RequestRouterKind] = {
+    "retrieval": RequestRouterKind(config=RetrievalConfig, build=build_retrieval),
+    "calibrated": RequestRouterKind(config=CalibratedConfig, build=build_calibrated),
+}
+ROUTERS: dict[str, RouterKind | RequestRouterKind] = {**TOKEN_ROUTERS, **REQUEST_ROUTERS}
 
 
-def router_named(name: str) -> RouterKind:
+def router_named(name: str) -> RouterKind | RequestRouterKind:
     """Look a router up by name.
 
     Raises:
@@ -80,3 +85,39 @@ def router_named(name: str) -> RouterKind:
     if name not in ROUTERS:
         raise ValueError(f"no router is named {name!r}: {suggest(name, ROUTERS)}")
     return ROUTERS[name]
+
+
+def configure_router(name: str, options: Mapping[str, Any]) -> RouterConfig:
+    """Put a router's options together.
+
+    Args:
+        name: a key of ``ROUTERS``.
+        options: by their names; those left out take their defaults.
+
+    Raises:
+        ValueError: if there is no such router, the router has no such option (the message has the nearest and
+            all known ones), or one is out of range.
+    """
+    kind = router_named(name)
+    known = list_options(name)
+    faults = [_describe_unknown(name, option, known) for option in options if option not in known]
+    if faults:
+        raise ValueError("; ".join(faults))
+    config: RouterConfig = kind.config(**options)
+    return config
+
+
+def list_options(name: str) -> list[str]:
+    """List the names of a router's options.
+
+    Raises:
+        ValueError: if there is no such router.
+    """
+    return [field.name for field in fields(router_named(name).config)]
+
+
+def _describe_unknown(router: str, option: str, known: Sequence[str]) -> str:
+    near = get_close_matches(option, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    listed = f"its options are {', '.join(known)}" if known else "it has none"
+    return f"router {router!r} has no option {option!r}: {hint}{listed}"

@@ -3,11 +3,17 @@
 Shape letters: T tokens, E experts, K experts kept per token.
 """
 
+from math import isfinite
+
 import torch
 from torch import Tensor
 
+DEFAULT_TOP_K = 4
 
-def keep_top_k(scores: Tensor, top_k: int, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+
+def keep_top_k(
+    scores: Tensor, top_k: int, temperature: float = 1.0, abstain: float | None = None
+) -> tuple[Tensor, Tensor]:
     """Keep each token's best experts, and share its weight among them by a softmax.
 
     Args:
@@ -16,20 +22,39 @@ def keep_top_k(scores: Tensor, top_k: int, temperature: float = 1.0) -> tuple[Te
         top_k: K, how many experts to keep.
         temperature: the kept scores are divided by it: near 0 the best expert takes all, at infinity the
             kept ones share equally.
+        abstain: the base model's score, the same for every token: it takes part in the softmax beside the
+            kept experts, and its share goes to no expert. None for no share.
 
     Returns:
-        Indices ``[T, K]`` int64, best first, and weights ``[T, K]`` float32, positive with sum 1.
+        Indices ``[T, K]`` int64, best first, and weights ``[T, K]`` float32, positive with sum 1; with
+        ``abstain`` the sum is below 1, by the base model's share.
 
     Raises:
-        ValueError: if ``top_k`` is not between 1 and E, or ``temperature`` is not above 0.
+        ValueError: if ``top_k`` is not between 1 and E, ``temperature`` is not above 0, or ``abstain`` is
+            not finite.
     """
     check_top_k(top_k, scores.shape[-1])
-    check_temperature(temperature)
+    check_choice(temperature, abstain)
     wide = scores.float()
     if temperature != 1.0:
         wide = wide / temperature
     kept, indices = torch.topk(torch.nan_to_num(wide, nan=torch.finfo(torch.float32).min), top_k, dim=-1)
-    return indices, torch.softmax(kept, dim=-1)
+    if abstain is None:
+        return indices, torch.softmax(kept, dim=-1)
+    base = kept.new_full((*kept.shape[:-1], 1), abstain / temperature)
+    return indices, torch.softmax(torch.cat([kept, base], dim=-1), dim=-1)[..., :-1]
+
+
+def resolve_top_k(top_k: int | None, num_experts: int, default: int = DEFAULT_TOP_K) -> int:
+    """Decide how many experts to keep: as many as asked for, or the default, or all if there are fewer.
+
+    Raises:
+        ValueError: if more are asked for than there are.
+    """
+    if top_k is None:
+        return min(default, num_experts)
+    check_top_k(top_k, num_experts)
+    return top_k
 
 
 def check_top_k(top_k: int, num_experts: int) -> None:
@@ -45,11 +70,24 @@ def check_top_k(top_k: int, num_experts: int) -> None:
         )
 
 
-def check_temperature(temperature: float) -> None:
-    """Refuse a temperature that no score can be divided by.
+def check_choice(temperature: float, abstain: float | None) -> None:
+    """Refuse a temperature that no score can be divided by, and a base model's score that is no number.
 
     Raises:
-        ValueError: if it is not above 0.
+        ValueError: naming what is wrong.
     """
+    faults = find_choice_faults(None, temperature, abstain)
+    if faults:
+        raise ValueError("; ".join(faults))
+
+
+def find_choice_faults(top_k: int | None, temperature: float, abstain: float | None) -> list[str]:
+    """List what is wrong with the options of a choice, as far as one can tell without the experts."""
+    faults = []
+    if top_k is not None and top_k < 1:
+        faults.append(f"top_k must be at least 1, found {top_k!r}")
     if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, found {temperature!r}")
+        faults.append(f"temperature must be above 0, found {temperature!r}")
+    if abstain is not None and not isfinite(abstain):
+        faults.append(f"abstain must be finite, or None for no share of the base model, found {abstain!r}")
+    return faults

@@ -3,11 +3,14 @@
 from lorary.training.config import TrainConfig
 from lorary.training.curves import plot_curves, save_curves
 from lorary.training.examples import TrainingExamples, prepare_examples
+from lorary.training.gate_config import GateConfig
+from lorary.training.gates import train_gates
 from lorary.training.run import TrainEvent
 from lorary.training.train import TrainOutcome, train_experts
 from lorary.training.trainee import Progress
 
 __all__ = [
+    "GateConfig",
     "Progress",
     "TrainConfig",
     "TrainEvent",
@@ -17,4 +20,5 @@ __all__ = [
     "prepare_examples",
     "save_curves",
     "train_experts",
+    "train_gates",
 ]

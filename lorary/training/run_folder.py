@@ -1,6 +1,7 @@
 """A run's folder: what a killed run is taken up from, and what it has finished.
 
 run/
+├── run.lock             held while a run is training here
 ├── run.json             what the run is: another configuration, base or data is refused
 ├── state.safetensors    the experts in training, replaced whole from time to time
 └── finished/<name>/     experts that are done, as adapter folders

@@ -8,6 +8,7 @@ from lorary.experts import Expert, check_name
 from lorary.models import BaseModel, find_layers
 from lorary.training.config import TrainConfig
 from lorary.training.examples import TrainingExamples
+from lorary.training.lock import hold_run_folder
 from lorary.training.run import Run, TrainEvent
 from lorary.training.run_folder import RunFolder
 from lorary.training.trainee import Progress
@@ -48,21 +49,27 @@ def train_experts(
     Raises:
         ValueError: if there is nothing to train, or an expert's name is unsafe.
         IncompatibleExpert: if ``target_modules`` match no layer, or the base carries experts already.
-        TrainingError: if the folder holds another run, or a loss or weight is not finite.
+        TrainingError: if the folder holds another run or one is training in it, or a loss or weight is not
+            finite.
     """
     _check_examples(examples)
     layers = find_layers(base.model, config.target_modules)
-    folder = RunFolder(run_folder, _identify(base, examples, config), fresh=fresh)
-    run = Run(base, layers, examples, config, folder, on_progress)
+    with hold_run_folder(run_folder):
+        folder = RunFolder(run_folder, _identify(base, examples, config), fresh=fresh)
+        return _train(Run(base, layers, examples, config, folder, on_progress))
+
+
+def _train(run: Run) -> TrainOutcome:
     try:
         run.take_up()
         while run.fill_slots():
             run.take_step()
             run.validate()
             run.release_finished()
-        folder.save_state({})
+        run.folder.save_state({})
         return TrainOutcome(
-            {name: run.done[name][0] for name in examples}, {name: run.done[name][1] for name in examples}
+            {name: run.done[name][0] for name in run.examples},
+            {name: run.done[name][1] for name in run.examples},
         )
     finally:
         run.stack.detach()

@@ -1,14 +1,34 @@
 """Experts in, something out: pure functions of any ``Mapping[str, Expert]``, which a library is."""
 
 from lorary.transforms.control import random_expert
+from lorary.transforms.merging import (
+    MERGES,
+    MergePlan,
+    MergeRecipe,
+    make_recipe,
+    merge,
+    merge_by_recipe,
+    plan_merge,
+    read_recipe,
+)
 from lorary.transforms.prototypes import arrow_prototypes, library_prototypes
 from lorary.transforms.stacks import FactorBatch, batch_factors, stack_factors
+from lorary.transforms.tied import tied_prototypes
 
 __all__ = [
+    "MERGES",
     "FactorBatch",
+    "MergePlan",
+    "MergeRecipe",
     "arrow_prototypes",
     "batch_factors",
     "library_prototypes",
+    "make_recipe",
+    "merge",
+    "merge_by_recipe",
+    "plan_merge",
     "random_expert",
+    "read_recipe",
     "stack_factors",
+    "tied_prototypes",
 ]

@@ -7,6 +7,13 @@ from lorary.assembly import load_model
 NUM_KEPT = 3
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder."""
+    monkeypatch.setenv("LORARY_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture
 def base(build_tiny_base):
     return build_tiny_base()

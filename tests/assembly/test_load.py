@@ -115,6 +115,11 @@ def test_an_empty_library_is_refused(base, library):
         ({"temperature": 0.0}, "temperature must be above 0, found 0.0"),
         ({"temperature": -1.0}, "temperature must be above 0, found -1.0"),
         ({"input_norm": "l2"}, "input_norm must be one of none, unit, rms, found 'l2'"),
+        ({"topk": 2}, "router 'arrow' has no option 'topk': did you mean 'top_k'. its options are top_k, "),
+        ({"router": "uniform", "top_k": 2}, "router 'uniform' has no option 'top_k': it has none"),
+        ({"router": None, "top_k": 2}, "without a router there is nothing to configure, found top_k"),
+        ({"router": "lag", "candidates": 6}, "candidates must be at most the number of experts, 5, found 6"),
+        ({"router": "fixed"}, "give weights={name: weight}"),
         ({"combine": "both"}, "combine must be one of .*, not 'both'"),
     ],
 )

@@ -1,31 +1,10 @@
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from lorary.data import TokenizedExample
 from lorary.data.packing import PADDING, pack_sequences
 from lorary.data.prefixes import read_tokens
-
-SIZES = {
-    "vocab_size": 96,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.2,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "pad_token_id": 0,
-}
-FAMILIES = {
-    "llama": {"intermediate_size": 48, "num_key_value_heads": 2},
-    "mistral": {"intermediate_size": 48, "num_key_value_heads": 2},
-    "qwen2": {"intermediate_size": 48, "num_key_value_heads": 2},
-    "gemma": {"intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8},
-    "phi": {"intermediate_size": 48},
-    "gpt_neox": {"intermediate_size": 48},
-    "gpt2": {},
-}
 
 
 def sequences_of(*lengths, seed=0):
@@ -39,11 +18,9 @@ def sequences_of(*lengths, seed=0):
 
 
 @pytest.mark.parametrize("row_length", [1, 12, 30])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_packed_logits_equal_those_of_each_sequence_alone(family, row_length):
+def test_packed_logits_equal_those_of_each_sequence_alone(family, tiny_config, row_length):
     torch.manual_seed(0)
-    config = AutoConfig.for_model(family, **SIZES, **FAMILIES[family])
-    model = AutoModelForCausalLM.from_config(config).eval()
+    model = AutoModelForCausalLM.from_config(tiny_config(family)).eval()
     sequences = sequences_of((4, 3), (1, 1), (6, 2), (2, 4), (3, 1))
     batch = pack_sequences(sequences, row_length)
     with torch.no_grad():

@@ -2,13 +2,11 @@
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from lorary.data import TokenizedExample
 from lorary.data.packing import PADDING, pack_sequences
 from lorary.data.prefixes import read_tokens
-
-from .test_packing import FAMILIES, SIZES
 
 # A definition, two questions after it, and their answers; one question stands alone, one example twice.
 DEFINITION = (5, 6, 7, 8)
@@ -22,11 +20,10 @@ EXAMPLES = [
 ]
 
 
-@pytest.fixture(params=FAMILIES)
-def model(request):
+@pytest.fixture
+def model(family, tiny_config):
     torch.manual_seed(0)
-    config = AutoConfig.for_model(request.param, **SIZES, **FAMILIES[request.param])
-    return AutoModelForCausalLM.from_config(config).eval()
+    return AutoModelForCausalLM.from_config(tiny_config(family)).eval()
 
 
 def predict_alone(model, example):
@@ -48,10 +45,9 @@ def test_shared_logits_equal_those_of_each_sequence_alone(model, attention, row_
         torch.testing.assert_close(mine, predict_alone(model, example), rtol=1e-4, atol=1e-4)
 
 
-def test_gradients_equal_those_of_each_sequence_alone():
+def test_gradients_equal_those_of_each_sequence_alone(tiny_config):
     torch.manual_seed(0)
-    config = AutoConfig.for_model("llama", **SIZES, **FAMILIES["llama"])
-    model = AutoModelForCausalLM.from_config(config).eval()
+    model = AutoModelForCausalLM.from_config(tiny_config("llama")).eval()
     batch = pack_sequences(EXAMPLES, 60, groups=[0] * 6)
     logits = model(**batch.model_inputs()).logits.flatten(0, 1)[batch.positions]
     torch.nn.functional.cross_entropy(logits, batch.labels, reduction="sum").backward()

@@ -9,6 +9,12 @@ CODES = (("a", ".-"), ("b", "-..."), ("e", "."), ("q", "--.-"))
 ROUTES = {"oracle": 1.0, "base": 3.0, "arrow": 2.0}
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder."""
+    monkeypatch.setenv("LORARY_CACHE", str(tmp_path / "cache"))
+
+
 @pytest.fixture
 def small_result() -> Result:
     """Two tasks, three routes, numbers one can average in the head."""

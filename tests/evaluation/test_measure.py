@@ -1,10 +1,13 @@
 import pytest
 import torch
 
-from lorary.assembly import RoutedModel
+from lorary.assembly import RequestDecider, RoutedModel, find_embeddings
 from lorary.data import Example, Task, find_template, tokenize_choices, tokenize_examples
 from lorary.errors import DataError
 from lorary.evaluation import EvalConfig, Route, evaluate, exact_match, find_routes
+from lorary.evaluation.decisions import name_experts, plan_rows
+from lorary.evaluation.work import prepare_work
+from lorary.routing import REQUEST_ROUTERS, CalibratedConfig, RetrievalConfig
 
 PLAIN = find_template("plain")
 OWN = {"dates": "dates", "morse": "morse"}
@@ -12,13 +15,19 @@ NAMES = ["base", "random", "uniform", "arrow", "oracle"]
 
 
 @torch.no_grad()
-def sum_losses(model, route, task, prompt, target):
+def sum_as_it_is(model, prompt, target):
+    """Sum the losses of one sequence, whoever decides on the model."""
     inputs = {
         "input_ids": torch.tensor([[*prompt, *target]]),
         "labels": torch.tensor([[*[-100] * len(prompt), *target]]),
     }
-    with route.applied(model), route.assigned(model, [task]):
-        return float(model(**inputs).loss) * len(target)
+    return float(model(**inputs).loss) * len(target)
+
+
+def sum_losses(model, route, task, prompt, target):
+    decided = name_experts(model, route.expert_of).find([task], [()]) if route.expert_of else None
+    with route.applied(model), plan_rows(model, decided):
+        return sum_as_it_is(model, prompt, target)
 
 
 def test_losses_are_those_of_transformers_for_each_example(model, tasks):
@@ -88,7 +97,8 @@ def test_exact_match_is_that_of_prompts_answered_alone(model, tasks, name):
     found = []
     for example in tasks["dates"].split("test"):
         prompt = PLAIN.render(tasks["dates"], example)
-        with routes[0].applied(model), routes[0].assigned(model, ["dates"]):
+        decided = name_experts(model, OWN).find(["dates"], [()]) if name == "oracle" else None
+        with routes[0].applied(model), plan_rows(model, decided):
             found.append(model.generate([prompt], max_new_tokens=2)[0].strip().partition("\n")[0])
     assert any(answer.strip() for answer in found)
     # Half of the examples are asked for what the model says, the others for something else.
@@ -132,6 +142,67 @@ def test_progress_ends_at_its_total(model, tasks):
     assert len({event.num_total for event in news}) == 1
     assert done[-1] == news[-1].num_total
     assert [event.route for event in news][:: len(news) - 1] == ["base", "uniform"]
+
+
+@pytest.fixture
+def request_routes(model):
+    """A route for each router that decides per request, several experts at a time."""
+    prompts = {"dates": ["day 3"], "morse": ["letter a", "what is"], "plurals": ["plural of goose"]}
+    sequences = {name: [model.tokenizer(text)["input_ids"] for text in own] for name, own in prompts.items()}
+    model.provide(embeddings=find_embeddings(model, {}, sequences))
+    options = {
+        "calibrated": CalibratedConfig(top_k=2, temperature=0.1, generic=("Some text.", "1 2 3 4 5 6")),
+        "retrieval": RetrievalConfig(top_k=2, temperature=0.1),
+    }
+    assert options.keys() == REQUEST_ROUTERS.keys()
+    return find_routes(list(options), model, OWN, options=options, combine="factors")
+
+
+def test_a_request_is_decided_from_its_prompt_alone(model, tasks, request_routes):
+    metrics = ("loss", "accuracy_sum", "exact_match")
+    config = EvalConfig(metrics=metrics, max_new_tokens=3)
+    result = evaluate(model, tasks, request_routes, PLAIN, config)
+    for route in request_routes:
+        for name, task in tasks.items():
+            examples = task.split("test")
+            tokens = tokenize_examples(model.tokenizer, PLAIN, task, examples, max_length=512).examples
+            losses, choices, matches = [], [], []
+            for example, found in zip(examples, tokens, strict=True):
+                with route.applied(model):
+                    decision = model.decider.decide(torch.tensor([found.prompt_ids]))
+
+                def score(target, prompt=found.prompt_ids, decision=decision, route=route):
+                    with model.stack.planned(*decision, route.combine):
+                        return sum_as_it_is(model, prompt, target)
+
+                losses.append(score(found.target_ids) / len(found.target_ids))
+                with route.applied(model):
+                    answer = model.generate([found.prompt_ids], max_new_tokens=3)[0].strip()
+                matches.append(exact_match(answer.partition("\n")[0], example.targets))
+                if example.choices:
+                    options = tokenize_choices(model.tokenizer, PLAIN, task, example, max_length=512)
+                    sums = [score(option.target_ids) for option in options]
+                    choices.append(float(example.choices[sums.index(min(sums))] == example.targets[0]))
+            assert result.values(name, route.name, "loss") == pytest.approx(losses, rel=1e-4)
+            assert result.values(name, route.name, "exact_match") == tuple(matches)
+            if choices:
+                assert result.values(name, route.name, "accuracy_sum") == tuple(choices)
+
+
+def test_each_prompt_is_read_once_for_its_decision(model, tasks, request_routes, monkeypatch):
+    read = []
+    decide = RequestDecider.decide_packed
+
+    def count(self, requests):
+        read.extend(map(tuple, requests.token_ids()))
+        return decide(self, requests)
+
+    monkeypatch.setattr(RequestDecider, "decide_packed", count)
+    config = EvalConfig(metrics=("loss", "accuracy_sum", "exact_match"), max_new_tokens=2)
+    evaluate(model, tasks, request_routes[:1], PLAIN, config)
+    work = prepare_work(model.tokenizer, tasks, PLAIN, config)
+    assert sorted(read) == sorted(set(work.prompts))
+    assert len(work.prompts) > 2 * len(read)
 
 
 def test_the_models_own_router_is_put_back(model, tasks):

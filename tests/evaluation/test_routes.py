@@ -1,11 +1,8 @@
 import pytest
-import torch
 
-from lorary.data.packing import pack_sequences
-from lorary.data.tokens import TokenizedExample
 from lorary.errors import UnknownExpert
 from lorary.evaluation import Route, check_routes, find_routes, match_experts
-from lorary.routing import ArrowConfig
+from lorary.routing import ROUTERS, ArrowConfig
 
 OWN = {"dates": "dates", "morse": "morse"}
 
@@ -13,14 +10,21 @@ OWN = {"dates": "dates", "morse": "morse"}
 def test_names_become_routes(model):
     names = ["base", "uniform", "arrow", "oracle", "random", "expert:plurals"]
     arrow = ArrowConfig(top_k=2)
-    routes = {route.name: route for route in find_routes(names, model, OWN, arrow=arrow, combine="outputs")}
+    found = find_routes(names, model, OWN, options={"arrow": arrow}, combine="factors")
+    routes = {route.name: route for route in found}
     assert list(routes) == names
     assert routes["base"] == Route(name="base")
-    assert routes["uniform"].router == "uniform"
-    assert (routes["arrow"].options, routes["arrow"].combine) == (arrow, "outputs")
+    assert routes["uniform"] == Route(name="uniform", router="uniform", combine="factors")
+    assert routes["arrow"] == Route(name="arrow", router="arrow", options=arrow, combine="factors")
     assert routes["oracle"].expert_of == OWN
     assert routes["random"].expert_of == {"dates": "random", "morse": "random"}
     assert routes["expert:plurals"].expert_of == {"dates": "plurals", "morse": "plurals"}
+
+
+@pytest.mark.parametrize("name", ROUTERS)
+def test_every_router_is_a_route(model, name):
+    (route,) = find_routes([name], model, OWN)
+    assert route == Route(name=name, router=name)
 
 
 def test_the_oracle_answers_with_the_experts_it_is_given(model):
@@ -29,37 +33,19 @@ def test_the_oracle_answers_with_the_experts_it_is_given(model):
     assert route.expert_of == {"days": "dates", "signals": "morse"}
 
 
-def test_a_packed_batch_is_planned_as_each_task_alone(model):
-    route = Route(name="oracle", expert_of=OWN)
-    sequences = [TokenizedExample((5, 6, 7), (8, 9)), TokenizedExample((10, 11), (12,))]
-    tasks = ["dates", "morse"]
-    batch = pack_sequences(sequences, 16)
-    with torch.no_grad():
-        with route.applied(model), route.planned(model, tasks, batch):
-            packed = model(**batch.model_inputs()).logits
-        for owner, (task, sequence) in enumerate(zip(tasks, sequences, strict=True)):
-            ids = torch.tensor([[*sequence.prompt_ids, *sequence.target_ids[:-1]]])
-            with model.assign([task]):
-                alone = model(input_ids=ids).logits[0]
-            torch.testing.assert_close(packed[batch.owner == owner], alone, atol=1e-4, rtol=1e-4)
-
-
-def test_a_batch_of_prompts_is_assigned_to_the_tasks_experts(model):
-    route = Route(name="oracle", expert_of=OWN)
-    ids = torch.randint(1, 200, (2, 5), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        with route.assigned(model, ["morse", "dates"]):
-            found = model(input_ids=ids).logits
-        with model.assign(["morse", "dates"]):
-            assert torch.equal(found, model(input_ids=ids).logits)
-        with Route(name="base").assigned(model, ["morse", "dates"]):
-            assert not torch.allclose(model(input_ids=ids).logits, found)
-
-
-def test_a_route_without_own_experts_plans_nothing(model):
-    batch = pack_sequences([TokenizedExample((5, 6), (7,))], 8)
-    with Route(name="base").planned(model, ["dates"], batch):
-        assert model.stack.decision.plan is None
+@pytest.mark.parametrize(
+    ("route", "expected"),
+    [
+        (Route(name="base"), None),
+        (Route(name="uniform", router="uniform"), None),
+        (Route(name="oracle", expert_of=OWN), (((1,), (1.0,)), ((0,), (1.0,)))),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_only_routes_with_own_experts_decide_without_reading(model, route, expected):
+    with route.applied(model):
+        found = route.decide(model, [(5, 6)], tokens_per_pass=9, row_length=9, share=False)
+    assert found.find(["morse", "dates"], [(5, 6), (5, 6)]) == expected
 
 
 def test_tasks_are_matched_with_experts_of_their_names(model):

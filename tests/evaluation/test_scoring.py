@@ -3,13 +3,21 @@ import torch
 
 from lorary.data.tokens import TokenizedExample
 from lorary.evaluation import Route
+from lorary.evaluation.decisions import Decisions, plan_rows
 from lorary.evaluation.scoring import Item, generate_answers, score_targets
+from lorary.routing import CalibratedConfig
 
 ROUTES = [
     Route(name="base"),
     Route(name="uniform", router="uniform"),
     Route(name="arrow", router="arrow", combine="factors"),
     Route(name="oracle", expert_of={"dates": "dates", "morse": "morse"}),
+    Route(
+        name="calibrated",
+        router="calibrated",
+        options=CalibratedConfig(top_k=2, temperature=0.1, generic=("Some text.", "Another one, 1 2 3.")),
+        combine="factors",
+    ),
 ]
 
 
@@ -32,16 +40,24 @@ def items(model):
     ]
 
 
+def decide(model, route, items, *, share=False):
+    """Decide for all prompts; the route must be applied."""
+    prompts = [item.tokens.prompt_ids for item in items]
+    return route.decide(model, prompts, tokens_per_pass=100, row_length=32, share=share)
+
+
 @torch.no_grad()
 def score_alone(model, route, item):
-    """The sum as transformers computes it: one sequence, labels on the target only."""
+    """The sum as transformers computes it: one sequence, labels on the target only, decided alone."""
     prompt, target = item.tokens.prompt_ids, item.tokens.target_ids
     inputs = {
         "input_ids": torch.tensor([[*prompt, *target]]),
         "labels": torch.tensor([[*[-100] * len(prompt), *target]]),
     }
-    with route.applied(model), route.assigned(model, [item.task]):
-        return float(model(**inputs).loss) * len(target)
+    with route.applied(model):
+        decided = decide(model, route, [item]).find([item.task], [prompt])
+        with plan_rows(model, decided):
+            return float(model(**inputs).loss) * len(target)
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
@@ -52,7 +68,7 @@ def test_sums_are_those_of_each_sequence_alone(model, items, route, tokens_per_p
     with route.applied(model):
         found = score_targets(
             model,
-            route,
+            decide(model, route, items, share=share),
             items,
             tokens_per_pass=tokens_per_pass,
             row_length=32,
@@ -68,9 +84,11 @@ def test_sums_are_those_of_each_sequence_alone(model, items, route, tokens_per_p
 def test_answers_are_those_of_each_prompt_alone(model, items, route):
     reported = []
     with route.applied(model):
-        found = generate_answers(model, route, items, batch_size=3, report=reported.append)
+        decisions = decide(model, route, items)
+        found = generate_answers(model, decisions, items, batch_size=3, report=reported.append)
         alone = [
-            generate_answers(model, route, [item], batch_size=1, report=lambda n: None)[0] for item in items
+            generate_answers(model, decisions, [item], batch_size=1, report=lambda n: None)[0]
+            for item in items
         ]
     assert found == alone
     assert any(found)
@@ -81,7 +99,7 @@ def test_items_with_different_limits_are_not_answered_together(model, items):
     short = Item("dates", items[0].tokens, 1)
     route = ROUTES[0]
     with route.applied(model):
-        found = generate_answers(model, route, [items[0], short], batch_size=8, report=lambda n: None)
+        found = generate_answers(model, Decisions(), [items[0], short], batch_size=8, report=lambda n: None)
     assert found[0].startswith(found[1]) or found[1] == "\ufffd"
     assert len(model.tokenizer(found[1])["input_ids"]) < len(model.tokenizer(found[0])["input_ids"])
 
@@ -90,7 +108,6 @@ def test_nothing_to_score_is_no_work(model):
     def refuse(amount):
         raise AssertionError("there was nothing to do")
 
-    assert (
-        score_targets(model, ROUTES[0], [], tokens_per_pass=9, row_length=9, share=True, report=refuse) == []
-    )
-    assert generate_answers(model, ROUTES[0], [], batch_size=9, report=refuse) == []
+    nobody = Decisions()
+    assert score_targets(model, nobody, [], tokens_per_pass=9, row_length=9, share=True, report=refuse) == []
+    assert generate_answers(model, nobody, [], batch_size=9, report=refuse) == []

@@ -1,6 +1,7 @@
 """Tiny base models of each family, PEFT adapters on them, and the dense reference."""
 
 import copy
+import json
 import warnings
 
 import pytest
@@ -8,43 +9,10 @@ import torch
 from fsspec.implementations.memory import MemoryFileSystem
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import (
-    AutoModelForCausalLM,
-    GemmaConfig,
-    GPT2Config,
-    GPTNeoXConfig,
-    LlamaConfig,
-    MistralConfig,
-    PhiConfig,
-    Qwen2Config,
-)
+from transformers import AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from lorary.experts import Expert, ExpertCard, Factors
-
-SIZES = {
-    "vocab_size": 96,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-CONFIGS = {
-    "llama": LlamaConfig(**SIZES),
-    "mistral": MistralConfig(**SIZES),
-    "phi": PhiConfig(**SIZES),
-    "qwen2": Qwen2Config(**SIZES),
-    "gemma": GemmaConfig(**SIZES, head_dim=8),
-    "gpt_neox": GPTNeoXConfig(**{k: v for k, v in SIZES.items() if k != "num_key_value_heads"}),
-    "gpt2": GPT2Config(
-        vocab_size=96, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2
-    ),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -56,12 +24,12 @@ def empty_memory():
 
 
 @pytest.fixture(scope="session")
-def build_base():
+def build_base(tiny_config):
     """Build a seeded base model of a family, in float32."""
 
     def build(family="llama"):
         torch.manual_seed(0)
-        return AutoModelForCausalLM.from_config(CONFIGS[family]).eval()
+        return AutoModelForCausalLM.from_config(tiny_config(family, initializer_range=0.02)).eval()
 
     return build
 
@@ -107,6 +75,33 @@ def save_adapter():
         return folder
 
     return save
+
+
+@pytest.fixture
+def adapter(tmp_path, build_base, make_adapter, save_adapter):
+    """A small PEFT adapter on disk, to be damaged."""
+    model = make_adapter(build_base(), target_modules=["q_proj"])
+    return save_adapter(model, tmp_path / "poetry")
+
+
+@pytest.fixture
+def edit_config(adapter):
+    def edit(**changes):
+        path = adapter / "adapter_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return edit
+
+
+@pytest.fixture
+def edit_tensors(adapter):
+    def edit(change):
+        path = adapter / "adapter_model.safetensors"
+        tensors = load_file(path)
+        change(tensors)
+        save_file(tensors, path)
+
+    return edit
 
 
 @pytest.fixture(scope="session")

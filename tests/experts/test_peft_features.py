@@ -64,6 +64,7 @@ def test_a_setting_that_changes_the_forward_pass_is_refused_with_advice(key, val
         ("base_model.model.embed_tokens.lora_embedding_A", "LoRA on embeddings"),
         ("base_model.model.q.lora_B.bias", "biases in lora_B"),
         ("base_model.model.embed_tokens.token_adapter.trainable_tokens_delta", "trained tokens"),
+        ("base_model.model.q.trainable_tokens_delta.lora_A.weight", "trained tokens"),
         ("base_model.model.q.base_layer.bias", "biases"),
         ("base_model.model.lm_head.weight", "whole base weights"),
         ("base_model.model.lm_head.base_layer.weight", "whole base weights"),

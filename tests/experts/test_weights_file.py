@@ -4,6 +4,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from lorary.errors import FormatError
+from lorary.experts import weights_file
 from lorary.experts.weights_file import dump_tensors, read_tensors
 
 
@@ -13,7 +14,7 @@ def test_tensors_read_back_as_written(tmp_path, storage, dtype):
     fs, path = storage(), str(tmp_path / "x.safetensors")
     tensor = torch.randn(3, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
     fs.pipe_file(path, dump_tensors({"x": tensor}))
-    ((name, read),) = read_tensors(fs, path).items()
+    ((name, read),) = read_tensors(fs, path).tensors.items()
     assert name == "x"
     assert read.dtype == dtype
     assert torch.equal(read, tensor)
@@ -23,7 +24,7 @@ def test_slices_of_one_stack_and_transposed_views_can_be_written(tmp_path):
     stack = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
     path = tmp_path / "x.safetensors"
     path.write_bytes(dump_tensors({"one": stack[0], "two": stack[1], "turned": stack[0].T.requires_grad_()}))
-    read = read_tensors(LocalFileSystem(), str(path))
+    read = read_tensors(LocalFileSystem(), str(path)).tensors
     assert torch.equal(read["two"], stack[1])
     assert torch.equal(read["turned"], stack[0].T)
 
@@ -37,7 +38,7 @@ def test_local_tensors_are_views_of_the_file_and_outlive_its_removal(tmp_path):
     path = tmp_path / "x.safetensors"
     tensor = torch.randn(500, 500, generator=torch.Generator().manual_seed(0))
     path.write_bytes(dump_tensors({"x": tensor}))
-    read = read_tensors(LocalFileSystem(), str(path))["x"]
+    read = read_tensors(LocalFileSystem(), str(path)).tensors["x"]
     with open("/proc/self/maps") as maps:
         assert str(path) in maps.read()
     path.unlink()
@@ -61,3 +62,67 @@ def test_a_damaged_file_is_refused_with_its_path(tmp_path, storage, damage, mess
     fs.pipe_file(path, damage(dump_tensors({"x": torch.ones(9)})))
     with pytest.raises(FormatError, match=f"'{path}' must be a safetensors file, {message}"):
         read_tensors(fs, path)
+
+
+MIXED = {
+    "one dtype": {"b": torch.arange(6.0).view(2, 3), "a": torch.arange(4.0), "scalar": torch.tensor(7.0)},
+    "two dtypes": {"x": torch.arange(3.0), "y": torch.arange(4.0).bfloat16()},
+    "whole numbers": {"x": torch.arange(3), "y": torch.arange(4)},
+    "some empty": {"x": torch.arange(3.0), "none": torch.zeros(0, 4)},
+    "all empty": {"none": torch.zeros(2, 0)},
+    "no tensor": {},
+}
+
+
+@pytest.mark.parametrize("storage", [LocalFileSystem, MemoryFileSystem])
+@pytest.mark.parametrize("case", MIXED)
+def test_blocks_hold_the_same_numbers(tmp_path, storage, case):
+    fs, path = storage(), str(tmp_path / "x.safetensors")
+    fs.pipe_file(path, dump_tensors(MIXED[case]))
+    tensors, blocks = read_tensors(fs, path)
+    assert tensors.keys() == MIXED[case].keys()
+    assert all(torch.equal(tensor, MIXED[case][name]) for name, tensor in tensors.items())
+    assert all(block.numel() for block in blocks)
+    numbers = [
+        sorted(x for one in found for x in one.flatten().tolist()) for found in (blocks, tensors.values())
+    ]
+    assert numbers[0] == numbers[1]
+
+
+def test_a_local_file_of_one_dtype_is_one_block(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(dump_tensors(MIXED["one dtype"]))
+    tensors, (block,) = read_tensors(LocalFileSystem(), str(path))
+    assert block.numel() == 11
+    block.zero_()
+    assert not any(tensor.any() for tensor in tensors.values())
+    assert read_tensors(LocalFileSystem(), str(path)).blocks[0].any()
+
+
+def test_numbers_that_begin_at_an_odd_place_are_read(tmp_path):
+    path = tmp_path / "x.safetensors"
+    content = dump_tensors(MIXED["one dtype"])
+    length = int.from_bytes(content[:8], "little")
+    for extra in range(4):
+        longer = content[8 : 8 + length] + b" " * extra
+        path.write_bytes(len(longer).to_bytes(8, "little") + longer + content[8 + length :])
+        tensors = read_tensors(LocalFileSystem(), str(path)).tensors
+        assert all(torch.equal(tensor, MIXED["one dtype"][name]) for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize("sizes", [(4, 8), (4, 1), (99, 9)])
+def test_a_file_that_is_replaced_meanwhile_is_refused(tmp_path, monkeypatch, sizes):
+    """Guards against reading one file's numbers in the places of another's."""
+    path, other = tmp_path / "x.safetensors", tmp_path / "other"
+    path.write_bytes(dump_tensors({"x": torch.ones(8), "y": torch.zeros(4)}))
+    other.write_bytes(dump_tensors({"x": torch.ones(sizes[0]), "y": torch.zeros(sizes[1])}))
+    original = weights_file.safe_open
+
+    def replace(*arguments, **options):
+        opened = original(*arguments, **options)
+        other.rename(path)
+        return opened
+
+    monkeypatch.setattr(weights_file, "safe_open", replace)
+    with pytest.raises(FormatError, match=f"'{path}' was replaced while it was read: read it again"):
+        read_tensors(LocalFileSystem(), str(path))

@@ -89,7 +89,7 @@ def test_where_nobody_may_write_nothing_is_stored_but_a_full_disk_is_an_error(
         def write(*arguments):
             raise OSError(code, os.strerror(code))
 
-        monkeypatch.setattr(library._storage, "write", write)
+        monkeypatch.setattr(library._storage, "write_many", write)
 
     refuse(errno.EROFS)
     open_store().save({HASH: {"x": torch.ones(1)}})

@@ -135,3 +135,12 @@ def test_an_expert_replaced_meanwhile_never_gets_the_other_ones_artifact(library
     with pytest.raises(LibraryError, match="expert 'a' was replaced while something was computed from it"):
         library.artifacts("sum-1", {}, replace)
     assert library.artifacts("sum-1", {}, sums) == Sums()(library)
+
+
+def test_asking_which_experts_miss_theirs_reads_none(library, make_expert, monkeypatch):
+    """Guards against finding out by reading each expert, which took as long as all the rest."""
+    library["a"] = make_expert("a")
+    with monkeypatch.context() as patch:
+        patch.setattr(Library, "__getitem__", lambda *arguments: pytest.fail("an expert was read"))
+        selection = derive.Selection(library, ["a"])
+        assert "a" in selection and "b" not in selection and list(selection) == ["a"]

@@ -21,7 +21,7 @@ def test_every_refused_write_leaves_the_library_as_it_was(library, make_expert, 
         raise fail(code)
 
     with monkeypatch.context() as patch:
-        patch.setattr(library._storage, "write", write)
+        patch.setattr(library._storage, "write_many", write)
         for change in (
             lambda: library.update(a=make_expert("a", 2)),
             lambda: library.add(make_expert("b")),

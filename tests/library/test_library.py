@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lorary.errors import FormatError, LibraryError, UnknownExpert
-from lorary.experts import Expert, Factors, read_peft, write_peft
+from lorary.experts import Expert, Factors, check_finite, read_peft, write_peft
 from lorary.library import Library
 
 
@@ -228,6 +228,22 @@ def test_only_sound_experts_can_be_stored(library, make_expert):
     with pytest.raises(FormatError, match="must hold finite numbers, found 16 NaN"):
         library["a"] = Expert("a", "tiny", broken)
     assert list(library) == []
+
+
+def test_an_expert_is_read_without_its_numbers_and_bad_ones_never_get_out(library, make_expert):
+    library["a"] = make_expert("a")
+    weights = bytearray(library._storage.read("a/adapter_model.safetensors"))
+    weights[-4:] = torch.tensor(torch.nan).numpy().tobytes()
+    library._storage.remove("a/adapter_model.safetensors")
+    library._storage.write("a/adapter_model.safetensors", bytes(weights))
+    expert = library["a"]
+    assert expert.num_parameters == make_expert("a").num_parameters
+    for use in (lambda: dict(expert.factors), lambda: library.add(expert, "b"), lambda: check_finite(expert)):
+        with pytest.raises(
+            FormatError, match=r"expert 'a' in '.*a/adapter_model.safetensors' must hold finite"
+        ):
+            use()
+    assert list(library) == ["a"]
 
 
 def test_a_library_that_was_deleted_is_told(local, make_expert):

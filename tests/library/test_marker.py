@@ -22,7 +22,9 @@ def test_an_empty_folder_becomes_a_library(tmp_path):
 def test_a_folder_of_adapters_becomes_a_library_as_it_is(tmp_path, make_expert):
     write_peft(make_expert("a"), tmp_path / "a")
     (tmp_path / "README.md").write_text("my adapters")
-    told = r"it holds adapters such as 'a'; Library.open\(.*create=True\) makes it a library"
+    told = (
+        r"it holds adapters such as 'a'; Library.open\(.*create=True\), .* or `lorary library add` makes it a"
+    )
     with pytest.raises(LibraryError, match=told):
         Library.open(tmp_path)
     assert list(Library.open(tmp_path, create=True)) == ["a"]
@@ -31,7 +33,10 @@ def test_a_folder_of_adapters_becomes_a_library_as_it_is(tmp_path, make_expert):
 def test_a_missing_library_is_told_with_how_to_make_it(url):
     with pytest.raises(LibraryError) as caught:
         Library.open(url)
-    told = f"there is no library at {url!r}: Library.open({url!r}, create=True) makes one"
+    told = (
+        f"there is no library at {url!r}: Library.open({url!r}, create=True), `lorary train` or "
+        "`lorary library add` makes one"
+    )
     assert str(caught.value) == told
 
 

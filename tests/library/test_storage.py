@@ -23,6 +23,20 @@ def test_a_hash_is_that_of_all_bytes(storage):
     assert storage.hash("big") == hashlib.sha256(content).hexdigest()
 
 
+def test_a_part_of_a_file_can_be_read(storage):
+    storage.write("file", b"0123456789")
+    assert (storage.read("file", end=3), storage.read("file", start=8)) == (b"012", b"89")
+    assert storage.read("file", start=2, end=4) == b"23"
+
+
+def test_many_files_are_written_at_once(storage):
+    storage.make_folder("inner")
+    storage.write("one", b"old")
+    storage.write_many({"one": b"1", "inner/two": b"22"})
+    assert storage.read_many(["one", "inner/two"]) == {"one": b"1", "inner/two": b"22"}
+    storage.write_many({})
+
+
 def test_what_is_written_is_read_listed_and_counted(storage):
     storage.make_folder("folder/inner")
     storage.write("folder/inner/file", b"content")

@@ -3,47 +3,19 @@
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from lorary.experts import Expert, ExpertCard, Factors
 from lorary.models import find_layers, layer_shape
 
-SIZES = {
-    "vocab_size": 96,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.2,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-GROUPED = {"intermediate_size": 48, "num_key_value_heads": 2}
-FAMILIES = {
-    "llama": GROUPED,
-    "mistral": GROUPED,
-    "qwen2": GROUPED,
-    "gemma": {**GROUPED, "head_dim": 8},
-    "phi": {"intermediate_size": 48},
-    "gpt_neox": {"intermediate_size": 48},
-    "gpt2": {},
-}
-
-
-@pytest.fixture(params=FAMILIES)
-def family(request):
-    return request.param
-
 
 @pytest.fixture(scope="session")
-def build_base():
-    """Build a seeded base model of a family, in float32, with weights large enough to matter."""
+def build_base(tiny_config):
+    """Build a seeded base model of a family, in float32."""
 
     def build(family="llama", **changes):
-        config = AutoConfig.for_model(family, **{**SIZES, **FAMILIES[family], **changes})
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+        model = AutoModelForCausalLM.from_config(tiny_config(family, **changes)).eval().requires_grad_(False)
         model.generation_config.eos_token_id = None
         return model
 

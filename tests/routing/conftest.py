@@ -1,4 +1,4 @@
-"""Random inputs, prototypes and scores."""
+"""Random inputs, prototypes, scores, and all that a router may be built from."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from lorary.routing import LayerMaterial, RequestMaterial, find_norm_roots, log_lengths
+
+INPUTS = 16
+# Module path -> layer input.
+LAYERS = {"first": 16, "second": 12}
+EMBEDDING = 10
 
 
 @pytest.fixture
@@ -18,4 +25,74 @@ def draw() -> Callable[..., Tensor]:
 @pytest.fixture
 def prototypes(draw: Callable[..., Tensor]) -> Tensor:
     """Unit rows ``[6, 16]``."""
-    return normalize(draw(6, 16), dim=-1)
+    return normalize(draw(6, INPUTS), dim=-1)
+
+
+@pytest.fixture
+def make_material() -> Callable[..., LayerMaterial]:
+    """Make all that is known of so many experts, or of some of them in another order."""
+
+    def make(num_experts: int, order: list[int] | None = None) -> LayerMaterial:
+        generator = torch.Generator().manual_seed(11)
+
+        def rows(*shape: int) -> Tensor:
+            drawn = torch.randn(num_experts, *shape, generator=generator)
+            return drawn if order is None else drawn[order]
+
+        names = [f"expert {number}" for number in range(num_experts)]
+        chosen = names if order is None else [names[number] for number in order]
+        return LayerMaterial(
+            num_experts=len(chosen),
+            names=tuple(chosen),
+            prototypes=normalize(rows(INPUTS), dim=-1),
+            gains=rows().abs() + 0.5,
+            tied_prototypes=normalize(rows(INPUTS), dim=-1),
+            tied_gains=rows().abs() + 0.5,
+            a=rows(3, INPUTS),
+            b=rows(10, 3),
+            gates=rows(INPUTS),
+            means=rows(INPUTS),
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_request_material() -> Callable[..., RequestMaterial]:
+    """Make all that is known of so many experts for a whole model, or of some of them in another order.
+
+    Each expert has so many examples as its number says, and the last one does not change the second layer.
+    """
+
+    def make(num_experts: int, order: list[int] | None = None) -> RequestMaterial:
+        generator = torch.Generator().manual_seed(17)
+        chosen = list(range(num_experts)) if order is None else order
+
+        def rows(*shape: int, bare: bool = False) -> Tensor:
+            drawn = torch.randn(num_experts, *shape, generator=generator)
+            if bare:
+                drawn[-1] = 0
+            return drawn[chosen]
+
+        def describe_layer(path: str, width: int) -> LayerMaterial:
+            bare = path == "second" and num_experts > 1
+            a, b = rows(3, width, bare=bare), rows(7, 3, bare=bare)
+            generic = torch.randn(100, width, generator=generator)
+            return LayerMaterial(
+                num_experts=len(chosen),
+                directions=rows(width, bare=bare),
+                offsets=rows(bare=bare),
+                a=a,
+                b=b,
+                log_lengths=log_lengths(generic, a, find_norm_roots(b)).mean(0),
+            )
+
+        layers = {path: describe_layer(path, width) for path, width in LAYERS.items()}
+        examples = [torch.randn(1 + number, EMBEDDING, generator=generator) for number in range(num_experts)]
+        return RequestMaterial(
+            num_experts=len(chosen),
+            layers=layers,
+            embeddings=tuple(examples[number] for number in chosen),
+        )
+
+    return make

@@ -1,48 +1,49 @@
-"""What every layer router promises, tested on each of them. A new router joins by a line in the table."""
+"""What every router promises that decides per token, tested on each of them. A new router joins by itself."""
+
+from dataclasses import FrozenInstanceError, fields
 
 import pytest
 import torch
-from torch.nn.functional import normalize
 
-from lorary.routing import ROUTERS, ArrowRouter, FixedRouter, UniformRouter, build_arrow, router_named
+from lorary.errors import UnknownExpert
+from lorary.routing import TOKEN_ROUTERS, LayerMaterial, configure_router, list_options
 
 INPUTS = 16
 
-
-def make_prototypes(num_experts):
-    generator = torch.Generator().manual_seed(11)
-    prototypes = normalize(torch.randn(num_experts, INPUTS, generator=generator), dim=-1)
-    return prototypes, torch.rand(num_experts, generator=generator) + 0.5
-
-
-def make_arrow(num_experts, **options):
-    return ArrowRouter(*make_prototypes(num_experts), top_k=min(3, num_experts), **options)
-
-
-def make_named(name, num_experts):
-    kind = ROUTERS[name]
-    options = {"top_k": min(2, num_experts)} if name == "arrow" else {}
-    return kind.build(kind.config(**options), num_experts, make_prototypes(num_experts))
-
-
-# Name -> builder of a router over so many experts.
-ALL = {
-    "arrow": make_arrow,
-    "arrow, cold": lambda num_experts: make_arrow(num_experts, temperature=0.01),
-    "arrow, unit inputs": lambda num_experts: make_arrow(num_experts, input_norm="unit"),
-    "arrow, rms inputs": lambda num_experts: make_arrow(num_experts, input_norm="rms"),
-    "arrow, by gain": lambda num_experts: make_arrow(num_experts, weigh_by_gain=True),
-    "uniform": UniformRouter,
-    "fixed": lambda num_experts: FixedRouter(torch.arange(num_experts).flip(0)),
-    **{
-        f"ROUTERS[{name!r}]": lambda num_experts, name=name: make_named(name, num_experts) for name in ROUTERS
-    },
+# Router -> options to test it with, each a case of its own; {} where it needs none.
+CASES = {
+    "arrow": [{}, {"temperature": 0.01}, {"input_norm": "rms", "weigh_by_gain": True}, {"tie_inputs": True}],
+    "spectr": [{}, {"input_norm": "unit", "temperature": 0.1}],
+    "lag": [{}, {"candidates": 1, "top_k": 1}, {"input_norm": "unit"}],
+    "fixed": [{"weights": {"expert 0": 1.0}}],
+    "single": [{"expert": "expert 0"}],
 }
+ALL = {
+    f"{name} {options}" if options else name: (name, options)
+    for name in TOKEN_ROUTERS
+    for options in CASES.get(name, [{}])
+}
+CHOOSING = [name for name in TOKEN_ROUTERS if "top_k" in list_options(name)]
+ABSTAINING = [name for name in TOKEN_ROUTERS if "abstain" in list_options(name)]
+
+
+def build(name, material, **options):
+    config = configure_router(name, options)
+    config.check(material.names)
+    return TOKEN_ROUTERS[name].build(config, material)
 
 
 @pytest.fixture(params=ALL.values(), ids=ALL)
-def make(request):
-    return request.param
+def make(request, make_material):
+    """Builds the router under test over so many experts."""
+    name, options = request.param
+    return lambda num_experts, order=None: build(name, make_material(num_experts, order), **options)
+
+
+def spread(router, x, num_experts):
+    """Spread the answer over all experts, ``[T, E]``."""
+    indices, weights = router(x)
+    return torch.zeros(len(x), num_experts).scatter_add(1, indices, weights)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -59,6 +60,12 @@ def test_weights_are_positive_and_sum_to_one(make, draw, num_experts):
     _, weights = make(num_experts)(draw(9, INPUTS))
     assert (weights >= 0).all()
     torch.testing.assert_close(weights.sum(-1), torch.ones(9))
+
+
+def test_a_single_expert_gets_everything(make, draw):
+    indices, weights = make(1)(draw(9, INPUTS))
+    assert not indices.any()
+    torch.testing.assert_close(weights, torch.ones(9, 1))
 
 
 def test_each_expert_is_chosen_at_most_once_per_token(make, draw):
@@ -83,14 +90,16 @@ def test_answers_repeat_and_leave_the_input_alone(make, draw):
     assert torch.equal(x, before)
 
 
-def test_permuting_the_experts_permutes_the_answer(draw):
-    prototypes, gains = make_prototypes(6)
-    order, x = torch.tensor([3, 1, 5, 0, 2, 4]), draw(9, INPUTS)
-    for options in ({}, {"weigh_by_gain": True}):
-        indices, weights = ArrowRouter(prototypes, gains, **options)(x)
-        permuted, permuted_weights = ArrowRouter(prototypes[order], gains[order], **options)(x)
-        assert torch.equal(order[permuted], indices)
-        torch.testing.assert_close(permuted_weights, weights)
+def test_permuting_the_experts_permutes_the_answer(make, draw):
+    order, x = [3, 1, 5, 0, 2, 4], draw(9, INPUTS)
+    torch.testing.assert_close(spread(make(6, order), x, 6), spread(make(6), x, 6)[:, order])
+
+
+def test_bfloat16_gives_nearly_the_same_weights(make, draw):
+    x = draw(9, INPUTS, dtype=torch.bfloat16)
+    found, expected = spread(make(6).to(torch.bfloat16), x, 6), spread(make(6), x.float(), 6)
+    # Close calls may go either way, so most tokens are compared.
+    assert ((found - expected).abs().amax(-1) < 0.05).sum() >= 6
 
 
 def test_a_router_has_buffers_only(make):
@@ -99,13 +108,114 @@ def test_a_router_has_buffers_only(make):
     assert list(router.buffers())
 
 
-def test_an_unknown_router_is_refused_with_the_nearest():
-    assert router_named("arrow") is ROUTERS["arrow"]
-    with pytest.raises(ValueError, match="no router is named 'arow': did you mean 'arrow'"):
-        router_named("arow")
+def test_building_leaves_the_material_alone(make_material):
+    before, material = make_material(6), make_material(6)
+    for name, options in ALL.values():
+        build(name, material, **options)
+    for field in fields(LayerMaterial):
+        kept, known = getattr(material, field.name), getattr(before, field.name)
+        assert torch.equal(kept, known) if isinstance(kept, torch.Tensor) else kept == known
 
 
-@pytest.mark.parametrize(("prototypes", "found"), [(None, "none"), (make_prototypes(5), "5")])
-def test_arrow_without_a_prototype_per_expert_is_refused(prototypes, found):
-    with pytest.raises(ValueError, match=f"for each of the 6 experts, found {found}"):
-        build_arrow(ROUTERS["arrow"].config(), 6, prototypes)
+def test_printing_a_router_shows_its_choice(make):
+    assert any(word in repr(make(6)) for word in ("num_experts=6", "indices=[0]"))
+
+
+@pytest.mark.parametrize("name", TOKEN_ROUTERS)
+def test_what_a_router_needs_are_fields_of_the_material(name):
+    assert configure_router(name, {}).needs <= {field.name for field in fields(LayerMaterial)}
+
+
+@pytest.mark.parametrize("name", TOKEN_ROUTERS)
+def test_a_router_is_built_from_what_it_needs_alone(name, make_material, draw):
+    options = CASES.get(name, [{}])[0]
+    full, needs = make_material(6), configure_router(name, options).needs
+    sparse = LayerMaterial(num_experts=6, **{field: getattr(full, field) for field in needs})
+    config = configure_router(name, options)
+    x = draw(9, INPUTS)
+    for found, expected in zip(
+        TOKEN_ROUTERS[name].build(config, sparse)(x), TOKEN_ROUTERS[name].build(config, full)(x), strict=True
+    ):
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("name", [name for name in TOKEN_ROUTERS if configure_router(name, {}).needs])
+def test_a_router_without_what_it_needs_is_refused(name):
+    options = CASES.get(name, [{}])[0]
+    with pytest.raises((ValueError, UnknownExpert)):
+        TOKEN_ROUTERS[name].build(configure_router(name, options), LayerMaterial(num_experts=6))
+
+
+@pytest.mark.parametrize("name", TOKEN_ROUTERS)
+def test_options_cannot_be_changed_afterwards(name):
+    config = configure_router(name, {})
+    for option in list_options(name):
+        with pytest.raises(FrozenInstanceError):
+            setattr(config, option, 1)
+
+
+@pytest.mark.parametrize("name", ABSTAINING)
+def test_abstaining_takes_a_share_from_all_kept_experts_alike(name, make_material, draw):
+    material, x = make_material(6), draw(9, INPUTS)
+    options = {"top_k": 3, "temperature": 20.0}
+    indices, weights = build(name, material, **options)(x)
+    kept, shares = build(name, material, abstain=0.4, **options)(x)
+    assert torch.equal(kept, indices)
+    assert ((shares.sum(-1) > 0) & (shares.sum(-1) < 1)).all()
+    torch.testing.assert_close(shares / shares.sum(-1, keepdim=True), weights)
+
+
+@pytest.mark.parametrize("name", ABSTAINING)
+def test_abstaining_is_in_the_routers_own_units(name, make_material, draw):
+    material, x = make_material(6), draw(9, INPUTS)
+    _, all_base = build(name, material, abstain=1e4)(x)
+    _, no_base = build(name, material, abstain=-1e4)(x)
+    torch.testing.assert_close(all_base.sum(-1), torch.zeros(9))
+    torch.testing.assert_close(no_base.sum(-1), torch.ones(9))
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_fewer_experts_than_are_kept_by_default_are_all_kept(name, make_material, draw):
+    indices, _ = build(name, make_material(2))(draw(9, INPUTS))
+    assert indices.shape == (9, 2)
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_more_experts_than_there_are_is_refused(name, make_material):
+    message = "top_k must be between 1 and the number of experts, 6, found 7"
+    config = configure_router(name, {"top_k": 7})
+    with pytest.raises(ValueError, match=message):
+        config.check([str(number) for number in range(6)])
+    with pytest.raises(ValueError, match=message):
+        TOKEN_ROUTERS[name].build(config, make_material(6))
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("top_k", 0, "top_k must be at least 1, found 0"),
+        ("temperature", 0.0, "temperature must be above 0, found 0.0"),
+        ("temperature", -1.0, "temperature must be above 0, found -1.0"),
+        (
+            "abstain",
+            float("nan"),
+            "abstain must be finite, or None for no share of the base model, found nan",
+        ),
+    ],
+)
+def test_options_out_of_range_are_refused(name, option, value, message):
+    with pytest.raises(ValueError, match=message):
+        configure_router(name, {option: value})
+
+
+@pytest.mark.parametrize("name", CHOOSING)
+def test_all_faults_are_reported_at_once(name):
+    with pytest.raises(ValueError, match=r"top_k .*; temperature .*; abstain "):
+        configure_router(name, {"top_k": -2, "temperature": -1.0, "abstain": float("inf")})
+
+
+@pytest.mark.parametrize("name", TOKEN_ROUTERS)
+def test_unknown_options_are_refused(name):
+    with pytest.raises(ValueError, match=f"router {name!r} has no option 'colour': "):
+        configure_router(name, {"colour": 1})

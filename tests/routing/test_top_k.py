@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lorary.routing import keep_top_k
+from lorary.routing.top_k import resolve_top_k
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
@@ -78,6 +79,40 @@ def test_gradients_reach_the_kept_scores(draw):
     indices, weights = keep_top_k(scores, 3)
     weights[:, 0].sum().backward()
     assert torch.equal(scores.grad != 0, torch.zeros(4, 6).scatter(1, indices, 1.0) != 0)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+def test_the_base_model_takes_part_as_one_more_score(draw, temperature):
+    scores = draw(9, 6)
+    indices, weights = keep_top_k(scores, 3, temperature, abstain=0.5)
+    plain, _ = keep_top_k(scores, 3, temperature)
+    assert torch.equal(indices, plain)
+    for row, own_indices, own_weights in zip(scores.tolist(), indices.tolist(), weights, strict=True):
+        powers = [math.exp(score / temperature) for score in [*(row[expert] for expert in own_indices), 0.5]]
+        assert own_weights.tolist() == pytest.approx([power / sum(powers) for power in powers[:-1]], rel=1e-5)
+
+
+def test_a_base_model_that_scores_low_takes_nothing(draw):
+    scores = draw(9, 6)
+    torch.testing.assert_close(keep_top_k(scores, 3, abstain=-1e4)[1], keep_top_k(scores, 3)[1])
+
+
+def test_an_infinite_temperature_gives_the_base_model_an_equal_share(draw):
+    _, weights = keep_top_k(draw(9, 6), 3, math.inf, abstain=5.0)
+    torch.testing.assert_close(weights, torch.full((9, 3), 0.25))
+
+
+@pytest.mark.parametrize(("asked", "kept"), [(None, 4), (2, 2), (6, 6)])
+def test_as_many_are_kept_as_asked_for_or_four(asked, kept):
+    assert resolve_top_k(asked, 6) == kept
+    assert resolve_top_k(None, 3) == 3
+    assert resolve_top_k(None, 6, default=2) == 2
+
+
+@pytest.mark.parametrize("abstain", [math.nan, math.inf])
+def test_a_base_models_score_that_is_no_number_is_refused(draw, abstain):
+    with pytest.raises(ValueError, match=f"abstain must be finite.*, found {abstain!r}"):
+        keep_top_k(draw(4, 6), 2, abstain=abstain)
 
 
 @pytest.mark.parametrize("top_k", [0, 7, -1])

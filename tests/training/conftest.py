@@ -6,7 +6,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.pytorch_utils import Conv1D
 
 from lorary.data import TokenizedExample
@@ -15,17 +15,7 @@ from lorary.models import find_layers, layer_shape, wrap_base
 from lorary.training import TrainConfig, TrainingExamples
 from lorary.training.schedule import plan_batches, seed_for
 
-SIZES = {
-    "vocab_size": 48,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "max_position_embeddings": 64,
-    "initializer_range": 0.2,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
+SIZES = {"vocab_size": 48, "hidden_size": 16, "num_attention_heads": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -46,13 +36,13 @@ def tokenizer():
 
 
 @pytest.fixture(scope="session")
-def build_base(tokenizer):
+def build_base(tokenizer, tiny_config):
     """Build a seeded tiny base model with its identity."""
 
     def build(family="llama", dtype=torch.float32):
         own = {"intermediate_size": 24} if family == "llama" else {}
         torch.manual_seed(0)
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **SIZES, **own))
+        model = AutoModelForCausalLM.from_config(tiny_config(family, **SIZES, **own))
         return wrap_base(model.to(dtype), tokenizer, name=f"org/tiny-{family}")
 
     return build

@@ -70,7 +70,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_end(
 
 def test_a_finished_run_is_read_and_not_trained_again(base, examples, config, tmp_path, assert_same_outcome):
     whole = train_experts(base, examples, config, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "finished"}
+    assert {path.name for path in tmp_path.iterdir()} == {"run.json", "run.lock", "finished"}
     events = []
     again = train_experts(base, examples, config, tmp_path, on_progress=events.append)
     assert events == []

@@ -1,6 +1,7 @@
 """Remove experts from a library, with their weights.
 
-If one of the names is unknown, none is removed.
+If one of the names is unknown, none is removed. What was computed from them stays, in case they come back;
+`lorary library prune` removes it.
 """
 
 from jsonargparse import ArgumentParser, Namespace

@@ -1,0 +1,134 @@
+"""Deciding once per request: the base model reads the prompts, a router chooses.
+
+B sequences of a batch, L their length, P prompts, T tokens, E experts, K experts kept per request, D width of
+an embedding.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from lorary.assembly.reading import read_averages
+from lorary.assembly.requests import Requests, list_prompts, pad_prompts
+from lorary.models import ExpertStack
+from lorary.routing.request import OUTPUT, RequestRouter
+
+Encoder = Callable[[Sequence[str]], Any]
+"""Texts -> their embeddings ``[N, D]``: a tensor or an array."""
+
+
+class RequestDecider:
+    """Chooses experts for whole requests, from their prompts alone.
+
+    Args:
+        stack: the experts on the model; while prompts are read, they take no part.
+        router: chooses from what the base model makes of the prompts.
+        tokenizer: turns token ids back into text, for an encoder.
+        encoder: embeds the prompts' texts in place of the base model, if the router chooses by embeddings.
+    """
+
+    def __init__(
+        self,
+        stack: ExpertStack,
+        router: RequestRouter,
+        tokenizer: PreTrainedTokenizerBase,
+        encoder: Encoder | None = None,
+    ):
+        self.router = router
+        self._stack = stack
+        self._tokenizer = tokenizer
+        self._encoder = encoder
+
+    def decide(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Choose experts for each prompt of a batch.
+
+        Args:
+            input_ids: ``[B, L]``.
+            attention_mask: ``[B, L]``, 0 where there is padding, on either side; None for no padding.
+
+        Returns:
+            Indices ``[B, K]`` int64 and weights ``[B, K]`` float32, as ``ExpertStack.planned`` takes them.
+
+        Raises:
+            ValueError: if the two are not of one shape, or a prompt is empty.
+        """
+        prompts = list_prompts(input_ids, attention_mask)
+        return self.decide_packed(pad_prompts(prompts, self._stack.model.device))
+
+    @torch.no_grad()
+    def decide_packed(self, requests: Requests) -> tuple[Tensor, Tensor]:
+        """Choose experts for prompts that are laid out already; see ``decide``.
+
+        Args:
+            requests: P prompts, on the model's device.
+
+        Returns:
+            Indices ``[P, K]`` and weights ``[P, K]``.
+        """
+        if self._encoder is not None and self.router.places == (OUTPUT,):
+            vectors = embed_with(self._encoder, self._tokenizer, requests.token_ids())
+            return self.router.choose({OUTPUT: vectors})
+        return self.router.choose(read_averages(self._stack, self.router, requests))
+
+    def decide_inputs(self, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Choose experts for a call of the model, from the whole of its inputs.
+
+        Raises:
+            ValueError: if the prompts cannot be told from the inputs.
+        """
+        if inputs.get("input_ids") is None or inputs.get("past_key_values") is not None:
+            found = ", ".join(sorted(name for name, value in inputs.items() if value is not None))
+            raise ValueError(
+                "a router that decides per request needs the whole prompt as input_ids, without "
+                f"past_key_values, found {found or 'nothing'}: run the model within "
+                "stack.planned(*decider.decide(input_ids)) to go on under a decision"
+            )
+        return self.decide(inputs["input_ids"], inputs.get("attention_mask"))
+
+    def explain(
+        self, input_ids: Tensor, num_prompt_tokens: int | None, num_experts: int
+    ) -> dict[str, Tensor]:
+        """Tell which experts each token of a text uses, by the decision from its prompt.
+
+        Args:
+            input_ids: the text, ``[1, T]``.
+            num_prompt_tokens: how many of its first tokens are the prompt; None for all.
+            num_experts: E.
+
+        Returns:
+            Module path -> routing weights ``[T, E]``, float32, on the CPU: the same at each layer.
+
+        Raises:
+            ValueError: if the text has no such prompt.
+        """
+        length = input_ids.shape[1]
+        if num_prompt_tokens is not None and not 1 <= num_prompt_tokens <= length:
+            raise ValueError(
+                f"num_prompt_tokens must be from 1 to the text's {length} tokens, found {num_prompt_tokens}"
+            )
+        indices, weights = self.decide(input_ids[:, :num_prompt_tokens])
+        spread = torch.zeros(1, num_experts).scatter_add(1, indices.cpu(), weights.cpu())
+        return dict.fromkeys(self._stack.layers, spread.expand(length, -1))
+
+
+def embed_with(
+    encoder: Encoder, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]]
+) -> Tensor:
+    """Embed prompts with an encoder of texts.
+
+    Returns:
+        Embeddings ``[P, D]``, float32, on the CPU.
+
+    Raises:
+        ValueError: if the encoder gives anything but a vector per text.
+    """
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in prompts]
+    vectors = torch.as_tensor(encoder(texts)).detach().float().cpu()
+    if vectors.dim() != 2 or len(vectors) != len(texts):
+        raise ValueError(
+            f"the encoder must give one vector per text, [{len(texts)}, D], found {list(vectors.shape)}"
+        )
+    return vectors

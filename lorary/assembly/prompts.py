@@ -1,0 +1,50 @@
+"""Prompts as a model takes them, and what ends its answers.
+
+B prompts, L their length.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Prompt = str | Sequence[int]
+"""A text, or its token ids."""
+
+
+def encode_prompts(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], device: torch.device
+) -> dict[str, Tensor]:
+    """Tokenise prompts into one batch, padded on the left: generation goes on from the right.
+
+    Returns:
+        ``input_ids`` and ``attention_mask``, ``[B, L]``.
+
+    Raises:
+        ValueError: if there is no prompt, or one is empty.
+    """
+    ids = [list(tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt) for prompt in prompts]
+    if not ids or not all(ids):
+        raise ValueError("a prompt must have at least one token, and there must be at least one prompt")
+    longest = max(map(len, ids))
+    padding = find_padding_id(tokenizer)
+    input_ids = torch.tensor([[padding] * (longest - len(row)) + row for row in ids])
+    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
+    return {"input_ids": input_ids.to(device), "attention_mask": mask.to(device)}
+
+
+def find_padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Give a token id to pad with; any will do where nobody looks."""
+    for found in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if found is not None:
+            return int(found)
+    return 0
+
+
+def find_ending_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """List what ends an answer: what the model's configuration says, and what experts were taught."""
+    configured = model.generation_config.eos_token_id
+    found = [configured] if isinstance(configured, int) else list(configured or [])
+    taught = tokenizer.eos_token_id
+    return sorted({*found, *([] if taught is None else [taught])})

@@ -1,0 +1,125 @@
+"""What is known about experts through data: a vector per expert and layer, kept with a library's experts.
+
+N experts in question, I layer input.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorary.assembly.routed_model import RoutedModel
+from lorary.errors import LibraryError
+from lorary.experts import Expert
+from lorary.library import Library
+
+Compute = Callable[[Sequence[str]], Mapping[str, Tensor]]
+"""Names of experts -> module path -> ``[N, I]``, rows in the order of the names."""
+
+
+class _NotStored(Exception):
+    """There is no such artifact yet."""
+
+
+def find_task_rows(
+    model: RoutedModel,
+    experts: Mapping[str, Expert],
+    algorithm: str,
+    parameters: Mapping[str, Any],
+    digests: Mapping[str, str],
+    compute: Compute,
+) -> dict[str, Tensor]:
+    """Give a vector per expert and layer; a ``Library`` keeps them, and only those it lacks are computed.
+
+    They are kept under the hash of the expert's weights, the base model's fingerprint, the algorithm, its
+    parameters and the data, so those of another base, or of weights or data that have changed since, are
+    never taken.
+
+    Args:
+        model: carries the experts.
+        experts: where they were loaded from.
+        algorithm: what computes the vectors, with a version in its name.
+        parameters: all else that they depend on; what JSON can hold.
+        digests: expert -> hash of the data that its vectors are computed from.
+        compute: called once, with the names of all experts that lack theirs.
+
+    Returns:
+        Module path -> ``[N, I]``, float32, rows in the order of ``digests``; zeros where there is none.
+
+    Raises:
+        UnknownExpert: if an expert is not on the model, or not in the library.
+        LibraryError: if an expert in the library is not the one that was loaded, or nothing can be written.
+    """
+    for name in digests:
+        model.stack.index(name)
+    if not isinstance(experts, Library):
+        return _stack_rows(model, _split_rows(compute(list(digests)), list(digests)))
+
+    def look_up(name: str, own: Mapping[str, Tensor] | None = None) -> Mapping[str, Tensor]:
+        def give(batch: Mapping[str, Expert]) -> dict[str, dict[str, Tensor]]:
+            if own is None:
+                raise _NotStored
+            _check_loaded(model, batch[name], name)
+            return {name: _pack(own)}
+
+        everything = {**parameters, "base": model.base.fingerprint, "data": digests[name]}
+        return _unpack(experts.artifacts(algorithm, everything, give, [name])[name])
+
+    found: dict[str, Mapping[str, Tensor]] = {}
+    missing = []
+    for name in digests:
+        try:
+            found[name] = look_up(name)
+        except _NotStored:
+            missing.append(name)
+    if missing:
+        rows = _split_rows(compute(missing), missing)
+        found.update({name: look_up(name, rows[name]) for name in missing})
+    return _stack_rows(model, {name: found[name] for name in digests})
+
+
+def _split_rows(found: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, dict[str, Tensor]]:
+    return {
+        name: {path: rows[index].float().cpu() for path, rows in found.items()}
+        for index, name in enumerate(names)
+    }
+
+
+def _pack(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Put vectors one after the other: a file with a tensor per layer takes far longer to read."""
+    layout = json.dumps({path: len(row) for path, row in rows.items()})
+    return {
+        "rows": torch.cat(list(rows.values())),
+        "layout": torch.tensor(list(layout.encode()), dtype=torch.uint8),
+    }
+
+
+def _unpack(artifact: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    layout = json.loads(artifact["layout"].numpy().tobytes())
+    return dict(zip(layout, artifact["rows"].split(list(layout.values())), strict=True))
+
+
+def _stack_rows(model: RoutedModel, found: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {
+        path: torch.stack([rows.get(path, torch.zeros(layer.a.shape[2])) for rows in found.values()])
+        for path, layer in model.stack.layers.items()
+    }
+
+
+def _check_loaded(model: RoutedModel, expert: Expert, name: str) -> None:
+    """Refuse to file vectors under weights that are not those the model carries."""
+    index = model.stack.index(name)
+    for path, layer in model.stack.layers.items():
+        factors = expert.factors.get(path)
+        rank = 0 if factors is None else factors.rank
+        is_same = not layer.a[index, rank:].any() and not layer.b_t[index, rank:].any()
+        if factors is not None:
+            for loaded, stored in ((layer.a, factors.a), (layer.b_t, factors.b.T)):
+                is_same = is_same and torch.equal(loaded[index, :rank], stored.to(loaded))
+        if not is_same:
+            raise LibraryError(
+                f"expert {name!r} in the library is not the one this model was loaded with: load the model "
+                "again"
+            )

@@ -1,0 +1,32 @@
+"""Remove what was computed from experts that are gone, such as their prototypes.
+
+Nothing of the experts that are there is touched, and all that is removed can be computed again.
+"""
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lorary.cli.printing import print_json, print_next, say_count
+
+EXAMPLE = "lorary library prune ./my-loras"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the library."""
+    parser.add_argument("library", help="Folder or URL of the library")
+    parser.add_argument("--json", action="store_true", help="Print JSON instead of a line")
+
+
+def run(options: Namespace) -> int:
+    """Remove them, and say how many there were."""
+    from lorary.library import Library
+
+    pruned = Library.open(options.library).prune()
+    if options.json:
+        print_json(pruned._asdict())
+        return 0
+    print(
+        f"removed {say_count(pruned.num_removed, 'artifact')} of experts that are gone from library "
+        f"{options.library!r}, {pruned.num_bytes / 1e6:.1f} MB; kept {pruned.num_kept:,}"
+    )
+    print_next("lorary", "library", "ls", options.library)
+    return 0

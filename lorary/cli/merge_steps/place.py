@@ -1,0 +1,67 @@
+"""Where a merged expert goes: into the library by a name, or into a folder of its own."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lorary.errors import FormatError, LibraryError
+
+if TYPE_CHECKING:
+    from lorary.experts import Expert
+    from lorary.library import Library
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergePlace:
+    """A place for one expert."""
+
+    name: str
+    """The expert's name."""
+    folder: str | None
+    """Its folder or URL; None for the library."""
+
+
+def find_place(out: str) -> MergePlace:
+    """Understand ``--out``: with a slash or a dot in front it is a folder, else a name in the library.
+
+    Raises:
+        ValueError: if the name, or the folder's, is not fit for an expert.
+    """
+    from lorary.experts import check_name
+
+    if "/" not in out and not out.startswith("."):
+        return MergePlace(name=check_name(out), folder=None)
+    return MergePlace(name=check_name(out.rstrip("/").rsplit("/", 1)[-1]), folder=out)
+
+
+def require_free(place: MergePlace, library: "Library") -> None:
+    """Refuse a place that is taken, before any work is done.
+
+    Raises:
+        LibraryError: if the library has an expert of that name.
+        FormatError: if there is something at the folder.
+    """
+    from fsspec.core import url_to_fs
+
+    if place.folder is None:
+        if place.name in library:
+            raise LibraryError(
+                f"library {library.url!r} has an expert {place.name!r} already: choose another name, or "
+                "--replace it"
+            )
+        return
+    fs, path = url_to_fs(place.folder)
+    if fs.exists(path):
+        raise FormatError(
+            f"there is something at {place.folder!r} already: choose another folder, or --replace the "
+            "adapter in it"
+        )
+
+
+def store_expert(expert: "Expert", place: MergePlace, library: "Library") -> None:
+    """Write an expert to its place, whole or not at all."""
+    from lorary.experts import write_peft
+
+    if place.folder is None:
+        library[place.name] = expert
+    else:
+        write_peft(expert, place.folder)

@@ -1,0 +1,127 @@
+"""From the options of ``lorary merge`` to a recipe."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from jsonargparse import Namespace
+
+from lorary.errors import LibraryError
+
+if TYPE_CHECKING:
+    from lorary.library import Library
+    from lorary.transforms import MergeRecipe
+
+# What a recipe says itself, so that it cannot be said beside one.
+SAID_BY_RECIPE = ("method", "experts", "weights", "options", "rank", "space", "layers", "dtype", "base")
+
+
+def find_recipe(options: Namespace, library: "Library") -> "MergeRecipe":
+    """Read the recipe file, or make a recipe of the other options.
+
+    Raises:
+        ValueError: if it is not sound, or options are given that the file says itself.
+        LibraryError: if the library has no expert for the base model asked for.
+    """
+    from lorary.transforms import make_recipe, read_recipe
+
+    if options.recipe is not None:
+        beside = [f"--{name}" for name in SAID_BY_RECIPE if getattr(options, name) is not None]
+        if beside:
+            raise ValueError(f"--recipe says what to merge and how: leave out {', '.join(beside)}")
+        return read_recipe(options.recipe)
+    return make_recipe(
+        choose_names(options, library),
+        options.method or "ties",
+        weights=read_weights(options.weights),
+        rank=options.rank,
+        space=options.space,
+        layers=options.layers or "same",
+        dtype=options.dtype,
+        options=read_pairs(options.options, "--options"),
+    )
+
+
+def repeat_options(options: Namespace) -> list[str]:
+    """Write the options down again as words of a command line, to merge and not only to plan."""
+    words = [options.library]
+    for name in ("recipe", *SAID_BY_RECIPE):
+        given = getattr(options, name)
+        if isinstance(given, Mapping):
+            words += [f"--{name}", *(f"{key}={value}" for key, value in given.items())]
+        elif given is not None:
+            words += [f"--{name}", *map(str, _as_list(given))]
+    return [*words, "--out", options.out or "NAME", *(["--replace"] if options.replace else [])]
+
+
+def choose_names(options: Namespace, library: "Library") -> list[str]:
+    """List the experts to merge: those named, or all, or all for a base model.
+
+    Raises:
+        LibraryError: if there is none for the base model.
+    """
+    if options.experts is not None:
+        words = [options.experts] if isinstance(options.experts, str) else options.experts
+        return [name for word in words for name in split_names(str(word), library)]
+    names = [entry.name for entry in library.entries(base=options.base)]
+    if not names:
+        raise LibraryError(
+            f"library {library.url!r} has no expert for base model {options.base!r}: see "
+            f"`lorary library ls {library.url}`"
+        )
+    return names
+
+
+def split_names(word: str, library: "Library") -> list[str]:
+    """Split ``a,b,c``, unless there is an expert of that very name."""
+    if word in library:
+        return [word]
+    return [name.strip() for name in word.split(",") if name.strip()]
+
+
+def read_weights(given: Any) -> Sequence[float] | Mapping[str, float] | None:
+    """Understand weights: numbers in the experts' order, or ``NAME=NUMBER``, with commas or spaces between.
+
+    Raises:
+        ValueError: if one is no number, or only some have a name.
+    """
+    if given is None or isinstance(given, Mapping):
+        return given
+    words = [part for word in _as_list(given) for part in str(word).split(",") if part.strip()]
+    if any("=" in word for word in words):
+        return {name: _read_number(text) for name, text in map(_split_pair, words)}
+    return [_read_number(word) for word in words]
+
+
+def read_pairs(given: Any, option: str) -> Mapping[str, Any]:
+    """Understand words such as ``density=0.3``, whose values are written as in YAML.
+
+    Raises:
+        ValueError: if a word is no such pair.
+    """
+    if given is None or isinstance(given, Mapping):
+        return given or {}
+    words = [str(word) for word in _as_list(given)]
+    odd = [repr(word) for word in words if "=" not in word]
+    if odd:
+        raise ValueError(f"{option} takes NAME=VALUE, such as density=0.3, found {', '.join(odd)}")
+    try:
+        return {name: yaml.safe_load(text) for name, text in map(_split_pair, words)}
+    except yaml.YAMLError as error:
+        raise ValueError(f"a value of {option} cannot be understood: {error}") from error
+
+
+def _as_list(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _split_pair(word: str) -> tuple[str, str]:
+    name, _, text = word.partition("=")
+    return name.strip(), text.strip()
+
+
+def _read_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ValueError(f"a weight must be a number, found {text!r}") from error

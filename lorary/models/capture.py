@@ -1,0 +1,50 @@
+"""Seeing what goes into the layers of a model that carry experts.
+
+B rows of a batch, L row length, N wanted tokens, I layer input.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from lorary.models.attach import ExpertStack
+
+Receive = Callable[[str, Tensor], None]
+"""Called with a module path and input tokens ``[N, I]``."""
+
+
+@contextmanager
+def capture_inputs(stack: ExpertStack, mask: Tensor, receive: Receive) -> Iterator[None]:
+    """Within this context, whenever the model runs, hand over what goes into each layer with experts.
+
+    Args:
+        stack: the experts on the model.
+        mask: which tokens of the batch are wanted, ``[B, L]``, true N times.
+        receive: called once per layer and run, in the order in which the layers run, with the layer's module
+            path and the wanted tokens ``[N, I]``, in the batch's order: a copy in the model's dtype, cut off
+            from gradients.
+
+    Raises:
+        ValueError: (when the model runs) if the batch is not of the mask's shape.
+    """
+    wanted = mask.flatten().nonzero().squeeze(-1)
+
+    def hand_over(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            x = inputs[0].detach()
+            if x.shape[:-1] != mask.shape:
+                raise ValueError(
+                    f"the mask is for {tuple(mask.shape)} (sequences, tokens), but {path} reads "
+                    f"{tuple(x.shape[:-1])}: give one that fits the batch"
+                )
+            receive(path, x.flatten(0, -2)[wanted.to(x.device)])
+
+        return hook
+
+    handles = [layer.register_forward_pre_hook(hand_over(path)) for path, layer in stack.layers.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

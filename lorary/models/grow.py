@@ -1,0 +1,97 @@
+"""Changing which experts a model carries, without putting all of them on again.
+
+E experts, R rank, W layer input or output.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from lorary.errors import IncompatibleExpert
+from lorary.experts import Expert
+from lorary.models.attach import ExpertStack, check_expert
+from lorary.models.expert_linear import ExpertLinear
+from lorary.models.layers import is_base_layer, layer_shape
+
+
+def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack:
+    """Put one more expert on a model: every stack grows by one, padded to the larger rank.
+
+    Args:
+        stack: the experts on the model. Its layers are changed in place and go over to the answer, which is
+            to be used from now on; their routers stay as they were and have to be set again.
+        expert: the new one; it may change layers that carried no expert so far.
+        index: its place among the others, 0 to E.
+
+    Returns:
+        The stack of E+1 experts.
+
+    Raises:
+        IncompatibleExpert: if the name is taken, or a module of the expert is missing in the model or of
+            another shape; the model is as it was then.
+    """
+    if expert.name in stack.names:
+        raise IncompatibleExpert(
+            f"the model carries an expert {expert.name!r} already: remove that first, or name this one "
+            "otherwise"
+        )
+    check_expert(stack.model, expert)
+    layers = _widen_layers(stack, list(expert.factors))
+    for path, layer in layers.items():
+        factors = expert.factors.get(path)
+        layer.a = _freeze(_insert_row(layer.a, None if factors is None else factors.a, index))
+        layer.b_t = _freeze(_insert_row(layer.b_t, None if factors is None else factors.b.T, index))
+    names = (*stack.names[:index], expert.name, *stack.names[index:])
+    return ExpertStack(stack.model, names, layers, stack.decision)
+
+
+def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
+    """Take one expert off a model.
+
+    Args:
+        stack: the experts on the model; changed as by `insert_expert`.
+        name: which one.
+
+    Returns:
+        The stack of E-1 experts; ranks and layers stay, also where only this expert needed them.
+
+    Raises:
+        UnknownExpert: if it is not on the model.
+    """
+    index = stack.index(name)
+    for layer in stack.layers.values():
+        layer.a = _freeze(torch.cat([layer.a[:index], layer.a[index + 1 :]]))
+        layer.b_t = _freeze(torch.cat([layer.b_t[:index], layer.b_t[index + 1 :]]))
+    names = (*stack.names[:index], *stack.names[index + 1 :])
+    return ExpertStack(stack.model, names, stack.layers, stack.decision)
+
+
+def _widen_layers(stack: ExpertStack, paths: list[str]) -> dict[str, ExpertLinear]:
+    """Give the layers at some more paths their empty stacks; returns all layers, in the model's order."""
+    for path in paths:
+        base = stack.model.get_submodule(path)
+        if not is_base_layer(base):
+            continue
+        dtype = base.weight.dtype if base.weight.is_floating_point() else torch.bfloat16
+        width_in, width_out = layer_shape(base)
+        a, b_t = (
+            torch.zeros(len(stack.names), 0, width, dtype=dtype, device=base.weight.device)
+            for width in (width_in, width_out)
+        )
+        stack.model.set_submodule(path, ExpertLinear(base, a, b_t, stack.decision))
+    return {path: module for path, module in stack.model.named_modules() if isinstance(module, ExpertLinear)}
+
+
+def _insert_row(stacked: Tensor, row: Tensor | None, index: int) -> Tensor:
+    """Insert one expert's ``[R, W]``, or zeros, into ``[E, R, W]``; the ranks need not be the same."""
+    count, rank, width = stacked.shape
+    needed = rank if row is None else max(rank, row.shape[0])
+    grown = stacked.new_zeros(count + 1, needed, width)
+    grown[:index, :rank] = stacked[:index]
+    grown[index + 1 :, :rank] = stacked[index:]
+    if row is not None:
+        grown[index, : row.shape[0]] = row
+    return grown
+
+
+def _freeze(tensor: Tensor) -> nn.Parameter:
+    return nn.Parameter(tensor.detach(), requires_grad=False)

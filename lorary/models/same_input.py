@@ -1,0 +1,51 @@
+"""Which layers of a model read the same input, such as q, k and v."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lorary.models.attach import ExpertStack
+
+_Place = tuple[int, torch.Size, tuple[int, ...]]
+"""Where a tensor lies in memory, its shape and its strides."""
+
+
+@torch.no_grad()
+def group_same_inputs(stack: ExpertStack) -> list[tuple[str, ...]]:
+    """Find which layers with experts read the same input.
+
+    Found by asking: the base model alone reads two tokens, and layers that are given the very same tensor
+    belong together. So no names of modules need to be known.
+
+    Args:
+        stack: the experts on the model.
+
+    Returns:
+        Module paths of each group, in the order in which they run; a layer on its own is a group of one.
+    """
+    seen: list[tuple[str, Tensor]] = []
+    handles = [
+        layer.register_forward_pre_hook(_note_into(seen, path)) for path, layer in stack.layers.items()
+    ]
+    ids = torch.tensor([[0, 1]], device=stack.model.device)
+    try:
+        with stack.assign([None]):
+            stack.model(input_ids=ids, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    # All inputs are still held in `seen`, so no two of them can have lain in the same place.
+    groups: dict[_Place, dict[str, None]] = {}
+    for path, x in seen:
+        groups.setdefault((x.data_ptr(), x.shape, x.stride()), {})[path] = None
+    grouped = [tuple(group) for group in groups.values()]
+    asleep = set(stack.layers).difference(*grouped)
+    return grouped + [(path,) for path in stack.layers if path in asleep]
+
+
+def _note_into(seen: list[tuple[str, Tensor]], path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen.append((path, inputs[0]))
+
+    return note

@@ -1,0 +1,53 @@
+"""What inputs are divided by before they are scored.
+
+Shape letters: T tokens, E experts, I layer input.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+InputNorm = Literal["none", "unit", "rms"]
+INPUT_NORMS: Sequence[str] = get_args(InputNorm)
+
+
+def normalise_scores(scores: Tensor, x: Tensor, input_norm: InputNorm) -> Tensor:
+    """Turn scores of inputs into those of normalised inputs, for scores that grow as their input does.
+
+    Args:
+        scores: ``[T, E]``, float32.
+        x: the inputs that were scored, ``[T, I]``.
+        input_norm: divides each input by nothing (``none``), by its length (``unit``) or by its root mean
+            square (``rms``). An input of zeros keeps its scores of zero.
+
+    Raises:
+        ValueError: if ``input_norm`` is not one of these.
+    """
+    check_input_norm(input_norm)
+    if input_norm == "none":
+        return scores
+    wide = torch.promote_types(x.dtype, torch.float32)
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide).float()
+    if input_norm == "rms":
+        size = size / x.shape[-1] ** 0.5
+    return scores / size.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def check_input_norm(input_norm: str) -> None:
+    """Refuse an unknown way to normalise inputs.
+
+    Raises:
+        ValueError: naming the known ones.
+    """
+    faults = find_norm_faults(input_norm)
+    if faults:
+        raise ValueError(faults[0])
+
+
+def find_norm_faults(input_norm: str) -> list[str]:
+    """List what is wrong with the option, for a configuration that reports all its faults at once."""
+    if input_norm in INPUT_NORMS:
+        return []
+    return [f"input_norm must be one of {', '.join(INPUT_NORMS)}, found {input_norm!r}"]

@@ -1,0 +1,160 @@
+"""LAG: Arrow proposes candidates, SpectR chooses among them.
+
+Shape letters: T tokens, E experts, R rank, I layer input, O layer output, C candidates, K experts kept per
+token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from lorary.routing.arrow import arrow_scores
+from lorary.routing.input_norm import InputNorm, check_input_norm, find_norm_faults
+from lorary.routing.material import LayerMaterial
+from lorary.routing.spectr import find_norm_roots, spectr_scores
+from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
+
+DEFAULT_CANDIDATES = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class LagConfig:
+    """How LAG turns inputs, prototypes and factors into a choice of experts."""
+
+    top_k: int | None = None
+    """How many experts each token keeps at each layer; 4, or all candidates if fewer, if not given."""
+    candidates: int | None = None
+    """How many of them Arrow proposes, at least top_k; 20, or all if there are fewer, if not given."""
+    temperature: float = 1.0
+    """Divides SpectR's scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
+    input_norm: InputNorm = "none"
+    """What each input is divided by before it is scored: nothing, its length, or its root mean square."""
+    abstain: float | None = None
+    """The base model's score, which competes with the kept experts'; null gives it no share."""
+
+    def __post_init__(self) -> None:
+        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
+        faults += find_norm_faults(self.input_norm)
+        if self.candidates is not None and self.candidates < max(1, self.top_k or 1):
+            faults.append(f"candidates must be at least top_k, and at least 1, found {self.candidates!r}")
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What of a ``LayerMaterial`` the router is built from."""
+        return frozenset({"prototypes", "a", "b"})
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse options that cannot work with these experts.
+
+        Raises:
+            ValueError: if ``top_k`` or ``candidates`` is above their number.
+        """
+        self.resolve(len(names))
+
+    def resolve(self, num_experts: int) -> tuple[int, int]:
+        """Decide how many candidates there are and how many of them are kept, C and K.
+
+        Raises:
+            ValueError: if either is above the number of experts.
+        """
+        top_k = resolve_top_k(self.top_k, num_experts, min(4, self.candidates or 4))
+        if self.candidates is None:
+            return max(top_k, min(DEFAULT_CANDIDATES, num_experts)), top_k
+        if self.candidates > num_experts:
+            raise ValueError(
+                f"candidates must be at most the number of experts, {num_experts}, found {self.candidates}"
+            )
+        return self.candidates, top_k
+
+
+class LagRouter(nn.Module):
+    """One layer's LAG router. It reads the layer's own ``a``, and needs a new one when that is replaced.
+
+    Args:
+        prototypes: unit rows ``[E, I]``, as from ``arrow_prototypes``.
+        a: down-projections, ``[E, R, I]``; not copied.
+        b: up-projections, ``[E, O, R]``.
+        top_k: K, how many experts each token keeps.
+        candidates: C, how many Arrow proposes.
+        temperature: divides SpectR's scores before the softmax.
+        input_norm: ``none``, ``unit`` or ``rms``, see `spectr_scores`.
+        abstain: the base model's score, see `keep_top_k`.
+
+    Raises:
+        ValueError: if an option is out of range, or a weight is not finite.
+
+    Source: LAG, arXiv:2507.05346.
+    """
+
+    prototypes: Tensor
+    a: Tensor
+    roots: Tensor
+
+    def __init__(
+        self,
+        prototypes: Tensor,
+        a: Tensor,
+        b: Tensor,
+        *,
+        top_k: int,
+        candidates: int,
+        temperature: float = 1.0,
+        input_norm: InputNorm = "none",
+        abstain: float | None = None,
+    ):
+        super().__init__()
+        check_input_norm(input_norm)
+        check_top_k(top_k, a.shape[0])
+        check_choice(temperature, abstain)
+        if not top_k <= candidates <= a.shape[0]:
+            raise ValueError(
+                f"candidates must be between top_k, {top_k}, and the number of experts, {a.shape[0]}, "
+                f"found {candidates}"
+            )
+        self.register_buffer("prototypes", prototypes.detach())
+        self.register_buffer("a", a.detach(), persistent=False)
+        self.register_buffer("roots", find_norm_roots(b))
+        self.top_k = top_k
+        self.candidates = candidates
+        self.temperature = temperature
+        self.input_norm: InputNorm = input_norm
+        self.abstain = abstain
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose experts for each token of ``x [T, I]``: ``[T, K]`` int64 and ``[T, K]`` float32."""
+        candidates = arrow_scores(x, self.prototypes).topk(self.candidates, dim=-1).indices  # [T, C]
+        # One wide product over all experts costs less than fetching each token's own candidates.
+        scores = spectr_scores(x, self.a, self.roots, self.input_norm).gather(1, candidates)
+        chosen, weights = keep_top_k(scores, self.top_k, self.temperature, self.abstain)
+        return candidates.gather(1, chosen), weights
+
+    def extra_repr(self) -> str:
+        """Show what cannot be seen from the buffers, as ``print(model)`` does."""
+        experts, rank, inputs = self.a.shape
+        return (
+            f"num_experts={experts}, rank={rank}, in_features={inputs}, top_k={self.top_k}, "
+            f"candidates={self.candidates}, temperature={self.temperature}, "
+            f"input_norm={self.input_norm!r}, abstain={self.abstain}"
+        )
+
+
+def build_lag(config: LagConfig, material: LayerMaterial) -> LagRouter:
+    """Build one layer's LAG router.
+
+    Raises:
+        ValueError: if the material lacks prototypes or factors, or has too few experts.
+    """
+    candidates, top_k = config.resolve(material.num_experts)
+    return LagRouter(
+        material.take("prototypes"),
+        material.take("a"),
+        material.take("b"),
+        top_k=top_k,
+        candidates=candidates,
+        temperature=config.temperature,
+        input_norm=config.input_norm,
+        abstain=config.abstain,
+    )

@@ -1,0 +1,109 @@
+"""Mean activation: a token goes to the experts whose own task tokens it resembles.
+
+Shape letters: T tokens, E experts, I layer input, K experts kept per token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.functional import linear, normalize
+
+from lorary.routing.material import LayerMaterial
+from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanActivationConfig:
+    """How mean-activation routing turns inputs and mean inputs into a choice of experts."""
+
+    top_k: int | None = None
+    """How many experts each token keeps at each layer; 4, or all if there are fewer, if not given."""
+    temperature: float = 1.0
+    """Divides the scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
+    abstain: float | None = None
+    """The base model's score, which competes with the kept experts'; null gives it no share."""
+
+    def __post_init__(self) -> None:
+        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What of a ``LayerMaterial`` the router is built from."""
+        return frozenset({"means"})
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse options that cannot work with these experts.
+
+        Raises:
+            ValueError: if ``top_k`` is above their number.
+        """
+        resolve_top_k(self.top_k, len(names))
+
+
+def mean_activation_scores(x: Tensor, means: Tensor) -> Tensor:
+    """Score each expert for each token by ``x · m_e / sqrt(I)``, with the direction m of its mean input.
+
+    Args:
+        x: layer inputs, ``[T, I]``. The product runs in their dtype.
+        means: the experts' mean inputs as unit rows, ``[E, I]``.
+
+    Returns:
+        Scores ``[T, E]`` in float32.
+
+    Source: average activation, a baseline of PhatGOOSE, arXiv:2402.05859.
+    """
+    return linear(x, means.to(x.dtype)).float() / x.shape[-1] ** 0.5
+
+
+class MeanActivationRouter(nn.Module):
+    """One layer's mean-activation router. Move it to the model's dtype, or each call converts the means.
+
+    Args:
+        means: mean inputs of any length, ``[E, I]``; zeros give scores of 0.
+        top_k: K, how many experts each token keeps.
+        temperature: divides the scores before the softmax.
+        abstain: the base model's score, see `keep_top_k`.
+
+    Raises:
+        ValueError: if an option is out of range.
+    """
+
+    means: Tensor
+
+    def __init__(self, means: Tensor, *, top_k: int, temperature: float = 1.0, abstain: float | None = None):
+        super().__init__()
+        check_top_k(top_k, means.shape[0])
+        check_choice(temperature, abstain)
+        self.register_buffer("means", normalize(means.detach().float(), dim=-1))
+        self.top_k = top_k
+        self.temperature = temperature
+        self.abstain = abstain
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose experts for each token of ``x [T, I]``: ``[T, K]`` int64 and ``[T, K]`` float32."""
+        return keep_top_k(mean_activation_scores(x, self.means), self.top_k, self.temperature, self.abstain)
+
+    def extra_repr(self) -> str:
+        """Show what cannot be seen from the buffers, as ``print(model)`` does."""
+        experts, inputs = self.means.shape
+        return (
+            f"num_experts={experts}, in_features={inputs}, top_k={self.top_k}, "
+            f"temperature={self.temperature}, abstain={self.abstain}"
+        )
+
+
+def build_mean_activation(config: MeanActivationConfig, material: LayerMaterial) -> MeanActivationRouter:
+    """Build one layer's mean-activation router.
+
+    Raises:
+        ValueError: if the material lacks means, or has fewer experts than ``top_k``.
+    """
+    return MeanActivationRouter(
+        material.take("means"),
+        top_k=resolve_top_k(config.top_k, material.num_experts),
+        temperature=config.temperature,
+        abstain=config.abstain,
+    )

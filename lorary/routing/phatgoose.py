@@ -1,0 +1,127 @@
+"""PhatGOOSE: a token goes to the experts whose trained gates it opens.
+
+Shape letters: T tokens, E experts, I layer input, K experts kept per token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from lorary.routing.material import LayerMaterial
+from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
+
+# The paper's.
+DEFAULT_TOP_K = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhatgooseConfig:
+    """How PhatGOOSE turns inputs and gates into a choice of experts."""
+
+    top_k: int | None = None
+    """How many experts each token keeps at each layer; 2, or all if there are fewer, if not given."""
+    temperature: float = 1.0
+    """Divides the scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
+    abstain: float | None = None
+    """The base model's score, which competes with the kept experts'; null gives it no share."""
+
+    def __post_init__(self) -> None:
+        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What of a ``LayerMaterial`` the router is built from."""
+        return frozenset({"gates"})
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse options that cannot work with these experts.
+
+        Raises:
+            ValueError: if ``top_k`` is above their number.
+        """
+        resolve_top_k(self.top_k, len(names), DEFAULT_TOP_K)
+
+
+def standardise(rows: Tensor) -> Tensor:
+    """Give each row zero mean and unit variance over its features.
+
+    Args:
+        rows: ``[*, I]``, of any floating dtype.
+
+    Returns:
+        ``[*, I]`` in float32. A row of zeros stays one.
+    """
+    centred = rows.float() - rows.float().mean(-1, keepdim=True)
+    deviation = centred.square().mean(-1, keepdim=True).sqrt()
+    return centred / deviation.clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def phatgoose_scores(x: Tensor, gates: Tensor) -> Tensor:
+    """Score each expert for each token by ``x̄ · ū_e / sqrt(I)``, both standardised over their features.
+
+    Args:
+        x: layer inputs, ``[T, I]``. The product runs in their dtype.
+        gates: the experts' gates, standardised already, ``[E, I]``.
+
+    Returns:
+        Scores ``[T, E]`` in float32. An expert with a gate of zeros scores 0.
+
+    Source: PhatGOOSE, arXiv:2402.05859.
+    """
+    return linear(standardise(x).to(x.dtype), gates.to(x.dtype)).float() / x.shape[-1] ** 0.5
+
+
+class PhatgooseRouter(nn.Module):
+    """One layer's PhatGOOSE router. Move it to the model's dtype, or each call converts the gates.
+
+    Args:
+        gates: as trained, ``[E, I]``.
+        top_k: K, how many experts each token keeps.
+        temperature: divides the scores before the softmax.
+        abstain: the base model's score, see `keep_top_k`.
+
+    Raises:
+        ValueError: if an option is out of range.
+    """
+
+    gates: Tensor
+
+    def __init__(self, gates: Tensor, *, top_k: int, temperature: float = 1.0, abstain: float | None = None):
+        super().__init__()
+        check_top_k(top_k, gates.shape[0])
+        check_choice(temperature, abstain)
+        self.register_buffer("gates", standardise(gates.detach()))
+        self.top_k = top_k
+        self.temperature = temperature
+        self.abstain = abstain
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose experts for each token of ``x [T, I]``: ``[T, K]`` int64 and ``[T, K]`` float32."""
+        return keep_top_k(phatgoose_scores(x, self.gates), self.top_k, self.temperature, self.abstain)
+
+    def extra_repr(self) -> str:
+        """Show what cannot be seen from the buffers, as ``print(model)`` does."""
+        experts, inputs = self.gates.shape
+        return (
+            f"num_experts={experts}, in_features={inputs}, top_k={self.top_k}, "
+            f"temperature={self.temperature}, abstain={self.abstain}"
+        )
+
+
+def build_phatgoose(config: PhatgooseConfig, material: LayerMaterial) -> PhatgooseRouter:
+    """Build one layer's PhatGOOSE router.
+
+    Raises:
+        ValueError: if the material lacks gates, or has fewer experts than ``top_k``.
+    """
+    return PhatgooseRouter(
+        material.take("gates"),
+        top_k=resolve_top_k(config.top_k, material.num_experts, DEFAULT_TOP_K),
+        temperature=config.temperature,
+        abstain=config.abstain,
+    )

@@ -1,0 +1,147 @@
+"""Retrieval: a request goes to the experts whose example requests it is nearest to.
+
+Shape letters: B requests, E experts, N examples, D embedding, K experts kept per request.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from lorary.routing.request import OUTPUT, RequestMaterial
+from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalConfig:
+    """How retrieval turns a request and the experts' examples into a choice of experts."""
+
+    top_k: int = 1
+    """How many experts each request keeps; with 1 it is answered by a single expert."""
+    temperature: float = 1.0
+    """Divides the cosines: near 0 the best expert takes all, a large one makes the kept ones equal."""
+    nearest: int = 1
+    """An expert's score is the mean cosine of so many of its nearest examples."""
+    abstain: float | None = None
+    """The base model's score, which competes with the kept experts'; null gives it no share."""
+
+    def __post_init__(self) -> None:
+        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
+        if self.nearest < 1:
+            faults.append(f"nearest must be at least 1, found {self.nearest!r}")
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What of a ``RequestMaterial`` the router is built from."""
+        return frozenset({"embeddings"})
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse options that cannot work with these experts.
+
+        Raises:
+            ValueError: if ``top_k`` is above their number.
+        """
+        check_top_k(self.top_k, len(names))
+
+
+def retrieval_scores(requests: Tensor, examples: Sequence[Tensor], nearest: int = 1) -> Tensor:
+    """Score each expert for each request by the cosine with its nearest examples.
+
+    Everything is centred first, by the mean over the examples of all experts: raw hidden states of one model
+    all point much the same way.
+
+    Args:
+        requests: their embeddings, ``[B, D]``.
+        examples: of each expert, ``[N, D]`` with at least one row.
+        nearest: how many of its nearest examples a score is the mean of; all, if there are fewer.
+
+    Returns:
+        Scores ``[B, E]`` in float32, from -1 to 1. A vector that equals the mean has cosine 0 with all.
+
+    Source: LoraRetriever, arXiv:2402.09997.
+    """
+    known = torch.cat([rows.float() for rows in examples])
+    centre = known.mean(0)
+    cosines = normalize(requests.float() - centre, dim=-1) @ normalize(known - centre, dim=-1).T  # [B, all N]
+    own = cosines.split([len(rows) for rows in examples], dim=1)
+    best = [columns.topk(min(nearest, columns.shape[1]), dim=1).values.mean(1) for columns in own]
+    return torch.stack(best, dim=1)
+
+
+class RetrievalRouter:
+    """Chooses experts by their examples; a ``RequestRouter``.
+
+    Args:
+        examples: embeddings of each expert's examples, ``[N, D]`` with at least one row.
+        top_k: K, how many experts each request keeps.
+        temperature: divides the cosines before the softmax.
+        nearest: how many of its nearest examples an expert's score is the mean of.
+        abstain: the base model's score, see `keep_top_k`.
+
+    Raises:
+        ValueError: if an option is out of range.
+    """
+
+    places = (OUTPUT,)
+    skips_first = False
+
+    def __init__(
+        self,
+        examples: Sequence[Tensor],
+        *,
+        top_k: int = 1,
+        temperature: float = 1.0,
+        nearest: int = 1,
+        abstain: float | None = None,
+    ):
+        check_top_k(top_k, len(examples))
+        check_choice(temperature, abstain)
+        self.examples = tuple(examples)
+        self.top_k = top_k
+        self.temperature = temperature
+        self.nearest = nearest
+        self.abstain = abstain
+
+    def describe(self, place: str, x: Tensor) -> Tensor:
+        """Take tokens ``[T, D]`` as they are."""
+        return x
+
+    def choose(self, averages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Choose for requests with these embeddings ``[B, D]`` (at ``OUTPUT``): ``[B, K]`` and ``[B, K]``.
+
+        Raises:
+            ValueError: if they are not as wide as the examples'.
+        """
+        requests = averages[OUTPUT]
+        width = self.examples[0].shape[1]
+        if requests.shape[-1] != width:
+            raise ValueError(
+                f"requests must be embedded as the examples were, which are {width} wide, found "
+                f"{requests.shape[-1]}: find the examples' embeddings with the encoder that is in use"
+            )
+        examples = [rows.to(requests.device) for rows in self.examples]
+        scores = retrieval_scores(requests, examples, self.nearest)
+        return keep_top_k(scores, self.top_k, self.temperature, self.abstain)
+
+
+def build_retrieval(config: RetrievalConfig, material: RequestMaterial) -> RetrievalRouter:
+    """Build a model's retrieval router.
+
+    Raises:
+        ValueError: if the material lacks embeddings, or has fewer experts than ``top_k``.
+    """
+    if material.embeddings is None:
+        raise ValueError(
+            f"this router needs embeddings for each of the {material.num_experts} experts, found none"
+        )
+    return RetrievalRouter(
+        material.embeddings,
+        top_k=config.top_k,
+        temperature=config.temperature,
+        nearest=config.nearest,
+        abstain=config.abstain,
+    )

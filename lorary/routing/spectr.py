@@ -1,0 +1,166 @@
+"""SpectR: a token goes to the experts that would change it most.
+
+Shape letters: T tokens, E experts, R rank, I layer input, O layer output, K experts kept per token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from lorary.routing.input_norm import InputNorm, check_input_norm, find_norm_faults, normalise_scores
+from lorary.routing.material import LayerMaterial
+from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpectrConfig:
+    """How SpectR turns inputs and factors into a choice of experts."""
+
+    top_k: int | None = None
+    """How many experts each token keeps at each layer; 4, or all if there are fewer, if not given."""
+    temperature: float = 1.0
+    """Divides the scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
+    input_norm: InputNorm = "none"
+    """What each input is divided by before it is scored: nothing, its length, or its root mean square."""
+    abstain: float | None = None
+    """The base model's score, which competes with the kept experts'; null gives it no share."""
+
+    def __post_init__(self) -> None:
+        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
+        faults += find_norm_faults(self.input_norm)
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What of a ``LayerMaterial`` the router is built from."""
+        return frozenset({"a", "b"})
+
+    def check(self, names: Sequence[str]) -> None:
+        """Refuse options that cannot work with these experts.
+
+        Raises:
+            ValueError: if ``top_k`` is above their number.
+        """
+        resolve_top_k(self.top_k, len(names))
+
+
+def find_norm_roots(b: Tensor) -> Tensor:
+    """Shrink up-projections to what decides lengths: ``|z @ root_e| = |b_e @ z|`` for every z.
+
+    ``b^T b = q diag(s) q^T`` gives the root ``q sqrt(diag(s))``. Kept instead of the Gram matrix itself,
+    it may be rounded to bfloat16: what it measures stays a length, and errors are not squared.
+
+    Args:
+        b: up-projections, ``[E, O, R]``.
+
+    Returns:
+        Roots ``[E, R, R]``, float32.
+
+    Raises:
+        ValueError: if a number is not finite.
+    """
+    wide = b.detach().double()
+    gram = wide.mT @ wide
+    is_finite = gram.isfinite().flatten(1).all(1)
+    if not is_finite.all():
+        worst = int(is_finite.logical_not().nonzero()[0])
+        raise ValueError(f"up-projections must be finite, found NaN or infinity in that of expert {worst}")
+    eigenvalues, eigenvectors = torch.linalg.eigh(gram)
+    return (eigenvectors * eigenvalues.clamp(min=0).sqrt()[:, None, :]).float()
+
+
+def spectr_scores(x: Tensor, a: Tensor, roots: Tensor, input_norm: InputNorm = "none") -> Tensor:
+    """Score each expert for each token by the length of what it would add, ``|b_e a_e x|``.
+
+    Everything happens in rank space: the largest tensor is ``[T, E, R]``.
+
+    Args:
+        x: layer inputs, ``[T, I]``. The product with ``a`` runs in their dtype.
+        a: down-projections, ``[E, R, I]``.
+        roots: of the up-projections, ``[E, R, R]``, from `find_norm_roots`.
+        input_norm: ``none``, ``unit`` or ``rms``, see `normalise_scores`.
+
+    Returns:
+        Scores ``[T, E]`` in float32, at least 0.
+
+    Raises:
+        ValueError: if ``input_norm`` is not one of these.
+
+    Source: SpectR, arXiv:2504.03454.
+    """
+    shrunk = linear(x, a.flatten(0, 1).to(x.dtype)).unflatten(-1, a.shape[:2])  # [T, E, R]
+    lengths = torch.einsum("ter,ers->tes", shrunk.float(), roots.float()).norm(dim=-1)
+    return normalise_scores(lengths, x, input_norm)
+
+
+class SpectrRouter(nn.Module):
+    """One layer's SpectR router. It reads the layer's own ``a``, and needs a new one when that is replaced.
+
+    Args:
+        a: down-projections, ``[E, R, I]``; not copied.
+        b: up-projections, ``[E, O, R]``.
+        top_k: K, how many experts each token keeps.
+        temperature: divides the scores before the softmax.
+        input_norm: ``none``, ``unit`` or ``rms``, see `spectr_scores`.
+        abstain: the base model's score, see `keep_top_k`.
+
+    Raises:
+        ValueError: if an option is out of range, or a weight is not finite.
+    """
+
+    a: Tensor
+    roots: Tensor
+
+    def __init__(
+        self,
+        a: Tensor,
+        b: Tensor,
+        *,
+        top_k: int,
+        temperature: float = 1.0,
+        input_norm: InputNorm = "none",
+        abstain: float | None = None,
+    ):
+        super().__init__()
+        check_input_norm(input_norm)
+        check_top_k(top_k, a.shape[0])
+        check_choice(temperature, abstain)
+        self.register_buffer("a", a.detach(), persistent=False)
+        self.register_buffer("roots", find_norm_roots(b))
+        self.top_k = top_k
+        self.temperature = temperature
+        self.input_norm: InputNorm = input_norm
+        self.abstain = abstain
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose experts for each token of ``x [T, I]``: ``[T, K]`` int64 and ``[T, K]`` float32."""
+        scores = spectr_scores(x, self.a, self.roots, self.input_norm)
+        return keep_top_k(scores, self.top_k, self.temperature, self.abstain)
+
+    def extra_repr(self) -> str:
+        """Show what cannot be seen from the buffers, as ``print(model)`` does."""
+        experts, rank, inputs = self.a.shape
+        return (
+            f"num_experts={experts}, rank={rank}, in_features={inputs}, top_k={self.top_k}, "
+            f"temperature={self.temperature}, input_norm={self.input_norm!r}, abstain={self.abstain}"
+        )
+
+
+def build_spectr(config: SpectrConfig, material: LayerMaterial) -> SpectrRouter:
+    """Build one layer's SpectR router.
+
+    Raises:
+        ValueError: if the material lacks factors, or has fewer experts than ``top_k``.
+    """
+    return SpectrRouter(
+        material.take("a"),
+        material.take("b"),
+        top_k=resolve_top_k(config.top_k, material.num_experts),
+        temperature=config.temperature,
+        input_norm=config.input_norm,
+        abstain=config.abstain,
+    )

@@ -1,0 +1,192 @@
+"""PhatGOOSE gates: for each expert and layer a vector that opens where the expert's own tokens come by.
+
+N experts whose gates are trained, B rows of a pass, L row length, T tokens = B×L, I layer input.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from lorary.data.packing import PADDING, PackedBatch, pack_sequences
+from lorary.data.prefixes import plan_passes
+from lorary.data.tokens import TokenizedExample
+from lorary.errors import TrainingError
+from lorary.models import ExpertStack, can_share_prefixes, target_losses
+from lorary.training.examples import TrainingExamples
+from lorary.training.gate_config import GateConfig
+from lorary.training.schedule import learning_rate_factor, plan_batches, seed_for
+
+Work = tuple[int, TokenizedExample]
+"""An expert's place among those trained, and one of its examples."""
+
+
+def train_gates(
+    stack: ExpertStack,
+    examples: Mapping[str, TrainingExamples],
+    config: GateConfig,
+    *,
+    on_step: Callable[[int, Mapping[str, float]], None] | None = None,
+) -> dict[str, Tensor]:
+    """Train the gates of many experts at once, all else frozen.
+
+    With a gate u at each layer, an expert answers its own examples as ``y = W x + sigmoid(u · x) D x``.
+    Sequences of all experts stand in one batch, each assigned to its own expert, so that an expert's gates
+    come out as if they had been trained alone.
+
+    Args:
+        stack: the experts on their model, frozen; left as it was.
+        examples: expert -> its own examples, of which ``train`` is used.
+        config: how to train.
+        on_step: called after each step with its number, from 1, and each expert's loss.
+
+    Returns:
+        Module path -> gates ``[N, I]``, float32, on the CPU; rows in the order of ``examples``. Where an
+        expert does not change a layer, its gate stays zero.
+
+    Raises:
+        ValueError: if there is nothing to train, or an expert has no training example.
+        UnknownExpert: if an expert is not on the model.
+        TrainingError: if a loss is not finite.
+
+    Source: PhatGOOSE, arXiv:2402.05859.
+    """
+    if not examples:
+        raise ValueError("there are no gates to train: give at least one expert's examples")
+    for name, found in examples.items():
+        if not found.train:
+            raise ValueError(f"expert {name!r} must have at least one training example, found none")
+    run = _GateRun(stack, examples, config)
+    with run.attached():
+        for step in range(config.num_steps):
+            losses = run.take_step(step)
+            if on_step is not None:
+                on_step(step + 1, losses)
+    return run.gates()
+
+
+class _Gate(nn.Module):
+    """One layer's gates in training: a layer router that knows each token's expert beforehand.
+
+    Args:
+        places: where in the stack the experts stand, ``[N]``.
+        width: I.
+    """
+
+    def __init__(self, places: Tensor, width: int):
+        super().__init__()
+        self.gates = nn.Parameter(torch.zeros(len(places), width, device=places.device))
+        self.register_buffer("places", places)
+        self.owner = places.new_zeros(0)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Give each token of ``x [T, I]`` its own expert, ``[T, 1]``, and how far that one's gate opens."""
+        own = self.owner.clamp(min=0)[:, None]
+        # All products, then each token's own: this keeps no row of gates per token for the way back.
+        opening = torch.sigmoid(linear(x, self.gates.to(x.dtype)).float().gather(1, own))
+        places: Tensor = self.get_buffer("places")
+        return places[own], opening * (self.owner != PADDING)[:, None]
+
+
+class _GateRun:
+    """The training in progress."""
+
+    def __init__(self, stack: ExpertStack, examples: Mapping[str, TrainingExamples], config: GateConfig):
+        self.stack, self.config, self.names = stack, config, list(examples)
+        self.train = [found.train for found in examples.values()]
+        device = stack.model.device
+        places = torch.tensor([stack.index(name) for name in self.names], device=device)
+        self.layers = {
+            path: _Gate(places, layer.a.shape[2]).to(device) for path, layer in stack.layers.items()
+        }
+        parameters = [layer.gates for layer in self.layers.values()]
+        # Every expert takes every step, so that one optimiser is as good as one for each.
+        self.optimizer = torch.optim.AdamW(
+            parameters, lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        self.batches = [
+            plan_batches(
+                [len(example) for example in own],
+                config.batch_size,
+                seed=seed_for(config.seed, name),
+                max_steps=config.num_steps,
+            )
+            for name, own in zip(self.names, self.train, strict=True)
+        ]
+        longest = max(len(example) for own in self.train for example in own)
+        self.share = can_share_prefixes(stack.model, longest)
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Within this context the gates decide."""
+        decision, layers = self.stack.decision, self.stack.layers
+        before = decision.plan, decision.combine, {path: layer.router for path, layer in layers.items()}
+        decision.plan, decision.combine = None, "outputs"
+        try:
+            for path, layer in layers.items():
+                layer.router = self.layers[path]
+            yield
+        finally:
+            decision.plan, decision.combine, routers = before
+            for path, layer in layers.items():
+                layer.router = routers[path]
+
+    def take_step(self, step: int) -> dict[str, float]:
+        """Take one optimiser step of all gates; returns each expert's loss before it."""
+        work = [
+            (row, self.train[row][index])
+            for row, batches in enumerate(self.batches)
+            for index in batches[step]
+        ]
+        counts = torch.zeros(len(self.names))
+        for row, example in work:
+            counts[row] += len(example.target_ids)
+        losses = torch.zeros(len(self.names))
+        for part in self._divide(work):
+            losses += self._pass_backward(part, counts)
+        found = dict(zip(self.names, losses.tolist(), strict=True))
+        for name, loss in found.items():
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"expert {name!r}: the loss of its gates is {loss} after {step} steps; lower "
+                    f"learning_rate ({self.config.learning_rate:g}), or look at its examples"
+                )
+        factor = learning_rate_factor(step, self.config.num_steps, self.config.warmup_ratio, "linear")
+        self.optimizer.param_groups[0]["lr"] = self.config.learning_rate * factor
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return found
+
+    def gates(self) -> dict[str, Tensor]:
+        """Give the gates as they are, ``[N, I]`` per module path."""
+        return {path: layer.gates.detach().cpu() for path, layer in self.layers.items()}
+
+    def _divide(self, work: Sequence[Work]) -> list[list[Work]]:
+        groups = [row for row, _ in work] if self.share else None
+        passes = plan_passes([example for _, example in work], groups, self.config.tokens_per_pass)
+        return [[work[index] for index in members] for members in passes]
+
+    def _pass_backward(self, work: Sequence[Work], counts: Tensor) -> Tensor:
+        """Add one pass's gradients; returns each expert's share of its mean loss, ``[N]``."""
+        rows = [row for row, _ in work]
+        batch = pack_sequences(
+            [example for _, example in work], self.config.row_length, groups=rows if self.share else None
+        ).to(self.stack.model.device)
+        row_of = torch.tensor(rows, device=batch.owner.device)
+        self._assign(batch, row_of)
+        inputs = batch.model_inputs(self.stack.model.dtype)
+        losses = target_losses(self.stack.model, inputs, batch.positions, batch.labels)
+        owner = row_of[batch.label_owner]
+        parts = losses / counts.to(losses.device)[owner]
+        parts.sum().backward()
+        return losses.new_zeros(len(self.names)).index_add_(0, owner, parts.detach()).cpu()
+
+    def _assign(self, batch: PackedBatch, row_of: Tensor) -> None:
+        """Tell every layer whose tokens it is about to see, ``[T]``; padding is nobody's."""
+        owner = batch.owner.flatten()
+        mine = row_of[owner.clamp(min=0)].where(owner != PADDING, PADDING)
+        for layer in self.layers.values():
+            layer.owner = mine

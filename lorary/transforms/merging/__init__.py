@@ -1,0 +1,35 @@
+"""Experts in, one expert out: layer by layer, each method a function of one layer in a file of its own.
+
+``merge`` and ``merge_by_recipe`` merge, ``plan_merge`` says what that would take; ``MERGES`` lists the
+methods. Entry-wise methods are composed from three axes: which entries an expert keeps (``sparsify``), what
+entries become when they meet (``elect``), and how they are scaled.
+"""
+
+from lorary.transforms.merging.arguments import make_recipe
+from lorary.transforms.merging.kind import MergeKind
+from lorary.transforms.merging.layer import Change, LowRank, MergeLayer
+from lorary.transforms.merging.merge import merge, merge_by_recipe
+from lorary.transforms.merging.methods import MERGES, merge_named
+from lorary.transforms.merging.plan import MergePlan, PlannedLayer, plan_merge
+from lorary.transforms.merging.recipe import MergeRecipe, RecipeModel
+from lorary.transforms.merging.recipe_file import describe_recipe, parse_recipe, read_recipe
+
+__all__ = [
+    "MERGES",
+    "Change",
+    "LowRank",
+    "MergeKind",
+    "MergeLayer",
+    "MergePlan",
+    "MergeRecipe",
+    "PlannedLayer",
+    "RecipeModel",
+    "describe_recipe",
+    "make_recipe",
+    "merge",
+    "merge_by_recipe",
+    "merge_named",
+    "parse_recipe",
+    "plan_merge",
+    "read_recipe",
+]

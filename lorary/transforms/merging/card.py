@@ -1,0 +1,35 @@
+"""What a merged expert says about itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lorary.experts import ExpertCard
+from lorary.transforms.merging.job import MergeJob
+from lorary.transforms.merging.recipe_file import describe_recipe
+
+
+def describe_merge(job: MergeJob, errors: Mapping[str, float]) -> ExpertCard:
+    """Write the card of a merged expert.
+
+    Args:
+        job: the merge.
+        errors: module path -> what cutting it to its rank lost, relative to the whole.
+    """
+    cards, names = job.survey.cards, job.survey.names
+    first = cards[0]
+    weights = {settings.weights for settings in job.settings.values()}
+    provenance: dict[str, Any] = {"algorithm": "merge", "recipe": describe_recipe(job.recipe)}
+    if len(weights) == 1:
+        provenance["weights"] = dict(zip(names, weights.pop(), strict=True))
+    # Six digits say all there is to say.
+    provenance["truncation_error"] = {path: float(f"{error:.6g}") for path, error in errors.items()}
+    return ExpertCard(
+        tasks=tuple(dict.fromkeys(task for card in cards for task in card.tasks)),
+        tags=("merged",),
+        description=f"{len(names)} experts merged by {job.recipe.merge_method}",
+        parents=names,
+        provenance=provenance,
+        base_revision=first.base_revision if len({card.base_revision for card in cards}) == 1 else None,
+        base_fingerprint=first.base_fingerprint,
+        fan_in_fan_out=first.fan_in_fan_out,
+    )

@@ -1,0 +1,37 @@
+"""The weighted sum of weight changes."""
+
+from dataclasses import dataclass
+
+from lorary.lowrank import weighted_sum
+from lorary.transforms.merging.checks import refuse_faults
+from lorary.transforms.merging.layer import LowRank, MergeLayer
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearConfig:
+    """Options of ``linear`` and ``cat``."""
+
+    normalize: bool = False
+    """Divide the weights by their sum."""
+
+    def __post_init__(self) -> None:
+        refuse_faults(self, [])
+
+
+def merge_linear(layer: MergeLayer, config: LinearConfig) -> LowRank:
+    """Add the weight changes: ``sum_e w_e D_e``, where each weight is ``1 / E`` unless given.
+
+    Works on the weight changes themselves. Exact for them, whatever their ranks and factors: theirs are put
+    side by side, so that only the final cut to a rank loses anything (``cat`` cuts nothing). One expert, with
+    weight 1, returns as it is.
+
+    Raises:
+        ValueError: if ``normalize`` is set and the weights add up to zero.
+    """
+    total = sum(layer.weights) if config.normalize else 1.0
+    if total == 0:
+        raise ValueError(
+            f"weights that are normalised must not add up to zero, found {list(layer.weights)} in module "
+            f"{layer.path!r}: change them, or leave out normalize"
+        )
+    return LowRank(*weighted_sum(layer.pairs, [weight / total for weight in layer.weights]))

@@ -1,0 +1,161 @@
+"""Merging experts into one, layer by layer."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorary.experts import Expert, Factors, check_name
+from lorary.transforms.merging.arguments import collect_experts, make_recipe
+from lorary.transforms.merging.card import describe_merge
+from lorary.transforms.merging.inputs import LayerInputs
+from lorary.transforms.merging.job import MergeJob, prepare_merge
+from lorary.transforms.merging.layer import MergeLayer
+from lorary.transforms.merging.rank import cut
+from lorary.transforms.merging.recipe import MergeRecipe
+from lorary.transforms.merging.spaces import merge_in
+from lorary.transforms.merging.stream import stream_layers
+from lorary.transforms.merging.survey import LayerChoice, LayerOutline
+
+Progress = Callable[[int, int], None]
+"""Called with the number of layers done and the number of all."""
+
+
+def merge(
+    experts: Mapping[str, Expert] | Iterable[Expert],
+    method: str = "ties",
+    *,
+    names: Sequence[str] | None = None,
+    weights: Sequence[float] | Mapping[str, float] | None = None,
+    rank: int | str | None = None,
+    space: str | None = None,
+    layers: LayerChoice = "same",
+    dtype: torch.dtype | None = None,
+    name: str = "merged",
+    grams: Mapping[str, Tensor] | None = None,
+    activations: Mapping[str, Sequence[Tensor]] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Expert:
+    """Merge experts into one.
+
+    Layers are merged one after the other, in float32 or more; experts in files are never all in memory. What
+    each method does, and what it is exact for, is said by its function, such as ``merge_ties``.
+
+    Args:
+        experts: a library, any other mapping, or experts by themselves.
+        method: a key of ``MERGES``.
+        names: the experts, in order; None for all.
+        weights: one number per expert, in order or by name; None for the method's own, ``1 / E`` or 1.
+        rank: a number, a share of the energy such as ``"99%"``, ``"kept"`` (the largest of the experts' ranks
+            in each layer) or ``"full"``; None is ``"kept"``, but ``"full"`` for ``cat`` and ``subtract``.
+        space: ``"delta"``, ``"core"`` or ``"factors"``; None for the method's own.
+        layers: ``"same"`` refuses experts that change different modules, ``"common"`` merges those that all
+            change, ``"all"`` counts what is missing as zero.
+        dtype: of the merged factors; None keeps the narrowest that holds the experts' of a layer.
+        name: of the merged expert.
+        grams: for ``regmean``: module path -> ``[E, I, I]``, sums of ``x x^T`` over each expert's inputs.
+        activations: instead of ``grams``: module path -> one ``[N, I]`` per expert.
+        progress: called after each layer.
+        **options: the method's own, such as ``density``; its configuration checks them.
+
+    Returns:
+        An expert whose card holds its parents, the recipe to repeat the merge, the weights, and what cutting
+        each layer to its rank lost (relative Frobenius norm, before rounding to the dtype).
+
+    Raises:
+        ValueError: naming all that is wrong with the arguments.
+        UnknownExpert: if a name is not among the experts.
+        IncompatibleExpert: if the experts are for different base models or change different modules.
+        FormatError: if an expert's weights are not finite.
+    """
+    mapping = collect_experts(experts)
+    recipe = make_recipe(
+        mapping if names is None else names,
+        method,
+        weights=weights,
+        rank=rank,
+        space=space,
+        layers=layers,
+        dtype=dtype,
+        options=options,
+    )
+    return merge_by_recipe(
+        mapping, recipe, name=name, grams=grams, activations=activations, progress=progress
+    )
+
+
+@torch.no_grad()
+def merge_by_recipe(
+    experts: Mapping[str, Expert],
+    recipe: MergeRecipe,
+    *,
+    name: str = "merged",
+    grams: Mapping[str, Tensor] | None = None,
+    activations: Mapping[str, Sequence[Tensor]] | None = None,
+    progress: Progress | None = None,
+) -> Expert:
+    """Merge experts as a recipe says, such as one that ``read_recipe`` read; see ``merge``.
+
+    Args:
+        experts: a library or any other mapping that has the recipe's experts.
+        recipe: what to merge and how.
+        name: of the merged expert.
+        grams: for ``regmean``: module path -> ``[E, I, I]``.
+        activations: instead of ``grams``: module path -> one ``[N, I]`` per expert.
+        progress: called after each layer.
+
+    Raises:
+        ValueError, UnknownExpert, IncompatibleExpert, FormatError: as ``merge`` does.
+    """
+    check_name(name)
+    job = prepare_merge(experts, recipe)
+    inputs = _check_inputs(job, grams, activations)
+    factors: dict[str, Factors] = {}
+    errors: dict[str, float] = {}
+    layers = job.survey.layers
+    for outline, pairs in stream_layers(experts, recipe.names, layers):
+        factors[outline.path], errors[outline.path] = _merge_layer(job, outline, pairs, inputs)
+        if progress is not None:
+            progress(len(factors), len(layers))
+    return Expert(name, job.survey.base_model, factors, describe_merge(job, errors))
+
+
+def _check_inputs(
+    job: MergeJob, grams: Mapping[str, Tensor] | None, activations: Mapping[str, Sequence[Tensor]] | None
+) -> LayerInputs | None:
+    if job.kind.needs_inputs:
+        inputs = LayerInputs(grams, activations)
+        inputs.check(job.survey.layers, len(job.survey.names))
+        return inputs
+    if grams is not None or activations is not None:
+        raise ValueError(f"{job.recipe.merge_method!r} looks at no inputs: leave out grams and activations")
+    return None
+
+
+def _merge_layer(
+    job: MergeJob, outline: LayerOutline, pairs: tuple[Factors, ...], inputs: LayerInputs | None
+) -> tuple[Factors, float]:
+    settings = job.settings[outline.path]
+    layer = MergeLayer(
+        path=outline.path,
+        names=job.survey.names,
+        pairs=pairs,
+        weights=settings.weights,
+        densities=settings.densities,
+        rank=job.rank.find_target(outline.largest_rank),
+        grams=None if inputs is None else inputs.find_grams(outline.path),
+    )
+    # The method ``core`` goes to its space by itself.
+    space = job.space if job.kind is job.rules else "delta"
+    change = merge_in(space, job.kind.merge, layer, settings.config)
+    a, b, error = cut(change, job.rank, outline.largest_rank)
+    dtype = job.dtype or outline.dtype
+    merged = Factors(a.to(dtype).contiguous(), b.to(dtype).contiguous())
+    if not all(factor.isfinite().all() for factor in merged):
+        raise ValueError(
+            f"merged numbers of module {outline.path!r} must be finite, but some are not in {dtype}: ask for "
+            "a wider dtype, or for smaller weights and scale"
+        )
+    return merged, error

@@ -1,0 +1,37 @@
+"""From options by name to a method's configuration."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from lorary.errors import suggest
+
+
+def build_config(method: str, config: type, options: Mapping[str, Any]) -> Any:
+    """Build a method's configuration; all faults are reported at once.
+
+    A configuration with fields ``inner`` and ``options`` takes all names it does not know as options of its
+    inner method.
+
+    Args:
+        method: its name, for the message.
+        config: the dataclass of its options.
+        options: their values by name; those not given keep their defaults.
+
+    Raises:
+        ValueError: naming every option that is unknown, with the nearest known, or has a value out of range.
+    """
+    known = {field.name for field in fields(config)}
+    given = dict(options)
+    if {"inner", "options"} <= known:
+        own = {name: given.pop(name) for name in known if name in given}
+        given = {**own, "options": {**own.get("options", {}), **given}}
+    faults = [f"unknown option {name!r}: {suggest(name, known)}" for name in given if name not in known]
+    sound = {name: value for name, value in given.items() if name in known}
+    try:
+        built = config(**sound)
+    except ValueError as error:
+        faults.append(str(error))
+    if faults:
+        raise ValueError(f"merging by {method!r}: {'; '.join(faults)}")
+    return built

@@ -1,0 +1,106 @@
+"""What a merge will do, before it does it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lorary.experts import Expert
+from lorary.transforms.merging.estimate import estimate_layer, measure_speed
+from lorary.transforms.merging.job import MergeJob, find_most_rank, prepare_merge
+from lorary.transforms.merging.recipe import MergeRecipe
+from lorary.transforms.merging.stream import group_layers
+from lorary.transforms.merging.survey import LayerOutline
+
+# Bytes per second at which experts are read, about: a disk's, not a cache's.
+_READ_SPEED = 1e9
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedLayer:
+    """One layer of a merge."""
+
+    path: str
+    """The module's path."""
+    outputs: int
+    """Layer output width."""
+    inputs: int
+    """Layer input width."""
+    total_rank: int
+    """Sum of the experts' ranks."""
+    rank: int
+    """The merged rank; with a share of energy, the most it can be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergePlan:
+    """A merge's size and its estimated cost."""
+
+    method: str
+    """The method's name."""
+    space: str
+    """What it is applied to."""
+    names: tuple[str, ...]
+    """The experts."""
+    base_model: str
+    """What they were trained on."""
+    layers: tuple[PlannedLayer, ...]
+    """The layers to merge."""
+    num_rounds: int
+    """How often every expert is opened: more than once where all factors together do not fit."""
+    expert_bytes: int
+    """Size of the factors that are read."""
+    result_bytes: int
+    """Size of the merged factors, at most."""
+    peak_bytes: int
+    """Estimated memory at its peak, besides Python and its libraries."""
+    seconds: float
+    """Estimated time on this machine, rarely wrong by more than a factor of three."""
+
+
+def plan_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergePlan:
+    """Check a merge and estimate what it takes, without reading any weights.
+
+    Args:
+        experts: a library or any other mapping that has the recipe's experts.
+        recipe: what to merge and how; ``make_recipe`` makes one from the arguments of ``merge``.
+
+    Raises:
+        ValueError, UnknownExpert, IncompatibleExpert: as ``merge`` does.
+    """
+    job = prepare_merge(experts, recipe)
+    outlines = job.survey.layers
+    layers = tuple(_plan_layer(job, outline) for outline in outlines)
+    costs = [
+        estimate_layer(job, outline, layer.rank) for outline, layer in zip(outlines, layers, strict=True)
+    ]
+    total = sum(outline.num_bytes for outline in outlines)
+    groups = group_layers(outlines)
+    held = max(sum(outline.num_bytes for outline in group) for group in groups)
+    result = sum(
+        layer.rank * (layer.outputs + layer.inputs) * (job.dtype or outline.dtype).itemsize
+        for outline, layer in zip(outlines, layers, strict=True)
+    )
+    operations, seconds = sum(cost.operations for cost in costs), sum(cost.seconds for cost in costs)
+    return MergePlan(
+        method=recipe.merge_method,
+        space=job.space,
+        names=recipe.names,
+        base_model=job.survey.base_model,
+        layers=layers,
+        num_rounds=len(groups),
+        expert_bytes=total,
+        result_bytes=result,
+        peak_bytes=int(held + result + max(cost.num_bytes for cost in costs)),
+        seconds=operations / measure_speed() + seconds + len(groups) * total / _READ_SPEED,
+    )
+
+
+def _plan_layer(job: MergeJob, outline: LayerOutline) -> PlannedLayer:
+    most = find_most_rank(job, outline)
+    target = job.rank.find_target(outline.largest_rank)
+    return PlannedLayer(
+        path=outline.path,
+        outputs=outline.outputs,
+        inputs=outline.inputs,
+        total_rank=sum(outline.ranks),
+        rank=most if target is None else min(target, most),
+    )

@@ -1,0 +1,95 @@
+"""How large a merged layer becomes, and what cutting it to that size loses.
+
+Shape letters: S rank before the cut, I layer input, O layer output.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from lorary.lowrank import Compressed, compress, compress_dense
+from lorary.transforms.merging.layer import Change, LowRank
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankRule:
+    """What a merged layer is cut to."""
+
+    kind: Literal["kept", "full", "rank", "energy"]
+    """The largest of the experts' ranks, no cut at all, one rank for all layers, or a share of the energy."""
+    rank: int = 0
+    """With kind ``rank``: that rank."""
+    energy: float = 0.0
+    """With kind ``energy``: the share of the squared singular values to keep at least."""
+
+    def find_target(self, largest: int) -> int | None:
+        """Give the rank to cut a layer to, where it does not depend on numbers; None where it does.
+
+        Args:
+            largest: the largest rank of the experts' factors in this layer.
+        """
+        return {"kept": largest, "rank": self.rank}.get(self.kind)
+
+
+def read_rank(rank: int | str | None, keeps_full_rank: bool = False) -> RankRule:
+    """Understand a rank: a whole number, a share of energy such as ``"99%"``, ``"kept"``, ``"full"`` or None.
+
+    Args:
+        rank: what was asked for; None means ``"kept"``, the largest of the experts' ranks in each layer.
+        keeps_full_rank: None means ``"full"`` instead.
+
+    Raises:
+        ValueError: if it is none of these, or out of range.
+    """
+    text = str(rank).strip() if not isinstance(rank, bool) else ""
+    if rank is None:
+        return RankRule(kind="full" if keeps_full_rank else "kept")
+    if text in ("kept", "full"):
+        return RankRule(kind="kept" if text == "kept" else "full")
+    if text.isdecimal() and int(text) > 0:
+        return RankRule(kind="rank", rank=int(text))
+    try:
+        share = float(text.removesuffix("%")) / 100 if text.endswith("%") else 0.0
+    except ValueError:
+        share = 0.0
+    if 0 < share <= 1:
+        return RankRule(kind="energy", energy=share)
+    raise ValueError(
+        "rank must be a whole number from 1, a share of the energy such as '99%', 'kept' (the largest of the "
+        f"experts') or 'full' (no cut), found {rank!r}"
+    )
+
+
+def cut(change: Change, rule: RankRule, largest: int) -> Compressed:
+    """Cut a merged layer to its rank.
+
+    Args:
+        change: what a method gave.
+        rule: how large it may be.
+        largest: the largest rank of the experts' factors in this layer.
+
+    Returns:
+        Factors, and the norm of what was cut off relative to the whole.
+    """
+    target = rule.find_target(largest)
+    energy = rule.energy if rule.kind == "energy" else None
+    if not isinstance(change, LowRank):
+        target = min(change.shape) if target is None and energy is None else target
+        return compress_dense(change, rank=target, energy=energy)
+    a, b, is_sorted = change
+    if rule.kind == "full":
+        return Compressed(a, b, 0.0)
+    return _cut_sorted(a, b, target, energy) if is_sorted else compress(a, b, rank=target, energy=energy)
+
+
+def _cut_sorted(a: torch.Tensor, b: torch.Tensor, rank: int | None, energy: float | None) -> Compressed:
+    """Keep the first directions; as they are orthogonal, each one's energy is two squared norms' product."""
+    energies = a.double().square().sum(1) * b.double().square().sum(0)
+    total = energies.sum().item()
+    if rank is None:
+        assert energy is not None
+        rank = int((energies.cumsum(0) < energy * total * (1 - 1e-6)).sum()) + 1
+    rest = energies[rank:].sum().item()
+    error = (rest / total) ** 0.5 if total else 0.0
+    return Compressed(a[:rank].contiguous(), b[:, :rank].contiguous(), error)

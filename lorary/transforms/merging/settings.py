@@ -1,0 +1,98 @@
+"""A recipe's settings: one value, values along the model's depth, or values by module name."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+Setting = Any
+"""A value; a list of numbers, the first for the first block and the last for the last, with straight lines
+between; or a list of ``{filter: part of a module's path, value: either of these}``, of which the first that
+fits counts."""
+
+SCALARS = (bool, int, float, str)
+
+
+def find_setting_faults(name: str, setting: Setting) -> Iterator[str]:
+    """Say what is wrong with the form of a setting."""
+    if isinstance(setting, SCALARS):
+        return
+    if isinstance(setting, list | tuple) and setting:
+        if all(_is_number(item) for item in setting):
+            return
+        if all(isinstance(item, Mapping) for item in setting):
+            for item in setting:
+                yield from _find_choice_faults(name, item)
+            return
+    yield (
+        f"{name} must be a value, a list of numbers (first to last layer) or a list of {{filter, value}}, "
+        f"found {setting!r}"
+    )
+
+
+def _find_choice_faults(name: str, choice: Mapping[str, Any]) -> Iterator[str]:
+    unknown = [repr(key) for key in choice if key not in ("filter", "value")]
+    if unknown or "value" not in choice:
+        yield f"{name}: every entry must be {{filter, value}} or {{value}}, found {dict(choice)!r}"
+    elif not isinstance(choice.get("filter", "*"), str | None):
+        yield f"{name}: a filter must be part of a module's path, found {choice['filter']!r}"
+    elif isinstance(choice["value"], list) and any(isinstance(item, Mapping) for item in choice["value"]):
+        yield f"{name}: a filter's value must be a value or a list of numbers, found {choice['value']!r}"
+    else:
+        yield from find_setting_faults(name, choice["value"])
+
+
+def _is_number(item: Any) -> bool:
+    return isinstance(item, int | float) and not isinstance(item, bool)
+
+
+def find_filters(setting: Setting) -> list[str]:
+    """List the filters of a setting, besides those that fit everything."""
+    if not isinstance(setting, list | tuple):
+        return []
+    filters = [item.get("filter") for item in setting if isinstance(item, Mapping)]
+    return [text for text in filters if text not in (None, "*")]
+
+
+def evaluate_setting(setting: Setting, path: str, depth: float) -> Any:
+    """Give a setting's value for one module.
+
+    Args:
+        setting: of sound form.
+        path: the module's path.
+        depth: where its block is: 0 for the first, 1 for the last.
+
+    Returns:
+        The value, or None if no filter fits.
+    """
+    if isinstance(setting, SCALARS):
+        return setting
+    if not isinstance(setting[0], Mapping):
+        place = depth * (len(setting) - 1)
+        below = min(int(place), len(setting) - 1)
+        above = min(below + 1, len(setting) - 1)
+        return setting[below] + (place - below) * (setting[above] - setting[below])
+    for choice in setting:
+        text = choice.get("filter")
+        if text in (None, "*") or text in path:
+            return evaluate_setting(choice["value"], path, depth)
+    return None
+
+
+def evaluate_settings(settings: Mapping[str, Setting], path: str, depth: float) -> dict[str, Any]:
+    """Give the values of several settings for one module, without those that have none there."""
+    values = {name: evaluate_setting(setting, path, depth) for name, setting in settings.items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def find_depths(paths: Iterable[str]) -> dict[str, float]:
+    """Say where in the model each module's block is, from the first number in its path.
+
+    Returns:
+        Path -> 0 for the first block and for modules without a number, 1 for the last block.
+    """
+    blocks = {
+        path: int(number[0]) if (number := re.findall(r"(?:^|\.)(\d+)(?=\.|$)", path)) else 0
+        for path in paths
+    }
+    last = max(blocks.values(), default=0)
+    return {path: block / last if last else 0.0 for path, block in blocks.items()}

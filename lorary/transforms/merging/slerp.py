@@ -1,0 +1,49 @@
+"""Spherical interpolation between two experts."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lorary.lowrank import gram_inner, pad_ranks, weighted_sum
+from lorary.transforms.merging.checks import refuse_faults
+from lorary.transforms.merging.layer import LowRank, MergeLayer
+
+# Below this sine two weight changes point the same way, or against each other, and the arc is not defined.
+_STRAIGHT = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlerpConfig:
+    """Options of ``slerp``."""
+
+    t: float = 0.5
+    """How far to go from the first expert (0) to the second (1)."""
+
+    def __post_init__(self) -> None:
+        refuse_faults(self, self._find_faults())
+
+    def _find_faults(self) -> Iterator[str]:
+        if not 0 <= self.t <= 1:
+            yield f"t must lie in [0, 1], found {self.t!r}"
+
+
+def merge_slerp(layer: MergeLayer, config: SlerpConfig) -> LowRank:
+    """Go along the arc between two weight changes: ``(sin((1-t) w) D_1 + sin(t w) D_2) / sin w``.
+
+    ``w`` is the angle between the two in this layer, from their exact inner product. Where they point the
+    same way, against each other, or one is zero, the straight line is taken. Works on the weight changes
+    themselves. Exact but for the final cut to a rank. Takes two experts and no weights.
+
+    Source: Shoemake, Animating rotation with quaternion curves, 1985.
+    """
+    a, b = pad_ranks(layer.pairs)
+    inner = gram_inner(a.double(), b.double())
+    norms = inner.diagonal().sqrt().prod().item()
+    cosine = max(-1.0, min(1.0, inner[0, 1].item() / norms)) if norms else 1.0
+    angle = math.acos(cosine)
+    if math.sin(angle) < _STRAIGHT:
+        shares = [1 - config.t, config.t]
+    else:
+        shares = [math.sin((1 - config.t) * angle), math.sin(config.t * angle)]
+        shares = [share / math.sin(angle) for share in shares]
+    return LowRank(*weighted_sum(layer.pairs, shares))

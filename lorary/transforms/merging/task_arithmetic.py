@@ -1,0 +1,33 @@
+"""Task arithmetic: experts added with full weight, then scaled."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lorary.lowrank import weighted_sum
+from lorary.transforms.merging.checks import check_finite_number, refuse_faults
+from lorary.transforms.merging.layer import LowRank, MergeLayer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskArithmeticConfig:
+    """Options of ``task_arithmetic``."""
+
+    scale: float = 1.0
+    """Lambda, what the sum is multiplied with; the paper searches 0.3 to 0.4 for 8 tasks."""
+
+    def __post_init__(self) -> None:
+        refuse_faults(self, self._find_faults())
+
+    def _find_faults(self) -> Iterator[str]:
+        yield from check_finite_number("scale", self.scale)
+
+
+def merge_task_arithmetic(layer: MergeLayer, config: TaskArithmeticConfig) -> LowRank:
+    """Add the weight changes and scale the sum: ``scale * sum_e w_e D_e``, each weight 1 unless given.
+
+    Works on the weight changes themselves. Exact for them, as ``linear`` is. One expert, with weight and
+    scale 1, returns as it is.
+
+    Source: Task arithmetic, arXiv:2212.04089.
+    """
+    return LowRank(*weighted_sum(layer.pairs, [config.scale * weight for weight in layer.weights]))

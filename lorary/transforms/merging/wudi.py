@@ -1,0 +1,90 @@
+"""WUDI: the weight change that interferes least with every expert's inputs, without any data.
+
+Shape letters: R rank, S sum of the ranks, I layer input, O layer output.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lorary.lowrank import frobenius_norm, gram_root, weighted_sum
+from lorary.transforms.merging.checks import refuse_faults
+from lorary.transforms.merging.layer import Change, LowRank, MergeLayer
+
+# Eigenvalues of the solved system below this, relative to the largest, are taken for zero: a direction that
+# is a millionth as strong as the strongest would be guessed from rounding.
+_SMALLEST = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class WudiConfig:
+    """Options of ``wudi``."""
+
+    solver: Literal["closed", "adam"] = "closed"
+    """Solve for the minimum, or go towards it as the paper does."""
+    num_steps: int = 300
+    """Adam's steps."""
+    learning_rate: float = 1e-5
+    """Adam's learning rate."""
+
+    def __post_init__(self) -> None:
+        refuse_faults(self, self._find_faults())
+
+    def _find_faults(self) -> Iterator[str]:
+        if self.num_steps < 1:
+            yield f"num_steps must be at least 1, found {self.num_steps!r}"
+        if not 0 < self.learning_rate < float("inf"):
+            yield f"learning_rate must be positive, found {self.learning_rate!r}"
+
+
+def merge_wudi(layer: MergeLayer, config: WudiConfig) -> Change:
+    """Minimise ``sum_e w_e |(M - D_e) D_e^T|^2 / |D_e|^2`` over the merged weight change M.
+
+    Each weight is 1 unless given; zero experts say nothing. The closed form is the minimum with the smallest
+    norm, solved inside the span of the factors: it does not depend on how weight changes are factored, is of
+    the sum of the ranks, never formed as a matrix, and exact but for the final cut to a rank. One expert
+    returns itself. ``solver="adam"`` starts from the sum and takes the paper's steps on the dense M.
+
+    Source: WUDI-Merging, arXiv:2503.08099.
+    """
+    shares = [
+        weight / squared if (squared := frobenius_norm(a.double(), b.double()).item() ** 2) else 0.0
+        for (a, b), weight in zip(layer.pairs, layer.weights, strict=True)
+    ]
+    return _solve(layer, shares) if config.solver == "closed" else _descend(layer, shares, config)
+
+
+def _solve(layer: MergeLayer, shares: list[float]) -> LowRank:
+    """Solve for M: ``sum_e w_e D_e G_e (sum_e w_e G_e)^+`` with ``G_e = D_e^T D_e``."""
+    rows, columns = [], []
+    for (a, b), share in zip(layer.pairs, shares, strict=True):
+        wide_a, wide_b = a.double(), b.double()
+        root = gram_root((wide_b.mT @ wide_b)[None])[0]
+        # share * G_e is the Gram matrix of rows [R, I]; share * D_e G_e is columns [O, R] times rows.
+        rows.append(share**0.5 * (root.mT @ wide_a))
+        columns.append(share**0.5 * (wide_b @ (wide_a @ wide_a.mT) @ root))
+    stacked = torch.cat(rows)
+    values, vectors = torch.linalg.eigh(stacked @ stacked.mT)
+    inverse = torch.where(values > _SMALLEST * values[-1], 1 / values, 0.0)
+    a = (vectors * inverse) @ (vectors.mT @ stacked)
+    return LowRank(a.to(layer.dtype), torch.cat(columns, 1).to(layer.dtype))
+
+
+def _descend(layer: MergeLayer, shares: list[float], config: WudiConfig) -> Tensor:
+    """Take Adam's steps on the dense M."""
+    a, b = weighted_sum(layer.pairs, [1.0] * len(layer.pairs))
+    merged = torch.nn.Parameter(b @ a)
+    # (M - D) D^T D = (M a^T - b (a a^T)) (b^T b) a
+    known = [(a, b @ (a @ a.mT), (b.mT @ b) @ a) for a, b in layer.pairs]
+    optimizer = torch.optim.Adam([merged], lr=config.learning_rate)
+    with torch.no_grad():
+        for _ in range(config.num_steps):
+            gradient = torch.zeros_like(merged)
+            for (a, target, back), share in zip(known, shares, strict=True):
+                gradient.addmm_(merged @ a.mT - target, back, alpha=2 * share)
+            merged.grad = gradient
+            optimizer.step()
+    return merged.detach()

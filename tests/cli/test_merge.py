@@ -1,0 +1,222 @@
+import errno
+import json
+
+import pytest
+import torch
+
+from lorary.experts import Expert, ExpertCard, Factors, read_peft
+from lorary.library import Library
+from lorary.transforms import MERGES, merge
+
+PATH = "layers.0.proj"
+
+
+def same_weights(one, other):
+    return all(torch.equal(one.factors[path].b, pair.b) for path, pair in other.factors.items())
+
+
+def test_experts_are_merged_into_the_library(lorary, library):
+    code, output, errors = lorary(
+        "merge",
+        library.url,
+        "--experts",
+        "poetry,sql",
+        "--options",
+        "density=0.5",
+        "scale=2",
+        "--out",
+        "both",
+    )
+    assert (code, errors) == (0, "")
+    expected = merge(library, "ties", names=["poetry", "sql"], density=0.5, scale=2)
+    assert same_weights(library["both"], expected)
+    assert library["both"].card.parents == ("poetry", "sql")
+    lines = output.splitlines()
+    assert lines[0] == "experts   2: poetry, sql; for tiny-base"
+    assert lines[1] == "method    ties on delta, density 0.5, scale 2"
+    assert lines[2].startswith("layers    1, merged to rank 2")
+    assert lines[5] == "out       both"
+    assert lines[6].startswith(
+        f"merged 2 experts into 'both' in library {library.url!r} in 1 s: rank 2, 20 par"
+    )
+    assert "of a layer's norm in the mean" in lines[7] and "in layers.0.proj" in lines[7]
+    assert lines[-1] == f"next: lorary generate {library.url} PROMPT --expert both"
+
+
+def test_all_experts_are_merged_if_none_is_named(lorary, library):
+    assert lorary("merge", library.url, "--method", "linear", "--out", "all")[0] == 0
+    assert library["all"].card.parents == ("card games", "poetry", "sql")
+
+
+@pytest.mark.parametrize(
+    "words", [["poetry=0.5,sql=2"], ["poetry=0.5", "sql=2"], ["0.5,2"], ["0.5", "2"]], ids=" ".join
+)
+def test_weights_come_in_order_or_by_name(lorary, library, words):
+    names = ["--experts", "poetry", "sql"]
+    assert (
+        lorary("merge", library.url, "--method", "cat", *names, "--weights", *words, "--out", "sum")[0] == 0
+    )
+    expected = merge(library, "cat", names=["poetry", "sql"], weights=[0.5, 2])
+    assert same_weights(library["sum"], expected)
+
+
+def test_a_merge_goes_into_a_folder_as_a_plain_adapter(lorary, library, tmp_path):
+    folder = str(tmp_path / "out" / "mixed")
+    code, output, _ = lorary(
+        "merge",
+        library.url,
+        "--method",
+        "cat",
+        "--experts",
+        "sql,poetry",
+        "--out",
+        folder,
+        "--dtype",
+        "bfloat16",
+    )
+    assert code == 0 and len(library) == 3
+    expert = read_peft(folder)
+    assert expert.name == "mixed" and expert.dtypes == (torch.bfloat16,) and expert.max_rank == 4
+    assert "nothing was cut off: every layer is the exact merge" in output
+    assert output.splitlines()[-1] == f"next: lorary library add {library.url} {folder}"
+
+
+def test_a_recipe_file_is_followed_and_stored(lorary, library, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "merge_method: dare_ties\nmodels:\n- model: poetry\n  parameters: {weight: 1}\n- model: sql\n"
+        "  parameters: {weight: [0.5, 1]}\nparameters: {density: 0.7, seed: 3}\nrank: 1\n"
+    )
+    assert lorary("merge", library.url, "--recipe", str(recipe), "--out", "followed")[0] == 0
+    found = library["followed"]
+    assert found.max_rank == 1
+    assert found.card.provenance["recipe"]["parameters"] == {"density": 0.7, "seed": 3}
+    assert found.card.provenance["recipe"]["models"][1]["parameters"] == {"weight": [0.5, 1]}
+
+
+def test_options_may_come_from_a_yaml_file(lorary, library, tmp_path):
+    config = tmp_path / "merge.yaml"
+    config.write_text(
+        f"library: {library.url}\nmethod: core\nexperts: [poetry, sql]\nweights: {{poetry: 1, sql: 3}}\n"
+        "options: {inner: tsv, scale: 0.5}\nout: cored\n"
+    )
+    code, _, errors = lorary("merge", "--config", str(config))
+    assert (code, errors) == (0, "")
+    expected = merge(library, "core", names=["poetry", "sql"], weights=[1, 3], inner="tsv", scale=0.5)
+    assert same_weights(library["cored"], expected)
+
+
+def test_an_energy_may_be_asked_for(lorary, library):
+    code, output, _ = lorary("merge", library.url, "--method", "linear", "--rank", "80%", "--out", "most")
+    assert code == 0 and "merged to rank at most " in output
+    assert library["most"].card.provenance["truncation_error"][PATH] <= 0.2**0.5
+
+
+def test_a_dry_run_says_what_would_be_done_and_how_to_do_it(lorary, library):
+    words = ["--method", "linear", "--experts", "poetry,sql", "--weights", "1", "2", "--rank", "2"]
+    code, output, _ = lorary("merge", library.url, *words, "--dry-run")
+    assert code == 0 and len(library) == 3
+    lines = output.splitlines()
+    assert lines[3] == "reads     1 MB of factors, every expert once"
+    assert lines[4].startswith("needs     about 1 MB of memory and 1 s")
+    assert lines[5].startswith(
+        f"next: lorary merge {library.url} --method linear --experts poetry,sql --weights 1 2"
+    )
+    assert lines[5].endswith("--rank 2 --out NAME")
+
+
+def test_programs_get_json(lorary, library):
+    plan = json.loads(lorary("merge", library.url, "--dry-run", "--json")[1])
+    assert plan["names"] == ["card games", "poetry", "sql"] and plan["layers"][0]["path"] == PATH
+    code, output, errors = lorary("merge", library.url, "--out", "all", "--json")
+    assert code == 0 and errors.startswith("experts   3: card games, poetry, sql")
+    found = json.loads(output)
+    assert found["expert"] == "all" and set(found["truncation_error"]) == {PATH}
+
+
+def test_an_expert_whose_name_has_a_comma_can_be_named(lorary, library, make_expert):
+    library.add(make_expert("rhyme, odes"))
+    assert lorary("merge", library.url, "--experts", "rhyme, odes", "sql", "--out", "new")[0] == 0
+    assert library["new"].card.parents == ("rhyme, odes", "sql")
+
+
+def test_the_help_names_every_method_that_works_from_the_command_line(lorary):
+    text = " ".join(lorary("merge", "--help")[1].split())
+    for name, kind in MERGES.items():
+        assert (f" {name}" in text) != kind.needs_inputs
+
+
+def test_what_is_there_is_replaced_only_if_asked_for(lorary, library, tmp_path):
+    code, _, errors = lorary("merge", library.url, "--out", "sql")
+    assert code == 2 and "has an expert 'sql' already: choose another name, or --replace it" in errors
+    assert lorary("merge", library.url, "--out", "sql", "--replace")[0] == 0
+    folder = str(tmp_path / "out")
+    assert lorary("merge", library.url, "--out", folder)[0] == 0
+    code, _, errors = lorary("merge", library.url, "--out", folder)
+    assert code == 2 and f"there is something at {folder!r} already" in errors
+    assert lorary("merge", library.url, "--out", folder, "--replace")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--out must say where the merged expert goes"),
+        (["--out", "_x"], "an expert's name must not begin with '_'"),
+        (["--out", "x", "--experts", "poerty"], "has no expert 'poerty': did you mean 'poetry'"),
+        (["--out", "x", "--experts", ","], "at least one expert is needed to merge, found none"),
+        (["--out", "x", "--method", "teis"], "no merging method is named 'teis': did you mean 'ties'"),
+        (["--out", "x", "--options", "densty=0.5"], "unknown option 'densty': did you mean 'density'"),
+        (
+            ["--out", "x", "--options", "density"],
+            "--options takes NAME=VALUE, such as density=0.3, found 'density'",
+        ),
+        (["--out", "x", "--options", "density=["], "a value of --options cannot be understood"),
+        (["--out", "x", "--options", "density=1.5"], "density must lie in (0, 1], found 1.5"),
+        (["--out", "x", "--weights", "1,many,3"], "a weight must be a number, found 'many'"),
+        (["--out", "x", "--weights", "1,2"], "weights must be one number per expert, found 2 for 3"),
+        (["--out", "x", "--weights", "sql=1,chess=2"], "no expert 'chess' to weigh"),
+        (["--out", "x", "--rank", "5"], "rank 5 is above what exists"),
+        (["--out", "x", "--rank", "most"], "rank must be a whole number from 1"),
+        (["--out", "x", "--method", "regmean"], "pass lorary.merge either grams"),
+        (["--out", "x", "--base", "big"], "has no expert for base model 'big'"),
+        (["--out", "x", "--recipe", "none.yaml", "--method", "ties"], "leave out --method"),
+        (["--out", "x", "--recipe", "none.yaml"], "No such file or directory: 'none.yaml'"),
+    ],
+)
+def test_bad_input_is_explained_and_nothing_is_written(lorary, library, words, message):
+    code, _, errors = lorary("merge", library.url, *words)
+    assert code == 2
+    assert message in errors
+    assert sorted(library) == ["card games", "poetry", "sql"]
+
+
+def test_experts_of_other_bases_and_layers_are_told_apart(lorary, library):
+    other = {"layers.1.proj": Factors(torch.ones(2, 6), torch.ones(4, 2))}
+    library.add(Expert("elsewhere", "tiny-base", {**library["sql"].factors, **other}, ExpertCard()))
+    library.add(Expert("big", "big-base", other, ExpertCard()))
+    code, _, errors = lorary("merge", library.url, "--out", "x")
+    assert code == 2 and "must be for one base model" in errors
+    code, _, errors = lorary("merge", library.url, "--base", "tiny-base", "--out", "x")
+    assert code == 2 and "choose layers 'common' to merge the 1 that are" in errors
+    words = ["--base", "tiny-base", "--layers", "common", "--out", "x"]
+    assert lorary("merge", library.url, *words)[0] == 0
+    assert list(library["x"].factors) == [PATH]
+
+
+def test_a_full_disk_leaves_nothing_behind(lorary, library, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lorary.library.publish.Publisher.stage", fail)
+    code, _, errors = lorary("merge", library.url, "--out", "x")
+    assert code == 2 and "space" in errors
+    assert "x" not in Library.open(library.url)
+
+
+def test_ctrl_c_says_that_nothing_was_written(lorary, library, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lorary.transforms.merge_by_recipe", interrupt)
+    code, _, errors = lorary("merge", library.url, "--out", "x")
+    assert code == 130 and "nothing was written; the same command starts over" in errors

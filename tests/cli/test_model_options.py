@@ -1,0 +1,122 @@
+import json
+
+import pytest
+
+from lorary.assembly import load_model
+from lorary.cli.model_options import list_ready_routers
+from lorary.models import load_base
+from lorary.routing import ROUTERS, list_options
+
+PROMPT = "plural of mouse"
+SHORT = ("--max-new-tokens", "6")
+CHOICES = {
+    "spectr": ({"top_k": 1, "input_norm": "rms"}, ("--spectr.top_k", "1", "--spectr.input_norm", "rms")),
+    "lag": ({"candidates": 2, "abstain": 0.3}, ("--lag.candidates", "2", "--lag.abstain", "0.3")),
+    "arrow": ({"tie_inputs": True}, ("--arrow.tie_inputs", "true")),
+    "uniform": ({}, ()),
+    "fixed": (
+        {"weights": {"prices": 0.5, "plurals": -0.2}},
+        ("--fixed.weights", '{"prices": 0.5, "plurals": -0.2}'),
+    ),
+    "single": ({"expert": "prices"}, ("--single.expert", "prices")),
+    "calibrated": (
+        {"top_k": 2, "generic": ("Some text.", "1 2 3")},
+        ("--calibrated.top_k", "2", "--calibrated.generic", '["Some text.", "1 2 3"]'),
+    ),
+}
+NEEDED = {"phatgoose": "gates", "mean_activation": "means", "retrieval": "embeddings"}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder."""
+    monkeypatch.setenv("LORARY_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("router", CHOICES)
+def test_a_command_routes_as_load_model_does(lorary, trained_library, tiny_base, router):
+    options, words = CHOICES[router]
+    model = load_model(load_base(tiny_base), trained_library, router=router, combine="factors", **options)
+    code, output, _ = lorary(
+        "generate",
+        trained_library,
+        PROMPT,
+        *SHORT,
+        "--json",
+        "--router",
+        router,
+        "--combine",
+        "factors",
+        *words,
+    )
+    assert code == 0
+    assert json.loads(output)["answer"] == model.generate(PROMPT, max_new_tokens=6)
+
+
+def test_every_router_that_needs_no_data_is_offered():
+    assert set(list_ready_routers()) == set(CHOICES)
+
+
+@pytest.mark.parametrize("command", ["generate", "eval"])
+def test_the_help_offers_what_works(lorary, command):
+    code, output, _ = lorary(command, "--help")
+    assert code == 0
+    text = " ".join(output.split())
+    for router in list_ready_routers():
+        assert router in text
+        for option in list_options(router):
+            assert f"--{router}.{option}" in text
+    for router in set(ROUTERS) - set(list_ready_routers()):
+        assert router not in text
+
+
+@pytest.mark.parametrize("router", sorted(set(ROUTERS) - set(CHOICES)))
+def test_a_router_that_needs_data_is_refused_with_what_to_do(lorary, trained_library, router):
+    field = NEEDED[router]
+    expected = f"router {router!r} needs the {field} of every expert, which commands do not make; in Python, "
+    code, _, errors = lorary("generate", trained_library, PROMPT, "--router", router)
+    assert code == 2
+    assert expected in errors and f"load_model({field}=...)" in errors
+    code, _, errors = lorary("eval", trained_library, "--tasks", "generated", "--routes", f"base,{router}")
+    assert code == 2
+    assert expected in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--router", "spectr", "--spectr.top_k", "4"), "the number of experts, 3, found 4"),
+        (("--router", "lag", "--lag.temperature", "0"), "temperature must be above 0, found 0"),
+        (("--router", "single"), "the expert that answers: give expert=name"),
+        (("--router", "single", "--single.expert", "price"), "no expert 'price': did you mean 'prices'"),
+        (
+            ("--router", "spectr", "--spectr.topk", "2"),
+            "unknown option 'spectr.topk': did you mean 'spectr.top_k'",
+        ),
+    ],
+)
+def test_options_that_cannot_work_are_refused(lorary, trained_library, words, message):
+    code, _, errors = lorary("generate", trained_library, PROMPT, *words)
+    assert code == 2
+    assert message in errors
+
+
+def test_the_tokens_shown_go_the_way_decided_for_the_prompt(lorary, trained_library, tiny_base):
+    words = ("--router", "calibrated", *CHOICES["calibrated"][1], "--show-experts", "--json")
+    code, output, _ = lorary("generate", trained_library, PROMPT, *SHORT, *words)
+    found = json.loads(output)
+    model = load_model(load_base(tiny_base), trained_library, router="calibrated", **CHOICES["calibrated"][0])
+    expected = model.explain(PROMPT)
+    assert code == 0
+    assert len(found["tokens"]) > len(expected.tokens)
+    shares = dict(zip(expected.experts, expected.weights[0, 0].tolist(), strict=True))
+    assert all(token["experts"] == pytest.approx(shares) for token in found["tokens"])
+
+
+def test_an_evaluation_decides_once_per_request(lorary, trained_library):
+    words = ("--tasks", "generated:plurals", "--evaluation.num_examples", "3", "--json", "--metrics")
+    code, output, _ = lorary(
+        "eval", trained_library, *words, "loss,exact_match", "--routes", "base,calibrated"
+    )
+    assert code == 0
+    assert set(json.loads(output)["loss"]["mean"]) == {"base", "calibrated"}

@@ -1,0 +1,156 @@
+"""What ``read_peft`` refuses: features an expert cannot hold, and files that are damaged or disagree."""
+
+import pytest
+import torch
+from fsspec.implementations.local import LocalFileSystem
+
+from lorary.errors import FormatError, UnsupportedAdapter
+from lorary.experts import read_card, read_peft
+
+MODULE = "model.layers.0.self_attn.q_proj"
+
+
+def test_all_that_is_unsupported_is_named_at_once(tmp_path, peft, build_base, make_adapter):
+    model = make_adapter(build_base(), target_modules=["q_proj"], use_dora=True, modules_to_save=["lm_head"])
+    model.save_pretrained(tmp_path / "x")
+    with pytest.raises(
+        UnsupportedAdapter, match=r"x' .*modules_to_save=.*; use_dora=True: train with"
+    ) as caught:
+        read_peft(tmp_path / "x")
+    assert "lm_head" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "feature"),
+    [
+        ({"bias": "lora_only"}, "bias='lora_only'"),
+        ({"lora_bias": True}, "lora_bias=True"),
+        ({"trainable_token_indices": [3]}, "trainable_token_indices"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights='pissa'"),
+        ({"target_modules": ["q_proj", "embed_tokens"]}, "LoRA on embeddings"),
+        ({"target_modules": ["q_proj", "lm_head"]}, "whole base weights"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
+@pytest.mark.filterwarnings("ignore:`lora_bias=True` was passed")
+@pytest.mark.filterwarnings("ignore:.*LoRA tensor.* have invalid shape")
+def test_what_peft_writes_with_a_feature_beyond_lora_is_refused(
+    tmp_path, build_base, make_adapter, settings, feature
+):
+    model = make_adapter(build_base(), **{"target_modules": ["q_proj"], **settings})
+    model.save_pretrained(tmp_path / "x")
+    with pytest.raises(UnsupportedAdapter, match=feature):
+        read_peft(tmp_path / "x")
+
+
+def test_another_type_of_adapter_is_refused(adapter, edit_config):
+    edit_config(peft_type="IA3")
+    with pytest.raises(UnsupportedAdapter, match="must be of peft_type 'LORA', found 'IA3'"):
+        read_peft(adapter)
+    with pytest.raises(UnsupportedAdapter, match="found 'IA3'"):
+        read_card(LocalFileSystem(), str(adapter))
+
+
+@pytest.mark.parametrize("file", ["adapter_config.json", "adapter_model.safetensors"])
+def test_a_missing_file_is_named(adapter, file):
+    (adapter / file).unlink()
+    with pytest.raises(FormatError, match=f"'{adapter}' must hold .*, missing: {file}: save or fetch"):
+        read_peft(adapter)
+
+
+def test_a_folder_with_a_pickle_only_is_refused_with_a_way_out(adapter):
+    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    with pytest.raises(
+        FormatError, match=r"found only adapter_model.bin: a pickle can run code.*save_pretrained"
+    ):
+        read_peft(adapter)
+
+
+def test_a_path_that_leads_nowhere_is_refused(tmp_path):
+    with pytest.raises(FormatError, match="must be a PEFT adapter folder, found nothing: check the path"):
+        read_peft(tmp_path / "none")
+    (tmp_path / "file").touch()
+    with pytest.raises(FormatError, match="found a file"):
+        read_peft(str(tmp_path / "file"))
+    with pytest.raises(FormatError, match="found a file"):
+        read_card(LocalFileSystem(), str(tmp_path / "file"))
+    with pytest.raises(FormatError, match="hf://user/repository"):
+        read_peft("memory://nowhere")
+
+
+def test_truncated_weights_are_refused(adapter):
+    path = adapter / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(FormatError, match=rf"'{path}' must be a safetensors file, found it truncated"):
+        read_peft(adapter)
+
+
+def test_a_configuration_that_is_no_json_is_refused(adapter):
+    (adapter / "adapter_config.json").write_text("r: 8\n")
+    with pytest.raises(FormatError, match=r"adapter_config.json' must be a JSON file"):
+        read_peft(adapter)
+
+
+def test_a_malformed_sidecar_is_refused(adapter):
+    (adapter / "expert.json").write_text('{"lorary": 1, "name": "poetry", "basemodel": "x"}')
+    with pytest.raises(
+        FormatError, match=r"expert.json' .*unknown key 'basemodel': did you mean 'base_model'"
+    ):
+        read_peft(adapter)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"r": 8}, "adapter_config.json says rank 8, found rank 4"),
+        ({"rank_pattern": {"layers.0.*": 2}}, f"'{MODULE}': adapter_config.json says rank 2, found rank 4"),
+        ({"rank_pattern": {"(": 2}}, "rank_pattern must be an object of regular expressions"),
+    ],
+)
+def test_a_configuration_that_disagrees_with_the_weights_is_refused(adapter, edit_config, changes, message):
+    edit_config(**changes)
+    with pytest.raises(FormatError, match=message):
+        read_peft(adapter)
+
+
+@pytest.mark.parametrize(
+    ("half", "tensor", "message"),
+    [
+        ("B", torch.ones(32, 5), r".* agree on the rank R, got \[4, 32\] and \[32, 5\]"),
+        ("A", torch.ones(4, 32, 1, 1), r"a must be 2-D and not empty, got shape \[4, 32, 1, 1\]"),
+        ("A", torch.ones(4, 32, dtype=torch.int8), "a must be one of float16, .*got torch.int8"),
+        ("B", torch.ones(32, 0), "b must be 2-D and not empty"),
+    ],
+)
+def test_wrong_shapes_are_refused_with_file_and_module(adapter, edit_tensors, half, tensor, message):
+    edit_tensors(lambda tensors: tensors.update({f"base_model.model.{MODULE}.lora_{half}.weight": tensor}))
+    with pytest.raises(
+        FormatError, match=f"adapter_model.safetensors', module '{MODULE}': {message}.*save the"
+    ):
+        read_peft(adapter)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_with_file_and_module(adapter, edit_tensors, value):
+    edit_tensors(lambda tensors: tensors[f"base_model.model.{MODULE}.lora_B.weight"][3, 1].fill_(value))
+    with pytest.raises(FormatError, match=rf"'poetry' in '.*safetensors' .*found 1 .*module '{MODULE}'"):
+        read_peft(adapter)
+
+
+def test_half_a_pair_is_refused(adapter, edit_tensors):
+    edit_tensors(lambda tensors: tensors.pop(f"base_model.model.{MODULE}.lora_B.weight"))
+    with pytest.raises(FormatError, match=f"found only lora_A of '{MODULE}'"):
+        read_peft(adapter)
+
+
+def test_an_unknown_tensor_is_refused_never_skipped(adapter, edit_tensors):
+    edit_tensors(lambda tensors: tensors.update({"base_model.model.q.lora_Z": torch.ones(1)}))
+    with pytest.raises(FormatError, match=r"found 'base_model.model.q.lora_Z'"):
+        read_peft(adapter)
+
+
+def test_a_folder_whose_name_is_unsafe_needs_another_name(adapter):
+    moved = adapter.rename(adapter.parent / "_poetry")
+    with pytest.raises(ValueError, match="must not begin with '_', got '_poetry': choose another name"):
+        read_peft(moved)
+    assert read_peft(moved, "poetry").name == "poetry"

@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from lorary.models import attach_experts, capture_inputs
+
+
+@pytest.fixture
+def stack(llama, make_expert):
+    return attach_experts(llama, {"poetry": make_expert(llama)})
+
+
+@pytest.fixture
+def mask():
+    return torch.rand(3, 7, generator=torch.Generator().manual_seed(1)) > 0.4
+
+
+def capture(stack, mask, input_ids):
+    seen = {}
+    with torch.no_grad(), capture_inputs(stack, mask, seen.__setitem__):
+        stack.model(input_ids=input_ids, use_cache=False)
+    return seen
+
+
+def test_wanted_tokens_are_those_a_plain_hook_sees(stack, mask, input_ids):
+    inputs = {}
+    for path, layer in stack.layers.items():
+        layer.base.register_forward_pre_hook(lambda _, given, path=path: inputs.setdefault(path, given[0]))
+    seen = capture(stack, mask, input_ids)
+    assert set(seen) == set(stack.layers)
+    for path, found in seen.items():
+        expected = torch.stack([inputs[path][row, place] for row, place in mask.nonzero().tolist()])
+        assert torch.equal(found, expected)
+
+
+def test_what_the_experts_do_shows_in_later_layers(stack, mask, input_ids):
+    bare = capture(stack, mask, input_ids)
+    with stack.assign(["poetry"] * 3):
+        routed = capture(stack, mask, input_ids)
+    first, *_, last = stack.layers
+    assert torch.equal(routed[first], bare[first])
+    assert not torch.allclose(routed[last], bare[last])
+
+
+def test_a_mask_without_tokens_gives_none(stack, input_ids):
+    seen = capture(stack, torch.zeros(3, 7, dtype=torch.bool), input_ids)
+    assert {tuple(found.shape) for found in seen.values()} == {(0, 32), (0, 48)}
+
+
+def test_after_the_context_nothing_is_captured(stack, mask, input_ids):
+    seen = []
+    with pytest.raises(ZeroDivisionError), capture_inputs(stack, mask, lambda path, x: seen.append(path)):
+        1 / 0  # noqa: B018
+    stack.model(input_ids=input_ids)
+    assert seen == []
+
+
+def test_tokens_are_cut_off_from_gradients(stack, mask, input_ids):
+    next(iter(stack.layers.values())).b_t.requires_grad_()
+    seen = {}
+    with stack.assign(["poetry"] * 3), capture_inputs(stack, mask, seen.__setitem__):
+        stack.model(input_ids=input_ids)
+    assert not any(found.requires_grad for found in seen.values())
+
+
+def test_a_mask_for_another_batch_is_refused(stack, mask, input_ids):
+    with (
+        pytest.raises(
+            ValueError, match=r"the mask is for \(3, 7\) \(sequences, tokens\), but .* reads \(2, 7\)"
+        ),
+        capture_inputs(stack, mask, lambda path, x: None),
+    ):
+        stack.model(input_ids=input_ids[:2])

@@ -1,0 +1,78 @@
+import shutil
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+import torch
+
+from lorary.errors import BaseModelError
+from lorary.models import hub, load_base
+from lorary.models.hub import PATIENCE_S, locate_hub_model
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty folder of earlier downloads."""
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """A hub that answers; lists what it was asked."""
+    found = []
+    session = SimpleNamespace(head=lambda url, timeout: found.append((url, timeout)))
+    monkeypatch.setattr(hub, "get_session", lambda: session)
+    return found
+
+
+@pytest.fixture
+def downloaded(cache, llama, tokenizer):
+    """A model that was downloaded while the hub could be reached."""
+    snapshot = cache / "models--org--tiny" / "snapshots" / COMMIT
+    llama.save_pretrained(snapshot)
+    tokenizer.save_pretrained(snapshot)
+    refs = cache / "models--org--tiny" / "refs"
+    refs.mkdir()
+    (refs / "main").write_text(COMMIT)
+    return snapshot
+
+
+def test_where_the_hub_answers_it_is_asked_once_and_the_id_stands(asked):
+    assert locate_hub_model("org/tiny", None) == ("org/tiny", None)
+    assert asked == [(huggingface_hub.constants.ENDPOINT, PATIENCE_S)]
+
+
+def test_a_model_that_was_downloaded_before_loads_without_the_hub(downloaded, llama, compute_logits):
+    for revision in (None, "main", COMMIT):
+        base = load_base("org/tiny", revision=revision, dtype=torch.float32, device="cpu")
+        assert torch.equal(compute_logits(base.model), compute_logits(llama))
+        assert (base.name, base.revision) == ("org/tiny", COMMIT)
+
+
+def test_a_local_folder_never_asks_the_hub(asked, downloaded, tmp_path):
+    shutil.copytree(downloaded, tmp_path / "own")
+    load_base(str(tmp_path / "own"), device="cpu")
+    assert asked == []
+
+
+@pytest.mark.parametrize(("name", "revision"), [("org/other", None), ("org/tiny", "v2")])
+def test_a_model_that_was_never_downloaded_is_refused_at_once(downloaded, name, revision):
+    message = (
+        rf"no base model '{name}': .*\(https://huggingface.co does not answer, and the model was not down"
+    )
+    with pytest.raises(BaseModelError, match=message):
+        load_base(name, revision=revision)
+
+
+def test_any_error_of_the_connection_counts_as_silence(monkeypatch):
+    def fail(url, timeout):
+        raise RuntimeError("the HTTP library's own")
+
+    monkeypatch.setattr(hub, "get_session", lambda: SimpleNamespace(head=fail))
+    with pytest.raises(FileNotFoundError, match="does not answer"):
+        locate_hub_model("org/other", None)

@@ -1,0 +1,87 @@
+"""Two runs never share a folder, and a dead one blocks nobody."""
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lorary.errors import TrainingError
+from lorary.training import train_experts
+from lorary.training.lock import LOCK_FILE, hold_run_folder
+
+HOLD = """
+import sys, time
+from lorary.training.lock import hold_run_folder
+with hold_run_folder(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def other_run(tmp_path):
+    """A process that holds ``tmp_path / "run"``."""
+    child = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path / "run"], stdout=subprocess.PIPE)
+    with child:
+        assert child.stdout.readline() == b"held\n"
+        yield child
+        child.kill()
+
+
+def test_a_folder_is_free_again_however_the_run_ended(tmp_path):
+    for _ in range(2):
+        with hold_run_folder(tmp_path / "new" / "run"):
+            pass
+        with pytest.raises(KeyboardInterrupt), hold_run_folder(tmp_path / "new" / "run"):
+            raise KeyboardInterrupt
+
+
+def test_a_second_process_is_refused_and_the_lock_of_a_killed_one_is_taken_over(other_run, tmp_path):
+    message = (
+        rf"another run \(process {other_run.pid}\) is training in '.*run': wait until it is done, end it"
+    )
+    with pytest.raises(TrainingError, match=message), hold_run_folder(tmp_path / "run"):
+        pass
+    other_run.kill()
+    other_run.wait()
+    with hold_run_folder(tmp_path / "run"):
+        assert (tmp_path / "run" / LOCK_FILE).read_text() == str(os.getpid())
+
+
+def test_a_second_run_of_this_process_is_refused(tmp_path):
+    with hold_run_folder(tmp_path):
+        second = hold_run_folder(tmp_path)
+        with pytest.raises(TrainingError, match=rf"process {os.getpid()}\)"), second:
+            pass
+    with hold_run_folder(tmp_path):
+        pass
+
+
+def test_training_starts_over_in_no_folder_that_another_run_is_using(
+    base, make_examples, make_config, tmp_path
+):
+    examples, config = {"alpha": make_examples(1)}, make_config(max_steps=1)
+    train_experts(base, examples, config, tmp_path / "run")
+    files = sorted(path for path in (tmp_path / "run").rglob("*") if path.name != LOCK_FILE)
+    with hold_run_folder(tmp_path / "run"), pytest.raises(TrainingError, match="another run"):
+        train_experts(base, examples, config, tmp_path / "run", fresh=True)
+    assert sorted(path for path in (tmp_path / "run").rglob("*") if path.name != LOCK_FILE) == files
+    train_experts(base, examples, config, tmp_path / "run", fresh=True)
+
+
+def test_a_file_system_without_locks_can_be_trained_on_but_other_faults_are_told(tmp_path, monkeypatch):
+    def refuse(code):
+        def flock(*arguments):
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+
+    refuse(errno.ENOSYS)
+    with hold_run_folder(tmp_path):
+        pass
+    refuse(errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"), hold_run_folder(tmp_path):
+        pass
