@@ -34,6 +34,29 @@ def test_the_public_name_is_this_function(experts):
     assert isinstance(lorary.merge(experts), Expert)
 
 
+def test_sums_equal_those_that_peft_makes_of_whole_weight_changes(tmp_path, module_delta):
+    from peft import LoraConfig, get_peft_model
+    from torch import nn
+
+    names, weights = ["one", "two"], [0.7, 0.4]
+    config = LoraConfig(r=3, lora_alpha=6, target_modules=["0", "1"], init_lora_weights=False)
+    torch.manual_seed(0)
+    model = get_peft_model(nn.Sequential(nn.Linear(12, 20), nn.Linear(20, 8)), config, adapter_name="one")
+    model.add_adapter("two", config)
+    model.add_weighted_adapter(names, weights, "cat", combination_type="cat")
+    model.add_weighted_adapter(names, weights, "svd", combination_type="svd", svd_rank=2)
+    model.save_pretrained(str(tmp_path))
+    made = {name: read_peft(tmp_path / name, name) for name in ("one", "two", "cat", "svd")}
+    found = {
+        "cat": merge(made, "cat", names=names, weights=weights),
+        "svd": merge(made, "linear", names=names, weights=weights, rank=2),
+    }
+    for name, merged in found.items():
+        for path in merged.factors:
+            expected = module_delta(made[name], path)
+            torch.testing.assert_close(module_delta(merged, path), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_an_energy_gives_every_layer_its_own_rank(experts):
     merged = merge(experts, "linear", rank="90%")
     errors = merged.card.provenance["truncation_error"].values()
