@@ -3,7 +3,8 @@
     python examples/arrow_options.py DATA runs/first-library --num-examples 6
 
 Takes the library that examples/natural_instructions.py trained into the second folder. Prints the mean target
-loss of each setting beside base, uniform and oracle, with standard errors; writes arrow-options.json there.
+loss of each setting beside base, uniform and oracle, with standard errors, and the paired differences to
+Arrow's defaults; writes arrow-options.json and .md there.
 """
 
 import argparse
@@ -15,24 +16,31 @@ from rich.table import Table
 
 import lorary
 from lorary.data import find_template
-from lorary.evaluation import EvalConfig, Route, evaluate
+from lorary.evaluation import (
+    EvalConfig,
+    Route,
+    compare_routes,
+    difference_grid,
+    evaluate,
+    render_markdown,
+    render_table,
+)
 from lorary.library import Library
 from lorary.routing import ArrowConfig
 
 SETTINGS = {
-    "arrow factors": ("factors", ArrowConfig()),
-    "arrow outputs": ("outputs", ArrowConfig()),
-    "factors, top-1": ("factors", ArrowConfig(top_k=1)),
-    "factors, top-2": ("factors", ArrowConfig(top_k=2)),
-    "factors, top-8": ("factors", ArrowConfig(top_k=8)),
-    "factors, temperature 0.2": ("factors", ArrowConfig(temperature=0.2)),
-    "factors, temperature 5": ("factors", ArrowConfig(temperature=5.0)),
-    "factors, unit input": ("factors", ArrowConfig(input_norm="unit")),
-    "factors, rms input": ("factors", ArrowConfig(input_norm="rms")),
-    "factors, by gain": ("factors", ArrowConfig(weigh_by_gain=True)),
-    "outputs, by gain": ("outputs", ArrowConfig(weigh_by_gain=True)),
-    "outputs, top-1": ("outputs", ArrowConfig(top_k=1)),
-    "outputs, top-16": ("outputs", ArrowConfig(top_k=16)),
+    "defaults": ArrowConfig(),
+    "top-1": ArrowConfig(top_k=1),
+    "top-2": ArrowConfig(top_k=2),
+    "top-8": ArrowConfig(top_k=8),
+    "top-16": ArrowConfig(top_k=16),
+    "temperature 0.2": ArrowConfig(temperature=0.2),
+    "temperature 5": ArrowConfig(temperature=5.0),
+    "unit input": ArrowConfig(input_norm="unit"),
+    "unit input, temperature 0.1": ArrowConfig(input_norm="unit", temperature=0.1),
+    "rms input": ArrowConfig(input_norm="rms"),
+    "by gain": ArrowConfig(weigh_by_gain=True),
+    "tied inputs": ArrowConfig(tie_inputs=True),
 }
 
 
@@ -53,7 +61,11 @@ def main() -> None:
         Route(name="base"),
         Route(name="uniform outputs", router="uniform"),
         Route(name="uniform factors", router="uniform", combine="factors"),
-        *(Route(name=name, router="arrow", options=o, combine=c) for name, (c, o) in SETTINGS.items()),
+        *(
+            Route(name=f"{combine}, {name}", router="arrow", options=options, combine=combine)
+            for combine in ("outputs", "factors")
+            for name, options in SETTINGS.items()
+        ),
         Route(name="oracle", expert_of={name: name for name in tasks}),
     ]
     config = EvalConfig(split="validation", num_examples=args.num_examples, max_length=LONGEST)
@@ -72,6 +84,10 @@ def main() -> None:
         found = result.overall(route.name, "loss")
         table.add_row(route.name, f"{found.mean:.3f}", f"{found.standard_error:.3f}")
     Console().print(table)
+    default = f"outputs, {next(iter(SETTINGS))}"
+    differences = difference_grid(compare_routes(result, "loss", default), 3)
+    Console().print(render_table(differences, width=120))
+    (args.out / "arrow-options.md").write_text(render_markdown(differences))
 
 
 if __name__ == "__main__":
