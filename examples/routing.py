@@ -40,8 +40,16 @@ ROUTERS: Mapping[str, tuple[str, RouterConfig | None, str]] = {
     "arrow factors": ("arrow", ArrowConfig(), "factors"),
     "spectr": ("spectr", None, "outputs"),
     "lag": ("lag", None, "outputs"),
-    "energy": ("calibrated", CalibratedConfig(score="energy"), "outputs"),
-    "whitened": ("calibrated", CalibratedConfig(score="whitened"), "outputs"),
+    "calibrated": ("calibrated", CalibratedConfig(), "outputs"),
+    "top-1": ("calibrated", CalibratedConfig(top_k=1), "outputs"),
+    "top-2": ("calibrated", CalibratedConfig(top_k=2, temperature=0.1), "outputs"),
+    "top-4, 0.05": ("calibrated", CalibratedConfig(top_k=4, temperature=0.05), "outputs"),
+    "top-4, 0.1": ("calibrated", CalibratedConfig(top_k=4, temperature=0.1), "outputs"),
+    "top-4, 0.2": ("calibrated", CalibratedConfig(top_k=4, temperature=0.2), "outputs"),
+    "top-8, 0.1": ("calibrated", CalibratedConfig(top_k=8, temperature=0.1), "outputs"),
+    "top-43, 0.1": ("calibrated", CalibratedConfig(top_k=43, temperature=0.1), "outputs"),
+    "top-43, 0.2": ("calibrated", CalibratedConfig(top_k=43, temperature=0.2), "outputs"),
+    "top-4, 0.1, factors": ("calibrated", CalibratedConfig(top_k=4, temperature=0.1), "factors"),
 }
 
 

@@ -1,27 +1,26 @@
 """What calibrated routing knows about the experts on one model: each expert's is found once, when asked for.
 
-E experts that a router may choose, I layer input.
+E experts that a router may choose, R rank, I layer input.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from lorary.assembly.cache import Artifact, keep_artifacts
-from lorary.assembly.generic_statistics import measure_inputs, measure_log_lengths
-from lorary.assembly.generic_text import GenericText
+from lorary.assembly.generic_statistics import measure_deviations, measure_readings
+from lorary.assembly.generic_text import GenericRequests
 from lorary.experts import Expert
 from lorary.models import BaseModel, ExpertStack
-from lorary.routing import CalibratedConfig, whiten_prototypes
-from lorary.transforms import library_prototypes
+from lorary.routing import CalibratedConfig, DeviationReader, whiten_readings
+from lorary.routing.spectr import find_norm_roots
+from lorary.transforms.stacks import stack_factors
 
-ALGORITHMS = {"whitened": "calibrated-whitened-1", "energy": "calibrated-energy-1"}
-
-Rows = Mapping[str, tuple[Tensor, ...]]
-"""What is known of one expert: module path -> a tensor for each field."""
+ALGORITHM = "calibrated-deviation-1"
 
 
 class Calibrations:
@@ -52,18 +51,18 @@ class Calibrations:
             Field of ``LayerMaterial`` -> module path -> a row for each name; zeros where an expert does not
             change the layer.
         """
-        text = GenericText(self._base, stack, config.generic)
-        parameters = text.identity | ({"ridge": config.ridge} if config.score == "whitened" else {})
-        known = self._known.setdefault(json.dumps([config.score, parameters], sort_keys=True), {})
+        requests = GenericRequests(self._base, stack, config.generic)
+        parameters = requests.identity | {"ridge": config.ridge, "last_share": config.last_share}
+        known = self._known.setdefault(json.dumps(parameters, sort_keys=True), {})
 
         def compute(experts: Mapping[str, Expert]) -> dict[str, Artifact]:
-            return _calibrate(config, stack, text, experts)
+            return _calibrate(config, stack, requests.sequences(), experts)
 
         for experts in (self._added, self._experts):
             missing = [name for name in names if name not in known and name in experts]
             if missing:
-                known |= keep_artifacts(experts, missing, ALGORITHMS[config.score], parameters, compute)
-        return _stack_fields(config, stack, [known[name] for name in names])
+                known |= keep_artifacts(experts, missing, ALGORITHM, parameters, compute)
+        return _stack_fields(stack, [known[name] for name in names])
 
     def add(self, expert: Expert) -> None:
         """Take note of one more expert, whatever the library has under its name."""
@@ -77,58 +76,90 @@ class Calibrations:
 
 
 def _calibrate(
-    config: CalibratedConfig, stack: ExpertStack, text: GenericText, experts: Mapping[str, Expert]
+    config: CalibratedConfig,
+    stack: ExpertStack,
+    sequences: Sequence[Sequence[int]],
+    experts: Mapping[str, Expert],
 ) -> dict[str, Artifact]:
     """Compute one artifact per expert."""
-    found: dict[str, dict[str, tuple[Tensor, ...]]] = {name: {} for name in experts}
     loaded = dict(experts.items())
-    changed = {name: expert.factors.keys() for name, expert in loaded.items()}
-    if config.score == "whitened":
-        prototypes = {path: rows for path, (rows, _) in library_prototypes(loaded).items()}
-        for path, moments in measure_inputs(stack, list(prototypes), text.sequences()):
-            rows = prototypes[path].to(moments.mean.device)
-            directions, offsets = (part.cpu() for part in whiten_prototypes(rows, *moments, config.ridge))
-            for index, name in enumerate(experts):
-                if path in changed[name]:
-                    found[name][path] = directions[index], offsets[index : index + 1]
-        return {name: _pack(("directions", "offsets"), rows) for name, rows in found.items()}
-    for path, lengths in measure_log_lengths(stack, loaded, text.sequences()).items():
-        for index, name in enumerate(experts):
-            if path in changed[name]:
-                found[name][path] = (lengths[index : index + 1],)
-    return {name: _pack(("log_lengths",), rows) for name, rows in found.items()}
+    a, roots = {}, {}
+    for path in sorted({path for expert in loaded.values() for path in expert.factors}):
+        layer = stack.layers[path]
+        a[path], b = (part.to(layer.a.device) for part in stack_factors(loaded, path, layer.a.dtype))
+        roots[path] = find_norm_roots(b)
+    readers, offsets = {}, {}
+    for path, moments in measure_readings(stack, a, sequences).items():
+        readers[path], offsets[path] = whiten_readings(roots[path], *moments, config.ridge)
+    reader = DeviationReader(a, readers, offsets, last_share=config.last_share)
+    packed = {name: _Packed() for name in loaded}
+    for path, (means, deviations) in measure_deviations(stack, reader, sequences).items():
+        for index, (name, expert) in enumerate(loaded.items()):
+            if path in expert.factors:
+                rank = expert.factors[path].a.shape[0]
+                packed[name].add(
+                    path,
+                    readers[path][index, :rank, :rank],
+                    offsets[path][index, :rank],
+                    torch.stack([means[index], deviations[index]]),
+                )
+    return {name: rows.artifact() for name, rows in packed.items()}
 
 
-def _pack(fields: Sequence[str], rows: Rows) -> dict[str, Tensor]:
-    """Put layers one after the other: a file with a tensor per layer takes far longer to read."""
-    layout: dict[str, Any] = {path: [len(part) for part in parts] for path, parts in rows.items()}
-    packed = {
-        field: torch.cat([parts[place] for parts in rows.values()]) for place, field in enumerate(fields)
-    }
-    return {**packed, "layout": torch.tensor(list(json.dumps(layout).encode()), dtype=torch.uint8)}
+@dataclass
+class _Packed:
+    """One expert's calibration, layer after layer: a file with a tensor for each would read far slower."""
+
+    ranks: dict[str, int] = field(default_factory=dict)
+    readers: list[Tensor] = field(default_factory=list)
+    offsets: list[Tensor] = field(default_factory=list)
+    levels: list[Tensor] = field(default_factory=list)
+
+    def add(self, path: str, reader: Tensor, offset: Tensor, level: Tensor) -> None:
+        self.ranks[path] = len(offset)
+        self.readers.append(reader.cpu().flatten())
+        self.offsets.append(offset.cpu())
+        self.levels.append(level.cpu())
+
+    def artifact(self) -> dict[str, Tensor]:
+        layout = torch.tensor(list(json.dumps(self.ranks).encode()), dtype=torch.uint8)
+        return {
+            "readers": torch.cat(self.readers),
+            "offsets": torch.cat(self.offsets),
+            "levels": torch.stack(self.levels),
+            "layout": layout,
+        }
 
 
-def _unpack(fields: Sequence[str], artifact: Artifact) -> dict[str, dict[str, Tensor]]:
-    layout = json.loads(artifact["layout"].numpy().tobytes())
+def _unpack(artifact: Artifact) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    """Give reader ``[R, R]``, offset ``[R]`` and mean with deviation ``[2]`` by module path."""
+    ranks: dict[str, int] = json.loads(artifact["layout"].numpy().tobytes())
+    readers = artifact["readers"].split([rank**2 for rank in ranks.values()])
+    offsets = artifact["offsets"].split(list(ranks.values()))
     return {
-        field: dict(
-            zip(layout, artifact[field].split([sizes[place] for sizes in layout.values()]), strict=True)
+        path: (reader.unflatten(0, (rank, rank)), offset, level)
+        for (path, rank), reader, offset, level in zip(
+            ranks.items(), readers, offsets, artifact["levels"], strict=True
         )
-        for place, field in enumerate(fields)
     }
 
 
-def _stack_fields(
-    config: CalibratedConfig, stack: ExpertStack, artifacts: Sequence[Artifact]
-) -> dict[str, dict[str, Tensor]]:
-    """Bring experts' artifacts together, layer by layer."""
-    fields = ("directions", "offsets") if config.score == "whitened" else ("log_lengths",)
-    rows = [_unpack(fields, artifact) for artifact in artifacts]
-    found: dict[str, dict[str, Tensor]] = {}
-    for field in fields:
-        found[field] = {}
-        for path, layer in stack.layers.items():
-            missing = torch.zeros(layer.a.shape[2] if field == "directions" else 1)
-            stacked = torch.stack([own[field].get(path, missing) for own in rows])
-            found[field][path] = stacked if field == "directions" else stacked.squeeze(1)
+def _stack_fields(stack: ExpertStack, artifacts: Sequence[Artifact]) -> dict[str, dict[str, Tensor]]:
+    """Bring experts' artifacts together, layer by layer; ranks are filled up with zeros."""
+    rows = [_unpack(artifact) for artifact in artifacts]
+    fields = ("readers", "offsets", "generic_means", "generic_deviations")
+    found: dict[str, dict[str, Tensor]] = {name: {} for name in fields}
+    for path, layer in stack.layers.items():
+        rank = layer.a.shape[1]
+        missing = torch.zeros(0, 0), torch.zeros(0), torch.zeros(2)
+        own = [row.get(path, missing) for row in rows]
+        gaps = [rank - len(offset) for _, offset, _ in own]
+        found["readers"][path] = torch.stack(
+            [pad(reader, (0, gap, 0, gap)) for (reader, _, _), gap in zip(own, gaps, strict=True)]
+        )
+        found["offsets"][path] = torch.stack(
+            [pad(offset, (0, gap)) for (_, offset, _), gap in zip(own, gaps, strict=True)]
+        )
+        levels = torch.stack([level for _, _, level in own])
+        found["generic_means"][path], found["generic_deviations"][path] = levels.unbind(1)
     return found

@@ -1,5 +1,6 @@
-"""Text of no task in particular: what the base model writes when asked nothing, or the user's own."""
+"""Requests of no task in particular: pieces of what the base model writes by itself, or the user's own."""
 
+import random
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
@@ -13,19 +14,23 @@ from lorary.models import BaseModel, ExpertStack
 NUM_TEXTS = 64
 # Tokens of a text, its opening token among them.
 LENGTH = 128
-# A longer text of the user's is read in pieces.
-MAX_PIECE = 512
+# Requests that are cut from each text, one for each way in which requests end.
+PIECES = 3
+SHORTEST = 8
+# What asks for an answer in plain prompts.
+CUE = "\nAnswer:"
 SEED = 0
 ALGORITHM = "generic-text-1"
+CUTTING = "generic-requests-1"
 
 
-class GenericText:
-    """The text that experts are calibrated on.
+class GenericRequests:
+    """The requests that experts are calibrated on.
 
     Args:
         base: the base model.
         stack: the experts on it; they take no part.
-        texts: the user's own; None for what the base model writes.
+        texts: the user's own, as they are put to the model; None for what the base model writes.
 
     Raises:
         ValueError: if a text has fewer than two tokens.
@@ -40,14 +45,50 @@ class GenericText:
     def identity(self) -> dict[str, Any]:
         """What tells this text from another; for text that the base model writes, how it does."""
         if self._own is None:
-            return {"written": [ALGORITHM, NUM_TEXTS, LENGTH, SEED], "base": self._base.fingerprint}
+            written = [ALGORITHM, NUM_TEXTS, LENGTH, SEED, CUTTING, PIECES]
+            return {"written": written, "base": self._base.fingerprint}
         return {"given": sha256(str(self._own).encode()).hexdigest(), "base": self._base.fingerprint}
 
     def sequences(self) -> list[list[int]]:
-        """Give its token ids, at least two per sequence. The base model's is written once and then cached."""
+        """Give their token ids, at least two each. The base model's text is written once and then cached."""
         if self._own is None:
-            return _find_written(self._base, self._stack).tolist()
-        return [ids[start : start + MAX_PIECE] for ids in self._own for start in _cut(len(ids))]
+            return cut_requests(self._base, _find_written(self._base, self._stack).tolist())
+        return self._own
+
+
+def cut_requests(base: BaseModel, texts: Sequence[Sequence[int]], seed: int = SEED) -> list[list[int]]:
+    """Cut pieces of all lengths from texts, and let them end in the ways in which requests do.
+
+    By turns a piece stands alone, is followed by the cue of plain prompts, or is a user's turn in the model's
+    chat template (again with the cue if it has none): what a request ends with is no mark of its task.
+
+    Args:
+        base: the base model.
+        texts: token ids, with an opening token each.
+        seed: of places and lengths.
+
+    Returns:
+        Token ids of ``PIECES`` requests per text, as the tokenizer gives them for a text.
+    """
+    chance = random.Random(seed)
+    requests = []
+    for ids in texts:
+        for ending in range(PIECES):
+            length = chance.randint(min(SHORTEST, len(ids) - 1), len(ids) - 1)
+            start = chance.randint(1, len(ids) - length)
+            piece = base.tokenizer.decode(ids[start : start + length], skip_special_tokens=True).strip()
+            requests.append(_end_request(base, piece or "?", ending))
+    return requests
+
+
+def _end_request(base: BaseModel, text: str, ending: int) -> list[int]:
+    tokenizer = base.tokenizer
+    if ending == 2 and tokenizer.chat_template is not None:
+        turns = [{"role": "user", "content": text}]
+        spelt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return list(tokenizer(spelt, add_special_tokens=False)["input_ids"])
+    ids = list(tokenizer(text + CUE if ending else text)["input_ids"])
+    return ids if len(ids) > 1 else [*ids, *ids]
 
 
 def write_texts(
@@ -115,11 +156,6 @@ def _tokenize(base: BaseModel, text: str) -> list[int]:
     ids = list(base.tokenizer(text)["input_ids"])
     if len(ids) < 2:
         raise ValueError(
-            f"a generic text must have at least two tokens, since its first is left out, found {text!r}"
+            f"a generic request must have at least two tokens, since its first is left out, found {text!r}"
         )
     return ids
-
-
-def _cut(length: int) -> range:
-    """List where pieces begin; a last token on its own is left out."""
-    return range(0, length - 1, MAX_PIECE)

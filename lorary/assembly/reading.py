@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from lorary.assembly.requests import Requests
 from lorary.models import ExpertStack, capture_inputs, select_positions
 from lorary.models.capture import Receive
-from lorary.routing.request import OUTPUT, RequestRouter
+from lorary.routing.request import OUTPUT, TokenReader
 
 
 @torch.no_grad()
-def read_averages(stack: ExpertStack, router: RequestRouter, requests: Requests) -> dict[str, Tensor]:
+def read_averages(stack: ExpertStack, router: TokenReader, requests: Requests) -> dict[str, Tensor]:
     """Let the base model read prompts, and average the features that a router makes of their tokens.
 
     Args:
@@ -27,7 +27,7 @@ def read_averages(stack: ExpertStack, router: RequestRouter, requests: Requests)
     Returns:
         Place -> averages ``[P, F]``, float32, on the place's device.
     """
-    weights = requests.weigh_cells(router.skips_first)
+    weights = requests.weigh_cells(router.skips_first, router.last_share)
     found: dict[str, Tensor] = {}
 
     def average(place: str, x: Tensor) -> None:

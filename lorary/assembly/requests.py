@@ -24,10 +24,11 @@ class Requests:
     count: int
     """P; each prompt has at least one token."""
 
-    def weigh_cells(self, skip_first: bool) -> Tensor:
+    def weigh_cells(self, skip_first: bool, last_share: float = 0.0) -> Tensor:
         """Give the matrix that turns what is at all cells into averages over prompts, ``[P, B×L]``.
 
         Args:
+            last_share: the average is ``(1 - last_share) · mean + last_share · last token``.
             skip_first: leave out each prompt's first token, unless it is the only one. A model parks much
                 of its attention there, and what it holds is the same for every prompt.
         """
@@ -38,9 +39,11 @@ class Requests:
             wanted[0] = False
             wanted |= (lengths == 1)[self.owner]
         cells, owner = self.cells[wanted], self.owner[wanted]
-        shares = 1 / torch.bincount(owner, minlength=self.count).float()
+        counts = torch.bincount(owner, minlength=self.count)
         weights = torch.zeros(self.count, self.inputs["input_ids"].numel(), device=cells.device)
-        return weights.index_put_((owner, cells), shares[owner])
+        weights.index_put_((owner, cells), ((1 - last_share) / counts.float())[owner])
+        weights[torch.arange(self.count), cells[counts.cumsum(0) - 1]] += last_share
+        return weights
 
     def token_ids(self) -> list[list[int]]:
         """Give each prompt's token ids."""

@@ -1,8 +1,8 @@
 """Which experts a token or request uses: pure functions from scores to ``(indices, weights)``; routers."""
 
 from lorary.routing.arrow import ArrowConfig, ArrowRouter, arrow_scores
-from lorary.routing.calibrated import log_lengths, whiten_prototypes, whitened_scores
-from lorary.routing.calibrated_router import CalibratedConfig, EnergyRouter, WhitenedRouter
+from lorary.routing.calibrated import log_deviations, whiten_readings
+from lorary.routing.calibrated_router import CalibratedConfig, CalibratedRouter, DeviationReader
 from lorary.routing.diagnostics import expert_usage, routing_entropy
 from lorary.routing.fixed import FixedConfig, FixedRouter, SingleConfig
 from lorary.routing.lag import LagConfig, LagRouter
@@ -37,7 +37,8 @@ __all__ = [
     "ArrowConfig",
     "ArrowRouter",
     "CalibratedConfig",
-    "EnergyRouter",
+    "CalibratedRouter",
+    "DeviationReader",
     "FixedConfig",
     "FixedRouter",
     "LagConfig",
@@ -59,14 +60,13 @@ __all__ = [
     "SpectrRouter",
     "UniformConfig",
     "UniformRouter",
-    "WhitenedRouter",
     "arrow_scores",
     "configure_router",
     "expert_usage",
     "find_norm_roots",
     "keep_top_k",
     "list_options",
-    "log_lengths",
+    "log_deviations",
     "mean_activation_scores",
     "phatgoose_scores",
     "retrieval_scores",
@@ -74,6 +74,5 @@ __all__ = [
     "routing_entropy",
     "spectr_scores",
     "standardise",
-    "whiten_prototypes",
-    "whitened_scores",
+    "whiten_readings",
 ]

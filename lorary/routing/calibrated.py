@@ -1,7 +1,7 @@
-"""Calibrated scores: how far a request goes beyond generic text, in the eyes of each expert.
+"""Calibrated scores: how unusual a request is in the eyes of each expert, in units of generic requests.
 
 Scores of different experts do not compare as they are: one expert answers every input strongly, another none.
-So each is held against what it scores on generic text, layer by layer.
+So an expert's view of a request is held against its view of requests of no task in particular, at each layer.
 
 Shape letters: T tokens, B requests, E experts, R rank, I layer input.
 """
@@ -12,64 +12,53 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from lorary.routing.spectr import spectr_scores
+SMALLEST_DEVIATION = 0.01
+"""Where generic requests hardly differ, so does their logarithm: no score is divided by less than this."""
 
 
-def whiten_prototypes(
-    prototypes: Tensor, mean: Tensor, covariance: Tensor, ridge: float
-) -> tuple[Tensor, Tensor]:
-    """Find the direction that tells an expert's inputs from generic ones, with generic ones spread by 1.
+def whiten_readings(roots: Tensor, mean: Tensor, covariance: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+    """Find how far readings ``a x`` lie from generic ones, with generic ones spread alike in all directions.
 
-    With the regularised covariance ``M = C + ridge · mean(diag C)`` the direction is ``p = M⁻¹ v``, divided
-    by ``sqrt(pᵀ C p)``, its standard deviation over generic inputs.
+    What an expert adds has the length of ``rootᵀ a x``. The covariance of that over generic tokens,
+    ``S = rootᵀ C root``, is divided out: ``reader = root (S + ridge · trace(S))^-½``.
 
     Args:
-        prototypes: v, unit rows ``[E, I]``; zeros for an expert without this layer.
-        mean: of generic inputs, ``[I]``.
-        covariance: C, of generic inputs, ``[I, I]``.
-        ridge: above 0.
+        roots: of the up-projections, ``[E, R, R]``, from `find_norm_roots`; zeros where there is no expert.
+        mean: of generic readings ``a x``, ``[E, R]``.
+        covariance: C, of generic readings, ``[E, R, R]``.
+        ridge: above 0; a great one leaves the lengths of what the expert adds, but for their unit.
 
     Returns:
-        Directions p ``[E, I]`` and offsets ``mean · p`` ``[E]``, both float32; zeros where v is zero, or
-        where generic inputs do not differ at all.
+        Readers ``[E, R, R]`` and offsets ``mean · reader`` ``[E, R]``, both float32, the widest direction
+        first, so that an expert of a lower rank fills the first rows and columns; zeros for an expert that
+        adds the same to all generic tokens. Neither the factorisation nor zeros in R matter.
     """
-    v, c = prototypes.double(), covariance.double()
-    size = ridge * c.diagonal().mean()
-    if not size > 0:
-        return torch.zeros_like(v, dtype=torch.float32), torch.zeros(len(v), device=v.device)
-    regularised = c + size * torch.eye(len(c), dtype=c.dtype, device=c.device)
-    p = torch.cholesky_solve(v.T, torch.linalg.cholesky(regularised)).T
-    deviation = ((p @ c) * p).sum(-1, keepdim=True).clamp_min(0).sqrt()
-    directions = torch.where(deviation > 0, p / deviation, 0.0)
-    return directions.float(), (directions @ mean.double()).float()
+    wide = roots.double()
+    spread = wide.mT @ covariance.double() @ wide
+    eigenvalues, eigenvectors = (found.flip(-1) for found in torch.linalg.eigh(spread))
+    eigenvalues = eigenvalues.clamp_min(0)
+    total = eigenvalues.sum(-1, keepdim=True)  # [E, 1]
+    shrink = torch.where(total > 0, (eigenvalues + ridge * total).rsqrt(), 0.0)
+    readers = wide @ (eigenvectors * shrink[:, None, :])
+    offsets = torch.einsum("er,ers->es", mean.double(), readers)
+    return readers.float(), offsets.float()
 
 
-def whitened_scores(x: Tensor, directions: Tensor, offsets: Tensor) -> Tensor:
-    """Score each expert for each request by ``|(x - mean) · p_e|``.
+def log_deviations(x: Tensor, a: Tensor, readers: Tensor, offsets: Tensor) -> Tensor:
+    """Measure how unusual each token is to each expert, ``log |readerᵀ a x - offset|``.
 
     Args:
-        x: the mean input of each request's tokens, ``[B, I]``.
-        directions: p, ``[E, I]``, from `whiten_prototypes`.
-        offsets: ``[E]``, likewise.
-
-    Returns:
-        Scores ``[B, E]`` in float32, at least 0, in standard deviations of a single generic input.
-    """
-    return (linear(x.float(), directions) - offsets).abs()
-
-
-def log_lengths(x: Tensor, a: Tensor, roots: Tensor) -> Tensor:
-    """Measure how strongly each expert answers each token, ``log |b_e a_e x|``.
-
-    Args:
-        x: layer inputs, ``[T, I]``.
+        x: layer inputs, ``[T, I]``. The product with ``a`` runs in their dtype.
         a: down-projections, ``[E, R, I]``.
-        roots: of the up-projections, ``[E, R, R]``, from `find_norm_roots`.
+        readers: ``[E, R, R]``, from `whiten_readings`.
+        offsets: ``[E, R]``, likewise.
 
     Returns:
-        Logarithms ``[T, E]`` in float32; that of the smallest normal number where an expert adds nothing.
+        Logarithms ``[T, E]`` in float32; that of the smallest normal number where there is no difference.
     """
-    return spectr_scores(x, a, roots).clamp_min(torch.finfo(torch.float32).tiny).log()
+    readings = linear(x, a.flatten(0, 1).to(x.dtype)).unflatten(-1, a.shape[:2]).float()  # [T, E, R]
+    lengths = (torch.einsum("ter,ers->tes", readings, readers) - offsets).norm(dim=-1)
+    return lengths.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def average_layers(scores: Mapping[str, Tensor], has: Mapping[str, Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Calibrated routing: a request goes to the experts that it concerns more than generic text does.
+"""Calibrated routing: a request goes to the experts to which it is more unusual than generic requests are.
 
 Shape letters: T tokens, B requests, E experts, R rank, I layer input, K experts kept per request.
 """
@@ -6,48 +6,43 @@ Shape letters: T tokens, B requests, E experts, R rank, I layer input, K experts
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Literal, get_args
 
 from torch import Tensor
 
-from lorary.routing.calibrated import average_layers, log_lengths, whitened_scores
+from lorary.routing.calibrated import SMALLEST_DEVIATION, average_layers, log_deviations
 from lorary.routing.request import RequestMaterial, RequestRouter
-from lorary.routing.spectr import find_norm_roots
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k
-
-Score = Literal["whitened", "energy"]
-SCORES: Sequence[str] = get_args(Score)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibratedConfig:
     """How calibrated routing turns a request into a choice of experts, with no data of their tasks."""
 
-    score: Score = "whitened"
-    """whitened: how far the request lies along prototypes, in units of generic text; energy: how strongly
-    experts answer it, against how strongly they answer generic text."""
     top_k: int = 1
     """How many experts each request keeps; with 1 it is answered by a single expert."""
     temperature: float = 1.0
     """Divides the scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
-    ridge: float = 0.1
-    """For whitened: added to the inputs' covariance, as a share of its mean diagonal."""
+    last_share: float = 0.25
+    """How much the last token, where the answer begins, counts over and above the mean of all."""
+    ridge: float = 0.01
+    """How much of what generic tokens do is added in all directions, as a share of its variance; a great
+    one measures what experts add by its mere length."""
     generic: Sequence[str] | None = None
-    """Texts of no task in particular; null lets the base model write some."""
+    """Requests of no task in particular, as they are put to the model; null lets the base write some."""
     abstain: float | None = None
     """The base model's score, which competes with the kept experts'; null gives it no share."""
 
     def __post_init__(self) -> None:
         faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
-        if self.score not in SCORES:
-            faults.append(f"score must be one of {', '.join(SCORES)}, found {self.score!r}")
+        if not 0 <= self.last_share <= 1:
+            faults.append(f"last_share must lie in [0, 1], found {self.last_share!r}")
         if not (isfinite(self.ridge) and self.ridge > 0):
             faults.append(f"ridge must be above 0, found {self.ridge!r}")
         if isinstance(self.generic, str) or (self.generic is not None and not all(self.generic)):
             faults.append("generic must be a list of texts, none of them empty")
-        elif self.generic is not None and not self.generic:
+        elif self.generic is not None and len(self.generic) < 2:
             faults.append(
-                "generic must hold at least one text; leave it out to let the base model write some"
+                "generic must hold at least two texts; leave it out to let the base model write some"
             )
         if faults:
             raise ValueError("; ".join(faults))
@@ -57,9 +52,7 @@ class CalibratedConfig:
     @property
     def needs(self) -> frozenset[str]:
         """What of each layer's ``LayerMaterial`` the router is built from."""
-        if self.score == "whitened":
-            return frozenset({"directions", "offsets"})
-        return frozenset({"a", "b", "log_lengths"})
+        return frozenset({"a", "readers", "offsets", "generic_means", "generic_deviations"})
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse options that cannot work with these experts.
@@ -70,12 +63,45 @@ class CalibratedConfig:
         check_top_k(self.top_k, len(names))
 
 
-class WhitenedRouter:
-    """Chooses by how far requests lie along whitened prototypes; a ``RequestRouter``.
+class DeviationReader:
+    """Measures how unusual requests are to experts, before that is held against generic requests.
 
     Args:
-        directions: module path -> ``[E, I]``, from `whiten_prototypes`.
-        offsets: module path -> ``[E]``, likewise.
+        a: module path -> down-projections ``[E, R, I]``; not copied.
+        readers: module path -> ``[E, R, R]``, from `whiten_readings`.
+        offsets: module path -> ``[E, R]``, likewise.
+        last_share: how much a request's last token counts over and above the mean of all.
+    """
+
+    skips_first = True
+
+    def __init__(
+        self,
+        a: Mapping[str, Tensor],
+        readers: Mapping[str, Tensor],
+        offsets: Mapping[str, Tensor],
+        *,
+        last_share: float = 0.25,
+    ):
+        self.places = tuple(a)
+        self.a, self.readers, self.offsets = dict(a), dict(readers), dict(offsets)
+        self.last_share = last_share
+
+    def describe(self, place: str, x: Tensor) -> Tensor:
+        """Measure how unusual tokens ``[T, I]`` are: ``[T, E]``."""
+        return log_deviations(x, self.a[place], self.readers[place], self.offsets[place])
+
+
+class CalibratedRouter(DeviationReader):
+    """Chooses by how unusual requests are to experts, in units of generic requests; a ``RequestRouter``.
+
+    Args:
+        a: module path -> down-projections ``[E, R, I]``; not copied.
+        readers: module path -> ``[E, R, R]``, from `whiten_readings`; zeros for an expert without the layer.
+        offsets: module path -> ``[E, R]``, likewise.
+        generic: module path -> mean and standard deviation, over generic requests, of what ``describe``
+            averages to, ``[E]`` each.
+        last_share: how much a request's last token counts over and above the mean of all.
         top_k: K, how many experts each request keeps.
         temperature: divides the scores before the softmax.
         abstain: the base model's score, see `keep_top_k`.
@@ -84,81 +110,31 @@ class WhitenedRouter:
         ValueError: if an option is out of range.
     """
 
-    skips_first = True
-
-    def __init__(
-        self,
-        directions: Mapping[str, Tensor],
-        offsets: Mapping[str, Tensor],
-        *,
-        top_k: int = 1,
-        temperature: float = 1.0,
-        abstain: float | None = None,
-    ):
-        check_top_k(top_k, len(next(iter(offsets.values()))))
-        check_choice(temperature, abstain)
-        self.places = tuple(directions)
-        self.directions, self.offsets = dict(directions), dict(offsets)
-        self._has = {path: rows.any(-1) for path, rows in directions.items()}
-        self.top_k, self.temperature, self.abstain = top_k, temperature, abstain
-
-    def describe(self, place: str, x: Tensor) -> Tensor:
-        """Take tokens ``[T, I]`` as they are: averaging first, a layer costs one product per request."""
-        return x
-
-    def choose(self, averages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Choose for requests with these mean inputs, ``[B, I]`` by path: ``[B, K]`` and ``[B, K]``."""
-        scores = {
-            path: whitened_scores(x, self.directions[path], self.offsets[path])
-            for path, x in averages.items()
-        }
-        return keep_top_k(average_layers(scores, self._has), self.top_k, self.temperature, self.abstain)
-
-
-class EnergyRouter:
-    """Chooses by how strongly experts answer requests, against generic text; a ``RequestRouter``.
-
-    Args:
-        a: module path -> down-projections ``[E, R, I]``; not copied.
-        b: module path -> up-projections ``[E, O, R]``.
-        generic: module path -> mean of `log_lengths` over generic tokens, ``[E]``.
-        top_k: K, how many experts each request keeps.
-        temperature: divides the scores before the softmax.
-        abstain: the base model's score, see `keep_top_k`.
-
-    Raises:
-        ValueError: if an option is out of range, or a weight is not finite.
-    """
-
-    skips_first = True
-
     def __init__(
         self,
         a: Mapping[str, Tensor],
-        b: Mapping[str, Tensor],
-        generic: Mapping[str, Tensor],
+        readers: Mapping[str, Tensor],
+        offsets: Mapping[str, Tensor],
+        generic: Mapping[str, tuple[Tensor, Tensor]],
         *,
+        last_share: float = 0.25,
         top_k: int = 1,
         temperature: float = 1.0,
         abstain: float | None = None,
     ):
-        check_top_k(top_k, len(next(iter(generic.values()))))
+        super().__init__(a, readers, offsets, last_share=last_share)
+        check_top_k(top_k, len(next(iter(a.values()))))
         check_choice(temperature, abstain)
-        self.places = tuple(a)
-        self.a, self.generic = dict(a), dict(generic)
-        self.roots = {path: find_norm_roots(rows) for path, rows in b.items()}
-        self._has = {
-            path: rows.flatten(1).any(1) & self.roots[path].flatten(1).any(1) for path, rows in a.items()
-        }
+        self.generic = dict(generic)
+        self._has = {path: rows.flatten(1).any(1) for path, rows in readers.items()}
         self.top_k, self.temperature, self.abstain = top_k, temperature, abstain
 
-    def describe(self, place: str, x: Tensor) -> Tensor:
-        """Measure how strongly experts answer tokens ``[T, I]``: ``[T, E]``."""
-        return log_lengths(x, self.a[place], self.roots[place])
-
     def choose(self, averages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Choose for requests with these mean log lengths, ``[B, E]`` by path: ``[B, K]`` and ``[B, K]``."""
-        scores = {path: lengths - self.generic[path] for path, lengths in averages.items()}
+        """Choose for requests with these mean deviations, ``[B, E]`` by path: ``[B, K]`` and ``[B, K]``."""
+        scores = {}
+        for path, found in averages.items():
+            mean, deviation = self.generic[path]
+            scores[path] = (found - mean) / deviation.clamp_min(SMALLEST_DEVIATION)
         return keep_top_k(average_layers(scores, self._has), self.top_k, self.temperature, self.abstain)
 
 
@@ -166,7 +142,7 @@ def build_calibrated(config: CalibratedConfig, material: RequestMaterial) -> Req
     """Build a model's calibrated router.
 
     Raises:
-        ValueError: if the material lacks what the score needs, or has fewer experts than ``top_k``.
+        ValueError: if the material lacks what the router needs, or has fewer experts than ``top_k``.
     """
     if not material.layers:
         raise ValueError("this router needs what is known at each layer with experts, found no layer")
@@ -174,11 +150,14 @@ def build_calibrated(config: CalibratedConfig, material: RequestMaterial) -> Req
     def take(field: str) -> dict[str, Tensor]:
         return {path: layer.take(field) for path, layer in material.layers.items()}
 
-    top_k, temperature, abstain = config.top_k, config.temperature, config.abstain
-    if config.score == "whitened":
-        return WhitenedRouter(
-            take("directions"), take("offsets"), top_k=top_k, temperature=temperature, abstain=abstain
-        )
-    return EnergyRouter(
-        take("a"), take("b"), take("log_lengths"), top_k=top_k, temperature=temperature, abstain=abstain
+    means, deviations = take("generic_means"), take("generic_deviations")
+    return CalibratedRouter(
+        take("a"),
+        take("readers"),
+        take("offsets"),
+        {path: (rows, deviations[path]) for path, rows in means.items()},
+        last_share=config.last_share,
+        top_k=config.top_k,
+        temperature=config.temperature,
+        abstain=config.abstain,
     )

@@ -43,12 +43,15 @@ class LayerMaterial:
     """Trained gates, ``[E, I]``."""
     means: Tensor | None = None
     """Mean input of each expert's own task tokens, ``[E, I]``."""
-    directions: Tensor | None = None
-    """Whitened prototypes, ``[E, I]``, see ``whiten_prototypes``; zeros for an expert without this layer."""
+    readers: Tensor | None = None
+    """What turns readings ``a x`` into whitened ones, ``[E, R, R]``, see ``whiten_readings``; zeros for an
+    expert without this layer."""
     offsets: Tensor | None = None
-    """Where generic text lies along them, ``[E]``."""
-    log_lengths: Tensor | None = None
-    """Mean over generic tokens of the log length of what each expert adds, ``[E]``."""
+    """Where generic tokens lie in them, ``[E, R]``."""
+    generic_means: Tensor | None = None
+    """Mean over generic requests of how unusual each is to each expert, ``[E]``."""
+    generic_deviations: Tensor | None = None
+    """Their standard deviation, ``[E]``."""
 
     def __post_init__(self) -> None:
         for field in fields(self):

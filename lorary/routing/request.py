@@ -16,12 +16,8 @@ OUTPUT = "output"
 """The place before the model's output layer; all other places are module paths of layers with experts."""
 
 
-class RequestRouter(Protocol):
-    """Chooses experts for whole requests, from what the base model alone makes of their tokens.
-
-    At some places of the base model it describes each token by some features; these are averaged over the
-    tokens of a request, and from the averages it chooses.
-    """
+class TokenReader(Protocol):
+    """Describes tokens at some places of the base model by features, which are averaged over a request."""
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -33,9 +29,18 @@ class RequestRouter(Protocol):
         """Whether a request's first token is left out, unless it is the only one."""
         ...
 
+    @property
+    def last_share(self) -> float:
+        """How much the last token counts over and above: ``(1 - share) · mean of all + share · last``."""
+        ...
+
     def describe(self, place: str, x: Tensor) -> Tensor:
         """Turn tokens ``[T, I]`` at a place into features ``[T, F]``, whose average over a request counts."""
         ...
+
+
+class RequestRouter(TokenReader, Protocol):
+    """Chooses experts for whole requests, by averages of what the base model alone makes of their tokens."""
 
     def choose(self, averages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Choose by averages ``[B, F]`` per place: indices ``[B, K]`` int64, weights ``[B, K]`` float32."""

@@ -88,6 +88,7 @@ class RetrievalRouter:
 
     places = (OUTPUT,)
     skips_first = False
+    last_share = 0.0
 
     def __init__(
         self,

@@ -2,7 +2,15 @@ import pytest
 import torch
 
 from lorary.assembly import generic_text
-from lorary.assembly.generic_text import LENGTH, MAX_PIECE, NUM_TEXTS, GenericText, write_texts
+from lorary.assembly.generic_text import (
+    CUE,
+    LENGTH,
+    NUM_TEXTS,
+    PIECES,
+    GenericRequests,
+    cut_requests,
+    write_texts,
+)
 
 
 @pytest.fixture
@@ -52,27 +60,45 @@ def test_a_model_that_reads_little_writes_short_texts(model):
 
 
 def test_what_the_base_writes_is_written_once_per_base(build_tiny_base, model, written):
-    first = GenericText(model.base, model.stack)
-    assert first.sequences() == first.sequences() == GenericText(model.base, model.stack).sequences()
+    first = GenericRequests(model.base, model.stack)
+    assert first.sequences() == first.sequences() == GenericRequests(model.base, model.stack).sequences()
     assert written == [model.base.fingerprint]
-    assert GenericText(build_tiny_base(seed=1), model.stack).identity != first.identity
+    assert GenericRequests(build_tiny_base(seed=1), model.stack).identity != first.identity
     assert first.identity["written"][1:3] == [NUM_TEXTS, LENGTH]
 
 
-def test_the_users_texts_are_read_in_pieces(model, written):
-    text = "ab" * MAX_PIECE
-    found = GenericText(model.base, model.stack, ["short", text + "c"])
-    expected = model.tokenizer(text)["input_ids"]
-    short, *pieces = found.sequences()
-    assert model.tokenizer.decode(short) == "short"
-    # A last token on its own would be left out anyway, as the first of its piece.
-    assert [token for piece in pieces for token in piece] == expected
-    assert {len(piece) for piece in pieces} == {MAX_PIECE}
+def test_requests_are_pieces_of_all_lengths_that_end_as_requests_do(model):
+    words = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+    texts = [[0, *model.tokenizer(words)["input_ids"]] for _ in range(30)]
+    found = cut_requests(model.base, texts)
+    assert found == cut_requests(model.base, texts) != cut_requests(model.base, texts, seed=1)
+    assert len(found) == PIECES * 30 and min(map(len, found)) > 1
+    spelt = [model.tokenizer.decode(ids) for ids in found]
+    assert not any(text.endswith(CUE) for text in spelt[::3])
+    # This tokenizer has no chat template.
+    assert all(text.endswith(CUE) for text in spelt[1::3] + spelt[2::3])
+    assert len({len(ids) for ids in found}) > 10
+    for index, text in enumerate(spelt):
+        assert text.removesuffix(CUE) in model.tokenizer.decode(texts[index // PIECES])
+
+
+def test_where_there_is_a_chat_template_every_third_request_is_a_turn_in_it(model):
+    model.tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}<reply>"
+    texts = write_texts(model.base, model.stack, num_texts=4, length=30).tolist()
+    spelt = [model.tokenizer.decode(ids) for ids in cut_requests(model.base, texts)]
+    assert all(text.startswith("<user>") and text.endswith("<reply>") for text in spelt[2::3])
+    assert not any("<reply>" in text for text in spelt[::3] + spelt[1::3])
+
+
+def test_the_users_requests_are_taken_as_they_are(model, written):
+    texts = ["short", "ab" * 600 + "c"]
+    found = GenericRequests(model.base, model.stack, texts)
+    assert found.sequences() == [model.tokenizer(text)["input_ids"] for text in texts]
     assert written == []
-    same, other = (GenericText(model.base, model.stack, ["short", text + end]) for end in "cd")
+    same, other = (GenericRequests(model.base, model.stack, [*texts[:1], "ab" * 600 + end]) for end in "cd")
     assert found.identity == same.identity != other.identity
 
 
 def test_a_text_of_one_token_is_refused(model):
-    with pytest.raises(ValueError, match=r"a generic text must have at least two tokens, .* found 'a'"):
-        GenericText(model.base, model.stack, ["fine", "a"])
+    with pytest.raises(ValueError, match=r"a generic request must have at least two tokens, .* found 'a'"):
+        GenericRequests(model.base, model.stack, ["fine", "a"])

@@ -12,8 +12,8 @@ PROMPTS = [[5, 6, 7, 8], [9], [10, 11, 12], [5, 6, 20]]
 class Squares:
     """A router that looks at two places, and at squares of what is there."""
 
-    def __init__(self, places, skips_first):
-        self.places, self.skips_first = places, skips_first
+    def __init__(self, places, skips_first, last_share):
+        self.places, self.skips_first, self.last_share = places, skips_first, last_share
 
     def describe(self, place, x):
         return x.square()[:, :4]
@@ -36,19 +36,22 @@ def average_by_hand(bare, path, prompt, skips_first):
     return tokens[1 if skips_first and len(prompt) > 1 else 0 :]
 
 
+@pytest.mark.parametrize("last_share", [0.0, 0.25, 1.0])
 @pytest.mark.parametrize("skips_first", [False, True])
 def test_averages_are_those_of_each_prompt_read_by_the_base_alone(
-    build_tiny_base, model, requests, skips_first
+    build_tiny_base, model, requests, skips_first, last_share
 ):
     first, *_, last = model.stack.layers
-    router = Squares((first, last, OUTPUT), skips_first)
+    router = Squares((first, last, OUTPUT), skips_first, last_share)
     found = read_averages(model.stack, router, requests)
     assert set(found) == set(router.places)
     bare = build_tiny_base().model
     for place, rows in found.items():
         for row, prompt in zip(rows, PROMPTS, strict=True):
             tokens = average_by_hand(bare, place, prompt, skips_first)
-            torch.testing.assert_close(row, tokens.square()[:, :4].mean(0), atol=1e-4, rtol=1e-4)
+            squares = tokens.square()[:, :4]
+            expected = (1 - last_share) * squares.mean(0) + last_share * squares[-1]
+            torch.testing.assert_close(row, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_hidden_states_are_averaged_over_all_tokens(build_tiny_base, model, requests):

@@ -8,13 +8,21 @@ from lorary.errors import UnknownExpert
 from lorary.models import wrap_base
 from lorary.routing import REQUEST_ROUTERS, RetrievalConfig, configure_router
 
-GENERIC = ("Some text of no task.", "And another one, 1 2 3.", "x = y + z; print(x)")
+GENERIC = (
+    "Some text of no task.",
+    "And another one, 1 2 3.",
+    "x = y + z; print(x)",
+    "... - 7",
+    "WHY NOT?",
+    "in 2031-11-12, for $8",
+    "sort of (a plural)",
+)
 OPTIONS = {
     "retrieval": {},
     "retrieval, 2 of them": {"top_k": 2, "temperature": 0.1, "nearest": 2},
     "calibrated": {"generic": GENERIC},
     "calibrated, 3 of them": {"generic": GENERIC, "top_k": 3, "temperature": 0.1},
-    "calibrated, energy": {"generic": GENERIC, "score": "energy"},
+    "calibrated, no last token": {"generic": GENERIC, "last_share": 0.0},
 }
 SELECTING = [case for case, options in OPTIONS.items() if options.get("top_k", 1) == 1]
 PROMPTS = ["a", "plural of mouse", "Sort these: pear, fig", "2024-01-03 in words", "-. --- .--."]
@@ -234,11 +242,10 @@ def test_an_abstaining_router_leaves_the_rest_to_the_base(ready, input_ids):
 
 def test_controls_are_never_decided_for(base, build_tiny_base, experts, draw_expert):
     control = {"random": draw_expert(base, "random", rank=6)}
-    for score in ("whitened", "energy"):
-        options = {"router": "calibrated", "generic": GENERIC, "score": score, "top_k": 5}
-        model = load_model(build_tiny_base(), experts, controls=control, **options)
-        plain = load_model(build_tiny_base(), experts, **options)
-        torch.testing.assert_close(model.explain(PROMPTS[1]).weights, plain.explain(PROMPTS[1]).weights)
+    options = {"router": "calibrated", "generic": GENERIC, "top_k": 5}
+    model = load_model(build_tiny_base(), experts, controls=control, **options)
+    plain = load_model(build_tiny_base(), experts, **options)
+    torch.testing.assert_close(model.explain(PROMPTS[1]).weights, plain.explain(PROMPTS[1]).weights)
 
 
 def test_load_model_takes_a_request_router_with_all_it_needs(build_tiny_base, experts, ready):

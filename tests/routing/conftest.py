@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lorary.routing import LayerMaterial, RequestMaterial, find_norm_roots, log_lengths
+from lorary.routing import LayerMaterial, RequestMaterial
 
 INPUTS = 16
 # Module path -> layer input.
@@ -76,15 +76,14 @@ def make_request_material() -> Callable[..., RequestMaterial]:
 
         def describe_layer(path: str, width: int) -> LayerMaterial:
             bare = path == "second" and num_experts > 1
-            a, b = rows(3, width, bare=bare), rows(7, 3, bare=bare)
-            generic = torch.randn(100, width, generator=generator)
+            a = rows(3, width, bare=bare)
             return LayerMaterial(
                 num_experts=len(chosen),
-                directions=rows(width, bare=bare),
-                offsets=rows(bare=bare),
                 a=a,
-                b=b,
-                log_lengths=log_lengths(generic, a, find_norm_roots(b)).mean(0),
+                readers=rows(a.shape[1], a.shape[1], bare=bare),
+                offsets=rows(a.shape[1], bare=bare),
+                generic_means=0.05 * rows(),
+                generic_deviations=1 + 0.05 * rows().abs(),
             )
 
         layers = {path: describe_layer(path, width) for path, width in LAYERS.items()}

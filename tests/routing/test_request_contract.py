@@ -19,7 +19,7 @@ WIDTHS = {"first": 16, "second": 12, OUTPUT: 10}
 # Router -> options to test it with, each a case of its own; {} where it needs none.
 CASES = {
     "retrieval": [{}, {"nearest": 3, "top_k": 1}],
-    "calibrated": [{}, {"score": "energy"}],
+    "calibrated": [{}, {"last_share": 0.0}],
 }
 ALL = {
     f"{name} {options}" if options else name: (name, options)
