@@ -41,15 +41,13 @@ ROUTERS: Mapping[str, tuple[str, RouterConfig | None, str]] = {
     "spectr": ("spectr", None, "outputs"),
     "lag": ("lag", None, "outputs"),
     "calibrated": ("calibrated", CalibratedConfig(), "outputs"),
-    "top-1": ("calibrated", CalibratedConfig(top_k=1), "outputs"),
-    "top-2": ("calibrated", CalibratedConfig(top_k=2, temperature=0.1), "outputs"),
-    "top-4, 0.05": ("calibrated", CalibratedConfig(top_k=4, temperature=0.05), "outputs"),
-    "top-4, 0.1": ("calibrated", CalibratedConfig(top_k=4, temperature=0.1), "outputs"),
-    "top-4, 0.2": ("calibrated", CalibratedConfig(top_k=4, temperature=0.2), "outputs"),
-    "top-8, 0.1": ("calibrated", CalibratedConfig(top_k=8, temperature=0.1), "outputs"),
-    "top-43, 0.1": ("calibrated", CalibratedConfig(top_k=43, temperature=0.1), "outputs"),
-    "top-43, 0.2": ("calibrated", CalibratedConfig(top_k=43, temperature=0.2), "outputs"),
-    "top-4, 0.1, factors": ("calibrated", CalibratedConfig(top_k=4, temperature=0.1), "factors"),
+    "calibrated, top-1": ("calibrated", CalibratedConfig(top_k=1), "outputs"),
+    "calibrated, top-4": ("calibrated", CalibratedConfig(top_k=4), "outputs"),
+    "calibrated, all": ("calibrated", CalibratedConfig(top_k=43), "outputs"),
+    "calibrated, temperature 0.2": ("calibrated", CalibratedConfig(temperature=0.2), "outputs"),
+    "calibrated, last_share 0": ("calibrated", CalibratedConfig(last_share=0.0), "outputs"),
+    "calibrated, ridge 1e6": ("calibrated", CalibratedConfig(ridge=1e6), "outputs"),
+    "calibrated factors": ("calibrated", CalibratedConfig(), "factors"),
 }
 
 
@@ -110,6 +108,7 @@ def compare(model: RoutedModel, name: str, args: argparse.Namespace) -> None:
         split="validation" if name.startswith("validation") else "test",
         num_examples=args.num_test,
         max_length=LONGEST,
+        truncation="prompt-middle" if "unseen" in name else "skip",
     )
     with show_bar(name) as show:
         result = evaluate(

@@ -11,16 +11,18 @@ from torch import Tensor
 
 from lorary.routing.calibrated import SMALLEST_DEVIATION, average_layers, log_deviations
 from lorary.routing.request import RequestMaterial, RequestRouter
-from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k
+from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
+
+DEFAULT_TOP_K = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibratedConfig:
     """How calibrated routing turns a request into a choice of experts, with no data of their tasks."""
 
-    top_k: int = 1
-    """How many experts each request keeps; with 1 it is answered by a single expert."""
-    temperature: float = 1.0
+    top_k: int | None = None
+    """How many experts each request keeps; 8, or all if there are fewer, if not given."""
+    temperature: float = 0.1
     """Divides the scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
     last_share: float = 0.25
     """How much the last token, where the answer begins, counts over and above the mean of all."""
@@ -60,7 +62,7 @@ class CalibratedConfig:
         Raises:
             ValueError: if ``top_k`` is above their number.
         """
-        check_top_k(self.top_k, len(names))
+        resolve_top_k(self.top_k, len(names), DEFAULT_TOP_K)
 
 
 class DeviationReader:
@@ -157,7 +159,7 @@ def build_calibrated(config: CalibratedConfig, material: RequestMaterial) -> Req
         take("offsets"),
         {path: (rows, deviations[path]) for path, rows in means.items()},
         last_share=config.last_share,
-        top_k=config.top_k,
+        top_k=resolve_top_k(config.top_k, material.num_experts, DEFAULT_TOP_K),
         temperature=config.temperature,
         abstain=config.abstain,
     )

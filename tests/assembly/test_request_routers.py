@@ -20,11 +20,12 @@ GENERIC = (
 OPTIONS = {
     "retrieval": {},
     "retrieval, 2 of them": {"top_k": 2, "temperature": 0.1, "nearest": 2},
-    "calibrated": {"generic": GENERIC},
-    "calibrated, 3 of them": {"generic": GENERIC, "top_k": 3, "temperature": 0.1},
-    "calibrated, no last token": {"generic": GENERIC, "last_share": 0.0},
+    "calibrated": {"generic": GENERIC, "top_k": 1},
+    "calibrated, all of them": {"generic": GENERIC},
+    "calibrated, 3 of them": {"generic": GENERIC, "top_k": 3},
+    "calibrated, no last token": {"generic": GENERIC, "top_k": 1, "last_share": 0.0},
 }
-SELECTING = [case for case, options in OPTIONS.items() if options.get("top_k", 1) == 1]
+SELECTING = [case for case, options in OPTIONS.items() if case == "retrieval" or options.get("top_k") == 1]
 PROMPTS = ["a", "plural of mouse", "Sort these: pear, fig", "2024-01-03 in words", "-. --- .--."]
 EXAMPLES = {
     "dates": ["2024-02-03", "date 1999"],
