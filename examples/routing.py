@@ -107,7 +107,7 @@ def compare(model: RoutedModel, name: str, args: argparse.Namespace) -> None:
         metrics=tuple(args.metrics),
         split="validation" if name.startswith("validation") else "test",
         num_examples=args.num_test,
-        max_length=LONGEST,
+        max_length=2 * LONGEST if "unseen" in name else LONGEST,
         truncation="prompt-middle" if "unseen" in name else "skip",
     )
     with show_bar(name) as show:
