@@ -45,6 +45,8 @@ ROUTERS: Mapping[str, tuple[str, RouterConfig | None, str]] = {
     "calibrated, top-4": ("calibrated", CalibratedConfig(top_k=4), "outputs"),
     "calibrated, all": ("calibrated", CalibratedConfig(top_k=43), "outputs"),
     "calibrated, temperature 0.2": ("calibrated", CalibratedConfig(temperature=0.2), "outputs"),
+    "all, temperature 0.2": ("calibrated", CalibratedConfig(top_k=43, temperature=0.2), "outputs"),
+    "all, temperature 0.4": ("calibrated", CalibratedConfig(top_k=43, temperature=0.4), "outputs"),
     "calibrated, last_share 0": ("calibrated", CalibratedConfig(last_share=0.0), "outputs"),
     "calibrated, ridge 1e6": ("calibrated", CalibratedConfig(ridge=1e6), "outputs"),
     "calibrated factors": ("calibrated", CalibratedConfig(), "factors"),
