@@ -22,7 +22,7 @@ class CalibratedConfig:
 
     top_k: int | None = None
     """How many experts each request keeps; 8, or all if there are fewer, if not given."""
-    temperature: float = 0.1
+    temperature: float = 0.2
     """Divides the scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
     last_share: float = 0.25
     """How much the last token, where the answer begins, counts over and above the mean of all."""
