@@ -28,9 +28,9 @@ class Requests:
         """Give the matrix that turns what is at all cells into averages over prompts, ``[P, B×L]``.
 
         Args:
-            last_share: the average is ``(1 - last_share) · mean + last_share · last token``.
             skip_first: leave out each prompt's first token, unless it is the only one. A model parks much
                 of its attention there, and what it holds is the same for every prompt.
+            last_share: the average is ``(1 - last_share) · mean + last_share · last token``.
         """
         lengths = torch.bincount(self.owner, minlength=self.count)
         wanted = torch.ones_like(self.owner, dtype=torch.bool)
