@@ -2,9 +2,16 @@ import pytest
 import torch
 from torch import nn
 
-from lorary.assembly import load_model
+from lorary.assembly import find_embeddings, load_model
 
 NUM_KEPT = 3
+EXAMPLES = {
+    "dates": ["2024-02-03", "date 1999"],
+    "morse": ["... --- ...", "-.-.", "morse e"],
+    "plurals": ["plural of goose"],
+    "prices": ["3 apples cost $4", "price of tea"],
+    "narrow": ["zzzz"],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +38,20 @@ def experts(base, draw_expert):
 def model(base, experts):
     """The experts on their base model, routed by Arrow."""
     return load_model(base, experts, top_k=NUM_KEPT)
+
+
+@pytest.fixture
+def sequences(base):
+    """Expert -> token ids of examples of its task."""
+    return {name: [base.tokenizer(text)["input_ids"] for text in texts] for name, texts in EXAMPLES.items()}
+
+
+@pytest.fixture
+def ready(model, sequences):
+    """The model with embeddings of everyone's examples."""
+    model.set_router(None)
+    model.provide(embeddings=find_embeddings(model, dict.fromkeys(model.names), sequences))
+    return model
 
 
 @pytest.fixture
