@@ -61,6 +61,11 @@ def test_people_see_tables_differences_and_the_next_command(measure, tmp_path):
     assert "| arrow minus uniform |" in table
 
 
+def test_routes_may_be_called_router(measure):
+    answers = [json.loads(measure("--json", flag, "base,uniform")[1]) for flag in ("--routes", "--router")]
+    assert answers[0] == answers[1]
+
+
 def test_without_a_folder_the_next_command_writes_one(measure, trained_library):
     code, output, _ = measure("--routes", "base")
     assert code == 0
