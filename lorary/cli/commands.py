@@ -1,6 +1,6 @@
 """Every command of ``lorary`` by name, in the order that the help lists them."""
 
-from lorary.cli import eval, generate, merge, prototypes, quickstart, train
+from lorary.cli import eval, generate, merge, prototypes, quickstart, report, train
 from lorary.cli.command import Command
 from lorary.cli.library import add, copy, ls, prune, rename, rm, show, verify
 
@@ -10,6 +10,7 @@ COMMANDS: dict[str, Command] = {
     "prototypes": prototypes,
     "merge": merge,
     "eval": eval,
+    "report": report,
     "generate": generate,
     "library ls": ls,
     "library show": show,

@@ -46,6 +46,17 @@ def show_evaluation(what: str) -> "Iterator[Callable[[EvalProgress], None]]":
 
 
 @contextmanager
+def show_count(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar of things done; yields a function of how many are done and how many there are.
+
+    Args:
+        what: what is being done, in a few words.
+    """
+    with _show_bar(what) as update:
+        yield lambda done, total: update(done, total, "")
+
+
+@contextmanager
 def _show_bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
     """Show a bar; yields a function of how much is done, how much there is, and a note behind it."""
     bar = progress.Progress(

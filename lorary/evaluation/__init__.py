@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorary.evaluation.compare import Difference, compare_routes, paired_difference
 from lorary.evaluation.config import EvalConfig
+from lorary.evaluation.library_report import LibraryReport, write_report_html, write_report_json
 from lorary.evaluation.metrics import (
     METRICS,
     Metric,
@@ -27,12 +28,15 @@ from lorary.evaluation.usage_plot import plot_usage
 if TYPE_CHECKING:
     from lorary.evaluation.measure import EvalProgress, evaluate
     from lorary.evaluation.routes import Route, check_routes, find_routes, match_experts
+    from lorary.evaluation.routing_survey import RoutingSurvey, survey_routing
+    from lorary.evaluation.traced_sample import trace_sample
 
 __all__ = [
     "METRICS",
     "Difference",
     "EvalConfig",
     "EvalProgress",
+    "LibraryReport",
     "Metric",
     "Overall",
     "Record",
@@ -40,6 +44,7 @@ __all__ = [
     "Route",
     "RoutedSample",
     "RoutedToken",
+    "RoutingSurvey",
     "accuracy",
     "check_routes",
     "choice_scores",
@@ -58,16 +63,23 @@ __all__ = [
     "render_table",
     "result_grid",
     "rouge_l",
+    "survey_routing",
+    "trace_sample",
+    "write_report_html",
+    "write_report_json",
     "write_routing_html",
 ]
 
 _LOADED_WHEN_USED = {
     "EvalProgress": "measure",
     "Route": "routes",
+    "RoutingSurvey": "routing_survey",
     "check_routes": "routes",
     "evaluate": "measure",
     "find_routes": "routes",
     "match_experts": "routes",
+    "survey_routing": "routing_survey",
+    "trace_sample": "traced_sample",
 }
 
 

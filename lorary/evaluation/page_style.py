@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from lorary.evaluation.palette import (
+    DARK_BELOW,
     DARK_PAGE,
     DARK_TEXT,
+    LIGHT_BELOW,
     LIGHT_PAGE,
     LIGHT_TEXT,
     Shades,
@@ -79,6 +81,15 @@ text-overflow:ellipsis}
 .layers{padding:1rem 1.15rem .6rem .6rem}
 .layers svg{display:block}
 .layers text{fill:var(--dim);font:11px system-ui,sans-serif}
+.plain{fill:#5b9bd8}
+.tree{padding:.4rem .6rem}
+.tree svg{display:block}
+.tree polyline{fill:none;stroke:var(--dim);stroke-width:1.4}
+.tree text{fill:var(--text);font:12.5px system-ui,sans-serif}
+.tree .tick{fill:var(--dim);font-size:11px}
+.facts{display:grid;grid-template-columns:max-content 1fr;gap:.1rem .9rem;margin:.4rem 0 0;font-size:.9rem}
+.facts dt{color:var(--dim)}
+.facts dd{margin:0;overflow-wrap:anywhere}
 figure{margin:0}
 footer{margin-top:2.5rem;color:var(--dim);font-size:.8rem;overflow-wrap:anywhere}
 @media(max-width:600px){main{padding:1.25rem .8rem 3rem}h1{font-size:1.4rem}.card:not(.scroll){padding:.8rem}
@@ -92,9 +103,9 @@ def page_style(shades: Sequence[Shades]) -> str:
     """Write the style sheet of a page with these experts; expert ``i`` is the class ``xi``."""
     light = [f".x{i}{{--t:{shade.light_fill};--s:{shade.light_line}}}" for i, shade in enumerate(shades)]
     dark = [f".x{i}{{--t:{shade.dark_fill};--s:{shade.dark_line}}}" for i, shade in enumerate(shades)]
-    heat = heat_shades()
-    light += [f".h{i}{{background:{pair[0]}}}" for i, pair in enumerate(heat)]
-    dark += [f".h{i}{{background:{pair[1]}}}" for i, pair in enumerate(heat)]
+    for letter, heat in (("h", heat_shades()), ("n", heat_shades(LIGHT_BELOW, DARK_BELOW))):
+        light += [f".{letter}{i}{{background:{pair[0]}}}" for i, pair in enumerate(heat)]
+        dark += [f".{letter}{i}{{background:{pair[1]}}}" for i, pair in enumerate(heat)]
     fills = [f"rect.x{i}{{fill:var(--s)}}" for i in range(len(shades))]
     # Choosing an expert in the legend fades the tokens of all others; no script needed.
     picks = [

@@ -14,6 +14,7 @@ BASE_COLOURS = (
 LIGHT_PAGE, LIGHT_TEXT = "#ffffff", "#1b2029"
 DARK_PAGE, DARK_TEXT = "#161a21", "#e9edf3"
 LIGHT_HEAT, DARK_HEAT = "#5b9bd8", "#22609f"
+LIGHT_BELOW, DARK_BELOW = "#e58f5b", "#9a4d1c"
 NUM_HEAT_STEPS = 11
 
 
@@ -40,10 +41,10 @@ def expert_shades(names: Sequence[str]) -> list[Shades]:
     return [_fit_shades(colour) for colour in colours]
 
 
-def heat_shades() -> list[tuple[str, str]]:
+def heat_shades(light: str = LIGHT_HEAT, dark: str = DARK_HEAT) -> list[tuple[str, str]]:
     """Give the backgrounds (light, dark) of a heat map, from nothing to all."""
     steps = [step / (NUM_HEAT_STEPS - 1) for step in range(NUM_HEAT_STEPS)]
-    return [(mix(LIGHT_HEAT, LIGHT_PAGE, step), mix(DARK_HEAT, DARK_PAGE, step)) for step in steps]
+    return [(mix(light, LIGHT_PAGE, step), mix(dark, DARK_PAGE, step)) for step in steps]
 
 
 def mix(colour: str, other: str, share: float) -> str:

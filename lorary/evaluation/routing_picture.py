@@ -8,13 +8,9 @@ from math import isfinite
 from lorary.errors import suggest
 from lorary.evaluation import routing_html
 from lorary.evaluation.files import write_file
-from lorary.evaluation.page_style import page_style
-from lorary.evaluation.palette import BASE_COLOURS, expert_shades
+from lorary.evaluation.page import make_footer, make_page, make_section, result_section
+from lorary.evaluation.palette import BASE_COLOURS
 from lorary.evaluation.result import Result
-from lorary.evaluation.tables import result_grid
-
-# Nothing is fetched and nothing runs, whatever text a model wrote.
-CONTENT_POLICY = "default-src 'none';style-src 'unsafe-inline'"
 
 # task or layer -> expert -> share
 Usage = Mapping[str, Mapping[str, float]]
@@ -66,42 +62,39 @@ def write_routing_html(
     Raises:
         ValueError: if an expert is not among ``names``, or a share is negative or not finite.
     """
+    check_routing(names, samples, {"task": usage_by_task or {}, "layer": usage_by_layer or {}})
+    sections = [
+        result_section(result),
+        samples_section(samples, names),
+        tasks_section(usage_by_task, names),
+        layers_section(usage_by_layer, names),
+    ]
+    body = "".join(sections) + make_footer(result)
+    write_file(path, make_page(title, body, names).encode())
+
+
+def check_routing(names: Sequence[str], samples: Sequence[RoutedSample], usages: Mapping[str, Usage]) -> None:
+    """Refuse routing that cannot be drawn.
+
+    Args:
+        names: all experts.
+        samples: what their tokens used.
+        usages: what the rows are, such as ``"task"`` -> row -> expert -> share.
+
+    Raises:
+        ValueError: if an expert is not among ``names``, or a share is negative or not finite.
+    """
     _check_names(names)
     for sample in samples:
         for token in (*sample.prompt, *sample.answer):
             _check_shares(token.experts, names, f"a sample of task {sample.task!r}")
-    for task, usage in (usage_by_task or {}).items():
-        _check_shares(usage.items(), names, f"task {task!r}")
-    for layer, usage in (usage_by_layer or {}).items():
-        _check_shares(usage.items(), names, f"layer {layer!r}")
-    sections = [
-        _result_section(result),
-        _samples_section(samples, names),
-        _tasks_section(usage_by_task, names),
-        _layers_section(usage_by_layer, names),
-    ]
-    write_file(path, _page(title, "".join(sections), names, _origin(result)).encode())
+    for kind, usage in usages.items():
+        for row, shares in usage.items():
+            _check_shares(shares.items(), names, f"{kind} {row!r}")
 
 
-def _page(title: str, body: str, names: Sequence[str], footer: str) -> str:
-    heading = routing_html.escape(title)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{CONTENT_POLICY}">'
-        f"<title>{heading}</title>\n<style>{page_style(expert_shades(names))}</style></head>\n"
-        f"<body><main><h1>{heading}</h1>\n{body}{footer}</main></body></html>\n"
-    )
-
-
-def _result_section(result: Result | None) -> str:
-    if result is None or not result.metrics:
-        return ""
-    tables = "".join(routing_html.numbers_table(result_grid(result, metric)) for metric in result.metrics)
-    return _section("Results", "", tables)
-
-
-def _samples_section(samples: Sequence[RoutedSample], names: Sequence[str]) -> str:
+def samples_section(samples: Sequence[RoutedSample], names: Sequence[str]) -> str:
+    """Draw samples token by token."""
     if not samples:
         return ""
     places = {name: index for index, name in enumerate(names)}
@@ -111,7 +104,7 @@ def _samples_section(samples: Sequence[RoutedSample], names: Sequence[str]) -> s
         "Each token has the colour of the expert with the greatest share of its routing, averaged over "
         "layers; point at a token for the shares. Choose an expert to see its tokens alone."
     )
-    return _section("Token by token", lead, f'{legend}<div class="samples">{cards}</div>')
+    return make_section("Token by token", lead, f'{legend}<div class="samples">{cards}</div>')
 
 
 def _leading_experts(samples: Sequence[RoutedSample], places: Mapping[str, int]) -> dict[str, int]:
@@ -122,32 +115,20 @@ def _leading_experts(samples: Sequence[RoutedSample], places: Mapping[str, int])
     return {name: place for name, place in places.items() if is_short or name in leading}
 
 
-def _tasks_section(usage: Usage | None, names: Sequence[str]) -> str:
+def tasks_section(usage: Usage | None, names: Sequence[str]) -> str:
+    """Draw a heat map, tasks down and experts across."""
     if not usage:
         return ""
     lead = "Percent of the routing that each expert (column) had on each task (row); a task's own is framed."
-    return _section("Experts by task", lead, routing_html.heat_map(usage, names))
+    return make_section("Experts by task", lead, routing_html.heat_map(usage, names))
 
 
-def _layers_section(usage: Usage | None, names: Sequence[str]) -> str:
+def layers_section(usage: Usage | None, names: Sequence[str]) -> str:
+    """Draw a bar for each layer, divided among the experts."""
     if not usage:
         return ""
     lead = "How the routing divides among the experts in each layer, first to last."
-    return _section("Experts by layer", lead, routing_html.layer_chart(usage, names))
-
-
-def _section(heading: str, lead: str, content: str) -> str:
-    opening = f'<p class="dim">{routing_html.escape(lead)}</p>' if lead else ""
-    return f"<section><h2>{heading}</h2>{opening}{content}</section>\n"
-
-
-def _origin(result: Result | None) -> str:
-    lines = []
-    for header in result.headers if result is not None else ():
-        facts = [str(header[key]) for key in ("date", "command") if key in header]
-        facts += [f"{name} {version}" for name, version in header.get("versions", {}).items()]
-        lines.append(f"<div>{routing_html.escape(' · '.join(facts))}</div>")
-    return f"<footer>{''.join(lines)}</footer>" if lines else ""
+    return make_section("Experts by layer", lead, routing_html.layer_chart(usage, names))
 
 
 def _check_names(names: Sequence[str]) -> None:

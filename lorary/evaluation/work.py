@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from lorary.assembly import RoutedModel
-from lorary.data import Example, Task, Template, subsample, tokenize_choices, tokenize_examples
-from lorary.data.tokens import TokenizedExamples
-from lorary.errors import DataError
+from lorary.data import Example, Task, Template, TokenizedExamples, tokenize_choices
+from lorary.evaluation.chosen_examples import choose_examples
 from lorary.evaluation.config import EvalConfig
 from lorary.evaluation.decisions import Decisions
 from lorary.evaluation.metrics import METRICS, choice_scores
@@ -139,18 +138,7 @@ def measure_route(
 def _prepare_task(
     tokenizer: PreTrainedTokenizerBase, name: str, task: Task, template: Template, config: EvalConfig
 ) -> Work:
-    examples: Sequence[Example] = task.split(config.split)
-    if config.num_examples is not None:
-        examples = subsample(examples, config.num_examples, config.seed)
-    found = tokenize_examples(
-        tokenizer, template, task, examples, max_length=config.max_length, truncation=config.truncation
-    )
-    if not found.examples:
-        raise DataError(
-            f"task {name!r}: none of {len(examples)} {config.split!r} examples fits in {config.max_length} "
-            "tokens: raise max_length, or choose another truncation"
-        )
-    kept = [examples[index] for index in found.indices]
+    kept, found = choose_examples(tokenizer, name, task, template, config)
     metrics = set(config.metrics)
     wants_answers = any(METRICS[metric].score_text is not None for metric in metrics)
     return Work(

@@ -12,6 +12,7 @@ from lorary.transforms.merging import (
     read_recipe,
 )
 from lorary.transforms.prototypes import arrow_prototypes, library_prototypes
+from lorary.transforms.similarity import expert_similarity
 from lorary.transforms.stacks import FactorBatch, batch_factors, stack_factors
 from lorary.transforms.tied import tied_prototypes
 
@@ -22,6 +23,7 @@ __all__ = [
     "MergeRecipe",
     "arrow_prototypes",
     "batch_factors",
+    "expert_similarity",
     "library_prototypes",
     "make_recipe",
     "merge",

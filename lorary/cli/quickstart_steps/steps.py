@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from rich.console import Console
 
 from lorary.cli.progress import show_evaluation, show_training
@@ -17,10 +16,11 @@ from lorary.evaluation import (
     EvalConfig,
     Result,
     RoutedSample,
-    RoutedToken,
     evaluate,
     find_routes,
     plot_usage,
+    survey_routing,
+    trace_sample,
     write_routing_html,
 )
 
@@ -62,7 +62,10 @@ def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
             on_progress=show,
         )
     with console.status("tracing tokens through the experts"):
-        samples = tuple(_answer(model, tasks[name]) for name in list(tasks)[:NUM_ANSWERS])
+        answering = EvalConfig(num_examples=1, max_new_tokens=ANSWER_TOKENS)
+        samples = tuple(
+            trace_sample(model, name, tasks[name], TEMPLATE, answering) for name in list(tasks)[:NUM_ANSWERS]
+        )
         _draw(model, tasks, result, samples, out)
     outcome = Outcome(result, samples, time.monotonic() - begun)
     save_outcome(plan, outcome, out)
@@ -105,58 +108,16 @@ def _train(
     return library
 
 
-def _answer(model: "RoutedModel", task: Task) -> RoutedSample:
-    """Let the routed model answer a test question, and trace question and answer through the experts."""
-    prompt = TEMPLATE.render(task, task.split("test")[0], model.tokenizer)
-    answer = str(model.generate(prompt, max_new_tokens=ANSWER_TOKENS)).strip("\n").partition("\n")[0]
-    traced = _trace(model, prompt + answer)
-    length = len(model.tokenizer(prompt)["input_ids"])
-    return RoutedSample(task.name, traced[:length], traced[length:])
-
-
-def _trace(model: "RoutedModel", text: str) -> tuple[RoutedToken, ...]:
-    explanation = model.explain(text)
-    return tuple(
-        RoutedToken(token, tuple(zip(explanation.experts, shares, strict=True)))
-        for token, shares in zip(explanation.tokens, explanation.shares_per_token().tolist(), strict=True)
-    )
-
-
 def _draw(
     model: "RoutedModel", tasks: dict[str, Task], result: Result, samples: tuple[RoutedSample, ...], out: Path
 ) -> None:
-    by_task, by_layer = {}, []
-    for name, task in tasks.items():
-        texts = [
-            TEMPLATE.render(task, example, model.tokenizer) + TEMPLATE.attach(example.targets[0])
-            for example in task.split("test")[:NUM_TRACED]
-        ]
-        found = [model.explain(text) for text in texts]
-        shares = torch.stack([explanation.shares_per_token().mean(0) for explanation in found]).mean(0)
-        by_task[name] = dict(zip(model.names, shares.tolist(), strict=True))
-        by_layer += [explanation.shares_per_layer() for explanation in found]
-    per_module = torch.stack(by_layer).mean(0)  # [L, E]
-    usage_by_layer = _merge_modules(list(found[0].layers), per_module.tolist(), model.names)
+    survey = survey_routing(model, tasks, TEMPLATE, EvalConfig(num_examples=NUM_TRACED))
     write_routing_html(
         out / "routing.html",
         samples,
         model.names,
-        usage_by_task=by_task,
-        usage_by_layer=usage_by_layer,
+        usage_by_task=survey.usage_by_task,
+        usage_by_layer=survey.usage_by_layer,
         result=result,
     )
-    plot_usage(out / "routing.png", by_task)
-
-
-def _merge_modules(
-    paths: list[str], rows: list[list[float]], names: tuple[str, ...]
-) -> dict[str, dict[str, float]]:
-    """Average a decoder layer's modules: 210 modules are too many to look at."""
-    grouped: dict[str, list[list[float]]] = {}
-    for path, row in zip(paths, rows, strict=True):
-        number = next((part for part in path.split(".") if part.isdigit()), path)
-        grouped.setdefault(number, []).append(row)
-    return {
-        number: {name: sum(row[e] for row in group) / len(group) for e, name in enumerate(names)}
-        for number, group in grouped.items()
-    }
+    plot_usage(out / "routing.png", survey.usage_by_task)

@@ -1,0 +1,3 @@
+"""What ``lorary report`` does before it draws."""
+
+__all__: list[str] = []

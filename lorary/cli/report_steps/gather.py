@@ -1,0 +1,102 @@
+"""Everything that a report shows, measured with base and experts loaded once."""
+
+from dataclasses import replace
+
+from jsonargparse import Namespace
+
+from lorary.cli.eval_steps.comparison import Comparison
+from lorary.cli.progress import show_count, show_evaluation
+from lorary.evaluation import LibraryReport, Result, Route, RoutingSurvey, evaluate, survey_routing
+from lorary.evaluation.config import EvalConfig
+from lorary.evaluation.routes import EXPERT_PREFIX
+from lorary.evaluation.routing_picture import RoutedSample
+from lorary.evaluation.traced_sample import trace_sample
+from lorary.routing import RouterConfig
+from lorary.transforms import expert_similarity
+
+
+def gather_report(
+    found: Comparison, router: str, config: RouterConfig, options: Namespace
+) -> tuple[LibraryReport, Result | None]:
+    """Measure everything.
+
+    Args:
+        found: tasks, routes and the model.
+        router: the router to look into.
+        config: its configuration.
+        options: the command's.
+
+    Returns:
+        The report, and the losses of every expert on every task, if they were asked for.
+    """
+    what = f"comparing {len(found.routes)} routes on {len(found.tasks)} tasks"
+    with show_evaluation(what) as show:
+        result = evaluate(
+            found.model, found.tasks, found.routes, found.template, found.config, on_progress=show
+        )
+    transfer = _measure_transfer(found, options.transfer_examples) if options.transfer_examples else None
+    with found.model.routed(router, config, options.combine):
+        survey = _survey(found, options.traced_examples)
+        samples = _trace(found, options.num_samples)
+    names = found.model.names
+    report = LibraryReport(
+        title=options.title or f"Library {options.library}",
+        facts={
+            "library": f"{options.library}, {len(names)} experts",
+            "base model": found.model.base.name,
+            "router": f"{router}, {options.combine} combined: {config}",
+            "tasks": f"{len(found.tasks)}, split {found.config.split}",
+            "examples per task": (
+                f"{found.config.num_examples or 'all'} for the results, {options.traced_examples} for the "
+                f"routing, {options.transfer_examples} for the transfer (fewer where there are fewer)"
+            ),
+        },
+        names=names,
+        result=result,
+        usage_by_task=survey.usage_by_task,
+        usage_by_layer=survey.usage_by_layer,
+        entropy_by_layer=survey.entropy_by_layer,
+        similarity=tuple(tuple(row) for row in expert_similarity(found.library).tolist()),
+        transfer=None if transfer is None else _compare_with_base(transfer, names),
+        own=found.own,
+        samples=samples,
+    )
+    return report, transfer
+
+
+def _measure_transfer(found: Comparison, num_examples: int) -> Result:
+    """Measure the loss of the base and of every expert alone on every task."""
+    routes = [Route(name="base")]
+    for name in found.model.names:
+        routes.append(Route(name=EXPERT_PREFIX + name, expert_of=dict.fromkeys(found.tasks, name)))
+    config = replace(found.config, metrics=("loss",), num_examples=num_examples)
+    what = f"trying {len(found.model.names)} experts on {len(found.tasks)} tasks"
+    with show_evaluation(what) as show:
+        return evaluate(found.model, found.tasks, routes, found.template, config, on_progress=show)
+
+
+def _compare_with_base(transfer: Result, names: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    return {
+        task: {
+            name: transfer.mean(task, EXPERT_PREFIX + name, "loss") - transfer.mean(task, "base", "loss")
+            for name in names
+        }
+        for task in transfer.tasks
+    }
+
+
+def _survey(found: Comparison, num_examples: int) -> RoutingSurvey:
+    config: EvalConfig = replace(found.config, num_examples=num_examples)
+    with show_count("following tokens through the experts") as show:
+        return survey_routing(found.model, found.tasks, found.template, config, on_progress=show)
+
+
+def _trace(found: Comparison, num_samples: int) -> tuple[RoutedSample, ...]:
+    """Answer an example of each of the first tasks."""
+    samples = []
+    chosen = list(found.tasks.items())[:num_samples]
+    with show_count("answering samples") as show:
+        for number, (name, task) in enumerate(chosen, 1):
+            samples.append(trace_sample(found.model, name, task, found.template, found.config))
+            show(number, len(chosen))
+    return tuple(samples)

@@ -1,0 +1,46 @@
+"""The examples of a task that an evaluation looks at, as tokens."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from transformers import PreTrainedTokenizerBase
+
+from lorary.data import Example, Task, Template, TokenizedExamples, subsample, tokenize_examples
+from lorary.errors import DataError
+from lorary.evaluation.config import EvalConfig
+
+
+class ChosenExamples(NamedTuple):
+    """Examples and their tokens, in the same order."""
+
+    examples: tuple[Example, ...]
+    tokens: TokenizedExamples
+
+
+def choose_examples(
+    tokenizer: PreTrainedTokenizerBase, name: str, task: Task, template: Template, config: EvalConfig
+) -> ChosenExamples:
+    """Choose a task's examples as the configuration says, and tokenise those that fit.
+
+    Args:
+        tokenizer: the base model's.
+        name: what the task is called here; errors name it.
+        task: where the examples are from.
+        template: how they become prompts.
+        config: the split, how many, and how long they may be.
+
+    Raises:
+        DataError: if the task has no example in the split, or none that fits.
+    """
+    examples: Sequence[Example] = task.split(config.split)
+    if config.num_examples is not None:
+        examples = subsample(examples, config.num_examples, config.seed)
+    found = tokenize_examples(
+        tokenizer, template, task, examples, max_length=config.max_length, truncation=config.truncation
+    )
+    if not found.examples:
+        raise DataError(
+            f"task {name!r}: none of {len(examples)} {config.split!r} examples fits in {config.max_length} "
+            "tokens: raise max_length, or choose another truncation"
+        )
+    return ChosenExamples(tuple(examples[index] for index in found.indices), found)

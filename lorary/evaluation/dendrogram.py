@@ -1,0 +1,87 @@
+"""Which experts are alike, as a tree: the order of its leaves, and its picture."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorary.evaluation.routing_html import escape
+
+TREE, LABELS, ROW, MARGIN = 360, 330, 19, 12
+MAX_LABEL = 44
+
+
+def link_experts(similarity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Join the most alike experts first, groups by the mean of their pairs.
+
+    Args:
+        similarity: cosines ``[E, E]``, symmetric; at least two experts.
+
+    Returns:
+        E - 1 joints ``[E - 1, 4]`` as SciPy has them: two groups, their distance 1 - cosine, and the number
+        of experts in the new group.
+    """
+    # Imported here: slow, and needed for pictures only.
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
+    # Rounding may leave cosines a little above 1.
+    distance = np.clip(1 - (similarity + similarity.T) / 2, 0, 2)
+    np.fill_diagonal(distance, 0)
+    return linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
+
+
+def order_leaves(links: NDArray[np.float64]) -> list[int]:
+    """Give the experts in the order in which the tree's leaves stand."""
+    from scipy.cluster.hierarchy import leaves_list
+
+    return [int(leaf) for leaf in leaves_list(links)]
+
+
+def draw_dendrogram(links: NDArray[np.float64], names: Sequence[str]) -> str:
+    """Draw the tree as SVG, leaves down the right side, each joint at its cosine.
+
+    Args:
+        links: from ``link_experts``.
+        names: of the experts, in the order of the similarity's rows.
+    """
+    from scipy.cluster.hierarchy import dendrogram
+
+    tree = dendrogram(links, no_plot=True)
+    low, high = float(links[:, 2].min()), float(links[:, 2].max())
+    # The first joint stands a little away from the leaves, whatever their distances.
+    start = low - 0.15 * max(high - low, 1e-3)
+
+    def x(distance: float) -> float:
+        return MARGIN + TREE * (high - max(distance, start)) / (high - start)
+
+    def y(place: float) -> float:
+        return ROW * (place / 10) + MARGIN  # SciPy's leaves stand at 5, 15, 25, …
+
+    lines = "".join(
+        '<polyline points="'
+        + " ".join(f"{x(height):.1f},{y(place):.1f}" for place, height in zip(places, heights, strict=True))
+        + '"/>'
+        for places, heights in zip(tree["icoord"], tree["dcoord"], strict=True)
+    )
+    labels = "".join(
+        f'<text x="{MARGIN + TREE + 8}" y="{y(10 * place + 5) + 4:.1f}">{escape(_shorten(names[leaf]))}'
+        f"<title>{escape(names[leaf])}</title></text>"
+        for place, leaf in enumerate(tree["leaves"])
+    )
+    bottom = ROW * len(names) + 2 * MARGIN
+    axis = "".join(
+        f'<text class="tick" x="{x(distance):.1f}" y="{bottom + 12}" text-anchor="middle">'
+        f"{1 - distance:.2f}</text>"
+        for distance in np.linspace(low, high, 4 if high > low else 1)
+    )
+    width, height = MARGIN + TREE + LABELS, bottom + 20
+    return (
+        '<figure class="card scroll tree" tabindex="0">'
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'aria-label="Tree of similar experts">{lines}{labels}{axis}</svg></figure>'
+    )
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 1] + "…"

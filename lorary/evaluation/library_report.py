@@ -1,0 +1,157 @@
+"""Everything known of a library and what a router makes of it, on one page.
+
+E experts.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from lorary.evaluation.compare import compare_routes
+from lorary.evaluation.dendrogram import draw_dendrogram, link_experts, order_leaves
+from lorary.evaluation.entropy_chart import entropy_chart
+from lorary.evaluation.files import write_file
+from lorary.evaluation.page import make_footer, make_page, make_section, result_section
+from lorary.evaluation.result import Result
+from lorary.evaluation.routing_html import escape, numbers_table
+from lorary.evaluation.routing_picture import (
+    RoutedSample,
+    Usage,
+    check_routing,
+    layers_section,
+    samples_section,
+    tasks_section,
+)
+from lorary.evaluation.signed_map import signed_map
+from lorary.evaluation.tables import difference_grid
+
+RIVAL = "uniform"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LibraryReport:
+    """What a report shows; a part that is empty or None is left out."""
+
+    title: str
+    """The page's heading."""
+    facts: Mapping[str, str]
+    """What the report is about: the library, the base model, the router."""
+    names: tuple[str, ...]
+    """All experts, E, in the order of their colours and columns."""
+    result: Result | None = None
+    """How well each way of answering did."""
+    usage_by_task: Usage | None = None
+    """Task -> expert -> share of the routing."""
+    usage_by_layer: Usage | None = None
+    """Layer -> expert -> share of the routing."""
+    entropy_by_layer: Mapping[str, float] | None = None
+    """Layer -> entropy of the routing in nats."""
+    similarity: tuple[tuple[float, ...], ...] | None = None
+    """Cosines of the experts' weight changes, ``[E, E]``."""
+    transfer: Usage | None = None
+    """Task -> expert -> the loss with that expert alone, less the base model's."""
+    own: Mapping[str, str] | None = None
+    """Task -> its own expert."""
+    samples: tuple[RoutedSample, ...] = ()
+    """Prompts and answers, token by token."""
+
+
+def write_report_html(path: str | os.PathLike[str], report: LibraryReport) -> None:
+    """Write the report as one HTML page that needs nothing else: no script, no font, no network.
+
+    Raises:
+        ValueError: if an expert is not among the names, a share is negative or not finite, or the similarity
+            is not ``[E, E]``.
+    """
+    usages = {"task": report.usage_by_task or {}, "layer": report.usage_by_layer or {}}
+    check_routing(report.names, report.samples, usages)
+    sections = [
+        _facts(report.facts),
+        result_section(report.result),
+        _differences_section(report.result),
+        tasks_section(report.usage_by_task, report.names),
+        layers_section(report.usage_by_layer, report.names),
+        _entropy_section(report.entropy_by_layer),
+        _transfer_section(report),
+        _similarity_section(report),
+        samples_section(report.samples, report.names),
+        make_footer(report.result),
+    ]
+    write_file(path, make_page(report.title, "".join(sections), report.names).encode())
+
+
+def write_report_json(path: str | os.PathLike[str], report: LibraryReport) -> None:
+    """Write the report's numbers, without the result, which has a file of its own."""
+    numbers = {key: value for key, value in asdict(report).items() if key != "result"}
+    write_file(path, json.dumps(numbers, ensure_ascii=False, indent=1).encode())
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items())
+    return f'<dl class="facts">{rows}</dl>' if rows else ""
+
+
+def _differences_section(result: Result | None) -> str:
+    if result is None or RIVAL not in result.routes or len(result.routes) < 2:
+        return ""
+    tables = "".join(
+        numbers_table(difference_grid(compare_routes(result, metric, RIVAL))) for metric in result.metrics
+    )
+    return make_section("Against the uniform merge", "", tables)
+
+
+def _entropy_section(entropy_by_layer: Mapping[str, float] | None) -> str:
+    if not entropy_by_layer:
+        return ""
+    lead = (
+        "Entropy of a token's routing in nats, by layer: 0 where one expert has all, log K for K equal ones."
+    )
+    return make_section("How undecided each layer is", lead, entropy_chart(entropy_by_layer))
+
+
+def _transfer_section(report: LibraryReport) -> str:
+    if not report.transfer:
+        return ""
+    # Blue is better, and less loss is better.
+    gains = {
+        task: {name: -value for name, value in values.items()} for task, values in report.transfer.items()
+    }
+    sizes = [abs(gain) for values in gains.values() for gain in values.values()]
+    chart = signed_map(
+        gains,
+        report.names,
+        scale=float(np.quantile(sizes, 0.95)),
+        write=lambda gain: f"{gain:.1f}",
+        own=report.own,
+    )
+    lead = (
+        "How much less loss (nats per token) each expert alone (column) has on each task (row) than the base "
+        "model; orange is more loss. A task's own expert is framed."
+    )
+    return make_section("Transfer: expert by task", lead, chart)
+
+
+def _similarity_section(report: LibraryReport) -> str:
+    names = report.names
+    if report.similarity is None or len(names) < 2:
+        return ""
+    similarity = np.array(report.similarity, dtype=np.float64)  # [E, E]
+    if similarity.shape != (len(names), len(names)):
+        raise ValueError(f"the similarity of {len(names)} experts must be square, found {similarity.shape}")
+    links = link_experts(similarity)
+    order = order_leaves(links)
+    others = np.abs(similarity[~np.eye(len(names), dtype=bool)])
+    chart = signed_map(
+        {names[i]: {names[j]: 100 * float(similarity[i, j]) for j in order if j != i} for i in order},
+        [names[i] for i in order],
+        scale=100 * float(others.max()),
+        write=lambda value: f"{value:.0f}",
+    )
+    lead = (
+        "Cosines of the experts' weight changes over all layers. The tree joins the most alike first, groups "
+        "by the mean of their pairs; the table has them in percent, in the order of the tree."
+    )
+    return make_section("Which experts are alike", lead, draw_dendrogram(links, names) + chart)

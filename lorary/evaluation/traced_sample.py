@@ -1,0 +1,43 @@
+"""A question, the routed model's answer to it, and the experts that each token used."""
+
+from lorary.assembly import Explanation, RoutedModel
+from lorary.data import Task, Template
+from lorary.evaluation.chosen_examples import choose_examples
+from lorary.evaluation.config import EvalConfig
+from lorary.evaluation.routing_picture import RoutedSample, RoutedToken
+
+
+def trace_sample(
+    model: RoutedModel, name: str, task: Task, template: Template, config: EvalConfig
+) -> RoutedSample:
+    """Let the model answer one example of a task, and trace prompt and answer through the experts.
+
+    Where the example's target is one line, the answer's first line counts.
+
+    Args:
+        model: the model, with a router.
+        name: what the task is called.
+        task: where the example is from: the first of those that ``config`` chooses.
+        template: how it becomes a prompt.
+        config: the choice of examples, and how long an answer may be.
+
+    Raises:
+        DataError: if no example fits.
+        ValueError: if there is no router.
+    """
+    examples, tokens = choose_examples(model.tokenizer, name, task, template, config)
+    prompt = list(tokens.examples[0].prompt_ids)
+    answer = model.generate([prompt], max_new_tokens=config.max_new_tokens)[0]
+    if "\n" not in examples[0].targets[0].strip():
+        answer = answer.strip("\n").partition("\n")[0]
+    answer_ids = model.tokenizer(answer, add_special_tokens=False)["input_ids"]
+    traced = trace_tokens(model.explain([*prompt, *answer_ids], num_prompt_tokens=len(prompt)))
+    return RoutedSample(name, traced[: len(prompt)], traced[len(prompt) :])
+
+
+def trace_tokens(explanation: Explanation) -> tuple[RoutedToken, ...]:
+    """Give each token of an explanation with its experts' shares, averaged over layers."""
+    return tuple(
+        RoutedToken(token, tuple(zip(explanation.experts, shares, strict=True)))
+        for token, shares in zip(explanation.tokens, explanation.shares_per_token().tolist(), strict=True)
+    )

@@ -1,0 +1,51 @@
+"""How alike experts are: cosines of their whole weight changes.
+
+Shape letters: E experts, R rank, I layer input, O layer output.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from lorary.experts import Expert
+from lorary.lowrank import gram_inner, pad_ranks
+from lorary.transforms.merging.stream import stream_layers
+from lorary.transforms.merging.survey import survey_experts
+from lorary.transforms.stacks import Progress, choose_names
+
+
+def expert_similarity(
+    experts: Mapping[str, Expert], names: Sequence[str] | None = None, progress: Progress | None = None
+) -> Tensor:
+    """Compute the cosine of every two experts' weight changes, exactly, over all layers together.
+
+    It is ``sum_l <D_i, D_j>_l / (|D_i| |D_j|)`` with ``D = b @ a``, from Gram matrices of the factors: no
+    ``D`` is formed, and how an expert is factored changes nothing. A layer that an expert leaves alone is
+    zero there. Layers are read one after the other, so memory does not grow with the number of layers.
+
+    Args:
+        experts: a library or any other mapping.
+        names: the experts, in the order of the answer's rows; None for all, in the mapping's order.
+        progress: called with the number of layers done and the number of all.
+
+    Returns:
+        A symmetric matrix ``[E, E]``, float32, with ones on its diagonal. An expert that changes nothing has
+        similarity 0 to every other.
+
+    Raises:
+        ValueError: if there are no experts, or one is named twice.
+        UnknownExpert: if a name is not among the experts.
+        IncompatibleExpert: if the experts are for different base models or layer shapes.
+        FormatError: if an expert's weights are not finite.
+    """
+    survey = survey_experts(experts, choose_names(experts, names), "all")
+    total = torch.zeros(len(survey.names), len(survey.names), dtype=torch.float64)
+    for number, (_, pairs) in enumerate(stream_layers(experts, survey.names, survey.layers), 1):
+        total += gram_inner(*pad_ranks(pairs)).cpu()
+        if progress is not None:
+            progress(number, len(survey.layers))
+    norms = total.diagonal().clamp(min=0).sqrt()
+    scale = torch.where(norms > 0, 1 / norms, 0.0)
+    similarity = (scale[:, None] * total * scale).clamp(-1, 1)
+    return similarity.fill_diagonal_(1.0).float()

@@ -1,0 +1,27 @@
+import re
+
+from lorary.evaluation.signed_map import signed_map
+
+
+def draw(cells, **options):
+    settings = {"scale": 2.0, "write": lambda value: f"{value:.1f}"} | options
+    return signed_map(cells, ["dates", "morse"], **settings)
+
+
+def test_sign_and_size_choose_the_colour_and_the_scale_has_all_of_it():
+    page = draw({"dates": {"dates": 2.0, "morse": -1.0}, "morse": {"dates": 0.0, "morse": -9.0}})
+    assert re.findall(r'<td class="(\w+)"', page) == ["h10", "n5", "h0", "n10"]
+    assert re.findall(r">(-?\d\.\d)</td>", page) == ["2.0", "-1.0", "0.0", "-9.0"]
+
+
+def test_missing_values_stay_empty_and_the_own_column_is_framed():
+    page = draw({"dates": {"morse": 1.0}}, own={"dates": "morse"})
+    assert "<td></td>" in page
+    assert '<td class="h5 own" title="dates: morse 1.0">' in page
+
+
+def test_names_are_escaped_and_a_scale_of_zero_is_white():
+    page = draw({"<b>": {"dates": 0.0, "morse": 0.0}}, scale=0.0)
+    assert "<b>" not in page
+    assert "&lt;b&gt;" in page
+    assert 'class="h0"' in page
