@@ -13,6 +13,7 @@ from pathlib import Path
 
 from natural_instructions import LONGEST, read_tasks, show_bar
 from rich.console import Console
+from task_material import provide_task_material
 
 import lorary
 from lorary.assembly import RoutedModel
@@ -28,7 +29,7 @@ from lorary.evaluation import (
     result_grid,
 )
 from lorary.library import Library
-from lorary.routing import ArrowConfig, CalibratedConfig, RouterConfig
+from lorary.routing import ArrowConfig, CalibratedConfig, RetrievalConfig, RouterConfig
 from lorary.transforms import random_expert
 
 SETS = ("seen", "bare", "unseen", "validation", "validation-bare", "other-unseen")
@@ -40,6 +41,11 @@ ROUTERS: Mapping[str, tuple[str, RouterConfig | None, str]] = {
     "arrow factors": ("arrow", ArrowConfig(), "factors"),
     "spectr": ("spectr", None, "outputs"),
     "lag": ("lag", None, "outputs"),
+    "mean_activation": ("mean_activation", None, "outputs"),
+    "phatgoose": ("phatgoose", None, "outputs"),
+    "retrieval": ("retrieval", None, "outputs"),
+    "retrieval, top-3": ("retrieval", RetrievalConfig(top_k=3), "outputs"),
+    "retrieval, top-3, factors": ("retrieval", RetrievalConfig(top_k=3), "factors"),
     "calibrated": ("calibrated", CalibratedConfig(), "outputs"),
     "calibrated, top-1": ("calibrated", CalibratedConfig(top_k=1), "outputs"),
     "calibrated, top-4": ("calibrated", CalibratedConfig(top_k=4), "outputs"),
@@ -69,6 +75,7 @@ def main() -> None:
     multi_task = Library.open(str(args.out / "controls"))["multi-task"]
     controls = {"multi-task": multi_task, "random": random_expert(experts)}
     model = lorary.load_model("smollm2-135m", experts, router=None, controls=controls)
+    provide_task_material(model, experts, read_tasks(args.data), {ROUTERS[name][0] for name in args.routers})
     for name in args.sets:
         compare(model, name, args)
 

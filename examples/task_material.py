@@ -1,0 +1,53 @@
+"""What routers need that know examples of the experts' tasks: mean activations, embeddings, trained gates."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+
+from natural_instructions import LONGEST, show_bar
+from torch import Tensor
+
+from lorary.assembly import RoutedModel, find_embeddings, find_gates, find_means
+from lorary.data import Task, find_template
+from lorary.library import Library
+from lorary.training import GateConfig, TrainingExamples, prepare_examples, train_gates
+
+NUM_TEXTS = 20  # of each task; more change prototypes and nearest neighbours little
+GATES = GateConfig(num_steps=50, batch_size=4, tokens_per_pass=4096)
+
+
+def provide_task_material(
+    model: RoutedModel, library: Library, tasks: Mapping[str, Task], routers: Collection[str]
+) -> None:
+    """Compute what the named routers need from the tasks' training examples, or take it from the library."""
+    if not {"mean_activation", "retrieval", "phatgoose"} & set(routers):
+        return
+    examples = prepare_examples(
+        model.tokenizer, tasks, find_template("plain"), max_length=LONGEST, truncation="skip"
+    )
+    few = {name: examples[name].train[:NUM_TEXTS] for name in library}
+    if "mean_activation" in routers:
+        texts = {name: [e.prompt_ids + e.target_ids for e in found] for name, found in few.items()}
+        model.provide(means=find_means(model, library, texts))
+    if "retrieval" in routers:
+        prompts = {name: [e.prompt_ids for e in found] for name, found in few.items()}
+        model.provide(embeddings=find_embeddings(model, library, prompts))
+    if "phatgoose" in routers:
+        model.provide(gates=train_missing_gates(model, library, examples))
+
+
+def train_missing_gates(
+    model: RoutedModel, library: Library, examples: Mapping[str, TrainingExamples]
+) -> dict[str, Tensor]:
+    """Train the gates that the library does not have yet."""
+
+    def train(names: Sequence[str]) -> dict[str, Tensor]:
+        with show_bar(f"training the gates of {len(names)} experts") as show:
+            return train_gates(
+                model.stack,
+                {name: examples[name] for name in names},
+                GATES,
+                on_step=lambda step, losses: show(step, GATES.num_steps),
+            )
+
+    digests = {name: examples[name].digest for name in library}
+    return find_gates(model, library, digests, asdict(GATES), train)
