@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lorary.assembly import RoutedModel, load_model
+    from lorary.assembly import RoutedModel, load_model, save_model
     from lorary.data import Example, Task, Template, read_task
     from lorary.errors import (
         BaseModelError,
@@ -57,6 +57,7 @@ __all__ = [
     "merge",
     "read_peft",
     "read_task",
+    "save_model",
     "train_experts",
     "write_peft",
 ]
@@ -92,6 +93,7 @@ _ROOMS = {
     "merge": "transforms",
     "read_peft": "experts",
     "read_task": "data",
+    "save_model": "assembly",
     "train_experts": "training",
     "write_peft": "experts",
 }

@@ -9,6 +9,8 @@ from lorary.assembly.means import find_means, mean_activations
 from lorary.assembly.prototypes import find_prototypes
 from lorary.assembly.requests import Requests
 from lorary.assembly.routed_model import RoutedModel
+from lorary.assembly.save import save_model
+from lorary.assembly.saved_model import is_saved_model
 
 __all__ = [
     "Explanation",
@@ -19,6 +21,8 @@ __all__ = [
     "find_gates",
     "find_means",
     "find_prototypes",
+    "is_saved_model",
     "load_model",
     "mean_activations",
+    "save_model",
 ]

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lorary.assembly.cache import Artifact, keep_artifacts
+from lorary.assembly.cache import Artifact, Compute, keep_artifacts
 from lorary.assembly.generic_statistics import measure_deviations, measure_readings
 from lorary.assembly.generic_text import GenericRequests
 from lorary.experts import Expert
+from lorary.library import Library
 from lorary.models import BaseModel, ExpertStack
 from lorary.routing import CalibratedConfig, DeviationReader, whiten_readings
 from lorary.routing.spectr import find_norm_roots
@@ -64,6 +65,16 @@ class Calibrations:
                 known |= keep_artifacts(experts, missing, ALGORITHM, parameters, compute)
         return _stack_fields(stack, [known[name] for name in names])
 
+    def store(self, library: Library, names: Sequence[str]) -> None:
+        """Put what was found already into a library's artifacts; the experts there have the same weights.
+
+        Raises:
+            LibraryError: if it cannot be written.
+        """
+        for parameters, known in self._known.items():
+            present = [name for name in names if name in known]
+            library.artifacts(ALGORITHM, json.loads(parameters), _giving(known), present)
+
     def add(self, expert: Expert) -> None:
         """Take note of one more expert, whatever the library has under its name."""
         self._added[expert.name] = expert
@@ -73,6 +84,10 @@ class Calibrations:
         self._added.pop(name, None)
         for known in self._known.values():
             known.pop(name, None)
+
+
+def _giving(known: Mapping[str, Artifact]) -> Compute:
+    return lambda experts: {name: known[name] for name in experts}
 
 
 def _calibrate(

@@ -1,6 +1,7 @@
 """From names to a ready model."""
 
 from collections.abc import Mapping
+from types import EllipsisType
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lorary.assembly.deciding import Encoder
+from lorary.assembly.open_saved import open_saved
 from lorary.assembly.routed_model import RoutedModel
 from lorary.errors import LibraryError
 from lorary.experts import Expert
@@ -18,10 +20,10 @@ from lorary.routing import RouterConfig, configure_router
 
 def load_model(
     base: str | PreTrainedModel | BaseModel,
-    experts: str | Mapping[str, Expert],
+    experts: str | Mapping[str, Expert] | None = None,
     *,
-    router: str | None = "arrow",
-    combine: str = "outputs",
+    router: str | EllipsisType | None = ...,
+    combine: str | None = None,
     controls: Mapping[str, Expert] | None = None,
     means: Mapping[str, Tensor] | None = None,
     gates: Mapping[str, Tensor] | None = None,
@@ -33,13 +35,15 @@ def load_model(
     device: str | torch.device | None = None,
     **options: Any,
 ) -> RoutedModel:
-    """Put a library's experts on their base model and a router in charge.
+    """Put a library's experts on their base model and a router in charge; or load what ``save_model`` wrote.
 
     Args:
-        base: hub id, folder, ``"smollm2-135m"`` (embedded), or a model that is loaded already.
+        base: hub id, folder, ``"smollm2-135m"`` (embedded), or a model that is loaded already. Without
+            ``experts``, the folder of a saved model, which brings all of what follows.
         experts: a library, any other mapping name -> expert, or a library's URL.
-        router: a key of ``ROUTERS``; None lets the base answer alone until ``assign`` or ``set_router``.
-        combine: ``"outputs"`` or ``"factors"``, see ``mix``.
+        router: a key of ``ROUTERS``; None lets the base answer alone until ``assign`` or ``set_router``. If
+            not given, ``"arrow"``, or the saved model's own.
+        combine: ``"outputs"`` or ``"factors"``, see ``mix``. If not given, outputs, or as in the saved model.
         controls: further experts that no router chooses, but that ``assign`` knows by these names.
         means: for the router ``"mean_activation"``: module path -> ``[E, I]``, see ``find_means``.
         gates: for the router ``"phatgoose"``: module path -> ``[E, I]``, see ``train_gates``.
@@ -60,8 +64,17 @@ def load_model(
             needs ``means``, ``gates`` or ``embeddings``.
         LibraryError: if there is no expert.
         IncompatibleExpert: if an expert was trained on another base model.
-        BaseModelError: if the base model cannot be loaded.
+        BaseModelError: if the base model cannot be loaded, or is not the saved model's.
+        FormatError: if the folder of a saved model is damaged.
     """
+    if experts is None:
+        saved = open_saved(base, router, combine, options, tokenizer, revision)
+        base = saved.load_base(dtype, device)
+        experts, router, combine, options = saved.library, saved.router, saved.combine, dict(saved.options)
+        means, gates = means or saved.means, gates or saved.gates
+        embeddings = saved.find_embeddings(embeddings, encoder)
+    router = "arrow" if router is ... else router
+    combine = combine or "outputs"
     if combine not in COMBINES:
         raise ValueError(f"combine must be one of {COMBINES}, not {combine!r}")
     config = _configure(router, options)

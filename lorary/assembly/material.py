@@ -4,14 +4,16 @@ E experts that a router may choose, N experts in question (or examples of one), 
 embedding.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from lorary.assembly.calibrations import Calibrations
 from lorary.assembly.prototype_rows import PrototypeRows
+from lorary.assembly.prototypes import find_prototypes
 from lorary.experts import Expert
+from lorary.library import Library
 from lorary.models import BaseModel, ExpertStack
 from lorary.routing import CalibratedConfig, LayerMaterial, RequestMaterial, RouterConfig
 from lorary.routing.material import FROM_DATA
@@ -128,6 +130,39 @@ class Materials:
         for name, rows in embeddings.items():
             self._given["embeddings"][name] = {OUTPUT: rows.detach().float().cpu()}
 
+    def given(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """List what was given for every expert that a router may choose.
+
+        Args:
+            names: these experts, in the order of the answer's rows.
+
+        Returns:
+            ``means/PATH`` and ``gates/PATH`` -> ``[E, I]``, ``embeddings/NAME`` -> ``[N, D]``.
+        """
+        found: dict[str, Tensor] = {}
+        for field, experts in self._given.items():
+            if not all(name in experts for name in names):
+                continue
+            if field == "embeddings":
+                found |= {f"{field}/{name}": experts[name][OUTPUT] for name in names}
+            else:
+                found |= {f"{field}/{path}": rows for path, rows in self._stack_given(field, names).items()}
+        return found
+
+    def store(self, library: Library, needs: Collection[str]) -> None:
+        """Put what was computed from the experts into a library of the same experts.
+
+        Args:
+            library: holds every expert that a router may choose.
+            needs: fields of ``LayerMaterial`` that are to be there; calibrations are if they are known.
+
+        Raises:
+            LibraryError: if it cannot be written.
+        """
+        if {"prototypes", "gains"} & set(needs):
+            find_prototypes(library, self.names)
+        self._calibrations.store(library, self.names)
+
     def check(self, needs: Iterable[str], names: Sequence[str]) -> None:
         """Refuse if something that has to be given was not, for one of these experts.
 
@@ -158,7 +193,7 @@ class Materials:
     def _find(self, field: str) -> Mapping[str, Tensor]:
         """Find one field for all layers."""
         if field in FROM_DATA:
-            return self._stack_given(field)
+            return self._stack_given(field, self.names)
         if field in ("a", "b"):
             # Views: nothing is copied.
             return {
@@ -168,9 +203,9 @@ class Materials:
         place = ("prototypes", "gains").index(field.removeprefix("tied_"))
         return {path: pair[place] for path, pair in found.items()}
 
-    def _stack_given(self, field: str) -> dict[str, Tensor]:
-        self.check([field], self.names)
-        given = [self._given[field][name] for name in self.names]
+    def _stack_given(self, field: str, names: Sequence[str]) -> dict[str, Tensor]:
+        self.check([field], names)
+        given = [self._given[field][name] for name in names]
         return {
             path: torch.stack([rows.get(path, torch.zeros(layer.a.shape[2])) for rows in given])
             for path, layer in self.stack.layers.items()

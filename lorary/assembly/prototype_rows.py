@@ -33,6 +33,10 @@ class PrototypeRows:
         self._plain: dict[str, LayerPrototypes] = {}
         self._tied: dict[str, LayerPrototypes] = {}
 
+    def expert(self, name: str) -> Expert:
+        """Give one of the experts as it was loaded or added."""
+        return self._added.get(name) or self._experts[name]
+
     def plain(self) -> dict[str, LayerPrototypes]:
         """Give every layer's own prototypes ``[E, I]`` and gains ``[E]``."""
         return self._complete(self._plain, self._compute_plain)

@@ -37,21 +37,22 @@ class RoutedModel:
 
     def __init__(self, base: BaseModel, stack: ExpertStack, experts: Mapping[str, Expert]):
         self.base = base
-        self._materials = Materials(base, stack, experts)
-        self._encoder: Encoder | None = None
-        self._routing: tuple[str | None, RouterConfig | None, str] = (None, None, "outputs")
+        self.materials = Materials(base, stack, experts)
+        self.encoder: Encoder | None = None
+        # Router, its options and how experts are combined.
+        self.routing: tuple[str | None, RouterConfig | None, str] = (None, None, "outputs")
         self._decider: RequestDecider | None = None
         self._num_contexts = 0
 
     @property
     def stack(self) -> ExpertStack:
         """All experts on the model; another one once an expert was added or removed."""
-        return self._materials.stack
+        return self.materials.stack
 
     @property
     def names(self) -> tuple[str, ...]:
         """The experts that a router may choose."""
-        return self._materials.names
+        return self.materials.names
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -101,15 +102,15 @@ class RoutedModel:
         if router is not None:
             config = find_config(router, options, self.names)
             if router in REQUEST_ROUTERS:
-                decider = build_decider(router, config, self._materials, self.tokenizer, self._encoder)
+                decider = build_decider(router, config, self.materials, self.tokenizer, self.encoder)
             else:
-                routers = build_layer_routers(router, config, self._materials)
+                routers = build_layer_routers(router, config, self.materials)
         self.stack.set_routers(routers, combine)
-        self._routing, self._decider = (router, options, combine), decider
+        self.routing, self._decider = (router, options, combine), decider
 
     def prototypes(self) -> dict[str, LayerPrototypes]:
         """Give every layer's Arrow prototypes ``[E, I]`` and gains ``[E]``, found when first asked for."""
-        return self._materials.prototypes.plain()
+        return self.materials.prototypes.plain()
 
     def provide(
         self,
@@ -137,13 +138,13 @@ class RoutedModel:
         for name in (*chosen, *(embeddings or {})):
             self._require(name)
         if embeddings is not None:
-            self._materials.give_embeddings(embeddings)
-            self._encoder = encoder
+            self.materials.give_embeddings(embeddings)
+            self.encoder = encoder
         elif encoder is not None:
             raise ValueError("an encoder must come with the embeddings that it made: give embeddings=... too")
         for field, rows in (("means", means), ("gates", gates)):
             if rows is not None:
-                self._materials.give(field, rows, chosen)
+                self.materials.give(field, rows, chosen)
 
     def add_expert(self, expert: Expert) -> None:
         """Put one more expert on the model, for the router to choose too; nothing else is loaded again.
@@ -159,9 +160,9 @@ class RoutedModel:
         self._refuse_in_context("add an expert")
         check_base(self.base, expert)
         self._check_routing((*self.names, expert.name))
-        self._materials.add(insert_expert(self.stack, expert, len(self.names)), expert)
+        self.materials.add(insert_expert(self.stack, expert, len(self.names)), expert)
         try:
-            self.set_router(*self._routing)
+            self.set_router(*self.routing)
         except BaseException:
             self._forget(expert.name)
             raise
@@ -189,14 +190,14 @@ class RoutedModel:
         """Within this context another router decides; see ``set_router``."""
         layers = self.stack.layers
         before = {path: layer.router for path, layer in layers.items()}
-        routing, combine_before = (self._routing, self._decider), self.stack.decision.combine
+        routing, combine_before = (self.routing, self._decider), self.stack.decision.combine
         self._num_contexts += 1
         try:
             self.set_router(router, options, combine)
             yield
         finally:
             self._num_contexts -= 1
-            (self._routing, self._decider), self.stack.decision.combine = routing, combine_before
+            (self.routing, self._decider), self.stack.decision.combine = routing, combine_before
             for path, layer in layers.items():
                 layer.router = before[path]
 
@@ -286,10 +287,10 @@ class RoutedModel:
 
     def _check_routing(self, names: Sequence[str]) -> None:
         """Refuse if the router that is set could not choose among these experts."""
-        router, options, _ = self._routing
+        router, options, _ = self.routing
         if router is not None:
-            self._materials.check(find_config(router, options, names).needs, names)
+            self.materials.check(find_config(router, options, names).needs, names)
 
     def _forget(self, name: str) -> None:
-        self._materials.remove(drop_expert(self.stack, name), name)
-        self.set_router(*self._routing)
+        self.materials.remove(drop_expert(self.stack, name), name)
+        self.set_router(*self.routing)

@@ -163,6 +163,10 @@ class Library(MutableMapping[str, Expert]):
             entries = catalog.list_entries(self._storage)
         return [entry for entry in entries if entry.matches(task, base, tag)]
 
+    def weight_hashes(self) -> dict[str, str]:
+        """Give the SHA-256 of every expert's weights file as noted when stored, which ``verify`` checks."""
+        return self._hash_weights(list(self))
+
     def verify(self, names: Iterable[str] | None = None) -> list[Problem]:
         """Read experts entirely and list everything that is wrong with them; none if all is well.
 

@@ -98,6 +98,17 @@ class ExpertStack:
         for path, layer in self.layers.items():
             layer.router = None if routers is None else routers[path].to(layer.a.device)
 
+    @contextmanager
+    def set_aside(self) -> Iterator[PreTrainedModel]:
+        """Within this context the model is the base model alone, as it was."""
+        for path, layer in self.layers.items():
+            self.model.set_submodule(path, layer.base)
+        try:
+            yield self.model
+        finally:
+            for path, layer in self.layers.items():
+                self.model.set_submodule(path, layer)
+
     def detach(self) -> PreTrainedModel:
         """Put the base layers back and return the base model."""
         for path, layer in self.layers.items():

@@ -1,0 +1,147 @@
+"""From the folder of a saved model, and what its user wants otherwise, to what ``load_model`` is given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import EllipsisType
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from lorary.assembly.deciding import Encoder
+from lorary.assembly.saved_model import (
+    BASE,
+    SavedModel,
+    is_saved_model,
+    open_saved_experts,
+    read_material,
+    read_saved_model,
+)
+from lorary.errors import BaseModelError
+from lorary.library import Library
+from lorary.models import BaseModel, load_base
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedModel:
+    """A saved model that is being loaded."""
+
+    folder: Path
+    """Where it lies."""
+    saved: SavedModel
+    """What it says of itself."""
+    library: Library
+    """Its experts."""
+    material: Mapping[str, Mapping[str, Tensor]]
+    """What only data could tell."""
+    router: str | None
+    """Who is to route."""
+    options: Mapping[str, Any]
+    """Options of the router."""
+    combine: str
+    """How experts are to be put together."""
+
+    @property
+    def means(self) -> Mapping[str, Tensor] | None:
+        """Module path -> ``[E, I]``, if saved."""
+        return self.material.get("means")
+
+    @property
+    def gates(self) -> Mapping[str, Tensor] | None:
+        """Module path -> ``[E, I]``, if saved."""
+        return self.material.get("gates")
+
+    def find_embeddings(
+        self, given: Mapping[str, Tensor] | None, encoder: Encoder | None
+    ) -> Mapping[str, Tensor] | None:
+        """Give the embeddings, those that were handed over or else those that were saved.
+
+        Raises:
+            ValueError: if the router needs the encoder that made them, and it was not handed over; or if one
+                was that did not make them.
+        """
+        embeddings = self.material.get("embeddings")
+        if given is not None or embeddings is None:
+            return given
+        if self.saved.has_encoder == (encoder is not None):
+            return embeddings
+        if not self.saved.has_encoder:
+            raise ValueError(
+                f"the embeddings in {str(self.folder)!r} were made by the base model: leave encoder=... out, "
+                "or give embeddings that it made"
+            )
+        if self.router == "retrieval":
+            raise ValueError(
+                f"the embeddings in {str(self.folder)!r} were made by an encoder of texts, which cannot be "
+                "saved: give the same one with encoder=..."
+            )
+        return None
+
+    def load_base(self, dtype: torch.dtype | None, device: str | torch.device | None) -> BaseModel:
+        """Load the base model from the folder, or else by its name, in the dtype in which it was saved.
+
+        Raises:
+            BaseModelError: if it cannot be loaded, or has other weights or settings.
+        """
+        saved = self.saved
+        dtype = dtype or getattr(torch, saved.dtype)
+        if saved.has_base:
+            base = load_base(str(self.folder / BASE), dtype=dtype, device=device)
+            base = replace(base, name=saved.base_model, revision=saved.base_revision)
+        else:
+            base = load_base(saved.base_model, revision=saved.base_revision, dtype=dtype, device=device)
+        if str(dtype) == f"torch.{saved.dtype}" and base.fingerprint != saved.base_fingerprint:
+            raise BaseModelError(
+                f"the model in {str(self.folder)!r} was built on {saved.base_model!r} with fingerprint "
+                f"{saved.base_fingerprint}, the base model found by that name has {base.fingerprint}: load "
+                "it where its base model is, or build it with its base (`lorary build --with-base`)"
+            )
+        return base
+
+
+def open_saved(
+    place: str | PreTrainedModel | BaseModel,
+    router: str | EllipsisType | None,
+    combine: str | None,
+    options: Mapping[str, Any],
+    tokenizer: PreTrainedTokenizerBase | None,
+    revision: str | None,
+) -> OpenedModel:
+    """Open the folder of a saved model.
+
+    Args:
+        place: the folder; all else that ``load_model`` takes without experts is refused.
+        router: who is to route instead of the saved router; ``...`` for that one.
+        combine: how experts are put together instead; None for as saved.
+        options: of the router; for the saved router they are changes to its saved ones.
+        tokenizer: must be None, the folder's base model has one.
+        revision: must be None, the folder names one.
+
+    Raises:
+        ValueError: if there is no saved model to open, or something is given that the folder decides.
+        FormatError: if the folder is damaged.
+    """
+    if not isinstance(place, str | Path) or not is_saved_model(place):
+        raise ValueError(
+            f"without experts, load_model takes the folder of a saved model, found {_describe(place)}: give "
+            "a library or a mapping of experts too"
+        )
+    if tokenizer is not None or revision is not None:
+        raise ValueError(f"the saved model {str(place)!r} brings its tokenizer and revision: leave them out")
+    saved = read_saved_model(place)
+    own = router is ... or router == saved.router
+    return OpenedModel(
+        folder=Path(place),
+        saved=saved,
+        library=open_saved_experts(place, saved),
+        material=read_material(place, saved),
+        router=saved.router if router is ... else router,
+        options={**saved.options, **options} if own else options,
+        combine=combine or saved.combine,
+    )
+
+
+def _describe(place: str | Path | PreTrainedModel | BaseModel) -> str:
+    return repr(str(place)) if isinstance(place, str | Path) else type(place).__name__

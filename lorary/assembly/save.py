@@ -1,0 +1,106 @@
+"""Saving a routed model as one folder that another machine loads with one line."""
+
+import os
+import shutil
+import tempfile
+from dataclasses import asdict
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+
+from safetensors.torch import save
+
+from lorary.assembly.building import find_config
+from lorary.assembly.routed_model import RoutedModel
+from lorary.assembly.saved_model import BASE, EXPERTS, MATERIAL_FILE, MODEL_FILE, SavedModel
+from lorary.errors import LibraryError
+from lorary.library import Library
+from lorary.models.quiet import without_progress_bars
+
+PACKAGES = ("lorary", "torch", "transformers")
+
+
+def save_model(model: RoutedModel, folder: str | Path, *, with_base: bool = False) -> None:
+    """Write a routed model: experts, router with its options and all it is built from, versions.
+
+    ``load_model(folder)`` loads it again and computes nothing anew. Controls are left out. The folder appears
+    whole or not at all.
+
+    Args:
+        model: the model; left as it is.
+        folder: where to write it; it must not exist, or be empty.
+        with_base: whether the base model is written too, for machines that cannot fetch it.
+
+    Raises:
+        LibraryError: if there is something at that place, or it cannot be written.
+    """
+    place = Path(folder)
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise LibraryError(
+            f"{str(place)!r} exists and is not empty: choose another place, or remove it first"
+        )
+    scratch = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+        os.chmod(scratch, 0o755)
+        _fill(model, scratch, with_base)
+        os.replace(scratch, place)
+    except OSError as error:
+        raise LibraryError(f"cannot save the model at {str(place)!r}: {error}") from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
+    router, options, combine = model.routing
+    config = None if router is None else find_config(router, options, model.names)
+    library = Library.open(str(folder / EXPERTS), create=True)
+    for name in model.names:
+        library.add(model.materials.prototypes.expert(name), name)
+    model.materials.store(library, () if config is None else config.needs)
+    given = model.materials.given(list(library))
+    material = save({key: tensor.contiguous() for key, tensor in given.items()}) if given else None
+    if material is not None:
+        (folder / MATERIAL_FILE).write_bytes(material)
+    if with_base:
+        _save_base(model, folder / BASE)
+    saved = SavedModel(
+        base_model=model.base.name,
+        base_revision=model.base.revision,
+        base_fingerprint=model.base.fingerprint,
+        dtype=str(model.model.dtype).removeprefix("torch."),
+        has_base=with_base,
+        router=router,
+        options={} if config is None else asdict(config),
+        combine=combine,
+        experts=library.weight_hashes(),
+        material_sha256=None if material is None else sha256(material).hexdigest(),
+        has_encoder=model.encoder is not None,
+        versions={package: version(package) for package in PACKAGES},
+    )
+    (folder / MODEL_FILE).write_bytes(saved.dump())
+    (folder / "README.md").write_text(render_readme(saved), encoding="utf-8")
+
+
+def _save_base(model: RoutedModel, folder: Path) -> None:
+    with model.stack.set_aside() as base, without_progress_bars():
+        base.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+
+
+def render_readme(saved: SavedModel) -> str:
+    """Describe a saved model for people."""
+    names = "\n".join(f"- `{name}`" for name in saved.experts)
+    where = "in `base/`" if saved.has_base else "not included"
+    router = f"`{saved.router}`, {saved.combine} combined" if saved.router else "none"
+    return (
+        "# A model routed by lorary\n\n"
+        f"{len(saved.experts)} LoRA experts on `{saved.base_model}` ({where}). Router: {router}.\n\n"
+        "```python\nimport lorary\n\n"
+        'model = lorary.load_model("this/folder")\n'
+        'print(model.generate("Q: Why is the sky blue?\\nA:"))\n```\n\n'
+        "`experts/` is a library: each folder in it is a PEFT adapter.\n\n"
+        f"## Experts\n\n{names}\n"
+    )
