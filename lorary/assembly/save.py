@@ -35,10 +35,7 @@ def save_model(model: RoutedModel, folder: str | Path, *, with_base: bool = Fals
         LibraryError: if there is something at that place, or it cannot be written.
     """
     place = Path(folder)
-    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
-        raise LibraryError(
-            f"{str(place)!r} exists and is not empty: choose another place, or remove it first"
-        )
+    require_free(place)
     scratch = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +48,18 @@ def save_model(model: RoutedModel, folder: str | Path, *, with_base: bool = Fals
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def require_free(place: Path) -> None:
+    """Refuse a place where there is something already.
+
+    Raises:
+        LibraryError: if it is not free.
+    """
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise LibraryError(
+            f"{str(place)!r} exists and is not empty: choose another place, or remove it first"
+        )
 
 
 def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:

@@ -1,6 +1,6 @@
 """Every command of ``lorary`` by name, in the order that the help lists them."""
 
-from lorary.cli import eval, generate, merge, prototypes, quickstart, report, train
+from lorary.cli import build, eval, generate, merge, prototypes, quickstart, report, train
 from lorary.cli.command import Command
 from lorary.cli.library import add, copy, ls, prune, rename, rm, show, verify
 
@@ -11,6 +11,7 @@ COMMANDS: dict[str, Command] = {
     "merge": merge,
     "eval": eval,
     "report": report,
+    "build": build,
     "generate": generate,
     "library ls": ls,
     "library show": show,

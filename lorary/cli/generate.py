@@ -1,11 +1,12 @@
-"""Answer a prompt with a library's experts.
+"""Answer a prompt with a library's experts, or with a model that was built from one.
 
-Tokens are routed by Arrow or another --router, whole requests by calibrated; --expert lets one expert answer
-alone, --router none the base.
+Tokens are routed by Arrow or another --router, whole requests by calibrated; a built model brings its router.
+--expert lets one expert answer alone, --router none the base.
 """
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
@@ -23,13 +24,13 @@ STDIN = "-"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the library, the prompt, who answers and how."""
-    parser.add_argument("library", help="Folder or URL of the library")
+    parser.add_argument("library", help="Folder or URL of the library, or folder of a built model")
     parser.add_argument("prompt", help="What to go on from; '-' reads it from stdin")
     parser.add_argument(
         "--router",
-        type=str,
-        default="arrow",
-        help=f"{', '.join(model_options.list_ready_routers())}, or none for the base alone",
+        type=str | None,
+        help=f"{', '.join(model_options.list_ready_routers())}, or none for the base alone; arrow, or a "
+        "built model's own, if not given",
     )
     parser.add_argument("--expert", type=str | None, help="Let this expert answer, whatever the router")
     parser.add_argument("--max-new-tokens", type=int, default=64, help="Most tokens of the answer")
@@ -62,14 +63,15 @@ def run(options: Namespace) -> int:
         answer_ids = model.tokenizer(answer, add_special_tokens=False)["input_ids"]
         explanation = model.explain([*prompt_ids, *answer_ids], num_prompt_tokens=len(prompt_ids))
     if options.json:
-        print_json(describe_answer(options, prompt, answer, explanation))
+        router = model.routing[0] or (None if options.expert else "none")
+        print_json(describe_answer(prompt, answer, router, options.expert, explanation))
         return 0
     print(answer.strip("\n"))
     if explanation is not None:
         from lorary.cli.routing_text import print_routing
 
         print_routing(explanation, num_prompt_tokens=len(prompt_ids))
-    elif options.router != "none" and options.expert is None:
+    elif model.routing[0] is not None:
         words = [prompt if options.prompt != STDIN else STDIN, "--template", options.template]
         print_next("lorary", "generate", options.library, *words, "--show-experts")
     return 0
@@ -83,7 +85,7 @@ def check_generation(options: Namespace) -> None:
     """
     from lorary.routing import router_named
 
-    if options.router != "none":
+    if options.router not in (None, "none"):
         router_named(options.router)
     if options.show_experts and (options.router == "none" or options.expert is not None):
         raise ValueError("--show-experts shows what a router chose: leave out --expert and --router none")
@@ -103,9 +105,15 @@ def load_routed(options: Namespace) -> "RoutedModel":
     """
     from dataclasses import asdict
 
-    from lorary.assembly import load_model
+    from lorary.assembly import is_saved_model, load_model
+    from lorary.assembly.saved_model import EXPERTS
 
-    library = model_options.open_filled_library(options.library)
+    is_built = is_saved_model(options.library)
+    if is_built and options.router is None and options.expert is None:
+        return load_built(options)
+    library = model_options.open_filled_library(
+        str(Path(options.library) / EXPERTS) if is_built else options.library
+    )
     if options.expert is not None:
         if options.expert not in library:
             raise UnknownExpert(options.expert, library, f"library {options.library!r}")
@@ -113,9 +121,26 @@ def load_routed(options: Namespace) -> "RoutedModel":
         return load_model(base, {options.expert: library[options.expert]}, router=None)
     if options.router == "none":
         return load_model(model_options.load_options_base(options, library), library, router=None)
-    config = model_options.read_router_options(options, options.router, list(library))
+    router = options.router or "arrow"
+    config = model_options.read_router_options(options, router, list(library))
     base = model_options.load_options_base(options, library)
-    return load_model(base, library, router=options.router, combine=options.combine, **asdict(config))
+    return load_model(base, library, router=router, combine=options.combine, **asdict(config))
+
+
+def load_built(options: Namespace) -> "RoutedModel":
+    """Load a model that ``lorary build`` made, as it was made.
+
+    Raises:
+        ValueError: if the base model is named, which the built model does itself.
+    """
+    from rich.console import Console
+
+    from lorary.assembly import load_model
+
+    if options.base is not None or options.revision is not None:
+        raise ValueError("a built model brings its base model: leave out --base and --revision")
+    with Console(stderr=True).status(f"loading {options.library}"):
+        return load_model(options.library, device=options.device)
 
 
 def encode_prompt(model: "RoutedModel", prompt: str, template: str) -> list[int]:
@@ -142,14 +167,14 @@ def answer_prompt(model: "RoutedModel", prompt_ids: Sequence[int], options: Name
 
 
 def describe_answer(
-    options: Namespace, prompt: str, answer: str, explanation: "Explanation | None"
+    prompt: str, answer: str, router: str | None, expert: str | None, explanation: "Explanation | None"
 ) -> dict[str, Any]:
     """Put an answer, and the routing if it was asked for, into JSON values."""
     found: dict[str, Any] = {
         "prompt": prompt,
         "answer": answer,
-        "router": None if options.expert is not None else options.router,
-        "expert": options.expert,
+        "router": router,
+        "expert": expert,
     }
     if explanation is not None:
         shares = explanation.shares_per_token()
