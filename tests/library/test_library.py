@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -254,3 +255,11 @@ def test_a_library_that_was_deleted_is_told(local, make_expert):
     with pytest.raises(LibraryError, match="cannot store expert 'a' in library"):
         local["a"] = make_expert("a")
     assert not Path(local.url).exists()
+
+
+def test_weight_hashes_are_those_of_the_files(local, make_expert):
+    local["poetry"] = make_expert("poetry")
+    local["sql"] = make_expert("sql", 1)
+    files = {name: Path(local.url) / name / "adapter_model.safetensors" for name in local}
+    expected = {name: sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
+    assert local.weight_hashes() == expected

@@ -116,6 +116,18 @@ def test_with_nobody_deciding_the_model_is_exactly_the_base(family, build_base, 
         assert torch.equal(compute_logits(base), plain)
 
 
+def test_set_aside_experts_come_back_even_after_an_error(family, build_base, make_expert, compute_logits):
+    base = build_base(family)
+    plain = compute_logits(base)
+    stack = attach_experts(base, {"poetry": make_expert(base)})
+    stack.set_routers({path: FixedRouter(torch.tensor([0])) for path in stack.layers})
+    routed = compute_logits(base)
+    with pytest.raises(RuntimeError, match="stop"), stack.set_aside() as bare:
+        assert torch.equal(compute_logits(bare), plain)
+        raise RuntimeError("stop")
+    assert torch.equal(compute_logits(base), routed)
+
+
 def test_detaching_gives_back_the_very_same_model(family, build_base, make_expert, compute_logits):
     base = build_base(family)
     before = [(path, id(module)) for path, module in base.named_modules()]
