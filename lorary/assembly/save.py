@@ -1,8 +1,5 @@
 """Saving a routed model as one folder that another machine loads with one line."""
 
-import os
-import shutil
-import tempfile
 from dataclasses import asdict
 from hashlib import sha256
 from importlib.metadata import version
@@ -13,8 +10,8 @@ from safetensors.torch import save
 from lorary.assembly.building import find_config
 from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.saved_model import BASE, EXPERTS, MATERIAL_FILE, MODEL_FILE, SavedModel
-from lorary.errors import LibraryError
 from lorary.library import Library
+from lorary.models.new_folder import new_folder
 from lorary.models.quiet import without_progress_bars
 
 PACKAGES = ("lorary", "torch", "transformers")
@@ -34,32 +31,8 @@ def save_model(model: RoutedModel, folder: str | Path, *, with_base: bool = Fals
     Raises:
         LibraryError: if there is something at that place, or it cannot be written.
     """
-    place = Path(folder)
-    require_free(place)
-    scratch = None
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
-        os.chmod(scratch, 0o755)
+    with new_folder(folder) as scratch:
         _fill(model, scratch, with_base)
-        os.replace(scratch, place)
-    except OSError as error:
-        raise LibraryError(f"cannot save the model at {str(place)!r}: {error}") from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-def require_free(place: Path) -> None:
-    """Refuse a place where there is something already.
-
-    Raises:
-        LibraryError: if it is not free.
-    """
-    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
-        raise LibraryError(
-            f"{str(place)!r} exists and is not empty: choose another place, or remove it first"
-        )
 
 
 def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:

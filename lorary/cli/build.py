@@ -35,7 +35,7 @@ def run(options: Namespace) -> int:
     from dataclasses import asdict
 
     from lorary.assembly import load_model, save_model
-    from lorary.assembly.save import require_free
+    from lorary.models.new_folder import require_free
 
     library = model_options.open_filled_library(options.library)
     config = model_options.read_router_options(options, options.router, list(library))

@@ -1,6 +1,6 @@
 """Every command of ``lorary`` by name, in the order that the help lists them."""
 
-from lorary.cli import build, eval, generate, merge, prototypes, quickstart, report, train
+from lorary.cli import build, eval, export, generate, merge, prototypes, quickstart, report, train
 from lorary.cli.command import Command
 from lorary.cli.library import add, copy, ls, prune, rename, rm, show, verify
 
@@ -12,6 +12,7 @@ COMMANDS: dict[str, Command] = {
     "eval": eval,
     "report": report,
     "build": build,
+    "export": export,
     "generate": generate,
     "library ls": ls,
     "library show": show,

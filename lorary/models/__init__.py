@@ -12,6 +12,7 @@ from lorary.models.logits import select_positions, target_losses
 from lorary.models.mix import BACKENDS, COMBINES, mix
 from lorary.models.plan import Plan
 from lorary.models.same_input import group_same_inputs
+from lorary.models.save_folded import save_folded
 from lorary.models.sharing import can_share_prefixes
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "layer_shape",
     "load_base",
     "mix",
+    "save_folded",
     "select_positions",
     "target_losses",
     "wrap_base",

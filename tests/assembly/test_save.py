@@ -182,7 +182,7 @@ def test_a_full_disk_leaves_nothing_half_written(model, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("lorary.assembly.save.Path.write_bytes", fail)
-    with pytest.raises(LibraryError, match=r"cannot save the model at .*No space left on device"):
+    with pytest.raises(LibraryError, match=r"cannot write .*No space left on device"):
         save_model(model, tmp_path / "models" / "mine")
     assert list((tmp_path / "models").iterdir()) == []
 

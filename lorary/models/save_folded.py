@@ -1,0 +1,52 @@
+"""An expert folded into its base model, as a plain ``transformers`` folder."""
+
+from pathlib import Path
+
+import torch
+
+from lorary.experts import Expert
+from lorary.models.base import BaseModel, check_base
+from lorary.models.fold import fold
+from lorary.models.new_folder import new_folder
+from lorary.models.quiet import without_progress_bars
+
+
+def save_folded(
+    base: BaseModel, expert: Expert, folder: str | Path, *, dtype: torch.dtype | None = None
+) -> None:
+    """Write base model plus expert so that ``transformers`` loads them without lorary.
+
+    Args:
+        base: the expert's base model; left as it is.
+        expert: each layer gets ``W + b @ a``, summed in float32 and rounded once.
+        folder: where to write weights, settings, tokenizer and a README; it must not exist, or be empty.
+        dtype: of the weights; None for the base model's.
+
+    Raises:
+        IncompatibleExpert: if the expert was trained on another base model, or its weights are quantised.
+        LibraryError: if the place is taken or cannot be written; nothing half-written is left.
+    """
+    check_base(base, expert)
+    with new_folder(folder) as scratch:
+        folded = fold(base.model, expert)
+        with without_progress_bars():
+            folded.to(dtype or folded.dtype).save_pretrained(scratch)
+        base.tokenizer.save_pretrained(scratch)
+        (scratch / "README.md").write_text(_render_readme(base, expert), encoding="utf-8")
+
+
+def _render_readme(base: BaseModel, expert: Expert) -> str:
+    facts = {
+        "Base model": f"{base.name}, fingerprint {base.fingerprint}; its licence holds for these weights too",
+        "Base revision": base.revision or "",
+        "Expert": expert.name,
+        "Tasks": ", ".join(expert.card.tasks),
+        "Merged from": ", ".join(expert.card.parents),
+    }
+    lines = "".join(f"- {title}: {text}\n" for title, text in facts.items() if text)
+    return (
+        f"# {expert.name}, folded into its base model\n\n{lines}\n"
+        "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        'model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")\n'
+        'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")\n```\n'
+    )
