@@ -124,7 +124,7 @@ def _transfer_section(report: LibraryReport) -> str:
         gains,
         report.names,
         scale=float(np.quantile(sizes, 0.95)),
-        write=lambda gain: f"{gain:.1f}",
+        digits=1,
         own=report.own,
     )
     lead = (
@@ -148,7 +148,7 @@ def _similarity_section(report: LibraryReport) -> str:
         {names[i]: {names[j]: 100 * float(similarity[i, j]) for j in order if j != i} for i in order},
         [names[i] for i in order],
         scale=100 * float(others.max()),
-        write=lambda value: f"{value:.0f}",
+        digits=0,
     )
     lead = (
         "Cosines of the experts' weight changes over all layers. The tree joins the most alike first, groups "

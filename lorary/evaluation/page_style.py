@@ -71,6 +71,8 @@ box-shadow:inset 0 -2px var(--s);border-right:1px solid var(--card)}
 .bar{display:flex;height:.6rem;border-radius:99px;overflow:hidden;margin:.75rem 0 .35rem;gap:1px}
 .bar i{background:var(--s)}
 .heat td{padding:.3rem 0;text-align:center;min-width:2.5rem;border:1px solid var(--card);border-radius:4px}
+.dense{font-size:.78rem}
+.dense td{min-width:2rem;padding:.18rem 0}
 .heat thead th:not(:first-child){vertical-align:bottom;padding:.7rem 0 .4rem;
 text-align:center;font-weight:500}
 .heat thead span{writing-mode:vertical-rl;transform:rotate(180deg);max-height:10rem;overflow:hidden;

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 NUM_IN_TOOLTIP = 5
 NUM_IN_SUMMARY = 4
+MAX_WIDE_COLUMNS = 16
 BAR_HEIGHT, BAR_WIDTH, BAR_GAP, AXIS = 190, 25, 4, 42
 
 
@@ -70,9 +71,15 @@ def heat_map(usage_by_task: Mapping[str, Mapping[str, float]], names: Sequence[s
         for task, usage in usage_by_task.items()
     )
     return (
-        f'<div class="card scroll" tabindex="0"><table class="heat"><thead><tr><th></th>{head}</tr></thead>'
+        f'<div class="card scroll" tabindex="0"><table class="{heat_class(len(names))}"><thead><tr><th></th>'
+        f"{head}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div>"
     )
+
+
+def heat_class(num_columns: int) -> str:
+    """Name the style of a heat map: cells of many columns are narrower."""
+    return "heat dense" if num_columns > MAX_WIDE_COLUMNS else "heat"
 
 
 def layer_chart(usage_by_layer: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> str:

@@ -1,9 +1,9 @@
 """A table of numbers around zero, coloured by sign and size, as a piece of HTML."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from lorary.evaluation.palette import NUM_HEAT_STEPS
-from lorary.evaluation.routing_html import escape
+from lorary.evaluation.routing_html import escape, heat_class
 
 Cells = Mapping[str, Mapping[str, float]]
 """Row -> column -> value; what is missing stays empty."""
@@ -14,7 +14,7 @@ def signed_map(
     columns: Sequence[str],
     *,
     scale: float,
-    write: Callable[[float], str],
+    digits: int,
     own: Mapping[str, str] | None = None,
 ) -> str:
     """Draw values with blue above zero, orange below, and white at it.
@@ -23,7 +23,7 @@ def signed_map(
         cells: the values.
         columns: in order.
         scale: the size that has the full colour; larger values have it too.
-        write: makes a value's text.
+        digits: after the decimal point.
         own: row -> the column whose cell is framed.
     """
     head = "".join(
@@ -32,24 +32,23 @@ def signed_map(
     rows = "".join(
         f'<tr><th scope="row" title="{escape(row)}">{escape(row)}</th>'
         + "".join(
-            _cell(row, column, values.get(column), scale, write, (own or {}).get(row) == column)
+            _cell(row, column, values.get(column), scale, digits, (own or {}).get(row) == column)
             for column in columns
         )
         + "</tr>"
         for row, values in cells.items()
     )
     return (
-        '<div class="card scroll" tabindex="0"><table class="heat"><thead><tr><th></th>'
-        f"{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f'<div class="card scroll" tabindex="0"><table class="{heat_class(len(columns))}">'
+        f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
-def _cell(
-    row: str, column: str, value: float | None, scale: float, write: Callable[[float], str], is_own: bool
-) -> str:
+def _cell(row: str, column: str, value: float | None, scale: float, digits: int, is_own: bool) -> str:
     if value is None:
         return "<td></td>"
     step = round(min(abs(value) / scale, 1.0) * (NUM_HEAT_STEPS - 1)) if scale > 0 else 0
     classes = f"{'n' if value < 0 else 'h'}{step}" + (" own" if is_own else "")
-    text = escape(write(value))
+    # The z leaves no minus on what is rounded to zero.
+    text = f"{value:z.{digits}f}"
     return f'<td class="{classes}" title="{escape(f"{row}: {column}")} {text}">{text}</td>'

@@ -44,6 +44,22 @@ def test_transfer_is_each_experts_loss_less_the_base_models(report, tmp_path):
             assert numbers["transfer"][task][name] == pytest.approx(expected)
 
 
+def test_tasks_stand_in_the_order_of_their_own_experts_and_strangers_last(lorary, trained_library, tmp_path):
+    tasks = (
+        "--tasks",
+        "generated:past_tense",
+        "other=generated:iso_dates",
+        "generated:prices",
+        "generated:plurals",
+    )
+    words = ("--routes", "base", "--transfer-examples", "1", "--num-samples", "0", "--traced-examples", "1")
+    code, _, said = lorary("report", trained_library, *tasks, *words, "--out", str(tmp_path / "out"))
+    assert code == 0, said
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    for part in ("usage_by_task", "transfer"):
+        assert list(numbers[part]) == ["past_tense", "plurals", "prices", "other"]
+
+
 def test_any_ready_router_can_be_looked_into_with_its_options(report, tmp_path):
     words = (
         "--router",
@@ -57,7 +73,8 @@ def test_any_ready_router_can_be_looked_into_with_its_options(report, tmp_path):
     )
     assert report(*words)[0] == 0
     numbers = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert "top_k=1" in numbers["facts"]["router"]
+    facts = numbers["facts"]["router"]
+    assert facts == "calibrated, outputs combined, top_k 1, temperature 0.2, last_share 0.25, ridge 0.01"
     assert all(entropy == pytest.approx(0, abs=1e-6) for entropy in numbers["entropy_by_layer"].values())
     assert numbers["transfer"] is None
     assert not (tmp_path / "out" / "transfer.json").exists()

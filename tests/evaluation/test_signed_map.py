@@ -4,7 +4,7 @@ from lorary.evaluation.signed_map import signed_map
 
 
 def draw(cells, **options):
-    settings = {"scale": 2.0, "write": lambda value: f"{value:.1f}"} | options
+    settings = {"scale": 2.0, "digits": 1} | options
     return signed_map(cells, ["dates", "morse"], **settings)
 
 
@@ -25,3 +25,9 @@ def test_names_are_escaped_and_a_scale_of_zero_is_white():
     assert "<b>" not in page
     assert "&lt;b&gt;" in page
     assert 'class="h0"' in page
+
+
+def test_what_is_rounded_to_zero_has_no_sign_and_many_columns_are_narrow():
+    assert ">0.0</td>" in draw({"dates": {"dates": -0.01}})
+    assert 'class="heat"' in draw({})
+    assert 'class="heat dense"' in signed_map({}, [str(n) for n in range(40)], scale=1.0, digits=1)

@@ -1,6 +1,6 @@
 """Everything that a report shows, measured with base and experts loaded once."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from jsonargparse import Namespace
 
@@ -9,7 +9,7 @@ from lorary.cli.progress import show_count, show_evaluation
 from lorary.evaluation import LibraryReport, Result, Route, RoutingSurvey, evaluate, survey_routing
 from lorary.evaluation.config import EvalConfig
 from lorary.evaluation.routes import EXPERT_PREFIX
-from lorary.evaluation.routing_picture import RoutedSample
+from lorary.evaluation.routing_picture import RoutedSample, Usage
 from lorary.evaluation.traced_sample import trace_sample
 from lorary.routing import RouterConfig
 from lorary.transforms import expert_similarity
@@ -44,7 +44,7 @@ def gather_report(
         facts={
             "library": f"{options.library}, {len(names)} experts",
             "base model": found.model.base.name,
-            "router": f"{router}, {options.combine} combined: {config}",
+            "router": f"{router}, {options.combine} combined, {_describe(config)}",
             "tasks": f"{len(found.tasks)}, split {found.config.split}",
             "examples per task": (
                 f"{found.config.num_examples or 'all'} for the results, {options.traced_examples} for the "
@@ -53,15 +53,27 @@ def gather_report(
         },
         names=names,
         result=result,
-        usage_by_task=survey.usage_by_task,
+        usage_by_task=_order(survey.usage_by_task, found),
         usage_by_layer=survey.usage_by_layer,
         entropy_by_layer=survey.entropy_by_layer,
         similarity=tuple(tuple(row) for row in expert_similarity(found.library).tolist()),
-        transfer=None if transfer is None else _compare_with_base(transfer, names),
+        transfer=None if transfer is None else _order(_compare_with_base(transfer, names), found),
         own=found.own,
         samples=samples,
     )
     return report, transfer
+
+
+def _describe(config: RouterConfig) -> str:
+    options = {name: value for name, value in asdict(config).items() if value is not None}
+    return ", ".join(f"{name} {value}" for name, value in options.items()) or "no options"
+
+
+def _order(rows: Usage, found: Comparison) -> Usage:
+    """Put tasks in the order of their own experts, so that these stand on the diagonal; the others follow."""
+    places = {name: place for place, name in enumerate(found.model.names)}
+    ordered = sorted(rows, key=lambda task: places.get(found.own.get(task, ""), len(places)))
+    return {task: rows[task] for task in ordered}
 
 
 def _measure_transfer(found: Comparison, num_examples: int) -> Result:
