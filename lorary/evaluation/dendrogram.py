@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorary.evaluation.routing_html import escape
+from lorary.evaluation.tables import shorten
 
-TREE, LABELS, ROW, MARGIN = 360, 330, 19, 12
-MAX_LABEL = 44
+TREE, LABELS, ROW, MARGIN = 360, 265, 19, 12
+MAX_LABEL = 34
 
 
 def link_experts(similarity: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -39,7 +40,7 @@ def order_leaves(links: NDArray[np.float64]) -> list[int]:
 
 
 def draw_dendrogram(links: NDArray[np.float64], names: Sequence[str]) -> str:
-    """Draw the tree as SVG, leaves down the right side, each joint at its cosine.
+    """Draw the tree as SVG, names down the left side, where a phone shows them; each joint at its cosine.
 
     Args:
         links: from ``link_experts``.
@@ -53,7 +54,7 @@ def draw_dendrogram(links: NDArray[np.float64], names: Sequence[str]) -> str:
     start = low - 0.15 * max(high - low, 1e-3)
 
     def x(distance: float) -> float:
-        return MARGIN + TREE * (high - max(distance, start)) / (high - start)
+        return LABELS + TREE * (max(distance, start) - start) / (high - start)
 
     def y(place: float) -> float:
         return ROW * (place / 10) + MARGIN  # SciPy's leaves stand at 5, 15, 25, …
@@ -65,8 +66,8 @@ def draw_dendrogram(links: NDArray[np.float64], names: Sequence[str]) -> str:
         for places, heights in zip(tree["icoord"], tree["dcoord"], strict=True)
     )
     labels = "".join(
-        f'<text x="{MARGIN + TREE + 8}" y="{y(10 * place + 5) + 4:.1f}">{escape(_shorten(names[leaf]))}'
-        f"<title>{escape(names[leaf])}</title></text>"
+        f'<text x="{LABELS - 8}" y="{y(10 * place + 5) + 4:.1f}" text-anchor="end">'
+        f"{escape(shorten(names[leaf], MAX_LABEL))}<title>{escape(names[leaf])}</title></text>"
         for place, leaf in enumerate(tree["leaves"])
     )
     bottom = ROW * len(names) + 2 * MARGIN
@@ -75,13 +76,9 @@ def draw_dendrogram(links: NDArray[np.float64], names: Sequence[str]) -> str:
         f"{1 - distance:.2f}</text>"
         for distance in np.linspace(low, high, 4 if high > low else 1)
     )
-    width, height = MARGIN + TREE + LABELS, bottom + 20
+    width, height = LABELS + TREE + 2 * MARGIN, bottom + 20
     return (
         '<figure class="card scroll tree" tabindex="0">'
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="Tree of similar experts">{lines}{labels}{axis}</svg></figure>'
     )
-
-
-def _shorten(name: str) -> str:
-    return name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 1] + "…"

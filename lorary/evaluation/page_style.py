@@ -62,6 +62,7 @@ border:1px solid var(--line);background:var(--card);font-size:.85rem;cursor:poin
 .sample{margin:0;display:flex;flex-direction:column}
 .sample .bar{margin-top:auto}
 .sample .tokens:last-of-type{margin-bottom:1rem}
+.sample{overflow-wrap:anywhere}
 .sample h3{margin-bottom:.5rem}
 .tokens{font:.92rem/2 ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;
 overflow-wrap:anywhere;margin:0 0 .5rem;max-width:none}
