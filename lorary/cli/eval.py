@@ -1,8 +1,8 @@
 """Compare ways of using a library: the base model, experts, routers.
 
 Prints a table per metric with standard errors. Routes: base, a router (arrow, spectr, lag, uniform, fixed,
-single, calibrated), oracle (each task's own expert), random (a control without knowledge), expert:NAME, and
-each of the --controls by its name.
+single, calibrated; mean_activation, retrieval and phatgoose, which learn from training examples of --tasks),
+oracle (each task's own expert), random (a control without knowledge), expert:NAME, each of the --controls.
 """
 
 from pathlib import Path
@@ -55,7 +55,7 @@ def add_comparison_options(parser: ArgumentParser, *routes: str) -> None:
         "--controls", type=str | None, help="A library of further experts, such as one trained on all tasks"
     )
     model_options.add_base_options(parser)
-    model_options.add_router_options(parser)
+    model_options.add_router_options(parser, with_tasks=True)
     parser.add_class_arguments(EvalConfig, "evaluation", skip={"metrics"})
 
 

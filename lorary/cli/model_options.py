@@ -35,11 +35,16 @@ def add_base_options(parser: ArgumentParser, default: str | None = None) -> None
     )
 
 
-def add_router_options(parser: ArgumentParser) -> None:
-    """Add what configures each router that a command can use."""
+def add_router_options(parser: ArgumentParser, *, with_tasks: bool = False) -> None:
+    """Add what configures each router that a command can use.
+
+    Args:
+        parser: the command's.
+        with_tasks: whether it has tasks, from which some routers learn what they need.
+    """
     from lorary.routing import ROUTERS, list_options
 
-    for name in list_ready_routers():
+    for name in ROUTERS if with_tasks else list_ready_routers():
         if list_options(name):
             parser.add_class_arguments(ROUTERS[name].config, name)
     parser.add_argument(
@@ -113,17 +118,20 @@ def find_base(library: "Library") -> tuple[str, str | None]:
     return names.pop(), revisions.pop() if len(revisions) == 1 else None
 
 
-def read_router_options(options: Namespace, router: str, names: Sequence[str]) -> "RouterConfig":
+def read_router_options(
+    options: Namespace, router: str, names: Sequence[str], *, with_tasks: bool = False
+) -> "RouterConfig":
     """Build a router's configuration, before anything is loaded.
 
     Args:
         options: the command's.
         router: a key of ``ROUTERS``.
         names: the experts that it will choose from.
+        with_tasks: whether the command has tasks, from which some routers learn what they need.
 
     Raises:
         ValueError: if there is no such router, an option is out of range or does not suit the experts, or the
-            router needs more than a library.
+            router needs more than the command has.
         UnknownExpert: if an option names an expert that is not among them.
     """
     from lorary.routing import configure_router
@@ -131,10 +139,11 @@ def read_router_options(options: Namespace, router: str, names: Sequence[str]) -
 
     config = configure_router(router, vars(options.get(router, Namespace())))
     given = sorted(FROM_DATA.keys() & config.needs)
-    if given:
+    if given and not with_tasks:
         raise ValueError(
-            f"router {router!r} needs the {given[0]} of every expert, which commands do not make; in Python, "
-            f"{FROM_DATA[given[0]]} and hand them to load_model({given[0]}=...). "
+            f"router {router!r} needs the {given[0]} of every expert, which only `lorary eval` and `lorary "
+            f"report` find, from --tasks; in Python, {FROM_DATA[given[0]]} and hand them to "
+            f"load_model({given[0]}=...). "
             f"Here you can use {', '.join(list_ready_routers())}"
         )
     config.check(names)

@@ -23,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--router",
         type=str,
         default="arrow",
-        help=f"The router to look into: {', '.join(model_options.list_ready_routers())}",
+        help="The router to look into, any of those that `lorary eval` knows",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("report"), help="Folder for the page and its numbers"
@@ -49,8 +49,8 @@ def run(options: Namespace) -> int:
 
     check_sizes(options)
     library = model_options.open_filled_library(options.library)
-    config = model_options.read_router_options(options, options.router, list(library))
-    found = prepare_comparison(options)
+    config = model_options.read_router_options(options, options.router, list(library), with_tasks=True)
+    found = prepare_comparison(options, options.router)
     try:
         report, transfer = gather_report(found, options.router, config, options)
     except KeyboardInterrupt:

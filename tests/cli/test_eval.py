@@ -3,15 +3,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+import torch
 
 from lorary.assembly import load_model
 from lorary.cli import eval as command
+from lorary.cli.eval_steps.material import find_trained_gates, provide_material
 from lorary.cli.eval_steps.routes import choose_routes, find_own_experts
 from lorary.data import find_template
 from lorary.data.generated import generate_tasks
 from lorary.evaluation import EvalConfig, Result, evaluate, find_routes
 from lorary.library import Library
 from lorary.models import load_base
+from lorary.training import GateConfig, prepare_examples
 
 TASKS = ("--tasks", "generated:plurals", "generated:prices")
 FEW = ("--evaluation.num_examples", "3")
@@ -202,3 +205,57 @@ def test_a_control_with_an_experts_name_is_refused(measure, controls, trained_li
     code, _, errors = measure("--controls", controls)
     assert code == 2
     assert "'prices' is an expert too" in errors
+
+
+EVERYONE = ("--tasks", "generated:plurals", "generated:prices", "generated:past_tense", *FEW)
+LEARNED = ("mean_activation", "retrieval", "phatgoose")
+
+
+def test_routers_that_know_the_tasks_learn_from_their_training_examples(lorary, trained_library, tiny_base):
+    code, output, said = lorary(
+        "eval", trained_library, *EVERYONE, "--routes", "mean_activation,retrieval", "--json"
+    )
+    assert code == 0, said
+    found = json.loads(output)["loss"]["mean"]
+    model = load_model(load_base(tiny_base), trained_library, router=None)
+    tasks = generate_tasks(["plurals", "prices", "past_tense"])
+    provide_material(
+        model,
+        Library.open(trained_library),
+        dict(tasks),
+        find_template("plain"),
+        ["mean_activation", "retrieval"],
+    )
+    routes = find_routes(["mean_activation", "retrieval"], model, {name: name for name in tasks})
+    result = evaluate(model, tasks, routes, find_template("plain"), EvalConfig(num_examples=3))
+    for router in ("mean_activation", "retrieval"):
+        assert found[router]["mean"] == pytest.approx(result.overall(router, "loss").mean, abs=1e-3)
+
+
+def test_gates_are_trained_once_and_taken_from_the_library_then(
+    trained_library, tiny_base, monkeypatch, tmp_path
+):
+    library = Library.open(str(tmp_path / "copy"), create=True)
+    for name, expert in Library.open(trained_library).items():
+        library[name] = expert
+    model = load_model(load_base(tiny_base), library, router=None)
+    tasks = generate_tasks(["plurals", "prices", "past_tense"], train=4)
+    examples = prepare_examples(model.tokenizer, tasks, find_template("plain"))
+    config = GateConfig(num_steps=2, batch_size=2)
+    first = find_trained_gates(model, library, examples, config)
+    monkeypatch.setattr("lorary.training.train_gates", None)
+    for path, gates in find_trained_gates(model, library, examples, config).items():
+        assert torch.equal(gates, first[path])
+    model.provide(gates=first)
+    model.set_router("phatgoose")
+
+
+@pytest.mark.parametrize("router", LEARNED)
+def test_such_routers_need_the_task_of_every_expert(measure, router, monkeypatch):
+    monkeypatch.setattr("lorary.models.load_base", None)
+    code, _, said = measure("--routes", router)
+    assert code == 2
+    assert (
+        f"router {router!r} needs training examples of every expert's own task, but --tasks has none" in said
+    )
+    assert "for expert 'past_tense': name their tasks too, or leave that router out" in said

@@ -86,7 +86,7 @@ def test_any_ready_router_can_be_looked_into_with_its_options(report, tmp_path):
         (("--traced-examples", "0"), "--traced-examples must be at least 1, found 0"),
         (("--transfer-examples", "-1"), "--transfer-examples must be at least 0, found -1"),
         (("--router", "arow"), "arrow"),
-        (("--router", "phatgoose"), "router 'phatgoose' needs the gates of every expert"),
+        (("--router", "phatgoose"), "router 'phatgoose' needs training examples of every expert's own task"),
         (("--arrow.top_k", "9"), "top_k"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 from lorary.cli import model_options
+from lorary.cli.eval_steps.material import find_task_of_each, provide_material
 from lorary.cli.eval_steps.routes import RANDOM, choose_routes, find_own_experts, split_commas
 from lorary.cli.task_options import find_task_template, read_tasks
 
@@ -38,8 +39,12 @@ class Comparison:
     """Metrics and sizes."""
 
 
-def prepare_comparison(options: Namespace) -> Comparison:
+def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     """Check all that can be checked, then load base and experts once.
+
+    Args:
+        options: the command's.
+        routers: those to make ready besides the routes'.
 
     Raises:
         ValueError: naming the option that is wrong.
@@ -58,18 +63,21 @@ def prepare_comparison(options: Namespace) -> Comparison:
     own = find_own_experts(library.entries(), tasks)
     names = choose_routes(options.routes, tasks, own, list(library), list(controls))
     configured = {
-        name: model_options.read_router_options(options, name, list(library))
+        name: model_options.read_router_options(options, name, list(library), with_tasks=True)
         for name in names
         if name in ROUTERS
     }
+    task_of = find_task_of_each(list(library), own, tasks, (*configured, *routers))
     base = model_options.load_options_base(options, library)
     model = load_model(
         base, library, router=None, controls=gather_controls(library, controls, names, config.seed)
     )
+    template = find_task_template(options)
+    provide_material(model, library, task_of, template, (*configured, *routers))
     # Only the oracle asks for own experts, and it is among the routes only if every task has one.
     answering = {task: own.get(task, task) for task in tasks}
     routes = find_routes(names, model, answering, options=configured, combine=options.combine)
-    return Comparison(library, model, tasks, own, routes, find_task_template(options), config)
+    return Comparison(library, model, tasks, own, routes, template, config)
 
 
 def read_eval_options(options: Namespace) -> "EvalConfig":

@@ -1,0 +1,108 @@
+"""What routers need that know examples of the experts' tasks, found from the training examples of these."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from lorary.cli.progress import show_count
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lorary.assembly import RoutedModel
+    from lorary.data import Task, Template
+    from lorary.library import Library
+    from lorary.training import GateConfig, TrainingExamples
+
+# Of each task; more change means and nearest neighbours little.
+NUM_TEXTS = 20
+
+
+def find_task_of_each(
+    experts: Sequence[str], own: Mapping[str, str], tasks: "Mapping[str, Task]", routers: Collection[str]
+) -> dict[str, "Task"]:
+    """Find the task that each expert was trained on, for the routers that need examples of it.
+
+    Args:
+        experts: names of all experts.
+        own: task -> its own expert.
+        tasks: the tasks at hand.
+        routers: names of routers.
+
+    Returns:
+        Expert -> task, or nothing if no router needs any.
+
+    Raises:
+        ValueError: if a router does and the task of an expert is not at hand, or has no training examples.
+    """
+    picky = [router for router in routers if list_data_needs([router])]
+    if not picky:
+        return {}
+    found = {expert: tasks[task] for task, expert in own.items() if tasks[task].splits.get("train")}
+    missing = [expert for expert in experts if expert not in found]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(
+            f"router {picky[0]!r} needs training examples of every expert's own task, but --tasks has none "
+            f"for expert {missing[0]!r}{more}: name their tasks too, or leave that router out"
+        )
+    return {expert: found[expert] for expert in experts}
+
+
+def list_data_needs(routers: Collection[str]) -> set[str]:
+    """List what the routers need that only data can tell."""
+    from lorary.routing import ROUTERS
+    from lorary.routing.material import FROM_DATA
+
+    needs = [ROUTERS[router].config().needs for router in routers if router in ROUTERS]
+    return set(FROM_DATA) & {need for some in needs for need in some}
+
+
+def provide_material(
+    model: "RoutedModel",
+    library: "Library",
+    task_of: "Mapping[str, Task]",
+    template: "Template",
+    routers: Collection[str],
+) -> None:
+    """Take what the routers need from the library's artifacts, or find it and keep it there."""
+    from lorary.assembly import find_embeddings, find_means
+    from lorary.training import GateConfig, prepare_examples
+
+    needs = list_data_needs(routers)
+    if not needs:
+        return
+    with Console(stderr=True).status("reading examples of the experts' tasks"):
+        examples = prepare_examples(model.tokenizer, task_of, template)
+        few = {name: found.train[:NUM_TEXTS] for name, found in examples.items()}
+        if "means" in needs:
+            texts = {name: [(*e.prompt_ids, *e.target_ids) for e in found] for name, found in few.items()}
+            model.provide(means=find_means(model, library, texts), names=list(texts))
+        if "embeddings" in needs:
+            prompts = {name: [e.prompt_ids for e in found] for name, found in few.items()}
+            model.provide(embeddings=find_embeddings(model, library, prompts))
+    if "gates" in needs:
+        gates = find_trained_gates(model, library, examples, GateConfig())
+        model.provide(gates=gates, names=list(examples))
+
+
+def find_trained_gates(
+    model: "RoutedModel", library: "Library", examples: "Mapping[str, TrainingExamples]", config: "GateConfig"
+) -> "dict[str, Tensor]":
+    """Take gates from the library, and train those that it lacks."""
+    from lorary.assembly import find_gates
+    from lorary.training import train_gates
+
+    def train(names: Sequence[str]) -> "dict[str, Tensor]":
+        with show_count(f"training the gates of {len(names)} experts") as show:
+            return train_gates(
+                model.stack,
+                {name: examples[name] for name in names},
+                config,
+                on_step=lambda step, losses: show(step, config.num_steps),
+            )
+
+    digests = {name: found.digest for name, found in examples.items()}
+    return find_gates(model, library, digests, asdict(config), train)
