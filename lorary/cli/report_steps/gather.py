@@ -29,6 +29,8 @@ def gather_report(
     Returns:
         The report, and the losses of every expert on every task, if they were asked for.
     """
+    # First, because it refuses experts that do not belong together.
+    similarity = expert_similarity(found.library, found.model.names)
     what = f"comparing {len(found.routes)} routes on {len(found.tasks)} tasks"
     with show_evaluation(what) as show:
         result = evaluate(
@@ -56,7 +58,7 @@ def gather_report(
         usage_by_task=_order(survey.usage_by_task, found),
         usage_by_layer=survey.usage_by_layer,
         entropy_by_layer=survey.entropy_by_layer,
-        similarity=tuple(tuple(row) for row in expert_similarity(found.library).tolist()),
+        similarity=tuple(tuple(row) for row in similarity.tolist()),
         transfer=None if transfer is None else _order(_compare_with_base(transfer, names), found),
         own=found.own,
         samples=samples,
