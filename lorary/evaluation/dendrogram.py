@@ -71,9 +71,10 @@ def draw_dendrogram(links: NDArray[np.float64], names: Sequence[str]) -> str:
         for place, leaf in enumerate(tree["leaves"])
     )
     bottom = ROW * len(names) + 2 * MARGIN
+    digits = 2 if high - low > 0.1 else 3
     axis = "".join(
         f'<text class="tick" x="{x(distance):.1f}" y="{bottom + 12}" text-anchor="middle">'
-        f"{1 - distance:.2f}</text>"
+        f"{1 - distance:.{digits}f}</text>"
         for distance in np.linspace(low, high, 4 if high > low else 1)
     )
     width, height = LABELS + TREE + 2 * MARGIN, bottom + 20

@@ -45,3 +45,9 @@ def test_the_picture_has_a_joint_less_than_leaves_and_every_name_once_escaped():
 def test_the_axis_is_in_cosines():
     page = draw_dendrogram(link_experts(PAIRS), list("abcd"))
     assert re.findall(r'middle">([\d.]+)<', page) == ["0.90", "0.60", "0.30", "0.00"]
+
+
+def test_cosines_that_lie_close_together_are_told_apart():
+    similarity = np.array([[1, 0.02, 0.01], [0.02, 1, 0.01], [0.01, 0.01, 1]])
+    page = draw_dendrogram(link_experts(similarity), list("abc"))
+    assert re.findall(r'middle">([\d.]+)<', page) == ["0.020", "0.017", "0.013", "0.010"]
