@@ -247,3 +247,13 @@ def test_controls_are_never_decided_for(base, build_tiny_base, experts, draw_exp
 def test_calls_that_do_not_show_the_prompt_are_refused(routed, input_ids, inputs, message):
     with pytest.raises(ValueError, match=message):
         routed(**{"input_ids": input_ids, **inputs})
+
+
+def test_calibrated_routing_in_half_precision_is_that_in_single_up_to_rounding(build_tiny_base, experts):
+    shares = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model = load_model(build_tiny_base(dtype=dtype), experts, router="calibrated", generic=GENERIC)
+        found = [model.explain(prompt).weights[0, 0] for prompt in PROMPTS[1:]]
+        shares[dtype] = torch.stack(found)  # [P, E]
+        model.detach()
+    torch.testing.assert_close(shares[torch.bfloat16], shares[torch.float32], rtol=0, atol=0.03)
