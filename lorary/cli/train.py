@@ -1,7 +1,8 @@
 """Train one expert per task, many at once, into a library.
 
 Goes on where an earlier run of the same command was stopped; finished experts are in the library at once.
-Without epochs, max_steps or max_tokens each expert sees its examples 3 times.
+Without epochs, max_steps or max_tokens each expert sees its examples 3 times. --expert trains one expert on
+all tasks, --groups one on each group of them.
 """
 
 import time
@@ -48,6 +49,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--expert", type=str | None, help="Train one expert of this name on all tasks, not one per task"
     )
     parser.add_argument(
+        "--groups",
+        type=dict[str, list[str]] | None,
+        help="Train one expert per group of tasks: in YAML or JSON, expert to the names of its tasks",
+    )
+    parser.add_argument(
         "--run", type=Path | None, help="Folder of the resumable state; beside a local library if not given"
     )
     parser.add_argument("--fresh", action="store_true", help="Start over instead of resuming")
@@ -60,15 +66,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Read everything and say what will be done; then train, store and report."""
+    from lorary.cli.training_steps.groups import choose_members, name_members, pool_tasks
     from lorary.cli.training_steps.plan import choose_run_folder, describe_plan
     from lorary.cli.training_steps.store import ExpertStore
     from lorary.library import Library
 
     config = read_training_options(options)
     tasks = read_tasks(options)
-    experts = choose_experts(options, tasks)
+    members = choose_members(list(tasks), options.expert, options.groups)
     base = load_options_base(options)
-    examples = prepare_all(options, base, tasks, experts, config)
+    examples = name_members(prepare_all(options, base, pool_tasks(tasks, members), config), members)
     run_folder = options.run or choose_run_folder(options.library, options.expert)
     plan = list(describe_plan(base, tasks, examples, config, run_folder, options.fresh))
     # Made only now: bad input must leave no new library behind.
@@ -100,29 +107,16 @@ def read_training_options(options: Namespace) -> "TrainConfig":
     return TrainConfig(**given)
 
 
-def choose_experts(options: Namespace, tasks: dict[str, "Task"]) -> dict[str, "Task"]:
-    """Say which experts to train, on what: one per task, or one on all."""
-    from lorary.data import mix_tasks
-    from lorary.experts import check_name
-
-    if options.expert is None:
-        return tasks
-    return {check_name(options.expert): mix_tasks(tasks, options.expert)}
-
-
 def prepare_all(
     options: Namespace,
     base: "BaseModel",
-    tasks: dict[str, "Task"],
     experts: dict[str, "Task"],
     config: "TrainConfig",
 ) -> dict[str, "TrainingExamples"]:
     """Tokenise what each expert is trained on."""
-    from dataclasses import replace
-
     from lorary.training import prepare_examples
 
-    examples = prepare_examples(
+    return prepare_examples(
         base.tokenizer,
         experts,
         find_task_template(options),
@@ -130,9 +124,6 @@ def prepare_all(
         truncation=options.truncation,
         max_validation_examples=config.max_validation_examples,
     )
-    if options.expert is not None:
-        examples = {name: replace(found, tasks=tuple(tasks)) for name, found in examples.items()}
-    return examples
 
 
 def describe_prompts(options: Namespace) -> dict[str, object]:
@@ -195,7 +186,7 @@ def report(
         f"{say_count(len(store.stored), 'expert')} stored in library {options.library!r} after "
         f"{seconds:.0f} s; loss curves: {run_folder / 'curves.png'}"
     )
-    words = [] if options.expert else repeat_tasks(options)
+    words = [] if options.expert or options.groups else repeat_tasks(options)
     if words:
         print_next("lorary", "eval", options.library, *words)
     else:

@@ -223,3 +223,39 @@ def test_bad_input_is_refused_and_leaves_no_library(train_quickly, tmp_path, wor
     assert errors.startswith("error: ") or "\nerror: " in errors
     assert message in errors
     assert not (tmp_path / "lib").exists()
+
+
+def test_an_expert_per_group_of_tasks_knows_its_tasks(train_quickly, tmp_path):
+    config = tmp_path / "groups.yaml"
+    config.write_text("groups:\n  words: [plurals, past_tense]\n  prices: [prices]\n")
+    tasks = ("generated:plurals", "generated:past_tense", "generated:prices", "generated:iso_dates")
+    code, output, said = train_quickly("--tasks", *tasks, "--config", str(config))
+    assert code == 0, said
+    library = Library.open(str(tmp_path / "lib"))
+    assert {name: expert.card.tasks for name, expert in library.items()} == {
+        "prices": ("prices",),
+        "words": ("plurals", "past_tense"),
+    }
+    assert f"next: lorary library show {tmp_path / 'lib'}" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (
+            ('{"words": ["plurls"]}',),
+            "group 'words' has a task 'plurls' that is not in --tasks: did you mean",
+        ),
+        (('{"words": []}',), "group 'words' must name at least one task, each once, found []"),
+        (('{"words": ["plurals", "plurals"]}',), "group 'words' must name at least one task, each once"),
+        (('{"../x": ["plurals"]}',), "'../x'"),
+        (("{}",), "--groups must name at least one expert, found none"),
+        (('{"words": ["plurals"]}', "--expert", "all"), "give one of them"),
+    ],
+)
+def test_groups_that_cannot_be_trained_are_refused(train_quickly, words, complaint, tmp_path, monkeypatch):
+    monkeypatch.setattr("lorary.models.load_base", None)
+    code, _, said = train_quickly("--tasks", "generated:plurals", "--groups", *words)
+    assert code == 2
+    assert complaint in said
+    assert not (tmp_path / "lib").exists()

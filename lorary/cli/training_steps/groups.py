@@ -1,0 +1,68 @@
+"""Which tasks each expert is trained on: its own, all of them, or a group."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lorary.errors import suggest
+
+if TYPE_CHECKING:
+    from lorary.data import Task
+    from lorary.training import TrainingExamples
+
+
+def choose_members(
+    tasks: Sequence[str], expert: str | None, groups: Mapping[str, Sequence[str]] | None
+) -> dict[str, tuple[str, ...]]:
+    """Say which tasks each expert is trained on.
+
+    Args:
+        tasks: names of all tasks.
+        expert: the one expert of all tasks, or None.
+        groups: expert -> its tasks, or None; tasks in no group are not trained on.
+
+    Returns:
+        Expert -> names of its tasks.
+
+    Raises:
+        ValueError: if both are given, a group is empty or names a task twice, or a task is unknown.
+    """
+    from lorary.experts import check_name
+
+    if expert is not None and groups is not None:
+        raise ValueError("--expert trains one expert on all tasks, --groups one per group: give one of them")
+    if expert is not None:
+        return {check_name(expert): tuple(tasks)}
+    if groups is None:
+        return {task: (task,) for task in tasks}
+    if not groups:
+        raise ValueError("--groups must name at least one expert, found none")
+    for name, members in groups.items():
+        check_name(name)
+        for task in members:
+            if task not in tasks:
+                raise ValueError(
+                    f"group {name!r} has a task {task!r} that is not in --tasks: {suggest(task, tasks)}"
+                )
+        if not members or len(set(members)) < len(members):
+            raise ValueError(
+                f"group {name!r} must name at least one task, each once, found {list(members)!r}"
+            )
+    return {name: tuple(members) for name, members in groups.items()}
+
+
+def pool_tasks(tasks: "Mapping[str, Task]", members: Mapping[str, Sequence[str]]) -> "dict[str, Task]":
+    """Put the tasks of each expert into one; a task that is alone stays as it is."""
+    from lorary.data import mix_tasks
+
+    return {
+        name: tasks[own[0]] if list(own) == [name] else mix_tasks({task: tasks[task] for task in own}, name)
+        for name, own in members.items()
+    }
+
+
+def name_members(
+    examples: "Mapping[str, TrainingExamples]", members: Mapping[str, Sequence[str]]
+) -> "dict[str, TrainingExamples]":
+    """Note in each expert's examples which tasks they are from, for its card."""
+    return {name: replace(found, tasks=tuple(members[name])) for name, found in examples.items()}
