@@ -1,6 +1,7 @@
 """From names to a ready model."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from types import EllipsisType
 from typing import Any
 
@@ -19,7 +20,7 @@ from lorary.routing import RouterConfig, configure_router
 
 
 def load_model(
-    base: str | PreTrainedModel | BaseModel,
+    base: str | Path | PreTrainedModel | BaseModel,
     experts: str | Mapping[str, Expert] | None = None,
     *,
     router: str | EllipsisType | None = ...,
@@ -71,10 +72,13 @@ def load_model(
         saved = open_saved(base, router, combine, options, tokenizer, revision)
         base = saved.load_base(dtype, device)
         experts, router, combine, options = saved.library, saved.router, saved.combine, dict(saved.options)
-        means, gates = means or saved.means, gates or saved.gates
+        means = saved.means if means is None else means
+        gates = saved.gates if gates is None else gates
         embeddings = saved.find_embeddings(embeddings, encoder)
+    elif isinstance(base, Path):
+        base = str(base)
     router = "arrow" if router is ... else router
-    combine = combine or "outputs"
+    combine = "outputs" if combine is None else combine
     if combine not in COMBINES:
         raise ValueError(f"combine must be one of {COMBINES}, not {combine!r}")
     config = _configure(router, options)

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lorary.assembly.deciding import Encoder
 from lorary.assembly.saved_model import (
     BASE,
+    DTYPES,
     SavedModel,
     is_saved_model,
     open_saved_experts,
@@ -86,13 +87,13 @@ class OpenedModel:
             BaseModelError: if it cannot be loaded, or has other weights or settings.
         """
         saved = self.saved
-        dtype = dtype or getattr(torch, saved.dtype)
+        dtype = DTYPES[saved.dtype] if dtype is None else dtype
         if saved.has_base:
             base = load_base(str(self.folder / BASE), dtype=dtype, device=device)
             base = replace(base, name=saved.base_model, revision=saved.base_revision)
         else:
             base = load_base(saved.base_model, revision=saved.base_revision, dtype=dtype, device=device)
-        if str(dtype) == f"torch.{saved.dtype}" and base.fingerprint != saved.base_fingerprint:
+        if base.fingerprint != saved.base_fingerprint:
             raise BaseModelError(
                 f"the model in {str(self.folder)!r} was built on {saved.base_model!r} with fingerprint "
                 f"{saved.base_fingerprint}, the base model found by that name has {base.fingerprint}: load "
@@ -102,7 +103,7 @@ class OpenedModel:
 
 
 def open_saved(
-    place: str | PreTrainedModel | BaseModel,
+    place: str | Path | PreTrainedModel | BaseModel,
     router: str | EllipsisType | None,
     combine: str | None,
     options: Mapping[str, Any],
@@ -139,7 +140,7 @@ def open_saved(
         material=read_material(place, saved),
         router=saved.router if router is ... else router,
         options={**saved.options, **options} if own else options,
-        combine=combine or saved.combine,
+        combine=saved.combine if combine is None else combine,
     )
 
 

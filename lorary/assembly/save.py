@@ -1,8 +1,9 @@
 """Saving a routed model as one folder that another machine loads with one line."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from hashlib import sha256
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from safetensors.torch import save
@@ -10,6 +11,7 @@ from safetensors.torch import save
 from lorary.assembly.building import find_config
 from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.saved_model import BASE, EXPERTS, MATERIAL_FILE, MODEL_FILE, SavedModel
+from lorary.assembly.task_rows import check_loaded
 from lorary.library import Library
 from lorary.models.new_folder import new_folder
 from lorary.models.quiet import without_progress_bars
@@ -29,7 +31,8 @@ def save_model(model: RoutedModel, folder: str | Path, *, with_base: bool = Fals
         with_base: whether the base model is written too, for machines that cannot fetch it.
 
     Raises:
-        LibraryError: if there is something at that place, or it cannot be written.
+        LibraryError: if there is something at that place, it cannot be written, or an expert in the model's
+            library is not the one it was loaded with.
     """
     with new_folder(folder) as scratch:
         _fill(model, scratch, with_base)
@@ -40,7 +43,10 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
     config = None if router is None else find_config(router, options, model.names)
     library = Library.open(str(folder / EXPERTS), create=True)
     for name in model.names:
-        library.add(model.materials.prototypes.expert(name), name)
+        expert = model.materials.prototypes.expert(name)
+        # A library may have changed since; what is known about the experts would not fit the new weights.
+        check_loaded(model, expert, name)
+        library.add(expert, name)
     model.materials.store(library, () if config is None else config.needs)
     given = model.materials.given(list(library))
     material = save({key: tensor.contiguous() for key, tensor in given.items()}) if given else None
@@ -60,7 +66,7 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
         experts=library.weight_hashes(),
         material_sha256=None if material is None else sha256(material).hexdigest(),
         has_encoder=model.encoder is not None,
-        versions={package: version(package) for package in PACKAGES},
+        versions=_find_versions(),
     )
     (folder / MODEL_FILE).write_bytes(saved.dump())
     (folder / "README.md").write_text(render_readme(saved), encoding="utf-8")
@@ -70,6 +76,15 @@ def _save_base(model: RoutedModel, folder: Path) -> None:
     with model.stack.set_aside() as base, without_progress_bars():
         base.save_pretrained(folder)
     model.tokenizer.save_pretrained(folder)
+
+
+def _find_versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        # One that was put on the path without being installed has none.
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def render_readme(saved: SavedModel) -> str:

@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import torch
 from fsspec.implementations.local import LocalFileSystem
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -25,6 +26,27 @@ EXPERTS = "experts"
 BASE = "base"
 MATERIAL_FILE = "material.safetensors"
 VERSION = 1
+DTYPES = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float32": torch.float32,
+    "float64": torch.float64,
+}
+# JSON values that each field may have.
+KINDS = {
+    "base_model": str,
+    "base_revision": str | None,
+    "base_fingerprint": str,
+    "dtype": str,
+    "has_base": bool,
+    "router": str | None,
+    "options": dict,
+    "combine": str,
+    "experts": dict,
+    "material_sha256": str | None,
+    "has_encoder": bool,
+    "versions": dict,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +111,20 @@ def read_saved_model(folder: str | Path) -> SavedModel:
     if found.keys() != known:
         wrong = sorted(found.keys() ^ known)
         raise FormatError(f"{str(path)!r} must have {sorted(known)}, missing or unknown: {wrong}")
+    _check_values(str(path), found)
     return SavedModel(**found)
+
+
+def _check_values(path: str, found: Mapping[str, Any]) -> None:
+    """Refuse values of a file from outside that are not what they should be."""
+    for name, kind in KINDS.items():
+        if not isinstance(found[name], kind):
+            raise FormatError(f"{path!r} has {name} {found[name]!r}: fetch it or build the model again")
+    for name in ("experts", "versions"):
+        if not all(isinstance(value, str) for value in found[name].values()):
+            raise FormatError(f"{path!r} must have texts as values of {name}, found {found[name]!r}")
+    if found["dtype"] not in DTYPES:
+        raise FormatError(f"{path!r} must have one of the dtypes {list(DTYPES)}, found {found['dtype']!r}")
 
 
 def open_saved_experts(folder: str | Path, saved: SavedModel) -> Library:

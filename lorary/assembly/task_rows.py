@@ -61,7 +61,7 @@ def find_task_rows(
         def give(batch: Mapping[str, Expert]) -> dict[str, dict[str, Tensor]]:
             if own is None:
                 raise _NotStored
-            _check_loaded(model, batch[name], name)
+            check_loaded(model, batch[name], name)
             return {name: _pack(own)}
 
         everything = {**parameters, "base": model.base.fingerprint, "data": digests[name]}
@@ -108,8 +108,12 @@ def _stack_rows(model: RoutedModel, found: Mapping[str, Mapping[str, Tensor]]) -
     }
 
 
-def _check_loaded(model: RoutedModel, expert: Expert, name: str) -> None:
-    """Refuse to file vectors under weights that are not those the model carries."""
+def check_loaded(model: RoutedModel, expert: Expert, name: str) -> None:
+    """Refuse an expert whose weights are not those that the model carries under its name.
+
+    Raises:
+        LibraryError: if they are not.
+    """
     index = model.stack.index(name)
     for path, layer in model.stack.layers.items():
         factors = expert.factors.get(path)

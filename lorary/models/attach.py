@@ -101,9 +101,9 @@ class ExpertStack:
     @contextmanager
     def set_aside(self) -> Iterator[PreTrainedModel]:
         """Within this context the model is the base model alone, as it was."""
-        for path, layer in self.layers.items():
-            self.model.set_submodule(path, layer.base)
         try:
+            for path, layer in self.layers.items():
+                self.model.set_submodule(path, layer.base)
             yield self.model
         finally:
             for path, layer in self.layers.items():

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from lorary.errors import LibraryError
 
 
@@ -44,7 +46,8 @@ def new_folder(place: str | Path) -> Iterator[Path]:
         os.chmod(scratch, 0o755)
         yield scratch
         os.replace(scratch, path)
-    except OSError as error:
+    # safetensors has an error of its own for a full disk.
+    except (OSError, SafetensorError) as error:
         raise LibraryError(f"cannot write {str(path)!r}: {error}") from error
     finally:
         if scratch is not None:

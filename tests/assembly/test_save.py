@@ -204,6 +204,38 @@ def test_a_folder_of_another_format_or_with_a_damaged_list_is_refused(model, tmp
         load_model(str(place))
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("dtype", "save"), ("experts", ["dates"]), ("experts", {"dates": 3}), ("has_base", "no"), ("router", 7)],
+)
+def test_values_that_are_not_what_they_should_be_are_refused(model, tmp_path, field, value):
+    place = save_beside(model, tmp_path / "my-model")
+    change_json(place, **{field: value})
+    with pytest.raises(FormatError, match=field.rstrip("s")):
+        load_model(str(place))
+
+
+def test_an_expert_that_was_replaced_in_its_library_is_not_saved_as_the_one_that_was_loaded(
+    base, experts, tmp_path
+):
+    """Its prototypes and calibrations would have been filed under weights that are not theirs."""
+    library = Library.open(tmp_path / "library", create=True)
+    for name, expert in experts.items():
+        library[name] = expert
+    model = load_model(base, library)
+    library["dates"] = library["prices"]
+    with pytest.raises(LibraryError, match=r"expert 'dates' in the library is not the one this model was"):
+        save_model(model, tmp_path / "my-model")
+    assert not (tmp_path / "my-model").exists()
+
+
+def test_paths_are_places_too_and_an_empty_combine_is_no_default(model, tmp_path):
+    place = save_beside(model, tmp_path / "my-model")
+    with pytest.raises(ValueError, match="combine must be one of"):
+        load_model(place, combine="")
+    assert load_model(place).routing[0] == "arrow"
+
+
 def test_experts_and_material_that_changed_are_refused(full, tmp_path):
     place = save_beside(full, tmp_path / "my-model")
     library = Library.open(place / "experts")

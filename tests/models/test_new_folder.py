@@ -1,4 +1,5 @@
 import pytest
+from safetensors import SafetensorError
 
 from lorary.errors import LibraryError
 from lorary.models.new_folder import new_folder
@@ -14,9 +15,11 @@ def test_the_folder_appears_when_it_is_full(tmp_path):
     assert place.stat().st_mode & 0o777 == 0o755
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), SafetensorError("No space left"), KeyboardInterrupt()]
+)
 def test_nothing_is_left_of_what_failed(tmp_path, error):
-    expected = LibraryError if isinstance(error, OSError) else KeyboardInterrupt
+    expected = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else LibraryError
     with pytest.raises(expected), new_folder(tmp_path / "model"):
         raise error
     assert list(tmp_path.iterdir()) == []
