@@ -6,10 +6,10 @@ Tokens are routed by Arrow or another --router, whole requests by calibrated; a 
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
 
 from lorary.cli import model_options
 from lorary.cli.printing import print_json, print_next
@@ -106,14 +106,10 @@ def load_routed(options: Namespace) -> "RoutedModel":
     from dataclasses import asdict
 
     from lorary.assembly import is_saved_model, load_model
-    from lorary.assembly.saved_model import EXPERTS
 
-    is_built = is_saved_model(options.library)
-    if is_built and options.router is None and options.expert is None:
+    if is_saved_model(options.library):
         return load_built(options)
-    library = model_options.open_filled_library(
-        str(Path(options.library) / EXPERTS) if is_built else options.library
-    )
+    library = model_options.open_filled_library(options.library)
     if options.expert is not None:
         if options.expert not in library:
             raise UnknownExpert(options.expert, library, f"library {options.library!r}")
@@ -128,19 +124,35 @@ def load_routed(options: Namespace) -> "RoutedModel":
 
 
 def load_built(options: Namespace) -> "RoutedModel":
-    """Load a model that ``lorary build`` made, as it was made.
+    """Load a model that ``lorary build`` made: with its own router, or with what the options say instead.
 
     Raises:
-        ValueError: if the base model is named, which the built model does itself.
+        ValueError: if the base model is named, which the built model does itself, or a router has options and
+            is not named.
+        UnknownExpert: if the expert that was asked for is not in it.
     """
-    from rich.console import Console
+    from dataclasses import asdict
 
     from lorary.assembly import load_model
+    from lorary.assembly.saved_model import read_saved_model
 
     if options.base is not None or options.revision is not None:
         raise ValueError("a built model brings its base model: leave out --base and --revision")
+    names = list(read_saved_model(options.library).experts)
+    if options.expert is not None and options.expert not in names:
+        raise UnknownExpert(options.expert, names, f"model {options.library!r}")
+    router: Any = None if options.expert is not None or options.router == "none" else options.router or ...
+    given: dict[str, Any] = {}
+    if isinstance(router, str):
+        given = asdict(model_options.read_router_options(options, router, names))
+    elif changed := model_options.list_changed_routers(options):
+        raise ValueError(
+            f"a built model brings its router and options: say --router {changed[0]} to use others"
+        )
     with Console(stderr=True).status(f"loading {options.library}"):
-        return load_model(options.library, device=options.device)
+        return load_model(
+            options.library, router=router, combine=options.combine, device=options.device, **given
+        )
 
 
 def encode_prompt(model: "RoutedModel", prompt: str, template: str) -> list[int]:

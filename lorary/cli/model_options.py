@@ -49,9 +49,9 @@ def add_router_options(parser: ArgumentParser, *, with_tasks: bool = False) -> N
             parser.add_class_arguments(ROUTERS[name].config, name)
     parser.add_argument(
         "--combine",
-        type=Literal["factors", "outputs"],
-        default="outputs",
-        help="What of a token's experts is put together: their factors before, or their outputs after",
+        type=Literal["factors", "outputs"] | None,
+        help="What of a token's experts is put together: their factors before, or their outputs after "
+        "(as it is if not given)",
     )
 
 
@@ -61,6 +61,17 @@ def list_ready_routers() -> list[str]:
     from lorary.routing.material import FROM_DATA
 
     return [name for name, kind in ROUTERS.items() if not FROM_DATA.keys() & kind.config().needs]
+
+
+def list_changed_routers(options: Namespace) -> list[str]:
+    """List the routers whose options are not all as by default."""
+    from lorary.routing import ROUTERS, configure_router
+
+    return [
+        name
+        for name in list_ready_routers()
+        if configure_router(name, vars(options.get(name, Namespace()))) != ROUTERS[name].config()
+    ]
 
 
 def open_filled_library(url: str) -> "Library":

@@ -44,6 +44,37 @@ def test_a_built_model_answers_with_its_own_router_and_its_experts_alone(build, 
     assert ask("--router", "none")["router"] == "none"
 
 
+def test_a_built_model_with_its_base_needs_no_other_whoever_answers(lorary, build, tmp_path, monkeypatch):
+    """Another router or one expert used to ask for the base model by its name."""
+    assert build("--with-base")[0] == 0
+    place = str(tmp_path / "my-model")
+    path = tmp_path / "my-model" / "lorary_model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "base_model": "nowhere/tiny"}))
+    for words in ((), ("--router", "uniform"), ("--router", "none"), ("--expert", "prices")):
+        code, _, said = lorary("generate", place, PROMPT, "--max-new-tokens", "2", *words)
+        assert code == 0, said
+
+
+def test_options_are_never_ignored(lorary, build, tmp_path):
+    assert build("--arrow.top_k", "2", "--combine", "factors")[0] == 0
+    place = str(tmp_path / "my-model")
+    code, _, said = lorary("generate", place, PROMPT, "--arrow.top_k", "1")
+    assert code == 2
+    assert "a built model brings its router and options: say --router arrow to use others" in said
+    code, _, said = lorary("generate", place, PROMPT, "--expert", "price")
+    assert (code, "'prices'" in said) == (2, True)
+
+    def ask(*words):
+        return json.loads(lorary("generate", place, PROMPT, "--max-new-tokens", "6", "--json", *words)[1])
+
+    model = load_model(place, top_k=1, combine="outputs")
+    expected = model.generate(PROMPT, max_new_tokens=6)
+    model.detach()
+    found = ask("--router", "arrow", "--arrow.top_k", "1", "--combine", "outputs")
+    assert found["answer"] == expected
+    assert ask()["answer"] == load_model(place).generate(PROMPT, max_new_tokens=6)
+
+
 def test_the_base_model_comes_along_if_asked_for_and_json_says_what_is_there(build, tmp_path):
     code, output, _ = build("--with-base", "--json")
     found = json.loads(output)

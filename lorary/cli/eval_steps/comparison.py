@@ -76,7 +76,7 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     provide_material(model, library, task_of, template, (*configured, *routers))
     # Only the oracle asks for own experts, and it is among the routes only if every task has one.
     answering = {task: own.get(task, task) for task in tasks}
-    routes = find_routes(names, model, answering, options=configured, combine=options.combine)
+    routes = find_routes(names, model, answering, options=configured, combine=options.combine or "outputs")
     return Comparison(library, model, tasks, own, routes, template, config)
 
 

@@ -29,6 +29,7 @@ def gather_report(
     Returns:
         The report, and the losses of every expert on every task, if they were asked for.
     """
+    combine = options.combine or "outputs"
     # First, because it refuses experts that do not belong together.
     similarity = expert_similarity(found.library, found.model.names)
     what = f"comparing {len(found.routes)} routes on {len(found.tasks)} tasks"
@@ -37,7 +38,7 @@ def gather_report(
             found.model, found.tasks, found.routes, found.template, found.config, on_progress=show
         )
     transfer = _measure_transfer(found, options.transfer_examples) if options.transfer_examples else None
-    with found.model.routed(router, config, options.combine):
+    with found.model.routed(router, config, combine):
         survey = _survey(found, options.traced_examples)
         samples = _trace(found, options.num_samples)
     names = found.model.names
@@ -46,7 +47,7 @@ def gather_report(
         facts={
             "library": f"{options.library}, {len(names)} experts",
             "base model": found.model.base.name,
-            "router": f"{router}, {options.combine} combined, {_describe(config)}",
+            "router": f"{router}, {combine} combined, {_describe(config)}",
             "tasks": f"{len(found.tasks)}, split {found.config.split}",
             "examples per task": (
                 f"{found.config.num_examples or 'all'} for the results, {options.traced_examples} for the "
