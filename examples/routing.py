@@ -13,7 +13,7 @@ from pathlib import Path
 
 from natural_instructions import LONGEST, read_tasks, show_bar
 from rich.console import Console
-from task_material import provide_task_material
+from task_material import provide_material
 
 import lorary
 from lorary.assembly import RoutedModel
@@ -75,7 +75,7 @@ def main() -> None:
     multi_task = Library.open(str(args.out / "controls"))["multi-task"]
     controls = {"multi-task": multi_task, "random": random_expert(experts)}
     model = lorary.load_model("smollm2-135m", experts, router=None, controls=controls)
-    provide_task_material(model, experts, read_tasks(args.data), {ROUTERS[name][0] for name in args.routers})
+    provide_material(model, experts, read_tasks(args.data), {ROUTERS[name][0] for name in args.routers})
     for name in args.sets:
         compare(model, name, args)
 

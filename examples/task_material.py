@@ -6,32 +6,27 @@ from dataclasses import asdict
 from natural_instructions import LONGEST, show_bar
 from torch import Tensor
 
-from lorary.assembly import RoutedModel, find_embeddings, find_gates, find_means
+from lorary.assembly import RoutedModel, find_gates, list_data_needs, provide_task_material
 from lorary.data import Task, find_template
 from lorary.library import Library
 from lorary.training import GateConfig, TrainingExamples, prepare_examples, train_gates
 
-NUM_TEXTS = 20  # of each task; more change prototypes and nearest neighbours little
 GATES = GateConfig(num_steps=50, batch_size=4, tokens_per_pass=4096)
 
 
-def provide_task_material(
+def provide_material(
     model: RoutedModel, library: Library, tasks: Mapping[str, Task], routers: Collection[str]
 ) -> None:
     """Compute what the named routers need from the tasks' training examples, or take it from the library."""
-    if not {"mean_activation", "retrieval", "phatgoose"} & set(routers):
+    needs = list_data_needs(routers)
+    if not needs:
         return
     examples = prepare_examples(
         model.tokenizer, tasks, find_template("plain"), max_length=LONGEST, truncation="skip"
     )
-    few = {name: examples[name].train[:NUM_TEXTS] for name in library}
-    if "mean_activation" in routers:
-        texts = {name: [e.prompt_ids + e.target_ids for e in found] for name, found in few.items()}
-        model.provide(means=find_means(model, library, texts))
-    if "retrieval" in routers:
-        prompts = {name: [e.prompt_ids for e in found] for name, found in few.items()}
-        model.provide(embeddings=find_embeddings(model, library, prompts))
-    if "phatgoose" in routers:
+    pairs = {name: [(e.prompt_ids, e.target_ids) for e in examples[name].train] for name in library}
+    provide_task_material(model, library, pairs, routers)
+    if "gates" in needs:
         model.provide(gates=train_missing_gates(model, library, examples))
 
 

@@ -11,6 +11,7 @@ from lorary.assembly.requests import Requests
 from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.save import save_model
 from lorary.assembly.saved_model import is_saved_model
+from lorary.assembly.task_material import list_data_needs, provide_task_material
 
 __all__ = [
     "Explanation",
@@ -22,7 +23,9 @@ __all__ = [
     "find_means",
     "find_prototypes",
     "is_saved_model",
+    "list_data_needs",
     "load_model",
     "mean_activations",
+    "provide_task_material",
     "save_model",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from math import exp
 
-from lorary.evaluation.routing_html import AXIS, BAR_GAP, BAR_WIDTH, escape
+from lorary.evaluation.routing_html import AXIS, BAR_GAP, BAR_WIDTH, escape, svg_text
 
 HEIGHT = 120
 
@@ -22,9 +22,9 @@ def entropy_chart(entropy_by_layer: Mapping[str, float]) -> str:
             f'height="{height:.2f}"><title>{escape(title)}</title></rect>'
         )
         if index % every == 0:
-            axis.append(_text(left + BAR_WIDTH / 2, HEIGHT + 22, "middle", str(index)))
+            axis.append(svg_text(left + BAR_WIDTH / 2, HEIGHT + 22, "middle", str(index)))
     axis += [
-        _text(AXIS - 8, HEIGHT * (1 - share) + 9, "end", f"{share * highest:.2f}") for share in (0, 0.5, 1)
+        svg_text(AXIS - 8, HEIGHT * (1 - share) + 9, "end", f"{share * highest:.2f}") for share in (0, 0.5, 1)
     ]
     width, height = AXIS + len(entropy_by_layer) * (BAR_WIDTH + BAR_GAP), HEIGHT + 28
     return (
@@ -32,7 +32,3 @@ def entropy_chart(entropy_by_layer: Mapping[str, float]) -> str:
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="Entropy of the routing by layer">{"".join(bars)}{"".join(axis)}</svg></figure>'
     )
-
-
-def _text(x: float, y: float, anchor: str, text: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'

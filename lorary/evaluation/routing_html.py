@@ -61,25 +61,32 @@ def sample_card(sample: "RoutedSample", places: Mapping[str, int]) -> str:
 
 def heat_map(usage_by_task: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> str:
     """Draw the share of each expert on each task; a task's own expert is framed."""
-    head = "".join(
-        f'<th scope="col" title="{escape(name)}"><span>{escape(name)}</span></th>' for name in names
-    )
-    rows = "".join(
-        f'<tr><th scope="row" title="{escape(task)}">{escape(task)}</th>'
-        + "".join(_heat_cell(usage.get(name, 0.0), task, name) for name in names)
-        + "</tr>"
+    rows = {
+        task: [_heat_cell(usage.get(name, 0.0), task, name) for name in names]
         for task, usage in usage_by_task.items()
+    }
+    return heat_table(rows, names)
+
+
+def heat_table(rows: Mapping[str, Sequence[str]], columns: Sequence[str]) -> str:
+    """Put coloured cells under slanted headings; cells of many columns are narrower.
+
+    Args:
+        rows: label -> its cells, each a ``<td>``.
+        columns: the headings.
+    """
+    head = "".join(
+        f'<th scope="col" title="{escape(name)}"><span>{escape(name)}</span></th>' for name in columns
     )
+    body = "".join(
+        f'<tr><th scope="row" title="{escape(label)}">{escape(label)}</th>{"".join(cells)}</tr>'
+        for label, cells in rows.items()
+    )
+    style = "heat dense" if len(columns) > MAX_WIDE_COLUMNS else "heat"
     return (
-        f'<div class="card scroll" tabindex="0"><table class="{heat_class(len(names))}"><thead><tr><th></th>'
-        f"{head}</tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
+        f'<div class="card scroll" tabindex="0"><table class="{style}">'
+        f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
-
-
-def heat_class(num_columns: int) -> str:
-    """Name the style of a heat map: cells of many columns are narrower."""
-    return "heat dense" if num_columns > MAX_WIDE_COLUMNS else "heat"
 
 
 def layer_chart(usage_by_layer: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> str:
@@ -89,11 +96,11 @@ def layer_chart(usage_by_layer: Mapping[str, Mapping[str, float]], names: Sequen
         _layer_bar(index, layer, usage, names) for index, (layer, usage) in enumerate(usage_by_layer.items())
     )
     axis = "".join(
-        _svg_text(AXIS - 8, BAR_HEIGHT * (1 - share / 100) + 9, "end", f"{share}%") for share in (0, 50, 100)
+        svg_text(AXIS - 8, BAR_HEIGHT * (1 - share / 100) + 9, "end", f"{share}%") for share in (0, 50, 100)
     )
     # About 40 labels fit side by side.
     axis += "".join(
-        _svg_text(_bar_left(index) + BAR_WIDTH / 2, BAR_HEIGHT + 22, "middle", str(index))
+        svg_text(_bar_left(index) + BAR_WIDTH / 2, BAR_HEIGHT + 22, "middle", str(index))
         for index in range(0, len(usage_by_layer), 1 + len(usage_by_layer) // 40)
     )
     height = BAR_HEIGHT + 28
@@ -102,6 +109,11 @@ def layer_chart(usage_by_layer: Mapping[str, Mapping[str, float]], names: Sequen
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="Share of each expert by layer">{axis}{bars}</svg></figure>'
     )
+
+
+def svg_text(x: float, y: float, anchor: str, text: str) -> str:
+    """Write text into a picture; ``anchor`` is ``start``, ``middle`` or ``end``."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def leading_expert(token: "RoutedToken") -> str:
@@ -178,10 +190,6 @@ def _layer_bar(index: int, layer: str, usage: Mapping[str, float], names: Sequen
                 f'height="{height:.2f}"><title>{title}</title></rect>'
             )
     return "".join(parts)
-
-
-def _svg_text(x: float, y: float, anchor: str, text: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{text}</text>'
 
 
 def _bar_left(index: int) -> int:

@@ -48,7 +48,7 @@ def survey_routing(
 
     Raises:
         DataError: if a task has no example that fits.
-        ValueError: if there is no router, or no task.
+        ValueError: if there is no router or no task, or a weight is below zero, which is no share.
     """
     if not tasks:
         raise ValueError("a survey of routing needs at least one task, found none")
@@ -94,6 +94,8 @@ def _average_task(
     for tokens in choose_examples(model.tokenizer, name, task, template, config).tokens.examples:
         text = [*tokens.prompt_ids, *tokens.target_ids]
         explanation = model.explain(text, num_prompt_tokens=len(tokens.prompt_ids))
+        if (explanation.weights < 0).any():
+            raise ValueError("a survey of routing shows shares, and this router gives weights below zero")
         shares.append(explanation.shares_per_layer())
         entropies.append(_entropy_per_module(explanation))
     return torch.stack(shares).mean(0), torch.stack(entropies).mean(0), explanation.layers

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from lorary.evaluation.palette import NUM_HEAT_STEPS
-from lorary.evaluation.routing_html import escape, heat_class
+from lorary.evaluation.routing_html import escape, heat_table
 
 Cells = Mapping[str, Mapping[str, float]]
 """Row -> column -> value; what is missing stays empty."""
@@ -26,22 +26,14 @@ def signed_map(
         digits: after the decimal point.
         own: row -> the column whose cell is framed.
     """
-    head = "".join(
-        f'<th scope="col" title="{escape(name)}"><span>{escape(name)}</span></th>' for name in columns
-    )
-    rows = "".join(
-        f'<tr><th scope="row" title="{escape(row)}">{escape(row)}</th>'
-        + "".join(
+    rows = {
+        row: [
             _cell(row, column, values.get(column), scale, digits, (own or {}).get(row) == column)
             for column in columns
-        )
-        + "</tr>"
+        ]
         for row, values in cells.items()
-    )
-    return (
-        f'<div class="card scroll" tabindex="0"><table class="{heat_class(len(columns))}">'
-        f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
+    }
+    return heat_table(rows, columns)
 
 
 def _cell(row: str, column: str, value: float | None, scale: float, digits: int, is_own: bool) -> str:

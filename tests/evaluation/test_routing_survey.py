@@ -82,3 +82,8 @@ def test_without_a_task_or_a_router_there_is_nothing_to_survey(model, tasks):
         survey_routing(model, {}, PLAIN, FEW)
     with pytest.raises(ValueError, match="there is no routing to explain"):
         survey_routing(model, tasks, PLAIN, FEW)
+
+
+def test_weights_below_zero_are_no_shares(model, tasks):
+    with pytest.raises(ValueError, match="this router gives weights below zero"):
+        survey(model, tasks, "fixed", weights={"morse": 1.5, "dates": -0.5})

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from lorary.library import Library
     from lorary.training import GateConfig, TrainingExamples
 
-# Of each task; more change means and nearest neighbours little.
-NUM_TEXTS = 20
-
 
 def find_task_of_each(
     experts: Sequence[str], own: Mapping[str, str], tasks: "Mapping[str, Task]", routers: Collection[str]
@@ -37,6 +34,8 @@ def find_task_of_each(
     Raises:
         ValueError: if a router does and the task of an expert is not at hand, or has no training examples.
     """
+    from lorary.assembly import list_data_needs
+
     picky = [router for router in routers if list_data_needs([router])]
     if not picky:
         return {}
@@ -51,15 +50,6 @@ def find_task_of_each(
     return {expert: found[expert] for expert in experts}
 
 
-def list_data_needs(routers: Collection[str]) -> set[str]:
-    """List what the routers need that only data can tell."""
-    from lorary.routing import ROUTERS
-    from lorary.routing.material import FROM_DATA
-
-    needs = [ROUTERS[router].config().needs for router in routers if router in ROUTERS]
-    return set(FROM_DATA) & {need for some in needs for need in some}
-
-
 def provide_material(
     model: "RoutedModel",
     library: "Library",
@@ -68,7 +58,7 @@ def provide_material(
     routers: Collection[str],
 ) -> None:
     """Take what the routers need from the library's artifacts, or find it and keep it there."""
-    from lorary.assembly import find_embeddings, find_means
+    from lorary.assembly import list_data_needs, provide_task_material
     from lorary.training import GateConfig, prepare_examples
 
     needs = list_data_needs(routers)
@@ -76,13 +66,11 @@ def provide_material(
         return
     with Console(stderr=True).status("reading examples of the experts' tasks"):
         examples = prepare_examples(model.tokenizer, task_of, template)
-        few = {name: found.train[:NUM_TEXTS] for name, found in examples.items()}
-        if "means" in needs:
-            texts = {name: [(*e.prompt_ids, *e.target_ids) for e in found] for name, found in few.items()}
-            model.provide(means=find_means(model, library, texts), names=list(texts))
-        if "embeddings" in needs:
-            prompts = {name: [e.prompt_ids for e in found] for name, found in few.items()}
-            model.provide(embeddings=find_embeddings(model, library, prompts))
+        pairs = {
+            name: [(example.prompt_ids, example.target_ids) for example in found.train]
+            for name, found in examples.items()
+        }
+        provide_task_material(model, library, pairs, routers)
     if "gates" in needs:
         gates = find_trained_gates(model, library, examples, GateConfig())
         model.provide(gates=gates, names=list(examples))

@@ -30,17 +30,17 @@ def gather_report(
         The report, and the losses of every expert on every task, if they were asked for.
     """
     combine = options.combine or "outputs"
-    # First, because it refuses experts that do not belong together.
+    # What is quick, and may refuse experts or router, goes first.
     similarity = expert_similarity(found.library, found.model.names)
+    with found.model.routed(router, config, combine):
+        survey = _survey(found, options.traced_examples)
+        samples = _trace(found, options.num_samples)
     what = f"comparing {len(found.routes)} routes on {len(found.tasks)} tasks"
     with show_evaluation(what) as show:
         result = evaluate(
             found.model, found.tasks, found.routes, found.template, found.config, on_progress=show
         )
     transfer = _measure_transfer(found, options.transfer_examples) if options.transfer_examples else None
-    with found.model.routed(router, config, combine):
-        survey = _survey(found, options.traced_examples)
-        samples = _trace(found, options.num_samples)
     names = found.model.names
     report = LibraryReport(
         title=options.title or f"Library {options.library}",
