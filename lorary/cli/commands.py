@@ -1,6 +1,6 @@
 """Every command of ``lorary`` by name, in the order that the help lists them."""
 
-from lorary.cli import build, eval, export, generate, merge, prototypes, quickstart, report, train
+from lorary.cli import build, cluster, eval, export, generate, merge, prototypes, quickstart, report, train
 from lorary.cli.command import Command
 from lorary.cli.library import add, copy, ls, prune, rename, rm, show, verify
 
@@ -8,6 +8,7 @@ COMMANDS: dict[str, Command] = {
     "quickstart": quickstart,
     "train": train,
     "prototypes": prototypes,
+    "cluster": cluster,
     "merge": merge,
     "eval": eval,
     "report": report,

@@ -6,6 +6,7 @@ What runs a model is loaded when first used, so that results can be shown withou
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lorary.evaluation.cluster_plot import plot_clusters
 from lorary.evaluation.compare import Difference, compare_routes, paired_difference
 from lorary.evaluation.config import EvalConfig
 from lorary.evaluation.library_report import LibraryReport, write_report_html, write_report_json
@@ -58,6 +59,7 @@ __all__ = [
     "match_experts",
     "normalize_answer",
     "paired_difference",
+    "plot_clusters",
     "plot_usage",
     "render_markdown",
     "render_table",

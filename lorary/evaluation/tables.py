@@ -133,6 +133,11 @@ def shorten(name: str, limit: int) -> str:
     return name if len(name) <= limit else name[: limit - 1] + "…"
 
 
+def plot_label(name: str, limit: int) -> str:
+    """Cut a name for a picture by matplotlib, in which a dollar sign would start a formula."""
+    return shorten(name, limit).replace("$", r"\$")
+
+
 def format_error(error: float | None, digits: int) -> str:
     """Write a standard error as ``±.05`` (no leading zero); an unknown one as nothing."""
     if error is None:

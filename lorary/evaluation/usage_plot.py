@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorary.evaluation.files import write_file
-from lorary.evaluation.tables import shorten
+from lorary.evaluation.tables import plot_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,8 +40,10 @@ def plot_usage(path: str | os.PathLike[str], usage_by_task: Mapping[str, Mapping
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-    axes.set_xticks(range(len(experts)), [_plain_label(name) for name in experts], rotation=60, ha="right")
-    axes.set_yticks(range(len(tasks)), [_plain_label(name) for name in tasks])
+    axes.set_xticks(
+        range(len(experts)), [plot_label(name, MAX_LABEL) for name in experts], rotation=60, ha="right"
+    )
+    axes.set_yticks(range(len(tasks)), [plot_label(name, MAX_LABEL) for name in tasks])
     axes.set_xlabel("expert")
     axes.set_ylabel("task")
     axes.spines[:].set_visible(False)
@@ -74,8 +76,3 @@ def _share_matrix(
             f"the share of expert {experts[column]!r} on task {tasks[row]!r} must be finite, found {found!r}"
         )
     return shares
-
-
-def _plain_label(name: str) -> str:
-    # A dollar sign would start a formula.
-    return shorten(name, MAX_LABEL).replace("$", r"\$")

@@ -1,5 +1,6 @@
 """Experts in, something out: pure functions of any ``Mapping[str, Expert]``, which a library is."""
 
+from lorary.transforms.clustering import Clusters, center_similarity, cluster_experts
 from lorary.transforms.control import random_expert
 from lorary.transforms.merging import (
     MERGES,
@@ -13,16 +14,20 @@ from lorary.transforms.merging import (
 )
 from lorary.transforms.prototypes import arrow_prototypes, library_prototypes
 from lorary.transforms.similarity import expert_similarity
+from lorary.transforms.sparse_similarity import sparse_similarity
 from lorary.transforms.stacks import FactorBatch, batch_factors, stack_factors
 from lorary.transforms.tied import tied_prototypes
 
 __all__ = [
     "MERGES",
+    "Clusters",
     "FactorBatch",
     "MergePlan",
     "MergeRecipe",
     "arrow_prototypes",
     "batch_factors",
+    "center_similarity",
+    "cluster_experts",
     "expert_similarity",
     "library_prototypes",
     "make_recipe",
@@ -31,6 +36,7 @@ __all__ = [
     "plan_merge",
     "random_expert",
     "read_recipe",
+    "sparse_similarity",
     "stack_factors",
     "tied_prototypes",
 ]

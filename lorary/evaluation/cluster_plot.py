@@ -1,0 +1,135 @@
+"""Which experts were put together, as one PNG: how alike all are, and a map of them."""
+
+import os
+from collections.abc import Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorary.evaluation.files import write_file
+from lorary.evaluation.palette import expert_shades
+from lorary.evaluation.tables import plot_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Matrix = NDArray[np.float64]
+
+MAX_LABEL = 26
+MAX_LABELLED = 80
+FEWEST_MAPPED = 4
+
+
+def plot_clusters(
+    path: str | os.PathLike[str], names: Sequence[str], similarity: Matrix, members: Sequence[Sequence[str]]
+) -> None:
+    """Draw a heat map of the experts ordered by cluster, and a map on which like experts lie close.
+
+    On the map only nearness means something: it is t-SNE of 1 - cosine, always from the same start.
+
+    Args:
+        path: where to write it.
+        names: of the experts, at least two.
+        similarity: their cosines ``[E, E]``.
+        members: the names in each cluster.
+
+    Raises:
+        ValueError: if the clusters do not hold each expert once.
+    """
+    # Imported here: slow, and needed for pictures only. Without pyplot nothing global is touched.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    order = [names.index(name) for group in members for name in group]
+    if sorted(order) != list(range(len(names))):
+        raise ValueError("clusters must hold each expert once")
+    colours = [shades.light_line for shades in expert_shades([f"cluster {n}" for n in range(len(members))])]
+    size = min(5 + 0.1 * len(names), 14)
+    figure = Figure(figsize=(2.1 * size, size), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    _draw_heat(left, [names[index] for index in order], similarity[np.ix_(order, order)], members, colours)
+    _draw_map(right, names, similarity, members, colours)
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=110)
+    write_file(path, content.getvalue())
+
+
+def map_experts(similarity: Matrix) -> Matrix:
+    """Place experts on a plane, like ones close together.
+
+    Args:
+        similarity: cosines ``[E, E]``.
+
+    Returns:
+        Coordinates ``[E, 2]``; of fewer than four experts, their places on a circle.
+    """
+    from sklearn.manifold import TSNE
+
+    count = len(similarity)
+    if count < FEWEST_MAPPED:
+        angles = 2 * np.pi * np.arange(count) / count
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    distance = (1 - similarity).clip(0)
+    np.fill_diagonal(distance, 0)
+    perplexity = min(10, (count - 1) / 3)
+    mapper = TSNE(metric="precomputed", init="random", perplexity=perplexity, random_state=0)
+    found: Matrix = mapper.fit_transform(distance).astype(np.float64)
+    return found
+
+
+def _draw_heat(
+    axes: "Axes",
+    names: Sequence[str],
+    similarity: Matrix,
+    members: Sequence[Sequence[str]],
+    colours: list[str],
+) -> None:
+    from matplotlib.patches import Rectangle
+
+    # The two that are most alike have the full colour; the diagonal says nothing.
+    shown = np.where(np.eye(len(names), dtype=bool), np.nan, similarity)
+    image = axes.imshow(shown, cmap="Blues")
+    axes.figure.colorbar(image, ax=axes, shrink=0.6, label="cosine")
+    axes.set_title("how alike experts are, ordered by cluster", loc="left")
+    axes.tick_params(length=0, labelsize="x-small")
+    axes.spines[:].set_visible(False)
+    ticks = range(len(names)) if len(names) <= MAX_LABELLED else ()
+    axes.set_yticks(ticks, [plot_label(names[index], MAX_LABEL) for index in ticks])
+    axes.set_xticks([])
+    begin = 0
+    for group, colour in zip(members, colours, strict=True):
+        corner = (begin - 0.5, begin - 0.5)
+        axes.add_patch(Rectangle(corner, len(group), len(group), fill=False, edgecolor=colour, linewidth=2))
+        for label in axes.get_yticklabels()[begin : begin + len(group)]:
+            label.set_color(colour)
+        begin += len(group)
+
+
+def _draw_map(
+    axes: "Axes",
+    names: Sequence[str],
+    similarity: Matrix,
+    members: Sequence[Sequence[str]],
+    colours: list[str],
+) -> None:
+    places = map_experts(similarity)
+    for number, (group, colour) in enumerate(zip(members, colours, strict=True), 1):
+        found = places[[names.index(name) for name in group]]
+        axes.scatter(found[:, 0], found[:, 1], color=colour, s=40, label=f"cluster {number}")
+        if len(names) <= MAX_LABELLED:
+            for name, place in zip(group, found, strict=True):
+                axes.annotate(
+                    plot_label(name, MAX_LABEL),
+                    place,
+                    xytext=(5, 3),
+                    textcoords="offset points",
+                    fontsize="x-small",
+                )
+    axes.set_title("map: only nearness means something", loc="left")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.margins(x=0.18)
+    axes.spines[:].set_color("#d1d5db")
