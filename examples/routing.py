@@ -3,8 +3,8 @@
     python examples/routing.py DATA runs/first-library seen bare unseen --num-test 16
 
 Takes the library and the multi-task expert that examples/natural_instructions.py trained into that folder.
-Prints for each set of tasks the routes' means and their paired differences to uniform and multi-task; writes
-routing-SET.json and .md there. The sets validation, validation-bare and other-unseen are for making choices.
+Prints for each set of tasks the routes' means and their paired differences to the rivals; writes routing-SET.json
+and .md there, from which --stored prints again, with other --rivals if you like. The sets validation, validation-bare and other-unseen are for making choices.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from lorary.assembly import RoutedModel
 from lorary.data import PlainTemplate, Task
 from lorary.evaluation import (
     EvalConfig,
+    Result,
     Route,
     compare_routes,
     difference_grid,
@@ -69,8 +70,14 @@ def main() -> None:
     parser.add_argument("--num-test", type=int, default=16, help="examples per task")
     parser.add_argument("--metrics", nargs="+", default=["loss"])
     parser.add_argument("--routers", nargs="*", choices=ROUTERS, default=list(ROUTERS))
+    parser.add_argument("--rivals", nargs="+", default=["uniform", "multi-task"])
+    parser.add_argument("--stored", action="store_true", help="print what an earlier call measured")
     parser.add_argument("--suffix", default="", help="of the names of the files that are written")
     args = parser.parse_args()
+    if args.stored:
+        for name in args.sets:
+            show(Result.from_json(args.out / f"routing-{name}{args.suffix}.json"), name, args)
+        return
     experts = Library.open(str(args.out / "library"))
     multi_task = Library.open(str(args.out / "controls"))["multi-task"]
     controls = {"multi-task": multi_task, "random": random_expert(experts)}
@@ -109,7 +116,7 @@ def find_routes(tasks: Mapping[str, Task], model: RoutedModel, routers: list[str
 
 
 def compare(model: RoutedModel, name: str, args: argparse.Namespace) -> None:
-    """Evaluate one set; print and write its tables."""
+    """Evaluate one set; write and show what came out."""
     tasks = find_tasks(args.data, name)
     config = EvalConfig(
         metrics=tuple(args.metrics),
@@ -118,26 +125,28 @@ def compare(model: RoutedModel, name: str, args: argparse.Namespace) -> None:
         max_length=2 * LONGEST if "unseen" in name else LONGEST,
         truncation="prompt-middle" if "unseen" in name else "skip",
     )
-    with show_bar(name) as show:
+    with show_bar(name) as progress:
         result = evaluate(
             model,
             tasks,
             find_routes(tasks, model, args.routers),
             PlainTemplate(with_definition=not name.endswith("bare")),
             config,
-            on_progress=lambda event: show(event.num_done, event.num_total),
+            on_progress=lambda event: progress(event.num_done, event.num_total),
         )
-    stem = f"routing-{name}{args.suffix}"
-    result.to_json(args.out / f"{stem}.json")
+    result.to_json(args.out / f"routing-{name}{args.suffix}.json")
+    show(result, name, args)
+
+
+def show(result: Result, name: str, args: argparse.Namespace) -> None:
+    """Print and write one set's tables."""
     console, text = Console(), []
     for metric in result.metrics:
-        grids = [
-            difference_grid(compare_routes(result, metric, rival)) for rival in ("uniform", "multi-task")
-        ]
+        grids = [difference_grid(compare_routes(result, metric, rival)) for rival in args.rivals]
         for grid in (result_grid(result, metric, 3), *grids):
             console.print(render_table(grid, width=console.width))
             text.append(render_markdown(grid))
-    (args.out / f"{stem}.md").write_text("\n\n".join(text) + "\n")
+    (args.out / f"routing-{name}{args.suffix}.md").write_text("\n\n".join(text) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 The merged expert goes into the library by a name, or into a folder of its own, as a plain PEFT adapter. Its
 card says which experts it was made of, how to repeat the merge, and what cutting it to its rank lost.
+--method lorahub finds the weights of a linear merge from the first 16 training examples of a new task.
 """
 
 import time
@@ -14,6 +15,14 @@ from rich import progress
 from rich.console import Console
 from rich.text import Text
 
+from lorary.cli.merge_steps.lorahub import (
+    LORAHUB,
+    check_options,
+    describe_search,
+    find_weights,
+    note_search,
+    outline_recipe,
+)
 from lorary.cli.merge_steps.place import MergePlace, find_place, require_free, store_expert
 from lorary.cli.merge_steps.recipe import find_recipe, repeat_options
 from lorary.cli.merge_steps.report import (
@@ -24,7 +33,7 @@ from lorary.cli.merge_steps.report import (
 )
 from lorary.cli.model_options import open_filled_library
 from lorary.cli.printing import print_json, print_next, say_count
-from lorary.cli.task_options import KeepPlaces
+from lorary.cli.task_options import KeepPlaces, add_task_options
 
 if TYPE_CHECKING:
     from lorary.experts import Expert
@@ -42,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--method",
         type=str | None,
         help="linear, cat, task_arithmetic, ties, dare, dare_ties, della, breadcrumbs, sce, slerp, knots, "
-        "core, tsv, iso, iso_cts, wudi or subtract; ties if not given",
+        "core, tsv, iso, iso_cts, wudi, subtract or lorahub; ties if not given",
     )
     parser.add_argument(
         "--experts", action=KeepPlaces, nargs="+", metavar="NAME", help="Experts, in order; all if not given"
@@ -77,6 +86,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--base", type=str | None, help="Without --experts: all for this base model")
     parser.add_argument("--recipe", type=str | None, help="YAML file that says what to merge and how")
+    add_task_options(parser, required=False)
+    parser.add_argument("--device", type=str | None, help="Where lorahub runs the base model, as for torch")
     parser.add_argument("--replace", action="store_true", help="Replace what is there by that name")
     parser.add_argument("--dry-run", action="store_true", help="Only say what would be done")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")
@@ -84,9 +95,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Check everything and say what will be done; then merge, store and report."""
+    check_options(options)
     library = open_filled_library(options.library)
     place = choose_place(options, library)
-    recipe = find_recipe(options, library)
+    is_search = options.method == LORAHUB
+    recipe = outline_recipe(options, library) if is_search else find_recipe(options, library)
     plan = make_plan(library, recipe)
     if not (options.json and options.dry_run):
         print_plan(plan, recipe, options)
@@ -97,8 +110,11 @@ def run(options: Namespace) -> int:
             print_next("lorary", "merge", *repeat_options(options))
         return 0
     begun = time.monotonic()
+    if is_search:
+        recipe, found = find_weights(options, library, recipe)
+        Console(stderr=options.json).print(Text(describe_search(found)), soft_wrap=True)
     expert = merge_experts(library, recipe, place.name)
-    store_expert(expert, place, library)
+    store_expert(note_search(expert, found) if is_search else expert, place, library)
     report(options, expert, place, time.monotonic() - begun)
     return 0
 

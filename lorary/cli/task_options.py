@@ -24,10 +24,10 @@ class KeepPlaces(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def add_task_options(parser: ArgumentParser) -> None:
+def add_task_options(parser: ArgumentParser, *, required: bool = True) -> None:
     """Add the tasks, how their files are read, and the template."""
     parser.add_argument(
-        "--tasks", action=KeepPlaces, nargs="+", required=True, metavar="PLACE", help=TASKS_HELP
+        "--tasks", action=KeepPlaces, nargs="+", required=required, metavar="PLACE", help=TASKS_HELP
     )
     parser.add_argument(
         "--format", type=str | None, help="Format of the rows; chosen by their content if not given"

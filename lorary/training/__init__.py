@@ -5,12 +5,15 @@ from lorary.training.curves import plot_curves, save_curves
 from lorary.training.examples import TrainingExamples, prepare_examples
 from lorary.training.gate_config import GateConfig
 from lorary.training.gates import train_gates
+from lorary.training.lorahub import LorahubConfig, LorahubResult, search_weights
 from lorary.training.run import TrainEvent
 from lorary.training.train import TrainOutcome, train_experts
 from lorary.training.trainee import Progress
 
 __all__ = [
     "GateConfig",
+    "LorahubConfig",
+    "LorahubResult",
     "Progress",
     "TrainConfig",
     "TrainEvent",
@@ -19,6 +22,7 @@ __all__ = [
     "plot_curves",
     "prepare_examples",
     "save_curves",
+    "search_weights",
     "train_experts",
     "train_gates",
 ]

@@ -220,3 +220,65 @@ def test_ctrl_c_says_that_nothing_was_written(lorary, library, monkeypatch):
     monkeypatch.setattr("lorary.transforms.merge_by_recipe", interrupt)
     code, _, errors = lorary("merge", library.url, "--out", "x")
     assert code == 130 and "nothing was written; the same command starts over" in errors
+
+
+class TestLorahub:
+    """Weights from a few examples of a new task."""
+
+    @pytest.fixture
+    def weigh(self, lorary, trained_library, tmp_path):
+        """Merges into a folder, weighing experts by examples of a generated task."""
+
+        def run(*words, tasks=("generated:iso_dates",)):
+            given = ("--tasks", *tasks) if tasks else ()
+            out = str(tmp_path / "merged")
+            return lorary("merge", trained_library, "--method", "lorahub", *given, "--out", out, *words)
+
+        return run
+
+    def test_the_merge_is_linear_with_the_weights_found(self, weigh, trained_library, tmp_path):
+        code, output, said = weigh("--options", "num_steps=12", "penalty=0", "--rank", "full")
+        assert code == 0, said
+        expert = read_peft(str(tmp_path / "merged"))
+        provenance = expert.card.provenance
+        models = provenance["recipe"]["models"]
+        weights = {row["model"]: row["parameters"]["weight"] for row in models}
+        assert list(weights) == ["past_tense", "plurals", "prices"]
+        assert any(weights.values()) and all(abs(weight) <= 1.5 for weight in weights.values())
+        expected = merge(Library.open(trained_library), "linear", weights=weights, rank="full")
+        assert same_weights(expert, expected)
+        assert provenance["lorahub"]["loss"] < provenance["lorahub"]["base_loss"]
+        assert f"loss on the examples {provenance['lorahub']['loss']:.3f}, base model" in output
+
+    def test_a_dry_run_looks_at_no_example(self, weigh, tmp_path):
+        code, output, _ = weigh("--dry-run", tasks=("/no/such/file.jsonl",))
+        assert code == 0
+        assert "linear on delta" in output
+        assert "--tasks /no/such/file.jsonl --out" in output
+        assert not (tmp_path / "merged").exists()
+
+    @pytest.mark.parametrize(
+        ("words", "tasks", "complaint"),
+        [
+            ((), (), "--method lorahub needs --tasks"),
+            (
+                ("--weights", "1,2,3"),
+                ("generated:iso_dates",),
+                "finds the weights itself: leave out --weights",
+            ),
+            (("--recipe", "x.yaml"), ("generated:iso_dates",), "leave out --recipe"),
+            ((), ("generated:iso_dates", "generated:plurals"), "for one new task, found 2 in --tasks"),
+            (("--options", "num_step=3"), ("generated:iso_dates",), "did you mean 'num_steps'?"),
+            (("--options", "limit=0"), ("generated:iso_dates",), "limit must be above 0, found 0"),
+        ],
+    )
+    def test_bad_input_is_refused_and_nothing_written(self, weigh, tmp_path, words, tasks, complaint):
+        code, _, said = weigh(*words, tasks=tasks)
+        assert code == 2
+        assert complaint in said
+        assert not (tmp_path / "merged").exists()
+
+    def test_tasks_are_for_no_other_method(self, lorary, library):
+        code, _, said = lorary("merge", library.url, "--tasks", "generated:plurals", "--out", "x")
+        assert code == 2
+        assert "--tasks gives --method lorahub its examples; no other method looks at any" in said

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jsonargparse import Namespace
 
+from lorary.cli.task_options import repeat_tasks
 from lorary.errors import LibraryError
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def repeat_options(options: Namespace) -> list[str]:
             words += [f"--{name}", *(f"{key}={value}" for key, value in given.items())]
         elif given is not None:
             words += [f"--{name}", *map(str, _as_list(given))]
+    if options.tasks is not None:
+        words += repeat_tasks(options)
     return [*words, "--out", options.out or "NAME", *(["--replace"] if options.replace else [])]
 
 
