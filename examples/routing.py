@@ -4,8 +4,8 @@
 
 Takes the library and the multi-task expert that examples/natural_instructions.py trained into that folder.
 Prints for each set of tasks the routes' means and their paired differences to the rivals; writes
-routing-SET.json and .md there. --stored prints again what an earlier call measured, with other --rivals if you
-like. The sets validation, validation-bare and other-unseen are for making choices.
+routing-SET.json and .md there. --stored prints again what an earlier call measured, with other --rivals if
+you like. The sets validation, validation-bare and other-unseen are for making choices.
 """
 
 import argparse
