@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import torch
 from rich.console import Console
 
-from bench import loading, mix, prototypes, routing, training
+from bench import loading, merging, mix, prototypes, routing, training
 from bench.options import DTYPES, Options
 from bench.report import Table, describe_bench, print_table, write_report
 
@@ -18,6 +18,7 @@ BENCHES: Mapping[str, Callable[[Options], list[Table]]] = {
     "routing": routing.measure,
     "loading": loading.measure,
     "training": training.measure,
+    "merging": merging.measure,
     "mix": mix.measure,
 }
 WIDTH = 180
