@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import torch
 from rich.console import Console
 
-from bench import loading, merging, mix, prototypes, routing, training
+from bench import loading, merging, mix, prototypes, routing, streaming, training
 from bench.options import DTYPES, Options
 from bench.report import Table, describe_bench, print_table, write_report
 
@@ -19,6 +19,7 @@ BENCHES: Mapping[str, Callable[[Options], list[Table]]] = {
     "loading": loading.measure,
     "training": training.measure,
     "merging": merging.measure,
+    "streaming": streaming.measure,
     "mix": mix.measure,
 }
 WIDTH = 180
@@ -63,7 +64,9 @@ def _build_parser() -> argparse.ArgumentParser:
         "names", nargs="*", metavar="name", help=f"among {', '.join(BENCHES)}; none means all"
     )
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it work at all?")
-    parser.add_argument("--full", action="store_true", help="also PEFT with 128 experts (many minutes)")
+    parser.add_argument(
+        "--full", action="store_true", help="also PEFT with 128 experts, 22 GB of experts to stream (long)"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="rounds, each measuring every side once")
     parser.add_argument("--threads", type=int, help="CPU threads; PyTorch's choice if left out")
     parser.add_argument("--dtype", choices=list(DTYPES), default="bfloat16", help="of base model and experts")

@@ -17,7 +17,7 @@ class Options:
     quick: bool = False
     """Tiny sizes: shows that it works, says nothing about speed."""
     full: bool = False
-    """Also what takes minutes: PEFT with 128 experts."""
+    """Also what takes long: PEFT with 128 experts, and 256 wide experts on disk."""
     repeats: int = 5
     """Rounds, each of which measures every side once."""
     threads: int | None = None
