@@ -27,7 +27,7 @@ METHODS = ("linear", "tsv")
 
 
 def measure(options: Options) -> list[Table]:
-    """Merge 32 experts, or with ``--full`` 256 (22 GB of disk), by methods that never form a weight change."""
+    """Merge 32 experts, or 256 with ``--full``, by methods that never form a weight change."""
     num_experts = NUM_EXPERTS_FULL if options.full else NUM_EXPERTS
     num_experts, num_blocks = (6, 1) if options.quick else (num_experts, NUM_BLOCKS)
     library = write_experts(options.scratch, num_experts, num_blocks)

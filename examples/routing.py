@@ -12,30 +12,18 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from natural_instructions import LONGEST, read_tasks, show_bar
-from rich.console import Console
+from natural_instructions import read_tasks
 from task_material import provide_material
+from task_sets import SETS, find_tasks, measure, show
 
 import lorary
 from lorary.assembly import RoutedModel
-from lorary.data import PlainTemplate, Task
-from lorary.evaluation import (
-    EvalConfig,
-    Result,
-    Route,
-    compare_routes,
-    difference_grid,
-    evaluate,
-    render_markdown,
-    render_table,
-    result_grid,
-)
+from lorary.data import Task
+from lorary.evaluation import Result, Route
 from lorary.library import Library
 from lorary.routing import ArrowConfig, CalibratedConfig, RetrievalConfig, RouterConfig
 from lorary.transforms import random_expert
 
-SETS = ("seen", "bare", "unseen", "validation", "validation-bare", "other-unseen")
-MULTIPLE_CHOICE = {"arc-challenge": "arc/ARC-Challenge.validation.jsonl.xz", "mmlu": "mmlu/test.jsonl.xz"}
 ROUTERS: Mapping[str, tuple[str, RouterConfig | None, str]] = {
     "uniform": ("uniform", None, "outputs"),
     "uniform factors": ("uniform", None, "factors"),
@@ -77,7 +65,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.stored:
         for name in args.sets:
-            show(Result.from_json(args.out / f"routing-{name}{args.suffix}.json"), name, args)
+            stored = Result.from_json(args.out / f"routing-{name}{args.suffix}.json")
+            show(stored, args.rivals, args.out / f"routing-{name}{args.suffix}.md")
         return
     experts = Library.open(str(args.out / "library"))
     multi_task = Library.open(str(args.out / "controls"))["multi-task"]
@@ -85,22 +74,11 @@ def main() -> None:
     model = lorary.load_model("smollm2-135m", experts, router=None, controls=controls)
     provide_material(model, experts, read_tasks(args.data), {ROUTERS[name][0] for name in args.routers})
     for name in args.sets:
-        compare(model, name, args)
-
-
-def find_tasks(data: Path, name: str) -> dict[str, Task]:
-    """Read one set of tasks; every second task that no expert saw is kept for making choices."""
-    seen = read_tasks(data)
-    if "unseen" not in name:
-        return seen
-    files = sorted((data / "natural_instructions" / "tasks").iterdir())
-    files = [file for file in files if file.name.split(".json")[0] not in seen]
-    chosen = files[::2] if name == "other-unseen" else files[1::2]
-    tasks = [lorary.read_task({"test": file}, name=file.name.split(".json")[0]) for file in chosen]
-    if name == "unseen":
-        tasks += [lorary.read_task({"test": data / file}, name=key) for key, file in MULTIPLE_CHOICE.items()]
-        tasks.append(lorary.read_task({"test": data / "bbh" / "test.jsonl.xz"}, name="bbh"))
-    return {task.name: task for task in tasks}
+        tasks = find_tasks(args.data, name)
+        routes = find_routes(tasks, model, args.routers)
+        result = measure(model, name, tasks, routes, args.num_test, args.metrics)
+        result.to_json(args.out / f"routing-{name}{args.suffix}.json")
+        show(result, args.rivals, args.out / f"routing-{name}{args.suffix}.md")
 
 
 def find_routes(tasks: Mapping[str, Task], model: RoutedModel, routers: list[str]) -> list[Route]:
@@ -114,40 +92,6 @@ def find_routes(tasks: Mapping[str, Task], model: RoutedModel, routers: list[str
     if set(tasks) <= set(model.names):
         routes.append(Route(name="oracle", expert_of={name: name for name in tasks}))
     return routes
-
-
-def compare(model: RoutedModel, name: str, args: argparse.Namespace) -> None:
-    """Evaluate one set; write and show what came out."""
-    tasks = find_tasks(args.data, name)
-    config = EvalConfig(
-        metrics=tuple(args.metrics),
-        split="validation" if name.startswith("validation") else "test",
-        num_examples=args.num_test,
-        max_length=2 * LONGEST if "unseen" in name else LONGEST,
-        truncation="prompt-middle" if "unseen" in name else "skip",
-    )
-    with show_bar(name) as progress:
-        result = evaluate(
-            model,
-            tasks,
-            find_routes(tasks, model, args.routers),
-            PlainTemplate(with_definition=not name.endswith("bare")),
-            config,
-            on_progress=lambda event: progress(event.num_done, event.num_total),
-        )
-    result.to_json(args.out / f"routing-{name}{args.suffix}.json")
-    show(result, name, args)
-
-
-def show(result: Result, name: str, args: argparse.Namespace) -> None:
-    """Print and write one set's tables."""
-    console, text = Console(), []
-    for metric in result.metrics:
-        grids = [difference_grid(compare_routes(result, metric, rival)) for rival in args.rivals]
-        for grid in (result_grid(result, metric, 3), *grids):
-            console.print(render_table(grid, width=console.width))
-            text.append(render_markdown(grid))
-    (args.out / f"routing-{name}{args.suffix}.md").write_text("\n\n".join(text) + "\n")
 
 
 if __name__ == "__main__":

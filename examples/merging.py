@@ -1,0 +1,140 @@
+"""Merge all experts of a library into one by every method, and compare what comes out.
+
+    python examples/merging.py DATA runs/first-library choose
+    python examples/merging.py DATA runs/first-library seen unseen --num-test 6
+
+Takes the library and the multi-task expert that examples/natural_instructions.py trained into that folder.
+Every merge is kept in OUT/merged-RANK. How long a merged expert should be, as a share of the mean length of
+the experts, is chosen per method by `choose`: on validation examples of the library's tasks, and on tasks no
+expert saw that are not those of `unseen`. Prints means and paired differences to uniform and multi-task; writes
+merging-SET.json and .md there.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from natural_instructions import show_bar
+from rich.console import Console
+from task_sets import find_tasks, measure, show
+
+import lorary
+from lorary import Expert
+from lorary.assembly import RoutedModel
+from lorary.evaluation import Result, Route
+from lorary.library import Library
+from lorary.lowrank import frobenius_norm
+from lorary.routing import FixedConfig
+
+METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "linear": ("linear", {}),
+    "ties": ("ties", {}),
+    "ties, core": ("ties", {"space": "core"}),
+    "dare_ties": ("dare_ties", {}),
+    "della": ("della", {}),
+    "breadcrumbs": ("breadcrumbs", {}),
+    "sce": ("sce", {}),
+    "knots": ("knots", {}),
+    "tsv": ("tsv", {}),
+    "iso": ("iso", {}),
+    "iso_cts": ("iso_cts", {}),
+    "wudi": ("wudi", {}),
+}
+LENGTHS = (0.1, 0.2, 0.4, 0.8)
+CHOICE = ("validation", "other-unseen")
+
+
+def main() -> None:
+    """Merge, then choose lengths or evaluate."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("sets", nargs="+", choices=("choose", "seen", "bare", "unseen"))
+    parser.add_argument("--num-test", type=int, default=6, help="examples per task")
+    parser.add_argument("--num-chosen-by", type=int, default=1, help="examples per task to choose lengths by")
+    parser.add_argument("--rank", type=int, default=64, help="of the merged experts")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    args = parser.parse_args()
+    experts = Library.open(str(args.out / "library"))
+    merged = merge_all(experts, args)
+    mean = sum(length(expert) for expert in experts.values()) / len(experts)
+    units = {name: mean / length(expert) for name, expert in merged.items()}
+    controls = {"multi-task": Library.open(str(args.out / "controls"))["multi-task"], **merged}
+    model = lorary.load_model("smollm2-135m", experts, router=None, controls=controls)
+    for name in args.sets:
+        if name == "choose":
+            choose_lengths(model, units, args)
+        else:
+            chosen = json.loads((args.out / "merging-lengths.json").read_text())
+            routes = [
+                Route(
+                    name=method, router="fixed", options=FixedConfig(weights={method: chosen[method] * unit})
+                )
+                for method, unit in units.items()
+            ]
+            result = run(model, name, routes, args.num_test, args)
+            result.to_json(args.out / f"merging-{name}.json")
+            show(result, ("uniform", "multi-task"), args.out / f"merging-{name}.md")
+
+
+def merge_all(experts: Library, args: argparse.Namespace) -> dict[str, Expert]:
+    """Merge by every method, or take what an earlier call merged."""
+    place = Library.open(str(args.out / f"merged-{args.rank}"), create=True)
+    for name in args.methods:
+        method, options = METHODS[name]
+        if name not in place:
+            with show_bar(f"merging by {name}") as progress:
+                expert = lorary.merge(experts, method, rank=args.rank, progress=progress, **options)
+            place[name] = replace(expert, name=name)
+    return {name: place[name] for name in args.methods}
+
+
+def length(expert: Expert) -> float:
+    """Measure the Frobenius norm of all weight changes of an expert together."""
+    return sum(float(frobenius_norm(a, b)) ** 2 for a, b in expert.factors.values()) ** 0.5
+
+
+def choose_lengths(model: RoutedModel, units: Mapping[str, float], args: argparse.Namespace) -> None:
+    """Find each method's best length, by the mean loss on both sets for choices; print and keep it."""
+    names = {f"{method} {size}": (method, size) for method in units for size in LENGTHS}
+    routes = [
+        Route(name=name, router="fixed", options=FixedConfig(weights={method: size * units[method]}))
+        for name, (method, size) in names.items()
+    ]
+    results = [run(model, name, routes, args.num_chosen_by, args) for name in CHOICE]
+    losses = {name: sum(overall(result, name) for result in results) / 2 for name in names}
+    chosen = {}
+    for method in units:
+        chosen[method] = min(LENGTHS, key=lambda size: losses[f"{method} {size}"])
+        found = ", ".join(f"{size}: {losses[f'{method} {size}']:.3f}" for size in LENGTHS)
+        Console().print(f"{method:<12} {found}  ->  {chosen[method]}")
+    (args.out / "merging-lengths.json").write_text(json.dumps(chosen, indent=2) + "\n")
+
+
+def overall(result: Result, route: str) -> float:
+    """Average a route's loss over tasks."""
+    return sum(result.mean(task, route, "loss") for task in result.tasks) / len(result.tasks)
+
+
+def run(
+    model: RoutedModel, name: str, routes: list[Route], num_examples: int, args: argparse.Namespace
+) -> Result:
+    """Evaluate routes, and the controls, on one set of tasks."""
+    tasks = find_tasks(args.data, name)
+    own = {task: task for task in tasks} if set(tasks) <= set(model.names) else None
+    controls = [
+        Route(name="base"),
+        Route(name="uniform", router="uniform"),
+        Route(name="multi-task", expert_of=dict.fromkeys(tasks, "multi-task")),
+        *([Route(name="oracle", expert_of=own)] if own else []),
+    ]
+    return measure(model, name, tasks, [*controls, *routes], num_examples)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The sets of tasks on which routes are compared, how a set is measured, and how the outcome is shown."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from natural_instructions import LONGEST, read_tasks, show_bar
+from rich.console import Console
+
+import lorary
+from lorary.assembly import RoutedModel
+from lorary.data import PlainTemplate, Task
+from lorary.evaluation import (
+    EvalConfig,
+    Result,
+    Route,
+    compare_routes,
+    difference_grid,
+    evaluate,
+    render_markdown,
+    render_table,
+    result_grid,
+)
+
+SETS = ("seen", "bare", "unseen", "validation", "validation-bare", "other-unseen")
+MULTIPLE_CHOICE = {"arc-challenge": "arc/ARC-Challenge.validation.jsonl.xz", "mmlu": "mmlu/test.jsonl.xz"}
+
+
+def find_tasks(data: Path, name: str) -> dict[str, Task]:
+    """Read one set of tasks; every second task that no expert saw is kept for making choices."""
+    seen = read_tasks(data)
+    if "unseen" not in name:
+        return seen
+    files = sorted((data / "natural_instructions" / "tasks").iterdir())
+    files = [file for file in files if file.name.split(".json")[0] not in seen]
+    chosen = files[::2] if name == "other-unseen" else files[1::2]
+    tasks = [lorary.read_task({"test": file}, name=file.name.split(".json")[0]) for file in chosen]
+    if name == "unseen":
+        tasks += [lorary.read_task({"test": data / file}, name=key) for key, file in MULTIPLE_CHOICE.items()]
+        tasks.append(lorary.read_task({"test": data / "bbh" / "test.jsonl.xz"}, name="bbh"))
+    return {task.name: task for task in tasks}
+
+
+def measure(
+    model: RoutedModel,
+    name: str,
+    tasks: Mapping[str, Task],
+    routes: Sequence[Route],
+    num_examples: int,
+    metrics: Sequence[str] = ("loss",),
+) -> Result:
+    """Evaluate routes on one set of tasks."""
+    config = EvalConfig(
+        metrics=tuple(metrics),
+        split="validation" if name.startswith("validation") else "test",
+        num_examples=num_examples,
+        max_length=2 * LONGEST if "unseen" in name else LONGEST,
+        truncation="prompt-middle" if "unseen" in name else "skip",
+    )
+    with show_bar(name) as progress:
+        return evaluate(
+            model,
+            tasks,
+            routes,
+            PlainTemplate(with_definition=not name.endswith("bare")),
+            config,
+            on_progress=lambda event: progress(event.num_done, event.num_total),
+        )
+
+
+def show(result: Result, rivals: Sequence[str], place: Path) -> None:
+    """Print means and paired differences to the rivals, and write them as Markdown."""
+    console, text = Console(), []
+    for metric in result.metrics:
+        grids = [difference_grid(compare_routes(result, metric, rival)) for rival in rivals]
+        for grid in (result_grid(result, metric, 3), *grids):
+            console.print(render_table(grid, width=console.width))
+            text.append(render_markdown(grid))
+    place.write_text("\n\n".join(text) + "\n")
