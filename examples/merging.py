@@ -6,8 +6,8 @@
 Takes the library and the multi-task expert that examples/natural_instructions.py trained into that folder.
 Every merge is kept in OUT/merged-RANK. How long a merged expert should be, as a share of the mean length of
 the experts, is chosen per method by `choose`: on validation examples of the library's tasks, and on tasks no
-expert saw that are not those of `unseen`. Prints means and paired differences to uniform and multi-task; writes
-merging-SET.json and .md there.
+expert saw that are not those of `unseen`. Prints means and paired differences to uniform and multi-task;
+writes merging-SET.json and .md there.
 """
 
 import argparse

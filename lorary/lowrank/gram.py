@@ -8,6 +8,9 @@ from torch import Tensor
 
 from lorary.lowrank.pairs import match_pair
 
+_BLOCK_ROWS = 1024
+"""Rows of factors whose products with all others are held at a time."""
+
 
 def gram_inner(a: Tensor, b: Tensor) -> Tensor:
     """Compute all inner products ``<D_i, D_j>`` of the experts' weight changes ``D_e = b_e @ a_e``.
@@ -30,10 +33,18 @@ def gram_inner(a: Tensor, b: Tensor) -> Tensor:
         raise ValueError(f"a must be [*, E, R, I], one pair of factors per expert, found {list(a.shape)}")
     experts, rank = a.shape[-3:-1]
     rows_a, rows_b = a.flatten(-3, -2), b.mT.flatten(-3, -2)
-    products = (rows_a @ rows_a.mT) * (rows_b @ rows_b.mT)
-    inner = products.unflatten(-1, (experts, rank)).sum(-1).unflatten(-2, (experts, rank)).sum(-2)
-    # Blocks (i, j) and (j, i) are summed in another order: make them equal to the last digit.
-    return (inner + inner.mT) / 2
+    inner = a.new_zeros(*a.shape[:-3], experts, experts)
+    # Some experts at a time, with those that follow: half the work, and products of bounded size.
+    step = max(1, _BLOCK_ROWS // max(1, rank))
+    for start in range(0, experts, step):
+        stop = min(start + step, experts)
+        own, rest = slice(start * rank, stop * rank), slice(start * rank, None)
+        products = (rows_a[..., own, :] @ rows_a[..., rest, :].mT).mul_(
+            rows_b[..., own, :] @ rows_b[..., rest, :].mT
+        )
+        sums = products.unflatten(-1, (experts - start, rank)).sum(-1)
+        inner[..., start:stop, start:] = sums.unflatten(-2, (stop - start, rank)).sum(-2)
+    return inner.triu() + inner.triu(1).mT
 
 
 def frobenius_norm(a: Tensor, b: Tensor) -> Tensor:

@@ -23,6 +23,8 @@ Matrix = NDArray[np.float64]
 NUM_STARTS = 50
 MAX_CLUSTERS = 20
 FEWEST_EXPERTS = 2
+LEAST_OWN = 3e-3
+"""Length of what is an expert's own, of a unit vector, from which on it is more than rounding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +116,7 @@ def center_similarity(similarity: Matrix) -> tuple[Matrix, Matrix]:
     rows = similarity - similarity.mean(0)
     centered = rows - rows.mean(1, keepdims=True)
     norms = np.sqrt(centered.diagonal().clip(0))
-    scale = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 1e-6)
+    scale = np.divide(1, norms, out=np.zeros_like(norms), where=norms > LEAST_OWN)
     cosines = scale[:, None] * centered * scale
     eigenvalues, eigenvectors = np.linalg.eigh((cosines + cosines.T) / 2)
     points = eigenvectors * np.sqrt(eigenvalues.clip(0))

@@ -68,3 +68,16 @@ def test_factors_without_experts_are_refused(draw):
         gram_inner(draw(4, 20), draw(10, 4))
     with pytest.raises(ValueError, match="agree on R"):
         frobenius_norm(draw(4, 20), draw(10, 3))
+
+
+@pytest.mark.parametrize("rows", [1, 5, 6, 7, 14])
+def test_how_many_experts_are_taken_at_a_time_changes_nothing(draw, monkeypatch, rows):
+    a, b = draw(2, 7, 3, 12).double(), draw(2, 7, 9, 3).double()
+    monkeypatch.setattr("lorary.lowrank.gram._BLOCK_ROWS", rows)
+    found = gram_inner(a, b)
+    torch.testing.assert_close(found, dense_inner(a, b))
+    assert torch.equal(found, found.mT)
+
+
+def test_factors_of_rank_zero_have_products_of_zero(draw):
+    assert not gram_inner(torch.zeros(3, 0, 5), torch.zeros(3, 4, 0)).any()
