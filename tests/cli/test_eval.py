@@ -7,10 +7,10 @@ import torch
 
 from lorary.assembly import load_model
 from lorary.cli import eval as command
-from lorary.cli.eval_steps.material import find_trained_gates, provide_material
+from lorary.cli.eval_steps.material import find_task_of_each, find_trained_gates, provide_material
 from lorary.cli.eval_steps.routes import choose_routes, find_own_experts
 from lorary.data import find_template
-from lorary.data.generated import generate_tasks
+from lorary.data.generated import generate_task, generate_tasks
 from lorary.evaluation import EvalConfig, Result, evaluate, find_routes
 from lorary.library import Library
 from lorary.models import load_base
@@ -158,10 +158,25 @@ def test_the_oracle_is_left_out_where_a_task_has_no_expert(lorary, trained_libra
 
 def test_a_tasks_own_expert_is_found_by_name_or_by_what_it_learnt(library, make_expert):
     library.add(make_expert("q2", tasks=("queries",)))
-    found = find_own_experts(library.entries(), ["poetry", "odes", "queries", "card games"])
+    found = find_own_experts(library.entries(), ["poetry", "queries", "card games"])
     assert found == {"poetry": "poetry", "card games": "card games"}
     del library["q2"]
     assert find_own_experts(library.entries(), ["queries"]) == {"queries": "sql"}
+
+
+def test_a_clusters_expert_is_that_of_all_its_tasks(library, make_expert):
+    assert find_own_experts(library.entries(), ["rhymes", "odes"]) == {"rhymes": "poetry", "odes": "poetry"}
+    library.add(make_expert("o", tasks=("odes",)))
+    assert find_own_experts(library.entries(), ["rhymes", "odes"]) == {"rhymes": "poetry", "odes": "o"}
+    library.add(make_expert("r", tasks=("rhymes", "songs")))
+    assert find_own_experts(library.entries(), ["rhymes"]) == {}
+
+
+def test_an_expert_of_several_tasks_is_not_for_routers_that_learn_from_examples():
+    tasks = {name: generate_task(name) for name in ("plurals", "prices")}
+    with pytest.raises(ValueError, match="expert 'words' is that of several: leave that router out"):
+        find_task_of_each(["words"], dict.fromkeys(tasks, "words"), tasks, ["retrieval"])
+    assert find_task_of_each(["words"], dict.fromkeys(tasks, "words"), tasks, ["arrow"]) == {}
 
 
 def test_given_controls_are_among_the_default_routes():

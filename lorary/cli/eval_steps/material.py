@@ -32,7 +32,8 @@ def find_task_of_each(
         Expert -> task, or nothing if no router needs any.
 
     Raises:
-        ValueError: if a router does and the task of an expert is not at hand, or has no training examples.
+        ValueError: if a router does and the task of an expert is not at hand, or has no training examples, or
+            an expert is that of several tasks.
     """
     from lorary.assembly import list_data_needs
 
@@ -40,6 +41,12 @@ def find_task_of_each(
     if not picky:
         return {}
     found = {expert: tasks[task] for task, expert in own.items() if tasks[task].splits.get("train")}
+    shared = [expert for expert in found if list(own.values()).count(expert) > 1]
+    if shared:
+        raise ValueError(
+            f"router {picky[0]!r} needs examples of every expert's one task, but expert {shared[0]!r} is "
+            "that of several: leave that router out"
+        )
     missing = [expert for expert in experts if expert not in found]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

@@ -12,7 +12,10 @@ ORACLE = "oracle"
 
 
 def find_own_experts(entries: Sequence[Entry], tasks: Collection[str]) -> dict[str, str]:
-    """Find each task's own expert: the one of its name, else the only one trained on that task alone.
+    """Find each task's own expert.
+
+    It is the one of the task's name, else the only one trained on that task alone, else the only one trained
+    on it among others, such as that of its cluster.
 
     Returns:
         Task -> expert, for the tasks that have one.
@@ -20,11 +23,12 @@ def find_own_experts(entries: Sequence[Entry], tasks: Collection[str]) -> dict[s
     names = {entry.name for entry in entries}
     found = {}
     for task in tasks:
-        trained = [entry.name for entry in entries if entry.card.tasks == (task,)]
+        trained = [entry for entry in entries if task in entry.card.tasks]
+        alone = [entry for entry in trained if len(entry.card.tasks) == 1]
         if task in names:
             found[task] = task
-        elif len(trained) == 1:
-            found[task] = trained[0]
+        elif len(alone or trained) == 1:
+            found[task] = (alone or trained)[0].name
     return found
 
 
