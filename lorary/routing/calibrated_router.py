@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
+import torch
 from torch import Tensor
 
+from lorary.errors import UnknownExpert
 from lorary.routing.calibrated import SMALLEST_DEVIATION, average_layers, log_deviations
 from lorary.routing.request import RequestMaterial, RequestRouter
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
@@ -33,9 +35,16 @@ class CalibratedConfig:
     """Requests of no task in particular, as they are put to the model; null lets the base write some."""
     abstain: float | None = None
     """The base model's score, which competes with the kept experts'; null gives it no share."""
+    fallback: str | None = None
+    """Expert that takes the base model's place beside ``abstain``, such as a merge of all others: it gets
+    that share and competes for no more; null leaves the share to the base model."""
 
     def __post_init__(self) -> None:
         faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
+        if self.fallback is not None and self.abstain is None:
+            faults.append(
+                "fallback gets the share that abstain takes: give abstain, the score it takes it by"
+            )
         if not 0 <= self.last_share <= 1:
             faults.append(f"last_share must lie in [0, 1], found {self.last_share!r}")
         if not (isfinite(self.ridge) and self.ridge > 0):
@@ -54,15 +63,20 @@ class CalibratedConfig:
     @property
     def needs(self) -> frozenset[str]:
         """What of each layer's ``LayerMaterial`` the router is built from."""
-        return frozenset({"a", "readers", "offsets", "generic_means", "generic_deviations"})
+        return frozenset({"a", "readers", "offsets", "generic_means", "generic_deviations", "names"})
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse options that cannot work with these experts.
 
         Raises:
-            ValueError: if ``top_k`` is above their number.
+            ValueError: if ``top_k`` is above their number, which does not count ``fallback``.
+            UnknownExpert: if ``fallback`` is none of theirs.
         """
-        resolve_top_k(self.top_k, len(names), DEFAULT_TOP_K)
+        _find_fallback(self.fallback, names)
+        num_competing = len(names) - (self.fallback is not None)
+        if not num_competing:
+            raise ValueError(f"fallback {self.fallback!r} is the only expert: nothing is left to choose from")
+        resolve_top_k(self.top_k, num_competing, DEFAULT_TOP_K)
 
 
 class DeviationReader:
@@ -107,6 +121,7 @@ class CalibratedRouter(DeviationReader):
         top_k: K, how many experts each request keeps.
         temperature: divides the scores before the softmax.
         abstain: the base model's score, see `keep_top_k`.
+        fallback: index of the expert that gets the base model's share, and competes with none.
 
     Raises:
         ValueError: if an option is out of range.
@@ -123,21 +138,33 @@ class CalibratedRouter(DeviationReader):
         top_k: int = 1,
         temperature: float = 1.0,
         abstain: float | None = None,
+        fallback: int | None = None,
     ):
         super().__init__(a, readers, offsets, last_share=last_share)
-        check_top_k(top_k, len(next(iter(a.values()))))
+        check_top_k(top_k, len(next(iter(a.values()))) - (fallback is not None))
         check_choice(temperature, abstain)
         self.generic = dict(generic)
         self._has = {path: rows.flatten(1).any(1) for path, rows in readers.items()}
         self.top_k, self.temperature, self.abstain = top_k, temperature, abstain
+        self.fallback = fallback
 
     def choose(self, averages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Choose for requests with these mean deviations, ``[B, E]`` by path: ``[B, K]`` and ``[B, K]``."""
+        """Choose for requests with these mean deviations, ``[B, E]`` by path: ``[B, K]`` and ``[B, K]``.
+
+        With a fallback it comes last, one more than ``top_k``.
+        """
         scores = {}
         for path, found in averages.items():
             mean, deviation = self.generic[path]
             scores[path] = (found - mean) / deviation.clamp_min(SMALLEST_DEVIATION)
-        return keep_top_k(average_layers(scores, self._has), self.top_k, self.temperature, self.abstain)
+        overall = average_layers(scores, self._has)  # [B, E]
+        if self.fallback is None:
+            return keep_top_k(overall, self.top_k, self.temperature, self.abstain)
+        overall[:, self.fallback] = -torch.inf
+        indices, weights = keep_top_k(overall, self.top_k, self.temperature, self.abstain)
+        last = torch.full_like(indices[:, :1], self.fallback)
+        left = (1 - weights.sum(1, keepdim=True)).clamp(min=0)
+        return torch.cat([indices, last], dim=1), torch.cat([weights, left], dim=1)
 
 
 def build_calibrated(config: CalibratedConfig, material: RequestMaterial) -> RequestRouter:
@@ -153,13 +180,25 @@ def build_calibrated(config: CalibratedConfig, material: RequestMaterial) -> Req
         return {path: layer.take(field) for path, layer in material.layers.items()}
 
     means, deviations = take("generic_means"), take("generic_deviations")
+    names = next(iter(material.layers.values())).names or ()
+    fallback = _find_fallback(config.fallback, names)
+    num_competing = material.num_experts - (fallback is not None)
     return CalibratedRouter(
         take("a"),
         take("readers"),
         take("offsets"),
         {path: (rows, deviations[path]) for path, rows in means.items()},
         last_share=config.last_share,
-        top_k=resolve_top_k(config.top_k, material.num_experts, DEFAULT_TOP_K),
+        top_k=resolve_top_k(config.top_k, num_competing, DEFAULT_TOP_K),
         temperature=config.temperature,
         abstain=config.abstain,
+        fallback=fallback,
     )
+
+
+def _find_fallback(name: str | None, names: Sequence[str]) -> int | None:
+    if name is None:
+        return None
+    if name not in names:
+        raise UnknownExpert(name, names, "this model")
+    return list(names).index(name)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from lorary.errors import UnknownExpert
 from lorary.routing import (
     CalibratedConfig,
     CalibratedRouter,
@@ -104,6 +105,30 @@ def test_no_score_is_divided_by_next_to_nothing(draw):
     torch.testing.assert_close(weights, torch.softmax(torch.tensor([[0.02, 0.01]]) / SMALLEST_DEVIATION, 1))
 
 
+def test_a_fallback_gets_what_the_base_model_would_and_competes_with_none(draw):
+    a, readers, offsets = {"one": draw(4, 2, 16)}, {"one": draw(4, 2, 2)}, {"one": draw(4, 2)}
+    generic = {"one": (torch.zeros(4), torch.ones(4))}
+    scores = {"one": torch.tensor([[0.3, 9.0, 0.1, 0.2], [-5.0, -5.0, -6.0, -5.5]])}
+    options = {"top_k": 2, "temperature": 0.5, "abstain": 0.25}
+    indices, weights = CalibratedRouter(a, readers, offsets, generic, fallback=1, **options).choose(scores)
+    assert indices.tolist() == [[0, 3, 1], [0, 3, 1]]
+    expected = torch.softmax(torch.tensor([[0.3, 0.2, 0.25], [-5.0, -5.5, 0.25]]) / 0.5, 1)
+    torch.testing.assert_close(weights, expected)
+    with pytest.raises(ValueError, match="top_k must be between 1 and the number of experts, 3, found 4"):
+        CalibratedRouter(a, readers, offsets, generic, fallback=1, abstain=0.0, top_k=4)
+
+
+def test_a_fallback_must_be_there_and_not_alone():
+    config = CalibratedConfig(abstain=0.5, fallback="general")
+    config.check(["general", "dates"])
+    with pytest.raises(UnknownExpert, match="has no expert 'general'"):
+        config.check(["dates"])
+    with pytest.raises(ValueError, match="fallback 'general' is the only expert"):
+        config.check(["general"])
+    with pytest.raises(ValueError, match="number of experts, 1, found 2"):
+        CalibratedConfig(abstain=0.5, fallback="general", top_k=2).check(["general", "dates"])
+
+
 def test_a_router_describes_tokens_as_its_reader_does(draw):
     a, readers, offsets = {"one": draw(2, 2, 16)}, {"one": draw(2, 2, 2)}, {"one": draw(2, 2)}
     x = draw(4, 16)
@@ -124,6 +149,7 @@ def test_generic_texts_are_kept_as_they_were_given():
     ("options", "message"),
     [
         ({"last_share": 1.5}, "last_share must lie in \\[0, 1\\], found 1.5"),
+        ({"fallback": "general"}, "fallback gets the share that abstain takes: give abstain"),
         ({"ridge": 0.0}, "ridge must be above 0, found 0.0"),
         ({"ridge": float("inf")}, "ridge must be above 0, found inf"),
         ({"generic": "a text"}, "generic must be a list of texts, none of them empty"),
