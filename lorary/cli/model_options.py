@@ -82,7 +82,16 @@ def open_filled_library(url: str) -> "Library":
     """
     from lorary.library import Library
 
-    library = Library.open(url)
+    try:
+        library = Library.open(url)
+    except LibraryError as error:
+        # Slow to import, and needed for this hint only.
+        from lorary.assembly.saved_model import EXPERTS, is_saved_model
+
+        if is_saved_model(url):
+            place = f"{url.rstrip('/')}/{EXPERTS}"
+            raise LibraryError(f"{url!r} is a built model: its experts are the library {place!r}") from error
+        raise
     if not len(library):
         raise LibraryError(
             f"library {url!r} is empty: train experts with `lorary train`, or add one with "

@@ -76,7 +76,8 @@ def run(options: Namespace) -> int:
     members = choose_members(list(tasks), options.expert, options.groups)
     base = load_options_base(options)
     examples = name_members(prepare_all(options, base, pool_tasks(tasks, members), config), members)
-    run_folder = options.run or choose_run_folder(options.library, options.expert)
+    apart = options.expert or ("groups" if options.groups else None)
+    run_folder = options.run or choose_run_folder(options.library, apart)
     plan = list(describe_plan(base, tasks, examples, config, run_folder, options.fresh))
     # Made only now: bad input must leave no new library behind.
     library = Library.open(options.library, create=True)

@@ -18,7 +18,8 @@ from lorary.evaluation.result_file import ScoreKey, read_result, write_result
 from lorary.evaluation.standard_errors import combine_standard_errors, standard_error_of_mean
 from lorary.evaluation.tables import render_markdown, render_table, result_grid
 
-ROUTE_ORDER = ("base", "random", "uniform", "multi-task", "arrow", "oracle")
+ROUTE_ORDER = ("base", "random", "uniform", "multi-task", "arrow")
+LAST_ROUTE = "oracle"
 
 
 class Record(NamedTuple):
@@ -94,7 +95,9 @@ class Result:
 
     @property
     def routes(self) -> tuple[str, ...]:
-        """The routes: as in ``ROUTE_ORDER``, variants like 'arrow top-2' beside their own; others last."""
+        """The routes: as in ``ROUTE_ORDER``, variants like 'arrow top-2' beside their own; then others, then
+        the oracle.
+        """
         seen = dict.fromkeys(route for _, route, _ in self.scores)
         return tuple(sorted(seen, key=_route_rank))
 
@@ -205,10 +208,13 @@ class Result:
 
 def _route_rank(route: str) -> int:
     for rank, known in enumerate(ROUTE_ORDER):
-        rest = route.removeprefix(known)
-        if route.startswith(known) and not rest[:1].isalnum():
+        if _is_variant(route, known):
             return rank
-    return len(ROUTE_ORDER)
+    return len(ROUTE_ORDER) + _is_variant(route, LAST_ROUTE)
+
+
+def _is_variant(route: str, known: str) -> bool:
+    return route.startswith(known) and not route.removeprefix(known)[:1].isalnum()
 
 
 def _check_column(key: ScoreKey, values: tuple[float, ...]) -> None:

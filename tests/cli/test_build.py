@@ -107,3 +107,12 @@ def test_a_built_model_names_its_base_itself(build, lorary, tmp_path):
     code, _, said = lorary("generate", str(tmp_path / "my-model"), PROMPT, "--base", "smollm2-135m")
     assert code == 2
     assert "a built model brings its base model: leave out --base and --revision" in said
+
+
+def test_commands_that_want_a_library_say_where_a_built_model_has_it(lorary, build, tmp_path):
+    assert build()[0] == 0
+    place = str(tmp_path / "my-model")
+    code, _, said = lorary("eval", place, "--tasks", "generated:plurals")
+    assert code == 2
+    assert f"is a built model: its experts are the library '{place}/experts'" in said.replace("\n", " ")
+    assert lorary("prototypes", f"{place}/experts")[0] == 0

@@ -237,6 +237,9 @@ def test_an_expert_per_group_of_tasks_knows_its_tasks(train_quickly, tmp_path):
         "words": ("plurals", "past_tense"),
     }
     assert f"next: lorary library show {tmp_path / 'lib'}" in output
+    # An expert per task may have been trained into the same library.
+    assert (tmp_path / "lib-run-groups").is_dir()
+    assert train_quickly("--tasks", *tasks)[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_values_keep_the_order_of_the_examples(small_result):
     assert small_result.values("morse", "arrow", "loss") == (0.0, 1.0, 2.0)
 
 
-def test_routes_come_in_their_order_with_variants_beside_them_and_strangers_last():
+def test_routes_come_in_their_order_with_variants_beside_them_and_the_oracle_last():
     routes = [
         "mystery",
         "oracle",
@@ -58,7 +58,7 @@ def test_routes_come_in_their_order_with_variants_beside_them_and_strangers_last
     ]
     result = Result.from_records([("dates", route, "loss", 1.0) for route in routes])
     assert result.routes == (
-        *("base", "random", "uniform", "multi-task", "arrow top-2", "arrow", "oracle", "mystery", "baseline"),
+        *("base", "random", "uniform", "multi-task", "arrow top-2", "arrow", "mystery", "baseline", "oracle"),
     )
 
 

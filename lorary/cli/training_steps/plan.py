@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 MAX_NAMES = 12
 
 
-def choose_run_folder(library: str, expert: str | None) -> Path:
-    """Choose a folder for a run's state: beside a local library, else under ``./runs``."""
+def choose_run_folder(library: str, apart: str | None) -> Path:
+    """Choose a folder for a run's state: beside a local library, else under ``./runs``.
+
+    Args:
+        library: its place.
+        apart: what sets this run apart from one that trains an expert per task, if anything does.
+    """
     name = library.rstrip("/").rpartition("/")[2] or "library"
     place = Path("runs") / name if "://" in library else Path(library)
-    return place.with_name(f"{place.name}-run" + (f"-{expert}" if expert else ""))
+    return place.with_name(f"{place.name}-run" + (f"-{apart}" if apart else ""))
 
 
 def describe_plan(

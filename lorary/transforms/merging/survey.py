@@ -103,7 +103,7 @@ def _check_bases(names: Sequence[str], bases: Sequence[tuple[str, ExpertCard]]) 
         if not _is_same_base((first, prints[0]), (base_model, prints[1])):
             known = f" (fingerprints {prints[0]!r} and {prints[1]!r})" if all(prints) else ""
             raise IncompatibleExpert(
-                f"experts that are merged must be for one base model, but expert {names[0]!r} is for "
+                f"experts that are put together must be for one base model, but expert {names[0]!r} is for "
                 f"{first!r} and expert {name!r} for {base_model!r}{known}: name experts of one base model"
             )
 
