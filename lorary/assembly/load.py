@@ -16,7 +16,7 @@ from lorary.errors import LibraryError
 from lorary.experts import Expert
 from lorary.library import Library
 from lorary.models import COMBINES, BaseModel, attach_experts, check_base, load_base, wrap_base
-from lorary.routing import RouterConfig, configure_router
+from lorary.routing import DEFAULT_ROUTER, RouterConfig, configure_router
 
 
 def load_model(
@@ -43,7 +43,7 @@ def load_model(
             ``experts``, the folder of a saved model, which brings all of what follows.
         experts: a library, any other mapping name -> expert, or a library's URL.
         router: a key of ``ROUTERS``; None lets the base answer alone until ``assign`` or ``set_router``. If
-            not given, ``"arrow"``, or the saved model's own.
+            not given, ``"calibrated"``, or the saved model's own.
         combine: ``"outputs"`` or ``"factors"``, see ``mix``. If not given, outputs, or as in the saved model.
         controls: further experts that no router chooses, but that ``assign`` knows by these names.
         means: for the router ``"mean_activation"``: module path -> ``[E, I]``, see ``find_means``.
@@ -55,7 +55,7 @@ def load_model(
         dtype: of the base model's weights; None chooses what the hardware multiplies fast.
         device: None means a GPU if there is one.
         options: of the router, such as ``top_k`` and ``temperature``: the fields of its configuration,
-            ``ArrowConfig`` for ``"arrow"``.
+            ``CalibratedConfig`` for ``"calibrated"``.
 
     Returns:
         The model; it owns the base model until ``detach``.
@@ -77,7 +77,7 @@ def load_model(
         embeddings = saved.find_embeddings(embeddings, encoder)
     elif isinstance(base, Path):
         base = str(base)
-    router = "arrow" if router is ... else router
+    router = DEFAULT_ROUTER if router is ... else router
     combine = "outputs" if combine is None else combine
     if combine not in COMBINES:
         raise ValueError(f"combine must be one of {COMBINES}, not {combine!r}")

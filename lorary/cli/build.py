@@ -17,10 +17,12 @@ EXAMPLE = "lorary build ./my-loras --router arrow --out my-model"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the library, the router, and where the model goes."""
+    from lorary.routing import DEFAULT_ROUTER
+
     parser.add_argument("library", help="Folder or URL of the library")
     parser.add_argument("--out", type=Path, required=True, help="Folder of the model; it must not exist yet")
     parser.add_argument(
-        "--router", type=str, default="arrow", help=", ".join(model_options.list_ready_routers())
+        "--router", type=str, default=DEFAULT_ROUTER, help=", ".join(model_options.list_ready_routers())
     )
     parser.add_argument(
         "--with-base", action="store_true", help="Put the base model's weights into the folder too"
@@ -38,6 +40,7 @@ def run(options: Namespace) -> int:
     from lorary.models.new_folder import require_free
 
     library = model_options.open_filled_library(options.library)
+    model_options.refuse_unused_options(options, [options.router])
     config = model_options.read_router_options(options, options.router, list(library))
     require_free(options.out)
     with_base = "with" if options.with_base else "without"

@@ -1,7 +1,7 @@
 """Answer a prompt with a library's experts, or with a model that was built from one.
 
-Tokens are routed by Arrow or another --router, whole requests by calibrated; a built model brings its router.
---expert lets one expert answer alone, --router none the base.
+Calibrated routing decides once, from the prompt; Arrow and others route token by token. A built model brings
+its router. --expert lets one expert answer alone, --router none the base.
 """
 
 import sys
@@ -29,8 +29,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--router",
         type=str | None,
-        help=f"{', '.join(model_options.list_ready_routers())}, or none for the base alone; arrow, or a "
-        "built model's own, if not given",
+        help=f"{', '.join(model_options.list_ready_routers())}, or none for the base alone; calibrated, "
+        "or a built model's own, if not given",
     )
     parser.add_argument("--expert", type=str | None, help="Let this expert answer, whatever the router")
     parser.add_argument("--max-new-tokens", type=int, default=64, help="Most tokens of the answer")
@@ -100,14 +100,19 @@ def load_routed(options: Namespace) -> "RoutedModel":
     """Load the base model with those experts that may be needed.
 
     Raises:
+        ValueError: if an option is wrong, or of a router that does not decide.
         LibraryError: if the library is empty.
         UnknownExpert: if the expert that was asked for is not in it.
     """
     from dataclasses import asdict
 
     from lorary.assembly import is_saved_model, load_model
+    from lorary.routing import DEFAULT_ROUTER
 
-    if is_saved_model(options.library):
+    is_built = is_saved_model(options.library)
+    router = options.router or (None if is_built or options.expert is not None else DEFAULT_ROUTER)
+    model_options.refuse_unused_options(options, [router] if router and options.expert is None else [])
+    if is_built:
         return load_built(options)
     library = model_options.open_filled_library(options.library)
     if options.expert is not None:
@@ -117,7 +122,7 @@ def load_routed(options: Namespace) -> "RoutedModel":
         return load_model(base, {options.expert: library[options.expert]}, router=None)
     if options.router == "none":
         return load_model(model_options.load_options_base(options, library), library, router=None)
-    router = options.router or "arrow"
+    assert router is not None
     config = model_options.read_router_options(options, router, list(library))
     base = model_options.load_options_base(options, library)
     return load_model(base, library, router=router, combine=options.combine, **asdict(config))
@@ -127,8 +132,7 @@ def load_built(options: Namespace) -> "RoutedModel":
     """Load a model that ``lorary build`` made: with its own router, or with what the options say instead.
 
     Raises:
-        ValueError: if the base model is named, which the built model does itself, or a router has options and
-            is not named.
+        ValueError: if the base model is named, which the built model does itself.
         UnknownExpert: if the expert that was asked for is not in it.
     """
     from dataclasses import asdict
@@ -145,10 +149,6 @@ def load_built(options: Namespace) -> "RoutedModel":
     given: dict[str, Any] = {}
     if isinstance(router, str):
         given = asdict(model_options.read_router_options(options, router, names))
-    elif changed := model_options.list_changed_routers(options):
-        raise ValueError(
-            f"a built model brings its router and options: say --router {changed[0]} to use others"
-        )
     with Console(stderr=True).status(f"loading {options.library}"):
         return load_model(
             options.library, router=router, combine=options.combine, device=options.device, **given

@@ -1,6 +1,6 @@
 """The options that say which base model a command loads, and how experts are routed on it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import ArgumentParser, Namespace
@@ -63,15 +63,24 @@ def list_ready_routers() -> list[str]:
     return [name for name, kind in ROUTERS.items() if not FROM_DATA.keys() & kind.config().needs]
 
 
-def list_changed_routers(options: Namespace) -> list[str]:
-    """List the routers whose options are not all as by default."""
+def refuse_unused_options(options: Namespace, routers: Collection[str]) -> None:
+    """Refuse options of a router that does not decide.
+
+    Args:
+        options: the command's.
+        routers: those that do.
+
+    Raises:
+        ValueError: naming the router.
+    """
     from lorary.routing import ROUTERS, configure_router
 
-    return [
-        name
-        for name in list_ready_routers()
-        if configure_router(name, vars(options.get(name, Namespace()))) != ROUTERS[name].config()
-    ]
+    for name, kind in ROUTERS.items():
+        if (
+            name not in routers
+            and configure_router(name, vars(options.get(name, Namespace()))) != kind.config()
+        ):
+            raise ValueError(f"{name!r} has options here, but does not decide: say --router {name}")
 
 
 def open_filled_library(url: str) -> "Library":

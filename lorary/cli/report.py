@@ -18,11 +18,13 @@ EXAMPLE = "lorary report ./my-loras --tasks generated --router arrow --out repor
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add what is compared, the router that is looked into, and how closely."""
+    from lorary.routing import DEFAULT_ROUTER
+
     add_comparison_options(parser, "--routes")
     parser.add_argument(
         "--router",
         type=str,
-        default="arrow",
+        default=DEFAULT_ROUTER,
         help="The router to look into, any of those that `lorary eval` knows",
     )
     parser.add_argument(

@@ -13,6 +13,7 @@ from lorary.routing.mean_activation import (
     mean_activation_scores,
 )
 from lorary.routing.named import (
+    DEFAULT_ROUTER,
     REQUEST_ROUTERS,
     ROUTERS,
     TOKEN_ROUTERS,
@@ -31,6 +32,7 @@ from lorary.routing.top_k import keep_top_k
 from lorary.routing.uniform import UniformConfig, UniformRouter
 
 __all__ = [
+    "DEFAULT_ROUTER",
     "REQUEST_ROUTERS",
     "ROUTERS",
     "TOKEN_ROUTERS",

@@ -74,6 +74,8 @@ REQUEST_ROUTERS: dict[str, RequestRouterKind] = {
     "calibrated": RequestRouterKind(config=CalibratedConfig, build=build_calibrated),
 }
 ROUTERS: dict[str, RouterKind | RequestRouterKind] = {**TOKEN_ROUTERS, **REQUEST_ROUTERS}
+DEFAULT_ROUTER = "calibrated"
+"""What decides if nobody says who: of what needs the experts alone the best (docs/results/routing.md)."""
 
 
 def router_named(name: str) -> RouterKind | RequestRouterKind:

@@ -37,7 +37,7 @@ def experts(base, draw_expert):
 @pytest.fixture
 def model(base, experts):
     """The experts on their base model, routed by Arrow."""
-    return load_model(base, experts, top_k=NUM_KEPT)
+    return load_model(base, experts, router="arrow", top_k=NUM_KEPT)
 
 
 @pytest.fixture

@@ -87,10 +87,10 @@ def test_a_new_expert_may_bring_layers(base, build_tiny_base, draw_expert, input
 
 def test_controls_stay_behind_the_experts(base, build_tiny_base, experts, late, draw_expert, input_ids):
     control = {"random": draw_expert(base, "random", rank=7)}
-    model = load_model(base, experts, controls=control)
+    model = load_model(base, experts, router="arrow", controls=control)
     model.add_expert(late)
     assert (model.names[-1], model.controls) == ("late", ("random",))
-    expected = load_model(build_tiny_base(), {**experts, "late": late}, controls=control)
+    expected = load_model(build_tiny_base(), {**experts, "late": late}, router="arrow", controls=control)
     torch.testing.assert_close(answer(model, input_ids), answer(expected, input_ids))
     with model.assign(["random", "late"]), expected.assign(["random", "late"]):
         torch.testing.assert_close(answer(model, input_ids), answer(expected, input_ids))
@@ -100,7 +100,7 @@ def test_only_the_new_experts_prototypes_are_computed(tmp_path, build_tiny_base,
     library = Library.open(str(tmp_path / "lib"), create=True)
     for expert in experts.values():
         library.add(expert)
-    model = load_model(build_tiny_base(), library)
+    model = load_model(build_tiny_base(), library, router="arrow")
     assert computed == [sorted(experts)]
     model.add_expert(late)
     assert computed[1:] == [["late"]]
@@ -115,7 +115,7 @@ def test_prototypes_not_asked_for_so_far_are_computed_later(base, build_tiny_bas
     model.remove_expert("dates")
     assert computed == []
     rest = {name: expert for name, expert in experts.items() if name != "dates"}
-    expected = load_model(build_tiny_base(), {**rest, "late": late}).prototypes()
+    expected = load_model(build_tiny_base(), {**rest, "late": late}, router="arrow").prototypes()
     for path, pair in model.prototypes().items():
         for found, other in zip(pair, expected[path], strict=True):
             torch.testing.assert_close(found, other)
@@ -123,11 +123,11 @@ def test_prototypes_not_asked_for_so_far_are_computed_later(base, build_tiny_bas
 
 def test_an_expert_may_come_back_with_other_weights(base, build_tiny_base, experts, draw_expert, input_ids):
     other = draw_expert(base, "morse", rank=3, seed=99)
-    model = load_model(base, experts)
+    model = load_model(base, experts, router="arrow")
     model.remove_expert("morse")
     model.add_expert(other)
     rest = {name: expert for name, expert in experts.items() if name != "morse"}
-    expected = load_model(build_tiny_base(), {**rest, "morse": other})
+    expected = load_model(build_tiny_base(), {**rest, "morse": other}, router="arrow")
     torch.testing.assert_close(answer(model, input_ids), answer(expected, input_ids))
 
 
@@ -144,7 +144,7 @@ def test_the_router_and_its_options_stay(base, experts, late):
 
 
 def test_as_many_experts_are_kept_as_the_default_allows(base, experts, late):
-    model = load_model(base, {name: experts[name] for name in ("dates", "morse")})
+    model = load_model(base, {name: experts[name] for name in ("dates", "morse")}, router="arrow")
     model.add_expert(late)
     assert {layer.router.top_k for layer in model.stack.layers.values()} == {3}
 
@@ -209,7 +209,7 @@ def test_an_expert_of_another_base_or_a_taken_name_is_refused(model, build_tiny_
 
 
 def test_an_unknown_or_the_last_expert_cannot_be_removed(base, experts):
-    model = load_model(base, {"dates": experts["dates"]})
+    model = load_model(base, {"dates": experts["dates"]}, router="arrow")
     with pytest.raises(UnknownExpert, match="'date': did you mean 'dates'"):
         model.remove_expert("date")
     with pytest.raises(ValueError, match=r"'dates' is the last one: use detach\(\)"):

@@ -24,6 +24,7 @@ def test_logits_are_those_of_naive_arrow(
     routed = load_model(
         build_tiny_base(dtype=torch.float64),
         experts,
+        router="arrow",
         top_k=options.top_k,
         temperature=options.temperature,
         input_norm=options.input_norm,
@@ -44,8 +45,10 @@ def test_a_library_routes_as_a_mapping_of_the_same_experts(build_tiny_base, expe
         library.add(expert)
     ordered = {name: experts[name] for name in sorted(experts)}
     with torch.no_grad():
-        kept = load_model(build_tiny_base(), "memory://assembly-load")(input_ids=input_ids).logits
-        given = load_model(build_tiny_base(), ordered)(input_ids=input_ids).logits
+        kept = load_model(build_tiny_base(), "memory://assembly-load", router="arrow")(
+            input_ids=input_ids
+        ).logits
+        given = load_model(build_tiny_base(), ordered, router="arrow")(input_ids=input_ids).logits
     torch.testing.assert_close(kept, given)
 
 
@@ -58,12 +61,12 @@ def test_without_a_router_the_base_answers_alone(base, experts, input_ids):
 
 def test_fewer_experts_than_arrow_keeps_by_default_are_all_kept(base, experts):
     few = {name: experts[name] for name in ("dates", "morse")}
-    model = load_model(base, few)
+    model = load_model(base, few, router="arrow")
     assert {layer.router.top_k for layer in model.stack.layers.values()} == {2}
 
 
 def test_a_model_that_is_loaded_already_brings_its_tokenizer(base, experts):
-    model = load_model(base.model, experts, tokenizer=base.tokenizer)
+    model = load_model(base.model, experts, router="arrow", tokenizer=base.tokenizer)
     assert model.tokenizer is base.tokenizer
     assert model.names == tuple(experts)
 
@@ -86,8 +89,10 @@ def test_a_control_may_change_layers_that_no_expert_changes(base, build_tiny_bas
     experts = {name: draw_expert(base, name, targets=["q_proj"]) for name in ("dates", "morse")}
     control = {"everywhere": draw_expert(base, "everywhere")}
     with torch.no_grad():
-        expected = load_model(build_tiny_base(), experts)(input_ids=input_ids).logits
-        found = load_model(build_tiny_base(), experts, controls=control)(input_ids=input_ids).logits
+        expected = load_model(build_tiny_base(), experts, router="arrow")(input_ids=input_ids).logits
+        found = load_model(build_tiny_base(), experts, router="arrow", controls=control)(
+            input_ids=input_ids
+        ).logits
     torch.testing.assert_close(found, expected)
 
 
@@ -114,8 +119,11 @@ def test_an_empty_library_is_refused(base, library):
         ({"top_k": 0}, "top_k must be at least 1, found 0"),
         ({"temperature": 0.0}, "temperature must be above 0, found 0.0"),
         ({"temperature": -1.0}, "temperature must be above 0, found -1.0"),
-        ({"input_norm": "l2"}, "input_norm must be one of none, unit, rms, found 'l2'"),
-        ({"topk": 2}, "router 'arrow' has no option 'topk': did you mean 'top_k'. its options are top_k, "),
+        ({"router": "arrow", "input_norm": "l2"}, "input_norm must be one of none, unit, rms, found 'l2'"),
+        (
+            {"router": "arrow", "topk": 2},
+            "router 'arrow' has no option 'topk': did you mean 'top_k'. its options are top_k, ",
+        ),
         ({"router": "uniform", "top_k": 2}, "router 'uniform' has no option 'top_k': it has none"),
         ({"router": None, "top_k": 2}, "without a router there is nothing to configure, found top_k"),
         ({"router": "lag", "candidates": 6}, "candidates must be at most the number of experts, 5, found 6"),

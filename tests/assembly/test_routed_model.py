@@ -20,7 +20,7 @@ def continue_without_cache(model, ids, count):
 
 @pytest.mark.parametrize("combine", ["outputs", "factors"])
 def test_generation_with_a_cache_goes_as_full_forward_passes(base, experts, combine):
-    model = load_model(base, experts, top_k=2, combine=combine)
+    model = load_model(base, experts, router="arrow", top_k=2, combine=combine)
     ids = model.tokenizer(PROMPT)["input_ids"]
     expected = continue_without_cache(model, ids, 8)
     model.tokenizer.eos_token = None  # the reference never stops
@@ -100,7 +100,7 @@ def test_arrow_without_options_keeps_no_more_experts_than_there_are(base, expert
 
 
 def test_routers_have_the_layers_dtype(build_tiny_base, experts):
-    model = load_model(build_tiny_base(dtype=torch.bfloat16), experts)
+    model = load_model(build_tiny_base(dtype=torch.bfloat16), experts, router="arrow")
     routers = [layer.router for layer in model.stack.layers.values()]
     assert all(isinstance(router, ArrowRouter) for router in routers)
     assert {router.prototypes.dtype for router in routers} == {torch.bfloat16}

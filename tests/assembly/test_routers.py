@@ -152,7 +152,7 @@ def test_an_abstaining_router_leaves_the_rest_to_the_base(ready, input_ids):
 def test_a_router_without_what_only_data_can_tell_is_refused(base, experts, name, message):
     with pytest.raises(ValueError, match=message):
         load_model(base, experts, router=name)
-    model = load_model(base, experts)
+    model = load_model(base, experts, router="arrow")
     before = {path: layer.router for path, layer in model.stack.layers.items()}
     with pytest.raises(ValueError, match=message):
         model.set_router(name)

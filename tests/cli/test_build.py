@@ -56,11 +56,11 @@ def test_a_built_model_with_its_base_needs_no_other_whoever_answers(lorary, buil
 
 
 def test_options_are_never_ignored(lorary, build, tmp_path):
-    assert build("--arrow.top_k", "2", "--combine", "factors")[0] == 0
+    assert build("--router", "arrow", "--arrow.top_k", "2", "--combine", "factors")[0] == 0
     place = str(tmp_path / "my-model")
     code, _, said = lorary("generate", place, PROMPT, "--arrow.top_k", "1")
     assert code == 2
-    assert "a built model brings its router and options: say --router arrow to use others" in said
+    assert "'arrow' has options here, but does not decide: say --router arrow" in said
     code, _, said = lorary("generate", place, PROMPT, "--expert", "price")
     assert (code, "'prices'" in said) == (2, True)
 
@@ -90,7 +90,8 @@ def test_what_cannot_be_done_is_refused_before_anything_is_loaded(build, tmp_pat
     monkeypatch.setattr("lorary.models.load_base", None)
     for words, complaint in (
         (("--router", "arow"), "arrow"),
-        (("--arrow.top_k", "9"), "top_k"),
+        (("--router", "arrow", "--arrow.top_k", "9"), "top_k"),
+        (("--arrow.top_k", "2"), "'arrow' has options here, but does not decide: say --router arrow"),
         (("--router", "phatgoose"), "router 'phatgoose' needs the gates of every expert"),
     ):
         code, _, said = build(*words)

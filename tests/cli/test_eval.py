@@ -54,7 +54,7 @@ def test_people_see_tables_differences_and_the_next_command(measure, tmp_path):
     code, output, _ = measure("--out", str(tmp_path))
     assert code == 0
     header = next(line for line in output.splitlines() if "base" in line and "oracle" in line)
-    assert header.split() == ["base", "random", "uniform", "arrow", "oracle"]
+    assert header.split() == ["base", "random", "uniform", "arrow", "calibrated", "oracle"]
     assert "mean of 2 tasks" in output
     for against in ("uniform", "base", "oracle"):
         assert f"arrow minus {against}" in output
@@ -95,6 +95,7 @@ def test_controls_are_routes_of_their_own(measure, controls):
         "uniform",
         "multi-task",
         "arrow",
+        "calibrated",
         "oracle",
     }
     code, output, _ = measure("--controls", controls, "--json", "--routes", "multi-task,expert:past_tense")
@@ -150,7 +151,7 @@ def test_the_oracle_is_left_out_where_a_task_has_no_expert(lorary, trained_libra
     words = ("--tasks", "generated:plurals", "generated:questions", *FEW, "--json")
     code, output, _ = lorary("eval", trained_library, *words)
     assert code == 0
-    assert set(json.loads(output)["loss"]["mean"]) == {"base", "random", "uniform", "arrow"}
+    assert set(json.loads(output)["loss"]["mean"]) == {"base", "random", "uniform", "arrow", "calibrated"}
     code, _, errors = lorary("eval", trained_library, *words, "--routes", "base,oracle")
     assert code == 2
     assert "has no expert 'questions'" in errors
@@ -181,7 +182,7 @@ def test_an_expert_of_several_tasks_is_not_for_routers_that_learn_from_examples(
 
 def test_given_controls_are_among_the_default_routes():
     found = choose_routes(None, ["a"], {"a": "a"}, ["a"], ["multi-task"])
-    assert found == ["base", "random", "uniform", "arrow", "multi-task", "oracle"]
+    assert found == ["base", "random", "uniform", "arrow", "calibrated", "multi-task", "oracle"]
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def answer(lorary, trained_library):
 
 def test_the_answer_is_that_of_the_routed_model(answer, routed):
     expected = routed.generate(PROMPT, max_new_tokens=6)
-    assert answer(PROMPT) == {"prompt": PROMPT, "answer": expected, "router": "arrow", "expert": None}
+    assert answer(PROMPT) == {"prompt": PROMPT, "answer": expected, "router": "calibrated", "expert": None}
 
 
 def test_one_expert_or_the_base_may_answer_alone(answer, routed):
@@ -41,9 +41,18 @@ def test_one_expert_or_the_base_may_answer_alone(answer, routed):
 
 def test_arrow_takes_its_options(answer, trained_library, tiny_base):
     model = load_model(
-        load_base(tiny_base), trained_library, top_k=1, input_norm="rms", temperature=0.5, combine="outputs"
+        load_base(tiny_base), trained_library, router="arrow", top_k=1, input_norm="rms", temperature=0.5
     )
-    options = ("--arrow.top_k", "1", "--arrow.input_norm", "rms", "--arrow.temperature", "0.5")
+    options = (
+        "--router",
+        "arrow",
+        "--arrow.top_k",
+        "1",
+        "--arrow.input_norm",
+        "rms",
+        "--arrow.temperature",
+        "0.5",
+    )
     found = answer(PROMPT, *options, "--combine", "outputs", "--show-experts")
     assert found["answer"] == model.generate(PROMPT, max_new_tokens=6)
     ids = model.tokenizer(PROMPT + found["answer"])["input_ids"]
@@ -88,8 +97,12 @@ def test_experts_are_shown_with_their_shares(lorary, trained_library, answer):
         ((PROMPT, "--expert", "price"), "has no expert 'price': did you mean 'prices'"),
         ((PROMPT, "--router", "arow"), "no router is named 'arow': did you mean 'arrow'"),
         ((PROMPT, "--base", "no/such"), "no base model 'no/such'"),
-        ((PROMPT, "--arrow.top_k", "4"), "top_k must be between 1 and the number of experts, 3, found 4"),
-        ((PROMPT, "--arrow.temperature", "0"), "temperature must be above 0, found 0"),
+        (
+            (PROMPT, "--calibrated.top_k", "4"),
+            "top_k must be between 1 and the number of experts, 3, found 4",
+        ),
+        ((PROMPT, "--arrow.top_k", "2"), "'arrow' has options here, but does not decide: say --router arrow"),
+        ((PROMPT, "--calibrated.temperature", "0"), "temperature must be above 0, found 0"),
         ((PROMPT, "--temperature", "-1"), "--temperature at least 0, found 64 and -1.0"),
         ((PROMPT, "--max-new-tokens", "0"), "--max-new-tokens must be at least 1"),
         ((PROMPT, "--show-experts", "--expert", "prices"), "leave out --expert"),

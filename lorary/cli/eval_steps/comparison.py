@@ -62,6 +62,7 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     controls = model_options.open_filled_library(options.controls) if options.controls is not None else {}
     own = find_own_experts(library.entries(), tasks)
     names = choose_routes(options.routes, tasks, own, list(library), list(controls))
+    model_options.refuse_unused_options(options, [*names, *routers])
     configured = {
         name: model_options.read_router_options(options, name, list(library), with_tasks=True)
         for name in names

@@ -6,7 +6,7 @@ from lorary.errors import UnknownExpert
 from lorary.evaluation import check_routes
 from lorary.library import Entry
 
-DEFAULT_ROUTES = ("base", "random", "uniform", "arrow", "oracle")
+DEFAULT_ROUTES = ("base", "random", "uniform", "arrow", "calibrated", "oracle")
 RANDOM = "random"
 ORACLE = "oracle"
 
