@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import torch
 from rich.console import Console
 
-from bench import loading, merging, mix, prototypes, routing, streaming, training
+from bench import loading, merging, mix, prototypes, routing, similarity, streaming, training
 from bench.options import DTYPES, Options
 from bench.report import Table, describe_bench, print_table, write_report
 
@@ -20,6 +20,7 @@ BENCHES: Mapping[str, Callable[[Options], list[Table]]] = {
     "training": training.measure,
     "merging": merging.measure,
     "streaming": streaming.measure,
+    "similarity": similarity.measure,
     "mix": mix.measure,
 }
 WIDTH = 180
