@@ -10,12 +10,13 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from lorary.errors import UnknownExpert
 from lorary.routing.calibrated import SMALLEST_DEVIATION, average_layers, log_deviations
 from lorary.routing.request import RequestMaterial, RequestRouter
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
 
 DEFAULT_TOP_K = 8
+RIVAL = 3
+"""The best expert is held against the fourth: near twins may come first together and both be right."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +25,13 @@ class CalibratedConfig:
 
     top_k: int | None = None
     """How many experts each request keeps; 8, or all if there are fewer, if not given."""
-    temperature: float = 0.2
+    temperature: float = 0.1
     """Divides the scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
+    margin: float | None = 0.5
+    """How far above the fourth the best score must be for the kept experts to get the whole request; where it
+    is less, they get as much less, and all experts alike share the rest. Null always gives them the whole."""
+    spread: float = 2.0
+    """What all experts together weigh in a request that is left to them; they shrink one another."""
     last_share: float = 0.25
     """How much the last token, where the answer begins, counts over and above the mean of all."""
     ridge: float = 0.01
@@ -35,16 +41,13 @@ class CalibratedConfig:
     """Requests of no task in particular, as they are put to the model; null lets the base write some."""
     abstain: float | None = None
     """The base model's score, which competes with the kept experts'; null gives it no share."""
-    fallback: str | None = None
-    """Expert that takes the base model's place beside ``abstain``, such as a merge of all others: it gets
-    that share and competes for no more; null leaves the share to the base model."""
 
     def __post_init__(self) -> None:
         faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
-        if self.fallback is not None and self.abstain is None:
-            faults.append(
-                "fallback gets the share that abstain takes: give abstain, the score it takes it by"
-            )
+        if self.margin is not None and not (isfinite(self.margin) and self.margin > 0):
+            faults.append(f"margin must be above 0, or None to be always sure, found {self.margin!r}")
+        if not (isfinite(self.spread) and self.spread >= 0):
+            faults.append(f"spread must be at least 0, found {self.spread!r}")
         if not 0 <= self.last_share <= 1:
             faults.append(f"last_share must lie in [0, 1], found {self.last_share!r}")
         if not (isfinite(self.ridge) and self.ridge > 0):
@@ -63,20 +66,15 @@ class CalibratedConfig:
     @property
     def needs(self) -> frozenset[str]:
         """What of each layer's ``LayerMaterial`` the router is built from."""
-        return frozenset({"a", "readers", "offsets", "generic_means", "generic_deviations", "names"})
+        return frozenset({"a", "readers", "offsets", "generic_means", "generic_deviations"})
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse options that cannot work with these experts.
 
         Raises:
-            ValueError: if ``top_k`` is above their number, which does not count ``fallback``.
-            UnknownExpert: if ``fallback`` is none of theirs.
+            ValueError: if ``top_k`` is above their number.
         """
-        _find_fallback(self.fallback, names)
-        num_competing = len(names) - (self.fallback is not None)
-        if not num_competing:
-            raise ValueError(f"fallback {self.fallback!r} is the only expert: nothing is left to choose from")
-        resolve_top_k(self.top_k, num_competing, DEFAULT_TOP_K)
+        resolve_top_k(self.top_k, len(names), DEFAULT_TOP_K)
 
 
 class DeviationReader:
@@ -121,7 +119,8 @@ class CalibratedRouter(DeviationReader):
         top_k: K, how many experts each request keeps.
         temperature: divides the scores before the softmax.
         abstain: the base model's score, see `keep_top_k`.
-        fallback: index of the expert that gets the base model's share, and competes with none.
+        margin: how far above the fourth the best score must be, see `trust_margin`; None trusts always.
+        spread: what all experts together weigh in a request that is left to them.
 
     Raises:
         ValueError: if an option is out of range.
@@ -138,33 +137,50 @@ class CalibratedRouter(DeviationReader):
         top_k: int = 1,
         temperature: float = 1.0,
         abstain: float | None = None,
-        fallback: int | None = None,
+        margin: float | None = None,
+        spread: float = 1.0,
     ):
         super().__init__(a, readers, offsets, last_share=last_share)
-        check_top_k(top_k, len(next(iter(a.values()))) - (fallback is not None))
+        check_top_k(top_k, len(next(iter(a.values()))))
         check_choice(temperature, abstain)
         self.generic = dict(generic)
         self._has = {path: rows.flatten(1).any(1) for path, rows in readers.items()}
         self.top_k, self.temperature, self.abstain = top_k, temperature, abstain
-        self.fallback = fallback
+        self.margin, self.spread = margin, spread
 
     def choose(self, averages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Choose for requests with these mean deviations, ``[B, E]`` by path: ``[B, K]`` and ``[B, K]``.
 
-        With a fallback it comes last, one more than ``top_k``.
+        K is ``top_k``, or E with a margin, since any request may be left to all experts in part.
         """
         scores = {}
         for path, found in averages.items():
             mean, deviation = self.generic[path]
             scores[path] = (found - mean) / deviation.clamp_min(SMALLEST_DEVIATION)
         overall = average_layers(scores, self._has)  # [B, E]
-        if self.fallback is None:
-            return keep_top_k(overall, self.top_k, self.temperature, self.abstain)
-        overall[:, self.fallback] = -torch.inf
         indices, weights = keep_top_k(overall, self.top_k, self.temperature, self.abstain)
-        last = torch.full_like(indices[:, :1], self.fallback)
-        left = (1 - weights.sum(1, keepdim=True)).clamp(min=0)
-        return torch.cat([indices, last], dim=1), torch.cat([weights, left], dim=1)
+        if self.margin is None:
+            return indices, weights
+        trust = trust_margin(overall, self.margin)
+        everyone = (1 - trust) * self.spread / overall.shape[1]
+        shared = everyone.expand(overall.shape).scatter_add(1, indices, trust * weights)
+        return torch.arange(overall.shape[1], device=overall.device).expand(overall.shape), shared
+
+
+def trust_margin(scores: Tensor, margin: float) -> Tensor:
+    """Tell how far a choice can be trusted: whether the best expert stands out.
+
+    Args:
+        scores: ``[B, E]``.
+        margin: how far above the fourth score the best must be to be trusted wholly.
+
+    Returns:
+        From 0 to 1, ``[B, 1]``; 1 where there are no four experts.
+    """
+    if scores.shape[1] <= RIVAL:
+        return torch.ones_like(scores[:, :1])
+    best = scores.topk(RIVAL + 1, dim=1).values
+    return ((best[:, :1] - best[:, RIVAL:]) / margin).clamp(0, 1)
 
 
 def build_calibrated(config: CalibratedConfig, material: RequestMaterial) -> RequestRouter:
@@ -180,25 +196,15 @@ def build_calibrated(config: CalibratedConfig, material: RequestMaterial) -> Req
         return {path: layer.take(field) for path, layer in material.layers.items()}
 
     means, deviations = take("generic_means"), take("generic_deviations")
-    names = next(iter(material.layers.values())).names or ()
-    fallback = _find_fallback(config.fallback, names)
-    num_competing = material.num_experts - (fallback is not None)
     return CalibratedRouter(
         take("a"),
         take("readers"),
         take("offsets"),
         {path: (rows, deviations[path]) for path, rows in means.items()},
         last_share=config.last_share,
-        top_k=resolve_top_k(config.top_k, num_competing, DEFAULT_TOP_K),
+        top_k=resolve_top_k(config.top_k, material.num_experts, DEFAULT_TOP_K),
         temperature=config.temperature,
         abstain=config.abstain,
-        fallback=fallback,
+        margin=config.margin,
+        spread=config.spread,
     )
-
-
-def _find_fallback(name: str | None, names: Sequence[str]) -> int | None:
-    if name is None:
-        return None
-    if name not in names:
-        raise UnknownExpert(name, names, "this model")
-    return list(names).index(name)

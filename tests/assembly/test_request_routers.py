@@ -19,10 +19,10 @@ GENERIC = (
 OPTIONS = {
     "retrieval": {},
     "retrieval, 2 of them": {"top_k": 2, "temperature": 0.1, "nearest": 2},
-    "calibrated": {"generic": GENERIC, "top_k": 1},
+    "calibrated": {"generic": GENERIC, "top_k": 1, "margin": None},
     "calibrated, all of them": {"generic": GENERIC},
     "calibrated, 3 of them": {"generic": GENERIC, "top_k": 3},
-    "calibrated, no last token": {"generic": GENERIC, "top_k": 1, "last_share": 0.0},
+    "calibrated, no last token": {"generic": GENERIC, "top_k": 1, "last_share": 0.0, "margin": None},
 }
 SELECTING = [case for case, options in OPTIONS.items() if case == "retrieval" or options.get("top_k") == 1]
 PROMPTS = ["a", "plural of mouse", "Sort these: pear, fig", "2024-01-03 in words", "-. --- .--."]

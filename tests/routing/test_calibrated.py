@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from lorary.errors import UnknownExpert
 from lorary.routing import (
     CalibratedConfig,
     CalibratedRouter,
@@ -10,6 +9,7 @@ from lorary.routing import (
     whiten_readings,
 )
 from lorary.routing.calibrated import SMALLEST_DEVIATION, average_layers
+from lorary.routing.calibrated_router import trust_margin
 from lorary.routing.spectr import find_norm_roots
 
 
@@ -105,28 +105,36 @@ def test_no_score_is_divided_by_next_to_nothing(draw):
     torch.testing.assert_close(weights, torch.softmax(torch.tensor([[0.02, 0.01]]) / SMALLEST_DEVIATION, 1))
 
 
-def test_a_fallback_gets_what_the_base_model_would_and_competes_with_none(draw):
-    a, readers, offsets = {"one": draw(4, 2, 16)}, {"one": draw(4, 2, 2)}, {"one": draw(4, 2)}
-    generic = {"one": (torch.zeros(4), torch.ones(4))}
-    scores = {"one": torch.tensor([[0.3, 9.0, 0.1, 0.2], [-5.0, -5.0, -6.0, -5.5]])}
-    options = {"top_k": 2, "temperature": 0.5, "abstain": 0.25}
-    indices, weights = CalibratedRouter(a, readers, offsets, generic, fallback=1, **options).choose(scores)
-    assert indices.tolist() == [[0, 3, 1], [0, 3, 1]]
-    expected = torch.softmax(torch.tensor([[0.3, 0.2, 0.25], [-5.0, -5.5, 0.25]]) / 0.5, 1)
-    torch.testing.assert_close(weights, expected)
-    with pytest.raises(ValueError, match="top_k must be between 1 and the number of experts, 3, found 4"):
-        CalibratedRouter(a, readers, offsets, generic, fallback=1, abstain=0.0, top_k=4)
+def test_the_best_is_trusted_by_how_far_it_is_above_the_fourth():
+    scores = torch.tensor([[5.0, 1.0, 4.8, 4.6, 0.0], [1.0, 3.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0, 1.0]])
+    assert trust_margin(scores, 2.0).tolist() == [[1.0], [1.0], [0.0]]
+    torch.testing.assert_close(trust_margin(scores, 4.0), torch.tensor([[1.0], [0.5], [0.0]]))
+    assert trust_margin(scores[:, :3], 2.0).tolist() == [[1.0]] * 3
 
 
-def test_a_fallback_must_be_there_and_not_alone():
-    config = CalibratedConfig(abstain=0.5, fallback="general")
-    config.check(["general", "dates"])
-    with pytest.raises(UnknownExpert, match="has no expert 'general'"):
-        config.check(["dates"])
-    with pytest.raises(ValueError, match="fallback 'general' is the only expert"):
-        config.check(["general"])
-    with pytest.raises(ValueError, match="number of experts, 1, found 2"):
-        CalibratedConfig(abstain=0.5, fallback="general", top_k=2).check(["general", "dates"])
+def test_what_no_expert_stands_out_for_is_shared_by_all(draw):
+    a, readers, offsets = {"one": draw(5, 2, 16)}, {"one": draw(5, 2, 2)}, {"one": draw(5, 2)}
+    generic = {"one": (torch.zeros(5), torch.ones(5))}
+    router = CalibratedRouter(a, readers, offsets, generic, top_k=2, temperature=0.5, margin=4.0, spread=2.0)
+    sure, half = [0.0, 9.0, 8.0, 1.0, 0.5], [0.0, 1.0, 3.0, 1.0, 1.0]
+    indices, weights = router.choose({"one": torch.tensor([sure, half])})
+    assert indices.tolist() == [[0, 1, 2, 3, 4]] * 2
+    first = torch.softmax(torch.tensor([9.0, 8.0]) / 0.5, 0)
+    torch.testing.assert_close(weights[0], torch.tensor([0.0, first[0], first[1], 0.0, 0.0]))
+    kept = torch.softmax(torch.tensor([3.0, 1.0]) / 0.5, 0) / 2
+    expected = torch.full((5,), 0.5 * 2.0 / 5)
+    expected[2] += kept[0]
+    expected[1] += kept[1]
+    torch.testing.assert_close(weights[1].sort().values, expected.sort().values)
+    assert weights[1].sum() == pytest.approx(1.5)
+
+
+def test_with_equal_scores_all_experts_alike_answer(draw):
+    a, readers, offsets = {"one": draw(6, 2, 16)}, {"one": draw(6, 2, 2)}, {"one": draw(6, 2)}
+    generic = {"one": (torch.zeros(6), torch.ones(6))}
+    router = CalibratedRouter(a, readers, offsets, generic, top_k=2, margin=0.5, spread=3.0)
+    _, weights = router.choose({"one": torch.ones(2, 6)})
+    torch.testing.assert_close(weights, torch.full((2, 6), 0.5))
 
 
 def test_a_router_describes_tokens_as_its_reader_does(draw):
@@ -149,7 +157,8 @@ def test_generic_texts_are_kept_as_they_were_given():
     ("options", "message"),
     [
         ({"last_share": 1.5}, "last_share must lie in \\[0, 1\\], found 1.5"),
-        ({"fallback": "general"}, "fallback gets the share that abstain takes: give abstain"),
+        ({"margin": 0.0}, "margin must be above 0, or None to be always sure, found 0.0"),
+        ({"spread": -1.0}, "spread must be at least 0, found -1.0"),
         ({"ridge": 0.0}, "ridge must be above 0, found 0.0"),
         ({"ridge": float("inf")}, "ridge must be above 0, found inf"),
         ({"generic": "a text"}, "generic must be a list of texts, none of them empty"),

@@ -19,7 +19,8 @@ WIDTHS = {"first": 16, "second": 12, OUTPUT: 10}
 # Router -> options to test it with, each a case of its own; {} where it needs none.
 CASES = {
     "retrieval": [{}, {"nearest": 3, "top_k": 1}],
-    "calibrated": [{}, {"last_share": 0.0}],
+    # With a margin all experts may take part, however many are kept: see its own tests.
+    "calibrated": [{"margin": None}, {"last_share": 0.0, "margin": None}],
 }
 ALL = {
     f"{name} {options}" if options else name: (name, options)
