@@ -25,12 +25,12 @@ class CalibratedConfig:
 
     top_k: int | None = None
     """How many experts each request keeps; 8, or all if there are fewer, if not given."""
-    temperature: float = 0.1
+    temperature: float = 0.15
     """Divides the scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
     margin: float | None = 0.5
     """How far above the fourth the best score must be for the kept experts to get the whole request; where it
     is less, they get as much less, and all experts alike share the rest. Null always gives them the whole."""
-    spread: float = 2.0
+    spread: float = 1.5
     """What all experts together weigh in a request that is left to them; they shrink one another."""
     last_share: float = 0.25
     """How much the last token, where the answer begins, counts over and above the mean of all."""
