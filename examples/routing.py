@@ -10,6 +10,7 @@ you like. The sets validation, validation-bare and other-unseen are for making c
 
 import argparse
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 
 from natural_instructions import read_tasks
@@ -24,6 +25,7 @@ from lorary.library import Library
 from lorary.routing import ArrowConfig, CalibratedConfig, RetrievalConfig, RouterConfig
 from lorary.transforms import random_expert
 
+CONTROLS = ("base", "random", "multi-task", "oracle")
 ROUTERS: Mapping[str, tuple[str, RouterConfig | None, str]] = {
     "uniform": ("uniform", None, "outputs"),
     "uniform factors": ("uniform", None, "factors"),
@@ -60,37 +62,48 @@ def main() -> None:
     parser.add_argument("--num-test", type=int, default=16, help="examples per task")
     parser.add_argument("--metrics", nargs="+", default=["loss"])
     parser.add_argument("--routers", nargs="*", choices=ROUTERS, default=list(ROUTERS))
+    parser.add_argument("--controls", nargs="*", choices=CONTROLS, default=list(CONTROLS))
     parser.add_argument("--rivals", nargs="+", default=["uniform", "multi-task"])
     parser.add_argument("--stored", action="store_true", help="print what an earlier call measured")
-    parser.add_argument("--suffix", default="", help="of the names of the files that are written")
+    parser.add_argument(
+        "--suffix",
+        nargs="+",
+        default=[""],
+        help="of the files' names; with --stored several are put together",
+    )
     args = parser.parse_args()
     if args.stored:
         for name in args.sets:
-            stored = Result.from_json(args.out / f"routing-{name}{args.suffix}.json")
-            show(stored, args.rivals, args.out / f"routing-{name}{args.suffix}.md")
+            parts = [Result.from_json(args.out / f"routing-{name}{suffix}.json") for suffix in args.suffix]
+            show(reduce(Result.merge, parts), args.rivals, args.out / f"routing-{name}{args.suffix[0]}.md")
         return
     experts = Library.open(str(args.out / "library"))
-    multi_task = Library.open(str(args.out / "controls"))["multi-task"]
-    controls = {"multi-task": multi_task, "random": random_expert(experts)}
+    controls = {"random": random_expert(experts)}
+    if "multi-task" in args.controls:
+        controls["multi-task"] = Library.open(str(args.out / "controls"))["multi-task"]
     model = lorary.load_model("smollm2-135m", experts, router=None, controls=controls)
     provide_material(model, experts, read_tasks(args.data), {ROUTERS[name][0] for name in args.routers})
     for name in args.sets:
         tasks = find_tasks(args.data, name)
-        routes = find_routes(tasks, model, args.routers)
+        routes = find_routes(tasks, model, args.routers, args.controls)
         result = measure(model, name, tasks, routes, args.num_test, args.metrics)
-        result.to_json(args.out / f"routing-{name}{args.suffix}.json")
-        show(result, args.rivals, args.out / f"routing-{name}{args.suffix}.md")
+        result.to_json(args.out / f"routing-{name}{args.suffix[0]}.json")
+        rivals = [rival for rival in args.rivals if rival in result.routes]
+        show(result, rivals, args.out / f"routing-{name}{args.suffix[0]}.md")
 
 
-def find_routes(tasks: Mapping[str, Task], model: RoutedModel, routers: list[str]) -> list[Route]:
-    """List base, controls, the routers and, where every task has an expert, the oracle."""
-    routes = [Route(name="base")]
+def find_routes(
+    tasks: Mapping[str, Task], model: RoutedModel, routers: list[str], controls: list[str]
+) -> list[Route]:
+    """List the controls and the routers; the oracle only where every task has an expert."""
+    routes = [Route(name="base")] if "base" in controls else []
     for control in ("random", "multi-task"):
-        routes.append(Route(name=control, expert_of=dict.fromkeys(tasks, control)))
+        if control in controls:
+            routes.append(Route(name=control, expert_of=dict.fromkeys(tasks, control)))
     for name in routers:
         router, options, combine = ROUTERS[name]
         routes.append(Route(name=name, router=router, options=options, combine=combine))
-    if set(tasks) <= set(model.names):
+    if "oracle" in controls and set(tasks) <= set(model.names):
         routes.append(Route(name="oracle", expert_of={name: name for name in tasks}))
     return routes
 

@@ -47,8 +47,9 @@ def measure(
     routes: Sequence[Route],
     num_examples: int,
     metrics: Sequence[str] = ("loss",),
+    what: str | None = None,
 ) -> Result:
-    """Evaluate routes on one set of tasks."""
+    """Evaluate routes on one set of tasks; ``what`` is shown beside the bar, else the set's name."""
     config = EvalConfig(
         metrics=tuple(metrics),
         split="validation" if name.startswith("validation") else "test",
@@ -56,7 +57,7 @@ def measure(
         max_length=2 * LONGEST if "unseen" in name else LONGEST,
         truncation="prompt-middle" if "unseen" in name else "skip",
     )
-    with show_bar(name) as progress:
+    with show_bar(what or name) as progress:
         return evaluate(
             model,
             tasks,
