@@ -24,16 +24,20 @@ class Explanation:
     layers: tuple[str, ...]
     """Module paths of the routed layers, L, in the model's order."""
     weights: Tensor
-    """Routing weights, ``[L, T, E]``, float32, on the CPU; the rows of a layer's token sum to 1, or to less
-    where the router leaves a share to the base model."""
+    """Routing weights, ``[L, T, E]``, float32, on the CPU; the rows of a layer's token sum to 1, to less
+    where the router leaves a share to the base model, or to more where it says so."""
+
+    def shares(self) -> Tensor:
+        """Give the weights as parts of a whole, ``[L, T, E]``: a sum above 1 is divided out."""
+        return self.weights / self.weights.sum(-1, keepdim=True).clamp_min(1)
 
     def shares_per_token(self) -> Tensor:
         """Give each token's share per expert, averaged over layers, ``[T, E]``."""
-        return self.weights.mean(0)
+        return self.shares().mean(0)
 
     def shares_per_layer(self) -> Tensor:
         """Give each layer's share per expert, averaged over tokens, ``[L, E]``."""
-        return self.weights.mean(1)
+        return self.shares().mean(1)
 
 
 @contextmanager

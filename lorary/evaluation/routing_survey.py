@@ -103,8 +103,9 @@ def _average_task(
 
 def _entropy_per_module(explanation: Explanation) -> Tensor:
     """Average the entropy of a module's tokens, ``[L]``; what is left to the base model counts as a share."""
-    left = (1 - explanation.weights.sum(-1, keepdim=True)).clamp(min=0)  # [L, T, 1]
-    return routing_entropy(torch.cat([explanation.weights, left], dim=-1)).mean(1)
+    shares = explanation.shares()
+    left = (1 - shares.sum(-1, keepdim=True)).clamp(min=0)  # [L, T, 1]
+    return routing_entropy(torch.cat([shares, left], dim=-1)).mean(1)
 
 
 def _name_shares(model: RoutedModel, shares: Tensor) -> dict[str, float]:

@@ -87,3 +87,11 @@ def test_without_a_task_or_a_router_there_is_nothing_to_survey(model, tasks):
 def test_weights_below_zero_are_no_shares(model, tasks):
     with pytest.raises(ValueError, match="this router gives weights below zero"):
         survey(model, tasks, "fixed", weights={"morse": 1.5, "dates": -0.5})
+
+
+def test_weights_that_add_up_to_more_than_one_are_shown_as_parts_of_a_whole(model, tasks):
+    found = survey(model, tasks, "fixed", weights={"morse": 1.5, "dates": 0.5})
+    for shares in found.usage_by_task.values():
+        assert dict(shares) == pytest.approx({"dates": 0.25, "morse": 0.75, "plurals": 0.0})
+    expected = -(0.25 * log(0.25) + 0.75 * log(0.75))
+    assert list(found.entropy_by_layer.values()) == pytest.approx([expected] * len(found.entropy_by_layer))
