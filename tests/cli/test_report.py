@@ -76,7 +76,8 @@ def test_any_ready_router_can_be_looked_into_with_its_options(report, tmp_path):
     assert report(*words)[0] == 0
     numbers = json.loads((tmp_path / "out" / "report.json").read_text())
     facts = numbers["facts"]["router"]
-    assert facts == "calibrated, outputs combined, top_k 1, temperature 0.2, last_share 0.25, ridge 0.01"
+    options = "top_k 1, temperature 0.15, margin 0.5, spread 1.5, last_share 0.25, ridge 0.01"
+    assert facts == f"calibrated, outputs combined, {options}"
     assert all(entropy == pytest.approx(0, abs=1e-6) for entropy in numbers["entropy_by_layer"].values())
     assert numbers["transfer"] is None
     assert not (tmp_path / "out" / "transfer.json").exists()
