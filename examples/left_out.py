@@ -35,8 +35,8 @@ def main() -> None:
         default=["uniform", "arrow", "calibrated, always sure", "calibrated"],
     )
     args = parser.parse_args()
-    experts = Library.open(str(args.out / "library"))
-    model = lorary.load_model("smollm2-135m", experts, router=None)
+    experts = dict(Library.open(str(args.out / "library")).items())
+    base = lorary.load_base()
     routes = [Route(name="base")]
     for name in args.routers:
         router, options, combine = ROUTERS[name]
@@ -45,10 +45,11 @@ def main() -> None:
         tasks = {task: found for task, found in find_tasks(args.data, name).items() if task in experts}
         results = []
         for number, (task, found) in enumerate(tasks.items(), 1):
-            model.remove_expert(task)
+            others = {other: expert for other, expert in experts.items() if other != task}
+            model = lorary.load_model(base, others, router=None)
             what = f"{name}, {number} of {len(tasks)}"
             results.append(measure(model, name, {task: found}, routes, args.num_test, what=what))
-            model.add_expert(experts[task])
+            model.detach()
         result = reduce(Result.merge, results)
         result.to_json(args.out / f"left-out-{name}.json")
         show(result, ["uniform"], args.out / f"left-out-{name}.md")

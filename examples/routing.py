@@ -88,7 +88,7 @@ def main() -> None:
         routes = find_routes(tasks, model, args.routers, args.controls)
         result = measure(model, name, tasks, routes, args.num_test, args.metrics)
         result.to_json(args.out / f"routing-{name}{args.suffix[0]}.json")
-        rivals = [rival for rival in args.rivals if rival in result.routes]
+        rivals = [rival for rival in args.rivals if set(result.routes) > {rival}]
         show(result, rivals, args.out / f"routing-{name}{args.suffix[0]}.md")
 
 
