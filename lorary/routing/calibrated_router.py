@@ -171,7 +171,7 @@ def trust_margin(scores: Tensor, margin: float) -> Tensor:
     """Tell how far a choice can be trusted: whether the best expert stands out.
 
     Args:
-        scores: ``[B, E]``.
+        scores: ``[B, E]``; a NaN counts as the worst.
         margin: how far above the fourth score the best must be to be trusted wholly.
 
     Returns:
@@ -179,7 +179,8 @@ def trust_margin(scores: Tensor, margin: float) -> Tensor:
     """
     if scores.shape[1] <= RIVAL:
         return torch.ones_like(scores[:, :1])
-    best = scores.topk(RIVAL + 1, dim=1).values
+    finite = torch.nan_to_num(scores, nan=torch.finfo(scores.dtype).min)
+    best = finite.topk(RIVAL + 1, dim=1).values
     return ((best[:, :1] - best[:, RIVAL:]) / margin).clamp(0, 1)
 
 

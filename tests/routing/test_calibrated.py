@@ -110,6 +110,8 @@ def test_the_best_is_trusted_by_how_far_it_is_above_the_fourth():
     assert trust_margin(scores, 2.0).tolist() == [[1.0], [1.0], [0.0]]
     torch.testing.assert_close(trust_margin(scores, 4.0), torch.tensor([[1.0], [0.5], [0.0]]))
     assert trust_margin(scores[:, :3], 2.0).tolist() == [[1.0]] * 3
+    broken = torch.tensor([[1.0, float("nan"), 0.5, 0.0, float("nan")], [float("inf")] * 5])
+    assert trust_margin(broken, 2.0).tolist() == [[1.0], [0.0]]
 
 
 def test_what_no_expert_stands_out_for_is_shared_by_all(draw):
