@@ -11,7 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lorary.data import TokenizedExample
 from lorary.experts import Expert, Factors
-from lorary.models import find_layers, layer_shape, wrap_base
+from lorary.models import attach_experts, find_layers, layer_shape, wrap_base
 from lorary.training import TrainConfig, TrainingExamples
 from lorary.training.schedule import plan_batches, seed_for
 
@@ -189,3 +189,15 @@ def make_expert():
         return Expert(name, "org/tiny-llama", factors)
 
     return make
+
+
+@pytest.fixture
+def experts(base, make_expert):
+    """Three experts of the tiny base model."""
+    return {name: make_expert(base.model, name, seed) for seed, name in enumerate(("poetry", "sql", "law"))}
+
+
+@pytest.fixture
+def stack(base, experts):
+    """The three experts on their base model."""
+    return attach_experts(base.model, experts)

@@ -13,16 +13,6 @@ NAMES = ["poetry", "sql", "law"]
 
 
 @pytest.fixture
-def experts(base, make_expert):
-    return {name: make_expert(base.model, name, seed) for seed, name in enumerate(NAMES)}
-
-
-@pytest.fixture
-def stack(base, experts):
-    return attach_experts(base.model, experts)
-
-
-@pytest.fixture
 def examples(make_examples):
     return {name: make_examples(3 + shift, num_train=7) for shift, name in enumerate(NAMES)}
 

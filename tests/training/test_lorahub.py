@@ -2,22 +2,12 @@ import pytest
 import torch
 
 from lorary.errors import TrainingError, UnknownExpert
-from lorary.models import attach_experts, fold
+from lorary.models import fold
 from lorary.training import LorahubConfig, search_weights
 from lorary.transforms import merge
 
-NAMES = ["poetry", "sql", "law", "chess"]
+NAMES = ["poetry", "sql", "law"]
 CONFIG = LorahubConfig(num_steps=30, tokens_per_pass=40, row_length=16)
-
-
-@pytest.fixture
-def experts(base, make_expert):
-    return {name: make_expert(base.model, name, seed) for seed, name in enumerate(NAMES)}
-
-
-@pytest.fixture
-def stack(base, experts):
-    return attach_experts(base.model, experts)
 
 
 @pytest.fixture
