@@ -141,7 +141,7 @@ def _sum_up(title: str, measured: Measured) -> Table:
 
 
 def _choose(place: Place) -> str:
-    return choose_backend(place.tokens, place.top_k, place.experts, place.rank)
+    return choose_backend(place.tokens, place.top_k, place.experts, place.rank, is_compiled=True)
 
 
 def _compare(times: Mapping[str, Times]) -> dict[str, float]:

@@ -18,12 +18,13 @@ EVERY = "all"
 # Besides `errors`, which every room may import.
 MAY_IMPORT = {
     "errors": set(),
+    "kernels": set(),
     "lowrank": set(),
     "experts": {"lowrank"},
     "library": {"experts"},
     "transforms": {"experts", "lowrank"},
-    "routing": set(),
-    "models": {"experts", "lowrank", "routing"},
+    "routing": {"kernels"},
+    "models": {"experts", "lowrank", "routing", "kernels"},
     "data": set(),
     "training": {"data", "models", "experts"},
     "assembly": {"models", "library", "transforms", "routing", "experts"},

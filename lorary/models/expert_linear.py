@@ -53,4 +53,5 @@ class ExpertLinear(nn.Module):
             indices, weights = self.router(tokens)
         else:
             return y
-        return y + mix(tokens, a, b, indices, weights, self._decision.combine).view(y.shape)
+        onto = y.reshape(-1, y.shape[-1])
+        return mix(tokens, a, b, indices, weights, self._decision.combine, onto=onto).view(y.shape)

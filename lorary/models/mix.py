@@ -14,6 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lorary.kernels import is_compiled_for
+from lorary.models.mix_compiled import mix_compiled
 from lorary.models.mix_dense import mix_dense
 from lorary.models.mix_gather import mix_gather
 from lorary.models.mix_grouped import mix_grouped
@@ -31,6 +33,7 @@ def mix(
     weights: Tensor,
     combine: str = "outputs",
     backend: str | None = None,
+    onto: Tensor | None = None,
 ) -> Tensor:
     """Add up what each token's experts make of it.
 
@@ -42,25 +45,38 @@ def mix(
         weights: their weights, ``[T, K]``; 0 leaves an expert out.
         combine: ``"outputs"`` or ``"factors"``, as above.
         backend: a key of ``BACKENDS``; None chooses by size.
+        onto: what the sum is added to, such as the base layer's answer, ``[T, O]`` in the dtype of ``x``;
+            None for nothing.
 
     Returns:
-        ``[T, O]`` in the dtype of ``x``. Differentiable in ``x``, ``a``, ``b`` and ``weights``.
+        ``[T, O]`` in the dtype of ``x``. Differentiable in ``x``, ``a``, ``b``, ``weights`` and ``onto``.
 
     Raises:
-        ValueError: if shapes disagree, or ``combine`` or ``backend`` is unknown.
+        ValueError: if shapes disagree, ``combine`` or ``backend`` is unknown, or the back end cannot take
+            these tensors.
 
     Source: LoRA, arXiv:2106.09685; Arrow, arXiv:2405.11157 (``factors``).
     """
-    _check_shapes(x, a, b, indices, weights)
+    _check_shapes(x, a, b, indices, weights, onto)
     if combine not in COMBINES:
         raise ValueError(f"combine must be one of {COMBINES}, not {combine!r}")
-    if backend is None:
-        backend = choose_backend(x.shape[0], indices.shape[1], a.shape[0], a.shape[1])
-    elif backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {tuple(BACKENDS)}, not {backend!r}")
+    a, b, indices = a.to(x.dtype), b.to(x.dtype), indices.long()
     if indices.numel() == 0:
         backend = "dense"  # there is nothing to fetch or to sort
-    return BACKENDS[backend](x, a.to(x.dtype), b.to(x.dtype), indices.long(), weights.to(x.dtype), combine)
+    elif backend is None:
+        backend = choose_backend(
+            x.shape[0], indices.shape[1], a.shape[0], a.shape[1], is_compiled=is_compiled_for(x)
+        )
+    elif backend not in BACKENDS:
+        raise ValueError(f"backend must be one of {tuple(BACKENDS)}, not {backend!r}")
+    elif backend == "compiled" and not is_compiled_for(x):
+        raise ValueError(
+            f"there are no compiled operators for {x.dtype} on {x.device} here: leave backend out"
+        )
+    if backend == "compiled":
+        return mix_compiled(x, a, b, indices, weights, combine, onto)
+    y = BACKENDS[backend](x, a, b, indices, weights.to(x.dtype), combine)
+    return y if onto is None else onto + y
 
 
 def mix_reference(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor, combine: str) -> Tensor:
@@ -80,12 +96,16 @@ BACKENDS: dict[str, Backend] = {
     "dense": mix_dense,
     "gather": mix_gather,
     "grouped": mix_grouped,
+    "compiled": mix_compiled,
 }
 
 
-def choose_backend(num_tokens: int, top_k: int, num_experts: int, rank: int) -> str:
+def choose_backend(num_tokens: int, top_k: int, num_experts: int, rank: int, is_compiled: bool) -> str:
     """Name the back end that was fastest for these sizes where we measured (see ``bench/mix.py``)."""
-    if num_tokens * top_k <= GATHER_PAIRS and num_experts * rank > DENSE_RANKS_DECODE:
+    is_few = num_tokens * top_k <= GATHER_PAIRS
+    if is_compiled:
+        return "compiled" if is_few or num_experts > DENSE_SHARE * top_k else "dense"
+    if is_few and num_experts * rank > DENSE_RANKS_DECODE:
         return "gather"
     return "dense" if num_experts * rank <= DENSE_RANKS else "grouped"
 
@@ -94,9 +114,12 @@ def choose_backend(num_tokens: int, top_k: int, num_experts: int, rank: int) -> 
 GATHER_PAIRS = 64
 DENSE_RANKS_DECODE = 64
 DENSE_RANKS = 1024
+DENSE_SHARE = 3
 
 
-def _check_shapes(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor) -> None:
+def _check_shapes(
+    x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor, onto: Tensor | None
+) -> None:
     if x.dim() != 2 or a.dim() != 3 or b.dim() != 3 or indices.dim() != 2:
         raise ValueError(
             "mix takes x [T, I], a [E, R, I], b [E, O, R], indices [T, K] and weights [T, K]; found "
@@ -105,6 +128,10 @@ def _check_shapes(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Ten
     if a.shape[2] != x.shape[1] or a.shape[0] != b.shape[0] or a.shape[1] != b.shape[2]:
         raise ValueError(
             f"x {tuple(x.shape)}, a {tuple(a.shape)} and b {tuple(b.shape)} must agree on I, E and R"
+        )
+    if onto is not None and (onto.shape != (x.shape[0], b.shape[1]) or onto.dtype != x.dtype):
+        raise ValueError(
+            f"onto must be {(x.shape[0], b.shape[1])} in {x.dtype}, found {tuple(onto.shape)} in {onto.dtype}"
         )
     if indices.shape != weights.shape or indices.shape[0] != x.shape[0]:
         raise ValueError(

@@ -1,10 +1,11 @@
 import pytest
 import torch
 
+from lorary.kernels import is_compiled_for
 from lorary.models import BACKENDS, COMBINES, mix
 from lorary.models.mix import choose_backend
 
-EVERY_BACKEND = [*BACKENDS, None]
+EVERY_BACKEND = [name for name in BACKENDS if name != "compiled" or is_compiled_for(torch.zeros(1))] + [None]
 
 # T tokens, E experts, R rank, I input, O output, K experts per token.
 SIZES = {
@@ -219,8 +220,37 @@ class TestContract:
 
 @pytest.mark.parametrize("num_experts", [1, 8, 128, 2000])
 @pytest.mark.parametrize("num_tokens", [1, 16, 4096])
-def test_some_backend_is_chosen_for_every_size(num_tokens, num_experts):
-    assert choose_backend(num_tokens, 4, num_experts, 8) in BACKENDS
+@pytest.mark.parametrize("is_compiled", [True, False])
+def test_some_backend_is_chosen_for_every_size(num_tokens, num_experts, is_compiled):
+    chosen = choose_backend(num_tokens, 4, num_experts, 8, is_compiled)
+    assert chosen in BACKENDS
+    assert is_compiled or chosen != "compiled"
+
+
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
+def test_the_sum_is_added_to_what_is_given_which_stays_as_it_was(backend):
+    x, *others = draw("wide", torch.float32)
+    onto = torch.randn(x.shape[0], 11, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    kept = onto.detach().clone()
+    y = mix(x, *others, backend=backend, onto=onto)
+    torch.testing.assert_close(y, onto + mix(x, *others, backend=backend))
+    y.sum().backward()
+    assert torch.equal(onto.grad, torch.ones_like(onto))
+    assert torch.equal(onto.detach(), kept)
+
+
+def test_what_cannot_be_added_to_is_refused():
+    x, *others = draw("wide", torch.float32)
+    with pytest.raises(ValueError, match=r"onto must be \(7, 11\) in torch\.float32, found \(7, 10\) in"):
+        mix(x, *others, onto=torch.zeros(7, 10))
+    with pytest.raises(ValueError, match=r"found .* in torch\.float64"):
+        mix(x, *others, onto=torch.zeros(7, 11, dtype=torch.float64))
+
+
+def test_compiled_operators_are_refused_for_what_they_do_not_know():
+    x, a, b, indices, weights = draw("wide", torch.float16)
+    with pytest.raises(ValueError, match=r"no compiled operators for torch\.float16 on cpu here"):
+        mix(x, a, b, indices, weights, backend="compiled")
 
 
 def test_an_unknown_combine_is_refused():

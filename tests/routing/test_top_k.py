@@ -7,6 +7,13 @@ from lorary.routing import keep_top_k
 from lorary.routing.top_k import resolve_top_k
 
 
+@pytest.fixture(autouse=True, params=["compiled", "plain"])
+def operators(request, monkeypatch):
+    """Every test twice: as it comes, and without compiled operators."""
+    if request.param == "plain":
+        monkeypatch.setattr("lorary.routing.top_k.is_compiled_for", lambda _: False)
+
+
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
 @pytest.mark.parametrize("top_k", [1, 3, 6])
 def test_answer_equals_a_plain_loop(draw, top_k, temperature):

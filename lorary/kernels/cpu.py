@@ -1,0 +1,185 @@
+"""The operators of ``cpu.cpp`` on tensors. Callers check shapes; here only memory is made fit.
+
+T tokens, E experts, R rank, I layer input, O layer output, W either of these, K experts per token.
+"""
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from lorary.kernels.build import load_object
+
+C_TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
+SIGNATURES = {
+    "mix": "p" * 9 + "i" * 8,
+    "shrink": "p" * 4 + "i" * 5,
+    "expand": "p" * 4 + "i" * 5,
+    "gather": "p" * 4 + "i" * 5,
+    "choose": "p" * 3 + "i" * 3 + "fif",
+}
+NAMES = {torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float64: "float64"}
+"""The dtypes there are operators for."""
+
+
+def is_compiled_for(x: Tensor) -> bool:
+    """Tell whether the compiled operators can take tensors like this one; the first call may build them."""
+    if x.device.type != "cpu" or x.dtype not in NAMES or torch.compiler.is_compiling():
+        return False
+    return load_object() is not None
+
+
+def sum_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The dtype that sums, weights and rank-space vectors have: float32 for bfloat16, else the same."""
+    return torch.float32 if dtype == torch.bfloat16 else dtype
+
+
+def mix_rows(
+    x: Tensor,
+    a: Tensor,
+    b_t: Tensor,
+    indices: Tensor,
+    weights: Tensor,
+    onto: Tensor | None,
+    combine: str,
+    skip: bool,
+) -> tuple[Tensor, Tensor]:
+    """Shrink, weigh and expand; see ``lorary.models.mix``.
+
+    Args:
+        x: ``[T, I]``.
+        a: ``[E, R, I]``.
+        b_t: ``[E, R, O]``.
+        indices: ``[T, K]`` int64.
+        weights: ``[T, K]`` of ``sum_dtype``.
+        onto: ``[T, O]`` to add to, or None.
+        combine: ``"outputs"`` or ``"factors"``.
+        skip: do not shrink for weights of 0; their rows of the second result are then 0.
+
+    Returns:
+        ``[T, O]``, and what the shrinking gave, ``[T, K, R]`` of ``sum_dtype``.
+    """
+    tokens, inputs = x.shape
+    experts, rank, outputs = b_t.shape
+    top_k = indices.shape[1]
+    x, a, b_t, indices, weights = (each.contiguous() for each in (x, a, b_t, indices, weights))
+    onto = None if onto is None else onto.contiguous()
+    y = x.new_empty(tokens, outputs)
+    shrunk = x.new_empty(tokens, top_k, rank, dtype=weights.dtype)
+    weighed = torch.empty_like(shrunk)
+    _call(
+        f"mix_{NAMES[x.dtype]}",
+        *(x, a, b_t, indices, weights, onto, y, shrunk, weighed),
+        *(tokens, experts, rank, inputs, outputs, top_k, int(combine == "factors"), int(skip)),
+    )
+    return y, shrunk
+
+
+def shrink_rows(x: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
+    """Take each token to its experts' rank spaces.
+
+    Args:
+        x: ``[T, W]``.
+        factors: ``[E, R, W]``.
+        indices: ``[T, K]`` int64.
+
+    Returns:
+        ``[T, K, R]`` of ``sum_dtype``.
+    """
+    experts, rank, width = factors.shape
+    tokens, top_k = indices.shape
+    x, factors, indices = x.contiguous(), factors.contiguous(), indices.contiguous()
+    shrunk = x.new_empty(tokens, top_k, rank, dtype=sum_dtype(x.dtype))
+    _call(f"shrink_{NAMES[x.dtype]}", x, factors, indices, shrunk, tokens, experts, rank, width, top_k)
+    return shrunk
+
+
+def expand_rows(weighed: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
+    """Add up experts' rows by numbers from rank space.
+
+    Args:
+        weighed: ``[T, K, R]`` of ``sum_dtype``.
+        factors: ``[E, R, W]``.
+        indices: ``[T, K]`` int64.
+
+    Returns:
+        ``[T, W]`` in the dtype of ``factors``.
+    """
+    experts, rank, width = factors.shape
+    tokens, top_k = indices.shape
+    weighed, factors, indices = weighed.contiguous(), factors.contiguous(), indices.contiguous()
+    y = factors.new_empty(tokens, width)
+    _call(f"expand_{NAMES[factors.dtype]}", weighed, factors, indices, y, tokens, experts, rank, width, top_k)
+    return y
+
+
+def gather_rows(weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -> Tensor:
+    """Add up tokens' rows by numbers from rank space: what an expert's factor owes to its tokens.
+
+    Args:
+        weighed: ``[T, K, R]`` of ``sum_dtype``.
+        x: ``[T, W]``.
+        indices: ``[T, K]`` int64.
+        num_experts: E.
+
+    Returns:
+        ``[E, R, W]`` in the dtype of ``x``; zeros for an expert without a token.
+    """
+    tokens, top_k, rank = weighed.shape
+    weighed, x, indices = weighed.contiguous(), x.contiguous(), indices.contiguous()
+    gathered = x.new_empty(num_experts, rank, x.shape[1])
+    _call(
+        f"gather_{NAMES[x.dtype]}",
+        weighed,
+        x,
+        indices,
+        gathered,
+        tokens,
+        num_experts,
+        rank,
+        x.shape[1],
+        top_k,
+    )
+    return gathered
+
+
+def choose_best(
+    scores: Tensor, top_k: int, temperature: float, abstain: float | None
+) -> tuple[Tensor, Tensor]:
+    """Keep the best scores and share weight among them; see ``lorary.routing.keep_top_k``.
+
+    Args:
+        scores: ``[T, E]`` float32.
+        top_k: K.
+        temperature: divides the scores.
+        abstain: the base model's score, or None.
+
+    Returns:
+        ``[T, K]`` int64 and ``[T, K]`` float32.
+    """
+    tokens, experts = scores.shape
+    scores = scores.contiguous()
+    indices = scores.new_empty(tokens, top_k, dtype=torch.int64)
+    weights = scores.new_empty(tokens, top_k)
+    base = 0.0 if abstain is None else abstain / temperature
+    _call(
+        "choose",
+        *(scores, indices, weights, tokens, experts, top_k),
+        *(temperature, int(abstain is not None), base),
+    )
+    return indices, weights
+
+
+@cache
+def _find(name: str) -> Callable[..., None]:
+    """Declare an operator's arguments once: it then takes plain integers, for addresses too."""
+    function = getattr(load_object(), name)
+    function.restype = None
+    function.argtypes = [C_TYPES[letter] for letter in SIGNATURES[name.partition("_")[0]]]
+    return function
+
+
+def _call(name: str, *arguments: Tensor | float | None) -> None:
+    _find(name)(*(each.data_ptr() if isinstance(each, Tensor) else each for each in arguments))

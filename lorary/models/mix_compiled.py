@@ -1,0 +1,83 @@
+"""``mix`` by compiled operators: no work for experts that a token does not use, few calls. On CPUs only.
+
+The gradients are the same three operators with the roles of the factors exchanged.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lorary.kernels import expand_rows, gather_rows, mix_rows, shrink_rows, sum_dtype
+
+
+def mix_compiled(
+    x: Tensor,
+    a: Tensor,
+    b: Tensor,
+    indices: Tensor,
+    weights: Tensor,
+    combine: str,
+    onto: Tensor | None = None,
+) -> Tensor:
+    """Shrink, weigh and expand in one call; see ``mix``. Sums, weights and rank space are float32 or wider.
+
+    Args:
+        x: ``[T, I]``.
+        a: ``[E, R, I]``.
+        b: ``[E, O, R]``.
+        indices: ``[T, K]``.
+        weights: ``[T, K]``.
+        combine: ``"outputs"`` or ``"factors"``.
+        onto: added to, ``[T, O]``; None for nothing.
+
+    Returns:
+        ``[T, O]``.
+    """
+    inputs = x, a, b.transpose(1, 2), indices, weights.to(sum_dtype(x.dtype)), onto
+    if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in inputs):
+        return _Mix.apply(*inputs, combine)
+    return mix_rows(*inputs, combine, skip=True)[0]
+
+
+class _Mix(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        a: Tensor,
+        b_t: Tensor,
+        indices: Tensor,
+        weights: Tensor,
+        onto: Tensor | None,
+        combine: str,
+    ) -> Tensor:
+        y, shrunk = mix_rows(x, a, b_t, indices, weights, onto, combine, skip=False)
+        ctx.save_for_backward(x, a, b_t, indices, weights, shrunk)
+        ctx.combine = combine
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, a, b_t, indices, weights, shrunk = ctx.saved_tensors
+        needs_x, needs_a, needs_b, _, needs_weights, needs_onto, _ = ctx.needs_input_grad
+        raised = shrink_rows(grad, b_t, indices)  # what the output's gradient is in rank space, [T, K, R]
+        weight = weights[:, :, None]
+        if ctx.combine == "factors":
+            shrunk_sum = (weight * shrunk).sum(1, keepdim=True)
+            raised_sum = (weight * raised).sum(1, keepdim=True)
+            to_weights = (raised * shrunk_sum + shrunk * raised_sum).sum(-1)
+            shrunk, raised = shrunk_sum, raised_sum
+        else:
+            to_weights = (raised * shrunk).sum(-1)
+        return (
+            expand_rows(weight * raised, a, indices) if needs_x else None,
+            gather_rows(weight * raised, x, indices, len(a)) if needs_a else None,
+            gather_rows(weight * shrunk, grad, indices, len(a)) if needs_b else None,
+            None,
+            to_weights if needs_weights else None,
+            grad if needs_onto else None,
+            None,
+        )
