@@ -1,6 +1,7 @@
 """Compiled operators for the hot paths of a routed model; each equals plain PyTorch code in another room."""
 
 from lorary.kernels.cpu import (
+    choose_along,
     choose_best,
     expand_rows,
     gather_rows,
@@ -11,6 +12,7 @@ from lorary.kernels.cpu import (
 )
 
 __all__ = [
+    "choose_along",
     "choose_best",
     "expand_rows",
     "gather_rows",

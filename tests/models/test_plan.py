@@ -19,7 +19,7 @@ def chosen_experts(plan, shape, num_experts):
 def test_a_sequences_experts_are_those_of_all_its_tokens():
     plan = plan_of([[4, 1], [0, 4]], 6, [[0.25, 0.75], [1.0, 0.0]])
     _, weights = plan.per_token(torch.Size([2, 3]))
-    assert chosen_experts(plan, [2, 3], 6) == [[4, 1]] * 3 + [[0, 4]] * 3
+    assert chosen_experts(plan, [2, 3], 6) == [[4, 1]] * 3 + [[0, 0]] * 3
     assert weights.tolist() == [[0.25, 0.75]] * 3 + [[1.0, 0.0]] * 3
 
 
@@ -43,6 +43,15 @@ def test_only_the_stacks_that_are_used_are_taken(indices, kind):
     assert isinstance(plan.used, kind)
     assert len(torch.arange(3)[plan.used].flatten()) == len({i for (i,) in indices})
     assert chosen_experts(plan, [3, 2], 3) == [row for row in indices for _ in range(2)]
+
+
+def test_experts_without_weight_are_not_taken():
+    plan = plan_of([[0, 1, 2, 3], [3, 2, 1, 0]], 6, [[0.0, 0.5, 0.0, 0.25], [0.0, 0.0, 2.0, 0.0]])
+    indices, weights = plan.per_token(torch.Size([2, 1]))
+    assert indices.shape == (2, 2)
+    assert torch.arange(6)[plan.used].tolist() == [1, 3]
+    assert chosen_experts(plan, [2, 1], 6) == [[1, 3], [1, 1]]
+    assert weights.tolist() == [[0.5, 0.25], [2.0, 0.0]]
 
 
 def test_a_plan_without_weight_is_for_the_base_alone():
