@@ -23,6 +23,7 @@ from lorary.data import Task
 from lorary.evaluation import Result, Route
 from lorary.library import Library
 from lorary.routing import ArrowConfig, CalibratedConfig, RetrievalConfig, RouterConfig
+from lorary.training import GateConfig
 from lorary.transforms import random_expert
 
 CONTROLS = ("base", "random", "multi-task", "oracle")
@@ -31,6 +32,8 @@ ROUTERS: Mapping[str, tuple[str, RouterConfig | None, str]] = {
     "uniform factors": ("uniform", None, "factors"),
     "arrow": ("arrow", ArrowConfig(), "outputs"),
     "arrow factors": ("arrow", ArrowConfig(), "factors"),
+    "arrow, tied": ("arrow", ArrowConfig(tie_inputs=True), "outputs"),
+    "arrow, top-1": ("arrow", ArrowConfig(top_k=1), "outputs"),
     "spectr": ("spectr", None, "outputs"),
     "lag": ("lag", None, "outputs"),
     "mean_activation": ("mean_activation", None, "outputs"),
@@ -64,6 +67,8 @@ def main() -> None:
     parser.add_argument("--routers", nargs="*", choices=ROUTERS, default=list(ROUTERS))
     parser.add_argument("--controls", nargs="*", choices=CONTROLS, default=list(CONTROLS))
     parser.add_argument("--rivals", nargs="+", default=["uniform", "multi-task"])
+    parser.add_argument("--gate-steps", type=int, default=50, help="of phatgoose's training")
+    parser.add_argument("--gate-batch", type=int, default=4, help="examples per expert and step of it")
     parser.add_argument("--stored", action="store_true", help="print what an earlier call measured")
     parser.add_argument(
         "--suffix",
@@ -82,7 +87,9 @@ def main() -> None:
     if "multi-task" in args.controls:
         controls["multi-task"] = Library.open(str(args.out / "controls"))["multi-task"]
     model = lorary.load_model("smollm2-135m", experts, router=None, controls=controls)
-    provide_material(model, experts, read_tasks(args.data), {ROUTERS[name][0] for name in args.routers})
+    gates = GateConfig(num_steps=args.gate_steps, batch_size=args.gate_batch, tokens_per_pass=4096)
+    routers = {ROUTERS[name][0] for name in args.routers}
+    provide_material(model, experts, read_tasks(args.data), routers, gates)
     for name in args.sets:
         tasks = find_tasks(args.data, name)
         routes = find_routes(tasks, model, args.routers, args.controls)

@@ -11,11 +11,13 @@ from lorary.data import Task, find_template
 from lorary.library import Library
 from lorary.training import GateConfig, TrainingExamples, prepare_examples, train_gates
 
-GATES = GateConfig(num_steps=50, batch_size=4, tokens_per_pass=4096)
-
 
 def provide_material(
-    model: RoutedModel, library: Library, tasks: Mapping[str, Task], routers: Collection[str]
+    model: RoutedModel,
+    library: Library,
+    tasks: Mapping[str, Task],
+    routers: Collection[str],
+    config: GateConfig,
 ) -> None:
     """Compute what the named routers need from the tasks' training examples, or take it from the library."""
     needs = list_data_needs(routers)
@@ -27,11 +29,11 @@ def provide_material(
     pairs = {name: [(e.prompt_ids, e.target_ids) for e in examples[name].train] for name in library}
     provide_task_material(model, library, pairs, routers)
     if "gates" in needs:
-        model.provide(gates=train_missing_gates(model, library, examples))
+        model.provide(gates=train_missing_gates(model, library, examples, config))
 
 
 def train_missing_gates(
-    model: RoutedModel, library: Library, examples: Mapping[str, TrainingExamples]
+    model: RoutedModel, library: Library, examples: Mapping[str, TrainingExamples], config: GateConfig
 ) -> dict[str, Tensor]:
     """Train the gates that the library does not have yet."""
 
@@ -40,9 +42,9 @@ def train_missing_gates(
             return train_gates(
                 model.stack,
                 {name: examples[name] for name in names},
-                GATES,
-                on_step=lambda step, losses: show(step, GATES.num_steps),
+                config,
+                on_step=lambda step, losses: show(step, config.num_steps),
             )
 
     digests = {name: examples[name].digest for name in library}
-    return find_gates(model, library, digests, asdict(GATES), train)
+    return find_gates(model, library, digests, asdict(config), train)

@@ -38,6 +38,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--num-clusters", type=int | None, help="How many; chosen by silhouette if not given")
     parser.add_argument("--max-clusters", type=int, default=20, help="Most clusters to try")
+    parser.add_argument(
+        "--sketch",
+        type=int | None,
+        help="Compare by this many random numbers per layer, such as 256: for a thousand experts and more",
+    )
     parser.add_argument("--base", type=str | None, help="Only experts for this base model")
     parser.add_argument("--seed", type=int, default=0, help="Of the starts of k-means")
     parser.add_argument(
@@ -64,6 +69,7 @@ def run(options: Namespace) -> int:
             names=names,
             max_clusters=options.max_clusters,
             seed=options.seed,
+            sketch=options.sketch,
             progress=show,
         )
     groups = group_tasks(library, found)

@@ -6,6 +6,7 @@ from lorary.lowrank.gram import frobenius_norm, gram_inner
 from lorary.lowrank.leading import leading_right_singular
 from lorary.lowrank.pairs import match_pair, pad_ranks
 from lorary.lowrank.root import gram_root
+from lorary.lowrank.sketch import sketch_pairs
 from lorary.lowrank.svd import thin_svd
 from lorary.lowrank.weighted_sum import weighted_sum
 
@@ -23,6 +24,7 @@ __all__ = [
     "match_pair",
     "output_basis",
     "pad_ranks",
+    "sketch_pairs",
     "thin_svd",
     "weighted_sum",
 ]

@@ -4,9 +4,9 @@ Shape letters: E experts, D coordinates of an expert.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,7 @@ def cluster_experts(
     names: Sequence[str] | None = None,
     max_clusters: int = MAX_CLUSTERS,
     seed: int = 0,
+    sketch: int | None = None,
     progress: Progress | None = None,
 ) -> Clusters:
     """Put experts into groups that change their base model alike.
@@ -68,6 +69,7 @@ def cluster_experts(
         names: the experts; None for all.
         max_clusters: most clusters to try; there are always fewer than experts.
         seed: of the k-means starts, the best of 50.
+        sketch: for ``"cosine"``, see `expert_similarity`: for a thousand experts and more; None is exact.
         progress: called with the number of steps done and of all, while experts are read.
 
     Raises:
@@ -79,13 +81,20 @@ def cluster_experts(
 
     Source: model-based clustering, arXiv:2405.11157.
     """
-    if method not in COMPARISONS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, COMPARISONS))}, found {method!r}")
+    if method not in get_args(Clustering):
+        known = ", ".join(map(repr, get_args(Clustering)))
+        raise ValueError(f"method must be one of {known}, found {method!r}")
     chosen = choose_names(experts, names)
     if len(chosen) < FEWEST_EXPERTS:
         raise ValueError(f"clusters need at least {FEWEST_EXPERTS} experts, found {len(chosen)}")
     candidates = _list_candidates(len(chosen), num_clusters, max_clusters)
-    similarity, points = COMPARISONS[method](experts, chosen, progress)
+    if method == "mbc" and sketch is not None:
+        raise ValueError("sketch is for method='cosine' only: leave it out")
+    similarity, points = (
+        _compare_changes(experts, chosen, sketch, progress)
+        if method == "cosine"
+        else _compare_as_mbc(experts, chosen, progress)
+    )
     num_different = len(np.unique(points.round(5), axis=0))
     if num_clusters is not None and num_clusters > num_different:
         raise ValueError(
@@ -125,9 +134,9 @@ def center_similarity(similarity: Matrix) -> tuple[Matrix, Matrix]:
 
 
 def _compare_changes(
-    experts: Mapping[str, Expert], names: Sequence[str], progress: Progress | None
+    experts: Mapping[str, Expert], names: Sequence[str], sketch: int | None, progress: Progress | None
 ) -> tuple[Matrix, Matrix]:
-    return center_similarity(_as_matrix(expert_similarity(experts, names, progress)))
+    return center_similarity(_as_matrix(expert_similarity(experts, names, progress, sketch=sketch)))
 
 
 def _compare_as_mbc(
@@ -135,12 +144,6 @@ def _compare_as_mbc(
 ) -> tuple[Matrix, Matrix]:
     similarity = _as_matrix(sparse_similarity(experts, names, progress=progress))
     return similarity, similarity
-
-
-COMPARISONS: Mapping[
-    str, Callable[[Mapping[str, Expert], Sequence[str], Progress | None], tuple[Matrix, Matrix]]
-] = {"cosine": _compare_changes, "mbc": _compare_as_mbc}
-"""Method -> what finds similarity ``[E, E]`` and points ``[E, D]``."""
 
 
 def _as_matrix(similarity: Tensor) -> Matrix:

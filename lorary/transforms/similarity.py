@@ -9,16 +9,20 @@ import torch
 from torch import Tensor
 
 from lorary.experts import Expert
-from lorary.lowrank import gram_inner, pad_ranks
+from lorary.lowrank import gram_inner, pad_ranks, sketch_pairs
 from lorary.transforms.merging.stream import stream_layers
 from lorary.transforms.merging.survey import survey_experts
 from lorary.transforms.stacks import Progress, choose_names
 
 
 def expert_similarity(
-    experts: Mapping[str, Expert], names: Sequence[str] | None = None, progress: Progress | None = None
+    experts: Mapping[str, Expert],
+    names: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    *,
+    sketch: int | None = None,
 ) -> Tensor:
-    """Compute the cosine of every two experts' weight changes, exactly, over all layers together.
+    """Compute the cosine of every two experts' weight changes over all layers together, exactly or nearly.
 
     It is ``sum_l <D_i, D_j>_l / (|D_i| |D_j|)`` with ``D = b @ a``, from Gram matrices of the factors: no
     ``D`` is formed, and how an expert is factored changes nothing. A layer that an expert leaves alone is
@@ -28,21 +32,31 @@ def expert_similarity(
         experts: a library or any other mapping.
         names: the experts, in the order of the answer's rows; None for all, in the mapping's order.
         progress: called with the number of layers done and the number of all.
+        sketch: how many random numbers stand for a layer's change; None for the exact products. The exact way
+            takes work that grows as (E R)², a sketch as E R; with 256 numbers and 210 layers the cosines are
+            off by about 0.01.
 
     Returns:
         A symmetric matrix ``[E, E]``, float32, with ones on its diagonal. An expert that changes nothing has
         similarity 0 to every other.
 
     Raises:
-        ValueError: if there are no experts, or one is named twice.
+        ValueError: if there are no experts, one is named twice, or ``sketch`` is below 1.
         UnknownExpert: if a name is not among the experts.
         IncompatibleExpert: if the experts are for different base models or layer shapes.
         FormatError: if an expert's weights are not finite.
     """
+    if sketch is not None and sketch < 1:
+        raise ValueError(f"sketch must be at least 1, or None for exact products, found {sketch!r}")
     survey = survey_experts(experts, choose_names(experts, names), "all")
     total = torch.zeros(len(survey.names), len(survey.names), dtype=torch.float64)
     for number, (_, pairs) in enumerate(stream_layers(experts, survey.names, survey.layers), 1):
-        total += gram_inner(*pad_ranks(pairs)).cpu()
+        a, b = pad_ranks(pairs)
+        if sketch is None:
+            total += gram_inner(a, b).cpu()
+        else:
+            rows = sketch_pairs(a, b, sketch, seed=number).cpu().double()
+            total += rows @ rows.mT
         if progress is not None:
             progress(number, len(survey.layers))
     norms = total.diagonal().clamp(min=0).sqrt()

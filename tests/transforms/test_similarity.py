@@ -82,3 +82,15 @@ def test_experts_that_cannot_be_compared_are_refused(experts, make_expert):
     broken.factors["layers.0.q"].a[0, 0] = float("nan")
     with pytest.raises(FormatError, match="expert 'broken' has NaN"):
         expert_similarity({**experts, "broken": broken})
+
+
+def test_a_sketch_comes_near_the_exact_cosines(experts):
+    found = expert_similarity(experts, sketch=8192)
+    assert torch.equal(found, found.mT)
+    assert torch.equal(found.diagonal(), torch.ones(len(experts)))
+    torch.testing.assert_close(found, expert_similarity(experts), rtol=0, atol=0.1)
+
+
+def test_a_sketch_without_numbers_is_refused(experts):
+    with pytest.raises(ValueError, match="sketch must be at least 1, or None for exact products, found 0"):
+        expert_similarity(experts, sketch=0)
