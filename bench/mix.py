@@ -16,6 +16,7 @@ from torch import Tensor
 from bench.options import Options
 from bench.report import Cell, Table
 from bench.timing import Side, Times, interleave
+from lorary.kernels import is_compiled_for
 from lorary.models import BACKENDS, COMBINES, mix
 from lorary.models.mix import choose_backend
 
@@ -141,7 +142,8 @@ def _sum_up(title: str, measured: Measured) -> Table:
 
 
 def _choose(place: Place) -> str:
-    return choose_backend(place.tokens, place.top_k, place.experts, place.rank, is_compiled=True)
+    is_compiled = is_compiled_for(torch.empty(0))
+    return choose_backend(place.tokens, place.top_k, place.experts, place.rank, is_compiled)
 
 
 def _compare(times: Mapping[str, Times]) -> dict[str, float]:
@@ -154,7 +156,9 @@ def _measure_place(place: Place, options: Options, run: Run) -> dict[str, Times]
     inputs = _draw_inputs(place, options.torch_dtype)
     # The reference forms each token's own factors: beyond this they would fill the memory.
     size = place.tokens * place.top_k * place.rank * (place.width_in + place.width_out)
-    backends = [backend for backend in BACKENDS if backend != "reference" or size <= LARGEST_REFERENCE]
+    missing = set() if size <= LARGEST_REFERENCE else {"reference"}
+    missing |= set() if is_compiled_for(inputs[0]) else {"compiled"}
+    backends = [backend for backend in BACKENDS if backend not in missing]
     loops = {backend: _count_loops(run, inputs, place, backend) for backend in backends}
     sides = {
         backend: Side(partial(_repeat, loops[backend], run, inputs, place, backend)) for backend in backends
