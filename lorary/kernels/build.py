@@ -1,4 +1,4 @@
-"""Compile ``cpu.cpp`` for this machine, once; a machine without a C++ compiler goes without.
+"""Compile ``cpu.cpp`` and its headers for this machine, once; a machine without a C++ compiler goes without.
 
 The one threads library is PyTorch's: the object is linked without OpenMP and finds the symbols that PyTorch
 has loaded, so that both share their threads instead of fighting for the cores.
@@ -64,7 +64,9 @@ def _load(compiler: str, flags: Sequence[str]) -> ctypes.CDLL:
 def _find_place(compiler: str, flags: Sequence[str]) -> Path:
     """Name the file by all that its content depends on: a home may be shared by different machines."""
     folder = Path(os.environ.get("LORARY_CACHE") or Path.home() / ".cache" / "lorary") / "kernels"
-    digest = hashlib.sha256(SOURCE.read_bytes())
+    digest = hashlib.sha256()
+    for source in (SOURCE, *sorted(SOURCE.parent.glob("*.h"))):
+        digest.update(source.read_bytes())
     digest.update("\0".join((compiler, *flags, torch.__version__, *_describe_processor())).encode())
     return folder / f"cpu-{digest.hexdigest()[:16]}.so"
 
