@@ -51,6 +51,14 @@ def test_json_says_how_far_clusters_stand_apart(lorary, kinds, tmp_path):
     assert list(found["silhouettes"]) == ["2"]
 
 
+def test_a_sketch_finds_the_same_clusters(lorary, kinds, tmp_path):
+    words = ("--out", str(tmp_path / "c.yaml"), "--num-clusters", "2", "--json", "--sketch", "512")
+    code, output, _ = lorary("cluster", kinds, *words)
+    assert code == 0
+    found = json.loads(output)["clusters"]
+    assert [cluster["experts"] for cluster in found] == [["a1", "a2", "a3"], ["b1", "b2"]]
+
+
 def test_the_papers_way_and_single_clusters(lorary, kinds, tmp_path):
     words = ("--out", str(tmp_path / "c.yaml"), "--method", "mbc", "--json")
     found = json.loads(lorary("cluster", kinds, *words)[1])
@@ -80,6 +88,8 @@ def test_the_yaml_trains_one_expert_per_cluster(lorary, trained_library, tiny_ba
         (("--max-clusters", "1"), "max_clusters must be at least 2, found 1"),
         (("--base", "zzz"), "has no expert for base model 'zzz'"),
         (("--method", "kmeans"), "kmeans"),
+        (("--sketch", "0"), "sketch must be at least 1, or None for exact products, found 0"),
+        (("--sketch", "9", "--method", "mbc"), "sketch is for method='cosine' only: leave it out"),
     ],
 )
 def test_bad_input_is_refused_and_leaves_nothing(lorary, kinds, tmp_path, words, complaint):
