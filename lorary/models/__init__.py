@@ -3,6 +3,7 @@
 from lorary.models.attach import ExpertStack, attach_experts, attach_slots, check_expert
 from lorary.models.base import BaseModel, check_base, default_dtype, load_base, wrap_base
 from lorary.models.capture import capture_inputs
+from lorary.models.checkpointing import checkpoint_layers
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.fingerprint import fingerprint_model
 from lorary.models.fold import fold
@@ -28,6 +29,7 @@ __all__ = [
     "capture_inputs",
     "check_base",
     "check_expert",
+    "checkpoint_layers",
     "default_dtype",
     "drop_expert",
     "find_layers",

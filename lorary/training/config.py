@@ -33,6 +33,8 @@ class TrainConfig:
     """Most tokens in one forward pass, shared ones counted once; larger batches are accumulated."""
     row_length: int = 512
     """Length of the rows that examples are packed into (longer examples make longer rows)."""
+    gradient_checkpointing: bool = False
+    """Run decoder layers again on the way back instead of keeping what they computed: slower, less memory."""
     num_slots: int = 8
     """Experts trained side by side; others wait until one has finished."""
     learning_rate: float = 1e-3

@@ -1,11 +1,12 @@
 """Training many experts at once, from the first step or from where a killed run was."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lorary.experts import Expert, check_name
-from lorary.models import BaseModel, find_layers
+from lorary.models import BaseModel, checkpoint_layers, find_layers
 from lorary.training.config import TrainConfig
 from lorary.training.examples import TrainingExamples
 from lorary.training.lock import hold_run_folder
@@ -62,10 +63,11 @@ def train_experts(
 def _train(run: Run) -> TrainOutcome:
     try:
         run.take_up()
-        while run.fill_slots():
-            run.take_step()
-            run.validate()
-            run.release_finished()
+        with checkpoint_layers(run.stack) if run.config.gradient_checkpointing else nullcontext():
+            while run.fill_slots():
+                run.take_step()
+                run.validate()
+                run.release_finished()
         run.folder.save_state({})
         return TrainOutcome(
             {name: run.done[name][0] for name in run.examples},
@@ -87,11 +89,11 @@ def _check_examples(examples: Mapping[str, TrainingExamples]) -> None:
 def _identify(
     base: BaseModel, examples: Mapping[str, TrainingExamples], config: TrainConfig
 ) -> dict[str, object]:
-    # How often the state is saved and how many tokens share a pass do not change what comes out.
+    # How often the state is saved, how many tokens share a pass and what is computed twice change no expert.
     settings = {
         key: value
         for key, value in asdict(config).items()
-        if key not in ("checkpoint_seconds", "tokens_per_pass")
+        if key not in ("checkpoint_seconds", "tokens_per_pass", "gradient_checkpointing")
     }
     return {
         "configuration": settings,

@@ -68,6 +68,18 @@ def test_how_a_batch_is_cut_into_passes_and_rows_changes_nothing(
         assert_same_factors(cut.experts[name].factors, whole.experts[name].factors)
 
 
+def test_what_is_computed_twice_changes_nothing_and_may_change_while_resuming(
+    base, examples, make_config, assert_same_factors, tmp_path
+):
+    kept = train_experts(base, examples, make_config(), tmp_path / "kept")
+    again = train_experts(base, examples, make_config(gradient_checkpointing=True), tmp_path / "again")
+    for name in NAMES:
+        assert_same_factors(again.experts[name].factors, kept.experts[name].factors)
+    assert not any(getattr(module, "gradient_checkpointing", False) for module in base.model.modules())
+    resumed = train_experts(base, examples, make_config(gradient_checkpointing=True), tmp_path / "kept")
+    assert_same_factors(resumed.experts["alpha"].factors, kept.experts["alpha"].factors)
+
+
 def test_accumulation_takes_several_passes_per_step(base, examples, make_config, tmp_path):
     events = []
     one = {"alpha": examples["alpha"]}
