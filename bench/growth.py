@@ -1,0 +1,116 @@
+"""How the cost of a routed forward pass grows with experts, experts per token, rank and tokens.
+
+T tokens, E experts, R rank, I layer input, O layer output, K experts per token.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+
+from bench.models import load_bench_base
+from bench.options import Options
+from bench.report import Cell, Table
+from bench.timing import Side, interleave, ratio, spread_times
+from lorary import BaseModel
+from lorary.models import attach_slots, find_layers
+from lorary.routing import ArrowRouter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One combination of sizes."""
+
+    experts: int = 32
+    """E."""
+    top_k: int = 4
+    """K."""
+    rank: int = 8
+    """R."""
+    tokens: int = 512
+    """T, of one sequence read at once."""
+
+
+AXES: Mapping[str, tuple[int, ...]] = {
+    "experts": (8, 32, 128, 256),
+    "top_k": (1, 2, 4, 8, 16),
+    "rank": (2, 4, 8, 16, 32),
+    "tokens": (1, 4, 16, 64, 512, 1024),
+}
+QUICK_AXES: Mapping[str, tuple[int, ...]] = {"experts": (2, 4), "tokens": (1, 2)}
+
+
+def measure(options: Options) -> list[Table]:
+    """Vary one size at a time, Arrow routing at every layer; a table for each."""
+    base = load_bench_base(options.base, options.torch_dtype)
+    axes, usual = (QUICK_AXES, Place(experts=3, top_k=2, tokens=4)) if options.quick else (AXES, Place())
+    tables = []
+    for axis, values in axes.items():
+        rows = [
+            {axis: value, **_measure_place(base, replace(usual, **{axis: value}), options)}
+            for value in values
+        ]
+        others = ", ".join(f"{name} {getattr(usual, name)}" for name in AXES if name != axis)
+        tables.append(
+            Table(
+                title=f"Arrow by {axis} ({others}), {options.dtype}",
+                rows=rows,
+                note="Least work, least bytes: what scores and experts need at the least, with what the base "
+                "model needs, in units of the latter. Many tokens are bound by work, few by bytes.",
+            )
+        )
+    return tables
+
+
+def _measure_place(base: BaseModel, place: Place, options: Options) -> dict[str, Cell]:
+    work, size = _find_floors(base, place)  # before the layers are wrapped
+    ids = torch.randint(1000, 20000, (1, place.tokens), generator=torch.Generator().manual_seed(0))
+    run = partial(base.model, input_ids=ids, use_cache=False, logits_to_keep=1)
+    with torch.no_grad(), _attached(base, place) as set_routed:
+        sides = {
+            "base": Side(lambda _: run(), partial(set_routed, False)),
+            "this": Side(lambda _: run(), partial(set_routed, True)),
+        }
+        times = interleave(sides, options.repeats)
+    return {
+        "base ms": spread_times(times["base"], 1e-3),
+        "ms": spread_times(times["this"], 1e-3),
+        "× base": ratio(times["this"], times["base"]),
+        "least work": work,
+        "least bytes": size,
+    }
+
+
+@contextmanager
+def _attached(base: BaseModel, place: Place) -> Iterator[Callable[[bool], None]]:
+    """Put random experts on the model; yields what turns their routers on and off."""
+    generator = torch.Generator().manual_seed(0)
+    stack = attach_slots(base.model, find_layers(base.model, "all-linear"), place.experts, place.rank)
+    routers = {}
+    for path, layer in stack.layers.items():
+        dtype = layer.base.weight.dtype
+        for part in (layer.a, layer.b_t):
+            part.data = torch.randn(part.shape, generator=generator).mul_(0.02).to(dtype)
+        rows = torch.randn(place.experts, layer.a.shape[2], generator=generator)
+        rows = torch.nn.functional.normalize(rows, dim=-1).to(dtype)
+        routers[path] = ArrowRouter(rows, top_k=min(place.top_k, place.experts))
+    try:
+        yield lambda is_on: stack.set_routers(routers if is_on else None)
+    finally:
+        stack.detach()
+
+
+def _find_floors(base: BaseModel, place: Place) -> tuple[float, float]:
+    """Count multiplications and bytes, with those of the base model as unit; one logit row, no attention."""
+    output = base.model.get_output_embeddings().weight.numel()
+    plain_work, plain_size, work, size = output / place.tokens, output, 0, 0
+    touched = min(place.experts, place.tokens * place.top_k)
+    for layer in find_layers(base.model, "all-linear").values():
+        width_out, width_in = layer.weight.shape
+        plain_work += width_in * width_out
+        plain_size += width_in * width_out
+        work += place.experts * width_in + place.top_k * place.rank * (width_in + width_out)
+        size += place.experts * width_in + touched * place.rank * (width_in + width_out)
+    return 1 + work / plain_work, 1 + size / plain_size
