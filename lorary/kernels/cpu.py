@@ -33,8 +33,8 @@ def is_compiled_for(x: Tensor) -> bool:
 
 
 def sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype that sums, weights and rank-space vectors have: float32 for bfloat16, else the same."""
-    return torch.float32 if dtype == torch.bfloat16 else dtype
+    """The dtype that sums, weights and rank-space vectors have: float32, or float64 for that."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def mix_rows(

@@ -9,13 +9,13 @@ Each back end is *shrink* (down to rank space), a small weighting there, and *ex
 forward and backward; none builds anything of size T×E×O or T×R×I for more than the tokens it was chosen for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from lorary.kernels import is_compiled_for
-from lorary.models.mix_compiled import mix_compiled
+from lorary.kernels import is_compiled_for, is_triton_for
+from lorary.models.mix_compiled import mix_compiled, mix_triton
 from lorary.models.mix_dense import mix_dense
 from lorary.models.mix_gather import mix_gather
 from lorary.models.mix_grouped import mix_grouped
@@ -97,7 +97,10 @@ BACKENDS: dict[str, Backend] = {
     "gather": mix_gather,
     "grouped": mix_grouped,
     "compiled": mix_compiled,
+    "triton": mix_triton,
 }
+COMPILED: Mapping[str, Callable[[Tensor], bool]] = {"compiled": is_compiled_for, "triton": is_triton_for}
+"""Back ends that are not everywhere, and what tells whether they can take tensors like ``x``."""
 
 
 def choose_backend(num_tokens: int, top_k: int, num_experts: int, rank: int, is_compiled: bool) -> str:

@@ -1,15 +1,42 @@
-"""``mix`` by compiled operators: no work for experts that a token does not use, few calls. On CPUs only.
+"""``mix`` by compiled operators: no work for experts that a token does not use, few calls.
 
-The gradients are the same three operators with the roles of the factors exchanged.
+The gradients are the same operators with the roles of the factors exchanged.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lorary.kernels import expand_rows, gather_rows, mix_rows, shrink_rows, sum_dtype
+from lorary.kernels import cpu
+from lorary.kernels.cpu import sum_dtype
+
+
+class Operators(Protocol):
+    """What is compiled for one kind of device; see ``lorary.kernels.cpu``."""
+
+    def mix_rows(
+        self,
+        x: Tensor,
+        a: Tensor,
+        b_t: Tensor,
+        indices: Tensor,
+        weights: Tensor,
+        onto: Tensor | None,
+        combine: str,
+        skip: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Shrink, weigh and expand."""
+
+    def shrink_rows(self, x: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
+        """Go to rank space."""
+
+    def expand_rows(self, weighed: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
+        """Go from rank space to rows."""
+
+    def gather_rows(self, weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -> Tensor:
+        """Sum rows per expert."""
 
 
 def mix_compiled(
@@ -20,6 +47,7 @@ def mix_compiled(
     weights: Tensor,
     combine: str,
     onto: Tensor | None = None,
+    operators: Operators = cpu,
 ) -> Tensor:
     """Shrink, weigh and expand in one call; see ``mix``. Sums, weights and rank space are float32 or wider.
 
@@ -31,14 +59,31 @@ def mix_compiled(
         weights: ``[T, K]``.
         combine: ``"outputs"`` or ``"factors"``.
         onto: added to, ``[T, O]``; None for nothing.
+        operators: those for the device of ``x``.
 
     Returns:
         ``[T, O]``.
     """
     inputs = x, a, b.transpose(1, 2), indices, weights.to(sum_dtype(x.dtype)), onto
     if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in inputs):
-        return _Mix.apply(*inputs, combine)
-    return mix_rows(*inputs, combine, skip=True)[0]
+        return _Mix.apply(*inputs, combine, operators)
+    return operators.mix_rows(*inputs, combine, skip=True)[0]
+
+
+def mix_triton(
+    x: Tensor,
+    a: Tensor,
+    b: Tensor,
+    indices: Tensor,
+    weights: Tensor,
+    combine: str,
+    onto: Tensor | None = None,
+) -> Tensor:
+    """Do the same by the operators for CUDA devices."""
+    # Imported here: Triton is not everywhere, and slow to import.
+    from lorary.kernels import triton_ops
+
+    return mix_compiled(x, a, b, indices, weights, combine, onto, triton_ops)
 
 
 class _Mix(torch.autograd.Function):
@@ -52,18 +97,20 @@ class _Mix(torch.autograd.Function):
         weights: Tensor,
         onto: Tensor | None,
         combine: str,
+        operators: Operators,
     ) -> Tensor:
-        y, shrunk = mix_rows(x, a, b_t, indices, weights, onto, combine, skip=False)
+        y, shrunk = operators.mix_rows(x, a, b_t, indices, weights, onto, combine, skip=False)
         ctx.save_for_backward(x, a, b_t, indices, weights, shrunk)
-        ctx.combine = combine
+        ctx.combine, ctx.operators = combine, operators
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, a, b_t, indices, weights, shrunk = ctx.saved_tensors
-        needs_x, needs_a, needs_b, _, needs_weights, needs_onto, _ = ctx.needs_input_grad
-        raised = shrink_rows(grad, b_t, indices)  # what the output's gradient is in rank space, [T, K, R]
+        operators: Operators = ctx.operators
+        needs_x, needs_a, needs_b, _, needs_weights, needs_onto, *_ = ctx.needs_input_grad
+        raised = operators.shrink_rows(grad, b_t, indices)  # the output's gradient in rank space, [T, K, R]
         weight = weights[:, :, None]
         if ctx.combine == "factors":
             shrunk_sum = (weight * shrunk).sum(1, keepdim=True)
@@ -73,11 +120,12 @@ class _Mix(torch.autograd.Function):
         else:
             to_weights = (raised * shrunk).sum(-1)
         return (
-            expand_rows(weight * raised, a, indices) if needs_x else None,
-            gather_rows(weight * raised, x, indices, len(a)) if needs_a else None,
-            gather_rows(weight * shrunk, grad, indices, len(a)) if needs_b else None,
+            operators.expand_rows(weight * raised, a, indices) if needs_x else None,
+            operators.gather_rows(weight * raised, x, indices, len(a)) if needs_a else None,
+            operators.gather_rows(weight * shrunk, grad, indices, len(a)) if needs_b else None,
             None,
             to_weights if needs_weights else None,
             grad if needs_onto else None,
+            None,
             None,
         )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lorary.kernels import (
+from lorary.kernels.cpu import (
     choose_along,
     choose_best,
     expand_rows,
