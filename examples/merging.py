@@ -43,7 +43,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "iso_cts": ("iso_cts", {}),
     "wudi": ("wudi", {}),
 }
-LENGTHS = (0.1, 0.2, 0.4, 0.8)
+LENGTHS = (0.2, 0.4, 0.7)
 CHOICE = ("validation", "other-unseen")
 
 
@@ -64,22 +64,24 @@ def main() -> None:
     merged = merge_all(experts, args)
     mean = sum(length(expert) for expert in experts.values()) / len(experts)
     units = {name: mean / length(expert) for name, expert in merged.items()}
-    controls = {"multi-task": Library.open(str(args.out / "controls"))["multi-task"], **merged}
-    model = lorary.load_model("smollm2-135m", experts, router=None, controls=controls)
+    controls = {"multi-task": Library.open(str(args.out / "controls"))["multi-task"]}
+    # Merged experts have a model of their own: their rank is not that of the experts they come from.
+    model = lorary.load_model("smollm2-135m", merged, router=None, controls=controls)
     for name in args.sets:
         if name == "choose":
             choose_lengths(model, units, args)
         else:
             chosen = json.loads((args.out / "merging-lengths.json").read_text())
-            routes = [
-                Route(
-                    name=method, router="fixed", options=FixedConfig(weights={method: chosen[method] * unit})
-                )
-                for method, unit in units.items()
-            ]
+            routes = [scaled(method, method, chosen[method] * unit) for method, unit in units.items()]
             result = run(model, name, routes, args.num_test, args)
+            result = result.merge(run_unmerged(experts, name, args))
             result.to_json(args.out / f"merging-{name}.json")
             show(result, ("uniform", "multi-task"), args.out / f"merging-{name}.md")
+
+
+def scaled(name: str, method: str, weight: float) -> Route:
+    """Give every token one merged expert times a number."""
+    return Route(name=name, router="fixed", options=FixedConfig(weights={method: weight}))
 
 
 def merge_all(experts: Library, args: argparse.Namespace) -> dict[str, Expert]:
@@ -102,11 +104,10 @@ def length(expert: Expert) -> float:
 def choose_lengths(model: RoutedModel, units: Mapping[str, float], args: argparse.Namespace) -> None:
     """Find each method's best length, by the mean loss on both sets for choices; print and keep it."""
     names = {f"{method} {size}": (method, size) for method in units for size in LENGTHS}
-    routes = [
-        Route(name=name, router="fixed", options=FixedConfig(weights={method: size * units[method]}))
-        for name, (method, size) in names.items()
+    routes = [scaled(name, method, size * units[method]) for name, (method, size) in names.items()]
+    results = [
+        measure(model, name, find_tasks(args.data, name), routes, args.num_chosen_by) for name in CHOICE
     ]
-    results = [run(model, name, routes, args.num_chosen_by, args) for name in CHOICE]
     losses = {name: sum(overall(result, name) for result in results) / 2 for name in names}
     chosen = {}
     for method in units:
@@ -124,16 +125,20 @@ def overall(result: Result, route: str) -> float:
 def run(
     model: RoutedModel, name: str, routes: list[Route], num_examples: int, args: argparse.Namespace
 ) -> Result:
-    """Evaluate routes, and the controls, on one set of tasks."""
+    """Evaluate merged experts, and the controls on their model, on one set of tasks."""
     tasks = find_tasks(args.data, name)
-    own = {task: task for task in tasks} if set(tasks) <= set(model.names) else None
-    controls = [
-        Route(name="base"),
-        Route(name="uniform", router="uniform"),
-        Route(name="multi-task", expert_of=dict.fromkeys(tasks, "multi-task")),
-        *([Route(name="oracle", expert_of=own)] if own else []),
-    ]
+    controls = [Route(name="base"), Route(name="multi-task", expert_of=dict.fromkeys(tasks, "multi-task"))]
     return measure(model, name, tasks, [*controls, *routes], num_examples)
+
+
+def run_unmerged(experts: Library, name: str, args: argparse.Namespace) -> Result:
+    """Evaluate the experts side by side: all alike, and where every task has one, its own."""
+    tasks = find_tasks(args.data, name)
+    model = lorary.load_model("smollm2-135m", experts, router=None)
+    routes = [Route(name="uniform", router="uniform")]
+    if set(tasks) <= set(model.names):
+        routes.append(Route(name="oracle", expert_of={task: task for task in tasks}))
+    return measure(model, name, tasks, routes, args.num_test)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def measure(
         split="validation" if name.startswith("validation") else "test",
         num_examples=num_examples,
         max_length=2 * LONGEST if "unseen" in name else LONGEST,
-        truncation="prompt-middle" if "unseen" in name else "skip",
+        truncation="skip" if name in ("seen", "bare") else "prompt-middle",
     )
     with show_bar(what or name) as progress:
         return evaluate(
