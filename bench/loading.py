@@ -76,7 +76,7 @@ def prepare_job(options: Options, folder: Path | None, count: int = 0) -> Job:
 def load_routed(job: Job) -> object:
     """Load with lorary, prototypes included."""
     base, folder = job
-    return load_model(base, Library.open(folder))
+    return load_model(base, Library.open(folder), router="arrow")
 
 
 def load_base_twice(options: Options, _: Job) -> object:

@@ -61,7 +61,9 @@ def measure(options: Options) -> list[Table]:
 
 def _build_routes(options: Options, base: BaseModel, num_experts: int, with_peft: bool) -> dict[str, Route]:
     folder = write_library(options, base, num_experts)
-    routed = load_model(load_bench_base(options.base, options.torch_dtype), Library.open(folder))
+    routed = load_model(
+        load_bench_base(options.base, options.torch_dtype), Library.open(folder), router="arrow"
+    )
     routes = {"base": Route(base.model)}
     for how in COMBINES:
         set_up = partial(routed.set_router, "arrow", ArrowConfig(top_k=TOP_K), how)

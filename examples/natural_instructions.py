@@ -96,7 +96,7 @@ def compare(
 ) -> None:
     """Print and write the tables."""
     everyone = {name: controls[name] for name in controls} | {"random": random_expert(experts)}
-    model = lorary.load_model(base, experts, controls=everyone)
+    model = lorary.load_model(base, experts, router=None, controls=everyone)
     routes = find_routes(ROUTES, model, {name: name for name in tasks})
     config = EvalConfig(metrics=tuple(args.metrics), num_examples=args.num_test, max_length=LONGEST)
     with show_bar("evaluating") as show:
