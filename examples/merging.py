@@ -43,7 +43,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "iso_cts": ("iso_cts", {}),
     "wudi": ("wudi", {}),
 }
-LENGTHS = (0.2, 0.4, 0.7)
+LENGTHS = (0.2, 0.4, 0.7, 1.0, 1.4)
 CHOICE = ("validation", "other-unseen")
 
 
