@@ -33,6 +33,8 @@ def draw_growth(tables: Sequence[Mapping[str, Any]], picture: Path) -> None:
     panels = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     for panel, table in zip(panels, tables, strict=True):
         _draw_panel(panel, table["rows"])
+    highest = max(row["× base"]["high"] for table in tables for row in table["rows"])
+    panels[0].set_ylim(0.9, 1.1 * highest)  # least bytes may be far above, where work is what counts
     panels[0].set_ylabel("time, in units of the base model's")
     panels[-1].legend(frameon=False, fontsize=8)
     figure.savefig(picture, dpi=150)
@@ -52,7 +54,6 @@ def _draw_panel(panel: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     panel.plot(places, [row["least bytes"] for row in rows], ":", color=FLOOR, label="least bytes")
     panel.set_xticks(places, [str(row[axis]) for row in rows])
     panel.set_xlabel(LABELS[axis])
-    panel.set_ylim(bottom=0.9)
     panel.spines[["top", "right"]].set_visible(False)
 
 

@@ -33,8 +33,8 @@ def expert_similarity(
         names: the experts, in the order of the answer's rows; None for all, in the mapping's order.
         progress: called with the number of layers done and the number of all.
         sketch: how many random numbers stand for a layer's change; None for the exact products. The exact way
-            takes work that grows as (E R)², a sketch as E R; with 256 numbers and 210 layers the cosines are
-            off by about 0.01.
+            takes work that grows as (E R)², a sketch as E R; with 256 numbers and 210 layers no cosine of 128
+            random experts was off by more than 0.02.
 
     Returns:
         A symmetric matrix ``[E, E]``, float32, with ones on its diagonal. An expert that changes nothing has
