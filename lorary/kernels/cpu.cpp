@@ -25,12 +25,14 @@ void mix(const void* x, const void* a, const void* b, const i64* experts, const 
 #define FOR_EACH_DTYPE(F) F(bfloat16, BFloat16) F(float32, float) F(float64, double)
 
 #define EXPORT(name, Stored)                                                                                       \
-    extern "C" void mix_##name(const void* x, const void* a, const void* b, const i64* experts,                    \
-                               const void* weights, const void* onto, void* to, void* shrunk, void* weighed,       \
-                               i64 num_tokens, i64 num_experts, i64 rank, i64 inputs, i64 outputs, i64 top_k,      \
-                               i64 factors, i64 skip) {                                                            \
+    extern "C" i64 mix_##name(const void* x, const void* a, const void* b, const i64* experts,                     \
+                              const void* weights, const void* onto, void* to, void* shrunk, void* weighed,        \
+                              i64 num_tokens, i64 num_experts, i64 rank, i64 inputs, i64 outputs, i64 top_k,       \
+                              i64 factors, i64 skip) {                                                             \
+        if (!are_known(experts, num_tokens * top_k, num_experts)) return 1;                                        \
         mix<Stored>(x, a, b, experts, weights, onto, to, shrunk, weighed, num_tokens, num_experts, rank, inputs,   \
                     outputs, top_k, factors, skip);                                                                \
+        return 0;                                                                                                  \
     }                                                                                                              \
     extern "C" void shrink_##name(const void* x, const void* factors, const i64* experts, void* shrunk,            \
                                   i64 num_tokens, i64 num_experts, i64 rank, i64 width, i64 top_k) {               \

@@ -61,6 +61,9 @@ def mix_rows(
 
     Returns:
         ``[T, O]``, and what the shrinking gave, ``[T, K, R]`` of ``sum_dtype``.
+
+    Raises:
+        IndexError: if an index is not in [0, E).
     """
     tokens, inputs = x.shape
     experts, rank, outputs = b_t.shape
@@ -70,11 +73,13 @@ def mix_rows(
     y = x.new_empty(tokens, outputs)
     shrunk = x.new_empty(tokens, top_k, rank, dtype=weights.dtype)
     weighed = torch.empty_like(shrunk)
-    _call(
+    failed = _call(
         f"mix_{NAMES[x.dtype]}",
         *(x, a, b_t, indices, weights, onto, y, shrunk, weighed),
         *(tokens, experts, rank, inputs, outputs, top_k, int(combine == "factors"), int(skip)),
     )
+    if failed:
+        raise IndexError(f"indices must lie in [0, {experts}), the number of experts")
     return y, shrunk
 
 
@@ -202,13 +207,13 @@ def choose_along(
 
 
 @cache
-def _find(name: str) -> Callable[..., None]:
+def _find(name: str) -> Callable[..., int]:
     """Declare an operator's arguments once: it then takes plain integers, for addresses too."""
     function = getattr(load_object(), name)
-    function.restype = None
+    function.restype = ctypes.c_int64 if name.startswith("mix") else None
     function.argtypes = [C_TYPES[letter] for letter in SIGNATURES[name.partition("_")[0]]]
     return function
 
 
-def _call(name: str, *arguments: Tensor | float | None) -> None:
-    _find(name)(*(each.data_ptr() if isinstance(each, Tensor) else each for each in arguments))
+def _call(name: str, *arguments: Tensor | float | None) -> int:
+    return _find(name)(*(each.data_ptr() if isinstance(each, Tensor) else each for each in arguments))

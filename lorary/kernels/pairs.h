@@ -7,6 +7,11 @@
 
 // T tokens, E experts, R rank, W width of a row, K experts per token; a pair is one token and one of its experts.
 
+// Whether every pair's expert exists: an index from outside must not write anywhere.
+inline bool are_known(const i64* experts, i64 num_pairs, i64 num_experts) {
+    return std::all_of(experts, experts + num_pairs, [&](i64 expert) { return 0 <= expert && expert < num_experts; });
+}
+
 // A few pairs of one expert, each of another token, worked on together.
 struct Block {
     i64 expert, first, size;

@@ -54,6 +54,7 @@ def mix(
     Raises:
         ValueError: if shapes disagree, ``combine`` or ``backend`` is unknown, or the back end cannot take
             these tensors.
+        IndexError, RuntimeError: if an index is not in [0, E); by the back end.
 
     Source: LoRA, arXiv:2106.09685; Arrow, arXiv:2405.11157 (``factors``).
     """

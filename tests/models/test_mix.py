@@ -238,6 +238,16 @@ def test_the_sum_is_added_to_what_is_given_which_stays_as_it_was(backend):
     assert torch.equal(onto.detach(), kept)
 
 
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
+@pytest.mark.parametrize("index", [5, 10**9])
+def test_an_expert_that_does_not_exist_is_refused(backend, index):
+    x, a, b, indices, weights = draw("square", torch.float32)
+    indices = indices.clone()
+    indices[2, 1] = index
+    with pytest.raises((IndexError, RuntimeError)):
+        mix(x, a, b, indices, weights, backend=backend)
+
+
 def test_what_cannot_be_added_to_is_refused():
     x, *others = draw("wide", torch.float32)
     with pytest.raises(ValueError, match=r"onto must be \(7, 11\) in torch\.float32, found \(7, 10\) in"):
