@@ -17,7 +17,7 @@ from lorary.models import find_layers, layer_shape
 from lorary.transforms import expert_similarity
 
 MATRIX = 4096
-SKETCH = 256
+SKETCH = 16
 
 
 def measure(options: Options) -> list[Table]:

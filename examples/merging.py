@@ -13,36 +13,18 @@ writes merging-SET.json and .md there.
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from natural_instructions import show_bar
+from merge_methods import METHODS, length, merge_all
 from rich.console import Console
 from task_sets import find_tasks, measure, show
 
 import lorary
-from lorary import Expert
 from lorary.assembly import RoutedModel
 from lorary.evaluation import Result, Route
 from lorary.library import Library
-from lorary.lowrank import frobenius_norm
 from lorary.routing import FixedConfig
 
-METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    "linear": ("linear", {}),
-    "ties": ("ties", {}),
-    "ties, core": ("ties", {"space": "core"}),
-    "dare_ties": ("dare_ties", {}),
-    "della": ("della", {}),
-    "breadcrumbs": ("breadcrumbs", {}),
-    "sce": ("sce", {}),
-    "knots": ("knots", {}),
-    "tsv": ("tsv", {}),
-    "iso": ("iso", {}),
-    "iso_cts": ("iso_cts", {}),
-    "wudi": ("wudi", {}),
-}
 LENGTHS = (0.2, 0.4, 0.7, 1.0, 1.4)
 CHOICE = ("validation", "other-unseen")
 
@@ -59,9 +41,10 @@ def main() -> None:
     parser.add_argument("--num-chosen-by", type=int, default=1, help="examples per task to choose lengths by")
     parser.add_argument("--rank", type=int, default=64, help="of the merged experts")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--lengths", nargs="+", type=float, default=LENGTHS, help="to choose from")
     args = parser.parse_args()
     experts = Library.open(str(args.out / "library"))
-    merged = merge_all(experts, args)
+    merged = merge_all(experts, args.methods, args.rank, args.data, args.out)
     mean = sum(length(expert) for expert in experts.values()) / len(experts)
     units = {name: mean / length(expert) for name, expert in merged.items()}
     controls = {"multi-task": Library.open(str(args.out / "controls"))["multi-task"]}
@@ -84,26 +67,9 @@ def scaled(name: str, method: str, weight: float) -> Route:
     return Route(name=name, router="fixed", options=FixedConfig(weights={method: weight}))
 
 
-def merge_all(experts: Library, args: argparse.Namespace) -> dict[str, Expert]:
-    """Merge by every method, or take what an earlier call merged."""
-    place = Library.open(str(args.out / f"merged-{args.rank}"), create=True)
-    for name in args.methods:
-        method, options = METHODS[name]
-        if name not in place:
-            with show_bar(f"merging by {name}") as progress:
-                expert = lorary.merge(experts, method, rank=args.rank, progress=progress, **options)
-            place[name] = replace(expert, name=name)
-    return {name: place[name] for name in args.methods}
-
-
-def length(expert: Expert) -> float:
-    """Measure the Frobenius norm of all weight changes of an expert together."""
-    return sum(float(frobenius_norm(a, b)) ** 2 for a, b in expert.factors.values()) ** 0.5
-
-
 def choose_lengths(model: RoutedModel, units: Mapping[str, float], args: argparse.Namespace) -> None:
     """Find each method's best length, by the mean loss on both sets for choices; print and keep it."""
-    names = {f"{method} {size}": (method, size) for method in units for size in LENGTHS}
+    names = {f"{method} {size}": (method, size) for method in units for size in args.lengths}
     routes = [scaled(name, method, size * units[method]) for name, (method, size) in names.items()]
     results = [
         measure(model, name, find_tasks(args.data, name), routes, args.num_chosen_by) for name in CHOICE
@@ -111,8 +77,8 @@ def choose_lengths(model: RoutedModel, units: Mapping[str, float], args: argpars
     losses = {name: sum(overall(result, name) for result in results) / 2 for name in names}
     chosen = {}
     for method in units:
-        chosen[method] = min(LENGTHS, key=lambda size: losses[f"{method} {size}"])
-        found = ", ".join(f"{size}: {losses[f'{method} {size}']:.3f}" for size in LENGTHS)
+        chosen[method] = min(args.lengths, key=lambda size: losses[f"{method} {size}"])
+        found = ", ".join(f"{size}: {losses[f'{method} {size}']:.3f}" for size in args.lengths)
         Console().print(f"{method:<12} {found}  ->  {chosen[method]}")
     (args.out / "merging-lengths.json").write_text(json.dumps(chosen, indent=2) + "\n")
 

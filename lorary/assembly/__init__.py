@@ -6,6 +6,7 @@ from lorary.assembly.explanation import Explanation
 from lorary.assembly.gates import find_gates
 from lorary.assembly.load import load_model
 from lorary.assembly.means import find_means, mean_activations
+from lorary.assembly.own_inputs import collect_inputs
 from lorary.assembly.prototypes import find_prototypes
 from lorary.assembly.requests import Requests
 from lorary.assembly.routed_model import RoutedModel
@@ -18,6 +19,7 @@ __all__ = [
     "RequestDecider",
     "Requests",
     "RoutedModel",
+    "collect_inputs",
     "find_embeddings",
     "find_gates",
     "find_means",

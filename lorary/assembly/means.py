@@ -1,6 +1,6 @@
 """What experts' own task tokens look like on their way into each layer: mean activations.
 
-N experts in question, I layer input, B sequences of a pass, L their length.
+N experts in question, I layer input.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,15 +9,13 @@ from hashlib import sha256
 import torch
 from torch import Tensor
 
+from lorary.assembly.own_texts import Sequences, read_own_texts
 from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.task_rows import find_task_rows
 from lorary.experts import Expert
-from lorary.models import ExpertStack, capture_inputs, select_positions
+from lorary.models import ExpertStack
 
 ALGORITHM = "mean-activations-1"
-
-Sequences = Sequence[Sequence[int]]
-"""Token ids, a list per text."""
 
 
 def find_means(
@@ -79,58 +77,15 @@ def mean_activations(
 
     Source: average activation, a baseline of PhatGOOSE, arXiv:2402.05859.
     """
-    for name, own in sequences.items():
-        stack.index(name)
-        if not own or not all(own):
-            raise ValueError(f"expert {name!r} needs texts of at least one token each, and one text at least")
     names = list(sequences)
-    texts = [(row, ids) for row, name in enumerate(names) for ids in sequences[name]]
-    texts.sort(key=lambda text: len(text[1]))
     sums = {
         path: torch.zeros(len(names), layer.a.shape[2], dtype=torch.float64, device=layer.a.device)
         for path, layer in stack.layers.items()
     }
-    for part in _cut_passes(texts, tokens_per_pass):
-        _add_pass(stack, names, part, sums)
+
+    def add(path: str, owner: Tensor, x: Tensor) -> None:
+        sums[path].index_add_(0, owner, x.double())
+
+    read_own_texts(stack, sequences, add, tokens_per_pass=tokens_per_pass)
     counts = torch.tensor([sum(map(len, sequences[name])) for name in names], dtype=torch.float64)
     return {path: (total.cpu() / counts[:, None]).float() for path, total in sums.items()}
-
-
-def _cut_passes(
-    texts: Sequence[tuple[int, Sequence[int]]], tokens_per_pass: int
-) -> list[list[tuple[int, Sequence[int]]]]:
-    """Cut texts, sorted by length, into passes that hold so many tokens when padded."""
-    passes: list[list[tuple[int, Sequence[int]]]] = []
-    for text in texts:
-        if not passes or (len(passes[-1]) + 1) * len(text[1]) > tokens_per_pass:
-            passes.append([])
-        passes[-1].append(text)
-    return passes
-
-
-def _add_pass(
-    stack: ExpertStack,
-    names: Sequence[str],
-    texts: Sequence[tuple[int, Sequence[int]]],
-    sums: Mapping[str, Tensor],
-) -> None:
-    """Run some texts, each with its own expert, and add what goes into each layer to the expert's row."""
-    device = stack.model.device
-    longest = max(len(ids) for _, ids in texts)
-    # Padded on the right: no token sees what comes after it.
-    input_ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for _, ids in texts], device=device)
-    lengths = torch.tensor([len(ids) for _, ids in texts], device=device)
-    mask = torch.arange(longest, device=device) < lengths[:, None]  # [B, L]
-    owner = torch.tensor([row for row, _ in texts], device=device).repeat_interleave(lengths)
-
-    def add(path: str, x: Tensor) -> None:
-        sums[path].index_add_(0, owner.to(x.device), x.double())
-
-    # What comes out is not looked at: one logit is enough.
-    nowhere = torch.zeros(1, dtype=torch.long, device=device)
-    with (
-        stack.assign([names[row] for row, _ in texts]),
-        capture_inputs(stack, mask, add),
-        select_positions(stack.model, nowhere),
-    ):
-        stack.model(input_ids=input_ids, attention_mask=mask.long(), use_cache=False)

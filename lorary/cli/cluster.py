@@ -41,7 +41,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--sketch",
         type=int | None,
-        help="Compare by this many random numbers per layer, such as 256: for a thousand experts and more",
+        help="Compare nearly, along so many random directions on either side of a layer, such as 16: seconds "
+        "where a thousand experts take minutes",
     )
     parser.add_argument("--base", type=str | None, help="Only experts for this base model")
     parser.add_argument("--seed", type=int, default=0, help="Of the starts of k-means")

@@ -2,11 +2,12 @@
 
 The merged expert goes into the library by a name, or into a folder of its own, as a plain PEFT adapter. Its
 card says which experts it was made of, how to repeat the merge, and what cutting it to its rank lost.
---method lorahub finds the weights of a linear merge from the first 16 training examples of a new task.
+--method lorahub finds the weights of a linear merge from the first 16 training examples of a new task;
+--method regmean looks at what each expert's layers are given by training examples of the expert's own task.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +26,7 @@ from lorary.cli.merge_steps.lorahub import (
 )
 from lorary.cli.merge_steps.place import MergePlace, find_place, require_free, store_expert
 from lorary.cli.merge_steps.recipe import find_recipe, repeat_options
+from lorary.cli.merge_steps.regmean import REGMEAN, check_recipe, collect_activations
 from lorary.cli.merge_steps.report import (
     describe_merge,
     describe_plan,
@@ -36,6 +38,8 @@ from lorary.cli.printing import print_json, print_next, say_count
 from lorary.cli.task_options import KeepPlaces, add_task_options
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from lorary.experts import Expert
     from lorary.library import Library
     from lorary.transforms import MergePlan, MergeRecipe
@@ -51,7 +55,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--method",
         type=str | None,
         help="linear, cat, task_arithmetic, ties, dare, dare_ties, della, breadcrumbs, sce, slerp, knots, "
-        "core, tsv, iso, iso_cts, wudi, subtract or lorahub; ties if not given",
+        "core, tsv, iso, iso_cts, wudi, subtract, regmean or lorahub; ties if not given",
     )
     parser.add_argument(
         "--experts", action=KeepPlaces, nargs="+", metavar="NAME", help="Experts, in order; all if not given"
@@ -87,7 +91,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--base", type=str | None, help="Without --experts: all for this base model")
     parser.add_argument("--recipe", type=str | None, help="YAML file that says what to merge and how")
     add_task_options(parser, required=False)
-    parser.add_argument("--device", type=str | None, help="Where lorahub runs the base model, as for torch")
+    parser.add_argument("--device", type=str | None, help="Where regmean and lorahub run the base model")
     parser.add_argument("--replace", action="store_true", help="Replace what is there by that name")
     parser.add_argument("--dry-run", action="store_true", help="Only say what would be done")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")
@@ -100,6 +104,8 @@ def run(options: Namespace) -> int:
     place = choose_place(options, library)
     is_search = options.method == LORAHUB
     recipe = outline_recipe(options, library) if is_search else find_recipe(options, library)
+    if not is_search:
+        check_recipe(options, recipe)
     plan = make_plan(library, recipe)
     if not (options.json and options.dry_run):
         print_plan(plan, recipe, options)
@@ -113,7 +119,9 @@ def run(options: Namespace) -> int:
     if is_search:
         recipe, found = find_weights(options, library, recipe)
         Console(stderr=options.json).print(Text(describe_search(found)), soft_wrap=True)
-    expert = merge_experts(library, recipe, place.name)
+    looks = recipe.merge_method == REGMEAN
+    activations = collect_activations(options, library, recipe) if looks else None
+    expert = merge_experts(library, recipe, place.name, activations)
     store_expert(note_search(expert, found) if is_search else expert, place, library)
     report(options, expert, place, time.monotonic() - begun)
     return 0
@@ -152,13 +160,18 @@ def print_plan(plan: "MergePlan", recipe: "MergeRecipe", options: Namespace) -> 
         console.print(Text(f"{label:<10}{text}"), soft_wrap=True)
 
 
-def merge_experts(library: "Library", recipe: "MergeRecipe", name: str) -> "Expert":
+def merge_experts(
+    library: "Library",
+    recipe: "MergeRecipe",
+    name: str,
+    activations: "Mapping[str, Sequence[Tensor]] | None",
+) -> "Expert":
     """Merge under a progress bar."""
     from lorary.transforms import merge_by_recipe
 
     try:
         with show_layers(f"merging {say_count(len(recipe.names), 'expert')}") as show:
-            return merge_by_recipe(library, recipe, name=name, progress=show)
+            return merge_by_recipe(library, recipe, name=name, activations=activations, progress=show)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("nothing was written; the same command starts over") from None
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from lorary.experts import Expert
-from lorary.lowrank import gram_inner, pad_ranks, sketch_pairs
+from lorary.lowrank import gram_inner, pad_ranks
 from lorary.transforms.merging.stream import stream_layers
-from lorary.transforms.merging.survey import survey_experts
+from lorary.transforms.merging.survey import Survey, survey_experts
+from lorary.transforms.sketches import sketch_experts
 from lorary.transforms.stacks import Progress, choose_names
 
 
@@ -31,10 +32,10 @@ def expert_similarity(
     Args:
         experts: a library or any other mapping.
         names: the experts, in the order of the answer's rows; None for all, in the mapping's order.
-        progress: called with the number of layers done and the number of all.
-        sketch: how many random numbers stand for a layer's change; None for the exact products. The exact way
-            takes work that grows as (E R)², a sketch as E R; with 256 numbers and 210 layers no cosine of 128
-            random experts was off by more than 0.02.
+        progress: called with the number of layers done and the number of all; with a sketch, of experts.
+        sketch: None for the exact products, whose work grows as (E R)²; else along how many random directions
+            on either side a layer's change is measured, work that grows as E R. With 16 directions and 210
+            layers no cosine of 128 random experts was off by more than 0.02.
 
     Returns:
         A symmetric matrix ``[E, E]``, float32, with ones on its diagonal. An expert that changes nothing has
@@ -49,17 +50,24 @@ def expert_similarity(
     if sketch is not None and sketch < 1:
         raise ValueError(f"sketch must be at least 1, or None for exact products, found {sketch!r}")
     survey = survey_experts(experts, choose_names(experts, names), "all")
+    if sketch is None:
+        products = _multiply_exactly(experts, survey, progress)
+    else:
+        paths = [layer.path for layer in survey.layers]
+        rows = sketch_experts(experts, survey.names, paths, sketch, progress)
+        products = rows @ rows.mT
+        products = (products + products.mT).double() / 2
+    norms = products.diagonal().clamp(min=0).sqrt()
+    scale = torch.where(norms > 0, 1 / norms, 0.0)
+    similarity = (scale[:, None] * products * scale).clamp(-1, 1)
+    return similarity.fill_diagonal_(1.0).float()
+
+
+def _multiply_exactly(experts: Mapping[str, Expert], survey: Survey, progress: Progress | None) -> Tensor:
+    """Compute all inner products, ``[E, E]`` in float64."""
     total = torch.zeros(len(survey.names), len(survey.names), dtype=torch.float64)
     for number, (_, pairs) in enumerate(stream_layers(experts, survey.names, survey.layers), 1):
-        a, b = pad_ranks(pairs)
-        if sketch is None:
-            total += gram_inner(a, b).cpu()
-        else:
-            rows = sketch_pairs(a, b, sketch, seed=number).cpu().double()
-            total += rows @ rows.mT
+        total += gram_inner(*pad_ranks(pairs)).cpu()
         if progress is not None:
             progress(number, len(survey.layers))
-    norms = total.diagonal().clamp(min=0).sqrt()
-    scale = torch.where(norms > 0, 1 / norms, 0.0)
-    similarity = (scale[:, None] * total * scale).clamp(-1, 1)
-    return similarity.fill_diagonal_(1.0).float()
+    return total

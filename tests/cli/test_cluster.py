@@ -52,7 +52,7 @@ def test_json_says_how_far_clusters_stand_apart(lorary, kinds, tmp_path):
 
 
 def test_a_sketch_finds_the_same_clusters(lorary, kinds, tmp_path):
-    words = ("--out", str(tmp_path / "c.yaml"), "--num-clusters", "2", "--json", "--sketch", "512")
+    words = ("--out", str(tmp_path / "c.yaml"), "--num-clusters", "2", "--json", "--sketch", "24")
     code, output, _ = lorary("cluster", kinds, *words)
     assert code == 0
     found = json.loads(output)["clusters"]

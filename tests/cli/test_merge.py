@@ -4,8 +4,13 @@ import json
 import pytest
 import torch
 
+from lorary.assembly import collect_inputs
+from lorary.data import find_template
+from lorary.data.generated import generate_tasks
 from lorary.experts import Expert, ExpertCard, Factors, read_peft
 from lorary.library import Library
+from lorary.models import attach_experts, load_base
+from lorary.training import prepare_examples
 from lorary.transforms import MERGES, merge
 
 PATH = "layers.0.proj"
@@ -140,10 +145,10 @@ def test_an_expert_whose_name_has_a_comma_can_be_named(lorary, library, make_exp
     assert library["new"].card.parents == ("rhyme, odes", "sql")
 
 
-def test_the_help_names_every_method_that_works_from_the_command_line(lorary):
+def test_the_help_names_every_method(lorary):
     text = " ".join(lorary("merge", "--help")[1].split())
-    for name, kind in MERGES.items():
-        assert (f" {name}" in text) != kind.needs_inputs
+    for name in MERGES:
+        assert f" {name}" in text
 
 
 def test_what_is_there_is_replaced_only_if_asked_for(lorary, library, tmp_path):
@@ -177,7 +182,7 @@ def test_what_is_there_is_replaced_only_if_asked_for(lorary, library, tmp_path):
         (["--out", "x", "--weights", "sql=1,chess=2"], "no expert 'chess' to weigh"),
         (["--out", "x", "--rank", "5"], "rank 5 is above what exists"),
         (["--out", "x", "--rank", "most"], "rank must be a whole number from 1"),
-        (["--out", "x", "--method", "regmean"], "pass lorary.merge either grams"),
+        (["--out", "x", "--method", "regmean"], "--method regmean needs --tasks"),
         (["--out", "x", "--base", "big"], "has no expert for base model 'big'"),
         (["--out", "x", "--recipe", "none.yaml", "--method", "ties"], "leave out --method"),
         (["--out", "x", "--recipe", "none.yaml"], "No such file or directory: 'none.yaml'"),
@@ -281,4 +286,56 @@ class TestLorahub:
     def test_tasks_are_for_no_other_method(self, lorary, library):
         code, _, said = lorary("merge", library.url, "--tasks", "generated:plurals", "--out", "x")
         assert code == 2
-        assert "--tasks gives --method lorahub its examples; no other method looks at any" in said
+        assert "--tasks gives --method lorahub and regmean their examples; no other method" in said
+
+
+class TestRegmean:
+    """A merge that looks at what each expert's layers are given."""
+
+    TASKS = ("generated:plurals", "generated:prices", "generated:past_tense")
+
+    @pytest.fixture
+    def average(self, lorary, trained_library, tmp_path):
+        """Merges into a folder, looking at examples of generated tasks."""
+
+        def run(*words, tasks=self.TASKS):
+            given = ("--tasks", *tasks) if tasks else ()
+            return lorary("merge", trained_library, *words, *given, "--out", str(tmp_path / "merged"))
+
+        return run
+
+    def test_inputs_are_those_of_examples_of_each_experts_task(self, average, trained_library, tmp_path):
+        code, _, said = average("--method", "regmean", "--rank", "full")
+        assert code == 0, said
+        library = Library.open(trained_library)
+        base = load_base(library["plurals"].base_model)
+        tasks = generate_tasks(list(library))
+        examples = prepare_examples(base.tokenizer, tasks, find_template("plain"))
+        texts = {
+            name: [(*one.prompt_ids, *one.target_ids) for one in examples[name].train] for name in library
+        }
+        inputs = collect_inputs(attach_experts(base.model, dict(library)), texts)
+        expected = merge(library, "regmean", activations=inputs, rank="full")
+        found = read_peft(str(tmp_path / "merged"))
+        for path, pair in expected.factors.items():
+            torch.testing.assert_close(found.factors[path].b, pair.b)
+        assert found.card.parents == tuple(library)
+
+    def test_a_recipe_may_ask_for_it(self, average, tmp_path):
+        recipe = tmp_path / "recipe.yaml"
+        recipe.write_text("merge_method: regmean\nmodels: [{model: plurals}, {model: prices}]\n")
+        code, _, said = average("--recipe", str(recipe))
+        assert code == 0, said
+        assert read_peft(str(tmp_path / "merged")).card.parents == ("plurals", "prices")
+
+    def test_an_expert_whose_task_is_not_there_is_named(self, average, tmp_path):
+        code, _, said = average("--method", "regmean", tasks=self.TASKS[:1])
+        assert code == 2
+        assert "--tasks has none for expert 'past_tense' and 1 more" in said
+        assert not (tmp_path / "merged").exists()
+
+    def test_a_dry_run_looks_at_no_example(self, average, tmp_path):
+        code, output, said = average("--method", "regmean", "--dry-run")
+        assert code == 0, said
+        assert "--tasks generated:plurals" in output
+        assert not (tmp_path / "merged").exists()

@@ -85,7 +85,7 @@ def test_experts_that_cannot_be_compared_are_refused(experts, make_expert):
 
 
 def test_a_sketch_comes_near_the_exact_cosines(experts):
-    found = expert_similarity(experts, sketch=8192)
+    found = expert_similarity(experts, sketch=128)
     assert torch.equal(found, found.mT)
     assert torch.equal(found.diagonal(), torch.ones(len(experts)))
     torch.testing.assert_close(found, expert_similarity(experts), rtol=0, atol=0.1)
@@ -94,3 +94,25 @@ def test_a_sketch_comes_near_the_exact_cosines(experts):
 def test_a_sketch_without_numbers_is_refused(experts):
     with pytest.raises(ValueError, match="sketch must be at least 1, or None for exact products, found 0"):
         expert_similarity(experts, sketch=0)
+
+
+def test_a_sketch_refuses_what_the_exact_way_refuses(experts, make_expert):
+    other = make_expert("other", layers={"layers.0.q": (8, 12)})
+    with pytest.raises(IncompatibleExpert, match=r"layers\.0\.q"):
+        expert_similarity({**experts, "other": other}, sketch=4)
+    broken = make_expert("broken")
+    broken.factors["layers.0.q"].b[0, 0] = float("inf")
+    with pytest.raises(FormatError, match="expert 'broken' has NaN or infinite"):
+        expert_similarity({**experts, "broken": broken}, sketch=4)
+
+
+def test_progress_of_a_sketch_counts_experts(experts):
+    seen = []
+    expert_similarity(experts, sketch=4, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_an_expert_that_changes_nothing_is_like_no_other_in_a_sketch(experts):
+    factors = {path: Factors(pair.a, 0 * pair.b) for path, pair in experts["sql"].factors.items()}
+    found = expert_similarity({**experts, "sql": replace(experts["sql"], factors=factors)}, sketch=8)
+    assert found[1].tolist() == [0, 1, 0, 0]

@@ -77,14 +77,13 @@ def _descend(layer: MergeLayer, shares: list[float], config: WudiConfig) -> Tens
     """Take Adam's steps on the dense M."""
     a, b = weighted_sum(layer.pairs, [1.0] * len(layer.pairs))
     merged = torch.nn.Parameter(b @ a)
-    # (M - D) D^T D = (M a^T - b (a a^T)) (b^T b) a
-    known = [(a, b @ (a @ a.mT), (b.mT @ b) @ a) for a, b in layer.pairs]
+    # sum_e w_e (M - D_e) D_e^T D_e, with D_e^T D_e = a_e^T (b_e^T b_e) a_e, as products of stacks
+    rows = torch.cat([a for a, _ in layer.pairs])  # [S, I]
+    targets = torch.cat([b @ (a @ a.mT) for a, b in layer.pairs], 1)  # [O, S]
+    back = torch.cat([share * ((b.mT @ b) @ a) for (a, b), share in zip(layer.pairs, shares, strict=True)])
     optimizer = torch.optim.Adam([merged], lr=config.learning_rate)
     with torch.no_grad():
         for _ in range(config.num_steps):
-            gradient = torch.zeros_like(merged)
-            for (a, target, back), share in zip(known, shares, strict=True):
-                gradient.addmm_(merged @ a.mT - target, back, alpha=2 * share)
-            merged.grad = gradient
+            merged.grad = 2 * (merged @ rows.mT - targets) @ back
             optimizer.step()
     return merged.detach()

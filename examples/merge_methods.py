@@ -1,0 +1,79 @@
+"""Every method by which all experts of a library can be merged into one, and the merging.
+
+RegMean looks at 256 tokens of each expert's training examples; LoRAHub weighs 20 experts drawn at random by
+one validation example of each of 16 of the library's tasks. ``task_arithmetic`` and ``cat`` are the linear
+sum but for its length, and slerp is for two experts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from natural_instructions import LONGEST, read_tasks, show_bar
+from rich.console import Console
+
+import lorary
+from lorary import Expert
+from lorary.assembly import collect_inputs
+from lorary.data import find_template
+from lorary.library import Library
+from lorary.lowrank import frobenius_norm
+from lorary.models import attach_experts
+from lorary.training import prepare_examples, search_weights
+
+METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "linear": ("linear", {}),
+    "ties": ("ties", {}),
+    "ties, core": ("ties", {"space": "core"}),
+    "dare": ("dare", {}),
+    "dare_ties": ("dare_ties", {}),
+    "della": ("della", {}),
+    "breadcrumbs": ("breadcrumbs", {}),
+    "sce": ("sce", {}),
+    "knots": ("knots", {}),
+    "tsv": ("tsv", {}),
+    "iso": ("iso", {}),
+    "iso_cts": ("iso_cts", {}),
+    "wudi": ("wudi", {}),
+    "wudi, adam": ("wudi", {"solver": "adam"}),
+    "regmean": ("regmean", {}),
+    "lorahub": ("linear", {}),
+}
+
+
+def merge_all(experts: Library, names: Sequence[str], rank: int, data: Path, out: Path) -> dict[str, Expert]:
+    """Merge by every method, or take what an earlier call merged."""
+    place = Library.open(str(out / f"merged-{rank}"), create=True)
+    for name in names:
+        method, options = METHODS[name]
+        if name not in place:
+            with show_bar(f"merging by {name}") as progress:
+                looked = look_at_data(experts, name, data)
+                expert = lorary.merge(experts, method, rank=rank, progress=progress, **options, **looked)
+            place[name] = replace(expert, name=name)
+    return {name: place[name] for name in names}
+
+
+def look_at_data(experts: Library, method: str, data: Path) -> dict[str, Any]:
+    """Give the methods that look at examples what they merge by."""
+    if method not in ("regmean", "lorahub"):
+        return {}
+    tasks = read_tasks(data)
+    base = lorary.load_base()
+    examples = prepare_examples(
+        base.tokenizer, tasks, find_template("plain"), max_length=LONGEST, truncation="skip"
+    )
+    stack = attach_experts(base.model, dict(experts))
+    if method == "regmean":
+        texts = {name: [(*e.prompt_ids, *e.target_ids) for e in examples[name].train] for name in experts}
+        return {"activations": collect_inputs(stack, texts, 256)}
+    few = [examples[name].validation[0] for name in list(experts)[:: len(experts) // 16][:16]]
+    found = search_weights(stack, list(experts), few)
+    Console().print(f"lorahub: loss {found.loss:.3f}, base {found.base_loss:.3f}")
+    return {"weights": found.weights}
+
+
+def length(expert: Expert) -> float:
+    """Measure the Frobenius norm of all weight changes of an expert together."""
+    return sum(float(frobenius_norm(a, b)) ** 2 for a, b in expert.factors.values()) ** 0.5

@@ -1,0 +1,75 @@
+"""Running texts of experts' own tasks, each with its own expert, and seeing what goes into each layer.
+
+N tokens of a pass, I layer input, B sequences of a pass, L their length.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from lorary.models import ExpertStack, capture_inputs, select_positions
+
+Sequences = Sequence[Sequence[int]]
+"""Token ids, a list per text."""
+Receive = Callable[[str, Tensor, Tensor], None]
+"""Called with a module path, the expert of each token ``[N]`` by its number, and the inputs ``[N, I]``."""
+
+
+@torch.no_grad()
+def read_own_texts(
+    stack: ExpertStack, texts: Mapping[str, Sequences], receive: Receive, *, tokens_per_pass: int = 2048
+) -> None:
+    """Read every text by the base model with its own expert, which is how the expert was trained.
+
+    Args:
+        stack: the experts on the model.
+        texts: expert -> texts of its own task.
+        receive: called once per layer and pass.
+        tokens_per_pass: most tokens in one forward pass; a longer text runs alone.
+
+    Raises:
+        ValueError: if an expert has no tokens.
+        UnknownExpert: if an expert is not on the model.
+    """
+    for name, own in texts.items():
+        stack.index(name)
+        if not own or not all(own):
+            raise ValueError(f"expert {name!r} needs texts of at least one token each, and one text at least")
+    names = list(texts)
+    rows = [(row, ids) for row, name in enumerate(names) for ids in texts[name]]
+    rows.sort(key=lambda text: len(text[1]))
+    for part in _cut_passes(rows, tokens_per_pass):
+        _run_pass(stack, names, part, receive)
+
+
+def _cut_passes(
+    texts: Sequence[tuple[int, Sequence[int]]], tokens_per_pass: int
+) -> list[list[tuple[int, Sequence[int]]]]:
+    """Cut texts, sorted by length, into passes that hold so many tokens when padded."""
+    passes: list[list[tuple[int, Sequence[int]]]] = []
+    for text in texts:
+        if not passes or (len(passes[-1]) + 1) * len(text[1]) > tokens_per_pass:
+            passes.append([])
+        passes[-1].append(text)
+    return passes
+
+
+def _run_pass(
+    stack: ExpertStack, names: Sequence[str], texts: Sequence[tuple[int, Sequence[int]]], receive: Receive
+) -> None:
+    device = stack.model.device
+    longest = max(len(ids) for _, ids in texts)
+    # Padded on the right: no token sees what comes after it.
+    input_ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for _, ids in texts], device=device)
+    lengths = torch.tensor([len(ids) for _, ids in texts], device=device)
+    mask = torch.arange(longest, device=device) < lengths[:, None]  # [B, L]
+    owner = torch.tensor([row for row, _ in texts], device=device).repeat_interleave(lengths)
+    # What comes out is not looked at: one logit is enough.
+    nowhere = torch.zeros(1, dtype=torch.long, device=device)
+    with (
+        stack.assign([names[row] for row, _ in texts]),
+        capture_inputs(stack, mask, lambda path, x: receive(path, owner.to(x.device), x)),
+        select_positions(stack.model, nowhere),
+    ):
+        stack.model(input_ids=input_ids, attention_mask=mask.long(), use_cache=False)

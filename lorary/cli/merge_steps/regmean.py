@@ -1,0 +1,102 @@
+"""``lorary merge --method regmean``: what each expert's layers were given, from examples of its own tasks."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from jsonargparse import Namespace
+from rich.console import Console
+
+from lorary.cli.task_options import find_task_template, read_tasks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lorary.data import Task
+    from lorary.library import Library
+    from lorary.models import BaseModel
+    from lorary.transforms import MergeRecipe
+
+REGMEAN = "regmean"
+
+
+def check_recipe(options: Namespace, recipe: "MergeRecipe") -> None:
+    """Refuse tasks for a recipe that looks at none, and the other way round, before anything is read.
+
+    Raises:
+        ValueError: if ``--tasks`` is missing or for nothing.
+    """
+    needs = recipe.merge_method == REGMEAN
+    if needs and options.tasks is None:
+        raise ValueError("--method regmean needs --tasks: training examples of every expert's own task")
+    if options.tasks is not None and not needs:
+        raise ValueError(
+            "--tasks gives --method lorahub and regmean their examples; no other method looks at any"
+        )
+
+
+def collect_activations(
+    options: Namespace, library: "Library", recipe: "MergeRecipe"
+) -> "dict[str, list[Tensor]]":
+    """Run examples of every expert's own tasks, each with its own expert.
+
+    Returns:
+        Module path -> inputs of that layer ``[N, I]``, one tensor per expert.
+
+    Raises:
+        ValueError: if the tasks of an expert are not among those given.
+        DataError: if one cannot be read, or has no training example.
+    """
+    from lorary.assembly import collect_inputs
+    from lorary.models import attach_experts, load_base
+
+    tasks = read_tasks(options)
+    own = find_tasks_of_each(library, recipe.names, tasks)
+    experts = {name: library[name] for name in recipe.names}
+    first = next(iter(experts.values()))
+    with Console(stderr=True).status(f"loading base model {first.base_model}"):
+        base = load_base(first.base_model, revision=first.card.base_revision, device=options.device)
+    with Console(stderr=True).status(f"running examples of {len(experts)} experts' tasks"):
+        texts = prepare_texts(options, base, tasks, own)
+        stack = attach_experts(base.model, experts)
+        activations = collect_inputs(stack, texts)
+    stack.detach()
+    return activations
+
+
+def find_tasks_of_each(
+    library: "Library", names: Sequence[str], tasks: "Mapping[str, Task]"
+) -> dict[str, list[str]]:
+    """Find which of the tasks each expert was trained on; one whose card names none has its own name's.
+
+    Raises:
+        ValueError: naming the experts that have none here.
+    """
+    cards = {entry.name: entry.card for entry in library.entries()}
+    own = {name: [task for task in cards[name].tasks or (name,) if task in tasks] for name in names}
+    lacking = [name for name, found in own.items() if not found]
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise ValueError(
+            f"method 'regmean' needs training examples of every expert's own task, but --tasks has none for "
+            f"expert {lacking[0]!r}{more}: name their tasks too, or leave these experts out"
+        )
+    return own
+
+
+def prepare_texts(
+    options: Namespace, base: "BaseModel", tasks: "Mapping[str, Task]", own: Mapping[str, Sequence[str]]
+) -> dict[str, list[tuple[int, ...]]]:
+    """Tokenise training examples, prompts with answers, taking an expert's tasks in turns."""
+    from lorary.training import prepare_examples
+
+    wanted = {task: tasks[task] for found in own.values() for task in found}
+    examples = prepare_examples(base.tokenizer, wanted, find_task_template(options))
+    texts = {}
+    for name, found in own.items():
+        ranked = [
+            (rank, (*example.prompt_ids, *example.target_ids))
+            for task in found
+            for rank, example in enumerate(examples[task].train)
+        ]
+        texts[name] = [ids for _, ids in sorted(ranked, key=lambda row: row[0])]
+    return texts
