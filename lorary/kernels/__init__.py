@@ -3,21 +3,40 @@
 ``cpu`` is C++, built when first needed; ``triton_ops`` is Triton, for CUDA devices.
 """
 
+import os
 from importlib.util import find_spec
 
 from torch import Tensor
 
-from lorary.kernels.cpu import choose_along, choose_best, is_compiled_for
+from lorary.kernels import cpu
+from lorary.kernels.cpu import is_compiled_for
+from lorary.kernels.operators import Operators
+
+
+def find_operators(x: Tensor) -> Operators | None:
+    """Find the operators in use for tensors like this one; None leaves all to plain PyTorch.
+
+    C++ operators are used wherever they can be built; Triton's only where ``LORARY_KERNELS`` is ``triton``.
+    """
+    if os.environ.get("LORARY_KERNELS") == "triton" and is_triton_for(x):
+        return load_triton()
+    return cpu if is_compiled_for(x) else None
 
 
 def is_triton_for(x: Tensor) -> bool:
     """Tell whether there are Triton operators for tensors like this one."""
     if find_spec("triton") is None:
         return False
-    # Imported here: Triton is not everywhere, and slow to import.
     from lorary.kernels import triton_ops
 
     return triton_ops.is_triton_for(x)
 
 
-__all__ = ["choose_along", "choose_best", "is_compiled_for", "is_triton_for"]
+def load_triton() -> Operators:
+    """Import Triton's operators: Triton is not everywhere, and slow to import."""
+    from lorary.kernels import triton_ops
+
+    return triton_ops
+
+
+__all__ = ["Operators", "find_operators", "is_compiled_for", "is_triton_for", "load_triton"]

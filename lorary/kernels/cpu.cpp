@@ -9,16 +9,17 @@
 #include "shrink.h"
 
 template <class Stored>
-void mix(const void* x, const void* a, const void* b, const i64* experts, const void* weights, const void* onto,
-         void* to, void* shrunk, void* weighed, i64 num_tokens, i64 num_experts, i64 rank, i64 inputs, i64 outputs,
-         i64 top_k, bool factors, bool skip) {
+void mix(const void* x, const void* a, const void* b, const i64* experts, const void* weights, const i64* ranks,
+         const void* onto, void* to, void* shrunk, void* weighed, i64 num_tokens, i64 num_experts, i64 rank, i64 inputs,
+         i64 outputs, i64 top_k, bool factors, bool skip) {
     using Real = Number<Stored>;
     const Real* real_weights = static_cast<const Real*>(weights);
-    shrink(static_cast<const Stored*>(x), static_cast<const Stored*>(a), experts, skip ? real_weights : nullptr,
+    const Real* counting = skip ? real_weights : nullptr;
+    shrink(static_cast<const Stored*>(x), static_cast<const Stored*>(a), experts, counting, ranks,
            static_cast<Real*>(shrunk), num_tokens, num_experts, rank, inputs, top_k);
     weigh(static_cast<const Real*>(shrunk), real_weights, static_cast<Real*>(weighed), num_tokens, rank, top_k,
           factors);
-    expand(static_cast<const Real*>(weighed), static_cast<const Stored*>(b), experts, skip ? real_weights : nullptr,
+    expand(static_cast<const Real*>(weighed), static_cast<const Stored*>(b), experts, counting, ranks,
            static_cast<const Stored*>(onto), static_cast<Stored*>(to), num_tokens, num_experts, rank, outputs, top_k);
 }
 
@@ -26,23 +27,25 @@ void mix(const void* x, const void* a, const void* b, const i64* experts, const 
 
 #define EXPORT(name, Stored)                                                                                       \
     extern "C" i64 mix_##name(const void* x, const void* a, const void* b, const i64* experts,                     \
-                              const void* weights, const void* onto, void* to, void* shrunk, void* weighed,        \
-                              i64 num_tokens, i64 num_experts, i64 rank, i64 inputs, i64 outputs, i64 top_k,       \
-                              i64 factors, i64 skip) {                                                             \
+                              const void* weights, const i64* ranks, const void* onto, void* to, void* shrunk,     \
+                              void* weighed, i64 num_tokens, i64 num_experts, i64 rank, i64 inputs, i64 outputs,   \
+                              i64 top_k, i64 factors, i64 skip) {                                                  \
         if (!are_known(experts, num_tokens * top_k, num_experts)) return 1;                                        \
-        mix<Stored>(x, a, b, experts, weights, onto, to, shrunk, weighed, num_tokens, num_experts, rank, inputs,   \
-                    outputs, top_k, factors, skip);                                                                \
+        mix<Stored>(x, a, b, experts, weights, ranks, onto, to, shrunk, weighed, num_tokens, num_experts, rank,    \
+                    inputs, outputs, top_k, factors, skip);                                                        \
         return 0;                                                                                                  \
     }                                                                                                              \
     extern "C" void shrink_##name(const void* x, const void* factors, const i64* experts, void* shrunk,            \
                                   i64 num_tokens, i64 num_experts, i64 rank, i64 width, i64 top_k) {               \
         shrink<Stored>(static_cast<const Stored*>(x), static_cast<const Stored*>(factors), experts, nullptr,       \
-                       static_cast<Number<Stored>*>(shrunk), num_tokens, num_experts, rank, width, top_k);         \
+                       nullptr, static_cast<Number<Stored>*>(shrunk), num_tokens, num_experts, rank, width,        \
+                       top_k);                                                                                     \
     }                                                                                                              \
     extern "C" void expand_##name(const void* weighed, const void* factors, const i64* experts, void* to,          \
                                   i64 num_tokens, i64 num_experts, i64 rank, i64 width, i64 top_k) {               \
         expand<Stored>(static_cast<const Number<Stored>*>(weighed), static_cast<const Stored*>(factors), experts,  \
-                       nullptr, nullptr, static_cast<Stored*>(to), num_tokens, num_experts, rank, width, top_k);   \
+                       nullptr, nullptr, nullptr, static_cast<Stored*>(to), num_tokens, num_experts, rank, width,  \
+                       top_k);                                                                                     \
     }                                                                                                              \
     extern "C" void gather_##name(const void* weighed, const void* rows, const i64* experts, void* to,             \
                                   i64 num_tokens, i64 num_experts, i64 rank, i64 width, i64 top_k) {               \

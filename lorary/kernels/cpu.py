@@ -14,7 +14,7 @@ from lorary.kernels.build import load_object
 
 C_TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
 SIGNATURES = {
-    "mix": "p" * 9 + "i" * 8,
+    "mix": "p" * 10 + "i" * 8,
     "shrink": "p" * 4 + "i" * 5,
     "expand": "p" * 4 + "i" * 5,
     "gather": "p" * 4 + "i" * 5,
@@ -46,6 +46,7 @@ def mix_rows(
     onto: Tensor | None,
     combine: str,
     skip: bool,
+    ranks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Shrink, weigh and expand; see ``lorary.models.mix``.
 
@@ -58,6 +59,7 @@ def mix_rows(
         onto: ``[T, O]`` to add to, or None.
         combine: ``"outputs"`` or ``"factors"``.
         skip: do not shrink for weights of 0; their rows of the second result are then 0.
+        ranks: how many of the R each expert uses, ``[E]`` int64; the rest must be zeros. None for all.
 
     Returns:
         ``[T, O]``, and what the shrinking gave, ``[T, K, R]`` of ``sum_dtype``.
@@ -69,13 +71,13 @@ def mix_rows(
     experts, rank, outputs = b_t.shape
     top_k = indices.shape[1]
     x, a, b_t, indices, weights = (each.contiguous() for each in (x, a, b_t, indices, weights))
-    onto = None if onto is None else onto.contiguous()
+    onto, ranks = (None if each is None else each.contiguous() for each in (onto, ranks))
     y = x.new_empty(tokens, outputs)
     shrunk = x.new_empty(tokens, top_k, rank, dtype=weights.dtype)
     weighed = torch.empty_like(shrunk)
     failed = _call(
         f"mix_{NAMES[x.dtype]}",
-        *(x, a, b_t, indices, weights, onto, y, shrunk, weighed),
+        *(x, a, b_t, indices, weights, ranks, onto, y, shrunk, weighed),
         *(tokens, experts, rank, inputs, outputs, top_k, int(combine == "factors"), int(skip)),
     )
     if failed:

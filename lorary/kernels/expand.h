@@ -96,15 +96,16 @@ void expand_tokens(const typename Kept<Stored>::Type* weighed, i64 stride, const
 // Some tokens, columns from begin to end.
 template <class Stored>
 void expand_band(const typename Kept<Stored>::Type* weighed, i64 stride, const Stored* factors, const Sorted& sorted,
-                 const Stored* onto, Stored* to, i64 num_tokens, i64 rank, i64 width, i64 top_k, i64 begin, i64 end) {
+                 const i64* ranks, const Stored* onto, Stored* to, i64 num_tokens, i64 rank, i64 width, i64 top_k, i64 begin, i64 end) {
     const i64 band = end - begin;
     std::vector<Number<Stored>> sums(num_tokens * band, 0);
     for (const Block block : sorted.blocks) {
-        const Stored* own = factors + block.expert * rank * width + begin;
+        const Stored* rows = factors + block.expert * rank * width + begin;
+        const i64 own = own_rank(ranks, block.expert, rank);
         const i64* pairs = sorted.pairs.data() + block.first;
-        if (block.size == 4) expand_tokens<4>(weighed, stride, own, pairs, sums.data(), rank, width, top_k, band);
-        if (block.size == 2) expand_tokens<2>(weighed, stride, own, pairs, sums.data(), rank, width, top_k, band);
-        if (block.size == 1) expand_tokens<1>(weighed, stride, own, pairs, sums.data(), rank, width, top_k, band);
+        if (block.size == 4) expand_tokens<4>(weighed, stride, rows, pairs, sums.data(), own, width, top_k, band);
+        if (block.size == 2) expand_tokens<2>(weighed, stride, rows, pairs, sums.data(), own, width, top_k, band);
+        if (block.size == 1) expand_tokens<1>(weighed, stride, rows, pairs, sums.data(), own, width, top_k, band);
     }
     constexpr int LANES = Vectors<Stored>::LANES;
     for (i64 token = 0; token < num_tokens; ++token) {
@@ -133,7 +134,7 @@ inline i64 choose_band(i64 num_tokens, i64 width) {
 // to[t] = onto[t] + sum_k weighed[t, k] factors[experts[t, k]], without the pairs of weight 0. onto may be null, or to.
 template <class Stored>
 void expand(const Number<Stored>* weighed, const Stored* factors, const i64* experts, const Number<Stored>* weights,
-            const Stored* onto, Stored* to, i64 num_tokens, i64 num_experts, i64 rank, i64 width, i64 top_k) {
+            const i64* ranks, const Stored* onto, Stored* to, i64 num_tokens, i64 num_experts, i64 rank, i64 width, i64 top_k) {
     constexpr i64 TOKENS = 512;
     const i64 band = choose_band(num_tokens, width), bands = (width + band - 1) / band;
     const i64 groups = (num_tokens + TOKENS - 1) / TOKENS;
@@ -158,7 +159,7 @@ void expand(const Number<Stored>* weighed, const Stored* factors, const i64* exp
 #pragma omp parallel for schedule(dynamic) if (work > WORTH_A_THREAD)
     for (i64 number = 0; number < groups * bands; ++number) {
         const i64 group = number / bands, first = group * TOKENS, begin = number % bands * band;
-        expand_band(kept + first * top_k * stride, stride, factors, sorted[group],
+        expand_band(kept + first * top_k * stride, stride, factors, sorted[group], ranks,
                     onto ? onto + first * width : nullptr, to + first * width, std::min(TOKENS, num_tokens - first),
                     rank, width, top_k, begin, std::min(begin + band, width));
     }

@@ -12,6 +12,11 @@ inline bool are_known(const i64* experts, i64 num_pairs, i64 num_experts) {
     return std::all_of(experts, experts + num_pairs, [&](i64 expert) { return 0 <= expert && expert < num_experts; });
 }
 
+// How many of its R rows an expert uses; without ranks all of them.
+inline i64 own_rank(const i64* ranks, i64 expert, i64 rank) {
+    return ranks ? std::min(std::max<i64>(ranks[expert], 0), rank) : rank;
+}
+
 // A few pairs of one expert, each of another token, worked on together.
 struct Block {
     i64 expert, first, size;

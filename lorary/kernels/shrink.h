@@ -49,38 +49,40 @@ inline void dot(const BFloat16* const* tokens, const BFloat16* const* rows, i64 
 }
 #endif
 
+// An expert may use fewer than R rows: its own.
 template <class Stored, int P>
-void shrink_tokens(const Stored* x, const Stored* factors, const i64* pairs, i64 rank, i64 width, i64 top_k,
+void shrink_tokens(const Stored* x, const Stored* factors, const i64* pairs, i64 own, i64 rank, i64 width, i64 top_k,
                    Number<Stored>* shrunk) {
     constexpr int Q = 4;
     const Stored* tokens[P];
     for (int p = 0; p < P; ++p) tokens[p] = x + pairs[p] / top_k * width;
-    for (i64 r = 0; r < rank; r += Q) {
+    for (i64 r = 0; r < own; r += Q) {
         const Stored* rows[Q];
         Number<Stored> sums[P * Q];
-        for (int q = 0; q < Q; ++q) rows[q] = factors + std::min(r + q, rank - 1) * width;
+        for (int q = 0; q < Q; ++q) rows[q] = factors + std::min(r + q, own - 1) * width;
         dot<P, Q>(tokens, rows, width, sums);
         for (int p = 0; p < P; ++p)
-            for (int q = 0; q < Q && r + q < rank; ++q) shrunk[pairs[p] * rank + r + q] = sums[p * Q + q];
+            for (int q = 0; q < Q && r + q < own; ++q) shrunk[pairs[p] * rank + r + q] = sums[p * Q + q];
     }
 }
 
-// shrunk[t, k] = factors[experts[t, k]] x[t]; 0 where a weight is 0.
+// shrunk[t, k] = factors[experts[t, k]] x[t]; 0 where a weight is 0, and beyond an expert's own rank.
 template <class Stored>
 void shrink(const Stored* x, const Stored* factors, const i64* experts, const Number<Stored>* weights,
-            Number<Stored>* shrunk, i64 num_tokens, i64 num_experts, i64 rank, i64 width, i64 top_k) {
+            const i64* ranks, Number<Stored>* shrunk, i64 num_tokens, i64 num_experts, i64 rank, i64 width, i64 top_k) {
     const Sorted sorted(experts, weights, num_tokens, num_experts, top_k);
-    if (i64(sorted.pairs.size()) < num_tokens * top_k)
+    if (ranks || i64(sorted.pairs.size()) < num_tokens * top_k)
         std::fill(shrunk, shrunk + num_tokens * top_k * rank, Number<Stored>(0));
     const i64 work = i64(sorted.pairs.size()) * rank * width;
 #pragma omp parallel for schedule(static) if (work > WORTH_A_THREAD)
     for (i64 number = 0; number < i64(sorted.blocks.size()); ++number) {
         const Block block = sorted.blocks[number];
-        const Stored* own = factors + block.expert * rank * width;
+        const Stored* rows = factors + block.expert * rank * width;
+        const i64 own = own_rank(ranks, block.expert, rank);
         const i64* pairs = sorted.pairs.data() + block.first;
-        if (block.size == 4) shrink_tokens<Stored, 4>(x, own, pairs, rank, width, top_k, shrunk);
-        if (block.size == 2) shrink_tokens<Stored, 2>(x, own, pairs, rank, width, top_k, shrunk);
-        if (block.size == 1) shrink_tokens<Stored, 1>(x, own, pairs, rank, width, top_k, shrunk);
+        if (block.size == 4) shrink_tokens<Stored, 4>(x, rows, pairs, own, rank, width, top_k, shrunk);
+        if (block.size == 2) shrink_tokens<Stored, 2>(x, rows, pairs, own, rank, width, top_k, shrunk);
+        if (block.size == 1) shrink_tokens<Stored, 1>(x, rows, pairs, own, rank, width, top_k, shrunk);
     }
 }
 

@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from lorary.kernels.cpu import sum_dtype
-from lorary.kernels.triton_kernels import expand_kernel, gather_kernel, shrink_kernel
+from lorary.kernels.triton_kernels import choose_kernel, expand_kernel, gather_kernel, shrink_kernel
 
 BLOCK_PAIRS = 16
 BLOCK_RANK = 16
@@ -66,23 +66,24 @@ def mix_rows(
     onto: Tensor | None,
     combine: str,
     skip: bool,
+    ranks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Shrink, weigh and expand; see ``cpu.mix_rows``. ``skip`` changes nothing here."""
     blocks = cut_blocks(indices, len(a))
-    shrunk = _shrink(x, a, indices, blocks)
+    shrunk = _shrink(x, a, indices, blocks, ranks)
     weight = weights[:, :, None]
     own = (weight * shrunk).sum(1, keepdim=True) if combine == "factors" else shrunk
-    return _expand(weight * own, b_t, blocks, onto), shrunk
+    return _expand(weight * own, b_t, blocks, onto, ranks), shrunk
 
 
 def shrink_rows(x: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
     """Take each token to its experts' rank spaces; see ``cpu.shrink_rows``."""
-    return _shrink(x, factors, indices, cut_blocks(indices, len(factors)))
+    return _shrink(x, factors, indices, cut_blocks(indices, len(factors)), None)
 
 
 def expand_rows(weighed: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
     """Add up experts' rows by numbers from rank space; see ``cpu.expand_rows``."""
-    return _expand(weighed, factors, cut_blocks(indices, len(factors)), None)
+    return _expand(weighed, factors, cut_blocks(indices, len(factors)), None, None)
 
 
 def gather_rows(weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -> Tensor:
@@ -101,21 +102,65 @@ def gather_rows(weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -
     return gathered
 
 
-def _shrink(x: Tensor, factors: Tensor, indices: Tensor, blocks: Blocks) -> Tensor:
+def choose_best(
+    scores: Tensor, top_k: int, temperature: float, abstain: float | None
+) -> tuple[Tensor, Tensor]:
+    """Keep the best scores and share weight among them; see ``cpu.choose_best``."""
+    return _choose(scores, None, scores.shape[1], top_k, temperature, abstain)
+
+
+def choose_along(
+    x: Tensor, prototypes: Tensor, top_k: int, temperature: float, abstain: float | None
+) -> tuple[Tensor, Tensor]:
+    """Choose by ``|x · v_e|`` without keeping the scores; see ``cpu.choose_along``."""
+    return _choose(x, prototypes.contiguous(), len(prototypes), top_k, temperature, abstain)
+
+
+def _choose(
+    x: Tensor,
+    prototypes: Tensor | None,
+    num_experts: int,
+    top_k: int,
+    temperature: float,
+    abstain: float | None,
+) -> tuple[Tensor, Tensor]:
+    tokens, width = x.shape
+    x = x.contiguous()
+    indices = x.new_empty(tokens, top_k, dtype=torch.int64)
+    weights = x.new_empty(tokens, top_k, dtype=torch.float32)
+    if tokens == 0:
+        return indices, weights
+    is_along, abstains = prototypes is not None, abstain is not None
+    base = abstain / temperature if abstain is not None else 0.0
+    # Products need sixteen of everything.
+    block, padded = (BLOCK_PAIRS, max(num_experts, BLOCK_PAIRS)) if is_along else (4, num_experts)
+    choose_kernel[(triton.cdiv(tokens, block),)](
+        *(x, prototypes if is_along else x, indices, weights, tokens, num_experts, width, top_k),
+        *(float(temperature), float(base), is_along, abstains),
+        *(block, triton.next_power_of_2(padded), triton.next_power_of_2(top_k), BLOCK_WIDTH),
+        *(_wide(x), IS_INTERPRETED or x.dtype == torch.float64),
+    )
+    return indices, weights
+
+
+def _shrink(x: Tensor, factors: Tensor, indices: Tensor, blocks: Blocks, ranks: Tensor | None) -> Tensor:
     experts, rank, width = factors.shape
     tokens, top_k = indices.shape
     x, factors = x.contiguous(), factors.contiguous()
     shrunk = x.new_empty(tokens, top_k, rank, dtype=sum_dtype(x.dtype))
     grid = (blocks.experts.numel(), triton.cdiv(rank, BLOCK_RANK))
     shrink_kernel[grid](
-        *(x, factors, blocks.places, blocks.experts, shrunk, tokens * top_k, experts, rank, width, top_k),
+        *(x, factors, blocks.places, blocks.experts, blocks.experts if ranks is None else ranks, shrunk),
+        *(tokens * top_k, experts, rank, width, top_k, BLOCK_PAIRS, BLOCK_RANK, BLOCK_WIDTH, _wide(x)),
         # The interpreter takes bfloat16 for integers in products.
-        *(BLOCK_PAIRS, BLOCK_RANK, BLOCK_WIDTH, _wide(x), IS_INTERPRETED or x.dtype == torch.float64),
+        *(IS_INTERPRETED or x.dtype == torch.float64, ranks is not None),
     )
     return shrunk
 
 
-def _expand(weighed: Tensor, factors: Tensor, blocks: Blocks, onto: Tensor | None) -> Tensor:
+def _expand(
+    weighed: Tensor, factors: Tensor, blocks: Blocks, onto: Tensor | None, ranks: Tensor | None
+) -> Tensor:
     experts, rank, width = factors.shape
     tokens, top_k, _ = weighed.shape
     weighed, factors = weighed.contiguous(), factors.contiguous()
@@ -125,9 +170,15 @@ def _expand(weighed: Tensor, factors: Tensor, blocks: Blocks, onto: Tensor | Non
     for k in range(top_k):  # each token once per launch, so that sums need no atomics and keep their order
         grid = (blocks.experts.shape[1], triton.cdiv(width, BLOCK_WIDTH))
         expand_kernel[grid](
-            *(weighed, factors, blocks.places[k], blocks.experts[k], sums),
-            *(tokens * top_k, experts, rank, width, top_k),
-            *(BLOCK_PAIRS, BLOCK_RANK, BLOCK_WIDTH, _wide(factors)),
+            *(
+                weighed,
+                factors,
+                blocks.places[k],
+                blocks.experts[k],
+                blocks.experts if ranks is None else ranks,
+            ),
+            *(sums, tokens * top_k, experts, rank, width, top_k),
+            *(BLOCK_PAIRS, BLOCK_RANK, BLOCK_WIDTH, _wide(factors), ranks is not None),
         )
     return sums.to(factors.dtype)
 

@@ -17,6 +17,9 @@ from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import BaseLayer, is_base_layer, layer_shape
 from lorary.models.plan import Decision, Plan
 
+_Stacked = tuple[Tensor, Tensor, list[int]]
+"""A layer's ``a [E, R, I]``, ``b_t [E, R, O]``, and how many of the R each expert uses."""
+
 
 class ExpertStack:
     """The experts on one model: its ``ExpertLinear`` layers, their names, and who decides.
@@ -174,6 +177,7 @@ def attach_slots(
         stacks[path] = (
             torch.zeros(num_slots, rank, width_in, device=device),
             torch.zeros(num_slots, rank, width_out, device=device),
+            [rank] * num_slots,
         )
     return _install(model, [f"slot {slot}" for slot in range(num_slots)], stacks)
 
@@ -205,12 +209,13 @@ def check_expert(model: PreTrainedModel, expert: Expert) -> list[str]:
 
 def _stack_layer(
     layer: BaseLayer, factors: Sequence[tuple[Tensor, Tensor] | None], dtype: torch.dtype | None
-) -> tuple[Tensor, Tensor]:
-    """Stack one layer's factors as an ``ExpertLinear`` takes them: ``a [E, R, I]``, ``b_t [E, R, O]``."""
+) -> _Stacked:
+    """Stack one layer's factors as an ``ExpertLinear`` takes them."""
     if dtype is None:
         dtype = layer.weight.dtype if layer.weight.is_floating_point() else torch.bfloat16
     a, b = pad_ranks(factors, dtype)
-    return a.to(layer.weight.device), b.transpose(1, 2).contiguous().to(layer.weight.device)
+    ranks = [0 if pair is None else pair[0].shape[0] for pair in factors]
+    return a.to(layer.weight.device), b.transpose(1, 2).contiguous().to(layer.weight.device), ranks
 
 
 def _check_bare(model: PreTrainedModel) -> None:
@@ -219,12 +224,10 @@ def _check_bare(model: PreTrainedModel) -> None:
             raise IncompatibleExpert(f"the model carries experts already (at {path}): detach those first")
 
 
-def _install(
-    model: PreTrainedModel, names: list[str], stacks: dict[str, tuple[Tensor, Tensor]]
-) -> ExpertStack:
+def _install(model: PreTrainedModel, names: list[str], stacks: dict[str, _Stacked]) -> ExpertStack:
     decision = Decision()
     layers = {}
-    for path, (a, b_t) in stacks.items():
-        layers[path] = ExpertLinear(model.get_submodule(path), a, b_t, decision)
+    for path, (a, b_t, ranks) in stacks.items():
+        layers[path] = ExpertLinear(model.get_submodule(path), a, b_t, decision, ranks)
         model.set_submodule(path, layers[path])
     return ExpertStack(model, names, layers, decision)

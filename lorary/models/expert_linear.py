@@ -3,6 +3,9 @@
 E experts, R rank, I layer input, O layer output, B rows, L row length, T tokens = B×L, K experts per token.
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 
 from lorary.models.layers import BaseLayer
@@ -21,15 +24,36 @@ class ExpertLinear(nn.Module):
         a: down-projections of all experts, ``[E, R, I]``.
         b_t: up-projections, transposed, ``[E, R, O]``: the layout both products read without copying.
         decision: shared by the whole model.
+        ranks: how many of the R each expert uses, the rest of its factors being zeros; None for R each.
     """
 
-    def __init__(self, base: BaseLayer, a: Tensor, b_t: Tensor, decision: Decision):
+    ranks: Tensor | None
+
+    def __init__(
+        self,
+        base: BaseLayer,
+        a: Tensor,
+        b_t: Tensor,
+        decision: Decision,
+        ranks: Sequence[int] | None = None,
+    ):
         super().__init__()
         self.base = base
         self.a = nn.Parameter(a, requires_grad=False)
         self.b_t = nn.Parameter(b_t, requires_grad=False)
+        self.register_buffer("ranks", None, persistent=False)
+        self.note_ranks([a.shape[1]] * len(a) if ranks is None else ranks)
         self.router: nn.Module | None = None
         self._decision = decision
+
+    def note_ranks(self, ranks: Sequence[int]) -> None:
+        """Say how many of the R each expert uses, so that the rest need not be computed."""
+        is_mixed = any(rank < self.a.shape[1] for rank in ranks)
+        self.ranks = torch.tensor(ranks, dtype=torch.int64, device=self.a.device) if is_mixed else None
+
+    def list_ranks(self) -> list[int]:
+        """List how many of the R each expert uses."""
+        return [self.a.shape[1]] * len(self.a) if self.ranks is None else self.ranks.tolist()
 
     @property
     def b(self) -> Tensor:
@@ -41,7 +65,7 @@ class ExpertLinear(nn.Module):
         y = self.base(x)
         plan = self._decision.plan
         a: Tensor = self.a
-        b = self.b
+        b, ranks = self.b, self.ranks
         tokens = x.reshape(-1, x.shape[-1])
         if plan is not None:
             if plan.is_base_only:
@@ -49,9 +73,11 @@ class ExpertLinear(nn.Module):
             indices, weights = plan.per_token(x.shape[:-1])
             if plan.used is not None:
                 a, b = a[plan.used], self.b_t[plan.used].transpose(1, 2)
+                ranks = None if ranks is None else ranks[plan.used]
         elif self.router is not None:
             indices, weights = self.router(tokens)
         else:
             return y
         onto = y.reshape(-1, y.shape[-1])
-        return mix(tokens, a, b, indices, weights, self._decision.combine, onto=onto).view(y.shape)
+        y_mixed = mix(tokens, a, b, indices, weights, self._decision.combine, onto=onto, ranks=ranks)
+        return y_mixed.view(y.shape)

@@ -38,8 +38,11 @@ def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack
     layers = _widen_layers(stack, list(expert.factors))
     for path, layer in layers.items():
         factors = expert.factors.get(path)
+        ranks = layer.list_ranks()
+        ranks.insert(index, 0 if factors is None else factors.a.shape[0])
         layer.a = _freeze(_insert_row(layer.a, None if factors is None else factors.a, index))
         layer.b_t = _freeze(_insert_row(layer.b_t, None if factors is None else factors.b.T, index))
+        layer.note_ranks(ranks)
     names = (*stack.names[:index], expert.name, *stack.names[index:])
     return ExpertStack(stack.model, names, layers, stack.decision)
 
@@ -59,8 +62,10 @@ def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
     """
     index = stack.index(name)
     for layer in stack.layers.values():
+        ranks = layer.list_ranks()
         layer.a = _freeze(torch.cat([layer.a[:index], layer.a[index + 1 :]]))
         layer.b_t = _freeze(torch.cat([layer.b_t[:index], layer.b_t[index + 1 :]]))
+        layer.note_ranks(ranks[:index] + ranks[index + 1 :])
     names = (*stack.names[:index], *stack.names[index + 1 :])
     return ExpertStack(stack.model, names, stack.layers, stack.decision)
 

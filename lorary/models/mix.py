@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from lorary.kernels import is_compiled_for, is_triton_for
+from lorary.kernels import cpu, find_operators, is_compiled_for, is_triton_for
 from lorary.models.mix_compiled import mix_compiled, mix_triton
 from lorary.models.mix_dense import mix_dense
 from lorary.models.mix_gather import mix_gather
@@ -22,7 +22,7 @@ from lorary.models.mix_grouped import mix_grouped
 
 COMBINES = ("outputs", "factors")
 
-Backend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, str], Tensor]
+Backend = Callable[..., Tensor]
 
 
 def mix(
@@ -34,6 +34,7 @@ def mix(
     combine: str = "outputs",
     backend: str | None = None,
     onto: Tensor | None = None,
+    ranks: Tensor | None = None,
 ) -> Tensor:
     """Add up what each token's experts make of it.
 
@@ -47,6 +48,8 @@ def mix(
         backend: a key of ``BACKENDS``; None chooses by size.
         onto: what the sum is added to, such as the base layer's answer, ``[T, O]`` in the dtype of ``x``;
             None for nothing.
+        ranks: how many of the R each expert uses, ``[E]`` int64, the rest of its factors being zeros: some
+            back ends then leave these out. None for R each.
 
     Returns:
         ``[T, O]`` in the dtype of ``x``. Differentiable in ``x``, ``a``, ``b``, ``weights`` and ``onto``.
@@ -58,15 +61,18 @@ def mix(
 
     Source: LoRA, arXiv:2106.09685; Arrow, arXiv:2405.11157 (``factors``).
     """
-    _check_shapes(x, a, b, indices, weights, onto)
+    _check_shapes(x, a, b, indices, weights, onto, ranks)
     if combine not in COMBINES:
         raise ValueError(f"combine must be one of {COMBINES}, not {combine!r}")
     a, b, indices = a.to(x.dtype), b.to(x.dtype), indices.long()
     if indices.numel() == 0:
         backend = "dense"  # there is nothing to fetch or to sort
     elif backend is None:
+        operators = find_operators(x)
+        if operators is not None and operators is not cpu:
+            return mix_compiled(x, a, b, indices, weights, combine, onto, ranks, operators)
         backend = choose_backend(
-            x.shape[0], indices.shape[1], a.shape[0], a.shape[1], is_compiled=is_compiled_for(x)
+            x.shape[0], indices.shape[1], a.shape[0], a.shape[1], is_compiled=operators is not None
         )
     elif backend not in BACKENDS:
         raise ValueError(f"backend must be one of {tuple(BACKENDS)}, not {backend!r}")
@@ -74,8 +80,8 @@ def mix(
         raise ValueError(
             f"there are no compiled operators for {x.dtype} on {x.device} here: leave backend out"
         )
-    if backend == "compiled":
-        return mix_compiled(x, a, b, indices, weights, combine, onto)
+    if backend in COMPILED:
+        return BACKENDS[backend](x, a, b, indices, weights, combine, onto, ranks)
     y = BACKENDS[backend](x, a, b, indices, weights.to(x.dtype), combine)
     return y if onto is None else onto + y
 
@@ -122,7 +128,13 @@ DENSE_SHARE = 3
 
 
 def _check_shapes(
-    x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor, onto: Tensor | None
+    x: Tensor,
+    a: Tensor,
+    b: Tensor,
+    indices: Tensor,
+    weights: Tensor,
+    onto: Tensor | None,
+    ranks: Tensor | None,
 ) -> None:
     if x.dim() != 2 or a.dim() != 3 or b.dim() != 3 or indices.dim() != 2:
         raise ValueError(
@@ -137,6 +149,8 @@ def _check_shapes(
         raise ValueError(
             f"onto must be {(x.shape[0], b.shape[1])} in {x.dtype}, found {tuple(onto.shape)} in {onto.dtype}"
         )
+    if ranks is not None and ranks.shape != a.shape[:1]:
+        raise ValueError(f"ranks must be [{a.shape[0]}], one per expert, found {tuple(ranks.shape)}")
     if indices.shape != weights.shape or indices.shape[0] != x.shape[0]:
         raise ValueError(
             f"indices {tuple(indices.shape)} and weights {tuple(weights.shape)} must both be [T, K] "

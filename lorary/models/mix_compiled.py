@@ -3,40 +3,14 @@
 The gradients are the same operators with the roles of the factors exchanged.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lorary.kernels import cpu
+from lorary.kernels import Operators, cpu, load_triton
 from lorary.kernels.cpu import sum_dtype
-
-
-class Operators(Protocol):
-    """What is compiled for one kind of device; see ``lorary.kernels.cpu``."""
-
-    def mix_rows(
-        self,
-        x: Tensor,
-        a: Tensor,
-        b_t: Tensor,
-        indices: Tensor,
-        weights: Tensor,
-        onto: Tensor | None,
-        combine: str,
-        skip: bool,
-    ) -> tuple[Tensor, Tensor]:
-        """Shrink, weigh and expand."""
-
-    def shrink_rows(self, x: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
-        """Go to rank space."""
-
-    def expand_rows(self, weighed: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
-        """Go from rank space to rows."""
-
-    def gather_rows(self, weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -> Tensor:
-        """Sum rows per expert."""
 
 
 def mix_compiled(
@@ -47,6 +21,7 @@ def mix_compiled(
     weights: Tensor,
     combine: str,
     onto: Tensor | None = None,
+    ranks: Tensor | None = None,
     operators: Operators = cpu,
 ) -> Tensor:
     """Shrink, weigh and expand in one call; see ``mix``. Sums, weights and rank space are float32 or wider.
@@ -59,6 +34,7 @@ def mix_compiled(
         weights: ``[T, K]``.
         combine: ``"outputs"`` or ``"factors"``.
         onto: added to, ``[T, O]``; None for nothing.
+        ranks: ``[E]``; None for R each.
         operators: those for the device of ``x``.
 
     Returns:
@@ -66,8 +42,8 @@ def mix_compiled(
     """
     inputs = x, a, b.transpose(1, 2), indices, weights.to(sum_dtype(x.dtype)), onto
     if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in inputs):
-        return _Mix.apply(*inputs, combine, operators)
-    return operators.mix_rows(*inputs, combine, skip=True)[0]
+        return _Mix.apply(*inputs, combine, ranks, operators)
+    return operators.mix_rows(*inputs, combine, True, ranks)[0]
 
 
 def mix_triton(
@@ -78,12 +54,10 @@ def mix_triton(
     weights: Tensor,
     combine: str,
     onto: Tensor | None = None,
+    ranks: Tensor | None = None,
 ) -> Tensor:
     """Do the same by the operators for CUDA devices."""
-    # Imported here: Triton is not everywhere, and slow to import.
-    from lorary.kernels import triton_ops
-
-    return mix_compiled(x, a, b, indices, weights, combine, onto, triton_ops)
+    return mix_compiled(x, a, b, indices, weights, combine, onto, ranks, load_triton())
 
 
 class _Mix(torch.autograd.Function):
@@ -97,9 +71,10 @@ class _Mix(torch.autograd.Function):
         weights: Tensor,
         onto: Tensor | None,
         combine: str,
+        ranks: Tensor | None,
         operators: Operators,
     ) -> Tensor:
-        y, shrunk = operators.mix_rows(x, a, b_t, indices, weights, onto, combine, skip=False)
+        y, shrunk = operators.mix_rows(x, a, b_t, indices, weights, onto, combine, False, ranks)
         ctx.save_for_backward(x, a, b_t, indices, weights, shrunk)
         ctx.combine, ctx.operators = combine, operators
         return y
@@ -126,6 +101,7 @@ class _Mix(torch.autograd.Function):
             None,
             to_weights if needs_weights else None,
             grad if needs_onto else None,
+            None,
             None,
             None,
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lorary.kernels import choose_along, is_compiled_for
+from lorary.kernels import Operators, find_operators
 from lorary.routing.input_norm import InputNorm, check_input_norm, find_norm_faults, normalise_scores
 from lorary.routing.material import LayerMaterial
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
@@ -128,15 +128,15 @@ class ArrowRouter(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Choose experts for each token of ``x [T, I]``: ``[T, K]`` int64 and ``[T, K]`` float32."""
-        if self._can_fuse(x):
-            return choose_along(x, self.prototypes, self.top_k, self.temperature, self.abstain)
+        if operators := self._find_fused(x):
+            return operators.choose_along(x, self.prototypes, self.top_k, self.temperature, self.abstain)
         scores = arrow_scores(x, self.prototypes, input_norm=self.input_norm)
         return keep_top_k(scores, self.top_k, self.temperature, self.abstain)
 
-    def _can_fuse(self, x: Tensor) -> bool:
-        """Tell whether one operator may do it all and is faster, as for the few tokens of a decode step."""
+    def _find_fused(self, x: Tensor) -> Operators | None:
+        """Find what does it all at once where that is faster, as for the few tokens of a decode step."""
         plain = self.input_norm == "none" and self.prototypes.dtype == x.dtype and not x.requires_grad
-        return plain and len(x) <= FEW_TOKENS and is_compiled_for(x)
+        return find_operators(x) if plain and (len(x) <= FEW_TOKENS or x.is_cuda) else None
 
     def extra_repr(self) -> str:
         """Show what cannot be seen from the buffers, as ``print(model)`` does."""

@@ -8,7 +8,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from lorary.kernels import choose_best, is_compiled_for
+from lorary.kernels import find_operators
 
 DEFAULT_TOP_K = 4
 
@@ -38,8 +38,8 @@ def keep_top_k(
     check_top_k(top_k, scores.shape[-1])
     check_choice(temperature, abstain)
     wide = scores.float()
-    if wide.ndim == 2 and not wide.requires_grad and is_compiled_for(wide):
-        return choose_best(wide, top_k, temperature, abstain)
+    if wide.ndim == 2 and not wide.requires_grad and (operators := find_operators(wide)):
+        return operators.choose_best(wide, top_k, temperature, abstain)
     if temperature != 1.0:
         wide = wide / temperature
     kept, indices = torch.topk(torch.nan_to_num(wide, nan=torch.finfo(torch.float32).min), top_k, dim=-1)

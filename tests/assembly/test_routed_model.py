@@ -1,8 +1,11 @@
+from unittest.mock import Mock
+
 import pytest
 import torch
 
 from lorary.assembly import load_model
 from lorary.errors import UnknownExpert
+from lorary.kernels import is_triton_for, load_triton
 from lorary.models import fold
 from lorary.routing import ArrowConfig, ArrowRouter, UniformRouter
 
@@ -132,6 +135,23 @@ def test_what_is_explained_is_what_the_router_chose(model):
     spread = torch.zeros(len(PROMPT), 5).scatter_add(1, indices, weights)
     torch.testing.assert_close(found.weights[found.layers.index(path)], spread)
     assert (spread > 0).sum(1).tolist() == [3] * len(PROMPT)
+
+
+@pytest.mark.parametrize("combine", ["outputs", "factors"])
+def test_tritons_operators_answer_alike_where_they_are_asked_for(
+    base, experts, input_ids, combine, monkeypatch
+):
+    if not is_triton_for(torch.zeros(1)):
+        pytest.skip("needs Triton's interpreter")
+    model = load_model(base, experts, router="arrow", top_k=2, combine=combine)
+    with torch.no_grad():
+        expected = model(input_ids=input_ids).logits
+        monkeypatch.setenv("LORARY_KERNELS", "triton")
+        operators = Mock(wraps=load_triton())
+        monkeypatch.setattr("lorary.kernels.load_triton", lambda: operators)
+        torch.testing.assert_close(model(input_ids=input_ids).logits, expected, atol=1e-4, rtol=1e-4)
+    num_layers = len(model.stack.layers)
+    assert operators.mix_rows.call_count == operators.choose_along.call_count == num_layers
 
 
 def test_detaching_gives_the_base_back(model, build_tiny_base, input_ids):

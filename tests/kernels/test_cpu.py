@@ -4,8 +4,6 @@ import pytest
 import torch
 
 from lorary.kernels.cpu import (
-    choose_along,
-    choose_best,
     expand_rows,
     gather_rows,
     is_compiled_for,
@@ -127,46 +125,6 @@ def test_bfloat16_is_rounded_as_pytorch_rounds_it():
     rows = numbers.bfloat16().repeat(2)[None]
     alone = expand_rows(torch.ones(1, 1, 1), rows[None], torch.zeros(1, 1, dtype=torch.int64))
     torch.testing.assert_close(alone, rows, rtol=0, atol=0, equal_nan=True)
-
-
-@pytest.mark.parametrize("experts", [1, 4, 16, 17, 128, 200])
-@pytest.mark.parametrize("abstain", [None, 0.7])
-@pytest.mark.parametrize("temperature", [1.0, 0.3])
-def test_choose_takes_the_best_and_shares_by_a_softmax(experts, temperature, abstain):
-    scores = draw(300, experts)
-    top_k = min(4, experts)
-    indices, weights = choose_best(scores, top_k, temperature, abstain)
-    kept, best = scores.topk(top_k)
-    assert torch.equal(indices, best)
-    logits = kept if abstain is None else torch.cat([kept, torch.full((300, 1), abstain)], 1)
-    torch.testing.assert_close(weights, (logits / temperature).softmax(-1)[:, :top_k])
-
-
-@pytest.mark.parametrize("tokens", [1, 5, 16, 19, 300])
-@pytest.mark.parametrize("experts", [1, 6, 130])
-@pytest.mark.parametrize("abstain", [None, 0.7])
-def test_choosing_along_prototypes_equals_scoring_and_choosing(tokens, experts, abstain, dtype):
-    x, prototypes = draw(tokens, 70, dtype=dtype), draw(experts, 70, dtype=dtype, seed=2)
-    scores = (x.double() @ prototypes.double().T).abs().float()
-    expected = choose_best(scores, min(3, experts), 0.8, abstain)
-    indices, weights = choose_along(x, prototypes, min(3, experts), 0.8, abstain)
-    assert torch.equal(indices, expected[0])
-    torch.testing.assert_close(weights, expected[1], rtol=1e-4, atol=1e-6)
-
-
-def test_of_equal_scores_the_first_experts_are_chosen():
-    indices, weights = choose_best(torch.zeros(2, 40), 3, 1.0, None)
-    assert indices.tolist() == [[0, 1, 2]] * 2
-    torch.testing.assert_close(weights, torch.full((2, 3), 1 / 3))
-
-
-def test_scores_that_are_no_numbers_come_last_and_infinite_ones_first():
-    scores = draw(50, 60)
-    scores[:, 5], scores[:, 40], scores[:, 50] = torch.nan, torch.inf, -torch.inf
-    indices, weights = choose_best(scores, 60, 1.0, None)
-    assert (indices[:, 0] == 40).all()
-    assert (indices[:, -2:].sort().values == torch.tensor([5, 50])).all()
-    assert torch.equal(weights[:, 0], torch.ones(50))
 
 
 def test_what_is_compiled_for():

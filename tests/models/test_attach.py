@@ -49,6 +49,8 @@ def test_experts_of_mixed_ranks_and_layers_stand_side_by_side(llama, make_expert
         found = compute_logits(llama)
     for row, name in enumerate(experts):
         torch.testing.assert_close(found[row], expected[name][row], rtol=1e-4, atol=1e-4)
+    ranks = {path.rsplit(".", 1)[-1]: layer.list_ranks() for path, layer in stack.layers.items()}
+    assert (ranks["q_proj"], ranks["down_proj"], ranks["up_proj"]) == ([1, 5, 0], [0, 5, 2], [0, 5, 0])
 
 
 def test_a_plan_of_several_experts_adds_up_their_changes(llama, experts, compute_logits):

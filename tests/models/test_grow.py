@@ -31,6 +31,7 @@ def test_a_model_that_grew_is_the_one_loaded_with_all(build_base, experts, index
         assert torch.equal(layer.a, whole.layers[path].a)
         assert torch.equal(layer.b_t, whole.layers[path].b_t)
         assert not layer.a.requires_grad and layer.b_t.is_contiguous()
+        assert layer.list_ranks() == whole.layers[path].list_ranks() == [RANKS[name] for name in names]
 
 
 def test_a_larger_rank_pads_those_that_were_there(build_base, experts, compute_logits):
@@ -60,6 +61,7 @@ def test_what_was_taken_off_is_gone_and_the_others_stay(build_base, experts, com
     expected = {name: answer(stack, name, compute_logits) for name in RANKS}
     left = drop_expert(stack, "sql")
     assert left.names == ("poetry", "law")
+    assert all(layer.list_ranks() == [3, 5] for layer in left.layers.values())
     for name in left.names:
         torch.testing.assert_close(answer(left, name, compute_logits), expected[name])
     with pytest.raises(UnknownExpert, match="'sql'"):

@@ -171,6 +171,44 @@ def test_experts_of_mixed_ranks_give_what_their_own_factors_give(backend):
 
 @pytest.mark.parametrize("combine", COMBINES)
 @pytest.mark.parametrize("backend", EVERY_BACKEND)
+@pytest.mark.parametrize("ranks", [[1, 2, 3, 1, 2], [1, 0, 3, 0, 2]], ids=str)
+def test_saying_the_ranks_changes_nothing(ranks, backend, combine):
+    x, a, b, indices, weights = draw("mix_ranks")
+    a, b = a.clone(), b.clone()
+    for expert, rank in enumerate(ranks):
+        a[expert, rank:], b[expert, :, rank:] = 0, 0
+    tensors = x, a, b, indices, weights
+    given = torch.tensor(ranks)
+    expected = mix_naive(*tensors, combine)
+    torch.testing.assert_close(mix(*tensors, combine, backend, ranks=given), expected)
+    found = compute_gradients(lambda *t: mix(*t, combine, backend, ranks=given), *tensors)
+    exact = compute_gradients(lambda *t: mix_naive(*t, combine), *tensors)
+    for one, other in zip(found, exact, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("combine", COMBINES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("tokens", [1, 7, 40])
+@pytest.mark.parametrize("backend", [name for name in EVERY_BACKEND if name in COMPILED])
+def test_compiled_operators_never_read_beyond_a_rank(backend, tokens, dtype, combine):
+    generator = torch.Generator().manual_seed(0)
+    ranks = torch.tensor([1, 5, 0, 20, 3])
+    x = torch.randn(tokens, 70, generator=generator).to(dtype)
+    a = torch.randn(5, 20, 70, generator=generator).to(dtype)
+    b = torch.randn(5, 20, 45, generator=generator).to(dtype).transpose(1, 2)
+    indices = torch.randint(5, (tokens, 3), generator=generator)
+    weights = torch.randn(tokens, 3, generator=generator)
+    unused = torch.arange(20) >= ranks[:, None]
+    clean_a, clean_b = a.masked_fill(unused[:, :, None], 0), b.masked_fill(unused[:, None], 0)
+    expected = mix(x, clean_a, clean_b, indices, weights, combine, backend)
+    a, b = a.masked_fill(unused[:, :, None], torch.nan), b.masked_fill(unused[:, None], torch.nan)
+    found = mix(x, a, b, indices, weights, combine, backend, ranks=ranks)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("combine", COMBINES)
+@pytest.mark.parametrize("backend", EVERY_BACKEND)
 class TestContract:
     def test_the_same_inputs_give_the_same_bits(self, backend, combine):
         tensors = draw("square", torch.float32)
@@ -254,6 +292,11 @@ def test_what_cannot_be_added_to_is_refused():
         mix(x, *others, onto=torch.zeros(7, 10))
     with pytest.raises(ValueError, match=r"found .* in torch\.float64"):
         mix(x, *others, onto=torch.zeros(7, 11, dtype=torch.float64))
+
+
+def test_a_number_of_ranks_that_is_not_that_of_experts_is_refused():
+    with pytest.raises(ValueError, match=r"ranks must be \[5\], one per expert, found \(4,\)"):
+        mix(*draw("wide", torch.float32), ranks=torch.ones(4, dtype=torch.int64))
 
 
 def test_compiled_operators_are_refused_for_what_they_do_not_know():

@@ -3,15 +3,20 @@ import math
 import pytest
 import torch
 
+from lorary.kernels import is_triton_for
 from lorary.routing import keep_top_k
 from lorary.routing.top_k import resolve_top_k
 
 
-@pytest.fixture(autouse=True, params=["compiled", "plain"])
+@pytest.fixture(autouse=True, params=["compiled", "plain", "triton"])
 def operators(request, monkeypatch):
-    """Every test twice: as it comes, and without compiled operators."""
+    """Every test three times: as it comes, without compiled operators, and with Triton's, interpreted."""
     if request.param == "plain":
-        monkeypatch.setattr("lorary.routing.top_k.is_compiled_for", lambda _: False)
+        monkeypatch.setattr("lorary.routing.top_k.find_operators", lambda _: None)
+    if request.param == "triton":
+        if not is_triton_for(torch.zeros(1)):
+            pytest.skip("needs Triton's interpreter")
+        monkeypatch.setenv("LORARY_KERNELS", "triton")
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
