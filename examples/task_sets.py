@@ -40,6 +40,22 @@ def find_tasks(data: Path, name: str) -> dict[str, Task]:
     return {task.name: task for task in tasks}
 
 
+def find_template_of(name: str) -> PlainTemplate:
+    """Give the template of a set's prompts."""
+    return PlainTemplate(with_definition=not name.endswith("bare"))
+
+
+def configure(name: str, num_examples: int, metrics: Sequence[str] = ("loss",)) -> EvalConfig:
+    """Say how one set is measured."""
+    return EvalConfig(
+        metrics=tuple(metrics),
+        split="validation" if name.startswith("validation") else "test",
+        num_examples=num_examples,
+        max_length=2 * LONGEST if "unseen" in name else LONGEST,
+        truncation="skip" if name in ("seen", "bare") else "prompt-middle",
+    )
+
+
 def measure(
     model: RoutedModel,
     name: str,
@@ -50,20 +66,13 @@ def measure(
     what: str | None = None,
 ) -> Result:
     """Evaluate routes on one set of tasks; ``what`` is shown beside the bar, else the set's name."""
-    config = EvalConfig(
-        metrics=tuple(metrics),
-        split="validation" if name.startswith("validation") else "test",
-        num_examples=num_examples,
-        max_length=2 * LONGEST if "unseen" in name else LONGEST,
-        truncation="skip" if name in ("seen", "bare") else "prompt-middle",
-    )
     with show_bar(what or name) as progress:
         return evaluate(
             model,
             tasks,
             routes,
-            PlainTemplate(with_definition=not name.endswith("bare")),
-            config,
+            find_template_of(name),
+            configure(name, num_examples, metrics),
             on_progress=lambda event: progress(event.num_done, event.num_total),
         )
 

@@ -24,9 +24,9 @@ class QuickstartPlan:
     """The base model."""
     tasks: tuple[str, ...] = TASKS
     """Generated tasks; one expert each."""
-    num_tests: int = 12
+    num_tests: int = 8
     """Test examples per task."""
-    max_steps: int = 32
+    max_steps: int = 20
     """Optimiser steps per expert, of ``batch_size`` examples."""
     batch_size: int = 8
     """Examples per step."""
