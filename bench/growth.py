@@ -31,6 +31,8 @@ class Place:
     """R."""
     tokens: int = 512
     """T, of one sequence read at once."""
+    first_rank: int = 0
+    """Of the first expert, where it is above that of all others."""
 
 
 AXES: Mapping[str, tuple[int, ...]] = {
@@ -38,6 +40,7 @@ AXES: Mapping[str, tuple[int, ...]] = {
     "top_k": (1, 2, 4, 8, 16),
     "rank": (2, 4, 8, 16, 32),
     "tokens": (1, 4, 16, 64, 512, 1024),
+    "first_rank": (8, 32, 128),
 }
 QUICK_AXES: Mapping[str, tuple[int, ...]] = {"experts": (2, 4), "tokens": (1, 2)}
 
@@ -87,12 +90,16 @@ def _measure_place(base: BaseModel, place: Place, options: Options) -> dict[str,
 def _attached(base: BaseModel, place: Place) -> Iterator[Callable[[bool], None]]:
     """Put random experts on the model; yields what turns their routers on and off."""
     generator = torch.Generator().manual_seed(0)
-    stack = attach_slots(base.model, find_layers(base.model, "all-linear"), place.experts, place.rank)
+    widest = max(place.rank, place.first_rank)
+    ranks = [widest] + [place.rank] * (place.experts - 1)
+    stack = attach_slots(base.model, find_layers(base.model, "all-linear"), place.experts, widest)
     routers = {}
     for path, layer in stack.layers.items():
         dtype = layer.base.weight.dtype
         for part in (layer.a, layer.b_t):
             part.data = torch.randn(part.shape, generator=generator).mul_(0.02).to(dtype)
+            part.data[1:, place.rank :] = 0
+        layer.note_ranks(ranks)
         rows = torch.randn(place.experts, layer.a.shape[2], generator=generator)
         rows = torch.nn.functional.normalize(rows, dim=-1).to(dtype)
         routers[path] = ArrowRouter(rows, top_k=min(place.top_k, place.experts))

@@ -12,7 +12,13 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-LABELS = {"experts": "experts", "top_k": "experts per token", "rank": "rank", "tokens": "tokens at once"}
+LABELS = {
+    "experts": "experts",
+    "top_k": "experts per token",
+    "rank": "rank",
+    "tokens": "tokens at once",
+    "first_rank": "rank of one expert among rank 8",
+}
 MEASURED, FLOOR = "#1f5fa8", "#8a8a8a"
 
 
