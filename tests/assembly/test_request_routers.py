@@ -256,4 +256,5 @@ def test_calibrated_routing_in_half_precision_is_that_in_single_up_to_rounding(b
         found = [model.explain(prompt).weights[0, 0] for prompt in PROMPTS[1:]]
         shares[dtype] = torch.stack(found)  # [P, E]
         model.detach()
-    torch.testing.assert_close(shares[torch.bfloat16], shares[torch.float32], rtol=0, atol=0.03)
+    # A share moves by up to a quarter of what its score moves by, over the temperature of 0.15.
+    torch.testing.assert_close(shares[torch.bfloat16], shares[torch.float32], rtol=0, atol=0.06)
