@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 from merge_methods import length
 from rich.console import Console
-from routing import ROUTERS
 from task_sets import configure, find_tasks, find_template_of, measure, show
 
 import lorary
@@ -82,13 +81,12 @@ def run(model: RoutedModel, name: str, num_examples: int, args: argparse.Namespa
     """Evaluate the merged expert, calibrated routing and the controls on one set, and note the trusts."""
     tasks = find_tasks(args.data, name)
     routes = [
-        *(Route(name=key, expert_of=dict.fromkeys(tasks, key)) for key in ("multi-task", "merged")),
-        *(
-            Route(name=key, router=ROUTERS[key][0], options=ROUTERS[key][1])
-            for key in ("uniform", "calibrated")
-        ),
+        Route(name="merged", expert_of=dict.fromkeys(tasks, "merged")),
         Route(name="always sure", router="calibrated", options=CalibratedConfig(margin=None)),
     ]
+    if name not in CHOICE:
+        routes.append(Route(name="multi-task", expert_of=dict.fromkeys(tasks, "multi-task")))
+        routes += [Route(name=key, router=key) for key in ("uniform", "calibrated")]
     result = measure(model, name, tasks, routes, num_examples)
     return result, find_trusts(model, name, tasks, num_examples)
 
