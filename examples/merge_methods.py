@@ -71,7 +71,7 @@ def look_at_data(experts: Library, method: str, data: Path) -> dict[str, Any]:
     few = [examples[name].validation[0] for name in list(experts)[:: len(experts) // 16][:16]]
     found = search_weights(stack, list(experts), few)
     Console().print(f"lorahub: loss {found.loss:.3f}, base {found.base_loss:.3f}")
-    return {"weights": found.weights}
+    return {"names": list(found.weights), "weights": found.weights}
 
 
 def length(expert: Expert) -> float:
