@@ -73,7 +73,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--rank",
         type=str | int | None,
-        help="A number, a share of the energy such as 99%%, kept (the experts' largest) or full",
+        help="A number, a share of the energy such as 99%, kept (the experts' largest) or full",
     )
     parser.add_argument(
         "--space", type=Literal["delta", "core", "factors"] | None, help="What the method is applied to"
