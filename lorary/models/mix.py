@@ -70,6 +70,7 @@ def mix(
     elif backend is None:
         operators = find_operators(x)
         if operators is not None and operators is not cpu:
+            # Triton's, which are in use only where someone asks for them: no size is left to others.
             return mix_compiled(x, a, b, indices, weights, combine, onto, ranks, operators)
         backend = choose_backend(
             x.shape[0], indices.shape[1], a.shape[0], a.shape[1], is_compiled=operators is not None
