@@ -257,4 +257,4 @@ def test_calibrated_routing_in_half_precision_is_that_in_single_up_to_rounding(b
         shares[dtype] = torch.stack(found)  # [P, E]
         model.detach()
     # A share moves by up to a quarter of what its score moves by, over the temperature of 0.15.
-    torch.testing.assert_close(shares[torch.bfloat16], shares[torch.float32], rtol=0, atol=0.06)
+    torch.testing.assert_close(shares[torch.bfloat16], shares[torch.float32], rtol=0, atol=0.035)
