@@ -1,12 +1,11 @@
 """Every method by which all experts of a library can be merged into one, and the merging.
 
 RegMean looks at 256 tokens of each expert's training examples; LoRAHub weighs 20 experts drawn at random by
-one validation example of each of 16 of the library's tasks. ``task_arithmetic`` and ``cat`` are the linear
-sum but for its length, and slerp is for two experts.
+one validation example of each of 16 of the library's tasks. slerp is for two experts, so it goes up a tree of
+pairs. ``task_arithmetic`` and ``cat`` are the linear sum but for its length.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "della": ("della", {}),
     "breadcrumbs": ("breadcrumbs", {}),
     "sce": ("sce", {}),
+    "slerp, tree": ("slerp", {}),
     "knots": ("knots", {}),
     "tsv": ("tsv", {}),
     "iso": ("iso", {}),
@@ -47,12 +47,26 @@ def merge_all(experts: Library, names: Sequence[str], rank: int, data: Path, out
     place = Library.open(str(out / f"merged-{rank}"), create=True)
     for name in names:
         method, options = METHODS[name]
-        if name not in place:
+        if name in place:
+            continue
+        if method == "slerp":
+            expert = merge_tree(experts, tuple(experts), rank)
+        else:
             with show_bar(f"merging by {name}") as progress:
                 looked = look_at_data(experts, name, data)
                 expert = lorary.merge(experts, method, rank=rank, progress=progress, **options, **looked)
-            place[name] = replace(expert, name=name)
+        place[name] = expert.rename(name)
     return {name: place[name] for name in names}
+
+
+def merge_tree(experts: Mapping[str, Expert], names: Sequence[str], rank: int) -> Expert:
+    """Merge by slerp, two at a time; each pair goes as far as lets all experts count alike."""
+    if len(names) == 1:
+        return experts[names[0]]
+    half = len(names) // 2
+    pair = [merge_tree(experts, part, rank).rename(part[0]) for part in (names[:half], names[half:])]
+    fits = sum(expert.max_rank for expert in pair) <= rank
+    return lorary.merge(pair, "slerp", rank="full" if fits else rank, t=1 - half / len(names))
 
 
 def look_at_data(experts: Library, method: str, data: Path) -> dict[str, Any]:

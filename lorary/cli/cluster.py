@@ -34,7 +34,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--method",
         type=Literal["cosine", "mbc"],
         default="cosine",
-        help="Compare whole weight changes exactly, or the largest fifth of the factors as the paper does",
+        help="Compare whole weight changes exactly, or the largest fifth of the factors as the paper does, "
+        "which needs experts that were trained from the same start (--training.same_start true)",
     )
     parser.add_argument("--num-clusters", type=int | None, help="How many; chosen by silhouette if not given")
     parser.add_argument("--max-clusters", type=int, default=20, help="Most clusters to try")

@@ -63,6 +63,9 @@ class TrainConfig:
     """Seconds between two savings of the resumable state."""
     seed: int = 0
     """Seed of initial weights and of the order of examples, together with each expert's name."""
+    same_start: bool = False
+    """Give all experts the same initial weights, as where each is trained by itself with one seed: their
+    factors then compare, which clustering by the paper's recipe needs."""
 
     def __post_init__(self) -> None:
         faults = [

@@ -63,7 +63,7 @@ class Trainee:
         self.name, self.examples, self.slots, self.slot, self.config = name, examples, slots, slot, config
         self.progress = Progress()
         self.best_values: Tensor | None = None
-        slots.initialise(slot, seed_for(config.seed, name))
+        slots.initialise(slot, seed_for(config.seed, "" if config.same_start else name))
         self._parameters = torch.nn.Parameter(slots.values[slot])
         self.optimizer = torch.optim.AdamW(
             [self._parameters], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True

@@ -14,8 +14,8 @@ def slots(base):
 
 @pytest.fixture
 def make_trainee(slots, make_examples, make_config):
-    def make(slot=0, **changes):
-        return Trainee("poetry", make_examples(1, num_validation=2), slots, slot, make_config(**changes))
+    def make(slot=0, name="poetry", **changes):
+        return Trainee(name, make_examples(1, num_validation=2), slots, slot, make_config(**changes))
 
     return make
 
@@ -54,6 +54,13 @@ def test_a_restored_trainee_goes_on_as_if_nothing_had_happened(make_trainee, slo
     assert torch.equal(slots.values[0], slots.values[1])
     assert torch.equal(first.final_values(), second.final_values())
     assert first.next_batch() == second.next_batch()
+
+
+@pytest.mark.parametrize("same_start", [False, True])
+def test_experts_start_alike_only_where_that_is_wanted(make_trainee, slots, same_start):
+    for slot, name in enumerate(["poetry", "prose"]):
+        make_trainee(slot, name, same_start=same_start)
+    assert torch.equal(slots.values[0], slots.values[1]) is same_start
 
 
 def test_saved_tensors_are_copies(make_trainee, slots):
