@@ -38,9 +38,7 @@ def main() -> None:
     parser.add_argument(
         "--multi-task-tokens", type=int, default=240_000, help="of the one expert of all tasks"
     )
-    parser.add_argument(
-        "--same-start", action="store_true", help="give all experts the same initial weights"
-    )
+    parser.add_argument("--same-start", action="store_true", help="give all experts the same initial weights")
     parser.add_argument("--num-test", type=int, default=32, help="test examples per task")
     parser.add_argument("--metrics", nargs="+", default=["loss", "accuracy_per_token"])
     args = parser.parse_args()

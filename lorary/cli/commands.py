@@ -1,6 +1,18 @@
 """Every command of ``lorary`` by name, in the order that the help lists them."""
 
-from lorary.cli import build, cluster, eval, export, generate, merge, prototypes, quickstart, report, train
+from lorary.cli import (
+    build,
+    cluster,
+    eval,
+    export,
+    generate,
+    merge,
+    prototypes,
+    quickstart,
+    report,
+    subtract,
+    train,
+)
 from lorary.cli.command import Command
 from lorary.cli.library import add, copy, ls, prune, rename, rm, show, verify
 
@@ -10,6 +22,7 @@ COMMANDS: dict[str, Command] = {
     "prototypes": prototypes,
     "cluster": cluster,
     "merge": merge,
+    "subtract": subtract,
     "eval": eval,
     "report": report,
     "build": build,

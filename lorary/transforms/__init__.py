@@ -2,6 +2,7 @@
 
 from lorary.transforms.clustering import Clusters, center_similarity, cluster_experts
 from lorary.transforms.control import random_expert
+from lorary.transforms.general import subtract_general
 from lorary.transforms.merging import (
     MERGES,
     MergePlan,
@@ -38,5 +39,6 @@ __all__ = [
     "read_recipe",
     "sparse_similarity",
     "stack_factors",
+    "subtract_general",
     "tied_prototypes",
 ]
