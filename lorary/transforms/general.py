@@ -42,7 +42,7 @@ def subtract_general(
     if isinstance(general, str):
         if general not in experts:
             raise UnknownExpert(general, experts, "the library")
-        general = experts[general]
+        general = experts[general].rename(general)
         names = [name for name in experts if name != general.name] if names is None else names
     chosen = choose_names(experts, names)
     if general.name in chosen:

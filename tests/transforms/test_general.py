@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
+from lorary.experts import Factors
 from lorary.transforms import subtract_general
 
 
@@ -33,6 +34,25 @@ def test_an_expert_from_elsewhere_can_be_taken_from_some(experts, make_expert):
     same = next(subtract_general({**experts, "general": general}, "general"))
     for path, (a, b) in rest.factors.items():
         assert torch.equal(a, same.factors[path].a) and torch.equal(b, same.factors[path].b)
+
+
+def test_an_expert_goes_by_its_name_in_the_library(experts):
+    named = {"verse": experts["poetry"], "queries": experts["sql"]}
+    (rest,) = subtract_general(named, "queries")
+    assert rest.card.parents == ("verse", "queries")
+
+
+def test_bfloat16_and_one_expert_that_changes_nothing(make_expert):
+    one, general = (make_expert(name, dtype=torch.bfloat16) for name in ("one", "general"))
+    nothing = replace(general, factors={path: Factors(a, 0 * b) for path, (a, b) in general.factors.items()})
+    (rest,) = subtract_general({"one": one}, general)
+    (same,) = subtract_general({"one": one}, nothing)
+    assert rest.dtypes == same.dtypes == (torch.bfloat16,)
+    for path, (a, b) in one.factors.items():
+        shape = b.shape[0], a.shape[1]
+        torch.testing.assert_close(dense(same, path, shape), dense(one, path, shape))
+        taken = dense(one, path, shape) - dense(general, path, shape)
+        torch.testing.assert_close(dense(rest, path, shape), taken)
 
 
 def test_taking_an_equal_expert_away_leaves_nothing(experts):
