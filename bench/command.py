@@ -9,13 +9,27 @@ from tempfile import TemporaryDirectory
 import torch
 from rich.console import Console
 
-from bench import growth, loading, merging, mix, prototypes, routing, similarity, streaming, training
+from bench import (
+    compiled,
+    growth,
+    loading,
+    merging,
+    mix,
+    names,
+    prototypes,
+    routing,
+    similarity,
+    streaming,
+    training,
+)
 from bench.options import DTYPES, Options
 from bench.report import Table, describe_bench, print_table, write_report
 
 BENCHES: Mapping[str, Callable[[Options], list[Table]]] = {
     "prototypes": prototypes.measure,
     "routing": routing.measure,
+    "names": names.measure,
+    "compiled": compiled.measure,
     "growth": growth.measure,
     "loading": loading.measure,
     "training": training.measure,

@@ -4,8 +4,10 @@ B prompts, L their length.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
+from transformers import CompileConfig
 
 from lorary.assembly.prompts import find_ending_ids, find_padding_id
 from lorary.models import BaseModel
@@ -25,7 +27,13 @@ def check_sampling(max_new_tokens: int, temperature: float) -> None:
 
 
 def continue_prompts(
-    base: BaseModel, inputs: Mapping[str, Tensor], *, max_new_tokens: int, temperature: float, top_p: float
+    base: BaseModel,
+    inputs: Mapping[str, Tensor],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    compile: bool | CompileConfig,
 ) -> list[str]:
     """Continue prompts with what the model, and whoever decides on it, has to say.
 
@@ -35,6 +43,7 @@ def continue_prompts(
         max_new_tokens: most tokens to add to each.
         temperature: 0 always takes the likeliest token; above, tokens are sampled.
         top_p: sample from the likeliest tokens that hold this much probability.
+        compile: whether, and how, to compile what is done for each token.
 
     Returns:
         What was added to each prompt, without special tokens.
@@ -49,8 +58,18 @@ def continue_prompts(
         top_p=top_p if temperature > 0 else None,
         # 0 looks at all tokens; transformers' own default is the best 50.
         top_k=0 if temperature > 0 else None,
+        **_say_how_to_compile(compile),
     )
     answers: list[str] = base.tokenizer.batch_decode(
         output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
     )
     return answers
+
+
+def _say_how_to_compile(compile: bool | CompileConfig) -> dict[str, Any]:
+    if not compile:
+        return {}
+    config = CompileConfig() if compile is True else compile
+    config._compile_all_devices = True  # else transformers compiles on GPUs only
+    # Steps are alike only if the cache does not grow.
+    return {"cache_implementation": "static", "compile_config": config}

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import CompileConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from lorary.assembly.answering import check_sampling, continue_prompts
@@ -213,6 +213,7 @@ class RoutedModel:
         max_new_tokens: int = 64,
         temperature: float = 0.0,
         top_p: float = 1.0,
+        compile: bool | CompileConfig = False,
     ) -> str | list[str]:
         """Continue texts. A router that decides per request does so once, from each prompt.
 
@@ -222,6 +223,9 @@ class RoutedModel:
             max_new_tokens: most tokens to add to each.
             temperature: 0 always takes the likeliest token; above, tokens are sampled.
             top_p: sample from the likeliest tokens that hold this much probability.
+            compile: compile what is done for each token by ``torch.compile``, with a cache of fixed length;
+                on GPUs as CUDA graphs. The first answer then takes a minute or more, and so does another
+                batch size, router or number of experts. A ``CompileConfig`` says how.
 
         Returns:
             What was added to each prompt, without special tokens; a string for a string.
@@ -233,7 +237,12 @@ class RoutedModel:
         inputs = self._encode([prompts] if isinstance(prompts, str) else prompts)
         with self._decided(inputs):
             answers = continue_prompts(
-                self.base, inputs, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p
+                self.base,
+                inputs,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                compile=compile,
             )
         return answers[0] if isinstance(prompts, str) else answers
 

@@ -1,16 +1,18 @@
 """Compiled operators for the hot paths of a routed model; each equals plain PyTorch code in another room.
 
-``cpu`` is C++, built when first needed; ``triton_ops`` is Triton, for CUDA devices.
+``cpu`` is C++, built when first needed; ``triton_ops`` is Triton, for CUDA devices; ``traced`` is what
+``torch.compile`` sees of either.
 """
 
 import os
 from importlib.util import find_spec
 
+import torch
 from torch import Tensor
 
-from lorary.kernels import cpu
+from lorary.kernels import cpu, traced
 from lorary.kernels.cpu import is_compiled_for
-from lorary.kernels.operators import Operators
+from lorary.kernels.operators import Operators, TrainingOperators
 
 
 def find_operators(x: Tensor) -> Operators | None:
@@ -18,9 +20,20 @@ def find_operators(x: Tensor) -> Operators | None:
 
     C++ operators are used wherever they can be built; Triton's only where ``LORARY_KERNELS`` is ``triton``.
     """
+    if torch.compiler.is_compiling():
+        return traced.OPERATORS[_find_kind(x.device.type, x.dtype)]
     if os.environ.get("LORARY_KERNELS") == "triton" and is_triton_for(x):
         return load_triton()
     return cpu if is_compiled_for(x) else None
+
+
+@torch.compiler.assume_constant_result
+def _find_kind(device: str, dtype: torch.dtype) -> str:
+    """Name the operators for such tensors while a graph is traced, which cannot look at the environment."""
+    x = torch.empty(0, device=device, dtype=dtype)
+    if os.environ.get("LORARY_KERNELS") == "triton" and is_triton_for(x):
+        return "triton"
+    return "cpu" if is_compiled_for(x) else "none"
 
 
 def is_triton_for(x: Tensor) -> bool:
@@ -32,11 +45,18 @@ def is_triton_for(x: Tensor) -> bool:
     return triton_ops.is_triton_for(x)
 
 
-def load_triton() -> Operators:
+def load_triton() -> TrainingOperators:
     """Import Triton's operators: Triton is not everywhere, and slow to import."""
     from lorary.kernels import triton_ops
 
     return triton_ops
 
 
-__all__ = ["Operators", "find_operators", "is_compiled_for", "is_triton_for", "load_triton"]
+__all__ = [
+    "Operators",
+    "TrainingOperators",
+    "find_operators",
+    "is_compiled_for",
+    "is_triton_for",
+    "load_triton",
+]

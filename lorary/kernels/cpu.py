@@ -4,7 +4,7 @@ T tokens, E experts, R rank, I layer input, O layer output, W either of these, K
 """
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lorary.kernels.build import load_object
 
+FOR_ANY_SIZE = False
 C_TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
 SIGNATURES = {
     "mix": "p" * 10 + "i" * 8,
@@ -27,9 +28,7 @@ NAMES = {torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float64: "f
 
 def is_compiled_for(x: Tensor) -> bool:
     """Tell whether the compiled operators can take tensors like this one; the first call may build them."""
-    if x.device.type != "cpu" or x.dtype not in NAMES or torch.compiler.is_compiling():
-        return False
-    return load_object() is not None
+    return x.device.type == "cpu" and x.dtype in NAMES and load_object() is not None
 
 
 def sum_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -45,10 +44,9 @@ def mix_rows(
     weights: Tensor,
     onto: Tensor | None,
     combine: str,
-    skip: bool,
     ranks: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Shrink, weigh and expand; see ``lorary.models.mix``.
+) -> Tensor:
+    """Shrink, weigh and expand; see ``lorary.models.mix``. A weight of 0 leaves its pair out.
 
     Args:
         x: ``[T, I]``.
@@ -58,27 +56,58 @@ def mix_rows(
         weights: ``[T, K]`` of ``sum_dtype``.
         onto: ``[T, O]`` to add to, or None.
         combine: ``"outputs"`` or ``"factors"``.
-        skip: do not shrink for weights of 0; their rows of the second result are then 0.
         ranks: how many of the R each expert uses, ``[E]`` int64; the rest must be zeros. None for all.
 
     Returns:
-        ``[T, O]``, and what the shrinking gave, ``[T, K, R]`` of ``sum_dtype``.
+        ``[T, O]``.
 
     Raises:
         IndexError: if an index is not in [0, E).
     """
+    return _mix_rows(x, a, b_t, indices, weights, onto, combine, ranks, keep=False)[0]
+
+
+def mix_rows_kept(
+    x: Tensor,
+    a: Tensor,
+    b_t: Tensor,
+    indices: Tensor,
+    weights: Tensor,
+    onto: Tensor | None,
+    combine: str,
+    ranks: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Do the same for every pair, whatever its weight, and keep what gradients need.
+
+    Returns:
+        ``[T, O]``, and what the shrinking gave, ``[T, K, R]`` of ``sum_dtype``.
+    """
+    return _mix_rows(x, a, b_t, indices, weights, onto, combine, ranks, keep=True)
+
+
+def _mix_rows(
+    x: Tensor,
+    a: Tensor,
+    b_t: Tensor,
+    indices: Tensor,
+    weights: Tensor,
+    onto: Tensor | None,
+    combine: str,
+    ranks: Tensor | None,
+    keep: bool,
+) -> tuple[Tensor, Tensor]:
     tokens, inputs = x.shape
     experts, rank, outputs = b_t.shape
     top_k = indices.shape[1]
     x, a, b_t, indices, weights = (each.contiguous() for each in (x, a, b_t, indices, weights))
     onto, ranks = (None if each is None else each.contiguous() for each in (onto, ranks))
     y = x.new_empty(tokens, outputs)
-    shrunk = x.new_empty(tokens, top_k, rank, dtype=weights.dtype)
-    weighed = torch.empty_like(shrunk)
+    shrunk = weights.new_empty(tokens, top_k, rank)
+    weighed = torch.empty_like(shrunk) if keep else shrunk  # they may be weighed in place
     failed = _call(
         f"mix_{NAMES[x.dtype]}",
-        *(x, a, b_t, indices, weights, ranks, onto, y, shrunk, weighed),
-        *(tokens, experts, rank, inputs, outputs, top_k, int(combine == "factors"), int(skip)),
+        (x, a, b_t, indices, weights, ranks, onto, y, shrunk, weighed),
+        (tokens, experts, rank, inputs, outputs, top_k, combine == "factors", not keep),
     )
     if failed:
         raise IndexError(f"indices must lie in [0, {experts}), the number of experts")
@@ -100,7 +129,8 @@ def shrink_rows(x: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
     tokens, top_k = indices.shape
     x, factors, indices = x.contiguous(), factors.contiguous(), indices.contiguous()
     shrunk = x.new_empty(tokens, top_k, rank, dtype=sum_dtype(x.dtype))
-    _call(f"shrink_{NAMES[x.dtype]}", x, factors, indices, shrunk, tokens, experts, rank, width, top_k)
+    sizes = tokens, experts, rank, width, top_k
+    _call(f"shrink_{NAMES[x.dtype]}", (x, factors, indices, shrunk), sizes)
     return shrunk
 
 
@@ -119,7 +149,8 @@ def expand_rows(weighed: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
     tokens, top_k = indices.shape
     weighed, factors, indices = weighed.contiguous(), factors.contiguous(), indices.contiguous()
     y = factors.new_empty(tokens, width)
-    _call(f"expand_{NAMES[factors.dtype]}", weighed, factors, indices, y, tokens, experts, rank, width, top_k)
+    sizes = tokens, experts, rank, width, top_k
+    _call(f"expand_{NAMES[factors.dtype]}", (weighed, factors, indices, y), sizes)
     return y
 
 
@@ -138,18 +169,8 @@ def gather_rows(weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -
     tokens, top_k, rank = weighed.shape
     weighed, x, indices = weighed.contiguous(), x.contiguous(), indices.contiguous()
     gathered = x.new_empty(num_experts, rank, x.shape[1])
-    _call(
-        f"gather_{NAMES[x.dtype]}",
-        weighed,
-        x,
-        indices,
-        gathered,
-        tokens,
-        num_experts,
-        rank,
-        x.shape[1],
-        top_k,
-    )
+    sizes = tokens, num_experts, rank, x.shape[1], top_k
+    _call(f"gather_{NAMES[x.dtype]}", (weighed, x, indices, gathered), sizes)
     return gathered
 
 
@@ -174,8 +195,8 @@ def choose_best(
     base = 0.0 if abstain is None else abstain / temperature
     _call(
         "choose",
-        *(scores, indices, weights, tokens, experts, top_k),
-        *(temperature, int(abstain is not None), base),
+        (scores, indices, weights),
+        (tokens, experts, top_k, temperature, abstain is not None, base),
     )
     return indices, weights
 
@@ -195,15 +216,16 @@ def choose_along(
     Returns:
         ``[T, K]`` int64 and ``[T, K]`` float32.
     """
+    tokens = len(x)
     experts, width = prototypes.shape
     x, prototypes = x.contiguous(), prototypes.contiguous()
-    indices = x.new_empty(len(x), top_k, dtype=torch.int64)
-    weights = x.new_empty(len(x), top_k, dtype=torch.float32)
+    indices = x.new_empty(tokens, top_k, dtype=torch.int64)
+    weights = x.new_empty(tokens, top_k, dtype=torch.float32)
     base = 0.0 if abstain is None else abstain / temperature
     _call(
         f"along_{NAMES[x.dtype]}",
-        *(x, prototypes, indices, weights, len(x), experts, width, top_k),
-        *(temperature, int(abstain is not None), base),
+        (x, prototypes, indices, weights),
+        (tokens, experts, width, top_k, temperature, abstain is not None, base),
     )
     return indices, weights
 
@@ -217,5 +239,5 @@ def _find(name: str) -> Callable[..., int]:
     return function
 
 
-def _call(name: str, *arguments: Tensor | float | None) -> int:
-    return _find(name)(*(each.data_ptr() if isinstance(each, Tensor) else each for each in arguments))
+def _call(name: str, tensors: Sequence[Tensor | None], numbers: Sequence[float]) -> int:
+    return _find(name)(*[None if each is None else each.data_ptr() for each in tensors], *numbers)

@@ -15,6 +15,7 @@ from torch import Tensor
 from lorary.kernels.cpu import sum_dtype
 from lorary.kernels.triton_kernels import choose_kernel, expand_kernel, gather_kernel, shrink_kernel
 
+FOR_ANY_SIZE = True
 BLOCK_PAIRS = 16
 BLOCK_RANK = 16
 BLOCK_WIDTH = 64
@@ -33,12 +34,13 @@ class Blocks:
     """Expert of each block, ``[K, N]`` int64; E where a block is empty."""
 
 
-def cut_blocks(indices: Tensor, num_experts: int) -> Blocks:
+def cut_blocks(indices: Tensor, num_experts: int, weights: Tensor | None = None) -> Blocks:
     """Sort the pairs of every choice by expert, each expert's beginning a block of its own.
 
     Args:
         indices: ``[T, K]``.
         num_experts: E.
+        weights: ``[T, K]``; the place of a pair of weight 0 stays empty. None for all pairs.
     """
     tokens, top_k = indices.shape
     num_blocks = triton.cdiv(tokens, BLOCK_PAIRS) + min(num_experts, tokens)
@@ -51,6 +53,8 @@ def cut_blocks(indices: Tensor, num_experts: int) -> Blocks:
     begun = counts.cumsum(1) - counts  # its first pair among the sorted ones
     rank = torch.arange(tokens, device=indices.device) - begun.gather(1, chosen)
     pairs = order * top_k + torch.arange(top_k, device=indices.device)[:, None]
+    if weights is not None:
+        pairs = pairs.where(weights.T.gather(1, order) != 0, tokens * top_k)
     places = indices.new_full((top_k, num_blocks * BLOCK_PAIRS), tokens * top_k)
     places.scatter_(1, starts.gather(1, chosen) + rank, pairs)
     numbers = torch.arange(num_blocks, device=indices.device).expand(top_k, -1).contiguous()
@@ -65,10 +69,28 @@ def mix_rows(
     weights: Tensor,
     onto: Tensor | None,
     combine: str,
-    skip: bool,
+    ranks: Tensor | None = None,
+) -> Tensor:
+    """Shrink, weigh and expand; see ``cpu.mix_rows``."""
+    blocks = cut_blocks(indices, len(a), weights)
+    weight = weights[:, :, None]
+    weighed = (weight * _shrink(x, a, indices, blocks, ranks)).where(weight != 0, 0.0)
+    if combine == "factors":
+        weighed = weight * weighed.sum(1, keepdim=True)
+    return _expand(weighed, b_t, blocks, onto, ranks)
+
+
+def mix_rows_kept(
+    x: Tensor,
+    a: Tensor,
+    b_t: Tensor,
+    indices: Tensor,
+    weights: Tensor,
+    onto: Tensor | None,
+    combine: str,
     ranks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Shrink, weigh and expand; see ``cpu.mix_rows``. ``skip`` changes nothing here."""
+    """Do the same, and keep what gradients need; see ``cpu.mix_rows_kept``."""
     blocks = cut_blocks(indices, len(a))
     shrunk = _shrink(x, a, indices, blocks, ranks)
     weight = weights[:, :, None]
@@ -185,7 +207,7 @@ def _expand(
 
 def is_triton_for(x: Tensor) -> bool:
     """Tell whether these operators can take tensors like this one."""
-    return x.dtype in DTYPES and (x.is_cuda or IS_INTERPRETED) and not torch.compiler.is_compiling()
+    return x.dtype in DTYPES and (x.is_cuda or IS_INTERPRETED)
 
 
 def _wide(x: Tensor) -> tl.dtype:

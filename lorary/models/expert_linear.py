@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lorary.kernels import find_operators
 from lorary.models.layers import BaseLayer
-from lorary.models.mix import mix
-from lorary.models.plan import Decision
+from lorary.models.mix import mix_stacks, reads_all_experts
+from lorary.models.plan import Decision, Plan
 
 
 class ExpertLinear(nn.Module):
@@ -63,21 +64,32 @@ class ExpertLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply base and experts to ``[*, I]``, giving ``[*, O]``."""
         y = self.base(x)
-        plan = self._decision.plan
+        decision = self._decision
+        plan = decision.plan
         a: Tensor = self.a
-        b, ranks = self.b, self.ranks
+        b_t: Tensor = self.b_t
+        ranks = self.ranks
         tokens = x.reshape(-1, x.shape[-1])
         if plan is not None:
             if plan.is_base_only:
                 return y
-            indices, weights = plan.per_token(x.shape[:-1])
-            if plan.used is not None:
-                a, b = a[plan.used], self.b_t[plan.used].transpose(1, 2)
+            narrow = self._takes_out(plan, tokens)
+            indices, weights = plan.per_token(x.shape[:-1], narrow)
+            if narrow:
+                a, b_t = a[plan.used], b_t[plan.used]
                 ranks = None if ranks is None else ranks[plan.used]
         elif self.router is not None:
             indices, weights = self.router(tokens)
         else:
             return y
         onto = y.reshape(-1, y.shape[-1])
-        y_mixed = mix(tokens, a, b, indices, weights, self._decision.combine, onto=onto, ranks=ranks)
-        return y_mixed.view(y.shape)
+        return mix_stacks(tokens, a, b_t, indices, weights, decision.combine, onto, ranks).view(y.shape)
+
+    def _takes_out(self, plan: Plan, tokens: Tensor) -> bool:
+        """Tell whether to take out the stacks of the experts in use: neighbours are a view, others a copy."""
+        if torch.compiler.is_compiling() or plan.used is None:
+            return False  # a compiled step serves whatever experts are in use
+        if isinstance(plan.used, slice):
+            return True
+        sizes = len(tokens), plan.top_k, len(plan.used), self.a.shape[1]
+        return reads_all_experts(find_operators(tokens), *sizes)

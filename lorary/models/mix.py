@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from lorary.kernels import cpu, find_operators, is_compiled_for, is_triton_for
-from lorary.models.mix_compiled import mix_compiled, mix_triton
+from lorary.kernels import Operators, find_operators, is_compiled_for, is_triton_for
+from lorary.models.mix_compiled import mix_compiled, mix_triton, needs_gradients
 from lorary.models.mix_dense import mix_dense
 from lorary.models.mix_gather import mix_gather
 from lorary.models.mix_grouped import mix_grouped
@@ -64,33 +64,91 @@ def mix(
     _check_shapes(x, a, b, indices, weights, onto, ranks)
     if combine not in COMBINES:
         raise ValueError(f"combine must be one of {COMBINES}, not {combine!r}")
-    a, b, indices = a.to(x.dtype), b.to(x.dtype), indices.long()
-    if indices.numel() == 0:
-        backend = "dense"  # there is nothing to fetch or to sort
-    elif backend is None:
-        operators = find_operators(x)
-        if operators is not None and operators is not cpu:
-            # Triton's, which are in use only where someone asks for them: no size is left to others.
-            return mix_compiled(x, a, b, indices, weights, combine, onto, ranks, operators)
-        backend = choose_backend(
-            x.shape[0], indices.shape[1], a.shape[0], a.shape[1], is_compiled=operators is not None
-        )
-    elif backend not in BACKENDS:
+    a, b_t = a.to(x.dtype), b.to(x.dtype).transpose(1, 2)
+    if backend is None:
+        return mix_stacks(x, a, b_t, indices, weights, combine, onto, ranks)
+    if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {tuple(BACKENDS)}, not {backend!r}")
-    elif backend == "compiled" and not is_compiled_for(x):
+    if backend == "compiled" and not is_compiled_for(x):
         raise ValueError(
             f"there are no compiled operators for {x.dtype} on {x.device} here: leave backend out"
         )
-    if backend in COMPILED:
-        return BACKENDS[backend](x, a, b, indices, weights, combine, onto, ranks)
-    y = BACKENDS[backend](x, a, b, indices, weights.to(x.dtype), combine)
+    indices = indices.long()
+    if indices.numel() and backend in COMPILED:
+        return BACKENDS[backend](x, a, b_t, indices, weights, combine, onto, ranks)
+    plain = BACKENDS[backend] if indices.numel() else mix_dense
+    return _mix_plain(plain, x, a, b_t, indices, weights, combine, onto)
+
+
+def mix_stacks(
+    x: Tensor,
+    a: Tensor,
+    b_t: Tensor,
+    indices: Tensor,
+    weights: Tensor,
+    combine: str,
+    onto: Tensor | None,
+    ranks: Tensor | None,
+) -> Tensor:
+    """Do ``mix`` without looking whether shapes agree, for layers that are called hundreds of times a step.
+
+    Args:
+        x: ``[T, I]``.
+        a: ``[E, R, I]``.
+        b_t: up-projections, transposed, ``[E, R, O]``.
+        indices: ``[T, K]``.
+        weights: ``[T, K]``.
+        combine: ``"outputs"`` or ``"factors"``.
+        onto: ``[T, O]``, or None.
+        ranks: ``[E]``, or None.
+
+    Returns:
+        ``[T, O]``.
+    """
+    a, b_t, indices = a.to(x.dtype), b_t.to(x.dtype), indices.long()
+    operators = find_operators(x)
+    if torch.compiler.is_compiling() and needs_gradients(x, a, b_t, weights, onto):
+        operators = None  # there is nothing to trace backward
+    sizes = (*indices.shape, *a.shape[:2])
+    if reads_all_experts(operators, *sizes):
+        return _mix_plain(mix_dense, x, a, b_t, indices, weights, combine, onto)
+    if operators is not None:
+        return mix_compiled(x, a, b_t, indices, weights, combine, onto, ranks, operators)
+    plain = BACKENDS[choose_backend(*sizes)]
+    return _mix_plain(plain, x, a, b_t, indices, weights, combine, onto)
+
+
+def reads_all_experts(
+    operators: Operators | None, num_tokens: int, top_k: int, num_experts: int, rank: int
+) -> bool:
+    """Tell whether ``mix`` works on whole stacks at these sizes, not only on the experts that are named."""
+    if num_tokens * top_k == 0:
+        return True  # there is nothing to fetch or to sort
+    if operators is not None and operators.FOR_ANY_SIZE:
+        return False
+    return choose_backend(num_tokens, top_k, num_experts, rank, operators is not None) == "dense"
+
+
+def _mix_plain(
+    backend: Backend,
+    x: Tensor,
+    a: Tensor,
+    b_t: Tensor,
+    indices: Tensor,
+    weights: Tensor,
+    combine: str,
+    onto: Tensor | None,
+) -> Tensor:
+    y = backend(x, a, b_t, indices, weights.to(x.dtype), combine)
     return y if onto is None else onto + y
 
 
-def mix_reference(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor, combine: str) -> Tensor:
+def mix_reference(
+    x: Tensor, a: Tensor, b_t: Tensor, indices: Tensor, weights: Tensor, combine: str
+) -> Tensor:
     """Do ``mix`` the way its formula reads: form each token's own factors, then apply them. Slow, clear."""
     a_token = a[indices]  # [T, K, R, I]
-    b_token = b[indices]  # [T, K, O, R]
+    b_token = b_t[indices].transpose(2, 3)  # [T, K, O, R]
     w = weights[:, :, None, None]
     if combine == "factors":
         a_token = (w * a_token).sum(1, keepdim=True)
@@ -111,7 +169,9 @@ COMPILED: Mapping[str, Callable[[Tensor], bool]] = {"compiled": is_compiled_for,
 """Back ends that are not everywhere, and what tells whether they can take tensors like ``x``."""
 
 
-def choose_backend(num_tokens: int, top_k: int, num_experts: int, rank: int, is_compiled: bool) -> str:
+def choose_backend(
+    num_tokens: int, top_k: int, num_experts: int, rank: int, is_compiled: bool = False
+) -> str:
     """Name the back end that was fastest for these sizes where we measured (see ``bench/mix.py``)."""
     is_few = num_tokens * top_k <= GATHER_PAIRS
     if is_compiled:

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lorary.kernels import Operators, cpu, load_triton
+from lorary.kernels import Operators, TrainingOperators, cpu, load_triton
 from lorary.kernels.cpu import sum_dtype
 
 
 def mix_compiled(
     x: Tensor,
     a: Tensor,
-    b: Tensor,
+    b_t: Tensor,
     indices: Tensor,
     weights: Tensor,
     combine: str,
@@ -29,7 +29,7 @@ def mix_compiled(
     Args:
         x: ``[T, I]``.
         a: ``[E, R, I]``.
-        b: ``[E, O, R]``.
+        b_t: ``[E, R, O]``.
         indices: ``[T, K]``.
         weights: ``[T, K]``.
         combine: ``"outputs"`` or ``"factors"``.
@@ -40,16 +40,16 @@ def mix_compiled(
     Returns:
         ``[T, O]``.
     """
-    inputs = x, a, b.transpose(1, 2), indices, weights.to(sum_dtype(x.dtype)), onto
-    if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in inputs):
+    inputs = x, a, b_t, indices, weights.to(sum_dtype(x.dtype)), onto
+    if needs_gradients(*inputs):
         return _Mix.apply(*inputs, combine, ranks, operators)
-    return operators.mix_rows(*inputs, combine, True, ranks)[0]
+    return operators.mix_rows(*inputs, combine, ranks)
 
 
 def mix_triton(
     x: Tensor,
     a: Tensor,
-    b: Tensor,
+    b_t: Tensor,
     indices: Tensor,
     weights: Tensor,
     combine: str,
@@ -57,7 +57,12 @@ def mix_triton(
     ranks: Tensor | None = None,
 ) -> Tensor:
     """Do the same by the operators for CUDA devices."""
-    return mix_compiled(x, a, b, indices, weights, combine, onto, ranks, load_triton())
+    return mix_compiled(x, a, b_t, indices, weights, combine, onto, ranks, load_triton())
+
+
+def needs_gradients(*inputs: Tensor | None) -> bool:
+    """Tell whether what is made of these will be differentiated."""
+    return torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in inputs)
 
 
 class _Mix(torch.autograd.Function):
@@ -72,9 +77,9 @@ class _Mix(torch.autograd.Function):
         onto: Tensor | None,
         combine: str,
         ranks: Tensor | None,
-        operators: Operators,
+        operators: TrainingOperators,
     ) -> Tensor:
-        y, shrunk = operators.mix_rows(x, a, b_t, indices, weights, onto, combine, False, ranks)
+        y, shrunk = operators.mix_rows_kept(x, a, b_t, indices, weights, onto, combine, ranks)
         ctx.save_for_backward(x, a, b_t, indices, weights, shrunk)
         ctx.combine, ctx.operators = combine, operators
         return y
@@ -83,7 +88,7 @@ class _Mix(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, a, b_t, indices, weights, shrunk = ctx.saved_tensors
-        operators: Operators = ctx.operators
+        operators: TrainingOperators = ctx.operators
         needs_x, needs_a, needs_b, _, needs_weights, needs_onto, *_ = ctx.needs_input_grad
         raised = operators.shrink_rows(grad, b_t, indices)  # the output's gradient in rank space, [T, K, R]
         weight = weights[:, :, None]

@@ -3,13 +3,13 @@
 from torch import Tensor
 
 
-def mix_dense(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor, combine: str) -> Tensor:
+def mix_dense(x: Tensor, a: Tensor, b_t: Tensor, indices: Tensor, weights: Tensor, combine: str) -> Tensor:
     """Shrink every token through every expert, weigh in rank space, expand; see ``mix``.
 
     Args:
         x: ``[T, I]``.
         a: ``[E, R, I]``.
-        b: ``[E, O, R]``.
+        b_t: ``[E, R, O]``.
         indices: ``[T, K]``.
         weights: ``[T, K]``, in the dtype of ``x``.
         combine: ``"outputs"`` or ``"factors"``.
@@ -25,4 +25,4 @@ def mix_dense(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor,
     if combine == "factors":
         summed = (gate[:, None, :] @ shrunk.view(-1, num_experts, rank)).squeeze(1)  # [T, R]
         shrunk = summed.repeat(1, num_experts)
-    return (shrunk * gates) @ b.transpose(1, 2).reshape(num_experts * rank, -1)
+    return (shrunk * gates) @ b_t.reshape(num_experts * rank, -1)

@@ -3,13 +3,13 @@
 from torch import Tensor
 
 
-def mix_gather(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor, combine: str) -> Tensor:
+def mix_gather(x: Tensor, a: Tensor, b_t: Tensor, indices: Tensor, weights: Tensor, combine: str) -> Tensor:
     """Fetch K experts per token, shrink, weigh in rank space, expand; see ``mix``.
 
     Args:
         x: ``[T, I]``.
         a: ``[E, R, I]``.
-        b: ``[E, O, R]``.
+        b_t: ``[E, R, O]``.
         indices: ``[T, K]``.
         weights: ``[T, K]``, in the dtype of ``x``.
         combine: ``"outputs"`` or ``"factors"``.
@@ -20,7 +20,7 @@ def mix_gather(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor
     tokens, top_k = indices.shape
     rank = a.shape[1]
     a_token = a[indices].reshape(tokens, top_k * rank, -1)
-    b_token = b.transpose(1, 2)[indices].reshape(tokens, top_k * rank, -1)
+    b_token = b_t[indices].reshape(tokens, top_k * rank, -1)
     shrunk = (a_token @ x[:, :, None]).view(tokens, top_k, rank)
     if combine == "factors":
         shrunk = weights[:, None, :] @ shrunk  # [T, 1, R]: every expert expands the same sum

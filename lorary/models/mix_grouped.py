@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 
-def mix_grouped(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tensor, combine: str) -> Tensor:
+def mix_grouped(x: Tensor, a: Tensor, b_t: Tensor, indices: Tensor, weights: Tensor, combine: str) -> Tensor:
     """Sort the (token, expert) pairs by expert, pad the groups to one length, and use two batched products.
 
     Args:
         x: ``[T, I]``.
         a: ``[E, R, I]``.
-        b: ``[E, O, R]``.
+        b_t: ``[E, R, O]``.
         indices: ``[T, K]``.
         weights: ``[T, K]``, in the dtype of ``x``.
         combine: ``"outputs"`` or ``"factors"``.
@@ -32,8 +32,8 @@ def mix_grouped(x: Tensor, a: Tensor, b: Tensor, indices: Tensor, weights: Tenso
     if combine == "factors":
         summed = x.new_zeros(tokens, a.shape[1]).index_add(0, token, weighed)
         weighed = weight * summed[token]
-    expanded = torch.cat([rows @ b[e].T for e, rows in _runs(weighed, expert)])
-    return x.new_zeros(tokens, b.shape[1]).index_add(0, token, expanded)
+    expanded = torch.cat([rows @ b_t[e] for e, rows in _runs(weighed, expert)])
+    return x.new_zeros(tokens, b_t.shape[2]).index_add(0, token, expanded)
 
 
 def _runs(rows: Tensor, expert: Tensor) -> list[tuple[int, Tensor]]:

@@ -30,17 +30,24 @@ class Plan:
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < num_experts:
             raise ValueError(f"a plan's indices must lie in [0, {num_experts})")
         self.is_base_only = not bool(weights.any())
-        indices, self._weights = _leave_out_zeros(indices, weights)
-        self.used, self._indices = _narrow(indices, num_experts)
+        self._indices, self._weights = _leave_out_zeros(indices, weights)
+        self.used, self._local = _narrow(self._indices, num_experts)
+        """The experts that any row uses: neighbours as a slice, else ``[U]``; None for all."""
 
-    def per_token(self, shape: torch.Size) -> tuple[Tensor, Tensor]:
+    @property
+    def top_k(self) -> int:
+        """K."""
+        return self._indices.shape[-1]
+
+    def per_token(self, shape: torch.Size, narrow: bool = False) -> tuple[Tensor, Tensor]:
         """Spread the plan over the tokens of a layer's input.
 
         Args:
             shape: the input's shape without its features, ``[B, L]``.
+            narrow: number the experts among those ``used``, for stacks of these alone.
 
         Returns:
-            Indices (into ``used``, if that is not None) and weights, ``[T, K]``.
+            Indices and weights, ``[T, K]``.
 
         Raises:
             ValueError: if the batch is not the one that was planned.
@@ -51,7 +58,8 @@ class Plan:
                 f"the plan was made for {tuple(self._indices.shape[:-1])} (sequences, tokens), "
                 f"this batch has {tuple(shape)}: give one expert per sequence of the batch"
             )
-        return self._spread(self._indices, shape), self._spread(self._weights, shape)
+        indices = self._local if narrow else self._indices
+        return self._spread(indices, shape), self._spread(self._weights, shape)
 
     @staticmethod
     def _spread(values: Tensor, shape: torch.Size) -> Tensor:
