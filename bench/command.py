@@ -11,6 +11,7 @@ from rich.console import Console
 
 from bench import (
     compiled,
+    gpu,
     growth,
     loading,
     merging,
@@ -30,6 +31,7 @@ BENCHES: Mapping[str, Callable[[Options], list[Table]]] = {
     "routing": routing.measure,
     "names": names.measure,
     "compiled": compiled.measure,
+    "gpu": gpu.measure,
     "growth": growth.measure,
     "loading": loading.measure,
     "training": training.measure,

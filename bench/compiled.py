@@ -1,6 +1,6 @@
 """Decoding by compiled steps beside the steps as they are: the base model, and Arrow on its experts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from transformers import StaticCache
@@ -11,6 +11,7 @@ from bench.report import Table
 from bench.routing import Route, Sizes, build_routes, describe_sides, draw_ids
 from bench.timing import Side, interleave
 
+SIDES = ("base", "lorary, outputs")
 WARMUP = 2
 """Rounds before those that count; the first compiles."""
 
@@ -20,28 +21,37 @@ def measure(options: Options) -> list[Table]:
     counts = [8] if options.quick else [8, 128]
     sizes = Sizes(batch=2, prompt=16, steps=2) if options.quick else Sizes(batch=4, prompt=128, steps=16)
     base = load_bench_base(options.base, options.torch_dtype)
+    tables = []
     with torch.no_grad():
-        return [
-            _measure_count(options, build_routes(options, base, count, False), count, sizes)
-            for count in counts
-        ]
+        for count in counts:
+            routes = build_routes(options, base, count, with_peft=False)
+            tables.append(measure_steps(routes, f"Arrow top-{TOP_K} of {count} experts", sizes, options))
+    return tables
 
 
-def _measure_count(options: Options, routes: dict[str, Route], num_experts: int, sizes: Sizes) -> Table:
+def measure_steps(routes: Mapping[str, Route], job: str, sizes: Sizes, options: Options) -> Table:
+    """Measure decode steps as they are and compiled, on GPUs as CUDA graphs.
+
+    Args:
+        routes: by name, ``SIDES`` among them; their models are those of ``transformers``.
+        job: what they do.
+        sizes: how much.
+        options: rounds and dtype.
+    """
     sides = {}
-    for name in ("base", "lorary, outputs"):
+    for name in SIDES:
         route = routes[name]
         for how in ("", ", compiled"):
-            model = torch.compile(route.model, fullgraph=True) if how else route.model
+            model = torch.compile(route.model, mode="reduce-overhead", fullgraph=True) if how else route.model
             sides[name + how] = Side(*_decode(model, route, sizes))
-    times = {
-        name: found.per(sizes.steps) for name, found in interleave(sides, options.repeats, WARMUP).items()
-    }
+    times = interleave(sides, options.repeats, WARMUP)
     torch._dynamo.reset()
     return Table(
-        title=f"Arrow top-{TOP_K} of {num_experts} experts, {options.dtype}: decode, batch {sizes.batch}, "
-        f"per step, cache of fixed length ({sizes.steps} steps after {sizes.prompt} tokens)",
-        rows=describe_sides(times, to=("base", "base, compiled")),
+        title=f"{job}, {options.dtype}: decode, batch {sizes.batch}, per step, cache of fixed length "
+        f"({sizes.steps} steps after {sizes.prompt} tokens)",
+        rows=describe_sides(
+            {name: found.per(sizes.steps) for name, found in times.items()}, to=("base", "base, compiled")
+        ),
         note="What compiling takes, once, is not in these times.",
     )
 
@@ -50,7 +60,7 @@ def _decode(
     model: Callable[..., object], route: Route, sizes: Sizes
 ) -> tuple[Callable[..., object], Callable[[], StaticCache]]:
     """Return what runs some steps on a cache, and what fills it with the prompt."""
-    ids = draw_ids(sizes)
+    ids = draw_ids(sizes, route.model.device)
     cache = StaticCache(config=route.model.config, max_cache_len=sizes.prompt + sizes.steps)
 
     def prepare() -> StaticCache:
@@ -61,9 +71,8 @@ def _decode(
 
     def run(cache: StaticCache) -> None:
         for step in range(sizes.steps):
-            places = torch.full((sizes.batch, 1), sizes.prompt + step)
-            model(
-                input_ids=ids[:, step : step + 1], position_ids=places, past_key_values=cache, use_cache=True
-            )
+            places = torch.full((sizes.batch, 1), sizes.prompt + step, device=ids.device)
+            following = ids[:, step : step + 1]
+            model(input_ids=following, position_ids=places, past_key_values=cache, use_cache=True)
 
     return run, prepare

@@ -3,20 +3,18 @@
 T tokens, E experts, R rank, I layer input, O layer output, K experts per token.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
-from bench.models import load_bench_base
+from bench.models import attach_random, load_bench_base
 from bench.options import Options
 from bench.report import Cell, Table
 from bench.timing import Side, interleave, ratio, spread_times
 from lorary import BaseModel
-from lorary.models import attach_slots, find_layers
-from lorary.routing import ArrowRouter
+from lorary.models import find_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +69,13 @@ def _measure_place(base: BaseModel, place: Place, options: Options) -> dict[str,
     work, size = _find_floors(base, place)  # before the layers are wrapped
     ids = torch.randint(1000, 20000, (1, place.tokens), generator=torch.Generator().manual_seed(0))
     run = partial(base.model, input_ids=ids, use_cache=False, logits_to_keep=1)
-    with torch.no_grad(), _attached(base, place) as set_routed:
+    attached = attach_random(
+        base.model, place.experts, place.rank, place.top_k, seed=0, first_rank=place.first_rank
+    )
+    with torch.no_grad(), attached as (stack, routers):
         sides = {
-            "base": Side(lambda _: run(), partial(set_routed, False)),
-            "this": Side(lambda _: run(), partial(set_routed, True)),
+            "base": Side(lambda _: run(), partial(stack.set_routers, None)),
+            "this": Side(lambda _: run(), partial(stack.set_routers, routers)),
         }
         times = interleave(sides, options.repeats)
     return {
@@ -84,29 +85,6 @@ def _measure_place(base: BaseModel, place: Place, options: Options) -> dict[str,
         "least work": work,
         "least bytes": size,
     }
-
-
-@contextmanager
-def _attached(base: BaseModel, place: Place) -> Iterator[Callable[[bool], None]]:
-    """Put random experts on the model; yields what turns their routers on and off."""
-    generator = torch.Generator().manual_seed(0)
-    widest = max(place.rank, place.first_rank)
-    ranks = [widest] + [place.rank] * (place.experts - 1)
-    stack = attach_slots(base.model, find_layers(base.model, "all-linear"), place.experts, widest)
-    routers = {}
-    for path, layer in stack.layers.items():
-        dtype = layer.base.weight.dtype
-        for part in (layer.a, layer.b_t):
-            part.data = torch.randn(part.shape, generator=generator).mul_(0.02).to(dtype)
-            part.data[1:, place.rank :] = 0
-        layer.note_ranks(ranks)
-        rows = torch.randn(place.experts, layer.a.shape[2], generator=generator)
-        rows = torch.nn.functional.normalize(rows, dim=-1).to(dtype)
-        routers[path] = ArrowRouter(rows, top_k=min(place.top_k, place.experts))
-    try:
-        yield lambda is_on: stack.set_routers(routers if is_on else None)
-    finally:
-        stack.detach()
 
 
 def _find_floors(base: BaseModel, place: Place) -> tuple[float, float]:

@@ -6,13 +6,17 @@ R rank, I layer input, O layer output.
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
 from bench.options import Options
 from lorary import BaseModel, Expert, Factors, Library, load_base, write_peft
-from lorary.models import find_layers, layer_shape
+from lorary.models import ExpertStack, attach_slots, find_layers, layer_shape
+from lorary.routing import ArrowRouter
 
 RANK = 8
 TOP_K = 4
@@ -71,3 +75,37 @@ def write_library(options: Options, base: BaseModel, num_experts: int) -> Path:
 def list_experts(folder: Path) -> list[str]:
     """List the folders of a library's experts, for PEFT."""
     return [str(folder / name) for name in Library.open(folder)]
+
+
+@contextmanager
+def attach_random(
+    model: PreTrainedModel, num_experts: int, rank: int, top_k: int, *, seed: int, first_rank: int = 0
+) -> Iterator[tuple[ExpertStack, dict[str, ArrowRouter]]]:
+    """Within this context random experts are on all linear layers; yields them, and routers not set yet.
+
+    Args:
+        model: the base model, on any device.
+        num_experts: E.
+        rank: R, of each.
+        top_k: K, at most.
+        seed: of the draw.
+        first_rank: of the first expert, where it is above that of all others.
+    """
+    device = model.device
+    generator = torch.Generator(device).manual_seed(seed)
+    widest = max(rank, first_rank)
+    stack = attach_slots(model, find_layers(model, "all-linear"), num_experts, widest)
+    routers = {}
+    for path, layer in stack.layers.items():
+        dtype = layer.base.weight.dtype
+        for part in (layer.a, layer.b_t):
+            part.data = torch.randn(part.shape, generator=generator, device=device).mul_(0.02).to(dtype)
+            part.data[1:, rank:] = 0
+        layer.note_ranks([widest] + [rank] * (num_experts - 1))
+        rows = torch.randn(num_experts, layer.a.shape[2], generator=generator, device=device)
+        rows = torch.nn.functional.normalize(rows, dim=-1).to(dtype)
+        routers[path] = ArrowRouter(rows, top_k=min(top_k, num_experts))
+    try:
+        yield stack, routers
+    finally:
+        stack.detach()

@@ -77,9 +77,10 @@ def build_routes(options: Options, base: BaseModel, num_experts: int, with_peft:
     return routes
 
 
-def draw_ids(sizes: Sizes) -> Tensor:
+def draw_ids(sizes: Sizes, device: torch.device | str = "cpu") -> Tensor:
     """Draw prompts."""
-    return torch.randint(1000, 20000, (sizes.batch, sizes.prompt), generator=torch.Generator().manual_seed(0))
+    shape, generator = (sizes.batch, sizes.prompt), torch.Generator().manual_seed(0)
+    return torch.randint(1000, 20000, shape, generator=generator).to(device)
 
 
 def measure_routes(
@@ -100,7 +101,7 @@ def measure_routes(
         prefill_target: most that prefill should cost, in times of the base model's.
         decode_target: the same of decode.
     """
-    ids = draw_ids(sizes)
+    ids = draw_ids(sizes, routes["base"].model.device)
     prefill = interleave(
         {name: Side(partial(_prefill, route, ids), route.set_up) for name, route in routes.items()},
         options.repeats,

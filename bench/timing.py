@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+import torch
+
 
 @dataclass(frozen=True)
 class Times:
@@ -51,11 +53,19 @@ class Side:
         if self.prepare is not None:
             arguments = (self.prepare(),)
             gc.collect()
+        _finish()
         start = time.perf_counter()
         result = self.run(*arguments)
+        _finish()
         seconds = time.perf_counter() - start
         del result  # only now: freeing it is not timed
         return seconds
+
+
+def _finish() -> None:
+    """Wait for what was begun on a GPU."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def interleave(sides: Mapping[str, Side], repeats: int, warmup: int = 1) -> dict[str, Times]:

@@ -108,16 +108,6 @@ def test_mix_equals_the_reference(shape, dtype, combine, keep, with_onto):
     assert onto is None or torch.equal(onto, kept)
 
 
-def test_a_weight_of_zero_leaves_out_even_an_expert_of_no_numbers():
-    x, a, b = draw(6, 20), draw(3, 2, 20), draw(3, 2, 30)
-    a[1], b[2] = torch.nan, torch.inf
-    indices = torch.tensor([[0, 1, 2]]).expand(6, 3)
-    weights = torch.tensor([[0.5, 0.0, 0.0]]).expand(6, 3)
-    found = mix_rows(x, a, b, indices, weights, None, "outputs")
-    expected = mix_rows(x, a, b, indices[:, :1], weights[:, :1], None, "outputs")
-    assert torch.equal(found, expected)
-
-
 def test_bfloat16_is_rounded_as_pytorch_rounds_it():
     numbers = torch.cat([draw(4096), torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan, 3.4e38])])
     b_t = torch.ones(1, 1, 1, dtype=torch.bfloat16)

@@ -208,6 +208,19 @@ def test_compiled_operators_never_read_beyond_a_rank(backend, tokens, dtype, com
 
 
 @pytest.mark.parametrize("combine", COMBINES)
+@pytest.mark.parametrize("backend", [name for name in EVERY_BACKEND if name in COMPILED])
+def test_compiled_operators_leave_out_an_expert_without_weight_even_if_it_has_no_numbers(backend, combine):
+    generator = torch.Generator().manual_seed(0)
+    x, a = torch.randn(6, 20, generator=generator), torch.randn(3, 2, 20, generator=generator)
+    b = torch.randn(3, 30, 2, generator=generator)
+    a[1], b[2] = torch.nan, torch.inf
+    indices = torch.tensor([[0, 1, 2]]).expand(6, 3)
+    weights = torch.tensor([[0.5, 0.0, 0.0]]).expand(6, 3)
+    found = mix(x, a, b, indices, weights, combine, backend)
+    torch.testing.assert_close(found, mix(x, a, b, indices[:, :1], weights[:, :1], combine, backend))
+
+
+@pytest.mark.parametrize("combine", COMBINES)
 @pytest.mark.parametrize("backend", EVERY_BACKEND)
 class TestContract:
     def test_the_same_inputs_give_the_same_bits(self, backend, combine):

@@ -1,0 +1,100 @@
+"""On a GPU: random models of Phi-2's and Mistral-7B's shapes with many experts, by Triton and by PyTorch."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import torch
+from rich.console import Console
+from transformers import AutoModelForCausalLM, MistralConfig, PhiConfig, PreTrainedConfig, PreTrainedModel
+
+from bench.compiled import measure_steps
+from bench.models import TOP_K, attach_random
+from bench.options import Options
+from bench.report import Table
+from bench.routing import Route, Sizes, measure_routes
+from lorary.models import ExpertStack
+
+SHAPES: Mapping[str, PreTrainedConfig] = {
+    "Phi-2": PhiConfig(
+        hidden_size=2560,
+        intermediate_size=10240,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        partial_rotary_factor=0.4,
+    ),
+    "Mistral-7B": MistralConfig(sliding_window=None),
+}
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+QUICK_SHAPES: Mapping[str, PreTrainedConfig] = {
+    "tiny Phi": PhiConfig(**SIZES),
+    "tiny Mistral": MistralConfig(**SIZES, num_key_value_heads=1),
+}
+NUM_EXPERTS = 256
+NUM_NAMES = 64
+RANK = 16
+
+
+def measure(options: Options) -> list[Table]:
+    """Measure prefill of 4,096 tokens and decode of batch 32 by Arrow, and 64 sequences by name."""
+    if not (torch.cuda.is_available() or options.quick):
+        Console(stderr=True).print("the benchmark gpu needs a CUDA device: left out", style="dim")
+        return []
+    tables = []
+    with torch.no_grad():
+        for name, config in (QUICK_SHAPES if options.quick else SHAPES).items():
+            tables += _measure_shape(name, config, options)
+    return tables
+
+
+def _measure_shape(name: str, config: PreTrainedConfig, options: Options) -> list[Table]:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(config, dtype=options.torch_dtype).eval()
+    num_experts, num_names = (6, 4) if options.quick else (NUM_EXPERTS, NUM_NAMES)
+    sizes = Sizes(batch=2, prompt=8, steps=2) if options.quick else Sizes(batch=32, prompt=128, steps=16)
+    by_name = Sizes(batch=num_names, prompt=sizes.batch * sizes.prompt // num_names, steps=sizes.steps)
+    job = f"{name}'s shape, Arrow top-{TOP_K} of {num_experts} experts of rank {RANK}"
+    with attach_random(model, num_experts, RANK, TOP_K, seed=0) as (stack, routers):
+        routes = _list_routes(model, stack, routers)
+        tables = measure_routes(routes, job, sizes, options, 1.15, 1.3)
+        tables.append(measure_steps(routes, job, sizes, options))
+        named = {"base": routes["base"], "lorary, by name": _route_by_name(model, stack, num_names)}
+        job = f"{name}'s shape, {num_names} sequences with an expert each of {num_experts}, by name"
+        tables += measure_routes(named, job, by_name, options, 1.15, 1.15)
+    return tables
+
+
+def _list_routes(
+    model: PreTrainedModel, stack: ExpertStack, routers: Mapping[str, torch.nn.Module]
+) -> dict[str, Route]:
+    def set_up(kernels: str | None, found: Mapping[str, torch.nn.Module] | None, combine: str) -> None:
+        _use_kernels(kernels)
+        stack.set_routers(found, combine)
+
+    return {
+        "base": Route(model, partial(set_up, None, None, "outputs")),
+        "lorary, outputs": Route(model, partial(set_up, "triton", routers, "outputs")),
+        "lorary, factors": Route(model, partial(set_up, "triton", routers, "factors")),
+        "lorary, outputs, plain PyTorch": Route(model, partial(set_up, "0", routers, "outputs")),
+    }
+
+
+def _route_by_name(model: PreTrainedModel, stack: ExpertStack, num_names: int) -> Route:
+    step = len(stack.names) // num_names
+    names: Sequence[str] = stack.names[::step][:num_names]
+
+    def answer(**inputs: Any) -> object:
+        with stack.assign(names):
+            return model(**inputs)
+
+    return Route(answer, partial(_use_kernels, "triton"))
+
+
+def _use_kernels(kernels: str | None) -> None:
+    with suppress(KeyError):
+        del os.environ["LORARY_KERNELS"]
+    if kernels is not None:
+        os.environ["LORARY_KERNELS"] = kernels
