@@ -31,7 +31,7 @@ class Blocks:
     places: Tensor
     """Pair ``t * K + k`` in each place, ``[K, N * BLOCK_PAIRS]`` int64; T*K where a place is empty."""
     experts: Tensor
-    """Expert of each block, ``[K, N]`` int64; E where a block is empty."""
+    """Expert of each block, ``[K, N]`` int64; E or above where a block is empty."""
 
 
 def cut_blocks(indices: Tensor, num_experts: int, weights: Tensor | None = None) -> Blocks:
@@ -40,9 +40,12 @@ def cut_blocks(indices: Tensor, num_experts: int, weights: Tensor | None = None)
     Args:
         indices: ``[T, K]``.
         num_experts: E.
-        weights: ``[T, K]``; the place of a pair of weight 0 stays empty. None for all pairs.
+        weights: ``[T, K]``; a pair of weight 0 is no expert's. None for all pairs.
     """
     tokens, top_k = indices.shape
+    if weights is not None:
+        # To a last expert, whose blocks are empty ones.
+        indices, num_experts = indices.where(weights != 0, num_experts), num_experts + 1
     num_blocks = triton.cdiv(tokens, BLOCK_PAIRS) + min(num_experts, tokens)
     chosen, order = indices.T.sort(dim=1, stable=True)  # [K, T]: expert, token
     counts = torch.zeros(top_k, num_experts, dtype=torch.int64, device=indices.device)
@@ -53,8 +56,6 @@ def cut_blocks(indices: Tensor, num_experts: int, weights: Tensor | None = None)
     begun = counts.cumsum(1) - counts  # its first pair among the sorted ones
     rank = torch.arange(tokens, device=indices.device) - begun.gather(1, chosen)
     pairs = order * top_k + torch.arange(top_k, device=indices.device)[:, None]
-    if weights is not None:
-        pairs = pairs.where(weights.T.gather(1, order) != 0, tokens * top_k)
     places = indices.new_full((top_k, num_blocks * BLOCK_PAIRS), tokens * top_k)
     places.scatter_(1, starts.gather(1, chosen) + rank, pairs)
     numbers = torch.arange(num_blocks, device=indices.device).expand(top_k, -1).contiguous()
