@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 import torch
 from transformers import StaticCache
 
+from bench.floors import Sizes
 from bench.models import TOP_K, load_bench_base
 from bench.options import Options
 from bench.report import Table
-from bench.routing import Route, Sizes, build_routes, describe_sides, draw_ids
+from bench.routing import Route, build_routes, describe_sides, draw_ids
 from bench.timing import Side, interleave
 
 SIDES = ("base", "lorary, outputs")

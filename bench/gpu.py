@@ -11,10 +11,11 @@ from rich.console import Console
 from transformers import AutoModelForCausalLM, MistralConfig, PhiConfig, PreTrainedConfig, PreTrainedModel
 
 from bench.compiled import measure_steps
+from bench.floors import Aims, Sizes, find_floors
 from bench.models import TOP_K, attach_random
 from bench.options import Options
 from bench.report import Table
-from bench.routing import Route, Sizes, measure_routes
+from bench.routing import Route, measure_routes
 from lorary.models import ExpertStack
 
 SHAPES: Mapping[str, PreTrainedConfig] = {
@@ -56,14 +57,16 @@ def _measure_shape(name: str, config: PreTrainedConfig, options: Options) -> lis
     num_experts, num_names = (6, 4) if options.quick else (NUM_EXPERTS, NUM_NAMES)
     sizes = Sizes(batch=2, prompt=8, steps=2) if options.quick else Sizes(batch=32, prompt=128, steps=16)
     by_name = Sizes(batch=num_names, prompt=sizes.batch * sizes.prompt // num_names, steps=sizes.steps)
+    floors = find_floors(model, sizes, rank=RANK, top_k=TOP_K, experts=num_experts)
+    name_floors = find_floors(model, by_name, rank=RANK, top_k=1, experts=num_names, has_router=False)
     job = f"{name}'s shape, Arrow top-{TOP_K} of {num_experts} experts of rank {RANK}"
     with attach_random(model, num_experts, RANK, TOP_K, seed=0) as (stack, routers):
         routes = _list_routes(model, stack, routers)
-        tables = measure_routes(routes, job, sizes, options, 1.15, 1.3)
+        tables = measure_routes(routes, job, sizes, options, Aims(1.15, 1.3, *floors))
         tables.append(measure_steps(routes, job, sizes, options))
         named = {"base": routes["base"], "lorary, by name": _route_by_name(model, stack, num_names)}
         job = f"{name}'s shape, {num_names} sequences with an expert each of {num_experts}, by name"
-        tables += measure_routes(named, job, by_name, options, 1.15, 1.15)
+        tables += measure_routes(named, job, by_name, options, Aims(1.15, 1.15, *name_floors))
     return tables
 
 

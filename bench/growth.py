@@ -9,12 +9,12 @@ from functools import partial
 
 import torch
 
+from bench.floors import find_floor
 from bench.models import attach_random, load_bench_base
 from bench.options import Options
 from bench.report import Cell, Table
 from bench.timing import Side, interleave, ratio, spread_times
 from lorary import BaseModel
-from lorary.models import find_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,15 @@ def measure(options: Options) -> list[Table]:
 
 
 def _measure_place(base: BaseModel, place: Place, options: Options) -> dict[str, Cell]:
-    work, size = _find_floors(base, place)  # before the layers are wrapped
+    floor = find_floor(  # before the layers are wrapped
+        base.model,
+        tokens=place.tokens,
+        rank=place.rank,
+        top_k=place.top_k,
+        num_used=min(place.experts, place.tokens * place.top_k),
+        num_scored=place.experts,
+        num_logits=1,
+    )
     ids = torch.randint(1000, 20000, (1, place.tokens), generator=torch.Generator().manual_seed(0))
     run = partial(base.model, input_ids=ids, use_cache=False, logits_to_keep=1)
     attached = attach_random(
@@ -82,20 +90,6 @@ def _measure_place(base: BaseModel, place: Place, options: Options) -> dict[str,
         "base ms": spread_times(times["base"], 1e-3),
         "ms": spread_times(times["this"], 1e-3),
         "× base": ratio(times["this"], times["base"]),
-        "least work": work,
-        "least bytes": size,
+        "least work": floor.work,
+        "least bytes": floor.size,
     }
-
-
-def _find_floors(base: BaseModel, place: Place) -> tuple[float, float]:
-    """Count multiplications and bytes, with those of the base model as unit; one logit row, no attention."""
-    output = base.model.get_output_embeddings().weight.numel()
-    plain_work, plain_size, work, size = output / place.tokens, output, 0, 0
-    touched = min(place.experts, place.tokens * place.top_k)
-    for layer in find_layers(base.model, "all-linear").values():
-        width_out, width_in = layer.weight.shape
-        plain_work += width_in * width_out
-        plain_size += width_in * width_out
-        work += place.experts * width_in + place.top_k * place.rank * (width_in + width_out)
-        size += place.experts * width_in + touched * place.rank * (width_in + width_out)
-    return 1 + work / plain_work, 1 + size / plain_size

@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from bench.models import list_experts, load_bench_base, write_library
+from bench.floors import Aims, Sizes, find_floors
+from bench.models import RANK, list_experts, load_bench_base, write_library
 from bench.options import Options
 from bench.report import Table
-from bench.routing import Route, Sizes, measure_routes
+from bench.routing import Route, measure_routes
 from lorary import Library, load_model
 
 
@@ -22,7 +23,11 @@ def measure(options: Options) -> list[Table]:
             prompt, steps = (16, 2) if options.quick else (128, 16)
             sizes = Sizes(batch=count, prompt=prompt, steps=steps)
             job = f"{count} sequences with {count} experts by name"
-            tables += measure_routes(_build_routes(options, count), job, sizes, options, 1.2, 1.4)
+            routes = _build_routes(options, count)
+            floors = find_floors(
+                routes["base"].model, sizes, rank=RANK, top_k=1, experts=count, has_router=False
+            )
+            tables += measure_routes(routes, job, sizes, options, Aims(1.2, 1.4, *floors))
     return tables
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from bench.models import TOP_K, list_experts, load_bench_base, write_library
+from bench.floors import Aims, Sizes, find_floors
+from bench.models import RANK, TOP_K, list_experts, load_bench_base, write_library
 from bench.options import Options
 from bench.peft_arrow import load_peft_arrow
 from bench.report import Cell, Table
@@ -23,18 +24,6 @@ DIFFERENCE_NOTE = (
     " Difference: of this side's logits from PEFT's, in units of what its experts change them by. Sides that "
     "combine outputs should be near 0; what is left under routing are PEFT's inexact prototypes."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """How much is read and written."""
-
-    batch: int
-    """Sequences side by side."""
-    prompt: int
-    """Tokens of each, read at once."""
-    steps: int
-    """Tokens added to each, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +45,11 @@ def measure(options: Options) -> list[Table]:
     with torch.no_grad():
         for count in counts:
             routes = build_routes(options, base, count, with_peft=options.full or count < 128)
-            job = f"Arrow top-{TOP_K} of {count} experts"
-            tables += measure_routes(routes, job, sizes, options, PREFILL_TARGETS.get(count, 1.5), 1.5)
+            aims = Aims(
+                *(PREFILL_TARGETS.get(count, 1.5), 1.5),
+                *find_floors(base.model, sizes, rank=RANK, top_k=TOP_K, experts=count),
+            )
+            tables += measure_routes(routes, f"Arrow top-{TOP_K} of {count} experts", sizes, options, aims)
     return tables
 
 
@@ -88,8 +80,7 @@ def measure_routes(
     job: str,
     sizes: Sizes,
     options: Options,
-    prefill_target: float,
-    decode_target: float,
+    aims: Aims,
 ) -> list[Table]:
     """Measure prefill and decode by several routes, one of which is called base.
 
@@ -98,8 +89,7 @@ def measure_routes(
         job: what they do.
         sizes: how much.
         options: rounds and dtype.
-        prefill_target: most that prefill should cost, in times of the base model's.
-        decode_target: the same of decode.
+        aims: what it should cost at most, and must at least.
     """
     ids = draw_ids(sizes, routes["base"].model.device)
     prefill = interleave(
@@ -115,13 +105,13 @@ def measure_routes(
         Table(
             title=f"{job}, {options.dtype}: prefill of {sizes.batch}×{sizes.prompt} tokens",
             rows=describe_sides(prefill, differences),
-            note=f"Target: at most {prefill_target:g} × base." + (DIFFERENCE_NOTE if differences else ""),
+            note=aims.describe_prefill() + (DIFFERENCE_NOTE if differences else ""),
         ),
         Table(
             title=f"{job}, {options.dtype}: decode, batch {sizes.batch}, per step "
             f"({sizes.steps} steps after the prompt)",
             rows=describe_sides({name: times.per(sizes.steps) for name, times in decode.items()}),
-            note=f"Target: at most {decode_target:g} × base.",
+            note=aims.describe_decode(),
         ),
     ]
 
