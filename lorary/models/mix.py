@@ -114,8 +114,10 @@ def mix_stacks(
         return _mix_plain(mix_dense, x, a, b_t, indices, weights, combine, onto)
     if operators is not None:
         return mix_compiled(x, a, b_t, indices, weights, combine, onto, ranks, operators)
-    plain = BACKENDS[choose_backend(*sizes)]
-    return _mix_plain(plain, x, a, b_t, indices, weights, combine, onto)
+    backend = choose_backend(*sizes)
+    if backend == "grouped" and torch.compiler.is_compiling():
+        backend = "dense"  # a graph cannot depend on who is in which group
+    return _mix_plain(BACKENDS[backend], x, a, b_t, indices, weights, combine, onto)
 
 
 def reads_all_experts(

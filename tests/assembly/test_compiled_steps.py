@@ -1,5 +1,7 @@
 """Answers by compiled steps: the same as by the model as it is, whoever routes."""
 
+import sys
+
 import pytest
 import torch
 from transformers import CompileConfig
@@ -46,8 +48,13 @@ def test_answers_are_the_same_by_one_graph(model, config, graphs, router):
     assert count_calls(graphs[0], "lorary.mix_rows") == len(model.stack.layers)
 
 
-def test_without_operators_plain_pytorch_is_compiled(model, config, graphs, monkeypatch):
+@pytest.mark.parametrize("are_many", [False, True])
+def test_without_operators_plain_pytorch_is_compiled(model, config, graphs, monkeypatch, are_many):
     monkeypatch.setattr("lorary.kernels.cpu.load_object", lambda: None)
+    if are_many:  # as if there were so many experts that tokens were grouped by them
+        module = sys.modules["lorary.models.mix"]
+        monkeypatch.setattr(module, "DENSE_RANKS", 0)
+        monkeypatch.setattr(module, "GATHER_PAIRS", 0)
     assert_same_answers(model, config)
     assert [count_calls(graph, "lorary") for graph in graphs] == [0]
 
