@@ -21,16 +21,18 @@ def find_operators(x: Tensor) -> Operators | None:
     C++ operators are used wherever they can be built; Triton's only where ``LORARY_KERNELS`` is ``triton``.
     """
     if torch.compiler.is_compiling():
-        return traced.OPERATORS[_find_kind(x.device.type, x.dtype)]
-    if os.environ.get("LORARY_KERNELS") == "triton" and is_triton_for(x):
-        return load_triton()
-    return cpu if is_compiled_for(x) else None
+        return traced.OPERATORS[_find_kind_for_graph(x.device.type, x.dtype)]
+    kind = _find_kind(x)
+    return load_triton() if kind == "triton" else cpu if kind == "cpu" else None
 
 
 @torch.compiler.assume_constant_result
-def _find_kind(device: str, dtype: torch.dtype) -> str:
-    """Name the operators for such tensors while a graph is traced, which cannot look at the environment."""
-    x = torch.empty(0, device=device, dtype=dtype)
+def _find_kind_for_graph(device: str, dtype: torch.dtype) -> str:
+    """Look at the environment for a graph that is traced, which cannot."""
+    return _find_kind(torch.empty(0, device=device, dtype=dtype))
+
+
+def _find_kind(x: Tensor) -> str:
     if os.environ.get("LORARY_KERNELS") == "triton" and is_triton_for(x):
         return "triton"
     return "cpu" if is_compiled_for(x) else "none"
