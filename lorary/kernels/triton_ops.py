@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
+from torch import Tensor, nn
 
 from lorary.kernels.cpu import sum_dtype
 from lorary.kernels.triton_kernels import choose_kernel, expand_kernel, gather_kernel, shrink_kernel
@@ -31,7 +31,7 @@ class Blocks:
     places: Tensor
     """Pair ``t * K + k`` in each place, ``[K, N * BLOCK_PAIRS]`` int64; T*K where a place is empty."""
     experts: Tensor
-    """Expert of each block, ``[K, N]`` int64; E or above where a block is empty."""
+    """Expert of each block, ``[K, N]`` int64; E where a block is empty."""
 
 
 def cut_blocks(indices: Tensor, num_experts: int, weights: Tensor | None = None) -> Blocks:
@@ -43,21 +43,23 @@ def cut_blocks(indices: Tensor, num_experts: int, weights: Tensor | None = None)
         weights: ``[T, K]``; a pair of weight 0 is no expert's. None for all pairs.
     """
     tokens, top_k = indices.shape
-    if weights is not None:
-        # To a last expert, whose blocks are empty ones.
-        indices, num_experts = indices.where(weights != 0, num_experts), num_experts + 1
+    kept = torch.ones_like(indices) if weights is None else (weights != 0).long()
     num_blocks = triton.cdiv(tokens, BLOCK_PAIRS) + min(num_experts, tokens)
-    chosen, order = indices.T.sort(dim=1, stable=True)  # [K, T]: expert, token
     counts = torch.zeros(top_k, num_experts, dtype=torch.int64, device=indices.device)
-    counts.scatter_add_(1, chosen, torch.ones_like(chosen))
+    counts.scatter_add_(1, indices.T, kept.T)  # refuses experts that do not exist
+    # [K, T]: expert, token; pairs that are not kept stand last, as if there were one expert more.
+    chosen, order = indices.where(kept != 0, num_experts).T.sort(dim=1, stable=True)
     used = (counts + BLOCK_PAIRS - 1) // BLOCK_PAIRS  # [K, E] blocks
     last = used.cumsum(1)
-    starts = (last - used) * BLOCK_PAIRS  # an expert's first place
-    begun = counts.cumsum(1) - counts  # its first pair among the sorted ones
+    # An expert's first place, and its first pair among the sorted ones.
+    starts = nn.functional.pad((last - used) * BLOCK_PAIRS, (0, 1), value=num_blocks * BLOCK_PAIRS)
+    begun = nn.functional.pad(counts.cumsum(1) - counts, (0, 1))
     rank = torch.arange(tokens, device=indices.device) - begun.gather(1, chosen)
     pairs = order * top_k + torch.arange(top_k, device=indices.device)[:, None]
-    places = indices.new_full((top_k, num_blocks * BLOCK_PAIRS), tokens * top_k)
-    places.scatter_(1, starts.gather(1, chosen) + rank, pairs)
+    # One place more, for what is not kept.
+    places = indices.new_full((top_k, num_blocks * BLOCK_PAIRS + 1), tokens * top_k)
+    at = (starts.gather(1, chosen) + rank).clamp(max=num_blocks * BLOCK_PAIRS)
+    places = places.scatter_(1, at, pairs)[:, :-1].contiguous()
     numbers = torch.arange(num_blocks, device=indices.device).expand(top_k, -1).contiguous()
     return Blocks(places, torch.searchsorted(last, numbers, right=True))
 

@@ -49,12 +49,16 @@ def assert_near(found, expected, dtype):
     assert (found.double() - expected).norm() <= DTYPES[dtype] * expected.norm()
 
 
-def test_blocks_hold_every_pair_once_and_one_expert_each(shape):
+@pytest.mark.parametrize("with_weights", [False, True])
+def test_blocks_hold_every_pair_once_and_one_expert_each(shape, with_weights):
     tokens, experts, _, _, top_k = shape
     indices = draw_indices(tokens, experts, top_k)
-    blocks = cut_blocks(indices, experts)
+    weights = draw(tokens, top_k).clamp(min=0)  # half of them 0
+    blocks = cut_blocks(indices, experts, weights if with_weights else None)
     held = blocks.places[blocks.places < tokens * top_k]
-    assert held.sort().values.tolist() == list(range(tokens * top_k))
+    pairs = torch.arange(tokens * top_k, device=DEVICE)
+    expected = pairs[weights.flatten() != 0] if with_weights else pairs
+    assert torch.equal(held.sort().values, expected)
     for k, (places, owners) in enumerate(zip(blocks.places, blocks.experts, strict=True)):
         for block, expert in zip(places.split(BLOCK_PAIRS), owners.tolist(), strict=True):
             pairs = block[block < tokens * top_k]
