@@ -34,10 +34,14 @@ def mixing():
     )
 
 
-def test_numbers_are_those_of_the_operators(kind, mixing):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_numbers_are_those_of_the_operators(kind, mixing, dtype):
     own, traced = (cpu if kind == "cpu" else load_triton()), OPERATORS[kind]
     ranks = torch.randint(1, RANK + 1, (EXPERTS,), generator=torch.Generator().manual_seed(2))
-    assert torch.equal(traced.mix_rows(*mixing, ranks), own.mix_rows(*mixing, ranks))
+    x, a, b_t, indices, weights, onto, combine = mixing
+    inputs = *(each.to(dtype) for each in (x, a, b_t)), indices, weights, onto.to(dtype), combine, ranks
+    assert traced.mix_rows(*inputs).dtype == dtype
+    assert torch.equal(traced.mix_rows(*inputs), own.mix_rows(*inputs))
     for name, inputs in {
         "choose_best": [draw(TOKENS, EXPERTS)],
         "choose_along": [draw(TOKENS, INPUTS), draw(EXPERTS, INPUTS)],
