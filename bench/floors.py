@@ -26,7 +26,7 @@ def find_floor(
     tokens: int,
     rank: int,
     top_k: int,
-    num_used: int,
+    num_used: float,
     num_scored: int = 0,
     num_logits: int | None = None,
 ) -> Floor:
@@ -37,7 +37,7 @@ def find_floor(
         tokens: T, read at once.
         rank: R.
         top_k: K.
-        num_used: how many experts any token uses, at most.
+        num_used: how many experts any token uses; see ``expect_used``.
         num_scored: E, for each of which a token has one product; 0 without a router.
         num_logits: of how many tokens the logits are wanted; None for all.
     """
@@ -51,6 +51,11 @@ def find_floor(
         work += num_scored * width_in + top_k * rank * (width_in + width_out)
         size += num_scored * width_in + num_used * rank * (width_in + width_out)
     return Floor(1 + work / plain_work, 1 + size / plain_size)
+
+
+def expect_used(experts: int, top_k: int, tokens: int) -> float:
+    """Count the experts that tokens use between them where each chooses K of E by chance."""
+    return experts * (1 - (1 - top_k / experts) ** tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +91,17 @@ class Aims:
 def find_floors(
     model: PreTrainedModel, sizes: Sizes, *, rank: int, top_k: int, experts: int, has_router: bool = True
 ) -> tuple[Floor, Floor]:
-    """Count the least of prefill and of a decode step, all logits wanted; see ``find_floor``."""
+    """Count the least of prefill and of a decode step, all logits wanted; see ``find_floor``.
+
+    Without a router every expert is named.
+    """
     prefill, decode = (
         find_floor(
             model,
             tokens=tokens,
             rank=rank,
             top_k=top_k,
-            num_used=min(experts, tokens * top_k),
+            num_used=expect_used(experts, top_k, tokens) if has_router else experts,
             num_scored=experts if has_router else 0,
         )
         for tokens in (sizes.batch * sizes.prompt, sizes.batch)

@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from bench.floors import find_floor
+from bench.floors import expect_used, find_floor
 from bench.models import attach_random, load_bench_base
 from bench.options import Options
 from bench.report import Cell, Table
@@ -71,7 +71,7 @@ def _measure_place(base: BaseModel, place: Place, options: Options) -> dict[str,
         tokens=place.tokens,
         rank=place.rank,
         top_k=place.top_k,
-        num_used=min(place.experts, place.tokens * place.top_k),
+        num_used=expect_used(place.experts, place.top_k, place.tokens),
         num_scored=place.experts,
         num_logits=1,
     )

@@ -42,9 +42,9 @@ def is_triton_for(x: Tensor) -> bool:
     """Tell whether there are Triton operators for tensors like this one."""
     if find_spec("triton") is None:
         return False
-    from lorary.kernels import triton_ops
+    from lorary.kernels import triton_device
 
-    return triton_ops.is_triton_for(x)
+    return triton_device.is_triton_for(x)
 
 
 def load_triton() -> TrainingOperators:

@@ -57,11 +57,13 @@ def mix(
     Raises:
         ValueError: if shapes disagree, ``combine`` or ``backend`` is unknown, or the back end cannot take
             these tensors.
-        IndexError, RuntimeError: if an index is not in [0, E); by the back end.
+        RuntimeError: if an index is not in [0, E); on a GPU as late as something waits for it.
 
     Source: LoRA, arXiv:2106.09685; Arrow, arXiv:2405.11157 (``factors``).
     """
     _check_shapes(x, a, b, indices, weights, onto, ranks)
+    is_known = (indices >= 0) & (indices < len(a))
+    torch._assert_async(is_known.all(), f"indices must lie in [0, {len(a)}), the number of experts")
     if combine not in COMBINES:
         raise ValueError(f"combine must be one of {COMBINES}, not {combine!r}")
     a, b_t = a.to(x.dtype), b.to(x.dtype).transpose(1, 2)

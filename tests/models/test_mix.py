@@ -4,7 +4,11 @@ import torch
 from lorary.models import BACKENDS, COMBINES, mix
 from lorary.models.mix import COMPILED, choose_backend
 
+SORTED = "triton, sorted"  # Triton's sorts its pairs if there are many
 EVERY_BACKEND = [name for name in BACKENDS if name not in COMPILED or COMPILED[name](torch.zeros(1))] + [None]
+EVERY_BACKEND += [SORTED] if "triton" in EVERY_BACKEND else []
+EVERY_COMPILED = [name for name in EVERY_BACKEND if name in {*COMPILED, SORTED}]
+SLOW_TOKENS = 40  # too many for pairs one by one in Triton's interpreter
 
 # T tokens, E experts, R rank, I input, O output, K experts per token.
 SIZES = {
@@ -20,6 +24,14 @@ SIZES = {
     "no token": (0, 4, 2, 6, 5, 2),
     "no choice": (3, 4, 2, 6, 5, 0),
 }
+
+
+@pytest.fixture
+def backend(request, monkeypatch):
+    if request.param != SORTED:
+        return request.param
+    monkeypatch.setattr("lorary.kernels.triton_ops.FEW_PAIRS", 0)
+    return "triton"
 
 
 def kill_expert(x, a, b, indices, weights):
@@ -122,7 +134,7 @@ def compute_gradients(function, x, a, b, indices, weights):
 
 
 @pytest.mark.parametrize("combine", COMBINES)
-@pytest.mark.parametrize("backend", EVERY_BACKEND)
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
 @pytest.mark.parametrize("case", CASES)
 def test_every_backend_equals_the_sum_over_tokens(case, backend, combine):
     tensors = draw(case)
@@ -130,7 +142,7 @@ def test_every_backend_equals_the_sum_over_tokens(case, backend, combine):
 
 
 @pytest.mark.parametrize("combine", COMBINES)
-@pytest.mark.parametrize("backend", EVERY_BACKEND)
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
 @pytest.mark.parametrize("case", CASES)
 def test_gradients_of_every_backend_equal_those_of_the_sum(case, backend, combine):
     tensors = draw(case)
@@ -141,7 +153,7 @@ def test_gradients_of_every_backend_equal_those_of_the_sum(case, backend, combin
 
 
 @pytest.mark.parametrize("combine", COMBINES)
-@pytest.mark.parametrize("backend", EVERY_BACKEND)
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
 def test_lower_precision_comes_near_the_sum_in_float64(dtype, tolerance, backend, combine):
     x, a, b, indices, weights = draw("wide", dtype)
@@ -158,7 +170,7 @@ def test_lower_precision_comes_near_the_sum_in_float64(dtype, tolerance, backend
         assert (one.double() - other).norm() <= tolerance * other.norm()
 
 
-@pytest.mark.parametrize("backend", EVERY_BACKEND)
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
 def test_experts_of_mixed_ranks_give_what_their_own_factors_give(backend):
     x, a, b, indices, weights = draw("mix_ranks")
     own = [(a[e, : 1 + e % 3], b[e, :, : 1 + e % 3]) for e in range(a.shape[0])]
@@ -170,7 +182,7 @@ def test_experts_of_mixed_ranks_give_what_their_own_factors_give(backend):
 
 
 @pytest.mark.parametrize("combine", COMBINES)
-@pytest.mark.parametrize("backend", EVERY_BACKEND)
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
 @pytest.mark.parametrize("ranks", [[1, 2, 3, 1, 2], [1, 0, 3, 0, 2]], ids=str)
 def test_saying_the_ranks_changes_nothing(ranks, backend, combine):
     x, a, b, indices, weights = draw("mix_ranks")
@@ -189,8 +201,16 @@ def test_saying_the_ranks_changes_nothing(ranks, backend, combine):
 
 @pytest.mark.parametrize("combine", COMBINES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("tokens", [1, 7, 40])
-@pytest.mark.parametrize("backend", [name for name in EVERY_BACKEND if name in COMPILED])
+@pytest.mark.parametrize(
+    ("backend", "tokens"),
+    [
+        (name, tokens)
+        for name in EVERY_COMPILED
+        for tokens in (1, 7, SLOW_TOKENS)
+        if name != "triton" or tokens < SLOW_TOKENS
+    ],
+    indirect=["backend"],
+)
 def test_compiled_operators_never_read_beyond_a_rank(backend, tokens, dtype, combine):
     generator = torch.Generator().manual_seed(0)
     ranks = torch.tensor([1, 5, 0, 20, 3])
@@ -204,11 +224,12 @@ def test_compiled_operators_never_read_beyond_a_rank(backend, tokens, dtype, com
     expected = mix(x, clean_a, clean_b, indices, weights, combine, backend)
     a, b = a.masked_fill(unused[:, :, None], torch.nan), b.masked_fill(unused[:, None], torch.nan)
     found = mix(x, a, b, indices, weights, combine, backend, ranks=ranks)
-    torch.testing.assert_close(found, expected)
+    size = expected.abs().max()  # sums may be made in another order
+    torch.testing.assert_close(found / size, expected / size)
 
 
 @pytest.mark.parametrize("combine", COMBINES)
-@pytest.mark.parametrize("backend", [name for name in EVERY_BACKEND if name in COMPILED])
+@pytest.mark.parametrize("backend", EVERY_COMPILED, indirect=True)
 def test_compiled_operators_leave_out_an_expert_without_weight_even_if_it_has_no_numbers(backend, combine):
     generator = torch.Generator().manual_seed(0)
     x, a = torch.randn(6, 20, generator=generator), torch.randn(3, 2, 20, generator=generator)
@@ -221,7 +242,7 @@ def test_compiled_operators_leave_out_an_expert_without_weight_even_if_it_has_no
 
 
 @pytest.mark.parametrize("combine", COMBINES)
-@pytest.mark.parametrize("backend", EVERY_BACKEND)
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
 class TestContract:
     def test_the_same_inputs_give_the_same_bits(self, backend, combine):
         tensors = draw("square", torch.float32)
@@ -277,7 +298,7 @@ def test_some_backend_is_chosen_for_every_size(num_tokens, num_experts, is_compi
     assert is_compiled or chosen != "compiled"
 
 
-@pytest.mark.parametrize("backend", EVERY_BACKEND)
+@pytest.mark.parametrize("backend", EVERY_BACKEND, indirect=True)
 def test_the_sum_is_added_to_what_is_given_which_stays_as_it_was(backend):
     x, *others = draw("wide", torch.float32)
     onto = torch.randn(x.shape[0], 11, generator=torch.Generator().manual_seed(2)).requires_grad_()

@@ -1,0 +1,63 @@
+"""Pairs in blocks of one expert each, cut in Triton: a few launches, no waiting for the device.
+
+T tokens, E experts, K experts per token, N blocks, P pairs of a block. A pair is a token and one of its
+experts, number ``token * K + choice``.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import triton
+from torch import Tensor
+
+from lorary.kernels.triton_kernels.blocks import cut_kernel, key_kernel
+
+BLOCK_KEYS = 256
+BLOCK_CUTS = 16  # blocks that one program describes
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Each choice's tokens sorted by expert, and each expert's cut into blocks.
+
+    Beside the experts, number E owns the pairs that are left out, and E + 1 those of an unknown expert.
+    """
+
+    order: Tensor
+    """Sorted tokens, ``[K, T]`` int64."""
+    owners: Tensor
+    """Whose each block is, ``[K, N]`` int32; above E + 1 where a block is empty."""
+    starts: Tensor
+    """Each block's first place in ``order``, ``[K, N]`` int32."""
+    ends: Tensor
+    """The place after the last of its owner, ``[K, N]`` int32."""
+    size: int
+    """P, how many places a block has at most."""
+
+
+def cut_blocks(indices: Tensor, num_experts: int, weights: Tensor | None = None) -> Blocks:
+    """Sort the pairs of every choice by expert, each expert's beginning a block of its own.
+
+    Args:
+        indices: ``[T, K]`` int64, with at least one pair.
+        num_experts: E.
+        weights: ``[T, K]``; a pair of weight 0 is left out. None for all pairs.
+    """
+    tokens, top_k = indices.shape
+    indices = indices.contiguous()
+    keys = indices.new_empty(top_k, tokens, dtype=torch.int32)
+    key_kernel[(triton.cdiv(keys.numel(), BLOCK_KEYS),)](
+        *(indices, indices if weights is None else weights.contiguous(), keys),
+        *(keys.numel(), tokens, num_experts, top_k, weights is not None, BLOCK_KEYS),
+    )
+    keys, order = keys.sort(dim=1, stable=True)
+    # As many as an expert has on average: more would be empty, fewer would read factors more often.
+    size = min(64, max(16, triton.next_power_of_2(triton.cdiv(tokens, num_experts))))
+    num_owners = num_experts + 2
+    num_blocks = triton.cdiv(tokens, size) + min(num_owners, tokens)
+    owners, starts, ends = keys.new_empty(3, top_k, num_blocks)
+    cut_kernel[(top_k, triton.cdiv(num_blocks, BLOCK_CUTS))](
+        *(keys, owners, starts, ends, tokens, num_owners, num_blocks, tokens.bit_length()),
+        *(size, triton.next_power_of_2(num_owners), BLOCK_CUTS),
+    )
+    return Blocks(order, owners, starts, ends, size)

@@ -1,0 +1,78 @@
+"""Choosing experts in Triton: scores in parts, then the best of their sums and a softmax over these.
+
+T tokens, E experts, I layer input, K experts per token, N parts. In kernels T, E, K and W say how many
+tokens, experts, choices and columns a program works on at a time.
+"""
+
+import torch
+import triton
+from torch import Tensor
+
+from lorary.kernels.cpu import sum_dtype
+from lorary.kernels.triton_device import find_wide, needs_widening
+from lorary.kernels.triton_kernels.choose import choose_kernel, score_kernel
+
+BLOCK_WIDTH = 64
+BLOCK_CHOICES = 4  # tokens whose experts are chosen together
+MOST_PARTS = 8
+ENOUGH_PROGRAMS = 64  # to keep a device busy while it reads prototypes
+
+
+def choose_best(
+    scores: Tensor, top_k: int, temperature: float, abstain: float | None
+) -> tuple[Tensor, Tensor]:
+    """Keep the best scores and share weight among them; see ``cpu.choose_best``."""
+    return _choose(scores.contiguous()[None], top_k, temperature, abstain, is_signed=True)
+
+
+def choose_along(
+    x: Tensor, prototypes: Tensor, top_k: int, temperature: float, abstain: float | None
+) -> tuple[Tensor, Tensor]:
+    """Choose by ``|x · v_e|`` in two launches; see ``cpu.choose_along``."""
+    return _choose(score_parts(x, prototypes), top_k, temperature, abstain, is_signed=False)
+
+
+def score_parts(x: Tensor, prototypes: Tensor) -> Tensor:
+    """Multiply tokens and prototypes, the layer's input cut into parts where there are few of both.
+
+    Args:
+        x: ``[T, I]``.
+        prototypes: ``[E, I]`` in the dtype of ``x``.
+
+    Returns:
+        ``[N, T, E]`` of ``sum_dtype``, to be added up over N.
+    """
+    tokens, width = x.shape
+    experts = len(prototypes)
+    x, prototypes = x.contiguous(), prototypes.contiguous()
+    # Products need sixteen of everything.
+    block_tokens = 16 if tokens <= 64 else 64
+    block_experts = min(64, max(16, triton.next_power_of_2(experts)))
+    blocks = triton.cdiv(tokens, block_tokens), triton.cdiv(experts, block_experts)
+    steps = triton.cdiv(width, BLOCK_WIDTH)
+    wanted = triton.cdiv(ENOUGH_PROGRAMS, max(1, blocks[0] * blocks[1]))
+    share = triton.cdiv(steps, min(MOST_PARTS, wanted, steps)) * BLOCK_WIDTH
+    parts = triton.cdiv(width, share)
+    scores = x.new_empty(parts, tokens, experts, dtype=sum_dtype(x.dtype))
+    if tokens:
+        score_kernel[(*blocks, parts)](
+            *(x, prototypes, scores, tokens, experts, width, share),
+            *(block_tokens, block_experts, BLOCK_WIDTH, find_wide(x), needs_widening(x)),
+        )
+    return scores
+
+
+def _choose(
+    parts: Tensor, top_k: int, temperature: float, abstain: float | None, *, is_signed: bool
+) -> tuple[Tensor, Tensor]:
+    num_parts, tokens, experts = parts.shape
+    indices = parts.new_empty(tokens, top_k, dtype=torch.int64)
+    weights = parts.new_empty(tokens, top_k, dtype=torch.float32)
+    if tokens:
+        base = 0.0 if abstain is None else abstain / temperature
+        choose_kernel[(triton.cdiv(tokens, BLOCK_CHOICES),)](
+            *(parts, indices, weights, tokens, experts, top_k, float(temperature), float(base)),
+            *(num_parts, is_signed, abstain is not None, BLOCK_CHOICES),
+            *(triton.next_power_of_2(experts), triton.next_power_of_2(top_k)),
+        )
+    return indices, weights

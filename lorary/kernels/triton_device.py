@@ -1,0 +1,36 @@
+"""What Triton's operators must know of tensors and of where they run."""
+
+import os
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+"""The dtypes there are operators for."""
+IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+"""Whether Triton runs on the CPU, slowly."""
+
+
+def is_triton_for(x: Tensor) -> bool:
+    """Tell whether these operators can take tensors like this one."""
+    return x.dtype in DTYPES and (x.is_cuda or IS_INTERPRETED)
+
+
+def find_wide(x: Tensor) -> tl.dtype:
+    """Name the dtype of sums, as ``sum_dtype`` does, for a kernel."""
+    return tl.float64 if x.dtype == torch.float64 else tl.float32
+
+
+def needs_widening(x: Tensor) -> bool:
+    """Tell whether numbers go into a product as wide as its sums: the interpreter has no bfloat16 there."""
+    return IS_INTERPRETED or x.dtype == torch.float64
+
+
+def find_precision(x: Tensor) -> str:
+    """Say how a product of float32 numbers with numbers of ``x`` is made.
+
+    Numbers of 16 bits fit into TF32 as they are, and three products of tensor cores hold the others' float32;
+    those of 32 bits are multiplied as such.
+    """
+    return "tf32x3" if x.dtype in (torch.bfloat16, torch.float16) else "ieee"

@@ -1,0 +1,113 @@
+"""Experts for many tokens in Triton: a program works on a block of one expert's pairs, by tensor cores.
+
+Experts are added choice by choice, so that a launch writes each token once: no atomics, the same bits every
+time. The first launch starts from what is added to, the last one rounds.
+
+T tokens, E experts, R rank, W layer input or output, K experts per token. In kernels P, R and W say how many
+pairs, ranks and columns a program works on at a time.
+"""
+
+import torch
+import triton
+from torch import Tensor
+
+from lorary.kernels.cpu import sum_dtype
+from lorary.kernels.triton_blocks import Blocks
+from lorary.kernels.triton_device import find_precision, find_wide, needs_widening
+from lorary.kernels.triton_kernels.grouped import expand_kernel, gather_kernel, shrink_kernel
+
+SHRUNK_WIDTH = 128
+EXPANDED_NUMBERS = 4096  # of the output, that one program adds to
+GATHERED_PAIRS = 16
+GATHERED_WIDTH = 64
+
+
+def shrink_blocks(x: Tensor, factors: Tensor, blocks: Blocks, ranks: Tensor | None) -> Tensor:
+    """Take each token to its experts' rank spaces; see ``cpu.shrink_rows``.
+
+    Args:
+        x: ``[T, W]``.
+        factors: ``[E, R, W]``.
+        blocks: of these tokens and experts.
+        ranks: ``[E]``, or None.
+
+    Returns:
+        ``[T, K, R]`` of ``sum_dtype``; whatever was there before for pairs that are left out.
+    """
+    rank, width = factors.shape[1:]
+    top_k, tokens = blocks.order.shape
+    x, factors = x.contiguous(), factors.contiguous()
+    shrunk = x.new_empty(tokens, top_k, rank, dtype=sum_dtype(x.dtype))
+    block_rank = _find_block_rank(rank, ranks)
+    grid = blocks.owners.shape[1], triton.cdiv(rank, block_rank), top_k
+    shrink_kernel[grid](
+        *(x, factors, blocks.order, blocks.owners, blocks.starts, blocks.ends),
+        *(blocks.owners if ranks is None else ranks, shrunk, tokens, len(factors), grid[0], rank, width),
+        *(blocks.size, block_rank, SHRUNK_WIDTH, find_wide(x), needs_widening(x), ranks is not None),
+    )
+    return shrunk
+
+
+def expand_blocks(
+    shrunk: Tensor,
+    weights: Tensor | None,
+    factors: Tensor,
+    blocks: Blocks,
+    onto: Tensor | None,
+    combine: str,
+    ranks: Tensor | None,
+) -> Tensor:
+    """Weigh in rank space and add up experts' rows; see ``cpu.mix_rows``.
+
+    Args:
+        shrunk: ``[T, K, R]`` of ``sum_dtype``.
+        weights: ``[T, K]``; None where ``shrunk`` is weighed already, ``combine`` being ``"outputs"``.
+        factors: ``[E, R, W]``.
+        blocks: of these tokens and experts.
+        onto: ``[T, W]`` to add to, or None.
+        combine: ``"outputs"`` or ``"factors"``.
+        ranks: ``[E]``, or None.
+
+    Returns:
+        ``[T, W]`` in the dtype of ``factors``; NaN for a token with an unknown expert.
+    """
+    rank, width = factors.shape[1:]
+    tokens, top_k, _ = shrunk.shape
+    shrunk, factors = shrunk.contiguous(), factors.contiguous()
+    y = factors.new_empty(tokens, width)
+    sums = shrunk.new_empty(tokens, width) if top_k > 1 else y
+    block_width = EXPANDED_NUMBERS // blocks.size
+    grid = blocks.owners.shape[1], triton.cdiv(width, block_width)
+    for choice in range(top_k):
+        expand_kernel[grid](
+            *(shrunk, shrunk if weights is None else weights.contiguous(), factors),
+            *(blocks.order, blocks.owners, blocks.starts, blocks.ends),
+            *(blocks.owners if ranks is None else ranks, y if onto is None else onto.contiguous(), sums, y),
+            *(choice, tokens, len(factors), grid[0], rank, width, top_k),
+            *(blocks.size, _find_block_rank(rank, ranks), block_width, find_wide(factors)),
+            *(find_precision(factors), choice == 0, choice == top_k - 1, onto is not None),
+            *(weights is not None, combine == "factors", ranks is not None),
+        )
+    return y
+
+
+def gather_rows(weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -> Tensor:
+    """Add up tokens' rows by numbers from rank space; see ``cpu.gather_rows``."""
+    _, top_k, rank = weighed.shape
+    width = x.shape[1]
+    weighed, x = weighed.contiguous(), x.contiguous()
+    chosen, order = indices.reshape(-1).sort(stable=True)
+    first = torch.searchsorted(chosen, torch.arange(num_experts + 1, device=x.device))
+    gathered = x.new_empty(num_experts, rank, width)
+    block_rank = _find_block_rank(rank, None)
+    grid = num_experts, triton.cdiv(rank, block_rank), triton.cdiv(width, GATHERED_WIDTH)
+    gather_kernel[grid](
+        *(weighed, x, order, first, gathered, rank, width, top_k),
+        *(GATHERED_PAIRS, block_rank, GATHERED_WIDTH, find_wide(x), find_precision(x)),
+    )
+    return gathered
+
+
+def _find_block_rank(rank: int, ranks: Tensor | None) -> int:
+    """Say how much of the rank to work on at a time: little, where most experts may have little."""
+    return 16 if ranks is not None else min(64, max(16, triton.next_power_of_2(rank)))

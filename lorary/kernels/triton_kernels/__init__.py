@@ -1,0 +1,1 @@
+"""What runs on the device; the files beside this folder launch it."""

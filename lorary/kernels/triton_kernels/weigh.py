@@ -1,0 +1,37 @@
+"""What is done in rank space between shrinking and expanding, in Triton, for one token or for many."""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def weigh(
+    shrunk,
+    weights,
+    token,
+    choice,
+    r,
+    is_number,
+    rank,
+    top_k,
+    WEIGHS: tl.constexpr,
+    FACTORS: tl.constexpr,
+):
+    """Give what tokens take up to the outputs of one choice's experts.
+
+    With FACTORS all choices' numbers together, weighed; with WEIGHS times the choice's own weight. ``token``
+    is one number or a column, ``r`` a row of places in rank space, ``is_number`` what of both is wanted.
+    """
+    if FACTORS:
+        numbers = tl.zeros_like(is_number).to(shrunk.dtype.element_ty)
+        for other in range(top_k):
+            pair = token * top_k + other
+            weight = tl.load(weights + pair)
+            number = tl.load(shrunk + pair * rank + r, is_number, 0.0)
+            # What is left out was not written.
+            numbers += tl.where(weight != 0, weight * number, 0.0)
+    else:
+        numbers = tl.load(shrunk + (token * top_k + choice) * rank + r, is_number, 0.0)
+    if WEIGHS:
+        numbers = tl.load(weights + token * top_k + choice) * numbers
+    return numbers
