@@ -19,7 +19,7 @@ quickstart: setup
 	$(VENV)/bin/lorary quickstart
 
 test: check
-	$(VENV)/bin/python -m pytest -q
+	$(VENV)/bin/python -m pytest -q -n logical --maxprocesses 8 --dist loadscope
 
 check: setup
 	$(VENV)/bin/ruff format --check .

@@ -1,4 +1,4 @@
-"""What every test shares: no network, two threads, and the embedded model for the slow ones."""
+"""What every test shares: no network, few threads, and the embedded model for the slow ones."""
 
 import os
 
@@ -39,7 +39,9 @@ FAMILIES = {
 
 
 def pytest_configure():
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+    # Processes side by side would fight for the cores with more than one thread each.
+    threads = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", threads)))
 
 
 def pytest_collection_modifyitems(items):

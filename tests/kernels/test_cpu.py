@@ -23,6 +23,14 @@ WIDTHS = (1, 7, 8, 16, 31, 33, 64, 127, 129, 200)
 SHAPES = ((1, 1, 1, 1), (5, 3, 3, 2), (9, 4, 4, 4), (600, 7, 5, 3), (1100, 2, 8, 1))
 
 
+@pytest.fixture(autouse=True)
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(params=SHAPES, ids=str)
 def shape(request):
     return request.param
