@@ -14,4 +14,7 @@ from bench.quiet import quieten
 if __name__ == "__main__":
     gc.freeze()  # what the imports made is never garbage: collecting between rounds is quick then
     quieten()
-    main()
+    try:
+        main()
+    finally:
+        gc.unfreeze()  # or what is left at the end is told as leaks
