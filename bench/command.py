@@ -12,6 +12,7 @@ from rich.console import Console
 from bench import (
     compiled,
     gpu,
+    gpu_training,
     growth,
     loading,
     merging,
@@ -32,6 +33,7 @@ BENCHES: Mapping[str, Callable[[Options], list[Table]]] = {
     "names": names.measure,
     "compiled": compiled.measure,
     "gpu": gpu.measure,
+    "gpu_training": gpu_training.measure,
     "growth": growth.measure,
     "loading": loading.measure,
     "training": training.measure,

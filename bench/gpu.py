@@ -55,9 +55,7 @@ def measure(options: Options) -> list[Table]:
 
 
 def _measure_shape(name: str, config: PreTrainedConfig, options: Options) -> list[Table]:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    with torch.device(device):
-        model = AutoModelForCausalLM.from_config(config, dtype=options.torch_dtype).eval()
+    model = draw_model(config, options)
     num_experts, num_names = (6, 4) if options.quick else (NUM_EXPERTS, NUM_NAMES)
     sizes = Sizes(batch=2, prompt=8, steps=2) if options.quick else SIZES
     by_name = _share_by_name(sizes, num_names)
@@ -71,6 +69,12 @@ def _measure_shape(name: str, config: PreTrainedConfig, options: Options) -> lis
         job = f"{name}'s shape, {num_names} sequences with an expert each of {num_experts}, by name"
         tables += measure_routes(named, job, by_name, options, Aims(1.15, 1.15, *name_floors))
     return tables
+
+
+def draw_model(config: PreTrainedConfig, options: Options) -> PreTrainedModel:
+    """Draw a model's weights, on a GPU if there is one."""
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        return AutoModelForCausalLM.from_config(config, dtype=options.torch_dtype).eval()
 
 
 def _count_least() -> Table:
@@ -109,7 +113,7 @@ def _list_routes(
     model: PreTrainedModel, stack: ExpertStack, routers: Mapping[str, torch.nn.Module]
 ) -> dict[str, Route]:
     def set_up(kernels: str | None, found: Mapping[str, torch.nn.Module] | None, combine: str) -> None:
-        _use_kernels(kernels)
+        use_kernels(kernels)
         stack.set_routers(found, combine)
 
     return {
@@ -128,10 +132,11 @@ def _route_by_name(model: PreTrainedModel, stack: ExpertStack, num_names: int) -
         with stack.assign(names):
             return model(**inputs)
 
-    return Route(answer, partial(_use_kernels, "triton"))
+    return Route(answer, partial(use_kernels, "triton"))
 
 
-def _use_kernels(kernels: str | None) -> None:
+def use_kernels(kernels: str | None) -> None:
+    """Say by which operators lorary computes; None for its own choice."""
     with suppress(KeyError):
         del os.environ["LORARY_KERNELS"]
     if kernels is not None:

@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
+from bench.timing import wait_for_device
 from bench.training_run import Batch, TrainingRun, plan_steps
 from lorary import BaseModel, TrainConfig
 from lorary.training import TrainingExamples
@@ -44,7 +45,7 @@ def train_alone(
             r=config.rank, lora_alpha=config.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
         )
         model = get_peft_model(base.model, lora).train()
-        precision = torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext()
+        precision = torch.autocast(base.model.device.type, torch.bfloat16) if autocast else nullcontext()
         seconds, loss = _take_steps(model, plan_steps(name, found, config), config, precision)
         later_seconds += seconds
         losses.append(loss)
@@ -68,8 +69,9 @@ def _take_steps(
     start = time.perf_counter()
     for step, batch in enumerate(batches):
         if step == 1:
+            wait_for_device()
             start = time.perf_counter()
-        inputs = pad_batch(batch)
+        inputs = {name: tensor.to(model.device) for name, tensor in pad_batch(batch).items()}
         with precision:
             loss = model(**inputs).loss
         loss.backward()
@@ -77,6 +79,7 @@ def _take_steps(
             nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
         optimizer.step()
         optimizer.zero_grad()
+    wait_for_device()
     return time.perf_counter() - start, float(loss.detach())
 
 

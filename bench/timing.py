@@ -53,16 +53,16 @@ class Side:
         if self.prepare is not None:
             arguments = (self.prepare(),)
             gc.collect()
-        _finish()
+        wait_for_device()
         start = time.perf_counter()
         result = self.run(*arguments)
-        _finish()
+        wait_for_device()
         seconds = time.perf_counter() - start
         del result  # only now: freeing it is not timed
         return seconds
 
 
-def _finish() -> None:
+def wait_for_device() -> None:
     """Wait for what was begun on a GPU."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -1,7 +1,7 @@
 """Training 8 experts in one pass, against 8 PEFT runs one after the other on the same batches."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from bench.models import RANK, load_bench_base
 from bench.options import Options
 from bench.peft_training import train_alone
 from bench.report import Cell, Table
-from bench.timing import Side, Times, rate, ratio
+from bench.timing import Side, Times, rate, ratio, wait_for_device
 from bench.training_data import fixed_examples, mixed_examples
 from bench.training_run import Batch, TrainingRun, count_tokens, plan_all
 from lorary import BaseModel, TrainConfig, train_experts
@@ -24,6 +24,7 @@ from lorary.training import TrainEvent, TrainingExamples
 
 LORARY = "lorary, in one pass"
 PEFT = {"PEFT, one by one": False, "PEFT, one by one, autocast": True}
+TARGET = 1.5
 FORWARD_STEPS = 5
 
 
@@ -77,10 +78,33 @@ def prepare_job(options: Options, kind: str) -> Job:
 
 
 def _measure_batches(kind: str, what: str, options: Options) -> Table:
-    job = prepare_job(options, kind)
+    def find_peak(side: Callable[[Job], TrainingRun]) -> float:
+        return measure_peak(side, prepare_job, options, kind).extra / 1e6
+
+    return measure_job(prepare_job(options, kind), what, options, TARGET, find_peak)
+
+
+def measure_job(
+    job: Job,
+    what: str,
+    options: Options,
+    target: float,
+    find_peak: Callable[[Callable[[Job], TrainingRun]], float] | None = None,
+) -> Table:
+    """Measure one job by all sides.
+
+    Args:
+        job: what they are given.
+        what: its batches, in words.
+        options: rounds and dtype.
+        target: how many times PEFT's tokens/s lorary should reach.
+        find_peak: measures a side's memory, in MB; None leaves it out.
+    """
     steps = plan_all(job.examples, job.config)
     sides = {LORARY: train_with_lorary} | {
-        name: partial(train_with_peft, autocast) for name, autocast in PEFT.items()
+        name: partial(train_with_peft, autocast)
+        for name, autocast in PEFT.items()
+        if not autocast or options.dtype == "bfloat16"
     }
     base = Side(partial(_forward_base, job))
     base.time()  # training warms up in its own first steps
@@ -100,7 +124,7 @@ def _measure_batches(kind: str, what: str, options: Options) -> Table:
             "tokens/s, start to saved": rate(
                 count_tokens(steps), Times(tuple(run[name].whole_seconds for run in runs))
             ),
-            "peak MB": measure_peak(side, prepare_job, options, kind).extra / 1e6,
+            **({"peak MB": find_peak(side)} if find_peak else {}),
             "last loss": runs[-1][name].loss,
         }
         for name, side in sides.items()
@@ -109,7 +133,7 @@ def _measure_batches(kind: str, what: str, options: Options) -> Table:
         title=f"training {len(job.examples)} experts, {job.config.batch_size} examples each per step, "
         f"{len(steps)} steps, {what}, {options.dtype}",
         rows=rows,
-        note=_describe_batches(steps),
+        note=f"{_describe_batches(steps)} Target: {target:g} × PEFT's tokens/s.",
     )
 
 
@@ -119,6 +143,7 @@ def train_with_lorary(job: Job) -> TrainingRun:
 
     def note_time(event: TrainEvent) -> None:
         # The last report before the count of steps changes comes at the end of a step's passes.
+        wait_for_device()
         reached[event.num_steps] = time.perf_counter()
 
     start = time.perf_counter()
@@ -146,7 +171,7 @@ def _forward_base(job: Job) -> None:
     for step in plan_all(job.examples, job.config)[:FORWARD_STEPS]:
         for members in plan_passes(step, None, job.config.tokens_per_pass):
             batch = pack_sequences([step[index] for index in members], job.config.row_length)
-            job.base.model(**batch.model_inputs())
+            job.base.model(**batch.to(job.base.model.device).model_inputs())
 
 
 def _describe_batches(steps: Sequence[Batch]) -> str:
@@ -157,6 +182,5 @@ def _describe_batches(steps: Sequence[Batch]) -> str:
         f"Examples of {lengths[0]} to {lengths[-1]} tokens, median {lengths[len(lengths) // 2]}; "
         f"{targets / sum(lengths):.0%} of all tokens are targets. tokens/s counts input and target tokens, "
         "no padding, in all steps but the first; 'start to saved' in the whole run. × base forward: time per "
-        "token in units of the bare base model's forward pass over packed rows with all logits. Target: 1.5 "
-        "× PEFT's tokens/s."
+        "token in units of the bare base model's forward pass over packed rows with all logits."
     )

@@ -18,7 +18,9 @@ from lorary.kernels.operators import Operators, TrainingOperators
 def find_operators(x: Tensor) -> Operators | None:
     """Find the operators in use for tensors like this one; None leaves all to plain PyTorch.
 
-    C++ operators are used wherever they can be built; Triton's only where ``LORARY_KERNELS`` is ``triton``.
+    C++ operators are used wherever they can be built, Triton's on CUDA devices that pass ``triton_check``.
+    The environment's ``LORARY_KERNELS`` may be ``0`` for none, or ``triton`` for Triton's without a check,
+    also in its interpreter.
     """
     if torch.compiler.is_compiling():
         return traced.OPERATORS[_find_kind_for_graph(x.device.type, x.dtype)]
@@ -33,8 +35,11 @@ def _find_kind_for_graph(device: str, dtype: torch.dtype) -> str:
 
 
 def _find_kind(x: Tensor) -> str:
-    if os.environ.get("LORARY_KERNELS") == "triton" and is_triton_for(x):
+    wish = os.environ.get("LORARY_KERNELS")
+    if wish == "triton" and is_triton_for(x):
         return "triton"
+    if x.is_cuda:
+        return "triton" if wish != "0" and is_triton_for(x) and _is_triton_right_for(x) else "none"
     return "cpu" if is_compiled_for(x) else "none"
 
 
@@ -45,6 +50,12 @@ def is_triton_for(x: Tensor) -> bool:
     from lorary.kernels import triton_device
 
     return triton_device.is_triton_for(x)
+
+
+def _is_triton_right_for(x: Tensor) -> bool:
+    from lorary.kernels import triton_check
+
+    return triton_check.is_right_on(x.device, x.dtype)
 
 
 def load_triton() -> TrainingOperators:

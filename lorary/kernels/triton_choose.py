@@ -9,7 +9,7 @@ import triton
 from torch import Tensor
 
 from lorary.kernels.cpu import sum_dtype
-from lorary.kernels.triton_device import find_wide, needs_widening
+from lorary.kernels.triton_device import find_wide, needs_widening, on_its_device
 from lorary.kernels.triton_kernels.choose import choose_kernel, score_kernel
 
 BLOCK_WIDTH = 64
@@ -18,6 +18,7 @@ MOST_PARTS = 8
 ENOUGH_PROGRAMS = 64  # to keep a device busy while it reads prototypes
 
 
+@on_its_device
 def choose_best(
     scores: Tensor, top_k: int, temperature: float, abstain: float | None
 ) -> tuple[Tensor, Tensor]:
@@ -25,6 +26,7 @@ def choose_best(
     return _choose(scores.contiguous()[None], top_k, temperature, abstain, is_signed=True)
 
 
+@on_its_device
 def choose_along(
     x: Tensor, prototypes: Tensor, top_k: int, temperature: float, abstain: float | None
 ) -> tuple[Tensor, Tensor]:

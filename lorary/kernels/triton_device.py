@@ -1,10 +1,16 @@
 """What Triton's operators must know of tensors and of where they run."""
 
 import os
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import torch
 import triton.language as tl
 from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 """The dtypes there are operators for."""
@@ -34,3 +40,14 @@ def find_precision(x: Tensor) -> str:
     those of 32 bits are multiplied as such.
     """
     return "tf32x3" if x.dtype in (torch.bfloat16, torch.float16) else "ieee"
+
+
+def on_its_device(operator: Callable[P, R]) -> Callable[P, R]:
+    """Let an operator launch on the device of its first tensor, which need not be the current one."""
+
+    @wraps(operator)
+    def launch(*args: P.args, **options: P.kwargs) -> R:
+        with torch.cuda.device_of(args[0]):
+            return operator(*args, **options)
+
+    return launch

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lorary.kernels.cpu import sum_dtype
 from lorary.kernels.triton_blocks import Blocks
-from lorary.kernels.triton_device import find_precision, find_wide, needs_widening
+from lorary.kernels.triton_device import find_precision, find_wide, needs_widening, on_its_device
 from lorary.kernels.triton_kernels.grouped import expand_kernel, gather_kernel, shrink_kernel
 
 SHRUNK_WIDTH = 128
@@ -91,6 +91,7 @@ def expand_blocks(
     return y
 
 
+@on_its_device
 def gather_rows(weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -> Tensor:
     """Add up tokens' rows by numbers from rank space; see ``cpu.gather_rows``."""
     _, top_k, rank = weighed.shape

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lorary.kernels.triton_blocks import cut_blocks
 from lorary.kernels.triton_choose import choose_along, choose_best
+from lorary.kernels.triton_device import on_its_device
 from lorary.kernels.triton_grouped import expand_blocks, gather_rows, shrink_blocks
 from lorary.kernels.triton_pairs import expand_tokens, shrink_pairs
 
@@ -17,6 +18,7 @@ FOR_ANY_SIZE = True
 FEW_PAIRS = 512
 
 
+@on_its_device
 def mix_rows(
     x: Tensor,
     a: Tensor,
@@ -35,6 +37,7 @@ def mix_rows(
     return expand_blocks(shrink_blocks(x, a, blocks, ranks), weights, b_t, blocks, onto, combine, ranks)
 
 
+@on_its_device
 def mix_rows_kept(
     x: Tensor,
     a: Tensor,
@@ -54,6 +57,7 @@ def mix_rows_kept(
     return expand_blocks(shrunk, weights, b_t, blocks, onto, combine, ranks), shrunk
 
 
+@on_its_device
 def shrink_rows(x: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
     """Take each token to its experts' rank spaces; see ``cpu.shrink_rows``."""
     if indices.numel() <= FEW_PAIRS:
@@ -61,6 +65,7 @@ def shrink_rows(x: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
     return shrink_blocks(x, factors, cut_blocks(indices, len(factors)), None)
 
 
+@on_its_device
 def expand_rows(weighed: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
     """Add up experts' rows by numbers from rank space; see ``cpu.expand_rows``."""
     if indices.numel() <= FEW_PAIRS:

@@ -122,8 +122,8 @@ def expand_kernel(
         for start in range(0, tl.where(expert < num_experts, own, 0), R):
             r = start + tl.arange(0, R)
             is_number = is_pair[:, None] & (r < own)[None, :]
-            pairs = token[:, None]
-            left = weigh(shrunk, weights, pairs, choice, r[None, :], is_number, rank, top_k, WEIGHS, FACTORS)
+            tokens = token[:, None]
+            left = weigh(shrunk, weights, tokens, choice, r[None, :], is_number, rank, top_k, WEIGHS, FACTORS)
             rows = factors + (expert.to(tl.int64) * rank + r)[:, None] * width + w[None, :]
             right = tl.load(rows, (r < own)[:, None] & is_column[None, :], 0.0).to(WIDE)
             total = tl.dot(left, right, total, input_precision=PRECISION, out_dtype=WIDE)
