@@ -10,6 +10,7 @@ import torch
 import triton
 from torch import Tensor
 
+from lorary.kernels.triton_device import LAUNCH
 from lorary.kernels.triton_kernels.blocks import cut_kernel, key_kernel
 
 BLOCK_KEYS = 256
@@ -49,6 +50,7 @@ def cut_blocks(indices: Tensor, num_experts: int, weights: Tensor | None = None)
     key_kernel[(triton.cdiv(keys.numel(), BLOCK_KEYS),)](
         *(indices, indices if weights is None else weights.contiguous(), keys),
         *(keys.numel(), tokens, num_experts, top_k, weights is not None, BLOCK_KEYS),
+        **LAUNCH,
     )
     keys, order = keys.sort(dim=1, stable=True)
     # As many as an expert has on average: more would be empty, fewer would read factors more often.
@@ -59,5 +61,6 @@ def cut_blocks(indices: Tensor, num_experts: int, weights: Tensor | None = None)
     cut_kernel[(top_k, triton.cdiv(num_blocks, BLOCK_CUTS))](
         *(keys, owners, starts, ends, tokens, num_owners, num_blocks, tokens.bit_length()),
         *(size, triton.next_power_of_2(num_owners), BLOCK_CUTS),
+        **LAUNCH,
     )
     return Blocks(order, owners, starts, ends, size)

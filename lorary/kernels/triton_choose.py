@@ -9,7 +9,7 @@ import triton
 from torch import Tensor
 
 from lorary.kernels.cpu import sum_dtype
-from lorary.kernels.triton_device import find_wide, needs_widening, on_its_device
+from lorary.kernels.triton_device import LAUNCH, find_wide, needs_widening, on_its_device
 from lorary.kernels.triton_kernels.choose import choose_kernel, score_kernel
 
 BLOCK_WIDTH = 64
@@ -60,6 +60,7 @@ def score_parts(x: Tensor, prototypes: Tensor) -> Tensor:
         score_kernel[(*blocks, parts)](
             *(x, prototypes, scores, tokens, experts, width, share),
             *(block_tokens, block_experts, BLOCK_WIDTH, find_wide(x), needs_widening(x)),
+            **LAUNCH,
         )
     return scores
 
@@ -76,5 +77,6 @@ def _choose(
             *(parts, indices, weights, tokens, experts, top_k, float(temperature), float(base)),
             *(num_parts, is_signed, abstain is not None, BLOCK_CHOICES),
             *(triton.next_power_of_2(experts), triton.next_power_of_2(top_k)),
+            **LAUNCH,
         )
     return indices, weights

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 import triton.language as tl
@@ -14,6 +14,8 @@ R = TypeVar("R")
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 """The dtypes there are operators for."""
+LAUNCH: dict[str, Any] = {"enable_fp_fusion": True}
+"""How kernels are compiled: products and sums in one instruction, of which Triton wants to be told."""
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Whether Triton runs on the CPU, slowly."""
 

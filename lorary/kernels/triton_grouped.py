@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lorary.kernels.cpu import sum_dtype
 from lorary.kernels.triton_blocks import Blocks
-from lorary.kernels.triton_device import find_precision, find_wide, needs_widening, on_its_device
+from lorary.kernels.triton_device import LAUNCH, find_precision, find_wide, needs_widening, on_its_device
 from lorary.kernels.triton_kernels.grouped import expand_kernel, gather_kernel, shrink_kernel
 
 SHRUNK_WIDTH = 128
@@ -44,6 +44,7 @@ def shrink_blocks(x: Tensor, factors: Tensor, blocks: Blocks, ranks: Tensor | No
         *(x, factors, blocks.order, blocks.owners, blocks.starts, blocks.ends),
         *(blocks.owners if ranks is None else ranks, shrunk, tokens, len(factors), grid[0], rank, width),
         *(blocks.size, block_rank, SHRUNK_WIDTH, find_wide(x), needs_widening(x), ranks is not None),
+        **LAUNCH,
     )
     return shrunk
 
@@ -87,6 +88,7 @@ def expand_blocks(
             *(blocks.size, _find_block_rank(rank, ranks), block_width, find_wide(factors)),
             *(find_precision(factors), choice == 0, choice == top_k - 1, onto is not None),
             *(weights is not None, combine == "factors", ranks is not None),
+            **LAUNCH,
         )
     return y
 
@@ -105,6 +107,7 @@ def gather_rows(weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -
     gather_kernel[grid](
         *(weighed, x, order, first, gathered, rank, width, top_k),
         *(GATHERED_PAIRS, block_rank, GATHERED_WIDTH, find_wide(x), find_precision(x)),
+        **LAUNCH,
     )
     return gathered
 

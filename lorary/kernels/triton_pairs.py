@@ -8,7 +8,7 @@ import triton
 from torch import Tensor
 
 from lorary.kernels.cpu import sum_dtype
-from lorary.kernels.triton_device import find_wide
+from lorary.kernels.triton_device import LAUNCH, find_wide
 from lorary.kernels.triton_kernels.pairs import expand_tokens_kernel, shrink_pairs_kernel
 
 SHRUNK_RANK = 4
@@ -42,6 +42,7 @@ def shrink_pairs(
         *(indices if ranks is None else ranks, shrunk, experts, rank, width, top_k),
         *(block_rank, min(SHRUNK_WIDTH, triton.next_power_of_2(width)), find_wide(x)),
         *(weights is not None, ranks is not None),
+        **LAUNCH,
     )
     return shrunk
 
@@ -67,5 +68,6 @@ def expand_tokens(
         *(experts, rank, width, top_k),
         *(min(EXPANDED_RANK, triton.next_power_of_2(rank)), block_width, find_wide(factors)),
         *(onto is not None, weights is not None, combine == "factors", ranks is not None),
+        **LAUNCH,
     )
     return y

@@ -54,6 +54,7 @@ def test_experts_by_name_are_those_of_the_cpu(model, on_gpu, shape):
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore")  # those of PyTorch's compiler
 def test_answers_by_cuda_graphs_are_the_same(on_gpu):
     prompts = ["3 apples cost", "-.-.", "plural of"]
     expected = on_gpu.generate(prompts, max_new_tokens=8)

@@ -60,7 +60,11 @@ print(json.dumps(compiled))
 def test_every_kernel_compiles_for_a_gpu_and_fits_into_it():
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-W", "error::UserWarning", "-c", SCRIPT],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     compiled = json.loads(done.stdout)
