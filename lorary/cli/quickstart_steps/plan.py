@@ -26,7 +26,7 @@ class QuickstartPlan:
     """Generated tasks; one expert each."""
     num_tests: int = 8
     """Test examples per task."""
-    max_steps: int = 20
+    max_steps: int = 16
     """Optimiser steps per expert, of ``batch_size`` examples."""
     batch_size: int = 8
     """Examples per step."""
