@@ -141,12 +141,13 @@ def attach_experts(
     if not experts:
         raise IncompatibleExpert("there is no expert to put on the model: add one to the library first")
     loaded = dict(experts.items())
+    modules = dict(model.named_modules())
     for expert in loaded.values():
-        check_expert(model, expert)
+        check_expert(model, expert, modules)
     changed = {path for expert in loaded.values() for path in expert.factors}
     stacks = {
         path: _stack_layer(layer, [expert.factors.get(path) for expert in loaded.values()], dtype)
-        for path, layer in model.named_modules()
+        for path, layer in modules.items()
         if path in changed
     }
     return _install(model, list(loaded), stacks)
@@ -182,13 +183,20 @@ def attach_slots(
     return _install(model, [f"slot {slot}" for slot in range(num_slots)], stacks)
 
 
-def check_expert(model: PreTrainedModel, expert: Expert) -> list[str]:
+def check_expert(
+    model: PreTrainedModel, expert: Expert, modules: Mapping[str, nn.Module] | None = None
+) -> list[str]:
     """Check that each module of an expert is a layer of the model, of the right shape; list their paths.
+
+    Args:
+        model: the base model, with experts or without.
+        expert: the expert.
+        modules: the model's by path, where many experts are checked; None lists them.
 
     Raises:
         IncompatibleExpert: naming the first few that do not fit.
     """
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules()) if modules is None else modules
     faults = []
     for path, (a, b) in expert.factors.items():
         layer = modules.get(path)
