@@ -10,7 +10,8 @@ from bench.gpu import QUICK_SHAPES, SHAPES, draw_model, use_kernels
 from bench.options import Options
 from bench.report import Table
 from bench.training import Job, measure_job
-from lorary import BaseModel, TrainConfig
+from bench.training_run import configure_run
+from lorary import BaseModel
 from lorary.data import TokenizedExample
 from lorary.training import TrainingExamples
 
@@ -43,14 +44,7 @@ def _measure_shape(name: str, config: PreTrainedConfig, options: Options) -> Tab
     examples = {
         f"{index:02d}": _draw_examples(chance, BATCH_SIZE * num_steps) for index in range(num_experts)
     }
-    plan = TrainConfig(
-        rank=RANK,
-        batch_size=BATCH_SIZE,
-        max_steps=num_steps,
-        schedule="constant",
-        warmup_ratio=0.0,
-        checkpoint_seconds=1e9,
-    )
+    plan = configure_run(rank=RANK, batch_size=BATCH_SIZE, num_steps=num_steps)
     job = Job(base=base, examples=examples, config=plan, scratch=options.scratch)
     return measure_job(job, f"{LENGTH} tokens per example, {name}'s shape", options, TARGET)
 

@@ -16,7 +16,7 @@ from bench.peft_training import train_alone
 from bench.report import Cell, Table
 from bench.timing import Side, Times, rate, ratio, wait_for_device
 from bench.training_data import fixed_examples, mixed_examples
-from bench.training_run import Batch, TrainingRun, count_tokens, plan_all
+from bench.training_run import Batch, TrainingRun, configure_run, count_tokens, plan_all
 from lorary import BaseModel, TrainConfig, train_experts
 from lorary.data.packing import pack_sequences
 from lorary.data.prefixes import plan_passes
@@ -66,14 +66,7 @@ def prepare_job(options: Options, kind: str) -> Job:
         examples = fixed_examples(base.tokenizer, num_experts)
     else:
         examples = mixed_examples(base.tokenizer, num_experts, options.data)
-    config = TrainConfig(
-        rank=RANK,
-        batch_size=batch_size,
-        max_steps=num_steps,
-        schedule="constant",
-        warmup_ratio=0.0,
-        checkpoint_seconds=1e9,
-    )
+    config = configure_run(rank=RANK, batch_size=batch_size, num_steps=num_steps)
     return Job(base=base, examples=examples, config=config, scratch=options.scratch)
 
 

@@ -23,6 +23,18 @@ class TrainingRun:
     """Mean training loss of the last step, over the experts."""
 
 
+def configure_run(*, rank: int, batch_size: int, num_steps: int) -> TrainConfig:
+    """Say how both sides train: every step alike, and nothing saved before the end."""
+    return TrainConfig(
+        rank=rank,
+        batch_size=batch_size,
+        max_steps=num_steps,
+        schedule="constant",
+        warmup_ratio=0.0,
+        checkpoint_seconds=1e9,
+    )
+
+
 def plan_steps(name: str, examples: TrainingExamples, config: TrainConfig) -> list[Batch]:
     """List the batches lorary takes for an expert, one per step."""
     return [[examples.train[index] for index in batch] for batch in plan_trainee(name, examples, config)]

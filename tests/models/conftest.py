@@ -67,3 +67,12 @@ def tokenizer():
     core = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>", unk_token="<unk>")
+
+
+@pytest.fixture
+def backend(request, monkeypatch):
+    """A back end of ``mix``; Triton's also where it sorts its pairs, which else it does for many only."""
+    if request.param != "triton, sorted":
+        return request.param
+    monkeypatch.setattr("lorary.kernels.triton_ops.FEW_PAIRS", 0)
+    return "triton"
