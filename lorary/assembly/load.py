@@ -83,9 +83,10 @@ def load_model(
         raise ValueError(f"combine must be one of {COMBINES}, not {combine!r}")
     config = _configure(router, options)
     library = Library.open(experts) if isinstance(experts, str) else experts
-    everyone = _gather_experts(library, controls or {})
+    own = _read_experts(library)
+    everyone = own | _check_controls(controls or {}, own)
     if config is not None:
-        config.check(list(library))
+        config.check(list(own))
     loaded = _load_any_base(base, tokenizer, revision, dtype, device)
     for expert in everyone.values():
         check_base(loaded, expert)
@@ -109,16 +110,21 @@ def _configure(router: str | None, options: Mapping[str, Any]) -> RouterConfig |
     return None
 
 
-def _gather_experts(library: Mapping[str, Expert], controls: Mapping[str, Expert]) -> dict[str, Expert]:
-    if len(library) == 0:
+def _read_experts(library: Mapping[str, Expert]) -> dict[str, Expert]:
+    experts = dict(library.items())
+    if not experts:
         where = f"library {library.url!r}" if isinstance(library, Library) else "the given mapping"
         raise LibraryError(f"{where} holds no experts: train some, or add one with `lorary library add`")
-    taken = sorted(set(controls) & set(library))
+    return experts
+
+
+def _check_controls(controls: Mapping[str, Expert], experts: Mapping[str, Expert]) -> dict[str, Expert]:
+    taken = sorted(controls.keys() & experts.keys())
     if taken:
         raise ValueError(
             f"a control must have a name of its own, but {taken[0]!r} is an expert too: name it otherwise"
         )
-    return {**dict(library.items()), **controls}
+    return dict(controls)
 
 
 def _load_any_base(

@@ -5,6 +5,7 @@ whose product is added to that layer's weight. On disk it is a PEFT adapter fold
 ``expert.json``; only safetensors and JSON are read.
 """
 
+from lorary.experts.alike import AlikeFactors, read_alike
 from lorary.experts.card import ExpertCard
 from lorary.experts.expert import Expert, check_finite
 from lorary.experts.factors import Factors
@@ -14,6 +15,7 @@ from lorary.experts.peft_writer import write_expert_files, write_peft
 from lorary.experts.sidecar import Sidecar, WeightSummary
 
 __all__ = [
+    "AlikeFactors",
     "Expert",
     "ExpertCard",
     "Factors",
@@ -21,6 +23,7 @@ __all__ = [
     "WeightSummary",
     "check_finite",
     "check_name",
+    "read_alike",
     "read_card",
     "read_expert_folder",
     "read_peft",

@@ -57,7 +57,7 @@ class Expert:
     @property
     def ranks(self) -> dict[str, int]:
         """The rank of each module's factors."""
-        return {path: pair.rank for path, pair in self._outlines.items()}
+        return {path: pair.rank for path, pair in self.outlines.items()}
 
     @property
     def max_rank(self) -> int:
@@ -67,12 +67,12 @@ class Expert:
     @property
     def num_parameters(self) -> int:
         """How many numbers its factors hold."""
-        return sum(pair.a.numel() + pair.b.numel() for pair in self._outlines.values())
+        return sum(pair.a.numel() + pair.b.numel() for pair in self.outlines.values())
 
     @property
-    def _outlines(self) -> Mapping[str, Factors]:
-        """Factors for their shapes alone, read from no file."""
-        return self.factors.stored if isinstance(self.factors, StoredFactors) else self.factors
+    def outlines(self) -> Mapping[str, Factors]:
+        """Factors for their shapes alone: those that lie in a file are on the meta device, and not read."""
+        return self.factors.layout.outlines if isinstance(self.factors, StoredFactors) else self.factors
 
     @property
     def dtypes(self) -> tuple[torch.dtype, ...]:

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from lorary.errors import FormatError
 
@@ -12,19 +12,21 @@ CONFIG_FILE = "adapter_config.json"
 DEFAULT_RANK = 8  # LoraConfig's own defaults, where an old or hand-written file leaves a key out
 DEFAULT_ALPHA = 8
 
+Number = TypeVar("Number", int, float)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """The part of PEFT's ``LoraConfig`` that says what an adapter's tensors mean."""
+    """The part of PEFT's ``LoraConfig`` that says what an adapter's tensors mean; it can be hashed."""
 
     rank: int = DEFAULT_RANK
     """Rank of the modules no pattern matches."""
     alpha: float = DEFAULT_ALPHA
     """Alpha of the modules no pattern matches."""
-    rank_pattern: Mapping[str, int]
-    """Regular expression -> rank; the first that matches a module counts."""
-    alpha_pattern: Mapping[str, float]
-    """Regular expression -> alpha; the first that matches a module counts."""
+    rank_pattern: tuple[tuple[str, int], ...] = ()
+    """Regular expressions and ranks; the first that matches a module counts."""
+    alpha_pattern: tuple[tuple[str, float], ...] = ()
+    """Regular expressions and alphas; the first that matches a module counts."""
     use_rslora: bool = False
     """The scale is ``alpha / sqrt(rank)`` instead of ``alpha / rank``."""
     fan_in_fan_out: bool = False
@@ -36,13 +38,11 @@ class AdapterConfig:
 
     def rank_of(self, module: str) -> int:
         """Find a module's rank."""
-        key = match_pattern(self.rank_pattern, module)
-        return self.rank if key is None else self.rank_pattern[key]
+        return _look_up(self.rank_pattern, module, self.rank)
 
     def scale_of(self, module: str) -> float:
         """Find what PEFT multiplies a module's ``b @ a`` with."""
-        key = match_pattern(self.alpha_pattern, module)
-        alpha = self.alpha if key is None else self.alpha_pattern[key]
+        alpha = _look_up(self.alpha_pattern, module, self.alpha)
         rank = self.rank_of(module)
         return alpha / math.sqrt(rank) if self.use_rslora else alpha / rank
 
@@ -82,13 +82,19 @@ def parse_adapter_config(value: Mapping[str, Any], path: str) -> AdapterConfig:
     return AdapterConfig(
         rank=given.get("r", DEFAULT_RANK),
         alpha=given.get("lora_alpha", DEFAULT_ALPHA),
-        rank_pattern=given.get("rank_pattern") or {},
-        alpha_pattern=given.get("alpha_pattern") or {},
+        rank_pattern=tuple((given.get("rank_pattern") or {}).items()),
+        alpha_pattern=tuple((given.get("alpha_pattern") or {}).items()),
         use_rslora=bool(given.get("use_rslora")),
         fan_in_fan_out=bool(given.get("fan_in_fan_out")),
         base_model=given.get("base_model_name_or_path") or "",
         revision=given.get("revision"),
     )
+
+
+def _look_up(patterns: Iterable[tuple[str, Number]], module: str, default: Number) -> Number:
+    known = dict(patterns)
+    key = match_pattern(known, module)
+    return default if key is None else known[key]
 
 
 def _is_rank(value: Any) -> bool:

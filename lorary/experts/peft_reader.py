@@ -1,25 +1,19 @@
-"""PEFT adapter folders in, experts out.
-
-R rank, I layer input, O layer output.
-"""
+"""PEFT adapter folders in, experts out."""
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
-from torch import Tensor
 
 from lorary.errors import FormatError
+from lorary.experts.adapter_layout import Recipe, lay_out_adapter
 from lorary.experts.card import ExpertCard
 from lorary.experts.expert import Expert, check_finite
-from lorary.experts.factors import Factors, find_factor_fault
 from lorary.experts.json_object import read_json_object
 from lorary.experts.names import check_name
 from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, parse_adapter_config
 from lorary.experts.peft_features import check_features, check_peft_type
-from lorary.experts.peft_keys import pair_tensors
 from lorary.experts.sidecar import SIDECAR_FILE, Sidecar, parse_sidecar
 from lorary.experts.stored_factors import StoredFactors
 from lorary.experts.weights_file import CONVERT, PICKLE_FILE, WEIGHTS_FILE, read_tensors
@@ -62,13 +56,12 @@ def read_expert_folder(fs: AbstractFileSystem, path: str, name: str | None = Non
     check_peft_type(raw, config_path)
     weights_path = f"{path}/{WEIGHTS_FILE}"
     weights = read_tensors(fs, weights_path)
-    check_features(raw, weights.tensors, path)
+    check_features(raw, weights.layout.outlines, path)
     config = parse_adapter_config(raw, config_path)
-    stored = _pair_factors(weights.tensors, config, weights_path)
+    layout = lay_out_adapter(Recipe(weights.layout, config, weights_path))
     known = _read_sidecar(fs, path) or _card_from_config(config, path)
     own_name = check_name(known.name if name is None else name)
-    scales = {module: config.scale_of(module) for module in stored}
-    factors = StoredFactors(stored, scales, blocks=weights.blocks, name=own_name, file=weights_path)
+    factors = StoredFactors(weights, layout, name=own_name, file=weights_path)
     card = replace(known.card, fan_in_fan_out=config.fan_in_fan_out)
     return Expert(own_name, known.base_model, factors, card)
 
@@ -125,24 +118,3 @@ def _read_sidecar(fs: AbstractFileSystem, path: str) -> Sidecar | None:
 def _card_from_config(config: AdapterConfig, path: str) -> Sidecar:
     card = ExpertCard(base_revision=config.revision, fan_in_fan_out=config.fan_in_fan_out)
     return Sidecar(path.rsplit("/", 1)[-1], config.base_model, card, None, None)
-
-
-def _pair_factors(tensors: Mapping[str, Tensor], config: AdapterConfig, path: str) -> dict[str, Factors]:
-    """Pair the tensors and check them against the configuration."""
-    stored = {
-        module: Factors(tensors[a], tensors[b]) for module, (a, b) in pair_tensors(tensors, path).items()
-    }
-    faults = [fault for module, pair in stored.items() if (fault := _find_fault(module, pair, config))]
-    if faults:
-        more = f" (and {len(faults) - 1} more such modules)" if len(faults) > 1 else ""
-        raise FormatError(
-            f"{path!r}, {faults[0]}{more}: save the adapter again, with the configuration it was trained with"
-        )
-    return stored
-
-
-def _find_fault(module: str, pair: Factors, config: AdapterConfig) -> str | None:
-    fault = find_factor_fault(module, pair)
-    if fault is None and pair.rank != config.rank_of(module):
-        return f"module {module!r}: {CONFIG_FILE} says rank {config.rank_of(module)}, found rank {pair.rank}"
-    return fault

@@ -1,12 +1,15 @@
-"""Factors that lie in a file, whose numbers are read only when they are used."""
+"""Factors that lie in a file, whose numbers are read only when they are used.
 
-from collections.abc import Iterator, Mapping, Sequence
+R rank, I layer input, O layer output.
+"""
+
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 
-from torch import Tensor
-
+from lorary.experts.adapter_layout import AdapterLayout
 from lorary.experts.factors import Factors, is_finite, refuse_not_finite
 from lorary.experts.peft_scale import fold_scale
+from lorary.experts.weights_file import StoredTensors
 
 
 class StoredFactors(Mapping[str, Factors]):
@@ -17,25 +20,15 @@ class StoredFactors(Mapping[str, Factors]):
     number that is not finite still never gets out.
 
     Args:
-        stored: module path -> factors as they lie in the file, without the scale; their shapes are sound.
-        scales: module path -> what PEFT multiplies ``b @ a`` with.
-        blocks: the file's numbers once more, in as few flat tensors as possible.
+        weights: the file's tensors.
+        layout: which of them are whose factors.
         name: the expert's, for messages.
         file: the file's path, for messages.
     """
 
-    def __init__(
-        self,
-        stored: Mapping[str, Factors],
-        scales: Mapping[str, float],
-        *,
-        blocks: Sequence[Tensor],
-        name: str,
-        file: str,
-    ):
-        self.stored = stored
-        self._scales = scales
-        self._blocks = blocks
+    def __init__(self, weights: StoredTensors, layout: AdapterLayout, *, name: str, file: str):
+        self.weights = weights
+        self.layout = layout
         self._name = name
         self._file = file
 
@@ -49,23 +42,25 @@ class StoredFactors(Mapping[str, Factors]):
         return self._values[path]
 
     def __contains__(self, path: object) -> bool:
-        return path in self.stored
+        return path in self.layout.names
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.stored)
+        return iter(self.layout.names)
 
     def __len__(self) -> int:
-        return len(self.stored)
+        return len(self.layout.names)
 
     @cached_property
     def _values(self) -> Mapping[str, Factors]:
+        tensors, scales = self.weights.tensors, self.layout.scales
+        stored = {path: Factors(tensors[a], tensors[b]) for path, (a, b) in self.layout.names.items()}
         # In one go: asking tensor by tensor takes four times as long.
-        if not all(map(is_finite, self._blocks)):
-            refuse_not_finite(self._name, self.stored, self._file)
+        if not all(is_finite(block) for block in self.weights.blocks if block.numel()):
+            refuse_not_finite(self._name, stored, self._file)
         scaled = {
-            path: Factors(pair.a, fold_scale(pair.b, self._scales[path]))
-            for path, pair in self.stored.items()
-            if self._scales[path] != 1
+            path: Factors(pair.a, fold_scale(pair.b, scales[path]))
+            for path, pair in stored.items()
+            if scales[path] != 1
         }
         refuse_not_finite(self._name, scaled, self._file)
-        return {path: scaled.get(path, pair) for path, pair in self.stored.items()}
+        return stored | scaled

@@ -1,34 +1,60 @@
 """Safetensors files: memory-mapped from a local disk, read whole from any other storage."""
 
-import math
+import mmap
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
+from contextlib import suppress
+from functools import cached_property
 
 import safetensors.torch
 import torch
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from lorary.errors import FormatError
+from lorary.experts.file_layout import FileLayout, Header, find_layout, identify, read_header
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
 # The first bytes of torch.save's zip archive and of a plain pickle.
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
-# Safetensors' names of the dtypes that factors have.
-FLOATS = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
 
 
-class StoredTensors(NamedTuple):
-    """What a safetensors file holds, on the CPU."""
+class StoredTensors:
+    """What a safetensors file holds, on the CPU.
 
-    tensors: dict[str, Tensor]
-    """Tensor name -> tensor."""
-    blocks: list[Tensor]
-    """The same numbers in as few tensors as possible, none of them empty, to go through them quickly."""
+    Args:
+        layout: the file's.
+        blocks: the file's numbers: one flat tensor if the layout has a dtype, else its tensors.
+        header: of the mapped file that the one flat tensor is; else None.
+    """
+
+    def __init__(self, layout: FileLayout, blocks: list[Tensor], header: Header | None = None):
+        self.layout = layout
+        self.blocks = blocks
+        self._file = None if header is None else (header.path, header.identity)
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """Tensor name -> tensor, a view of a block."""
+        outlines, parts = self.layout.outlines, self.blocks
+        if self.layout.dtype is not None:
+            parts = list(self.blocks[0].split([outline.numel() for outline in outlines.values()]))
+        return {
+            name: part.view(outline.shape)
+            for part, (name, outline) in zip(parts, outlines.items(), strict=True)
+        }
+
+    def copy_block(self, out: Tensor) -> None:
+        """Copy the one flat tensor of a file whose layout has a dtype into ``out [N]``.
+
+        The file is read for it, if it is still what was mapped: numbers that are read through a mapping count
+        as this process's memory for as long as it lasts.
+        """
+        if self._file is None or not _read_numbers(*self._file, self.layout.start, out):
+            out.copy_(self.blocks[0])
 
 
 def read_tensors(fs: AbstractFileSystem, path: str) -> StoredTensors:
@@ -57,33 +83,30 @@ def read_tensors(fs: AbstractFileSystem, path: str) -> StoredTensors:
 
 def _map_file(path: str) -> StoredTensors:
     """Map a local file: as one block where its tensors are all of one dtype, as adapters' are."""
-    before = os.stat(path)
-    with safe_open(path, framework="pt") as file:
-        names = file.offset_keys()
-        slices = [file.get_slice(name) for name in names]
-        dtypes = {one.get_dtype() for one in slices}
-        dtype = FLOATS.get(dtypes.pop()) if len(dtypes) == 1 else None
-        shapes = [one.get_shape() for one in slices]
-        lengths = [math.prod(shape) for shape in shapes]
-        # A file ends with its tensors' numbers, in this order and without gaps: safetensors has checked that.
-        start = before.st_size - sum(lengths) * (dtype.itemsize if dtype else 0)
-        if dtype is None or sum(lengths) == 0 or start % dtype.itemsize:
-            return _keep_apart({name: file.get_tensor(name) for name in names})
-    size = min(before.st_size, os.stat(path).st_size)
-    mapped = torch.from_file(path, shared=False, size=size, dtype=torch.uint8)
-    if _identify(os.stat(path)) != _identify(before):
-        raise FormatError(f"{path!r} was replaced while it was read: read it again")
-    block = mapped[start:].view(dtype)
-    parts = zip(names, block.split(lengths), shapes, strict=True)
-    return StoredTensors({name: part.view(shape) for name, part, shape in parts}, [block])
+    with open(path, "rb") as file:
+        header = read_header(file, path)
+        layout = find_layout(header)
+        if layout.dtype is None:
+            return _keep_apart(safetensors.torch.load_file(path))
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    return StoredTensors(layout, [torch.frombuffer(mapped, dtype=layout.dtype, offset=layout.start)], header)
 
 
 def _keep_apart(tensors: dict[str, Tensor]) -> StoredTensors:
-    return StoredTensors(tensors, [tensor for tensor in tensors.values() if tensor.numel()])
+    outlines = {name: tensor.to("meta") for name, tensor in tensors.items()}
+    return StoredTensors(FileLayout(outlines, None, 0), list(tensors.values()))
 
 
-def _identify(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+def _read_numbers(path: str, identity: tuple[int, ...], start: int, out: Tensor) -> bool:
+    """Fill ``out`` from a file, from a byte on; tells whether that file was there and long enough."""
+    rest = out.view(torch.uint8).numpy().data
+    with suppress(OSError), open(path, "rb", buffering=0) as file:
+        if identify(os.fstat(file.fileno())) != identity:
+            return False
+        file.seek(start)
+        while rest and (count := file.readinto(rest)):
+            rest = rest[count:]
+    return not rest
 
 
 def dump_tensors(tensors: Mapping[str, Tensor]) -> bytes:

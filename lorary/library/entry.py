@@ -106,7 +106,7 @@ def _describe_plain(name: str, settings: dict[str, Any], path: str) -> Entry:
         card=ExpertCard(base_revision=config.revision, fan_in_fan_out=config.fan_in_fan_out),
         num_parameters=None,
         num_modules=None,
-        max_rank=max([config.rank, *config.rank_pattern.values()]) if is_lora else None,
+        max_rank=max([config.rank, *(rank for _, rank in config.rank_pattern)]) if is_lora else None,
         dtype=None,
         weights_sha256=None,
     )

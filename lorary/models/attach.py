@@ -12,13 +12,10 @@ from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert
-from lorary.lowrank import pad_ranks
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import BaseLayer, is_base_layer, layer_shape
 from lorary.models.plan import Decision, Plan
-
-_Stacked = tuple[Tensor, Tensor, list[int]]
-"""A layer's ``a [E, R, I]``, ``b_t [E, R, O]``, and how many of the R each expert uses."""
+from lorary.models.stacks import Stack, stack_experts
 
 
 class ExpertStack:
@@ -142,15 +139,11 @@ def attach_experts(
         raise IncompatibleExpert("there is no expert to put on the model: add one to the library first")
     loaded = dict(experts.items())
     modules = dict(model.named_modules())
-    for expert in loaded.values():
-        check_expert(model, expert, modules)
-    changed = {path for expert in loaded.values() for path in expert.factors}
-    stacks = {
-        path: _stack_layer(layer, [expert.factors.get(path) for expert in loaded.values()], dtype)
-        for path, layer in modules.items()
-        if path in changed
-    }
-    return _install(model, list(loaded), stacks)
+    # Experts that lie in files of one layout share their outlines: one stands for all.
+    different = {id(expert.outlines): expert for expert in loaded.values()}.values()
+    changed = {path for expert in different for path in check_expert(model, expert, modules)}
+    layers = {path: layer for path, layer in modules.items() if path in changed}
+    return _install(model, list(loaded), stack_experts(layers, list(loaded.values()), dtype))
 
 
 def attach_slots(
@@ -175,7 +168,7 @@ def attach_slots(
     for path, layer in layers.items():
         width_in, width_out = layer_shape(layer)
         device = layer.weight.device
-        stacks[path] = (
+        stacks[path] = Stack(
             torch.zeros(num_slots, rank, width_in, device=device),
             torch.zeros(num_slots, rank, width_out, device=device),
             [rank] * num_slots,
@@ -198,7 +191,7 @@ def check_expert(
     """
     modules = dict(model.named_modules()) if modules is None else modules
     faults = []
-    for path, (a, b) in expert.factors.items():
+    for path, (a, b) in expert.outlines.items():
         layer = modules.get(path)
         if isinstance(layer, ExpertLinear):
             layer = layer.base
@@ -212,18 +205,7 @@ def check_expert(
             f"expert {expert.name!r} (trained on {expert.base_model!r}) does not fit this "
             f"{type(model).__name__}: {shown}. Load it with its own base model"
         )
-    return list(expert.factors)
-
-
-def _stack_layer(
-    layer: BaseLayer, factors: Sequence[tuple[Tensor, Tensor] | None], dtype: torch.dtype | None
-) -> _Stacked:
-    """Stack one layer's factors as an ``ExpertLinear`` takes them."""
-    if dtype is None:
-        dtype = layer.weight.dtype if layer.weight.is_floating_point() else torch.bfloat16
-    a, b = pad_ranks(factors, dtype)
-    ranks = [0 if pair is None else pair[0].shape[0] for pair in factors]
-    return a.to(layer.weight.device), b.transpose(1, 2).contiguous().to(layer.weight.device), ranks
+    return list(expert.outlines)
 
 
 def _check_bare(model: PreTrainedModel) -> None:
@@ -232,7 +214,7 @@ def _check_bare(model: PreTrainedModel) -> None:
             raise IncompatibleExpert(f"the model carries experts already (at {path}): detach those first")
 
 
-def _install(model: PreTrainedModel, names: list[str], stacks: dict[str, _Stacked]) -> ExpertStack:
+def _install(model: PreTrainedModel, names: list[str], stacks: Mapping[str, Stack]) -> ExpertStack:
     decision = Decision()
     layers = {}
     for path, (a, b_t, ranks) in stacks.items():

@@ -49,7 +49,7 @@ class ExpertLinear(nn.Module):
 
     def note_ranks(self, ranks: Sequence[int]) -> None:
         """Say how many of the R each expert uses, so that the rest need not be computed."""
-        is_mixed = any(rank < self.a.shape[1] for rank in ranks)
+        is_mixed = min(ranks) < self.a.shape[1]
         self.ranks = torch.tensor(ranks, dtype=torch.int64, device=self.a.device) if is_mixed else None
 
     def list_ranks(self) -> list[int]:

@@ -4,7 +4,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from lorary.errors import FormatError
-from lorary.experts import weights_file
+from lorary.experts import file_layout
 from lorary.experts.weights_file import dump_tensors, read_tensors
 
 
@@ -79,10 +79,10 @@ MIXED = {
 def test_blocks_hold_the_same_numbers(tmp_path, storage, case):
     fs, path = storage(), str(tmp_path / "x.safetensors")
     fs.pipe_file(path, dump_tensors(MIXED[case]))
-    tensors, blocks = read_tensors(fs, path)
+    read = read_tensors(fs, path)
+    tensors, blocks = read.tensors, [block for block in read.blocks if block.numel()]
     assert tensors.keys() == MIXED[case].keys()
     assert all(torch.equal(tensor, MIXED[case][name]) for name, tensor in tensors.items())
-    assert all(block.numel() for block in blocks)
     numbers = [
         sorted(x for one in found for x in one.flatten().tolist()) for found in (blocks, tensors.values())
     ]
@@ -92,7 +92,8 @@ def test_blocks_hold_the_same_numbers(tmp_path, storage, case):
 def test_a_local_file_of_one_dtype_is_one_block(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(dump_tensors(MIXED["one dtype"]))
-    tensors, (block,) = read_tensors(LocalFileSystem(), str(path))
+    read = read_tensors(LocalFileSystem(), str(path))
+    tensors, (block,) = read.tensors, read.blocks
     assert block.numel() == 11
     block.zero_()
     assert not any(tensor.any() for tensor in tensors.values())
@@ -116,13 +117,13 @@ def test_a_file_that_is_replaced_meanwhile_is_refused(tmp_path, monkeypatch, siz
     path, other = tmp_path / "x.safetensors", tmp_path / "other"
     path.write_bytes(dump_tensors({"x": torch.ones(8), "y": torch.zeros(4)}))
     other.write_bytes(dump_tensors({"x": torch.ones(sizes[0]), "y": torch.zeros(sizes[1])}))
-    original = weights_file.safe_open
+    original = file_layout.safe_open
 
     def replace(*arguments, **options):
         opened = original(*arguments, **options)
         other.rename(path)
         return opened
 
-    monkeypatch.setattr(weights_file, "safe_open", replace)
+    monkeypatch.setattr(file_layout, "safe_open", replace)
     with pytest.raises(FormatError, match=f"'{path}' was replaced while it was read: read it again"):
         read_tensors(LocalFileSystem(), str(path))

@@ -11,7 +11,6 @@ import torch
 
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, ExpertCard
-from lorary.experts.stored_factors import StoredFactors
 
 LayerChoice = Literal["same", "common", "all"]
 """All experts must change the same layers; those that all change; those that any changes."""
@@ -74,9 +73,7 @@ def survey_experts(experts: Mapping[str, Expert], names: Sequence[str], layers: 
     for index, name in enumerate(names):
         expert = experts[name]
         bases.append((expert.base_model, expert.card))
-        # The numbers of an expert that lies in a file are not read.
-        factors = expert.factors.stored if isinstance(expert.factors, StoredFactors) else expert.factors
-        for path, (a, b) in factors.items():
+        for path, (a, b) in expert.outlines.items():
             dtype = torch.promote_types(a.dtype, b.dtype)
             found.setdefault(path, {})[index] = _Shape(b.shape[0], a.shape[1], a.shape[0], dtype)
     _check_bases(names, bases)

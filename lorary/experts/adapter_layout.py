@@ -1,0 +1,64 @@
+"""Where a PEFT adapter's factors lie in its file, and their scales: found once for all that are alike.
+
+R rank, I layer input, O layer output.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from lorary.errors import FormatError
+from lorary.experts.factors import Factors, find_factor_fault
+from lorary.experts.file_layout import FileLayout
+from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig
+from lorary.experts.peft_keys import pair_tensors
+
+
+@dataclass(frozen=True, eq=False)
+class AdapterLayout:
+    """What is known of an adapter's factors without its numbers; one object for all adapters that are alike."""
+
+    names: Mapping[str, tuple[str, str]]
+    """Module path -> names of the tensors that are ``a`` and ``b``."""
+    outlines: Mapping[str, Factors]
+    """Module path -> factors without numbers, of the shapes and dtypes in the file."""
+    scales: Mapping[str, float]
+    """Module path -> what PEFT multiplies ``b @ a`` with."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an adapter's layout follows from."""
+
+    file: FileLayout
+    """Of its weights file."""
+    config: AdapterConfig
+    """What its configuration says."""
+    path: str = field(compare=False)
+    """One such weights file, for messages."""
+
+
+@lru_cache(maxsize=64)
+def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
+    """Pair an adapter's tensors and check them against its configuration.
+
+    Raises:
+        FormatError: if the file holds no pairs of factors, or other ones than the configuration says.
+    """
+    tensors, config, path = recipe.file.outlines, recipe.config, recipe.path
+    names = pair_tensors(tensors, path)
+    outlines = {module: Factors(tensors[a], tensors[b]) for module, (a, b) in names.items()}
+    faults = [fault for module, pair in outlines.items() if (fault := _find_fault(module, pair, config))]
+    if faults:
+        more = f" (and {len(faults) - 1} more such modules)" if len(faults) > 1 else ""
+        raise FormatError(
+            f"{path!r}, {faults[0]}{more}: save the adapter again, with the configuration it was trained with"
+        )
+    return AdapterLayout(names, outlines, {module: config.scale_of(module) for module in names})
+
+
+def _find_fault(module: str, pair: Factors, config: AdapterConfig) -> str | None:
+    fault = find_factor_fault(module, pair)
+    if fault is None and pair.rank != config.rank_of(module):
+        return f"module {module!r}: {CONFIG_FILE} says rank {config.rank_of(module)}, found rank {pair.rank}"
+    return fault

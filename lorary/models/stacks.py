@@ -1,0 +1,64 @@
+"""Stacks of many experts' factors, as the layers that stand for a model's own take them.
+
+E experts, R rank, I layer input, O layer output.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lorary.experts import Expert, read_alike
+from lorary.models.layers import BaseLayer, layer_shape
+
+
+class Stack(NamedTuple):
+    """One layer's experts."""
+
+    a: Tensor
+    """Down-projections, ``[E, R, I]``."""
+    b_t: Tensor
+    """Up-projections, transposed, ``[E, R, O]``."""
+    ranks: list[int]
+    """How many of the R each expert uses; the rest are zeros."""
+
+
+@torch.no_grad()
+def stack_experts(
+    layers: Mapping[str, BaseLayer], experts: Sequence[Expert], dtype: torch.dtype | None = None
+) -> dict[str, Stack]:
+    """Stack the factors of experts that fit a model, reading each once.
+
+    Besides the stacks there is memory for few experts at a time, so that it is experts once that loading takes.
+
+    Args:
+        layers: module path -> layer, for every module of the experts, each of which changes at least one.
+        experts: in the order of the stacks; lower ranks are padded with zeros, missing layers filled with them.
+        dtype: of the stacks; None takes each layer's own, bfloat16 for quantised ones.
+
+    Returns:
+        Module path -> stack, on the layer's device.
+    """
+    ranks = [expert.ranks for expert in experts]
+    stacks = {
+        path: _make_empty(layer, [own.get(path, 0) for own in ranks], dtype) for path, layer in layers.items()
+    }
+    devices = {stack.a.device for stack in stacks.values()}
+    for where, pairs in read_alike(experts, devices.pop() if len(devices) == 1 else None):
+        for path, (a, b) in pairs.items():
+            stack, rank = stacks[path], a.shape[1]
+            stack.a[where, :rank] = a
+            stack.b_t[where, :rank] = b.transpose(1, 2)
+    return stacks
+
+
+def _make_empty(layer: BaseLayer, ranks: list[int], dtype: torch.dtype | None) -> Stack:
+    if dtype is None:
+        dtype = layer.weight.dtype if layer.weight.is_floating_point() else torch.bfloat16
+    make = torch.empty if min(ranks) == max(ranks) else torch.zeros
+    a, b_t = (
+        make(len(ranks), max(ranks), width, dtype=dtype, device=layer.weight.device)
+        for width in layer_shape(layer)
+    )
+    return Stack(a, b_t, ranks)
