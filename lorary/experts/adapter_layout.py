@@ -16,7 +16,7 @@ from lorary.experts.peft_keys import pair_tensors
 
 @dataclass(frozen=True, eq=False)
 class AdapterLayout:
-    """What is known of an adapter's factors without its numbers; one object for all adapters that are alike."""
+    """What is known of an adapter's factors without their numbers; one object for all that are alike."""
 
     names: Mapping[str, tuple[str, str]]
     """Module path -> names of the tensors that are ``a`` and ``b``."""

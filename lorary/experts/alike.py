@@ -4,7 +4,7 @@ E experts, N of them alike, R rank, I layer input, O layer output.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 from typing import NamedTuple
 
 import torch
@@ -28,11 +28,11 @@ class AlikeFactors(NamedTuple):
     """Module path -> ``a [N, R, I]`` and ``b [N, O, R]``, scale folded in."""
 
 
-def read_alike(experts: Sequence[Expert], device: torch.device | str | None = None) -> Iterator[AlikeFactors]:
+def read_alike(experts: Iterable[Expert], device: torch.device | str | None = None) -> Iterator[AlikeFactors]:
     """Read all factors of many experts, neighbours that are alike together.
 
-    Experts that lie in files are read from there into one buffer, some 64 MB at a time, and keep no memory for
-    their numbers; those that hold their factors are stacked. All numbers have been looked through.
+    Experts that lie in files are read from there into one buffer, some 64 MB at a time, and keep no memory
+    for their numbers; those that hold their factors are stacked. All numbers of files are looked through.
 
     Args:
         experts: in the order in which they are read.
@@ -46,10 +46,7 @@ def read_alike(experts: Sequence[Expert], device: torch.device | str | None = No
     """
     buffer = torch.empty(0, dtype=torch.uint8)
     start = 0
-    for _, neighbours in groupby(experts, _kind):
-        one = next(neighbours)
-        alike = chain([one], neighbours)
-        num_bytes = _count_bytes(one)
+    for (_, num_bytes), alike in groupby(experts, _kind):
         count = max(1, _MOST_BYTES // num_bytes)
         while some := list(islice(alike, count)):
             if buffer.numel() < len(some) * num_bytes:
@@ -103,22 +100,14 @@ def _stack_factors(
     return stacks
 
 
-def _kind(expert: Expert) -> Hashable:
-    """Give the same for experts whose factors can be read together."""
+def _kind(expert: Expert) -> tuple[Hashable, int]:
+    """Give the same for experts whose factors can be read together, and how many bytes each of them has."""
     stored = _in_one_block(expert)
     if stored is not None:
-        return stored.layout
-    return tuple(
-        (path, *((tensor.shape, tensor.dtype, tensor.device) for tensor in pair))
-        for path, pair in expert.outlines.items()
-    )
-
-
-def _count_bytes(expert: Expert) -> int:
-    stored = _in_one_block(expert)
-    if stored is not None:
-        return stored.weights.blocks[0].nbytes
-    return sum(tensor.nbytes for pair in expert.outlines.values() for tensor in pair)
+        return stored.layout, stored.weights.blocks[0].nbytes
+    tensors = [(path, tensor) for path, pair in expert.outlines.items() for tensor in pair]
+    signature = tuple((path, tensor.shape, tensor.dtype, tensor.device) for path, tensor in tensors)
+    return signature, sum(tensor.nbytes for _, tensor in tensors)
 
 
 def _in_one_block(expert: Expert) -> StoredFactors | None:

@@ -30,11 +30,11 @@ def stack_experts(
 ) -> dict[str, Stack]:
     """Stack the factors of experts that fit a model, reading each once.
 
-    Besides the stacks there is memory for few experts at a time, so that it is experts once that loading takes.
+    Besides the stacks there is memory for few experts at a time, so loading takes experts once.
 
     Args:
         layers: module path -> layer, for every module of the experts, each of which changes at least one.
-        experts: in the order of the stacks; lower ranks are padded with zeros, missing layers filled with them.
+        experts: in the order of the stacks; zeros fill up lower ranks and missing layers.
         dtype: of the stacks; None takes each layer's own, bfloat16 for quantised ones.
 
     Returns:

@@ -62,14 +62,14 @@ def random_expert(experts: Mapping[str, Expert], seed: int = 0, name: str = "ran
 
 def _measure_layers(experts: Mapping[str, Expert], names: list[str]) -> dict[str, _Layer]:
     layers: dict[str, _Layer] = {}
-    for places, a, b in batch_factors(experts, names):
-        rank, inputs = a.shape[1:]
+    for paths, where, a, b in batch_factors(experts, names):
+        rank, inputs = a.shape[2:]
         dtype = torch.promote_types(a.dtype, b.dtype)
-        for (path, index), norm in zip(places, frobenius_norm(a, b).tolist(), strict=True):
-            layer = layers.setdefault(path, _Layer(inputs=inputs, outputs=b.shape[1], dtype=dtype))
+        for path, norms in zip(paths, frobenius_norm(a, b).tolist(), strict=True):
+            layer = layers.setdefault(path, _Layer(inputs=inputs, outputs=b.shape[2], dtype=dtype))
             layer.rank = max(layer.rank, rank)
             layer.dtype = torch.promote_types(layer.dtype, dtype)
-            layer.norms[index] = norm
+            layer.norms.update(enumerate(norms, where.start))
     return layers
 
 

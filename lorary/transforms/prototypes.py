@@ -3,11 +3,8 @@
 Shape letters: E experts, R rank, I layer input, O layer output.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from math import isfinite
 
-import torch
 from torch import Tensor
 
 from lorary.errors import FormatError
@@ -65,27 +62,30 @@ def library_prototypes(
         FormatError: if an expert's weights are not finite.
     """
     chosen = choose_names(experts, names)
-    found: dict[str, dict[int, tuple[Tensor, float]]] = defaultdict(dict)
+    found: dict[str, tuple[Tensor, Tensor]] = {}
     for batch in batch_factors(experts, chosen, progress):
-        prototypes, gains = arrow_prototypes(batch.a, batch.b)
-        _refuse_not_finite(chosen, batch, values := gains.tolist())
-        for (path, index), prototype, gain in zip(batch.places, prototypes.unbind(), values, strict=True):
-            found[path][index] = (prototype, gain)
-    return {path: _gather_rows(found.pop(path), len(chosen)) for path in sorted(found)}
+        prototypes, gains = (
+            part.unflatten(0, batch.a.shape[:2])
+            for part in arrow_prototypes(batch.a.flatten(0, 1), batch.b.flatten(0, 1))
+        )
+        _refuse_not_finite(chosen, batch, gains)
+        for path, own_rows, own_gains in zip(batch.paths, prototypes, gains, strict=True):
+            if path not in found:
+                found[path] = (
+                    own_rows.new_zeros(len(chosen), own_rows.shape[1]),
+                    own_gains.new_zeros(len(chosen)),
+                )
+            all_rows, all_gains = found[path]
+            all_rows[batch.where] = own_rows
+            all_gains[batch.where] = own_gains
+    return {path: found[path] for path in sorted(found)}
 
 
-def _refuse_not_finite(names: list[str], batch: FactorBatch, gains: list[float]) -> None:
-    for (path, index), gain in zip(batch.places, gains, strict=True):
-        if not isfinite(gain):
-            raise FormatError(
-                f"an expert's weights must be finite, but expert {names[index]!r} has NaN, infinite or "
-                f"overflowing ones in module {path!r}: train it again or remove it"
-            )
-
-
-def _gather_rows(rows: dict[int, tuple[Tensor, float]], count: int) -> tuple[Tensor, Tensor]:
-    """Bring one layer's rows into the experts' order, ``[E, I]`` and ``[E]``, zeros for the missing."""
-    some, _ = next(iter(rows.values()))
-    missing = (torch.zeros_like(some), 0.0)
-    prototypes, gains = zip(*(rows.get(index, missing) for index in range(count)), strict=True)
-    return torch.stack(prototypes), torch.tensor(gains, dtype=torch.float32, device=some.device)
+def _refuse_not_finite(names: list[str], batch: FactorBatch, gains: Tensor) -> None:
+    if gains.isfinite().all():
+        return
+    layer, index = (~gains.isfinite()).nonzero()[0].tolist()
+    raise FormatError(
+        f"an expert's weights must be finite, but expert {names[batch.where.start + index]!r} has NaN, "
+        f"infinite or overflowing ones in module {batch.paths[layer]!r}: train it again or remove it"
+    )

@@ -42,11 +42,11 @@ def sketch_experts(
     """
     column = {path: number for number, path in enumerate(paths)}
     rows = torch.zeros(len(names), len(paths), size**2)
-    for places, a, b in batch_factors(experts, names, progress):
-        layers, owners = zip(*((column[path], owner) for path, owner in places), strict=True)
+    for layers, where, a, b in batch_factors(experts, names, progress):
         # A seed for each shape [O, I].
         seed = a.shape[-1] << 32 | b.shape[-2]
-        rows[owners, layers] = sketch_pairs(a, b, size, seed).float().cpu()
+        sketches = sketch_pairs(a.flatten(0, 1), b.flatten(0, 1), size, seed).unflatten(0, a.shape[:2])
+        rows[where, [column[path] for path in layers]] = sketches.transpose(0, 1).float().cpu()
     for name, row in zip(names, rows, strict=True):
         if not row.isfinite().all():
             raise FormatError(

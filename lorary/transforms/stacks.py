@@ -1,6 +1,6 @@
 """Stacks of factors gathered from many experts, for maths that runs on many layers at once.
 
-Shape letters: E experts, R rank, I layer input, O layer output, N pairs of factors of one shape.
+Shape letters: E experts, N some of them, P layers of one shape, R rank, I layer input, O layer output.
 """
 
 from collections import Counter, defaultdict
@@ -11,28 +11,29 @@ import torch
 from torch import Tensor
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
-from lorary.experts import Expert, Factors
+from lorary.experts import Expert, Factors, read_alike
 from lorary.lowrank import pad_ranks
 
 Progress = Callable[[int, int], None]
 """Called with the number of experts done and the number of all."""
 
-# Numbers in one batch of factors, 16 MB in float32: larger ones gain nothing, and batches of many shapes
-# fit into memory together.
+# Numbers in one batch of factors, 16 MB in float32: larger ones gain nothing.
 _BATCH_NUMEL = 2**22
 
 _Kind = tuple[torch.Size, torch.Size, torch.dtype, torch.dtype]
 
 
 class FactorBatch(NamedTuple):
-    """Pairs of factors of one shape, from several layers and experts."""
+    """Factors of one shape, of some layers and of some experts that follow each other."""
 
-    places: list[tuple[str, int]]
-    """Module path and index of the expert, for each of the N pairs."""
+    paths: list[str]
+    """The P layers' module paths."""
+    where: slice
+    """Which N of the experts."""
     a: Tensor
-    """Down-projections, ``[N, R, I]``."""
+    """Down-projections, ``[P, N, R, I]``."""
     b: Tensor
-    """Up-projections, ``[N, O, R]``."""
+    """Up-projections, ``[P, N, O, R]``."""
 
 
 def stack_factors(
@@ -69,29 +70,37 @@ def batch_factors(
 
     Args:
         experts: a library or any other mapping.
-        names: the experts to take; a pair's expert is given as an index into these.
-        progress: called after each expert.
+        names: the experts to take; a batch's experts are given as a slice of these.
+        progress: called with the number of experts that were read, some at a time.
 
     Yields:
-        Batches that together hold every pair of factors once. At most one batch per shape is being
-        gathered at a time, so memory does not grow with the number of experts.
+        Batches that together hold every pair of factors once. Memory does not grow with the experts' number.
 
     Raises:
         IncompatibleExpert: if two experts disagree on the shape of a layer.
+        FormatError: if a number of an expert that lies in a file is not finite.
     """
     widths = _Widths()
-    gathered: dict[_Kind, list[tuple[str, int, Factors]]] = defaultdict(list)
-    for index, name in enumerate(names):
-        for path, pair in experts[name].factors.items():
-            widths.check(name, path, pair)
-            kind = (pair.a.shape, pair.b.shape, pair.a.dtype, pair.b.dtype)
-            gathered[kind].append((path, index, pair))
-            if len(gathered[kind]) * (pair.a.numel() + pair.b.numel()) >= _BATCH_NUMEL:
-                yield _stack(gathered.pop(kind))
+
+    def read() -> Iterator[Expert]:
+        for name in names:
+            expert = experts[name]
+            for path, pair in expert.outlines.items():
+                widths.check(name, path, pair)
+            yield expert
+
+    for where, pairs in read_alike(read()):
+        alike: dict[_Kind, list[str]] = defaultdict(list)
+        for path, (a, b) in pairs.items():
+            alike[a.shape, b.shape, a.dtype, b.dtype].append(path)
+        for (shape_a, shape_b, _, _), paths in alike.items():
+            count = max(1, _BATCH_NUMEL // (shape_a.numel() + shape_b.numel()))
+            for first in range(0, len(paths), count):
+                some = paths[first : first + count]
+                a, b = (torch.stack(factors) for factors in zip(*(pairs[path] for path in some), strict=True))
+                yield FactorBatch(some, where, a, b)
         if progress is not None:
-            progress(index + 1, len(names))
-    while gathered:
-        yield _stack(gathered.popitem()[1])
+            progress(where.stop, len(names))
 
 
 def choose_names(experts: Mapping[str, Expert], names: Sequence[str] | None) -> list[str]:
@@ -130,9 +139,3 @@ class _Widths:
                 f"[{seen[0]}, {seen[1]}] and expert {name!r} has [{outputs}, {inputs}]: were they trained on "
                 "the same base model?"
             )
-
-
-def _stack(gathered: list[tuple[str, int, Factors]]) -> FactorBatch:
-    places = [(path, index) for path, index, _ in gathered]
-    a, b = (torch.stack(tensors) for tensors in zip(*(pair for _, _, pair in gathered), strict=True))
-    return FactorBatch(places, a, b)

@@ -23,12 +23,14 @@ def test_dtype_can_be_asked_for(experts):
 def test_batches_hold_every_pair_once(experts, monkeypatch, numel):
     monkeypatch.setattr("lorary.transforms.stacks._BATCH_NUMEL", numel)
     names, found = list(experts), set()
-    for places, a, b in batch_factors(experts, names):
-        for (path, index), own_a, own_b in zip(places, a, b, strict=True):
-            pair = experts[names[index]].factors[path]
-            assert torch.equal(own_a, pair.a) and torch.equal(own_b, pair.b)
-            assert (path, index) not in found
-            found.add((path, index))
+    for paths, where, a, b in batch_factors(experts, names):
+        assert len(a) == len(b) == len(paths)
+        for path, own_a, own_b in zip(paths, a, b, strict=True):
+            for name, one_a, one_b in zip(names[where], own_a, own_b, strict=True):
+                pair = experts[name].factors[path]
+                assert torch.equal(one_a, pair.a) and torch.equal(one_b, pair.b)
+                assert (path, name) not in found
+                found.add((path, name))
     assert len(found) == sum(len(expert.factors) for expert in experts.values())
 
 
