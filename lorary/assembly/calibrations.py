@@ -4,22 +4,21 @@ E experts that a router may choose, R rank, I layer input.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from lorary.assembly.cache import Artifact, Compute, keep_artifacts
 from lorary.assembly.generic_statistics import measure_deviations, measure_readings
 from lorary.assembly.generic_text import GenericRequests
-from lorary.experts import Expert
+from lorary.experts import Expert, read_alike
 from lorary.library import Library
 from lorary.models import BaseModel, ExpertStack
 from lorary.routing import CalibratedConfig, DeviationReader, whiten_readings
 from lorary.routing.spectr import find_norm_roots
-from lorary.transforms.stacks import stack_factors
 
 ALGORITHM = "calibrated-deviation-1"
 
@@ -98,11 +97,7 @@ def _calibrate(
 ) -> dict[str, Artifact]:
     """Compute one artifact per expert."""
     loaded = dict(experts.items())
-    a, roots = {}, {}
-    for path in sorted({path for expert in loaded.values() for path in expert.factors}):
-        layer = stack.layers[path]
-        a[path], b = (part.to(layer.a.device) for part in stack_factors(loaded, path, layer.a.dtype))
-        roots[path] = find_norm_roots(b)
+    a, roots = _read_factors(stack, list(loaded.values()))
     readers, offsets = {}, {}
     for path, moments in measure_readings(stack, a, sequences).items():
         readers[path], offsets[path] = whiten_readings(roots[path], *moments, config.ridge)
@@ -110,8 +105,8 @@ def _calibrate(
     packed = {name: _Packed() for name in loaded}
     for path, (means, deviations) in measure_deviations(stack, reader, sequences).items():
         for index, (name, expert) in enumerate(loaded.items()):
-            if path in expert.factors:
-                rank = expert.factors[path].a.shape[0]
+            if path in expert.outlines:
+                rank = expert.outlines[path].rank
                 packed[name].add(
                     path,
                     readers[path][index, :rank, :rank],
@@ -119,6 +114,25 @@ def _calibrate(
                     torch.stack([means[index], deviations[index]]),
                 )
     return {name: rows.artifact() for name, rows in packed.items()}
+
+
+def _read_factors(
+    stack: ExpertStack, experts: Sequence[Expert]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Give down-projections ``[E, R, I]`` and roots of up-projections ``[E, R, R]`` by module path."""
+    a, roots = {}, {}
+    ranks = [expert.ranks for expert in experts]
+    for path in sorted({path for own in ranks for path in own}):
+        layer = stack.layers[path]
+        rank = max(own.get(path, 0) for own in ranks)
+        a[path] = layer.a.new_zeros(len(experts), rank, layer.a.shape[2])
+        roots[path] = layer.a.new_zeros(len(experts), rank, rank, dtype=torch.float32)
+    for where, pairs in read_alike(experts):
+        for path, (own_a, own_b) in pairs.items():
+            rank = own_a.shape[1]
+            a[path][where, :rank] = own_a
+            roots[path][where, :rank, :rank] = find_norm_roots(own_b.to(a[path].device, a[path].dtype))
+    return a, roots
 
 
 @dataclass
@@ -146,35 +160,33 @@ class _Packed:
         }
 
 
-def _unpack(artifact: Artifact) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-    """Give reader ``[R, R]``, offset ``[R]`` and mean with deviation ``[2]`` by module path."""
-    ranks: dict[str, int] = json.loads(artifact["layout"].numpy().tobytes())
-    readers = artifact["readers"].split([rank**2 for rank in ranks.values()])
-    offsets = artifact["offsets"].split(list(ranks.values()))
-    return {
-        path: (reader.unflatten(0, (rank, rank)), offset, level)
-        for (path, rank), reader, offset, level in zip(
-            ranks.items(), readers, offsets, artifact["levels"], strict=True
-        )
-    }
-
-
 def _stack_fields(stack: ExpertStack, artifacts: Sequence[Artifact]) -> dict[str, dict[str, Tensor]]:
     """Bring experts' artifacts together, layer by layer; ranks are filled up with zeros."""
-    rows = [_unpack(artifact) for artifact in artifacts]
     fields = ("readers", "offsets", "generic_means", "generic_deviations")
     found: dict[str, dict[str, Tensor]] = {name: {} for name in fields}
+    count = len(artifacts)
     for path, layer in stack.layers.items():
         rank = layer.a.shape[1]
-        missing = torch.zeros(0, 0), torch.zeros(0), torch.zeros(2)
-        own = [row.get(path, missing) for row in rows]
-        gaps = [rank - len(offset) for _, offset, _ in own]
-        found["readers"][path] = torch.stack(
-            [pad(reader, (0, gap, 0, gap)) for (reader, _, _), gap in zip(own, gaps, strict=True)]
+        for name, shape in zip(fields, [(rank, rank), (rank,), (), ()], strict=True):
+            found[name][path] = torch.zeros(count, *shape)
+    # Experts that change the same layers by the same ranks are taken apart at once.
+    alike: dict[bytes, list[int]] = defaultdict(list)
+    for index, artifact in enumerate(artifacts):
+        alike[artifact["layout"].numpy().tobytes()].append(index)
+    for layout, rows in alike.items():
+        ranks: dict[str, int] = json.loads(layout)
+        readers, offsets, levels = (
+            torch.stack([artifacts[row][name] for row in rows]) for name in ("readers", "offsets", "levels")
         )
-        found["offsets"][path] = torch.stack(
-            [pad(offset, (0, gap)) for (_, offset, _), gap in zip(own, gaps, strict=True)]
+        parts = zip(
+            ranks.items(),
+            readers.split([rank**2 for rank in ranks.values()], dim=1),
+            offsets.split(list(ranks.values()), dim=1),
+            levels.unbind(1),
+            strict=True,
         )
-        levels = torch.stack([level for _, _, level in own])
-        found["generic_means"][path], found["generic_deviations"][path] = levels.unbind(1)
+        for (path, rank), reader, offset, level in parts:
+            found["readers"][path][rows, :rank, :rank] = reader.unflatten(1, (rank, rank))
+            found["offsets"][path][rows, :rank] = offset
+            found["generic_means"][path][rows], found["generic_deviations"][path][rows] = level.unbind(1)
     return found
