@@ -31,8 +31,8 @@ def measure(options: Options) -> list[Table]:
             note="Files are in the page cache. 'read and stack' loads every tensor and stacks the experts, "
             "no more. 'again' finds the prototypes that the first loading stored, 'calibrated' is the same "
             "with the default router, whose calibrations were stored. Memory is what the job needed at its "
-            "peak beyond the base model, mapped files included. Targets: the time per expert stays as it is, at "
-            "most 1.5 × reading; 128 experts in less than the base model takes twice.",
+            "peak beyond the base model, mapped files included. Targets: the time per expert stays as it "
+            "is, at most 1.5 × reading; 128 experts in less than the base model takes twice.",
         )
     ]
 

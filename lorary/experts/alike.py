@@ -4,6 +4,7 @@ E experts, N of them alike, R rank, I layer input, O layer output.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, islice
 from typing import NamedTuple
 
@@ -14,9 +15,10 @@ from lorary.experts.expert import Expert
 from lorary.experts.factors import Factors, is_finite
 from lorary.experts.peft_scale import fold_scale
 from lorary.experts.stored_factors import StoredFactors
+from lorary.experts.weights_file import StoredTensors
 
-# Enough that calls hardly count, little beside what the experts take.
-_MOST_BYTES = 2**26
+# Enough that calls hardly count and threads share a layer's copying, little beside what the experts take.
+_MOST_BYTES = 2**27
 
 
 class AlikeFactors(NamedTuple):
@@ -31,8 +33,8 @@ class AlikeFactors(NamedTuple):
 def read_alike(experts: Iterable[Expert], device: torch.device | str | None = None) -> Iterator[AlikeFactors]:
     """Read all factors of many experts, neighbours that are alike together.
 
-    Experts that lie in files are read from there into one buffer, some 64 MB at a time, and keep no memory
-    for their numbers; those that hold their factors are stacked. All numbers of files are looked through.
+    Experts that lie in files are read from there into one buffer, 128 MB or one expert at a time, and keep
+    no memory for their numbers; those that hold their factors are stacked. What files hold is looked through.
 
     Args:
         experts: in the order in which they are read.
@@ -72,8 +74,8 @@ def _read_blocks(
     file, layout = stored[0].weights.layout, stored[0].layout
     count, (block,) = len(stored), stored[0].weights.blocks
     numbers = buffer[: count * block.nbytes].view(block.dtype).view(count, -1)
-    for factors, row in zip(stored, numbers, strict=True):
-        factors.weights.copy_block(row)
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        list(pool.map(StoredTensors.copy_block, [factors.weights for factors in stored], numbers.unbind()))
     if not is_finite(numbers):
         return None
     parts = numbers.to(device).split([outline.numel() for outline in file.outlines.values()], dim=1)
