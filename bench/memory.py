@@ -1,6 +1,7 @@
 """The peak memory of one job, measured in a process of its own so that nothing else counts."""
 
 import multiprocessing
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -15,12 +16,14 @@ from bench.quiet import quieten
 
 @dataclass(frozen=True, kw_only=True)
 class Peak:
-    """Resident memory of a process, in bytes; memory-mapped files count where they were read."""
+    """A job's resident memory, in bytes, and time; memory-mapped files count where they were read."""
 
     before: int
     """After the preparation."""
     highest: int
     """The most during the job."""
+    seconds: float
+    """What the job took, in a process that had done nothing else but prepare it."""
 
     @property
     def extra(self) -> int:
@@ -51,10 +54,12 @@ def _measure_here(
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
     before = _read_status("VmRSS")
+    start = time.perf_counter()
     result = job(prepared)
+    seconds = time.perf_counter() - start
     highest = _read_status("VmHWM")
     del result
-    return Peak(before=before, highest=highest)
+    return Peak(before=before, highest=highest, seconds=seconds)
 
 
 def _read_status(name: str) -> int:

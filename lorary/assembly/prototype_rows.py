@@ -101,8 +101,12 @@ def _join(
 ) -> dict[str, LayerPrototypes]:
     """Put parts with so many experts each one below the other; an expert without a layer scores 0 there."""
     joined = {}
+    present = [(found, count) for found, count in parts if count]
     for path, width in widths.items():
-        pairs = [found.get(path) or (torch.zeros(count, width), torch.zeros(count)) for found, count in parts]
-        rows, gains = (torch.cat(tensors) for tensors in zip(*pairs, strict=True))
+        pairs = [
+            found.get(path) or (torch.zeros(count, width), torch.zeros(count)) for found, count in present
+        ]
+        # A part alone is not copied: a library's prototypes are large.
+        rows, gains = (torch.cat(own) if len(own) > 1 else own[0] for own in zip(*pairs, strict=True))
         joined[path] = rows, gains
     return joined
