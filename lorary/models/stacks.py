@@ -33,7 +33,7 @@ def stack_experts(
     Besides the stacks there is memory for few experts at a time, so loading takes experts once.
 
     Args:
-        layers: module path -> layer, for every module of the experts, each of which changes at least one.
+        layers: module path -> layer, those that any of the experts changes and no others.
         experts: in the order of the stacks; zeros fill up lower ranks and missing layers.
         dtype: of the stacks; None takes each layer's own, bfloat16 for quantised ones.
 
@@ -42,7 +42,7 @@ def stack_experts(
     """
     ranks = [expert.ranks for expert in experts]
     stacks = {
-        path: _make_empty(layer, [own.get(path, 0) for own in ranks], dtype) for path, layer in layers.items()
+        path: _make_room(layer, [own.get(path, 0) for own in ranks], dtype) for path, layer in layers.items()
     }
     devices = {stack.a.device for stack in stacks.values()}
     for where, pairs in read_alike(experts, devices.pop() if len(devices) == 1 else None):
@@ -53,7 +53,8 @@ def stack_experts(
     return stacks
 
 
-def _make_empty(layer: BaseLayer, ranks: list[int], dtype: torch.dtype | None) -> Stack:
+def _make_room(layer: BaseLayer, ranks: list[int], dtype: torch.dtype | None) -> Stack:
+    """Make a layer's stack: with zeros where experts will not fill all of it."""
     if dtype is None:
         dtype = layer.weight.dtype if layer.weight.is_floating_point() else torch.bfloat16
     make = torch.empty if min(ranks) == max(ranks) else torch.zeros
