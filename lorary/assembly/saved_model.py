@@ -18,7 +18,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from lorary.errors import FormatError, IncompatibleExpert
-from lorary.experts.json_object import dump_json_object, read_json_object
+from lorary.files import dump_json_object, read_json_object
 from lorary.library import Library
 
 MODEL_FILE = "lorary_model.json"

@@ -103,13 +103,13 @@ def write_groups(path: Path, groups: Mapping[str, Sequence[str]], library: str) 
     """Write what ``lorary train --config`` reads."""
     import yaml
 
-    from lorary.evaluation.files import write_file
+    from lorary.files import write_whole
 
     head = (
         f"# Clusters of the experts in {library!r}, for: lorary train LIBRARY --tasks TASKS --config THIS\n"
     )
     body = yaml.safe_dump({"groups": dict(groups)}, sort_keys=False, allow_unicode=True)
-    write_file(path, (head + body).encode())
+    write_whole(path, (head + body).encode())
 
 
 def describe_clusters(found: "Clusters", groups: Mapping[str, Sequence[str]]) -> dict[str, object]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lorary.evaluation.files import write_file
 from lorary.evaluation.palette import expert_shades
 from lorary.evaluation.tables import plot_label
+from lorary.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def plot_clusters(
     _draw_map(right, names, similarity, members, colours)
     content = BytesIO()
     figure.savefig(content, format="png", dpi=110)
-    write_file(path, content.getvalue())
+    write_whole(path, content.getvalue())
 
 
 def map_experts(similarity: Matrix) -> Matrix:

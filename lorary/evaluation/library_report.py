@@ -13,7 +13,6 @@ import numpy as np
 from lorary.evaluation.compare import compare_routes
 from lorary.evaluation.dendrogram import draw_dendrogram, link_experts, order_leaves
 from lorary.evaluation.entropy_chart import entropy_chart
-from lorary.evaluation.files import write_file
 from lorary.evaluation.page import make_footer, make_page, make_section, result_section
 from lorary.evaluation.result import Result
 from lorary.evaluation.routing_html import escape, numbers_table
@@ -27,6 +26,7 @@ from lorary.evaluation.routing_picture import (
 )
 from lorary.evaluation.signed_map import signed_map
 from lorary.evaluation.tables import difference_grid
+from lorary.files import write_whole
 
 RIVAL = "uniform"
 
@@ -80,13 +80,13 @@ def write_report_html(path: str | os.PathLike[str], report: LibraryReport) -> No
         samples_section(report.samples, report.names),
         make_footer(report.result),
     ]
-    write_file(path, make_page(report.title, "".join(sections), report.names).encode())
+    write_whole(path, make_page(report.title, "".join(sections), report.names).encode())
 
 
 def write_report_json(path: str | os.PathLike[str], report: LibraryReport) -> None:
     """Write the report's numbers, without the result, which has a file of its own."""
     numbers = {key: value for key, value in asdict(report).items() if key != "result"}
-    write_file(path, json.dumps(numbers, ensure_ascii=False, indent=1).encode())
+    write_whole(path, json.dumps(numbers, ensure_ascii=False, indent=1).encode())
 
 
 def _facts(facts: Mapping[str, str]) -> str:

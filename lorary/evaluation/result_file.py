@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lorary.errors import FormatError
-from lorary.evaluation.files import write_file
+from lorary.files import write_whole
 
 FORMAT_VERSION = 1
 
@@ -41,7 +41,7 @@ def write_result(
         "attachments": dict(attachments),
     }
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-    write_file(path, text.encode())
+    write_whole(path, text.encode())
 
 
 def read_result(path: str | os.PathLike[str]) -> ResultParts:

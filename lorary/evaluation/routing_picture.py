@@ -7,10 +7,10 @@ from math import isfinite
 
 from lorary.errors import suggest
 from lorary.evaluation import routing_html
-from lorary.evaluation.files import write_file
 from lorary.evaluation.page import make_footer, make_page, make_section, result_section
 from lorary.evaluation.palette import BASE_COLOURS
 from lorary.evaluation.result import Result
+from lorary.files import write_whole
 
 # task or layer -> expert -> share
 Usage = Mapping[str, Mapping[str, float]]
@@ -70,7 +70,7 @@ def write_routing_html(
         layers_section(usage_by_layer, names),
     ]
     body = "".join(sections) + make_footer(result)
-    write_file(path, make_page(title, body, names).encode())
+    write_whole(path, make_page(title, body, names).encode())
 
 
 def check_routing(names: Sequence[str], samples: Sequence[RoutedSample], usages: Mapping[str, Usage]) -> None:

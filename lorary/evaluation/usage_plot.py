@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lorary.evaluation.files import write_file
 from lorary.evaluation.tables import plot_label
+from lorary.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +53,7 @@ def plot_usage(path: str | os.PathLike[str], usage_by_task: Mapping[str, Mapping
         _write_numbers(axes, shares)
     content = BytesIO()
     figure.savefig(content, format="png", dpi=130)
-    write_file(path, content.getvalue())
+    write_whole(path, content.getvalue())
 
 
 def _write_numbers(axes: "Axes", shares: NDArray[np.float64]) -> None:

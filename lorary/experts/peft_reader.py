@@ -10,13 +10,13 @@ from lorary.errors import FormatError
 from lorary.experts.adapter_layout import Recipe, lay_out_adapter
 from lorary.experts.card import ExpertCard
 from lorary.experts.expert import Expert, check_finite
-from lorary.experts.json_object import read_json_object
 from lorary.experts.names import check_name
 from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, parse_adapter_config
 from lorary.experts.peft_features import check_features, check_peft_type
 from lorary.experts.sidecar import SIDECAR_FILE, Sidecar, parse_sidecar
 from lorary.experts.stored_factors import StoredFactors
 from lorary.experts.weights_file import CONVERT, PICKLE_FILE, WEIGHTS_FILE, read_tensors
+from lorary.files import read_json_object
 
 
 def read_peft(folder: str | os.PathLike[str], name: str | None = None) -> Expert:

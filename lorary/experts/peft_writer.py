@@ -10,12 +10,12 @@ from fsspec.core import url_to_fs
 
 from lorary.experts.expert import Expert, check_finite
 from lorary.experts.folder import CARD_FILE, replace_folder
-from lorary.experts.json_object import dump_json_object
 from lorary.experts.model_card import render_model_card
 from lorary.experts.peft_config import CONFIG_FILE
 from lorary.experts.peft_keys import name_tensors
 from lorary.experts.sidecar import SIDECAR_FILE, build_sidecar
 from lorary.experts.weights_file import WEIGHTS_FILE, dump_tensors
+from lorary.files import dump_json_object
 
 
 def write_peft(expert: Expert, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:

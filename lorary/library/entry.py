@@ -1,13 +1,14 @@
 """What a library says about an expert without opening its weights."""
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-from lorary.errors import FormatError
 from lorary.experts import ExpertCard, Sidecar
 from lorary.experts.peft_config import CONFIG_FILE, parse_adapter_config
 from lorary.experts.sidecar import SIDECAR_FILE, parse_sidecar
+from lorary.files import parse_json_object
+
+ADVICE = "restore it or delete its folder"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,28 +59,12 @@ def parse_entry(name: str, path: str, sidecar: bytes | None, config: bytes | Non
     if sidecar is not None:
         return _describe(name, parse_sidecar_bytes(sidecar, f"{path}/{SIDECAR_FILE}"))
     config_path = f"{path}/{CONFIG_FILE}"
-    return _describe_plain(name, parse_json_object(config or b"", config_path), config_path)
+    return _describe_plain(name, parse_json_object(config or b"", config_path, ADVICE), config_path)
 
 
 def parse_sidecar_bytes(content: bytes, path: str) -> Sidecar:
     """Understand the bytes of an ``expert.json``; ``FormatError`` names ``path``."""
-    return parse_sidecar(parse_json_object(content, path), path)
-
-
-def parse_json_object(content: bytes, path: str) -> dict[str, Any]:
-    """Understand the bytes of a JSON file that holds one object; ``FormatError`` names ``path``."""
-    try:
-        value = json.loads(content)
-    # Deep nesting in a hostile file ends in a RecursionError.
-    except (ValueError, RecursionError) as error:
-        raise FormatError(
-            f"{path!r} must be a JSON file, found {content[:20]!r} ({error}): restore it or delete its folder"
-        ) from error
-    if not isinstance(value, dict):
-        raise FormatError(
-            f"{path!r} must hold a JSON object, found {type(value).__name__}: restore it or delete its folder"
-        )
-    return value
+    return parse_sidecar(parse_json_object(content, path, ADVICE), path)
 
 
 def _describe(name: str, sidecar: Sidecar) -> Entry:

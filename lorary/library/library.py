@@ -11,10 +11,11 @@ from lorary.errors import LibraryError
 from lorary.experts import Expert, check_name, read_expert_folder, write_expert_files
 from lorary.experts.folder import CARD_FILE
 from lorary.experts.sidecar import SIDECAR_FILE
+from lorary.files import parse_json_object
 from lorary.library import catalog
 from lorary.library.artifacts import ArtifactStore
 from lorary.library.derive import Compute, derive_artifacts
-from lorary.library.entry import Entry, parse_json_object
+from lorary.library.entry import ADVICE, Entry
 from lorary.library.failure import explain_failure
 from lorary.library.lock import LOCK_TIMEOUT_S
 from lorary.library.marker import make_library, require_library
@@ -241,7 +242,7 @@ class Library(MutableMapping[str, Expert]):
         changed = {}
         path = f"{old}/{SIDECAR_FILE}"
         if self._storage.exists(path):
-            sidecar = parse_json_object(self._storage.read(path), self._storage.path(path))
+            sidecar = parse_json_object(self._storage.read(path), self._storage.path(path), ADVICE)
             changed[SIDECAR_FILE] = json.dumps(
                 {**sidecar, "name": new}, indent=2, ensure_ascii=False
             ).encode()

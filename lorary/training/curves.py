@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorary.training.files import replace_bytes, replace_text
+from lorary.files import write_whole
 from lorary.training.trainee import Progress
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def save_curves(path: str | Path, progress: Mapping[str, Progress]) -> None:
         }
         for name, found in progress.items()
     }
-    replace_text(Path(path), json.dumps(records, allow_nan=False) + "\n")
+    write_whole(Path(path), json.dumps(records, allow_nan=False) + "\n")
 
 
 def plot_curves(path: str | Path, progress: Mapping[str, Progress]) -> None:
@@ -75,7 +75,7 @@ def plot_curves(path: str | Path, progress: Mapping[str, Progress]) -> None:
     figure.supylabel("loss per target token", fontsize="medium")
     content = BytesIO()
     figure.savefig(content, format="png", dpi=110)
-    replace_bytes(Path(path), content.getvalue())
+    write_whole(Path(path), content.getvalue())
 
 
 def smooth_curve(curve: Sequence[tuple[int, float]]) -> list[float]:

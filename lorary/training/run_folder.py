@@ -21,7 +21,7 @@ from torch import Tensor
 
 from lorary.errors import TrainingError
 from lorary.experts import Expert, read_peft, write_peft
-from lorary.training.files import publish, replace_text
+from lorary.files import publish, write_whole
 from lorary.training.trainee import Progress
 
 
@@ -48,7 +48,7 @@ class RunFolder:
     def _check_identity(self, identity: dict[str, Any]) -> None:
         marker = self.path / "run.json"
         if not marker.exists():
-            replace_text(marker, json.dumps(identity, indent=2, sort_keys=True))
+            write_whole(marker, json.dumps(identity, indent=2, sort_keys=True))
             return
         known = _read_json(marker)
         different = _find_differences(known, identity)
@@ -71,7 +71,7 @@ class RunFolder:
         folder = self.path / "finished" / expert.name
         _remove(folder)
         write_peft(expert, str(folder))
-        replace_text(folder / "progress.json", json.dumps(asdict(progress)))
+        write_whole(folder / "progress.json", json.dumps(asdict(progress)))
 
     def save_state(self, trainees: Mapping[str, tuple[dict[str, Tensor], Progress]]) -> None:
         """Replace the saved state of the experts in training, in one atomic step; without any, remove it.

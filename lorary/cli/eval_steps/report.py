@@ -38,10 +38,10 @@ def find_differences(result: Result, metric: str) -> list[Difference]:
 
 def write_result(result: Result, out: Path) -> None:
     """Write all numbers as JSON, and the tables as Markdown."""
-    from lorary.evaluation.files import write_file
+    from lorary.files import write_whole
 
     result.to_json(out / "results.json")
-    write_file(out / "table.md", "\n".join(_markdown_parts(result)).encode())
+    write_whole(out / "table.md", "\n".join(_markdown_parts(result)).encode())
 
 
 def summarize_result(result: Result) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+"""JSON from outside, read strictly, and written the same way everywhere."""
+
+import json
+import math
+from typing import Any
+
+from fsspec import AbstractFileSystem
+
+from lorary.errors import FormatError
+from lorary.files.limits import find_limit
+from lorary.files.quoting import quote, shorten
+from lorary.files.regular import read_at_most
+from lorary.files.shape import MAX_DIGITS, check_shape
+
+AGAIN = "fetch or write it again"
+
+
+def parse_json(content: bytes, path: str, advice: str = AGAIN) -> Any:
+    """Understand the bytes of a JSON file.
+
+    Refused are also values on which readers disagree, such as a key that stands twice, NaN, infinities and
+    halves of surrogate pairs; numbers out of any range; and values that nest deeper than
+    ``LIMITS["json_depth"]``.
+
+    Args:
+        content: the file's bytes.
+        path: where they come from, for messages.
+        advice: what to do about a file that is refused, for messages.
+
+    Raises:
+        FormatError: if it is not such JSON.
+    """
+    try:
+        value = _parse(content)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(
+            f"{quote(path)} must be a JSON file, found {quote(content[:20])} "
+            f"({shorten(str(error) or type(error).__name__)}): {advice}"
+        ) from error
+    return value
+
+
+def parse_json_object(content: bytes, path: str, advice: str = AGAIN) -> dict[str, Any]:
+    """Understand the bytes of a JSON file that holds one object; see ``parse_json``."""
+    value = parse_json(content, path, advice)
+    if not isinstance(value, dict):
+        raise FormatError(f"{quote(path)} must hold a JSON object, found {quote(value, 60)}: {advice}")
+    return value
+
+
+def read_json_object(fs: AbstractFileSystem, path: str, advice: str = AGAIN) -> dict[str, Any]:
+    """Read a JSON file whose top level is an object.
+
+    Args:
+        fs: the file system it lies on.
+        path: the file's path there.
+        advice: what to do about a file that is refused, for messages.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        FormatError: if it is no regular file, too large, not JSON, or not an object.
+    """
+    return parse_json_object(read_at_most(fs, path), path, advice)
+
+
+def dump_json_object(value: dict[str, Any]) -> bytes:
+    """Write an object as indented JSON, keys in the order given, ending with a new line."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _parse(content: bytes) -> Any:
+    value = json.loads(
+        content.decode("utf-8-sig"),
+        object_pairs_hook=_build_object,
+        parse_constant=_refuse_constant,
+        parse_float=_parse_float,
+        parse_int=_parse_int,
+    )
+    depth = int(find_limit("json_depth"))
+    # Most files can neither nest too deeply nor escape half a character.
+    if content.count(b"[") + content.count(b"{") > depth or b"\\u" in content:
+        check_shape(value, max_depth=depth)
+    return value
+
+
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    built = dict(pairs)
+    if len(built) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in built if keys.count(key) > 1)
+        raise ValueError(f"key {quote(twice, 60)} stands twice in one object")
+    return built
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _parse_float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"number {shorten(text, 40)} is out of range")
+    return value
+
+
+def _parse_int(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"integer {shorten(text, 40)} has {len(text)} digits, more than {MAX_DIGITS}")
+    return int(text)

@@ -1,0 +1,62 @@
+"""How much of a file from outside is read before it is refused; each limit can be raised by its user."""
+
+import math
+import os
+from typing import NamedTuple
+
+
+class Limit(NamedTuple):
+    """One limit."""
+
+    default: float
+    """What holds if nobody says otherwise."""
+    what: str
+    """What is limited, for messages and documentation."""
+
+
+# The defaults keep one hostile file below 1 GB of memory and 5 s.
+LIMITS = {
+    "json_mb": Limit(16, "megabytes of one JSON or YAML file"),
+    "json_depth": Limit(100, "levels of nesting in JSON or YAML"),
+    "yaml_nodes": Limit(200_000, "values in one YAML file, aliases counted as often as they are used"),
+    "row_mb": Limit(16, "megabytes of one row of a task file"),
+    "task_gb": Limit(64, "gigabytes of one task file, once unpacked"),
+    "document_mb": Limit(512, "megabytes of a task file that is one JSON document"),
+    "pattern_count": Limit(20_000, "patterns in one adapter configuration"),
+    "pattern_seconds": Limit(1, "seconds of matching the patterns of one file"),
+}
+
+
+def find_limit(name: str) -> float:
+    """Give a limit: the environment's ``LORARY_MAX_<NAME>``, or else the default.
+
+    Args:
+        name: a key of ``LIMITS``.
+
+    Raises:
+        ValueError: if the environment's value is no number above 0.
+    """
+    variable = name_variable(name)
+    text = os.environ.get(variable)
+    if text is None:
+        return LIMITS[name].default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value > 0:
+        raise ValueError(f"{variable} must be a number above 0 ({LIMITS[name].what}), found {text[:40]!r}")
+    return value
+
+
+def name_variable(name: str) -> str:
+    """Name the environment variable that raises a limit."""
+    return f"LORARY_MAX_{name.upper()}"
+
+
+def say_limit(name: str) -> str:
+    """Say which limit was met and how to raise it, for the end of a message."""
+    return (
+        f"at most {find_limit(name):g} {LIMITS[name].what} are read; if you trust the file, set "
+        f"{name_variable(name)} to a larger number"
+    )

@@ -1,0 +1,74 @@
+"""Regular expressions from outside, matched within a time limit."""
+
+import re
+import time
+
+import regex
+
+from lorary.files.limits import find_limit, say_limit
+from lorary.files.quoting import quote, shorten
+
+# Nobody writes longer ones by hand, and compiling takes memory that grows with the length.
+MAX_LENGTH = 2000
+# A counted repeat is compiled as often as it counts: nested ones multiply.
+MAX_REPEATS = 10_000
+_COUNTED = re.compile(r"\{(\d*),?(\d*)\}")
+# Python warns that the meaning of these within brackets may change.
+_UNSETTLED = re.compile(r"\[\[|--|&&|~~|\|\|")
+
+
+class PatternError(ValueError):
+    """A pattern is no regular expression, is too large, or takes too long to match."""
+
+
+def compile_pattern(text: str) -> "regex.Pattern[str]":
+    """Compile a regular expression with the meaning that Python's ``re`` gives it.
+
+    Raises:
+        PatternError: if it is none, or too large to be safe.
+    """
+    if len(text) > MAX_LENGTH:
+        raise PatternError(f"pattern {quote(text, 60)} is longer than {MAX_LENGTH} characters")
+    if _UNSETTLED.search(text):
+        raise PatternError(f"pattern {quote(text, 60)} holds a set operation, whose meaning is not settled")
+    repeats = 1
+    for least, most in _COUNTED.findall(text):
+        repeats *= max(1, *(int(number[:9]) for number in (least, most) if number))
+    if repeats > MAX_REPEATS:
+        raise PatternError(f"pattern {quote(text, 60)} repeats too often")
+    try:
+        re.compile(text)  # what only the other engine understands is refused
+        return regex.compile(text, regex.VERSION0)
+    except (re.error, regex.error, RecursionError, OverflowError) as error:
+        raise PatternError(
+            f"pattern {quote(text, 60)} is no regular expression ({shorten(str(error), 100)})"
+        ) from error
+
+
+class PatternMatcher:
+    """Matches patterns until the time for all of them together is up.
+
+    Python's ``re`` cannot be stopped, and a pattern such as ``(a|a)*b`` takes it years.
+    """
+
+    def __init__(self) -> None:
+        self._seconds = find_limit("pattern_seconds")
+
+    def fully_matches(self, pattern: "regex.Pattern[str]", text: str) -> bool:
+        """Tell whether a pattern matches the whole of a text.
+
+        Raises:
+            PatternError: if the time is up.
+        """
+        begun = time.perf_counter()
+        try:
+            if self._seconds <= 0:
+                raise TimeoutError
+            return pattern.fullmatch(text, timeout=self._seconds) is not None
+        except TimeoutError as error:
+            raise PatternError(
+                f"pattern {quote(pattern.pattern, 60)} takes too long to match: "
+                f"{say_limit('pattern_seconds')}"
+            ) from error
+        finally:
+            self._seconds -= time.perf_counter() - begun

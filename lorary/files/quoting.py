@@ -1,0 +1,78 @@
+"""Values from outside, as they may stand in messages and on terminals: short and printable."""
+
+import reprlib
+import unicodedata
+from typing import Any
+
+LONGEST = 200
+# What a terminal or a page acts on instead of showing: controls, direction marks and other invisible
+# characters, lone surrogates, private and unassigned code points, line and paragraph separators.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Joins emoji and letters of some scripts; harmless alone.
+_JOINERS = frozenset({"\u200c", "\u200d"})
+
+
+def quote(value: Any, longest: int = LONGEST) -> str:
+    """Write any value for a message, as ``repr`` does, of at most ``longest`` characters.
+
+    Args:
+        value: the value; never more of it is looked at than is shown.
+        longest: in characters, at least 20.
+
+    Returns:
+        One line of printable characters.
+    """
+    return shorten(escape(_make_repr(longest).repr(value), keep=""), longest)
+
+
+def shorten(text: str, longest: int = LONGEST) -> str:
+    """Cut the middle out of a text that is longer than ``longest`` characters."""
+    if len(text) <= longest:
+        return text
+    end = longest // 4
+    return f"{text[: longest - end - 1]}…{text[len(text) - end :]}"
+
+
+def escape(text: str, keep: str = "\n\t") -> str:
+    r"""Replace what a terminal would act on by escapes such as ``\x1b`` and ``\u202e``.
+
+    Args:
+        text: any text, lone surrogates included.
+        keep: control characters that are let through.
+
+    Returns:
+        Text that can be printed and encoded as UTF-8; the same text if there is nothing to replace.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character if character in keep or is_visible(character) else _name(character) for character in text
+    )
+
+
+def is_visible(character: str) -> bool:
+    """Tell whether a character is shown by a terminal, rather than acted on or hidden."""
+    return character in _JOINERS or unicodedata.category(character) not in _UNSEEN
+
+
+def _name(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+class _Repr(reprlib.Repr):
+    """The standard library's bounded ``repr``, which also stops at huge integers."""
+
+    def repr_int(self, x: int, level: int) -> str:
+        return f"<integer of {x.bit_length():,} bits>" if x.bit_length() > 256 else repr(x)
+
+    def repr_bytes(self, x: bytes, level: int) -> str:
+        shown = repr(x[: self.maxstring])
+        return shown if len(x) <= self.maxstring else f"{shown}…"
+
+
+def _make_repr(longest: int) -> _Repr:
+    made = _Repr()
+    made.maxlevel = 4
+    made.maxstring = made.maxother = longest
+    made.maxdict = made.maxlist = made.maxtuple = made.maxset = made.maxfrozenset = 12
+    return made

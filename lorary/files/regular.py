@@ -1,0 +1,76 @@
+"""Opening what others named: only regular files, and no more of them than is asked for."""
+
+import os
+import stat
+from typing import BinaryIO
+
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
+from lorary.errors import FormatError
+from lorary.files.limits import find_limit, say_limit
+from lorary.files.quoting import quote
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+MEGABYTE = 1_000_000
+
+
+def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> BinaryIO:
+    """Open a regular file for reading; a named pipe or a device is refused instead of waited for.
+
+    Args:
+        path: the file's path.
+        follow: whether the last part of the path may be a symbolic link.
+
+    Raises:
+        OSError: if it cannot be opened; with ``follow=False`` also (ELOOP) if it is a link.
+        IsADirectoryError: if it is a folder.
+        FormatError: if it is anything else than a file.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags)
+    try:
+        require_regular(os.fstat(descriptor), os.fspath(path))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
+def require_regular(status: os.stat_result, path: str) -> None:
+    """Refuse what is no regular file, naming what it is; see ``open_regular``."""
+    if stat.S_ISREG(status.st_mode):
+        return
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(21, os.strerror(21), path)
+    found = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+    raise FormatError(f"{quote(path)} must be a regular file, found {found}: give the file itself")
+
+
+def read_at_most(fs: AbstractFileSystem, path: str, limit: str = "json_mb") -> bytes:
+    """Return the bytes of a small file.
+
+    Args:
+        fs: the file system it lies on.
+        path: the file's path there.
+        limit: the key of ``LIMITS`` that says how many megabytes are read.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        FormatError: if it is larger, or no regular file.
+    """
+    most = int(find_limit(limit) * MEGABYTE)
+    if isinstance(fs, LocalFileSystem):
+        with open_regular(path) as file:
+            content = file.read(most + 1)
+    else:
+        content = bytes(fs.cat_file(path, start=0, end=most + 1))
+    if len(content) > most:
+        raise FormatError(f"{quote(path)} is too large: {say_limit(limit)}")
+    return content

@@ -1,0 +1,51 @@
+"""The shape of values that a file holds: how deep, how many, and whether their text can be written."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lorary.files.limits import say_limit
+from lorary.files.quoting import quote
+
+# Enough for any 64-bit number, too few to make arithmetic slow.
+MAX_DIGITS = 40
+
+
+def check_shape(value: Any, *, max_depth: int, max_count: float = float("inf")) -> None:
+    """Refuse values that nest too deeply, are too many, or hold huge integers or text that is not Unicode.
+
+    Shared parts, as YAML's aliases make them, count as often as they are met.
+
+    Args:
+        value: mappings, lists and what they hold.
+        max_depth: levels of nesting, the value itself being the first.
+        max_count: values at all levels together.
+
+    Raises:
+        ValueError: naming the limit, or the text.
+    """
+    waiting = [(value, 1)]
+    count = 0
+    while waiting:
+        found, depth = waiting.pop()
+        count += 1
+        if depth > max_depth:
+            raise ValueError(f"it nests too deeply: {say_limit('json_depth')}")
+        if count + len(waiting) > max_count:
+            raise ValueError(f"it holds too many values: {say_limit('yaml_nodes')}")
+        if isinstance(found, int) and abs(found) >= 10**MAX_DIGITS:
+            raise ValueError(f"it holds an integer of more than {MAX_DIGITS} digits")
+        if isinstance(found, str):
+            _refuse_surrogates(found)
+        elif isinstance(found, Mapping):
+            waiting += [(part, depth + 1) for pair in found.items() for part in pair]
+        elif isinstance(found, list | tuple | set | frozenset):
+            waiting += [(part, depth + 1) for part in found]
+
+
+def _refuse_surrogates(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"half of a surrogate pair stands in {quote(text[max(error.start - 10, 0) : error.end + 10])}"
+        ) from None

@@ -1,0 +1,44 @@
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from lorary.errors import FormatError
+from lorary.files import dump_json_object, parse_json, read_json_object
+
+
+def test_an_object_reads_back_as_written(tmp_path):
+    value = {"name": "詩", "numbers": [1, 2.5], "none": None}
+    (tmp_path / "x.json").write_bytes(dump_json_object(value))
+    assert read_json_object(LocalFileSystem(), str(tmp_path / "x.json")) == value
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "be a JSON file"),
+        (b'{"a": ', "be a JSON file"),
+        (b"\x80\x04\xff\xfe", "be a JSON file"),
+        (b"[" * 100_000, "be a JSON file"),
+        (b"[" * 101 + b"]" * 101, "nests too deeply: at most 100 levels"),
+        (b'{"a": 1, "a": 2}', "key 'a' stands twice"),
+        (b'{"a": NaN}', "NaN is no JSON number"),
+        (b'{"a": -Infinity}', "-Infinity is no JSON number"),
+        (b'{"a": 1e999}', "number 1e999 is out of range"),
+        (b'{"a": "x\\ud800y"}', "half of a surrogate pair"),
+        (b'{"\\udc00": 1}', "half of a surrogate pair"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "be a JSON file"),
+        (b'"' + b"x" * 10_000 + b'"', "hold a JSON object"),
+        (b"[1]", r"hold a JSON object, found \[1\]"),
+    ],
+)
+def test_what_is_no_sound_json_object_is_refused_with_its_path(tmp_path, content, message):
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(
+        FormatError, match=f"^'{path}' .*{message}.*fetch or write it again|^'{path}' {message}"
+    ) as found:
+        read_json_object(LocalFileSystem(), str(path))
+    assert len(str(found.value)) < 800
+
+
+def test_whole_surrogate_pairs_and_a_byte_order_mark_are_read():
+    assert parse_json(b'\xef\xbb\xbf["\\ud83d\\ude00", "\\\\ud800"]', "x") == ["😀", "\\ud800"]

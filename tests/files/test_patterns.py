@@ -1,0 +1,53 @@
+import time
+
+import pytest
+
+from lorary.files import PatternError, PatternMatcher, compile_pattern
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "expected"),
+    [
+        ("q_proj", "q_proj", True),
+        ("q_proj", "xq_proj", False),
+        (r"(.*\.)?(layers\.[0-3]\.q_proj)$", "model.layers.2.q_proj", True),
+        (r"(?!.*\.0\.).*", "layers.0.q", False),
+        (r"[a\]]b", "]b", True),
+    ],
+)
+def test_patterns_mean_what_python_says(pattern, text, expected):
+    assert PatternMatcher().fully_matches(compile_pattern(pattern), text) is expected
+
+
+@pytest.mark.parametrize("pattern", ["(", "a**", "*", r"\p{L}", "(?R)", "(" * 1000 + ")" * 1000, r"\2"])
+def test_what_is_no_regular_expression_of_pythons_is_refused(pattern):
+    with pytest.raises(PatternError, match="no regular expression"):
+        compile_pattern(pattern)
+
+
+def test_what_may_change_its_meaning_is_refused():
+    with pytest.raises(PatternError, match="not settled"):
+        compile_pattern("[[a]b")
+
+
+@pytest.mark.parametrize("pattern", ["((a{1000}){1000}){1000}", "a{99999999999}", "a" * 3000])
+def test_patterns_that_are_too_large_are_refused(pattern):
+    with pytest.raises(PatternError, match=r"repeats too often|longer than"):
+        compile_pattern(pattern)
+
+
+def test_matching_stops_when_the_time_for_all_patterns_is_up(monkeypatch):
+    monkeypatch.setenv("LORARY_MAX_PATTERN_SECONDS", "0.1")
+    matcher = PatternMatcher()
+    slow = compile_pattern(r"(?:(a|b|ab)*)*(?:\1)*c")
+    begun = time.monotonic()
+    with pytest.raises(PatternError, match=r"takes too long to match.*LORARY_MAX_PATTERN_SECONDS"):
+        match_often(matcher, slow)
+    assert time.monotonic() - begun < 5
+    with pytest.raises(PatternError, match="takes too long"):
+        matcher.fully_matches(compile_pattern("a"), "a")
+
+
+def match_often(matcher, pattern):
+    for _ in range(1_000_000):
+        matcher.fully_matches(pattern, "ab" * 200)
