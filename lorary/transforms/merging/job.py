@@ -8,10 +8,10 @@ import torch
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert
 from lorary.transforms.merging.kind import MergeKind
-from lorary.transforms.merging.methods import find_rules, merge_named
+from lorary.transforms.merging.methods.table import find_rules, merge_named
 from lorary.transforms.merging.rank import RankRule, read_rank
-from lorary.transforms.merging.recipe import MergeRecipe
-from lorary.transforms.merging.resolve import LayerSettings, resolve_recipe
+from lorary.transforms.merging.recipe.recipe import MergeRecipe
+from lorary.transforms.merging.recipe.resolve import LayerSettings, resolve_recipe
 from lorary.transforms.merging.spaces import Space
 from lorary.transforms.merging.survey import LayerOutline, Survey, survey_experts
 
