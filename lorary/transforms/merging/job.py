@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
-from lorary.experts import Expert
+from lorary.experts import BaseIdentity, Expert, is_same_base
 from lorary.transforms.merging.kind import MergeKind
 from lorary.transforms.merging.methods.table import find_rules, merge_named
 from lorary.transforms.merging.rank import RankRule, read_rank
@@ -54,7 +54,8 @@ def prepare_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergeJo
         if name not in experts:
             raise UnknownExpert(name, experts, "the library")
     survey = survey_experts(experts, recipe.names, recipe.layers)
-    if recipe.base_model not in (None, survey.base_model):
+    named = BaseIdentity(recipe.base_model or "")
+    if not is_same_base(named, BaseIdentity(survey.base_model)):
         raise IncompatibleExpert(
             f"the recipe is for base model {recipe.base_model!r}, its experts are for {survey.base_model!r}: "
             "correct base_model, or leave it out"
