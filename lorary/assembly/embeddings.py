@@ -65,9 +65,10 @@ def find_embeddings(
     def compute(names: Sequence[str]) -> dict[str, Tensor]:
         return embed_prompts(model.stack, {name: sequences[name] for name in names}, tokens_per_pass)
 
-    if isinstance(experts, Library):
-        return _keep(experts, model.base.fingerprint, sequences, compute)
-    return compute(list(sequences))
+    with model.stack.in_use():
+        if isinstance(experts, Library):
+            return _keep(experts, model.base.fingerprint, sequences, compute)
+        return compute(list(sequences))
 
 
 def embed_prompts(

@@ -4,12 +4,14 @@ E experts that a router may choose, N experts in question (or examples of one), 
 embedding.
 """
 
+import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from lorary.assembly.calibrations import Calibrations
+from lorary.assembly.deciding import Encoder
 from lorary.assembly.prototype_rows import PrototypeRows
 from lorary.assembly.prototypes import find_prototypes
 from lorary.experts import Expert
@@ -21,7 +23,9 @@ from lorary.routing.request import OUTPUT
 
 
 class Materials:
-    """What is known about the experts on one model.
+    """What is known about the experts on one model; what is not known yet is computed when first asked for.
+
+    Whoever asks or gives holds ``lock``, and uses the model already (see ``ExpertStack.in_use``) if it asks.
 
     Args:
         base: the base model.
@@ -30,6 +34,9 @@ class Materials:
     """
 
     def __init__(self, base: BaseModel, stack: ExpertStack, experts: Mapping[str, Expert]):
+        self.lock = threading.RLock()
+        self.encoder: Encoder | None = None
+        """What made the embeddings that were given; None for the base model."""
         self.prototypes = PrototypeRows(stack, experts)
         self._calibrations = Calibrations(base, experts)
         self._given: dict[str, dict[str, dict[str, Tensor]]] = {field: {} for field in FROM_DATA}
@@ -102,11 +109,12 @@ class Materials:
         for index, name in enumerate(names):
             self._given[field][name] = {path: tensor[index].cpu() for path, tensor in rows.items()}
 
-    def give_embeddings(self, embeddings: Mapping[str, Tensor]) -> None:
+    def give_embeddings(self, embeddings: Mapping[str, Tensor], encoder: Encoder | None = None) -> None:
         """Keep embeddings of experts' example prompts.
 
         Args:
             embeddings: expert -> ``[N, D]``, with at least one row; D is that of all others.
+            encoder: what made them; None for the base model.
 
         Raises:
             ValueError: if a shape is not so.
@@ -129,6 +137,7 @@ class Materials:
                 )
         for name, rows in embeddings.items():
             self._given["embeddings"][name] = {OUTPUT: rows.detach().float().cpu()}
+        self.encoder = encoder
 
     def given(self, names: Sequence[str]) -> dict[str, Tensor]:
         """List what was given for every expert that a router may choose.

@@ -26,12 +26,21 @@ class PrototypeRows:
     """
 
     def __init__(self, stack: ExpertStack, experts: Mapping[str, Expert]):
-        self.stack = stack
-        self.names = stack.names[: len(experts)]
+        self.carried = stack, stack.names[: len(experts)]
         self._experts = experts
         self._added: dict[str, Expert] = {}
         self._plain: dict[str, LayerPrototypes] = {}
         self._tied: dict[str, LayerPrototypes] = {}
+
+    @property
+    def stack(self) -> ExpertStack:
+        """The experts on the model."""
+        return self.carried[0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that a router may choose."""
+        return self.carried[1]
 
     def expert(self, name: str) -> Expert:
         """Give one of the experts as it was loaded or added."""
@@ -50,8 +59,7 @@ class PrototypeRows:
         if stack.layers.keys() != self.stack.layers.keys():
             # A new layer shares its input, and so its prototype, with others.
             self._tied = {}
-        self.stack = stack
-        self.names = (*self.names, expert.name)
+        self.carried = stack, (*self.names, expert.name)
         self._added[expert.name] = expert
 
     def remove(self, stack: ExpertStack, name: str) -> None:
@@ -61,8 +69,7 @@ class PrototypeRows:
             for path, pair in known.items():
                 rows, gains = (torch.cat([part[:index], part[index + 1 :]]) for part in pair)
                 known[path] = rows, gains
-        self.stack = stack
-        self.names = (*self.names[:index], *self.names[index + 1 :])
+        self.carried = stack, (*self.names[:index], *self.names[index + 1 :])
         self._added.pop(name, None)
 
     def _complete(self, known: dict[str, LayerPrototypes], compute: Compute) -> dict[str, LayerPrototypes]:

@@ -33,8 +33,11 @@ def save_model(model: RoutedModel, folder: str | Path, *, with_base: bool = Fals
     Raises:
         LibraryError: if there is something at that place, it cannot be written, or an expert in the model's
             library is not the one it was loaded with.
+        ValueError: if the base model is to be written within ``assign`` or ``routed``.
     """
-    with new_folder(folder) as scratch:
+    # To write the base model its experts are set aside.
+    held = model.stack.decision.lock.changing("save its base model") if with_base else model.stack.in_use()
+    with held, model.materials.lock, new_folder(folder) as scratch:
         _fill(model, scratch, with_base)
 
 
@@ -65,7 +68,7 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
         combine=combine,
         experts=library.weight_hashes(),
         material_sha256=None if material is None else sha256(material).hexdigest(),
-        has_encoder=model.encoder is not None,
+        has_encoder=model.materials.encoder is not None,
         versions=_find_versions(),
     )
     (folder / MODEL_FILE).write_bytes(saved.dump())

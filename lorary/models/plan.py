@@ -1,9 +1,7 @@
-"""Who decides which experts a batch uses: a plan made beforehand, or each layer's router.
+"""Which experts a batch uses, decided before the model runs.
 
 B rows of a batch, L row length, T tokens = B×L, K experts per token, E experts.
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -90,11 +88,3 @@ def _narrow(indices: Tensor, num_experts: int) -> tuple[slice | Tensor | None, T
         # Neighbours are a view: no copy forward, a cheap gradient backward.
         return slice(first, first + len(used)), local
     return used, local
-
-
-@dataclass
-class Decision:
-    """What all layers of one model share: the plan of the moment and how experts are combined."""
-
-    plan: Plan | None = None
-    combine: str = "outputs"
