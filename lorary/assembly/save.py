@@ -8,8 +8,8 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from lorary.assembly.building import find_config
 from lorary.assembly.routed_model import RoutedModel
+from lorary.assembly.router import find_config
 from lorary.assembly.saved_model import BASE, EXPERTS, MATERIAL_FILE, MODEL_FILE, SavedModel
 from lorary.assembly.task_rows import check_loaded
 from lorary.library import Library
@@ -36,7 +36,7 @@ def save_model(model: RoutedModel, folder: str | Path, *, with_base: bool = Fals
         ValueError: if the base model is to be written within ``assign`` or ``routed``.
     """
     # To write the base model its experts are set aside.
-    held = model.stack.decision.lock.changing("save its base model") if with_base else model.stack.in_use()
+    held = model.stack.context.lock.changing("save its base model") if with_base else model.stack.in_use()
     with held, model.materials.lock, new_folder(folder) as scratch:
         _fill(model, scratch, with_base)
 

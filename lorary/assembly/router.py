@@ -1,7 +1,6 @@
-"""From a router's name and options to routers on a model."""
+"""From a router's name and options to a router on a model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from torch import nn
 from transformers import PreTrainedTokenizerBase
@@ -10,51 +9,63 @@ from lorary.assembly.deciding import RequestDecider
 from lorary.assembly.material import Materials
 from lorary.files import quote
 from lorary.models import COMBINES
-from lorary.routing import REQUEST_ROUTERS, TOKEN_ROUTERS, RouterConfig, router_named
+from lorary.routing import REQUEST_ROUTERS, TOKEN_ROUTERS, LayerRouters, RouterConfig, router_named
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Charge:
-    """Who routes, built and ready."""
+class Router(LayerRouters):
+    """A router on a model, ready to be passed to its calls; made by ``RoutedModel.router``.
 
-    router: str | None = None
-    """A key of ``ROUTERS``; None for nobody."""
-    options: RouterConfig | None = None
-    """The router's configuration; None for its defaults."""
-    combine: str = "outputs"
-    """How experts are put together."""
-    routers: Mapping[str, nn.Module] | None = None
-    """Module path -> layer router, if it decides per token."""
-    decider: RequestDecider | None = None
-    """What decides, if that is done per request."""
+    Args:
+        name: a key of ``ROUTERS``; None for nobody: the base model answers alone.
+        options: its configuration; None for its defaults.
+        combine: how experts are put together.
+        routers: module path -> layer router, if it decides per token; else None for each.
+        decider: what decides once per request, if it is of that kind. Layers are then left to the base model
+            until that has made a plan.
+    """
+
+    def __init__(
+        self,
+        name: str | None,
+        options: RouterConfig | None,
+        combine: str,
+        routers: Mapping[str, nn.Module | None],
+        decider: RequestDecider | None = None,
+    ):
+        super().__init__(routers, combine)
+        self.name = name
+        self.options = options
+        self.decider = decider
+
+    def __repr__(self) -> str:
+        return f"<Router {self.name!r} with {self.options or 'its defaults'}, {self.combine} combined>"
 
 
-def build_charge(
-    router: str | None,
+def build_router(
+    name: str | None,
     options: RouterConfig | None,
     combine: str,
     materials: Materials,
     tokenizer: PreTrainedTokenizerBase,
-) -> Charge:
-    """Build who is to route.
+) -> Router:
+    """Build a router for the experts on a model.
 
     Raises:
-        ValueError: if the router or the way to combine is unknown, the options do not suit it or the experts, or
-            something had to be given and was not.
+        ValueError: if the router or the way to combine is unknown, the options do not suit it or the
+            experts, or something had to be given and was not.
         UnknownExpert: if an option names an expert that is not on the model.
     """
     if combine not in COMBINES:
         raise ValueError(f"combine must be one of {COMBINES}, not {quote(combine)}")
-    if router is None:
-        return Charge(combine=combine)
+    nobody = dict.fromkeys(materials.stack.layers)
+    if name is None:
+        return Router(None, None, combine, nobody)
     with materials.lock:
-        config = find_config(router, options, materials.names)
-        routers = decider = None
-        if router in REQUEST_ROUTERS:
-            decider = build_decider(router, config, materials, tokenizer)
-        else:
-            routers = build_layer_routers(router, config, materials)
-    return Charge(router=router, options=options, combine=combine, routers=routers, decider=decider)
+        config = find_config(name, options, materials.names)
+        if name in REQUEST_ROUTERS:
+            return Router(name, options, combine, nobody, build_decider(name, config, materials, tokenizer))
+        placed = materials.stack.layer_routers(build_layer_routers(name, config, materials))
+        return Router(name, options, combine, placed.routers)
 
 
 def find_config(router: str, options: RouterConfig | None, names: Sequence[str]) -> RouterConfig:
