@@ -46,7 +46,10 @@ class Plan:
         if self.is_base_only:
             return None
         if torch.compiler.is_compiling():
-            return self._spread(rows)
+            # A compiled step serves whatever experts are in use.
+            return Choice(
+                self._indices.to(rows.device)[rows], self._weights.to(rows.device)[rows], self._combine
+            )
         last = self._last
         # All layers of a call have one answer.
         if last is None or last[0] is not rows:
