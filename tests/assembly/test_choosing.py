@@ -34,7 +34,8 @@ def logits_of(model, ids, experts):
 
 def test_every_prompt_is_answered_its_own_way(model, choices):
     alone = [
-        model.generate([ids], experts=choice, max_new_tokens=5)[0] for ids, choice in zip(PROMPTS, choices)
+        model.generate([ids], experts=choice, max_new_tokens=5)[0]
+        for ids, choice in zip(PROMPTS, choices, strict=True)
     ]
     assert model.generate(PROMPTS, experts=choices, max_new_tokens=5) == alone
 
