@@ -9,7 +9,7 @@ import pytest
 from safetensors import safe_open
 
 from lorary.errors import TrainingError
-from lorary.training import run_folder, train_experts
+from lorary.training import run_folder, state_file, train_experts
 
 NAMES = ("alpha", "beta", "gamma")
 
@@ -173,7 +173,7 @@ def test_a_full_disk_ends_the_run_and_it_goes_on_when_there_is_room(
             raise OSError("no space left on device")
         os.replace(scratch, path)
 
-    monkeypatch.setattr(run_folder, "publish", publish)
+    monkeypatch.setattr(state_file, "publish", publish)
     with pytest.raises(TrainingError, match=r"cannot save the run's state .*no space left on device"):
         train_experts(base, examples, config, tmp_path / "full")
     monkeypatch.undo()

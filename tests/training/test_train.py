@@ -239,7 +239,7 @@ def test_a_validation_loss_that_is_not_finite_ends_the_run(base, make_examples, 
 
 def test_an_expert_with_weights_that_are_not_finite_is_never_given(base, examples, make_config, tmp_path):
     """Guards a bug: the last step's update was looked at by nobody."""
-    config = make_config(learning_rate=math.inf, max_steps=1)
+    config = make_config(learning_rate=1e300, max_steps=1)
     with pytest.raises(
         TrainingError, match=r"expert 'alpha': the sum of weights is (nan|-?inf) after 1 steps"
     ):
