@@ -1,6 +1,5 @@
 """What the fields of a configuration must be, as ends of a sentence about those that are not."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -9,8 +8,8 @@ from lorary.files import quote
 Check = Callable[[Any], str | None]
 """Says what a value must do to be right, such as ``"be positive"``; None if it is."""
 
-# Whole numbers above it have no floating-point counterpart.
-_LARGEST = math.nextafter(math.inf, 0)
+# What an optimiser makes of larger ones float32 cannot hold.
+_LARGEST = 1e37
 
 
 def find_field_faults(config: object, checks: Mapping[str, Check]) -> Iterator[str]:
@@ -64,4 +63,4 @@ def switch(value: Any) -> str | None:
 def _number(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "be a number"
-    return None if -_LARGEST <= value <= _LARGEST else "be a finite number"
+    return None if -_LARGEST <= value <= _LARGEST else f"be a number of at most {_LARGEST:g}"

@@ -5,8 +5,9 @@
 SCENARIOS is a JSON object: name -> list of moments, each ``["pass", n]`` (the process kills itself after its
 n-th pass), ``["call", n]`` (before its n-th call to the file system), ``["failure", n]`` (that call fails),
 ``["interrupt", n]`` (Ctrl-C at that call) or ``["seconds", s]`` (it is killed from outside after that time).
-Each moment costs one process; a last one, which nobody disturbs, finishes the run. Then ``OUT/<name>.safetensors`` holds the experts. Prints, for each scenario, how many were killed or
-ended with an error.
+Each moment costs one process; a last one, which nobody disturbs, finishes the run. Then
+``OUT/<name>.safetensors`` holds the experts. Prints, for each scenario, how many were killed or ended with an
+error.
 
 Processes are forked, since importing torch takes longer than a run.
 """

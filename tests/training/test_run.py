@@ -192,12 +192,12 @@ KILLS = {
     "before many calls": [["call", SEEDED.randint(20, 60)] for _ in range(5)],
     "at any time": [["seconds", SEEDED.uniform(0.01, 0.3)] for _ in range(5)],
 }
-# A whole run makes some 145 calls to the file system, in an order of its own each time.
+# A whole run makes some 145 calls to the file system.
 KINDS = ("call", "failure", "interrupt")
-EVERY_CALL = {
+ALL_ALONG = {
     "uninterrupted": [],
-    **{f"{KINDS[n % 3]} {n}": [[KINDS[n % 3], n]] for n in range(1, 145)},
-    **{f"{KINDS[n % 3]} {n} twice": [[KINDS[n % 3], n], ["call", n // 2 + 1]] for n in range(1, 90, 7)},
+    **{f"{KINDS[n // 2 % 3]} {n}": [[KINDS[n // 2 % 3], n]] for n in range(1, 145, 2)},
+    **{f"{KINDS[n % 3]} {n} twice": [[KINDS[n % 3], n], ["call", n // 2 + 1]] for n in range(1, 90, 11)},
 }
 
 
@@ -247,9 +247,12 @@ def test_a_killed_run_goes_on_to_the_same_end(killed_runs, scenario):
 
 @pytest.mark.slow
 def test_a_run_that_was_killed_or_failed_at_any_call_goes_on_to_the_same_end(tmp_path):
-    """Every call to the file system in turn is where the process is killed, an error comes, or Ctrl-C."""
-    num_stopped = run_scenarios(tmp_path, EVERY_CALL)
-    for scenario in EVERY_CALL:
+    """Along a whole run, the process is killed, a call to the file system fails, or Ctrl-C comes in it.
+
+    ``test_run_folder`` does each of these at every single call.
+    """
+    num_stopped = run_scenarios(tmp_path, ALL_ALONG)
+    for scenario in ALL_ALONG:
         assert_same_end(tmp_path, scenario)
         if scenario.startswith("call"):
             assert num_stopped[scenario] >= 1

@@ -45,7 +45,7 @@ def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
     begun = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     if fresh:
-        _remove_earlier(out)
+        remove_earlier(out)
     with console.status("loading the base model (the first time, its weights are unpacked: half a minute)"):
         from lorary.models import load_base
 
@@ -76,7 +76,7 @@ def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
     return outcome
 
 
-def _remove_earlier(out: Path) -> None:
+def remove_earlier(out: Path) -> None:
     """Remove what an earlier quickstart left in a folder, and nothing else that may lie there."""
     if not any(os.path.lexists(out / part) for part in MARKS):
         return
