@@ -14,6 +14,8 @@ from lorary.training.run_files import refuse_damage
 LOCK_FILE = "run.lock"
 # What file systems say that were mounted without locks, as on some clusters: there nobody keeps runs apart.
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+# What opening a lock says that is no file.
+_KINDS = {errno.ELOOP: "a symbolic link", errno.EISDIR: "a folder", errno.ENXIO: "a socket or a device"}
 
 
 @contextmanager
@@ -50,7 +52,7 @@ def _open_lock(path: Path) -> int:
         try:
             descriptor = os.open(path, flags, 0o666)
         except OSError as error:
-            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            if error.errno in _KINDS:
                 raise ValueError(f"it must be a file of its own, found {_KINDS[error.errno]}") from error
             raise
         try:
@@ -62,9 +64,6 @@ def _open_lock(path: Path) -> int:
             os.close(descriptor)
             raise
     return descriptor
-
-
-_KINDS = {errno.ELOOP: "a symbolic link", errno.EISDIR: "a folder", errno.ENXIO: "a socket or a device"}
 
 
 def _lock(descriptor: int, folder: Path) -> None:
