@@ -21,6 +21,7 @@ from lorary.cli.task_options import add_task_options, find_task_template, read_t
 if TYPE_CHECKING:
     from lorary.cli.training_steps.store import ExpertStore
     from lorary.data import Task
+    from lorary.experts import Expert
     from lorary.models import BaseModel
     from lorary.training import TrainConfig, TrainEvent, TrainingExamples, TrainOutcome
 
@@ -81,7 +82,7 @@ def run(options: Namespace) -> int:
     plan = list(describe_plan(base, tasks, examples, config, run_folder, options.fresh))
     # Made only now: bad input must leave no new library behind.
     library = Library.open(options.library, create=True)
-    store = ExpertStore(library, run_folder, examples, describe_prompts(options))
+    store = ExpertStore(library, examples, describe_prompts(options))
     if not options.replace:
         store.check_names(config, base.fingerprint)
     console = Console(stderr=options.json)
@@ -89,7 +90,7 @@ def run(options: Namespace) -> int:
     for label, text in [("library", there), *plan]:
         console.print(Text(f"{label:<10}{text}"), soft_wrap=True)
     begun = time.monotonic()
-    outcome = train(options, base, examples, config, store)
+    outcome = train(options, base, examples, config, store, run_folder)
     report(options, outcome, store, run_folder, time.monotonic() - begun)
     return 0
 
@@ -143,28 +144,31 @@ def train(
     examples: "dict[str, TrainingExamples]",
     config: "TrainConfig",
     store: "ExpertStore",
+    run_folder: Path,
 ) -> "TrainOutcome":
     """Train under a progress bar, storing experts as they are finished."""
     from lorary.training import train_experts
 
+    finished: dict[str, Expert] = {}
     try:
         with show_training(f"training {say_count(len(examples), 'expert')}") as show:
 
             def follow(event: "TrainEvent") -> None:
+                finished.update(event.finished)
                 show(event)
-                store.store_finished(event.num_finished)
+                store.store(finished)
 
             outcome = train_experts(
-                base, examples, config, store.run_folder, fresh=options.fresh, on_progress=follow
+                base, examples, config, run_folder, fresh=options.fresh, on_progress=follow
             )
     except KeyboardInterrupt:
-        store.store_finished(len(examples))
+        store.store(finished)
         raise KeyboardInterrupt(
             f"{len(store.stored)} of {say_count(len(examples), 'expert')} are finished and in library "
             f"{options.library!r}; what the others had learnt when last saved is in "
-            f"{str(store.run_folder)!r}: the same command (without --fresh) goes on from there"
+            f"{str(run_folder)!r}: the same command (without --fresh) goes on from there"
         ) from None
-    store.store_all(outcome.experts)
+    store.store(outcome.experts)
     return outcome
 
 
