@@ -3,6 +3,7 @@
 from lorary.files.cache_folder import find_cache_folder, make_private_folder
 from lorary.files.json_text import dump_json_object, parse_json, parse_json_object, read_json_object
 from lorary.files.limits import LIMITS, find_limit, name_variable, say_limit
+from lorary.files.markdown import escape_markdown, fence
 from lorary.files.patterns import PatternError, PatternMatcher, compile_pattern
 from lorary.files.quoting import escape, is_visible, quote, shorten
 from lorary.files.regular import open_regular, read_at_most, require_regular
@@ -18,6 +19,8 @@ __all__ = [
     "compile_pattern",
     "dump_json_object",
     "escape",
+    "escape_markdown",
+    "fence",
     "find_cache_folder",
     "find_limit",
     "is_visible",
