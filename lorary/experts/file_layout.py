@@ -10,15 +10,12 @@ from functools import lru_cache
 from typing import BinaryIO
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from lorary.errors import FormatError
 from lorary.experts.factors import DTYPES
-from lorary.experts.weights_header import parse_header
-from lorary.files import find_limit, quote, say_limit
 
-MEGABYTE = 1_000_000
 Identity = tuple[int, ...]
 """What changes when a file is replaced or written to."""
 
@@ -50,29 +47,11 @@ class Header:
 
 
 def read_header(file: BinaryIO, path: str) -> Header:
-    """Read the beginning of an opened file; what it says is not checked; see ``read_header_bytes``."""
+    """Read the beginning of an opened file; nothing is checked."""
     status = os.fstat(file.fileno())
-    return Header(read_header_bytes(file, status.st_size, path), status.st_size, path, identify(status))
-
-
-def read_header_bytes(file: BinaryIO, num_bytes: int, path: str) -> bytes:
-    """Read what lies between the length of the header and the numbers.
-
-    Args:
-        file: opened, at its beginning.
-        num_bytes: the size of the whole file.
-        path: the file, for messages.
-
-    Raises:
-        SafetensorError: if the file ends before that.
-        FormatError: if the header is too long.
-    """
     length = int.from_bytes(file.read(8), "little")
-    if length > num_bytes:
-        raise SafetensorError("it ends before its header does")
-    if length > find_limit("header_mb") * MEGABYTE:
-        raise FormatError(f"{quote(path)} has too long a header: {say_limit('header_mb')}")
-    return file.read(length)
+    content = file.read(length) if length <= status.st_size else b""
+    return Header(content, status.st_size, path, identify(status))
 
 
 @lru_cache(maxsize=64)
@@ -81,14 +60,12 @@ def find_layout(header: Header) -> FileLayout:
 
     Raises:
         SafetensorError: if it is no sound safetensors file.
-        FormatError: if it holds tensors that are not read, or was replaced since its header was read.
+        FormatError: if the file was replaced since its header was read.
     """
-    described = parse_header(header.content, header.path)
     with safe_open(header.path, framework="pt") as file:
-        names = file.offset_keys()
+        outlines = {name: file.get_tensor(name).to("meta") for name in file.offset_keys()}
     if identify(os.stat(header.path)) != header.identity:
-        raise FormatError(f"{quote(header.path)} was replaced while it was read: read it again")
-    outlines = {name: described[name] for name in names}
+        raise FormatError(f"{header.path!r} was replaced while it was read: read it again")
     # A file ends with its tensors' numbers, in this order and without gaps: safetensors has checked that.
     start = header.num_bytes - sum(outline.nbytes for outline in outlines.values())
     dtypes = {outline.dtype for outline in outlines.values()}

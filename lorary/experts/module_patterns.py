@@ -12,7 +12,8 @@ from typing import TypeAlias
 
 import regex
 
-from lorary.files import PatternMatcher, compile_pattern
+from lorary.experts.slow_patterns import is_slow
+from lorary.files import PatternError, PatternMatcher, compile_pattern, quote
 
 # Nothing that an expression acts on but dots, which match any character unless they are escaped; those are
 # written as a character that no path has.
@@ -35,7 +36,7 @@ class ModulePatterns:
         matcher: what limits the time for all of them together.
 
     Raises:
-        PatternError: if a pattern is no regular expression, or there is no time to compile them.
+        PatternError: if a pattern is no regular expression or a slow one, or there is no time to compile all.
     """
 
     def __init__(self, keys: Iterable[str], matcher: PatternMatcher):
@@ -73,7 +74,7 @@ class ModulePatterns:
         if len(key) <= LONGEST_PATH and PATH.fullmatch(path) and "\0" not in key:
             _note(self._whole if key.startswith("^") else self._ends, path, place)
         else:
-            self._others.append((place, compile_pattern(rf"(.*\.)?({key})")))
+            self._others.append((place, _compile(key)))
 
     def _find_paths(self, module: str) -> Iterator[int]:
         yield from _look_up(self._whole.get(len(module)), module)
@@ -85,6 +86,16 @@ class ModulePatterns:
             begin = module.find(".", begin) + 1
             if not begin:
                 return
+
+
+def _compile(key: str) -> "regex.Pattern[str]":
+    pattern = compile_pattern(rf"(.*\.)?({key})")
+    if is_slow(pattern.pattern):
+        raise PatternError(
+            f"pattern {quote(key, 60)} repeats without end what can match in several ways, which takes PEFT "
+            "years: write it without"
+        )
+    return pattern
 
 
 def _note(table: Table, path: str, place: int) -> None:

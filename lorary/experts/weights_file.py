@@ -5,7 +5,6 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
-from io import BytesIO
 
 import safetensors.torch
 import torch
@@ -15,16 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lorary.errors import FormatError
-from lorary.experts.file_layout import (
-    FileLayout,
-    Header,
-    find_layout,
-    identify,
-    read_header,
-    read_header_bytes,
-)
-from lorary.experts.weights_header import parse_header, say_damaged
-from lorary.files import open_regular, quote, read_at_most
+from lorary.experts.file_layout import FileLayout, Header, find_layout, identify, read_header
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
@@ -76,37 +66,30 @@ def read_tensors(fs: AbstractFileSystem, path: str) -> StoredTensors:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        FormatError: if it is no regular file, a pickle, truncated, damaged, or larger than the limits.
+        FormatError: if it is a pickle, truncated or damaged.
     """
     try:
-        return _map_file(path) if isinstance(fs, LocalFileSystem) else _load_file(fs, path)
+        if isinstance(fs, LocalFileSystem):
+            return _map_file(path)
+        return _keep_apart(safetensors.torch.load(fs.cat_file(path)))
     except SafetensorError as error:
         if fs.cat_file(path, start=0, end=4).startswith(PICKLE_STARTS):
-            raise FormatError(
-                f"{quote(path)} must be a safetensors file, found a pickle: {CONVERT}"
-            ) from error
-        raise FormatError(say_damaged(path, error)) from error
+            raise FormatError(f"{path!r} must be a safetensors file, found a pickle: {CONVERT}") from error
+        raise FormatError(
+            f"{path!r} must be a safetensors file, found it truncated or damaged ({error}): "
+            "fetch or write the adapter again"
+        ) from error
 
 
 def _map_file(path: str) -> StoredTensors:
-    """Map a local file: as one block where its tensors are all of one dtype, as adapters' are.
-
-    Whoever cuts a file short while it is mapped ends every process that reads its numbers: the system does.
-    """
-    with open_regular(path) as file:
+    """Map a local file: as one block where its tensors are all of one dtype, as adapters' are."""
+    with open(path, "rb") as file:
         header = read_header(file, path)
         layout = find_layout(header)
         if layout.dtype is None:
             return _keep_apart(safetensors.torch.load_file(path))
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     return StoredTensors(layout, [torch.frombuffer(mapped, dtype=layout.dtype, offset=layout.start)], header)
-
-
-def _load_file(fs: AbstractFileSystem, path: str) -> StoredTensors:
-    """Load a file from elsewhere, as tensors of their own."""
-    content = read_at_most(fs, path, "weights_mb")
-    parse_header(read_header_bytes(BytesIO(content), len(content), path), path)
-    return _keep_apart(safetensors.torch.load(content))
 
 
 def _keep_apart(tensors: dict[str, Tensor]) -> StoredTensors:

@@ -23,7 +23,7 @@ LIMITS = {
     "task_gb": Limit(64, "gigabytes of one task file, once unpacked"),
     "document_mb": Limit(512, "megabytes of a task file that is one JSON document"),
     "header_mb": Limit(32, "megabytes of the header of a weights file"),
-    "tensor_count": Limit(100_000, "tensors of one weights file"),
+    "tensor_count": Limit(50_000, "tensors of one weights file"),
     "weights_mb": Limit(16_000, "megabytes of a weights file that is on no local disk"),
     "pattern_count": Limit(20_000, "patterns in one adapter configuration"),
     "pattern_seconds": Limit(1, "seconds of matching the patterns of one file"),

@@ -1,5 +1,6 @@
 """Opening what others named: only regular files, and no more of them than is asked for."""
 
+import errno
 import os
 import stat
 from typing import BinaryIO
@@ -34,7 +35,12 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> Binary
         FormatError: if it is anything else than a file.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
-    descriptor = os.open(path, flags)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # what a socket says
+            require_regular(os.stat(path), os.fspath(path))
+        raise
     try:
         require_regular(os.fstat(descriptor), os.fspath(path))
     except BaseException:
