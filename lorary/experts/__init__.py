@@ -9,7 +9,7 @@ from lorary.experts.alike import AlikeFactors, read_alike
 from lorary.experts.card import ExpertCard
 from lorary.experts.expert import Expert, check_finite
 from lorary.experts.factors import Factors
-from lorary.experts.names import check_name
+from lorary.experts.names import check_name, fold_name
 from lorary.experts.peft_reader import read_card, read_expert_folder, read_peft
 from lorary.experts.peft_writer import write_expert_files, write_peft
 from lorary.experts.sidecar import Sidecar, WeightSummary
@@ -23,6 +23,7 @@ __all__ = [
     "WeightSummary",
     "check_finite",
     "check_name",
+    "fold_name",
     "read_alike",
     "read_card",
     "read_expert_folder",
