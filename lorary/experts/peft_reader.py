@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from typing import NamedTuple
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
@@ -15,8 +16,8 @@ from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, parse_adapter
 from lorary.experts.peft_features import check_features, check_peft_type
 from lorary.experts.sidecar import SIDECAR_FILE, Sidecar, parse_sidecar
 from lorary.experts.stored_factors import StoredFactors
-from lorary.experts.weights_file import CONVERT, PICKLE_FILE, WEIGHTS_FILE, read_tensors
-from lorary.files import read_json_object
+from lorary.experts.weights_file import CONVERT, PICKLE_FILE, WEIGHTS_FILE, StoredTensors, read_tensors
+from lorary.files import parse_json_object, read_at_most, read_json_object
 
 
 def read_peft(folder: str | os.PathLike[str], name: str | None = None) -> Expert:
@@ -50,16 +51,52 @@ def read_expert_folder(fs: AbstractFileSystem, path: str, name: str | None = Non
     Those are read, and refused if one is not finite, when factors are first asked for; all else is checked
     now, as by ``read_peft``.
     """
+    return build_expert(open_adapter(fs, path), name)
+
+
+class OpenedAdapter(NamedTuple):
+    """What an adapter's folder held when it was opened, not yet understood."""
+
+    path: str
+    """The folder's, for messages."""
+    config: bytes
+    """Of ``adapter_config.json``."""
+    sidecar: bytes | None
+    """Of ``expert.json``, if there is one."""
+    weights: StoredTensors
+    """Of ``adapter_model.safetensors``."""
+
+
+def open_adapter(fs: AbstractFileSystem, path: str) -> OpenedAdapter:
+    """Read the small files of an adapter's folder and map its weights.
+
+    Raises:
+        FormatError: if a file is missing or too large, or the weights are no safetensors file.
+    """
     _check_files(fs, path)
-    config_path = f"{path}/{CONFIG_FILE}"
-    raw = read_json_object(fs, config_path)
+    config = read_at_most(fs, f"{path}/{CONFIG_FILE}")
+    weights = read_tensors(fs, f"{path}/{WEIGHTS_FILE}")
+    return OpenedAdapter(path, config, _read_sidecar(fs, path), weights)
+
+
+def build_expert(opened: OpenedAdapter, name: str | None = None) -> Expert:
+    """Understand an opened adapter; nothing more is read but the numbers of its weights, and these later.
+
+    Args:
+        opened: what its folder held.
+        name: the expert's name; None takes the sidecar's, or else the folder's.
+
+    Raises:
+        FormatError: if a file is damaged or disagrees with another.
+    """
+    path, weights = opened.path, opened.weights
+    config_path, weights_path = f"{path}/{CONFIG_FILE}", f"{path}/{WEIGHTS_FILE}"
+    raw = parse_json_object(opened.config, config_path)
     check_peft_type(raw, config_path)
-    weights_path = f"{path}/{WEIGHTS_FILE}"
-    weights = read_tensors(fs, weights_path)
     check_features(raw, weights.layout.outlines, path)
     config = parse_adapter_config(raw, config_path)
     layout = lay_out_adapter(Recipe(weights.layout, config, weights_path))
-    known = _read_sidecar(fs, path) or _card_from_config(config, path)
+    known = _parse_sidecar(opened.sidecar, path) or _card_from_config(config, path)
     own_name = check_name(known.name if name is None else name)
     factors = StoredFactors(weights, layout, name=own_name, file=weights_path)
     card = replace(known.card, fan_in_fan_out=config.fan_in_fan_out)
@@ -80,7 +117,7 @@ def read_card(fs: AbstractFileSystem, path: str) -> Sidecar:
     Raises:
         FormatError: if the folder holds no adapter, or a file is damaged.
     """
-    known = _read_sidecar(fs, path)
+    known = _parse_sidecar(_read_sidecar(fs, path), path)
     if known is not None:
         return known
     _check_files(fs, path)
@@ -107,12 +144,18 @@ def _check_files(fs: AbstractFileSystem, path: str) -> None:
         )
 
 
-def _read_sidecar(fs: AbstractFileSystem, path: str) -> Sidecar | None:
+def _read_sidecar(fs: AbstractFileSystem, path: str) -> bytes | None:
     try:
-        value = read_json_object(fs, f"{path}/{SIDECAR_FILE}")
+        return read_at_most(fs, f"{path}/{SIDECAR_FILE}")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return parse_sidecar(value, f"{path}/{SIDECAR_FILE}")
+
+
+def _parse_sidecar(content: bytes | None, path: str) -> Sidecar | None:
+    if content is None:
+        return None
+    sidecar_path = f"{path}/{SIDECAR_FILE}"
+    return parse_sidecar(parse_json_object(content, sidecar_path), sidecar_path)
 
 
 def _card_from_config(config: AdapterConfig, path: str) -> Sidecar:
