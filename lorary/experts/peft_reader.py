@@ -1,6 +1,8 @@
 """PEFT adapter folders in, experts out."""
 
+import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -17,7 +19,7 @@ from lorary.experts.peft_features import check_features, check_peft_type
 from lorary.experts.sidecar import SIDECAR_FILE, Sidecar, parse_sidecar
 from lorary.experts.stored_factors import StoredFactors
 from lorary.experts.weights_file import CONVERT, PICKLE_FILE, WEIGHTS_FILE, StoredTensors, read_tensors
-from lorary.files import parse_json_object, read_at_most, read_json_object
+from lorary.files import parse_json_object, quote, read_at_most, read_json_object
 
 
 def read_peft(folder: str | os.PathLike[str], name: str | None = None) -> Expert:
@@ -97,8 +99,9 @@ def build_expert(opened: OpenedAdapter, name: str | None = None) -> Expert:
     config = parse_adapter_config(raw, config_path)
     layout = lay_out_adapter(Recipe(weights.layout, config, weights_path))
     known = _parse_sidecar(opened.sidecar, path) or _card_from_config(config, path)
+    _check_config_hash(opened.config, known.config_sha256, config_path)
     own_name = check_name(known.name if name is None else name)
-    factors = StoredFactors(weights, layout, name=own_name, file=weights_path)
+    factors = StoredFactors(weights, layout, name=own_name, file=weights_path, sha256=known.weights_sha256)
     card = replace(known.card, fan_in_fan_out=config.fan_in_fan_out)
     return Expert(own_name, known.base_model, factors, card)
 
@@ -135,13 +138,26 @@ def _check_files(fs: AbstractFileSystem, path: str) -> None:
             "the hub is given as 'hf://user/repository'"
         )
     missing = [file for file in (CONFIG_FILE, WEIGHTS_FILE) if not fs.isfile(f"{path}/{file}")]
-    if WEIGHTS_FILE in missing and fs.isfile(f"{path}/{PICKLE_FILE}"):
-        raise FormatError(f"adapter {path!r} must hold {WEIGHTS_FILE}, found only {PICKLE_FILE}: {CONVERT}")
     if missing:
-        raise FormatError(
-            f"adapter {path!r} must hold {CONFIG_FILE} and {WEIGHTS_FILE}, missing: {', '.join(missing)}: "
-            "save or fetch the adapter again"
+        raise explain_missing(path, missing, has_pickle=fs.isfile(f"{path}/{PICKLE_FILE}"))
+
+
+def explain_missing(path: str, missing: Sequence[str], has_pickle: bool) -> FormatError:
+    """Say which files an adapter's folder lacks.
+
+    Args:
+        path: the folder's.
+        missing: names of files.
+        has_pickle: whether it holds weights that are never read.
+    """
+    if WEIGHTS_FILE in missing and has_pickle:
+        return FormatError(
+            f"adapter {quote(path)} must hold {WEIGHTS_FILE}, found only {PICKLE_FILE}: {CONVERT}"
         )
+    return FormatError(
+        f"adapter {quote(path)} must hold {CONFIG_FILE} and {WEIGHTS_FILE}, missing: {', '.join(missing)}: "
+        "save or fetch the adapter again"
+    )
 
 
 def _read_sidecar(fs: AbstractFileSystem, path: str) -> bytes | None:
@@ -156,6 +172,16 @@ def _parse_sidecar(content: bytes | None, path: str) -> Sidecar | None:
         return None
     sidecar_path = f"{path}/{SIDECAR_FILE}"
     return parse_sidecar(parse_json_object(content, sidecar_path), sidecar_path)
+
+
+def _check_config_hash(content: bytes, expected: str | None, path: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if expected not in (None, found):
+        raise FormatError(
+            f"{quote(path)} is not what was stored: {SIDECAR_FILE} says SHA-256 {expected}, found {found}: "
+            "restore the file, add the expert again, or, if you changed it on purpose, remove "
+            f"'config_sha256' from {SIDECAR_FILE}"
+        )
 
 
 def _card_from_config(config: AdapterConfig, path: str) -> Sidecar:

@@ -3,17 +3,19 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Any, NamedTuple
 
 from lorary.errors import FormatError, suggest
 from lorary.experts.card import ExpertCard
 from lorary.experts.expert import Expert
 from lorary.experts.names import check_name
+from lorary.files import quote
 
 SIDECAR_FILE = "expert.json"
 SIDECAR_VERSION = 1
 CARD_KEYS = tuple(field.name for field in fields(ExpertCard))
-KEYS = ("lorary", "name", "base_model", *CARD_KEYS, "summary", "weights_sha256")
+KEYS = ("lorary", "name", "base_model", *CARD_KEYS, "summary", "weights_sha256", "config_sha256")
 
 
 class WeightSummary(NamedTuple):
@@ -42,6 +44,8 @@ class Sidecar(NamedTuple):
     """Hash of the bytes of ``adapter_model.safetensors``; None if nothing says."""
     summary: WeightSummary | None
     """Size of the weights; None if nothing says."""
+    config_sha256: str | None = None
+    """Hash of the bytes of ``adapter_config.json``; None if nothing says."""
 
 
 def summarize_weights(expert: Expert) -> WeightSummary:
@@ -50,12 +54,13 @@ def summarize_weights(expert: Expert) -> WeightSummary:
     return WeightSummary(expert.num_parameters, len(expert.factors), expert.max_rank, dtype)
 
 
-def build_sidecar(expert: Expert, weights_sha256: str) -> dict[str, Any]:
+def build_sidecar(expert: Expert, weights_sha256: str, config_sha256: str) -> dict[str, Any]:
     """Build the object that ``expert.json`` holds.
 
     Args:
         expert: the expert as it is written, in its final dtype.
         weights_sha256: hash of the bytes of its weights file.
+        config_sha256: hash of the bytes of its configuration.
     """
     card = {name: getattr(expert.card, name) for name in CARD_KEYS}
     return {
@@ -65,6 +70,7 @@ def build_sidecar(expert: Expert, weights_sha256: str) -> dict[str, Any]:
         **{name: list(value) if isinstance(value, tuple) else value for name, value in card.items()},
         "summary": summarize_weights(expert)._asdict(),
         "weights_sha256": weights_sha256,
+        "config_sha256": config_sha256,
     }
 
 
@@ -92,6 +98,7 @@ def parse_sidecar(value: Mapping[str, Any], path: str) -> Sidecar:
         card,
         value.get("weights_sha256"),
         None if summary is None else WeightSummary(**summary),
+        value.get("config_sha256"),
     )
 
 
@@ -128,9 +135,9 @@ def _check_base_model(value: Any) -> None:
         raise TypeError(f"base_model must be a string, got {value!r}")
 
 
-def _check_hash(value: Any) -> None:
+def _check_hash(key: str, value: Any) -> None:
     if value is not None and not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)):
-        raise ValueError(f"weights_sha256 must be 64 hexadecimal digits, got {value!r}")
+        raise ValueError(f"{key} must be 64 hexadecimal digits, got {quote(value)}")
 
 
 def _check_summary(value: Any) -> None:
@@ -144,6 +151,7 @@ def _check_summary(value: Any) -> None:
 CHECKS: dict[str, Callable[[Any], Any]] = {
     "name": check_name,
     "base_model": _check_base_model,
-    "weights_sha256": _check_hash,
+    "weights_sha256": partial(_check_hash, "weights_sha256"),
+    "config_sha256": partial(_check_hash, "config_sha256"),
     "summary": _check_summary,
 }

@@ -6,7 +6,8 @@ from torch import Tensor
 
 from lorary.errors import LibraryError
 from lorary.experts import Expert
-from lorary.library.artifacts import Artifact, ArtifactStore
+from lorary.library.artifact_file import Artifact
+from lorary.library.artifacts import ArtifactStore
 
 # What was computed is stored after each batch, so that an interruption loses no more than one.
 BATCH_SIZE = 64

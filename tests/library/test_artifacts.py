@@ -65,7 +65,7 @@ def test_a_missing_artifact_is_none(open_store):
 def test_a_damaged_artifact_counts_as_missing_and_can_be_replaced(open_store, library, damaged):
     store = open_store()
     store.save({HASH: {"x": torch.ones(3)}})
-    [path] = library._storage.list_files(".lorary/artifacts")
+    [path] = library._storage.walk(".lorary/artifacts")
     content = library._storage.read(path)
     library._storage.write(path, {"cut": content[:-1], "empty": b"", "other": b"x" * 99}[damaged])
     assert store.load(HASH) is None

@@ -233,6 +233,7 @@ def test_only_sound_experts_can_be_stored(library, make_expert):
 
 def test_an_expert_is_read_without_its_numbers_and_bad_ones_never_get_out(library, make_expert):
     library["a"] = make_expert("a")
+    library._storage.remove("a/expert.json")
     weights = bytearray(library._storage.read("a/adapter_model.safetensors"))
     weights[-4:] = torch.tensor(torch.nan).numpy().tobytes()
     library._storage.remove("a/adapter_model.safetensors")

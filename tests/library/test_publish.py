@@ -174,8 +174,8 @@ def test_moves_that_cannot_all_be_made_are_undone(local):
         staged = publisher.stage({"file": b"content"})
         with pytest.raises(FileNotFoundError):
             publisher.publish([(staged, "x"), ("missing", "y")])
-        assert storage.exists(f"{staged}/file") and not storage.exists("x")
-        assert not storage.exists(JOURNAL)
+        assert storage.find_kind(f"{staged}/file") and not storage.find_kind("x")
+        assert not storage.find_kind(JOURNAL)
 
 
 def test_an_unreadable_journal_is_an_error_that_keeps_what_may_be_the_only_copy(local, make_expert):
@@ -186,4 +186,4 @@ def test_an_unreadable_journal_is_an_error_that_keeps_what_may_be_the_only_copy(
     storage.write(JOURNAL, b"{")
     with pytest.raises(LibraryError, match=r"unreadable .*journal.json.*may be the only copy; move it back"):
         list(Library.open(local.url))
-    assert storage.exists(f"{TRASH}/only-copy/adapter_config.json")
+    assert storage.find_kind(f"{TRASH}/only-copy/adapter_config.json")

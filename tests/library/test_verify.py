@@ -21,7 +21,7 @@ def damage(library, make_expert):
 
     def change(file, make_content):
         path = f"a/{file}"
-        content = make_content(library._storage.read(path) if library._storage.exists(path) else b"")
+        content = make_content(library._storage.read(path) if library._storage.find_kind(path) else b"")
         library._storage.remove(path)
         if content is not None:
             library._storage.write(path, content)
@@ -90,7 +90,8 @@ def test_a_configuration_that_does_not_fit_the_weights_is_found(damage):
     def change_rank(content):
         return json.dumps(json.loads(content) | {"r": 7, "rank_pattern": {}}).encode()
 
-    [problem] = damage("adapter_config.json", change_rank)
+    changed, problem = damage("adapter_config.json", change_rank)
+    assert changed.startswith("a/adapter_config.json: is not what was stored: expert.json says SHA-256 ")
     assert problem.startswith("a: cannot be read: ") and "says rank 7" in problem
 
 
