@@ -13,8 +13,9 @@ from typing import Any, BinaryIO, TypeGuard
 import torch
 from torch import Tensor
 
+from lorary.errors import FormatError
 from lorary.experts.factors import DTYPES
-from lorary.files import parse_json_object, quote
+from lorary.files import find_limit, parse_json_object, quote, say_limit
 
 Identity = tuple[int, ...]
 """What changes when a file is replaced or written to."""
@@ -35,8 +36,8 @@ STORED_DTYPES = {
 }
 # A product of lengths beyond this would overflow where bytes are counted.
 MOST_NUMBERS = 2**56
-# A hundred times what adapters have.
-MOST_HEADER_BYTES = 16_000_000
+MOST_DIMENSIONS = 8
+MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +67,28 @@ class Header:
 
 
 def read_header(file: BinaryIO, path: str) -> Header:
-    """Read the beginning of an opened file; nothing is checked."""
+    """Read the beginning of an opened local file; what it says is not checked; see ``cut_header``."""
     status = os.fstat(file.fileno())
+    return Header(cut_header(file, status.st_size, path), status.st_size, path, identify(status))
+
+
+def cut_header(file: BinaryIO, num_bytes: int, path: str) -> bytes:
+    """Read what lies between the length of the header and the numbers; nothing if the file ends before.
+
+    Args:
+        file: opened, at its beginning.
+        num_bytes: the size of the whole file.
+        path: where it lies, for messages.
+
+    Raises:
+        FormatError: if the header is too long to be read.
+    """
     length = int.from_bytes(file.read(8), "little")
-    content = file.read(length) if length <= min(status.st_size, MOST_HEADER_BYTES) else b""
-    return Header(content, status.st_size, path, identify(status))
+    if length > num_bytes:
+        return b""
+    if length > find_limit("header_mb") * MEGABYTE:
+        raise FormatError(f"{quote(path)} has too long a header: {say_limit('header_mb')}")
+    return file.read(length)
 
 
 @lru_cache(maxsize=64)
@@ -94,6 +112,9 @@ def _lay_out(content: bytes) -> tuple[dict[str, Tensor], int]:
     """Understand a header: its tensors in the file's order, and how many bytes they take without gaps."""
     if content[:1] != b"{":
         raise ValueError("it has no header")
+    # Each tensor has a brace of its own.
+    if content.count(b"{") - 2 > find_limit("tensor_count"):
+        raise ValueError(f"it names too many tensors: {say_limit('tensor_count')}")
     tensors = parse_json_object(content, "header")
     tensors.pop("__metadata__", None)
     found = sorted((_find_place(name, tensor), name) for name, tensor in tensors.items())
@@ -117,9 +138,13 @@ def _outline(name: str, tensor: dict[str, Any]) -> Tensor:
     shape, dtype = tensor.get("shape"), tensor.get("dtype")
     if not isinstance(dtype, str) or dtype not in STORED_DTYPES:
         raise ValueError(f"tensor {quote(name, 80)} is of an unknown dtype {quote(dtype, 40)}")
-    if not _are_counts(shape) or math.prod(max(length, 1) for length in shape) > MOST_NUMBERS:
+    if not _are_counts(shape) or len(shape) > MOST_DIMENSIONS or _multiply(shape) > MOST_NUMBERS:
         raise ValueError(f"tensor {quote(name, 80)} has the impossible shape {quote(shape, 80)}")
     return torch.empty(shape, dtype=STORED_DTYPES[dtype], device="meta")
+
+
+def _multiply(shape: list[int]) -> int:
+    return math.prod(max(length, 1) for length in shape)
 
 
 def _are_counts(value: Any) -> TypeGuard[list[int]]:

@@ -19,7 +19,7 @@ from lorary.experts.peft_features import check_features, check_peft_type
 from lorary.experts.sidecar import SIDECAR_FILE, Sidecar, parse_sidecar
 from lorary.experts.stored_factors import StoredFactors
 from lorary.experts.weights_file import CONVERT, PICKLE_FILE, WEIGHTS_FILE, StoredTensors, read_tensors
-from lorary.files import parse_json_object, quote, read_at_most, read_json_object
+from lorary.files import parse_json_object, quote, read_at_most, read_json_object, refuse_irregular
 
 
 def read_peft(folder: str | os.PathLike[str], name: str | None = None) -> Expert:
@@ -39,6 +39,7 @@ def read_peft(folder: str | os.PathLike[str], name: str | None = None) -> Expert
     Raises:
         FormatError: if a file is missing, damaged, or disagrees with another.
         UnsupportedAdapter: if the adapter has a feature an expert cannot hold exactly.
+        OSError: if the system refuses to read a file that is there.
         ValueError: if the name is not safe; give another.
     """
     fs, path = url_to_fs(os.fspath(folder))
@@ -73,11 +74,15 @@ def open_adapter(fs: AbstractFileSystem, path: str) -> OpenedAdapter:
     """Read the small files of an adapter's folder and map its weights.
 
     Raises:
-        FormatError: if a file is missing or too large, or the weights are no safetensors file.
+        FormatError: if a file is missing, too large or no regular file, or the weights are no safetensors
+            file.
+        OSError: if the system refuses to read a file that is there.
     """
     _check_files(fs, path)
-    config = read_at_most(fs, f"{path}/{CONFIG_FILE}")
-    weights = read_tensors(fs, f"{path}/{WEIGHTS_FILE}")
+    with refuse_irregular(f"{path}/{CONFIG_FILE}"):
+        config = read_at_most(fs, f"{path}/{CONFIG_FILE}")
+    with refuse_irregular(f"{path}/{WEIGHTS_FILE}"):
+        weights = read_tensors(fs, f"{path}/{WEIGHTS_FILE}")
     return OpenedAdapter(path, config, _read_sidecar(fs, path), weights)
 
 
@@ -125,21 +130,32 @@ def read_card(fs: AbstractFileSystem, path: str) -> Sidecar:
         return known
     _check_files(fs, path)
     config_path = f"{path}/{CONFIG_FILE}"
-    raw = read_json_object(fs, config_path)
+    with refuse_irregular(config_path):
+        raw = read_json_object(fs, config_path)
     check_peft_type(raw, config_path)
     return _card_from_config(parse_adapter_config(raw, config_path), path)
 
 
 def _check_files(fs: AbstractFileSystem, path: str) -> None:
-    if not fs.isdir(path):
-        found = "a file" if fs.exists(path) else "nothing"
+    kind = _find_kind(fs, path)
+    if kind != "directory":
+        found = "nothing" if kind is None else "a file"
         raise FormatError(
-            f"{path!r} must be a PEFT adapter folder, found {found}: check the path; a repository on "
+            f"{quote(path)} must be a PEFT adapter folder, found {found}: check the path; a repository on "
             "the hub is given as 'hf://user/repository'"
         )
-    missing = [file for file in (CONFIG_FILE, WEIGHTS_FILE) if not fs.isfile(f"{path}/{file}")]
+    missing = [file for file in (CONFIG_FILE, WEIGHTS_FILE) if _find_kind(fs, f"{path}/{file}") is None]
     if missing:
-        raise explain_missing(path, missing, has_pickle=fs.isfile(f"{path}/{PICKLE_FILE}"))
+        raise explain_missing(path, missing, has_pickle=_find_kind(fs, f"{path}/{PICKLE_FILE}") is not None)
+
+
+def _find_kind(fs: AbstractFileSystem, path: str) -> str | None:
+    """Say what lies at a path; None only if the system says that nothing does."""
+    try:
+        with refuse_irregular(path):
+            return str(fs.info(path)["type"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def explain_missing(path: str, missing: Sequence[str], has_pickle: bool) -> FormatError:
@@ -162,7 +178,8 @@ def explain_missing(path: str, missing: Sequence[str], has_pickle: bool) -> Form
 
 def _read_sidecar(fs: AbstractFileSystem, path: str) -> bytes | None:
     try:
-        return read_at_most(fs, f"{path}/{SIDECAR_FILE}")
+        with refuse_irregular(f"{path}/{SIDECAR_FILE}"):
+            return read_at_most(fs, f"{path}/{SIDECAR_FILE}")
     except (FileNotFoundError, NotADirectoryError):
         return None
 

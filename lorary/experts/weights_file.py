@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
+from io import BytesIO
 from typing import BinaryIO
 
 import safetensors.torch
@@ -16,8 +17,17 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lorary.errors import FormatError
-from lorary.experts.file_layout import FileLayout, Header, Identity, find_layout, identify, read_header
-from lorary.files import open_regular, quote, shorten
+from lorary.experts.file_layout import (
+    MEGABYTE,
+    FileLayout,
+    Header,
+    Identity,
+    cut_header,
+    find_layout,
+    identify,
+    read_header,
+)
+from lorary.files import escape, find_limit, open_regular, quote, read_at_most, say_limit, shorten
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
@@ -106,11 +116,13 @@ def read_tensors(fs: AbstractFileSystem, path: str) -> StoredTensors:
     if isinstance(fs, LocalFileSystem):
         with open_regular(path) as file:
             return map_tensors(file, path)
-    return load_tensors(fs.cat_file(path), path)
+    return load_tensors(read_at_most(fs, path, "weights_mb"), path)
 
 
 def map_tensors(file: BinaryIO, path: str) -> StoredTensors:
     """Map an opened file: as one block where its tensors are all of one dtype, as adapters' are.
+
+    A process that reads numbers of a file which was cut short after it was mapped is ended by the system.
 
     Args:
         file: a regular local file, which may be closed afterwards.
@@ -127,7 +139,10 @@ def map_tensors(file: BinaryIO, path: str) -> StoredTensors:
         raise _explain(file.read(4), path, error) from error
     if layout.dtype is None:
         file.seek(0)
-        return load_tensors(file.read(), path)
+        content = file.read(int(find_limit("weights_mb") * MEGABYTE))
+        if len(content) < header.num_bytes:
+            raise FormatError(f"{quote(path)} cannot be mapped and is too large: {say_limit('weights_mb')}")
+        return load_tensors(content, path)
     mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     block = torch.frombuffer(mapped, dtype=layout.dtype, offset=layout.start)
     return StoredTensors(layout, [block], header)
@@ -135,9 +150,12 @@ def map_tensors(file: BinaryIO, path: str) -> StoredTensors:
 
 def load_tensors(content: bytes, path: str) -> StoredTensors:
     """Understand the bytes of a safetensors file; see ``map_tensors``."""
+    header = cut_header(BytesIO(content), len(content), path)
     try:
+        # What safetensors itself accepts may have kinds of numbers that PyTorch has not.
+        find_layout(Header(header, len(content), path, ()))
         tensors = safetensors.torch.load(content)
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, ValueError, FormatError) as error:
         raise _explain(content[:4], path, error) from error
     outlines = {name: tensor.to("meta") for name, tensor in tensors.items()}
     digest = hashlib.sha256(content).hexdigest()
@@ -148,8 +166,8 @@ def _explain(start: bytes, path: str, error: Exception) -> FormatError:
     if start.startswith(PICKLE_STARTS):
         return FormatError(f"{quote(path)} must be a safetensors file, found a pickle: {CONVERT}")
     return FormatError(
-        f"{quote(path)} must be a safetensors file, found it truncated or damaged ({shorten(str(error))}): "
-        "fetch or write the adapter again"
+        f"{quote(path)} must be a safetensors file, found it truncated or damaged "
+        f"({shorten(escape(str(error), keep=''), 400)}): fetch or write the adapter again"
     )
 
 

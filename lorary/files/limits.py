@@ -24,7 +24,7 @@ LIMITS = {
     "document_mb": Limit(512, "megabytes of a task file that is one JSON document"),
     "header_mb": Limit(32, "megabytes of the header of a weights file"),
     "tensor_count": Limit(50_000, "tensors of one weights file"),
-    "weights_mb": Limit(16_000, "megabytes of a weights file that is on no local disk"),
+    "weights_mb": Limit(4_000, "megabytes of a weights file that cannot be mapped"),
     "pattern_count": Limit(20_000, "patterns in one adapter configuration"),
     "pattern_seconds": Limit(1, "seconds of matching the patterns of one file"),
 }

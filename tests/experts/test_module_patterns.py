@@ -105,7 +105,7 @@ def test_as_many_patterns_as_modules_take_their_time_limit_at_most(write):
 HOSTILE = [
     ["(.|.)*!"],
     ["(a*)*b", "x"],
-    [r"(\w\w?\.?)*[!?]"],
+    [r"((\w\.?){1,3}){1,60}[!?]"],
     [f"(a|b{number}|a)*c" for number in range(20_000)],
     [("a." * 40)[: 2 * place] + "a" + "." * (80 - 2 * place) for place in range(40)] * 500,
     ["".join(random.Random(seed).choices("a.", k=200)) + "b" for seed in range(20_000)],
@@ -126,4 +126,5 @@ def test_hostile_patterns_end_with_an_answer_or_a_refusal(keys):
         refusal = str(error)
     assert "takes too long" in refusal or "takes PEFT years" in refusal
     assert len(refusal) < 400
-    assert matcher._seconds > -0.5
+    # The engine looks at the time of this process, not at the clock.
+    assert matcher._seconds > -5
