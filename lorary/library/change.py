@@ -8,7 +8,7 @@ from enum import Enum
 from lorary.errors import FormatError, LibraryError
 from lorary.files import quote
 from lorary.library.journal import JOURNAL, PRIVATE, TMP, Journal, Move, dump_journal
-from lorary.library.storage import Storage
+from lorary.library.storage import KIND_WORDS, Storage
 
 FAILURES = (OSError, LibraryError, FormatError)
 """What a storage raises when it cannot do what it is asked for."""
@@ -63,8 +63,8 @@ class Change:
         for path, kind in found.items():
             if kind != "file":
                 raise LibraryError(
-                    f"{quote(path)} in library {quote(self._storage.url)} is a {kind}, where only files can "
-                    "be copied: remove it, or put in its place what it leads to"
+                    f"{quote(path)} in library {quote(self._storage.url)} is {KIND_WORDS[kind]}, "
+                    "where only files can be copied: remove it, or put in its place what it leads to"
                 )
         folder = self.stage(changed)
         for file in found:

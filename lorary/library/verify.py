@@ -17,7 +17,7 @@ from lorary.library.journal import MARKER
 from lorary.library.local_storage import refuse_link
 from lorary.library.names import is_name
 from lorary.library.open_expert import open_expert
-from lorary.library.storage import Kind, Storage
+from lorary.library.storage import KIND_WORDS, Kind, Storage
 
 NEEDED_FILES = (CONFIG_FILE, WEIGHTS_FILE, SIDECAR_FILE)
 
@@ -96,7 +96,7 @@ def find_artifact_problems(storage: Storage, names: Sequence[str] | None) -> lis
         owner = owners.get(find_weights(storage, path) or "") if kind == "file" else None
         if names is not None and owner is None:
             continue
-        fault = find_artifact_fault(storage, path) if kind == "file" else f"is a {kind}, not a file"
+        fault = find_artifact_fault(storage, path) if kind == "file" else f"is {KIND_WORDS[kind]}, not a file"
         if fault:
             message = f"{fault}: delete it, it is computed again where it is needed"
             found.append(Problem(expert="", file=path, message=message))
@@ -106,7 +106,7 @@ def find_artifact_problems(storage: Storage, names: Sequence[str] | None) -> lis
 def _say_strange(storage: Storage, path: str, kind: Kind) -> str:
     if kind == "link":
         return refuse_link(storage.url, path)
-    return f"is a {kind}, where a file belongs: restore the file, or add the expert again"
+    return f"is {KIND_WORDS[kind]}, where a file belongs: restore the file, or add the expert again"
 
 
 def _hash_known(storage: Storage, names: Sequence[str]) -> dict[str, str]:
