@@ -31,6 +31,11 @@ def is_expert(storage: Storage, name: object) -> bool:
     )
 
 
+def is_link(storage: Storage, name: object) -> bool:
+    """Return whether there is a symbolic link where an expert of this name would be."""
+    return is_name(name) and storage.find_kind(str(name)) == "link"
+
+
 def list_experts(storage: Storage) -> list[str]:
     """List the experts' names, sorted."""
     names = _list_folders(storage)
@@ -65,7 +70,7 @@ def hash_weights(storage: Storage, names: Sequence[str]) -> dict[str, str]:
 def require_expert(storage: Storage, name: object) -> None:
     """Raise ``UnknownExpert``, with the nearest names, unless there is an expert of this name."""
     if not is_expert(storage, name):
-        if is_name(name) and storage.find_kind(str(name)) == "link":
+        if is_link(storage, name):
             raise LibraryError(refuse_link(storage.url, str(name)))
         raise UnknownExpert(str(name), list_experts(storage), f"library {storage.url!r}")
 
