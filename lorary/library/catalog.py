@@ -11,7 +11,7 @@ from lorary.errors import LibraryError, UnknownExpert
 from lorary.experts.peft_config import CONFIG_FILE
 from lorary.experts.sidecar import SIDECAR_FILE
 from lorary.experts.weights_file import WEIGHTS_FILE
-from lorary.files import quote
+from lorary.files import quote, shorten
 from lorary.library.entry import Entry, parse_entry
 from lorary.library.journal import MARKER
 from lorary.library.local_storage import refuse_link
@@ -72,7 +72,7 @@ def require_expert(storage: Storage, name: object) -> None:
     if not is_expert(storage, name):
         if is_link(storage, name):
             raise LibraryError(refuse_link(storage.url, str(name)))
-        raise UnknownExpert(str(name), list_experts(storage), f"library {storage.url!r}")
+        raise UnknownExpert(shorten(str(name)), list_experts(storage), f"library {quote(storage.url)}")
 
 
 def require_free_name(storage: Storage, name: str, instead_of: str | None = None) -> None:

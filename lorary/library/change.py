@@ -116,9 +116,11 @@ class Change:
         Raises:
             OSError: if that can't be told now either.
         """
-        if self.outcome is Outcome.UNKNOWN:
-            self.outcome = Outcome.MADE if self._was_made(self._moves[-1]) else Outcome.UNCHANGED
-        elif self.outcome is Outcome.UNFINISHED and self._storage.find_kind(JOURNAL) is None:
+        if self.outcome not in (Outcome.UNKNOWN, Outcome.UNFINISHED):
+            return
+        if len(self._moves) == 1:
+            self.outcome = Outcome.MADE if self._was_made(self._moves[0]) else Outcome.UNCHANGED
+        elif self._storage.find_kind(JOURNAL) is None:
             # It goes last of all, so either it never came or all moves were taken back.
             self.outcome = Outcome.UNCHANGED
 
@@ -130,7 +132,7 @@ class Change:
             self._storage.sync_folder(PRIVATE)
         except FAILURES:
             # Else the next writer would make the moves that this one reports as failed.
-            self.outcome = Outcome.UNFINISHED
+            self.outcome = Outcome.UNKNOWN
             drop_journal(self._storage)
             self.outcome = Outcome.UNCHANGED
             raise
@@ -158,6 +160,7 @@ class Change:
         for source, target in reversed(self._moves[:done]):
             self._storage.move(target, source)
         if not is_single:
+            self.outcome = Outcome.UNKNOWN
             drop_journal(self._storage)
         self.outcome = Outcome.UNCHANGED
 

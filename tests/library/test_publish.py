@@ -53,7 +53,7 @@ def test_whatever_fails_or_is_killed_at_whatever_call_nothing_is_lost_and_what_i
     found = run_faults(kind)
     assert found["violations"] == []
     assert found["trials"] >= least
-    if kind == "double-error":
+    if kind == "lasting-error":
         # Each thing that can be said of a change was said, and found to be true.
         assert found["outcomes"].keys() >= {outcome.name for outcome in Outcome}
 
