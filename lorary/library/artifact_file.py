@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lorary.errors import FormatError
 from lorary.experts.factors import is_finite
-from lorary.files import parse_json_object
+from lorary.files import parse_json_object, quote
 
 Artifact = dict[str, Tensor]
 
@@ -89,7 +89,7 @@ def canonical_json(value: Mapping[str, object]) -> str:
         return json.dumps(dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"an artifact's parameters must hold only what JSON can ({error}), got {dict(value)!r}"
+            f"an artifact's parameters must hold only what JSON can ({error}), got {quote(dict(value))}"
         ) from error
 
 

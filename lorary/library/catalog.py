@@ -11,7 +11,7 @@ from lorary.errors import LibraryError, UnknownExpert
 from lorary.experts.peft_config import CONFIG_FILE
 from lorary.experts.sidecar import SIDECAR_FILE
 from lorary.experts.weights_file import WEIGHTS_FILE
-from lorary.files import quote
+from lorary.files import quote, shorten
 from lorary.library.entry import Entry, parse_entry
 from lorary.library.journal import MARKER
 from lorary.library.local_storage import refuse_link
@@ -29,6 +29,11 @@ def is_expert(storage: Storage, name: object) -> bool:
         and storage.find_kind(str(name)) == "folder"
         and any(storage.find_kind(f"{name}/{file}") for file in _SMALL_FILES)
     )
+
+
+def is_link(storage: Storage, name: object) -> bool:
+    """Return whether there is a symbolic link where an expert of this name would be."""
+    return is_name(name) and storage.find_kind(str(name)) == "link"
 
 
 def list_experts(storage: Storage) -> list[str]:
@@ -65,9 +70,9 @@ def hash_weights(storage: Storage, names: Sequence[str]) -> dict[str, str]:
 def require_expert(storage: Storage, name: object) -> None:
     """Raise ``UnknownExpert``, with the nearest names, unless there is an expert of this name."""
     if not is_expert(storage, name):
-        if is_name(name) and storage.find_kind(str(name)) == "link":
+        if is_link(storage, name):
             raise LibraryError(refuse_link(storage.url, str(name)))
-        raise UnknownExpert(str(name), list_experts(storage), f"library {storage.url!r}")
+        raise UnknownExpert(shorten(str(name)), list_experts(storage), f"library {quote(storage.url)}")
 
 
 def require_free_name(storage: Storage, name: str, instead_of: str | None = None) -> None:

@@ -8,7 +8,7 @@ from enum import Enum
 from lorary.errors import FormatError, LibraryError
 from lorary.files import quote
 from lorary.library.journal import JOURNAL, PRIVATE, TMP, Journal, Move, dump_journal
-from lorary.library.storage import Storage
+from lorary.library.storage import KIND_WORDS, Storage
 
 FAILURES = (OSError, LibraryError, FormatError)
 """What a storage raises when it cannot do what it is asked for."""
@@ -63,8 +63,8 @@ class Change:
         for path, kind in found.items():
             if kind != "file":
                 raise LibraryError(
-                    f"{quote(path)} in library {quote(self._storage.url)} is a {kind}, where only files can "
-                    "be copied: remove it, or put in its place what it leads to"
+                    f"{quote(path)} in library {quote(self._storage.url)} is {KIND_WORDS[kind]}, "
+                    "where only files can be copied: remove it, or put in its place what it leads to"
                 )
         folder = self.stage(changed)
         for file in found:
@@ -116,9 +116,11 @@ class Change:
         Raises:
             OSError: if that can't be told now either.
         """
-        if self.outcome is Outcome.UNKNOWN:
-            self.outcome = Outcome.MADE if self._was_made(self._moves[-1]) else Outcome.UNCHANGED
-        elif self.outcome is Outcome.UNFINISHED and self._storage.find_kind(JOURNAL) is None:
+        if self.outcome not in (Outcome.UNKNOWN, Outcome.UNFINISHED):
+            return
+        if len(self._moves) == 1:
+            self.outcome = Outcome.MADE if self._was_made(self._moves[0]) else Outcome.UNCHANGED
+        elif self._storage.find_kind(JOURNAL) is None:
             # It goes last of all, so either it never came or all moves were taken back.
             self.outcome = Outcome.UNCHANGED
 
@@ -130,7 +132,7 @@ class Change:
             self._storage.sync_folder(PRIVATE)
         except FAILURES:
             # Else the next writer would make the moves that this one reports as failed.
-            self.outcome = Outcome.UNFINISHED
+            self.outcome = Outcome.UNKNOWN
             drop_journal(self._storage)
             self.outcome = Outcome.UNCHANGED
             raise
@@ -158,6 +160,7 @@ class Change:
         for source, target in reversed(self._moves[:done]):
             self._storage.move(target, source)
         if not is_single:
+            self.outcome = Outcome.UNKNOWN
             drop_journal(self._storage)
         self.outcome = Outcome.UNCHANGED
 

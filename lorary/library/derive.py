@@ -6,6 +6,7 @@ from torch import Tensor
 
 from lorary.errors import LibraryError
 from lorary.experts import Expert
+from lorary.files import quote
 from lorary.library.artifact_file import Artifact
 from lorary.library.artifacts import ArtifactStore
 
@@ -80,7 +81,7 @@ def _compute_batch(
     if computed.keys() != set(batch):
         raise ValueError(
             "compute must return exactly the experts it was given, "
-            f"{sorted(batch)!r}, got {sorted(computed)!r}"
+            f"{quote(sorted(batch))}, got {quote(sorted(computed))}"
         )
     return computed
 

@@ -20,7 +20,6 @@ from lorary.library.failure import EXPERTS_UNCHANGED, explain_failure
 from lorary.library.journal import TRASH, Move, plan_renaming, plan_replacement
 from lorary.library.lock import LOCK_TIMEOUT_S
 from lorary.library.marker import make_library, require_library
-from lorary.library.names import is_name
 from lorary.library.open_expert import open_expert
 from lorary.library.open_storage import open_storage
 from lorary.library.prune import Pruned, prune_artifacts
@@ -196,27 +195,26 @@ class Library(MutableMapping[str, Expert]):
         """Give the SHA-256 of every expert's weights file as noted when stored, which ``verify`` checks."""
         return self._hash_weights(list(self))
 
-    def verify(self, names: Iterable[str] | None = None) -> list[Problem]:
+    def verify(self, names: Iterable[str] | None = None, *, rest: bool | None = None) -> list[Problem]:
         """Read experts entirely and list everything that is wrong with them; none if all is well.
 
         Args:
-            names: the experts to look at, and the artifacts computed from them; ``None`` means all, and what
-                else lies in the library.
+            names: the experts to look at, one after the other; ``None`` means all.
+            rest: whether to look at all artifacts, too, and at what else lies in the library; ``None`` means
+                so if no names are given.
 
         Raises:
             UnknownExpert: if there is none of a name.
         """
-        chosen = None if names is None else list(names)
         found: list[Problem] = []
-        for name in list(self) if chosen is None else chosen:
+        for name in list(self) if names is None else names:
             with self._reading():
-                if not (is_name(name) and self._storage.find_kind(name) == "link"):
+                if not catalog.is_link(self._storage, name):
                     catalog.require_expert(self._storage, name)
                 found += find_problems(self._storage, name)
-        with self._reading():
-            if chosen is None:
-                found += find_strange_names(self._storage)
-            found += find_artifact_problems(self._storage, chosen)
+        if rest or (rest is None and names is None):
+            with self._reading():
+                found += find_strange_names(self._storage) + find_artifact_problems(self._storage)
         return found
 
     def artifacts(

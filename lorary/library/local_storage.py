@@ -67,6 +67,8 @@ class LocalStorage:
         kind = self.find_kind(relative)
         if kind is None:
             return {}
+        if kind == "link":
+            raise LibraryError(refuse_link(self.url, relative))
         if kind != "folder":
             return {relative: kind}
         with self._folder(relative) as folder:

@@ -55,10 +55,16 @@ class FileLock:
             self._wait(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout)
             yield
         finally:
-            # A lock that cannot be given back goes with its process; what was done under it is done.
+            self._give_back(descriptor)
+
+    @staticmethod
+    def _give_back(descriptor: int) -> None:
+        """Free the lock, also if Ctrl-C comes meanwhile; what was done under it is done, whatever fails."""
+        try:
             with suppress(OSError):
                 # Closing alone would leave the lock to a child that was forked meanwhile.
                 calls.lock(descriptor, fcntl.LOCK_UN)
+        finally:
             with suppress(OSError):
                 calls.close(descriptor)
 

@@ -4,7 +4,7 @@ import json
 
 from lorary.errors import FormatError, LibraryError
 from lorary.experts.peft_config import CONFIG_FILE
-from lorary.files import parse_json_object, quote
+from lorary.files import parse_json_object, quote, shorten
 from lorary.library.journal import MARKER
 from lorary.library.names import is_name
 from lorary.library.publish import Publisher
@@ -67,7 +67,7 @@ def _check_version(storage: Storage) -> None:
         version, kind = marker["lorary"], marker["kind"]
     except (FormatError, KeyError) as error:
         raise LibraryError(
-            f"{quote(storage.url)} has a damaged {MARKER}: "
+            f"{quote(storage.url)} has a damaged {MARKER} ({shorten(str(error))}): "
             f'it must hold {{"lorary": {VERSION}, "kind": "library"}}'
         ) from error
     if kind != "library" or type(version) is not int or version < 1:

@@ -31,7 +31,7 @@ from lorary.library.journal import (
 )
 from lorary.library.lock import LOCK_TIMEOUT_S
 from lorary.library.owner import find_owner
-from lorary.library.storage import Storage
+from lorary.library.storage import KIND_WORDS, Storage
 
 
 class Publisher:
@@ -165,10 +165,11 @@ class Publisher:
         """Make sure of what is moved before anything is."""
         for path in {path for move in journal.moves for path in move}:
             kind = self._storage.find_kind(path)
-            if kind not in (None, "file" if moves_file(path) else "folder"):
+            if kind is not None and kind != ("file" if moves_file(path) else "folder"):
                 raise LibraryError(
-                    f"{JOURNAL} of library {quote(self._storage.url)} moves {quote(path)}, a {kind}: "
-                    f"nothing was changed; remove it, or delete {JOURNAL} once all experts are there"
+                    f"{JOURNAL} of library {quote(self._storage.url)} moves {quote(path)}, "
+                    f"{KIND_WORDS[kind]}: nothing was changed; remove it, or delete {JOURNAL} once all "
+                    "experts are there"
                 )
 
     def _clear(self, owner: str) -> None:

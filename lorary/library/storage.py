@@ -9,6 +9,14 @@ from lorary.library.lock import Lock
 Kind = Literal["file", "folder", "link", "other"]
 """What a path names. A link is never followed; "other" is a named pipe, a device or a socket."""
 
+KIND_WORDS: dict[Kind, str] = {
+    "file": "a file",
+    "folder": "a folder",
+    "link": "a symbolic link",
+    "other": "a named pipe, a device or a socket",
+}
+"""Each kind as it stands in messages."""
+
 
 class Storage(Protocol):
     """A folder at a URL; every path is relative to it, with ``/`` between its parts, ``""`` being the folder.
@@ -36,7 +44,10 @@ class Storage(Protocol):
         """List what is right in a folder, sorted by name; nothing if there is no such folder."""
 
     def walk(self, relative: str) -> dict[str, Kind]:
-        """List all that lies at or below a path, relative to this storage, but no folders."""
+        """List all that lies at or below a path, relative to this storage, but no folders.
+
+        Links below it are listed; a link at the path itself is refused.
+        """
 
     def read(self, relative: str, start: int = 0, end: int | None = None) -> bytes:
         """Return a file's bytes, or those from start to end; ``FileNotFoundError`` if it is missing."""

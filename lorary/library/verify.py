@@ -1,7 +1,6 @@
 """Finding what is wrong with stored experts: lost files, changed bytes, contents that can't be read."""
 
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from lorary.errors import LoraryError
@@ -10,14 +9,13 @@ from lorary.experts.peft_config import CONFIG_FILE
 from lorary.experts.sidecar import SIDECAR_FILE
 from lorary.experts.weights_file import PICKLE_FILE, WEIGHTS_FILE
 from lorary.files import escape, shorten
-from lorary.library.artifacts import ARTIFACTS, find_artifact_fault, find_weights
-from lorary.library.catalog import hash_weights, is_expert, list_experts
+from lorary.library.artifacts import ARTIFACTS, find_artifact_fault
 from lorary.library.entry import parse_sidecar_bytes
 from lorary.library.journal import MARKER
 from lorary.library.local_storage import refuse_link
 from lorary.library.names import is_name
 from lorary.library.open_expert import open_expert
-from lorary.library.storage import Kind, Storage
+from lorary.library.storage import KIND_WORDS, Kind, Storage
 
 NEEDED_FILES = (CONFIG_FILE, WEIGHTS_FILE, SIDECAR_FILE)
 
@@ -82,21 +80,11 @@ def find_strange_names(storage: Storage) -> list[Problem]:
     return found
 
 
-def find_artifact_problems(storage: Storage, names: Sequence[str] | None) -> list[Problem]:
-    """Read artifacts entirely and list what is wrong with them.
-
-    Args:
-        storage: the library's.
-        names: the experts whose artifacts are looked at; ``None`` means all artifacts.
-    """
-    experts = list_experts(storage) if names is None else [name for name in names if is_expert(storage, name)]
-    owners = {digest: name for name, digest in _hash_known(storage, experts).items()}
+def find_artifact_problems(storage: Storage) -> list[Problem]:
+    """Read all artifacts entirely and list what is wrong with them."""
     found = []
     for path, kind in storage.walk(ARTIFACTS).items():
-        owner = owners.get(find_weights(storage, path) or "") if kind == "file" else None
-        if names is not None and owner is None:
-            continue
-        fault = find_artifact_fault(storage, path) if kind == "file" else f"is a {kind}, not a file"
+        fault = find_artifact_fault(storage, path) if kind == "file" else f"is {KIND_WORDS[kind]}, not a file"
         if fault:
             message = f"{fault}: delete it, it is computed again where it is needed"
             found.append(Problem(expert="", file=path, message=message))
@@ -106,16 +94,7 @@ def find_artifact_problems(storage: Storage, names: Sequence[str] | None) -> lis
 def _say_strange(storage: Storage, path: str, kind: Kind) -> str:
     if kind == "link":
         return refuse_link(storage.url, path)
-    return f"is a {kind}, where a file belongs: restore the file, or add the expert again"
-
-
-def _hash_known(storage: Storage, names: Sequence[str]) -> dict[str, str]:
-    """Give the hashes of the experts whose files can be read; of the others, they have been told."""
-    found: dict[str, str] = {}
-    for name in names:
-        with suppress(LoraryError, OSError):
-            found |= hash_weights(storage, [name])
-    return found
+    return f"is {KIND_WORDS[kind]}, where a file belongs: restore the file, or add the expert again"
 
 
 def _check_sidecar(storage: Storage, name: str, files: Collection[str]) -> list[Problem]:
