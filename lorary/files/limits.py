@@ -18,10 +18,14 @@ class Limit(NamedTuple):
 LIMITS = {
     "json_mb": Limit(16, "megabytes of one JSON or YAML file"),
     "json_depth": Limit(100, "levels of nesting in JSON or YAML"),
-    "yaml_nodes": Limit(200_000, "values in one YAML file, aliases counted as often as they are used"),
-    "row_mb": Limit(16, "megabytes of one row of a task file"),
+    "yaml_nodes": Limit(20_000, "values in one YAML file, aliases counted as often as they are used"),
+    "row_mb": Limit(8, "megabytes of one row of a task file"),
     "task_gb": Limit(64, "gigabytes of one task file, once unpacked"),
-    "document_mb": Limit(512, "megabytes of a task file that is one JSON document"),
+    "unpack_ratio": Limit(200, "times the size of a packed task file, above 100 megabytes,"),
+    "unpack_mb": Limit(256, "megabytes of memory to unpack a task file"),
+    "header_mb": Limit(32, "megabytes of the header of a weights file"),
+    "tensor_count": Limit(50_000, "tensors of one weights file"),
+    "weights_mb": Limit(4_000, "megabytes of a weights file that cannot be mapped"),
     "pattern_count": Limit(20_000, "patterns in one adapter configuration"),
     "pattern_seconds": Limit(1, "seconds of matching the patterns of one file"),
 }

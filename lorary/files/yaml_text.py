@@ -50,7 +50,10 @@ def parse_yaml(text: str) -> Any:
 def _refuse_deep_nesting(text: str, max_depth: int) -> None:
     """Look at the events alone: building values, and reading ``[[[[``, recur once for each level."""
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    most = find_limit("yaml_nodes")
+    for count, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+        if count > 2 * most:  # a collection has a beginning and an end
+            raise ValueError(f"it holds too many values: {say_limit('yaml_nodes')}")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > max_depth:

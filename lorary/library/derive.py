@@ -6,7 +6,9 @@ from torch import Tensor
 
 from lorary.errors import LibraryError
 from lorary.experts import Expert
-from lorary.library.artifacts import Artifact, ArtifactStore
+from lorary.files import quote
+from lorary.library.artifact_file import Artifact
+from lorary.library.artifacts import ArtifactStore
 
 # What was computed is stored after each batch, so that an interruption loses no more than one.
 BATCH_SIZE = 64
@@ -79,7 +81,7 @@ def _compute_batch(
     if computed.keys() != set(batch):
         raise ValueError(
             "compute must return exactly the experts it was given, "
-            f"{sorted(batch)!r}, got {sorted(computed)!r}"
+            f"{quote(sorted(batch))}, got {quote(sorted(computed))}"
         )
     return computed
 
