@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 
 from lorary.cli import model_options
-from lorary.cli.printing import print_json, print_next
+from lorary.cli.printing import print_answer, print_json, print_next, show_status
 from lorary.errors import UnknownExpert
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from lorary.assembly import Explanation, RoutedModel
@@ -66,7 +66,7 @@ def run(options: Namespace) -> int:
         router = model.routing[0] or (None if options.expert else "none")
         print_json(describe_answer(prompt, answer, router, options.expert, explanation))
         return 0
-    print(answer.strip("\n"))
+    print_answer(answer.strip("\n"))
     if explanation is not None:
         from lorary.cli.routing_text import print_routing
 
@@ -92,7 +92,7 @@ def check_generation(options: Namespace) -> None:
     if options.max_new_tokens < 1 or not options.temperature >= 0:
         raise ValueError(
             "--max-new-tokens must be at least 1 and --temperature at least 0, "
-            f"found {options.max_new_tokens!r} and {options.temperature!r}"
+            f"found {quote(options.max_new_tokens)} and {quote(options.temperature)}"
         )
 
 
@@ -117,7 +117,7 @@ def load_routed(options: Namespace) -> "RoutedModel":
     library = model_options.open_filled_library(options.library)
     if options.expert is not None:
         if options.expert not in library:
-            raise UnknownExpert(options.expert, library, f"library {options.library!r}")
+            raise UnknownExpert(options.expert, library, f"library {quote(options.library)}")
         base = model_options.load_options_base(options, library)
         return load_model(base, {options.expert: library[options.expert]}, router=None)
     if options.router == "none":
@@ -144,12 +144,12 @@ def load_built(options: Namespace) -> "RoutedModel":
         raise ValueError("a built model brings its base model: leave out --base and --revision")
     names = list(read_saved_model(options.library).experts)
     if options.expert is not None and options.expert not in names:
-        raise UnknownExpert(options.expert, names, f"model {options.library!r}")
+        raise UnknownExpert(options.expert, names, f"model {quote(options.library)}")
     router: Any = None if options.expert is not None or options.router == "none" else options.router or ...
     given: dict[str, Any] = {}
     if isinstance(router, str):
         given = asdict(model_options.read_router_options(options, router, names))
-    with Console(stderr=True).status(f"loading {options.library}"):
+    with show_status(f"loading {options.library}"):
         return load_model(
             options.library, router=router, combine=options.combine, device=options.device, **given
         )

@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich import progress
-from rich.console import Console
+
+from lorary.cli.printing import open_bar
+from lorary.files import escape
 
 if TYPE_CHECKING:
     from lorary.evaluation import EvalProgress
@@ -59,14 +61,13 @@ def show_count(what: str) -> Iterator[Callable[[int, int], None]]:
 @contextmanager
 def _show_bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
     """Show a bar; yields a function of how much is done, how much there is, and a note behind it."""
-    bar = progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=28),
+    bar = open_bar(
         progress.TaskProgressColumn(),
         progress.TimeRemainingColumn(compact=True),
-        progress.TextColumn("{task.fields[note]}", style="dim"),
-        console=Console(stderr=True),
+        progress.TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with bar:
-        line = bar.add_task(what, total=None, note="")
-        yield lambda done, total, note: bar.update(line, completed=done, total=total, note=note)
+        line = bar.add_task(escape(what, keep=""), total=None, note="")
+        yield lambda done, total, note: bar.update(
+            line, completed=done, total=total, note=escape(note, keep="")
+        )

@@ -9,6 +9,7 @@ import yaml
 from jsonargparse import ActionConfigFile, ArgumentParser
 
 from lorary.errors import suggest
+from lorary.files import quote
 
 
 class CheckedConfigFile(ActionConfigFile):
@@ -45,16 +46,16 @@ def check_config(parser: ArgumentParser, file: str) -> None:
     try:
         content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file!r} is not a YAML file: {error}") from error
+        raise ValueError(f"{quote(file)} is not a YAML file: {error}") from error
     if not isinstance(content, Mapping):
-        raise ValueError(f"{file!r} must map options to values, found {content!r}")
+        raise ValueError(f"{quote(file)} must map options to values, found {quote(content)}")
     faults = [_describe(key, known) for key in _find_unknown(content, known)]
     if faults:
-        raise ValueError(f"{file!r} has an " + "; ".join(faults))
+        raise ValueError(f"{quote(file)} has an " + "; ".join(faults))
 
 
 def _describe(option: str, known: set[str]) -> str:
-    return f"unknown option {option!r}: {suggest(option, known)}"
+    return f"unknown option {quote(option)}: {suggest(option, known)}"
 
 
 def _find_unknown(content: Mapping[Any, Any], known: set[str], above: str = "") -> Iterator[str]:

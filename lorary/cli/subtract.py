@@ -9,7 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from lorary.cli.model_options import open_filled_library
-from lorary.cli.printing import print_json, print_next, say_count
+from lorary.cli.printing import print_json, print_line, print_next, say_count
 from lorary.cli.progress import show_count
 from lorary.cli.prototypes import group_by_base
 
@@ -45,6 +45,8 @@ def run(options: Namespace) -> int:
     if options.json:
         print_json({"out": str(options.out), "experts": others, "general": options.general, "rank": rank})
         return 0
-    print(f"{say_count(len(others), 'expert')} without {options.general}, rank up to {rank}: {options.out}")
+    print_line(
+        f"{say_count(len(others), 'expert')} without {options.general}, rank up to {rank}: {options.out}"
+    )
     print_next("lorary", "generate", str(options.out), "PROMPT", "--router", "arrow")
     return 0

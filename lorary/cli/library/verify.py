@@ -8,7 +8,8 @@ from dataclasses import asdict
 from jsonargparse import ArgumentParser, Namespace
 
 from lorary.cli.errors import USER_ERROR
-from lorary.cli.printing import print_json, print_next, say_count, track
+from lorary.cli.printing import print_json, print_line, print_next, say_count, track
+from lorary.files import quote
 
 EXAMPLE = "lorary library verify ./my-loras"
 
@@ -31,10 +32,10 @@ def run(options: Namespace) -> int:
         print_json([asdict(problem) for problem in problems])
     elif problems:
         for problem in problems:
-            print(problem)
-        print(f"{say_count(len(problems), 'problem')} in {say_count(len(names), 'expert')}")
+            print_line(str(problem))
+        print_line(f"{say_count(len(problems), 'problem')} in {say_count(len(names), 'expert')}")
         print_next("lorary", "library", "rm", options.library, problems[0].expert)
     else:
-        print(f"all is well with {say_count(len(names), 'expert')} in library {options.library!r}")
+        print_line(f"all is well with {say_count(len(names), 'expert')} in library {quote(options.library)}")
         print_next("lorary", "library", "ls", options.library)
     return USER_ERROR if problems else 0

@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 
 from lorary.cli.task_options import repeat_tasks
 from lorary.errors import LibraryError
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from lorary.library import Library
@@ -69,7 +70,7 @@ def choose_names(options: Namespace, library: "Library") -> list[str]:
     names = [entry.name for entry in library.entries(base=options.base)]
     if not names:
         raise LibraryError(
-            f"library {library.url!r} has no expert for base model {options.base!r}: see "
+            f"library {quote(library.url)} has no expert for base model {quote(options.base)}: see "
             f"`lorary library ls {library.url}`"
         )
     return names
@@ -127,4 +128,4 @@ def _read_number(text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise ValueError(f"a weight must be a number, found {text!r}") from error
+        raise ValueError(f"a weight must be a number, found {quote(text)}") from error
