@@ -9,7 +9,6 @@ from lorary.cli.command import Command
 from lorary.cli.spelling import CheckedConfigFile, check_options, check_words, find_groups
 from lorary.files import shorten
 
-
 # Characters of jsonargparse's messages, which quote whole values.
 LONGEST = 600
 

@@ -3,9 +3,9 @@
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any
 
 from rich import progress
 from rich.console import Console, RenderableType
@@ -16,8 +16,6 @@ from rich.text import Text
 
 from lorary.cli.screen import GuardedConsole, GuardedStream, silence
 from lorary.files import escape, escape_json, shorten
-
-Item = TypeVar("Item")
 
 # Columns enough for any row.
 PIPE_WIDTH = 100_000
@@ -125,12 +123,6 @@ def show_status(text: str) -> AbstractContextManager[Live]:
 def say_status(text: str) -> RenderableType:
     """Put a text behind something that turns."""
     return Spinner("dots", Text(escape(text, keep="")))
-
-
-def track(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """Yield items while a bar on a terminal's stderr shows how many are done and the time left."""
-    with open_bar(progress.TimeRemainingColumn(elapsed_when_finished=True), is_transient=True) as bar:
-        yield from bar.track(items, description=what)
 
 
 def open_bar(*columns: progress.ProgressColumn, is_transient: bool = False) -> progress.Progress:

@@ -10,7 +10,6 @@ from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 from lorary.errors import suggest
 from lorary.files import quote, read_yaml, refuse_yaml_bomb
 
-
 # Too short to nest deeply or to repeat much.
 SHORT = 60
 # More would fill screens.
@@ -24,7 +23,8 @@ class CheckedConfigFile(ActionConfigFile):
     def apply_config(parser: Any, cfg: Namespace, dest: str, value: str) -> None:
         """Apply one file; jsonargparse itself is given no file to read."""
         content = read_config(parser, value)
-        found = parser.parse_object(content, env=False, defaults=False, _skip_validation=True, _skip_required=True)
+        unchecked = {"_skip_validation": True, "_skip_required": True}
+        found = parser.parse_object(content, env=False, defaults=False, **unchecked)
         for key, part in found.items():
             cfg[key] = part
 

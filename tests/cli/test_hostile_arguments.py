@@ -1,13 +1,11 @@
 """Every command with arguments that nobody sane would give: an explanation and exit 2, and no traceback."""
 
-import json
 import os
 import random
 import re
 import shlex
 
 import pytest
-import yaml
 
 from lorary.cli.commands import COMMANDS
 from lorary.cli.options import build_parser
@@ -19,17 +17,74 @@ SEED = int(os.environ.get("LORARY_FUZZ_SEED", "0"))
 WORDS = [
     *("", " ", "-", "=", ",", "a=b", "é漢😀", "a\nb", "x" * 5000, "%s%n{0}", "$(touch x)", "[red]x[/red]"),
     *("\x1b[31mred", "\x9b2J", "a\u202eb", "\u200b", "\r", "\x07", "\udcff", "\ud800", "\U000e0041"),
-    *("0", "-1", "nan", "inf", "-inf", "1e400", "1e-400", "9" * 30, "9" * 5000, "0x" + "f" * 300, "1e3", "99%"),
+    *(
+        "0",
+        "-1",
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+        "1e-400",
+        "9" * 30,
+        "9" * 5000,
+        "0x" + "f" * 300,
+        "1e3",
+        "99%",
+    ),
     *("true", "null", "~", "[]", "{}", "[[[", "{a: 1}", "a: b: c", "[1, two, null]", "{a: {b: [c]}}"),
-    *("[" * 5000, "- " * 5000, "x: &a [1, 1]\ny: [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a, *a, *a, *a, *a, *a]"),
-    *("!!python/object/apply:os.system ['touch x']", "{class_path: os.system, init_args: {command: touch x}}"),
-    *("..", "../..", "/", "/dev/null", "/dev/full", "/dev/zero", "/proc/self/mem", "lib/../lib", "lib//", "./"),
+    *(
+        "[" * 5000,
+        "- " * 5000,
+        "x: &a [1, 1]\ny: [*a, *a, *a, *a, *a, *a, *a, *a, *a, *a, *a, *a, *a, *a, *a]",
+    ),
+    *(
+        "!!python/object/apply:os.system ['touch x']",
+        "{class_path: os.system, init_args: {command: touch x}}",
+    ),
+    *(
+        "..",
+        "../..",
+        "/",
+        "/dev/null",
+        "/dev/full",
+        "/dev/zero",
+        "/proc/self/mem",
+        "lib/../lib",
+        "lib//",
+        "./",
+    ),
     *("file:///dev/zero", "memory://x", "s3://x/y", "zip://x", "a::b", "simplecache::memory://x", "hf:a/b"),
     *("hf:" + "a" * 300, "generated", "generated:plurals", "generated:nope", "cuda:99", "cpu", "meta", "CON"),
     *("poetry", "poetry,sql", "poetry=nan", "poetry=1e400", "density=nan", "arrow", "calibrated", "single"),
 ]
-NUMBERS = ["0", "1", "2", "-1", "1000000", "9" * 19, "9" * 30, "9" * 400, "0.5", "nan", "inf", "-inf", "1e300", "1e-300"]
-PLACES = ["lib", "lib/poetry", "empty", "fifo", "file", "missing/x", "loop", "hostile.yaml", "bad.jsonl", "link"]
+NUMBERS = [
+    "0",
+    "1",
+    "2",
+    "-1",
+    "1000000",
+    "9" * 19,
+    "9" * 30,
+    "9" * 400,
+    "0.5",
+    "nan",
+    "inf",
+    "-inf",
+    "1e300",
+    "1e-300",
+]
+PLACES = [
+    "lib",
+    "lib/poetry",
+    "empty",
+    "fifo",
+    "file",
+    "missing/x",
+    "loop",
+    "hostile.yaml",
+    "bad.jsonl",
+    "link",
+]
 
 
 @pytest.fixture
@@ -43,7 +98,7 @@ def hostile_folder(tmp_path, monkeypatch, library):
     (folder / "file").write_bytes(b"\xff\x00\x1b[31m")
     (folder / "loop").symlink_to("loop")
     (folder / "link").symlink_to("/dev/zero")
-    (folder / "hostile.yaml").write_text("a: &a [x]\nb: [*a, \"\\e[31m\"]\n")
+    (folder / "hostile.yaml").write_text('a: &a [x]\nb: [*a, "\\e[31m"]\n')
     (folder / "bad.jsonl").write_text('{"input": "a", "target": 1}\n[' + "[" * 5000)
     (folder / "good.jsonl").write_text('{"input": "a", "target": "b"}\n' * 3)
     monkeypatch.chdir(folder)
@@ -106,5 +161,7 @@ def test_hostile_arguments_are_explained(lorary, hostile_folder, name):
         try:
             check_outcome(code, output, errors)
         except AssertionError as error:
-            raise AssertionError(f"lorary {name} {shlex.join(words)[:2000]}\n{code}\n{errors[:3000]}") from error
+            raise AssertionError(
+                f"lorary {name} {shlex.join(words)[:2000]}\n{code}\n{errors[:3000]}"
+            ) from error
         assert snapshot(hostile_folder) == around

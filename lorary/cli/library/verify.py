@@ -8,7 +8,8 @@ from dataclasses import asdict
 from jsonargparse import ArgumentParser, Namespace
 
 from lorary.cli.errors import USER_ERROR
-from lorary.cli.printing import print_json, print_line, print_next, say_count, track
+from lorary.cli.printing import print_json, print_line, print_next, say_count
+from lorary.cli.progress import show_count
 from lorary.files import quote
 
 EXAMPLE = "lorary library verify ./my-loras"
@@ -27,7 +28,11 @@ def run(options: Namespace) -> int:
 
     library = Library.open(options.library)
     names = options.names or list(library)
-    problems = [problem for name in track(names, "verifying") for problem in library.verify([name])]
+    problems = []
+    with show_count("verifying", is_transient=True) as show:
+        for number, name in enumerate(names, 1):
+            problems += library.verify([name])
+            show(number, len(names))
     if options.json:
         print_json([asdict(problem) for problem in problems])
     elif problems:
