@@ -10,6 +10,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from lorary.cli import model_options
+from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line, print_next, say_count, show_status
 
 EXAMPLE = "lorary build ./my-loras --router arrow --out my-model"
@@ -39,6 +40,7 @@ def run(options: Namespace) -> int:
     from lorary.assembly import load_model, save_model
     from lorary.models.new_folder import require_free
 
+    check_out(options.out, options.library)
     library = model_options.open_filled_library(options.library)
     model_options.refuse_unused_options(options, [options.router])
     config = model_options.read_router_options(options, options.router, list(library))

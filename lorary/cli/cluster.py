@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from lorary.cli.model_options import open_filled_library
+from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line, print_next, print_table, say_count
 from lorary.cli.progress import show_count
 from lorary.cli.prototypes import group_by_base
@@ -62,6 +63,13 @@ def run(options: Namespace) -> int:
     from lorary.evaluation import plot_clusters
     from lorary.transforms import cluster_experts
 
+    picture = options.out.with_suffix(".png") if options.out.name else options.out
+    if picture == options.out:
+        raise ValueError(
+            f"--out must name a YAML file such as clusters.yaml, found {quote(str(options.out))}"
+        )
+    for place in (options.out, picture):
+        check_out(place, options.library, is_file=True)
     library = open_filled_library(options.library)
     names = [name for group in group_by_base(library, options.base).values() for name in group]
     with show_count(f"comparing {say_count(len(names), 'expert')}") as show:
@@ -76,7 +84,6 @@ def run(options: Namespace) -> int:
             progress=show,
         )
     groups = group_tasks(library, found)
-    picture = options.out.with_suffix(".png")
     write_groups(options.out, groups, options.library)
     plot_clusters(picture, found.names, found.similarity, found.members)
     if options.json:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import ArgumentParser, Namespace
 
 from lorary.cli import model_options
+from lorary.cli.out_place import check_out
 from lorary.cli.printing import open_console, print_json, print_line, print_next
 from lorary.cli.progress import show_evaluation
 from lorary.cli.task_options import add_task_options, repeat_tasks
@@ -63,6 +64,8 @@ def run(options: Namespace) -> int:
     from lorary.cli.eval_steps.comparison import read_eval_options
     from lorary.cli.eval_steps.report import print_result, summarize_result, write_result
 
+    if options.out is not None:
+        check_out(options.out, options.library)
     result = measure(options)
     if options.out is not None:
         write_result(result, options.out)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from lorary.cli import model_options
+from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line, print_next, show_status
 from lorary.errors import UnknownExpert
 from lorary.files import quote
@@ -39,6 +40,7 @@ def run(options: Namespace) -> int:
     """Check everything, write the folder, and say where it is."""
     from lorary.models.new_folder import require_free
 
+    check_out(options.out, options.library)
     library = model_options.open_filled_library(options.library)
     if options.expert not in library:
         raise UnknownExpert(options.expert, library, f"library {quote(options.library)}")
@@ -79,7 +81,7 @@ def write_folded(options: Namespace, expert: "Expert") -> str:
         )
     revision = options.revision or (None if options.base else expert.card.base_revision)
     with show_status(f"folding {expert.name} into {name}"):
-        base = load_base(name, revision=revision, device=options.device)
+        base = load_base(name, revision=revision, device=model_options.find_device(options))
         dtype = options.dtype and getattr(torch, options.dtype)
         save_folded(base, expert, options.out, dtype=dtype)
     return "transformers model"

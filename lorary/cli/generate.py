@@ -6,6 +6,7 @@ its router. --expert lets one expert answer alone, --router none the base.
 
 import sys
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "lorary generate ./my-loras 'Write the number in words: 42' --template plain --show-experts"
 STDIN = "-"
+# Characters: more than any base model reads, too few to fill the memory.
+MAX_PROMPT = 10_000_000
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -52,7 +55,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Load what is needed, answer, and show how."""
     check_generation(options)
-    prompt = sys.stdin.read().rstrip("\n") if options.prompt == STDIN else options.prompt
+    prompt = read_prompt() if options.prompt == STDIN else options.prompt
     if not prompt:
         raise ValueError("the prompt is empty: give some text to go on from")
     model = load_routed(options)
@@ -77,6 +80,22 @@ def run(options: Namespace) -> int:
     return 0
 
 
+def read_prompt() -> str:
+    """Read the prompt from stdin.
+
+    Raises:
+        ValueError: if it is longer than any model reads, or no text.
+    """
+    try:
+        prompt = sys.stdin.read(MAX_PROMPT + 1)
+        prompt.encode()
+    except UnicodeError as error:
+        raise ValueError(f"the prompt on stdin must be UTF-8 text ({error}): convert it") from error
+    if len(prompt) > MAX_PROMPT:
+        raise ValueError(f"the prompt on stdin must have at most {MAX_PROMPT:,} characters: give less of it")
+    return prompt.rstrip("\n")
+
+
 def check_generation(options: Namespace) -> None:
     """Refuse what cannot be done before anything is loaded.
 
@@ -89,7 +108,7 @@ def check_generation(options: Namespace) -> None:
         router_named(options.router)
     if options.show_experts and (options.router == "none" or options.expert is not None):
         raise ValueError("--show-experts shows what a router chose: leave out --expert and --router none")
-    if options.max_new_tokens < 1 or not options.temperature >= 0:
+    if options.max_new_tokens < 1 or not 0 <= options.temperature < inf:
         raise ValueError(
             "--max-new-tokens must be at least 1 and --temperature at least 0, "
             f"found {quote(options.max_new_tokens)} and {quote(options.temperature)}"
@@ -149,10 +168,9 @@ def load_built(options: Namespace) -> "RoutedModel":
     given: dict[str, Any] = {}
     if isinstance(router, str):
         given = asdict(model_options.read_router_options(options, router, names))
+    device = model_options.find_device(options)
     with show_status(f"loading {options.library}"):
-        return load_model(
-            options.library, router=router, combine=options.combine, device=options.device, **given
-        )
+        return load_model(options.library, router=router, combine=options.combine, device=device, **given)
 
 
 def encode_prompt(model: "RoutedModel", prompt: str, template: str) -> list[int]:

@@ -7,7 +7,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lorary.cli.printing import show_status
 from lorary.errors import LibraryError
-from lorary.files import quote
+from lorary.files import quote, shorten
 
 if TYPE_CHECKING:
     from lorary.library import Library
@@ -122,13 +122,35 @@ def load_options_base(options: Namespace, library: "Library | None" = None) -> "
     """
     from lorary.models import load_base
 
+    device = find_device(options)
     name, revision = options.base, options.revision
     if name is None:
         assert library is not None
         name, own_revision = find_base(library)
         revision = revision or own_revision
     with show_status(f"loading base model {name} (the first time may take half a minute)"):
-        return load_base(name, revision=revision, device=options.device)
+        return load_base(name, revision=revision, device=device)
+
+
+def find_device(options: Namespace) -> str | None:
+    """Give the device that the options name, once it is known to be there.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    import torch
+
+    if options.device is None:
+        return None
+    try:
+        # A trial: "meta" and what PyTorch was built without are devices by their names, too.
+        torch.zeros(1, device=options.device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            "--device must name a device of this machine, such as cpu or cuda:1, found "
+            f"{quote(options.device)} ({shorten(' '.join(str(error).split()))})"
+        ) from error
+    return str(options.device)
 
 
 def find_base(library: "Library") -> tuple[str, str | None]:

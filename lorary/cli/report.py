@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lorary.cli import model_options
 from lorary.cli.eval import add_comparison_options
+from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_line, print_next
 from lorary.files import quote
 
@@ -51,6 +52,7 @@ def run(options: Namespace) -> int:
     from lorary.evaluation import write_report_html, write_report_json
 
     check_sizes(options)
+    check_out(options.out, options.library)
     library = model_options.open_filled_library(options.library)
     config = model_options.read_router_options(options, options.router, list(library), with_tasks=True)
     found = prepare_comparison(options, options.router)

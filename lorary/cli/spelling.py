@@ -103,6 +103,8 @@ def _check_text(text: str, where: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"{where} must be UTF-8 text: give the file another name, or correct it") from error
+    if "\0" in text:
+        raise ValueError(f"{where} must not hold a zero character")
     # jsonargparse looks at values as YAML.
     if len(text) > SHORT:
         try:

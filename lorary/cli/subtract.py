@@ -9,6 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from lorary.cli.model_options import open_filled_library
+from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line, print_next, say_count
 from lorary.cli.progress import show_count
 from lorary.cli.prototypes import group_by_base
@@ -32,6 +33,7 @@ def run(options: Namespace) -> int:
     from lorary.models.new_folder import new_folder
     from lorary.transforms import subtract_general
 
+    check_out(options.out, options.library)
     library = open_filled_library(options.library)
     names = [name for group in group_by_base(library, options.base).values() for name in group]
     others = [name for name in names if name != options.general]

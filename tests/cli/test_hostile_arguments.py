@@ -73,6 +73,33 @@ NUMBERS = [
     "1e300",
     "1e-300",
 ]
+LIKELY = {
+    "out": ["out", "made/x", "x.yaml", "lib", "lib/x", "lib/poetry/expert.json", "s3://x/y"],
+    "method": ["linear", "ties", "slerp", "cat", "tsv", "regmean", "lorahub", "subtract", "core", "cosine"],
+    "experts": ["poetry", "poetry,sql", "poetry,poetry"],
+    "general": ["poetry"],
+    "weights": ["1,1,1", "poetry=1,sql=2", "nan,1,1", "1e308,1e308,1e308", "poetry=1"],
+    "options": [
+        "density=0.5",
+        "density=nan",
+        "density=[",
+        "x=1",
+        "scale=1e308",
+        "density={filter: a, value: b}",
+    ],
+    "rank": ["1", "full", "kept", "99%", "0%", "nan%", "1e400%"],
+    "tasks": ["good.jsonl", "generated:plurals", "a=good.jsonl", "bad.jsonl"],
+    "metrics": ["loss", "exact_match,loss", "loss,loss", ","],
+    "routes": ["base", "base,arrow", "expert:poetry", "expert:", "oracle", ",,"],
+    "router": ["arrow", "none", "phatgoose", "single"],
+    "recipe": ["hostile.yaml", "recipe.yaml"],
+    "config": ["hostile.yaml", "options.yaml"],
+    "dtype": ["float16", "float64"],
+    "task": ["rhymes"],
+    "device": ["cpu", "cuda:0", "meta", "cpu:-1"],
+}
+# Commands that would load a base model.
+LOADING = ("train", "quickstart", "eval", "report", "generate", "build")
 PLACES = [
     "lib",
     "lib/poetry",
@@ -100,6 +127,10 @@ def hostile_folder(tmp_path, monkeypatch, library):
     (folder / "link").symlink_to("/dev/zero")
     (folder / "hostile.yaml").write_text('a: &a [x]\nb: [*a, "\\e[31m"]\n')
     (folder / "bad.jsonl").write_text('{"input": "a", "target": 1}\n[' + "[" * 5000)
+    (folder / "recipe.yaml").write_text(
+        "merge_method: ties\nmodels: [{model: poetry}, {model: sql}]\nrank: 1e999\n"
+    )
+    (folder / "options.yaml").write_text("library: lib\ntasks: {a: good.jsonl}\nout: new\n")
     (folder / "good.jsonl").write_text('{"input": "a", "target": "b"}\n' * 3)
     monkeypatch.chdir(folder)
     return folder
@@ -108,12 +139,14 @@ def hostile_folder(tmp_path, monkeypatch, library):
 def draw_value(rng, action):
     """Draw what gets past the parser of options about as often as what does not."""
     kind, chance = str(getattr(action, "_typehint", "")), rng.random()
-    literals = re.findall(r"'([^']*)'", kind)
-    if chance < 0.5 and literals:
-        return rng.choice(literals)
-    if chance < 0.7 and re.search("int|float", kind):
-        return rng.choice(NUMBERS)
-    return rng.choice(PLACES) if chance < 0.8 else rng.choice(WORDS)
+    likely = list(LIKELY.get(action.dest, ()))
+    if "Literal" in kind:
+        likely += re.findall(r"'([^' ]*)'", kind.replace("<class '", ""))
+    if re.search("int|float", kind):
+        likely += NUMBERS
+    if chance < 0.7 and likely:
+        return rng.choice(likely)
+    return rng.choice(PLACES) if chance < 0.85 else rng.choice(WORDS)
 
 
 def draw_words(rng, name):
@@ -123,10 +156,13 @@ def draw_words(rng, name):
     for action in actions:
         if not action.option_strings:
             likely = "lib" if action.dest == "library" else rng.choice(["poetry", "good.jsonl"])
-            words += [likely if rng.random() < 0.6 else draw_value(rng, action) for _ in range(1)]
+            words += [likely if rng.random() < 0.75 else draw_value(rng, action)]
     options = [action for action in actions if action.option_strings and action.dest != "base"]
-    required = [action for action in options if action.required and rng.random() < 0.9]
-    for action in [*required, *rng.choices(options, k=rng.randint(0, 3))]:
+    required = [action for action in options if action.required or action.dest == "out"]
+    for action in [
+        *(action for action in required if rng.random() < 0.95),
+        *rng.choices(options, k=rng.randint(0, 3)),
+    ]:
         option = rng.choice(action.option_strings)
         if action.nargs == 0:
             words.append(option)
@@ -134,8 +170,7 @@ def draw_words(rng, name):
             words.append(f"{option}={draw_value(rng, action)}")
         else:
             words += [option, draw_value(rng, action)]
-    takes_base = any(action.dest == "base" for action in actions)
-    return [*words, *(["--base", "no/such/model"] if takes_base else [])]
+    return [*words, *(["--base", "no/such/model"] if name in LOADING or "--fold" in words else [])]
 
 
 def check_outcome(code, output, errors):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 
 from lorary.cli.merge_steps.recipe import choose_names, read_pairs
+from lorary.cli.model_options import find_device
 from lorary.cli.printing import show_status
 from lorary.cli.progress import show_count
 from lorary.cli.task_options import find_task_template, read_tasks
@@ -101,7 +102,7 @@ def find_weights(
     experts = {name: library[name] for name in recipe.names}
     first = next(iter(experts.values()))
     with show_status(f"loading base model {first.base_model}"):
-        base = load_base(first.base_model, revision=first.card.base_revision, device=options.device)
+        base = load_base(first.base_model, revision=first.card.base_revision, device=find_device(options))
         examples = prepare(options, base.tokenizer, tasks)
         stack = attach_experts(base.model, experts)
     with show_count(f"weighing experts on {len(examples.train)} examples") as show:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
+from lorary.cli.model_options import find_device
 from lorary.cli.printing import show_status
 from lorary.cli.task_options import find_task_template, read_tasks
 from lorary.files import quote
@@ -55,7 +56,7 @@ def collect_activations(
     experts = {name: library[name] for name in recipe.names}
     first = next(iter(experts.values()))
     with show_status(f"loading base model {first.base_model}"):
-        base = load_base(first.base_model, revision=first.card.base_revision, device=options.device)
+        base = load_base(first.base_model, revision=first.card.base_revision, device=find_device(options))
     with show_status(f"running examples of {len(experts)} experts' tasks"):
         texts = prepare_texts(options, base, tasks, own)
         stack = attach_experts(base.model, experts)
