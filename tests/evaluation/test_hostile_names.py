@@ -277,8 +277,8 @@ def test_a_header_of_any_kind_is_drawn(tmp_path, header):
         b'{"lorary_result": 1}',
         b'{"lorary_result": true, "scores": [], "headers": [], "attachments": {}}',
         b'{"lorary_result": 1, "scores": {"a": 1}, "headers": [], "attachments": {}}',
-        b'{"lorary_result": 1, "scores": [{"task": "\\ud800", "route": "a", "metric": "loss", "values": [1]}],'
-        b'"headers": [], "attachments": {}}',
+        b'{"lorary_result": 1, "scores": [{"task": "\\ud800", "route": "a", "metric": "loss", "values": [1]}]'
+        b', "headers": [], "attachments": {}}',
         b'{"lorary_result": 1, "scores": [{"task": "a", "route": "a", "metric": "x", "values": [1]}], '
         b'"headers": [], "attachments": {}}',
         b'{"lorary_result": 1, "scores": [], "headers": [], "attachments": {"a": ' + b"9" * 5000 + b"}}",
