@@ -7,7 +7,7 @@ from typing import Any
 from lorary.data.readers.read import SUFFIXES
 from lorary.data.task import SPLIT_NAMES
 from lorary.errors import DataError
-from lorary.files import quote
+from lorary.files import quote, require_regular
 
 GENERATED = "generated"
 SPLIT_WORDS = {**{name: name for name in SPLIT_NAMES}, "dev": "validation"}
@@ -108,6 +108,10 @@ def _is_place(place: Any) -> bool:
 
 
 def _open_folder(name: str | None, place: Place) -> list[tuple[str | None, Place]]:
+    for part in [place] if isinstance(place, str) else place.values():
+        # Reading a device never ends, and opening a named pipe waits for somebody to write.
+        if Path(part).exists() and not Path(part).is_dir():
+            require_regular(Path(part).stat(), part)
     if not isinstance(place, str) or not Path(place).is_dir():
         return [(name, place)]
     found = group_files(Path(place))

@@ -53,7 +53,7 @@ WORDS = [
         "lib//",
         "./",
     ),
-    *("file:///dev/zero", "memory://x", "s3://x/y", "zip://x", "a::b", "simplecache::memory://x", "hf:a/b"),
+    *("file:///nowhere", "memory://x", "s3://x/y", "zip://x", "a::b", "simplecache::memory://x", "hf:a/b"),
     *("hf:" + "a" * 300, "generated", "generated:plurals", "generated:nope", "cuda:99", "cpu", "meta", "CON"),
     *("poetry", "poetry,sql", "poetry=nan", "poetry=1e400", "density=nan", "arrow", "calibrated", "single"),
 ]
