@@ -81,7 +81,8 @@ def explain(error: BaseException) -> str:
         return f"{error.strerror}{where}" + (f": {advice}" if advice else "")
     if _is_ours(error):
         return shorten(_say(error), LONGEST)
-    return f"{shorten(_say(error), LONGEST // 2)} ({_describe_place(error)}): {UNKNOWN}"
+    advice = "install the package that is missing" if isinstance(error, ImportError) else UNKNOWN
+    return f"{shorten(_say(error), LONGEST // 2)} ({_describe_place(error)}): {advice}"
 
 
 def explain_interrupt(interrupt: KeyboardInterrupt) -> str:

@@ -1,5 +1,6 @@
 """Where ``--out`` may point: looked at before any work is done."""
 
+import os
 import re
 from pathlib import Path
 
@@ -35,5 +36,6 @@ def check_out(out: Path, library: str, *, is_file: bool = False) -> None:
         raise ValueError(
             f"{shown} must lie in a folder, but {quote(str(above))} is none: choose another place"
         )
-    if "://" not in library and out.resolve().is_relative_to(Path(library).resolve()):
+    inside = Path(os.path.realpath(out)).is_relative_to(os.path.realpath(library))
+    if inside and "://" not in library:
         raise ValueError(f"{shown} must lie outside of library {quote(library)}: choose another place")

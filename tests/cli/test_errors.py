@@ -115,6 +115,12 @@ def test_an_error_that_is_not_ours_names_its_place_in_one_line(capsys, action, m
     assert "run the same command with --debug" in errors
 
 
+def test_a_package_that_is_missing_is_to_be_installed(lorary, library):
+    code, _, errors = lorary("merge", library.url, "--out", "s3://bucket/expert")
+    assert (code, errors.startswith("error: Install s3fs to access S3 (ImportError in ")) == (2, True)
+    assert errors.endswith(": install the package that is missing\n")
+
+
 def test_an_error_names_our_line_that_led_there_and_the_file_at_hand(lorary, library, monkeypatch):
     def fail(content, path):
         raise KeyError("x" * 5000)

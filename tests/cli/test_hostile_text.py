@@ -4,11 +4,14 @@ import ast
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from rich.text import Text
 
 import lorary.cli
+from lorary.cli.eval_steps.report import print_result
 from lorary.cli.printing import (
     open_bar,
     open_console,
@@ -22,7 +25,12 @@ from lorary.cli.printing import (
     show_status,
 )
 from lorary.cli.progress import show_count, show_evaluation
+from lorary.cli.quickstart_steps.outcome import Outcome
+from lorary.cli.quickstart_steps.plan import QuickstartPlan
+from lorary.cli.quickstart_steps.show import show_outcome
+from lorary.cli.routing_text import print_routing
 from lorary.cli.screen import GuardedStream, guard_streams
+from lorary.evaluation import Result, RoutedSample, RoutedToken
 from lorary.files import escape, is_visible
 from lorary.library import Library
 
@@ -153,7 +161,27 @@ PRINTERS = {
     "status": lambda: run_in(show_status(ALL)),
     "bar": lambda: run_bar(ALL),
     "evaluation": lambda: run_evaluation(ALL),
+    "tables of an evaluation": lambda: print_result(make_result(ALL), open_console()),
+    "tokens and their experts": lambda: print_routing(make_explanation(ALL), 1),
+    "quickstart": lambda: show_outcome(QuickstartPlan(), make_outcome(ALL), Path(ALL)),
 }
+
+
+def make_result(text):
+    names = (f"{text} 1", f"{text} 2", "arrow", "uniform")
+    rows = [(name, route, "exact_match", 1.0) for name in names for route in names for _ in range(2)]
+    return Result.from_records([*rows, *((name, route, "loss", value) for name, route, _, value in rows)])
+
+
+def make_explanation(text):
+    shares = torch.tensor([[0.5, 0.5], [1.0, 0.0]])
+    return SimpleNamespace(tokens=[text, text], experts=[text, "b"], shares_per_token=lambda: shares)
+
+
+def make_outcome(text):
+    tokens = (RoutedToken(text, (("plurals", 1.0), ("prices", 0.5))),)
+    sample = RoutedSample(text, tokens, (RoutedToken(text, (("prices", 1.0),)),))
+    return Outcome(make_result(text), (sample,), 1.0)
 
 
 def run_in(context):
@@ -167,8 +195,6 @@ def run_bar(text):
 
 
 def run_evaluation(text):
-    from types import SimpleNamespace
-
     with show_evaluation(text) as show:
         show(SimpleNamespace(num_done=1, num_total=2, route=text))
 
@@ -178,7 +204,7 @@ def run_evaluation(text):
 def test_every_way_to_print_escapes(capsys, monkeypatch, printer, is_terminal):
     if is_terminal:
         monkeypatch.setenv("FORCE_COLOR", "1")
-        monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setenv("COLUMNS", "1000")
     PRINTERS[printer]()
     found = capsys.readouterr()
     shown = found.out + found.err

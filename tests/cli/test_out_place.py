@@ -61,3 +61,9 @@ def test_clusters_are_not_computed_for_such_a_place(lorary, library, monkeypatch
     code, output, errors = lorary("cluster", library.url, "--out", out)
     assert (code, output) == (2, "")
     assert "error: --out " in errors
+
+
+def test_links_in_a_circle_are_no_folder(places):
+    Path("loop").symlink_to("loop")
+    with pytest.raises(ValueError, match="must lie outside of library 'loop'"):
+        check_out(Path("loop"), "loop")
