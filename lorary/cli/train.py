@@ -27,6 +27,7 @@ from lorary.files import quote
 if TYPE_CHECKING:
     from lorary.cli.training_steps.store import ExpertStore
     from lorary.data import Task
+    from lorary.experts import Expert
     from lorary.models import BaseModel
     from lorary.training import TrainConfig, TrainEvent, TrainingExamples, TrainOutcome
 
@@ -87,13 +88,13 @@ def run(options: Namespace) -> int:
     plan = list(describe_plan(base, tasks, examples, config, run_folder, options.fresh))
     # Made only now: bad input must leave no new library behind.
     library = Library.open(options.library, create=True)
-    store = ExpertStore(library, run_folder, examples, describe_prompts(options))
+    store = ExpertStore(library, examples, describe_prompts(options))
     if not options.replace:
         store.check_names(config, base.fingerprint)
     there = f"{options.library} ({say_count(len(library), 'expert')} in it)"
     print_facts([("library", there), *plan], stderr=options.json)
     begun = time.monotonic()
-    outcome = train(options, base, examples, config, store)
+    outcome = train(options, base, examples, config, store, run_folder)
     report(options, outcome, store, run_folder, time.monotonic() - begun)
     return 0
 
@@ -147,28 +148,31 @@ def train(
     examples: "dict[str, TrainingExamples]",
     config: "TrainConfig",
     store: "ExpertStore",
+    run_folder: Path,
 ) -> "TrainOutcome":
     """Train under a progress bar, storing experts as they are finished."""
     from lorary.training import train_experts
 
+    finished: dict[str, Expert] = {}
     try:
         with show_training(f"training {say_count(len(examples), 'expert')}") as show:
 
             def follow(event: "TrainEvent") -> None:
+                finished.update(event.finished)
                 show(event)
-                store.store_finished(event.num_finished)
+                store.store(finished)
 
             outcome = train_experts(
-                base, examples, config, store.run_folder, fresh=options.fresh, on_progress=follow
+                base, examples, config, run_folder, fresh=options.fresh, on_progress=follow
             )
     except KeyboardInterrupt:
-        store.store_finished(len(examples))
+        store.store(finished)
         raise KeyboardInterrupt(
             f"{len(store.stored)} of {say_count(len(examples), 'expert')} are finished and in library "
             f"{quote(options.library)}; what the others had learnt when last saved is in "
-            f"{quote(str(store.run_folder))}: the same command (without --fresh) goes on from there"
+            f"{quote(str(run_folder))}: the same command (without --fresh) goes on from there"
         ) from None
-    store.store_all(outcome.experts)
+    store.store(outcome.experts)
     return outcome
 
 
