@@ -10,13 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
-from rich.text import Text
 
 from lorary.cli.model_options import DEFAULT_BASE, add_base_options, load_options_base
-from lorary.cli.printing import print_json, print_next, print_table, say_count
+from lorary.cli.printing import (
+    print_facts,
+    print_json,
+    print_line,
+    print_next,
+    print_table,
+    say_count,
+)
 from lorary.cli.progress import show_training
 from lorary.cli.task_options import add_task_options, find_task_template, read_tasks, repeat_tasks
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from lorary.cli.training_steps.store import ExpertStore
@@ -85,10 +91,8 @@ def run(options: Namespace) -> int:
     store = ExpertStore(library, examples, describe_prompts(options))
     if not options.replace:
         store.check_names(config, base.fingerprint)
-    console = Console(stderr=options.json)
     there = f"{options.library} ({say_count(len(library), 'expert')} in it)"
-    for label, text in [("library", there), *plan]:
-        console.print(Text(f"{label:<10}{text}"), soft_wrap=True)
+    print_facts([("library", there), *plan], stderr=options.json)
     begun = time.monotonic()
     outcome = train(options, base, examples, config, store, run_folder)
     report(options, outcome, store, run_folder, time.monotonic() - begun)
@@ -165,8 +169,8 @@ def train(
         store.store(finished)
         raise KeyboardInterrupt(
             f"{len(store.stored)} of {say_count(len(examples), 'expert')} are finished and in library "
-            f"{options.library!r}; what the others had learnt when last saved is in "
-            f"{str(run_folder)!r}: the same command (without --fresh) goes on from there"
+            f"{quote(options.library)}; what the others had learnt when last saved is in "
+            f"{quote(str(run_folder))}: the same command (without --fresh) goes on from there"
         ) from None
     store.store(outcome.experts)
     return outcome
@@ -187,8 +191,8 @@ def report(
         print_json({**place, "experts": experts})
         return
     print_table(COLUMNS, tabulate_outcome(outcome), NUMERIC)
-    print(
-        f"{say_count(len(store.stored), 'expert')} stored in library {options.library!r} after "
+    print_line(
+        f"{say_count(len(store.stored), 'expert')} stored in library {quote(options.library)} after "
         f"{seconds:.0f} s; loss curves: {run_folder / 'curves.png'}"
     )
     words = [] if options.expert or options.groups else repeat_tasks(options)

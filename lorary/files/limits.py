@@ -18,7 +18,8 @@ class Limit(NamedTuple):
 LIMITS = {
     "json_mb": Limit(16, "megabytes of one JSON or YAML file"),
     "json_depth": Limit(100, "levels of nesting in JSON or YAML"),
-    "yaml_nodes": Limit(20_000, "values in one YAML file, aliases counted as often as they are used"),
+    "yaml_nodes": Limit(200_000, "values in one YAML file, aliases counted as often as they are used"),
+    "result_mb": Limit(64, "megabytes of one result file"),
     "row_mb": Limit(8, "megabytes of one row of a task file"),
     "task_gb": Limit(64, "gigabytes of one task file, once unpacked"),
     "unpack_ratio": Limit(200, "times the size of a packed task file, above 100 megabytes,"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from lorary.cli.printing import print_next
+from lorary.cli.printing import open_console, print_next
 from lorary.cli.quickstart_steps.plan import QuickstartPlan
 from lorary.files import escape
 
@@ -32,7 +32,7 @@ NUM_SHOWN = 3
 
 def show_outcome(plan: QuickstartPlan, outcome: "Outcome", out: Path) -> None:
     """Print everything."""
-    console = Console()
+    console = open_console()
     names = list(plan.tasks)
     console.print()
     console.print(outcome.result.table("exact_match", width=console.width))

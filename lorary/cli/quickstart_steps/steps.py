@@ -6,8 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from lorary.cli.printing import show_status
 from lorary.cli.progress import show_evaluation, show_training
 from lorary.cli.quickstart_steps.outcome import Outcome, save_outcome
 from lorary.cli.quickstart_steps.plan import METRICS, ROUTES, QuickstartPlan
@@ -41,12 +40,11 @@ ANSWER_TOKENS = 32
 
 def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
     """Do everything; what was trained already is taken up, unless ``fresh``."""
-    console = Console(stderr=True)
     begun = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     if fresh:
         remove_earlier(out)
-    with console.status("loading the base model (the first time, its weights are unpacked: half a minute)"):
+    with show_status("loading the base model (the first time, its weights are unpacked: half a minute)"):
         from lorary.models import load_base
 
         base = load_base(plan.base)
@@ -65,7 +63,7 @@ def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
             ),
             on_progress=show,
         )
-    with console.status("tracing tokens through the experts"):
+    with show_status("tracing tokens through the experts"):
         answering = EvalConfig(num_examples=1, max_new_tokens=ANSWER_TOKENS)
         samples = tuple(
             trace_sample(model, name, tasks[name], TEMPLATE, answering) for name in list(tasks)[:NUM_ANSWERS]
