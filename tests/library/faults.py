@@ -243,7 +243,7 @@ def try_kills(start, names):
 
 
 def list_crashes(start, name):
-    """List calls at which a killed writer leaves something: one for each state with a journal, and rubbish."""
+    """List calls that leave something if a writer is killed there: once for each state it can leave."""
     found = {}
     is_end = False
     for number in count(1):
