@@ -19,6 +19,7 @@ from lorary.files import find_cache_folder, make_private_folder, open_regular, w
 
 # Clocks of file systems tick: what was written within one tick has one identity. Two seconds are FAT's.
 SETTLED_NS = 2_000_000_000
+FOLDER = "checked"
 LINE_BYTES = 65
 MOST_LINES = 40_000
 _lock = Lock()
@@ -48,6 +49,8 @@ def _key(identity: Identity, sha256: str) -> str:
 @cache
 def _read_known(folder: Path) -> set[str]:
     """Read what earlier processes found; of too much, the older half is dropped."""
+    if not (folder / FOLDER).exists():
+        return set()
     with suppress(OSError, ValueError, FormatError):
         path = _name_file(folder)
         with open_regular(path, follow=False) as file:
@@ -60,7 +63,7 @@ def _read_known(folder: Path) -> set[str]:
 
 
 def _name_file(folder: Path) -> Path:
-    return make_private_folder(folder / "checked") / "weights.txt"
+    return make_private_folder(folder / FOLDER) / "weights.txt"
 
 
 def _append(path: Path, key: str) -> None:

@@ -8,14 +8,12 @@ from torch import Tensor
 
 from lorary.errors import LibraryError
 from lorary.experts import Expert, build_expert, check_name, write_expert_files
-from lorary.experts.folder import CARD_FILE
-from lorary.experts.sidecar import SIDECAR_FILE
-from lorary.files import dump_json_object, parse_json_object, quote
+from lorary.files import quote
 from lorary.library import catalog
 from lorary.library.artifacts import ArtifactStore
 from lorary.library.change import Change, Outcome
 from lorary.library.derive import Compute, derive_artifacts
-from lorary.library.entry import ADVICE, Entry
+from lorary.library.entry import Entry
 from lorary.library.failure import EXPERTS_UNCHANGED, explain_failure
 from lorary.library.journal import TRASH, Move, plan_renaming, plan_replacement
 from lorary.library.lock import LOCK_TIMEOUT_S
@@ -24,6 +22,7 @@ from lorary.library.open_expert import open_expert
 from lorary.library.open_storage import open_storage
 from lorary.library.prune import Pruned, prune_artifacts
 from lorary.library.publish import Publisher
+from lorary.library.retitle import retitle
 from lorary.library.verify import Problem, find_artifact_problems, find_problems, find_strange_names
 
 
@@ -161,7 +160,7 @@ class Library(MutableMapping[str, Expert]):
         with self._changing(f"rename expert {quote(old)} to {new!r}") as change:
             catalog.require_expert(self._storage, old)
             catalog.require_free_name(self._storage, new, instead_of=old)
-            changed = self._retitle(old, new)
+            changed = retitle(self._storage, old, new)
             staged, aside = change.stage(changed), change.new_path(TRASH)
             change.publish(plan_renaming(old, new, list(changed), staged, aside))
 
@@ -171,7 +170,7 @@ class Library(MutableMapping[str, Expert]):
         with self._changing(f"copy expert {quote(old)} to {new!r}", self._count_bytes(old)) as change:
             catalog.require_expert(self._storage, old)
             catalog.require_free_name(self._storage, new)
-            staged = change.stage_copy(old, self._retitle(old, new))
+            staged = change.stage_copy(old, retitle(self._storage, old, new))
             change.publish([(staged, new)])
 
     def entries(
@@ -271,24 +270,6 @@ class Library(MutableMapping[str, Expert]):
                 change.publish(plan_replacement(name, staged, change.new_path(TRASH)))
             else:
                 change.publish([(staged, name)])
-
-    def _retitle(self, old: str, new: str) -> dict[str, bytes]:
-        """Return the files of an expert that hold its name, with the new one."""
-        paths = {file: f"{old}/{file}" for file in (SIDECAR_FILE, CARD_FILE)}
-        contents = self._storage.read_many(paths.values())
-        changed = {}
-        for file, path in paths.items():
-            content = contents[path]
-            if isinstance(content, FileNotFoundError | NotADirectoryError):
-                continue
-            if isinstance(content, Exception):
-                raise content
-            if file == SIDECAR_FILE:
-                sidecar = parse_json_object(content, self._storage.path(path), ADVICE)
-                changed[file] = dump_json_object({**sidecar, "name": new})
-            else:
-                changed[file] = content.replace(f"\n# {old}\n".encode(), f"\n# {new}\n".encode(), 1)
-        return changed
 
     def _hash_weights(self, names: Sequence[str]) -> dict[str, str]:
         with self._reading():

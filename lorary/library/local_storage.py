@@ -215,18 +215,18 @@ class LocalStorage:
 
     @contextmanager
     def _parent(self, relative: str) -> Iterator[tuple[int, str]]:
-        above, _, name = relative.rpartition("/")
-        with self._folder(above) as parent:
-            yield parent, _check_part(name)
+        *above, name = _split(relative)
+        with self._folder("/".join(above)) as parent:
+            yield parent, name
 
     @contextmanager
     def _folder(self, relative: str) -> Iterator[int]:
         descriptor = calls.open_root(self.root)
         try:
             walked = ""
-            for part in relative.split("/") if relative else ():
+            for part in _split(relative) if relative else ():
                 walked += f"/{part}"
-                inner = self._open(calls.open_folder, _check_part(part), descriptor, walked[1:])
+                inner = self._open(calls.open_folder, part, descriptor, walked[1:])
                 _close(descriptor)
                 descriptor = inner
             yield descriptor
@@ -257,10 +257,12 @@ def find_kind(status: calls.Status) -> Kind:
     return kinds.get(stat.S_IFMT(status.st_mode), "other")
 
 
-def _check_part(part: str) -> str:
-    if part in ("", ".", ".."):
-        raise ValueError(f"a path inside a library must not hold {part!r}")
-    return part
+def _split(relative: str) -> list[str]:
+    parts = relative.split("/")
+    for part in ("", ".", ".."):
+        if part in parts:
+            raise ValueError(f"a path inside a library must not hold {part!r}, got {quote(relative)}")
+    return parts
 
 
 def _read_pieces(file: int, start: int = 0, end: int | None = None) -> Iterator[bytes]:

@@ -63,6 +63,12 @@ def test_a_file_that_was_written_just_now_is_not_remembered(file):
     assert not room.was_checked(identify(file.stat()), HASH)
 
 
+def test_looking_makes_no_folder(file, cache):
+    assert not room.was_checked(identify(file.stat()), HASH)
+    room.remember_checked(identify(file.stat()), HASH)
+    assert not cache.exists()
+
+
 def test_what_is_kept_is_the_users_alone(settled, file, cache):
     room.remember_checked(identify(file.stat()), HASH)
     assert stat.S_IMODE((cache / "checked").stat().st_mode) == 0o700

@@ -243,7 +243,7 @@ def try_kills(start, names):
 
 
 def list_crashes(start, name):
-    """List the calls at which a killed writer leaves something, one for each thing it can leave."""
+    """List calls that leave something if a writer is killed there: once for each state it can leave."""
     found = {}
     is_end = False
     for number in count(1):
@@ -251,8 +251,10 @@ def list_crashes(start, name):
             break
         trial = start(name, f"killed at {number}")
         is_end = trial.kill(OPERATIONS[name], number)
-        if (trial.root / JOURNAL).exists() or any((trial.root / TMP).glob("*")):
+        if (trial.root / JOURNAL).exists():
             found.setdefault(str(trial.look(also_private=True)), number)
+        elif any(any((trial.root / place).glob("*")) for place in (TMP, TRASH)):
+            found["only rubbish"] = number
         trial.close()
     return sorted(found.values())
 
@@ -280,8 +282,10 @@ def try_failing_repairs(start, names):
             for second in count(1):
                 trial = start(name, f"killed at {number}, then an error at {second}")
                 trial.kill(OPERATIONS[name], number)
-                if (trial.root / JOURNAL).exists():
-                    trial.states = trial.states[-1:]
+                if not (trial.root / JOURNAL).exists():
+                    trial.close()
+                    break
+                trial.states = trial.states[-1:]
                 # All that a failed listing says of the library is that it failed.
                 trial.label = ("list", *trial.label)
                 is_end = trial.fail(list, Faults([second], faults[(number + second) % len(faults)]))

@@ -14,7 +14,6 @@ from lorary.library.journal import JOURNAL, TMP, TRASH
 from lorary.library.open_storage import open_storage
 from lorary.library.publish import Publisher
 
-SLOW = pytest.mark.slow
 MINE, OTHERS = f"{TRASH}/{'a' * 32}", f"{TMP}/{'b' * 32}"
 
 
@@ -33,17 +32,18 @@ def run_faults(run_script, tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "least"),
     [
         ("kill", 1000),
-        pytest.param("error", 1500, marks=SLOW),
-        pytest.param("late-error", 1000, marks=SLOW),
-        pytest.param("interrupt", 1000, marks=SLOW),
-        pytest.param("lasting-error", 1000, marks=SLOW),
-        pytest.param("double-error", 1000, marks=SLOW),
-        pytest.param("double-kill", 500, marks=SLOW),
-        pytest.param("failing-repair", 300, marks=SLOW),
+        ("error", 1500),
+        ("late-error", 1000),
+        ("interrupt", 1000),
+        ("lasting-error", 1000),
+        ("double-error", 1000),
+        ("double-kill", 1000),
+        ("failing-repair", 1000),
     ],
 )
 def test_whatever_fails_or_is_killed_at_whatever_call_nothing_is_lost_and_what_is_said_of_it_holds(

@@ -103,3 +103,39 @@ def test_a_kind_of_place_whose_package_is_missing_is_told(monkeypatch):
     monkeypatch.setattr("fsspec.core.url_to_fs", fail)
     with pytest.raises(LibraryError, match="needs a package that is not installed: Install s3fs"):
         open_storage("s3://bucket/lib")
+
+
+@pytest.mark.parametrize("error", [PermissionError("no"), TimeoutError("later"), OSError(5, "I/O error")])
+def test_only_what_is_said_to_be_absent_is_absent(error, monkeypatch):
+    """Guards against fsspec's ``exists``, to which every failure means that nothing is there."""
+    storage = open_storage(f"memory://{uuid.uuid4().hex}")
+    storage.make_folder()
+    assert storage.find_kind("x") is None
+
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(type(storage.fs), "info", fail)
+    with pytest.raises(type(error)):
+        storage.find_kind("x")
+    monkeypatch.setattr(type(storage.fs), "cat_ranges", lambda *arguments, **options: [error])
+    with pytest.raises(type(error)):
+        storage.find_existing(["x"])
+
+
+@pytest.mark.parametrize("path", ["../x", "a/../../x", "a//b", "/etc", "."])
+def test_a_path_that_leads_out_of_a_local_folder_is_refused(tmp_path, path):
+    (tmp_path / "s" / "a").mkdir(parents=True)
+    storage = open_storage(tmp_path / "s")
+    for use in (storage.find_kind, storage.read, storage.remove, storage.make_folder, storage.walk):
+        with pytest.raises(ValueError, match="a path inside a library must not hold"):
+            use(path)
+
+
+def test_a_small_file_that_is_large_is_refused_and_not_read(storage, monkeypatch):
+    monkeypatch.setenv("LORARY_MAX_JSON_MB", "0.0001")
+    storage.write("large", b"x" * 101)
+    storage.write("small", b"x" * 100)
+    found = storage.read_many(["large", "small"])
+    assert found["small"] == b"x" * 100
+    assert "'" in str(found["large"]) and "is too large: at most 0.0001 megabytes" in str(found["large"])
