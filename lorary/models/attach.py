@@ -84,8 +84,13 @@ class ExpertStack:
             indices: ``[B, K]`` per sequence or ``[B, L, K]`` per token.
             weights: of the same shape.
             combine: ``"outputs"`` or ``"factors"``; None keeps the model's own.
+
+        Raises:
+            ValueError: if the experts were detached, shapes disagree or an index is out of range.
         """
         with self.in_use():
+            if not self.layers:
+                raise ValueError("there are no experts to assign, they were detached: load the model again")
             device = next(iter(self.layers.values())).a.device
             plan = Plan(indices.to(device), weights.to(device), len(self.names))
             before = self.decision.ruling
