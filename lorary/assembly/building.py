@@ -39,8 +39,8 @@ def build_charge(
     """Build who is to route.
 
     Raises:
-        ValueError: if the router or the way to combine is unknown, the options do not suit it or the experts, or
-            something had to be given and was not.
+        ValueError: if the router or the way to combine is unknown, the options do not suit it or the experts,
+            or something had to be given and was not.
         UnknownExpert: if an option names an expert that is not on the model.
     """
     if combine not in COMBINES:

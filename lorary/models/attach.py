@@ -23,9 +23,9 @@ from lorary.models.stacks import Stack, stack_experts
 class ExpertStack:
     """The experts on one model: its ``ExpertLinear`` layers, their names, and who decides.
 
-    Made by ``attach_experts`` and ``attach_slots``; ``detach`` gives the base model back as it was. Threads may
-    share it: ``assign``, ``planned`` and ``routed`` decide for the thread that enters them, and whoever changes
-    something for everybody waits until no other thread is within a context.
+    Made by ``attach_experts`` and ``attach_slots``; ``detach`` gives the base model back as it was. Threads
+    may share it: ``assign``, ``planned`` and ``routed`` decide for the thread that enters them, and whoever
+    changes something for everybody waits until no other thread is within a context.
 
     Args:
         model: the base model, changed in place.

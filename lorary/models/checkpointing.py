@@ -45,5 +45,5 @@ def checkpoint_layers(stack: ExpertStack) -> Iterator[None]:
 
 
 def _contexts(own: PerThread[Ruling]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Give the contexts of the way forward and of running a layer again, which may be in a thread of autograd's."""
+    """Give the contexts of the way forward, and of running a layer again, maybe in a thread of autograd's."""
     return nullcontext(), own.set_to(own.cell.value)

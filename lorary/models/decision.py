@@ -31,7 +31,7 @@ class Decision:
     """What all layers of one model share.
 
     Args:
-        combine: how experts are put together, ``"outputs"`` or ``"factors"``, unless a thread has its own way.
+        combine: how experts are put together, ``"outputs"`` or ``"factors"``, unless a thread has its way.
     """
 
     def __init__(self, combine: str = "outputs"):

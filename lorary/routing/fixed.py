@@ -5,13 +5,14 @@ Shape letters: T tokens, I layer input, K experts that are used.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
 from lorary.errors import UnknownExpert
+from lorary.files import quote
 from lorary.routing.material import LayerMaterial
+from lorary.routing.option_types import LARGEST, require_types
 
 WHERE = "this model"
 
@@ -21,12 +22,13 @@ class FixedConfig:
     """Which experts every token uses, and how much of each."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
-    """Weight of each expert by its name; any finite numbers, also negative. The others are left out."""
+    """Weight of each expert by its name; any numbers, also negative, up to 1e30. The others are left out."""
 
     def __post_init__(self) -> None:
-        wrong = {name: weight for name, weight in self.weights.items() if not isfinite(weight)}
+        require_types(self)
+        wrong = {name: weight for name, weight in self.weights.items() if not abs(weight) <= LARGEST}
         if wrong:
-            raise ValueError(f"weights must be finite, found {wrong!r}")
+            raise ValueError(f"weights must be finite, found {quote(wrong)} (at most {LARGEST:g})")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -55,6 +57,9 @@ class SingleConfig:
 
     expert: str | None = None
     """Its name."""
+
+    def __post_init__(self) -> None:
+        require_types(self)
 
     @property
     def needs(self) -> frozenset[str]:
