@@ -18,6 +18,7 @@ from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import BaseLayer, is_base_layer, layer_shape
 from lorary.models.plan import Plan
 from lorary.models.stacks import Stack, stack_experts
+from lorary.routing.shapes import check_router
 
 
 class ExpertStack:
@@ -114,8 +115,8 @@ class ExpertStack:
         """Give each layer its router, by module path; None takes them all away (the base answers alone).
 
         Raises:
-            ValueError: if a layer has none, or within ``assign``, ``planned`` or ``routed``; the routers stay
-                as they were.
+            ValueError: if a layer has none or one that does not fit it, or within ``assign``, ``planned`` or
+                ``routed``; the routers stay as they were.
         """
         with self.decision.lock.changing("set routers"):
             prepared = self._prepare(routers)
@@ -152,7 +153,12 @@ class ExpertStack:
             raise ValueError(
                 f"every layer with experts needs a router, {len(missing)} have none, such as {missing[0]!r}"
             )
-        return {path: routers[path].to(layer.a.device) for path, layer in self.layers.items()}
+        prepared: dict[str, nn.Module | None] = {}
+        for path, layer in self.layers.items():
+            router = routers[path].to(layer.a.device)
+            check_router(router, path, layer.a.new_zeros(1, layer.a.shape[2]), len(layer.a))
+            prepared[path] = router
+        return prepared
 
 
 def attach_experts(

@@ -3,8 +3,9 @@
 Shape letters: T tokens, E experts, I layer input, K experts kept per token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn.functional import linear
@@ -98,6 +99,8 @@ class ArrowRouter(nn.Module):
     Raises:
         ValueError: if the shapes disagree, ``weigh_by_gain`` lacks gains, or an option is out of range.
     """
+
+    SHAPES: ClassVar[Mapping[str, str]] = {"prototypes": "EI"}
 
     prototypes: Tensor
 

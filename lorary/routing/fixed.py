@@ -5,6 +5,7 @@ Shape letters: T tokens, I layer input, K experts that are used.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +90,8 @@ class FixedRouter(nn.Module):
     Raises:
         ValueError: if the two disagree on K, K is 0, or a value is out of range.
     """
+
+    SHAPES: ClassVar[Mapping[str, str]] = {"indices": "K", "weights": "K"}
 
     indices: Tensor
     weights: Tensor

@@ -4,8 +4,9 @@ Shape letters: T tokens, E experts, R rank, I layer input, O layer output, C can
 token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -94,6 +95,8 @@ class LagRouter(nn.Module):
 
     Source: LAG, arXiv:2507.05346.
     """
+
+    SHAPES: ClassVar[Mapping[str, str]] = {"prototypes": "EI", "a": "ERI", "roots": "ERR"}
 
     prototypes: Tensor
     a: Tensor

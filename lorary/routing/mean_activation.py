@@ -3,8 +3,9 @@
 Shape letters: T tokens, E experts, I layer input, K experts kept per token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
@@ -72,6 +73,8 @@ class MeanActivationRouter(nn.Module):
     Raises:
         ValueError: if an option is out of range.
     """
+
+    SHAPES: ClassVar[Mapping[str, str]] = {"means": "EI"}
 
     means: Tensor
 

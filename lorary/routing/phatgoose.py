@@ -3,8 +3,9 @@
 Shape letters: T tokens, E experts, I layer input, K experts kept per token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -90,6 +91,8 @@ class PhatgooseRouter(nn.Module):
     Raises:
         ValueError: if an option is out of range.
     """
+
+    SHAPES: ClassVar[Mapping[str, str]] = {"gates": "EI"}
 
     gates: Tensor
 

@@ -3,8 +3,9 @@
 Shape letters: T tokens, E experts, R rank, I layer input, O layer output, K experts kept per token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -113,6 +114,8 @@ class SpectrRouter(nn.Module):
     Raises:
         ValueError: if an option is out of range, or a weight is not finite.
     """
+
+    SHAPES: ClassVar[Mapping[str, str]] = {"a": "ERI", "roots": "ERR"}
 
     a: Tensor
     roots: Tensor
