@@ -3,10 +3,12 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from lorary.assembly.soundness import KnownExperts, StoredExperts, are_sound_prototypes, read_layout
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert
 from lorary.library import Library
@@ -23,6 +25,7 @@ def find_prototypes(
     names: Sequence[str] | None = None,
     *,
     on_computed: Callable[[Sequence[str]], None] | None = None,
+    known: KnownExperts | None = None,
 ) -> dict[str, LayerPrototypes]:
     """Give every layer's prototypes and gains; a ``Library`` computes and stores only those it has not yet.
 
@@ -30,6 +33,8 @@ def find_prototypes(
         experts: name -> expert.
         names: which of them, in the order of the answer's rows; None for all, in the mapping's order.
         on_computed: called with the names of each batch of experts whose prototypes had to be computed.
+        known: what stored prototypes must fit, else they are computed again; None for the experts as they lie
+            in the library.
 
     Returns:
         Module path -> prototypes ``[E, I]`` and gains ``[E]``, as ``library_prototypes`` gives them.
@@ -53,7 +58,8 @@ def find_prototypes(
         note(list(batch))
         return artifacts
 
-    return _gather(experts.artifacts(ALGORITHM, {}, compute, names))
+    is_sound = partial(are_sound_prototypes, known or StoredExperts(experts))
+    return _gather(experts.artifacts(ALGORITHM, {}, compute, names, is_sound))
 
 
 def _compute(experts: Mapping[str, Expert]) -> dict[str, dict[str, Tensor]]:
@@ -75,10 +81,10 @@ def _gather(artifacts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, LayerPro
         alike[artifact["layout"].numpy().tobytes()].append(index)
     everyone = list(artifacts.values())
     found: dict[str, LayerPrototypes] = {}
-    for layout, indices in alike.items():
+    for indices in alike.values():
         rows = torch.stack([everyone[index]["prototypes"] for index in indices])
         gains = torch.stack([everyone[index]["gains"] for index in indices])
-        widths = json.loads(layout)
+        widths = read_layout(everyone[indices[0]])
         parts = zip(rows.split(list(widths.values()), dim=1), gains.unbind(1), strict=True)
         for (path, width), part in zip(widths.items(), parts, strict=True):
             if len(alike) == 1:

@@ -14,7 +14,7 @@ from lorary.experts.sidecar import SIDECAR_FILE
 from lorary.files import parse_json_object
 from lorary.library import catalog
 from lorary.library.artifacts import ArtifactStore
-from lorary.library.derive import Compute, derive_artifacts
+from lorary.library.derive import Compute, IsSound, derive_artifacts
 from lorary.library.entry import ADVICE, Entry
 from lorary.library.failure import explain_failure
 from lorary.library.lock import LOCK_TIMEOUT_S
@@ -190,6 +190,7 @@ class Library(MutableMapping[str, Expert]):
         parameters: Mapping[str, object],
         compute: Compute,
         names: Iterable[str] | None = None,
+        is_sound: IsSound = lambda name, artifact: True,
     ) -> dict[str, dict[str, Tensor]]:
         """Return tensors derived from each expert, computing only those that are not stored yet.
 
@@ -202,6 +203,8 @@ class Library(MutableMapping[str, Expert]):
             compute: some experts -> for each of them, named tensors. It sees only experts that miss theirs,
                 a batch at a time, and must not look at anything but them.
             names: the experts to return artifacts of; ``None`` means all.
+            is_sound: looks at what was stored, with the expert's name; what it does not accept is computed
+                again.
 
         Returns:
             Expert name -> tensor name -> tensor, sorted by expert or in the order of ``names``.
@@ -212,7 +215,7 @@ class Library(MutableMapping[str, Expert]):
         """
         store = ArtifactStore(self._storage, self._publisher, algorithm, parameters)
         wanted = list(self) if names is None else list(names)
-        return derive_artifacts(store, self, wanted, self._hash_weights, compute)
+        return derive_artifacts(store, self, wanted, self._hash_weights, compute, is_sound)
 
     def prune(self) -> Pruned:
         """Remove the artifacts of experts that are gone; they can be computed again.

