@@ -68,13 +68,12 @@ def load_model(
         BaseModelError: if the base model cannot be loaded, or is not the saved model's.
         FormatError: if the folder of a saved model is damaged.
     """
+    saved = kept = None
     if experts is None:
         saved = open_saved(base, router, combine, options, tokenizer, revision)
         base = saved.load_base(dtype, device)
         experts, router, combine, options = saved.library, saved.router, saved.combine, dict(saved.options)
-        means = saved.means if means is None else means
-        gates = saved.gates if gates is None else gates
-        embeddings = saved.find_embeddings(embeddings, encoder)
+        kept = saved.find_embeddings(embeddings, encoder)
     elif isinstance(base, Path):
         base = str(base)
     router = DEFAULT_ROUTER if router is ... else router
@@ -92,7 +91,10 @@ def load_model(
         check_base(loaded, expert)
     model = RoutedModel(loaded, attach_experts(loaded.model, everyone), library)
     try:
-        model.provide(means=means, gates=gates, embeddings=embeddings, encoder=encoder)
+        if saved is not None:
+            saved.hand_over(model, kept, encoder)
+        made = None if kept is not None else encoder
+        model.provide(means=means, gates=gates, embeddings=embeddings, encoder=made)
         model.set_router(router, config, combine)
     except BaseException:
         model.detach()

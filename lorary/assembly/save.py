@@ -1,7 +1,7 @@
 """Saving a routed model as one folder that another machine loads with one line."""
 
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,8 +9,9 @@ from pathlib import Path
 from safetensors.torch import save
 
 from lorary.assembly.building import find_config
+from lorary.assembly.folder_files import BASE, EXPERTS, hash_files
 from lorary.assembly.routed_model import RoutedModel
-from lorary.assembly.saved_model import BASE, EXPERTS, MATERIAL_FILE, MODEL_FILE, SavedModel
+from lorary.assembly.saved_model import MATERIAL_FILE, MODEL_FILE, SavedModel
 from lorary.assembly.task_rows import check_loaded
 from lorary.library import Library
 from lorary.models.new_folder import new_folder
@@ -71,8 +72,8 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
         has_encoder=model.materials.encoder is not None,
         versions=_find_versions(),
     )
-    (folder / MODEL_FILE).write_bytes(saved.dump())
     (folder / "README.md").write_text(render_readme(saved), encoding="utf-8")
+    (folder / MODEL_FILE).write_bytes(replace(saved, files=hash_files(folder)).dump())
 
 
 def _save_base(model: RoutedModel, folder: Path) -> None:
