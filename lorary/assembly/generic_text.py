@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lorary.assembly.cache import find_place, load_artifact, save_artifact
 from lorary.assembly.soundness import Artifact
+from lorary.files import quote
 from lorary.models import BaseModel, ExpertStack
 
 NUM_TEXTS = 64
@@ -168,6 +169,7 @@ def _tokenize(base: BaseModel, text: str) -> list[int]:
     ids = list(base.tokenizer(text)["input_ids"])
     if len(ids) < 2:
         raise ValueError(
-            f"a generic request must have at least two tokens, since its first is left out, found {text!r}"
+            "a generic request must have at least two tokens, since its first is left out, "
+            f"found {quote(text)}"
         )
     return ids

@@ -14,6 +14,7 @@ from lorary.assembly.open_saved import open_saved
 from lorary.assembly.routed_model import RoutedModel
 from lorary.errors import LibraryError
 from lorary.experts import Expert
+from lorary.files import quote
 from lorary.library import Library
 from lorary.models import COMBINES, BaseModel, attach_experts, check_base, load_base, wrap_base
 from lorary.routing import DEFAULT_ROUTER, RouterConfig, configure_router
@@ -79,7 +80,7 @@ def load_model(
     router = DEFAULT_ROUTER if router is ... else router
     combine = "outputs" if combine is None else combine
     if combine not in COMBINES:
-        raise ValueError(f"combine must be one of {COMBINES}, not {combine!r}")
+        raise ValueError(f"combine must be one of {COMBINES}, not {quote(combine)}")
     config = _configure(router, options)
     library = Library.open(experts) if isinstance(experts, str) else experts
     own = _read_experts(library)
@@ -115,7 +116,7 @@ def _configure(router: str | None, options: Mapping[str, Any]) -> RouterConfig |
 def _read_experts(library: Mapping[str, Expert]) -> dict[str, Expert]:
     experts = dict(library.items())
     if not experts:
-        where = f"library {library.url!r}" if isinstance(library, Library) else "the given mapping"
+        where = f"library {quote(library.url)}" if isinstance(library, Library) else "the given mapping"
         raise LibraryError(f"{where} holds no experts: train some, or add one with `lorary library add`")
     return experts
 

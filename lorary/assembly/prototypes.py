@@ -11,6 +11,7 @@ from torch import Tensor
 from lorary.assembly.soundness import KnownExperts, StoredExperts, are_sound_prototypes, read_layout
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert
+from lorary.files import quote
 from lorary.library import Library
 from lorary.routing.named import LayerPrototypes
 from lorary.transforms import library_prototypes
@@ -100,6 +101,6 @@ def _gather(artifacts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, LayerPro
 def _refuse_other_width(path: str, known: int, width: int, name: str) -> None:
     if known != width:
         raise IncompatibleExpert(
-            f"experts must change layers of one shape, but the input of module {path!r} is {known} wide for "
-            f"some and {width} wide for expert {name!r}: were they trained on the same base model?"
+            f"experts must change layers of one shape, but the input of module {quote(path)} is {known} "
+            f"wide for some and {width} wide for expert {name!r}: were they trained on the same base model?"
         )

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert
+from lorary.files import escape, quote, shorten
 from lorary.models.decision import Decision
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import BaseLayer, is_base_layer, layer_shape
@@ -240,16 +241,20 @@ def check_expert(
         if isinstance(layer, ExpertLinear):
             layer = layer.base
         if layer is None or not is_base_layer(layer):
-            faults.append(f"{path} is no linear layer of it")
+            faults.append(f"{_shown(path)} is no linear layer of it")
         elif layer_shape(layer) != (a.shape[1], b.shape[0]):
-            faults.append(f"{path} maps {layer_shape(layer)}, the expert {(a.shape[1], b.shape[0])}")
+            faults.append(f"{_shown(path)} maps {layer_shape(layer)}, the expert {(a.shape[1], b.shape[0])}")
     if faults:
         shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
         raise IncompatibleExpert(
-            f"expert {expert.name!r} (trained on {expert.base_model!r}) does not fit this "
+            f"expert {expert.name!r} (trained on {quote(expert.base_model)}) does not fit this "
             f"{type(model).__name__}: {shown}. Load it with its own base model"
         )
     return list(expert.outlines)
+
+
+def _shown(path: str) -> str:
+    return shorten(escape(path, keep=""), 80)
 
 
 def _check_bare(model: PreTrainedModel) -> None:

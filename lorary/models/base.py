@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from lorary.errors import BaseModelError, IncompatibleExpert
@@ -57,28 +58,43 @@ def load_base(
         BaseModelError: if it cannot be found or is no causal language model.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    source = str(embedded.unpack_embedded()) if name == embedded.NAME else name
-    commit = None
+    dtype = dtype or default_dtype(device)
+    source, commit = name, None
     try:
-        if Path(source).exists():
-            _refuse_special_files(Path(source))
+        if name == embedded.NAME:
+            model, tokenizer = _load_embedded(dtype)
         else:
-            source, commit = locate_hub_model(source, revision)
-        with without_progress_bars():
-            model = AutoModelForCausalLM.from_pretrained(
-                source,
-                revision=revision,
-                dtype=dtype or default_dtype(device),
-                use_safetensors=True,
-                trust_remote_code=False,
-            )
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+            if Path(source).exists():
+                _refuse_special_files(Path(source))
+            else:
+                source, commit = locate_hub_model(source, revision)
+            model, tokenizer = _load(source, revision, dtype)
         base = wrap_base(model.to(device), tokenizer, name=name)
+    except BaseModelError:
+        raise
     # What a folder holds makes transformers stumble in ways of its own.
     except Exception as error:
         raise BaseModelError(_explain_failure(name, error)) from error
     # A folder does not say which commit it is.
     return base if commit is None else replace(base, revision=commit)
+
+
+def _load(
+    source: str, revision: str | None, dtype: torch.dtype
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    with without_progress_bars():
+        model = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+    return model, AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+
+
+def _load_embedded(dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    try:
+        return _load(str(embedded.unpack_embedded()), None, dtype)
+    except (OSError, ValueError, SafetensorError):
+        # What was unpacked earlier may be damaged.
+        return _load(str(embedded.unpack_embedded(again=True)), None, dtype)
 
 
 def wrap_base(
@@ -114,8 +130,8 @@ def check_base(base: BaseModel, expert: Expert) -> None:
     if not fits:
         marks = f" (fingerprint {theirs}, not {ours})" if theirs else ""
         raise IncompatibleExpert(
-            f"expert {expert.name!r} was trained on {expert.base_model!r}, "
-            f"this model is {base.name!r}{marks}: load it with that base model"
+            f"expert {expert.name!r} was trained on {quote(expert.base_model)}, "
+            f"this model is {quote(base.name)}{marks}: load it with that base model"
         )
 
 

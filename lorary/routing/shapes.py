@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from lorary.files import quote, shorten
+
 
 def find_shape_fault(
     shapes: Mapping[str, str], tensors: Mapping[str, Tensor], sizes: Mapping[str, int]
@@ -60,7 +62,7 @@ def check_router(router: nn.Module, path: str, x: Tensor, num_experts: int) -> N
         fault or _find_count_fault(shapes, buffers, num_experts) or _find_answer_fault(router, x, num_experts)
     )
     if fault:
-        raise ValueError(f"the router of layer {path!r} does not fit it, {fault}")
+        raise ValueError(f"the router of layer {quote(path)} does not fit it, {fault}")
 
 
 def _find_count_fault(
@@ -85,5 +87,7 @@ def _find_answer_fault(router: nn.Module, x: Tensor, num_experts: int) -> str | 
             return "it must give finite weights"
     except (ArithmeticError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         # A router made elsewhere fails in a way of its own.
-        return f"it cannot read a token of {x.shape[1]} numbers ({type(error).__name__}: {str(error)[:200]})"
+        return (
+            f"it cannot read a token of {x.shape[1]} numbers ({type(error).__name__}: {shorten(str(error))})"
+        )
     return None
