@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lorary.models import ExpertStack
+from lorary.models.per_thread import in_this_thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ class Explanation:
 
 @contextmanager
 def record_routing(stack: ExpertStack, num_experts: int) -> Iterator[dict[str, Tensor]]:
-    """Within this context, note the routing weights of each layer's last call.
+    """Within this context, note the routing weights of each layer's last call in this thread.
 
     Args:
         stack: experts on a model, with routers.
@@ -72,7 +73,7 @@ def _note_into(
         spread = torch.zeros(len(indices), num_experts, device=weights.device)  # [T, E]
         seen[path] = spread.scatter_add(1, indices, weights.float()).cpu()
 
-    return note
+    return in_this_thread(note)
 
 
 def build_explanation(tokens: list[str], experts: tuple[str, ...], seen: Mapping[str, Tensor]) -> Explanation:

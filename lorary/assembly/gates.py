@@ -39,4 +39,5 @@ def find_gates(
     Raises:
         UnknownExpert, LibraryError: as ``find_task_rows``.
     """
-    return find_task_rows(model, experts, ALGORITHM, parameters, digests, train)
+    with model.stack.in_use():
+        return find_task_rows(model, experts, ALGORITHM, parameters, digests, train)

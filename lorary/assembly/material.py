@@ -4,15 +4,18 @@ E experts that a router may choose, N experts in question (or examples of one), 
 embedding.
 """
 
+import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from lorary.assembly.calibrations import Calibrations
+from lorary.assembly.deciding import Encoder
 from lorary.assembly.prototype_rows import PrototypeRows
 from lorary.assembly.prototypes import find_prototypes
 from lorary.experts import Expert
+from lorary.files import quote
 from lorary.library import Library
 from lorary.models import BaseModel, ExpertStack
 from lorary.routing import CalibratedConfig, LayerMaterial, RequestMaterial, RouterConfig
@@ -21,7 +24,9 @@ from lorary.routing.request import OUTPUT
 
 
 class Materials:
-    """What is known about the experts on one model.
+    """What is known about the experts on one model; what is not known yet is computed when first asked for.
+
+    Whoever asks or gives holds ``lock``, and uses the model already (see ``ExpertStack.in_use``) if it asks.
 
     Args:
         base: the base model.
@@ -30,6 +35,9 @@ class Materials:
     """
 
     def __init__(self, base: BaseModel, stack: ExpertStack, experts: Mapping[str, Expert]):
+        self.lock = threading.RLock()
+        self.encoder: Encoder | None = None
+        """What made the embeddings that were given; None for the base model."""
         self.prototypes = PrototypeRows(stack, experts)
         self._calibrations = Calibrations(base, experts)
         self._given: dict[str, dict[str, dict[str, Tensor]]] = {field: {} for field in FROM_DATA}
@@ -92,21 +100,23 @@ class Materials:
         """
         for path, tensor in rows.items():
             if path not in self.stack.layers:
-                raise ValueError(f"{field} must be of layers with experts, {path!r} is none of them")
+                raise ValueError(f"{field} must be of layers with experts, {quote(path)} is none of them")
             expected = (len(names), self.stack.layers[path].a.shape[2])
             if tensor.shape != expected:
                 raise ValueError(
-                    f"{field} of {path!r} must be {list(expected)}, one row for each of "
+                    f"{field} of {quote(path)} must be {list(expected)}, one row for each of "
                     f"{len(names)} experts, found {list(tensor.shape)}"
                 )
+            _require_finite(tensor, f"{field} of {quote(path)}")
         for index, name in enumerate(names):
             self._given[field][name] = {path: tensor[index].cpu() for path, tensor in rows.items()}
 
-    def give_embeddings(self, embeddings: Mapping[str, Tensor]) -> None:
+    def give_embeddings(self, embeddings: Mapping[str, Tensor], encoder: Encoder | None = None) -> None:
         """Keep embeddings of experts' example prompts.
 
         Args:
             embeddings: expert -> ``[N, D]``, with at least one row; D is that of all others.
+            encoder: what made them; None for the base model.
 
         Raises:
             ValueError: if a shape is not so.
@@ -119,6 +129,7 @@ class Materials:
                     f"embeddings of expert {name!r} must be [N, D], one row per example and at least one, "
                     f"found {list(rows.shape)}"
                 )
+            _require_finite(rows, f"embeddings of expert {name!r}")
         widths = {name: rows.shape[1] for name, rows in known.items()}
         for name, width in widths.items():
             first, expected = next(iter(widths.items()))
@@ -129,6 +140,7 @@ class Materials:
                 )
         for name, rows in embeddings.items():
             self._given["embeddings"][name] = {OUTPUT: rows.detach().float().cpu()}
+        self.encoder = encoder
 
     def given(self, names: Sequence[str]) -> dict[str, Tensor]:
         """List what was given for every expert that a router may choose.
@@ -210,3 +222,8 @@ class Materials:
             path: torch.stack([rows.get(path, torch.zeros(layer.a.shape[2])) for rows in given])
             for path, layer in self.stack.layers.items()
         }
+
+
+def _require_finite(tensor: Tensor, what: str) -> None:
+    if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+        raise ValueError(f"{what} must be finite floating numbers: find them again")

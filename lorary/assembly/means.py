@@ -52,7 +52,8 @@ def find_means(
             model.stack, {name: sequences[name] for name in names}, tokens_per_pass=tokens_per_pass
         )
 
-    return find_task_rows(model, experts, ALGORITHM, {"layers": layers}, digests, compute)
+    with model.stack.in_use():
+        return find_task_rows(model, experts, ALGORITHM, {"layers": layers}, digests, compute)
 
 
 @torch.no_grad()

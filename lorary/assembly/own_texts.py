@@ -39,8 +39,9 @@ def read_own_texts(
     names = list(texts)
     rows = [(row, ids) for row, name in enumerate(names) for ids in texts[name]]
     rows.sort(key=lambda text: len(text[1]))
-    for part in _cut_passes(rows, tokens_per_pass):
-        _run_pass(stack, names, part, receive)
+    with stack.in_use():
+        for part in _cut_passes(rows, tokens_per_pass):
+            _run_pass(stack, names, part, receive)
 
 
 def _cut_passes(

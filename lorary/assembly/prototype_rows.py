@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from lorary.assembly.prototypes import find_prototypes
+from lorary.assembly.soundness import CarriedExperts
 from lorary.experts import Expert
 from lorary.models import ExpertStack, group_same_inputs
 from lorary.routing.named import LayerPrototypes
@@ -26,12 +27,21 @@ class PrototypeRows:
     """
 
     def __init__(self, stack: ExpertStack, experts: Mapping[str, Expert]):
-        self.stack = stack
-        self.names = stack.names[: len(experts)]
+        self.carried = stack, stack.names[: len(experts)]
         self._experts = experts
         self._added: dict[str, Expert] = {}
         self._plain: dict[str, LayerPrototypes] = {}
         self._tied: dict[str, LayerPrototypes] = {}
+
+    @property
+    def stack(self) -> ExpertStack:
+        """The experts on the model."""
+        return self.carried[0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those that a router may choose."""
+        return self.carried[1]
 
     def expert(self, name: str) -> Expert:
         """Give one of the experts as it was loaded or added."""
@@ -50,8 +60,7 @@ class PrototypeRows:
         if stack.layers.keys() != self.stack.layers.keys():
             # A new layer shares its input, and so its prototype, with others.
             self._tied = {}
-        self.stack = stack
-        self.names = (*self.names, expert.name)
+        self.carried = stack, (*self.names, expert.name)
         self._added[expert.name] = expert
 
     def remove(self, stack: ExpertStack, name: str) -> None:
@@ -61,8 +70,7 @@ class PrototypeRows:
             for path, pair in known.items():
                 rows, gains = (torch.cat([part[:index], part[index + 1 :]]) for part in pair)
                 known[path] = rows, gains
-        self.stack = stack
-        self.names = (*self.names[:index], *self.names[index + 1 :])
+        self.carried = stack, (*self.names[:index], *self.names[index + 1 :])
         self._added.pop(name, None)
 
     def _complete(self, known: dict[str, LayerPrototypes], compute: Compute) -> dict[str, LayerPrototypes]:
@@ -79,7 +87,8 @@ class PrototypeRows:
         names = self.names[first:]
         added = {name: self._added[name] for name in names if name in self._added}
         stored = [name for name in names if name not in added]
-        found = find_prototypes(self._experts, stored) if stored else {}
+        carried = CarriedExperts(self.stack)
+        found = find_prototypes(self._experts, stored, known=carried) if stored else {}
         if not added:
             return found
         new = library_prototypes(added)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lorary.assembly.requests import Requests
 from lorary.models import ExpertStack, capture_inputs, select_positions
 from lorary.models.capture import Receive
+from lorary.models.per_thread import in_this_thread
 from lorary.routing.request import OUTPUT, TokenReader
 
 
@@ -65,7 +66,7 @@ def read_hidden(stack: ExpertStack, requests: Requests) -> Tensor:
 
 @contextmanager
 def capture_hidden(stack: ExpertStack, receive: Receive) -> Iterator[None]:
-    """Within this context, whenever the model runs, hand over what goes into its output layer.
+    """Within this context, whenever this thread runs the model, hand over what goes into its output layer.
 
     Args:
         stack: the experts on the model.
@@ -75,7 +76,7 @@ def capture_hidden(stack: ExpertStack, receive: Receive) -> Iterator[None]:
     def hand_over(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         receive(OUTPUT, inputs[0].detach().flatten(0, -2))
 
-    handle = stack.model.get_output_embeddings().register_forward_pre_hook(hand_over)
+    handle = stack.model.get_output_embeddings().register_forward_pre_hook(in_this_thread(hand_over))
     try:
         yield
     finally:

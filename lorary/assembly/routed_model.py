@@ -3,6 +3,7 @@
 B sequences of a batch, L their length, V vocabulary, E experts, N rows, I layer input, D width of embeddings.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -13,20 +14,25 @@ from transformers import CompileConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from lorary.assembly.answering import check_sampling, continue_prompts
-from lorary.assembly.building import build_decider, build_layer_routers, find_config
+from lorary.assembly.building import Charge, build_charge, find_config
 from lorary.assembly.deciding import Encoder, RequestDecider
 from lorary.assembly.explanation import Explanation, build_explanation, record_routing
 from lorary.assembly.material import Materials
 from lorary.assembly.prompts import Prompt, encode_prompts
 from lorary.errors import UnknownExpert
 from lorary.experts import Expert
-from lorary.models import COMBINES, BaseModel, ExpertStack, check_base, drop_expert, insert_expert
-from lorary.routing import REQUEST_ROUTERS, RouterConfig
+from lorary.models import BaseModel, ExpertStack, check_base, drop_expert, insert_expert
+from lorary.models.per_thread import PerThread
+from lorary.routing import RouterConfig
 from lorary.routing.named import LayerPrototypes
 
 
 class RoutedModel:
     """Experts on a base model, with whoever routes; made by ``load_model``.
+
+    Threads may share a model. ``assign`` and ``routed`` hold for the thread that enters them; ``set_router``,
+    ``add_expert``, ``remove_expert`` and ``detach`` hold for all, and wait until no other thread is within a
+    call or a context. A thread within one must therefore not wait for another that uses the model.
 
     Args:
         base: the base model, now carrying the experts.
@@ -38,11 +44,10 @@ class RoutedModel:
     def __init__(self, base: BaseModel, stack: ExpertStack, experts: Mapping[str, Expert]):
         self.base = base
         self.materials = Materials(base, stack, experts)
-        self.encoder: Encoder | None = None
-        # Router, its options and how experts are combined.
-        self.routing: tuple[str | None, RouterConfig | None, str] = (None, None, "outputs")
-        self._decider: RequestDecider | None = None
-        self._num_contexts = 0
+        self._charge_for_all = Charge()
+        self._own_charge: PerThread[Charge | None] = PerThread(None)
+        # PyTorch's compiler is not made for several threads that run what it compiled.
+        self._compiled = threading.RLock()
 
     @property
     def stack(self) -> ExpertStack:
@@ -57,7 +62,8 @@ class RoutedModel:
     @property
     def controls(self) -> tuple[str, ...]:
         """The experts that answer only to their names."""
-        return self.stack.names[len(self.names) :]
+        stack, names = self.materials.prototypes.carried
+        return stack.names[len(names) :]
 
     @property
     def model(self) -> PreTrainedModel:
@@ -71,21 +77,27 @@ class RoutedModel:
 
     @property
     def decider(self) -> RequestDecider | None:
-        """What decides once per request, if the router that is set is of that kind."""
-        return self._decider
+        """What decides once per request, if the router in charge is of that kind."""
+        return self._charge.decider
+
+    @property
+    def routing(self) -> tuple[str | None, RouterConfig | None, str]:
+        """The router in charge, its options and how experts are combined."""
+        charge = self._charge
+        return charge.router, charge.options, charge.combine
 
     def __call__(self, **inputs: Any) -> CausalLMOutputWithPast:
         """Run the model as ``transformers`` does; ``logits`` are ``[B, L, V]``.
 
         A router that decides per request does so from the whole of ``input_ids``.
         """
-        with self._decided(inputs):
+        with self.stack.in_use(), self._decided(inputs):
             return self.model(**inputs)
 
     def set_router(
         self, router: str | None, options: RouterConfig | None = None, combine: str = "outputs"
     ) -> None:
-        """Choose who routes from now on, without loading anything again.
+        """Choose who routes from now on, in all threads, without loading anything again.
 
         Args:
             router: a key of ``ROUTERS``; None for the base model alone.
@@ -94,23 +106,18 @@ class RoutedModel:
 
         Raises:
             ValueError: if the router or the way to combine is unknown, the options are another router's or
-                do not suit the experts, or the router needs what was not handed over with ``provide``.
+                do not suit the experts, or the router needs what was not handed over with ``provide``; or
+                within ``assign`` or ``routed``.
         """
-        if combine not in COMBINES:
-            raise ValueError(f"combine must be one of {COMBINES}, not {combine!r}")
-        routers = decider = None
-        if router is not None:
-            config = find_config(router, options, self.names)
-            if router in REQUEST_ROUTERS:
-                decider = build_decider(router, config, self.materials, self.tokenizer, self.encoder)
-            else:
-                routers = build_layer_routers(router, config, self.materials)
-        self.stack.set_routers(routers, combine)
-        self.routing, self._decider = (router, options, combine), decider
+        with self.stack.decision.lock.changing("set a router"):
+            charge = self._build(router, options, combine)
+            self.stack.set_routers(charge.routers, combine)
+            self._charge_for_all = charge
 
     def prototypes(self) -> dict[str, LayerPrototypes]:
         """Give every layer's Arrow prototypes ``[E, I]`` and gains ``[E]``, found when first asked for."""
-        return self.materials.prototypes.plain()
+        with self.stack.in_use(), self.materials.lock:
+            return dict(self.materials.prototypes.plain())
 
     def provide(
         self,
@@ -134,17 +141,19 @@ class RoutedModel:
             ValueError: if a path or shape is not one of this model's, or there is an encoder alone.
             UnknownExpert: if a name is none of the experts'.
         """
-        chosen = self.names if names is None else names
-        for name in (*chosen, *(embeddings or {})):
-            self._require(name)
-        if embeddings is not None:
-            self.materials.give_embeddings(embeddings)
-            self.encoder = encoder
-        elif encoder is not None:
-            raise ValueError("an encoder must come with the embeddings that it made: give embeddings=... too")
-        for field, rows in (("means", means), ("gates", gates)):
-            if rows is not None:
-                self.materials.give(field, rows, chosen)
+        with self.stack.in_use(), self.materials.lock:
+            chosen = self.names if names is None else names
+            for name in (*chosen, *(embeddings or {})):
+                self._require(name)
+            if embeddings is not None:
+                self.materials.give_embeddings(embeddings, encoder)
+            elif encoder is not None:
+                raise ValueError(
+                    "an encoder must come with the embeddings that it made: give embeddings=... too"
+                )
+            for field, rows in (("means", means), ("gates", gates)):
+                if rows is not None:
+                    self.materials.give(field, rows, chosen)
 
     def add_expert(self, expert: Expert) -> None:
         """Put one more expert on the model, for the router to choose too; nothing else is loaded again.
@@ -157,15 +166,15 @@ class RoutedModel:
                 any more, or it needs what has to be given for the new one too.
             IncompatibleExpert: if the name is taken, or the expert is for another base model.
         """
-        self._refuse_in_context("add an expert")
-        check_base(self.base, expert)
-        self._check_routing((*self.names, expert.name))
-        self.materials.add(insert_expert(self.stack, expert, len(self.names)), expert)
-        try:
-            self.set_router(*self.routing)
-        except BaseException:
-            self._forget(expert.name)
-            raise
+        with self.stack.decision.lock.changing("add an expert"):
+            check_base(self.base, expert)
+            self._check_routing((*self.names, expert.name))
+            self.materials.add(insert_expert(self.stack, expert, len(self.names)), expert)
+            try:
+                self.set_router(*self.routing)
+            except BaseException:
+                self._forget(expert.name)
+                raise
 
     def remove_expert(self, name: str) -> None:
         """Take an expert off the model; the router that is set stays, with its options.
@@ -175,35 +184,32 @@ class RoutedModel:
                 options do not suit the others.
             UnknownExpert: if no expert that a router may choose has this name.
         """
-        self._refuse_in_context("remove an expert")
-        self._require(name)
-        left = tuple(other for other in self.names if other != name)
-        if not left:
-            raise ValueError(f"expert {name!r} is the last one: use detach() to get the base model back")
-        self._check_routing(left)
-        self._forget(name)
+        with self.stack.decision.lock.changing("remove an expert"):
+            self._require(name)
+            left = tuple(other for other in self.names if other != name)
+            if not left:
+                raise ValueError(f"expert {name!r} is the last one: use detach() to get the base model back")
+            self._check_routing(left)
+            self._forget(name)
 
     @contextmanager
     def routed(
         self, router: str | None, options: RouterConfig | None = None, combine: str = "outputs"
     ) -> Iterator[None]:
-        """Within this context another router decides; see ``set_router``."""
-        layers = self.stack.layers
-        before = {path: layer.router for path, layer in layers.items()}
-        routing, combine_before = (self.routing, self._decider), self.stack.decision.combine
-        self._num_contexts += 1
-        try:
-            self.set_router(router, options, combine)
-            yield
-        finally:
-            self._num_contexts -= 1
-            (self.routing, self._decider), self.stack.decision.combine = routing, combine_before
-            for path, layer in layers.items():
-                layer.router = before[path]
+        """Within this context another router decides, in this thread; see ``set_router``."""
+        with self.stack.in_use():
+            charge = self._build(router, options, combine)
+            with self.stack.routed(charge.routers, combine), self._own_charge.set_to(charge):
+                yield
 
-    def assign(self, names: Sequence[str | None]) -> AbstractContextManager[None]:
-        """Within this context each sequence of a batch uses the expert named for it (None: the base)."""
-        return self.stack.assign(names)
+    @contextmanager
+    def assign(self, names: Sequence[str | None]) -> Iterator[None]:
+        """Within this context each sequence of a batch uses the expert named for it (None: the base).
+
+        It holds in this thread.
+        """
+        with self.stack.in_use(), self.stack.assign(names):
+            yield
 
     @torch.inference_mode()
     def generate(
@@ -225,7 +231,8 @@ class RoutedModel:
             top_p: sample from the likeliest tokens that hold this much probability.
             compile: compile what is done for each token by ``torch.compile``, with a cache of fixed length;
                 on GPUs as CUDA graphs. The first answer then takes a minute or more, and so does another
-                batch size, router or number of experts. A ``CompileConfig`` says how.
+                batch size, router or number of experts. A ``CompileConfig`` says how. One thread at a time
+                answers by compiled steps.
 
         Returns:
             What was added to each prompt, without special tokens; a string for a string.
@@ -235,7 +242,8 @@ class RoutedModel:
         """
         check_sampling(max_new_tokens, temperature)
         inputs = self._encode([prompts] if isinstance(prompts, str) else prompts)
-        with self._decided(inputs):
+        alone = self._compiled if compile else nullcontext()
+        with self.stack.in_use(), alone, self._decided(inputs):
             answers = continue_prompts(
                 self.base,
                 inputs,
@@ -259,18 +267,20 @@ class RoutedModel:
             ValueError: if no router is set, the text is empty, or it has fewer tokens than that.
         """
         inputs = self._encode([text])
-        if self._decider is not None and self.stack.decision.plan is None:
-            seen = self._decider.explain(inputs["input_ids"], num_prompt_tokens, len(self.names))
-        else:
-            with record_routing(self.stack, len(self.names)) as seen:
-                self.model(**inputs)
+        with self.stack.in_use():
+            names, decider = self.names, self.decider
+            if decider is not None and self.stack.decision.plan is None:
+                seen = decider.explain(inputs["input_ids"], num_prompt_tokens, len(names))
+            else:
+                with record_routing(self.stack, len(names)) as seen:
+                    self.model(**inputs)
         if not seen:
             raise ValueError(
                 "there is no routing to explain: no router is set, or experts are assigned by name; use "
                 "set_router first, outside of assign"
             )
         tokens = [self.tokenizer.decode([token]) for token in inputs["input_ids"][0].tolist()]
-        return build_explanation(tokens, self.names, seen)
+        return build_explanation(tokens, names, seen)
 
     def detach(self) -> BaseModel:
         """Take the experts off and give the base model back as it was."""
@@ -280,19 +290,22 @@ class RoutedModel:
     def _encode(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
         return encode_prompts(self.tokenizer, prompts, self.model.device)
 
+    @property
+    def _charge(self) -> Charge:
+        return self._own_charge.cell.value or self._charge_for_all
+
+    def _build(self, router: str | None, options: RouterConfig | None, combine: str) -> Charge:
+        return build_charge(router, options, combine, self.materials, self.tokenizer)
+
     def _decided(self, inputs: Mapping[str, Any]) -> AbstractContextManager[None]:
         """Within this context requests use what was decided for them, unless they are assigned already."""
-        if self._decider is None or self.stack.decision.plan is not None:
+        if self.decider is None or self.stack.decision.plan is not None:
             return nullcontext()
-        return self.stack.planned(*self._decider.decide_inputs(inputs))
+        return self.stack.planned(*self.decider.decide_inputs(inputs))
 
     def _require(self, name: str) -> None:
         if name not in self.names:
             raise UnknownExpert(name, self.names, "this model")
-
-    def _refuse_in_context(self, what: str) -> None:
-        if self._num_contexts or self.stack.decision.plan is not None:
-            raise ValueError(f"leave the contexts of routed and assign first, before you {what}")
 
     def _check_routing(self, names: Sequence[str]) -> None:
         """Refuse if the router that is set could not choose among these experts."""

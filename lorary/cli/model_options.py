@@ -97,7 +97,8 @@ def open_filled_library(url: str) -> "Library":
         library = Library.open(url)
     except LibraryError as error:
         # Slow to import, and needed for this hint only.
-        from lorary.assembly.saved_model import EXPERTS, is_saved_model
+        from lorary.assembly.folder_files import EXPERTS
+        from lorary.assembly.saved_model import is_saved_model
 
         if is_saved_model(url):
             place = f"{url.rstrip('/')}/{EXPERTS}"

@@ -14,6 +14,8 @@ from lorary.library.artifacts import ArtifactStore
 BATCH_SIZE = 64
 
 Compute = Callable[[Mapping[str, Expert]], Mapping[str, Mapping[str, Tensor]]]
+IsSound = Callable[[str, Mapping[str, Tensor]], bool]
+"""Expert's name, its stored tensors -> whether they may be used."""
 
 
 class Selection(Mapping[str, Expert]):
@@ -45,6 +47,7 @@ def derive_artifacts(
     names: Sequence[str],
     hash_weights: Callable[[Sequence[str]], dict[str, str]],
     compute: Compute,
+    is_sound: IsSound,
 ) -> dict[str, Artifact]:
     """Return an artifact for each name, computing and storing those that are missing.
 
@@ -54,6 +57,7 @@ def derive_artifacts(
         names: the experts to return artifacts of.
         hash_weights: names -> the hashes of their weights files as they are now.
         compute: some experts -> for each of them, named tensors.
+        is_sound: what is stored and is not, counts as missing.
 
     Raises:
         LibraryError: if an expert is replaced meanwhile, or the results can't be written.
@@ -61,7 +65,12 @@ def derive_artifacts(
     """
     hashes = hash_weights(names)
     known = {digest: store.load(digest) for digest in set(hashes.values())}
-    found = {digest: artifact for digest, artifact in known.items() if artifact is not None}
+    named = {hashes[name]: name for name in names}
+    found = {
+        digest: artifact
+        for digest, artifact in known.items()
+        if artifact is not None and is_sound(named[digest], artifact)
+    }
     # Experts with the same weights, such as copies, share an artifact: one name stands for all.
     missing = list({hashes[name]: name for name in names if hashes[name] not in found}.values())
     for start in range(0, len(missing), BATCH_SIZE):

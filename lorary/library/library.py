@@ -12,7 +12,7 @@ from lorary.files import quote
 from lorary.library import catalog
 from lorary.library.artifacts import ArtifactStore
 from lorary.library.change import Change, Outcome
-from lorary.library.derive import Compute, derive_artifacts
+from lorary.library.derive import Compute, IsSound, derive_artifacts
 from lorary.library.entry import Entry
 from lorary.library.failure import EXPERTS_UNCHANGED, explain_failure
 from lorary.library.journal import TRASH, Move, plan_renaming, plan_replacement
@@ -222,6 +222,7 @@ class Library(MutableMapping[str, Expert]):
         parameters: Mapping[str, object],
         compute: Compute,
         names: Iterable[str] | None = None,
+        is_sound: IsSound = lambda name, artifact: True,
     ) -> dict[str, dict[str, Tensor]]:
         """Return tensors derived from each expert, computing only those that are not stored yet.
 
@@ -234,6 +235,8 @@ class Library(MutableMapping[str, Expert]):
             compute: some experts -> for each of them, named tensors. It sees only experts that miss theirs,
                 a batch at a time, and must not look at anything but them.
             names: the experts to return artifacts of; ``None`` means all.
+            is_sound: looks at what was stored, with the expert's name; what it does not accept is computed
+                again.
 
         Returns:
             Expert name -> tensor name -> tensor, sorted by expert or in the order of ``names``.
@@ -244,7 +247,7 @@ class Library(MutableMapping[str, Expert]):
         """
         store = ArtifactStore(self._storage, self._publisher, algorithm, parameters)
         wanted = list(self) if names is None else list(names)
-        return derive_artifacts(store, self, wanted, self._hash_weights, compute)
+        return derive_artifacts(store, self, wanted, self._hash_weights, compute, is_sound)
 
     def prune(self) -> Pruned:
         """Remove the artifacts of experts that are gone; they can be computed again.

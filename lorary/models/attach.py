@@ -4,7 +4,8 @@ E experts, R rank, I layer input, O layer output, B rows, L row length, K expert
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,22 +13,27 @@ from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert
+from lorary.files import escape, quote, shorten
+from lorary.models.decision import Decision
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import BaseLayer, is_base_layer, layer_shape
-from lorary.models.plan import Decision, Plan
+from lorary.models.plan import Plan
 from lorary.models.stacks import Stack, stack_experts
+from lorary.routing.shapes import check_router
 
 
 class ExpertStack:
     """The experts on one model: its ``ExpertLinear`` layers, their names, and who decides.
 
-    Made by ``attach_experts`` and ``attach_slots``; ``detach`` gives the base model back as it was.
+    Made by ``attach_experts`` and ``attach_slots``; ``detach`` gives the base model back as it was. Threads
+    may share it: ``assign``, ``planned`` and ``routed`` decide for the thread that enters them, and whoever
+    changes something for everybody waits until no other thread is within a context.
 
     Args:
         model: the base model, changed in place.
         names: one per expert, in the order of the stacks.
         layers: module path -> the layer that now stands there.
-        decision: shared by the layers.
+        decision: shared by the layers, and by the stacks of other experts that these become.
     """
 
     def __init__(
@@ -49,9 +55,16 @@ class ExpertStack:
             raise UnknownExpert(name, self.names, "this model")
         return self._index[name]
 
+    def in_use(self) -> AbstractContextManager[None]:
+        """Within this context no other thread changes which experts, layers or routers there are.
+
+        A thread within it must not wait for other threads that use the model.
+        """
+        return self.decision.lock.using()
+
     @contextmanager
     def assign(self, names: Sequence[str | None]) -> Iterator[None]:
-        """Within this context each sequence of the batch uses the expert named for it.
+        """Within this context each sequence of the batch uses the expert named for it, in this thread.
 
         Args:
             names: one expert name per sequence; None means the base model alone.
@@ -59,62 +72,94 @@ class ExpertStack:
         Raises:
             UnknownExpert: if a name is not on this model.
         """
-        indices = torch.tensor([[0 if name is None else self.index(name)] for name in names])
-        weights = torch.tensor([[0.0 if name is None else 1.0] for name in names])
-        with self.planned(indices, weights):
-            yield
+        with self.in_use():
+            indices = torch.tensor([[0 if name is None else self.index(name)] for name in names])
+            weights = torch.tensor([[0.0 if name is None else 1.0] for name in names])
+            with self.planned(indices, weights):
+                yield
 
     @contextmanager
     def planned(self, indices: Tensor, weights: Tensor, combine: str | None = None) -> Iterator[None]:
-        """Within this context sequences or tokens use the experts given for them.
+        """Within this context sequences or tokens use the experts given for them, in this thread.
 
         Args:
             indices: ``[B, K]`` per sequence or ``[B, L, K]`` per token.
             weights: of the same shape.
             combine: ``"outputs"`` or ``"factors"``; None keeps the model's own.
+
+        Raises:
+            ValueError: if the experts were detached, shapes disagree or an index is out of range.
         """
-        device = next(iter(self.layers.values())).a.device
-        plan = Plan(indices.to(device), weights.to(device), len(self.names))
-        before = self.decision.plan, self.decision.combine
-        self.decision.plan = plan
-        self.decision.combine = combine or self.decision.combine
-        try:
-            yield
-        finally:
-            self.decision.plan, self.decision.combine = before
+        with self.in_use():
+            if not self.layers:
+                raise ValueError("there are no experts to assign, they were detached: load the model again")
+            device = next(iter(self.layers.values())).a.device
+            plan = Plan(indices.to(device), weights.to(device), len(self.names))
+            before = self.decision.ruling
+            ruling = replace(before, plan=plan, combine=combine or before.combine)
+            with self.decision.own.set_to(ruling):
+                yield
+
+    @contextmanager
+    def routed(self, routers: Mapping[str, nn.Module] | None, combine: str = "outputs") -> Iterator[None]:
+        """Within this context other routers choose, in this thread; see ``set_routers``.
+
+        Raises:
+            ValueError: as ``set_routers``.
+        """
+        with self.in_use():
+            ruling = replace(self.decision.ruling, routers=self._prepare(routers), combine=combine)
+            with self.decision.own.set_to(ruling):
+                yield
 
     def set_routers(self, routers: Mapping[str, nn.Module] | None, combine: str = "outputs") -> None:
         """Give each layer its router, by module path; None takes them all away (the base answers alone).
 
         Raises:
-            ValueError: if a layer has none; the routers stay as they were.
+            ValueError: if a layer has none or one that does not fit it, or within ``assign``, ``planned`` or
+                ``routed``; the routers stay as they were.
         """
-        missing = [path for path in self.layers if routers is not None and path not in routers]
+        with self.decision.lock.changing("set routers"):
+            prepared = self._prepare(routers)
+            self.decision.combine_for_all = combine
+            for path, layer in self.layers.items():
+                layer.set_router(prepared[path])
+
+    @contextmanager
+    def set_aside(self) -> Iterator[PreTrainedModel]:
+        """Within this context the model is the base model alone, as it was, and no other thread uses it."""
+        with self.decision.lock.changing("set the experts aside"):
+            try:
+                for path, layer in self.layers.items():
+                    self.model.set_submodule(path, layer.base)
+                yield self.model
+            finally:
+                for path, layer in self.layers.items():
+                    self.model.set_submodule(path, layer)
+
+    def detach(self) -> PreTrainedModel:
+        """Put the base layers back and return the base model."""
+        with self.decision.lock.changing("detach the experts"):
+            for path, layer in self.layers.items():
+                self.model.set_submodule(path, layer.base)
+            self.layers = {}
+        return self.model
+
+    def _prepare(self, routers: Mapping[str, nn.Module] | None) -> dict[str, nn.Module | None]:
+        """Give every layer's router, on the layer's device."""
+        if routers is None:
+            return dict.fromkeys(self.layers)
+        missing = [path for path in self.layers if path not in routers]
         if missing:
             raise ValueError(
                 f"every layer with experts needs a router, {len(missing)} have none, such as {missing[0]!r}"
             )
-        self.decision.combine = combine
+        prepared: dict[str, nn.Module | None] = {}
         for path, layer in self.layers.items():
-            layer.router = None if routers is None else routers[path].to(layer.a.device)
-
-    @contextmanager
-    def set_aside(self) -> Iterator[PreTrainedModel]:
-        """Within this context the model is the base model alone, as it was."""
-        try:
-            for path, layer in self.layers.items():
-                self.model.set_submodule(path, layer.base)
-            yield self.model
-        finally:
-            for path, layer in self.layers.items():
-                self.model.set_submodule(path, layer)
-
-    def detach(self) -> PreTrainedModel:
-        """Put the base layers back and return the base model."""
-        for path, layer in self.layers.items():
-            self.model.set_submodule(path, layer.base)
-        self.layers = {}
-        return self.model
+            router = routers[path].to(layer.a.device)
+            check_router(router, path, layer.a.new_zeros(1, layer.a.shape[2]), len(layer.a))
+            prepared[path] = router
+        return prepared
 
 
 def attach_experts(
@@ -196,16 +241,20 @@ def check_expert(
         if isinstance(layer, ExpertLinear):
             layer = layer.base
         if layer is None or not is_base_layer(layer):
-            faults.append(f"{path} is no linear layer of it")
+            faults.append(f"{_shown(path)} is no linear layer of it")
         elif layer_shape(layer) != (a.shape[1], b.shape[0]):
-            faults.append(f"{path} maps {layer_shape(layer)}, the expert {(a.shape[1], b.shape[0])}")
+            faults.append(f"{_shown(path)} maps {layer_shape(layer)}, the expert {(a.shape[1], b.shape[0])}")
     if faults:
         shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
         raise IncompatibleExpert(
-            f"expert {expert.name!r} (trained on {expert.base_model!r}) does not fit this "
+            f"expert {expert.name!r} (trained on {quote(expert.base_model)}) does not fit this "
             f"{type(model).__name__}: {shown}. Load it with its own base model"
         )
     return list(expert.outlines)
+
+
+def _shown(path: str) -> str:
+    return shorten(escape(path, keep=""), 80)
 
 
 def _check_bare(model: PreTrainedModel) -> None:
@@ -218,6 +267,6 @@ def _install(model: PreTrainedModel, names: list[str], stacks: Mapping[str, Stac
     decision = Decision()
     layers = {}
     for path, (a, b_t, ranks) in stacks.items():
-        layers[path] = ExpertLinear(model.get_submodule(path), a, b_t, decision, ranks)
+        layers[path] = ExpertLinear(model.get_submodule(path), a, b_t, decision, ranks, path)
         model.set_submodule(path, layers[path])
     return ExpertStack(model, names, layers, decision)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from lorary.models.attach import ExpertStack
+from lorary.models.per_thread import in_this_thread
 
 Receive = Callable[[str, Tensor], None]
 """Called with a module path and input tokens ``[N, I]``."""
@@ -16,7 +17,7 @@ Receive = Callable[[str, Tensor], None]
 
 @contextmanager
 def capture_inputs(stack: ExpertStack, mask: Tensor, receive: Receive) -> Iterator[None]:
-    """Within this context, whenever the model runs, hand over what goes into each layer with experts.
+    """Within this context, whenever this thread runs the model, hand over what goes into layers with experts.
 
     Args:
         stack: the experts on the model.
@@ -40,7 +41,7 @@ def capture_inputs(stack: ExpertStack, mask: Tensor, receive: Receive) -> Iterat
                 )
             receive(path, x.flatten(0, -2)[wanted.to(x.device)])
 
-        return hook
+        return in_this_thread(hook)
 
     handles = [layer.register_forward_pre_hook(hand_over(path)) for path, layer in stack.layers.items()]
     try:

@@ -8,7 +8,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from lorary.models.attach import ExpertStack
-from lorary.models.plan import Decision, Plan
+from lorary.models.decision import Ruling
+from lorary.models.per_thread import PerThread
 
 
 @contextmanager
@@ -16,7 +17,7 @@ def checkpoint_layers(stack: ExpertStack) -> Iterator[None]:
     """Within this context the model keeps only what goes into its decoder layers, not what they compute.
 
     Backward may come after the plan of the forward pass has ended: each layer is run again under the plan it
-    had. Dropout stays off, as it is elsewhere in training.
+    had, in whichever thread. Dropout stays off, as it is elsewhere in training.
 
     Args:
         stack: the experts on the model.
@@ -30,7 +31,7 @@ def checkpoint_layers(stack: ExpertStack) -> Iterator[None]:
             f"{type(stack.model).__name__} has no layers that can be checkpointed: "
             "leave gradient_checkpointing out"
         )
-    run_again = partial(checkpoint, use_reentrant=False, context_fn=partial(_contexts, stack.decision))
+    run_again = partial(checkpoint, use_reentrant=False, context_fn=partial(_contexts, stack.decision.own))
     were_training = [layer.training for layer in layers]
     for layer in layers:
         layer.gradient_checkpointing, layer._gradient_checkpointing_func = True, run_again
@@ -43,16 +44,6 @@ def checkpoint_layers(stack: ExpertStack) -> Iterator[None]:
             del layer._gradient_checkpointing_func
 
 
-def _contexts(decision: Decision) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Give the contexts of the way forward and of running a layer again."""
-    return nullcontext(), _as_it_was(decision, decision.plan, decision.combine)
-
-
-@contextmanager
-def _as_it_was(decision: Decision, plan: Plan | None, combine: str) -> Iterator[None]:
-    before = decision.plan, decision.combine
-    decision.plan, decision.combine = plan, combine
-    try:
-        yield
-    finally:
-        decision.plan, decision.combine = before
+def _contexts(own: PerThread[Ruling]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Give the contexts of the way forward, and of running a layer again, maybe in a thread of autograd's."""
+    return nullcontext(), own.set_to(own.cell.value)

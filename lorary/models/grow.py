@@ -28,13 +28,19 @@ def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack
     Raises:
         IncompatibleExpert: if the name is taken, or a module of the expert is missing in the model or of
             another shape; the model is as it was then.
+        ValueError: within ``assign``, ``planned`` or ``routed``.
     """
-    if expert.name in stack.names:
-        raise IncompatibleExpert(
-            f"the model carries an expert {expert.name!r} already: remove that first, or name this one "
-            "otherwise"
-        )
-    check_expert(stack.model, expert)
+    with stack.decision.lock.changing("add an expert"):
+        if expert.name in stack.names:
+            raise IncompatibleExpert(
+                f"the model carries an expert {expert.name!r} already: remove that first, or name this one "
+                "otherwise"
+            )
+        check_expert(stack.model, expert)
+        return _insert(stack, expert, index)
+
+
+def _insert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack:
     layers = _widen_layers(stack, list(expert.factors))
     for path, layer in layers.items():
         factors = expert.factors.get(path)
@@ -59,13 +65,15 @@ def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
 
     Raises:
         UnknownExpert: if it is not on the model.
+        ValueError: within ``assign``, ``planned`` or ``routed``.
     """
     index = stack.index(name)
-    for layer in stack.layers.values():
-        ranks = layer.list_ranks()
-        layer.a = _freeze(torch.cat([layer.a[:index], layer.a[index + 1 :]]))
-        layer.b_t = _freeze(torch.cat([layer.b_t[:index], layer.b_t[index + 1 :]]))
-        layer.note_ranks(ranks[:index] + ranks[index + 1 :])
+    with stack.decision.lock.changing("remove an expert"):
+        for layer in stack.layers.values():
+            ranks = layer.list_ranks()
+            layer.a = _freeze(torch.cat([layer.a[:index], layer.a[index + 1 :]]))
+            layer.b_t = _freeze(torch.cat([layer.b_t[:index], layer.b_t[index + 1 :]]))
+            layer.note_ranks(ranks[:index] + ranks[index + 1 :])
     names = (*stack.names[:index], *stack.names[index + 1 :])
     return ExpertStack(stack.model, names, stack.layers, stack.decision)
 
@@ -82,7 +90,7 @@ def _widen_layers(stack: ExpertStack, paths: list[str]) -> dict[str, ExpertLinea
             torch.zeros(len(stack.names), 0, width, dtype=dtype, device=base.weight.device)
             for width in (width_in, width_out)
         )
-        stack.model.set_submodule(path, ExpertLinear(base, a, b_t, stack.decision))
+        stack.model.set_submodule(path, ExpertLinear(base, a, b_t, stack.decision, path=path))
     return {path: module for path, module in stack.model.named_modules() if isinstance(module, ExpertLinear)}
 
 

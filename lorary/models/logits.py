@@ -12,17 +12,19 @@ from transformers import PreTrainedModel
 
 from lorary.models.cross_entropy import cross_entropy
 from lorary.models.expert_linear import ExpertLinear
+from lorary.models.per_thread import in_this_thread
 
 
 @contextmanager
 def select_positions(model: PreTrainedModel, positions: Tensor) -> Iterator[None]:
-    """Within this context the model's ``logits`` are ``[1, N, V]``: those of the wanted positions only.
+    """Within this context the model's ``logits`` are, in this thread, those of the wanted positions only.
 
     The output layer is the widest of a small model; a loss on a few target tokens need not pay for all of it.
 
     Args:
         model: any causal language model.
-        positions: the wanted ones, ``[N]``: indices among all B×L; one may stand twice.
+        positions: the wanted ones, ``[N]``: indices among all B×L; one may stand twice. The logits then are
+            ``[1, N, V]``.
     """
 
     def keep_inputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -34,9 +36,9 @@ def select_positions(model: PreTrainedModel, positions: Tensor) -> Iterator[None
     output = model.get_output_embeddings()
     if isinstance(output, ExpertLinear):
         # A plan on this layer speaks of all positions.
-        handle = output.register_forward_hook(keep_outputs)
+        handle = output.register_forward_hook(in_this_thread(keep_outputs))
     else:
-        handle = output.register_forward_pre_hook(keep_inputs)
+        handle = output.register_forward_pre_hook(in_this_thread(keep_inputs))
     try:
         yield
     finally:

@@ -1,9 +1,7 @@
-"""Who decides which experts a batch uses: a plan made beforehand, or each layer's router.
+"""Which experts a batch uses, decided before the model runs.
 
 B rows of a batch, L row length, T tokens = B×L, K experts per token, E experts.
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -26,6 +24,10 @@ class Plan:
             raise ValueError(
                 "a plan takes indices and weights of one shape, [B, K] or [B, L, K]; "
                 f"found {tuple(indices.shape)} and {tuple(weights.shape)}"
+            )
+        if indices.is_floating_point() or indices.is_complex() or not weights.is_floating_point():
+            raise ValueError(
+                f"a plan takes whole indices and floating weights, found {indices.dtype} and {weights.dtype}"
             )
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < num_experts:
             raise ValueError(f"a plan's indices must lie in [0, {num_experts})")
@@ -90,11 +92,3 @@ def _narrow(indices: Tensor, num_experts: int) -> tuple[slice | Tensor | None, T
         # Neighbours are a view: no copy forward, a cheap gradient backward.
         return slice(first, first + len(used)), local
     return used, local
-
-
-@dataclass
-class Decision:
-    """What all layers of one model share: the plan of the moment and how experts are combined."""
-
-    plan: Plan | None = None
-    combine: str = "outputs"

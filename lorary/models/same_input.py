@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lorary.models.attach import ExpertStack
+from lorary.models.per_thread import in_this_thread
 
 _Place = tuple[int, torch.Size, tuple[int, ...]]
 """Where a tensor lies in memory, its shape and its strides."""
@@ -48,4 +49,4 @@ def _note_into(seen: list[tuple[str, Tensor]], path: str) -> Callable[[nn.Module
     def note(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         seen.append((path, inputs[0]))
 
-    return note
+    return in_this_thread(note)

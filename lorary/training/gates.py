@@ -16,6 +16,7 @@ from lorary.data.prefixes import plan_passes
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import TrainingError
 from lorary.models import ExpertStack, can_share_prefixes, target_losses
+from lorary.models.decision import Ruling
 from lorary.training.example_checks import check_training_examples
 from lorary.training.examples import TrainingExamples
 from lorary.training.gate_config import GateConfig
@@ -122,18 +123,10 @@ class _GateRun:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        """Within this context the gates decide."""
-        decision, layers = self.stack.decision, self.stack.layers
-        before = decision.plan, decision.combine, {path: layer.router for path, layer in layers.items()}
-        decision.plan, decision.combine = None, "outputs"
-        try:
-            for path, layer in layers.items():
-                layer.router = self.layers[path]
+        """Within this context the gates decide, in this thread."""
+        ruling = Ruling(routers=self.layers, combine="outputs")
+        with self.stack.in_use(), self.stack.decision.own.set_to(ruling):
             yield
-        finally:
-            decision.plan, decision.combine, routers = before
-            for path, layer in layers.items():
-                layer.router = routers[path]
 
     def take_step(self, step: int) -> dict[str, float]:
         """Take one optimiser step of all gates; returns each expert's loss before it."""

@@ -4,7 +4,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from lorary.models import ExpertLinear, Plan, mix
-from lorary.models.plan import Decision
+from lorary.models.decision import Decision, Ruling
 from lorary.routing import FixedRouter
 
 LAYERS = {
@@ -31,8 +31,7 @@ def x():
 def decide(layer, indices, weights=None, combine="outputs"):
     indices = torch.tensor(indices)
     weights = torch.ones(indices.shape) if weights is None else torch.tensor(weights)
-    layer._decision.plan = Plan(indices, weights, 5)
-    layer._decision.combine = combine
+    layer._decision.own.cell.value = Ruling(plan=Plan(indices, weights, 5), combine=combine)
 
 
 @pytest.mark.parametrize("indices", [[[0], [1], [4]], [[2], [1], [2]], [[4], [4], [4]]])
@@ -46,8 +45,8 @@ def test_each_sequence_gets_the_change_of_its_expert(layer, x, indices):
 
 @pytest.mark.parametrize("combine", ["outputs", "factors"])
 def test_a_router_decides_for_each_token_what_mix_does(layer, x, combine):
-    layer.router = FixedRouter(torch.tensor([3, 1]), torch.tensor([0.75, 0.5]))
-    layer._decision.combine = combine
+    layer.set_router(FixedRouter(torch.tensor([3, 1]), torch.tensor([0.75, 0.5])))
+    layer._decision.combine_for_all = combine
     tokens = x.reshape(-1, 6)
     expected = layer.base(tokens) + mix(tokens, layer.a, layer.b, *layer.router(tokens), combine, "reference")
     torch.testing.assert_close(layer(x), expected.view(3, 4, -1))
@@ -77,7 +76,7 @@ def test_a_plan_for_the_base_alone_gives_exactly_the_base(layer, x):
 def test_a_plan_comes_before_the_router(layer, x):
     decide(layer, [[0], [1], [2]])
     planned = layer(x)
-    layer.router = FixedRouter(torch.tensor([4]))
+    layer.set_router(FixedRouter(torch.tensor([4])))
     assert torch.equal(layer(x), planned)
 
 
