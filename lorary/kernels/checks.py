@@ -32,12 +32,19 @@ TAKES: Mapping[str, str] = {
 """What each operator needs of its tensors, for messages."""
 MAY_LACK = ("onto", "ranks")
 
-_NO_TENSOR = (AttributeError, IndexError, RuntimeError, TypeError, ValueError)
+# By the dtype of inputs; other tensors, and arrays that are none, have no such dtype.
+WIDE = {
+    torch.bfloat16: torch.float32,
+    torch.float16: torch.float32,
+    torch.float32: torch.float32,
+    torch.float64: torch.float64,
+}
+_NO_TENSOR = (AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
 def sum_dtype(dtype: torch.dtype) -> torch.dtype:
     """The dtype that sums, weights and rank-space vectors have: float32, or float64 for that."""
-    return torch.float64 if dtype is torch.float64 else torch.float32
+    return WIDE.get(dtype, torch.float32)
 
 
 def check_mix(
@@ -73,7 +80,7 @@ def check_mix(
             and a.dtype is dtype
             and b_t.dtype is dtype
             and indices.dtype is torch.int64
-            and weights.dtype is sum_dtype(dtype)
+            and weights.dtype is WIDE[dtype]
             and (onto is None or (onto.shape == (tokens, outputs) and onto.dtype is dtype))
             and (ranks is None or (ranks.shape == (experts,) and ranks.dtype is torch.int64))
         ):
@@ -91,7 +98,7 @@ def check_shrink(x: Tensor, factors: Tensor, indices: Tensor) -> tuple[int, int,
         experts, rank, _ = shape = factors.shape
         others, top_k = indices.shape
         fits = others == tokens and shape[2] == width and factors.dtype is x.dtype
-        if fits and indices.dtype is torch.int64:
+        if fits and x.dtype in WIDE and indices.dtype is torch.int64:
             return tokens, experts, rank, width, top_k
     except _NO_TENSOR:
         pass
@@ -103,7 +110,7 @@ def check_expand(weighed: Tensor, factors: Tensor, indices: Tensor) -> tuple[int
     try:
         experts, rank, width = factors.shape
         tokens, top_k = indices.shape
-        fits = weighed.shape == (tokens, top_k, rank) and weighed.dtype is sum_dtype(factors.dtype)
+        fits = weighed.shape == (tokens, top_k, rank) and weighed.dtype is WIDE[factors.dtype]
         if fits and indices.dtype is torch.int64:
             return tokens, experts, rank, width, top_k
     except _NO_TENSOR:
@@ -121,7 +128,7 @@ def check_gather(
         tokens, top_k, rank = weighed.shape
         others, width = x.shape
         fits = others == tokens and indices.shape == (tokens, top_k) and indices.dtype is torch.int64
-        if fits and weighed.dtype is sum_dtype(x.dtype):
+        if fits and weighed.dtype is WIDE[x.dtype]:
             return tokens, num_experts, rank, width, top_k
     except _NO_TENSOR:
         pass
@@ -144,7 +151,7 @@ def check_along(x: Tensor, prototypes: Tensor) -> tuple[int, int, int]:
     try:
         tokens, width = x.shape
         experts, others = prototypes.shape
-        if others == width > 0 and prototypes.dtype is x.dtype:
+        if others == width > 0 and prototypes.dtype is x.dtype and x.dtype in WIDE:
             return tokens, experts, width
     except _NO_TENSOR:
         pass
@@ -183,13 +190,15 @@ def lay_out(tensor: Tensor, device: torch.device) -> Tensor:
     """Give the same numbers as operators read them: each as it is, one after another, on their device.
 
     Raises:
-        ValueError: if the tensor lies on another device, or is sparse or packed.
+        ValueError: if the tensor lies on another device, is sparse or packed, or has no memory.
     """
     if tensor.device != device or tensor.layout is not torch.strided:
         raise ValueError(
             f"operators take plain tensors on {device}, found {tensor.layout} on {tensor.device}: "
             "move it, or make it dense"
         )
+    if tensor.numel() and not tensor.data_ptr():
+        raise ValueError("operators take plain tensors, found one whose memory is gone: copy it in time")
     return tensor.resolve_neg().contiguous()
 
 

@@ -17,7 +17,7 @@ needs_compiler = pytest.mark.skipif(REAL is None, reason="needs a C++ compiler")
 
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch, tmp_path):
-    """A cache folder of its own, nothing remembered before or after, and a source that is compiled quickly."""
+    """A cache folder of its own, nothing remembered, and a source that is compiled quickly."""
     source = tmp_path / "source" / "cpu.cpp"
     source.parent.mkdir()
     source.write_text('extern "C" int answer() { return 42; }')
