@@ -16,7 +16,7 @@ from lorary.files import quote, shorten
 
 COMBINES = ("outputs", "factors")
 MOST_EXPERTS = 2**31 - 3  # of which numbers and two more fit into 32 bits
-LARGEST = torch.finfo(torch.float32).max
+LARGEST = torch.finfo(torch.float32).max / 2  # the difference of two is a number still
 SMALLEST = torch.finfo(torch.float32).tiny
 
 TAKES: Mapping[str, str] = {

@@ -157,6 +157,7 @@ def _mix_plain(
     ranks: Tensor | None,
 ) -> Tensor:
     """Check as compiled operators do: PyTorch's own would stretch what is too small."""
+    check_kinds(x=x, a=a, b=b_t, indices=indices, weights=weights, onto=onto, ranks=ranks)
     check_mix(x, a, b_t, indices, weights, onto, combine, ranks)
     y = backend(x, a, b_t, indices, weights.to(x.dtype), combine)
     return y if onto is None else onto + y
