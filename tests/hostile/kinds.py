@@ -1,0 +1,140 @@
+"""Every kind of hostile input, and choosing one for an input by its number."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+
+from tests.hostile import byte_kinds, file_kinds, packed_kinds, tensor_kinds, value_kinds, yaml_kinds
+from tests.hostile.contents import has_values, is_tensors, is_yaml
+from tests.hostile.reader import Reader
+from tests.hostile.surroundings import Surroundings
+
+Apply = Callable[[Path, Random, Surroundings], None]
+RESEALED = " resealed"
+# Those that take long are tried less often, once each has been tried.
+RARE = {"huge", "bomb", "vanishing", "wide", "deep"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way of making a file hostile."""
+
+    name: str
+    apply: Apply
+    fits: Callable[[Path], bool]
+    """Whether it can be done to a file or folder."""
+
+
+def is_packed(path: Path) -> bool:
+    """Tell whether a file is packed."""
+    return path.suffix in (".gz", ".xz")
+
+
+TABLES: tuple[tuple[dict[str, Apply], Callable[[Path], bool]], ...] = (
+    (byte_kinds.KINDS, Path.is_file),
+    (value_kinds.KINDS, has_values),
+    (tensor_kinds.KINDS, is_tensors),
+    (yaml_kinds.KINDS, is_yaml),
+    (packed_kinds.KINDS, is_packed),
+    (file_kinds.KINDS, Path.exists),
+)
+KINDS = {name: Kind(name, apply, fits) for table, fits in TABLES for name, apply in table.items()}
+FILE_KINDS = set(file_kinds.KINDS)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is done to one input."""
+
+    kind: str
+    """A key of ``KINDS``, also ``planted …`` or ``… resealed``."""
+    path: str
+    """Which file or folder, relative to the input."""
+
+
+class Choices:
+    """What can be done to a reader's input, and what is for each number.
+
+    Args:
+        reader: the reader.
+        good: its good input.
+    """
+
+    def __init__(self, reader: Reader, good: Path):
+        self.reader, self.good = reader, good
+        self.paths = sorted(path for path in good.rglob("*") if not path.is_symlink())
+
+    @cached_property
+    def kinds(self) -> dict[str, list[str]]:
+        """Name of a kind -> the paths to which it can be done."""
+        found: dict[str, list[str]] = {}
+        hashed = self.find_hashes()
+        for kind in KINDS.values():
+            fitting = [str(path.relative_to(self.good)) for path in self.paths if kind.fits(path)]
+            found[kind.name] = fitting
+            if kind.name not in FILE_KINDS:
+                found[kind.name + RESEALED] = [path for path in fitting if path in hashed]
+        for name in file_kinds.PLANTS:
+            found[f"planted {name}"] = list(self.reader.plants)
+        return {name: paths for name, paths in found.items() if paths}
+
+    def find_hashes(self) -> dict[str, str]:
+        """Find the files whose SHA-256 is written down in another: path -> hash."""
+        everything = {path: path.read_bytes() for path in self.paths if path.is_file()}
+        hashes = {path: sha256(content).hexdigest() for path, content in everything.items()}
+        return {
+            str(path.relative_to(self.good)): digest
+            for path, digest in hashes.items()
+            if any(digest.encode() in content for other, content in everything.items() if other != path)
+        }
+
+    def choose(self, number: int, rng: Random) -> Choice:
+        """Choose for one input: every kind once, then at random."""
+        names = list(self.kinds)
+        if number < len(names):
+            name = names[number]
+        else:
+            name = rng.choices(names, [0.1 if name.split(RESEALED)[0] in RARE else 1 for name in names])[0]
+        return Choice(name, rng.choice(self.kinds[name]))
+
+    def apply(self, choice: Choice, inputs: Path, rng: Random, around: Surroundings) -> None:
+        """Make a copy of the good input hostile."""
+        path = inputs / choice.path
+        if choice.kind.startswith("planted "):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file_kinds.PLANTS[choice.kind.removeprefix("planted ")](path, rng, around)
+            return
+        KINDS[choice.kind.removesuffix(RESEALED)].apply(path, rng, around)
+        if choice.kind.endswith(RESEALED):
+            self.reseal(choice.path, inputs)
+
+    def reseal(self, changed: str, inputs: Path) -> None:
+        """Write the changed file's hash where the good one's stood, as whoever made both would."""
+        waiting, hashes = [changed], self.find_hashes()
+        while waiting:
+            path = waiting.pop()
+            if path not in hashes or not (inputs / path).is_file():
+                continue
+            old, new = hashes.pop(path).encode(), sha256((inputs / path).read_bytes()).hexdigest().encode()
+            for other in sorted(inputs.rglob("*")):
+                if other.is_file() and other.stat().st_size < 1 << 20 and old in (content := other.read_bytes()):
+                    other.write_bytes(content.replace(old, new))
+                    waiting.append(str(other.relative_to(inputs)))
+
+    def is_sealed(self, choice: Choice) -> bool:
+        """Tell whether the answer must be what it was, or none."""
+        if choice.kind.endswith(RESEALED) or self.reader.answer is None:
+            return False
+        if choice.kind.startswith("planted ") or choice.kind == "link to good":
+            return True
+        return choice.kind != "neighbour" and self._covers(choice)
+
+    def _covers(self, choice: Choice) -> bool:
+        path = self.good / choice.path
+        if path.is_dir():
+            return False
+        return any(fnmatch(choice.path, pattern) for pattern in self.reader.sealed)
