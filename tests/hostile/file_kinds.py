@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 from tests.hostile.surroundings import Surroundings
+from tests.hostile.value_kinds import CannotApply
 
 NAMES = (
     "CON",
@@ -81,9 +82,10 @@ def link_to_device(path: Path, rng: Random, around: Surroundings) -> None:
 
 
 def link_hard(path: Path, rng: Random, around: Surroundings) -> None:
-    """Be one and the same file with what lies elsewhere."""
-    clear(path)
-    os.link(around.elsewhere / "secret.txt", path)
+    """Be one and the same file with another; nobody can send such a file, so it is no secret one."""
+    if path.is_dir():
+        raise CannotApply
+    os.link(path, around.inputs / f"same-{path.name}")
 
 
 def become_pipe(path: Path, rng: Random, around: Surroundings) -> None:
@@ -173,5 +175,5 @@ KINDS = {
 # What can be planted where nothing is.
 PLANTS = {
     name: KINDS[name]
-    for name in ("link elsewhere", "link nowhere", "link to device", "hard link", "pipe", "socket")
+    for name in ("link elsewhere", "link nowhere", "link to device", "pipe", "socket")
 }

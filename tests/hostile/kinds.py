@@ -67,6 +67,7 @@ class Choices:
     def __init__(self, reader: Reader, good: Path):
         self.reader, self.good = reader, good
         self.paths = sorted(path for path in good.rglob("*") if not path.is_symlink())
+        self.targets = [path for path in self.paths if self._is_target(path)]
 
     @cached_property
     def kinds(self) -> dict[str, list[str]]:
@@ -74,13 +75,16 @@ class Choices:
         found: dict[str, list[str]] = {}
         hashed = self.find_hashes()
         for kind in KINDS.values():
-            fitting = [str(path.relative_to(self.good)) for path in self.paths if kind.fits(path)]
+            fitting = [str(path.relative_to(self.good)) for path in self.targets if kind.fits(path)]
             found[kind.name] = fitting
             if kind.name not in FILE_KINDS:
                 found[kind.name + RESEALED] = [path for path in fitting if path in hashed]
         for name in file_kinds.PLANTS:
             found[f"planted {name}"] = list(self.reader.plants)
         return {name: paths for name, paths in found.items() if paths}
+
+    def _is_target(self, path: Path) -> bool:
+        return any(fnmatch(str(path.relative_to(self.good)), pattern) for pattern in self.reader.targets)
 
     def find_hashes(self) -> dict[str, str]:
         """Find the files whose SHA-256 is written down in another: path -> hash."""

@@ -57,7 +57,15 @@ def read_library(folder: Path) -> dict[str, Any]:
     library = Library.open(folder / "lib")
     entries = library.entries()
     library.weight_hashes()
-    return {"experts": {name: library[name] for name in library}, "entries": entries}
+    return {"experts": _read_all(library), "entries": entries}
+
+
+def _read_all(library: Library) -> dict[str, Expert]:
+    """Read every expert and its numbers, which are not read before they are asked for."""
+    experts = {name: library[name] for name in library}
+    for expert in experts.values():
+        dict(expert.factors)
+    return experts
 
 
 def check_library(found: dict[str, Any]) -> None:
@@ -88,7 +96,7 @@ def read_verified(folder: Path) -> dict[str, Any]:
         for path, parts in find_prototypes(library).items()
         for number, part in enumerate(parts)
     }
-    return {"problems": [], "experts": dict(library.items()), "prototypes": digest_tensors(prototypes)}
+    return {"problems": [], "experts": _read_all(library), "prototypes": digest_tensors(prototypes)}
 
 
 def check_verified(found: dict[str, Any]) -> None:
@@ -151,7 +159,7 @@ def make_journal(folder: Path) -> None:
 
 
 def check_journal(found: dict[str, Any]) -> None:
-    """Assert that no expert was lost, whatever the journal said."""
+    """Assert that no expert was lost, whatever the journal or what was staged said."""
     check_library(found)
     lost = set(draw_experts()) - set(found["experts"])
     assert not lost, f"experts were lost: {lost}"
@@ -162,4 +170,4 @@ def read_stored(folder: Path) -> dict[str, Any]:
     library = Library.open(folder / "new", create=True)
     library.add(read_adapter(folder), "poetry")
     check_shown((folder / "new/poetry/README.md").read_text())
-    return {"experts": dict(library.items()), "entries": library.entries()}
+    return {"experts": _read_all(library), "entries": library.entries()}

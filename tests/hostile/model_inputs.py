@@ -10,12 +10,14 @@ from typing import Any
 import torch
 
 from lorary.assembly import load_model, save_model
+from lorary.assembly.saved_model import is_saved_model
 from lorary.data.tokens import TokenizedExample
+from lorary.errors import FormatError
 from lorary.kernels import build
 from lorary.models import BaseModel, load_base, mix
 from lorary.training import TrainConfig, TrainingExamples, TrainOutcome, train_experts
 
-from tests.hostile.reader import check_expert, check_finite, digest_expert, digest_tensors
+from tests.hostile.reader import Nearly, check_expert, check_finite, digest_expert
 from tests.hostile.text_inputs import Ran, run_all
 from tests.hostile.tiny import copy_base, draw_experts
 
@@ -47,6 +49,8 @@ def _draw_rows(field: str) -> dict[str, torch.Tensor]:
 
 def read_saved(folder: Path) -> dict[str, Any]:
     """Load a saved model, run it, let it say one token and explain itself."""
+    if not is_saved_model(folder / "model"):
+        raise FormatError("it is no saved model: giving one is up to the caller")
     model = load_model(folder / "model", device="cpu")
     try:
         logits = model(input_ids=INPUT_IDS).logits
@@ -64,8 +68,8 @@ def check_saved(found: dict[str, Any]) -> None:
 
 
 def answer_saved(found: dict[str, Any]) -> Any:
-    """Give the logits' bits and the experts."""
-    return digest_tensors({"logits": found["logits"]}), found["text"], tuple(found["names"])
+    """Give the logits and the experts."""
+    return Nearly(found["logits"]), tuple(found["names"])
 
 
 def generate_on_command(folder: Path) -> Ran:
@@ -188,8 +192,8 @@ def check_mixed(found: dict[str, Any]) -> None:
 
 
 def answer_mixed(found: dict[str, Any]) -> Any:
-    """Give them, rounded: plain PyTorch may stand in for a cache that cannot be used."""
-    return [round(number, 3) for number in found["mixed"].flatten().tolist()]
+    """Give them; plain PyTorch may stand in for a cache that cannot be used."""
+    return Nearly(found["mixed"])
 
 
 class _Cache:

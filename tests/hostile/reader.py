@@ -35,6 +35,8 @@ class Reader:
     """What the user gets out of it, to be compared with the good input's; None compares nothing."""
     sealed: tuple[str, ...] = ()
     """Patterns of the files whose every change must be refused or leave the answer equal."""
+    targets: tuple[str, ...] = ("*",)
+    """Patterns of the files and folders that are made hostile."""
     plants: tuple[str, ...] = ()
     """Paths at which the reader looks for more, and at which hostile things are planted."""
     raises: tuple[type[BaseException], ...] = (LoraryError, OSError)
@@ -89,6 +91,18 @@ def check_shown(text: str, longest: float = math.inf) -> None:
     unsafe = [character for character in text if character not in "\n\t" and not is_visible(character)]
     assert not unsafe, f"{unsafe[0]!r} would reach the terminal"
     assert "Traceback (most recent call last)" not in text, "a traceback is shown"
+
+
+class Nearly:
+    """Numbers that are equal to others but for rounding: what was damaged may be computed again."""
+
+    def __init__(self, numbers: torch.Tensor):
+        self.numbers = numbers.detach().clone()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Nearly) and torch.allclose(self.numbers, other.numbers, 1e-3, 1e-3)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -124,6 +124,7 @@ class Trial:
         if damage := self.around.find_damage():
             _find(outcome, "harm", f"changed, made or removed: {', '.join(damage)[:500]}")
             self.around.build()
+            self.around.enter()
         if grown > MAX_BYTES / 4:
             gc.collect()
 

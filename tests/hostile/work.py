@@ -18,8 +18,6 @@ from tests.hostile.runner import Prepared, prepare, try_all
 from tests.hostile.surroundings import Surroundings
 from tests.hostile.trial import FINDING, Outcome, Trial, as_record
 
-SHOWN = 40
-
 
 def choose_readers(names: list[str] | None) -> list[Reader]:
     """Choose readers by name; all if none is given."""
@@ -39,17 +37,33 @@ def try_readers(options: argparse.Namespace, root: Path) -> int:
     """Try them all, and report."""
     warnings.simplefilter("ignore")
     around = Surroundings(root / "first", root / "bulk")
-    prepared = {r.name: prepare(r, root / "good", around) for r in choose_readers(options.reader)}
+    prepared, outcomes = prepare_all(options, root, around)
     counts = share_inputs(prepared, options.inputs)
     children = [_fork(options, root, prepared, counts, part) for part in range(1, options.workers)]
-    outcomes = _try_part(options, root, prepared, counts, 0)
+    outcomes |= _try_part(options, root, prepared, counts, 0)
     for child, path in children:
         os.waitpid(child, 0)
         for name, records in json.loads(path.read_text()).items():
             outcomes[name] += [Outcome(**record) for record in records]
     if options.json:
         options.json.write_text(json.dumps(_record(outcomes)))
-    return report(outcomes, options.seed)
+    return report(outcomes)
+
+
+def prepare_all(
+    options: argparse.Namespace, root: Path, around: Surroundings
+) -> tuple[dict[str, Prepared], dict[str, list[Outcome]]]:
+    """Make every good input; one that is not accepted is a finding."""
+    prepared, outcomes = {}, {}
+    for reader in choose_readers(options.reader):
+        try:
+            prepared[reader.name] = prepare(reader, root / "good", around)
+        except Exception as error:
+            traceback.print_exc()
+            detail = f"{type(error).__name__}: {error}"
+            outcomes[reader.name] = [Outcome(-1, "good", "", FINDING, "good input refused", detail)]
+            print(describe(reader.name, outcomes[reader.name][0], options.seed), flush=True)
+    return prepared, outcomes
 
 
 def _fork(
@@ -76,7 +90,11 @@ def _try_part(
     for name, one in prepared.items():
         begun = time.monotonic()
         numbers = range(part, counts[name], options.workers)
-        found[name] = list(try_all(one, numbers, around, options.seed))
+        found[name] = []
+        for outcome in try_all(one, numbers, around, options.seed):
+            found[name].append(outcome)
+            if outcome.verdict == FINDING:
+                print(describe(name, outcome, options.seed), flush=True)
         verdicts = Counter(outcome.verdict for outcome in found[name])
         told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
         print(f"{name}: {len(found[name])} inputs in {time.monotonic() - begun:.0f} s: {told}", flush=True)
@@ -87,8 +105,8 @@ def _record(outcomes: dict[str, list[Outcome]]) -> dict[str, list[dict[str, obje
     return {name: [as_record(outcome) for outcome in found] for name, found in outcomes.items()}
 
 
-def report(outcomes: Mapping[str, list[Outcome]], seed: int) -> int:
-    """Print counts by reader and kind, findings with what repeats them, and a last line; 1 if there are any."""
+def report(outcomes: Mapping[str, list[Outcome]]) -> int:
+    """Print counts by reader and kind and a last line; 1 if there are findings."""
     for name, found in outcomes.items():
         print(f"\n{name} ({READERS[name].room})")
         kinds: dict[str, Counter[str]] = defaultdict(Counter)
@@ -98,9 +116,6 @@ def report(outcomes: Mapping[str, list[Outcome]], seed: int) -> int:
             told = "  ".join(f"{count:5} {verdict}" for verdict, count in sorted(verdicts.items()))
             print(f"  {kind:28}{sum(verdicts.values()):6} tried: {told}")
     print()
-    for name, found in outcomes.items():
-        for outcome in [outcome for outcome in found if outcome.verdict == FINDING][:SHOWN]:
-            print(describe(name, outcome, seed))
     everyone = [outcome for found in outcomes.values() for outcome in found]
     faults = Counter(outcome.fault for outcome in everyone if outcome.verdict == FINDING)
     told = ", ".join(f"{count} {fault}" for fault, count in faults.most_common()) or "none"
