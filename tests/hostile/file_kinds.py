@@ -134,7 +134,8 @@ def vanish_soon(path: Path, rng: Random, around: Surroundings) -> None:
         except OSError:
             pass
 
-    threading.Thread(target=go, daemon=True).start()
+    around.helpers.append(threading.Thread(target=go, daemon=True))
+    around.helpers[-1].start()
 
 
 def rename(path: Path, rng: Random, around: Surroundings) -> None:

@@ -4,6 +4,7 @@ import gzip
 import lzma
 import os
 import shutil
+import threading
 from pathlib import Path
 
 MEGABYTE = 1 << 20
@@ -33,6 +34,8 @@ class Surroundings:
         self.top = root
         self.inputs = self.root / "in"
         self.elsewhere, self.home = self.root / "elsewhere", self.root / "home"
+        self.helpers: list[threading.Thread] = []
+        """What still changes the input while it is read."""
         self.build()
 
     def build(self) -> None:
@@ -54,7 +57,9 @@ class Surroundings:
         os.chdir(self.root)
 
     def place(self, good: Path) -> Path:
-        """Put a fresh copy of a good input here."""
+        """Put a fresh copy of a good input here, once nothing changes the last one any more."""
+        while self.helpers:
+            self.helpers.pop().join()
         shutil.rmtree(self.inputs, ignore_errors=True)
         shutil.copytree(good, self.inputs, symlinks=True)
         return self.inputs
