@@ -5,16 +5,15 @@ with 1 if there is one. ``--only NUMBER`` repeats one input in this process, wit
 """
 
 import argparse
-import json
 import os
 import shutil
 import sys
 import tempfile
-import warnings
-from collections import Counter
 from pathlib import Path
 
-os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", MPLBACKEND="agg")
+os.environ.update(
+    HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", MPLBACKEND="agg"
+)
 for variable in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ[variable] = "1"
 
@@ -22,7 +21,9 @@ for variable in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS"):
 def read_options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.hostile", description=__doc__)
-    parser.add_argument("--inputs", type=int, help="How many in all; every kind once for every reader if not given")
+    parser.add_argument(
+        "--inputs", type=int, help="How many in all; every kind once for every reader if not given"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reader", action="append", help="Only this one; may be given again")
     parser.add_argument("--only", type=int, help="Repeat this number of the one reader here, without a guard")

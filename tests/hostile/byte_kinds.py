@@ -1,4 +1,4 @@
-"""Hostile bytes: what disks, editors and the careless do to files, and what the malicious put in their place."""
+"""Hostile bytes: what disks and editors do to files, and what the malicious put in their place."""
 
 import os
 from pathlib import Path

@@ -1,10 +1,11 @@
-"""Hostile kinds of files: links, pipes, sockets and folders where a file should be, and the other way round."""
+"""Links, pipes, sockets and folders where a file should be, files where a folder should be, hostile names."""
 
 import os
 import shutil
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -129,10 +130,8 @@ def vanish_soon(path: Path, rng: Random, around: Surroundings) -> None:
     def go() -> None:
         time.sleep(delay)
         # It may be read, replaced or gone by now: that is the point.
-        try:
+        with suppress(OSError):
             clear(path) if whole or path.is_dir() else os.truncate(path, 3)
-        except OSError:
-            pass
 
     around.helpers.append(threading.Thread(target=go, daemon=True))
     around.helpers[-1].start()
@@ -175,6 +174,5 @@ KINDS = {
 }
 # What can be planted where nothing is.
 PLANTS = {
-    name: KINDS[name]
-    for name in ("link elsewhere", "link nowhere", "link to device", "pipe", "socket")
+    name: KINDS[name] for name in ("link elsewhere", "link nowhere", "link to device", "pipe", "socket")
 }

@@ -12,6 +12,7 @@ from tests.hostile import byte_kinds, file_kinds, packed_kinds, tensor_kinds, va
 from tests.hostile.contents import has_values, is_tensors, is_yaml
 from tests.hostile.reader import Reader
 from tests.hostile.surroundings import Surroundings
+from tests.hostile.value_kinds import CannotApply
 
 Apply = Callable[[Path, Random, Surroundings], None]
 RESEALED = " resealed"
@@ -105,6 +106,19 @@ class Choices:
             name = rng.choices(names, [0.1 if name.split(RESEALED)[0] in RARE else 1 for name in names])[0]
         return Choice(name, rng.choice(self.kinds[name]))
 
+    def make(self, number: int, seed: int, around: Surroundings) -> tuple[Choice, Path]:
+        """Make the input of a number; gives what was done, and the input's folder."""
+        rng = Random(f"{seed}/{self.reader.name}/{number}")
+        for _ in range(50):
+            inputs = around.place(self.good)
+            choice = self.choose(number, rng)
+            try:
+                self.apply(choice, inputs, rng, around)
+            except CannotApply:
+                continue
+            return choice, inputs
+        return Choice("nothing", ""), around.place(self.good)
+
     def apply(self, choice: Choice, inputs: Path, rng: Random, around: Surroundings) -> None:
         """Make a copy of the good input hostile."""
         path = inputs / choice.path
@@ -125,7 +139,11 @@ class Choices:
                 continue
             old, new = hashes.pop(path).encode(), sha256((inputs / path).read_bytes()).hexdigest().encode()
             for other in sorted(inputs.rglob("*")):
-                if other.is_file() and other.stat().st_size < 1 << 20 and old in (content := other.read_bytes()):
+                if (
+                    other.is_file()
+                    and other.stat().st_size < 1 << 20
+                    and old in (content := other.read_bytes())
+                ):
                     other.write_bytes(content.replace(old, new))
                     waiting.append(str(other.relative_to(inputs)))
 

@@ -7,7 +7,6 @@ from typing import Any
 from lorary.assembly.prototypes import find_prototypes
 from lorary.experts import Expert, read_peft, write_peft
 from lorary.library import Library
-
 from tests.hostile.reader import (
     check_card,
     check_expert,

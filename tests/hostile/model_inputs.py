@@ -9,17 +9,18 @@ from typing import Any
 
 import torch
 
-from lorary.assembly import load_model, save_model
+from lorary.assembly import find_means, load_model, save_model
 from lorary.assembly.saved_model import is_saved_model
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import FormatError
 from lorary.kernels import build
+from lorary.library import Library
 from lorary.models import BaseModel, load_base, mix
 from lorary.training import TrainConfig, TrainingExamples, TrainOutcome, train_experts
-
+from tests.hostile.library_inputs import make_library
 from tests.hostile.reader import Nearly, check_expert, check_finite, digest_expert
 from tests.hostile.text_inputs import Ran, run_all
-from tests.hostile.tiny import copy_base, draw_experts
+from tests.hostile.tiny import NAMES, copy_base, draw_expert, draw_experts
 
 INPUT_IDS = torch.tensor([[72, 105, 33, 5], [9, 10, 11, 12]])
 CONFIG = TrainConfig(
@@ -147,6 +148,33 @@ def read_artifact_cache(folder: Path) -> dict[str, Any]:
         model = load_model(copy_base(), draw_experts())
         text = model.generate("hi", max_new_tokens=1)
         return {"logits": model(input_ids=INPUT_IDS).logits, "text": text, "names": model.names}
+
+
+def make_task_rows(folder: Path) -> None:
+    """Keep the means of what experts were trained on in their library."""
+    make_library(folder)
+    read_task_rows(folder)
+
+
+def read_task_rows(folder: Path) -> dict[str, torch.Tensor]:
+    """Give the means of what experts were trained on, those in the library's artifacts as they are."""
+    library = Library.open(folder / "lib")
+    model = load_model(copy_base(), library, router=None)
+    sequences = {name: [[72, 105, 33], [5, 6]] for name in NAMES}
+    return dict(find_means(model, library, sequences))
+
+
+def check_task_rows(found: dict[str, torch.Tensor]) -> None:
+    """Assert that there is a row per expert, as wide as its layer."""
+    widths = {path: pair.a.shape[1] for path, pair in draw_expert("law").factors.items()}
+    for path, rows in found.items():
+        check_finite(rows)
+        assert rows.shape == (len(NAMES), widths[path]), f"{path}: {rows.shape}"
+
+
+def answer_task_rows(found: dict[str, torch.Tensor]) -> Any:
+    """Give them all in a row."""
+    return Nearly(torch.cat([rows.flatten() for _, rows in sorted(found.items())]))
 
 
 COMPILER = """#!/bin/sh

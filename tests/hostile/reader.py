@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from lorary.files import is_visible
 LONGEST_MESSAGE = 2000
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Reader:
     """One way in which lorary takes up what others made."""
 
     name: str
     """For reports and reproducers."""
+    _: KW_ONLY
     room: str
     """Whose findings they are: a room of the package."""
     make: Callable[[Path], None]
@@ -117,5 +118,9 @@ def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
 def digest_expert(expert: Expert) -> str:
     """Hash what an expert does: its factors."""
     return digest_tensors(
-        {f"{path}.{letter}": half for path, pair in expert.factors.items() for letter, half in zip("ab", pair)}
+        {
+            f"{path}.{letter}": half
+            for path, pair in expert.factors.items()
+            for letter, half in zip("ab", pair, strict=True)
+        }
     )

@@ -9,13 +9,14 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.hostile.kinds import Choices
 from tests.hostile.reader import Reader
 from tests.hostile.surroundings import Surroundings
-from tests.hostile.trial import FINDING, Outcome, Trial, as_record, limit_memory
+from tests.hostile.trial import Outcome, Trial, limit_memory
 
 # Beyond a trial's own limit: it is then deep in code that hears no signals.
 PATIENCE_SECONDS = 25.0
@@ -47,9 +48,7 @@ def prepare(reader: Reader, folder: Path, around: Surroundings) -> Prepared:
     return Prepared(reader, Choices(reader, good), expected)
 
 
-def try_all(
-    prepared: Prepared, numbers: Iterable[int], around: Surroundings, seed: int
-) -> Iterator[Outcome]:
+def try_all(prepared: Prepared, numbers: Iterable[int], around: Surroundings, seed: int) -> Iterator[Outcome]:
     """Try inputs by their numbers; a process that is lost is a finding, and the next goes on after it."""
     waiting = list(numbers)
     while waiting:
@@ -65,23 +64,26 @@ def _run_batch(trial: Trial, numbers: Sequence[int]) -> Iterator[Outcome]:
     sys.stdout.flush()
     sys.stderr.flush()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer Pythons warn of forking beside threads; none of them is in use
+        warnings.simplefilter(
+            "ignore"
+        )  # newer Pythons warn of forking beside threads; none of them is in use
         child = os.fork()
     if child == 0:
         _live(trial, numbers, reading, writing)
     os.close(writing)
-    done = 0
-    reason = ""
+    begun = None
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         for line in _read_lines(pipe.fileno()):
-            yield Outcome(**json.loads(line))
-            done += 1
-        if done < len(numbers):
-            reason = _end(child)
+            outcome = Outcome(**json.loads(line))
+            if begun is not None:
+                yield outcome
+            begun = outcome if begun is None else None
+        was_slow = begun is not None and _end(child)
     _, status = os.waitpid(child, 0)
-    if done < len(numbers):
-        number = numbers[done]
-        yield _describe_loss(trial, number, reason or _explain(status))
+    if begun is not None:
+        begun.fault = "too slow" if was_slow else "crash"
+        begun.detail = "heard no signal" if was_slow else _explain(status)
+        yield begun
 
 
 def _read_lines(descriptor: int) -> Iterator[bytes]:
@@ -98,29 +100,20 @@ def _read_lines(descriptor: int) -> Iterator[bytes]:
         yield from lines
 
 
-def _end(child: int) -> str:
-    """End a child that is still there; says so if it was."""
+def _end(child: int) -> bool:
+    """End a child that is still there; tells if it was."""
     for _ in range(20):
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-            return ""
+            return False
         time.sleep(0.05)
     os.kill(child, signal.SIGKILL)
-    return "too slow"
+    return True
 
 
 def _explain(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"ended by {signal.Signals(os.WTERMSIG(status)).name}"
     return f"left with exit code {os.waitstatus_to_exitcode(status)}"
-
-
-def _describe_loss(trial: Trial, number: int, reason: str) -> Outcome:
-    from random import Random
-
-    choice = trial.choices.choose(number, Random(f"{trial.seed}/{trial.reader.name}/{number}"))
-    fault = "too slow" if reason == "too slow" else "crash"
-    detail = "heard no signal" if reason == "too slow" else reason
-    return Outcome(number, choice.kind, choice.path, FINDING, fault, detail)
 
 
 def _live(trial: Trial, numbers: Sequence[int], reading: int, writing: int) -> None:
@@ -134,9 +127,12 @@ def _live(trial: Trial, numbers: Sequence[int], reading: int, writing: int) -> N
         warnings.simplefilter("ignore")
         trial.around.enter()
         limit_memory()
+
+        def tell(outcome: Outcome) -> None:
+            os.write(writing, (json.dumps(asdict(outcome)) + "\n").encode())
+
         for number in numbers:
-            outcome = trial.run(number)
-            os.write(writing, (json.dumps(as_record(outcome)) + "\n").encode())
+            tell(trial.run(number, tell))
     except BaseException:
         os.write(complaints, traceback.format_exc().encode("utf-8", "replace"))
     finally:

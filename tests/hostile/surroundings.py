@@ -67,7 +67,9 @@ class Surroundings:
     def find_damage(self) -> list[str]:
         """Name what is no longer as it was, outside the input and the folders for caches."""
         found = self._look()
-        changed = {name for name in found.keys() | self.known.keys() if found.get(name) != self.known.get(name)}
+        changed = {
+            name for name in found.keys() | self.known.keys() if found.get(name) != self.known.get(name)
+        }
         return sorted(changed)
 
     def _look(self) -> dict[str, bytes]:
@@ -95,17 +97,17 @@ class Surroundings:
         return sorted(name for name in os.listdir(self.bulk) if name.startswith("bomb"))
 
 
-def write_bulk(folder: Path) -> None:
+def write_bulk(folder: Path, size: int = MEGABYTE) -> None:
     """Write the large files: lines of 200 MB, and two gigabytes packed."""
     folder.mkdir()
     for name, start in (("a", b"a"), ("row", b'{"input": "a'), ("list", b"["), ("key", b'{"')):
         with (folder / f"huge-{name}").open("wb") as file:
             file.write(start)
             for _ in range(200):
-                file.write((b"[" if name == "list" else b"a") * MEGABYTE)
+                file.write((b"[" if name == "list" else b"a") * size)
     with (folder / "huge-zeros").open("wb") as file:
-        file.truncate(200 * MEGABYTE)
+        file.truncate(200 * size)
     for name, pack in (("gz", gzip.compress), ("xz", lzma.compress)):
-        start, block = pack(b'{"input": "'), pack(b"a" * (64 * MEGABYTE), *([1] if name == "gz" else []))
+        start, block = pack(b'{"input": "'), pack(b"a" * (64 * size), *([1] if name == "gz" else []))
         (folder / f"bomb-row.{name}").write_bytes(start + block * 32)
-        (folder / f"bomb-zeros.{name}").write_bytes(pack(bytes(64 * MEGABYTE)) * 32)
+        (folder / f"bomb-zeros.{name}").write_bytes(pack(bytes(64 * size)) * 32)

@@ -85,7 +85,9 @@ def move_names(path: Path, rng: Random, around: Surroundings) -> None:
         if old != other and rng.random() < 0.5:
             header[old], header[other] = header[other], header[old]
             return header
-        part = rng.choice(("", "../x", "a\x1b[31m", "__metadata__", old + ".", old.upper(), "x" * 5000, "/", "é"))
+        part = rng.choice(
+            ("", "../x", "a\x1b[31m", "__metadata__", old + ".", old.upper(), "x" * 5000, "/", "é")
+        )
         header[part] = header.pop(old)
         return header
 

@@ -16,7 +16,6 @@ from lorary.data import Task, read_task
 from lorary.evaluation import Result, RoutedSample, RoutedToken
 from lorary.experts import Expert
 from lorary.transforms import merge_by_recipe, read_recipe
-
 from tests.hostile.library_inputs import make_library
 from tests.hostile.reader import LONGEST_MESSAGE, check_shown, check_text
 from tests.hostile.tiny import draw_experts
@@ -55,7 +54,9 @@ def list_rows(name: str) -> list[dict[str, Any]]:
     return [json.loads(text.replace("q0", f"q{number}")) for number in range(6)]
 
 
-def write_lines(name: str, pack: Callable[[bytes], bytes] = bytes, suffix: str = "") -> Callable[[Path], None]:
+def write_lines(
+    name: str, pack: Callable[[bytes], bytes] = bytes, suffix: str = ""
+) -> Callable[[Path], None]:
     """Make JSON lines of a format, packed."""
 
     def make(folder: Path) -> None:

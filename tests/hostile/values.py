@@ -109,7 +109,12 @@ def draw_deep(rng: Random) -> Raw:
     """Draw a value that nests deeply."""
     depth = rng.choice(DEPTHS)
     opened, closed = rng.choice((("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")))
-    return Raw(opened * depth + rng.choice(("", "1")) * (opened[-1] == "[") + "1" * (opened[-1] == ":") + closed * depth)
+    return Raw(
+        opened * depth
+        + rng.choice(("", "1")) * (opened[-1] == "[")
+        + "1" * (opened[-1] == ":")
+        + closed * depth
+    )
 
 
 def draw_wide(rng: Random) -> Raw:

@@ -9,14 +9,14 @@ import traceback
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from random import Random
 
 from tests.hostile.reader import Reader
 from tests.hostile.readers import READERS
 from tests.hostile.runner import Prepared, prepare, try_all
 from tests.hostile.surroundings import Surroundings
-from tests.hostile.trial import FINDING, Outcome, Trial, as_record
+from tests.hostile.trial import FINDING, Outcome, Trial
 
 
 def choose_readers(names: list[str] | None) -> list[Reader]:
@@ -102,7 +102,7 @@ def _try_part(
 
 
 def _record(outcomes: dict[str, list[Outcome]]) -> dict[str, list[dict[str, object]]]:
-    return {name: [as_record(outcome) for outcome in found] for name, found in outcomes.items()}
+    return {name: [asdict(outcome) for outcome in found] for name, found in outcomes.items()}
 
 
 def report(outcomes: Mapping[str, list[Outcome]]) -> int:
@@ -138,15 +138,14 @@ def repeat_one(options: argparse.Namespace, root: Path) -> int:
     around = Surroundings(root / "world-0", root / "bulk")
     prepared = prepare(reader, root / "good", around)
     trial = Trial(prepared.choices, prepared.expected, around, options.seed)
-    rng = Random(f"{options.seed}/{reader.name}/{options.only}")
-    choice = prepared.choices.choose(options.only, rng)
-    inputs = around.place(prepared.choices.good)
-    prepared.choices.apply(choice, inputs, rng, around)
-    print(f"{choice.kind} of {choice.path!r}; is sealed: {prepared.choices.is_sealed(choice)}", file=sys.stderr)
+    choice, inputs = prepared.choices.make(options.only, options.seed, around)
+    print(
+        f"{choice.kind} of {choice.path!r}; is sealed: {prepared.choices.is_sealed(choice)}", file=sys.stderr
+    )
     try:
         print(f"gave {reader.read(inputs)!r:.2000}", file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     print(f"damage: {around.find_damage()}", file=sys.stderr)
-    print(as_record(trial.run(options.only)), file=sys.stderr)
+    print(asdict(trial.run(options.only)), file=sys.stderr)
     return 0

@@ -10,7 +10,8 @@ BOMB = "\n".join(
     + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
 )
 MERGES = "\n".join(
-    ["m0: &m0 {a: 1}"] + [f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 9)}], k{n}: 1}}" for n in range(1, 9)]
+    ["m0: &m0 {a: 1}"]
+    + [f"m{n}: &m{n} {{<<: [{', '.join([f'*m{n - 1}'] * 9)}], k{n}: 1}}" for n in range(1, 9)]
 )
 DOCUMENTS = (
     BOMB,
