@@ -1,10 +1,12 @@
 """Adapters, libraries and what lies within them."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lorary.assembly.prototypes import find_prototypes
+from lorary.errors import LibraryError
 from lorary.experts import Expert, read_peft, write_peft
 from lorary.library import Library
 from tests.hostile.reader import (
@@ -155,6 +157,14 @@ def make_journal(folder: Path) -> None:
     ]
     (library / ".lorary/trash").mkdir(exist_ok=True)
     (library / ".lorary/journal.json").write_text(json.dumps({"moves": moves}))
+
+
+def read_journal(folder: Path) -> dict[str, Any]:
+    """Open a library with a change that somebody left; what is refused is settled, as its message says."""
+    with suppress(LibraryError):
+        return read_library(folder)
+    Library.settle(folder / "lib")
+    return read_library(folder)
 
 
 def check_journal(found: dict[str, Any]) -> None:

@@ -55,7 +55,7 @@ ENTRIES = [
     Stored("prototypes", read=library.read_prototypes, check=library.check_prototypes,
            answer=library.answer_prototypes, sealed=(ARTIFACTS,)),
     Stored("prune", read=library.read_pruned, answer=library.answer_library, sealed=(ARTIFACTS,)),
-    Stored("journal", make=library.make_journal, read=library.read_library, check=library.check_journal,
+    Stored("journal", make=library.make_journal, read=library.read_journal, check=library.check_journal,
            targets=JOURNAL),
     Stored("task-rows", make=model.make_task_rows, read=model.read_task_rows, check=model.check_task_rows,
            answer=model.answer_task_rows, sealed=(ARTIFACTS,), cost=4),
@@ -67,7 +67,8 @@ ENTRIES = [
     Reader("kernel-cache", room="kernels", make=model.make_kernel_cache, read=model.read_kernel_cache,
            check=model.check_mixed, answer=model.answer_mixed, sealed=("*",), plants=("kernels",), cost=4),
     Reader("run", room="training", make=model.make_run, read=model.resume_run,
-           check=model.check_outcome_of_run, answer=model.answer_run, sealed=("*",), plants=RUN_PLANTS, cost=6),
+           check=model.check_outcome_of_run, answer=model.answer_run, sealed=("*",),
+           plants=RUN_PLANTS, cost=6),
     *(TaskFile(f"task-{name}", make=text.write_lines(name), read=text.read_task_at("task.jsonl"))
       for name in text.ROWS),
     *(TaskFile(f"task-{name}", make=text.write_lines("pair", *pack),

@@ -154,7 +154,7 @@ def check_result(result: Result) -> None:
 def make_outcome(folder: Path) -> None:
     """Write what a quickstart keeps."""
     make_result(folder)
-    token = RoutedToken("hi", (("law", 0.5), ("sql", 0.5)))
+    token = RoutedToken("hi", (("prices", 0.5), ("iso_dates", 0.5)))
     outcome = Outcome(read_result_file(folder), (RoutedSample("dates", (token,), (token,)),), 1.5)
     save_outcome(QuickstartPlan(), outcome, folder)
 
