@@ -1,6 +1,7 @@
 """Every kind of hostile input, and choosing one for an input by its number."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
@@ -18,6 +19,8 @@ Apply = Callable[[Path, Random, Surroundings], None]
 RESEALED = " resealed"
 # Those that take long are tried less often, once each has been tried.
 RARE = {"huge", "bomb", "vanishing", "wide", "deep"}
+# So many of the inputs beyond the first are made hostile in two ways.
+TWICE = 0.2
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,12 @@ class Choice:
     """A key of ``KINDS``, also ``planted …`` or ``… resealed``."""
     path: str
     """Which file or folder, relative to the input."""
+    then: "Choice | None" = None
+    """What is done to it next, to some inputs: attacks may take two steps."""
+
+    def __str__(self) -> str:
+        done = f"{self.kind} of {self.path!r}"
+        return f"{done}, then {self.then}" if self.then else done
 
 
 class Choices:
@@ -104,7 +113,11 @@ class Choices:
             name = names[number]
         else:
             name = rng.choices(names, [0.1 if name.split(RESEALED)[0] in RARE else 1 for name in names])[0]
-        return Choice(name, rng.choice(self.kinds[name]))
+        then = None
+        if number >= len(names) and rng.random() < TWICE:
+            other = rng.choice(names)
+            then = Choice(other, rng.choice(self.kinds[other]))
+        return Choice(name, rng.choice(self.kinds[name]), then)
 
     def make(self, number: int, seed: int, around: Surroundings) -> tuple[Choice, Path]:
         """Make the input of a number; gives what was done, and the input's folder."""
@@ -116,6 +129,10 @@ class Choices:
                 self.apply(choice, inputs, rng, around)
             except CannotApply:
                 continue
+            if choice.then:
+                # The first step may have left nothing for it.
+                with suppress(CannotApply, OSError, ValueError):
+                    self.apply(choice.then, inputs, rng, around)
             return choice, inputs
         return Choice("nothing", ""), around.place(self.good)
 
@@ -150,6 +167,8 @@ class Choices:
     def is_sealed(self, choice: Choice) -> bool:
         """Tell whether the answer must be what it was, or none."""
         if choice.kind.endswith(RESEALED) or self.reader.answer is None:
+            return False
+        if choice.then and not self.is_sealed(choice.then):
             return False
         if choice.kind.startswith("planted ") or choice.kind == "link to good":
             return True

@@ -30,7 +30,8 @@ class Outcome:
 
     number: int
     kind: str
-    path: str
+    done: str
+    """What was done to which file."""
     verdict: str
     """``refused``, ``accepted`` or ``finding``."""
     fault: str = ""
@@ -66,7 +67,7 @@ class Trial:
             tell: called before it is read, in case that this process does not survive it.
         """
         choice, inputs = self.choices.make(number, self.seed, self.around)
-        outcome = Outcome(number, choice.kind, choice.path, FINDING, "crash", "nothing more was heard")
+        outcome = Outcome(number, choice.kind, str(choice), FINDING, "crash", "nothing more was heard")
         tell(outcome)
         outcome.verdict, outcome.fault, outcome.detail = ACCEPTANCE, "", ""
         begun = time.process_time()

@@ -61,7 +61,9 @@ def prepare_all(
         except Exception as error:
             traceback.print_exc()
             detail = f"{type(error).__name__}: {error}"
-            outcomes[reader.name] = [Outcome(-1, "good", "", FINDING, "good input refused", detail)]
+            outcomes[reader.name] = [
+                Outcome(-1, "good", "the good input", FINDING, "good input refused", detail)
+            ]
             print(describe(reader.name, outcomes[reader.name][0], options.seed), flush=True)
     return prepared, outcomes
 
@@ -127,7 +129,7 @@ def describe(name: str, outcome: Outcome, seed: int) -> str:
     """Write a finding in two lines, the second repeats it."""
     shown = f"{outcome.fault}: {outcome.detail}".encode("unicode_escape").decode()
     return (
-        f"{name}, {outcome.kind} of {outcome.path!r}: {shown}\n"
+        f"{name}, {outcome.done}: {shown}\n"
         f"    python -m tests.hostile --reader {name} --seed {seed} --only {outcome.number}"
     )
 
@@ -139,9 +141,7 @@ def repeat_one(options: argparse.Namespace, root: Path) -> int:
     prepared = prepare(reader, root / "good", around)
     trial = Trial(prepared.choices, prepared.expected, around, options.seed)
     choice, inputs = prepared.choices.make(options.only, options.seed, around)
-    print(
-        f"{choice.kind} of {choice.path!r}; is sealed: {prepared.choices.is_sealed(choice)}", file=sys.stderr
-    )
+    print(f"{choice}; is sealed: {prepared.choices.is_sealed(choice)}", file=sys.stderr)
     try:
         print(f"gave {reader.read(inputs)!r:.2000}", file=sys.stderr)
     except BaseException:
