@@ -130,8 +130,8 @@ class Choices:
             except CannotApply:
                 continue
             if choice.then:
-                # The first step may have left nothing for it.
-                with suppress(CannotApply, OSError, ValueError):
+                # It may meet anything that the first step left.
+                with suppress(Exception):
                     self.apply(choice.then, inputs, rng, around)
             return choice, inputs
         return Choice("nothing", ""), around.place(self.good)

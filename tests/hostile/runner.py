@@ -71,11 +71,12 @@ def _run_batch(trial: Trial, numbers: Sequence[int]) -> Iterator[Outcome]:
     if child == 0:
         _live(trial, numbers, reading, writing)
     os.close(writing)
-    begun = None
+    begun, done = None, 0
     with os.fdopen(reading, "rb", buffering=0) as pipe:
         for line in _read_lines(pipe.fileno()):
             outcome = Outcome(**json.loads(line))
             if begun is not None:
+                done += 1
                 yield outcome
             begun = outcome if begun is None else None
         was_slow = begun is not None and _end(child)
@@ -84,6 +85,8 @@ def _run_batch(trial: Trial, numbers: Sequence[int]) -> Iterator[Outcome]:
         begun.fault = "too slow" if was_slow else "crash"
         begun.detail = "heard no signal" if was_slow else _explain(status)
         yield begun
+    elif done < len(numbers):
+        raise RuntimeError("the contract itself failed, as it says above")
 
 
 def _read_lines(descriptor: int) -> Iterator[bytes]:
