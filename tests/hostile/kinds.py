@@ -5,13 +5,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from random import Random
 
 from tests.hostile import byte_kinds, file_kinds, packed_kinds, tensor_kinds, value_kinds, yaml_kinds
 from tests.hostile.contents import has_values, is_tensors, is_yaml
 from tests.hostile.reader import Reader
+from tests.hostile.seals import Seals
 from tests.hostile.surroundings import Surroundings
 from tests.hostile.value_kinds import CannotApply
 
@@ -77,34 +77,24 @@ class Choices:
     def __init__(self, reader: Reader, good: Path):
         self.reader, self.good = reader, good
         self.paths = sorted(path for path in good.rglob("*") if not path.is_symlink())
+        self.seals = Seals(good)
         self.targets = [path for path in self.paths if self._is_target(path)]
 
     @cached_property
     def kinds(self) -> dict[str, list[str]]:
         """Name of a kind -> the paths to which it can be done."""
         found: dict[str, list[str]] = {}
-        hashed = self.find_hashes()
         for kind in KINDS.values():
             fitting = [str(path.relative_to(self.good)) for path in self.targets if kind.fits(path)]
             found[kind.name] = fitting
             if kind.name not in FILE_KINDS:
-                found[kind.name + RESEALED] = [path for path in fitting if path in hashed]
+                found[kind.name + RESEALED] = [path for path in fitting if path in self.seals]
         for name in file_kinds.PLANTS:
             found[f"planted {name}"] = list(self.reader.plants)
         return {name: paths for name, paths in found.items() if paths}
 
     def _is_target(self, path: Path) -> bool:
         return any(fnmatch(str(path.relative_to(self.good)), pattern) for pattern in self.reader.targets)
-
-    def find_hashes(self) -> dict[str, str]:
-        """Find the files whose SHA-256 is written down in another: path -> hash."""
-        everything = {path: path.read_bytes() for path in self.paths if path.is_file()}
-        hashes = {path: sha256(content).hexdigest() for path, content in everything.items()}
-        return {
-            str(path.relative_to(self.good)): digest
-            for path, digest in hashes.items()
-            if any(digest.encode() in content for other, content in everything.items() if other != path)
-        }
 
     def choose(self, number: int, rng: Random) -> Choice:
         """Choose for one input: every kind once, then at random."""
@@ -145,24 +135,7 @@ class Choices:
             return
         KINDS[choice.kind.removesuffix(RESEALED)].apply(path, rng, around)
         if choice.kind.endswith(RESEALED):
-            self.reseal(choice.path, inputs)
-
-    def reseal(self, changed: str, inputs: Path) -> None:
-        """Write the changed file's hash where the good one's stood, as whoever made both would."""
-        waiting, hashes = [changed], self.find_hashes()
-        while waiting:
-            path = waiting.pop()
-            if path not in hashes or not (inputs / path).is_file():
-                continue
-            old, new = hashes.pop(path).encode(), sha256((inputs / path).read_bytes()).hexdigest().encode()
-            for other in sorted(inputs.rglob("*")):
-                if (
-                    other.is_file()
-                    and other.stat().st_size < 1 << 20
-                    and old in (content := other.read_bytes())
-                ):
-                    other.write_bytes(content.replace(old, new))
-                    waiting.append(str(other.relative_to(inputs)))
+            self.seals.renew(choice.path, inputs)
 
     def is_sealed(self, choice: Choice) -> bool:
         """Tell whether the answer must be what it was, or none."""

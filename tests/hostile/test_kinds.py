@@ -1,6 +1,9 @@
 """Hostile inputs are the same for the same seed, of every kind, and different from the good one."""
 
+import gzip
 import json
+import lzma
+from hashlib import sha256
 from random import Random
 
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from tests.hostile.contents import has_values, join_tensors, read_values, split_tensors
 from tests.hostile.kinds import KINDS, RESEALED, Choices
 from tests.hostile.reader import Reader
+from tests.hostile.seals import NO_DIGEST, find_digest, find_own_digest
 from tests.hostile.surroundings import Surroundings, write_bulk
 from tests.hostile.value_kinds import CannotApply
 from tests.hostile.values import Raw, dump, find, list_places, put
@@ -34,10 +38,6 @@ def around(tmp_path, bulk):
 @pytest.fixture
 def good(tmp_path):
     """An input with a file of each kind."""
-    import gzip
-    import lzma
-    from hashlib import sha256
-
     folder = tmp_path / "good"
     (folder / "inner").mkdir(parents=True)
     (folder / "inner/x.safetensors").write_bytes(join_tensors(json.dumps(HEADER).encode(), bytes(range(20))))
@@ -46,6 +46,8 @@ def good(tmp_path):
     lines = "".join(json.dumps(VALUES) + "\n" for _ in range(3)).encode()
     (folder / "x.jsonl.gz").write_bytes(gzip.compress(lines))
     (folder / "x.jsonl.xz").write_bytes(lzma.compress(lines))
+    own = b"mine: " + NO_DIGEST
+    (folder / "own.txt").write_bytes(own.replace(NO_DIGEST, find_digest(own)))
     digest = sha256((folder / "x.txt").read_bytes()).hexdigest()
     (folder / "x.json").write_text(json.dumps({**VALUES, "sha256": digest}))
     return folder
@@ -114,13 +116,20 @@ def test_the_first_inputs_are_every_kind_once(choices):
 
 
 def test_a_resealed_file_has_its_hash_where_the_good_ones_stood(choices, around):
-    assert choices.kinds["truncate" + RESEALED] == ["x.txt"]
+    assert choices.kinds["truncate" + RESEALED] == ["own.txt", "x.txt"]
     inputs = around.place(choices.good)
     (inputs / "x.txt").write_text("other")
-    choices.reseal("x.txt", inputs)
-    from hashlib import sha256
-
+    choices.seals.renew("x.txt", inputs)
     assert json.loads((inputs / "x.json").read_text())["sha256"] == sha256(b"other").hexdigest()
+
+
+def test_a_file_that_holds_its_own_hash_is_resealed_too(choices, around):
+    path = around.place(choices.good) / "own.txt"
+    path.write_bytes(path.read_bytes().replace(b"mine", b"hers"))
+    assert find_own_digest(path.read_bytes()) is None
+    choices.seals.renew("own.txt", around.inputs)
+    assert find_own_digest(path.read_bytes()) in path.read_bytes()
+    assert b"hers" in path.read_bytes()
 
 
 @pytest.mark.parametrize("name", ["x.json", "x.jsonl.gz", "x.jsonl.xz", "x.yaml", "inner/x.safetensors"])
