@@ -18,6 +18,9 @@ from tests.hostile.runner import Prepared, prepare, try_all
 from tests.hostile.surroundings import Surroundings
 from tests.hostile.trial import FINDING, Outcome, Trial
 
+# Of findings that say the same of one reader.
+SHOWN = 3
+
 
 def choose_readers(names: list[str] | None) -> list[Reader]:
     """Choose readers by name; all if none is given."""
@@ -93,10 +96,13 @@ def _try_part(
         begun = time.monotonic()
         numbers = range(part, counts[name], options.workers)
         found[name] = []
+        alike: Counter[tuple[str, str]] = Counter()
         for outcome in try_all(one, numbers, around, options.seed):
             found[name].append(outcome)
             if outcome.verdict == FINDING:
-                print(describe(name, outcome, options.seed), flush=True)
+                alike[outcome.fault, outcome.detail] += 1
+                if alike[outcome.fault, outcome.detail] <= SHOWN:
+                    print(describe(name, outcome, options.seed), flush=True)
         verdicts = Counter(outcome.verdict for outcome in found[name])
         told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))
         print(f"{name}: {len(found[name])} inputs in {time.monotonic() - begun:.0f} s: {told}", flush=True)
