@@ -1,5 +1,6 @@
 """Every kind of hostile input, and choosing one for an input by its number."""
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ class Choices:
                 self.apply(choice, inputs, rng, around)
             except CannotApply:
                 continue
-            if choice.then:
+            if choice.then and _is_whole(inputs, choice.then.path):
                 # It may meet anything that the first step left.
                 with suppress(Exception):
                     self.apply(choice.then, inputs, rng, around)
@@ -152,3 +153,17 @@ class Choices:
         if path.is_dir():
             return False
         return any(fnmatch(choice.path, pattern) for pattern in self.reader.sealed)
+
+
+def _is_whole(inputs: Path, path: str) -> bool:
+    """Tell whether nothing on the way to a file is a link or no file: a change must not go elsewhere or wait."""
+    here = inputs
+    for part in Path(path).parts:
+        here /= part
+        if here.is_symlink() or (os.path.lexists(here) and not _is_plain(here)):
+            return False
+    return True
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_dir() or (path.is_file() and path.stat().st_nlink == 1)

@@ -79,7 +79,7 @@ def _run_batch(trial: Trial, numbers: Sequence[int]) -> Iterator[Outcome]:
                 done += 1
                 yield outcome
             begun = outcome if begun is None else None
-        was_slow = begun is not None and _end(child)
+        was_slow = _end(child)
     _, status = os.waitpid(child, 0)
     if begun is not None:
         begun.fault = "too slow" if was_slow else "crash"

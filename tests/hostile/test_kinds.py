@@ -132,6 +132,14 @@ def test_a_file_that_holds_its_own_hash_is_resealed_too(choices, around):
     assert b"hers" in path.read_bytes()
 
 
+def test_the_second_step_goes_nowhere_else(choices, around):
+    """Guards a bug: it wrote through a link of the first, or waited for somebody to read from a pipe."""
+    num_kinds = len(choices.kinds)
+    seconds = [choices.make(number, 3, around)[0].then for number in range(num_kinds, num_kinds + 400)]
+    assert sum(second is not None for second in seconds) > 40
+    assert around.find_damage() == []
+
+
 @pytest.mark.parametrize("name", ["x.json", "x.jsonl.gz", "x.jsonl.xz", "x.yaml", "inner/x.safetensors"])
 def test_values_come_out_of_a_file_and_go_back_in(good, name):
     path = good / name
