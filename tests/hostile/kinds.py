@@ -156,7 +156,7 @@ class Choices:
 
 
 def _is_whole(inputs: Path, path: str) -> bool:
-    """Tell whether nothing on the way to a file is a link or no file: a change must not go elsewhere or wait."""
+    """Tell whether no link or pipe is on the way to a file: changes must not go elsewhere or wait."""
     here = inputs
     for part in Path(path).parts:
         here /= part

@@ -146,6 +146,16 @@ def read_pruned(folder: Path) -> dict[str, Any]:
     return read_library(folder)
 
 
+def read_changed(folder: Path) -> dict[str, Any]:
+    """Rename, copy, replace and delete experts of a library, then read it."""
+    library = Library.open(folder / "lib")
+    library.rename("poetry", "verse")
+    library.copy("law", "law copy")
+    library["law"] = draw_expert("law", seed=1)
+    del library["sql"]
+    return read_library(folder)
+
+
 def make_journal(folder: Path) -> None:
     """Leave a library as a writer that was killed while it replaced an expert would."""
     make_library(folder)

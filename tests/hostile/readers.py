@@ -55,6 +55,7 @@ ENTRIES = [
     Stored("prototypes", read=library.read_prototypes, check=library.check_prototypes,
            answer=library.answer_prototypes, sealed=(ARTIFACTS,)),
     Stored("prune", read=library.read_pruned, answer=library.answer_library, sealed=(ARTIFACTS,)),
+    Stored("change", read=library.read_changed, cost=3),
     Stored("journal", make=library.make_journal, read=library.read_journal, check=library.check_journal,
            targets=JOURNAL),
     Stored("task-rows", make=model.make_task_rows, read=model.read_task_rows, check=model.check_task_rows,
