@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
@@ -60,7 +60,7 @@ class Choice:
     path: str
     """Which file or folder, relative to the input."""
     then: "Choice | None" = None
-    """What is done to it next, to some inputs: attacks may take two steps."""
+    """What is done to another file of some inputs: attacks may take two steps."""
 
     def __str__(self) -> str:
         done = f"{self.kind} of {self.path!r}"
@@ -104,11 +104,11 @@ class Choices:
             name = names[number]
         else:
             name = rng.choices(names, [0.1 if name.split(RESEALED)[0] in RARE else 1 for name in names])[0]
-        then = None
+        choice = Choice(name, rng.choice(self.kinds[name]))
         if number >= len(names) and rng.random() < TWICE:
-            other = rng.choice(names)
-            then = Choice(other, rng.choice(self.kinds[other]))
-        return Choice(name, rng.choice(self.kinds[name]), then)
+            then = Choice(other := rng.choice(names), rng.choice(self.kinds[other]))
+            return choice if then.path == choice.path else replace(choice, then=then)
+        return choice
 
     def make(self, number: int, seed: int, around: Surroundings) -> tuple[Choice, Path]:
         """Make the input of a number; gives what was done, and the input's folder."""

@@ -86,7 +86,8 @@ def _run_batch(trial: Trial, numbers: Sequence[int]) -> Iterator[Outcome]:
         begun.detail = "heard no signal" if was_slow else _explain(status)
         yield begun
     elif done < len(numbers):
-        raise RuntimeError("the contract itself failed, as it says above")
+        where = f"{trial.reader.name}, seed {trial.seed}, number {numbers[done]}"
+        raise RuntimeError(f"the contract itself failed at {where}")
 
 
 def _read_lines(descriptor: int) -> Iterator[bytes]:
