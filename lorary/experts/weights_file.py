@@ -139,7 +139,8 @@ def map_tensors(file: BinaryIO, path: str) -> StoredTensors:
         raise _explain(file.read(4), path, error) from error
     if layout.dtype is None:
         file.seek(0)
-        content = file.read(int(find_limit("weights_mb") * MEGABYTE))
+        # No more than there is: as many bytes as are asked for are set aside beforehand.
+        content = file.read(min(header.num_bytes, int(find_limit("weights_mb") * MEGABYTE)))
         if len(content) < header.num_bytes:
             raise FormatError(f"{quote(path)} cannot be mapped and is too large: {say_limit('weights_mb')}")
         return load_tensors(content, path)

@@ -97,7 +97,8 @@ def read_at_most(fs: AbstractFileSystem, path: str, limit: str = "json_mb") -> b
     most = int(find_limit(limit) * MEGABYTE)
     if isinstance(fs, LocalFileSystem):
         with open_regular(path) as file:
-            content = file.read(most + 1)
+            # As many bytes as are asked for are set aside beforehand.
+            content = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
     else:
         content = bytes(fs.cat_file(path, start=0, end=most + 1))
     if len(content) > most:
