@@ -199,9 +199,9 @@ def test_what_is_known_of_experts_is_found_once_however_many_ask_first(build, mo
     counts = {"prototypes": 0, "calibrations": 0}
 
     def counting(kind, do):
-        def count(*given):
+        def count(*given, **named):
             counts[kind] += 1
-            return do(*given)
+            return do(*given, **named)
 
         return count
 
