@@ -2,18 +2,22 @@
 # make test         install, check the code, run every test
 # make check        formatting, lint, types
 # make bench        measure us and a peer side by side
+# make fuzz         bring FUZZ=100000 hostile files to every reader, drawn by SEED=0, with WORKERS=2
 #
 # PYTHON=python3.12 picks the interpreter; TORCH_INDEX=<url> adds an index for torch alone.
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
+FUZZ ?= 100000
+SEED ?= 0
+WORKERS ?= 2
 
 READY = $(VENV)/.ready
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install -qq -c constraints.txt
 TORCH = $(shell grep '^torch==' constraints.txt)
 
-.PHONY: quickstart test check bench setup
+.PHONY: quickstart test check bench fuzz setup
 
 quickstart: setup
 	$(VENV)/bin/lorary quickstart
@@ -28,6 +32,9 @@ check: setup
 
 bench: setup
 	$(VENV)/bin/python -m bench
+
+fuzz: setup
+	$(VENV)/bin/python -m tests.hostile --inputs $(FUZZ) --seed $(SEED) --workers $(WORKERS)
 
 setup: $(READY)
 

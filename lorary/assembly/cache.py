@@ -1,8 +1,9 @@
-"""Tensors that took time to compute and belong to no library, kept in this machine's cache folder."""
+"""Tensors that took time to compute and belong to no library, kept in this machine's cache folder.
+
+The folder is its user's alone: what others could write there would be taken for computed.
+"""
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,15 +11,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
+from lorary.assembly.soundness import Artifact, IsSound
+from lorary.errors import FormatError
 from lorary.experts import Expert
+from lorary.files import find_cache_folder, make_private_folder, open_regular, write_whole
 from lorary.library import Library
 from lorary.library.artifacts import artifact_key
 
-Artifact = Mapping[str, Tensor]
-"""Named tensors."""
+# The hash of all other tensors of a file.
+_SEAL = "sha256"
 Compute = Callable[[Mapping[str, Expert]], Mapping[str, Artifact]]
 """Experts by name -> an artifact for each."""
 
@@ -29,6 +33,7 @@ def keep_artifacts(
     algorithm: str,
     parameters: Mapping[str, Any],
     compute: Compute,
+    is_sound: IsSound = lambda name, artifact: True,
 ) -> dict[str, Artifact]:
     """Give artifacts of experts: a ``Library`` keeps its own, those of other mappings are kept in the cache.
 
@@ -38,16 +43,19 @@ def keep_artifacts(
         algorithm: what ``compute`` does, with a version in its name.
         parameters: all else that the answer depends on; what JSON can hold.
         compute: called for those that are missing.
+        is_sound: looks at what was kept; what it does not accept counts as missing.
 
     Raises:
         UnknownExpert: if a library has no expert of a name.
         LibraryError: if a library's artifacts cannot be written.
     """
     if isinstance(experts, Library):
-        return dict(experts.artifacts(algorithm, parameters, compute, names))
+        return dict(experts.artifacts(algorithm, parameters, compute, names, is_sound))
     places = {name: find_place(_hash_factors(experts[name]), algorithm, parameters) for name in names}
     stored = {name: load_artifact(place) for name, place in places.items()}
-    found: dict[str, Artifact] = {name: known for name, known in stored.items() if known is not None}
+    found: dict[str, Artifact] = {
+        name: known for name, known in stored.items() if known is not None and is_sound(name, known)
+    }
     missing = {name: experts[name] for name in names if name not in found}
     for name, computed in (compute(missing) if missing else {}).items():
         save_artifact(places[name], computed)
@@ -63,26 +71,39 @@ def find_place(source: str, algorithm: str, parameters: Mapping[str, Any]) -> Pa
         algorithm: what computes it, with a version in its name.
         parameters: all else that it depends on; what JSON can hold.
     """
-    cache = Path(os.environ.get("LORARY_CACHE") or Path.home() / ".cache" / "lorary")
-    return cache / "artifacts" / algorithm / f"{artifact_key(source, algorithm, parameters)}.safetensors"
+    return (
+        find_cache_folder()
+        / "artifacts"
+        / algorithm
+        / f"{artifact_key(source, algorithm, parameters)}.safetensors"
+    )
 
 
 def load_artifact(place: Path) -> dict[str, Tensor] | None:
     """Read an artifact; None if it is missing or damaged."""
     try:
-        return load_file(place)
-    except (OSError, SafetensorError):
+        with open_regular(place, follow=False) as file:
+            tensors = load(file.read())
+    except (OSError, FormatError, SafetensorError):
         return None
+    seal = tensors.pop(_SEAL, None)
+    return tensors if seal is not None and torch.equal(seal, _seal(tensors)) else None
 
 
 def save_artifact(place: Path, artifact: Artifact) -> None:
     """Write an artifact, whole or not at all. Where that fails it is computed again next time."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in artifact.items()}
     with suppress(OSError, SafetensorError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent, prefix=".new-") as scratch:
-            save_file(tensors, Path(scratch) / place.name)
-            os.replace(Path(scratch) / place.name, place)
+        make_private_folder(find_cache_folder())
+        write_whole(place, save({**tensors, _SEAL: _seal(tensors)}))
+
+
+def _seal(tensors: Mapping[str, Tensor]) -> Tensor:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(_to_bytes(tensor))
+    return torch.tensor(list(digest.digest()), dtype=torch.uint8)
 
 
 def _hash_factors(expert: Expert) -> str:
@@ -90,5 +111,9 @@ def _hash_factors(expert: Expert) -> str:
     for path, pair in sorted(expert.factors.items()):
         for tensor in pair:
             digest.update(f"{path} {tensor.dtype} {list(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+            digest.update(_to_bytes(tensor))
     return digest.hexdigest()
+
+
+def _to_bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

@@ -7,13 +7,15 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from lorary.assembly.cache import Artifact, Compute, keep_artifacts
+from lorary.assembly.cache import Compute, keep_artifacts
 from lorary.assembly.generic_statistics import measure_deviations, measure_readings
 from lorary.assembly.generic_text import GenericRequests
+from lorary.assembly.soundness import Artifact, CarriedExperts, are_sound_calibrations, read_layout
 from lorary.experts import Expert, read_alike
 from lorary.library import Library
 from lorary.models import BaseModel, ExpertStack
@@ -58,10 +60,11 @@ class Calibrations:
         def compute(experts: Mapping[str, Expert]) -> dict[str, Artifact]:
             return _calibrate(config, stack, requests.sequences(), experts)
 
+        is_sound = partial(are_sound_calibrations, CarriedExperts(stack))
         for experts in (self._added, self._experts):
             missing = [name for name in names if name not in known and name in experts]
             if missing:
-                known |= keep_artifacts(experts, missing, ALGORITHM, parameters, compute)
+                known |= keep_artifacts(experts, missing, ALGORITHM, parameters, compute, is_sound)
         return _stack_fields(stack, [known[name] for name in names])
 
     def store(self, library: Library, names: Sequence[str]) -> None:
@@ -173,8 +176,8 @@ def _stack_fields(stack: ExpertStack, artifacts: Sequence[Artifact]) -> dict[str
     alike: dict[bytes, list[int]] = defaultdict(list)
     for index, artifact in enumerate(artifacts):
         alike[artifact["layout"].numpy().tobytes()].append(index)
-    for layout, rows in alike.items():
-        ranks: dict[str, int] = json.loads(layout)
+    for rows in alike.values():
+        ranks = read_layout(artifacts[rows[0]])
         readers, offsets, levels = (
             torch.stack([artifacts[row][name] for row in rows]) for name in ("readers", "offsets", "levels")
         )

@@ -13,6 +13,7 @@ from lorary.assembly.deciding import Encoder, embed_with
 from lorary.assembly.reading import read_hidden
 from lorary.assembly.requests import cut_passes, pad_prompts
 from lorary.assembly.routed_model import RoutedModel
+from lorary.assembly.soundness import are_sound_embeddings
 from lorary.experts import Expert
 from lorary.library import Library
 from lorary.models import ExpertStack
@@ -67,7 +68,9 @@ def find_embeddings(
 
     with model.stack.in_use():
         if isinstance(experts, Library):
-            return _keep(experts, model.base.fingerprint, sequences, compute)
+            output = model.model.get_output_embeddings()
+            width = getattr(output, "base", output).weight.shape[1]
+            return _keep(experts, model.base.fingerprint, width, sequences, compute)
         return compute(list(sequences))
 
 
@@ -97,10 +100,14 @@ def embed_prompts(
 def _keep(
     library: Library,
     fingerprint: str,
+    width: int,
     sequences: Mapping[str, Prompts],
     compute: Callable[[Sequence[str]], Mapping[str, Tensor]],
 ) -> dict[str, Tensor]:
     """Take from a library's artifacts what is there, and put there what had to be computed."""
+
+    def is_sound(name: str, artifact: Mapping[str, Tensor]) -> bool:
+        return are_sound_embeddings((len(sequences[name]), width), artifact)
 
     def look_up(name: str, own: Tensor | None = None) -> Tensor:
         def give(batch: Mapping[str, Expert]) -> dict[str, dict[str, Tensor]]:
@@ -110,7 +117,7 @@ def _keep(
 
         data = sha256(str([list(ids) for ids in sequences[name]]).encode()).hexdigest()
         parameters = {"base": fingerprint, "data": data}
-        return library.artifacts(ALGORITHM, parameters, give, [name])[name]["embeddings"]
+        return library.artifacts(ALGORITHM, parameters, give, [name], is_sound)[name]["embeddings"]
 
     found, missing = {}, []
     for name in sequences:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from lorary.assembly.cache import find_place, load_artifact, save_artifact
+from lorary.assembly.soundness import Artifact
+from lorary.files import quote
 from lorary.models import BaseModel, ExpertStack
 
 NUM_TEXTS = 64
@@ -138,11 +140,22 @@ def _find_written(base: BaseModel, stack: ExpertStack) -> Tensor:
     parameters = {"num_texts": NUM_TEXTS, "length": LENGTH, "seed": SEED}
     place = find_place(base.fingerprint, ALGORITHM, parameters)
     known = load_artifact(place)
-    if known is not None:
+    if known is not None and _is_text(known, base.model.get_input_embeddings().weight.shape[0]):
         return known["input_ids"]
     written = write_texts(base, stack)
     save_artifact(place, {"input_ids": written})
     return written
+
+
+def _is_text(artifact: Artifact, num_tokens: int) -> bool:
+    ids = artifact.get("input_ids")
+    return (
+        ids is not None
+        and (ids.dtype, ids.dim()) == (torch.int64, 2)
+        and 1 <= len(ids) <= NUM_TEXTS
+        and 2 <= ids.shape[1] <= LENGTH
+        and bool(((ids >= 0) & (ids < num_tokens)).all())
+    )
 
 
 def _find_opening_id(base: BaseModel) -> int:
@@ -156,6 +169,7 @@ def _tokenize(base: BaseModel, text: str) -> list[int]:
     ids = list(base.tokenizer(text)["input_ids"])
     if len(ids) < 2:
         raise ValueError(
-            f"a generic request must have at least two tokens, since its first is left out, found {text!r}"
+            "a generic request must have at least two tokens, since its first is left out, "
+            f"found {quote(text)}"
         )
     return ids

@@ -14,6 +14,7 @@ from lorary.assembly.open_saved import open_saved
 from lorary.assembly.routed_model import RoutedModel
 from lorary.errors import LibraryError
 from lorary.experts import Expert
+from lorary.files import quote
 from lorary.library import Library
 from lorary.models import COMBINES, BaseModel, attach_experts, check_base, load_base, wrap_base
 from lorary.routing import DEFAULT_ROUTER, RouterConfig, configure_router
@@ -68,19 +69,18 @@ def load_model(
         BaseModelError: if the base model cannot be loaded, or is not the saved model's.
         FormatError: if the folder of a saved model is damaged.
     """
+    saved = kept = None
     if experts is None:
         saved = open_saved(base, router, combine, options, tokenizer, revision)
         base = saved.load_base(dtype, device)
         experts, router, combine, options = saved.library, saved.router, saved.combine, dict(saved.options)
-        means = saved.means if means is None else means
-        gates = saved.gates if gates is None else gates
-        embeddings = saved.find_embeddings(embeddings, encoder)
+        kept = saved.find_embeddings(embeddings, encoder)
     elif isinstance(base, Path):
         base = str(base)
     router = DEFAULT_ROUTER if router is ... else router
     combine = "outputs" if combine is None else combine
     if combine not in COMBINES:
-        raise ValueError(f"combine must be one of {COMBINES}, not {combine!r}")
+        raise ValueError(f"combine must be one of {COMBINES}, not {quote(combine)}")
     config = _configure(router, options)
     library = Library.open(experts) if isinstance(experts, str) else experts
     own = _read_experts(library)
@@ -92,7 +92,10 @@ def load_model(
         check_base(loaded, expert)
     model = RoutedModel(loaded, attach_experts(loaded.model, everyone), library)
     try:
-        model.provide(means=means, gates=gates, embeddings=embeddings, encoder=encoder)
+        if saved is not None:
+            saved.hand_over(model, kept, encoder)
+        made = None if kept is not None else encoder
+        model.provide(means=means, gates=gates, embeddings=embeddings, encoder=made)
         model.set_router(router, config, combine)
     except BaseException:
         model.detach()
@@ -113,7 +116,7 @@ def _configure(router: str | None, options: Mapping[str, Any]) -> RouterConfig |
 def _read_experts(library: Mapping[str, Expert]) -> dict[str, Expert]:
     experts = dict(library.items())
     if not experts:
-        where = f"library {library.url!r}" if isinstance(library, Library) else "the given mapping"
+        where = f"library {quote(library.url)}" if isinstance(library, Library) else "the given mapping"
         raise LibraryError(f"{where} holds no experts: train some, or add one with `lorary library add`")
     return experts
 

@@ -15,6 +15,7 @@ from lorary.assembly.deciding import Encoder
 from lorary.assembly.prototype_rows import PrototypeRows
 from lorary.assembly.prototypes import find_prototypes
 from lorary.experts import Expert
+from lorary.files import quote
 from lorary.library import Library
 from lorary.models import BaseModel, ExpertStack
 from lorary.routing import CalibratedConfig, LayerMaterial, RequestMaterial, RouterConfig
@@ -99,13 +100,14 @@ class Materials:
         """
         for path, tensor in rows.items():
             if path not in self.stack.layers:
-                raise ValueError(f"{field} must be of layers with experts, {path!r} is none of them")
+                raise ValueError(f"{field} must be of layers with experts, {quote(path)} is none of them")
             expected = (len(names), self.stack.layers[path].a.shape[2])
             if tensor.shape != expected:
                 raise ValueError(
-                    f"{field} of {path!r} must be {list(expected)}, one row for each of "
+                    f"{field} of {quote(path)} must be {list(expected)}, one row for each of "
                     f"{len(names)} experts, found {list(tensor.shape)}"
                 )
+            _require_finite(tensor, f"{field} of {quote(path)}")
         for index, name in enumerate(names):
             self._given[field][name] = {path: tensor[index].cpu() for path, tensor in rows.items()}
 
@@ -127,6 +129,7 @@ class Materials:
                     f"embeddings of expert {name!r} must be [N, D], one row per example and at least one, "
                     f"found {list(rows.shape)}"
                 )
+            _require_finite(rows, f"embeddings of expert {name!r}")
         widths = {name: rows.shape[1] for name, rows in known.items()}
         for name, width in widths.items():
             first, expected = next(iter(widths.items()))
@@ -219,3 +222,8 @@ class Materials:
             path: torch.stack([rows.get(path, torch.zeros(layer.a.shape[2])) for rows in given])
             for path, layer in self.stack.layers.items()
         }
+
+
+def _require_finite(tensor: Tensor, what: str) -> None:
+    if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+        raise ValueError(f"{what} must be finite floating numbers: find them again")

@@ -11,16 +11,19 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lorary.assembly.deciding import Encoder
+from lorary.assembly.folder_files import AGAIN, BASE
+from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.saved_model import (
-    BASE,
     DTYPES,
+    MATERIAL_FILE,
     SavedModel,
     is_saved_model,
     open_saved_experts,
     read_material,
     read_saved_model,
 )
-from lorary.errors import BaseModelError
+from lorary.errors import BaseModelError, FormatError, UnknownExpert
+from lorary.files import quote, shorten
 from lorary.library import Library
 from lorary.models import BaseModel, load_base
 
@@ -44,20 +47,10 @@ class OpenedModel:
     combine: str
     """How experts are to be put together."""
 
-    @property
-    def means(self) -> Mapping[str, Tensor] | None:
-        """Module path -> ``[E, I]``, if saved."""
-        return self.material.get("means")
-
-    @property
-    def gates(self) -> Mapping[str, Tensor] | None:
-        """Module path -> ``[E, I]``, if saved."""
-        return self.material.get("gates")
-
     def find_embeddings(
         self, given: Mapping[str, Tensor] | None, encoder: Encoder | None
     ) -> Mapping[str, Tensor] | None:
-        """Give the embeddings, those that were handed over or else those that were saved.
+        """Give the embeddings that were saved, if they are to be used; None if others are handed over.
 
         Raises:
             ValueError: if the router needs the encoder that made them, and it was not handed over; or if one
@@ -65,20 +58,47 @@ class OpenedModel:
         """
         embeddings = self.material.get("embeddings")
         if given is not None or embeddings is None:
-            return given
+            return None
         if self.saved.has_encoder == (encoder is not None):
             return embeddings
         if not self.saved.has_encoder:
             raise ValueError(
-                f"the embeddings in {str(self.folder)!r} were made by the base model: leave encoder=... out, "
-                "or give embeddings that it made"
+                f"the embeddings in {quote(str(self.folder))} were made by the base model: leave "
+                "encoder=... out, or give embeddings that it made"
             )
         if self.router == "retrieval":
             raise ValueError(
-                f"the embeddings in {str(self.folder)!r} were made by an encoder of texts, which cannot be "
-                "saved: give the same one with encoder=..."
+                f"the embeddings in {quote(str(self.folder))} were made by an encoder of texts, which cannot "
+                "be saved: give the same one with encoder=..."
             )
         return None
+
+    def hand_over(
+        self, model: RoutedModel, embeddings: Mapping[str, Tensor] | None, encoder: Encoder | None
+    ) -> None:
+        """Give a model what only data could tell.
+
+        Args:
+            model: the model.
+            embeddings: as ``find_embeddings`` gives them.
+            encoder: what made them; None for the base model.
+
+        Raises:
+            FormatError: if something does not fit the model's layers or experts.
+        """
+        made = None if embeddings is None else encoder
+        try:
+            model.provide(
+                means=self.material.get("means"),
+                gates=self.material.get("gates"),
+                embeddings=embeddings,
+                encoder=made,
+            )
+        except (ValueError, UnknownExpert) as error:
+            place = quote(str(self.folder / MATERIAL_FILE))
+            raise FormatError(
+                f"{place} does not fit the model, {shorten(str(error), 500)}: {AGAIN}"
+            ) from error
 
     def load_base(self, dtype: torch.dtype | None, device: str | torch.device | None) -> BaseModel:
         """Load the base model from the folder, or else by its name, in the dtype in which it was saved.
@@ -95,8 +115,9 @@ class OpenedModel:
             base = load_base(saved.base_model, revision=saved.base_revision, dtype=dtype, device=device)
         if base.fingerprint != saved.base_fingerprint:
             raise BaseModelError(
-                f"the model in {str(self.folder)!r} was built on {saved.base_model!r} with fingerprint "
-                f"{saved.base_fingerprint}, the base model found by that name has {base.fingerprint}: load "
+                f"the model in {quote(str(self.folder))} was built on {quote(saved.base_model)} with "
+                f"fingerprint {saved.base_fingerprint}, the base model found by that name has "
+                f"{base.fingerprint}: load "
                 "it where its base model is, or build it with its base (`lorary build --with-base`)"
             )
         return base
@@ -130,7 +151,9 @@ def open_saved(
             "a library or a mapping of experts too"
         )
     if tokenizer is not None or revision is not None:
-        raise ValueError(f"the saved model {str(place)!r} brings its tokenizer and revision: leave them out")
+        raise ValueError(
+            f"the saved model {quote(str(place))} brings its tokenizer and revision: leave them out"
+        )
     saved = read_saved_model(place)
     own = router is ... or router == saved.router
     return OpenedModel(
@@ -145,4 +168,4 @@ def open_saved(
 
 
 def _describe(place: str | Path | PreTrainedModel | BaseModel) -> str:
-    return repr(str(place)) if isinstance(place, str | Path) else type(place).__name__
+    return quote(str(place)) if isinstance(place, str | Path) else type(place).__name__

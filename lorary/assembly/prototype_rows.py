@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from lorary.assembly.prototypes import find_prototypes
+from lorary.assembly.soundness import CarriedExperts
 from lorary.experts import Expert
 from lorary.models import ExpertStack, group_same_inputs
 from lorary.routing.named import LayerPrototypes
@@ -86,7 +87,8 @@ class PrototypeRows:
         names = self.names[first:]
         added = {name: self._added[name] for name in names if name in self._added}
         stored = [name for name in names if name not in added]
-        found = find_prototypes(self._experts, stored) if stored else {}
+        carried = CarriedExperts(self.stack)
+        found = find_prototypes(self._experts, stored, known=carried) if stored else {}
         if not added:
             return found
         new = library_prototypes(added)

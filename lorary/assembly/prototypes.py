@@ -3,12 +3,15 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from lorary.assembly.soundness import KnownExperts, StoredExperts, are_sound_prototypes, read_layout
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert
+from lorary.files import quote
 from lorary.library import Library
 from lorary.routing.named import LayerPrototypes
 from lorary.transforms import library_prototypes
@@ -23,6 +26,7 @@ def find_prototypes(
     names: Sequence[str] | None = None,
     *,
     on_computed: Callable[[Sequence[str]], None] | None = None,
+    known: KnownExperts | None = None,
 ) -> dict[str, LayerPrototypes]:
     """Give every layer's prototypes and gains; a ``Library`` computes and stores only those it has not yet.
 
@@ -30,6 +34,8 @@ def find_prototypes(
         experts: name -> expert.
         names: which of them, in the order of the answer's rows; None for all, in the mapping's order.
         on_computed: called with the names of each batch of experts whose prototypes had to be computed.
+        known: what stored prototypes must fit, else they are computed again; None for the experts as they lie
+            in the library.
 
     Returns:
         Module path -> prototypes ``[E, I]`` and gains ``[E]``, as ``library_prototypes`` gives them.
@@ -53,7 +59,8 @@ def find_prototypes(
         note(list(batch))
         return artifacts
 
-    return _gather(experts.artifacts(ALGORITHM, {}, compute, names))
+    is_sound = partial(are_sound_prototypes, known or StoredExperts(experts))
+    return _gather(experts.artifacts(ALGORITHM, {}, compute, names, is_sound))
 
 
 def _compute(experts: Mapping[str, Expert]) -> dict[str, dict[str, Tensor]]:
@@ -75,10 +82,10 @@ def _gather(artifacts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, LayerPro
         alike[artifact["layout"].numpy().tobytes()].append(index)
     everyone = list(artifacts.values())
     found: dict[str, LayerPrototypes] = {}
-    for layout, indices in alike.items():
+    for indices in alike.values():
         rows = torch.stack([everyone[index]["prototypes"] for index in indices])
         gains = torch.stack([everyone[index]["gains"] for index in indices])
-        widths = json.loads(layout)
+        widths = read_layout(everyone[indices[0]])
         parts = zip(rows.split(list(widths.values()), dim=1), gains.unbind(1), strict=True)
         for (path, width), part in zip(widths.items(), parts, strict=True):
             if len(alike) == 1:
@@ -94,6 +101,6 @@ def _gather(artifacts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, LayerPro
 def _refuse_other_width(path: str, known: int, width: int, name: str) -> None:
     if known != width:
         raise IncompatibleExpert(
-            f"experts must change layers of one shape, but the input of module {path!r} is {known} wide for "
-            f"some and {width} wide for expert {name!r}: were they trained on the same base model?"
+            f"experts must change layers of one shape, but the input of module {quote(path)} is {known} "
+            f"wide for some and {width} wide for expert {name!r}: were they trained on the same base model?"
         )

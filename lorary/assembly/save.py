@@ -1,17 +1,19 @@
 """Saving a routed model as one folder that another machine loads with one line."""
 
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from safetensors.torch import save
 
+from lorary.assembly.folder_files import BASE, EXPERTS, hash_files
 from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.router import find_config
-from lorary.assembly.saved_model import BASE, EXPERTS, MATERIAL_FILE, MODEL_FILE, SavedModel
+from lorary.assembly.saved_model import MATERIAL_FILE, MODEL_FILE, SavedModel
 from lorary.assembly.task_rows import check_loaded
+from lorary.files import escape
 from lorary.library import Library
 from lorary.models.new_folder import new_folder
 from lorary.models.quiet import without_progress_bars
@@ -71,8 +73,8 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
         has_encoder=model.materials.encoder is not None,
         versions=_find_versions(),
     )
-    (folder / MODEL_FILE).write_bytes(saved.dump())
     (folder / "README.md").write_text(render_readme(saved), encoding="utf-8")
+    (folder / MODEL_FILE).write_bytes(replace(saved, files=hash_files(folder)).dump())
 
 
 def _save_base(model: RoutedModel, folder: Path) -> None:
@@ -93,11 +95,12 @@ def _find_versions() -> dict[str, str]:
 def render_readme(saved: SavedModel) -> str:
     """Describe a saved model for people."""
     names = "\n".join(f"- `{name}`" for name in saved.experts)
+    base = escape(saved.base_model, keep="").replace("`", "'")
     where = "in `base/`" if saved.has_base else "not included"
     router = f"`{saved.router}`, {saved.combine} combined" if saved.router else "none"
     return (
         "# A model routed by lorary\n\n"
-        f"{len(saved.experts)} LoRA experts on `{saved.base_model}` ({where}). Router: {router}.\n\n"
+        f"{len(saved.experts)} LoRA experts on `{base}` ({where}). Router: {router}.\n\n"
         "```python\nimport lorary\n\n"
         'model = lorary.load_model("this/folder")\n'
         'print(model.generate("Q: Why is the sky blue?\\nA:"))\n```\n\n'

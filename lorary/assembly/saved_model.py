@@ -1,52 +1,42 @@
 """A routed model's folder: what is in it, and reading it back.
 
-``lorary_model.json`` says which base model, router, experts and versions; ``experts/`` is a library, with the
-artifacts that the router is built from; ``material.safetensors`` holds what only data could tell; ``base/``,
-if it is there, is the base model as ``transformers`` saves it.
+``lorary_model.json`` says which base model, router, experts and versions, and the hash of every other file;
+``experts/`` is a library, with the artifacts that the router is built from; ``material.safetensors`` holds
+what only data could tell; ``base/``, if it is there, is the base model as ``transformers`` saves it. Folders
+of earlier versions lack the hashes of files: there, only weights and material have one.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from errno import ENAMETOOLONG
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-from fsspec.implementations.local import LocalFileSystem
 from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from lorary.assembly.folder_files import AGAIN, EXPERTS, check_files, refuse_links
+from lorary.assembly.saved_values import DTYPE_NAMES, check_values
 from lorary.errors import FormatError, IncompatibleExpert
-from lorary.files import dump_json_object, read_json_object
+from lorary.files import (
+    dump_json_object,
+    find_limit,
+    open_regular,
+    parse_json_object,
+    quote,
+    say_limit,
+    shorten,
+)
 from lorary.library import Library
+from lorary.routing.material import FROM_DATA
 
 MODEL_FILE = "lorary_model.json"
-EXPERTS = "experts"
-BASE = "base"
 MATERIAL_FILE = "material.safetensors"
 VERSION = 1
-DTYPES = {
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-    "float64": torch.float64,
-}
-# JSON values that each field may have.
-KINDS = {
-    "base_model": str,
-    "base_revision": str | None,
-    "base_fingerprint": str,
-    "dtype": str,
-    "has_base": bool,
-    "router": str | None,
-    "options": dict,
-    "combine": str,
-    "experts": dict,
-    "material_sha256": str | None,
-    "has_encoder": bool,
-    "versions": dict,
-}
+DTYPES = {name: getattr(torch, name) for name in DTYPE_NAMES}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +67,8 @@ class SavedModel:
     """Whether embeddings were made by an encoder of texts, which is not in the folder."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version that saved the model."""
+    files: Mapping[str, str] | None = None
+    """Path of each other file in the folder -> its SHA-256; None in folders of earlier versions."""
 
     def dump(self) -> bytes:
         """Write ``lorary_model.json``."""
@@ -85,67 +77,79 @@ class SavedModel:
 
 def is_saved_model(place: str | Path) -> bool:
     """Tell whether a place is the folder of a routed model."""
-    return (Path(place) / MODEL_FILE).is_file()
+    path = Path(place) / MODEL_FILE
+    try:
+        return path.is_file() and not path.is_symlink()
+    except OSError as error:
+        if error.errno == ENAMETOOLONG:
+            return False
+        raise
 
 
 def read_saved_model(folder: str | Path) -> SavedModel:
     """Read what a routed model's folder says of itself.
 
     Raises:
-        FormatError: if it is no such folder, damaged, or of a newer format.
+        FormatError: if it is no such folder, damaged, or of a newer format; or if a value is not what it
+            should be, the router's options among them.
     """
     path = Path(folder) / MODEL_FILE
-    try:
-        found = read_json_object(LocalFileSystem(), str(path))
-    except FileNotFoundError:
-        raise FormatError(
-            f"{str(folder)!r} holds no routed model, {MODEL_FILE} is missing: build one with `lorary build`"
-        ) from None
+    found = parse_json_object(_read(path), str(path), AGAIN)
     version = found.pop("lorary_model", None)
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:
         raise FormatError(
-            f"{str(path)!r} must be of format {VERSION}, found {version!r}: load it with the version of "
-            "lorary that saved it"
+            f"{quote(str(path))} must be of format {VERSION}, found {quote(version)}: load it with the "
+            "version of lorary that saved it"
         )
     known = {entry.name for entry in fields(SavedModel)}
-    if found.keys() != known:
-        wrong = sorted(found.keys() ^ known)
-        raise FormatError(f"{str(path)!r} must have {sorted(known)}, missing or unknown: {wrong}")
-    _check_values(str(path), found)
+    wrong = sorted((found.keys() | {"files"}) ^ known)
+    if wrong:
+        raise FormatError(f"{quote(str(path))} must have {sorted(known)}, missing or unknown: {quote(wrong)}")
+    check_values(str(path), found)
     return SavedModel(**found)
 
 
-def _check_values(path: str, found: Mapping[str, Any]) -> None:
-    """Refuse values of a file from outside that are not what they should be."""
-    for name, kind in KINDS.items():
-        if not isinstance(found[name], kind):
-            raise FormatError(f"{path!r} has {name} {found[name]!r}: fetch it or build the model again")
-    for name in ("experts", "versions"):
-        if not all(isinstance(value, str) for value in found[name].values()):
-            raise FormatError(f"{path!r} must have texts as values of {name}, found {found[name]!r}")
-    if found["dtype"] not in DTYPES:
-        raise FormatError(f"{path!r} must have one of the dtypes {list(DTYPES)}, found {found['dtype']!r}")
+def _read(path: Path) -> bytes:
+    most = int(find_limit("json_mb") * 1_000_000)
+    try:
+        with open_regular(path, follow=False) as file:
+            content = file.read(most + 1)
+    except FileNotFoundError:
+        raise FormatError(
+            f"{quote(str(path.parent))} holds no routed model, {MODEL_FILE} is missing: build one with "
+            "`lorary build`"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise FormatError(
+            f"{quote(str(path))} must be a file that can be read, and no link: {AGAIN}"
+        ) from error
+    if len(content) > most:
+        raise FormatError(f"{quote(str(path))} is too large: {say_limit('json_mb')}")
+    return content
 
 
 def open_saved_experts(folder: str | Path, saved: SavedModel) -> Library:
-    """Open the library of a routed model's folder.
+    """Open the library of a routed model's folder, and check every file there.
 
     Raises:
         LibraryError: if there is none.
-        FormatError: if an expert's file is damaged.
+        FormatError: if a file of the folder is damaged, missing, or was added where files are read.
         IncompatibleExpert: if its experts are not those that were saved.
     """
+    refuse_links(Path(folder))
     library = Library.open(str(Path(folder) / EXPERTS))
     problems = library.verify()
     if problems:
-        raise FormatError(f"{problems[0]}: build the model again")
+        raise FormatError(f"{shorten(str(problems[0]), 600)}: build the model again")
     found = library.weight_hashes()
     for name in sorted(found.keys() | saved.experts.keys()):
         if found.get(name) != saved.experts.get(name):
             raise IncompatibleExpert(
-                f"expert {name!r} in {library.url!r} is not the one that was saved with this model: "
-                "build the model again"
+                f"expert {quote(name)} in {quote(library.url)} is not the one that was saved with this "
+                "model: build the model again"
             )
+    if saved.files is not None:
+        check_files(Path(folder), saved.files)
     return library
 
 
@@ -163,14 +167,20 @@ def read_material(folder: str | Path, saved: SavedModel) -> dict[str, dict[str, 
         return {}
     path = Path(folder) / MATERIAL_FILE
     try:
-        content = path.read_bytes()
+        with open_regular(path, follow=False) as file:
+            content = file.read()
         if sha256(content).hexdigest() != saved.material_sha256:
-            raise FormatError(f"{str(path)!r} is not what was saved: build the model again")
+            raise FormatError(f"{quote(str(path))} is not what was saved: build the model again")
         tensors = load(content)
-    except (FileNotFoundError, SafetensorError) as error:
-        raise FormatError(f"{str(path)!r} cannot be read ({error}): build the model again") from error
+    except (OSError, SafetensorError) as error:
+        raise FormatError(f"{quote(str(path))} cannot be read ({error}): build the model again") from error
     found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         field_name, _, rest = key.partition("/")
+        if field_name not in FROM_DATA or tensor.dtype not in DTYPES.values():
+            raise FormatError(
+                f"{quote(str(path))} must hold {', '.join(FROM_DATA)} as floating numbers, found "
+                f"{quote(key)} in {tensor.dtype}: build the model again"
+            )
         found.setdefault(field_name, {})[rest] = tensor
     return found

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lorary.assembly.routed_model import RoutedModel
+from lorary.assembly.soundness import are_sound_rows, read_layout
 from lorary.errors import LibraryError
 from lorary.experts import Expert
 from lorary.library import Library
@@ -57,6 +58,9 @@ def find_task_rows(
     if not isinstance(experts, Library):
         return _stack_rows(model, _split_rows(compute(list(digests)), list(digests)))
 
+    def is_sound(name: str, artifact: Mapping[str, Tensor]) -> bool:
+        return are_sound_rows(model.stack, artifact)
+
     def look_up(name: str, own: Mapping[str, Tensor] | None = None) -> Mapping[str, Tensor]:
         def give(batch: Mapping[str, Expert]) -> dict[str, dict[str, Tensor]]:
             if own is None:
@@ -65,7 +69,7 @@ def find_task_rows(
             return {name: _pack(own)}
 
         everything = {**parameters, "base": model.base.fingerprint, "data": digests[name]}
-        return _unpack(experts.artifacts(algorithm, everything, give, [name])[name])
+        return _unpack(experts.artifacts(algorithm, everything, give, [name], is_sound)[name])
 
     found: dict[str, Mapping[str, Tensor]] = {}
     missing = []
@@ -97,7 +101,7 @@ def _pack(rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _unpack(artifact: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    layout = json.loads(artifact["layout"].numpy().tobytes())
+    layout = read_layout(artifact)
     return dict(zip(layout, artifact["rows"].split(list(layout.values())), strict=True))
 
 

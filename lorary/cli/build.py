@@ -4,13 +4,14 @@ The folder holds the experts of a library as PEFT adapters, the router with its 
 built from. The base model is named in it; --with-base puts its weights there too.
 """
 
+import json
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 
 from lorary.cli import model_options
-from lorary.cli.printing import print_json, print_next, say_count
+from lorary.cli.out_place import check_out
+from lorary.cli.printing import print_json, print_line, print_next, say_count, show_status
 
 EXAMPLE = "lorary build ./my-loras --router arrow --out my-model"
 
@@ -39,15 +40,16 @@ def run(options: Namespace) -> int:
     from lorary.assembly import load_model, save_model
     from lorary.models.new_folder import require_free
 
+    check_out(options.out, options.library)
     library = model_options.open_filled_library(options.library)
     model_options.refuse_unused_options(options, [options.router])
     config = model_options.read_router_options(options, options.router, list(library))
     require_free(options.out)
     with_base = "with" if options.with_base else "without"
     plan = f"{say_count(len(library), 'expert')}, router {options.router}, {with_base} the base model"
-    Console(stderr=True).print(f"building {plan}", highlight=False)
+    print_line(f"building {plan}", stderr=True)
     base = model_options.load_options_base(options, library)
-    with Console(stderr=True).status("preparing the router and writing"):
+    with show_status("preparing the router and writing"):
         model = load_model(base, library, router=options.router, combine=options.combine, **asdict(config))
         save_model(model, options.out, with_base=options.with_base)
     size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
@@ -55,7 +57,7 @@ def run(options: Namespace) -> int:
         facts = {"out": str(options.out), "router": options.router, "experts": list(model.names)}
         print_json({**facts, "base_model": base.name, "with_base": options.with_base, "bytes": size})
         return 0
-    print(f"model     {options.out}  ({plan}; {size / 1e6:.0f} MB)")
-    print(f'python    lorary.load_model("{options.out}")')
+    print_line(f"model     {options.out}  ({plan}; {size / 1e6:.0f} MB)")
+    print_line(f"python    lorary.load_model({json.dumps(str(options.out))})")
     print_next("lorary", "generate", str(options.out), "PROMPT", "--show-experts")
     return 0

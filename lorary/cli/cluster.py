@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Literal
 from jsonargparse import ArgumentParser, Namespace
 
 from lorary.cli.model_options import open_filled_library
-from lorary.cli.printing import print_json, print_next, print_table, say_count
+from lorary.cli.out_place import check_out
+from lorary.cli.printing import print_json, print_line, print_next, print_table, say_count
 from lorary.cli.progress import show_count
 from lorary.cli.prototypes import group_by_base
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from lorary.library import Library
@@ -61,6 +63,13 @@ def run(options: Namespace) -> int:
     from lorary.evaluation import plot_clusters
     from lorary.transforms import cluster_experts
 
+    picture = options.out.with_suffix(".png") if options.out.name else options.out
+    if picture == options.out:
+        raise ValueError(
+            f"--out must name a YAML file such as clusters.yaml, found {quote(str(options.out))}"
+        )
+    for place in (options.out, picture):
+        check_out(place, options.library, is_file=True)
     library = open_filled_library(options.library)
     names = [name for group in group_by_base(library, options.base).values() for name in group]
     with show_count(f"comparing {say_count(len(names), 'expert')}") as show:
@@ -75,7 +84,6 @@ def run(options: Namespace) -> int:
             progress=show,
         )
     groups = group_tasks(library, found)
-    picture = options.out.with_suffix(".png")
     write_groups(options.out, groups, options.library)
     plot_clusters(picture, found.names, found.similarity, found.members)
     if options.json:
@@ -83,7 +91,7 @@ def run(options: Namespace) -> int:
         return 0
     print_table(COLUMNS, tabulate_clusters(found, groups), COLUMNS[1:4])
     print_silhouettes(found)
-    print(f"tasks: {options.out}  picture: {picture}")
+    print_line(f"tasks: {options.out}  picture: {picture}")
     print_next("lorary", "train", "CLUSTER_LIBRARY", "--tasks", "TASKS", "--config", str(options.out))
     return 0
 
@@ -105,9 +113,8 @@ def write_groups(path: Path, groups: Mapping[str, Sequence[str]], library: str) 
 
     from lorary.files import write_whole
 
-    head = (
-        f"# Clusters of the experts in {library!r}, for: lorary train LIBRARY --tasks TASKS --config THIS\n"
-    )
+    what = f"Clusters of the experts in {quote(library)}"
+    head = f"# {what}, for: lorary train LIBRARY --tasks TASKS --config THIS\n"
     body = yaml.safe_dump({"groups": dict(groups)}, sort_keys=False, allow_unicode=True)
     write_whole(path, (head + body).encode())
 
@@ -149,7 +156,7 @@ def print_silhouettes(found: "Clusters") -> None:
         return
     shown = ", ".join(f"{count}: {value:.4f}" for count, value in found.silhouettes.items())
     best = max(found.silhouettes.values())
-    print(
+    print_line(
         f"mean silhouette by number of clusters, 1 is best: {shown}"
         + ("; no number stands apart, so choose --num-clusters by need" if best < FAINT else "")
     )

@@ -14,7 +14,7 @@ from lorary.cli import (
     train,
 )
 from lorary.cli.command import Command
-from lorary.cli.library import add, copy, ls, prune, rename, rm, show, verify
+from lorary.cli.library import add, copy, ls, prune, rename, rm, settle, show, verify
 
 COMMANDS: dict[str, Command] = {
     "quickstart": quickstart,
@@ -36,6 +36,7 @@ COMMANDS: dict[str, Command] = {
     "library copy": copy,
     "library verify": verify,
     "library prune": prune,
+    "library settle": settle,
 }
 
 GROUPS: dict[str, str] = {

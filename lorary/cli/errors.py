@@ -4,9 +4,16 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TextIO
 
+import lorary
+from lorary.cli.printing import print_error
+from lorary.cli.screen import is_left, silence
 from lorary.errors import LoraryError
+from lorary.files import quote, shorten
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -19,50 +26,132 @@ ADVICE = {
     errno.EROFS: "choose a place that can be written to",
     errno.ENOENT: "check the path",
 }
+# In characters, whatever a message quotes.
+LONGEST = 1000
+PACKAGE = Path(lorary.__file__).parent
+UNKNOWN = (
+    "a file or an option is not what it should be, or lorary has a fault: run the same command with --debug, "
+    "and report what it prints if all files are sound"
+)
+# What our functions call the file that they work on.
+PLACES = ("path", "file", "folder", "place", "url")
 
 
 def report_errors(action: Callable[[], int], debug: bool) -> int:
-    """Run an action; explain on stderr what the user can put right, and let bugs through.
+    """Run an action; explain on stderr whatever goes wrong.
 
     Args:
         action: returns an exit code.
         debug: show the traceback, too.
 
     Returns:
-        The action's exit code, 2 after an error, or 130 after Ctrl-C.
+        The action's exit code, 2 after an error, 130 after Ctrl-C, or 141 if nobody reads the output
+        any more.
     """
+    try:
+        return _run(action, debug)
+    except KeyboardInterrupt:
+        return INTERRUPTED  # a second Ctrl-C, while the first was being explained
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            _finish(stream)
+
+
+def _run(action: Callable[[], int], debug: bool) -> int:
     try:
         code = action()
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        # Whoever read our output has left; Python must not complain again when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
-    except (LoraryError, ValueError, OSError) as error:
-        _print_traceback(debug)
-        print(f"error: {explain(error)}", file=sys.stderr)
-        return USER_ERROR
     except KeyboardInterrupt as interrupt:
-        _print_traceback(debug)
-        print(f"\nstopped: {explain_interrupt(interrupt)}", file=sys.stderr)
+        print_error(f"\n{_trace(debug)}stopped: {explain_interrupt(interrupt)}")
         return INTERRUPTED
+    # Packages written in Rust raise what is no Exception, and some end the process.
+    except BaseException as error:
+        if isinstance(error, BrokenPipeError) and (is_left(sys.stdout) or is_left(sys.stderr)):
+            return BROKEN_PIPE
+        print_error(f"{_trace(debug)}error: {explain(error)}")
+        return USER_ERROR
 
 
-def explain(error: Exception) -> str:
-    """Say in one paragraph what went wrong, and for faults of the system what to do."""
-    if not isinstance(error, OSError) or error.strerror is None:
-        return " ".join(line.strip() for line in str(error).splitlines()) or type(error).__name__
-    where = f": {error.filename!r}" if error.filename is not None else ""
-    advice = ADVICE.get(error.errno or 0)
-    return f"{error.strerror}{where}" + (f": {advice}" if advice else "")
+def explain(error: BaseException) -> str:
+    """Say in one paragraph what went wrong, and what to do about it or where it happened."""
+    if isinstance(error, OSError) and error.strerror is not None:
+        where = f": {quote(error.filename)}" if error.filename is not None else ""
+        advice = ADVICE.get(error.errno or 0)
+        return f"{error.strerror}{where}" + (f": {advice}" if advice else "")
+    if _is_ours(error):
+        return shorten(_say(error), LONGEST)
+    advice = "install the package that is missing" if isinstance(error, ImportError) else UNKNOWN
+    return f"{shorten(_say(error), LONGEST // 2)} ({_describe_place(error)}): {advice}"
 
 
 def explain_interrupt(interrupt: KeyboardInterrupt) -> str:
     """Say what is kept: in the words of whoever was interrupted, where it had some."""
-    return str(interrupt) or "what was finished is kept; run the same command again to go on"
+    return _say(interrupt, "what was finished is kept; run the same command again to go on")
 
 
-def _print_traceback(debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
+def _say(error: BaseException, default: str | None = None) -> str:
+    try:
+        text = " ".join(line.strip() for line in str(error).splitlines())
+    except Exception:
+        text = ""
+    return text or default or type(error).__name__
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Tell whether an error was made to be read by whoever called the command."""
+    if isinstance(error, LoraryError | OSError):
+        return True
+    frames = list(_walk(error.__traceback__))
+    return isinstance(error, ValueError) and (not frames or _is_lorary(frames[-1][0]))
+
+
+def _describe_place(error: BaseException) -> str:
+    """Name the kind of error, the line that raised it, our line that led there, and the file at hand."""
+    frames = list(_walk(error.__traceback__))
+    own = [place for place in frames if _is_lorary(place[0])]
+    lines = dict.fromkeys(_name_line(*place) for place in (*frames[-1:], *own[-1:]))
+    file = _find_file([frame for frame, _ in own])
+    return (
+        type(error).__name__
+        + (f" in {', called from '.join(lines)}" if lines else "")
+        + (f", working on {quote(file)}" if file is not None else "")
+    )
+
+
+def _walk(trace: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    while trace is not None:
+        yield trace.tb_frame, trace.tb_lineno
+        trace = trace.tb_next
+
+
+def _is_lorary(frame: FrameType) -> bool:
+    return Path(frame.f_code.co_filename).is_relative_to(PACKAGE)
+
+
+def _name_line(frame: FrameType, line: int) -> str:
+    path = Path(frame.f_code.co_filename)
+    # Enough to find it, without saying whose home it lies in.
+    parts = path.relative_to(PACKAGE.parent).parts if _is_lorary(frame) else path.parts[-2:]
+    return f"{'/'.join(parts)}:{line}"
+
+
+def _find_file(frames: list[FrameType]) -> str | None:
+    for frame in reversed(frames):
+        for name in PLACES:
+            value = frame.f_locals.get(name)
+            if isinstance(value, str | os.PathLike) and os.fspath(value):
+                return str(os.fspath(value))
+    return None
+
+
+def _trace(debug: bool) -> str:
+    return traceback.format_exc() if debug else ""
+
+
+def _finish(stream: TextIO) -> None:
+    # What cannot be written now, Python would try to write again at the end, and complain.
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        silence(stream)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 
 from lorary.cli import model_options
-from lorary.cli.printing import print_json, print_next
+from lorary.cli.out_place import check_out
+from lorary.cli.printing import open_console, print_json, print_line, print_next
 from lorary.cli.progress import show_evaluation
 from lorary.cli.task_options import add_task_options, repeat_tasks
 
@@ -64,19 +64,20 @@ def run(options: Namespace) -> int:
     from lorary.cli.eval_steps.comparison import read_eval_options
     from lorary.cli.eval_steps.report import print_result, summarize_result, write_result
 
+    if options.out is not None:
+        check_out(options.out, options.library)
     result = measure(options)
     if options.out is not None:
         write_result(result, options.out)
     if options.json:
         print_json(summarize_result(result))
         return 0
-    console = Console()
-    print_result(result, console)
+    print_result(result, open_console())
     missing = [metric for metric in read_eval_options(options).metrics if metric not in result.metrics]
     if missing:
-        console.print(f"no example has choices, which {', '.join(missing)} would need")
+        print_line(f"no example has choices, which {', '.join(missing)} would need")
     if options.out is not None:
-        print(f"numbers: {options.out / 'results.json'}  tables: {options.out / 'table.md'}")
+        print_line(f"numbers: {options.out / 'results.json'}  tables: {options.out / 'table.md'}")
         print_next("lorary", "generate", options.library, "PROMPT", "--show-experts")
     else:
         words = repeat_tasks(options) or ["--config", "FILE"]

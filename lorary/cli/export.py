@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 
 from lorary.cli import model_options
-from lorary.cli.printing import print_json, print_next
+from lorary.cli.out_place import check_out
+from lorary.cli.printing import print_json, print_line, print_next, show_status
 from lorary.errors import UnknownExpert
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from lorary.experts import Expert
@@ -39,9 +40,10 @@ def run(options: Namespace) -> int:
     """Check everything, write the folder, and say where it is."""
     from lorary.models.new_folder import require_free
 
+    check_out(options.out, options.library)
     library = model_options.open_filled_library(options.library)
     if options.expert not in library:
-        raise UnknownExpert(options.expert, library, f"library {options.library!r}")
+        raise UnknownExpert(options.expert, library, f"library {quote(options.library)}")
     if not options.fold and (options.base is not None or options.revision is not None):
         raise ValueError("--base and --revision are for --fold: an adapter alone needs no base model")
     require_free(options.out)
@@ -51,7 +53,7 @@ def run(options: Namespace) -> int:
     if options.json:
         print_json({"out": str(options.out), "expert": expert.name, "fold": options.fold, "bytes": size})
         return 0
-    print(f"{form}  {options.out}  ({size / 1e6:.1f} MB; README.md says how to load it)")
+    print_line(f"{form}  {options.out}  ({size / 1e6:.1f} MB; README.md says how to load it)")
     print_next("lorary", "library", "show", options.library, options.expert)
     return 0
 
@@ -75,11 +77,11 @@ def write_folded(options: Namespace, expert: "Expert") -> str:
     name = options.base or expert.base_model
     if not name:
         raise ValueError(
-            f"expert {expert.name!r} does not say which base model it is for: name it with --base"
+            f"expert {quote(expert.name)} does not say which base model it is for: name it with --base"
         )
     revision = options.revision or (None if options.base else expert.card.base_revision)
-    with Console(stderr=True).status(f"folding {expert.name} into {name}"):
-        base = load_base(name, revision=revision, device=options.device)
+    with show_status(f"folding {expert.name} into {name}"):
+        base = load_base(name, revision=revision, device=model_options.find_device(options))
         dtype = options.dtype and getattr(torch, options.dtype)
         save_folded(base, expert, options.out, dtype=dtype)
     return "transformers model"

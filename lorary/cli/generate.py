@@ -6,20 +6,23 @@ its router. --expert lets one expert answer alone, --router none the base.
 
 import sys
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 
 from lorary.cli import model_options
-from lorary.cli.printing import print_json, print_next
+from lorary.cli.printing import print_answer, print_json, print_next, show_status
 from lorary.errors import UnknownExpert
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from lorary.assembly import Explanation, RoutedModel
 
 EXAMPLE = "lorary generate ./my-loras 'Write the number in words: 42' --template plain --show-experts"
 STDIN = "-"
+# Characters: more than any base model reads, too few to fill the memory.
+MAX_PROMPT = 10_000_000
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -52,7 +55,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Load what is needed, answer, and show how."""
     check_generation(options)
-    prompt = sys.stdin.read().rstrip("\n") if options.prompt == STDIN else options.prompt
+    prompt = read_prompt() if options.prompt == STDIN else options.prompt
     if not prompt:
         raise ValueError("the prompt is empty: give some text to go on from")
     model = load_routed(options)
@@ -66,7 +69,7 @@ def run(options: Namespace) -> int:
         router = model.routing[0] or (None if options.expert else "none")
         print_json(describe_answer(prompt, answer, router, options.expert, explanation))
         return 0
-    print(answer.strip("\n"))
+    print_answer(answer.strip("\n"))
     if explanation is not None:
         from lorary.cli.routing_text import print_routing
 
@@ -75,6 +78,22 @@ def run(options: Namespace) -> int:
         words = [prompt if options.prompt != STDIN else STDIN, "--template", options.template]
         print_next("lorary", "generate", options.library, *words, "--show-experts")
     return 0
+
+
+def read_prompt() -> str:
+    """Read the prompt from stdin.
+
+    Raises:
+        ValueError: if it is longer than any model reads, or no text.
+    """
+    try:
+        prompt = sys.stdin.read(MAX_PROMPT + 1)
+        prompt.encode()
+    except UnicodeError as error:
+        raise ValueError(f"the prompt on stdin must be UTF-8 text ({error}): convert it") from error
+    if len(prompt) > MAX_PROMPT:
+        raise ValueError(f"the prompt on stdin must have at most {MAX_PROMPT:,} characters: give less of it")
+    return prompt.rstrip("\n")
 
 
 def check_generation(options: Namespace) -> None:
@@ -89,10 +108,10 @@ def check_generation(options: Namespace) -> None:
         router_named(options.router)
     if options.show_experts and (options.router == "none" or options.expert is not None):
         raise ValueError("--show-experts shows what a router chose: leave out --expert and --router none")
-    if options.max_new_tokens < 1 or not options.temperature >= 0:
+    if options.max_new_tokens < 1 or not 0 <= options.temperature < inf:
         raise ValueError(
             "--max-new-tokens must be at least 1 and --temperature at least 0, "
-            f"found {options.max_new_tokens!r} and {options.temperature!r}"
+            f"found {quote(options.max_new_tokens)} and {quote(options.temperature)}"
         )
 
 
@@ -117,7 +136,7 @@ def load_routed(options: Namespace) -> "RoutedModel":
     library = model_options.open_filled_library(options.library)
     if options.expert is not None:
         if options.expert not in library:
-            raise UnknownExpert(options.expert, library, f"library {options.library!r}")
+            raise UnknownExpert(options.expert, library, f"library {quote(options.library)}")
         base = model_options.load_options_base(options, library)
         return load_model(base, {options.expert: library[options.expert]}, router=None)
     if options.router == "none":
@@ -144,15 +163,14 @@ def load_built(options: Namespace) -> "RoutedModel":
         raise ValueError("a built model brings its base model: leave out --base and --revision")
     names = list(read_saved_model(options.library).experts)
     if options.expert is not None and options.expert not in names:
-        raise UnknownExpert(options.expert, names, f"model {options.library!r}")
+        raise UnknownExpert(options.expert, names, f"model {quote(options.library)}")
     router: Any = None if options.expert is not None or options.router == "none" else options.router or ...
     given: dict[str, Any] = {}
     if isinstance(router, str):
         given = asdict(model_options.read_router_options(options, router, names))
-    with Console(stderr=True).status(f"loading {options.library}"):
-        return load_model(
-            options.library, router=router, combine=options.combine, device=options.device, **given
-        )
+    device = model_options.find_device(options)
+    with show_status(f"loading {options.library}"):
+        return load_model(options.library, router=router, combine=options.combine, device=device, **given)
 
 
 def encode_prompt(model: "RoutedModel", prompt: str, template: str) -> list[int]:

@@ -8,7 +8,10 @@ from lorary.cli.commands import COMMANDS, GROUPS
 from lorary.cli.errors import report_errors
 from lorary.cli.options import read_options
 from lorary.cli.overview import format_overview
+from lorary.cli.printing import print_line, print_lines
+from lorary.cli.screen import guard_streams
 from lorary.errors import suggest
+from lorary.files import quote
 
 DEBUG = "--debug"
 HELP = {"-h", "--help"}
@@ -21,12 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after ``lorary``; those of this process if ``None``.
 
     Returns:
-        The exit code: 0, 2 after an error that was explained, 130 after Ctrl-C.
+        The exit code: 0, 2 after an error that was explained, 130 after Ctrl-C, 141 if whoever read the
+        output has left.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     # It means the same before and after the command's name.
     debug = DEBUG in words
-    return report_errors(lambda: run_command([word for word in words if word != DEBUG]), debug)
+    with guard_streams():
+        return report_errors(lambda: run_command([word for word in words if word != DEBUG]), debug)
 
 
 def run_command(words: Sequence[str]) -> int:
@@ -36,7 +41,7 @@ def run_command(words: Sequence[str]) -> int:
         ValueError: if there is no such command, or its options are wrong.
     """
     if words and words[0] == "--version":
-        print(f"lorary {__version__}")
+        print_line(f"lorary {__version__}")
         return 0
     depth = 2 if words and words[0] in GROUPS else 1
     name, rest = " ".join(words[:depth]), words[depth:]
@@ -45,7 +50,7 @@ def run_command(words: Sequence[str]) -> int:
         return 0 if options is None else COMMANDS[name].run(options)
     group = words[0] if depth == 2 else None
     if len(words) < depth or words[depth - 1] in HELP:
-        print(format_overview(group))
+        print_lines(format_overview(group))
         return 0
     raise ValueError(_refuse(words[depth - 1], group))
 
@@ -53,6 +58,6 @@ def run_command(words: Sequence[str]) -> int:
 def _refuse(word: str, group: str | None) -> str:
     program = f"lorary {group}" if group else "lorary"
     if word.startswith("-"):
-        return f"{program} has no option {word!r} before the command: see {program} --help"
+        return f"{program} has no option {quote(word)} before the command: see {program} --help"
     known = {name.removeprefix(f"{group} ") if group else name.split()[0] for name in COMMANDS}
-    return f"{program} has no command {word!r}: {suggest(word, known)}"
+    return f"{program} has no command {quote(word)}: {suggest(word, known)}"

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 from rich import progress
-from rich.console import Console
-from rich.text import Text
 
 from lorary.cli.merge_steps.lorahub import (
     LORAHUB,
@@ -34,8 +32,17 @@ from lorary.cli.merge_steps.report import (
     summarize_plan,
 )
 from lorary.cli.model_options import open_filled_library
-from lorary.cli.printing import print_json, print_next, say_count
+from lorary.cli.printing import (
+    open_bar,
+    print_facts,
+    print_json,
+    print_line,
+    print_next,
+    say_count,
+    show_status,
+)
 from lorary.cli.task_options import KeepPlaces, add_task_options
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,7 +125,7 @@ def run(options: Namespace) -> int:
     begun = time.monotonic()
     if is_search:
         recipe, found = find_weights(options, library, recipe)
-        Console(stderr=options.json).print(Text(describe_search(found)), soft_wrap=True)
+        print_line(describe_search(found), stderr=options.json)
     looks = recipe.merge_method == REGMEAN
     activations = collect_activations(options, library, recipe) if looks else None
     expert = merge_experts(library, recipe, place.name, activations)
@@ -148,16 +155,14 @@ def make_plan(library: "Library", recipe: "MergeRecipe") -> "MergePlan":
     """Check that the experts can be merged, and estimate what it takes."""
     from lorary.transforms import plan_merge
 
-    with Console(stderr=True).status(f"looking at {say_count(len(recipe.names), 'expert')}"):
+    with show_status(f"looking at {say_count(len(recipe.names), 'expert')}"):
         return plan_merge(library, recipe)
 
 
 def print_plan(plan: "MergePlan", recipe: "MergeRecipe", options: Namespace) -> None:
     """Print what will be merged, where it goes, and what that takes."""
-    console = Console(stderr=options.json)
-    lines = [*describe_plan(plan, recipe), *([("out", options.out)] if options.out else [])]
-    for label, text in lines:
-        console.print(Text(f"{label:<10}{text}"), soft_wrap=True)
+    facts = [*describe_plan(plan, recipe), *([("out", options.out)] if options.out else [])]
+    print_facts(facts, stderr=options.json)
 
 
 def merge_experts(
@@ -179,15 +184,12 @@ def merge_experts(
 @contextmanager
 def show_layers(what: str) -> Iterator[Callable[[int, int], None]]:
     """Show a bar of merged layers with the time left, on a terminal's stderr; yields what counts them."""
-    console = Console(stderr=True)
     columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=28),
         progress.MofNCompleteColumn(),
         progress.TextColumn("layers"),
         progress.TimeRemainingColumn(compact=True),
     )
-    with progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with open_bar(*columns, is_transient=True) as bar:
         line = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(line, completed=done, total=total)
 
@@ -197,9 +199,13 @@ def report(options: Namespace, expert: "Expert", place: MergePlace, seconds: flo
     if options.json:
         print_json({**summarize_merge(expert, seconds), "out": options.out})
         return
-    where = f"{place.name!r} in library {options.library!r}" if place.folder is None else repr(place.folder)
+    where = (
+        f"{quote(place.name)} in library {quote(options.library)}"
+        if place.folder is None
+        else quote(place.folder)
+    )
     for line in describe_merge(expert, where, seconds):
-        print(line)
+        print_line(line)
     if place.folder is None:
         print_next("lorary", "generate", options.library, "PROMPT", "--expert", place.name)
     else:

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
+from lorary.cli.printing import show_status
 from lorary.errors import LibraryError
+from lorary.files import quote, shorten
 
 if TYPE_CHECKING:
     from lorary.library import Library
@@ -80,7 +82,7 @@ def refuse_unused_options(options: Namespace, routers: Collection[str]) -> None:
             name not in routers
             and configure_router(name, vars(options.get(name, Namespace()))) != kind.config()
         ):
-            raise ValueError(f"{name!r} has options here, but does not decide: say --router {name}")
+            raise ValueError(f"{quote(name)} has options here, but does not decide: say --router {name}")
 
 
 def open_filled_library(url: str) -> "Library":
@@ -95,15 +97,18 @@ def open_filled_library(url: str) -> "Library":
         library = Library.open(url)
     except LibraryError as error:
         # Slow to import, and needed for this hint only.
-        from lorary.assembly.saved_model import EXPERTS, is_saved_model
+        from lorary.assembly.folder_files import EXPERTS
+        from lorary.assembly.saved_model import is_saved_model
 
         if is_saved_model(url):
             place = f"{url.rstrip('/')}/{EXPERTS}"
-            raise LibraryError(f"{url!r} is a built model: its experts are the library {place!r}") from error
+            raise LibraryError(
+                f"{quote(url)} is a built model: its experts are the library {quote(place)}"
+            ) from error
         raise
     if not len(library):
         raise LibraryError(
-            f"library {url!r} is empty: train experts with `lorary train`, or add one with "
+            f"library {quote(url)} is empty: train experts with `lorary train`, or add one with "
             "`lorary library add`"
         )
     return library
@@ -116,17 +121,37 @@ def load_options_base(options: Namespace, library: "Library | None" = None) -> "
         BaseModelError: if it cannot be loaded.
         ValueError: if the library's experts are to say it, but are for several base models.
     """
-    from rich.console import Console
-
     from lorary.models import load_base
 
+    device = find_device(options)
     name, revision = options.base, options.revision
     if name is None:
         assert library is not None
         name, own_revision = find_base(library)
         revision = revision or own_revision
-    with Console(stderr=True).status(f"loading base model {name} (the first time may take half a minute)"):
-        return load_base(name, revision=revision, device=options.device)
+    with show_status(f"loading base model {name} (the first time may take half a minute)"):
+        return load_base(name, revision=revision, device=device)
+
+
+def find_device(options: Namespace) -> str | None:
+    """Give the device that the options name, once it is known to be there.
+
+    Raises:
+        ValueError: if it is not.
+    """
+    import torch
+
+    if options.device is None:
+        return None
+    try:
+        # A trial: "meta" and what PyTorch was built without are devices by their names, too.
+        torch.zeros(1, device=options.device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            "--device must name a device of this machine, such as cpu or cuda:1, found "
+            f"{quote(options.device)} ({shorten(' '.join(str(error).split()))})"
+        ) from error
+    return str(options.device)
 
 
 def find_base(library: "Library") -> tuple[str, str | None]:
@@ -138,10 +163,10 @@ def find_base(library: "Library") -> tuple[str, str | None]:
     entries = library.entries()
     names = {entry.base_model for entry in entries}
     if len(names) > 1 or "" in names:
-        found = ", ".join(repr(name) for name in sorted(names))
+        found = ", ".join(quote(name, 60) for name in sorted(names)[:8])
         raise ValueError(
-            f"the experts of library {library.url!r} must be for one base model, they are for {found}: say "
-            "with --base which to load"
+            f"the experts of library {quote(library.url)} must be for one base model, they are for {found}: "
+            "say with --base which to load"
         )
     revisions = {entry.card.base_revision for entry in entries}
     return names.pop(), revisions.pop() if len(revisions) == 1 else None
@@ -170,8 +195,8 @@ def read_router_options(
     given = sorted(FROM_DATA.keys() & config.needs)
     if given and not with_tasks:
         raise ValueError(
-            f"router {router!r} needs the {given[0]} of every expert, which only `lorary eval` and `lorary "
-            f"report` find, from --tasks; in Python, {FROM_DATA[given[0]]} and hand them to "
+            f"router {quote(router)} needs the {given[0]} of every expert, which only `lorary eval` and "
+            f"`lorary report` find, from --tasks; in Python, {FROM_DATA[given[0]]} and hand them to "
             f"load_model({given[0]}=...). "
             f"Here you can use {', '.join(list_ready_routers())}"
         )

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
 
 from lorary.cli.command import Command
-from lorary.cli.spelling import CheckedConfigFile, check_options
+from lorary.cli.spelling import CheckedConfigFile, check_options, check_words, find_groups
+from lorary.files import shorten
+
+# Characters of jsonargparse's messages, which quote whole values.
+LONGEST = 600
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
@@ -24,13 +28,18 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
         ValueError: if an option is unknown, missing or of the wrong kind.
     """
     parser = build_parser(name, command)
+    check_words(words)
     check_options(parser, words)
     try:
         return parser.parse_args(list(words))
     except argparse.ArgumentError as error:
-        raise ValueError(f"{error}: see lorary {name} --help") from error
-    except SystemExit:
-        # Only --help and --print_config end like this: errors are raised.
+        raise ValueError(f"{shorten(str(error), LONGEST)}: see lorary {name} --help") from error
+    except (ArithmeticError, RecursionError) as error:
+        raise ValueError(f"an option's value is out of range ({error}): see lorary {name} --help") from error
+    except SystemExit as ended:
+        if ended.code:
+            raise ValueError(f"the options cannot be read: see lorary {name} --help") from ended
+        # --help and --print_config end like this.
         return None
 
 
@@ -50,4 +59,6 @@ def build_parser(name: str, command: Command) -> ArgumentParser:
         "--config", action=CheckedConfigFile, metavar="FILE", help="Read options from a YAML file"
     )
     command.add_arguments(parser)
+    for group in find_groups(parser).values():
+        group.help = argparse.SUPPRESS
     return parser

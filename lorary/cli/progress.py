@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich import progress
-from rich.console import Console
+
+from lorary.cli.printing import open_bar
+from lorary.files import escape
 
 if TYPE_CHECKING:
     from lorary.evaluation import EvalProgress
@@ -46,27 +48,28 @@ def show_evaluation(what: str) -> "Iterator[Callable[[EvalProgress], None]]":
 
 
 @contextmanager
-def show_count(what: str) -> Iterator[Callable[[int, int], None]]:
+def show_count(what: str, *, is_transient: bool = False) -> Iterator[Callable[[int, int], None]]:
     """Show a bar of things done; yields a function of how many are done and how many there are.
 
     Args:
         what: what is being done, in a few words.
+        is_transient: whether the bar is shown on terminals only, and removed at the end.
     """
-    with _show_bar(what) as update:
+    with _show_bar(what, is_transient) as update:
         yield lambda done, total: update(done, total, "")
 
 
 @contextmanager
-def _show_bar(what: str) -> Iterator[Callable[[int, int, str], None]]:
+def _show_bar(what: str, is_transient: bool = False) -> Iterator[Callable[[int, int, str], None]]:
     """Show a bar; yields a function of how much is done, how much there is, and a note behind it."""
-    bar = progress.Progress(
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(bar_width=28),
+    bar = open_bar(
         progress.TaskProgressColumn(),
         progress.TimeRemainingColumn(compact=True),
-        progress.TextColumn("{task.fields[note]}", style="dim"),
-        console=Console(stderr=True),
+        progress.TextColumn("{task.fields[note]}", style="dim", markup=False),
+        is_transient=is_transient,
     )
     with bar:
-        line = bar.add_task(what, total=None, note="")
-        yield lambda done, total, note: bar.update(line, completed=done, total=total, note=note)
+        line = bar.add_task(escape(what, keep=""), total=None, note="")
+        yield lambda done, total, note: bar.update(
+            line, completed=done, total=total, note=escape(note, keep="")
+        )

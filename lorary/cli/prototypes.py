@@ -10,11 +10,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 
 from lorary.cli.model_options import open_filled_library
-from lorary.cli.printing import print_json, print_next, print_table, say_count
+from lorary.cli.printing import (
+    print_json,
+    print_line,
+    print_next,
+    print_table,
+    say_count,
+    say_status,
+    show_status,
+)
 from lorary.errors import LibraryError
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from lorary.library import Library
@@ -41,7 +49,7 @@ def run(options: Namespace) -> int:
         print_json({**counts, "seconds": round(seconds, 2), "gains": gains})
         return 0
     print_table(COLUMNS, [describe_gains(name, found) for name, found in gains.items()], COLUMNS[1:3])
-    print(
+    print_line(
         f"prototypes of {say_count(len(gains), 'expert')}: {counts['there']:,} were there, {num_new:,} are "
         f"new, {seconds:.1f} s; a gain is the most an expert amplifies an input of a layer"
     )
@@ -61,7 +69,7 @@ def group_by_base(library: "Library", base: str | None) -> dict[str, list[str]]:
     if not groups:
         known = sorted({entry.base_model for entry in library.entries()})
         raise LibraryError(
-            f"library {library.url!r} has no expert for base model {base!r}, only for "
+            f"library {quote(library.url)} has no expert for base model {quote(base)}, only for "
             + ", ".join(repr(name) for name in known)
         )
     return groups
@@ -78,12 +86,12 @@ def find_gains(
     from lorary.assembly import find_prototypes
 
     num_new, gains, begun = 0, {}, time.monotonic()
-    with Console(stderr=True).status("looking for prototypes") as status:
+    with show_status("looking for prototypes") as status:
 
         def count(names: Sequence[str]) -> None:
             nonlocal num_new
             num_new += len(names)
-            status.update(f"prototypes of {say_count(num_new, 'expert')} computed")
+            status.update(say_status(f"prototypes of {say_count(num_new, 'expert')} computed"))
 
         for names in groups.values():
             gains.update(spread_gains(names, find_prototypes(library, names, on_computed=count)))

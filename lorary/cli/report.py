@@ -11,7 +11,9 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lorary.cli import model_options
 from lorary.cli.eval import add_comparison_options
-from lorary.cli.printing import print_next
+from lorary.cli.out_place import check_out
+from lorary.cli.printing import print_line, print_next
+from lorary.files import quote
 
 EXAMPLE = "lorary report ./my-loras --tasks generated --router arrow --out report"
 
@@ -50,6 +52,7 @@ def run(options: Namespace) -> int:
     from lorary.evaluation import write_report_html, write_report_json
 
     check_sizes(options)
+    check_out(options.out, options.library)
     library = model_options.open_filled_library(options.library)
     config = model_options.read_router_options(options, options.router, list(library), with_tasks=True)
     found = prepare_comparison(options, options.router)
@@ -66,7 +69,7 @@ def run(options: Namespace) -> int:
     write_report_json(options.out / "report.json", report)
     write_report_html(options.out / "report.html", report)
     files = ["results.json", "report.json", *(["transfer.json"] if transfer is not None else [])]
-    print(f"page: {options.out / 'report.html'}  numbers: {', '.join(files)}")
+    print_line(f"page: {options.out / 'report.html'}  numbers: {', '.join(files)}")
     print_next("lorary", "generate", options.library, "PROMPT", "--router", options.router, "--show-experts")
     return 0
 
@@ -80,4 +83,4 @@ def check_sizes(options: Namespace) -> None:
     for name, least in (("traced_examples", 1), ("transfer_examples", 0), ("num_samples", 0)):
         if options[name] < least:
             flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} must be at least {least}, found {options[name]!r}")
+            raise ValueError(f"--{flag} must be at least {least}, found {quote(options[name])}")

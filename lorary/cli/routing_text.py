@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.text import Text
+
+from lorary.cli.printing import open_console
+from lorary.files import escape
 
 if TYPE_CHECKING:
     from lorary.assembly import Explanation
@@ -29,14 +31,14 @@ def print_routing(explanation: "Explanation", num_prompt_tokens: int) -> None:
     for place, (token, expert) in enumerate(zip(explanation.tokens, best, strict=True)):
         if place == num_prompt_tokens:
             text.append(" → ", style="bold")
-        text.append(token, style=colours.get(expert, "dim"))
+        text.append(escape(token), style=colours.get(expert, "dim"))
     experts = Text()
     for expert in shown:
         experts.append(f"{explanation.experts[expert]} {float(means[expert]):.0%}  ", style=colours[expert])
     if len(order) > len(shown):
         others = float(means[order[len(shown) :]].sum())
         experts.append(f"{len(order) - len(shown)} others {others:.0%}", style="dim")
-    console = Console(soft_wrap=True)
+    console = open_console(soft_wrap=True)
     console.print()
     console.print(Text("tokens   ", style="bold") + text)
     console.print(Text("experts  ", style="bold") + experts)

@@ -1,23 +1,32 @@
 """Refuse unknown options, all of them at once, each with the nearest known ones."""
 
+import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
-from pathlib import Path
 from typing import Any
 
-import yaml
-from jsonargparse import ActionConfigFile, ArgumentParser
+from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from lorary.errors import suggest
+from lorary.files import quote, read_yaml, refuse_yaml_bomb
+
+# Too short to nest deeply or to repeat much.
+SHORT = 60
+# More would fill screens.
+MAX_FAULTS = 5
 
 
 class CheckedConfigFile(ActionConfigFile):
-    """Reads a YAML file of options, after checking their spelling."""
+    """Reads a YAML file of options within limits, and checks their spelling."""
 
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        """Apply one file."""
-        check_config(parser, values)
-        super().__call__(parser, namespace, values, option_string)
+    @staticmethod
+    def apply_config(parser: Any, cfg: Namespace, dest: str, value: str) -> None:
+        """Apply one file; jsonargparse itself is given no file to read."""
+        content = read_config(parser, value)
+        unchecked = {"_skip_validation": True, "_skip_required": True}
+        found = parser.parse_object(content, env=False, defaults=False, **unchecked)
+        for key, part in found.items():
+            cfg[key] = part
 
 
 def check_options(parser: ArgumentParser, words: Sequence[str]) -> None:
@@ -27,34 +36,89 @@ def check_options(parser: ArgumentParser, words: Sequence[str]) -> None:
         ValueError: naming every unknown option, and the known ones nearest to it.
     """
     known = {option[2:] for option in parser._option_string_actions if option.startswith("--")}
+    groups = find_groups(parser)
     options = takewhile(lambda word: word != "--", words)
     given = [word[2:].partition("=")[0] for word in options if word.startswith("--")]
     faults = [_describe(option, known) for option in given if option.removesuffix("+") not in known]
+    faults += [
+        f"--{option} has no value of its own: give --{option}.NAME, or a file by --config"
+        for option in given
+        if option in groups
+    ]
     if faults:
-        raise ValueError("; ".join(faults))
+        raise ValueError(_join(faults))
 
 
-def check_config(parser: ArgumentParser, file: str) -> None:
-    """Refuse a YAML file with keys that are no option of this parser.
+def find_groups(parser: ArgumentParser) -> dict[str, argparse.Action]:
+    """Find the options that stand for a group of options; jsonargparse would read files and import names."""
+    return {
+        action.dest: action
+        for action in parser._actions
+        if any(option.startswith(f"--{action.dest}.") for option in parser._option_string_actions)
+    }
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse words that cannot be written down, or that would burst the parser of their values.
+
+    Raises:
+        ValueError: naming the word.
+    """
+    for word in words:
+        value = word.partition("=")[2] if word.startswith("--") else word
+        _check_text(value, f"argument {quote(word, 60)}")
+
+
+def read_config(parser: ArgumentParser, file: str) -> dict[str, Any]:
+    """Read a YAML file of options.
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if it holds no mapping, or unknown keys: all of them are named.
+        FormatError: if it is no YAML file, or beyond the limits.
+        ValueError: if it holds no mapping, or keys that are no option of this parser: the first are named.
     """
+    content = read_yaml(file)
+    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
+        raise ValueError(f"{quote(file)} must map options to values, found {quote(content)}")
     known = set(parser.get_defaults().keys())
-    try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file!r} is not a YAML file: {error}") from error
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{file!r} must map options to values, found {content!r}")
     faults = [_describe(key, known) for key in _find_unknown(content, known)]
     if faults:
-        raise ValueError(f"{file!r} has an " + "; ".join(faults))
+        raise ValueError(f"{quote(file)} has an " + _join(faults))
+    for text in _find_texts(content):
+        _check_text(text, f"{quote(file)}: {quote(text, 60)}")
+    return dict(content)
+
+
+def _find_texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list | tuple | set):
+        parts = [part for pair in value.items() for part in pair] if isinstance(value, Mapping) else value
+        for part in parts:
+            yield from _find_texts(part)
+
+
+def _check_text(text: str, where: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{where} must be UTF-8 text: give the file another name, or correct it") from error
+    if "\0" in text:
+        raise ValueError(f"{where} must not hold a zero character")
+    # jsonargparse looks at values as YAML.
+    if len(text) > SHORT:
+        try:
+            refuse_yaml_bomb(text)
+        except ValueError as error:
+            raise ValueError(f"{where} cannot be an option's value: {error}") from error
+
+
+def _join(faults: Sequence[str]) -> str:
+    return "; ".join([*faults[:MAX_FAULTS], *(["…"] if len(faults) > MAX_FAULTS else [])])
 
 
 def _describe(option: str, known: set[str]) -> str:
-    return f"unknown option {option!r}: {suggest(option, known)}"
+    return f"unknown option {quote(option, 60)}: {suggest(option[:100], known)}"
 
 
 def _find_unknown(content: Mapping[Any, Any], known: set[str], above: str = "") -> Iterator[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, Namespace
 
 from lorary.cli.model_options import open_filled_library
-from lorary.cli.printing import print_json, print_next, say_count
+from lorary.cli.out_place import check_out
+from lorary.cli.printing import print_json, print_line, print_next, say_count
 from lorary.cli.progress import show_count
 from lorary.cli.prototypes import group_by_base
 
@@ -32,6 +33,7 @@ def run(options: Namespace) -> int:
     from lorary.models.new_folder import new_folder
     from lorary.transforms import subtract_general
 
+    check_out(options.out, options.library)
     library = open_filled_library(options.library)
     names = [name for group in group_by_base(library, options.base).values() for name in group]
     others = [name for name in names if name != options.general]
@@ -45,6 +47,8 @@ def run(options: Namespace) -> int:
     if options.json:
         print_json({"out": str(options.out), "experts": others, "general": options.general, "rank": rank})
         return 0
-    print(f"{say_count(len(others), 'expert')} without {options.general}, rank up to {rank}: {options.out}")
+    print_line(
+        f"{say_count(len(others), 'expert')} without {options.general}, rank up to {rank}: {options.out}"
+    )
     print_next("lorary", "generate", str(options.out), "PROMPT", "--router", "arrow")
     return 0

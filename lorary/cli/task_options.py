@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jsonargparse import ArgumentParser, Namespace
 
+from lorary.files import quote
+
 if TYPE_CHECKING:
     from lorary.data import Task, Template
 
@@ -62,7 +64,7 @@ def read_tasks(options: Namespace) -> dict[str, "Task"]:
         for task in _read_place(name, place, options):
             if task.name in tasks:
                 raise ValueError(
-                    f"two tasks are named {task.name!r}: give one of them another name, as in "
+                    f"two tasks are named {quote(task.name)}: give one of them another name, as in "
                     "--tasks NAME=PLACE"
                 )
             tasks[check_name(task.name)] = task

@@ -7,6 +7,7 @@ from typing import Any
 from lorary.data.readers.read import SUFFIXES
 from lorary.data.task import SPLIT_NAMES
 from lorary.errors import DataError
+from lorary.files import quote, require_regular
 
 GENERATED = "generated"
 SPLIT_WORDS = {**{name: name for name in SPLIT_NAMES}, "dev": "validation"}
@@ -37,7 +38,7 @@ def find_places(given: Any) -> list[tuple[str | None, Place]]:
     if not named or not all(_is_place(place) for _, place in named):
         raise ValueError(
             "tasks must be places or NAME=PLACE, or in YAML a mapping of names to a place or to one place "
-            f"per split, found {given!r}"
+            f"per split, found {quote(given)}"
         )
     return [found for name, place in named for found in _open_folder(name, place)]
 
@@ -65,17 +66,18 @@ def group_files(folder: Path) -> dict[str, Place]:
         groups.setdefault(name or folder.absolute().name, {})[SPLIT_WORDS.get(split, "")] = str(path)
     if not groups:
         raise DataError(
-            f"folder {str(folder)!r} holds no task file ({', '.join(sorted(SUFFIXES))}): name a file, or a "
-            "folder with task files directly in it"
+            f"folder {quote(str(folder))} holds no task file ({', '.join(sorted(SUFFIXES))}): name a file, "
+            "or a folder with task files directly in it"
         )
     return {name: _choose_place(name, files) for name, files in groups.items()}
 
 
 def _choose_place(name: str, files: dict[str, str]) -> Place:
     if "" in files and len(files) > 1:
+        split = files[next(key for key in files if key)]
         raise DataError(
-            f"task {name!r} is in {files['']!r} and, split, in {files[next(key for key in files if key)]!r}: "
-            "name the file that is meant"
+            f"task {quote(name)} is in {quote(files[''])} and, split, in {quote(split)}: name the file that "
+            "is meant"
         )
     # Training examples alone are split by content, like a file that is not named after a split.
     return next(iter(files.values())) if files.keys() <= {"", "train"} else files
@@ -106,6 +108,10 @@ def _is_place(place: Any) -> bool:
 
 
 def _open_folder(name: str | None, place: Place) -> list[tuple[str | None, Place]]:
+    for part in [place] if isinstance(place, str) else place.values():
+        # Reading a device never ends, and opening a named pipe waits for somebody to write.
+        if Path(part).exists() and not Path(part).is_dir():
+            require_regular(Path(part).stat(), part)
     if not isinstance(place, str) or not Path(place).is_dir():
         return [(name, place)]
     found = group_files(Path(place))
@@ -113,7 +119,7 @@ def _open_folder(name: str | None, place: Place) -> list[tuple[str | None, Place
         return list(found.items())
     if len(found) > 1:
         raise ValueError(
-            f"{place!r} holds {len(found)} tasks ({', '.join(list(found)[:4])}, …), which cannot all be "
-            f"named {name!r}: leave the name out, or name one file"
+            f"{quote(place)} holds {len(found)} tasks ({', '.join(list(found)[:4])}, …), which cannot all be "
+            f"named {quote(name)}: leave the name out, or name one file"
         )
     return [(name, next(iter(found.values())))]

@@ -10,17 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
-from rich.text import Text
 
 from lorary.cli.model_options import DEFAULT_BASE, add_base_options, load_options_base
-from lorary.cli.printing import print_json, print_next, print_table, say_count
+from lorary.cli.printing import (
+    print_facts,
+    print_json,
+    print_line,
+    print_next,
+    print_table,
+    say_count,
+)
 from lorary.cli.progress import show_training
 from lorary.cli.task_options import add_task_options, find_task_template, read_tasks, repeat_tasks
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from lorary.cli.training_steps.store import ExpertStore
     from lorary.data import Task
+    from lorary.experts import Expert
     from lorary.models import BaseModel
     from lorary.training import TrainConfig, TrainEvent, TrainingExamples, TrainOutcome
 
@@ -81,15 +88,13 @@ def run(options: Namespace) -> int:
     plan = list(describe_plan(base, tasks, examples, config, run_folder, options.fresh))
     # Made only now: bad input must leave no new library behind.
     library = Library.open(options.library, create=True)
-    store = ExpertStore(library, run_folder, examples, describe_prompts(options))
+    store = ExpertStore(library, examples, describe_prompts(options))
     if not options.replace:
         store.check_names(config, base.fingerprint)
-    console = Console(stderr=options.json)
     there = f"{options.library} ({say_count(len(library), 'expert')} in it)"
-    for label, text in [("library", there), *plan]:
-        console.print(Text(f"{label:<10}{text}"), soft_wrap=True)
+    print_facts([("library", there), *plan], stderr=options.json)
     begun = time.monotonic()
-    outcome = train(options, base, examples, config, store)
+    outcome = train(options, base, examples, config, store, run_folder)
     report(options, outcome, store, run_folder, time.monotonic() - begun)
     return 0
 
@@ -143,28 +148,31 @@ def train(
     examples: "dict[str, TrainingExamples]",
     config: "TrainConfig",
     store: "ExpertStore",
+    run_folder: Path,
 ) -> "TrainOutcome":
     """Train under a progress bar, storing experts as they are finished."""
     from lorary.training import train_experts
 
+    finished: dict[str, Expert] = {}
     try:
         with show_training(f"training {say_count(len(examples), 'expert')}") as show:
 
             def follow(event: "TrainEvent") -> None:
+                finished.update(event.finished)
                 show(event)
-                store.store_finished(event.num_finished)
+                store.store(finished)
 
             outcome = train_experts(
-                base, examples, config, store.run_folder, fresh=options.fresh, on_progress=follow
+                base, examples, config, run_folder, fresh=options.fresh, on_progress=follow
             )
     except KeyboardInterrupt:
-        store.store_finished(len(examples))
+        store.store(finished)
         raise KeyboardInterrupt(
             f"{len(store.stored)} of {say_count(len(examples), 'expert')} are finished and in library "
-            f"{options.library!r}; what the others had learnt when last saved is in "
-            f"{str(store.run_folder)!r}: the same command (without --fresh) goes on from there"
+            f"{quote(options.library)}; what the others had learnt when last saved is in "
+            f"{quote(str(run_folder))}: the same command (without --fresh) goes on from there"
         ) from None
-    store.store_all(outcome.experts)
+    store.store(outcome.experts)
     return outcome
 
 
@@ -183,8 +191,8 @@ def report(
         print_json({**place, "experts": experts})
         return
     print_table(COLUMNS, tabulate_outcome(outcome), NUMERIC)
-    print(
-        f"{say_count(len(store.stored), 'expert')} stored in library {options.library!r} after "
+    print_line(
+        f"{say_count(len(store.stored), 'expert')} stored in library {quote(options.library)} after "
         f"{seconds:.0f} s; loss curves: {run_folder / 'curves.png'}"
     )
     words = [] if options.expert or options.groups else repeat_tasks(options)

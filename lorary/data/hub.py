@@ -1,11 +1,13 @@
 """Hugging Face data sets by id, ``hf:owner/name[:config][#split]``, through the ``datasets`` library."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lorary.data.source import Record, Source
 from lorary.data.task import SPLIT_NAMES
 from lorary.errors import DataError
+from lorary.files import escape, quote, shorten
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -38,7 +40,7 @@ def parse_hub_id(text: str) -> HubId:
     rest, hash_mark, split = text.removeprefix(PREFIX).partition("#")
     path, colon, config = rest.partition(":")
     if not path or (colon and not config) or (hash_mark and not split):
-        raise ValueError(f"a data set's id must read hf:owner/name[:config][#split], not {text!r}")
+        raise ValueError(f"a data set's id must read hf:owner/name[:config][#split], not {quote(text)}")
     return HubId(path, config or None, split or None)
 
 
@@ -62,9 +64,10 @@ def list_hub_splits(text: str) -> dict[str, str]:
     dataset = _load_splits(text)
     found = {name: f"{text}#{name}" for name in SPLIT_NAMES if name in dataset}
     if not found:
+        example = quote(f"{text}#{next(iter(dataset), 'name')}")
         raise DataError(
-            f"{text!r} must have a split among {SPLIT_NAMES}, it has {', '.join(dataset)}: say which is "
-            f"which, as {{'train': '{text}#{next(iter(dataset), 'name')}'}}"
+            f"{quote(text)} must have a split among {SPLIT_NAMES}, it has {_list_some(dataset)}: say which "
+            f"is which, as {{'train': {example}}}"
         )
     return found
 
@@ -78,15 +81,25 @@ def open_hub_split(text: str) -> Source:
     """
     dataset, split = _load_splits(text), parse_hub_id(text).split
     if split is None and len(dataset) > 1:
-        raise ValueError(f"{text!r} must name one split, as '{text}#train'; it has {', '.join(dataset)}")
+        example = quote(f"{text}#train")
+        raise ValueError(f"{quote(text)} must name one split, as {example}; it has {_list_some(dataset)}")
     name = split or next(iter(dataset))
     if name not in dataset:
-        raise DataError(f"{text!r} has no split {name!r}, only {', '.join(dataset)}")
-    return Source(name=text, records=_number_rows(dataset[name]))
+        raise DataError(f"{quote(text)} has no split {quote(name)}, only {_list_some(dataset)}")
+    return Source(name=text, records=_number_rows(text, dataset[name]))
 
 
-def _number_rows(rows: Any) -> Iterator[Record]:
-    for number, row in enumerate(rows, start=1):
+def _list_some(names: Iterable[str]) -> str:
+    return shorten(escape(", ".join(names), keep=""))
+
+
+def _number_rows(name: str, rows: Any) -> Iterator[Record]:
+    numbered = iter(enumerate(rows, start=1))
+    while True:
+        with _explain(name):
+            number, row = next(numbered, (0, None))
+        if not number:
+            return
         yield Record(f"row {number}", row)
 
 
@@ -95,9 +108,18 @@ def _load_splits(text: str) -> "DatasetDict":
     import datasets
 
     found = parse_hub_id(text)
-    try:
+    with _explain(text):
+        # Never with trust_remote_code: datasets then loads nothing but data, also from a local folder.
         return datasets.load_dataset(found.path, found.config)
-    except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+
+
+@contextmanager
+def _explain(text: str) -> Iterator[None]:
+    """Say which data set it was; what datasets and what it reads with raise is of too many kinds to list."""
+    try:
+        yield
+    except Exception as error:
+        reason = f"{shorten(escape(str(error), keep=''), 400)} ({type(error).__name__})"
         raise DataError(
-            f"data set {text!r} cannot be loaded: {error}: check its id, and the network"
+            f"data set {quote(text)} cannot be loaded: {reason}: check its id, and the network"
         ) from error

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lorary.errors import DataError
+from lorary.files import quote
 
 SPLIT_NAMES = ("train", "validation", "test")
 ROLES = ("system", "user", "assistant")
@@ -27,26 +28,34 @@ class Example:
     """Words between input and answer, instead of the template's; ``''`` if the answer continues the input."""
 
     def __post_init__(self) -> None:
+        texts = (self.input, self.definition or "", self.cue or "")
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"input, definition and cue must be text, found {quote(texts, 100)}")
         if not self.input.strip():
             raise ValueError("an example must have an input, this one's is empty")
         if not isinstance(self.targets, tuple) or not self.targets:
-            raise ValueError(f"an example must have a tuple of at least one target, not {self.targets!r}")
-        if not all(target.strip() for target in self.targets):
-            raise ValueError(f"every target must have text, one of these has none: {self.targets!r}")
+            raise ValueError(
+                f"an example must have a tuple of at least one target, not {quote(self.targets, 100)}"
+            )
+        if not all(isinstance(target, str) and target.strip() for target in self.targets):
+            raise ValueError(
+                f"every target must have text, one of these has none: {quote(self.targets, 100)}"
+            )
         self._check_choices()
         for role, _ in self.history:
             if role not in ROLES:
-                raise ValueError(f"a turn's role must be one of {ROLES}, not {role!r}")
+                raise ValueError(f"a turn's role must be one of {ROLES}, not {quote(role, 60)}")
 
     def _check_choices(self) -> None:
         if self.choices is None:
             return
         is_tuple = isinstance(self.choices, tuple) and len(self.choices) > 1
-        if not is_tuple or not all(choice.strip() for choice in self.choices):
-            raise ValueError(f"choices must be a tuple of two or more texts, not {self.choices!r}")
+        if not is_tuple or not all(isinstance(choice, str) and choice.strip() for choice in self.choices):
+            raise ValueError(f"choices must be a tuple of two or more texts, not {quote(self.choices, 100)}")
         if self.targets[0] not in self.choices:
             raise ValueError(
-                f"the target must be one of the choices {self.choices!r}, not {self.targets[0]!r}"
+                f"the target must be one of the choices {quote(self.choices, 100)}, "
+                f"not {quote(self.targets[0], 100)}"
             )
 
 
@@ -72,10 +81,12 @@ class Task:
             raise ValueError("a task must have a name, this one's is empty")
         unknown = sorted(set(self.splits) - set(SPLIT_NAMES))
         if unknown:
-            raise ValueError(f"task {self.name!r}: splits must be among {SPLIT_NAMES}, not {unknown}")
+            raise ValueError(
+                f"task {quote(self.name)}: splits must be among {SPLIT_NAMES}, not {quote(unknown)}"
+            )
         splits = {name: tuple(self.splits[name]) for name in SPLIT_NAMES if self.splits.get(name)}
         if not splits:
-            raise ValueError(f"task {self.name!r} must have at least one example in some split")
+            raise ValueError(f"task {quote(self.name)} must have at least one example in some split")
         # A private copy: what the caller does to the mapping later cannot change the task.
         object.__setattr__(self, "splits", splits)
 
@@ -93,8 +104,8 @@ class Task:
         if name not in self.splits:
             found = ", ".join(f"{split} ({len(examples)})" for split, examples in self.splits.items())
             raise DataError(
-                f"task {self.name!r} has no {name!r} examples, only {found}: choose another split, "
-                "or read the task with other split fractions or files"
+                f"task {quote(self.name)} has no {quote(name, 60)} examples, only {found}: choose another "
+                "split, or read the task with other split fractions or files"
             )
         return self.splits[name]
 

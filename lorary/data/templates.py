@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from lorary.data.task import Example, Task
 from lorary.errors import DataError, suggest
+from lorary.files import escape, quote, shorten
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -72,19 +73,29 @@ class ChatTemplate:
 
         Raises:
             ValueError: if no tokenizer is given.
-            DataError: if the tokenizer has no chat template.
+            DataError: if the tokenizer has no chat template, or it refuses the conversation.
         """
+        # Here, not above: tokenizers alone need it, and plain prompts no tokenizer.
+        from jinja2 import TemplateError
+
         if tokenizer is None:
             raise ValueError("the chat template belongs to a tokenizer: give one to render")
         if not getattr(tokenizer, "chat_template", None):
             raise DataError(
-                f"the tokenizer of {tokenizer.name_or_path!r} has no chat template: use template 'plain'"
+                f"the tokenizer of {quote(tokenizer.name_or_path)} has no chat template: use template 'plain'"
             )
         definition = task.definition_of(example) if self.with_definition else ""
         # In the user's turn: several models' templates refuse a system turn.
         question = f"{definition}\n\n{example.input}" if definition else example.input
         turns = [{"role": role, "content": text} for role, text in (*example.history, ("user", question))]
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        try:
+            return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        except TemplateError as error:
+            reason = shorten(escape(str(error), keep=""))
+            raise DataError(
+                f"the chat template of {quote(tokenizer.name_or_path)} refuses a conversation ({reason}): "
+                "use template 'plain', or leave such conversations out"
+            ) from error
 
     def attach(self, answer: str) -> str:
         """Return the answer as it is: the chat template has ended the line before."""
@@ -101,5 +112,5 @@ def find_template(name: str, *, with_definition: bool = True) -> Template:
         ValueError: if there is none of that name.
     """
     if name not in TEMPLATES:
-        raise ValueError(f"there is no template {name!r}: {suggest(name, TEMPLATES)}")
+        raise ValueError(f"there is no template {quote(name, 60)}: {suggest(name, TEMPLATES)}")
     return replace(TEMPLATES[name], with_definition=with_definition)

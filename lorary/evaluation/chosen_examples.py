@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from lorary.data import Example, Task, Template, TokenizedExamples, subsample, tokenize_examples
 from lorary.errors import DataError
 from lorary.evaluation.config import EvalConfig
+from lorary.files import quote
 
 
 class ChosenExamples(NamedTuple):
@@ -40,7 +41,7 @@ def choose_examples(
     )
     if not found.examples:
         raise DataError(
-            f"task {name!r}: none of {len(examples)} {config.split!r} examples fits in {config.max_length} "
-            "tokens: raise max_length, or choose another truncation"
+            f"task {quote(name)}: none of {len(examples)} {config.split!r} examples fits in "
+            f"{config.max_length} tokens: raise max_length, or choose another truncation"
         )
     return ChosenExamples(tuple(examples[index] for index in found.indices), found)

@@ -2,15 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorary.evaluation.palette import expert_shades
+from lorary.evaluation.picture import open_picture
 from lorary.evaluation.tables import plot_label
-from lorary.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,23 +37,16 @@ def plot_clusters(
     Raises:
         ValueError: if the clusters do not hold each expert once.
     """
-    # Imported here: slow, and needed for pictures only. Without pyplot nothing global is touched.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     order = [names.index(name) for group in members for name in group]
     if sorted(order) != list(range(len(names))):
         raise ValueError("clusters must hold each expert once")
     colours = [shades.light_line for shades in expert_shades([f"cluster {n}" for n in range(len(members))])]
     size = min(5 + 0.1 * len(names), 14)
-    figure = Figure(figsize=(2.1 * size, size), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    _draw_heat(left, [names[index] for index in order], similarity[np.ix_(order, order)], members, colours)
-    _draw_map(right, names, similarity, members, colours)
-    content = BytesIO()
-    figure.savefig(content, format="png", dpi=110)
-    write_whole(path, content.getvalue())
+    with open_picture(path, 2.1 * size, size, dpi=110) as figure:
+        left, right = figure.subplots(1, 2)
+        ordered = [names[index] for index in order]
+        _draw_heat(left, ordered, similarity[np.ix_(order, order)], members, colours)
+        _draw_map(right, names, similarity, members, colours)
 
 
 def map_experts(similarity: Matrix) -> Matrix:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lorary.evaluation.metrics import find_metric
 from lorary.evaluation.result import Result
 from lorary.evaluation.standard_errors import combine_standard_errors, standard_error_of_mean
+from lorary.files import quote
 
 NUM_RESAMPLES = 2000
 # Bounds the memory of one block of resamples (32 MB of indices).
@@ -126,8 +127,8 @@ def _differences_by_task(result: Result, metric: str, route: str, against: str) 
     ]
     if not shared:
         raise ValueError(
-            f"no task has {metric!r} under both {route!r} and {against!r}: this result has the routes "
-            f"{list(result.routes)!r} and the metrics {list(result.metrics)!r}"
+            f"no task has {quote(metric)} under both {quote(route)} and {quote(against)}: this result has "
+            f"the routes {quote(list(result.routes))} and the metrics {quote(list(result.metrics))}"
         )
     return [
         np.asarray(result.values(task, route, metric)) - np.asarray(result.values(task, against, metric))

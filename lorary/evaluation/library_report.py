@@ -26,7 +26,7 @@ from lorary.evaluation.routing_picture import (
 )
 from lorary.evaluation.signed_map import signed_map
 from lorary.evaluation.tables import difference_grid
-from lorary.files import write_whole
+from lorary.files import escape_json, write_whole
 
 RIVAL = "uniform"
 
@@ -86,7 +86,7 @@ def write_report_html(path: str | os.PathLike[str], report: LibraryReport) -> No
 def write_report_json(path: str | os.PathLike[str], report: LibraryReport) -> None:
     """Write the report's numbers, without the result, which has a file of its own."""
     numbers = {key: value for key, value in asdict(report).items() if key != "result"}
-    write_whole(path, json.dumps(numbers, ensure_ascii=False, indent=1).encode())
+    write_whole(path, escape_json(json.dumps(numbers, ensure_ascii=False, indent=1)).encode())
 
 
 def _facts(facts: Mapping[str, str]) -> str:

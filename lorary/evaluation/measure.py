@@ -10,6 +10,7 @@ from lorary.evaluation.result import Record, Result
 from lorary.evaluation.routes import Route
 from lorary.evaluation.run_header import describe_run
 from lorary.evaluation.work import measure_route, prepare_work
+from lorary.files import quote
 from lorary.models import can_share_prefixes
 
 
@@ -86,7 +87,7 @@ def _check_request(tasks: Mapping[str, Task], routes: Sequence[Route]) -> None:
         raise ValueError(f"an evaluation needs a task and a route, found {len(tasks)} and {len(names)}")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"each route must have a name of its own, found {twice[0]!r} twice")
+        raise ValueError(f"each route must have a name of its own, found {quote(twice[0])} twice")
 
 
 def _describe(route: Route) -> dict[str, object]:

@@ -11,6 +11,7 @@ from math import isnan
 from typing import Any
 
 from lorary.errors import suggest
+from lorary.files import quote
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,7 @@ def find_metric(name: str) -> Metric:
         ValueError: if there is none of that name; the message says which there are.
     """
     if name not in METRICS:
-        raise ValueError(f"no metric is called {name!r}: {suggest(name, METRICS)}")
+        raise ValueError(f"no metric is called {quote(name)}: {suggest(name, METRICS)}")
     return METRICS[name]
 
 
@@ -131,7 +132,7 @@ def _best_index(log_likelihoods: Sequence[float], lengths: Sequence[int]) -> int
 
 def _check_targets(targets: Sequence[str]) -> None:
     if isinstance(targets, str):
-        raise TypeError(f"targets must be a sequence of texts, found the single text {targets!r}")
+        raise TypeError(f"targets must be a sequence of texts, found the single text {quote(targets)}")
     if not targets:
         raise ValueError("an answer needs at least one target to be scored against, found none")
 

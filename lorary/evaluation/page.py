@@ -1,15 +1,19 @@
 """One self-contained HTML page: its frame, its sections, and where its numbers come from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from lorary.evaluation.page_style import page_style
 from lorary.evaluation.palette import expert_shades
 from lorary.evaluation.result import Result
 from lorary.evaluation.routing_html import escape, numbers_table
 from lorary.evaluation.tables import result_grid
+from lorary.files import shorten
 
 # Nothing is fetched and nothing runs, whatever text a model wrote.
-CONTENT_POLICY = "default-src 'none';style-src 'unsafe-inline'"
+CONTENT_POLICY = "default-src 'none';style-src 'unsafe-inline';base-uri 'none';form-action 'none'"
+
+# Characters of a fact in the footer.
+LONGEST = 300
 
 
 def make_page(title: str, body: str, names: Sequence[str]) -> str:
@@ -50,7 +54,10 @@ def make_footer(result: Result | None) -> str:
     """Say with what the numbers were made."""
     lines = []
     for header in result.headers if result is not None else ():
-        facts = [str(header[key]) for key in ("date", "command") if key in header]
-        facts += [f"{name} {version}" for name, version in header.get("versions", {}).items()]
+        facts = [shorten(str(header[key]), LONGEST) for key in ("date", "command") if key in header]
+        versions = header.get("versions")
+        # Whoever wrote a result may have put anything there.
+        if isinstance(versions, Mapping):
+            facts += [shorten(f"{name} {version}", LONGEST) for name, version in versions.items()]
         lines.append(f"<div>{escape(' · '.join(facts))}</div>")
     return f"<footer>{''.join(lines)}</footer>" if lines else ""

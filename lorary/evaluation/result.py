@@ -17,6 +17,7 @@ from lorary.evaluation.metrics import find_metric
 from lorary.evaluation.result_file import ScoreKey, read_result, write_result
 from lorary.evaluation.standard_errors import combine_standard_errors, standard_error_of_mean
 from lorary.evaluation.tables import render_markdown, render_table, result_grid
+from lorary.files import quote, shorten
 
 ROUTE_ORDER = ("base", "random", "uniform", "multi-task", "arrow")
 LAST_ROUTE = "oracle"
@@ -138,7 +139,7 @@ class Result:
             tasks = [task for task in self.tasks if (task, route, metric) in self.scores]
         names = tuple(tasks)
         if not names:
-            raise ValueError(f"no task has a value of {metric!r} under route {route!r} to average")
+            raise ValueError(f"no task has a value of {quote(metric)} under route {quote(route)} to average")
         means = [self.mean(task, route, metric) for task in names]
         errors = [self.standard_error(task, route, metric) for task in names]
         return Overall(
@@ -161,8 +162,8 @@ class Result:
         for task, route, metric in self.scores:
             if (task, route, metric) in other.scores:
                 raise ValueError(
-                    f"both results hold {metric!r} of task {task!r} under route {route!r}: only results "
-                    "without a common column merge"
+                    f"both results hold {metric!r} of task {quote(task)} under route {quote(route)}: only "
+                    "results without a common column merge"
                 )
         headers = [*self.headers, *(header for header in other.headers if header not in self.headers)]
         attachments = _join(self.attachments, other.attachments, "attachments")
@@ -196,14 +197,16 @@ class Result:
         try:
             return cls(*parts)
         except ValueError as error:
-            raise FormatError(f"{os.fspath(path)!r} is no sound result: {error}") from error
+            raise FormatError(
+                f"{quote(os.fspath(path))} is no sound result: {shorten(str(error))}"
+            ) from error
 
     def _explain_missing(self, task: str, route: str, metric: str) -> str:
         found = {"task": (task, self.tasks), "route": (route, self.routes), "metric": (metric, self.metrics)}
         for kind, (name, known) in found.items():
             if name not in known:
-                return f"this result has no {kind} {name!r}: {suggest(name, known)}"
-        return f"this result has no {metric!r} of task {task!r} under route {route!r}"
+                return f"this result has no {kind} {quote(name)}: {suggest(name, known)}"
+        return f"this result has no {quote(metric)} of task {quote(task)} under route {quote(route)}"
 
 
 def _route_rank(route: str) -> int:
@@ -220,14 +223,25 @@ def _is_variant(route: str, known: str) -> bool:
 def _check_column(key: ScoreKey, values: tuple[float, ...]) -> None:
     task, route, metric = key
     find_metric(metric)
+    for name in (task, route):
+        _check_name(name)
     if not values:
-        raise ValueError(f"task {task!r} under route {route!r} has no value of {metric!r}: leave it out")
+        raise ValueError(
+            f"task {quote(task)} under route {quote(route)} has no value of {quote(metric)}: leave it out"
+        )
     for index, value in enumerate(values):
         if not isfinite(value):
             raise ValueError(
-                f"{metric!r} of task {task!r} under route {route!r} must be a finite number, found {value!r} "
-                f"at example {index!r}: look at that example and at the expert's weights"
+                f"{metric!r} of task {quote(task)} under route {quote(route)} must be a finite number, found "
+                f"{value!r} at example {index!r}: look at that example and at the expert's weights"
             )
+
+
+def _check_name(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"names of tasks and routes must be Unicode text, found {quote(name)}") from None
 
 
 def _check_pairing(columns: Mapping[ScoreKey, tuple[float, ...]]) -> None:
@@ -236,8 +250,8 @@ def _check_pairing(columns: Mapping[ScoreKey, tuple[float, ...]]) -> None:
         other, count = first.setdefault((task, metric), (route, len(values)))
         if count != len(values):
             raise ValueError(
-                f"routes must be measured on the same examples, but task {task!r} has {count!r} values of "
-                f"{metric!r} under route {other!r} and {len(values)!r} under {route!r}"
+                f"routes must be measured on the same examples, but task {quote(task)} has {count!r} values "
+                f"of {metric!r} under route {quote(other)} and {len(values)!r} under {quote(route)}"
             )
 
 
@@ -247,7 +261,7 @@ def _join(left: Mapping[str, Any], right: Mapping[str, Any], where: str) -> dict
         if key not in joined or joined[key] == value:
             joined[key] = value
         elif isinstance(joined[key], Mapping) and isinstance(value, Mapping):
-            joined[key] = _join(joined[key], value, f"{where}[{key!r}]")
+            joined[key] = _join(joined[key], value, f"{where}[{quote(key)}]")
         else:
-            raise ValueError(f"both results have a value of their own under {where}[{key!r}]")
+            raise ValueError(f"both results have a value of their own under {where}[{quote(key)}]")
     return joined

@@ -3,13 +3,15 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from fsspec.implementations.local import LocalFileSystem
+
 from lorary.errors import FormatError
-from lorary.files import write_whole
+from lorary.files import escape_json, parse_json, quote, read_at_most, write_whole
 
 FORMAT_VERSION = 1
+_KINDS: dict[Any, str] = {str: "a text", list: "a list", dict: "an object"}
 
 # (task, route, metric)
 ScoreKey = tuple[str, str, str]
@@ -40,7 +42,7 @@ def write_result(
         "scores": rows,
         "attachments": dict(attachments),
     }
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    text = escape_json(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
     write_whole(path, text.encode())
 
 
@@ -48,34 +50,49 @@ def read_result(path: str | os.PathLike[str]) -> ResultParts:
     """Read what ``write_result`` wrote.
 
     Raises:
-        FormatError: if the file is not JSON, not a result, or of another version.
+        FormatError: if the file is no regular file, too large, not JSON, not a result, or of another version.
     """
-    try:
-        document = json.loads(Path(path).read_bytes())
-    except ValueError as error:
-        raise FormatError(f"{os.fspath(path)!r} must be a JSON result file: {error}") from error
+    shown = quote(os.fspath(path))
+    document = parse_json(read_at_most(LocalFileSystem(), os.fspath(path), "result_mb"), os.fspath(path))
     if not isinstance(document, dict) or "lorary_result" not in document:
-        raise FormatError(f"{os.fspath(path)!r} is JSON but no lorary result: it has no 'lorary_result'")
+        raise FormatError(f"{shown} is JSON but no lorary result: it has no 'lorary_result'")
     found = document["lorary_result"]
-    if found != FORMAT_VERSION:
+    if found != FORMAT_VERSION or isinstance(found, bool):
         raise FormatError(
-            f"{os.fspath(path)!r} is a result of format {found!r}, this lorary reads {FORMAT_VERSION!r}: "
-            "evaluate again or use the version that wrote it"
+            f"{shown} is a result of format {quote(found, 60)}, this lorary reads {FORMAT_VERSION}: evaluate "
+            "again or use the version that wrote it"
         )
     try:
         return _take_parts(document)
-    except (KeyError, TypeError, ValueError) as error:
-        raise FormatError(
-            f"{os.fspath(path)!r} is a damaged lorary result: {type(error).__name__}: {error}"
-        ) from error
+    except ValueError as error:
+        raise FormatError(f"{shown} is a damaged lorary result: {error}") from error
 
 
 def _take_parts(document: dict[str, Any]) -> ResultParts:
     scores: dict[ScoreKey, tuple[float, ...]] = {}
-    for row in document["scores"]:
-        key = (str(row["task"]), str(row["route"]), str(row["metric"]))
+    for row in _take(document, "scores", list):
+        if not isinstance(row, dict):
+            raise ValueError(f"a row of scores must be an object, found {quote(row, 60)}")
+        key = (_take(row, "task", str), _take(row, "route", str), _take(row, "metric", str))
         if key in scores:
-            raise ValueError(f"two rows of task {key[0]!r}, route {key[1]!r}, metric {key[2]!r}")
-        scores[key] = tuple(float(value) for value in row["values"])
-    headers = tuple(dict(header) for header in document["headers"])
-    return ResultParts(scores, headers, dict(document["attachments"]))
+            raise ValueError(
+                "two rows of task {}, route {}, metric {}".format(*(quote(part, 60) for part in key))
+            )
+        scores[key] = tuple(_read_number(value) for value in _take(row, "values", list))
+    headers = _take(document, "headers", list)
+    if not all(isinstance(header, dict) for header in headers):
+        raise ValueError(f"headers must be objects, found {quote(headers, 60)}")
+    return ResultParts(scores, tuple(headers), _take(document, "attachments", dict))
+
+
+def _take(holder: dict[str, Any], key: str, kind: type) -> Any:
+    value = holder.get(key)
+    if not isinstance(value, kind):
+        raise ValueError(f"{key!r} must be {_KINDS[kind]}, found {quote(value, 60)}")
+    return value
+
+
+def _read_number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"values must be numbers, found {quote(value, 60)}")
+    return float(value)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lorary.assembly import RoutedModel
 from lorary.errors import UnknownExpert, suggest
 from lorary.evaluation.decisions import Decisions, Prompt, decide_prompts, name_experts
+from lorary.files import quote
 from lorary.routing import ROUTERS, RouterConfig
 
 EXPERT_PREFIX = "expert:"
@@ -110,7 +111,7 @@ def check_routes(names: Sequence[str], experts: Collection[str], controls: Colle
         if expert != name and expert not in {*experts, *controls}:
             raise UnknownExpert(expert, {*experts, *controls}, "this model")
         if expert == name and name not in known:
-            raise ValueError(f"there is no route {name!r}: {suggest(name, [*known, 'expert:NAME'])}")
+            raise ValueError(f"there is no route {quote(name)}: {suggest(name, [*known, 'expert:NAME'])}")
 
 
 def match_experts(model: RoutedModel, tasks: Sequence[str]) -> dict[str, str]:

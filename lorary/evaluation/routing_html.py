@@ -4,6 +4,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lorary import files
 from lorary.evaluation.palette import NUM_HEAT_STEPS
 from lorary.evaluation.tables import Cell, Grid, Row
 
@@ -13,14 +14,17 @@ if TYPE_CHECKING:
 NUM_IN_TOOLTIP = 5
 NUM_IN_SUMMARY = 4
 MAX_WIDE_COLUMNS = 16
+PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
 BAR_HEIGHT, BAR_WIDTH, BAR_GAP, AXIS = 190, 25, 4, 42
 
 
 def escape(text: str) -> str:
-    """Make any text safe in HTML, as content or in quotes; control characters become their pictures."""
-    shown = "".join(chr(0x2400 + ord(c)) if ord(c) < 32 and c not in "\n\t" else c for c in text)
-    # Half of a surrogate pair cannot be written as UTF-8.
-    return html.escape(shown.encode("utf-8", "replace").decode(), quote=True)
+    """Make any text safe in HTML, as content or in quotes.
+
+    Control characters become their pictures, and what else cannot be seen, such as direction marks and halves
+    of surrogate pairs, becomes escapes such as ``\\u202e``.
+    """
+    return html.escape(files.escape(text.translate(PICTURES)), quote=True)
 
 
 def numbers_table(grid: Grid) -> str:

@@ -10,7 +10,7 @@ from lorary.evaluation import routing_html
 from lorary.evaluation.page import make_footer, make_page, make_section, result_section
 from lorary.evaluation.palette import BASE_COLOURS
 from lorary.evaluation.result import Result
-from lorary.files import write_whole
+from lorary.files import quote, write_whole
 
 # task or layer -> expert -> share
 Usage = Mapping[str, Mapping[str, float]]
@@ -87,10 +87,10 @@ def check_routing(names: Sequence[str], samples: Sequence[RoutedSample], usages:
     _check_names(names)
     for sample in samples:
         for token in (*sample.prompt, *sample.answer):
-            _check_shares(token.experts, names, f"a sample of task {sample.task!r}")
+            _check_shares(token.experts, names, f"a sample of task {quote(sample.task)}")
     for kind, usage in usages.items():
         for row, shares in usage.items():
-            _check_shares(shares.items(), names, f"{kind} {row!r}")
+            _check_shares(shares.items(), names, f"{kind} {quote(row)}")
 
 
 def samples_section(samples: Sequence[RoutedSample], names: Sequence[str]) -> str:
@@ -134,14 +134,16 @@ def layers_section(usage: Usage | None, names: Sequence[str]) -> str:
 def _check_names(names: Sequence[str]) -> None:
     repeated = sorted({name for name in names if list(names).count(name) > 1})
     if repeated:
-        raise ValueError(f"names must differ from each other, found more than once: {repeated!r}")
+        raise ValueError(f"names must differ from each other, found more than once: {quote(repeated)}")
 
 
 def _check_shares(shares: Iterable[tuple[str, float]], names: Sequence[str], where: str) -> None:
     for name, share in shares:
         if name not in names:
-            raise ValueError(f"{where} uses an expert {name!r} that is not in names: {suggest(name, names)}")
+            raise ValueError(
+                f"{where} uses an expert {quote(name)} that is not in names: {suggest(name, names)}"
+            )
         if not isfinite(share) or share < 0:
             raise ValueError(
-                f"{where}: the share of expert {name!r} must be finite and not negative, found {share!r}"
+                f"{where}: the share of expert {quote(name)} must be finite and not negative, found {share!r}"
             )

@@ -11,6 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from lorary.files import escape, shorten
+
+# Characters of the command line.
+LONGEST = 10_000
 PACKAGES = ("lorary", "torch", "transformers", "peft", "numpy")
 
 
@@ -26,13 +30,22 @@ def describe_run(*, seeds: Mapping[str, int], settings: Mapping[str, Any]) -> di
     """
     return {
         # The folder of the program says nothing and may name a user.
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shorten(escape(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), keep=""), LONGEST),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **_package_versions()},
         "hardware": _describe_hardware(),
         "seeds": dict(seeds),
-        "settings": json.loads(json.dumps(dict(settings), default=str)),
+        "settings": _plain(json.loads(json.dumps(dict(settings), default=str))),
     }
+
+
+def _plain(value: Any) -> Any:
+    """Escape what cannot be written down, such as a path's bytes that are no text."""
+    if isinstance(value, dict):
+        return {_plain(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return escape(value) if isinstance(value, str) else value
 
 
 def _package_versions() -> dict[str, str]:

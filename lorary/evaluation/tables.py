@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lorary.evaluation.metrics import find_metric
+from lorary.files import escape, escape_markdown, quote
 
 if TYPE_CHECKING:
     from lorary.evaluation.compare import Difference
@@ -66,7 +67,7 @@ def result_grid(result: "Result", metric: str, digits: int = 2) -> Grid:
     """
     routes = tuple(route for route in result.routes if any(k[1:] == (route, metric) for k in result.scores))
     if not routes:
-        raise ValueError(f"this result has no metric {metric!r}, it has {sorted(result.metrics)!r}")
+        raise ValueError(f"this result has no metric {quote(metric)}, it has {quote(sorted(result.metrics))}")
     tasks = [task for task in result.tasks if any((task, route, metric) in result.scores for route in routes)]
     rows = tuple(_task_row(result, task, routes, metric, digits) for task in tasks)
     direction = "lower" if find_metric(metric).lower_is_better else "higher"
@@ -87,7 +88,7 @@ def difference_grid(differences: Sequence["Difference"], digits: int = 3) -> Gri
     """
     metrics = sorted({difference.metric for difference in differences})
     if len(metrics) != 1:
-        raise ValueError(f"a table of differences needs exactly one metric, found {metrics!r}")
+        raise ValueError(f"a table of differences needs exactly one metric, found {quote(metrics)}")
     direction = "below" if find_metric(metrics[0]).lower_is_better else "above"
     return Grid(
         title=f"{find_metric(metrics[0]).title}: paired differences ({direction} zero is better)",
@@ -104,7 +105,8 @@ def render_table(grid: Grid, width: int = 100) -> Table:
     limit = max(MIN_LABEL_WIDTH, width - sum(_column_widths(grid)) - 2)
     table.add_column("", no_wrap=True)
     for column in grid.columns:
-        table.add_column(Text(column.replace(" ", "\n")), justify="right", no_wrap=True, vertical="bottom")
+        heading = Text(escape(column, keep="").replace(" ", "\n"))
+        table.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
     for index, row in enumerate(grid.rows):
         is_last = index == len(grid.rows) - 1
         table.add_row(*_row_texts(row, limit), end_section=is_last and grid.footer is not None)
@@ -119,12 +121,12 @@ def render_markdown(grid: Grid) -> str:
     lines = [
         f"**{grid.title}**",
         "",
-        "| | " + " | ".join(_escape_markdown(column) for column in grid.columns) + " |",
+        "| | " + " | ".join(escape_markdown(column) for column in grid.columns) + " |",
         "|---|" + "---:|" * len(grid.columns),
     ]
     for row in rows:
         cells = " | ".join(_markdown_cell(cell) for cell in row.cells)
-        lines.append(f"| {_escape_markdown(row.label)} | {cells} |")
+        lines.append(f"| {escape_markdown(row.label)} | {cells} |")
     return "\n".join([*lines, "", *([grid.note, ""] if grid.note else [])])
 
 
@@ -135,7 +137,7 @@ def shorten(name: str, limit: int) -> str:
 
 def plot_label(name: str, limit: int) -> str:
     """Cut a name for a picture by matplotlib, in which a dollar sign would start a formula."""
-    return shorten(name, limit).replace("$", r"\$")
+    return shorten(escape(name, keep=""), limit).replace("$", r"\$")
 
 
 def format_error(error: float | None, digits: int) -> str:
@@ -211,13 +213,18 @@ def _interval_text(difference: "Difference", digits: int) -> str:
 def _column_widths(grid: Grid) -> list[int]:
     rows = [*grid.rows, *([grid.footer] if grid.footer is not None else [])]
     return [
-        1 + max(*(len(word) for word in column.split(" ")), *(len(_plain(row.cells[i])) for row in rows), 0)
+        1
+        + max(
+            *(len(word) for word in escape(column, keep="").split(" ")),
+            *(len(_plain(row.cells[i])) for row in rows),
+            0,
+        )
         for i, column in enumerate(grid.columns)
     ]
 
 
 def _row_texts(row: Row, limit: int) -> list[Text]:
-    return [Text(shorten(row.label, limit)), *(_rich_cell(cell) for cell in row.cells)]
+    return [Text(shorten(escape(row.label, keep=""), limit)), *(_rich_cell(cell) for cell in row.cells)]
 
 
 def _rich_cell(cell: Cell) -> Text:
@@ -234,7 +241,3 @@ def _plain(cell: Cell) -> str:
 def _markdown_cell(cell: Cell) -> str:
     text = f"**{cell.text}**" if cell.is_best else cell.text
     return f"{text} {cell.error}".rstrip()
-
-
-def _escape_markdown(text: str) -> str:
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())

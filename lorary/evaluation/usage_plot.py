@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Mapping
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lorary.evaluation.picture import open_picture
 from lorary.evaluation.tables import plot_label
-from lorary.files import write_whole
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,16 +29,14 @@ def plot_usage(path: str | os.PathLike[str], usage_by_task: Mapping[str, Mapping
     Raises:
         ValueError: if there is no task or no expert, or a share is not finite.
     """
-    # Imported here: slow, and needed for pictures only. Without pyplot nothing global is touched.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     tasks = list(usage_by_task)
     experts = list(dict.fromkeys(name for usage in usage_by_task.values() for name in usage))
     shares = _share_matrix(usage_by_task, tasks, experts)  # [tasks, experts]
-    figure = Figure(figsize=(3.5 + 0.42 * len(experts), 2.2 + 0.36 * len(tasks)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    with open_picture(path, 3.5 + 0.42 * len(experts), 2.2 + 0.36 * len(tasks), dpi=130) as figure:
+        _draw_shares(figure.add_subplot(), shares, tasks, experts)
+
+
+def _draw_shares(axes: "Axes", shares: NDArray[np.float64], tasks: list[str], experts: list[str]) -> None:
     image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     axes.set_xticks(
         range(len(experts)), [plot_label(name, MAX_LABEL) for name in experts], rotation=60, ha="right"
@@ -48,12 +46,9 @@ def plot_usage(path: str | os.PathLike[str], usage_by_task: Mapping[str, Mapping
     axes.set_ylabel("task")
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    figure.colorbar(image, ax=axes, label="share of the routing, %", shrink=0.9)
+    axes.figure.colorbar(image, ax=axes, label="share of the routing, %", shrink=0.9)
     if len(experts) <= MAX_NUMBERED:
         _write_numbers(axes, shares)
-    content = BytesIO()
-    figure.savefig(content, format="png", dpi=130)
-    write_whole(path, content.getvalue())
 
 
 def _write_numbers(axes: "Axes", shares: NDArray[np.float64]) -> None:
@@ -67,12 +62,15 @@ def _share_matrix(
     usage_by_task: Mapping[str, Mapping[str, float]], tasks: list[str], experts: list[str]
 ) -> NDArray[np.float64]:
     if not tasks or not experts:
-        raise ValueError(f"a picture of usage needs a task and an expert, found {tasks!r} and {experts!r}")
+        raise ValueError(
+            f"a picture of usage needs a task and an expert, found {quote(tasks)} and {quote(experts)}"
+        )
     shares = np.array([[usage_by_task[task].get(name, 0.0) for name in experts] for task in tasks])
     if not np.isfinite(shares).all():
         row, column = np.argwhere(~np.isfinite(shares))[0]
         found = float(shares[row, column])
         raise ValueError(
-            f"the share of expert {experts[column]!r} on task {tasks[row]!r} must be finite, found {found!r}"
+            f"the share of expert {quote(experts[column])} on task {quote(tasks[row])} must be finite, "
+            f"found {found!r}"
         )
     return shares

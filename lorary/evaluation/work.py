@@ -14,6 +14,7 @@ from lorary.evaluation.metrics import METRICS, choice_scores
 from lorary.evaluation.result import Record
 from lorary.evaluation.routes import Route
 from lorary.evaluation.scoring import Item, Report, generate_answers, score_targets
+from lorary.files import quote
 
 CHOICE_METRICS = {
     "accuracy_sum": "sum",
@@ -114,7 +115,7 @@ def prepare_work(
     )
     if not (work.losses or work.questions or work.choices):
         raise ValueError(
-            f"the metrics {list(config.metrics)!r} suit no example of the tasks {sorted(tasks)!r}: "
+            f"the metrics {quote(list(config.metrics))} suit no example of the tasks {quote(sorted(tasks))}: "
             "accuracies need examples with choices"
         )
     return work

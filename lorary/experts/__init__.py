@@ -10,8 +10,15 @@ from lorary.experts.base_names import BaseIdentity, is_same_base
 from lorary.experts.card import ExpertCard
 from lorary.experts.expert import Expert, check_finite
 from lorary.experts.factors import Factors
-from lorary.experts.names import check_name
-from lorary.experts.peft_reader import read_card, read_expert_folder, read_peft
+from lorary.experts.names import check_name, fold_name
+from lorary.experts.peft_reader import (
+    OpenedAdapter,
+    build_expert,
+    open_adapter,
+    read_card,
+    read_expert_folder,
+    read_peft,
+)
 from lorary.experts.peft_writer import write_expert_files, write_peft
 from lorary.experts.sidecar import Sidecar, WeightSummary
 
@@ -21,11 +28,15 @@ __all__ = [
     "Expert",
     "ExpertCard",
     "Factors",
+    "OpenedAdapter",
     "Sidecar",
     "WeightSummary",
+    "build_expert",
     "check_finite",
     "check_name",
+    "fold_name",
     "is_same_base",
+    "open_adapter",
     "read_alike",
     "read_card",
     "read_expert_folder",

@@ -10,8 +10,9 @@ from functools import lru_cache
 from lorary.errors import FormatError
 from lorary.experts.factors import Factors, find_factor_fault
 from lorary.experts.file_layout import FileLayout
-from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig
+from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, find_scales
 from lorary.experts.peft_keys import pair_tensors
+from lorary.files import PatternError, quote
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +49,24 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
     tensors, config, path = recipe.file.outlines, recipe.config, recipe.path
     names = pair_tensors(tensors, path)
     outlines = {module: Factors(tensors[a], tensors[b]) for module, (a, b) in names.items()}
-    faults = [fault for module, pair in outlines.items() if (fault := _find_fault(module, pair, config))]
+    try:
+        said = find_scales(config, names)
+    except PatternError as error:
+        raise FormatError(f"{quote(path)} cannot be understood with its {CONFIG_FILE}: {error}") from error
+    faults = [
+        fault for module, pair in outlines.items() if (fault := _find_fault(module, pair, said[module].rank))
+    ]
     if faults:
         more = f" (and {len(faults) - 1} more such modules)" if len(faults) > 1 else ""
         raise FormatError(
-            f"{path!r}, {faults[0]}{more}: save the adapter again, with the configuration it was trained with"
+            f"{quote(path)}, {faults[0]}{more}: save the adapter again, with the configuration it was "
+            "trained with"
         )
-    return AdapterLayout(names, outlines, {module: config.scale_of(module) for module in names})
+    return AdapterLayout(names, outlines, {module: own.scale for module, own in said.items()})
 
 
-def _find_fault(module: str, pair: Factors, config: AdapterConfig) -> str | None:
+def _find_fault(module: str, pair: Factors, rank: int) -> str | None:
     fault = find_factor_fault(module, pair)
-    if fault is None and pair.rank != config.rank_of(module):
-        return f"module {module!r}: {CONFIG_FILE} says rank {config.rank_of(module)}, found rank {pair.rank}"
+    if fault is None and pair.rank != rank:
+        return f"module {quote(module)}: {CONFIG_FILE} says rank {rank}, found rank {pair.rank}"
     return fault

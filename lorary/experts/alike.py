@@ -15,7 +15,6 @@ from lorary.experts.expert import Expert
 from lorary.experts.factors import Factors, is_finite
 from lorary.experts.peft_scale import fold_scale
 from lorary.experts.stored_factors import StoredFactors
-from lorary.experts.weights_file import StoredTensors
 
 # Enough that calls hardly count and threads share a layer's copying, little beside what the experts take.
 _MOST_BYTES = 2**27
@@ -44,7 +43,8 @@ def read_alike(experts: Iterable[Expert], device: torch.device | str | None = No
         Each expert's factors once. They may lie in the buffer: it is filled anew for the next.
 
     Raises:
-        FormatError: if a number of an expert is NaN or infinite, naming it and the module.
+        FormatError: if an expert's file is not what was stored, or a number of it is NaN or infinite, naming
+            it and the module.
     """
     buffer = torch.empty(0, dtype=torch.uint8)
     start = 0
@@ -75,7 +75,7 @@ def _read_blocks(
     count, (block,) = len(stored), stored[0].weights.blocks
     numbers = buffer[: count * block.nbytes].view(block.dtype).view(count, -1)
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        list(pool.map(StoredTensors.copy_block, [factors.weights for factors in stored], numbers.unbind()))
+        list(pool.map(StoredFactors.copy_numbers, stored, numbers.unbind()))
     if not is_finite(numbers):
         return None
     parts = numbers.to(device).split([outline.numel() for outline in file.outlines.values()], dim=1)

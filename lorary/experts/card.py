@@ -1,10 +1,17 @@
 """What is known about an expert besides its weights."""
 
 import json
-import math
+import re
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from lorary.files import check_shape, escape, find_limit, quote, shorten
+
+# Where there is none of these, JSON has neither half a character nor a huge integer nor any depth; it is much
+# faster to look for them than to walk through the values.
+SUSPECT = re.compile(r"\\ud|\d{40}|(?:[\[{][^\[{]*){50}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +20,8 @@ class ExpertCard:
 
     Raises:
         TypeError: if a field is of another type than declared.
-        ValueError: if a score is not finite, or the provenance cannot be written as JSON.
+        ValueError: if a score is not finite, a text is not Unicode, or the provenance cannot be written as
+            JSON.
     """
 
     tasks: tuple[str, ...] = ()
@@ -41,38 +49,55 @@ class ExpertCard:
         for name in ("description", "base_revision", "base_fingerprint"):
             _check_text(name, getattr(self, name), optional=name != "description")
         if not isinstance(self.fan_in_fan_out, bool):
-            raise TypeError(f"fan_in_fan_out must be true or false, got {self.fan_in_fan_out!r}")
+            raise TypeError(f"fan_in_fan_out must be true or false, got {quote(self.fan_in_fan_out, 60)}")
         object.__setattr__(self, "scores", _check_scores(self.scores))
         object.__setattr__(self, "provenance", _copy_json(self.provenance))
+        _check_unicode(self)
 
 
 def _check_words(name: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, tuple | list) or not all(isinstance(word, str) for word in value):
-        raise TypeError(f"{name} must be a tuple of strings, got {value!r}")
+        raise TypeError(f"{name} must be a tuple of strings, got {quote(value, 60)}")
     return tuple(value)
 
 
 def _check_text(name: str, value: Any, optional: bool) -> None:
     if not isinstance(value, str) and not (optional and value is None):
-        raise TypeError(f"{name} must be a string{' or None' if optional else ''}, got {value!r}")
+        wanted = f"a string{' or None' if optional else ''}"
+        raise TypeError(f"{name} must be {wanted}, got {quote(value, 60)}")
 
 
 def _check_scores(scores: Any) -> dict[str, float]:
     if not isinstance(scores, Mapping):
-        raise TypeError(f"scores must map names to numbers, got {scores!r}")
+        raise TypeError(f"scores must map names to numbers, got {quote(scores, 60)}")
     for name, score in scores.items():
         if not isinstance(name, str) or isinstance(score, bool) or not isinstance(score, int | float):
-            raise TypeError(f"scores must map names to numbers, got {name!r}: {score!r}")
-        if not math.isfinite(score):
-            raise ValueError(f"a score must be finite, got {score!r} for {name!r}")
+            raise TypeError(f"scores must map names to numbers, got {quote(name, 60)}: {quote(score, 60)}")
+        # Compared as they are: a huge integer is no float.
+        if not abs(score) <= sys.float_info.max:
+            raise ValueError(f"a score must be finite, got {quote(score, 60)} for {quote(name, 60)}")
     return {name: float(score) for name, score in scores.items()}
 
 
 def _copy_json(provenance: Any) -> dict[str, Any]:
     """Copy through JSON, so that a card equals itself after a round trip through its file."""
     if not isinstance(provenance, Mapping):
-        raise TypeError(f"provenance must be a mapping, got {provenance!r}")
+        raise TypeError(f"provenance must be a mapping, got {quote(provenance, 60)}")
     try:
         return json.loads(json.dumps(dict(provenance), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"provenance must hold only what JSON can ({error}), got {provenance!r}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"provenance must hold only what JSON can ({shorten(escape(str(error), keep=''))}), "
+            f"got {quote(provenance, 60)}"
+        ) from error
+
+
+def _check_unicode(card: ExpertCard) -> None:
+    """Refuse what could be written to no file that is read again."""
+    for own in fields(card):
+        value = getattr(card, own.name)
+        if own.name != "provenance" or SUSPECT.search(json.dumps(value)):
+            try:
+                check_shape(value, max_depth=int(find_limit("json_depth")) - 1)  # the file is one level above
+            except ValueError as error:
+                raise ValueError(f"{own.name}: {error}") from error

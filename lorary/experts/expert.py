@@ -12,6 +12,7 @@ from lorary.experts.card import ExpertCard
 from lorary.experts.factors import DTYPES, Factors, find_factor_fault, name_dtypes, refuse_not_finite
 from lorary.experts.names import check_name
 from lorary.experts.stored_factors import StoredFactors
+from lorary.files import quote
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,9 +36,11 @@ class Expert:
     def __post_init__(self) -> None:
         check_name(self.name)
         if not isinstance(self.base_model, str):
-            raise TypeError(f"expert {self.name!r}: base_model must be a string, got {self.base_model!r}")
+            raise TypeError(
+                f"expert {self.name!r}: base_model must be a string, got {quote(self.base_model, 60)}"
+            )
         if not isinstance(self.card, ExpertCard):
-            raise TypeError(f"expert {self.name!r}: card must be an ExpertCard, got {self.card!r}")
+            raise TypeError(f"expert {self.name!r}: card must be an ExpertCard, got {quote(self.card, 60)}")
         if not self.factors:
             raise ValueError(f"expert {self.name!r} must have factors for at least one module, got none")
         if isinstance(self.factors, StoredFactors):
@@ -50,7 +53,7 @@ class Expert:
 
     def __repr__(self) -> str:
         return (
-            f"<Expert {self.name!r} for {self.base_model!r}: {len(self.factors)} modules, "
+            f"<Expert {self.name!r} for {quote(self.base_model)}: {len(self.factors)} modules, "
             f"rank {self.max_rank}, {self.num_parameters:,} parameters>"
         )
 
@@ -102,4 +105,7 @@ def check_finite(expert: Expert, file: str = "") -> None:
     Raises:
         FormatError: if a factor holds NaN or an infinity.
     """
-    refuse_not_finite(expert.name, expert.factors, file)
+    if isinstance(expert.factors, StoredFactors):
+        next(iter(expert.factors.values()))  # whoever asks for one has all looked through
+    else:
+        refuse_not_finite(expert.name, expert.factors, file)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lorary.errors import FormatError
+from lorary.files import quote
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -37,20 +38,20 @@ def find_factor_fault(path: str, pair: Factors) -> str | None:
         pair: factors that should be ``[R, I]`` and ``[O, R]``, floating and not empty.
     """
     if not isinstance(path, str) or not path:
-        return f"module {path!r}: its path must be a string and not empty"
+        return f"module {quote(path)}: its path must be a string and not empty"
     if not isinstance(pair, Factors):
-        return f"module {path!r}: it must have Factors(a, b), got {type(pair).__name__}"
+        return f"module {quote(path)}: it must have Factors(a, b), got {type(pair).__name__}"
     a, b = pair
     for letter, tensor in (("a", a), ("b", b)):
         if not isinstance(tensor, Tensor):
-            return f"module {path!r}: {letter} must be a tensor, got {type(tensor).__name__}"
+            return f"module {quote(path)}: {letter} must be a tensor, got {type(tensor).__name__}"
         if tensor.dtype not in DTYPES:
-            return f"module {path!r}: {letter} must be one of {name_dtypes()}, got {tensor.dtype}"
+            return f"module {quote(path)}: {letter} must be one of {name_dtypes()}, got {tensor.dtype}"
         if tensor.ndim != 2 or tensor.numel() == 0:
-            return f"module {path!r}: {letter} must be 2-D and not empty, got shape {list(tensor.shape)}"
+            return f"module {quote(path)}: {letter} must be 2-D and not empty, got shape {list(tensor.shape)}"
     if a.shape[0] != b.shape[1]:
         return (
-            f"module {path!r}: a [R, I] and b [O, R] must agree on the rank R, "
+            f"module {quote(path)}: a [R, I] and b [O, R] must agree on the rank R, "
             f"got {list(a.shape)} and {list(b.shape)}"
         )
     return None
@@ -73,14 +74,14 @@ def refuse_not_finite(name: str, factors: Mapping[str, Factors], file: str = "")
     Raises:
         FormatError: if one is NaN or infinite, naming the module.
     """
-    where = f" in {file!r}" if file else ""
+    where = f" in {quote(file)}" if file else ""
     for path, pair in factors.items():
         for letter, tensor in zip("ab", pair, strict=True):
             if not is_finite(tensor):
                 count = int((~torch.isfinite(tensor)).sum())
                 raise FormatError(
                     f"expert {name!r}{where} must hold finite numbers, found {count} NaN or infinite "
-                    f"of {tensor.numel()} in {letter} of module {path!r}: train it again or take an "
+                    f"of {tensor.numel()} in {letter} of module {quote(path)}: train it again or take an "
                     "earlier checkpoint"
                 )
 

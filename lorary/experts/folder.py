@@ -13,6 +13,7 @@ from lorary.errors import FormatError
 from lorary.experts.peft_config import CONFIG_FILE
 from lorary.experts.sidecar import SIDECAR_FILE
 from lorary.experts.weights_file import WEIGHTS_FILE
+from lorary.files import quote
 
 CARD_FILE = "README.md"
 ADAPTER_FILES = frozenset({CONFIG_FILE, WEIGHTS_FILE, SIDECAR_FILE, CARD_FILE})
@@ -51,14 +52,14 @@ def check_replaceable(fs: AbstractFileSystem, path: str) -> None:
         return
     if not fs.isdir(path):
         raise FormatError(
-            f"{path!r} must be a folder to write an adapter to, found a file: choose another path"
+            f"{quote(path)} must be a folder to write an adapter to, found a file: choose another path"
         )
     found = {entry.rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False)}
     others = sorted(found - ADAPTER_FILES)
     if others or (found and CONFIG_FILE not in found):
-        listed = ", ".join(repr(name) for name in (others or sorted(found))[:5])
+        listed = ", ".join(quote(name, 60) for name in (others or sorted(found))[:5])
         raise FormatError(
-            f"{path!r} must be empty or hold only an adapter to be replaced, found {listed}: "
+            f"{quote(path)} must be empty or hold only an adapter to be replaced, found {listed}: "
             "choose another folder, or empty this one"
         )
 

@@ -3,6 +3,7 @@
 import json
 
 from lorary.experts.expert import Expert
+from lorary.files import escape, escape_markdown, fence
 
 USAGE = """## Use
 
@@ -27,6 +28,8 @@ model = PeftModel.from_pretrained(base, "path/to/this/folder")
 def render_model_card(expert: Expert) -> str:
     """Write the page for one expert.
 
+    Whatever its card holds is shown as plain text: it makes no link, picture, heading or HTML.
+
     Args:
         expert: the expert, with its card.
 
@@ -34,17 +37,17 @@ def render_model_card(expert: Expert) -> str:
         Markdown with a YAML front matter that hubs read.
     """
     card = expert.card
-    parts = [_render_front_matter(expert), f"# {expert.name}\n"]
-    if card.description:
-        parts.append(card.description.strip() + "\n")
+    parts = [_render_front_matter(expert), f"# {escape_markdown(expert.name)}\n"]
+    if description := escape_markdown(card.description):
+        parts.append(description + "\n")
     parts.append(_render_facts(expert))
     parts.append(USAGE.format(base=_quote(expert.base_model or "the base model")))
     if card.scores:
-        rows = [f"| {name} | {value:.6g} |" for name, value in card.scores.items()]
+        rows = [f"| {escape_markdown(name)} | {value:.6g} |" for name, value in card.scores.items()]
         parts.append("## Scores\n\n| measure | value |\n|---|---|\n" + "\n".join(rows) + "\n")
     if card.provenance:
         provenance = json.dumps(card.provenance, indent=2, ensure_ascii=False)
-        parts.append(f"## Provenance\n\n```json\n{provenance}\n```\n")
+        parts.append("## Provenance\n\n" + fence(provenance, "json"))
     return "\n".join(parts)
 
 
@@ -67,9 +70,10 @@ def _render_facts(expert: Expert) -> str:
         "Parents": ", ".join(card.parents),
         "Size": f"rank {expert.max_rank}, {len(expert.factors)} modules, {expert.num_parameters:,} numbers",
     }
-    return "".join(f"- {title}: {text}\n" for title, text in facts.items() if text)
+    lines = [(title, escape_markdown(text)) for title, text in facts.items()]
+    return "".join(f"- {title}: {text}\n" for title, text in lines if text)
 
 
 def _quote(text: str) -> str:
-    """Quote for YAML and Python alike: both read what JSON writes."""
-    return json.dumps(text)
+    """Quote for YAML and Python alike: both read what JSON writes, and the same escapes."""
+    return escape(json.dumps(text, ensure_ascii=False), keep="")

@@ -1,8 +1,20 @@
-"""Which names an expert may have: each is also a folder's name, on any storage."""
+"""Which names an expert may have: each is also a folder's name, on any storage and system."""
+
+import re
+import unicodedata
+
+from lorary.files import quote
 
 MAX_NAME_BYTES = 128
 # Separators, and what file systems or fsspec's patterns give a meaning: removing 'a*' must not remove 'ab'.
 FORBIDDEN = '/\\*?[]<>:"|'
+# What Windows opens instead of a file, whatever follows after a dot.
+DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
+# Letters, marks and symbols that are drawn as nothing: fillers, variation selectors, an empty Braille cell.
+BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+JOINERS = "\u200c\u200d"
 
 
 def check_name(name: str) -> str:
@@ -16,29 +28,48 @@ def check_name(name: str) -> str:
 
     Raises:
         TypeError: if it is not a string.
-        ValueError: if it is empty, longer than 128 bytes, begins with ``.``, ``_`` or ``-``, begins or
-            ends with a space, or holds a separator, a wildcard or a character that cannot be printed.
+        ValueError: if it is empty, longer than 128 bytes, begins with ``.``, ``_``, ``-`` or a combining
+            mark, ends with ``.``, begins or ends with a space, is a device's on Windows, or holds a
+            separator, a wildcard or a character that cannot be seen.
     """
     if not isinstance(name, str):
-        raise TypeError(f"an expert's name must be a string, not {type(name).__name__} {name!r}")
+        raise TypeError(f"an expert's name must be a string, not {type(name).__name__} {quote(name, 60)}")
     fault = _find_fault(name)
     if fault:
-        raise ValueError(f"an expert's name must not {fault}, got {name!r}: choose another name")
+        raise ValueError(f"an expert's name must not {fault}, got {quote(name)}: choose another name")
     return name
+
+
+def fold_name(name: str) -> str:
+    """Give the same text for names that some file systems take for each other.
+
+    Such names differ only in case, or in whether an accent is part of its letter or a mark behind it.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def _find_fault(name: str) -> str | None:
     if not name:
         return "be empty"
+    if not name.isprintable() or BLANK.search(name):
+        return "hold control or invisible characters"  # lone surrogates, too, which have no bytes
+    if len(name.encode()) > MAX_NAME_BYTES:
+        return f"be longer than {MAX_NAME_BYTES} bytes"
+    return _find_misleading_part(name)
+
+
+def _find_misleading_part(name: str) -> str | None:
     if name[0] in "._-":
         return f"begin with {name[0]!r}"
+    if unicodedata.category(name[0]).startswith("M"):
+        return "begin with a combining mark"
     if name != name.strip():
         return "begin or end with a space"
+    if name.endswith("."):
+        return "end with '.'"
     found = sorted({character for character in name if character in FORBIDDEN})
     if found:
         return "hold " + " or ".join(repr(character) for character in found)
-    if not name.isprintable():
-        return "hold control or invisible characters"
-    if len(name.encode()) > MAX_NAME_BYTES:
-        return f"be longer than {MAX_NAME_BYTES} bytes"
+    if DEVICES.fullmatch(name):
+        return "be a device's on Windows"
     return None

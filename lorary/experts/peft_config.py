@@ -1,18 +1,20 @@
 """What matters of ``adapter_config.json``: each module's rank and scale."""
 
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 from lorary.errors import FormatError
+from lorary.experts.module_patterns import ModulePatterns
+from lorary.files import PatternError, PatternMatcher, find_limit, quote, say_limit
 
 CONFIG_FILE = "adapter_config.json"
 DEFAULT_RANK = 8  # LoraConfig's own defaults, where an old or hand-written file leaves a key out
 DEFAULT_ALPHA = 8
-
-Number = TypeVar("Number", int, float)
+MAX_RANK = 2**20  # far above any layer's width
+MAX_ALPHA = 3.4e38  # a little less than the largest float32
+MAX_TEXT = 4096  # the longest path that Linux opens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,27 +38,43 @@ class AdapterConfig:
     revision: str | None = None
     """The base model's revision."""
 
-    def rank_of(self, module: str) -> int:
-        """Find a module's rank."""
-        return _look_up(self.rank_pattern, module, self.rank)
 
-    def scale_of(self, module: str) -> float:
-        """Find what PEFT multiplies a module's ``b @ a`` with."""
-        alpha = _look_up(self.alpha_pattern, module, self.alpha)
-        rank = self.rank_of(module)
-        return alpha / math.sqrt(rank) if self.use_rslora else alpha / rank
+class ModuleScale(NamedTuple):
+    """What a configuration says about one module."""
+
+    rank: int
+    """Of its factors."""
+    scale: float
+    """What PEFT multiplies ``b @ a`` with."""
 
 
-def match_pattern(patterns: Iterable[str], module: str) -> str | None:
-    """Find the first pattern that matches a module's path, as PEFT's ``get_pattern_key`` does.
+def find_scales(config: AdapterConfig, modules: Iterable[str]) -> dict[str, ModuleScale]:
+    """Find what a configuration says about modules.
 
-    A pattern matches the whole path, or its end after a dot: ``q_proj`` and ``layers.0.q_proj``
-    match ``model.layers.0.q_proj``; a leading ``^`` asks for the whole path.
+    Args:
+        config: the adapter's.
+        modules: their paths.
+
+    Raises:
+        PatternError: if matching its patterns takes too long.
     """
-    for key in patterns:
-        if re.match(rf"(.*\.)?({key})$", module):
-            return key
-    return None
+    matcher, paths = PatternMatcher(), list(modules)
+    ranks, alphas = dict(config.rank_pattern), dict(config.alpha_pattern)
+    rank_keys = _find_keys(ranks, paths, matcher)
+    # lorary writes the same patterns twice.
+    alpha_keys = rank_keys if list(alphas) == list(ranks) else _find_keys(alphas, paths, matcher)
+    found = {}
+    for path, rank_key, alpha_key in zip(paths, rank_keys, alpha_keys, strict=True):
+        rank, alpha = ranks.get(rank_key, config.rank), alphas.get(alpha_key, config.alpha)
+        found[path] = ModuleScale(rank, alpha / (math.sqrt(rank) if config.use_rslora else rank))
+    return found
+
+
+def _find_keys(keys: Iterable[str], modules: Iterable[str], matcher: PatternMatcher) -> list[str]:
+    """Find the key that counts for each module: as in PEFT, its own path if no pattern matches it."""
+    patterns = ModulePatterns(keys, matcher)
+    found = ((patterns.find(module), module) for module in modules)
+    return [module if key is None else key for key, module in found]
 
 
 def parse_adapter_config(value: Mapping[str, Any], path: str) -> AdapterConfig:
@@ -69,15 +87,20 @@ def parse_adapter_config(value: Mapping[str, Any], path: str) -> AdapterConfig:
     Raises:
         FormatError: naming all faults at once.
     """
-    given = {key: value[key] for key in CHECKS if key in value}
+    given = {key: value[key] for key in (*CHECKS, *PATTERN_CHECKS) if key in value}
     faults = [
-        f"{key} must be {expected}, found {given[key]!r}"
+        f"{key} must be {expected}, found {quote(given[key], 60)}"
         for key, (expected, is_sound) in CHECKS.items()
         if key in given and not is_sound(given[key])
     ]
+    faults += [
+        fault
+        for key, is_sound in PATTERN_CHECKS.items()
+        if (fault := _find_pattern_fault(key, given.get(key), is_sound))
+    ]
     if faults:
         raise FormatError(
-            f"{path!r} is not a sound LoRA configuration: {'; '.join(faults)}: correct the file"
+            f"{quote(path)} is not a sound LoRA configuration: {'; '.join(faults)}: correct the file"
         )
     return AdapterConfig(
         rank=given.get("r", DEFAULT_RANK),
@@ -91,18 +114,12 @@ def parse_adapter_config(value: Mapping[str, Any], path: str) -> AdapterConfig:
     )
 
 
-def _look_up(patterns: Iterable[tuple[str, Number]], module: str, default: Number) -> Number:
-    known = dict(patterns)
-    key = match_pattern(known, module)
-    return default if key is None else known[key]
-
-
 def _is_rank(value: Any) -> bool:
-    return type(value) is int and value > 0
+    return type(value) is int and 0 < value <= MAX_RANK
 
 
 def _is_alpha(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= MAX_ALPHA
 
 
 def _is_flag(value: Any) -> bool:
@@ -110,35 +127,35 @@ def _is_flag(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return value is None or isinstance(value, str)
+    return value is None or (isinstance(value, str) and len(value) <= MAX_TEXT)
 
 
-def _is_rank_pattern(value: Any) -> bool:
-    return value is None or (_is_pattern(value) and all(map(_is_rank, value.values())))
-
-
-def _is_alpha_pattern(value: Any) -> bool:
-    return value is None or (_is_pattern(value) and all(map(_is_alpha, value.values())))
-
-
-def _is_pattern(value: Any) -> bool:
+def _find_pattern_fault(name: str, value: Any, is_sound: Callable[[Any], bool]) -> str | None:
+    """Say what is wrong with patterns and their numbers; no module is matched."""
+    if value is None:
+        return None
+    wanted = f"{name} must be an object of regular expressions and numbers"
     if not isinstance(value, dict):
-        return False
+        return f"{wanted}, found {quote(value, 60)}"
+    if len(value) > find_limit("pattern_count"):
+        return f"{name} holds {len(value):,} patterns: {say_limit('pattern_count')}"
+    for key, number in value.items():
+        if not is_sound(number):
+            kind = name.removesuffix("_pattern")
+            return f"{wanted} that may be {kind}s, found {quote(number, 60)} for {quote(key, 60)}"
     try:
-        for key in value:
-            re.compile(rf"(.*\.)?({key})$")
-    except re.error:
-        return False
-    return True
+        ModulePatterns(value, PatternMatcher())
+    except PatternError as error:
+        return f"{wanted}: {error}"
+    return None
 
 
 CHECKS = {
-    "r": ("a whole number above 0", _is_rank),
-    "lora_alpha": ("a finite number", _is_alpha),
-    "rank_pattern": ("an object of regular expressions and whole numbers above 0", _is_rank_pattern),
-    "alpha_pattern": ("an object of regular expressions and finite numbers", _is_alpha_pattern),
+    "r": (f"a whole number from 1 to {MAX_RANK}", _is_rank),
+    "lora_alpha": ("a finite number within float32's range", _is_alpha),
     "use_rslora": ("true or false", _is_flag),
     "fan_in_fan_out": ("true or false", _is_flag),
-    "base_model_name_or_path": ("a string or null", _is_text),
-    "revision": ("a string or null", _is_text),
+    "base_model_name_or_path": (f"a string of at most {MAX_TEXT} characters or null", _is_text),
+    "revision": (f"a string of at most {MAX_TEXT} characters or null", _is_text),
 }
+PATTERN_CHECKS = {"rank_pattern": _is_rank, "alpha_pattern": _is_alpha}

@@ -4,10 +4,12 @@ An expert is one fixed weight change ``b @ a`` per linear layer; what else PEFT 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any
 
 from lorary.errors import FormatError, UnsupportedAdapter
+from lorary.files import quote
 
 UNCONVERTED = (
     "PEFT changed the base weights with it; convert the adapter with "
@@ -82,6 +84,7 @@ REFUSED_TENSORS = (
     ),
 )
 
+MOST_NAMED = 8  # features in one message
 FACTOR_ENDS = (".lora_A.weight", ".lora_B.weight")
 
 
@@ -99,12 +102,12 @@ def check_peft_type(config: Mapping[str, Any], path: str) -> None:
     kind = config.get("peft_type")
     if kind is None:
         raise FormatError(
-            f"{path!r} must name a peft_type, found none: it is not a PEFT adapter's configuration"
+            f"{quote(path)} must name a peft_type, found none: it is not a PEFT adapter's configuration"
         )
     if kind != "LORA":
         raise UnsupportedAdapter(
-            f"{path!r} must be of peft_type 'LORA', found {kind!r}: only LoRA adapters can be experts, "
-            "train a LoRA instead"
+            f"{quote(path)} must be of peft_type 'LORA', found {quote(kind, 60)}: only LoRA adapters can be "
+            "experts, train a LoRA instead"
         )
 
 
@@ -119,34 +122,34 @@ def check_features(config: Mapping[str, Any], tensor_names: Iterable[str], path:
     Raises:
         UnsupportedAdapter: naming all such features at once, and what to do about each.
     """
-    found = _find_in_config(config) + _find_in_tensors(tensor_names, config)
+    # Their number is bounded before they are worded: a file can name a million unknown settings.
+    features = chain(_find_in_config(config), _find_in_tensors(tensor_names, config))
+    found = list(islice(features, MOST_NAMED + 1))
     if found:
         raise UnsupportedAdapter(
-            f"adapter {path!r} has what an expert, one change b @ a per linear layer, cannot hold: "
-            + "; ".join(f"{feature}: {advice}" for feature, advice in found)
+            f"adapter {quote(path)} has what an expert, one change b @ a per linear layer, cannot hold: "
+            + "; ".join(f"{feature}: {advice}" for feature, advice in found[:MOST_NAMED])
+            + ("; and more" if len(found) > MOST_NAMED else "")
         )
 
 
-def _find_in_config(config: Mapping[str, Any]) -> list[tuple[str, str]]:
-    found = []
+def _find_in_config(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key, value in config.items():
         if key in REFUSED_SETTINGS and value:
-            found.append((f"{key}={_shorten(value)}", REFUSED_SETTINGS[key]))
+            yield f"{key}={quote(value, 60)}", REFUSED_SETTINGS[key]
         elif key == "bias" and value not in ("none", None):
-            found.append((f"bias={value!r}", "train with bias='none'"))
+            yield f"bias={quote(value, 60)}", "train with bias='none'"
         elif key == "init_lora_weights" and not _is_plain_init(value):
-            found.append((f"init_lora_weights={value!r}", UNCONVERTED))
+            yield f"init_lora_weights={quote(value, 60)}", UNCONVERTED
         elif key not in KNOWN_SETTINGS and value:
-            found.append(
-                (
-                    f"unknown setting {key}={_shorten(value)}",
-                    "if it changes no result, remove it from the file",
-                )
+            name = quote(key, 60)[1:-1]
+            yield (
+                f"unknown setting {name}={quote(value, 60)}",
+                "if it changes no result, remove it from the file",
             )
-    return found
 
 
-def _find_in_tensors(names: Iterable[str], config: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _find_in_tensors(names: Iterable[str], config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     found: dict[tuple[str, str], list[str]] = {}
     for name in names:
         if name.endswith(FACTOR_ENDS) and ".trainable_tokens_" not in name:
@@ -156,19 +159,12 @@ def _find_in_tensors(names: Iterable[str], config: Mapping[str, Any]) -> list[tu
                 if setting is None or config.get(setting) in (None, False, "none"):
                     found.setdefault((feature, advice), []).append(name)
                 break
-    return [
-        (f"{feature} ({len(group)} tensors such as {group[0]!r})", advice)
-        for (feature, advice), group in found.items()
-    ]
+    for (feature, advice), group in found.items():
+        yield f"{feature} ({len(group)} tensors such as {quote(group[0], 100)})", advice
 
 
 def _is_plain_init(value: Any) -> bool:
     return (value.lower() if isinstance(value, str) else value) in PLAIN_INITS
-
-
-def _shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 KNOWN_SETTINGS = ACCEPTED_SETTINGS | REFUSED_SETTINGS.keys() | {"bias", "init_lora_weights"}

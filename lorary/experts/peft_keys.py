@@ -7,11 +7,15 @@ from torch import Tensor
 
 from lorary.errors import FormatError
 from lorary.experts.factors import Factors
+from lorary.files import quote
 
 PREFIX = "base_model.model."
 FACTOR_NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 # VeLoRA's projection only shapes its backward pass.
 TRAINING_ONLY = re.compile(r"\.lora_velora_embed$")
+# A module's path in any model there is: its parts become attribute names.
+MODULE_PATH = re.compile(r"[^.\s]+(\.[^.\s]+)*")
+MAX_PATH = 500
 
 
 def name_tensors(factors: Mapping[str, Factors]) -> dict[str, Tensor]:
@@ -40,28 +44,35 @@ def pair_tensors(names: Iterable[str], path: str) -> dict[str, tuple[str, str]]:
     unknown = []
     for name in names:
         match = FACTOR_NAME.fullmatch(name)
-        if match:
+        if match and is_module_path(match["module"]):
             sides.setdefault(match["module"], {})[match["side"]] = name
         elif not TRAINING_ONLY.search(name):
-            unknown.append(repr(name))
+            unknown.append(quote(name, 100))
     if unknown:
         raise FormatError(
-            f"{path!r} must hold only tensors named {PREFIX}<module>.lora_A.weight and …lora_B.weight, "
+            f"{quote(path)} must hold only tensors named {PREFIX}<module>.lora_A.weight and …lora_B.weight, "
             f"found {_list_some(unknown)}: save the adapter again with PEFT's save_pretrained"
         )
     if not sides:
         raise FormatError(
-            f"{path!r} must hold LoRA factors, found no tensor: train or save the adapter again"
+            f"{quote(path)} must hold LoRA factors, found no tensor: train or save the adapter again"
         )
     halves = [
-        f"lora_{'A' if 'A' in pair else 'B'} of {module!r}" for module, pair in sides.items() if len(pair) < 2
+        f"lora_{'A' if 'A' in pair else 'B'} of {quote(module, 100)}"
+        for module, pair in sides.items()
+        if len(pair) < 2
     ]
     if halves:
         raise FormatError(
-            f"{path!r} must hold lora_A and lora_B of each module, found only {_list_some(halves)}: "
+            f"{quote(path)} must hold lora_A and lora_B of each module, found only {_list_some(halves)}: "
             "save or fetch the adapter again"
         )
     return {module: (pair["A"], pair["B"]) for module, pair in sides.items()}
+
+
+def is_module_path(text: str) -> bool:
+    """Tell whether a text can be a module's path: printable parts, none of them empty, between dots."""
+    return len(text) <= MAX_PATH and text.isprintable() and MODULE_PATH.fullmatch(text) is not None
 
 
 def _list_some(items: list[str]) -> str:

@@ -1,7 +1,10 @@
 """PEFT adapter folders in, experts out."""
 
+import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
@@ -15,8 +18,8 @@ from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, parse_adapter
 from lorary.experts.peft_features import check_features, check_peft_type
 from lorary.experts.sidecar import SIDECAR_FILE, Sidecar, parse_sidecar
 from lorary.experts.stored_factors import StoredFactors
-from lorary.experts.weights_file import CONVERT, PICKLE_FILE, WEIGHTS_FILE, read_tensors
-from lorary.files import read_json_object
+from lorary.experts.weights_file import CONVERT, PICKLE_FILE, WEIGHTS_FILE, StoredTensors, read_tensors
+from lorary.files import parse_json_object, quote, read_at_most, read_json_object, refuse_irregular
 
 
 def read_peft(folder: str | os.PathLike[str], name: str | None = None) -> Expert:
@@ -36,6 +39,7 @@ def read_peft(folder: str | os.PathLike[str], name: str | None = None) -> Expert
     Raises:
         FormatError: if a file is missing, damaged, or disagrees with another.
         UnsupportedAdapter: if the adapter has a feature an expert cannot hold exactly.
+        OSError: if the system refuses to read a file that is there.
         ValueError: if the name is not safe; give another.
     """
     fs, path = url_to_fs(os.fspath(folder))
@@ -50,18 +54,59 @@ def read_expert_folder(fs: AbstractFileSystem, path: str, name: str | None = Non
     Those are read, and refused if one is not finite, when factors are first asked for; all else is checked
     now, as by ``read_peft``.
     """
+    return build_expert(open_adapter(fs, path), name)
+
+
+class OpenedAdapter(NamedTuple):
+    """What an adapter's folder held when it was opened, not yet understood."""
+
+    path: str
+    """The folder's, for messages."""
+    config: bytes
+    """Of ``adapter_config.json``."""
+    sidecar: bytes | None
+    """Of ``expert.json``, if there is one."""
+    weights: StoredTensors
+    """Of ``adapter_model.safetensors``."""
+
+
+def open_adapter(fs: AbstractFileSystem, path: str) -> OpenedAdapter:
+    """Read the small files of an adapter's folder and map its weights.
+
+    Raises:
+        FormatError: if a file is missing, too large or no regular file, or the weights are no safetensors
+            file.
+        OSError: if the system refuses to read a file that is there.
+    """
     _check_files(fs, path)
-    config_path = f"{path}/{CONFIG_FILE}"
-    raw = read_json_object(fs, config_path)
+    with refuse_irregular(f"{path}/{CONFIG_FILE}"):
+        config = read_at_most(fs, f"{path}/{CONFIG_FILE}")
+    with refuse_irregular(f"{path}/{WEIGHTS_FILE}"):
+        weights = read_tensors(fs, f"{path}/{WEIGHTS_FILE}")
+    return OpenedAdapter(path, config, _read_sidecar(fs, path), weights)
+
+
+def build_expert(opened: OpenedAdapter, name: str | None = None) -> Expert:
+    """Understand an opened adapter; nothing more is read but the numbers of its weights, and these later.
+
+    Args:
+        opened: what its folder held.
+        name: the expert's name; None takes the sidecar's, or else the folder's.
+
+    Raises:
+        FormatError: if a file is damaged or disagrees with another.
+    """
+    path, weights = opened.path, opened.weights
+    config_path, weights_path = f"{path}/{CONFIG_FILE}", f"{path}/{WEIGHTS_FILE}"
+    raw = parse_json_object(opened.config, config_path)
     check_peft_type(raw, config_path)
-    weights_path = f"{path}/{WEIGHTS_FILE}"
-    weights = read_tensors(fs, weights_path)
     check_features(raw, weights.layout.outlines, path)
     config = parse_adapter_config(raw, config_path)
     layout = lay_out_adapter(Recipe(weights.layout, config, weights_path))
-    known = _read_sidecar(fs, path) or _card_from_config(config, path)
+    known = _parse_sidecar(opened.sidecar, path) or _card_from_config(config, path)
+    _check_config_hash(opened.config, known.config_sha256, config_path)
     own_name = check_name(known.name if name is None else name)
-    factors = StoredFactors(weights, layout, name=own_name, file=weights_path)
+    factors = StoredFactors(weights, layout, name=own_name, file=weights_path, sha256=known.weights_sha256)
     card = replace(known.card, fan_in_fan_out=config.fan_in_fan_out)
     return Expert(own_name, known.base_model, factors, card)
 
@@ -80,39 +125,80 @@ def read_card(fs: AbstractFileSystem, path: str) -> Sidecar:
     Raises:
         FormatError: if the folder holds no adapter, or a file is damaged.
     """
-    known = _read_sidecar(fs, path)
+    known = _parse_sidecar(_read_sidecar(fs, path), path)
     if known is not None:
         return known
     _check_files(fs, path)
     config_path = f"{path}/{CONFIG_FILE}"
-    raw = read_json_object(fs, config_path)
+    with refuse_irregular(config_path):
+        raw = read_json_object(fs, config_path)
     check_peft_type(raw, config_path)
     return _card_from_config(parse_adapter_config(raw, config_path), path)
 
 
 def _check_files(fs: AbstractFileSystem, path: str) -> None:
-    if not fs.isdir(path):
-        found = "a file" if fs.exists(path) else "nothing"
+    kind = _find_kind(fs, path)
+    if kind != "directory":
+        found = "nothing" if kind is None else "a file"
         raise FormatError(
-            f"{path!r} must be a PEFT adapter folder, found {found}: check the path; a repository on "
+            f"{quote(path)} must be a PEFT adapter folder, found {found}: check the path; a repository on "
             "the hub is given as 'hf://user/repository'"
         )
-    missing = [file for file in (CONFIG_FILE, WEIGHTS_FILE) if not fs.isfile(f"{path}/{file}")]
-    if WEIGHTS_FILE in missing and fs.isfile(f"{path}/{PICKLE_FILE}"):
-        raise FormatError(f"adapter {path!r} must hold {WEIGHTS_FILE}, found only {PICKLE_FILE}: {CONVERT}")
+    missing = [file for file in (CONFIG_FILE, WEIGHTS_FILE) if _find_kind(fs, f"{path}/{file}") is None]
     if missing:
-        raise FormatError(
-            f"adapter {path!r} must hold {CONFIG_FILE} and {WEIGHTS_FILE}, missing: {', '.join(missing)}: "
-            "save or fetch the adapter again"
-        )
+        raise explain_missing(path, missing, has_pickle=_find_kind(fs, f"{path}/{PICKLE_FILE}") is not None)
 
 
-def _read_sidecar(fs: AbstractFileSystem, path: str) -> Sidecar | None:
+def _find_kind(fs: AbstractFileSystem, path: str) -> str | None:
+    """Say what lies at a path; None only if the system says that nothing does."""
     try:
-        value = read_json_object(fs, f"{path}/{SIDECAR_FILE}")
+        with refuse_irregular(path):
+            return str(fs.info(path)["type"])
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return parse_sidecar(value, f"{path}/{SIDECAR_FILE}")
+
+
+def explain_missing(path: str, missing: Sequence[str], has_pickle: bool) -> FormatError:
+    """Say which files an adapter's folder lacks.
+
+    Args:
+        path: the folder's.
+        missing: names of files.
+        has_pickle: whether it holds weights that are never read.
+    """
+    if WEIGHTS_FILE in missing and has_pickle:
+        return FormatError(
+            f"adapter {quote(path)} must hold {WEIGHTS_FILE}, found only {PICKLE_FILE}: {CONVERT}"
+        )
+    return FormatError(
+        f"adapter {quote(path)} must hold {CONFIG_FILE} and {WEIGHTS_FILE}, missing: {', '.join(missing)}: "
+        "save or fetch the adapter again"
+    )
+
+
+def _read_sidecar(fs: AbstractFileSystem, path: str) -> bytes | None:
+    try:
+        with refuse_irregular(f"{path}/{SIDECAR_FILE}"):
+            return read_at_most(fs, f"{path}/{SIDECAR_FILE}")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _parse_sidecar(content: bytes | None, path: str) -> Sidecar | None:
+    if content is None:
+        return None
+    sidecar_path = f"{path}/{SIDECAR_FILE}"
+    return parse_sidecar(parse_json_object(content, sidecar_path), sidecar_path)
+
+
+def _check_config_hash(content: bytes, expected: str | None, path: str) -> None:
+    found = hashlib.sha256(content).hexdigest()
+    if expected not in (None, found):
+        raise FormatError(
+            f"{quote(path)} is not what was stored: {SIDECAR_FILE} says SHA-256 {expected}, found {found}: "
+            "restore the file, add the expert again, or, if you changed it on purpose, remove "
+            f"'config_sha256' from {SIDECAR_FILE}"
+        )
 
 
 def _card_from_config(config: AdapterConfig, path: str) -> Sidecar:

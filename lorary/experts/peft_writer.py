@@ -54,12 +54,13 @@ def write_expert_files(expert: Expert, dtype: torch.dtype | None = None) -> dict
         expert = expert.to(dtype)
     check_finite(expert)
     weights = dump_tensors(name_tensors(expert.factors))
-    sidecar = build_sidecar(expert, hashlib.sha256(weights).hexdigest())
+    config = dump_json_object(build_adapter_config(expert))
+    hashes = [hashlib.sha256(content).hexdigest() for content in (weights, config)]
     return {
         WEIGHTS_FILE: weights,
-        SIDECAR_FILE: dump_json_object(sidecar),
+        SIDECAR_FILE: dump_json_object(build_sidecar(expert, *hashes)),
         CARD_FILE: render_model_card(expert).encode(),
-        CONFIG_FILE: dump_json_object(build_adapter_config(expert)),
+        CONFIG_FILE: config,
     }
 
 

@@ -6,10 +6,15 @@ R rank, I layer input, O layer output.
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
+from torch import Tensor
+
+from lorary.errors import FormatError
 from lorary.experts.adapter_layout import AdapterLayout
+from lorary.experts.checked_files import remember_checked, was_checked
 from lorary.experts.factors import Factors, is_finite, refuse_not_finite
 from lorary.experts.peft_scale import fold_scale
 from lorary.experts.weights_file import StoredTensors
+from lorary.files import quote
 
 
 class StoredFactors(Mapping[str, Factors]):
@@ -17,29 +22,49 @@ class StoredFactors(Mapping[str, Factors]):
 
     Whoever asks for any factors first has all numbers of the file looked through and PEFT's scale folded in.
     So a library's experts can be listed and matched with a base model without reading their weights, and a
-    number that is not finite still never gets out.
+    number that is not finite, or of a file that is not what was stored, still never gets out.
 
     Args:
         weights: the file's tensors.
         layout: which of them are whose factors.
         name: the expert's, for messages.
         file: the file's path, for messages.
+        sha256: hash of the file as it was stored; None if nobody noted it.
     """
 
-    def __init__(self, weights: StoredTensors, layout: AdapterLayout, *, name: str, file: str):
+    def __init__(
+        self,
+        weights: StoredTensors,
+        layout: AdapterLayout,
+        *,
+        name: str,
+        file: str,
+        sha256: str | None = None,
+    ):
         self.weights = weights
         self.layout = layout
         self._name = name
         self._file = file
+        self._sha256 = sha256
 
     def __getitem__(self, path: str) -> Factors:
         """Give one module's factors.
 
         Raises:
             KeyError: if there are none.
-            FormatError: if any number of the file is NaN or infinite, naming the module it belongs to.
+            FormatError: if the file is not what was stored, or any of its numbers is NaN or infinite, naming
+                the module it belongs to.
         """
         return self._values[path]
+
+    def copy_numbers(self, out: Tensor) -> None:
+        """Copy all numbers of a file that is one flat tensor into ``out [N]``; they may not be finite.
+
+        Raises:
+            FormatError: if the file is not what was stored.
+        """
+        is_unchanged = self.weights.copy_block(out)
+        self._check_hash(is_unchanged, out)
 
     def __contains__(self, path: object) -> bool:
         return path in self.layout.names
@@ -52,6 +77,7 @@ class StoredFactors(Mapping[str, Factors]):
 
     @cached_property
     def _values(self) -> Mapping[str, Factors]:
+        self._check_hash(self.weights.is_unchanged())
         tensors, scales = self.weights.tensors, self.layout.scales
         stored = {path: Factors(tensors[a], tensors[b]) for path, (a, b) in self.layout.names.items()}
         # In one go: asking tensor by tensor takes four times as long.
@@ -64,3 +90,18 @@ class StoredFactors(Mapping[str, Factors]):
         }
         refuse_not_finite(self._name, scaled, self._file)
         return stored | scaled
+
+    def _check_hash(self, is_unchanged: bool, numbers: Tensor | None = None) -> None:
+        """Refuse a file that is not what was stored; one that was looked at before and did not change is."""
+        identity = self.weights.identity if is_unchanged else None
+        if self._sha256 is None or (identity and was_checked(identity, self._sha256)):
+            return
+        found = self.weights.find_hash(numbers)
+        if found != self._sha256:
+            raise FormatError(
+                f"expert {self._name!r}: {quote(self._file)} is not what was stored: expert.json says "
+                f"SHA-256 {self._sha256}, found {found}: restore the file, add the expert again, or, if you "
+                "changed it on purpose, remove 'weights_sha256' from expert.json"
+            )
+        if identity:
+            remember_checked(identity, self._sha256)

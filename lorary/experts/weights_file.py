@@ -1,10 +1,13 @@
 """Safetensors files: memory-mapped from a local disk, read whole from any other storage."""
 
+import hashlib
 import mmap
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
+from io import BytesIO
+from typing import BinaryIO
 
 import safetensors.torch
 import torch
@@ -14,7 +17,17 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from lorary.errors import FormatError
-from lorary.experts.file_layout import FileLayout, Header, find_layout, identify, read_header
+from lorary.experts.file_layout import (
+    MEGABYTE,
+    FileLayout,
+    Header,
+    Identity,
+    cut_header,
+    find_layout,
+    identify,
+    read_header,
+)
+from lorary.files import escape, find_limit, open_regular, quote, read_at_most, say_limit, shorten
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 PICKLE_FILE = "adapter_model.bin"
@@ -28,13 +41,13 @@ class StoredTensors:
     Args:
         layout: the file's.
         blocks: the file's numbers: one flat tensor if the layout has a dtype, else its tensors.
-        header: of the mapped file that the one flat tensor is; else None.
+        source: the mapped file that the one flat tensor is, or else the hash of the file's bytes.
     """
 
-    def __init__(self, layout: FileLayout, blocks: list[Tensor], header: Header | None = None):
+    def __init__(self, layout: FileLayout, blocks: list[Tensor], source: Header | str):
         self.layout = layout
         self.blocks = blocks
-        self._file = None if header is None else (header.path, header.identity)
+        self._source = source
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
@@ -47,14 +60,46 @@ class StoredTensors:
             for part, (name, outline) in zip(parts, outlines.items(), strict=True)
         }
 
-    def copy_block(self, out: Tensor) -> None:
+    @property
+    def identity(self) -> Identity | None:
+        """The mapped file's when it was opened; None if the numbers do not lie in a file any more."""
+        return self._source.identity if isinstance(self._source, Header) else None
+
+    def is_unchanged(self) -> bool:
+        """Tell whether the mapped file still lies where it was, as it was."""
+        if not isinstance(self._source, Header):
+            return False
+        with suppress(OSError):
+            return identify(os.stat(self._source.path)) == self._source.identity
+        return False
+
+    def find_hash(self, numbers: Tensor | None = None) -> str:
+        """Give the SHA-256 of the file's bytes.
+
+        Args:
+            numbers: those that were copied from a file whose layout has a dtype; None takes the mapped ones.
+        """
+        if not isinstance(self._source, Header):
+            return self._source
+        content, (block,) = self._source.content, self.blocks
+        digest = hashlib.sha256(len(content).to_bytes(8, "little") + content)
+        digest.update((block if numbers is None else numbers).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def copy_block(self, out: Tensor) -> bool:
         """Copy the one flat tensor of a file whose layout has a dtype into ``out [N]``.
 
         The file is read for it, if it is still what was mapped: numbers that are read through a mapping count
         as this process's memory for as long as it lasts.
+
+        Returns:
+            Whether they come from a file that is what was mapped.
         """
-        if self._file is None or not _read_numbers(*self._file, self.layout.start, out):
-            out.copy_(self.blocks[0])
+        source = self._source
+        if isinstance(source, Header) and _read_numbers(source.path, source.identity, self.layout.start, out):
+            return True
+        out.copy_(self.blocks[0])
+        return False
 
 
 def read_tensors(fs: AbstractFileSystem, path: str) -> StoredTensors:
@@ -66,45 +111,76 @@ def read_tensors(fs: AbstractFileSystem, path: str) -> StoredTensors:
 
     Raises:
         FileNotFoundError: if there is no such file.
+        FormatError: if it is no regular file, a pickle, truncated or damaged.
+    """
+    if isinstance(fs, LocalFileSystem):
+        with open_regular(path) as file:
+            return map_tensors(file, path)
+    return load_tensors(read_at_most(fs, path, "weights_mb"), path)
+
+
+def map_tensors(file: BinaryIO, path: str) -> StoredTensors:
+    """Map an opened file: as one block where its tensors are all of one dtype, as adapters' are.
+
+    A process that reads numbers of a file which was cut short after it was mapped is ended by the system.
+
+    Args:
+        file: a regular local file, which may be closed afterwards.
+        path: where it lies, for messages and to read its numbers from.
+
+    Raises:
         FormatError: if it is a pickle, truncated or damaged.
     """
+    header = read_header(file, path)
     try:
-        if isinstance(fs, LocalFileSystem):
-            return _map_file(path)
-        return _keep_apart(safetensors.torch.load(fs.cat_file(path)))
-    except SafetensorError as error:
-        if fs.cat_file(path, start=0, end=4).startswith(PICKLE_STARTS):
-            raise FormatError(f"{path!r} must be a safetensors file, found a pickle: {CONVERT}") from error
-        raise FormatError(
-            f"{path!r} must be a safetensors file, found it truncated or damaged ({error}): "
-            "fetch or write the adapter again"
-        ) from error
-
-
-def _map_file(path: str) -> StoredTensors:
-    """Map a local file: as one block where its tensors are all of one dtype, as adapters' are."""
-    with open(path, "rb") as file:
-        header = read_header(file, path)
         layout = find_layout(header)
-        if layout.dtype is None:
-            return _keep_apart(safetensors.torch.load_file(path))
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    return StoredTensors(layout, [torch.frombuffer(mapped, dtype=layout.dtype, offset=layout.start)], header)
+    except (ValueError, FormatError) as error:
+        file.seek(0)
+        raise _explain(file.read(4), path, error) from error
+    if layout.dtype is None:
+        file.seek(0)
+        # No more than there is: as many bytes as are asked for are set aside beforehand.
+        content = file.read(min(header.num_bytes, int(find_limit("weights_mb") * MEGABYTE)))
+        if len(content) < header.num_bytes:
+            raise FormatError(f"{quote(path)} cannot be mapped and is too large: {say_limit('weights_mb')}")
+        return load_tensors(content, path)
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    block = torch.frombuffer(mapped, dtype=layout.dtype, offset=layout.start)
+    return StoredTensors(layout, [block], header)
 
 
-def _keep_apart(tensors: dict[str, Tensor]) -> StoredTensors:
+def load_tensors(content: bytes, path: str) -> StoredTensors:
+    """Understand the bytes of a safetensors file; see ``map_tensors``."""
+    header = cut_header(BytesIO(content), len(content), path)
+    try:
+        # What safetensors itself accepts may have kinds of numbers that PyTorch has not.
+        find_layout(Header(header, len(content), path, ()))
+        tensors = safetensors.torch.load(content)
+    except (SafetensorError, ValueError, FormatError) as error:
+        raise _explain(content[:4], path, error) from error
     outlines = {name: tensor.to("meta") for name, tensor in tensors.items()}
-    return StoredTensors(FileLayout(outlines, None, 0), list(tensors.values()))
+    digest = hashlib.sha256(content).hexdigest()
+    return StoredTensors(FileLayout(outlines, None, 0), list(tensors.values()), digest)
 
 
-def _read_numbers(path: str, identity: tuple[int, ...], start: int, out: Tensor) -> bool:
+def _explain(start: bytes, path: str, error: Exception) -> FormatError:
+    if start.startswith(PICKLE_STARTS):
+        return FormatError(f"{quote(path)} must be a safetensors file, found a pickle: {CONVERT}")
+    return FormatError(
+        f"{quote(path)} must be a safetensors file, found it truncated or damaged "
+        f"({shorten(escape(str(error), keep=''), 400)}): fetch or write the adapter again"
+    )
+
+
+def _read_numbers(path: str, identity: Identity, start: int, out: Tensor) -> bool:
     """Fill ``out`` from a file, from a byte on; tells whether that file was there and long enough."""
     rest = out.view(torch.uint8).numpy().data
-    with suppress(OSError), open(path, "rb", buffering=0) as file:
+    # A path that leads elsewhere by now, perhaps to a named pipe, is no reason to wait or to fail.
+    with suppress(OSError, FormatError), open_regular(path) as file:
         if identify(os.fstat(file.fileno())) != identity:
             return False
-        file.seek(start)
-        while rest and (count := file.readinto(rest)):
+        os.lseek(file.fileno(), start, os.SEEK_SET)
+        while rest and (count := os.readv(file.fileno(), [rest])):
             rest = rest[count:]
     return not rest
 

@@ -2,17 +2,19 @@
 
 import json
 import math
+import re
 from typing import Any
 
 from fsspec import AbstractFileSystem
 
 from lorary.errors import FormatError
 from lorary.files.limits import find_limit
-from lorary.files.quoting import quote, shorten
+from lorary.files.quoting import is_visible, quote, shorten
 from lorary.files.regular import read_at_most
 from lorary.files.shape import MAX_DIGITS, check_shape
 
 AGAIN = "fetch or write it again"
+_NOT_ASCII = re.compile(r"[^\x00-\x7e]")
 
 
 def parse_json(content: bytes, path: str, advice: str = AGAIN) -> Any:
@@ -66,6 +68,17 @@ def read_json_object(fs: AbstractFileSystem, path: str, advice: str = AGAIN) -> 
 def dump_json_object(value: dict[str, Any]) -> bytes:
     """Write an object as indented JSON, keys in the order given, ending with a new line."""
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def escape_json(text: str) -> str:
+    """Escape what a terminal would act on in JSON text as ``\\u....``: the same values for any reader.
+
+    Args:
+        text: what ``json.dumps`` wrote, which lets through all from U+007F on.
+    """
+    return _NOT_ASCII.sub(
+        lambda found: found[0] if is_visible(found[0]) else json.dumps(found[0]).strip('"'), text
+    )
 
 
 def _parse(content: bytes) -> Any:

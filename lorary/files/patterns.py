@@ -62,13 +62,24 @@ class PatternMatcher:
         """
         begun = time.perf_counter()
         try:
-            if self._seconds <= 0:
-                raise TimeoutError
-            return pattern.fullmatch(text, timeout=self._seconds) is not None
-        except TimeoutError as error:
+            found = pattern.fullmatch(text, timeout=self._seconds) is not None
+        except TimeoutError:
+            found = False
+        self.spend(time.perf_counter() - begun, pattern.pattern)
+        return found
+
+    def spend(self, seconds: float, pattern: str) -> None:
+        """Count time that was spent on patterns outside this object.
+
+        Args:
+            seconds: how much.
+            pattern: what it was spent on, for the message.
+
+        Raises:
+            PatternError: if the time is up.
+        """
+        self._seconds -= seconds
+        if self._seconds <= 0:
             raise PatternError(
-                f"pattern {quote(pattern.pattern, 60)} takes too long to match: "
-                f"{say_limit('pattern_seconds')}"
-            ) from error
-        finally:
-            self._seconds -= time.perf_counter() - begun
+                f"pattern {quote(pattern, 60)} takes too long to match: {say_limit('pattern_seconds')}"
+            )

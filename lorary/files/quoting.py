@@ -1,5 +1,6 @@
 """Values from outside, as they may stand in messages and on terminals: short and printable."""
 
+import re
 import reprlib
 import unicodedata
 from typing import Any
@@ -10,6 +11,8 @@ LONGEST = 200
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 # Joins emoji and letters of some scripts; harmless alone.
 _JOINERS = frozenset({"\u200c", "\u200d"})
+# Most text is ASCII, which needs no look-up.
+_DOUBTFUL = re.compile(r"[^\x20-\x7e]")
 
 
 def quote(value: Any, longest: int = LONGEST) -> str:
@@ -43,10 +46,8 @@ def escape(text: str, keep: str = "\n\t") -> str:
     Returns:
         Text that can be printed and encoded as UTF-8; the same text if there is nothing to replace.
     """
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        character if character in keep or is_visible(character) else _name(character) for character in text
+    return _DOUBTFUL.sub(
+        lambda found: found[0] if found[0] in keep or is_visible(found[0]) else _name(found[0]), text
     )
 
 

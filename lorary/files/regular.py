@@ -1,7 +1,10 @@
 """Opening what others named: only regular files, and no more of them than is asked for."""
 
+import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from fsspec import AbstractFileSystem
@@ -34,13 +37,39 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> Binary
         FormatError: if it is anything else than a file.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
-    descriptor = os.open(path, flags)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # what a socket says
+            require_regular(os.stat(path), os.fspath(path))
+        raise
     try:
         require_regular(os.fstat(descriptor), os.fspath(path))
     except BaseException:
         os.close(descriptor)
         raise
     return os.fdopen(descriptor, "rb")
+
+
+@contextmanager
+def refuse_irregular(path: str) -> Iterator[None]:
+    """Refuse a file that turns out to be a folder, or a link that leads nowhere but to itself.
+
+    Args:
+        path: the file's, for the message.
+
+    Raises:
+        FormatError: in place of what the system raised within.
+    """
+    try:
+        yield
+    except OSError as error:
+        found = {errno.EISDIR: "a folder", errno.ELOOP: "links that lead to each other"}.get(error.errno or 0)
+        if found is None:
+            raise
+        raise FormatError(
+            f"{quote(path)} must be a regular file, found {found}: give the file itself"
+        ) from error
 
 
 def require_regular(status: os.stat_result, path: str) -> None:
@@ -68,7 +97,8 @@ def read_at_most(fs: AbstractFileSystem, path: str, limit: str = "json_mb") -> b
     most = int(find_limit(limit) * MEGABYTE)
     if isinstance(fs, LocalFileSystem):
         with open_regular(path) as file:
-            content = file.read(most + 1)
+            # As many bytes as are asked for are set aside beforehand.
+            content = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
     else:
         content = bytes(fs.cat_file(path, start=0, end=most + 1))
     if len(content) > most:

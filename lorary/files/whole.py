@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -28,7 +29,9 @@ def write_whole(path: str | os.PathLike[str], content: bytes | str) -> Path:
             os.chmod(temporary.name, 0o644)
             publish(Path(temporary.name), place)
         except BaseException:
-            os.unlink(temporary.name)
+            # It may be in its place already, if only the folder could not be brought to the disk.
+            with suppress(FileNotFoundError):
+                os.unlink(temporary.name)
             raise
     return place
 

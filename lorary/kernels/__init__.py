@@ -4,13 +4,13 @@
 ``torch.compile`` sees of either.
 """
 
-import os
 from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
 from lorary.kernels import cpu, traced
+from lorary.kernels.build import read_wish
 from lorary.kernels.cpu import is_compiled_for
 from lorary.kernels.operators import Operators, TrainingOperators
 
@@ -21,6 +21,9 @@ def find_operators(x: Tensor) -> Operators | None:
     C++ operators are used wherever they can be built, Triton's on CUDA devices that pass ``triton_check``.
     The environment's ``LORARY_KERNELS`` may be ``0`` for none, or ``triton`` for Triton's without a check,
     also in its interpreter.
+
+    Raises:
+        ValueError: if it is anything else.
     """
     if torch.compiler.is_compiling():
         return traced.OPERATORS[_find_kind_for_graph(x.device.type, x.dtype)]
@@ -35,7 +38,7 @@ def _find_kind_for_graph(device: str, dtype: torch.dtype) -> str:
 
 
 def _find_kind(x: Tensor) -> str:
-    wish = os.environ.get("LORARY_KERNELS")
+    wish = read_wish()
     if wish == "triton" and is_triton_for(x):
         return "triton"
     if x.is_cuda:

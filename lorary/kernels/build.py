@@ -9,66 +9,123 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import torch
 
+from lorary.files import escape, quote, shorten
+from lorary.kernels.object_cache import find_folder, keep_object, load_kept
+
 SOURCE = Path(__file__).with_name("cpu.cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-w")
 OPENMP = "-fopenmp"
 COMPILERS = ("c++", "g++", "clang++")
+TIMEOUT = 300  # seconds
+WISHES = ("0", "triton")
 
 logger = logging.getLogger("lorary")
+
+
+def read_wish() -> str | None:
+    """Read which operators ``LORARY_KERNELS`` asks for: ``0`` for none, ``triton``, or None.
+
+    Raises:
+        ValueError: if it says anything else.
+    """
+    wish = os.environ.get("LORARY_KERNELS") or None
+    if wish is not None and wish not in WISHES:
+        raise ValueError(
+            f"LORARY_KERNELS must be {' or '.join(WISHES)}, or not set, found {quote(wish)}: unset it to use "
+            "the operators that are there"
+        )
+    return wish
 
 
 @cache
 def load_object() -> ctypes.CDLL | None:
     """Give the compiled operators, from ``$LORARY_CACHE`` or ``~/.cache/lorary`` if they were built before.
 
+    The environment's ``CXX`` may name a compiler, with arguments.
+
     Returns:
         The loaded object; None if there is no compiler, if it fails, or if ``LORARY_KERNELS`` is 0.
+
+    Raises:
+        ValueError: if ``LORARY_KERNELS`` has no meaning.
     """
-    if os.environ.get("LORARY_KERNELS") == "0":
-        return None
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, COMPILERS), None)
-    if compiler is None:
-        logger.info("no C++ compiler found: experts run on plain PyTorch operators, which are slower")
+    if read_wish() == "0":
         return None
     failures = []
-    for flags in ((*FLAGS, OPENMP), FLAGS):
-        try:
-            return _load(compiler, flags)
-        except (OSError, subprocess.SubprocessError) as failure:
-            failures.append(_describe(failure))
+    try:
+        compiler = find_compiler()
+        if not compiler:
+            logger.info("no C++ compiler found: experts run on plain PyTorch operators, which are slower")
+            return None
+        folder = find_folder()
+        for flags in ((*FLAGS, OPENMP), FLAGS):
+            try:
+                return _load(compiler, flags, folder)
+            except (OSError, subprocess.SubprocessError) as failure:
+                failures.append(_describe(failure))
+    except ValueError as failure:
+        failures.append(_describe(failure))
     logger.warning(
         "%s could not build lorary's operators, experts run on plain PyTorch operators, which are slower "
         "(LORARY_KERNELS=0 does not try): %s",
-        compiler,
+        quote(os.environ.get("CXX") or "the C++ compiler"),
         failures[-1],
     )
     return None
 
 
-def _load(compiler: str, flags: Sequence[str]) -> ctypes.CDLL:
-    place = _find_place(compiler, flags)
-    if not place.exists():
-        _build(compiler, flags, place)
-    return ctypes.CDLL(str(place))
+def find_compiler() -> list[str]:
+    """Split ``CXX`` into words, as a shell does, or name the first compiler there is; empty if there is none.
+
+    Raises:
+        ValueError: if a quotation in ``CXX`` has no end.
+    """
+    words = shlex.split(os.environ.get("CXX", ""))
+    return words or [name for name in COMPILERS if shutil.which(name)][:1]
 
 
-def _find_place(compiler: str, flags: Sequence[str]) -> Path:
-    """Name the file by all that its content depends on: a home may be shared by different machines."""
-    folder = Path(os.environ.get("LORARY_CACHE") or Path.home() / ".cache" / "lorary") / "kernels"
+def _load(compiler: Sequence[str], flags: Sequence[str], folder: Path | None) -> ctypes.CDLL:
+    """Take the object that was kept, or compile it; one that cannot be kept is loaded all the same."""
+    key = _find_key(compiler, flags)
+    kept = None if folder is None else load_kept(folder, key)
+    if kept is not None:
+        return kept
+    with tempfile.TemporaryDirectory(prefix="lorary-", ignore_cleanup_errors=True) as scratch:
+        built = _build(compiler, flags, Path(scratch))
+        kept = None if folder is None else keep_object(folder, key, built)
+        return kept or ctypes.CDLL(str(built))
+
+
+def _find_key(compiler: Sequence[str], flags: Sequence[str]) -> str:
+    """Digest all that the object depends on: a home may be shared by different machines."""
     digest = hashlib.sha256()
     for source in (SOURCE, *sorted(SOURCE.parent.glob("*.h"))):
         digest.update(source.read_bytes())
-    digest.update("\0".join((compiler, *flags, torch.__version__, *_describe_processor())).encode())
-    return folder / f"cpu-{digest.hexdigest()[:16]}.so"
+    programs = map(_describe_program, compiler)
+    told = *compiler, *programs, *flags, torch.__version__, *_describe_processor()
+    digest.update("\0".join(told).encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def _describe_program(word: str) -> str:
+    """Tell a compiler from the one it is replaced by."""
+    path = shutil.which(word)
+    if path is None:
+        return ""
+    status = os.stat(path)
+    return f"{os.path.realpath(path)} {status.st_size} {status.st_mtime_ns}"
 
 
 def _describe_processor() -> list[str]:
@@ -80,19 +137,33 @@ def _describe_processor() -> list[str]:
     return told + sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
 
 
-def _build(compiler: str, flags: Sequence[str], place: Path) -> None:
-    """Write the object whole or not at all; two processes may build at once."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".new-") as scratch:
-        middle, built = Path(scratch) / "cpu.o", Path(scratch) / "cpu.so"
-        for command in (
-            [compiler, *flags, "-c", str(SOURCE), "-o", str(middle)],
-            [compiler, "-shared", str(middle), "-o", str(built)],
-        ):
-            subprocess.run(command, check=True, capture_output=True, text=True, timeout=300)
-        os.replace(built, place)
+def _build(compiler: Sequence[str], flags: Sequence[str], scratch: Path) -> Path:
+    middle, built = scratch / "cpu.o", scratch / "cpu.so"
+    _run([*compiler, *flags, "-c", str(SOURCE), "-o", str(middle)], scratch)
+    _run([*compiler, "-shared", str(middle), "-o", str(built)], scratch)
+    return built
+
+
+def _run(command: Sequence[str], scratch: Path) -> None:
+    """Run a compiler, for so long; with it ends what it has started."""
+    with (scratch / "told").open("w+b") as told:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=told, stderr=told, start_new_session=True
+        )
+        try:
+            code = process.wait(TIMEOUT)
+        except BaseException:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        if code:
+            told.seek(0)
+            raise subprocess.CalledProcessError(
+                code, command[0], stderr=told.read(4000).decode(errors="replace")
+            )
 
 
 def _describe(failure: Exception) -> str:
     told = getattr(failure, "stderr", None) or str(failure)
-    return str(told).strip()[:500]
+    return shorten(escape(str(told).strip()), 500)

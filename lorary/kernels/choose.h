@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "guard.h"
 #include "shrink.h"
 
 // T tokens, E experts, R rank, W width of a row, K experts per token; a pair is one token and one of its experts.
@@ -71,11 +72,23 @@ template <class Stored>
 void choose_along(const Stored* x, const Stored* prototypes, i64* experts, float* weights, i64 num_tokens,
                   i64 num_experts, i64 width, i64 top_k, float temperature, bool abstains, float base) {
     const i64 fours = num_tokens >= 16 ? num_tokens / 4 : 0, blocks = fours + num_tokens - 4 * fours;
-#pragma omp parallel for schedule(static) if (num_tokens * num_experts * width > WORTH_A_THREAD)
+    Threads threads;
+#pragma omp parallel for schedule(static) if (count_work(num_tokens, num_experts, width) > WORTH_A_THREAD)
     for (i64 number = 0; number < blocks; ++number) {
         const i64 token = number < fours ? 4 * number : 3 * fours + number;
         const auto choose = number < fours ? choose_tokens_along<Stored, 4> : choose_tokens_along<Stored, 1>;
-        choose(x + token * width, prototypes, experts + token * top_k, weights + token * top_k, num_experts, width,
-               top_k, temperature, abstains, base);
+        threads.guard([&] {
+            choose(x + token * width, prototypes, experts + token * top_k, weights + token * top_k, num_experts,
+                   width, top_k, temperature, abstains, base);
+        });
     }
+    threads.finish();
+}
+
+inline void choose_best(const float* scores, i64* experts, float* weights, i64 num_tokens, i64 num_experts, i64 top_k,
+                        float temperature, bool abstains, float base) {
+#pragma omp parallel for schedule(static) if (count_work(num_tokens, num_experts, 1) > WORTH_A_THREAD)
+    for (i64 token = 0; token < num_tokens; ++token)
+        choose_token(scores + token * num_experts, experts + token * top_k, weights + token * top_k, num_experts,
+                     top_k, temperature, abstains, base);
 }

@@ -1,4 +1,7 @@
-"""The operators of ``cpu.cpp`` on tensors. Callers check shapes; here only memory is made fit.
+"""The operators of ``cpu.cpp`` on tensors: what these are is checked here, what is in them there.
+
+Each raises what the check of its tensors raises (see ``checks.py``), IndexError if an index is not in [0, E),
+and MemoryError if there is none left.
 
 T tokens, E experts, R rank, I layer input, O layer output, W either of these, K experts per token.
 """
@@ -6,34 +9,43 @@ T tokens, E experts, R rank, I layer input, O layer output, W either of these, K
 import ctypes
 from collections.abc import Callable, Sequence
 from functools import cache
+from struct import Struct
 
 import torch
 from torch import Tensor
 
 from lorary.kernels.build import load_object
+from lorary.kernels.checks import (
+    check_along,
+    check_best,
+    check_choice,
+    check_expand,
+    check_gather,
+    check_mix,
+    check_shrink,
+    lay_out,
+    sum_dtype,
+)
 
 FOR_ANY_SIZE = False
-C_TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
-SIGNATURES = {
-    "mix": "p" * 10 + "i" * 8,
-    "shrink": "p" * 4 + "i" * 5,
-    "expand": "p" * 4 + "i" * 5,
-    "gather": "p" * 4 + "i" * 5,
-    "choose": "p" * 3 + "i" * 3 + "fif",
-    "along": "p" * 4 + "i" * 4 + "fif",
+CALLS = {
+    "mix": Struct("10P8q"),
+    "shrink": Struct("4P5q"),
+    "expand": Struct("4P5q"),
+    "gather": Struct("4P5q"),
+    "choose": Struct("4P4qdqd"),
+    "along": Struct("4P4qdqd"),
 }
+"""What a call is about, as ``cpu.cpp`` reads it: passed one by one, arguments take longer than all checks."""
 NAMES = {torch.bfloat16: "bfloat16", torch.float32: "float32", torch.float64: "float64"}
 """The dtypes there are operators for."""
+DEVICE = torch.device("cpu")
+UNKNOWN_EXPERT, UNKNOWN_RANK, NO_ADDRESS = 1, 2, 3
 
 
 def is_compiled_for(x: Tensor) -> bool:
     """Tell whether the compiled operators can take tensors like this one; the first call may build them."""
     return x.device.type == "cpu" and x.dtype in NAMES and load_object() is not None
-
-
-def sum_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The dtype that sums, weights and rank-space vectors have: float32, or float64 for that."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def mix_rows(
@@ -62,7 +74,7 @@ def mix_rows(
         ``[T, O]``.
 
     Raises:
-        IndexError: if an index is not in [0, E).
+        ValueError: also if an expert that is used has a rank that is not in [0, R].
     """
     return _mix_rows(x, a, b_t, indices, weights, onto, combine, ranks, keep=False)[0]
 
@@ -96,21 +108,12 @@ def _mix_rows(
     ranks: Tensor | None,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    tokens, inputs = x.shape
-    experts, rank, outputs = b_t.shape
-    top_k = indices.shape[1]
-    x, a, b_t, indices, weights = (each.contiguous() for each in (x, a, b_t, indices, weights))
-    onto, ranks = (None if each is None else each.contiguous() for each in (onto, ranks))
+    sizes = tokens, _, rank, _, outputs, top_k = check_mix(x, a, b_t, indices, weights, onto, combine, ranks)
     y = x.new_empty(tokens, outputs)
     shrunk = weights.new_empty(tokens, top_k, rank)
     weighed = torch.empty_like(shrunk) if keep else shrunk  # they may be weighed in place
-    failed = _call(
-        f"mix_{NAMES[x.dtype]}",
-        (x, a, b_t, indices, weights, ranks, onto, y, shrunk, weighed),
-        (tokens, experts, rank, inputs, outputs, top_k, combine == "factors", not keep),
-    )
-    if failed:
-        raise IndexError(f"indices must lie in [0, {experts}), the number of experts")
+    inputs = x, a, b_t, indices, weights, ranks, onto
+    _call("mix", x.dtype, inputs, (y, shrunk, weighed), (*sizes, combine == "factors", not keep))
     return y, shrunk
 
 
@@ -125,12 +128,9 @@ def shrink_rows(x: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
     Returns:
         ``[T, K, R]`` of ``sum_dtype``.
     """
-    experts, rank, width = factors.shape
-    tokens, top_k = indices.shape
-    x, factors, indices = x.contiguous(), factors.contiguous(), indices.contiguous()
+    sizes = tokens, _, rank, _, top_k = check_shrink(x, factors, indices)
     shrunk = x.new_empty(tokens, top_k, rank, dtype=sum_dtype(x.dtype))
-    sizes = tokens, experts, rank, width, top_k
-    _call(f"shrink_{NAMES[x.dtype]}", (x, factors, indices, shrunk), sizes)
+    _call("shrink", x.dtype, (x, factors, indices), (shrunk,), sizes)
     return shrunk
 
 
@@ -145,12 +145,9 @@ def expand_rows(weighed: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
     Returns:
         ``[T, W]`` in the dtype of ``factors``.
     """
-    experts, rank, width = factors.shape
-    tokens, top_k = indices.shape
-    weighed, factors, indices = weighed.contiguous(), factors.contiguous(), indices.contiguous()
+    sizes = tokens, _, _, width, _ = check_expand(weighed, factors, indices)
     y = factors.new_empty(tokens, width)
-    sizes = tokens, experts, rank, width, top_k
-    _call(f"expand_{NAMES[factors.dtype]}", (weighed, factors, indices, y), sizes)
+    _call("expand", factors.dtype, (weighed, factors, indices), (y,), sizes)
     return y
 
 
@@ -166,11 +163,9 @@ def gather_rows(weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -
     Returns:
         ``[E, R, W]`` in the dtype of ``x``; zeros for an expert without a token.
     """
-    tokens, top_k, rank = weighed.shape
-    weighed, x, indices = weighed.contiguous(), x.contiguous(), indices.contiguous()
-    gathered = x.new_empty(num_experts, rank, x.shape[1])
-    sizes = tokens, num_experts, rank, x.shape[1], top_k
-    _call(f"gather_{NAMES[x.dtype]}", (weighed, x, indices, gathered), sizes)
+    sizes = _, _, rank, width, _ = check_gather(weighed, x, indices, num_experts)
+    gathered = x.new_empty(num_experts, rank, width)
+    _call("gather", x.dtype, (weighed, x, indices), (gathered,), sizes)
     return gathered
 
 
@@ -188,17 +183,12 @@ def choose_best(
     Returns:
         ``[T, K]`` int64 and ``[T, K]`` float32.
     """
-    tokens, experts = scores.shape
-    scores = scores.contiguous()
-    indices = scores.new_empty(tokens, top_k, dtype=torch.int64)
-    weights = scores.new_empty(tokens, top_k)
-    base = 0.0 if abstain is None else abstain / temperature
-    _call(
-        "choose",
-        (scores, indices, weights),
-        (tokens, experts, top_k, temperature, abstain is not None, base),
-    )
-    return indices, weights
+    sizes = tokens, experts = check_best(scores)
+    temperature, base = check_choice(experts, top_k, temperature, abstain)
+    chosen = _empty_choice(scores, tokens, top_k)
+    numbers = *sizes, 0, top_k, temperature, abstain is not None, base
+    _call("choose", scores.dtype, (scores, None), chosen, numbers)
+    return chosen
 
 
 def choose_along(
@@ -216,28 +206,68 @@ def choose_along(
     Returns:
         ``[T, K]`` int64 and ``[T, K]`` float32.
     """
-    tokens = len(x)
-    experts, width = prototypes.shape
-    x, prototypes = x.contiguous(), prototypes.contiguous()
+    sizes = tokens, experts, _ = check_along(x, prototypes)
+    temperature, base = check_choice(experts, top_k, temperature, abstain)
+    chosen = _empty_choice(x, tokens, top_k)
+    numbers = *sizes, top_k, temperature, abstain is not None, base
+    _call("along", x.dtype, (x, prototypes), chosen, numbers)
+    return chosen
+
+
+def _empty_choice(x: Tensor, tokens: int, top_k: int) -> tuple[Tensor, Tensor]:
     indices = x.new_empty(tokens, top_k, dtype=torch.int64)
-    weights = x.new_empty(tokens, top_k, dtype=torch.float32)
-    base = 0.0 if abstain is None else abstain / temperature
-    _call(
-        f"along_{NAMES[x.dtype]}",
-        (x, prototypes, indices, weights),
-        (tokens, experts, width, top_k, temperature, abstain is not None, base),
-    )
-    return indices, weights
+    return indices, x.new_empty(tokens, top_k, dtype=torch.float32)
 
 
 @cache
-def _find(name: str) -> Callable[..., int]:
-    """Declare an operator's arguments once: it then takes plain integers, for addresses too."""
-    function = getattr(load_object(), name)
-    function.restype = ctypes.c_int64 if name.startswith("mix") else None
-    function.argtypes = [C_TYPES[letter] for letter in SIGNATURES[name.partition("_")[0]]]
-    return function
+def _find(operator: str, dtype: torch.dtype) -> tuple[Callable[..., bytes], Callable[[bytes], int]]:
+    """Find what packs a call, and what is called."""
+    if dtype not in NAMES:
+        raise ValueError(f"there are compiled operators for {', '.join(NAMES.values())}, not for {dtype}")
+    function = getattr(load_object(), f"{operator}_{NAMES[dtype]}")
+    function.restype = ctypes.c_int64
+    function.argtypes = [ctypes.c_char_p]
+    return CALLS[operator].pack, function
 
 
-def _call(name: str, tensors: Sequence[Tensor | None], numbers: Sequence[float]) -> int:
-    return _find(name)(*[None if each is None else each.data_ptr() for each in tensors], *numbers)
+def _call(
+    operator: str,
+    dtype: torch.dtype,
+    inputs: Sequence[Tensor | None],
+    outputs: Sequence[Tensor],
+    numbers: Sequence[float],
+) -> None:
+    """Call an operator on inputs of checked shapes and dtypes, and on outputs that were made for it."""
+    pack, function = _find(operator, dtype)
+    held: list[Tensor] = []
+    try:
+        addresses = [
+            0
+            if t is None
+            else t.data_ptr()
+            if t.is_cpu and t.is_contiguous() and not t.is_neg()
+            else _lay_out(t, held)
+            for t in inputs
+        ]
+    except RuntimeError as error:
+        raise ValueError(f"{operator} takes plain tensors, found one that cannot be read: {error}") from error
+    outcome = function(pack(*addresses, *map(Tensor.data_ptr, outputs), *numbers))
+    if outcome:
+        raise _explain(outcome, *numbers)
+
+
+def _lay_out(tensor: Tensor, held: list[Tensor]) -> int:
+    """Give the address of the same numbers, laid out as operators read them, and hold on to them."""
+    held.append(lay_out(tensor, DEVICE))
+    return held[-1].data_ptr()
+
+
+def _explain(outcome: int, tokens: float, experts: float, rank: float, *_: float) -> Exception:
+    """Say what ``guard.h`` has a number for."""
+    if outcome == UNKNOWN_EXPERT:
+        return IndexError(f"indices must lie in [0, {experts}), the number of experts")
+    if outcome == UNKNOWN_RANK:
+        return ValueError(f"ranks must lie in [0, {rank}], the rank of the factors")
+    if outcome == NO_ADDRESS:
+        return ValueError("operators take plain tensors, found one whose memory is gone")
+    return MemoryError(f"no memory is left to mix {experts} experts for {tokens} tokens")

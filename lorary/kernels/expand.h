@@ -135,6 +135,11 @@ inline i64 choose_band(i64 num_tokens, i64 width) {
 template <class Stored>
 void expand(const Number<Stored>* weighed, const Stored* factors, const i64* experts, const Number<Stored>* weights,
             const i64* ranks, const Stored* onto, Stored* to, i64 num_tokens, i64 num_experts, i64 rank, i64 width, i64 top_k) {
+    if (are_empty(num_tokens, rank, width, top_k)) {
+        if (onto) std::copy(onto, onto + num_tokens * width, to);
+        else std::fill(to, to + num_tokens * width, narrow<Stored>(0));
+        return;
+    }
     constexpr i64 TOKENS = 512;
     const i64 band = choose_band(num_tokens, width), bands = (width + band - 1) / band;
     const i64 groups = (num_tokens + TOKENS - 1) / TOKENS;
@@ -155,12 +160,17 @@ void expand(const Number<Stored>* weighed, const Stored* factors, const i64* exp
             for (i64 r = 0; r < rank; ++r) rounded[pair * stride + r] = narrow<Type>(weighed[pair * rank + r]);
         kept = rounded.data();
     }
-    const i64 work = num_tokens * top_k * rank * width;
+    const double work = count_work(num_tokens * top_k, rank, width);
+    Threads threads;
 #pragma omp parallel for schedule(dynamic) if (work > WORTH_A_THREAD)
     for (i64 number = 0; number < groups * bands; ++number) {
         const i64 group = number / bands, first = group * TOKENS, begin = number % bands * band;
-        expand_band(kept + first * top_k * stride, stride, factors, sorted[group], ranks,
-                    onto ? onto + first * width : nullptr, to + first * width, std::min(TOKENS, num_tokens - first),
-                    rank, width, top_k, begin, std::min(begin + band, width));
+        threads.guard([&] {
+            expand_band(kept + first * top_k * stride, stride, factors, sorted[group], ranks,
+                        onto ? onto + first * width : nullptr, to + first * width,
+                        std::min(TOKENS, num_tokens - first), rank, width, top_k, begin,
+                        std::min(begin + band, width));
+        });
     }
+    threads.finish();
 }

@@ -27,10 +27,14 @@ inline void gather_block(const Number<Stored>* weighed, const Stored* rows, cons
 template <class Stored>
 void gather(const Number<Stored>* weighed, const Stored* rows, const i64* experts, Stored* to, i64 num_tokens,
             i64 num_experts, i64 rank, i64 width, i64 top_k) {
+    if (are_empty(num_tokens, rank, width, top_k)) {
+        std::fill(to, to + num_experts * rank * width, narrow<Stored>(0));
+        return;
+    }
     constexpr int LANES = Vectors<Stored>::LANES, Q = 4;
     const Sorted sorted(experts, static_cast<const Number<Stored>*>(nullptr), num_tokens, num_experts, top_k);
     const i64 band = 4 * LANES, bands = (width + band - 1) / band;
-    const i64 work = num_tokens * top_k * rank * width;
+    const double work = count_work(num_tokens * top_k, rank, width);
 #pragma omp parallel for schedule(dynamic) if (work > WORTH_A_THREAD)
     for (i64 number = 0; number < num_experts * bands; ++number) {
         const i64 expert = number / bands, begin = number % bands * band, end = std::min(begin + band, width);

@@ -70,10 +70,14 @@ void shrink_tokens(const Stored* x, const Stored* factors, const i64* pairs, i64
 template <class Stored>
 void shrink(const Stored* x, const Stored* factors, const i64* experts, const Number<Stored>* weights,
             const i64* ranks, Number<Stored>* shrunk, i64 num_tokens, i64 num_experts, i64 rank, i64 width, i64 top_k) {
+    if (are_empty(num_tokens, rank, width, top_k)) {
+        std::fill(shrunk, shrunk + num_tokens * top_k * rank, Number<Stored>(0));
+        return;
+    }
     const Sorted sorted(experts, weights, num_tokens, num_experts, top_k);
     if (ranks || i64(sorted.pairs.size()) < num_tokens * top_k)
         std::fill(shrunk, shrunk + num_tokens * top_k * rank, Number<Stored>(0));
-    const i64 work = i64(sorted.pairs.size()) * rank * width;
+    const double work = count_work(sorted.pairs.size(), rank, width);
 #pragma omp parallel for schedule(static) if (work > WORTH_A_THREAD)
     for (i64 number = 0; number < i64(sorted.blocks.size()); ++number) {
         const Block block = sorted.blocks[number];
@@ -90,6 +94,7 @@ void shrink(const Stored* x, const Stored* factors, const i64* experts, const Nu
 template <class Real>
 void weigh(const Real* shrunk, const Real* weights, Real* weighed, i64 num_tokens, i64 rank, i64 top_k,
            bool factors) {
+    if (are_empty(num_tokens, rank, 1, top_k)) return;
     std::vector<Real> sum(rank);
     for (i64 token = 0; token < num_tokens; ++token) {
         const Real* own = shrunk + token * top_k * rank;

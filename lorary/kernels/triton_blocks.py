@@ -14,6 +14,7 @@ from lorary.kernels.triton_device import LAUNCH
 from lorary.kernels.triton_kernels.blocks import cut_kernel, key_kernel
 
 BLOCK_KEYS = 256
+MOST_PAIRS = 2**30  # what 32 bits can number, and some to spare
 BLOCK_CUTS = 16  # blocks that one program describes
 
 
@@ -40,21 +41,28 @@ def cut_blocks(indices: Tensor, num_experts: int, weights: Tensor | None = None)
     """Sort the pairs of every choice by expert, each expert's beginning a block of its own.
 
     Args:
-        indices: ``[T, K]`` int64, with at least one pair.
+        indices: ``[T, K]`` int64, contiguous, with at least one pair.
         num_experts: E.
-        weights: ``[T, K]``; a pair of weight 0 is left out. None for all pairs.
+        weights: ``[T, K]``, contiguous; a pair of weight 0 is left out. None for all pairs.
+
+    Raises:
+        ValueError: if there are more pairs than can be numbered.
     """
     tokens, top_k = indices.shape
-    indices = indices.contiguous()
+    if tokens * top_k > MOST_PAIRS:
+        raise ValueError(
+            f"Triton's operators take at most {MOST_PAIRS} pairs of a token and an expert, found "
+            f"{tokens * top_k}: pass fewer tokens at a time"
+        )
     keys = indices.new_empty(top_k, tokens, dtype=torch.int32)
     key_kernel[(triton.cdiv(keys.numel(), BLOCK_KEYS),)](
-        *(indices, indices if weights is None else weights.contiguous(), keys),
+        *(indices, indices if weights is None else weights, keys),
         *(keys.numel(), tokens, num_experts, top_k, weights is not None, BLOCK_KEYS),
         **LAUNCH,
     )
     keys, order = keys.sort(dim=1, stable=True)
     # As many as an expert has on average: more would be empty, fewer would read factors more often.
-    size = min(64, max(16, triton.next_power_of_2(triton.cdiv(tokens, num_experts))))
+    size = min(64, max(16, triton.next_power_of_2(triton.cdiv(tokens, max(1, num_experts)))))
     num_owners = num_experts + 2
     num_blocks = triton.cdiv(tokens, size) + min(num_owners, tokens)
     owners, starts, ends = keys.new_empty(3, top_k, num_blocks)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lorary.kernels import triton_ops
-from lorary.kernels.cpu import sum_dtype
+from lorary.kernels.checks import sum_dtype
 
 TOLERANCES = {torch.bfloat16: 2e-2, torch.float16: 5e-3, torch.float32: 1e-4, torch.float64: 1e-9}
 SHARE_TOLERANCE = 1e-5  # of weights, which are float32 whatever a model's dtype

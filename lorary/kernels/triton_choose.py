@@ -8,8 +8,8 @@ import torch
 import triton
 from torch import Tensor
 
-from lorary.kernels.cpu import sum_dtype
-from lorary.kernels.triton_device import LAUNCH, find_wide, needs_widening, on_its_device
+from lorary.kernels.checks import check_along, check_best, check_choice, sum_dtype
+from lorary.kernels.triton_device import LAUNCH, find_wide, lay_out_all, needs_widening, on_its_device
 from lorary.kernels.triton_kernels.choose import choose_kernel, score_kernel
 
 BLOCK_WIDTH = 64
@@ -23,7 +23,10 @@ def choose_best(
     scores: Tensor, top_k: int, temperature: float, abstain: float | None
 ) -> tuple[Tensor, Tensor]:
     """Keep the best scores and share weight among them; see ``cpu.choose_best``."""
-    return _choose(scores.contiguous()[None], top_k, temperature, abstain, is_signed=True)
+    _, experts = check_best(scores)
+    temperature, base = check_choice(experts, top_k, temperature, abstain)
+    (scores,) = lay_out_all(scores)
+    return _choose(scores[None], top_k, temperature, None if abstain is None else base, is_signed=True)
 
 
 @on_its_device
@@ -31,22 +34,24 @@ def choose_along(
     x: Tensor, prototypes: Tensor, top_k: int, temperature: float, abstain: float | None
 ) -> tuple[Tensor, Tensor]:
     """Choose by ``|x · v_e|`` in two launches; see ``cpu.choose_along``."""
-    return _choose(score_parts(x, prototypes), top_k, temperature, abstain, is_signed=False)
+    _, experts, _ = check_along(x, prototypes)
+    temperature, base = check_choice(experts, top_k, temperature, abstain)
+    parts = score_parts(*lay_out_all(x, prototypes))
+    return _choose(parts, top_k, temperature, None if abstain is None else base, is_signed=False)
 
 
 def score_parts(x: Tensor, prototypes: Tensor) -> Tensor:
     """Multiply tokens and prototypes, the layer's input cut into parts where there are few of both.
 
     Args:
-        x: ``[T, I]``.
-        prototypes: ``[E, I]`` in the dtype of ``x``.
+        x: ``[T, I]``, contiguous.
+        prototypes: ``[E, I]`` in the dtype of ``x``, contiguous.
 
     Returns:
         ``[N, T, E]`` of ``sum_dtype``, to be added up over N.
     """
     tokens, width = x.shape
     experts = len(prototypes)
-    x, prototypes = x.contiguous(), prototypes.contiguous()
     # Products need sixteen of everything.
     block_tokens = 16 if tokens <= 64 else 64
     block_experts = min(64, max(16, triton.next_power_of_2(experts)))
@@ -66,16 +71,15 @@ def score_parts(x: Tensor, prototypes: Tensor) -> Tensor:
 
 
 def _choose(
-    parts: Tensor, top_k: int, temperature: float, abstain: float | None, *, is_signed: bool
+    parts: Tensor, top_k: int, temperature: float, base: float | None, *, is_signed: bool
 ) -> tuple[Tensor, Tensor]:
     num_parts, tokens, experts = parts.shape
     indices = parts.new_empty(tokens, top_k, dtype=torch.int64)
     weights = parts.new_empty(tokens, top_k, dtype=torch.float32)
     if tokens:
-        base = 0.0 if abstain is None else abstain / temperature
         choose_kernel[(triton.cdiv(tokens, BLOCK_CHOICES),)](
-            *(parts, indices, weights, tokens, experts, top_k, float(temperature), float(base)),
-            *(num_parts, is_signed, abstain is not None, BLOCK_CHOICES),
+            *(parts, indices, weights, tokens, experts, top_k, float(temperature), float(base or 0)),
+            *(num_parts, is_signed, base is not None, BLOCK_CHOICES),
             *(triton.next_power_of_2(experts), triton.next_power_of_2(top_k)),
             **LAUNCH,
         )

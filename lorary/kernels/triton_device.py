@@ -1,13 +1,16 @@
 """What Triton's operators must know of tensors and of where they run."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 import triton.language as tl
 from torch import Tensor
+
+from lorary.kernels.checks import lay_out
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,6 +26,21 @@ IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 def is_triton_for(x: Tensor) -> bool:
     """Tell whether these operators can take tensors like this one."""
     return x.dtype in DTYPES and (x.is_cuda or IS_INTERPRETED)
+
+
+def lay_out_all(*tensors: Tensor | None) -> Iterator[Any]:
+    """Lay tensors out as kernels read them; None stays None.
+
+    Raises:
+        ValueError: if they are not all on the first one's device, there are no operators for its dtype, or
+            one is sparse or packed.
+    """
+    first = tensors[0]
+    assert first is not None
+    if first.dtype not in DTYPES:
+        raise ValueError(f"there are Triton operators for {DTYPES}, not for {first.dtype}")
+    device = first.device
+    return (None if tensor is None else lay_out(tensor, device) for tensor in tensors)
 
 
 def find_wide(x: Tensor) -> tl.dtype:
@@ -49,7 +67,8 @@ def on_its_device(operator: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(operator)
     def launch(*args: P.args, **options: P.kwargs) -> R:
-        with torch.cuda.device_of(args[0]):
+        first = args[0] if args else None
+        with torch.cuda.device_of(first) if isinstance(first, Tensor) else nullcontext():
             return operator(*args, **options)
 
     return launch

@@ -3,6 +3,8 @@
 Experts are added choice by choice, so that a launch writes each token once: no atomics, the same bits every
 time. The first launch starts from what is added to, the last one rounds.
 
+Tensors of blocks are contiguous and fit together: ``triton_ops`` sees to that.
+
 T tokens, E experts, R rank, W layer input or output, K experts per token. In kernels P, R and W say how many
 pairs, ranks and columns a program works on at a time.
 """
@@ -11,9 +13,16 @@ import torch
 import triton
 from torch import Tensor
 
-from lorary.kernels.cpu import sum_dtype
+from lorary.kernels.checks import check_gather, sum_dtype
 from lorary.kernels.triton_blocks import Blocks
-from lorary.kernels.triton_device import LAUNCH, find_precision, find_wide, needs_widening, on_its_device
+from lorary.kernels.triton_device import (
+    LAUNCH,
+    find_precision,
+    find_wide,
+    lay_out_all,
+    needs_widening,
+    on_its_device,
+)
 from lorary.kernels.triton_kernels.grouped import expand_kernel, gather_kernel, shrink_kernel
 
 SHRUNK_WIDTH = 128
@@ -32,11 +41,11 @@ def shrink_blocks(x: Tensor, factors: Tensor, blocks: Blocks, ranks: Tensor | No
         ranks: ``[E]``, or None.
 
     Returns:
-        ``[T, K, R]`` of ``sum_dtype``; whatever was there before for pairs that are left out.
+        ``[T, K, R]`` of ``sum_dtype``; 0 for an unknown expert, whatever was there before for pairs that are
+        left out.
     """
     rank, width = factors.shape[1:]
     top_k, tokens = blocks.order.shape
-    x, factors = x.contiguous(), factors.contiguous()
     shrunk = x.new_empty(tokens, top_k, rank, dtype=sum_dtype(x.dtype))
     block_rank = _find_block_rank(rank, ranks)
     grid = blocks.owners.shape[1], triton.cdiv(rank, block_rank), top_k
@@ -74,16 +83,15 @@ def expand_blocks(
     """
     rank, width = factors.shape[1:]
     tokens, top_k, _ = shrunk.shape
-    shrunk, factors = shrunk.contiguous(), factors.contiguous()
     y = factors.new_empty(tokens, width)
     sums = shrunk.new_empty(tokens, width) if top_k > 1 else y
     block_width = EXPANDED_NUMBERS // blocks.size
     grid = blocks.owners.shape[1], triton.cdiv(width, block_width)
     for choice in range(top_k):
         expand_kernel[grid](
-            *(shrunk, shrunk if weights is None else weights.contiguous(), factors),
+            *(shrunk, shrunk if weights is None else weights, factors),
             *(blocks.order, blocks.owners, blocks.starts, blocks.ends),
-            *(blocks.owners if ranks is None else ranks, y if onto is None else onto.contiguous(), sums, y),
+            *(blocks.owners if ranks is None else ranks, y if onto is None else onto, sums, y),
             *(choice, tokens, len(factors), grid[0], rank, width, top_k),
             *(blocks.size, _find_block_rank(rank, ranks), block_width, find_wide(factors)),
             *(find_precision(factors), choice == 0, choice == top_k - 1, onto is not None),
@@ -96,9 +104,8 @@ def expand_blocks(
 @on_its_device
 def gather_rows(weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -> Tensor:
     """Add up tokens' rows by numbers from rank space; see ``cpu.gather_rows``."""
-    _, top_k, rank = weighed.shape
-    width = x.shape[1]
-    weighed, x = weighed.contiguous(), x.contiguous()
+    _, _, rank, width, top_k = check_gather(weighed, x, indices, num_experts)
+    x, weighed, indices = lay_out_all(x, weighed, indices)
     chosen, order = indices.reshape(-1).sort(stable=True)
     first = torch.searchsorted(chosen, torch.arange(num_experts + 1, device=x.device))
     gathered = x.new_empty(num_experts, rank, width)

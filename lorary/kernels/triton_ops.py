@@ -1,16 +1,18 @@
 """The operators of ``cpu.py`` for CUDA devices, in Triton; ``TRITON_INTERPRET=1`` runs them on CPUs, slowly.
 
 Few pairs of a token and an expert, as in a decode step, are worked on one by one; many are sorted by expert
-first. Whether experts exist is not looked at, which would take longer than a layer: an unknown one gives NaN.
+first. Shapes and dtypes are checked. Whether experts exist is not looked at, which would take longer than a
+layer: nothing is read for an unknown one, which gives NaN, or 0 in rank space. A rank beyond R counts as R.
 
 T tokens, E experts, R rank, K experts per token.
 """
 
 from torch import Tensor
 
+from lorary.kernels.checks import check_expand, check_mix, check_shrink
 from lorary.kernels.triton_blocks import cut_blocks
 from lorary.kernels.triton_choose import choose_along, choose_best
-from lorary.kernels.triton_device import on_its_device
+from lorary.kernels.triton_device import lay_out_all, on_its_device
 from lorary.kernels.triton_grouped import expand_blocks, gather_rows, shrink_blocks
 from lorary.kernels.triton_pairs import expand_tokens, shrink_pairs
 
@@ -30,6 +32,8 @@ def mix_rows(
     ranks: Tensor | None = None,
 ) -> Tensor:
     """Shrink, weigh and expand; see ``cpu.mix_rows``."""
+    check_mix(x, a, b_t, indices, weights, onto, combine, ranks)
+    x, a, b_t, indices, weights, onto, ranks = lay_out_all(x, a, b_t, indices, weights, onto, ranks)
     if indices.numel() <= FEW_PAIRS:
         shrunk = shrink_pairs(x, a, indices, weights, ranks)
         return expand_tokens(shrunk, weights, b_t, indices, onto, combine, ranks)
@@ -49,6 +53,8 @@ def mix_rows_kept(
     ranks: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Do the same, and keep what gradients need; see ``cpu.mix_rows_kept``."""
+    check_mix(x, a, b_t, indices, weights, onto, combine, ranks)
+    x, a, b_t, indices, weights, onto, ranks = lay_out_all(x, a, b_t, indices, weights, onto, ranks)
     if indices.numel() <= FEW_PAIRS:
         shrunk = shrink_pairs(x, a, indices, None, ranks)
         return expand_tokens(shrunk, weights, b_t, indices, onto, combine, ranks), shrunk
@@ -60,6 +66,8 @@ def mix_rows_kept(
 @on_its_device
 def shrink_rows(x: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
     """Take each token to its experts' rank spaces; see ``cpu.shrink_rows``."""
+    check_shrink(x, factors, indices)
+    x, factors, indices = lay_out_all(x, factors, indices)
     if indices.numel() <= FEW_PAIRS:
         return shrink_pairs(x, factors, indices, None, None)
     return shrink_blocks(x, factors, cut_blocks(indices, len(factors)), None)
@@ -68,6 +76,8 @@ def shrink_rows(x: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
 @on_its_device
 def expand_rows(weighed: Tensor, factors: Tensor, indices: Tensor) -> Tensor:
     """Add up experts' rows by numbers from rank space; see ``cpu.expand_rows``."""
+    check_expand(weighed, factors, indices)
+    factors, weighed, indices = lay_out_all(factors, weighed, indices)
     if indices.numel() <= FEW_PAIRS:
         return expand_tokens(weighed, None, factors, indices, None, "outputs", None)
     blocks = cut_blocks(indices, len(factors))

@@ -1,5 +1,7 @@
 """Experts for few tokens in Triton: a program reads one expert's factor for one pair; nothing is sorted.
 
+Tensors are contiguous and fit together: ``triton_ops`` sees to that.
+
 T tokens, E experts, R rank, W layer input or output, K experts per token. In kernels R and W say how many
 ranks and columns a program works on at a time. A pair is a token and one of its experts.
 """
@@ -7,7 +9,7 @@ ranks and columns a program works on at a time. A pair is a token and one of its
 import triton
 from torch import Tensor
 
-from lorary.kernels.cpu import sum_dtype
+from lorary.kernels.checks import sum_dtype
 from lorary.kernels.triton_device import LAUNCH, find_wide
 from lorary.kernels.triton_kernels.pairs import expand_tokens_kernel, shrink_pairs_kernel
 
@@ -34,13 +36,12 @@ def shrink_pairs(
     """
     experts, rank, width = factors.shape
     tokens, top_k = indices.shape
-    x, factors, indices = x.contiguous(), factors.contiguous(), indices.contiguous()
     shrunk = x.new_empty(tokens, top_k, rank, dtype=sum_dtype(x.dtype))
-    block_rank = min(SHRUNK_RANK, triton.next_power_of_2(rank))
+    block_rank = min(SHRUNK_RANK, triton.next_power_of_2(max(1, rank)))
     shrink_pairs_kernel[(tokens * top_k, triton.cdiv(rank, block_rank))](
-        *(x, factors, indices, indices if weights is None else weights.contiguous()),
+        *(x, factors, indices, indices if weights is None else weights),
         *(indices if ranks is None else ranks, shrunk, experts, rank, width, top_k),
-        *(block_rank, min(SHRUNK_WIDTH, triton.next_power_of_2(width)), find_wide(x)),
+        *(block_rank, min(SHRUNK_WIDTH, triton.next_power_of_2(max(1, width))), find_wide(x)),
         *(weights is not None, ranks is not None),
         **LAUNCH,
     )
@@ -59,14 +60,13 @@ def expand_tokens(
     """Weigh in rank space and add up experts' rows; see ``triton_grouped.expand_blocks``."""
     experts, rank, width = factors.shape
     tokens, top_k = indices.shape
-    shrunk, factors, indices = shrunk.contiguous(), factors.contiguous(), indices.contiguous()
     y = factors.new_empty(tokens, width)
-    block_width = min(EXPANDED_WIDTH, triton.next_power_of_2(width))
+    block_width = min(EXPANDED_WIDTH, triton.next_power_of_2(max(1, width)))
     expand_tokens_kernel[(tokens, triton.cdiv(width, block_width))](
-        *(shrunk, shrunk if weights is None else weights.contiguous(), factors, indices),
-        *(indices if ranks is None else ranks, y if onto is None else onto.contiguous(), y),
+        *(shrunk, shrunk if weights is None else weights, factors, indices),
+        *(indices if ranks is None else ranks, y if onto is None else onto, y),
         *(experts, rank, width, top_k),
-        *(min(EXPANDED_RANK, triton.next_power_of_2(rank)), block_width, find_wide(factors)),
+        *(min(EXPANDED_RANK, triton.next_power_of_2(max(1, rank))), block_width, find_wide(factors)),
         *(onto is not None, weights is not None, combine == "factors", ranks is not None),
         **LAUNCH,
     )

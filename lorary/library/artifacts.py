@@ -5,22 +5,29 @@ stale: other weights or other parameters have another key. Renaming or copying a
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save
 from torch import Tensor
 
+from lorary.errors import FormatError, LibraryError
 from lorary.experts import check_name
-from lorary.library.failure import NOT_ALLOWED, explain_failure
-from lorary.library.publish import PRIVATE, Publisher
+from lorary.files import parse_json_object, quote
+from lorary.library.artifact_file import (
+    LENGTH_BYTES,
+    MOST_HEADER_BYTES,
+    Artifact,
+    canonical_json,
+    pack_artifact,
+    read_source,
+    unpack_artifact,
+)
+from lorary.library.failure import EXPERTS_UNCHANGED, NOT_ALLOWED, explain_failure
+from lorary.library.journal import PRIVATE
+from lorary.library.publish import Publisher
 from lorary.library.storage import Storage
 
 ARTIFACTS = f"{PRIVATE}/artifacts"
-
-Artifact = dict[str, Tensor]
 
 
 class ArtifactStore:
@@ -32,18 +39,23 @@ class ArtifactStore:
         self._storage = storage
         self._publisher = publisher
         self._algorithm = check_name(algorithm)
-        self._parameters = json.loads(canonical_json(parameters))
+        self._parameters = parse_json_object(canonical_json(parameters).encode(), "parameters")
 
     def load(self, weights_sha256: str) -> Artifact | None:
-        """Return an artifact, memory-mapped where local; ``None`` if it is missing or damaged."""
-        path = self._path(weights_sha256)
+        """Return an artifact; ``None`` if it is missing, damaged, or computed from something else.
+
+        Raises:
+            LibraryError: if it can't be read for another reason.
+        """
         try:
-            if self._storage.is_local:
-                return load_file(self._storage.path(path))
-            return load(self._storage.read(path))
+            artifact, source = unpack_artifact(self._storage.read(self._path(weights_sha256)))
         # What is damaged can be computed again.
-        except (FileNotFoundError, SafetensorError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FormatError):
             return None
+        except OSError as error:
+            raise LibraryError(f"cannot read library {quote(self._storage.url)}: {error}") from error
+        wanted = _name_source(weights_sha256, self._algorithm, self._parameters)
+        return artifact if canonical_json(source) == canonical_json(wanted) else None
 
     def save(self, artifacts: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Store artifacts by the hash of their weights, replacing damaged ones.
@@ -53,25 +65,24 @@ class ArtifactStore:
         Raises:
             LibraryError: if they can't be written for another reason, such as a full disk.
         """
-        packed = {self._path(digest): self._pack(digest, artifact) for digest, artifact in artifacts.items()}
+        packed = {
+            self._path(digest): pack_artifact(
+                artifact, _name_source(digest, self._algorithm, self._parameters)
+            )
+            for digest, artifact in artifacts.items()
+        }
         try:
-            with self._publisher.writing():
-                self._publisher.write_whole(packed)
+            with self._publisher.writing() as change:
+                change.write_whole(packed)
         except OSError as error:
             if error.errno not in NOT_ALLOWED:
                 num_bytes = sum(map(len, packed.values()))
                 what = f"store {self._algorithm!r} of {len(packed)} experts"
-                raise explain_failure(self._storage, error, what, num_bytes) from error
+                raise explain_failure(self._storage, error, what, EXPERTS_UNCHANGED, num_bytes) from error
 
     def _path(self, weights_sha256: str) -> str:
         key = artifact_key(weights_sha256, self._algorithm, self._parameters)
         return f"{ARTIFACTS}/{self._algorithm}/{key}.safetensors"
-
-    def _pack(self, weights_sha256: str, artifact: Mapping[str, Tensor]) -> bytes:
-        # Copies, because safetensors refuses tensors that share memory, such as slices of one stack.
-        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in artifact.items()}
-        source = _name_source(weights_sha256, self._algorithm, self._parameters)
-        return save(tensors, {"source": canonical_json(source)})
 
 
 def artifact_key(weights_sha256: str, algorithm: str, parameters: Mapping[str, object]) -> str:
@@ -86,18 +97,31 @@ def artifact_key(weights_sha256: str, algorithm: str, parameters: Mapping[str, o
     return hashlib.sha256(canonical_json(source).encode()).hexdigest()
 
 
-def canonical_json(value: Mapping[str, object]) -> str:
-    """Write a mapping so that equal ones give equal text.
+def find_weights(storage: Storage, path: str) -> str | None:
+    """Return the hash of the weights that an artifact says it was computed from, reading its header alone."""
+    try:
+        length = int.from_bytes(storage.read(path, end=LENGTH_BYTES), "little")
+        content = storage.read(path, end=LENGTH_BYTES + min(length, MOST_HEADER_BYTES))
+        return str(read_source(content)["weights"])
+    except (FormatError, KeyError):
+        return None
 
-    Raises:
-        TypeError: if it holds what JSON can't.
+
+def find_artifact_fault(storage: Storage, path: str) -> str | None:
+    """Read an artifact entirely and say what is wrong with it.
+
+    Args:
+        storage: the library's.
+        path: the artifact's, in ``ARTIFACTS``.
     """
     try:
-        return json.dumps(dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"an artifact's parameters must hold only what JSON can ({error}), got {dict(value)!r}"
-        ) from error
+        _, source = unpack_artifact(storage.read(path))
+    except (FormatError, OSError) as error:
+        return str(error)
+    key = hashlib.sha256(canonical_json(source).encode()).hexdigest()
+    if path != f"{ARTIFACTS}/{source.get('algorithm')}/{key}.safetensors":
+        return "lies where an artifact of another source belongs"
+    return None
 
 
 def _name_source(weights_sha256: str, algorithm: str, parameters: Mapping[str, object]) -> dict[str, Any]:

@@ -6,12 +6,16 @@ from torch import Tensor
 
 from lorary.errors import LibraryError
 from lorary.experts import Expert
-from lorary.library.artifacts import Artifact, ArtifactStore
+from lorary.files import quote
+from lorary.library.artifact_file import Artifact
+from lorary.library.artifacts import ArtifactStore
 
 # What was computed is stored after each batch, so that an interruption loses no more than one.
 BATCH_SIZE = 64
 
 Compute = Callable[[Mapping[str, Expert]], Mapping[str, Mapping[str, Tensor]]]
+IsSound = Callable[[str, Mapping[str, Tensor]], bool]
+"""Expert's name, its stored tensors -> whether they may be used."""
 
 
 class Selection(Mapping[str, Expert]):
@@ -43,6 +47,7 @@ def derive_artifacts(
     names: Sequence[str],
     hash_weights: Callable[[Sequence[str]], dict[str, str]],
     compute: Compute,
+    is_sound: IsSound,
 ) -> dict[str, Artifact]:
     """Return an artifact for each name, computing and storing those that are missing.
 
@@ -52,6 +57,7 @@ def derive_artifacts(
         names: the experts to return artifacts of.
         hash_weights: names -> the hashes of their weights files as they are now.
         compute: some experts -> for each of them, named tensors.
+        is_sound: what is stored and is not, counts as missing.
 
     Raises:
         LibraryError: if an expert is replaced meanwhile, or the results can't be written.
@@ -59,7 +65,12 @@ def derive_artifacts(
     """
     hashes = hash_weights(names)
     known = {digest: store.load(digest) for digest in set(hashes.values())}
-    found = {digest: artifact for digest, artifact in known.items() if artifact is not None}
+    named = {hashes[name]: name for name in names}
+    found = {
+        digest: artifact
+        for digest, artifact in known.items()
+        if artifact is not None and is_sound(named[digest], artifact)
+    }
     # Experts with the same weights, such as copies, share an artifact: one name stands for all.
     missing = list({hashes[name]: name for name in names if hashes[name] not in found}.values())
     for start in range(0, len(missing), BATCH_SIZE):
@@ -79,7 +90,7 @@ def _compute_batch(
     if computed.keys() != set(batch):
         raise ValueError(
             "compute must return exactly the experts it was given, "
-            f"{sorted(batch)!r}, got {sorted(computed)!r}"
+            f"{quote(sorted(batch))}, got {quote(sorted(computed))}"
         )
     return computed
 

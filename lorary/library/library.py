@@ -1,6 +1,5 @@
 """The library: a mapping from names to experts, kept in a folder at a URL."""
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
@@ -8,21 +7,23 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from lorary.errors import LibraryError
-from lorary.experts import Expert, check_name, read_expert_folder, write_expert_files
-from lorary.experts.folder import CARD_FILE
-from lorary.experts.sidecar import SIDECAR_FILE
-from lorary.files import parse_json_object
+from lorary.experts import Expert, build_expert, check_name, write_expert_files
+from lorary.files import quote
 from lorary.library import catalog
 from lorary.library.artifacts import ArtifactStore
-from lorary.library.derive import Compute, derive_artifacts
-from lorary.library.entry import ADVICE, Entry
-from lorary.library.failure import explain_failure
+from lorary.library.change import Change, Outcome
+from lorary.library.derive import Compute, IsSound, derive_artifacts
+from lorary.library.entry import Entry
+from lorary.library.failure import EXPERTS_UNCHANGED, explain_failure
+from lorary.library.journal import TRASH, Move, plan_renaming, plan_replacement
 from lorary.library.lock import LOCK_TIMEOUT_S
 from lorary.library.marker import make_library, require_library
+from lorary.library.open_expert import open_expert
+from lorary.library.open_storage import open_storage
 from lorary.library.prune import Pruned, prune_artifacts
-from lorary.library.publish import TRASH, Move, Publisher
-from lorary.library.storage import Storage
-from lorary.library.verify import Problem, find_problems
+from lorary.library.publish import Publisher
+from lorary.library.retitle import retitle
+from lorary.library.verify import Problem, find_artifact_problems, find_problems, find_strange_names
 
 
 class Library(MutableMapping[str, Expert]):
@@ -43,7 +44,7 @@ class Library(MutableMapping[str, Expert]):
         Raises:
             LibraryError: if there is no library, saying how to make one.
         """
-        self._storage = Storage(url)
+        self._storage = open_storage(url)
         require_library(self._storage)
         self._publisher = Publisher(self._storage, lock_timeout)
         self._publisher.tidy()
@@ -60,9 +61,34 @@ class Library(MutableMapping[str, Expert]):
             LibraryError: if there is no library, or something else is in its place.
         """
         if create:
-            storage = Storage(url)
+            storage = open_storage(url)
             make_library(storage, Publisher(storage))
         return cls(url)
+
+    @classmethod
+    def settle(cls, url: str | os.PathLike[str]) -> list[Move]:
+        """Finish the change that somebody else left half done in a library, and clear away what was staged.
+
+        A library finishes by itself what the same user's processes left on the same machine. What another
+        machine, another user, or the library that this one was copied from left is refused until it is
+        settled. Only experts' folders and what lies in ``.lorary`` is moved.
+
+        Args:
+            url: the library's folder or URL; nobody else may be writing to it.
+
+        Returns:
+            The moves of the change that was finished, within the library; none if there was no such change.
+
+        Raises:
+            LibraryError: if there is no library, or what was left is not a library's change.
+        """
+        storage = open_storage(url)
+        require_library(storage)
+        try:
+            found = Publisher(storage).settle()
+        except OSError as error:
+            raise LibraryError(f"cannot settle library {quote(storage.url)}: {error}") from error
+        return [] if found is None else found.moves
 
     @property
     def url(self) -> str:
@@ -77,26 +103,30 @@ class Library(MutableMapping[str, Expert]):
 
         Raises:
             UnknownExpert: if there is none of this name; the message has the nearest names.
-            FormatError: if its files can't be read as an expert.
+            FormatError: if its files can't be read as an expert, or are not what was stored. For the weights
+                that is found out, once, when a number of theirs is first asked for.
         """
         with self._reading():
             catalog.require_expert(self._storage, name)
-            return read_expert_folder(self._storage.fs, self._storage.path(name), name)
+            opened = open_expert(self._storage, name)
+        # Not under the lock: understanding what others wrote may take as long as they like.
+        return build_expert(opened, name)
 
     def __setitem__(self, name: str, expert: Expert) -> None:
         """Store an expert under a name, replacing any expert of that name.
 
         Raises:
             ValueError: if the name isn't safe as a folder's name.
-            LibraryError: if it can't be written; the library is as it was.
+            LibraryError: if it can't be written, saying what became of the library, which is as it was in
+                nearly every case.
         """
         self._store(check_name(name), expert, replace=True)
 
     def __delitem__(self, name: str) -> None:
         """Delete an expert; tensors of it that are in use stay valid."""
-        with self._changing(f"delete expert {name!r}"):
+        with self._changing(f"delete expert {quote(name)}") as change:
             catalog.require_expert(self._storage, name)
-            self._publisher.publish([(name, self._publisher.new_path(TRASH))])
+            change.publish([(name, change.new_path(TRASH))])
 
     def __contains__(self, name: object) -> bool:
         with self._reading():
@@ -120,32 +150,28 @@ class Library(MutableMapping[str, Expert]):
 
         Raises:
             LibraryError: if the name is taken, also by another process in this moment; or if the expert
-                can't be written. The library is as it was.
+                can't be written, saying what became of the library, as it was in nearly every case.
         """
         self._store(check_name(expert.name if name is None else name), expert, replace=False)
 
     def rename(self, old: str, new: str) -> None:
         """Give an expert another name that is still free; its weights are not copied."""
         check_name(new)
-        with self._changing(f"rename expert {old!r} to {new!r}"):
+        with self._changing(f"rename expert {quote(old)} to {new!r}") as change:
             catalog.require_expert(self._storage, old)
-            catalog.require_free_name(self._storage, new)
-            changed = self._retitle(old, new)
-            staged = self._publisher.stage(changed)
-            aside = self._publisher.new_path(TRASH)
-            moves: list[Move] = [(old, aside)]
-            for number, file in enumerate(changed):
-                moves += [(f"{aside}/{file}", f"{aside}.{number}"), (f"{staged}/{file}", f"{aside}/{file}")]
-            self._publisher.publish([*moves, (aside, new)])
+            catalog.require_free_name(self._storage, new, instead_of=old)
+            changed = retitle(self._storage, old, new)
+            staged, aside = change.stage(changed), change.new_path(TRASH)
+            change.publish(plan_renaming(old, new, list(changed), staged, aside))
 
     def copy(self, old: str, new: str) -> None:
         """Store an expert once more, under a name that is still free."""
         check_name(new)
-        with self._changing(f"copy expert {old!r} to {new!r}", self._count_bytes(old)):
+        with self._changing(f"copy expert {quote(old)} to {new!r}", self._count_bytes(old)) as change:
             catalog.require_expert(self._storage, old)
             catalog.require_free_name(self._storage, new)
-            staged = self._publisher.stage_copy(old, self._retitle(old, new))
-            self._publisher.publish([(staged, new)])
+            staged = change.stage_copy(old, retitle(self._storage, old, new))
+            change.publish([(staged, new)])
 
     def entries(
         self, task: str | None = None, base: str | None = None, tag: str | None = None
@@ -168,11 +194,13 @@ class Library(MutableMapping[str, Expert]):
         """Give the SHA-256 of every expert's weights file as noted when stored, which ``verify`` checks."""
         return self._hash_weights(list(self))
 
-    def verify(self, names: Iterable[str] | None = None) -> list[Problem]:
+    def verify(self, names: Iterable[str] | None = None, *, rest: bool | None = None) -> list[Problem]:
         """Read experts entirely and list everything that is wrong with them; none if all is well.
 
         Args:
-            names: the experts to look at; ``None`` means all.
+            names: the experts to look at, one after the other; ``None`` means all.
+            rest: whether to look at all artifacts, too, and at what else lies in the library; ``None`` means
+                so if no names are given.
 
         Raises:
             UnknownExpert: if there is none of a name.
@@ -180,8 +208,12 @@ class Library(MutableMapping[str, Expert]):
         found: list[Problem] = []
         for name in list(self) if names is None else names:
             with self._reading():
-                catalog.require_expert(self._storage, name)
+                if not catalog.is_link(self._storage, name):
+                    catalog.require_expert(self._storage, name)
                 found += find_problems(self._storage, name)
+        if rest or (rest is None and names is None):
+            with self._reading():
+                found += find_strange_names(self._storage) + find_artifact_problems(self._storage)
         return found
 
     def artifacts(
@@ -190,6 +222,7 @@ class Library(MutableMapping[str, Expert]):
         parameters: Mapping[str, object],
         compute: Compute,
         names: Iterable[str] | None = None,
+        is_sound: IsSound = lambda name, artifact: True,
     ) -> dict[str, dict[str, Tensor]]:
         """Return tensors derived from each expert, computing only those that are not stored yet.
 
@@ -202,6 +235,8 @@ class Library(MutableMapping[str, Expert]):
             compute: some experts -> for each of them, named tensors. It sees only experts that miss theirs,
                 a batch at a time, and must not look at anything but them.
             names: the experts to return artifacts of; ``None`` means all.
+            is_sound: looks at what was stored, with the expert's name; what it does not accept is computed
+                again.
 
         Returns:
             Expert name -> tensor name -> tensor, sorted by expert or in the order of ``names``.
@@ -212,7 +247,7 @@ class Library(MutableMapping[str, Expert]):
         """
         store = ArtifactStore(self._storage, self._publisher, algorithm, parameters)
         wanted = list(self) if names is None else list(names)
-        return derive_artifacts(store, self, wanted, self._hash_weights, compute)
+        return derive_artifacts(store, self, wanted, self._hash_weights, compute, is_sound)
 
     def prune(self) -> Pruned:
         """Remove the artifacts of experts that are gone; they can be computed again.
@@ -220,7 +255,7 @@ class Library(MutableMapping[str, Expert]):
         Raises:
             LibraryError: if the library can't be changed.
         """
-        with self._changing("remove artifacts"):
+        with self._changing("remove artifacts", outcome=EXPERTS_UNCHANGED):
             weights = catalog.hash_weights(self._storage, catalog.list_experts(self._storage))
             return prune_artifacts(self._storage, set(weights.values()))
 
@@ -229,28 +264,15 @@ class Library(MutableMapping[str, Expert]):
             raise TypeError(f"a library holds experts, got {type(expert).__name__} for {name!r}")
         files = write_expert_files(expert.rename(name))
         num_bytes = sum(map(len, files.values()))
-        with self._changing(f"store expert {name!r}", num_bytes):
-            if not replace:
+        with self._changing(f"store expert {name!r}", num_bytes) as change:
+            is_there = catalog.is_expert(self._storage, name)
+            if not (replace and is_there):
                 catalog.require_free_name(self._storage, name)
-            catalog.require_no_stranger(self._storage, name)
-            staged = self._publisher.stage(files)
-            away = [(name, self._publisher.new_path(TRASH))] if self._storage.exists(name) else []
-            self._publisher.publish([*away, (staged, name)])
-
-    def _retitle(self, old: str, new: str) -> dict[str, bytes]:
-        """Return the files of an expert that hold its name, with the new one."""
-        changed = {}
-        path = f"{old}/{SIDECAR_FILE}"
-        if self._storage.exists(path):
-            sidecar = parse_json_object(self._storage.read(path), self._storage.path(path), ADVICE)
-            changed[SIDECAR_FILE] = json.dumps(
-                {**sidecar, "name": new}, indent=2, ensure_ascii=False
-            ).encode()
-        path = f"{old}/{CARD_FILE}"
-        if self._storage.exists(path):
-            title, retitled = f"\n# {old}\n".encode(), f"\n# {new}\n".encode()
-            changed[CARD_FILE] = self._storage.read(path).replace(title, retitled, 1)
-        return changed
+            staged = change.stage(files)
+            if is_there:
+                change.publish(plan_replacement(name, staged, change.new_path(TRASH)))
+            else:
+                change.publish([(staged, name)])
 
     def _hash_weights(self, names: Sequence[str]) -> dict[str, str]:
         with self._reading():
@@ -261,7 +283,7 @@ class Library(MutableMapping[str, Expert]):
     def _count_bytes(self, name: str) -> int:
         with self._reading():
             catalog.require_expert(self._storage, name)
-            return sum(self._storage.count_bytes(file) for file in self._storage.list_files(name))
+            return sum(self._storage.count_bytes(file) for file in self._storage.walk(name))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -269,12 +291,15 @@ class Library(MutableMapping[str, Expert]):
             with self._publisher.reading():
                 yield
         except OSError as error:
-            raise LibraryError(f"cannot read library {self.url!r}: {error}") from error
+            raise LibraryError(f"cannot read library {quote(self.url)}: {error}") from error
 
     @contextmanager
-    def _changing(self, what: str, num_bytes: int = 0) -> Iterator[None]:
+    def _changing(self, what: str, num_bytes: int = 0, outcome: str | None = None) -> Iterator[Change]:
+        change = None
         try:
-            with self._publisher.writing():
-                yield
+            with self._publisher.writing() as change:
+                yield change
         except OSError as error:
-            raise explain_failure(self._storage, error, what, num_bytes) from error
+            # Only now: leaving the block may have finished what failed within it.
+            told = outcome or (change.outcome if change else Outcome.UNCHANGED).value
+            raise explain_failure(self._storage, error, what, told, num_bytes) from error

@@ -1,20 +1,18 @@
 """Locks that die with the process that holds them, so that a killed writer never blocks the next one."""
 
-import errno
 import fcntl
-import os
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import RLock
 from typing import Protocol
 
 from lorary.errors import LibraryError
+from lorary.library import calls
 
 LOCK_TIMEOUT_S = 120.0
 # Long enough not to spin, short enough that a swap (two renames) is hardly noticed.
 POLL_S = 0.005
-_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Lock(Protocol):
@@ -25,10 +23,15 @@ class Lock(Protocol):
 
 
 class FileLock:
-    """A lock file taken with ``flock``: the kernel frees it when its process ends, however it ends."""
+    """A lock file taken with ``flock``: the kernel frees it when its process ends, however it ends.
 
-    def __init__(self, path: str, owner: str):
-        self._path = path
+    Args:
+        open_file: ``shared`` -> the opened lock file, or ``None`` where nobody can write, so none is needed.
+        owner: what is locked, for messages.
+    """
+
+    def __init__(self, open_file: Callable[[bool], int | None], owner: str):
+        self._open_file = open_file
         self._owner = owner
 
     @contextmanager
@@ -40,11 +43,11 @@ class FileLock:
             timeout: seconds to wait for the others.
 
         Raises:
-            LibraryError: if the others did not finish in time.
+            LibraryError: if the others did not finish in time, or the lock file is a link.
             OSError: if the lock file can't be made and the lock is not shared. A shared lock is then
                 not taken: where no lock file can be made, nobody writes through this mount.
         """
-        descriptor = self._open(shared)
+        descriptor = self._open_file(shared)
         if descriptor is None:
             yield
             return
@@ -52,36 +55,24 @@ class FileLock:
             self._wait(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout)
             yield
         finally:
-            # Closing alone would leave the lock to a child that was forked meanwhile.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
+            self._give_back(descriptor)
 
-    def _open(self, shared: bool) -> int | None:
+    @staticmethod
+    def _give_back(descriptor: int) -> None:
+        """Free the lock, also if Ctrl-C comes meanwhile; what was done under it is done, whatever fails."""
         try:
-            # Not makedirs: a library that was removed must not come back as an empty folder.
-            if not os.path.isdir(os.path.dirname(self._path)):
-                os.mkdir(os.path.dirname(self._path))
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        except FileExistsError:
-            return self._open(shared)
-        except OSError as error:
-            if error.errno not in _REFUSED and not (shared and error.errno == errno.ENOENT):
-                raise
-            return self._open_read_only(shared, error)
-
-    def _open_read_only(self, shared: bool, refusal: OSError) -> int | None:
-        try:
-            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            if shared:
-                return None
-            raise refusal from None
+            with suppress(OSError):
+                # Closing alone would leave the lock to a child that was forked meanwhile.
+                calls.lock(descriptor, fcntl.LOCK_UN)
+        finally:
+            with suppress(OSError):
+                calls.close(descriptor)
 
     def _wait(self, descriptor: int, mode: int, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while True:
             try:
-                fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+                calls.lock(descriptor, mode | fcntl.LOCK_NB)
                 return
             except BlockingIOError:
                 if time.monotonic() >= deadline:

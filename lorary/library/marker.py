@@ -2,14 +2,16 @@
 
 import json
 
-from lorary.errors import LibraryError
-from lorary.experts import check_name
+from lorary.errors import FormatError, LibraryError
 from lorary.experts.peft_config import CONFIG_FILE
+from lorary.files import parse_json_object, quote, shorten
+from lorary.library.journal import MARKER
+from lorary.library.names import is_name
 from lorary.library.publish import Publisher
 from lorary.library.storage import Storage
 
-MARKER = "library.json"
 VERSION = 1
+MOST_BYTES = 64_000
 
 
 def require_library(storage: Storage) -> None:
@@ -18,13 +20,23 @@ def require_library(storage: Storage) -> None:
     Raises:
         LibraryError: saying what is here instead, and how to make a library.
     """
-    if not storage.exists():
-        raise LibraryError(f"there is no library at {storage.url!r}: {_say_create(storage)} makes one")
-    if not storage.is_folder():
-        raise LibraryError(f"{storage.url!r} is a file, not a library: give a folder")
-    if not storage.exists(MARKER):
-        raise LibraryError(f"{storage.url!r} is not a library (it has no {MARKER}): {_say_what(storage)}")
-    _check_version(storage)
+    try:
+        _require_folder(storage)
+        _check_version(storage)
+    except OSError as error:
+        raise LibraryError(f"cannot open library {quote(storage.url)}: {error}") from error
+
+
+def _require_folder(storage: Storage) -> None:
+    kind = storage.find_kind()
+    if kind is None:
+        raise LibraryError(f"there is no library at {quote(storage.url)}: {_say_create(storage)} makes one")
+    if kind != "folder":
+        raise LibraryError(f"{quote(storage.url)} is a file, not a library: give a folder")
+    if storage.find_kind(MARKER) is None:
+        raise LibraryError(
+            f"{quote(storage.url)} is not a library (it has no {MARKER}): {_say_what(storage)}"
+        )
 
 
 def make_library(storage: Storage, publisher: Publisher) -> None:
@@ -33,52 +45,56 @@ def make_library(storage: Storage, publisher: Publisher) -> None:
     Raises:
         LibraryError: if something else is here, or nothing can be written.
     """
-    if storage.exists(MARKER):
-        return
-    if storage.exists() and not (storage.is_folder() and (_is_empty(storage) or _find_adapters(storage))):
-        found = _say_what(storage) if storage.is_folder() else "it is a file"
-        raise LibraryError(f"cannot make a library at {storage.url!r}: {found}")
     try:
+        kind = storage.find_kind()
+        if kind == "folder" and storage.find_kind(MARKER):
+            return
+        if kind and not (kind == "folder" and (_is_empty(storage) or _find_adapters(storage))):
+            found = _say_what(storage) if kind == "folder" else "it is a file"
+            raise LibraryError(f"cannot make a library at {quote(storage.url)}: {found}")
         storage.make_folder()
-        with publisher.writing():
-            if not storage.exists(MARKER):
-                publisher.write_whole({MARKER: json.dumps({"lorary": VERSION, "kind": "library"}).encode()})
+        with publisher.writing() as change:
+            if storage.find_kind(MARKER) is None:
+                change.write_whole({MARKER: json.dumps({"lorary": VERSION, "kind": "library"}).encode()})
     except OSError as error:
-        raise LibraryError(f"cannot make a library at {storage.url!r}: {error}") from error
+        raise LibraryError(f"cannot make a library at {quote(storage.url)}: {error}") from error
 
 
 def _check_version(storage: Storage) -> None:
+    path = storage.path(MARKER)
     try:
-        marker = json.loads(storage.read(MARKER))
+        marker = parse_json_object(storage.read(MARKER, end=MOST_BYTES), path)
         version, kind = marker["lorary"], marker["kind"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (FormatError, KeyError) as error:
         raise LibraryError(
-            f'{storage.url!r} has a damaged {MARKER}: it must hold {{"lorary": {VERSION}, "kind": "library"}}'
+            f"{quote(storage.url)} has a damaged {MARKER} ({shorten(str(error))}): "
+            f'it must hold {{"lorary": {VERSION}, "kind": "library"}}'
         ) from error
     if kind != "library" or type(version) is not int or version < 1:
-        raise LibraryError(f"{storage.url!r} is not a library: its {MARKER} says {marker!r}")
+        raise LibraryError(f"{quote(storage.url)} is not a library: its {MARKER} says {quote(marker)}")
     if version > VERSION:
         raise LibraryError(
-            f"library {storage.url!r} has format {version}, this lorary reads up to {VERSION}: upgrade lorary"
+            f"library {quote(storage.url)} has format {version}, this lorary reads up to {VERSION}: "
+            "upgrade lorary"
         )
 
 
 def _say_what(storage: Storage) -> str:
-    if storage.exists(CONFIG_FILE):
+    if storage.find_kind(CONFIG_FILE):
         return "it is a single adapter; read it with lorary.read_peft and add it to a library"
     if adapters := _find_adapters(storage):
-        return f"it holds adapters such as {adapters[0]!r}; {_say_create(storage)} makes it a library"
+        return f"it holds adapters such as {quote(adapters[0])}; {_say_create(storage)} makes it a library"
     if _is_empty(storage):
         return f"it is empty; {_say_create(storage)} makes it a library"
-    return f"it holds other files, such as {_list_visible(storage)[0]!r}; give an empty or a new folder"
+    return f"it holds other files, such as {quote(_list_visible(storage)[0])}; give an empty or a new folder"
 
 
 def _say_create(storage: Storage) -> str:
-    return f"Library.open({storage.url!r}, create=True), `lorary train` or `lorary library add`"
+    return f"Library.open({quote(storage.url)}, create=True), `lorary train` or `lorary library add`"
 
 
 def _list_visible(storage: Storage) -> list[str]:
-    return [name for name in storage.list_names() if not name.startswith(".")]
+    return [name for name in storage.list_kinds() if not name.startswith(".")]
 
 
 def _is_empty(storage: Storage) -> bool:
@@ -86,15 +102,6 @@ def _is_empty(storage: Storage) -> bool:
 
 
 def _find_adapters(storage: Storage) -> list[str]:
-    return [
-        name for name in _list_visible(storage) if is_name(name) and storage.exists(f"{name}/{CONFIG_FILE}")
-    ]
-
-
-def is_name(name: object) -> bool:
-    """Return whether this could be an expert's name."""
-    try:
-        check_name(name)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
-    return True
+    folders = [name for name, kind in storage.list_kinds().items() if kind == "folder" and is_name(name)]
+    found = storage.find_existing(f"{name}/{CONFIG_FILE}" for name in folders)
+    return [name for name in folders if f"{name}/{CONFIG_FILE}" in found]

@@ -6,23 +6,32 @@ the moves that are left. Two locks keep processes apart: ``write.lock`` is held 
 to tidying, ``swap.lock`` by a writer only while it moves, and shared by readers while they read. So a
 leftover that is seen while holding ``write.lock``, or a journal seen while holding ``swap.lock``, belongs to
 the dead. Everyone passes ``gate.lock`` on the way to ``swap.lock``, so that a writer's turn comes.
+
+Only what this machine's user left in this very folder is finished or cleared away. A library that was copied
+or downloaded, or that others use too, may hold leftovers of others: a journal of theirs is refused until
+somebody asks for it by ``settle``, what they staged is left alone.
 """
 
-import json
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from lorary.errors import LibraryError
-from lorary.library.lock import LOCK_TIMEOUT_S, FileLock, Lock, ThreadLock
-from lorary.library.storage import Storage
-
-PRIVATE = ".lorary"
-JOURNAL = f"{PRIVATE}/journal.json"
-TMP = f"{PRIVATE}/tmp"
-TRASH = f"{PRIVATE}/trash"
-
-Move = tuple[str, str]
+from lorary.errors import FormatError, LibraryError
+from lorary.files import quote, shorten
+from lorary.library.change import FAILURES, Change, Outcome, drop_journal
+from lorary.library.journal import (
+    JOURNAL,
+    LEFTOVER,
+    MOST_BYTES,
+    PRIVATE,
+    TMP,
+    TRASH,
+    Journal,
+    moves_file,
+    parse_journal,
+)
+from lorary.library.lock import LOCK_TIMEOUT_S
+from lorary.library.owner import find_owner
+from lorary.library.storage import KIND_WORDS, Storage
 
 
 class Publisher:
@@ -31,47 +40,70 @@ class Publisher:
     def __init__(self, storage: Storage, timeout: float = LOCK_TIMEOUT_S):
         self._storage = storage
         self._timeout = timeout
-        self._write_lock = self._make_lock("write.lock")
-        self._swap_lock = self._make_lock("swap.lock")
+        self._write_lock = storage.make_lock(f"{PRIVATE}/write.lock")
+        self._swap_lock = storage.make_lock(f"{PRIVATE}/swap.lock")
         # Without it, readers that overlap each other would keep a writer waiting for ever.
-        self._gate = self._make_lock("gate.lock")
-
-    def _make_lock(self, name: str) -> Lock:
-        owner = f"library {self._storage.url!r}"
-        if self._storage.is_local:
-            return FileLock(self._storage.path(f"{PRIVATE}/{name}"), owner)
-        return ThreadLock(owner)
+        self._gate = storage.make_lock(f"{PRIVATE}/gate.lock")
 
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Keep writers from publishing while the block reads, after finishing what a dead one left.
 
         Raises:
-            LibraryError: if a writer keeps the library for too long.
+            LibraryError: if a writer keeps the library for too long, or a change of somebody else is
+                unfinished.
         """
         while True:
             with self._gate.hold(shared=True, timeout=self._timeout):
                 pass
             with self._swap_lock.hold(shared=True, timeout=self._timeout):
-                if not self._storage.exists(JOURNAL):
+                if self._storage.find_kind(JOURNAL) is None:
                     yield
                     return
+                self._require_own(self._read_journal())
             with self.writing():
                 pass
 
     @contextmanager
-    def writing(self, timeout: float | None = None) -> Iterator[None]:
+    def writing(self, timeout: float | None = None) -> Iterator[Change]:
         """Be the only writer; on leaving, however that happens, nothing is left half-done.
 
         Raises:
-            LibraryError: if another writer keeps the library for too long.
+            LibraryError: if another writer keeps the library for too long, or a change of somebody else is
+                unfinished.
         """
         with self._write_lock.hold(timeout=self._timeout if timeout is None else timeout):
-            self._settle()
+            owner = find_owner(self._storage)
+            if self._storage.find_kind(JOURNAL) is not None:
+                self._finish(owner)
+            self._clear(owner)
+            change = Change(self._storage, owner, self._swapping)
             try:
-                yield
+                yield change
             finally:
-                self._settle()
+                self._close(change, owner)
+
+    def tidy(self) -> None:
+        """Finish and clear away what this user's dead writers left here, if no writer is at work."""
+        # Busy or read-only: then it is for the next one who writes.
+        with suppress(*FAILURES):
+            if self._storage.find_kind(JOURNAL) or any(self._list_leftovers(find_owner(self._storage))):
+                with self.writing(timeout=0.0):
+                    pass
+
+    def settle(self) -> Journal | None:
+        """Finish and clear away what anybody left, also another machine, another user, or a copy's original.
+
+        Returns:
+            The change that was finished, if there was one.
+
+        Raises:
+            LibraryError: if a writer is at work, or the journal is not one that a library writes.
+        """
+        with self._write_lock.hold(timeout=self._timeout):
+            found = None if self._storage.find_kind(JOURNAL) is None else self._finish(None)
+            self._clear("")
+            return found
 
     @contextmanager
     def _swapping(self) -> Iterator[None]:
@@ -79,119 +111,76 @@ class Publisher:
         with self._gate.hold(timeout=self._timeout), self._swap_lock.hold(timeout=self._timeout):
             yield
 
-    def tidy(self) -> None:
-        """Clear away what dead writers left, if there is any and no writer is at work."""
-        if any(self._storage.list_names(place) for place in (TMP, TRASH)) or self._storage.exists(JOURNAL):
-            # Busy or read-only: then it is for the next one who writes.
-            with suppress(LibraryError, OSError), self.writing(timeout=0.0):
-                pass
+    def _close(self, change: Change, owner: str) -> None:
+        """Bring a change to its end; what fails here is for the next writer, and is no part of the change."""
+        with suppress(*FAILURES):
+            change.find_outcome()
+            if self._storage.find_kind(JOURNAL) is not None:
+                self._finish(owner)
+                change.outcome = Outcome.MADE
+            self._clear(owner)
 
-    def stage(self, files: Mapping[str, bytes]) -> str:
-        """Write files into a new folder that nobody sees yet; call within ``writing``.
-
-        Returns:
-            The folder's path, for ``publish`` to move from.
-        """
-        folder = self.new_path(TMP)
-        self._storage.make_folder(folder)
-        self._storage.write_many({f"{folder}/{name}": content for name, content in files.items()})
-        self._storage.sync_folder(folder)
-        return folder
-
-    def stage_copy(self, source: str, changed: Mapping[str, bytes]) -> str:
-        """Copy a folder into a new one that nobody sees yet, some of its files changed."""
-        folder = self.stage(changed)
-        for file in self._storage.list_files(source):
-            name = file[len(source) + 1 :]
-            if name not in changed:
-                self._storage.make_folder(f"{folder}/{name}".rpartition("/")[0])
-                self._storage.copy_file(file, f"{folder}/{name}")
-        self._storage.sync_folder(folder)
-        return folder
-
-    def new_path(self, parent: str) -> str:
-        """Return a path in ``TMP`` or ``TRASH`` that is free; its parent exists."""
-        self._storage.make_folder(parent)
-        return f"{parent}/{uuid.uuid4().hex}"
-
-    def publish(self, moves: Sequence[Move]) -> None:
-        """Make all of these moves or none; call within ``writing``.
-
-        Args:
-            moves: source and target of each; no target may exist when its turn comes.
-
-        Raises:
-            OSError: if a move failed; those before it are undone.
-        """
-        with self._swapping():
-            # A single rename is atomic by itself.
-            if len(moves) > 1:
-                self._write_journal(moves)
-            self._make_moves(moves)
-            self._storage.remove(JOURNAL)
-
-    def write_whole(self, files: Mapping[str, bytes]) -> None:
-        """Write files, each there entirely or not at all, replacing any; call within ``writing``.
-
-        Args:
-            files: path -> content.
-        """
-        staged = {path: self.new_path(TMP) for path in files}
-        self._storage.write_many({staged[path]: content for path, content in files.items()})
-        folders = {path.rpartition("/")[0] for path in files}
-        for folder in folders:
-            self._storage.make_folder(folder)
-        for path, source in staged.items():
-            self._storage.move(source, path)
-        for folder in folders:
-            self._storage.sync_folder(folder)
-
-    def _write_journal(self, moves: Sequence[Move]) -> None:
+    def _read_journal(self) -> Journal:
         try:
-            self.write_whole({JOURNAL: json.dumps({"moves": moves}).encode()})
-        except OSError:
-            # Else the next writer would make the moves that this one reports as failed.
-            self._storage.remove(JOURNAL)
-            raise
-
-    def _make_moves(self, moves: Sequence[Move]) -> None:
-        done: list[Move] = []
-        try:
-            for source, target in moves:
-                self._storage.move(source, target)
-                done.append((source, target))
-            self._storage.sync_folder()
-        except OSError:
-            for source, target in reversed(done):
-                # If this fails too, the journal stays and the change happens after all: nothing is lost.
-                self._storage.move(target, source)
-            self._storage.remove(JOURNAL)
-            raise
-
-    def _settle(self) -> None:
-        if self._storage.exists(JOURNAL):
-            with self._swapping():
-                self._finish_journal()
-        for place in (TMP, TRASH):
-            for name in self._storage.list_names(place):
-                # Rubbish that can't be removed now harms nobody; the next writer tries again.
-                with suppress(OSError):
-                    self._storage.remove(f"{place}/{name}")
-
-    def _finish_journal(self) -> None:
-        try:
-            moves = json.loads(self._storage.read(JOURNAL))["moves"]
-        except (ValueError, KeyError, TypeError) as error:
+            return parse_journal(self._storage.read(JOURNAL, end=MOST_BYTES), self._storage.path(JOURNAL))
+        except FormatError as error:
             raise LibraryError(
-                f"library {self._storage.url!r} has an unreadable {JOURNAL}: what a writer left in "
-                f"{TMP} and {TRASH} may be the only copy; move it back by hand, then delete {JOURNAL}"
+                f"library {quote(self._storage.url)} has a {JOURNAL} that cannot be obeyed "
+                f"({shorten(str(error), 400)}); nothing was changed. What a writer left in {TMP} and {TRASH} "
+                f"may be the only copy of an expert: move it back by hand, then delete {JOURNAL}"
             ) from error
-        source, target = moves[-1]
-        # The last move done means all done, though the trash may be emptied already.
-        is_done = self._storage.exists(target) and not self._storage.exists(source)
-        for source, target in [] if is_done else moves:
-            # A move that was made has no source any more, or its target (in tmp or trash) is there.
-            if self._storage.exists(source) and not self._storage.exists(target):
-                self._storage.move(source, target)
-        self._storage.sync_folder()
-        self._storage.remove(JOURNAL)
+
+    def _require_own(self, journal: Journal) -> None:
+        if journal.owner == find_owner(self._storage):
+            return
+        moves = "; ".join(f"{source!r} to {target!r}" for source, target in journal.moves)
+        raise LibraryError(
+            f"library {quote(self._storage.url)} holds a change that another machine, another user or the "
+            f"library it was copied from began and did not finish ({shorten(moves, 300)}); nothing was "
+            "changed. If nobody is writing to it now, `lorary library settle` finishes the change"
+        )
+
+    def _finish(self, owner: str | None) -> Journal:
+        """Make the moves that are left of an unfinished change; ``owner`` None takes over anybody's."""
+        with self._swapping():
+            journal = self._read_journal()
+            if owner is not None:
+                self._require_own(journal)
+            self._refuse_strangers(journal)
+            source, target = journal.moves[-1]
+            # The last move done means all done, though the trash may be emptied already.
+            is_done = self._is_there(target) and not self._is_there(source)
+            for source, target in [] if is_done else journal.moves:
+                # A move that was made has no source any more, or its target (in tmp or trash) is there.
+                if self._is_there(source) and not self._is_there(target):
+                    self._storage.move(source, target)
+            self._storage.sync_folder()
+            drop_journal(self._storage)
+            return journal
+
+    def _is_there(self, path: str) -> bool:
+        return self._storage.find_kind(path) is not None
+
+    def _refuse_strangers(self, journal: Journal) -> None:
+        """Make sure of what is moved before anything is."""
+        for path in {path for move in journal.moves for path in move}:
+            kind = self._storage.find_kind(path)
+            if kind is not None and kind != ("file" if moves_file(path) else "folder"):
+                raise LibraryError(
+                    f"{JOURNAL} of library {quote(self._storage.url)} moves {quote(path)}, "
+                    f"{KIND_WORDS[kind]}: nothing was changed; remove it, or delete {JOURNAL} once all "
+                    "experts are there"
+                )
+
+    def _clear(self, owner: str) -> None:
+        for path in self._list_leftovers(owner):
+            # Rubbish that can't be removed now harms nobody; the next writer tries again.
+            with suppress(OSError):
+                self._storage.remove(path)
+
+    def _list_leftovers(self, owner: str) -> Iterator[str]:
+        """List what an owner staged; an empty one stands for everybody."""
+        for place in (TMP, TRASH):
+            for name in self._storage.list_kinds(place):
+                if LEFTOVER.fullmatch(name) and name.startswith(owner):
+                    yield f"{place}/{name}"

@@ -1,29 +1,38 @@
 """Finding what is wrong with stored experts: lost files, changed bytes, contents that can't be read."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from lorary.errors import LoraryError
-from lorary.experts import Sidecar, check_finite, read_expert_folder
+from lorary.experts import Sidecar, build_expert, check_finite
 from lorary.experts.peft_config import CONFIG_FILE
 from lorary.experts.sidecar import SIDECAR_FILE
 from lorary.experts.weights_file import PICKLE_FILE, WEIGHTS_FILE
+from lorary.files import escape, shorten
+from lorary.library.artifacts import ARTIFACTS, find_artifact_fault
 from lorary.library.entry import parse_sidecar_bytes
-from lorary.library.storage import Storage
+from lorary.library.journal import MARKER
+from lorary.library.local_storage import refuse_link
+from lorary.library.names import is_name
+from lorary.library.open_expert import open_expert
+from lorary.library.storage import KIND_WORDS, Kind, Storage
+
+NEEDED_FILES = (CONFIG_FILE, WEIGHTS_FILE, SIDECAR_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing that is wrong with a stored expert."""
+    """One thing that is wrong in a library."""
 
     expert: str
-    """The expert's name."""
+    """The expert's name; empty for what belongs to none."""
     file: str
-    """The file that is wrong; empty if it is the expert as a whole."""
+    """The file that is wrong, in the expert's folder or else in the library; empty for the whole expert."""
     message: str
     """What is wrong and what to do."""
 
     def __str__(self) -> str:
-        where = f"{self.expert}/{self.file}" if self.file else self.expert
+        where = "/".join(part for part in (self.expert, self.file) if part)
         return f"{where}: {self.message}"
 
 
@@ -34,30 +43,72 @@ def find_problems(storage: Storage, name: str) -> list[Problem]:
         storage: the library's.
         name: a checked name.
     """
-    files = set(storage.list_names(name))
+    if storage.find_kind(name) == "link":
+        return [Problem(expert=name, file="", message=refuse_link(storage.url, name))]
+    files = storage.list_kinds(name)
     found = [
         Problem(expert=name, file=file, message="is missing: restore it, or add the expert again")
         for file in (CONFIG_FILE, WEIGHTS_FILE)
         if file not in files
     ]
+    found += [
+        Problem(expert=name, file=file, message=_say_strange(storage, f"{name}/{file}", kind))
+        for file, kind in files.items()
+        if kind == "link" or (kind != "file" and file in NEEDED_FILES)
+    ]
     if PICKLE_FILE in files:
         message = "is a pickle, which can run code when opened and is never read: delete it"
         found.append(Problem(expert=name, file=PICKLE_FILE, message=message))
+    if any(files.get(file, "file") != "file" for file in NEEDED_FILES):
+        return found
     if SIDECAR_FILE in files:
-        found += _check_sidecar(storage, name, has_weights=WEIGHTS_FILE in files)
-    if files >= {CONFIG_FILE, WEIGHTS_FILE} and not any(p.file == SIDECAR_FILE for p in found):
+        found += _check_sidecar(storage, name, files)
+    if files.keys() >= {CONFIG_FILE, WEIGHTS_FILE} and not any(p.file == SIDECAR_FILE for p in found):
         found += _check_reading(storage, name)
     return found
 
 
-def _check_sidecar(storage: Storage, name: str, has_weights: bool) -> list[Problem]:
+def find_strange_names(storage: Storage) -> list[Problem]:
+    """List what lies beside the experts and is left out of every listing, but may be meant as one."""
+    found = []
+    for name, kind in storage.list_kinds().items():
+        if kind == "link" and name != MARKER:
+            found.append(Problem(expert="", file=name, message=refuse_link(storage.url, name)))
+        elif kind == "folder" and name[0] not in "._" and not is_name(name):
+            message = "is no expert, because its name is not allowed: give the folder another name"
+            found.append(Problem(expert="", file=shorten(escape(name, keep="")), message=message))
+    return found
+
+
+def find_artifact_problems(storage: Storage) -> list[Problem]:
+    """Read all artifacts entirely and list what is wrong with them."""
+    found = []
+    for path, kind in storage.walk(ARTIFACTS).items():
+        fault = find_artifact_fault(storage, path) if kind == "file" else f"is {KIND_WORDS[kind]}, not a file"
+        if fault:
+            message = f"{fault}: delete it, it is computed again where it is needed"
+            found.append(Problem(expert="", file=path, message=message))
+    return found
+
+
+def _say_strange(storage: Storage, path: str, kind: Kind) -> str:
+    if kind == "link":
+        return refuse_link(storage.url, path)
+    return f"is {KIND_WORDS[kind]}, where a file belongs: restore the file, or add the expert again"
+
+
+def _check_sidecar(storage: Storage, name: str, files: Collection[str]) -> list[Problem]:
     path = f"{name}/{SIDECAR_FILE}"
     try:
         sidecar = parse_sidecar_bytes(storage.read(path), storage.path(path))
     except (LoraryError, OSError) as error:
         return [Problem(expert=name, file=SIDECAR_FILE, message=str(error))]
+    hashes = {WEIGHTS_FILE: sidecar.weights_sha256, CONFIG_FILE: sidecar.config_sha256}
     found = _check_name(sidecar, name)
-    return found + _check_hash(storage, sidecar, name) if has_weights else found
+    for file, expected in hashes.items():
+        if expected is not None and file in files:
+            found += _check_hash(storage, name, file, expected)
+    return found
 
 
 def _check_name(sidecar: Sidecar, name: str) -> list[Problem]:
@@ -70,20 +121,21 @@ def _check_name(sidecar: Sidecar, name: str) -> list[Problem]:
     return [Problem(expert=name, file=SIDECAR_FILE, message=message)]
 
 
-def _check_hash(storage: Storage, sidecar: Sidecar, name: str) -> list[Problem]:
-    found = storage.hash(f"{name}/{WEIGHTS_FILE}")
-    if sidecar.weights_sha256 in (None, found):
+def _check_hash(storage: Storage, name: str, file: str, expected: str) -> list[Problem]:
+    found = storage.hash(f"{name}/{file}")
+    if found == expected:
         return []
     message = (
-        f"is not what was stored: {SIDECAR_FILE} says SHA-256 {sidecar.weights_sha256}, found {found}: "
+        f"is not what was stored: {SIDECAR_FILE} says SHA-256 {expected}, found {found}: "
         "restore the file, or add the expert again"
     )
-    return [Problem(expert=name, file=WEIGHTS_FILE, message=message)]
+    return [Problem(expert=name, file=file, message=message)]
 
 
 def _check_reading(storage: Storage, name: str) -> list[Problem]:
     try:
-        check_finite(read_expert_folder(storage.fs, storage.path(name), name))
+        # Without the sidecar, whose hashes were looked at: what else is wrong shall be told, too.
+        check_finite(build_expert(open_expert(storage, name)._replace(sidecar=None), name))
     except (LoraryError, OSError, ValueError) as error:
         return [Problem(expert=name, file="", message=f"cannot be read: {error}")]
     return []

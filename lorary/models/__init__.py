@@ -1,5 +1,6 @@
 """Experts in a model: the primitive ``mix``, the layer ``ExpertLinear``, base models, attach and fold."""
 
+from lorary.kernels.checks import COMBINES
 from lorary.models.attach import ExpertStack, attach_experts, attach_slots, check_expert
 from lorary.models.base import BaseModel, check_base, default_dtype, load_base, wrap_base
 from lorary.models.capture import capture_inputs
@@ -10,7 +11,7 @@ from lorary.models.fold import fold
 from lorary.models.grow import drop_expert, insert_expert
 from lorary.models.layers import find_layers, layer_shape
 from lorary.models.logits import select_positions, target_losses
-from lorary.models.mix import BACKENDS, COMBINES, mix
+from lorary.models.mix import BACKENDS, mix
 from lorary.models.plan import Plan
 from lorary.models.same_input import group_same_inputs
 from lorary.models.save_folded import save_folded

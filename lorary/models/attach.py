@@ -12,12 +12,14 @@ from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert
+from lorary.files import escape, quote, shorten
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import BaseLayer, is_base_layer, layer_shape
 from lorary.models.plan import Plan
 from lorary.models.routing_context import Call, RoutingContext
 from lorary.models.stacks import Stack, stack_experts
 from lorary.routing import Chooser, LayerRouters
+from lorary.routing.shapes import check_router
 
 
 class ExpertStack:
@@ -102,6 +104,9 @@ class ExpertStack:
             weights: of the same shape.
             combine: ``"outputs"`` or ``"factors"``.
             rows: which request each token belongs to, as for ``choosing``.
+
+        Raises:
+            ValueError: if the experts were detached, shapes disagree or an index is out of range.
         """
         with self.in_use():
             plan = self.plan(indices, weights, combine)
@@ -112,6 +117,8 @@ class ExpertStack:
 
     def plan(self, indices: Tensor, weights: Tensor, combine: str = "outputs") -> Plan:
         """Make a chooser that knows the experts of each request, see ``planned``."""
+        if not self.layers:
+            raise ValueError("there are no experts to choose, they were detached: load the model again")
         device = next(iter(self.layers.values())).a.device
         return Plan(indices.to(device), weights.to(device), len(self.names), combine)
 
@@ -130,7 +137,8 @@ class ExpertStack:
         """Let routers choose by default, one for each layer; None for the base model alone.
 
         Raises:
-            ValueError: if a layer has none, or within a context of this stack; the routers stay as they were.
+            ValueError: if a layer has none or one that does not fit it, or within a context of this stack;
+                the routers stay as they were.
         """
         with self.context.lock.changing("set routers"):
             self.set_default(None if routers is None else self.layer_routers(routers, combine))
@@ -139,7 +147,7 @@ class ExpertStack:
         """Make a chooser of routers, each on its layer's device.
 
         Raises:
-            ValueError: if a layer has none.
+            ValueError: if a layer has none, or one that does not fit it.
         """
         missing = [path for path in self.layers if path not in routers]
         if missing:
@@ -147,6 +155,8 @@ class ExpertStack:
                 f"every layer with experts needs a router, {len(missing)} have none, such as {missing[0]!r}"
             )
         placed = {path: routers[path].to(layer.a.device) for path, layer in self.layers.items()}
+        for path, layer in self.layers.items():
+            check_router(placed[path], path, layer.a.new_zeros(1, layer.a.shape[2]), len(layer.a))
         return LayerRouters(placed, combine)
 
     @contextmanager
@@ -249,16 +259,20 @@ def check_expert(
         if isinstance(layer, ExpertLinear):
             layer = layer.base
         if layer is None or not is_base_layer(layer):
-            faults.append(f"{path} is no linear layer of it")
+            faults.append(f"{_shown(path)} is no linear layer of it")
         elif layer_shape(layer) != (a.shape[1], b.shape[0]):
-            faults.append(f"{path} maps {layer_shape(layer)}, the expert {(a.shape[1], b.shape[0])}")
+            faults.append(f"{_shown(path)} maps {layer_shape(layer)}, the expert {(a.shape[1], b.shape[0])}")
     if faults:
         shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
         raise IncompatibleExpert(
-            f"expert {expert.name!r} (trained on {expert.base_model!r}) does not fit this "
+            f"expert {expert.name!r} (trained on {quote(expert.base_model)}) does not fit this "
             f"{type(model).__name__}: {shown}. Load it with its own base model"
         )
     return list(expert.outlines)
+
+
+def _shown(path: str) -> str:
+    return shorten(escape(path, keep=""), 80)
 
 
 def _check_bare(model: PreTrainedModel) -> None:

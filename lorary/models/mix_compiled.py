@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lorary.kernels import Operators, TrainingOperators, cpu, load_triton
-from lorary.kernels.cpu import sum_dtype
 
 
 def mix_compiled(
@@ -30,8 +29,8 @@ def mix_compiled(
         x: ``[T, I]``.
         a: ``[E, R, I]``.
         b_t: ``[E, R, O]``.
-        indices: ``[T, K]``.
-        weights: ``[T, K]``.
+        indices: ``[T, K]`` int64.
+        weights: ``[T, K]`` of ``sum_dtype``.
         combine: ``"outputs"`` or ``"factors"``.
         onto: added to, ``[T, O]``; None for nothing.
         ranks: ``[E]``; None for R each.
@@ -40,7 +39,7 @@ def mix_compiled(
     Returns:
         ``[T, O]``.
     """
-    inputs = x, a, b_t, indices, weights.to(sum_dtype(x.dtype)), onto
+    inputs = x, a, b_t, indices, weights, onto
     if needs_gradients(*inputs):
         return _Mix.apply(*inputs, combine, ranks, operators)
     return operators.mix_rows(*inputs, combine, ranks)

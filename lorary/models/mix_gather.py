@@ -19,8 +19,10 @@ def mix_gather(x: Tensor, a: Tensor, b_t: Tensor, indices: Tensor, weights: Tens
     """
     tokens, top_k = indices.shape
     rank = a.shape[1]
-    a_token = a[indices].reshape(tokens, top_k * rank, -1)
-    b_token = b_t[indices].reshape(tokens, top_k * rank, -1)
+    # Not a[indices], which would take -1 for the last expert.
+    chosen = indices.reshape(-1)
+    a_token = a.index_select(0, chosen).view(tokens, top_k * rank, x.shape[1])
+    b_token = b_t.index_select(0, chosen).view(tokens, top_k * rank, b_t.shape[2])
     shrunk = (a_token @ x[:, :, None]).view(tokens, top_k, rank)
     if combine == "factors":
         shrunk = weights[:, None, :] @ shrunk  # [T, 1, R]: every expert expands the same sum

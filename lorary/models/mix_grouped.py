@@ -37,5 +37,7 @@ def mix_grouped(x: Tensor, a: Tensor, b_t: Tensor, indices: Tensor, weights: Ten
 
 
 def _runs(rows: Tensor, expert: Tensor) -> list[tuple[int, Tensor]]:
-    used, counts = expert.unique_consecutive(return_counts=True)
-    return list(zip(used.tolist(), rows.split(counts.tolist()), strict=True))
+    used, counts = (each.tolist() for each in expert.unique_consecutive(return_counts=True))
+    if used[0] < 0:
+        raise IndexError(f"indices must be at least 0, found {used[0]}")
+    return list(zip(used, rows.split(counts), strict=True))

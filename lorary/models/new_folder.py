@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from lorary.errors import LibraryError
+from lorary.files import quote
 
 
 def require_free(place: str | Path) -> None:
@@ -20,7 +21,9 @@ def require_free(place: str | Path) -> None:
     """
     path = Path(place)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise LibraryError(f"{str(path)!r} exists and is not empty: choose another place, or remove it first")
+        raise LibraryError(
+            f"{quote(str(path))} exists and is not empty: choose another place, or remove it first"
+        )
 
 
 @contextmanager
@@ -48,7 +51,7 @@ def new_folder(place: str | Path) -> Iterator[Path]:
         os.replace(scratch, path)
     # safetensors has an error of its own for a full disk.
     except (OSError, SafetensorError) as error:
-        raise LibraryError(f"cannot write {str(path)!r}: {error}") from error
+        raise LibraryError(f"cannot write {quote(str(path))}: {error}") from error
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)

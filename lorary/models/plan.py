@@ -29,6 +29,10 @@ class Plan:
                 "a plan takes indices and weights of one shape, [P, K]; "
                 f"found {tuple(indices.shape)} and {tuple(weights.shape)}"
             )
+        if indices.is_floating_point() or indices.is_complex() or not weights.is_floating_point():
+            raise ValueError(
+                f"a plan takes whole indices and floating weights, found {indices.dtype} and {weights.dtype}"
+            )
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < num_experts:
             raise ValueError(f"a plan's indices must lie in [0, {num_experts})")
         self.num_requests = len(indices)

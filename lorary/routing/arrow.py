@@ -3,8 +3,9 @@
 Shape letters: T tokens, E experts, I layer input, K experts kept per token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn.functional import linear
@@ -12,6 +13,7 @@ from torch.nn.functional import linear
 from lorary.kernels import Operators, find_operators
 from lorary.routing.input_norm import InputNorm, check_input_norm, find_norm_faults, normalise_scores
 from lorary.routing.material import LayerMaterial
+from lorary.routing.option_types import require_types
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
 
 FEW_TOKENS = 32
@@ -35,6 +37,7 @@ class ArrowConfig:
     """The base model's score, which competes with the kept experts'; null gives it no share."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
         faults += find_norm_faults(self.input_norm)
         if faults:
@@ -96,6 +99,8 @@ class ArrowRouter(nn.Module):
     Raises:
         ValueError: if the shapes disagree, ``weigh_by_gain`` lacks gains, or an option is out of range.
     """
+
+    SHAPES: ClassVar[Mapping[str, str]] = {"prototypes": "EI"}
 
     prototypes: Tensor
 

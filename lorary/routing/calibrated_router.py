@@ -5,12 +5,13 @@ Shape letters: T tokens, B requests, E experts, R rank, I layer input, K experts
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 import torch
 from torch import Tensor
 
+from lorary.files import quote
 from lorary.routing.calibrated import SMALLEST_DEVIATION, average_layers, log_deviations
+from lorary.routing.option_types import LARGEST, SMALLEST, require_types
 from lorary.routing.request import RequestMaterial, RequestRouter
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
 
@@ -43,16 +44,20 @@ class CalibratedConfig:
     """The base model's score, which competes with the kept experts'; null gives it no share."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
-        if self.margin is not None and not (isfinite(self.margin) and self.margin > 0):
-            faults.append(f"margin must be above 0, or None to be always sure, found {self.margin!r}")
-        if not (isfinite(self.spread) and self.spread >= 0):
-            faults.append(f"spread must be at least 0, found {self.spread!r}")
+        bounds = f"({SMALLEST:g} to {LARGEST:g})"
+        if self.margin is not None and not SMALLEST <= self.margin <= LARGEST:
+            faults.append(
+                f"margin must be above 0, or None to be always sure, found {quote(self.margin)} {bounds}"
+            )
+        if not 0 <= self.spread <= LARGEST:
+            faults.append(f"spread must be at least 0, found {quote(self.spread)} (at most {LARGEST:g})")
         if not 0 <= self.last_share <= 1:
-            faults.append(f"last_share must lie in [0, 1], found {self.last_share!r}")
-        if not (isfinite(self.ridge) and self.ridge > 0):
-            faults.append(f"ridge must be above 0, found {self.ridge!r}")
-        if isinstance(self.generic, str) or (self.generic is not None and not all(self.generic)):
+            faults.append(f"last_share must lie in [0, 1], found {quote(self.last_share)}")
+        if not SMALLEST <= self.ridge <= LARGEST:
+            faults.append(f"ridge must be above 0, found {quote(self.ridge)} {bounds}")
+        if self.generic is not None and not all(self.generic):
             faults.append("generic must be a list of texts, none of them empty")
         elif self.generic is not None and len(self.generic) < 2:
             faults.append(

@@ -128,14 +128,19 @@ class Mixed:
         last = self._last
         if last is not None and last[0] is rows:
             return last[1]
-        parts = self._table.to(rows.device)[rows]
+        parts = self._find_parts(rows)
         places = [(parts == number).nonzero().squeeze(1) for number in range(len(self._choosers))]
         self._last = rows, places
         return places
 
+    def _find_parts(self, rows: Tensor) -> Tensor:
+        """Give the number of each token's part, ``[T]``; -1 for requests that are in none."""
+        table = self._table.to(rows.device)
+        return table[rows.clamp(max=len(table) - 1)]
+
     def _choose_for_all(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
         """Ask every chooser about all tokens, so that no shape depends on who has how many."""
-        parts = self._table.to(rows.device)[rows][:, None]
+        parts = self._find_parts(rows)[:, None]
         found = [
             (parts == number, choice)
             for number, chooser in enumerate(self._choosers)

@@ -5,13 +5,15 @@ Shape letters: T tokens, I layer input, K experts that are used.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from lorary.errors import UnknownExpert
+from lorary.files import quote
 from lorary.routing.material import LayerMaterial
+from lorary.routing.option_types import LARGEST, require_types
 
 WHERE = "this model"
 
@@ -21,12 +23,13 @@ class FixedConfig:
     """Which experts every token uses, and how much of each."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
-    """Weight of each expert by its name; any finite numbers, also negative. The others are left out."""
+    """Weight of each expert by its name; any numbers, also negative, up to 1e30. The others are left out."""
 
     def __post_init__(self) -> None:
-        wrong = {name: weight for name, weight in self.weights.items() if not isfinite(weight)}
+        require_types(self)
+        wrong = {name: weight for name, weight in self.weights.items() if not abs(weight) <= LARGEST}
         if wrong:
-            raise ValueError(f"weights must be finite, found {wrong!r}")
+            raise ValueError(f"weights must be finite, found {quote(wrong)} (at most {LARGEST:g})")
 
     @property
     def needs(self) -> frozenset[str]:
@@ -56,6 +59,9 @@ class SingleConfig:
     expert: str | None = None
     """Its name."""
 
+    def __post_init__(self) -> None:
+        require_types(self)
+
     @property
     def needs(self) -> frozenset[str]:
         """What of a ``LayerMaterial`` the router is built from."""
@@ -84,6 +90,8 @@ class FixedRouter(nn.Module):
     Raises:
         ValueError: if the two disagree on K, K is 0, or a value is out of range.
     """
+
+    SHAPES: ClassVar[Mapping[str, str]] = {"indices": "K", "weights": "K"}
 
     indices: Tensor
     weights: Tensor

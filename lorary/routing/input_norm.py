@@ -9,6 +9,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from lorary.files import quote
+
 InputNorm = Literal["none", "unit", "rms"]
 INPUT_NORMS: Sequence[str] = get_args(InputNorm)
 
@@ -50,4 +52,4 @@ def find_norm_faults(input_norm: str) -> list[str]:
     """List what is wrong with the option, for a configuration that reports all its faults at once."""
     if input_norm in INPUT_NORMS:
         return []
-    return [f"input_norm must be one of {', '.join(INPUT_NORMS)}, found {input_norm!r}"]
+    return [f"input_norm must be one of {', '.join(INPUT_NORMS)}, found {quote(input_norm)}"]

@@ -4,14 +4,17 @@ Shape letters: T tokens, E experts, R rank, I layer input, O layer output, C can
 token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
+from lorary.files import quote
 from lorary.routing.arrow import arrow_scores
 from lorary.routing.input_norm import InputNorm, check_input_norm, find_norm_faults
 from lorary.routing.material import LayerMaterial
+from lorary.routing.option_types import require_types
 from lorary.routing.spectr import find_norm_roots, spectr_scores
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
 
@@ -34,10 +37,13 @@ class LagConfig:
     """The base model's score, which competes with the kept experts'; null gives it no share."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
         faults += find_norm_faults(self.input_norm)
         if self.candidates is not None and self.candidates < max(1, self.top_k or 1):
-            faults.append(f"candidates must be at least top_k, and at least 1, found {self.candidates!r}")
+            faults.append(
+                f"candidates must be at least top_k, and at least 1, found {quote(self.candidates)}"
+            )
         if faults:
             raise ValueError("; ".join(faults))
 
@@ -65,7 +71,8 @@ class LagConfig:
             return max(top_k, min(DEFAULT_CANDIDATES, num_experts)), top_k
         if self.candidates > num_experts:
             raise ValueError(
-                f"candidates must be at most the number of experts, {num_experts}, found {self.candidates}"
+                f"candidates must be at most the number of experts, {num_experts}, "
+                f"found {quote(self.candidates)}"
             )
         return self.candidates, top_k
 
@@ -88,6 +95,8 @@ class LagRouter(nn.Module):
 
     Source: LAG, arXiv:2507.05346.
     """
+
+    SHAPES: ClassVar[Mapping[str, str]] = {"prototypes": "EI", "a": "ERI", "roots": "ERR"}
 
     prototypes: Tensor
     a: Tensor

@@ -3,9 +3,13 @@
 Shape letters: E experts, R rank, I layer input, O layer output.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import ClassVar
 
 from torch import Tensor
+
+from lorary.routing.shapes import find_shape_fault
 
 FROM_DATA = {
     "means": "find them with lorary.assembly.find_means",
@@ -20,8 +24,24 @@ class LayerMaterial:
     """What is known about the experts at one layer; what the router does not need is left out.
 
     Raises:
-        ValueError: if a tensor has not one row per expert, or there is not one name for each.
+        ValueError: if a tensor has not one row per expert, there is not one name for each, or shapes
+            disagree.
     """
+
+    SHAPES: ClassVar[Mapping[str, str]] = {
+        "prototypes": "EI",
+        "gains": "E",
+        "tied_prototypes": "EI",
+        "tied_gains": "E",
+        "a": "ERI",
+        "b": "EOR",
+        "gates": "EI",
+        "means": "EI",
+        "readers": "ERR",
+        "offsets": "ER",
+        "generic_means": "E",
+        "generic_deviations": "E",
+    }
 
     num_experts: int
     """E, how many experts the router may choose from."""
@@ -61,6 +81,10 @@ class LayerMaterial:
                     f"{field.name} must have one row for each of the {self.num_experts} experts, "
                     f"found {len(rows)}"
                 )
+        tensors = {name: rows for name in self.SHAPES if (rows := getattr(self, name)) is not None}
+        fault = find_shape_fault(self.SHAPES, tensors, {"E": self.num_experts})
+        if fault:
+            raise ValueError(f"what a router is built from must fit together: {fault}")
 
     def take(self, field: str) -> Tensor:
         """Give one of the tensors.

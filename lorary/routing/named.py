@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor, nn
 
 from lorary.errors import suggest
+from lorary.files import quote
 from lorary.routing.arrow import ArrowConfig, build_arrow
 from lorary.routing.calibrated_router import CalibratedConfig, build_calibrated
 from lorary.routing.fixed import FixedConfig, SingleConfig, build_fixed, build_single
@@ -85,7 +86,7 @@ def router_named(name: str) -> RouterKind | RequestRouterKind:
         ValueError: if there is none of that name; the message has the nearest.
     """
     if name not in ROUTERS:
-        raise ValueError(f"no router is named {name!r}: {suggest(name, ROUTERS)}")
+        raise ValueError(f"no router is named {quote(name)}: {suggest(str(name)[:200], ROUTERS)}")
     return ROUTERS[name]
 
 
@@ -119,7 +120,7 @@ def list_options(name: str) -> list[str]:
 
 
 def _describe_unknown(router: str, option: str, known: Sequence[str]) -> str:
-    near = get_close_matches(option, known, n=1, cutoff=0.5)
+    near = get_close_matches(option[:200], known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = f"its options are {', '.join(known)}" if known else "it has none"
-    return f"router {router!r} has no option {option!r}: {hint}{listed}"
+    return f"router {router!r} has no option {quote(option)}: {hint}{listed}"

@@ -3,14 +3,16 @@
 Shape letters: T tokens, E experts, I layer input, K experts kept per token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lorary.routing.material import LayerMaterial
+from lorary.routing.option_types import require_types
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
 
 # The paper's.
@@ -29,6 +31,7 @@ class PhatgooseConfig:
     """The base model's score, which competes with the kept experts'; null gives it no share."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
         if faults:
             raise ValueError("; ".join(faults))
@@ -88,6 +91,8 @@ class PhatgooseRouter(nn.Module):
     Raises:
         ValueError: if an option is out of range.
     """
+
+    SHAPES: ClassVar[Mapping[str, str]] = {"gates": "EI"}
 
     gates: Tensor
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from lorary.files import quote
+from lorary.routing.option_types import require_types
 from lorary.routing.request import OUTPUT, RequestMaterial
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k
 
@@ -28,9 +30,10 @@ class RetrievalConfig:
     """The base model's score, which competes with the kept experts'; null gives it no share."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
         if self.nearest < 1:
-            faults.append(f"nearest must be at least 1, found {self.nearest!r}")
+            faults.append(f"nearest must be at least 1, found {quote(self.nearest)}")
         if faults:
             raise ValueError("; ".join(faults))
 

@@ -3,8 +3,9 @@
 Shape letters: T tokens, E experts, R rank, I layer input, O layer output, K experts kept per token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn.functional import linear
 
 from lorary.routing.input_norm import InputNorm, check_input_norm, find_norm_faults, normalise_scores
 from lorary.routing.material import LayerMaterial
+from lorary.routing.option_types import require_types
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
 
 
@@ -29,6 +31,7 @@ class SpectrConfig:
     """The base model's score, which competes with the kept experts'; null gives it no share."""
 
     def __post_init__(self) -> None:
+        require_types(self)
         faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
         faults += find_norm_faults(self.input_norm)
         if faults:
@@ -111,6 +114,8 @@ class SpectrRouter(nn.Module):
     Raises:
         ValueError: if an option is out of range, or a weight is not finite.
     """
+
+    SHAPES: ClassVar[Mapping[str, str]] = {"a": "ERI", "roots": "ERR"}
 
     a: Tensor
     roots: Tensor

@@ -3,12 +3,14 @@
 Shape letters: T tokens, E experts, K experts kept per token.
 """
 
-from math import isfinite
+from math import inf
 
 import torch
 from torch import Tensor
 
+from lorary.files import quote
 from lorary.kernels import find_operators
+from lorary.routing.option_types import LARGEST, SMALLEST
 
 DEFAULT_TOP_K = 4
 
@@ -32,8 +34,8 @@ def keep_top_k(
         ``abstain`` the sum is below 1, by the base model's share.
 
     Raises:
-        ValueError: if ``top_k`` is not between 1 and E, ``temperature`` is not above 0, or ``abstain`` is
-            not finite.
+        ValueError: if ``top_k`` is not between 1 and E, ``temperature`` is not above 0, ``abstain`` is not
+            finite, or one of these is out of what float32 can be divided by.
     """
     check_top_k(top_k, scores.shape[-1])
     check_choice(temperature, abstain)
@@ -69,7 +71,7 @@ def check_top_k(top_k: int, num_experts: int) -> None:
     """
     if not 1 <= top_k <= num_experts:
         raise ValueError(
-            f"top_k must be between 1 and the number of experts, {num_experts}, found {top_k}: "
+            f"top_k must be between 1 and the number of experts, {num_experts}, found {quote(top_k)}: "
             "choose another top_k or add experts"
         )
 
@@ -89,9 +91,15 @@ def find_choice_faults(top_k: int | None, temperature: float, abstain: float | N
     """List what is wrong with the options of a choice, as far as one can tell without the experts."""
     faults = []
     if top_k is not None and top_k < 1:
-        faults.append(f"top_k must be at least 1, found {top_k!r}")
-    if not temperature > 0:
-        faults.append(f"temperature must be above 0, found {temperature!r}")
-    if abstain is not None and not isfinite(abstain):
-        faults.append(f"abstain must be finite, or None for no share of the base model, found {abstain!r}")
+        faults.append(f"top_k must be at least 1, found {quote(top_k)}")
+    if not (SMALLEST <= temperature <= LARGEST or temperature == inf):
+        bound = f"{SMALLEST:g} to {LARGEST:g}, or infinite" if temperature > 0 else "above 0"
+        faults.append(f"temperature must be {bound}, found {quote(temperature)}")
+    # The base model's score is divided by the temperature too.
+    scale = temperature if SMALLEST <= temperature < 1 else 1
+    if abstain is not None and not abs(abstain) <= LARGEST * scale:
+        bound = f"at most {LARGEST:g} temperatures" if abs(abstain) < inf else "finite"
+        faults.append(
+            f"abstain must be {bound}, or None for no share of the base model, found {quote(abstain)}"
+        )
     return faults

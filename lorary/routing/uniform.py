@@ -3,8 +3,9 @@
 Shape letters: T tokens, E experts, I layer input.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +35,8 @@ class UniformRouter(nn.Module):
     Raises:
         ValueError: if there is no expert.
     """
+
+    SHAPES: ClassVar[Mapping[str, str]] = {"indices": "E"}
 
     indices: Tensor
 

@@ -6,9 +6,9 @@ from lorary.training.examples import TrainingExamples, prepare_examples
 from lorary.training.gate_config import GateConfig
 from lorary.training.gates import train_gates
 from lorary.training.lorahub import LorahubConfig, LorahubResult, search_weights
+from lorary.training.progress import Progress
 from lorary.training.run import TrainEvent
 from lorary.training.train import TrainOutcome, train_experts
-from lorary.training.trainee import Progress
 
 __all__ = [
     "GateConfig",

@@ -1,18 +1,36 @@
 """What a training run is told."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-_POSITIVE = (
-    "learning_rate",
-    "alpha",
-    "epochs",
-    "max_steps",
-    "max_tokens",
-    "max_grad_norm",
-    "validate_every",
-    "patience",
+from lorary.files import quote
+from lorary.training.field_checks import (
+    count,
+    find_field_faults,
+    not_negative,
+    optional,
+    positive,
+    share,
+    switch,
+    whole,
 )
+
+# How often the state is saved, how many tokens share a pass and what is computed twice change no expert.
+WITHOUT_EFFECT = ("checkpoint_seconds", "tokens_per_pass", "gradient_checkpointing")
+SCHEDULES = ("linear", "cosine", "constant")
+_SIZES = {
+    **dict.fromkeys(("rank", "batch_size", "tokens_per_pass", "row_length", "num_slots"), count),
+    **dict.fromkeys(("seed", "max_validation_examples"), whole),
+    **dict.fromkeys(("use_rslora", "gradient_checkpointing", "same_start"), switch),
+}
+_RATES = {
+    **dict.fromkeys(("learning_rate", "alpha"), positive),
+    **dict.fromkeys(("epochs", "max_grad_norm"), optional(positive)),
+    **dict.fromkeys(("max_steps", "max_tokens", "validate_every", "patience"), optional(count)),
+    **dict.fromkeys(("weight_decay", "checkpoint_seconds"), not_negative),
+    "warmup_ratio": share,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,26 +86,19 @@ class TrainConfig:
     factors then compare, which clustering by the paper's recipe needs."""
 
     def __post_init__(self) -> None:
-        faults = [
-            f"{name} must be at least 1, not {getattr(self, name)!r}"
-            for name in ("rank", "batch_size", "tokens_per_pass", "row_length", "num_slots")
-            if getattr(self, name) < 1
-        ]
+        faults = [*find_field_faults(self, _SIZES)]
         if self.epochs is None and self.max_steps is None and self.max_tokens is None:
             faults.append("one of epochs, max_steps and max_tokens must bound the run")
-        faults += [
-            f"{name} must be positive, not {getattr(self, name)!r}"
-            for name in _POSITIVE
-            if getattr(self, name) is not None and not getattr(self, name) > 0
-        ]
-        if not self.weight_decay >= 0:
-            faults.append(f"weight_decay must be at least 0, not {self.weight_decay!r}")
-        if not 0 <= self.warmup_ratio < 1:
-            faults.append(f"warmup_ratio must lie in [0, 1), not {self.warmup_ratio!r}")
+        faults += find_field_faults(self, _RATES)
         if self.patience is not None and self.validate_every is None:
             faults.append("patience needs validate_every: an early stop looks at validation losses")
-        if self.schedule not in ("linear", "cosine", "constant"):
-            faults.append(f"schedule must be 'linear', 'cosine' or 'constant', not {self.schedule!r}")
+        if self.schedule not in SCHEDULES:
+            faults.append(
+                f"schedule must be 'linear', 'cosine' or 'constant', not {quote(self.schedule, 60)}"
+            )
+        targets = [self.target_modules] if isinstance(self.target_modules, str) else self.target_modules
+        if not isinstance(targets, list | tuple) or not all(isinstance(target, str) for target in targets):
+            faults.append(f"target_modules must be a string or a list of them, not {quote(targets, 60)}")
         if faults:
             raise ValueError("training configuration: " + "; ".join(faults))
 
@@ -95,3 +106,8 @@ class TrainConfig:
     def scale(self) -> float:
         """The factor before ``b @ a``."""
         return self.alpha / (self.rank**0.5 if self.use_rslora else self.rank)
+
+
+def keep_effective(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the settings of a run that change no expert."""
+    return {name: value for name, value in settings.items() if name not in WITHOUT_EFFECT}

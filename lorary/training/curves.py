@@ -2,19 +2,22 @@
 
 import json
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorary.files import write_whole
-from lorary.training.trainee import Progress
+from lorary.files import escape, shorten, write_whole
+from lorary.training.progress import Progress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MAX_COLUMNS = 6
 MAX_TITLE = 30
+# A picture of more would have more rows of pixels than PNG writers take.
+MAX_DRAWN = 600
 TRAIN, VALIDATION = "#8fb3d9", "#c2410c"
 
 
@@ -42,7 +45,8 @@ def save_curves(path: str | Path, progress: Mapping[str, Progress]) -> None:
 def plot_curves(path: str | Path, progress: Mapping[str, Progress]) -> None:
     """Draw each expert's training and validation loss in a small picture of its own, all in one PNG.
 
-    Training losses are smoothed, since single batches jump; a dot marks the weights that were kept.
+    Training losses are smoothed, since single batches jump; a dot marks the weights that were kept. Of more
+    than 600 experts the first are drawn.
 
     Args:
         path: the file; replaced if it is there.
@@ -57,24 +61,29 @@ def plot_curves(path: str | Path, progress: Mapping[str, Progress]) -> None:
 
     if not progress:
         raise ValueError("a picture of loss curves needs at least one expert, found none")
-    columns = min(MAX_COLUMNS, math.ceil(math.sqrt(len(progress))))
-    rows = math.ceil(len(progress) / columns)
+    drawn = list(progress.items())[:MAX_DRAWN]
+    columns = min(MAX_COLUMNS, math.ceil(math.sqrt(len(drawn))))
+    rows = math.ceil(len(drawn) / columns)
     wide, tall = (2.5, 1.8) if columns > 2 else (5.0, 3.2)
     figure = Figure(figsize=(wide * columns, tall * rows + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes, (name, found) in zip(grid, progress.items(), strict=False):
+    for axes, (name, found) in zip(grid, drawn, strict=False):
         _draw_expert(axes, name, found)
-    for axes in grid[len(progress) :]:
+    for axes in grid[len(drawn) :]:
         axes.set_axis_off()
     handles = {
         label: line for axes in grid for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
-    figure.supxlabel("optimiser steps", fontsize="medium")
+    left_out = f" (the first {len(drawn)} of {len(progress)} experts)" if len(drawn) < len(progress) else ""
+    figure.supxlabel(f"optimiser steps{left_out}", fontsize="medium")
     figure.supylabel("loss per target token", fontsize="medium")
     content = BytesIO()
-    figure.savefig(content, format="png", dpi=110)
+    with warnings.catch_warnings():
+        # Names in scripts that the font lacks are drawn as boxes.
+        warnings.filterwarnings("ignore", message=r"Glyph \d+")
+        figure.savefig(content, format="png", dpi=110)
     write_whole(Path(path), content.getvalue())
 
 
@@ -94,9 +103,9 @@ def smooth_curve(curve: Sequence[tuple[int, float]]) -> list[float]:
 
 
 def _draw_expert(axes: "Axes", name: str, found: Progress) -> None:
-    title = name if len(name) <= MAX_TITLE else name[: MAX_TITLE - 1] + "…"
-    # A dollar sign would start a formula.
-    axes.set_title(title.replace("$", r"\$"), fontsize="small", loc="left")
+    # Without parsing: a dollar sign would start a formula.
+    title = shorten(escape(name, keep=""), MAX_TITLE)
+    axes.set_title(title, fontsize="small", loc="left", parse_math=False)
     axes.tick_params(labelsize="x-small", length=2)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e5e7eb", linewidth=0.6)

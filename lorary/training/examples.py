@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 
 from transformers import PreTrainedTokenizerBase
@@ -27,7 +28,7 @@ class TrainingExamples:
     num_skipped: int = 0
     """Training examples left out because they were too long."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """A hash of all tokens, by which a run is known again."""
         parts = [

@@ -2,6 +2,16 @@
 
 from dataclasses import dataclass
 
+from lorary.training.field_checks import count, find_field_faults, not_negative, positive, share, whole
+
+_CHECKS = {
+    **dict.fromkeys(("num_steps", "batch_size", "tokens_per_pass", "row_length"), count),
+    "learning_rate": positive,
+    "warmup_ratio": share,
+    "weight_decay": not_negative,
+    "seed": whole,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class GateConfig:
@@ -25,16 +35,6 @@ class GateConfig:
     """Seed of the order of examples, together with each expert's name."""
 
     def __post_init__(self) -> None:
-        faults = [
-            f"{name} must be at least 1, not {getattr(self, name)!r}"
-            for name in ("num_steps", "batch_size", "tokens_per_pass", "row_length")
-            if getattr(self, name) < 1
-        ]
-        if not self.learning_rate > 0:
-            faults.append(f"learning_rate must be positive, not {self.learning_rate!r}")
-        if not 0 <= self.warmup_ratio < 1:
-            faults.append(f"warmup_ratio must lie in [0, 1), not {self.warmup_ratio!r}")
-        if not self.weight_decay >= 0:
-            faults.append(f"weight_decay must be at least 0, not {self.weight_decay!r}")
+        faults = [*find_field_faults(self, _CHECKS)]
         if faults:
             raise ValueError("gate configuration: " + "; ".join(faults))

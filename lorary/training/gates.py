@@ -16,6 +16,7 @@ from lorary.data.tokens import TokenizedExample
 from lorary.errors import TrainingError
 from lorary.models import ExpertStack, can_share_prefixes, target_losses
 from lorary.routing import Choice
+from lorary.training.example_checks import check_training_examples
 from lorary.training.examples import TrainingExamples
 from lorary.training.gate_config import GateConfig
 from lorary.training.schedule import learning_rate_factor, plan_batches, seed_for
@@ -48,17 +49,17 @@ def train_gates(
         expert does not change a layer, its gate stays zero.
 
     Raises:
-        ValueError: if there is nothing to train, or an expert has no training example.
+        ValueError: if there is nothing to train, an expert has no training example, or the model cannot read
+            one.
         UnknownExpert: if an expert is not on the model.
-        TrainingError: if a loss is not finite.
+        TrainingError: if a loss or a gate is not finite.
 
     Source: PhatGOOSE, arXiv:2402.05859.
     """
     if not examples:
         raise ValueError("there are no gates to train: give at least one expert's examples")
     for name, found in examples.items():
-        if not found.train:
-            raise ValueError(f"expert {name!r} must have at least one training example, found none")
+        check_training_examples(name, found, stack.model)
     run = _GateRun(stack, examples, config)
     for step in range(config.num_steps):
         losses = run.take_step(step)
@@ -144,7 +145,16 @@ class _GateRun:
 
     def gates(self) -> dict[str, Tensor]:
         """Give the gates as they are, ``[N, I]`` per module path."""
-        return {path: gates.detach().cpu() for path, gates in self.chooser.gates.items()}
+        found = {path: gates.detach().cpu() for path, gates in self.chooser.gates.items()}
+        for path, gates in found.items():
+            # The last step's update has been seen by no loss.
+            for name, gate in zip(self.names, gates, strict=True):
+                if not gate.isfinite().all():
+                    raise TrainingError(
+                        f"expert {name!r}: its gate of module {path!r} is not finite after "
+                        f"{self.config.num_steps} steps; lower learning_rate ({self.config.learning_rate:g})"
+                    )
+        return found
 
     def _divide(self, work: Sequence[Work]) -> list[list[Work]]:
         groups = [row for row, _ in work] if self.share else None

@@ -18,9 +18,20 @@ from lorary.data.packing import pack_sequences
 from lorary.data.prefixes import plan_passes
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import TrainingError
+from lorary.files import quote
 from lorary.models import ExpertStack, can_share_prefixes, target_losses
+from lorary.training.example_checks import check_examples
+from lorary.training.field_checks import count, find_field_faults, not_negative, optional, positive, whole
 
 Weights = NDArray[np.float64]
+
+_CHECKS = {
+    "num_experts": optional(count),
+    **dict.fromkeys(("num_steps", "tokens_per_pass", "row_length"), count),
+    "limit": positive,
+    "penalty": not_negative,
+    "seed": whole,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,17 +54,9 @@ class LorahubConfig:
     """Of the draw and of the search."""
 
     def __post_init__(self) -> None:
-        faults = [
-            f"{name} must be at least 1, found {getattr(self, name)!r}"
-            for name in ("num_experts", "num_steps", "tokens_per_pass", "row_length")
-            if getattr(self, name) is not None and getattr(self, name) < 1
-        ]
-        if not (isfinite(self.limit) and self.limit > 0):
-            faults.append(f"limit must be above 0, found {self.limit!r}")
-        if not (isfinite(self.penalty) and self.penalty >= 0):
-            faults.append(f"penalty must be at least 0, found {self.penalty!r}")
+        faults = [*find_field_faults(self, _CHECKS)]
         if faults:
-            raise ValueError("; ".join(faults))
+            raise ValueError("search for weights: " + "; ".join(faults))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +93,8 @@ def search_weights(
         on_step: called after each weighting with its number, from 1, and the least loss so far.
 
     Raises:
-        ValueError: if there are no examples or experts.
+        ValueError: if there are no examples or experts, one is named twice, or the model cannot read an
+            example.
         UnknownExpert: if an expert is not on the model.
         TrainingError: if the base model's loss is not finite.
 
@@ -99,6 +103,9 @@ def search_weights(
     config = config or LorahubConfig()
     if not examples or not names:
         raise ValueError("a search for weights needs at least one example and one expert")
+    if len(set(names)) < len(names):
+        raise ValueError(f"a search for weights needs each expert once, found {quote(list(names))}")
+    check_examples("the new task", examples, stack.model)
     chosen = _draw(names, config)
     places = [stack.index(name) for name in chosen]
     search = _Search(stack, places, examples, config)

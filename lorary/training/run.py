@@ -23,10 +23,12 @@ from lorary.models import BaseModel, attach_slots, can_share_prefixes
 from lorary.models.layers import BaseLayer
 from lorary.training.config import TrainConfig
 from lorary.training.examples import TrainingExamples
+from lorary.training.finished import ExpectedExpert
 from lorary.training.objective import example_losses
+from lorary.training.progress import Progress
 from lorary.training.run_folder import RunFolder
 from lorary.training.slots import ExpertSlots
-from lorary.training.trainee import Progress, Trainee, plan_trainee
+from lorary.training.trainee import Trainee, outline_training, plan_trainee
 
 Work = tuple[int, TokenizedExample]
 """A slot, and an example for the expert in it."""
@@ -42,10 +44,15 @@ class TrainEvent:
     """Steps that all experts' plans add up to (early stops make it fewer)."""
     num_tokens: int
     """Tokens trained on since this run was started or resumed."""
-    num_finished: int
-    """Experts that are done."""
+    finished: Mapping[str, Expert]
+    """Experts that are done, those of earlier calls included."""
     losses: Mapping[str, float]
     """Last training loss of each expert in training."""
+
+    @property
+    def num_finished(self) -> int:
+        """How many experts are done."""
+        return len(self.finished)
 
 
 class Run:
@@ -71,7 +78,10 @@ class Run:
     ):
         self.base, self.examples, self.config, self.folder = base, examples, config, folder
         self.on_progress = on_progress
-        self.plan_lengths = {name: len(plan_trainee(name, examples[name], config)) for name in examples}
+        self.plans = {
+            name: outline_training(plan_trainee(name, found, config), found, config)
+            for name, found in examples.items()
+        }
         base.model.to(Accelerator(cpu=base.model.device.type == "cpu").device)
         everything = [example for found in examples.values() for example in (*found.train, *found.validation)]
         self.share = can_share_prefixes(base.model, max(map(len, everything)))
@@ -86,7 +96,7 @@ class Run:
     def take_up(self) -> None:
         """Find what an earlier run finished, and put back the experts it was training."""
         for name in self.examples:
-            finished = self.folder.finished(name)
+            finished = self.folder.finished(self._expect(name))
             if finished is not None:
                 self.done[name] = finished
         for slot, (name, (tensors, progress)) in enumerate(self._saved_trainees()):
@@ -94,8 +104,24 @@ class Run:
             self.active[slot].restore(tensors, progress)
         self.release_finished()
 
+    def _expect(self, name: str) -> ExpectedExpert:
+        """Say what an expert that this run has finished is like."""
+        layers = self.stack.layers.items()
+        return ExpectedExpert(
+            name=name,
+            shapes={
+                path: (tuple(layer.a.shape[1:]), tuple(layer.b_t.shape[:0:-1])) for path, layer in layers
+            },
+            base_fingerprint=self.base.fingerprint,
+            data_digest=self.examples[name].digest,
+            config=self.config,
+            plan=self.plans[name],
+        )
+
     def _saved_trainees(self) -> list[tuple[str, tuple[dict[str, Tensor], Progress]]]:
-        saved = self.folder.load_state()
+        saved = self.folder.load_state(
+            self.plans, num_parameters=self.slots.num_parameters, num_slots=self.slots.num_slots
+        )
         return [(name, saved[name]) for name in self.examples if name in saved and name not in self.done]
 
     def fill_slots(self) -> bool:
@@ -236,10 +262,10 @@ class Run:
             return
         steps = sum(trainee.progress.step for trainee in self.active.values())
         # A finished expert counts as its whole plan, so that an early stop does not hold the bar back.
-        steps += sum(self.plan_lengths[name] for name in self.done)
+        steps += sum(self.plans[name].num_steps for name in self.done)
         losses = {
             t.name: t.progress.train_curve[-1][1] for t in self.active.values() if t.progress.train_curve
         }
-        self.on_progress(
-            TrainEvent(steps, sum(self.plan_lengths.values()), self.num_tokens, len(self.done), losses)
-        )
+        finished = {name: expert for name, (expert, _) in self.done.items()}
+        total = sum(plan.num_steps for plan in self.plans.values())
+        self.on_progress(TrainEvent(steps, total, self.num_tokens, finished, losses))

@@ -6,23 +6,44 @@ run/
 ├── state.safetensors    the experts in training, replaced whole from time to time
 └── finished/<name>/     experts that are done, as adapter folders
     └── progress.json    their loss curves
+
+What is read back is what this run wrote: it carries hashes, and is refused where they differ. That finds
+damage and mistakes; whoever can write to the folder can also write hashes. Files of earlier versions have
+none, but are held against what the run's configuration, data and base model allow.
 """
 
 import json
-import shutil
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from lorary.errors import TrainingError
-from lorary.experts import Expert, read_peft, write_peft
-from lorary.files import publish, write_whole
-from lorary.training.trainee import Progress
+from lorary.experts import Expert, check_name
+from lorary.files import escape, quote, shorten, sync_folder, write_whole
+from lorary.training.digests import hash_json
+from lorary.training.finished import RECORD, ExpectedExpert, read_finished, write_finished
+from lorary.training.progress import Plan, Progress, parse_progress
+from lorary.training.run_files import (
+    START_OVER,
+    find_status,
+    has_file,
+    has_folder,
+    read_record,
+    refuse_damage,
+    remove,
+    sweep,
+)
+from lorary.training.state_file import StoredState, read_state, write_state
+from lorary.training.trainee import find_state_fault
+
+MARKER, STATE, FINISHED = "run.json", "state.safetensors", "finished"
+NUM_DIFFERENCES = 4
+
+Trainees = dict[str, tuple[dict[str, Tensor], Progress]]
+"""Expert name -> its tensors and its progress."""
 
 
 class RunFolder:
@@ -34,44 +55,77 @@ class RunFolder:
         fresh: throw away what an earlier run left.
 
     Raises:
-        TrainingError: if the folder holds another run.
+        TrainingError: if the folder holds another run, or is damaged.
     """
 
     def __init__(self, path: str | Path, identity: Mapping[str, Any], *, fresh: bool = False):
         self.path = Path(path)
-        if fresh:
-            for part in ("finished", "state.safetensors", "run.json"):
-                _remove(self.path / part)
-        (self.path / "finished").mkdir(parents=True, exist_ok=True)
+        with refuse_damage(self.path, START_OVER):
+            if fresh:
+                # Last of all what the rest belongs to: until then no other run can take it for its own.
+                for part in (FINISHED, STATE, MARKER):
+                    remove(self.path / part)
+            self.path.mkdir(parents=True, exist_ok=True)
+            sweep(self.path)
+        self._open_finished()
         self._check_identity(json.loads(json.dumps(identity)))
 
+    def _open_finished(self) -> None:
+        folder = self.path / FINISHED
+        with refuse_damage(folder, f"put the folder itself there, or {START_OVER}"):
+            if not has_folder(folder):
+                folder.mkdir()
+            sweep(folder)
+
     def _check_identity(self, identity: dict[str, Any]) -> None:
-        marker = self.path / "run.json"
-        if not marker.exists():
-            write_whole(marker, json.dumps(identity, indent=2, sort_keys=True))
-            return
-        known = _read_json(marker)
+        marker = self.path / MARKER
+        with refuse_damage(marker, START_OVER):
+            self._was_known = has_file(marker)
+            known = read_record(marker) if self._was_known else identity
         different = _find_differences(known, identity)
         if different:
+            more = f" and {len(different) - NUM_DIFFERENCES} more" if len(different) > NUM_DIFFERENCES else ""
             raise TrainingError(
-                f"{str(self.path)!r} holds another run, which differs in {'; '.join(different)}: "
+                f"{quote(str(self.path))} holds another run, which differs in "
+                f"{'; '.join(different[:NUM_DIFFERENCES])}{more}: "
                 "take another folder, or start over with fresh=True (--fresh)"
             )
+        self._run = hash_json(known)
+        if not self._was_known:
+            write_whole(marker, json.dumps(identity, indent=2, sort_keys=True))
 
-    def finished(self, name: str) -> tuple[Expert, Progress] | None:
-        """Give a finished expert and its curves, or None."""
-        folder = self.path / "finished" / name
-        record = folder / "progress.json"
-        if not record.exists():
-            return None
-        return read_peft(str(folder), name=name), _progress_from(_read_json(record))
+    def finished(self, expected: ExpectedExpert) -> tuple[Expert, Progress] | None:
+        """Give a finished expert and its curves, or None.
+
+        Args:
+            expected: what it must be like.
+
+        Raises:
+            TrainingError: if what is there is damaged, another expert's or another run's.
+        """
+        folder = self.path / FINISHED / check_name(expected.name)
+        advice = (
+            f"delete this folder to train expert {expected.name!r} again (the others are kept), or start "
+            "over with fresh=True (--fresh)"
+        )
+        with refuse_damage(folder, advice):
+            return read_finished(folder, self._run, expected)
 
     def finish(self, expert: Expert, progress: Progress) -> None:
-        """Keep a finished expert: its weights first, then the record that says they are whole."""
-        folder = self.path / "finished" / expert.name
-        _remove(folder)
-        write_peft(expert, str(folder))
-        write_whole(folder / "progress.json", json.dumps(asdict(progress)))
+        """Keep a finished expert, whole or not at all.
+
+        Raises:
+            TrainingError: if it cannot be written; what it learnt is in the state saved before.
+        """
+        folder = self.path / FINISHED / check_name(expert.name)
+        try:
+            write_finished(folder, self._run, expert, progress)
+        except OSError as error:
+            raise TrainingError(
+                f"cannot keep finished expert {expert.name!r} in {quote(str(folder))}: "
+                f"{shorten(escape(str(error), keep=''), 300)}. The state saved before has it: make room, "
+                "then run the same command to go on from it"
+            ) from error
 
     def save_state(self, trainees: Mapping[str, tuple[dict[str, Tensor], Progress]]) -> None:
         """Replace the saved state of the experts in training, in one atomic step; without any, remove it.
@@ -79,51 +133,78 @@ class RunFolder:
         Raises:
             TrainingError: if it cannot be written; the earlier state stays.
         """
-        if not trainees:
-            # safetensors would write an empty file that it cannot read.
-            (self.path / "state.safetensors").unlink(missing_ok=True)
-            return
-        tensors = {
-            f"{name}/{key}": value for name, (parts, _) in trainees.items() for key, value in parts.items()
-        }
-        metadata = {name: json.dumps(asdict(progress)) for name, (_, progress) in trainees.items()}
-        scratch = self.path / "state.writing"
+        path = self.path / STATE
         try:
-            save_file(tensors, scratch, metadata=metadata)
-            publish(scratch, self.path / "state.safetensors")
+            if trainees:
+                write_state(path, self._run, trainees)
+            else:
+                # safetensors would write an empty file that it cannot read.
+                path.unlink(missing_ok=True)
+                sync_folder(self.path)
         except (OSError, SafetensorError) as error:
-            size = sum(value.nbytes for value in tensors.values())
+            size = sum(value.nbytes for tensors, _ in trainees.values() for value in tensors.values())
             raise TrainingError(
-                f"cannot save the run's state ({size / 1e6:.0f} MB) in {str(self.path)!r}: {error}. "
+                f"cannot save the run's state ({size / 1e6:.0f} MB) in {quote(str(self.path))}: "
+                f"{shorten(escape(str(error), keep=''), 300)}. "
                 "The state saved before is whole: make room, then run the same command to go on from it"
             ) from error
-        finally:
-            scratch.unlink(missing_ok=True)
 
-    def load_state(self) -> dict[str, tuple[dict[str, Tensor], Progress]]:
+    def load_state(self, plans: Mapping[str, Plan], *, num_parameters: int, num_slots: int) -> Trainees:
         """Give the saved state of the experts that were in training; empty if there is none.
 
+        Args:
+            plans: of all experts of the run, by name.
+            num_parameters: of one expert.
+            num_slots: how many experts are trained side by side at most.
+
         Raises:
-            TrainingError: if the file is damaged.
+            TrainingError: if the file is damaged, or of another run.
         """
-        path = self.path / "state.safetensors"
-        if not path.exists():
-            return {}
-        try:
-            with safe_open(path, framework="pt") as file:
-                progress = {
-                    name: _progress_from(json.loads(text)) for name, text in (file.metadata() or {}).items()
-                }
-                parts: dict[str, dict[str, Tensor]] = {name: {} for name in progress}
-                for key in file.keys():  # noqa: SIM118 (the file is no mapping)
-                    name, _, part = key.rpartition("/")
-                    parts[name][part] = file.get_tensor(key)
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise TrainingError(
-                f"the saved state {str(path)!r} is damaged ({error}): "
-                "delete it to train its experts from the start"
-            ) from error
-        return {name: (parts[name], progress[name]) for name in progress}
+        path = self.path / STATE
+        advice = "delete it to train its experts from the start (finished ones are kept)"
+        with refuse_damage(path, advice, "the saved state "):
+            if not has_file(path):
+                return {}
+            state = read_state(path)
+            self._check_run(state)
+            if len(state.trainees) > num_slots:
+                raise ValueError(
+                    f"it has {len(state.trainees)} experts, this run trains {num_slots} at a time"
+                )
+            return {name: _take_up(state, name, plans, num_parameters) for name in state.trainees}
+
+    def _check_run(self, state: StoredState) -> None:
+        if state.run is None and not self._was_known:
+            raise ValueError(f"nothing says which run it is of: {MARKER} was missing beside it")
+        if state.run not in (None, self._run):
+            raise ValueError("it is of another run")
+
+
+def count_finished(path: str | Path, names: Iterable[str]) -> int | None:
+    """Count the experts that a run has finished, without reading them; None if no run is there.
+
+    Raises:
+        ValueError: if a name is unsafe.
+        OSError: if the system does not say what is there.
+    """
+    folder = Path(path)
+    if find_status(folder) is None or find_status(folder / MARKER) is None:
+        return None
+    records = [folder / FINISHED / check_name(name) / RECORD for name in names]
+    return sum(find_status(record) is not None for record in records)
+
+
+def _take_up(
+    state: StoredState, name: str, plans: Mapping[str, Plan], num_parameters: int
+) -> tuple[dict[str, Tensor], Progress]:
+    if name not in plans:
+        raise ValueError(f"it has an expert {quote(name, 140)}, which is not of this run")
+    tensors, record = state.trainees[name]
+    progress = parse_progress(record, plans[name])
+    fault = find_state_fault(tensors, progress, num_parameters)
+    if fault:
+        raise ValueError(f"expert {name!r}: {fault}")
+    return tensors, progress
 
 
 def _find_differences(known: dict[str, Any], ours: dict[str, Any], above: str = "") -> list[str]:
@@ -131,31 +212,9 @@ def _find_differences(known: dict[str, Any], ours: dict[str, Any], above: str = 
     different = []
     for key in sorted(known.keys() | ours.keys()):
         there, here = known.get(key), ours.get(key)
+        shown = f"{above}{shorten(escape(key, keep=''), 60)}"
         if isinstance(there, dict) and isinstance(here, dict):
-            different += _find_differences(there, here, f"{above}{key} ")
+            different += _find_differences(there, here, f"{shown} ")
         elif there != here:
-            different.append(f"{above}{key} ({there!r} there, {here!r} here)")
+            different.append(f"{shown} ({quote(there, 50)} there, {quote(here, 50)} here)")
     return different
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise TrainingError(
-            f"{str(path)!r} is damaged ({error}): "
-            "start over with fresh=True (--fresh), or take another folder"
-        ) from error
-
-
-def _progress_from(record: dict[str, Any]) -> Progress:
-    for curve in ("train_curve", "validation_curve"):
-        record[curve] = [(int(step), float(loss)) for step, loss in record[curve]]
-    return Progress(**record)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

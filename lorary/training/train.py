@@ -7,12 +7,13 @@ from pathlib import Path
 
 from lorary.experts import Expert, check_name
 from lorary.models import BaseModel, checkpoint_layers, find_layers
-from lorary.training.config import TrainConfig
+from lorary.training.config import TrainConfig, keep_effective
+from lorary.training.example_checks import check_training_examples
 from lorary.training.examples import TrainingExamples
 from lorary.training.lock import hold_run_folder
+from lorary.training.progress import Progress
 from lorary.training.run import Run, TrainEvent
 from lorary.training.run_folder import RunFolder
-from lorary.training.trainee import Progress
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,13 @@ def train_experts(
         The experts (best validated weights, or the last) and their curves.
 
     Raises:
-        ValueError: if there is nothing to train, or an expert's name is unsafe.
+        ValueError: if there is nothing to train, an expert's name is unsafe, or the base model cannot read an
+            example.
         IncompatibleExpert: if ``target_modules`` match no layer, or the base carries experts already.
-        TrainingError: if the folder holds another run or one is training in it, or a loss or weight is not
-            finite.
+        TrainingError: if the folder holds another run or one is training in it, if what is taken up from it
+            is damaged (which names the file, and what to do), or if a loss or weight is not finite.
     """
-    _check_examples(examples)
+    _check_examples(base, examples)
     layers = find_layers(base.model, config.target_modules)
     with hold_run_folder(run_folder):
         folder = RunFolder(run_folder, _identify(base, examples, config), fresh=fresh)
@@ -77,26 +79,18 @@ def _train(run: Run) -> TrainOutcome:
         run.stack.detach()
 
 
-def _check_examples(examples: Mapping[str, TrainingExamples]) -> None:
+def _check_examples(base: BaseModel, examples: Mapping[str, TrainingExamples]) -> None:
     if not examples:
         raise ValueError("there is nothing to train: give at least one expert's examples")
     for name, found in examples.items():
-        check_name(name)
-        if not found.train:
-            raise ValueError(f"expert {name!r} must have at least one training example, found none")
+        check_training_examples(check_name(name), found, base.model)
 
 
 def _identify(
     base: BaseModel, examples: Mapping[str, TrainingExamples], config: TrainConfig
 ) -> dict[str, object]:
-    # How often the state is saved, how many tokens share a pass and what is computed twice change no expert.
-    settings = {
-        key: value
-        for key, value in asdict(config).items()
-        if key not in ("checkpoint_seconds", "tokens_per_pass", "gradient_checkpointing")
-    }
     return {
-        "configuration": settings,
+        "configuration": keep_effective(asdict(config)),
         "base model": base.fingerprint,
         "examples": {name: found.digest for name, found in examples.items()},
     }

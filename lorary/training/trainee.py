@@ -1,37 +1,19 @@
 """One expert in training: its place, its optimiser, its plan and how far it has come."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from lorary.data.tokens import TokenizedExample
+from lorary.files import quote
 from lorary.training.config import TrainConfig
 from lorary.training.examples import TrainingExamples
+from lorary.training.progress import Plan, Progress
 from lorary.training.schedule import learning_rate_factor, plan_batches, seed_for
 from lorary.training.slots import ExpertSlots
 
-
-@dataclass
-class Progress:
-    """What of a trainee's state is plain numbers."""
-
-    step: int = 0
-    """Optimiser steps taken."""
-    tokens: int = 0
-    """Tokens (input and target) trained on."""
-    train_curve: list[tuple[int, float]] = field(default_factory=list)
-    """``(step, mean loss of the step's target tokens)``."""
-    validation_curve: list[tuple[int, float]] = field(default_factory=list)
-    """``(step, mean loss of the validation examples' target tokens)``."""
-    best_loss: float | None = None
-    """Lowest validation loss."""
-    best_step: int | None = None
-    """When it was."""
-    num_worse: int = 0
-    """Validations since then."""
-    is_finished: bool = False
-    """Whether there is nothing left to do."""
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def plan_trainee(name: str, examples: TrainingExamples, config: TrainConfig) -> list[list[int]]:
@@ -43,6 +25,16 @@ def plan_trainee(name: str, examples: TrainingExamples, config: TrainConfig) -> 
         epochs=config.epochs,
         max_steps=config.max_steps,
         max_tokens=config.max_tokens,
+    )
+
+
+def outline_training(batches: list[list[int]], examples: TrainingExamples, config: TrainConfig) -> Plan:
+    """Say what of one expert's training is settled by its batches, from ``plan_trainee``."""
+    lengths = [len(example) for example in examples.train]
+    return Plan(
+        tuple(sum(lengths[index] for index in batch) for batch in batches),
+        config.validate_every if examples.validation else None,
+        config.patience,
     )
 
 
@@ -69,6 +61,7 @@ class Trainee:
             [self._parameters], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.batches = plan_trainee(name, examples, config)
+        self.plan = outline_training(self.batches, examples, config)
 
     def next_batch(self) -> list[TokenizedExample]:
         """Give the examples of the step about to be taken."""
@@ -90,30 +83,16 @@ class Trainee:
 
     def record_step(self, loss: float, num_tokens: int) -> None:
         """Note a step that was taken; the last one of the plan finishes the expert."""
-        progress = self.progress
-        progress.step += 1
-        progress.tokens += num_tokens
-        progress.train_curve.append((progress.step, loss))
-        progress.is_finished = progress.step >= len(self.batches)
+        self.progress.record_step(loss, num_tokens, self.plan)
 
     def is_due(self) -> bool:
         """Tell whether to validate now: at the interval, and at the end."""
-        every = self.config.validate_every
-        if every is None or not self.examples.validation:
-            return False
-        return self.progress.step % every == 0 or self.progress.is_finished
+        return self.plan.is_due(self.progress.step)
 
     def record_validation(self, loss: float) -> None:
         """Note a validation loss: keep the best weights so far, stop if patience is at an end."""
-        progress = self.progress
-        progress.validation_curve.append((progress.step, loss))
-        if progress.best_loss is None or loss < progress.best_loss:
-            progress.best_loss, progress.best_step, progress.num_worse = loss, progress.step, 0
+        if self.progress.record_validation(loss, self.plan):
             self.best_values = self.slots.values[self.slot].detach().clone()
-            return
-        progress.num_worse += 1
-        if self.config.patience is not None and progress.num_worse >= self.config.patience:
-            progress.is_finished = True
 
     def final_values(self) -> Tensor:
         """Give the parameters to keep, ``[P]``: the best validated ones, or the last."""
@@ -139,3 +118,30 @@ class Trainee:
             self.optimizer.state[self._parameters] = state
         self.best_values = tensors["best_values"].to(device) if "best_values" in tensors else None
         self.progress = progress
+
+
+def find_state_fault(tensors: Mapping[str, Tensor], progress: Progress, num_parameters: int) -> str | None:
+    """Say what is wrong with tensors that are to be a trainee's state, or None.
+
+    Args:
+        tensors: float32, on the CPU.
+        progress: what the trainee had done by then.
+        num_parameters: P, of one expert.
+    """
+    shapes = {"values": [num_parameters]}
+    if progress.step:
+        shapes |= {"step": [], **{key: [num_parameters] for key in MOMENTS}}
+    if progress.best_step is not None:
+        shapes["best_values"] = [num_parameters]
+    for key in sorted(tensors.keys() | shapes.keys()):
+        found = list(tensors[key].shape) if key in tensors else "none"
+        expected = shapes.get(key, "none")
+        if found != expected:
+            return f"tensor {quote(key, 60)} must have shape {expected}, found {quote(found, 60)}"
+        if not tensors[key].isfinite().all():
+            return f"tensor {key!r} must hold finite numbers, found NaN or infinite ones"
+    if progress.step and float(tensors["step"]) != progress.step:
+        return f"its optimiser has taken {float(tensors['step']):g} steps, its progress says {progress.step}"
+    if progress.step and (tensors["exp_avg_sq"] < 0).any():
+        return "its optimiser's mean squares must be at least 0, found some below"
+    return None

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lorary.experts import Expert
+from lorary.files import quote
 from lorary.transforms.similarity import expert_similarity
 from lorary.transforms.sparse_similarity import sparse_similarity
 from lorary.transforms.stacks import Progress, choose_names
@@ -82,8 +83,8 @@ def cluster_experts(
     Source: model-based clustering, arXiv:2405.11157.
     """
     if method not in get_args(Clustering):
-        known = ", ".join(map(repr, get_args(Clustering)))
-        raise ValueError(f"method must be one of {known}, found {method!r}")
+        known = ", ".join(map(quote, get_args(Clustering)))
+        raise ValueError(f"method must be one of {known}, found {quote(method)}")
     chosen = choose_names(experts, names)
     if len(chosen) < FEWEST_EXPERTS:
         raise ValueError(f"clusters need at least {FEWEST_EXPERTS} experts, found {len(chosen)}")
@@ -153,11 +154,12 @@ def _as_matrix(similarity: Tensor) -> Matrix:
 def _list_candidates(num_experts: int, num_clusters: int | None, max_clusters: int) -> Sequence[int]:
     if num_clusters is None:
         if max_clusters < 2:
-            raise ValueError(f"max_clusters must be at least 2, found {max_clusters!r}")
+            raise ValueError(f"max_clusters must be at least 2, found {quote(max_clusters)}")
         return range(2, min(max_clusters, num_experts - 1) + 1)
     if not 1 <= num_clusters <= num_experts:
         raise ValueError(
-            f"num_clusters must be between 1 and the number of experts, {num_experts}, found {num_clusters!r}"
+            f"num_clusters must be between 1 and the number of experts, {num_experts}, found "
+            f"{quote(num_clusters)}"
         )
     return [num_clusters]
 

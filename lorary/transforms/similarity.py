@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lorary.experts import Expert
+from lorary.files import quote
 from lorary.lowrank import gram_inner, pad_ranks
 from lorary.transforms.merging.stream import stream_layers
 from lorary.transforms.merging.survey import Survey, survey_experts
@@ -48,7 +49,7 @@ def expert_similarity(
         FormatError: if an expert's weights are not finite.
     """
     if sketch is not None and sketch < 1:
-        raise ValueError(f"sketch must be at least 1, or None for exact products, found {sketch!r}")
+        raise ValueError(f"sketch must be at least 1, or None for exact products, found {quote(sketch)}")
     survey = survey_experts(experts, choose_names(experts, names), "all")
     if sketch is None:
         products = _multiply_exactly(experts, survey, progress)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lorary.experts import Expert
+from lorary.files import quote
 from lorary.lowrank import pad_ranks
 from lorary.transforms.merging.stream import stream_layers
 from lorary.transforms.merging.survey import survey_experts
@@ -51,9 +52,9 @@ def sparse_similarity(
     Source: arXiv:2405.11157.
     """
     if not 0 < density <= 1:
-        raise ValueError(f"density must be above 0 and at most 1, found {density!r}")
+        raise ValueError(f"density must be above 0 and at most 1, found {quote(density)}")
     if dimensions < 1:
-        raise ValueError(f"dimensions must be at least 1, found {dimensions!r}")
+        raise ValueError(f"dimensions must be at least 1, found {quote(dimensions)}")
     survey = survey_experts(experts, choose_names(experts, names), "all")
     num_steps = len(survey.names) + len(survey.layers)
     thresholds = torch.zeros(len(survey.names), dtype=torch.float64)

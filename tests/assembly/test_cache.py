@@ -58,6 +58,29 @@ def test_a_damaged_artifact_is_none(cache):
     assert load_artifact(place) is None
 
 
+def test_a_bit_that_flips_a_pipe_or_a_link_counts_as_missing(cache, tmp_path):
+    place = find_place("abc", "test-1", {})
+    save_artifact(place, {"rows": torch.ones(300)})
+    content = bytearray(place.read_bytes())
+    content[-700] ^= 1
+    place.write_bytes(content)
+    assert load_artifact(place) is None
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    assert load_artifact(place) is None
+    place.unlink()
+    os.mkfifo(place)
+    assert load_artifact(place) is None
+    save_artifact(place, {"rows": torch.ones(3)})
+    assert load_artifact(place).keys() == {"rows"}
+
+
+def test_the_cache_is_its_users_alone(cache):
+    cache.mkdir(mode=0o777)
+    save_artifact(find_place("abc", "test-1", {}), {"rows": torch.ones(3)})
+    assert cache.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LORARY_CACHE", os.fspath(tmp_path / "file"))

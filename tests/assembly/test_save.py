@@ -239,11 +239,12 @@ def test_paths_are_places_too_and_an_empty_combine_is_no_default(model, tmp_path
 def test_experts_and_material_that_changed_are_refused(full, tmp_path):
     place = save_beside(full, tmp_path / "my-model")
     library = Library.open(place / "experts")
-    kept = library["dates"]
+    shutil.copytree(place / "experts" / "dates", tmp_path / "kept")
     library["dates"] = library["morse"]
     with pytest.raises(IncompatibleExpert, match=r"expert 'dates' in .* is not the one that was saved"):
         load_model(str(place))
-    library["dates"] = kept
+    shutil.rmtree(place / "experts" / "dates")
+    shutil.copytree(tmp_path / "kept", place / "experts" / "dates")
     with (place / "material.safetensors").open("ab") as file:
         file.write(b" ")
     with pytest.raises(FormatError, match=r"material\.safetensors' is not what was saved"):

@@ -141,3 +141,38 @@ def test_experts_for_several_bases_need_to_be_told_which(lorary, library, make_e
     code, _, errors = lorary("generate", library.url, PROMPT)
     assert code == 2
     assert "must be for one base model, they are for 'other-base', 'tiny-base': say with --base" in errors
+
+
+def test_a_prompt_on_stdin_that_never_ends_is_refused(lorary, trained_library, monkeypatch):
+    class Endless:
+        def read(self, count):
+            return "x" * count
+
+    monkeypatch.setattr("sys.stdin", Endless())
+    code, _, errors = lorary("generate", trained_library, "-")
+    assert (code, "must have at most 10,000,000 characters" in errors) == (2, True)
+
+
+def test_a_prompt_on_stdin_that_is_no_text_is_refused(lorary, trained_library, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), encoding="utf-8"))
+    code, _, errors = lorary("generate", trained_library, "-")
+    assert (code, "the prompt on stdin must be UTF-8 text" in errors) == (2, True)
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99", "meta", "cpu:7:8", ""])
+def test_a_device_that_is_not_there_is_refused(lorary, trained_library, device):
+    code, _, errors = lorary("generate", trained_library, PROMPT, f"--device={device}")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert errors.startswith(
+        "error: --device must name a device of this machine, such as cpu or cuda:1, found "
+    )
+
+
+def test_an_answer_to_a_pipe_is_exact(lorary, trained_library, monkeypatch):
+    answer = "\x1b[31mred\x1b[0m \u202eleft"
+    monkeypatch.setattr("lorary.assembly.RoutedModel.generate", lambda *args, **kwargs: [answer])
+    _, output, _ = lorary("generate", trained_library, PROMPT)
+    assert output.startswith(f"{answer}\n")
+    _, output, _ = lorary("generate", trained_library, PROMPT, "--json")
+    assert json.loads(output)["answer"] == answer
+    assert "\x1b" not in output and "\u202e" not in output

@@ -172,7 +172,7 @@ def test_what_is_there_is_replaced_only_if_asked_for(lorary, library, tmp_path):
         ),
         (["--out", "x", "--options", "density=["], "a value of --options cannot be understood"),
         (["--out", "x", "--options", "density=1.5"], "density must lie in (0, 1], found 1.5"),
-        (["--out", "x", "--weights", "1,many,3"], "a weight must be a number, found 'many'"),
+        (["--out", "x", "--weights", "1,many,3"], "a weight must be a finite number, found 'many'"),
         (["--out", "x", "--weights", "1,2"], "weights must be one number per expert, found 2 for 3"),
         (["--out", "x", "--weights", "sql=1,chess=2"], "no expert 'chess' to weigh"),
         (["--out", "x", "--rank", "5"], "rank 5 is above what exists"),
@@ -207,7 +207,7 @@ def test_a_full_disk_leaves_nothing_behind(lorary, library, monkeypatch):
     def fail(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("lorary.library.publish.Publisher.stage", fail)
+    monkeypatch.setattr("lorary.library.change.Change.stage", fail)
     code, _, errors = lorary("merge", library.url, "--out", "x")
     assert code == 2 and "space" in errors
     assert "x" not in Library.open(library.url)

@@ -1,4 +1,8 @@
+import os
+import re
+
 import pytest
+import yaml
 
 
 @pytest.fixture
@@ -49,3 +53,62 @@ def test_a_file_that_is_not_yaml_is_refused_in_one_line(lorary, tmp_path):
     assert code == 2
     assert errors.startswith(f"error: {str(path)!r} is not a YAML file: ")
     assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: &a [x]\nb: &b [" + "*a, " * 500 + "]\nc: [" + "*b, " * 500 + "]", "too many values"),
+        ("task: " + "[" * 5000, "nests too deeply"),
+        ("task: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        ("1: x", "must map options to values"),
+        ("? [a]\n: x", "not a YAML file|must map options"),
+        ('library: "a\\0b"', "must not hold a zero character"),
+        ("".join(f"unknown{n}: 1\n" for n in range(1000)), "…$"),
+        ("x" * 300 + ": 1", "unknown option"),
+    ],
+)
+def test_a_hostile_file_of_options_is_refused_shortly(lorary, tmp_path, content, message):
+    path = tmp_path / "options.yaml"
+    path.write_text(content)
+    code, output, errors = lorary("library", "ls", "--config", str(path))
+    assert (code, output) == (2, "")
+    assert re.search(message, errors.rstrip("\n"))
+    assert len(errors) < 1200 and errors.count("\n") == 1
+
+
+def test_a_value_in_a_file_that_is_a_bomb_itself_is_refused(lorary, tmp_path):
+    """jsonargparse reads texts as YAML again; its fast reader ends the process where they nest deeply."""
+    path = tmp_path / "options.yaml"
+    path.write_text(yaml.safe_dump({"library": "lib", "task": "[" * 50_000}))
+    code, _, errors = lorary("library", "ls", "--config", str(path))
+    assert (code, "nests too deeply" in errors) == (2, True)
+    code, _, errors = lorary("library", "ls", "lib", "--task=" + "- " * 50_000)
+    assert (code, "nests too deeply" in errors) == (2, True)
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "fifo", "."])
+def test_options_are_read_from_a_regular_file_only(lorary, tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo")
+    code, _, errors = lorary("library", "ls", "--config", place)
+    assert code == 2
+    assert "must be a regular file" in errors or "Is a directory" in errors
+
+
+@pytest.mark.parametrize("value", ["options.yaml", "/dev/zero", "os.system", "{rank: 1}"])
+def test_a_group_of_options_takes_no_value(lorary, value):
+    """jsonargparse would read any file, or import any name, that stands there."""
+    for words in (["--training", value], [f"--training={value}"]):
+        code, _, errors = lorary("train", "lib", "--tasks", "generated", *words)
+        assert (code, errors) == (
+            2,
+            "error: --training has no value of its own: give --training.NAME, or a file by --config\n",
+        )
+
+
+@pytest.mark.parametrize("value", ["0x" + "f" * 400, "9" * 400, "1e400", "nan"])
+def test_a_number_out_of_range_is_refused(lorary, value):
+    code, _, errors = lorary("generate", "lib", "hi", f"--temperature={value}")
+    assert (code, errors.count("\n")) == (2, 1)
+    assert "see lorary generate --help" in errors or "--temperature" in errors

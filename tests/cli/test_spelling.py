@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import pytest
 from jsonargparse import ArgumentParser
 
-from lorary.cli.spelling import check_config, check_options
+from lorary.cli.spelling import check_options, read_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ def test_known_options_pass(parser):
 def test_known_keys_pass_with_whatever_a_mapping_holds(parser, tmp_path):
     path = tmp_path / "options.yaml"
     path.write_text("library: x\nspeed:\n  rate: 2\n  limits: {anything: 1}\n")
-    check_config(parser, str(path))
+    read_config(parser, str(path))
 
 
 def test_every_unknown_option_is_named_with_the_nearest(parser):
@@ -44,7 +44,7 @@ def test_every_unknown_key_is_named_with_the_nearest(parser, tmp_path):
     path = tmp_path / "options.yaml"
     path.write_text("libary: x\nspeed:\n  rat: 3\n")
     with pytest.raises(ValueError, match="unknown") as caught:
-        check_config(parser, str(path))
+        read_config(parser, str(path))
     assert str(caught.value) == (
         f"{str(path)!r} has an unknown option 'libary': did you mean 'library'?; "
         "unknown option 'speed.rat': did you mean 'speed.rate' or 'speed.limits'?"

@@ -1,7 +1,9 @@
+import os
+
 import pytest
 
 from lorary.cli.task_places import find_places, group_files
-from lorary.errors import DataError
+from lorary.errors import DataError, FormatError
 
 
 def test_words_are_places_with_or_without_a_name():
@@ -75,4 +77,15 @@ def test_a_task_both_whole_and_split_is_refused(tmp_path):
 @pytest.mark.parametrize("given", [[], {}, None, 3, [3], {"a": 3}, {"a": {}}, {"a": {"train": 1}}, ""])
 def test_what_is_no_place_is_refused(given):
     with pytest.raises(ValueError, match="tasks must be places or NAME=PLACE"):
+        find_places(given)
+
+
+@pytest.mark.parametrize(
+    "given", [["fifo"], {"a": "fifo"}, {"a": {"train": "fifo"}}, ["/dev/zero"], ["x=/dev/null"]]
+)
+def test_only_regular_files_hold_tasks(tmp_path, monkeypatch, given):
+    """Reading a device never ends."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo")
+    with pytest.raises(FormatError, match=r"must be a regular file, found a (device|named pipe)"):
         find_places(given)

@@ -262,3 +262,37 @@ def test_groups_that_cannot_be_trained_are_refused(train_quickly, words, complai
     assert code == 2
     assert complaint in said
     assert not (tmp_path / "lib").exists()
+
+
+def test_ctrl_c_before_the_run_has_looked_at_its_folder_stores_nothing_from_there(
+    train_quickly, tmp_path, monkeypatch
+):
+    """Guards a harm: experts that another run had left there came into the library as this one's."""
+    words = ("--tasks", "generated:plurals")
+    train_quickly(*words)
+    other = ("--training.learning_rate", "0.5", "--replace")
+    before = Library.open(str(tmp_path / "lib"))["plurals"].card.provenance["date"]
+
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lorary.training.train.find_layers", interrupt)
+    code, _, errors = train_quickly(*words, *other)
+    assert code == 130
+    assert "0 of 1 expert are finished and in library" in errors
+    assert Library.open(str(tmp_path / "lib"))["plurals"].card.provenance["date"] == before
+
+
+def test_a_damaged_run_is_one_line_that_says_what_to_delete(train_quickly, tmp_path):
+    words = ("--tasks", "generated:plurals")
+    train_quickly(*words)
+    weights = tmp_path / "lib-run/finished/plurals/adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    code, _, errors = train_quickly(*words)
+    assert code == 2
+    assert (
+        "finished/plurals' is damaged (adapter_model.safetensors is not the file that was written" in errors
+    )
+    assert "delete this folder to train expert 'plurals' again" in errors

@@ -94,3 +94,45 @@ def test_a_bad_row_is_named_by_split_and_number(hub):
 def test_an_id_with_an_empty_part_is_refused(text):
     with pytest.raises(ValueError, match="must read hf:owner/name"):
         parse_hub_id(text)
+
+
+def test_a_local_folder_runs_nothing(tmp_path, monkeypatch):
+    """Guards against a downloaded data set whose loading script runs."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "data"
+    folder.mkdir()
+    script = f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()"
+    for name in ("data.py", "__init__.py", "dataset.py"):
+        (folder / name).write_text(script)
+    (folder / "train.jsonl").write_text('{"input": "a", "target": "b"}\n')
+    with pytest.raises(DataError, match=r"data set 'hf:.*data' cannot be loaded: .* no longer supported"):
+        read_task(f"hf:{folder}")
+    (folder / "data.py").unlink()
+    assert read_task(f"hf:{folder}").num_examples == 1
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), TypeError("\x1b[2J"), ZeroDivisionError(), MemoryError("x" * 10**6)]
+)
+def test_whatever_a_data_set_raises_is_told_of_it(monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    message = rf"data set 'hf:own/x' cannot be loaded: .*\({type(error).__name__}\)"
+    with pytest.raises(DataError, match=message) as caught:
+        read_task("hf:own/x")
+    assert len(str(caught.value)) < 1000 and str(caught.value).isprintable()
+
+
+def test_a_row_that_cannot_be_read_is_told_of_its_data_set(monkeypatch):
+    class Rows(dict):
+        def __getitem__(self, name):
+            yield {"input": "a", "target": "b"}
+            raise TypeError("damaged")
+
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_: Rows(train=None))
+    with pytest.raises(DataError, match=r"'hf:own/x#train' cannot be loaded: damaged \(TypeError\)"):
+        read_task("hf:own/x#train")

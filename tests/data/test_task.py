@@ -64,3 +64,12 @@ def test_an_example_that_cannot_be_used_is_refused(fields, message):
 def test_a_task_that_cannot_be_used_is_refused(name, splits, message):
     with pytest.raises(ValueError, match=message):
         Task(name, splits)
+
+
+@pytest.mark.parametrize("fields", [{"input": 3}, {"definition": ["x"]}, {"cue": 1}])
+def test_an_example_of_other_types_is_refused(fields):
+    with pytest.raises(TypeError, match="input, definition and cue must be text, found"):
+        Example(**{"input": "a", "targets": ("1",), **fields})
+    for other in ({"targets": (1,)}, {"choices": ("1", 2)}):
+        with pytest.raises(ValueError, match="must"):
+            Example(**{"input": "a", "targets": ("1",), **other})

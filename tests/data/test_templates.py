@@ -69,3 +69,11 @@ def test_a_chat_prompt_without_a_chat_template_is_refused(byte_tokenizer):
     byte_tokenizer.chat_template = None
     with pytest.raises(DataError, match="has no chat template: use template 'plain'"):
         ChatTemplate().render(TASK, ASK, byte_tokenizer)
+
+
+def test_a_conversation_that_the_chat_template_refuses_is_told_shortly(byte_tokenizer):
+    """Guards against a traceback of the template engine for what a data file holds."""
+    byte_tokenizer.chat_template = "{{ raise_exception('roles must alternate\x1b[2J' ~ 'x' * 100000) }}"
+    with pytest.raises(DataError, match=r"refuses a conversation \(roles must alternate") as caught:
+        ChatTemplate().render(TASK, ASK, byte_tokenizer)
+    assert len(str(caught.value)) < 800 and str(caught.value).isprintable()

@@ -29,13 +29,13 @@ def test_a_result_that_json_cannot_hold_leaves_the_old_file_alone(written):
 
 def test_a_truncated_file_is_refused(written):
     written.write_bytes(written.read_bytes()[:-20])
-    with pytest.raises(FormatError, match=r"result.json' must be a JSON result file"):
+    with pytest.raises(FormatError, match=r"result.json' must be a JSON file"):
         read_result(written)
 
 
 def test_bytes_that_are_no_text_are_refused(written):
     written.write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(FormatError, match="must be a JSON result file"):
+    with pytest.raises(FormatError, match="must be a JSON file"):
         read_result(written)
 
 
@@ -55,11 +55,20 @@ def test_a_format_from_the_future_is_refused(written):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"scores": [{"task": "dates", "route": "base", "values": []}]}, "KeyError: 'metric'"),
-        ({"scores": [{"task": "d", "route": "b", "metric": "loss", "values": ["x"]}]}, "could not convert"),
-        ({"scores": 3}, "TypeError"),
-        ({"headers": [1]}, "TypeError"),
-        ({"attachments": [1]}, "TypeError"),
+        (
+            {"scores": [{"task": "dates", "route": "base", "values": []}]},
+            "'metric' must be a text, found None",
+        ),
+        (
+            {"scores": [{"task": "d", "route": "b", "metric": "loss", "values": ["x"]}]},
+            "values must be numbers, found 'x'",
+        ),
+        ({"scores": 3}, "'scores' must be a list, found 3"),
+        ({"scores": [3]}, "a row of scores must be an object, found 3"),
+        ({"scores": [{"task": 3}]}, "'task' must be a text, found 3"),
+        ({"scores": [{"task": "d", "route": "b", "metric": "loss", "values": [True]}]}, "found True"),
+        ({"headers": [1]}, r"headers must be objects, found \[1\]"),
+        ({"attachments": [1]}, r"'attachments' must be an object, found \[1\]"),
     ],
 )
 def test_a_damaged_result_is_refused(written, change, message):

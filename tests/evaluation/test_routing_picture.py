@@ -148,8 +148,8 @@ def test_no_name_reaches_the_style_sheet():
     ("text", "shown"),
     [
         ("a<b>&\"'", "a&lt;b&gt;&amp;&quot;&#x27;"),
-        ("\x00\x1b", "\u2400\u241b"),
-        ("\ud800", "?"),
+        ("\x00\x1b\x7f\x9b", "\u2400\u241b\u2421\\x9b"),
+        ("\ud800\u202e", "\\ud800\\u202e"),
         ("é\n", "é\n"),
     ],
 )

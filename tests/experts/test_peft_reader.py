@@ -109,7 +109,7 @@ def test_a_folder_that_peft_wrote_tells_base_and_revision(adapter, edit_config):
     assert expert.base_model == "org/base"
     assert expert.card == ExpertCard(base_revision="v2")
     known = read_card(LocalFileSystem(), str(adapter))
-    assert known == ("poetry", "org/base", expert.card, None, None)
+    assert known == ("poetry", "org/base", expert.card, None, None, None)
 
 
 def test_a_card_is_read_without_opening_the_weights(tmp_path, make_expert):

@@ -23,7 +23,7 @@ HASH = "0123456789abcdef" * 4
 @pytest.fixture
 def sidecar(make_expert):
     """What a sound file holds, as JSON reads it back."""
-    return json.loads(json.dumps(build_sidecar(make_expert(**CARD), HASH)))
+    return json.loads(json.dumps(build_sidecar(make_expert(**CARD), HASH, HASH)))
 
 
 def test_a_card_reads_back_as_written(sidecar):
@@ -37,12 +37,20 @@ def test_a_card_reads_back_as_written(sidecar):
 
 def test_the_file_format_is_as_documented(sidecar):
     assert sidecar["lorary"] == 1
-    assert list(sidecar) == ["lorary", "name", "base_model", *CARD, "summary", "weights_sha256"]
+    assert list(sidecar) == [
+        "lorary",
+        "name",
+        "base_model",
+        *CARD,
+        "summary",
+        "weights_sha256",
+        "config_sha256",
+    ]
 
 
 def test_the_least_a_card_may_say_is_name_and_base():
     known = parse_sidecar({"lorary": 1, "name": "x", "base_model": "b"}, "expert.json")
-    assert known == ("x", "b", ExpertCard(), None, None)
+    assert known == ("x", "b", ExpertCard(), None, None, None)
 
 
 def test_mixed_dtypes_are_summarized(make_expert):

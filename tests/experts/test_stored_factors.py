@@ -9,10 +9,15 @@ from fsspec.implementations.local import LocalFileSystem
 from safetensors.torch import load_file
 
 from lorary.errors import FormatError
-from lorary.experts import read_expert_folder, read_peft
+from lorary.experts import checked_files, read_alike, read_expert_folder, read_peft, write_peft
 from lorary.experts import stored_factors as room
 
 MODULE = "model.layers.0.self_attn.q_proj"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LORARY_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -113,3 +118,82 @@ def test_numbers_outlive_the_file(read, adapter):
     expert, expected = read(), read_peft(adapter).factors[MODULE].a.clone()
     (adapter / "adapter_model.safetensors").unlink()
     assert torch.equal(expert.factors[MODULE].a, expected)
+
+
+@pytest.fixture
+def flip(read, adapter, make_expert, tmp_path):
+    """Write an expert, and change one bit of its weights in place."""
+    write_peft(make_expert("flipped"), tmp_path / "flipped")
+    path = tmp_path / "flipped" / "adapter_model.safetensors"
+
+    def change(position):
+        content = bytearray(path.read_bytes())
+        content[position] ^= 1
+        path.write_bytes(content)
+
+    return change
+
+
+def read_flipped(tmp_path):
+    return read_expert_folder(LocalFileSystem(), str(tmp_path / "flipped"))
+
+
+NOT_STORED = (
+    r"expert 'flipped': '.*safetensors' is not what was stored: expert.json says SHA-256 [0-9a-f]{64}, "
+)
+USES = [
+    lambda expert: next(iter(expert.factors.values())),
+    lambda expert: dict(pickle.loads(pickle.dumps(expert)).factors),
+    lambda expert: dict(expert.rename("verse").factors),
+    lambda expert: list(read_alike([expert])),
+    lambda expert: list(read_alike([expert, expert, expert])),
+]
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("position", [-1, -40])
+def test_numbers_of_a_file_that_is_not_what_was_stored_never_get_out(flip, tmp_path, use, position):
+    """Guards against hashes that are written down and never looked at."""
+    flip(position)
+    expert = read_flipped(tmp_path)
+    for _ in range(2):
+        with pytest.raises(FormatError, match=NOT_STORED):
+            use(expert)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_numbers_that_change_under_the_mapping_are_looked_through_again(flip, tmp_path, monkeypatch, use):
+    monkeypatch.setattr(checked_files, "SETTLED_NS", 0)
+    dict(read_flipped(tmp_path).factors)
+    expert = read_flipped(tmp_path)
+    flip(-1)
+    with pytest.raises(FormatError, match=NOT_STORED):
+        use(expert)
+
+
+def test_a_file_is_hashed_once_as_long_as_it_stays_the_same(flip, tmp_path, monkeypatch):
+    monkeypatch.setattr(checked_files, "SETTLED_NS", 0)
+    hashed = []
+    find_hash = room.StoredTensors.find_hash
+    monkeypatch.setattr(
+        room.StoredTensors, "find_hash", lambda *arguments: hashed.append(1) or find_hash(*arguments)
+    )
+    for use in USES:
+        use(read_flipped(tmp_path))
+    assert hashed == [1]
+
+
+def test_a_configuration_that_is_not_what_was_stored_is_refused_at_once(flip, tmp_path):
+    """Guards against ``lora_alpha`` 8 that somebody made 64."""
+    path = tmp_path / "flipped" / "adapter_config.json"
+    path.write_text(path.read_text().replace('"lora_alpha": ', '"lora_alpha": 6'))
+    with pytest.raises(
+        FormatError, match=r"adapter_config.json' is not what was stored: .*remove 'config_sha256'"
+    ):
+        read_flipped(tmp_path)
+
+
+def test_an_adapter_without_recorded_hashes_is_read_as_it_is(flip, tmp_path):
+    flip(-1)
+    (tmp_path / "flipped" / "expert.json").unlink()
+    assert dict(read_flipped(tmp_path).factors)

@@ -1,11 +1,17 @@
+import hashlib
+import json
+import os
+import pickle
+
 import pytest
 import torch
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
+from safetensors.torch import load_file, save_file
 
 from lorary.errors import FormatError
-from lorary.experts import file_layout
-from lorary.experts.weights_file import dump_tensors, read_tensors
+from lorary.experts.file_layout import STORED_DTYPES, find_layout, read_header
+from lorary.experts.weights_file import dump_tensors, map_tensors, read_tensors
 
 
 @pytest.mark.parametrize("storage", [LocalFileSystem, MemoryFileSystem])
@@ -112,18 +118,77 @@ def test_numbers_that_begin_at_an_odd_place_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("sizes", [(4, 8), (4, 1), (99, 9)])
-def test_a_file_that_is_replaced_meanwhile_is_refused(tmp_path, monkeypatch, sizes):
+def test_a_file_that_is_replaced_once_it_is_open_is_read_as_it_was(tmp_path, sizes):
     """Guards against reading one file's numbers in the places of another's."""
     path, other = tmp_path / "x.safetensors", tmp_path / "other"
     path.write_bytes(dump_tensors({"x": torch.ones(8), "y": torch.zeros(4)}))
     other.write_bytes(dump_tensors({"x": torch.ones(sizes[0]), "y": torch.zeros(sizes[1])}))
-    original = file_layout.safe_open
-
-    def replace(*arguments, **options):
-        opened = original(*arguments, **options)
+    with path.open("rb") as file:
         other.rename(path)
-        return opened
+        read = map_tensors(file, str(path))
+    numbers = torch.empty(12)
+    assert not read.copy_block(numbers)
+    for tensors in (read.tensors, dict(zip("xy", numbers.split([8, 4]), strict=True))):
+        assert torch.equal(tensors["x"], torch.ones(8)) and torch.equal(tensors["y"], torch.zeros(4))
 
-    monkeypatch.setattr(file_layout, "safe_open", replace)
-    with pytest.raises(FormatError, match=f"'{path}' was replaced while it was read: read it again"):
+
+HEADERS = {
+    "a gap": {"x": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}},
+    "an overlap": {
+        "x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+        "y": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]},
+    },
+    "too few bytes": {"x": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}},
+    "too many bytes": {"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}},
+    "another shape": {"x": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}},
+    "an unknown dtype": {"x": {"dtype": "F7", "shape": [2], "data_offsets": [0, 8]}},
+    "no dtype": {"x": {"shape": [2], "data_offsets": [0, 8]}},
+    "a negative length": {"x": {"dtype": "F32", "shape": [-1, -2], "data_offsets": [0, 8]}},
+    "lengths without end": {"x": {"dtype": "F32", "shape": [2**62, 2**62, 0], "data_offsets": [0, 0]}},
+    "a fraction": {"x": {"dtype": "F32", "shape": [2.0], "data_offsets": [0, 8]}},
+    "true": {"x": {"dtype": "F32", "shape": [2, True], "data_offsets": [0, 8]}},
+    "no place": {"x": {"dtype": "F32", "shape": [2]}},
+    "three places": {"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4, 8]}},
+    "no tensor": {"x": [1, 2]},
+    "deep": {"x": json.loads("[" * 200 + "]" * 200)},
+    "a list": [1],
+}
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_a_header_that_is_not_sound_is_refused(tmp_path, case):
+    path = tmp_path / "x.safetensors"
+    header = json.dumps(HEADERS[case]).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(FormatError, match="found it truncated or damaged"):
         read_tensors(LocalFileSystem(), str(path))
+
+
+@pytest.mark.parametrize("dtype", STORED_DTYPES.values(), ids=STORED_DTYPES)
+def test_every_dtype_has_the_place_that_safetensors_gives_it(tmp_path, dtype):
+    path = tmp_path / "x.safetensors"
+    save_file({"x": torch.ones(3, 2).to(dtype), "y": torch.zeros(0, 5)}, path, {"format": "pt"})
+    with path.open("rb") as file:
+        layout = find_layout(read_header(file, str(path)))
+    tensors = load_file(path)
+    assert {name: (outline.shape, outline.dtype) for name, outline in layout.outlines.items()} == {
+        name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()
+    }
+    assert layout.start + sum(tensor.nbytes for tensor in tensors.values()) == path.stat().st_size
+
+
+def test_a_named_pipe_in_place_of_the_weights_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FormatError, match="must be a regular file, found a named pipe"):
+        read_tensors(LocalFileSystem(), str(tmp_path / "pipe"))
+
+
+@pytest.mark.parametrize("storage", [LocalFileSystem, MemoryFileSystem])
+@pytest.mark.parametrize("case", MIXED)
+def test_the_hash_is_that_of_the_files_bytes(tmp_path, storage, case):
+    fs, path = storage(), str(tmp_path / "x.safetensors")
+    content = dump_tensors(MIXED[case])
+    fs.pipe_file(path, content)
+    read = read_tensors(fs, path)
+    assert read.find_hash() == hashlib.sha256(content).hexdigest()
+    assert pickle.loads(pickle.dumps(read)).find_hash() == read.find_hash()

@@ -1,8 +1,10 @@
+import json
+
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from lorary.errors import FormatError
-from lorary.files import dump_json_object, parse_json, read_json_object
+from lorary.files import dump_json_object, escape_json, is_visible, parse_json, read_json_object
 
 
 def test_an_object_reads_back_as_written(tmp_path):
@@ -42,3 +44,11 @@ def test_what_is_no_sound_json_object_is_refused_with_its_path(tmp_path, content
 
 def test_whole_surrogate_pairs_and_a_byte_order_mark_are_read():
     assert parse_json(b'\xef\xbb\xbf["\\ud83d\\ude00", "\\\\ud800"]', "x") == ["😀", "\\ud800"]
+
+
+def test_escaped_json_shows_nothing_unseen_and_keeps_its_value():
+    value = {"name": "a\x1b[31m\x9b\u202e\u200b\U000e0041 é 漢 😀 \u200d", "\ud800": ["\x7f", 1.5]}
+    text = escape_json(json.dumps(value, ensure_ascii=False, indent=1))
+    assert json.loads(text) == value
+    assert all(is_visible(character) or character == "\n" for character in text)
+    assert "é 漢 😀" in text

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from lorary.files import write_whole
+from lorary.files import whole, write_whole
 
 
 def test_a_file_is_written_with_its_folders_and_replaced_whole(tmp_path):
@@ -26,6 +26,18 @@ def test_a_failing_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch
     with pytest.raises(OSError, match="no space left"):
         write_whole(path, b"new")
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("page.html", b"old")]
+
+
+def test_a_folder_that_cannot_be_synced_is_told_as_what_it_is(tmp_path, monkeypatch):
+    """Guards a bug: the file was in its place already, and the message was that it is missing."""
+
+    def fail(*_):
+        raise OSError("input/output error")
+
+    monkeypatch.setattr(whole, "sync_folder", fail)
+    with pytest.raises(OSError, match="input/output error"):
+        write_whole(tmp_path / "page.html", b"new")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("page.html", b"new")]
 
 
 def test_nothing_is_written_through_a_link(tmp_path):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lorary.kernels.checks import sum_dtype
 from lorary.kernels.cpu import (
     expand_rows,
     gather_rows,
@@ -10,7 +11,6 @@ from lorary.kernels.cpu import (
     mix_rows,
     mix_rows_kept,
     shrink_rows,
-    sum_dtype,
 )
 from lorary.models.mix import mix_reference
 

@@ -6,7 +6,7 @@ import torch
 pytest.importorskip("triton")
 
 from lorary.kernels import is_triton_for, triton_ops
-from lorary.kernels.cpu import sum_dtype
+from lorary.kernels.checks import sum_dtype
 from lorary.kernels.triton_blocks import cut_blocks
 from lorary.kernels.triton_choose import score_parts
 

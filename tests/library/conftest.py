@@ -79,7 +79,7 @@ def run_script() -> Callable[..., str]:
             env={"PYTHONPATH": str(Path(lorary.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=1200,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

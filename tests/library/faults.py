@@ -1,41 +1,60 @@
-"""Run every change of a library again and again, with something going wrong at each step in turn.
+"""Run every operation of a library again and again, with something going wrong at each system call in turn.
 
-    python faults.py template incoming out
+    python faults.py folder kind…
 
-``template`` is a library with experts 'a' and 'b', ``incoming`` an expert's folder. For each kind of fault,
-each change and each step n, ``out/<kind>/<change>/<n>`` becomes a copy of the template to which the change
-was made with a fault at its n-th step. The last n of each is the change without a fault.
+makes a library with experts 'a' and 'b' in the folder. For each operation, kind of fault and system
+call, a copy of it meets the fault there. Printed is one line of JSON: what became of them, and what must not
+have been.
 """
 
 import errno
+import inspect
+import json
 import os
+import re
 import shutil
 import signal
 import sys
-from contextlib import suppress
+from collections import Counter
 from itertools import count
 from pathlib import Path
 
 import torch
-from fsspec.implementations.local import LocalFileOpener
 
-from lorary.errors import LibraryError
-from lorary.experts import read_peft
-from lorary.library import Library
+from lorary.errors import LoraryError
+from lorary.experts import Expert, Factors
+from lorary.library import Library, calls
+from lorary.library.change import Outcome
+from lorary.library.failure import EXPERTS_UNCHANGED
+from lorary.library.journal import JOURNAL, TMP, TRASH
 
 CHANGES = {
-    "add": lambda library, incoming: library.add(incoming, "new"),
-    "replace": lambda library, incoming: library.update(a=incoming),
-    "delete": lambda library, incoming: library.pop("a"),
-    "rename": lambda library, incoming: library.rename("a", "new"),
-    "copy": lambda library, incoming: library.copy("a", "new"),
-    "derive": lambda library, incoming: library.artifacts("sum-1", {}, sum_factors),
-    "create": lambda library, incoming: Library.open(f"{library.url}/inner", create=True),
-    "read": lambda library, incoming: library.entries(),
+    "add": lambda library: library.add(build_expert(3), "new"),
+    "replace": lambda library: library.update(a=build_expert(3)),
+    "delete": lambda library: library.__delitem__("a"),
+    "rename": lambda library: library.rename("a", "new"),
+    "copy": lambda library: library.copy("a", "new"),
 }
-# What takes room on the disk. Removing does not.
-FILLING = [(os, "fsync"), (os, "rename"), (os, "mkdir"), (shutil, "copyfile")]
-STEPS = [*FILLING, (os, "unlink"), (os, "remove"), (os, "rmdir")]
+READINGS = {
+    "derive": lambda library: library.artifacts("sum-1", {}, sum_factors),
+    "prune": lambda library: library.prune(),
+    "list": lambda library: (list(library), library.entries(), "a" in library, library.weight_hashes()),
+    "read": lambda library: dict(library["a"].factors),
+    "verify": lambda library: library.verify(),
+}
+OPERATIONS = CHANGES | READINGS
+ERRORS = {name: getattr(errno, name) for name in ("EIO", "ESTALE", "EACCES", "ENOSPC")}
+# What may be done although its answer says that it failed.
+DOING = ("write", "rename", "unlink", "remove_folder", "make_folder", "sync")
+# Being killed there is being killed at the next call; what fails there has no effect.
+LEFT_OUT = ("close",)
+
+
+def build_expert(seed):
+    draw = torch.Generator().manual_seed(seed)
+    return Expert(
+        "any", "tiny", {"q": Factors(torch.randn(2, 8, generator=draw), torch.randn(6, 2, generator=draw))}
+    )
 
 
 def sum_factors(experts):
@@ -46,148 +65,309 @@ def sum_factors(experts):
 
 
 class Faults:
-    """Lets a fault happen before the ``number``-th of some steps, or in its middle if that is a write.
+    """Lets a fault happen at some of the system calls, counted from 1; of a write, half is made before.
 
-    A lasting one happens at all later steps too.
+    Args:
+        numbers: which calls; ``None`` stands for all that follow.
+        fault: raises an error, or ends the process.
+        is_late: what is asked for is done before the fault, as on a server whose answer is lost.
     """
 
-    def __init__(self, number, steps, fault, lasting=False):
-        self.number = number
-        self.steps = steps
+    def __init__(self, numbers, fault, is_late=False):
+        self.numbers = numbers
         self.fault = fault
-        self.lasting = lasting
+        self.is_late = is_late
         self.made = 0
+        self.trace = []
 
     @property
     def happened(self):
-        return self.made >= self.number
-
-    def count_step(self):
-        self.made += 1
-        if self.made == self.number or (self.lasting and self.happened):
-            self.fault()
+        return self.made >= self.numbers[0]
 
     def __enter__(self):
-        self.originals = [(owner, name, getattr(owner, name)) for owner, name in self.steps]
-        self.originals.append((LocalFileOpener, "write", LocalFileOpener.write))
-        for owner, name, original in self.originals:
-            setattr(owner, name, self.make_write(original) if name == "write" else self.make(name, original))
+        self.originals = dict(inspect.getmembers(calls, inspect.isfunction))
+        for name, original in self.originals.items():
+            if name not in LEFT_OUT:
+                setattr(calls, name, self.wrap(name, original))
         return self
 
     def __exit__(self, *error):
-        for owner, name, original in self.originals:
-            setattr(owner, name, original)
+        for name, original in self.originals.items():
+            setattr(calls, name, original)
 
-    def make(self, name, original):
-        def step(*arguments, **options):
-            self.count_step()
-            # What a killed process has written stays without fsync: only a power cut needs it.
-            return None if name == "fsync" else original(*arguments, **options)
+    def wrap(self, name, original):
+        def step(*arguments):
+            self.made += 1
+            self.trace.append(name)
+            is_last = self.numbers[-1] is None and self.made >= self.numbers[-2]
+            if self.made not in self.numbers and not is_last:
+                return original(*arguments)
+            if name == "write":
+                original(arguments[0], arguments[1][: len(arguments[1]) // 2])
+            elif self.is_late and name in DOING:
+                original(*arguments)
+            return self.fault()
 
         return step
 
-    def make_write(self, original):
-        def write(file, content):
-            half = len(content) // 2
-            original(file, content[:half])
-            file.f.flush()
-            self.count_step()
-            return original(file, content[half:])
 
-        return write
+def make_error(number):
+    def fail():
+        raise OSError(number, os.strerror(number))
+
+    fail.__name__ = errno.errorcode[number]
+    return fail
 
 
 def kill_self():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def fill_disk():
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def break_disk():
-    raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-
 def interrupt():
     raise KeyboardInterrupt
 
 
-def kill_at(number, change, root, incoming):
-    """Make a change in a process that is killed at a step; return whether it got to its end."""
-    process = os.fork()
-    if process == 0:
-        code = 1
+class Trial:
+    """One library to which something happened, and what must hold of it then."""
+
+    def __init__(self, folder, states, log, label):
+        self.root = folder / "trial"
+        self.states = states
+        self.log = log
+        self.label = label
+        shutil.copytree(folder / "template", self.root)
+        self.before = self.look()
+
+    def look(self, also_private=False):
+        """List all files, and folders that wait to be moved, but for what is drawn in their names."""
+        found = []
+        for path in self.root.rglob("*"):
+            name = str(path.relative_to(self.root))
+            if also_private or not name.startswith(".lorary"):
+                found.append((re.sub("[0-9a-f]{32}", "", name), path.stat().st_size))
+        return sorted(found)
+
+    def kill(self, operation, number):
+        """Do something in a process that is killed at a call; tell whether it got to its end."""
+        process = os.fork()
+        if process == 0:
+            code = 1
+            try:
+                with Faults([number], kill_self):
+                    operation(Library.open(self.root))
+                code = 0
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(process, 0)
+        self.expect(status in (0, signal.SIGKILL), f"the process ended with {status}")
+        return status == 0
+
+    def fail(self, operation, faults):
+        """Do something, meeting faults; check what is said of it; tell whether it got to its end."""
+        message = None
         try:
-            with Faults(number, STEPS, kill_self):
-                change(Library.open(root), incoming)
-            code = 0
-        finally:
-            os._exit(code)
-    _, status = os.waitpid(process, 0)
-    assert status in (0, signal.SIGKILL), f"a child ended with status {status}"
-    return status == 0
+            with faults:
+                operation(Library.open(self.root))
+        except LoraryError as error:
+            message = str(error)
+        except KeyboardInterrupt:
+            self.check(self.states)
+            return False
+        except Exception as error:
+            self.expect(False, f"{type(error).__name__}: {error}")
+        before, after = self.states[0], self.states[-1]
+        if message is None:
+            self.check([after])
+        elif message.endswith(Outcome.UNKNOWN.value):
+            self.check(self.states)
+        elif message.endswith((Outcome.MADE.value, Outcome.UNFINISHED.value)):
+            self.check([after])
+        else:
+            self.expect(len(message) < 1000, "a long message")
+            if self.label[0] in CHANGES:
+                self.expect(self.look() == self.before, f"it is not as it was: {message}")
+                self.expect(not (self.root / JOURNAL).exists(), f"there is a journal: {message}")
+            if message.endswith((Outcome.UNCHANGED.value, EXPERTS_UNCHANGED)):
+                self.log.outcomes["unchanged"] += 1
+            self.check([before])
+        for outcome in Outcome:
+            if message and message.endswith(outcome.value):
+                self.log.outcomes[outcome.name] += 1
+        return not faults.happened
+
+    def check(self, states):
+        """See that the library is whole, in one of these states, and that nothing is left over."""
+        self.log.trials += 1
+        try:
+            library = Library.open(self.root)
+            problems = list(map(str, library.verify()))
+            found = library.weight_hashes()
+        except Exception as error:
+            self.expect(False, f"afterwards {type(error).__name__}: {error}")
+            return None
+        self.expect(not problems, f"problems: {problems}")
+        self.expect(found in states, f"experts are {sorted(found)}")
+        left = [str(path) for place in (TMP, TRASH) for path in (self.root / place).glob("*")]
+        self.expect(not left, f"left over: {left}")
+        self.expect(not (self.root / JOURNAL).exists(), "a journal is left")
+        return found
+
+    def expect(self, holds, what):
+        if not holds:
+            self.log.violations.append(f"{self.label}: {what}")
+
+    def close(self):
+        shutil.rmtree(self.root)
 
 
-def fill_at(number, change, root, incoming):
-    """Make a change on a disk that is full at a step; keep the message; return whether it got to its end."""
-    library = Library.open(root)
-    faults = Faults(number, FILLING, fill_disk)
-    try:
-        with faults:
-            change(library, incoming)
-    except LibraryError as error:
-        Path(f"{root}.message").write_text(str(error))
-    return not faults.happened
+class Log:
+    def __init__(self):
+        self.trials = 0
+        self.outcomes = Counter()
+        self.violations = []
 
 
-def break_at(number, change, root, incoming):
-    """Make a change on a disk that does nothing any more from a step on; return whether it got to its end."""
-    library = Library.open(root)
-    faults = Faults(number, STEPS, break_disk, lasting=True)
-    with suppress(LibraryError), faults:
-        change(library, incoming)
-    return not faults.happened
+def try_kills(start, names):
+    """A single kill at each call: the change happened or not, and once it did, no later call undoes it."""
+    for name in names:
+        is_made = False
+        for number in count(1):
+            trial = start(name, f"killed at {number}")
+            is_end = trial.kill(OPERATIONS[name], number)
+            found = trial.check(trial.states)
+            trial.expect(not is_made or found == trial.states[-1], "a later call takes it back")
+            is_made = found == trial.states[-1] != trial.states[0]
+            trial.close()
+            if is_end:
+                break
 
 
-def interrupt_at(number, change, root, incoming):
-    """Make a change with Ctrl-C at a step; return whether it got to its end."""
-    library = Library.open(root)
-    faults = Faults(number, STEPS, interrupt)
-    try:
-        with faults:
-            change(library, incoming)
-    except KeyboardInterrupt:
-        return False
-    assert not faults.happened, "Ctrl-C was swallowed"
-    return True
+def list_crashes(start, name):
+    """List calls that leave something if a writer is killed there: once for each state it can leave."""
+    found = {}
+    is_end = False
+    for number in count(1):
+        if is_end:
+            break
+        trial = start(name, f"killed at {number}")
+        is_end = trial.kill(OPERATIONS[name], number)
+        if (trial.root / JOURNAL).exists():
+            found.setdefault(str(trial.look(also_private=True)), number)
+        elif any(any((trial.root / place).glob("*")) for place in (TMP, TRASH)):
+            found["only rubbish"] = number
+        trial.close()
+    return sorted(found.values())
 
 
-def kill_repair_at(out, incoming):
-    """Kill those who come after a crash and finish what it left."""
-    for name in ("replace", "rename"):
-        for crashed in sorted((out / "kill" / name).iterdir()):
-            if not (crashed / ".lorary" / "journal.json").exists():
+def try_double_kills(start, names):
+    """Whoever finishes what a killed writer left is killed at each call, too."""
+    for name in names:
+        for number in list_crashes(start, name):
+            for second in count(1):
+                trial = start(name, f"killed at {number}, then at {second}")
+                trial.kill(OPERATIONS[name], number)
+                has_journal = (trial.root / JOURNAL).exists()
+                is_end = trial.kill(list, second)
+                trial.check(trial.states[-1:] if has_journal else trial.states)
+                trial.close()
+                if is_end:
+                    break
+
+
+def try_failing_repairs(start, names):
+    """Whoever finishes what a killed writer left meets an error at each call: nothing is lost by it."""
+    faults = [*map(make_error, ERRORS.values()), interrupt]
+    for name in names:
+        for number in list_crashes(start, name):
+            for second in count(1):
+                trial = start(name, f"killed at {number}, then an error at {second}")
+                trial.kill(OPERATIONS[name], number)
+                if not (trial.root / JOURNAL).exists():
+                    trial.close()
+                    break
+                trial.states = trial.states[-1:]
+                # All that a failed listing says of the library is that it failed.
+                trial.label = ("list", *trial.label)
+                is_end = trial.fail(list, Faults([second], faults[(number + second) % len(faults)]))
+                trial.close()
+                if is_end:
+                    break
+
+
+def try_faults(start, names, faults, is_late=False, lasts=False):
+    """A fault at each call, of each kind in turn; one that lasts happens at all later calls, too."""
+    for name in names:
+        for number in count(1):
+            fault = faults[number % len(faults)]
+            trial = start(name, f"{fault.__name__} at {number}, late: {is_late}, lasting: {lasts}")
+            numbers = [number, None] if lasts else [number]
+            is_end = trial.fail(OPERATIONS[name], Faults(numbers, fault, is_late))
+            trial.close()
+            if is_end:
+                break
+
+
+def try_double_errors(start, names, most_steps=40):
+    """A call that changes something fails while a change is published, and another while that is undone."""
+    fault = make_error(errno.EIO)
+    for name in names:
+        trial = start(name, "not at all")
+        faults = Faults([10**9], fault)
+        trial.fail(OPERATIONS[name], faults)
+        trial.close()
+        publishing = faults.trace.index("rename")
+        for number, call in enumerate(faults.trace, 1):
+            if number <= publishing or call not in (*DOING, "look_at"):
                 continue
-            for number in count(1):
-                root = out / "kill-repair" / name / f"{crashed.name}-{number:03}"
-                shutil.copytree(crashed, root)
-                if kill_at(number, CHANGES["read"], root, incoming):
-                    break
+            for step in range(1, most_steps + 1):
+                is_late = bool((number + step) % 2)
+                trial = start(name, f"errors at {number} and {step} calls later, late: {is_late}")
+                trial.fail(OPERATIONS[name], Faults([number, number + step], fault, is_late))
+                trial.close()
 
 
-def main(template, incoming, out):
-    incoming = read_peft(incoming)
-    kinds = {"kill": kill_at, "full": fill_at, "break": break_at, "interrupt": interrupt_at}
-    for kind, run_at in kinds.items():
-        for name, change in CHANGES.items():
-            for number in count(1):
-                root = out / kind / name / f"{number:03}"
-                shutil.copytree(template, root)
-                if run_at(number, change, root, incoming):
-                    break
-    kill_repair_at(out, incoming)
+WRITING = [*CHANGES, "derive", "prune"]
+KINDS = {
+    "kill": lambda start: try_kills(start, WRITING),
+    "double-kill": lambda start: try_double_kills(start, CHANGES),
+    "failing-repair": lambda start: try_failing_repairs(start, ["replace", "rename"]),
+    "error": lambda start: try_faults(start, OPERATIONS, list(map(make_error, ERRORS.values()))),
+    "late-error": lambda start: try_faults(start, WRITING, [make_error(errno.EIO)], is_late=True),
+    "interrupt": lambda start: try_faults(start, WRITING, [interrupt]),
+    "lasting-error": lambda start: try_faults(start, WRITING, [make_error(errno.EIO)], lasts=True),
+    "double-error": lambda start: try_double_errors(start, CHANGES),
+}
+
+
+def main(folder, *kinds):
+    folder = Path(folder)
+    # What a killed process has written stays without it: only a power cut needs it.
+    os.fsync = lambda descriptor: None
+    library = Library.open(folder / "template", create=True)
+    library["a"], library["b"] = build_expert(1), build_expert(2)
+    library.artifacts("sum-1", {"old": True}, sum_factors)
+    library["incoming"] = build_expert(3)
+    hashes = library.weight_hashes()
+    incoming = hashes["incoming"]
+    del library["incoming"], hashes["incoming"]
+    after = {
+        "add": {**hashes, "new": incoming},
+        "replace": {**hashes, "a": incoming},
+        "delete": {"b": hashes["b"]},
+        "rename": {"b": hashes["b"], "new": hashes["a"]},
+        "copy": {**hashes, "new": hashes["a"]},
+    }
+    found = {}
+    for kind in kinds:
+        log = Log()
+
+        def start(name, label, log=log, kind=kind):
+            return Trial(folder, [hashes, after.get(name, hashes)], log, (name, kind, label))
+
+        KINDS[kind](start)
+        found[kind] = {"trials": log.trials, "outcomes": log.outcomes, "violations": log.violations}
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(*sys.argv[1:])

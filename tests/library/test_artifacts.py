@@ -5,9 +5,11 @@ import os
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from lorary.errors import LibraryError
-from lorary.library.artifacts import ArtifactStore, artifact_key, canonical_json
+from lorary.library.artifact_file import canonical_json, pack_artifact, unpack_artifact
+from lorary.library.artifacts import ARTIFACTS, ArtifactStore, artifact_key, find_artifact_fault
 
 HASH = "0" * 64
 OTHER = "1" * 64
@@ -65,7 +67,7 @@ def test_a_missing_artifact_is_none(open_store):
 def test_a_damaged_artifact_counts_as_missing_and_can_be_replaced(open_store, library, damaged):
     store = open_store()
     store.save({HASH: {"x": torch.ones(3)}})
-    [path] = library._storage.list_files(".lorary/artifacts")
+    [path] = library._storage.walk(".lorary/artifacts")
     content = library._storage.read(path)
     library._storage.write(path, {"cut": content[:-1], "empty": b"", "other": b"x" * 99}[damaged])
     assert store.load(HASH) is None
@@ -97,3 +99,68 @@ def test_where_nobody_may_write_nothing_is_stored_but_a_full_disk_is_an_error(
     refuse(errno.ENOSPC)
     with pytest.raises(LibraryError, match=r"cannot store 'sum-1' of 1 experts in library .*no space left"):
         open_store().save({HASH: {"x": torch.ones(1)}})
+
+
+def spoil_number(content):
+    return content[:-4] + torch.tensor(2.0).numpy().tobytes()
+
+
+def spoil_name(content):
+    return content.replace(b'"x":{', b'"y":{', 1)
+
+
+SPOILT = {
+    "a number": spoil_number,
+    "NaN": lambda content: content[:-4] + torch.tensor(torch.nan).numpy().tobytes(),
+    "zeros": lambda content: content[:-12] + bytes(12),
+    "a name": spoil_name,
+    "no source": lambda content: save({"x": torch.ones(3)}),
+    "another source": lambda content: save({"x": torch.ones(3)}, {"source": '{"weights": "1"}'}),
+    "a source that is none": lambda content: save({"x": torch.ones(3)}, {"source": "[1]"}),
+    "the hash of another": lambda content: content.replace(content[30:90], b"0" * 60),
+    "a header without end": lambda content: b"\xff" * 8 + content[8:],
+    "a deep header": lambda content: (9000).to_bytes(8, "little") + b"[" * 9000,
+}
+
+
+@pytest.mark.parametrize("spoilt", SPOILT)
+def test_an_artifact_that_is_not_what_was_stored_counts_as_missing(open_store, library, spoilt):
+    open_store().save({HASH: {"x": torch.ones(3)}})
+    [path] = library._storage.walk(ARTIFACTS)
+    assert find_artifact_fault(library._storage, path) is None
+    library._storage.write(path, SPOILT[spoilt](library._storage.read(path)))
+    assert open_store().load(HASH) is None
+    assert find_artifact_fault(library._storage, path)
+
+
+def test_an_artifact_in_the_place_of_another_counts_as_missing(open_store, library):
+    open_store().save({HASH: {"x": torch.ones(3)}, OTHER: {"x": torch.zeros(3)}})
+    one, other = library._storage.walk(ARTIFACTS)
+    library._storage.write(one, library._storage.read(other))
+    assert [open_store().load(digest) for digest in (HASH, OTHER)].count(None) == 1
+    assert find_artifact_fault(library._storage, one).startswith("lies where an artifact of another source")
+    assert find_artifact_fault(library._storage, other) is None
+
+
+def test_an_artifact_of_numbers_that_are_not_finite_is_computed_again(open_store):
+    for values in (torch.tensor([1.0, torch.inf]), torch.tensor([torch.nan]).bfloat16()):
+        open_store().save({HASH: {"x": values, "whole": torch.arange(3), "none": torch.ones(0)}})
+        assert open_store().load(HASH) is None
+
+
+def test_an_artifact_that_an_older_lorary_stored_without_a_hash_is_read(open_store, library):
+    store = open_store(parameters={"k": 1})
+    store.save({HASH: {"x": torch.ones(3)}})
+    [path] = library._storage.walk(ARTIFACTS)
+    source = canonical_json({"weights": HASH, "algorithm": "sum-1", "parameters": {"k": 1}})
+    library._storage.write(path, save({"x": torch.full((3,), 7.0)}, {"source": source}))
+    assert store.load(HASH)["x"].tolist() == [7, 7, 7]
+    assert find_artifact_fault(library._storage, path) is None
+
+
+def test_the_same_artifact_is_stored_as_the_same_bytes_whatever_its_parameters_hold():
+    source = {"weights": HASH, "algorithm": "a", "parameters": {"_sha256": "0" * 64, "text": '"_sha256":"'}}
+    content = pack_artifact({"x": torch.ones(2), "y": torch.zeros(3)}, source)
+    assert pack_artifact({"y": torch.zeros(3), "x": torch.ones(2)}, source) == content
+    artifact, found = unpack_artifact(content)
+    assert found == source and artifact["x"].tolist() == [1, 1]

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from lorary.errors import FormatError, LibraryError, UnknownExpert
-from lorary.experts import Expert, Factors, check_finite, read_peft, write_peft
+from lorary.experts import Expert, Factors, check_finite, read_alike, read_peft, write_peft
 from lorary.library import Library
+from lorary.library import library as room
 
 
 def test_an_expert_comes_back_equal_bit_for_bit(library, make_expert, same):
@@ -233,6 +234,7 @@ def test_only_sound_experts_can_be_stored(library, make_expert):
 
 def test_an_expert_is_read_without_its_numbers_and_bad_ones_never_get_out(library, make_expert):
     library["a"] = make_expert("a")
+    library._storage.remove("a/expert.json")
     weights = bytearray(library._storage.read("a/adapter_model.safetensors"))
     weights[-4:] = torch.tensor(torch.nan).numpy().tobytes()
     library._storage.remove("a/adapter_model.safetensors")
@@ -263,3 +265,80 @@ def test_weight_hashes_are_those_of_the_files(local, make_expert):
     files = {name: Path(local.url) / name / "adapter_model.safetensors" for name in local}
     expected = {name: sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
     assert local.weight_hashes() == expected
+
+
+CLASHES = [
+    ("poetry", "Poetry"),
+    ("straße", "STRASSE"),
+    ("poe\u0301sie", "po\xe9sie"),
+    ("po\xe9sie", "POE\u0301SIE"),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), CLASHES)
+def test_names_that_are_one_folder_on_some_disks_are_refused(library, make_expert, first, second):
+    library[first] = make_expert("any", 1)
+    library["other"] = make_expert("any", 2)
+    for use in (
+        lambda: library.add(make_expert("any"), second),
+        lambda: library.__setitem__(second, make_expert("any")),
+        lambda: library.copy("other", second),
+        lambda: library.rename("other", second),
+    ):
+        with pytest.raises(
+            LibraryError, match=r"already, which on some disks is the same name as .*choose ano"
+        ):
+            use()
+    assert list(library) == sorted([first, "other"])
+    library[first] = make_expert("any", 3)
+    library.rename(first, second)
+    assert list(library) == sorted([second, "other"]) and library.verify() == []
+
+
+def test_a_library_that_has_such_names_already_is_opened(local, make_expert):
+    local["poetry"] = make_expert("poetry")
+    shutil.copytree(f"{local.url}/poetry", f"{local.url}/Poetry")
+    library = Library.open(local.url)
+    assert list(library) == ["Poetry", "poetry"]
+    library["poetry"] = make_expert("poetry", 2)
+    del library["Poetry"]
+    assert list(library) == ["poetry"] and library.verify() == []
+
+
+def test_weights_that_are_not_what_was_stored_never_get_out(library, make_expert):
+    library["a"] = make_expert("a")
+    weights = bytearray(library._storage.read("a/adapter_model.safetensors"))
+    weights[-1] ^= 1
+    library._storage.write("a/adapter_model.safetensors", bytes(weights))
+    expert = library["a"]
+    for use in (
+        lambda: dict(expert.factors),
+        lambda: list(read_alike([expert])),
+        lambda: library.add(expert, "b"),
+        lambda: library.artifacts("sum-1", {}, lambda experts: {"a": dict(experts["a"].factors)}),
+    ):
+        with pytest.raises(
+            FormatError, match=r"a/adapter_model.safetensors' is not what was stored: expert.json"
+        ):
+            use()
+
+
+def test_a_configuration_that_is_not_what_was_stored_is_refused(library, make_expert):
+    library["a"] = make_expert("a")
+    config = library._storage.read("a/adapter_config.json")
+    library._storage.write("a/adapter_config.json", config.replace(b'"lora_alpha": 3', b'"lora_alpha": 24'))
+    with pytest.raises(FormatError, match=r"a/adapter_config.json' is not what was stored: expert.json says"):
+        library["a"]
+
+
+def test_what_others_wrote_is_understood_when_the_lock_is_free_again(local, make_expert, monkeypatch):
+    """Guards against patterns that take a second to match while everybody else waits."""
+    local["a"] = make_expert("a")
+    build = room.build_expert
+
+    def write_meanwhile(opened, name):
+        Library(local.url, lock_timeout=0.0).add(make_expert("b"))
+        return build(opened, name)
+
+    monkeypatch.setattr(room, "build_expert", write_meanwhile)
+    assert local["a"].name == "a" and list(local) == ["a", "b"]

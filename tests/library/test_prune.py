@@ -36,11 +36,11 @@ def test_what_was_computed_from_experts_that_are_gone_is_removed(library, make_e
     for algorithm in ("norm-1", "norm-2"):
         assert derive(algorithm) == ["a", "b", "c"]
     assert library.prune() == (0, 6, 0)
-    files = {path: library._storage.count_bytes(path) for path in library._storage.list_files(ARTIFACTS)}
+    files = {path: library._storage.count_bytes(path) for path in library._storage.walk(ARTIFACTS)}
     del library["a"]
     library["b"] = make_expert("b", 9)
     pruned = library.prune()
-    left = library._storage.list_files(ARTIFACTS)
+    left = library._storage.walk(ARTIFACTS)
     assert pruned == (4, 2, sum(size for path, size in files.items() if path not in left))
     assert derive() == ["b"]
     assert library.verify() == []
@@ -74,7 +74,7 @@ def test_a_library_without_experts_or_artifacts_has_nothing_to_remove(library):
 def test_a_damaged_artifact_is_removed(library, make_expert, derive, content):
     library["a"] = make_expert("a")
     derive()
-    [path] = library._storage.list_files(ARTIFACTS)
+    [path] = library._storage.walk(ARTIFACTS)
     library._storage.write(path, content)
     assert library.prune() == (1, 0, len(content))
     assert derive() == ["a"]

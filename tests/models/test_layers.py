@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import torch
 from torch import nn
@@ -71,3 +73,16 @@ def test_quantised_weights_are_refused():
         IncompatibleExpert, match=r"dtype torch.int8 cannot be added to: load .* without quantisation"
     ):
         add_to_weight(layer, torch.zeros(4, 4))
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"(a|a)*b", r"(\w+)*\d{1}", r"(.*)*x", "(.*.*)*=", "[", "a{99999}{99999}", "x" * 3000]
+)
+def test_a_pattern_that_is_none_or_takes_too_long_is_refused(build_base, pattern):
+    """Guards a bug: Python's own engine tried for years."""
+    model = build_base("llama")
+    model.model.layers[0].self_attn.add_module("a" * 60, nn.Linear(2, 2))
+    begun = time.monotonic()
+    with pytest.raises((ValueError, IncompatibleExpert)) as caught:
+        find_layers(model, pattern)
+    assert time.monotonic() - begun < 3 and len(str(caught.value)) < 1000

@@ -1,6 +1,8 @@
 """A tiny base model, tasks it can learn, and the training of one expert by the book."""
 
 import math
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -25,6 +27,12 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def at_call():
+    """See ``failing_calls.py``."""
+    return runpy.run_path(str(Path(__file__).with_name("failing_calls.py")))["at_call"]
 
 
 @pytest.fixture(scope="session")

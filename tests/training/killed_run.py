@@ -3,13 +3,16 @@
     python killed_run.py OUT SCENARIOS
 
 SCENARIOS is a JSON object: name -> list of moments, each ``["pass", n]`` (the process kills itself after its
-n-th pass), ``["write", n]`` (before its n-th step that makes a file lasting) or ``["seconds", s]`` (it is
-killed from outside after that time). Each moment costs one process; a last one, which nobody kills, finishes
-the run. Then ``OUT/<name>.safetensors`` holds the experts. Prints, for each scenario, how many were killed.
+n-th pass), ``["call", n]`` (before its n-th call to the file system), ``["failure", n]`` (that call fails),
+``["interrupt", n]`` (Ctrl-C at that call) or ``["seconds", s]`` (it is killed from outside after that time).
+Each moment costs one process; a last one, which nobody disturbs, finishes the run. Then
+``OUT/<name>.safetensors`` holds the experts. Prints, for each scenario, how many were killed or ended with an
+error.
 
 Processes are forked, since importing torch takes longer than a run.
 """
 
+import errno
 import json
 import os
 import signal
@@ -20,10 +23,12 @@ from itertools import count
 from pathlib import Path
 
 import torch
+from failing_calls import at_call
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lorary.data import TokenizedExample
+from lorary.errors import LoraryError
 from lorary.models import wrap_base
 from lorary.training import TrainConfig, TrainingExamples, train_experts
 
@@ -37,7 +42,8 @@ CONFIG = TrainConfig(
     patience=2,
     checkpoint_seconds=0,
 )
-LASTING = ("fsync", "replace", "rename")
+# What a process ends with that was stopped by an error as it should be.
+STOPPED = 3
 
 
 def main():
@@ -65,12 +71,16 @@ def main():
 
 
 def run_in_child(base, folder, moment, result=None):
-    """Train in a process of its own; true if it was killed, an error if it died of anything else."""
+    """Train in a process of its own; true if it was stopped as it should be, an error if by anything else."""
     kind, number = moment
     child = os.fork()
     if child == 0:
         try:
             train(base, folder, kind, number, result)
+        except (LoraryError, OSError, KeyboardInterrupt) as error:
+            if kind not in ("failure", "interrupt"):
+                traceback.print_exc()
+            os._exit(STOPPED if kind in ("failure", "interrupt") and len(str(error)) < 1000 else 1)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -80,27 +90,20 @@ def run_in_child(base, folder, moment, result=None):
         os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-    assert killed or os.WEXITSTATUS(status) == 0, f"{folder.name}, {moment}: status {status}"
-    return killed
+    assert killed or os.WEXITSTATUS(status) in (0, STOPPED), f"{folder.name}, {moment}: status {status}"
+    return killed or os.WEXITSTATUS(status) == STOPPED
 
 
 def train(base, folder, kind, number, result):
-    passes, writes = count(1), count(1)
+    passes = count(1)
 
-    def die_at(counter):
-        if next(counter) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def follow(event):
+        if kind == "pass" and next(passes) == number:
+            die()
 
-    if kind == "write":
-        for name in LASTING:
-            guard(name, lambda: die_at(writes))
-    outcome = train_experts(
-        base,
-        make_examples(),
-        CONFIG,
-        folder,
-        on_progress=lambda event: die_at(passes) if kind == "pass" else None,
-    )
+    acts = {"call": die, "failure": fail, "interrupt": interrupt}
+    with at_call(number if kind in acts else 0, acts.get(kind), folder):
+        outcome = train_experts(base, make_examples(), CONFIG, folder, on_progress=follow)
     if result is not None:
         tensors = {
             f"{name}/{path}/{letter}": tensor
@@ -112,14 +115,16 @@ def train(base, folder, kind, number, result):
         save_file(tensors, result, metadata=curves)
 
 
-def guard(name, before):
-    original = getattr(os, name)
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
 
-    def guarded(*args, **options):
-        before()
-        return original(*args, **options)
 
-    setattr(os, name, guarded)
+def fail():
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def interrupt():
+    raise KeyboardInterrupt
 
 
 def make_examples():

@@ -1,8 +1,11 @@
+import json
 import math
+from dataclasses import asdict, fields
 
 import pytest
 
 from lorary.training import TrainConfig
+from lorary.training.config import keep_effective
 
 
 def test_the_scale_is_alpha_over_the_rank_or_its_root():
@@ -47,3 +50,40 @@ def test_all_faults_are_reported_at_once():
 def test_a_number_out_of_range_is_refused_by_name(name, value):
     with pytest.raises(ValueError, match=rf"configuration: {name} must .*{value!r}$"):
         TrainConfig(**{"max_steps": 1, name: value})
+
+
+@pytest.mark.parametrize("value", ["8", None, [8], {}, True, 1.5, math.nan, math.inf, "x" * 10**6])
+@pytest.mark.parametrize("name", [field.name for field in fields(TrainConfig)])
+def test_a_setting_of_a_wrong_type_is_refused_by_name_or_means_something(name, value):
+    """Guards a bug: a rank of 1.5 or infinitely many epochs failed far from here, without a name."""
+    try:
+        config = TrainConfig(**{"max_steps": 1, name: value})
+    except ValueError as error:
+        message = str(error)
+        assert (
+            message.startswith(f"training configuration: {name} must") or value is None or name == "patience"
+        )
+        assert name in message and len(message) < 300
+    else:
+        json.dumps(asdict(config), allow_nan=False)
+        assert type(value) in SOUND[name]
+
+
+FLAG, WHOLE, NUMBER, OPTIONAL = {bool}, {int}, {int, float}, {type(None)}
+SOUND = {
+    **dict.fromkeys(("use_rslora", "gradient_checkpointing", "same_start"), FLAG),
+    **dict.fromkeys(("rank", "batch_size", "tokens_per_pass", "row_length", "num_slots", "seed"), WHOLE),
+    **dict.fromkeys(("alpha", "learning_rate", "weight_decay", "checkpoint_seconds", "warmup_ratio"), NUMBER),
+    **dict.fromkeys(("epochs", "max_grad_norm"), NUMBER | OPTIONAL),
+    **dict.fromkeys(("max_steps", "max_tokens", "validate_every"), WHOLE | OPTIONAL),
+    "patience": OPTIONAL,
+    "max_validation_examples": WHOLE,
+    "target_modules": {str},
+    "schedule": set(),
+}
+
+
+def test_what_changes_no_expert_is_left_out():
+    one = TrainConfig(max_steps=1, checkpoint_seconds=1, tokens_per_pass=9, gradient_checkpointing=True)
+    assert keep_effective(asdict(one)) == keep_effective(asdict(TrainConfig(max_steps=1)))
+    assert keep_effective(asdict(one)) != keep_effective(asdict(TrainConfig(max_steps=1, alpha=2)))

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from lorary.training import Progress, plot_curves, save_curves
+from lorary.training import Progress, curves, plot_curves, save_curves
 from lorary.training.curves import smooth_curve
 
 
@@ -84,3 +84,34 @@ def test_a_picture_of_nothing_is_refused(tmp_path):
     with pytest.raises(ValueError, match="a picture of loss curves needs at least one expert, found none"):
         plot_curves(tmp_path / "a.png", {})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "$",
+        "$$x$",
+        r"\frac{",
+        "a\nb\tc",
+        "\x1b[31m red",
+        "\ud800",
+        "\u202e abc",
+        "詩" * 60,
+        "",
+        "x" * 10**6,
+        "𓀀",
+    ],
+    ids=lambda name: ascii(name[:12]),
+)
+def test_whatever_an_expert_is_called_its_curve_is_drawn(tmp_path, name):
+    """Guards a bug: a name in a script that the font lacks warned, one with odd signs was no formula."""
+    plot_curves(tmp_path / "a.png", {name: progress_of(12)})
+    assert read_size(tmp_path / "a.png")[0] > 500
+
+
+def test_of_very_many_experts_the_first_are_drawn(tmp_path, monkeypatch):
+    """Guards a bug: 2,000 experts make more rows of pixels than a PNG may have."""
+    monkeypatch.setattr(curves, "MAX_DRAWN", 6)
+    plot_curves(tmp_path / "many.png", {f"task {number}": progress_of(12) for number in range(40)})
+    plot_curves(tmp_path / "six.png", {f"task {number}": progress_of(12) for number in range(6)})
+    assert read_size(tmp_path / "many.png") == read_size(tmp_path / "six.png")

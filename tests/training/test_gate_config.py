@@ -1,3 +1,5 @@
+from dataclasses import fields
+
 import pytest
 
 from lorary.training import GateConfig
@@ -23,3 +25,11 @@ def test_options_out_of_range_are_refused(options, message):
 def test_all_faults_are_reported_at_once():
     with pytest.raises(ValueError, match=r"gate configuration: num_steps .*; learning_rate "):
         GateConfig(num_steps=0, learning_rate=-1.0)
+
+
+@pytest.mark.parametrize("value", ["8", None, [8], True, float("nan"), float("inf"), "x" * 10**6])
+@pytest.mark.parametrize("name", [field.name for field in fields(GateConfig)])
+def test_a_setting_of_a_wrong_type_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"gate configuration: {name} must ") as error:
+        GateConfig(**{name: value})
+    assert len(str(error.value)) < 200

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from lorary.data import TokenizedExample
 from lorary.errors import TrainingError, UnknownExpert
 from lorary.models import attach_experts, capture_inputs
 from lorary.routing import PhatgooseRouter
@@ -172,3 +173,19 @@ def test_what_cannot_be_trained_is_refused(stack, examples, config):
         train_gates(stack, {**examples, "sql": TrainingExamples(train=())}, config)
     with pytest.raises(UnknownExpert, match="'laws': did you mean 'law'"):
         train_gates(stack, {"laws": examples["law"]}, config)
+
+
+def test_examples_that_the_model_cannot_read_are_refused(stack, examples, config):
+    bad = TrainingExamples(train=(TokenizedExample((3,), (48,)),))
+    message = r"expert 'sql', example 0: token ids must be whole numbers from 0 to 47, found 48"
+    with pytest.raises(ValueError, match=message):
+        train_gates(stack, {**examples, "sql": bad}, config)
+
+
+def test_a_gate_that_is_not_finite_is_never_given(stack, examples):
+    """Guards a bug: the last step's update was looked at by nobody."""
+    config = GateConfig(num_steps=1, warmup_ratio=0.0, learning_rate=1e37, weight_decay=1e37)
+    with pytest.raises(
+        TrainingError, match=r"expert 'poetry': its gate of module '.+' is not finite after 1"
+    ):
+        train_gates(stack, examples, config)

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 
@@ -85,3 +86,73 @@ def test_a_file_system_without_locks_can_be_trained_on_but_other_faults_are_told
     refuse(errno.EIO)
     with pytest.raises(OSError, match="Input/output error"), hold_run_folder(tmp_path):
         pass
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """A file of somebody else's."""
+    path = tmp_path / "mine.txt"
+    path.write_text("mine")
+    return path
+
+
+def refused(folder, found):
+    message = (
+        rf"run\.lock' is damaged \(.*{found}.*\): delete it; it holds nothing but the number of a process"
+    )
+    return pytest.raises(TrainingError, match=message)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_lock_that_is_a_link_makes_and_empties_nothing_elsewhere(tmp_path, foreign, is_there):
+    """Guards a harm: a lock that pointed elsewhere made a file there, or emptied the one that was there."""
+    target = foreign if is_there else tmp_path / "new.txt"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK_FILE).symlink_to(target)
+    with refused(tmp_path, "found a symbolic link"), hold_run_folder(tmp_path / "run"):
+        pass
+    assert foreign.read_text() == "mine"
+    assert target.exists() is is_there
+
+
+def test_a_lock_that_is_another_name_of_a_file_empties_nothing(tmp_path, foreign):
+    (tmp_path / "run").mkdir()
+    os.link(foreign, tmp_path / "run" / LOCK_FILE)
+    with refused(tmp_path, "found one that has other names elsewhere"), hold_run_folder(tmp_path / "run"):
+        pass
+    assert foreign.read_text() == "mine"
+
+
+def test_a_lock_that_is_no_file_is_refused_and_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / LOCK_FILE)
+    with refused(tmp_path, "found a named pipe"), hold_run_folder(tmp_path):
+        pass
+    (tmp_path / LOCK_FILE).unlink()
+    (tmp_path / LOCK_FILE).mkdir()
+    with refused(tmp_path, "found a folder"), hold_run_folder(tmp_path):
+        pass
+    (tmp_path / LOCK_FILE).rmdir()
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(os.path.relpath(tmp_path / LOCK_FILE))
+        with refused(tmp_path, "found a socket"), hold_run_folder(tmp_path):
+            pass
+
+
+def test_a_run_folder_that_is_a_file_is_refused(foreign):
+    for folder in (foreign, foreign / "run"):
+        with (
+            pytest.raises(TrainingError, match=r"must be a folder, found a file .*: take another folder"),
+            hold_run_folder(folder),
+        ):
+            pass
+    assert foreign.read_text() == "mine"
+
+
+def test_what_a_foreign_lock_holds_is_not_shown(tmp_path):
+    """Guards a harm: escape sequences in a lock reached the terminal."""
+    with hold_run_folder(tmp_path):
+        (tmp_path / LOCK_FILE).write_bytes(b"\x1b]0;owned\x07")
+        second = hold_run_folder(tmp_path)
+        with pytest.raises(TrainingError, match="another run is training in") as error, second:
+            pass
+    assert str(error.value).isprintable()

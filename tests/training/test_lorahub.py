@@ -1,8 +1,12 @@
+from dataclasses import fields
+
 import pytest
 import torch
 
+from lorary.data import TokenizedExample
 from lorary.errors import TrainingError, UnknownExpert
-from lorary.models import fold
+from lorary.experts import Factors
+from lorary.models import attach_experts, fold
 from lorary.training import LorahubConfig, search_weights
 from lorary.transforms import merge
 
@@ -102,3 +106,32 @@ def test_bad_calls_are_refused(stack, examples, base):
         next(base.model.parameters()).fill_(float("nan"))
     with pytest.raises(TrainingError, match="loss of the base model on these examples is nan"):
         search_weights(stack, NAMES, examples)
+
+
+@pytest.mark.parametrize("value", ["8", [8], True, float("nan"), float("inf"), "x" * 10**6])
+@pytest.mark.parametrize("name", [field.name for field in fields(LorahubConfig)])
+def test_a_setting_of_a_wrong_type_is_refused_by_name(name, value):
+    with pytest.raises(ValueError, match=f"search for weights: {name} must ") as error:
+        LorahubConfig(**{name: value})
+    assert len(str(error.value)) < 200
+
+
+def test_an_expert_named_twice_is_refused(stack, examples):
+    """Guards a bug: its weight was that of one of its two places."""
+    with pytest.raises(ValueError, match=r"needs each expert once, found \['sql', 'law', 'sql'\]"):
+        search_weights(stack, ["sql", "law", "sql"], examples)
+
+
+def test_examples_that_the_model_cannot_read_are_refused(stack, examples):
+    for example in (TokenizedExample((3,), ()), TokenizedExample((), (3,)), TokenizedExample((3,), (999,))):
+        with pytest.raises(ValueError, match="the new task, example 5: "):
+            search_weights(stack, NAMES, [*examples, example])
+
+
+def test_weights_whose_loss_is_not_finite_are_never_the_best(build_base, make_expert, examples):
+    base = build_base()
+    expert = make_expert(base.model, "wild", 0)
+    huge = {path: Factors(a * 1e25, b * 1e25) for path, (a, b) in expert.factors.items()}
+    stack = attach_experts(base.model, {"wild": type(expert)("wild", "org/tiny-llama", huge)})
+    found = search_weights(stack, ["wild"], examples, LorahubConfig(num_steps=6))
+    assert found.weights == {"wild": 0.0} and found.loss == found.base_loss

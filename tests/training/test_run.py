@@ -9,7 +9,7 @@ import pytest
 from safetensors import safe_open
 
 from lorary.errors import TrainingError
-from lorary.training import run_folder, train_experts
+from lorary.training import run_folder, state_file, train_experts
 
 NAMES = ("alpha", "beta", "gamma")
 
@@ -173,7 +173,7 @@ def test_a_full_disk_ends_the_run_and_it_goes_on_when_there_is_room(
             raise OSError("no space left on device")
         os.replace(scratch, path)
 
-    monkeypatch.setattr(run_folder, "publish", publish)
+    monkeypatch.setattr(state_file, "publish", publish)
     with pytest.raises(TrainingError, match=r"cannot save the run's state .*no space left on device"):
         train_experts(base, examples, config, tmp_path / "full")
     monkeypatch.undo()
@@ -188,33 +188,41 @@ KILLS = {
     "uninterrupted": [],
     "after the first pass": [["pass", 1]],
     "after some passes": [["pass", 3], ["pass", 2], ["pass", 2]],
-    **{f"before write {n}": [["write", n]] for n in (1, 2, 3, 6, 11, 13, 16, 18, 19, 20)},
-    "before many writes": [["write", SEEDED.randint(1, 12)] for _ in range(8)],
+    **{f"before call {n}": [["call", n]] for n in (1, 4, 11, 29, 47, 66, 83, 101, 122, 140)},
+    "before many calls": [["call", SEEDED.randint(20, 60)] for _ in range(5)],
     "at any time": [["seconds", SEEDED.uniform(0.01, 0.3)] for _ in range(5)],
+}
+# A whole run makes some 145 calls to the file system.
+KINDS = ("call", "failure", "interrupt")
+ALL_ALONG = {
+    "uninterrupted": [],
+    **{f"{KINDS[n // 2 % 3]} {n}": [[KINDS[n // 2 % 3], n]] for n in range(1, 145, 2)},
+    **{f"{KINDS[n % 3]} {n} twice": [[KINDS[n % 3], n], ["call", n // 2 + 1]] for n in range(1, 90, 11)},
 }
 
 
-@pytest.fixture(scope="module")
-def killed_runs(tmp_path_factory):
-    """Runs of every scenario, in processes that were killed: the folder of results, the numbers of deaths."""
-    out = tmp_path_factory.mktemp("killed")
+def run_scenarios(out, scenarios):
+    """Let runs be killed in processes of their own; returns how many of each scenario were."""
     script = Path(__file__).with_name("killed_run.py")
     done = subprocess.run(
-        [sys.executable, str(script), str(out), json.dumps(KILLS)],
+        [sys.executable, str(script), str(out), json.dumps(scenarios)],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return out, json.loads(done.stdout)
+    return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("scenario", [name for name in KILLS if name != "uninterrupted"])
-def test_a_killed_run_goes_on_to_the_same_end(killed_runs, scenario):
-    out, num_killed = killed_runs
-    if scenario != "at any time":
-        assert num_killed[scenario] == len(KILLS[scenario])
+@pytest.fixture(scope="module")
+def killed_runs(tmp_path_factory):
+    """Runs of every scenario, in processes that were killed: the folder of results, the numbers of deaths."""
+    out = tmp_path_factory.mktemp("killed")
+    return out, run_scenarios(out, KILLS)
+
+
+def assert_same_end(out, scenario):
     with (
         safe_open(out / "uninterrupted.safetensors", "pt") as expected,
         safe_open(out / f"{scenario}.safetensors", "pt") as found,
@@ -227,3 +235,24 @@ def test_a_killed_run_goes_on_to_the_same_end(killed_runs, scenario):
             pairs = zip(json.loads(found.metadata()[name]), json.loads(curve), strict=True)
             for (step, loss), (expected_step, expected_loss) in pairs:
                 assert step == expected_step and loss == pytest.approx(expected_loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("scenario", [name for name in KILLS if name != "uninterrupted"])
+def test_a_killed_run_goes_on_to_the_same_end(killed_runs, scenario):
+    out, num_killed = killed_runs
+    if scenario != "at any time":
+        assert num_killed[scenario] == len(KILLS[scenario])
+    assert_same_end(out, scenario)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_or_failed_at_any_call_goes_on_to_the_same_end(tmp_path):
+    """Along a whole run, the process is killed, a call to the file system fails, or Ctrl-C comes in it.
+
+    ``test_run_folder`` does each of these at every single call.
+    """
+    num_stopped = run_scenarios(tmp_path, ALL_ALONG)
+    for scenario in ALL_ALONG:
+        assert_same_end(tmp_path, scenario)
+        if scenario.startswith("call"):
+            assert num_stopped[scenario] >= 1

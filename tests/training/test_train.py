@@ -1,14 +1,27 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
+from lorary.data import TokenizedExample
 from lorary.errors import IncompatibleExpert, TrainingError
 from lorary.models import attach_experts, fold
 from lorary.training import TrainingExamples, train_experts
 
 NAMES = ("alpha", "beta", "gamma")
+BAD_EXAMPLES = [
+    TokenizedExample((3, 4), ()),
+    TokenizedExample((), (3, 4)),
+    TokenizedExample((3, 48), (4,)),
+    TokenizedExample((3,), (4, 10**30)),
+    TokenizedExample((-1,), (4,)),
+    TokenizedExample((3.0,), (4,)),
+    TokenizedExample(("3",), (4,)),
+    TokenizedExample((True,), (4,)),
+    TokenizedExample((None,), (4,)),
+]
 
 
 @pytest.fixture
@@ -239,7 +252,7 @@ def test_a_validation_loss_that_is_not_finite_ends_the_run(base, make_examples, 
 
 def test_an_expert_with_weights_that_are_not_finite_is_never_given(base, examples, make_config, tmp_path):
     """Guards a bug: the last step's update was looked at by nobody."""
-    config = make_config(learning_rate=math.inf, max_steps=1)
+    config = make_config(learning_rate=1e37, weight_decay=1e37, max_steps=1)
     with pytest.raises(
         TrainingError, match=r"expert 'alpha': the sum of weights is (nan|-?inf) after 1 steps"
     ):
@@ -259,3 +272,50 @@ def test_after_an_error_the_base_is_as_it_was(base, examples, make_config, tmp_p
         train_experts(base, examples, make_config(), tmp_path, on_progress=stop)
     assert is_plain(base.model)
     assert isinstance(base.model.model.layers[0].mlp.up_proj, nn.Linear)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+@pytest.mark.parametrize("example", BAD_EXAMPLES, ids=str)
+def test_examples_that_the_base_cannot_read_are_refused_before_the_folder_is_claimed(
+    base, examples, make_config, tmp_path, split, example
+):
+    """Guards a bug: an id beyond the vocabulary was an ``IndexError``, on a GPU the end of the process."""
+    bad = replace(examples["beta"], **{split: (*examples["beta"].train[:3], example)})
+    where = "expert 'beta', example 3: " if split == "train" else "expert 'beta', validation, example 3: "
+    with pytest.raises(ValueError, match=where) as error:
+        train_experts(base, {**examples, "beta": bad}, make_config(), tmp_path / "run")
+    assert len(str(error.value)) < 500
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_are_no_examples_is_refused(base, make_config, tmp_path):
+    with pytest.raises(TypeError, match="expert 'beta' must have TrainingExamples, found 'text'"):
+        train_experts(base, {"beta": "text"}, make_config(), tmp_path)
+
+
+def test_examples_longer_than_a_table_of_positions_are_refused(build_base, make_config, tmp_path):
+    """Guards a bug: GPT-2 ended with an ``IndexError`` of its position table."""
+    base = build_base("gpt2")
+    most = base.model.config.n_positions
+    fits, longer = (TokenizedExample((5,) * (most - 1), (6,) * extra) for extra in (1, 2))
+    train_experts(
+        base, {"long": TrainingExamples(train=(fits,))}, make_config(max_steps=1), tmp_path / "fits"
+    )
+    message = (
+        f"expert 'long', example 0: it has {most + 1} tokens, the base model has {most} positions: cut it"
+    )
+    with pytest.raises(ValueError, match=message):
+        train_experts(base, {"long": TrainingExamples(train=(longer,))}, make_config(), tmp_path / "run")
+
+
+def test_positions_that_are_computed_have_no_end(base, make_config, tmp_path):
+    most = base.model.config.max_position_embeddings
+    longer = TokenizedExample((5,) * most, (6,))
+    train_experts(base, {"x": TrainingExamples(train=(longer,))}, make_config(max_steps=1), tmp_path)
+
+
+def test_each_event_has_the_experts_that_are_done(base, examples, make_config, tmp_path):
+    events = []
+    outcome = train_experts(base, examples, make_config(num_slots=2), tmp_path, on_progress=events.append)
+    assert events[-1].finished == outcome.experts
+    assert [len(event.finished) for event in events] == [event.num_finished for event in events]

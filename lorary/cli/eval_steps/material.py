@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from lorary.cli.printing import show_status
 from lorary.cli.progress import show_count
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,15 +44,15 @@ def find_task_of_each(
     shared = [expert for expert in found if list(own.values()).count(expert) > 1]
     if shared:
         raise ValueError(
-            f"router {picky[0]!r} needs examples of every expert's one task, but expert {shared[0]!r} is "
-            "that of several: leave that router out"
+            f"router {quote(picky[0])} needs examples of every expert's one task, but expert "
+            f"{quote(shared[0])} is that of several: leave that router out"
         )
     missing = [expert for expert in experts if expert not in found]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(
-            f"router {picky[0]!r} needs training examples of every expert's own task, but --tasks has none "
-            f"for expert {missing[0]!r}{more}: name their tasks too, or leave that router out"
+            f"router {quote(picky[0])} needs training examples of every expert's own task, but --tasks has "
+            f"none for expert {quote(missing[0])}{more}: name their tasks too, or leave that router out"
         )
     return {expert: found[expert] for expert in experts}
 
@@ -71,7 +71,7 @@ def provide_material(
     needs = list_data_needs(routers)
     if not needs:
         return
-    with Console(stderr=True).status("reading examples of the experts' tasks"):
+    with show_status("reading examples of the experts' tasks"):
         examples = prepare_examples(model.tokenizer, task_of, template)
         pairs = {
             name: [(example.prompt_ids, example.target_ids) for example in found.train]

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from lorary.errors import UnknownExpert
 from lorary.evaluation import check_routes
+from lorary.files import quote
 from lorary.library import Entry
 
 DEFAULT_ROUTES = ("base", "random", "uniform", "arrow", "calibrated", "oracle")
@@ -60,7 +61,7 @@ def choose_routes(
     check_routes(names, experts, {*controls, RANDOM})
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not names:
-        raise ValueError(f"routes must be named once each, at least one, found {names!r}")
+        raise ValueError(f"routes must be named once each, at least one, found {quote(names)}")
     missing = [task for task in tasks if task not in own]
     if ORACLE in names and missing:
         raise UnknownExpert(missing[0], experts, "the library (the oracle needs an expert of each task)")

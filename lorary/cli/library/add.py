@@ -5,7 +5,8 @@ The adapter is copied: its own folder stays as it is.
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.printing import print_next
+from lorary.cli.printing import print_line, print_next
+from lorary.files import quote
 
 EXAMPLE = "lorary library add ./my-loras downloads/poetry-lora --name poetry"
 
@@ -26,6 +27,8 @@ def run(options: Namespace) -> int:
     expert = read_peft(options.folder, options.name)
     library = Library.open(options.library, create=True)
     library.add(expert)
-    print(f"added expert {expert.name!r} to library {options.library!r}, which now has {len(library)}")
+    print_line(
+        f"added expert {quote(expert.name)} to library {quote(options.library)}, which now has {len(library)}"
+    )
     print_next("lorary", "library", "show", options.library, expert.name)
     return 0

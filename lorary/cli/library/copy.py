@@ -2,7 +2,8 @@
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.printing import print_next
+from lorary.cli.printing import print_line, print_next
+from lorary.files import quote
 
 EXAMPLE = "lorary library copy ./my-loras poetry poetry-backup"
 
@@ -19,6 +20,8 @@ def run(options: Namespace) -> int:
     from lorary.library import Library
 
     Library.open(options.library).copy(options.old, options.new)
-    print(f"copied expert {options.old!r} to {options.new!r} in library {options.library!r}")
+    print_line(
+        f"copied expert {quote(options.old)} to {quote(options.new)} in library {quote(options.library)}"
+    )
     print_next("lorary", "library", "show", options.library, options.new)
     return 0

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.printing import format_count, print_json, print_next, print_table
+from lorary.cli.printing import format_count, print_json, print_line, print_next, print_table
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from lorary.library import Entry
@@ -37,10 +38,10 @@ def run(options: Namespace) -> int:
         print_table(COLUMNS, [_describe(entry) for entry in entries], numeric=("rank", "parameters"))
         print_next("lorary", "library", "show", options.library, entries[0].name)
     elif len(library):
-        print(f"no expert matches: library {options.library!r} has {len(library)} others")
+        print_line(f"no expert matches: library {quote(options.library)} has {len(library)} others")
         print_next("lorary", "library", "ls", options.library)
     else:
-        print(f"library {options.library!r} is empty")
+        print_line(f"library {quote(options.library)} is empty")
         print_next("lorary", "library", "add", options.library, "FOLDER")
     return 0
 

@@ -5,7 +5,8 @@ Nothing of the experts that are there is touched, and all that is removed can be
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.printing import print_json, print_next, say_count
+from lorary.cli.printing import print_json, print_line, print_next, say_count
+from lorary.files import quote
 
 EXAMPLE = "lorary library prune ./my-loras"
 
@@ -24,9 +25,9 @@ def run(options: Namespace) -> int:
     if options.json:
         print_json(pruned._asdict())
         return 0
-    print(
+    print_line(
         f"removed {say_count(pruned.num_removed, 'artifact')} of experts that are gone from library "
-        f"{options.library!r}, {pruned.num_bytes / 1e6:.1f} MB; kept {pruned.num_kept:,}"
+        f"{quote(options.library)}, {pruned.num_bytes / 1e6:.1f} MB; kept {pruned.num_kept:,}"
     )
     print_next("lorary", "library", "ls", options.library)
     return 0

@@ -5,7 +5,8 @@ What was computed from its weights, such as prototypes, stays valid.
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.printing import print_next
+from lorary.cli.printing import print_line, print_next
+from lorary.files import quote
 
 EXAMPLE = "lorary library rename ./my-loras poetry poems"
 
@@ -22,6 +23,8 @@ def run(options: Namespace) -> int:
     from lorary.library import Library
 
     Library.open(options.library).rename(options.old, options.new)
-    print(f"renamed expert {options.old!r} to {options.new!r} in library {options.library!r}")
+    print_line(
+        f"renamed expert {quote(options.old)} to {quote(options.new)} in library {quote(options.library)}"
+    )
     print_next("lorary", "library", "show", options.library, options.new)
     return 0

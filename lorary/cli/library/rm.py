@@ -6,8 +6,9 @@ If one of the names is unknown, none is removed. What was computed from them sta
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.printing import print_next
+from lorary.cli.printing import print_line, print_next
 from lorary.errors import UnknownExpert
+from lorary.files import quote
 
 EXAMPLE = "lorary library rm ./my-loras poetry"
 
@@ -26,9 +27,9 @@ def run(options: Namespace) -> int:
     names = dict.fromkeys(options.names)
     for name in names:
         if name not in library:
-            raise UnknownExpert(name, library, f"library {options.library!r}")
+            raise UnknownExpert(name, library, f"library {quote(options.library)}")
     for name in names:
         del library[name]
-        print(f"removed expert {name!r} from library {options.library!r}")
+        print_line(f"removed expert {quote(name)} from library {quote(options.library)}")
     print_next("lorary", "library", "ls", options.library)
     return 0

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lorary.cli.printing import format_count, print_json, print_next, print_table
 from lorary.errors import UnknownExpert
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from lorary.library import Entry
@@ -32,7 +33,7 @@ def run(options: Namespace) -> int:
 
     entries = {entry.name: entry for entry in Library.open(options.library).entries()}
     if options.name not in entries:
-        raise UnknownExpert(options.name, entries, f"library {options.library!r}")
+        raise UnknownExpert(options.name, entries, f"library {quote(options.library)}")
     entry = entries[options.name]
     if options.json:
         print_json(asdict(entry))

@@ -1,14 +1,17 @@
-"""Check that experts are whole: files present, bytes as stored, weights readable.
+"""Check that experts, and what was computed from them, are whole: present, readable, and as they were stored.
 
 Reads every byte. Exits with 2 if anything is wrong.
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 
 from jsonargparse import ArgumentParser, Namespace
 
 from lorary.cli.errors import USER_ERROR
-from lorary.cli.printing import print_json, print_next, say_count, track
+from lorary.cli.printing import print_json, print_line, print_next, say_count
+from lorary.cli.progress import show_count
+from lorary.files import quote
 
 EXAMPLE = "lorary library verify ./my-loras"
 
@@ -26,15 +29,24 @@ def run(options: Namespace) -> int:
 
     library = Library.open(options.library)
     names = options.names or list(library)
-    problems = [problem for name in track(names, "verifying") for problem in library.verify([name])]
+    with show_count("verifying", is_transient=True) as show:
+        problems = library.verify(_count(names, show), rest=not options.names)
     if options.json:
         print_json([asdict(problem) for problem in problems])
     elif problems:
         for problem in problems:
-            print(problem)
-        print(f"{say_count(len(problems), 'problem')} in {say_count(len(names), 'expert')}")
-        print_next("lorary", "library", "rm", options.library, problems[0].expert)
+            print_line(str(problem))
+        print_line(f"{say_count(len(problems), 'problem')} in {say_count(len(names), 'expert')}")
+        if problems[0].expert:
+            print_next("lorary", "library", "rm", options.library, problems[0].expert)
     else:
-        print(f"all is well with {say_count(len(names), 'expert')} in library {options.library!r}")
+        print_line(f"all is well with {say_count(len(names), 'expert')} in library {quote(options.library)}")
         print_next("lorary", "library", "ls", options.library)
     return USER_ERROR if problems else 0
+
+
+def _count(names: Sequence[str], show: Callable[[int, int], None]) -> Iterator[str]:
+    """Yield names, and show how many were asked for."""
+    for number, name in enumerate(names):
+        show(number, len(names))
+        yield name

@@ -6,11 +6,13 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
-from rich.console import Console
 
 from lorary.cli.merge_steps.recipe import choose_names, read_pairs
+from lorary.cli.model_options import find_device
+from lorary.cli.printing import show_status
 from lorary.cli.progress import show_count
 from lorary.cli.task_options import find_task_template, read_tasks
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from lorary.experts import Expert
@@ -50,8 +52,8 @@ def read_search(options: Namespace) -> "LorahubConfig":
     for name in given:
         if name not in known:
             near = get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
-            raise ValueError(f"method 'lorahub' has no option {name!r}: {hint}")
+            hint = f"did you mean {quote(near[0])}?" if near else f"it has {', '.join(known)}"
+            raise ValueError(f"method 'lorahub' has no option {quote(name)}: {hint}")
     return LorahubConfig(**given)
 
 
@@ -99,8 +101,8 @@ def find_weights(
         raise ValueError(f"--method lorahub is for one new task, found {len(tasks)} in --tasks")
     experts = {name: library[name] for name in recipe.names}
     first = next(iter(experts.values()))
-    with Console(stderr=True).status(f"loading base model {first.base_model}"):
-        base = load_base(first.base_model, revision=first.card.base_revision, device=options.device)
+    with show_status(f"loading base model {first.base_model}"):
+        base = load_base(first.base_model, revision=first.card.base_revision, device=find_device(options))
         examples = prepare(options, base.tokenizer, tasks)
         stack = attach_experts(base.model, experts)
     with show_count(f"weighing experts on {len(examples.train)} examples") as show:

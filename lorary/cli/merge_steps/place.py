@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lorary.errors import FormatError, LibraryError
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from lorary.experts import Expert
@@ -45,14 +46,14 @@ def require_free(place: MergePlace, library: "Library") -> None:
     if place.folder is None:
         if place.name in library:
             raise LibraryError(
-                f"library {library.url!r} has an expert {place.name!r} already: choose another name, or "
-                "--replace it"
+                f"library {quote(library.url)} has an expert {quote(place.name)} already: choose another "
+                "name, or --replace it"
             )
         return
     fs, path = url_to_fs(place.folder)
     if fs.exists(path):
         raise FormatError(
-            f"there is something at {place.folder!r} already: choose another folder, or --replace the "
+            f"there is something at {quote(place.folder)} already: choose another folder, or --replace the "
             "adapter in it"
         )
 

@@ -1,13 +1,14 @@
 """From the options of ``lorary merge`` to a recipe."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from jsonargparse import Namespace
 
 from lorary.cli.task_options import repeat_tasks
 from lorary.errors import LibraryError
+from lorary.files import parse_yaml, quote
 
 if TYPE_CHECKING:
     from lorary.library import Library
@@ -69,7 +70,7 @@ def choose_names(options: Namespace, library: "Library") -> list[str]:
     names = [entry.name for entry in library.entries(base=options.base)]
     if not names:
         raise LibraryError(
-            f"library {library.url!r} has no expert for base model {options.base!r}: see "
+            f"library {quote(library.url)} has no expert for base model {quote(options.base)}: see "
             f"`lorary library ls {library.url}`"
         )
     return names
@@ -89,7 +90,7 @@ def read_weights(given: Any) -> Sequence[float] | Mapping[str, float] | None:
         ValueError: if one is no number, or only some have a name.
     """
     if given is None or isinstance(given, Mapping):
-        return given
+        return given if given is None else _check_names(given, "--weights")
     words = [part for word in _as_list(given) for part in str(word).split(",") if part.strip()]
     if any("=" in word for word in words):
         return {name: _read_number(text) for name, text in map(_split_pair, words)}
@@ -103,15 +104,22 @@ def read_pairs(given: Any, option: str) -> Mapping[str, Any]:
         ValueError: if a word is no such pair.
     """
     if given is None or isinstance(given, Mapping):
-        return given or {}
+        return _check_names(given or {}, option)
     words = [str(word) for word in _as_list(given)]
-    odd = [repr(word) for word in words if "=" not in word]
+    odd = [quote(word, 60) for word in words if "=" not in word][:5]
     if odd:
         raise ValueError(f"{option} takes NAME=VALUE, such as density=0.3, found {', '.join(odd)}")
     try:
-        return {name: yaml.safe_load(text) for name, text in map(_split_pair, words)}
-    except yaml.YAMLError as error:
+        return {name: parse_yaml(text) for name, text in map(_split_pair, words)}
+    except ValueError as error:
         raise ValueError(f"a value of {option} cannot be understood: {error}") from error
+
+
+def _check_names(given: Mapping[Any, Any], option: str) -> Mapping[str, Any]:
+    odd = [name for name in given if not isinstance(name, str)]
+    if odd:
+        raise ValueError(f"{option} must map names to values, found {quote(odd[0], 60)} for a name")
+    return given
 
 
 def _as_list(given: Any) -> list[Any]:
@@ -125,6 +133,9 @@ def _split_pair(word: str) -> tuple[str, str]:
 
 def _read_number(text: str) -> float:
     try:
-        return float(text)
-    except ValueError as error:
-        raise ValueError(f"a weight must be a number, found {text!r}") from error
+        number = float(text)
+    except ValueError:
+        number = nan
+    if not isfinite(number):
+        raise ValueError(f"a weight must be a finite number, found {quote(text)}")
+    return number

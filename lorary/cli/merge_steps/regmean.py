@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
-from rich.console import Console
 
+from lorary.cli.model_options import find_device
+from lorary.cli.printing import show_status
 from lorary.cli.task_options import find_task_template, read_tasks
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,9 +55,9 @@ def collect_activations(
     own = find_tasks_of_each(library, recipe.names, tasks)
     experts = {name: library[name] for name in recipe.names}
     first = next(iter(experts.values()))
-    with Console(stderr=True).status(f"loading base model {first.base_model}"):
-        base = load_base(first.base_model, revision=first.card.base_revision, device=options.device)
-    with Console(stderr=True).status(f"running examples of {len(experts)} experts' tasks"):
+    with show_status(f"loading base model {first.base_model}"):
+        base = load_base(first.base_model, revision=first.card.base_revision, device=find_device(options))
+    with show_status(f"running examples of {len(experts)} experts' tasks"):
         texts = prepare_texts(options, base, tasks, own)
         stack = attach_experts(base.model, experts)
         activations = collect_inputs(stack, texts)
@@ -78,7 +80,7 @@ def find_tasks_of_each(
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         raise ValueError(
             f"method 'regmean' needs training examples of every expert's own task, but --tasks has none for "
-            f"expert {lacking[0]!r}{more}: name their tasks too, or leave these experts out"
+            f"expert {quote(lacking[0])}{more}: name their tasks too, or leave these experts out"
         )
     return own
 

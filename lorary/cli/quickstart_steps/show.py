@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from lorary.cli.printing import print_next
+from lorary.cli.printing import open_console, print_next
 from lorary.cli.quickstart_steps.plan import QuickstartPlan
+from lorary.files import escape
 
 if TYPE_CHECKING:
     from lorary.cli.quickstart_steps.outcome import Outcome
@@ -31,7 +32,7 @@ NUM_SHOWN = 3
 
 def show_outcome(plan: QuickstartPlan, outcome: "Outcome", out: Path) -> None:
     """Print everything."""
-    console = Console()
+    console = open_console()
     names = list(plan.tasks)
     console.print()
     console.print(outcome.result.table("exact_match", width=console.width))
@@ -58,9 +59,9 @@ def _show_sample(console: Console, sample: "RoutedSample", names: list[str]) -> 
         for name, share in token.experts:
             totals[name] += share / len(sample.answer)
         best = max(token.experts, key=lambda pair: pair[1])[0]
-        answer.append(token.text, style=colours[best])
-    console.print(Text(sample.task, style="bold"))
-    question = "".join(token.text for token in sample.prompt).replace("\n", " ").strip()
+        answer.append(escape(token.text), style=colours[best])
+    console.print(Text(escape(sample.task), style="bold"))
+    question = escape("".join(token.text for token in sample.prompt)).replace("\n", " ").strip()
     console.print(Text(f"  question  {question}"))
     console.print(answer)
     used = Text("  experts   ")

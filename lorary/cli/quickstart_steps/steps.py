@@ -1,12 +1,12 @@
 """The quickstart's work: train, store, route, measure, answer, draw."""
 
+import os
 import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from lorary.cli.printing import show_status
 from lorary.cli.progress import show_evaluation, show_training
 from lorary.cli.quickstart_steps.outcome import Outcome, save_outcome
 from lorary.cli.quickstart_steps.plan import METRICS, ROUTES, QuickstartPlan
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from lorary.models import BaseModel
 
 TEMPLATE = find_template("plain")
+# What the quickstart leaves in its folder; only it leaves the first two.
+MARKS = ("outcome.json", "library-run")
+PARTS = (*MARKS, "controls-run", "library", "controls", "results.json", "routing.html", "routing.png")
 NUM_ANSWERS = 4
 NUM_TRACED = 4
 ANSWER_TOKENS = 32
@@ -37,12 +40,11 @@ ANSWER_TOKENS = 32
 
 def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
     """Do everything; what was trained already is taken up, unless ``fresh``."""
-    console = Console(stderr=True)
     begun = time.monotonic()
-    if fresh:
-        shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
-    with console.status("loading the base model (the first time, its weights are unpacked: half a minute)"):
+    if fresh:
+        remove_earlier(out)
+    with show_status("loading the base model (the first time, its weights are unpacked: half a minute)"):
         from lorary.models import load_base
 
         base = load_base(plan.base)
@@ -61,7 +63,7 @@ def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
             ),
             on_progress=show,
         )
-    with console.status("tracing tokens through the experts"):
+    with show_status("tracing tokens through the experts"):
         answering = EvalConfig(num_examples=1, max_new_tokens=ANSWER_TOKENS)
         samples = tuple(
             trace_sample(model, name, tasks[name], TEMPLATE, answering) for name in list(tasks)[:NUM_ANSWERS]
@@ -70,6 +72,18 @@ def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
     outcome = Outcome(result, samples, time.monotonic() - begun)
     save_outcome(plan, outcome, out)
     return outcome
+
+
+def remove_earlier(out: Path) -> None:
+    """Remove what an earlier quickstart left in a folder, and nothing else that may lie there."""
+    if not any(os.path.lexists(out / part) for part in MARKS):
+        return
+    for part in PARTS:
+        path = out / part
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _build_model(plan: QuickstartPlan, base: "BaseModel", tasks: dict[str, Task], out: Path) -> "RoutedModel":

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lorary.errors import suggest
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from lorary.data import Task
@@ -42,11 +43,11 @@ def choose_members(
         for task in members:
             if task not in tasks:
                 raise ValueError(
-                    f"group {name!r} has a task {task!r} that is not in --tasks: {suggest(task, tasks)}"
+                    f"group {name!r} has a task {quote(task)} that is not in --tasks: {suggest(task, tasks)}"
                 )
         if not members or len(set(members)) < len(members):
             raise ValueError(
-                f"group {name!r} must name at least one task, each once, found {list(members)!r}"
+                f"group {name!r} must name at least one task, each once, found {quote(list(members))}"
             )
     return {name: tuple(members) for name, members in groups.items()}
 

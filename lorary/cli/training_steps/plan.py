@@ -87,9 +87,11 @@ def _describe_steps(examples: "Mapping[str, TrainingExamples]", config: "TrainCo
 
 
 def _describe_state(run_folder: Path, examples: "Mapping[str, TrainingExamples]", fresh: bool) -> str:
-    if fresh or not (run_folder / "run.json").exists():
+    from lorary.training.run_folder import count_finished
+
+    num_finished = None if fresh else count_finished(run_folder, examples)
+    if num_finished is None:
         return "from the start"
-    num_finished = sum((run_folder / "finished" / name / "progress.json").exists() for name in examples)
     return f"goes on: {num_finished} of {say_count(len(examples), 'expert')} finished"
 
 

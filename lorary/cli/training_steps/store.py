@@ -2,24 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from lorary.errors import LibraryError
-from lorary.experts import Expert, ExpertCard, read_peft
+from lorary.experts import Expert, ExpertCard
 from lorary.library import Library
 from lorary.training import TrainConfig, TrainingExamples
-
-# How often the state is saved and how many tokens share a pass do not change what comes out.
-WITHOUT_EFFECT = {"checkpoint_seconds", "tokens_per_pass"}
+from lorary.training.config import keep_effective
 
 
 class ExpertStore:
-    """A library and the run that fills it.
+    """A library that a run fills; what goes into it comes from the run, which has checked what it took up.
 
     Args:
         library: where experts go.
-        run_folder: where the run leaves them.
         examples: expert name -> what it is trained on.
         prompts: how examples became prompts, for the experts' cards.
     """
@@ -27,11 +23,10 @@ class ExpertStore:
     def __init__(
         self,
         library: Library,
-        run_folder: Path,
         examples: Mapping[str, TrainingExamples],
         prompts: Mapping[str, Any],
     ):
-        self.library, self.run_folder, self.examples = library, run_folder, examples
+        self.library, self.examples = library, examples
         self.stored: dict[str, Expert] = {}
         self._prompts = dict(prompts)
 
@@ -54,21 +49,8 @@ class ExpertStore:
                 "replace with --replace, or train into another library"
             )
 
-    def store_finished(self, num_finished: int) -> None:
-        """Store what the run has finished since the last time.
-
-        Args:
-            num_finished: how many experts the run says are done.
-        """
-        if num_finished <= len(self.stored):
-            return
-        for name in self.examples:
-            folder = self.run_folder / "finished" / name
-            if name not in self.stored and (folder / "progress.json").exists():
-                self._store(read_peft(str(folder), name=name))
-
-    def store_all(self, experts: Mapping[str, Expert]) -> None:
-        """Store those that are still missing."""
+    def store(self, experts: Mapping[str, Expert]) -> None:
+        """Store those experts that are not stored yet."""
         for name, expert in experts.items():
             if name not in self.stored:
                 self._store(expert)
@@ -90,9 +72,10 @@ class ExpertStore:
 def _is_same_training(
     card: ExpertCard, examples: TrainingExamples, config: TrainConfig, fingerprint: str
 ) -> bool:
-    ours = {key: value for key, value in asdict(config).items() if key not in WITHOUT_EFFECT}
-    theirs = {
-        key: value for key, value in card.provenance.get("training", {}).items() if key not in WITHOUT_EFFECT
-    }
-    is_same_data = card.provenance.get("data", {}).get("digest") == examples.digest
-    return theirs == ours and is_same_data and card.base_fingerprint == fingerprint
+    # The library may be anybody's: what a card says of a training may be of any type.
+    training, data = (card.provenance.get(key) for key in ("training", "data"))
+    if not isinstance(training, Mapping) or not isinstance(data, Mapping):
+        return False
+    is_same_config = keep_effective(training) == keep_effective(asdict(config))
+    is_same_data = data.get("digest") == examples.digest
+    return is_same_config and is_same_data and card.base_fingerprint == fingerprint

@@ -10,7 +10,9 @@ def read_boolq(row: Row) -> Example:
     """Read a passage with its question; ``label`` 1 (or ``answer`` true) is yes."""
     question = take_text(row, "question")
     mark = "" if question.endswith("?") else "?"
-    index = take_index(row, "label" if "label" in row else "answer", 2)
+    key = "label" if "label" in row else "answer"
+    answer = {**row, key: int(row[key])} if isinstance(row.get(key), bool) else row
+    index = take_index(answer, key, 2)
     return choose(f"{take_text(row, 'passage')}\nQuestion: {question}{mark}", CHOICES, index)
 
 

@@ -1,116 +1,151 @@
-"""Files of rows: JSON lines, a JSON list, or a Super-NaturalInstructions task; plain, gzip or xz."""
+"""Files of rows: JSON lines, a JSON list, or a Super-NaturalInstructions task; plain, gzip or xz.
 
-import gzip
-import json
-import lzma
-import zlib
-from collections.abc import Iterable, Iterator
-from itertools import chain
+All are read row by row: what a file takes in memory is what its longest row takes.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from typing import IO, cast
 
+from lorary.data.readers.json_stream import JsonStream
+from lorary.data.readers.lines import parse_json, read_lines, say_not_utf8
 from lorary.data.readers.natural_instructions import is_task_file, read_definition
+from lorary.data.readers.unpack import CHUNK, open_unpacked
 from lorary.data.source import Record, Source
 from lorary.errors import DataError
+from lorary.files import quote
 
-GZIP_MAGIC = b"\x1f\x8b"
-XZ_MAGIC = b"\xfd7zXZ\x00"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# How far is looked for a sound row after a broken first line.
+MOST_BROKEN = 1000
+# How many keys of a value that is no task are named.
+MOST_KEYS = 8
 
 
 def open_file(path: Path) -> Source:
     """Open a file of rows; what it is shows in its content, not in its name.
 
     Raises:
-        DataError: if the file is missing, corrupt, empty or not JSON; reading the rows may raise it too.
+        DataError: if the file is missing, corrupt, empty, not JSON, or beyond a limit; reading the rows may
+            raise it too.
     """
-    lines = ((number, text) for number, text in _read_lines(path) if text.strip())
-    first = next(lines, None)
-    if first is None:
-        raise DataError(f"{str(path)!r} is empty: it must have at least one row")
-    if _is_row(_parse_json(first[1])):
-        return Source(name=str(path), records=_parse_lines(chain([first], lines)))
-    return _open_document(path, [first, *lines])
-
-
-def _open_document(path: Path, lines: list[tuple[int, str]]) -> Source:
-    """Open a file that is one JSON value, or whose first line is broken."""
-    content = _parse_json("".join(text for _, text in lines))
-    if isinstance(content, ValueError):
-        if any(_is_row(_parse_json(text)) for _, text in lines):
-            return Source(name=str(path), records=_parse_lines(lines))
-        raise DataError(f"{str(path)!r} must be JSON lines or one JSON document, it is neither: {content}")
-    if isinstance(content, dict) and is_task_file(content):
-        return _open_task_file(path, content)
-    if isinstance(content, list):
-        records = (Record(f"row {number}", row) for number, row in enumerate(content, start=1))
-        return Source(name=str(path), records=records)
-    keys = ", ".join(map(repr, content)) if isinstance(content, dict) else repr(content)
-    raise DataError(
-        f"{str(path)!r} must be JSON lines, a list of rows, or a task with 'Definition' and 'Instances'; "
-        f"it is one JSON value with {keys}"
-    )
-
-
-def _open_task_file(path: Path, content: dict[str, object]) -> Source:
-    instances = content["Instances"]
-    if not isinstance(instances, list):
-        raise DataError(f"{str(path)!r}: 'Instances' must be a list, not {type(instances).__name__}")
+    if _find_opening(path) == b"[":
+        return Source(name=str(path), records=_read_list(path))
+    if _has_row(path, 1):
+        return Source(name=str(path), records=_read_rows(path))
     try:
-        definition = read_definition(content)
-    except ValueError as error:
-        raise DataError(f"{str(path)!r}: {error}") from error
-    records = (Record(_name_instance(number, row), row) for number, row in enumerate(instances, start=1))
+        definition = _read_task_definition(path)
+    except DataError:
+        if _has_row(path, MOST_BROKEN):
+            return Source(name=str(path), records=_read_rows(path))
+        raise
+    records = _read_instances(path)
     return Source(name=str(path), records=records, definition=definition, format="natural-instructions")
 
 
-def _name_instance(number: int, row: object) -> str:
-    return (
-        f"instance {number} ({row['id']!r})"
-        if isinstance(row, dict) and "id" in row
-        else f"instance {number}"
-    )
+def _find_opening(path: Path) -> bytes:
+    """Give the first byte that is no space."""
+    with open_unpacked(path) as file:
+        while chunk := file.read(CHUNK):
+            if opening := chunk.removeprefix(BYTE_ORDER_MARK).lstrip():
+                return opening[:1]
+    raise DataError(f"{quote(str(path))} is empty: it must have at least one row")
+
+
+def _has_row(path: Path, num_lines: int) -> bool:
+    """Tell whether one of the first lines is a row by itself."""
+    try:
+        return any(_is_row(parse_json(text)) for _, text in islice(read_lines(path), num_lines))
+    except DataError:
+        return False  # whoever reads it says what is wrong with it
 
 
 def _is_row(content: object) -> bool:
     return isinstance(content, dict) and not is_task_file(content)
 
 
-def _parse_lines(lines: Iterable[tuple[int, str]]) -> Iterator[Record]:
-    for number, text in lines:
-        yield Record(f"line {number}", _parse_json(text))
+def _read_rows(path: Path) -> Iterator[Record]:
+    for number, text in read_lines(path):
+        yield Record(f"line {number}", parse_json(text))
 
 
-def _parse_json(text: str) -> object:
-    """Return the JSON value in ``text``, or the error if there is none."""
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        return ValueError(f"not valid JSON: {error}")
+def _read_list(path: Path) -> Iterator[Record]:
+    with _open_json(path) as stream:
+        for number, row in enumerate(stream.read_items(), start=1):
+            yield Record(f"row {number}", row)
+        stream.finish()
 
 
-def _read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the numbered lines of a file, whatever packs it."""
-    try:
-        with _open_text(path) as lines:
-            yield from enumerate(lines, start=1)
-    except FileNotFoundError as error:
-        raise DataError(f"there is no task file {str(path)!r}: check the path") from error
-    except IsADirectoryError as error:
+def _read_instances(path: Path) -> Iterator[Record]:
+    with _open_json(path) as stream:
+        for key in stream.read_keys():
+            if key != "Instances":
+                stream.read_value()
+                continue
+            for number, row in enumerate(stream.read_items(), start=1):
+                yield Record(_name_instance(number, row), row)
+        stream.finish()
+
+
+def _name_instance(number: int, row: object) -> str:
+    if isinstance(row, dict) and "id" in row:
+        return f"instance {number} ({quote(row['id'], 60)})"
+    return f"instance {number}"
+
+
+def _read_task_definition(path: Path) -> str:
+    """Read a task's definition, wherever it stands; of the instances no more than must be."""
+    found: dict[str, object] = {}
+    keys: list[str] = []
+    with _open_json(path) as stream:
+        if stream.peek() != "{":
+            keys.append(quote(stream.read_value(), 60))
+            stream.finish()
+        else:
+            for key in stream.read_keys():
+                if len(keys) <= MOST_KEYS:
+                    keys.append(quote(key, 60))
+                value = _read_member(stream, key, path)
+                if key in ("Definition", "Instances"):
+                    found[key] = value
+                if is_task_file(found):
+                    break
+            else:
+                stream.finish()
+    if not is_task_file(found):
+        more = ", …" if len(keys) > MOST_KEYS else ""
         raise DataError(
-            f"a task file must be a file, {str(path)!r} is a folder: name one file in it"
-        ) from error
-    except (lzma.LZMAError, gzip.BadGzipFile, zlib.error, EOFError) as error:
-        raise DataError(f"{str(path)!r} is corrupt or cut short ({error}): fetch it again") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{str(path)!r} must be UTF-8 text, it is not: {error}") from error
+            f"{quote(str(path))} must be JSON lines, a list of rows, or a task with 'Definition' and "
+            f"'Instances'; it is one JSON value with {', '.join(keys[:MOST_KEYS])}{more}"
+        )
+    try:
+        return read_definition(found)
+    except ValueError as error:
+        raise DataError(f"{quote(str(path))}: {error}") from error
 
 
-def _open_text(path: Path) -> IO[str]:
-    with open(path, "rb") as file:
-        magic = file.read(len(XZ_MAGIC))
-    # utf-8-sig: some editors open a file with a byte order mark.
-    if magic == XZ_MAGIC:
-        return cast(IO[str], lzma.open(path, "rt", encoding="utf-8-sig"))
-    if magic.startswith(GZIP_MAGIC):
-        return cast(IO[str], gzip.open(path, "rt", encoding="utf-8-sig"))
-    return open(path, encoding="utf-8-sig")
+def _read_member(stream: JsonStream, key: str, path: Path) -> object:
+    """Read a definition; pass over anything else."""
+    if key != "Instances" or stream.peek() != "[":
+        value = stream.read_value()
+        if key == "Instances":
+            kind = type(value).__name__
+            raise DataError(f"{quote(str(path))}: 'Instances' must be a list, not {kind}")
+        return value if key == "Definition" else None
+    for _ in stream.read_items():
+        pass
+    return None
+
+
+@contextmanager
+def _open_json(path: Path) -> Iterator[JsonStream]:
+    with open_unpacked(path) as file:
+        try:
+            yield JsonStream(file)
+        except UnicodeDecodeError as error:
+            raise DataError(say_not_utf8(path, "", error)) from error
+        except ValueError as error:
+            raise DataError(
+                f"{quote(str(path))} must be JSON lines or one JSON document, it is neither: {error}"
+            ) from error

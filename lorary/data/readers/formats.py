@@ -8,10 +8,11 @@ from lorary.data.readers.natural_instructions import NATURAL_INSTRUCTIONS
 from lorary.data.readers.numbered_choices import NUMBERED_CHOICES
 from lorary.data.readers.pairs import PAIR
 from lorary.data.readers.piqa import PIQA
-from lorary.data.readers.row_format import Row, RowFormat
+from lorary.data.readers.row_format import Row, RowFormat, name_keys
 from lorary.data.readers.social_i_qa import SOCIAL_I_QA
 from lorary.data.readers.winogrande import WINOGRANDE
 from lorary.errors import suggest
+from lorary.files import quote
 
 # The first that matches reads: what asks for more fields stands before what asks for fewer.
 FORMATS: dict[str, RowFormat] = {
@@ -35,7 +36,7 @@ def find_format(name: str) -> RowFormat:
         ValueError: if there is none.
     """
     if name not in FORMATS:
-        raise ValueError(f"there is no format {name!r}: {suggest(name, FORMATS)}")
+        raise ValueError(f"there is no format {quote(name, 60)}: {suggest(name, FORMATS)}")
     return FORMATS[name]
 
 
@@ -49,5 +50,6 @@ def detect_format(row: Row) -> RowFormat:
         if candidate.matches(row):
             return candidate
     known = "; ".join(f"{name} ({candidate.keys})" for name, candidate in FORMATS.items())
-    found = ", ".join(map(repr, row)) or "none"
-    raise ValueError(f"the row is of no known format, its fields are {found}; known formats: {known}")
+    raise ValueError(
+        f"the row is of no known format, its fields are {name_keys(row)}; known formats: {known}"
+    )

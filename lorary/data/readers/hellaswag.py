@@ -1,6 +1,14 @@
 """HellaSwag: the beginning of a story and four endings, which continue its last sentence."""
 
-from lorary.data.readers.row_format import Row, RowFormat, choose, take_index, take_text, take_texts
+from lorary.data.readers.row_format import (
+    Row,
+    RowFormat,
+    choose,
+    clean_text,
+    take_index,
+    take_text,
+    take_texts,
+)
 from lorary.data.task import Example
 
 
@@ -13,8 +21,10 @@ def read_hellaswag(row: Row) -> Example:
 def _read_context(row: Row) -> str:
     if "ctx" in row:
         return take_text(row, "ctx")
-    begun = row.get("ctx_b", "")
-    return " ".join(part for part in (take_text(row, "ctx_a"), str(begun).strip()) if part)
+    begun = row.get("ctx_b")
+    # Activities without a second sentence have none, or an empty one.
+    is_text = begun is not None and begun != ""
+    return " ".join([take_text(row, "ctx_a"), *([clean_text(begun, "ctx_b")] if is_text else [])])
 
 
 HELLASWAG = RowFormat(

@@ -4,18 +4,20 @@ from collections.abc import Mapping
 
 from lorary.data.readers.row_format import Row, RowFormat, choose, take_text, take_texts
 from lorary.data.task import Example
+from lorary.files import quote
 
 
 def read_labelled_choices(row: Row) -> Example:
     """Read a row whose ``choices`` hold ``text`` and ``label`` and whose ``answerKey`` is one label."""
     choices = row.get("choices")
     if not isinstance(choices, Mapping):
-        raise ValueError(f"field 'choices' must hold 'text' and 'label', not {choices!r}")
+        raise ValueError(f"field 'choices' must hold 'text' and 'label', not {quote(choices, 60)}")
     texts, labels = take_texts(choices, "text"), take_texts(choices, "label")
     if len(texts) != len(labels):
         raise ValueError(f"'choices' must have as many labels as texts, found {len(labels)} and {len(texts)}")
     if row.get("answerKey") not in labels:
-        raise ValueError(f"field 'answerKey' must be one of {labels}, not {row.get('answerKey')!r}")
+        found = quote(row.get("answerKey"), 60)
+        raise ValueError(f"field 'answerKey' must be one of {quote(labels)}, not {found}")
     question = take_text(row, "question" if "question" in row else "question_stem")
     return choose(question, texts, labels.index(row["answerKey"]))
 

@@ -2,6 +2,7 @@
 
 from lorary.data.readers.row_format import Row, RowFormat, clean_text
 from lorary.data.task import ROLES, Example
+from lorary.files import quote
 
 
 def read_messages(row: Row) -> Example:
@@ -18,13 +19,13 @@ def read_messages(row: Row) -> Example:
 
 def _take_turns(messages: object) -> list[tuple[str, str]]:
     if not isinstance(messages, list | tuple):
-        raise ValueError(f"'messages' must be a list of {{'role', 'content'}}, not {messages!r}")
+        raise ValueError(f"'messages' must be a list of {{'role', 'content'}}, not {quote(messages, 60)}")
     turns = []
     for message in messages:
         if not isinstance(message, dict) or "role" not in message or "content" not in message:
-            raise ValueError(f"a message must have 'role' and 'content', this is {message!r}")
+            raise ValueError(f"a message must have 'role' and 'content', this is {quote(message, 60)}")
         if message["role"] not in ROLES:
-            raise ValueError(f"a message's role must be one of {ROLES}, not {message['role']!r}")
+            raise ValueError(f"a message's role must be one of {ROLES}, not {quote(message['role'], 60)}")
         turns.append((message["role"], clean_text(message["content"], "content")))
     return turns
 

@@ -6,8 +6,9 @@ Source: Super-NaturalInstructions, arXiv:2204.07705.
 from collections.abc import Mapping
 from typing import Any
 
-from lorary.data.readers.row_format import Row, RowFormat, has_keys, take_text, take_texts
+from lorary.data.readers.row_format import Row, RowFormat, clean_text, has_keys, take_text, take_texts
 from lorary.data.task import Example
+from lorary.files import quote
 
 
 def read_instance(row: Row) -> Example:
@@ -32,8 +33,8 @@ def read_definition(content: Mapping[str, Any]) -> str:
     if isinstance(definition, list) and definition:
         definition = definition[0]
     if not isinstance(definition, str):
-        raise ValueError(f"'Definition' must be text or a list of texts, not {definition!r}")
-    return definition.strip()
+        raise ValueError(f"'Definition' must be text or a list of texts, not {quote(definition, 60)}")
+    return clean_text(definition, "Definition") if definition.strip() else ""
 
 
 NATURAL_INSTRUCTIONS = RowFormat(

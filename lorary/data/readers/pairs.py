@@ -1,6 +1,6 @@
 """Plain rows: something asked and what is to be answered, under the field names that data sets use."""
 
-from lorary.data.readers.row_format import Row, RowFormat, clean_text, take_text
+from lorary.data.readers.row_format import Row, RowFormat, clean_text, name_keys, take_text
 from lorary.data.task import Example
 
 PAIRS = {
@@ -30,7 +30,7 @@ def _find_pair(row: Row) -> tuple[str, str]:
         if asked in row and answered in row:
             return asked, answered
     wanted = " or ".join(f"{asked!r} and {answered!r}" for asked, answered in PAIRS.items())
-    raise ValueError(f"the row must have fields {wanted}, it has {', '.join(map(repr, row)) or 'none'}")
+    raise ValueError(f"the row must have fields {wanted}, it has {name_keys(row)}")
 
 
 def _strip_end(answer: object) -> object:

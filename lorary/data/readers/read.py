@@ -10,6 +10,7 @@ from lorary.data.readers.rows import read_rows
 from lorary.data.source import Source
 from lorary.data.splits import SplitConfig, cap_splits, drop_duplicates, drop_overlap, split_examples
 from lorary.data.task import SPLIT_NAMES, Example, Task
+from lorary.files import quote
 
 Place = str | PathLike[str]
 """A path, or ``hf:owner/name[:config][#split]``."""
@@ -67,9 +68,8 @@ def _list_places(place: Place | Mapping[str, Place]) -> dict[str, Place]:
     if isinstance(place, Mapping):
         unknown = sorted(set(place) - set(SPLIT_NAMES))
         if unknown or not place:
-            raise ValueError(
-                f"places must be given for splits among {SPLIT_NAMES}, not {unknown or 'for none'}"
-            )
+            given = quote(unknown) if unknown else "for none"
+            raise ValueError(f"places must be given for splits among {SPLIT_NAMES}, not {given}")
         return dict(place)
     if isinstance(place, str) and is_hub_id(place):
         found: dict[str, Place] = {**list_hub_splits(place)}

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from lorary.data.task import Example
+from lorary.files import check_shape, quote
 
 Row = Mapping[str, Any]
+MOST_NAMED = 10  # fields in one message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,17 +27,21 @@ class RowFormat:
 def take_text(row: Row, key: str) -> str:
     """Return a field that must hold text, stripped and with ``\\n`` as line end."""
     if key not in row:
-        raise ValueError(f"field {key!r} is missing, the row has {_name_keys(row)}")
+        raise ValueError(f"field {key!r} is missing, the row has {name_keys(row)}")
     return clean_text(row[key], key)
 
 
 def clean_text(value: object, where: str) -> str:
     """Return ``value``, which must be text that is not blank, stripped and with ``\\n`` as line end."""
     if not isinstance(value, str):
-        raise ValueError(f"{where!r} must be text, not {value!r}")
+        raise ValueError(f"{quote(where, 60)} must be text, not {quote(value, 60)}")
     text = value.replace("\r\n", "\n").strip()
     if not text:
-        raise ValueError(f"{where!r} is empty")
+        raise ValueError(f"{quote(where, 60)} is empty")
+    try:
+        check_shape(text, max_depth=1)
+    except ValueError as error:
+        raise ValueError(f"{quote(where, 60)} must be Unicode text: {error}") from error
     return text
 
 
@@ -42,17 +49,20 @@ def take_texts(row: Row, key: str) -> tuple[str, ...]:
     """Return a field that must hold a list of texts."""
     value = row.get(key)
     if not isinstance(value, list | tuple) or not value:
-        raise ValueError(f"field {key!r} must be a list of texts, not {value!r}")
+        raise ValueError(f"field {key!r} must be a list of texts, not {quote(value, 60)}")
     return tuple(clean_text(item, key) for item in value)
 
 
 def take_index(row: Row, key: str, num_choices: int, first: int = 0) -> int:
     """Return the right choice's place, counted from 0, from a field that counts from ``first``."""
     value = row.get(key)
-    number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
-    if not isinstance(number, int) or not first <= number < first + num_choices:
+    # A number of a few digits: others name no choice, and take long to understand.
+    number = value
+    if isinstance(value, str) and len(value) < 10 and value.strip().isdecimal():
+        number = int(value)
+    if type(number) is not int or not first <= number < first + num_choices:
         allowed = f"a number from {first} to {first + num_choices - 1}"
-        raise ValueError(f"field {key!r} must name the right answer, {allowed}, not {value!r}")
+        raise ValueError(f"field {key!r} must name the right answer, {allowed}, not {quote(value, 60)}")
     return number - first
 
 
@@ -66,5 +76,7 @@ def has_keys(*keys: str) -> Callable[[Row], bool]:
     return lambda row: all(key in row for key in keys)
 
 
-def _name_keys(row: Row) -> str:
-    return ", ".join(repr(key) for key in row) or "no fields"
+def name_keys(row: Row) -> str:
+    """List the fields of a row, for messages: the first few of them."""
+    names = [quote(key, 60) for key in islice(row, MOST_NAMED)]
+    return ", ".join([*names, *(["…"] if len(row) > MOST_NAMED else [])]) or "none"

@@ -8,6 +8,7 @@ from lorary.data.readers.row_format import Row
 from lorary.data.source import Source
 from lorary.data.task import Example
 from lorary.errors import DataError
+from lorary.files import quote
 
 
 class ReadRows(NamedTuple):
@@ -34,25 +35,25 @@ def read_rows(source: Source, *, format: str | None = None, skip_bad: bool = Fal
     name = format or source.format
     chosen = find_format(name) if name else None
     examples: list[Example] = []
-    problems: list[str] = []
+    num_skipped, problem = 0, ""
     for place, content in source.records:
         try:
             row = _check_row(content)
             chosen = chosen or detect_format(row)
             examples.append(chosen.read(row))
         except ValueError as error:
-            problems.append(f"{place}: {error}")
+            num_skipped, problem = num_skipped + 1, problem or f"{place}: {error}"
             if not skip_bad:
-                raise DataError(f"{source.name!r}, {problems[0]} (skip_bad leaves such rows out)") from error
+                raise DataError(f"{quote(source.name)}, {problem} (skip_bad leaves such rows out)") from error
     if not examples:
-        reason = f"all {len(problems)} are bad, the first is {problems[0]}" if problems else "it has no rows"
-        raise DataError(f"{source.name!r} must have at least one usable row: {reason}")
-    return ReadRows(examples, len(problems))
+        reason = f"all {num_skipped} are bad, the first is {problem}" if problem else "it has no rows"
+        raise DataError(f"{quote(source.name)} must have at least one usable row: {reason}")
+    return ReadRows(examples, num_skipped)
 
 
 def _check_row(content: object) -> Row:
     if isinstance(content, ValueError):
         raise content
     if not isinstance(content, Mapping):
-        raise ValueError(f"a row must be a JSON object with fields, not {content!r}")
+        raise ValueError(f"a row must be a JSON object with fields, not {quote(content, 60)}")
     return content

@@ -2,13 +2,14 @@
 
 from lorary.data.readers.row_format import Row, RowFormat, choose, has_keys, take_index, take_text
 from lorary.data.task import Example
+from lorary.files import quote
 
 
 def read_winogrande(row: Row) -> Example:
     """Read a sentence with its two options; the input asks for what fills the gap."""
     sentence = take_text(row, "sentence")
     if "_" not in sentence:
-        raise ValueError(f"field 'sentence' must have a gap written '_', not {sentence!r}")
+        raise ValueError(f"field 'sentence' must have a gap written '_', not {quote(sentence, 60)}")
     options = (take_text(row, "option1"), take_text(row, "option2"))
     return choose(f"{sentence}\nWhat does the _ stand for?", options, take_index(row, "answer", 2, first=1))
 

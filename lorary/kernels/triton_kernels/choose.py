@@ -33,12 +33,13 @@ def score_kernel(
         is_column = w < width
         rows = x + token.to(tl.int64)[:, None] * width + w[None, :]
         left = tl.load(rows, is_token[:, None] & is_column[None, :], 0.0)
-        columns = prototypes + expert[None, :] * width + w[:, None]
+        columns = prototypes + expert.to(tl.int64)[None, :] * width + w[:, None]
         right = tl.load(columns, is_expert[None, :] & is_column[:, None], 0.0)
         if WIDEN:
             left, right = left.to(WIDE), right.to(WIDE)
         sums = tl.dot(left, right, sums, input_precision="ieee", out_dtype=WIDE)
-    at = scores + (part * num_tokens + token).to(tl.int64)[:, None] * num_experts + expert[None, :]
+    row = part.to(tl.int64) * num_tokens + token
+    at = scores + row[:, None] * num_experts + expert[None, :]
     tl.store(at, sums, is_token[:, None] & is_expert[None, :])
 
 
@@ -61,14 +62,15 @@ def choose_kernel(
 ):
     """T tokens: their best experts by the sum of N parts, its sign left out or not, and their softmax."""
     largest = 1.7e38  # its double is a number still
-    token = tl.program_id(0) * T + tl.arange(0, T)
+    token = tl.program_id(0).to(tl.int64) * T + tl.arange(0, T)
     expert, place = tl.arange(0, E), tl.arange(0, K)
     is_token = token < num_tokens
     is_score = is_token[:, None] & (expert < num_experts)[None, :]
-    at = parts + token.to(tl.int64)[:, None] * num_experts + expert[None, :]
-    sums = tl.load(at, is_score, 0.0)
-    for part in tl.static_range(1, N):
-        sums += tl.load(at + part * num_tokens * num_experts, is_score, 0.0)
+    row = token
+    sums = tl.load(parts + row[:, None] * num_experts + expert[None, :], is_score, 0.0)
+    for _ in tl.static_range(1, N):
+        row += num_tokens
+        sums += tl.load(parts + row[:, None] * num_experts + expert[None, :], is_score, 0.0)
     scores = sums.to(tl.float32)
     if not SIGNED:
         scores = tl.abs(scores)

@@ -7,7 +7,7 @@ and one of its experts.
 import triton
 import triton.language as tl
 
-from lorary.kernels.triton_kernels.weigh import weigh
+from lorary.kernels.triton_kernels.weigh import find_rank, weigh
 
 
 @triton.jit
@@ -34,16 +34,15 @@ def shrink_kernel(
 ):
     """A block of pairs, some of the rank: shrunk[pair, r] = sum_w x[token, w] factors[expert, r, w].
 
-    With MIXED ranks 0 beyond the expert's own.
+    With MIXED ranks 0 beyond the expert's own; 0 for unknown experts, nothing for pairs that are left out.
     """
     choice = tl.program_id(2)
     block = choice * num_blocks + tl.program_id(0)
     expert = tl.load(owners + block)
-    if expert < num_experts:
-        own = rank
-        if MIXED:
-            own = tl.load(ranks + expert).to(tl.int32)
-        end = tl.where(tl.program_id(1) * R < own, width, 0)
+    if (expert <= num_experts + 1) & (expert != num_experts):
+        is_known = expert < num_experts
+        own = find_rank(ranks, expert, is_known, rank, MIXED)
+        end = tl.where(is_known & (tl.program_id(1) * R < own), width, 0)
         place = tl.load(starts + block) + tl.arange(0, P)
         is_pair = place < tl.load(ends + block)
         token = tl.load(order + choice * num_tokens + place, is_pair, 0)
@@ -114,9 +113,7 @@ def expand_kernel(
             total = tl.load(onto + at, inside, 0.0).to(WIDE)
         else:
             total = tl.zeros((P, W), WIDE)
-        own = rank
-        if MIXED:
-            own = tl.load(ranks + expert, expert < num_experts, 0).to(tl.int32)
+        own = find_rank(ranks, expert, expert < num_experts, rank, MIXED)
         if expert == num_experts + 1:
             total += float("nan")
         for start in range(0, tl.where(expert < num_experts, own, 0), R):

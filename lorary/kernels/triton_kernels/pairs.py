@@ -7,7 +7,7 @@ its experts.
 import triton
 import triton.language as tl
 
-from lorary.kernels.triton_kernels.weigh import weigh
+from lorary.kernels.triton_kernels.weigh import find_rank, weigh
 
 
 @triton.jit
@@ -35,9 +35,7 @@ def shrink_pairs_kernel(
     is_read = (expert >= 0) & (expert < num_experts)
     if LEAVES:
         is_read = is_read & (tl.load(weights + pair) != 0)
-    own = rank
-    if MIXED:
-        own = tl.load(ranks + expert, is_read, 0).to(tl.int32)
+    own = find_rank(ranks, expert, is_read, rank, MIXED)
     row = x + pair // top_k * width
     rows = factors + (expert * rank + r)[:, None] * width
     sums = tl.zeros((R, W), WIDE)
@@ -83,9 +81,7 @@ def expand_tokens_kernel(
         expert = tl.load(indices + pair)
         is_known = (expert >= 0) & (expert < num_experts)
         total += tl.where(is_known, 0.0, float("nan"))
-        own = rank
-        if MIXED:
-            own = tl.load(ranks + expert, is_known, 0).to(tl.int32)
+        own = find_rank(ranks, expert, is_known, rank, MIXED)
         is_read = is_known
         if WEIGHS:
             is_read = is_read & (tl.load(weights + pair) != 0)

@@ -5,6 +5,16 @@ import triton.language as tl
 
 
 @triton.jit
+def find_rank(ranks, expert, is_known, rank, MIXED: tl.constexpr):
+    """How many of its R rows an expert uses: with MIXED what ``ranks`` says, as far as there are rows."""
+    own = rank
+    if MIXED:
+        said = tl.load(ranks + expert, is_known, 0)
+        own = tl.maximum(tl.minimum(said, rank), 0).to(tl.int32)
+    return own
+
+
+@triton.jit
 def weigh(
     shrunk,
     weights,

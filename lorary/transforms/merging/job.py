@@ -7,6 +7,7 @@ import torch
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import BaseIdentity, Expert, is_same_base
+from lorary.files import quote
 from lorary.transforms.merging.kind import MergeKind
 from lorary.transforms.merging.methods.table import find_rules, merge_named
 from lorary.transforms.merging.rank import RankRule, read_rank
@@ -57,8 +58,8 @@ def prepare_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergeJo
     named = BaseIdentity(recipe.base_model or "")
     if not is_same_base(named, BaseIdentity(survey.base_model)):
         raise IncompatibleExpert(
-            f"the recipe is for base model {recipe.base_model!r}, its experts are for {survey.base_model!r}: "
-            "correct base_model, or leave it out"
+            f"the recipe is for base model {quote(recipe.base_model)}, its experts are for "
+            f"{quote(survey.base_model)}: correct base_model, or leave it out"
         )
     settings = resolve_recipe(recipe, [layer.path for layer in survey.layers])
     kind = merge_named(recipe.merge_method)

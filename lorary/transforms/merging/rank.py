@@ -8,8 +8,11 @@ from typing import Literal
 
 import torch
 
+from lorary.files import quote
 from lorary.lowrank import Compressed, compress, compress_dense
 from lorary.transforms.merging.layer import Change, LowRank
+
+MOST_CHARACTERS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,9 @@ def read_rank(rank: int | str | None, keeps_full_rank: bool = False) -> RankRule
     Raises:
         ValueError: if it is none of these, or out of range.
     """
-    text = str(rank).strip() if not isinstance(rank, bool) else ""
+    is_plain = isinstance(rank, str) or (isinstance(rank, int) and not isinstance(rank, bool))
+    # No longer ones: a number of a million digits takes minutes to understand.
+    text = str(rank).strip() if is_plain and len(quote(rank)) < MOST_CHARACTERS else ""
     if rank is None:
         return RankRule(kind="full" if keeps_full_rank else "kept")
     if text in ("kept", "full"):
@@ -57,7 +62,7 @@ def read_rank(rank: int | str | None, keeps_full_rank: bool = False) -> RankRule
         return RankRule(kind="energy", energy=share)
     raise ValueError(
         "rank must be a whole number from 1, a share of the energy such as '99%', 'kept' (the largest of the "
-        f"experts') or 'full' (no cut), found {rank!r}"
+        f"experts') or 'full' (no cut), found {quote(rank)}"
     )
 
 

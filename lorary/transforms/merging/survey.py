@@ -11,6 +11,7 @@ import torch
 
 from lorary.errors import IncompatibleExpert
 from lorary.experts import BaseIdentity, Expert, ExpertCard, is_same_base
+from lorary.files import quote
 
 LayerChoice = Literal["same", "common", "all"]
 """All experts must change the same layers; those that all change; those that any changes."""
@@ -98,10 +99,11 @@ def _check_bases(names: Sequence[str], bases: Sequence[tuple[str, ExpertCard]]) 
     for name, (base_model, card) in zip(names, bases, strict=True):
         prints = first_card.base_fingerprint, card.base_fingerprint
         if not is_same_base(BaseIdentity(first, prints[0]), BaseIdentity(base_model, prints[1])):
-            known = f" (fingerprints {prints[0]!r} and {prints[1]!r})" if all(prints) else ""
+            known = f" (fingerprints {quote(prints[0])} and {quote(prints[1])})" if all(prints) else ""
             raise IncompatibleExpert(
                 f"experts that are put together must be for one base model, but expert {names[0]!r} is for "
-                f"{first!r} and expert {name!r} for {base_model!r}{known}: name experts of one base model"
+                f"{quote(first)} and expert {name!r} for {quote(base_model)}{known}: name experts of one "
+                "base model"
             )
 
 
@@ -109,7 +111,7 @@ def _choose_paths(
     names: Sequence[str], found: Mapping[str, Mapping[int, _Shape]], layers: LayerChoice
 ) -> list[str]:
     if layers not in ("same", "common", "all"):
-        raise ValueError(f"layers must be 'same', 'common' or 'all', found {layers!r}")
+        raise ValueError(f"layers must be 'same', 'common' or 'all', found {quote(layers)}")
     common = [path for path, pairs in found.items() if len(pairs) == len(names)]
     if layers == "all":
         return list(found)

@@ -49,3 +49,10 @@ def test_an_unknown_expert_is_refused(lorary, library):
     code, _, errors = lorary("library", "verify", library.url, "poerty")
     assert code == 2
     assert "has no expert 'poerty': did you mean 'poetry'?" in errors
+
+
+def test_what_belongs_to_no_expert_is_found_where_all_is_looked_at(lorary, library):
+    Path(library.url, "linked").symlink_to(library.url)
+    code, output, _ = lorary("library", "verify", library.url)
+    assert code == 2 and output.startswith("linked: 'linked' in library ") and "next: " not in output
+    assert lorary("library", "verify", library.url, "sql")[0] == 0

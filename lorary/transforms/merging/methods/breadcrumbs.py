@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from lorary.files import quote
 from lorary.transforms.merging.checks import check_finite_number, check_share, refuse_faults
 from lorary.transforms.merging.entrywise.blocks import LayerBlocks
 from lorary.transforms.merging.entrywise.elect import AgreeingEntries, WeightedSum, merge_blocks
@@ -40,7 +41,7 @@ def check_gamma(density: float, gamma: float) -> Iterator[str]:
     if not (0 <= gamma < 1 and density + gamma <= 1):
         yield (
             "gamma must lie in [0, 1) and density + gamma be at most 1, found density "
-            f"{density!r} and gamma {gamma!r}"
+            f"{quote(density)} and gamma {quote(gamma)}"
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lorary.errors import suggest
+from lorary.files import quote
 from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.kind import MergeKind
 from lorary.transforms.merging.layer import LowRank, MergeLayer
@@ -26,7 +27,9 @@ class CoreConfig:
         refuse_faults(self, [])
         if self.inner not in PLAIN or PLAIN[self.inner].needs_inputs:
             known = [name for name, kind in PLAIN.items() if not kind.needs_inputs]
-            raise ValueError(f"no inner method of core is named {self.inner!r}: {suggest(self.inner, known)}")
+            raise ValueError(
+                f"no inner method of core is named {quote(self.inner)}: {suggest(self.inner, known)}"
+            )
         build_config(self.inner, self.kind.config, self.options)
 
     @property

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from lorary.files import quote
 from lorary.transforms.merging.checks import check_finite_number, refuse_faults
 from lorary.transforms.merging.entrywise.blocks import LayerBlocks
 from lorary.transforms.merging.entrywise.elect import AgreeingEntries, WeightedSum, merge_blocks
@@ -45,7 +46,7 @@ def check_chances(density: float, epsilon: float) -> Iterator[str]:
     if not (epsilon >= 0 and density - epsilon > 0 and density + epsilon <= 1):
         yield (
             "density - epsilon must be above 0, density + epsilon at most 1, and epsilon at least 0, "
-            f"found density {density!r} and epsilon {epsilon!r}"
+            f"found density {quote(density)} and epsilon {quote(epsilon)}"
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lorary.files import quote
 from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 
@@ -25,7 +26,7 @@ class RegmeanConfig:
 
     def _find_faults(self) -> Iterator[str]:
         if not 0 <= self.off_diagonal <= 1:
-            yield f"off_diagonal must lie in [0, 1], found {self.off_diagonal!r}"
+            yield f"off_diagonal must lie in [0, 1], found {quote(self.off_diagonal)}"
 
 
 def merge_regmean(layer: MergeLayer, config: RegmeanConfig) -> LowRank:

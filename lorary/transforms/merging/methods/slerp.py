@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lorary.files import quote
 from lorary.lowrank import gram_inner, pad_ranks, weighted_sum
 from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
@@ -24,7 +25,7 @@ class SlerpConfig:
 
     def _find_faults(self) -> Iterator[str]:
         if not 0 <= self.t <= 1:
-            yield f"t must lie in [0, 1], found {self.t!r}"
+            yield f"t must lie in [0, 1], found {quote(self.t)}"
 
 
 def merge_slerp(layer: MergeLayer, config: SlerpConfig) -> LowRank:

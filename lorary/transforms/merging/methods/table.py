@@ -3,6 +3,7 @@
 from typing import Any
 
 from lorary.errors import suggest
+from lorary.files import quote
 from lorary.transforms.merging.kind import MergeKind
 from lorary.transforms.merging.methods.core import CoreConfig, merge_core
 from lorary.transforms.merging.methods.plain import PLAIN
@@ -20,7 +21,7 @@ def merge_named(name: str) -> MergeKind:
         ValueError: if there is none of that name; the message has the nearest.
     """
     if name not in MERGES:
-        raise ValueError(f"no merging method is named {name!r}: {suggest(name, MERGES)}")
+        raise ValueError(f"no merging method is named {quote(name)}: {suggest(name, MERGES)}")
     return MERGES[name]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from lorary.files import quote
 from lorary.lowrank import thin_svd
 from lorary.transforms.merging.checks import check_finite_number, refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
@@ -15,6 +16,9 @@ from lorary.transforms.merging.methods.orthogonal import nearest_orthonormal
 
 # Singular values below this, relative to the expert's largest, are rounding: their vectors are arbitrary.
 _SMALLEST = 1e-6
+
+
+MOST_VECTORS = 2**20  # far above any layer's width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +34,8 @@ class TsvConfig:
         refuse_faults(self, self._find_faults())
 
     def _find_faults(self) -> Iterator[str]:
-        if self.num_vectors < 0:
-            yield f"num_vectors must be at least 0, found {self.num_vectors!r}"
+        if not 0 <= self.num_vectors <= MOST_VECTORS:
+            yield f"num_vectors must lie in [0, {MOST_VECTORS:,}], found {quote(self.num_vectors)}"
         yield from check_finite_number("scale", self.scale)
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lorary.files import quote
 from lorary.lowrank import frobenius_norm, gram_root, weighted_sum
 from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import Change, LowRank, MergeLayer
@@ -17,6 +18,7 @@ from lorary.transforms.merging.layer import Change, LowRank, MergeLayer
 # Eigenvalues of the solved system below this, relative to the largest, are taken for zero: a direction that
 # is a millionth as strong as the strongest would be guessed from rounding.
 _SMALLEST = 1e-12
+MOST_STEPS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,10 +36,10 @@ class WudiConfig:
         refuse_faults(self, self._find_faults())
 
     def _find_faults(self) -> Iterator[str]:
-        if self.num_steps < 1:
-            yield f"num_steps must be at least 1, found {self.num_steps!r}"
+        if not 1 <= self.num_steps <= MOST_STEPS:
+            yield f"num_steps must lie in [1, {MOST_STEPS:,}], found {quote(self.num_steps)}"
         if not 0 < self.learning_rate < float("inf"):
-            yield f"learning_rate must be positive, found {self.learning_rate!r}"
+            yield f"learning_rate must be positive, found {quote(self.learning_rate)}"
 
 
 def merge_wudi(layer: MergeLayer, config: WudiConfig) -> Change:

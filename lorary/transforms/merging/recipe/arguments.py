@@ -7,6 +7,8 @@ import torch
 
 from lorary.errors import suggest
 from lorary.experts import Expert
+from lorary.files import quote
+from lorary.transforms.merging.checks import join_faults
 from lorary.transforms.merging.recipe.recipe import MergeRecipe, RecipeModel
 from lorary.transforms.merging.survey import LayerChoice
 
@@ -79,7 +81,7 @@ def make_recipe(
     except ValueError as error:
         faults.append(str(error))
     if faults:
-        raise ValueError("; ".join(faults))
+        raise ValueError(join_faults(faults))
     return recipe
 
 
@@ -92,10 +94,11 @@ def _assign_weights(
         if len(weights) != len(names):
             raise ValueError(f"weights must be one number per expert, found {len(weights)} for {len(names)}")
         return dict(zip(names, weights, strict=True))
-    faults = [f"no expert {name!r} to weigh: {suggest(name, names)}" for name in weights if name not in names]
-    lacking = [repr(name) for name in names if name not in weights]
+    unknown = [name for name in weights if name not in names]
+    faults = [f"no expert {quote(name)} to weigh: {suggest(str(name), names)}" for name in unknown]
+    lacking = [quote(name) for name in names if name not in weights]
     if lacking:
         faults.append(f"no weight for {', '.join(lacking)}")
     if faults:
-        raise ValueError("weights: " + "; ".join(faults))
+        raise ValueError("weights: " + join_faults(faults))
     return weights

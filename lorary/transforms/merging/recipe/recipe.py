@@ -1,8 +1,11 @@
 """A merge, said in full: which method, which experts with which weights, which options, how large."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from lorary.files import quote
+from lorary.transforms.merging.checks import join_faults
 from lorary.transforms.merging.kind import MergeKind
 from lorary.transforms.merging.methods.table import MERGES, find_rules, merge_named
 from lorary.transforms.merging.options import build_config
@@ -10,6 +13,7 @@ from lorary.transforms.merging.rank import read_rank
 from lorary.transforms.merging.recipe.settings import Setting, evaluate_settings, find_setting_faults
 from lorary.transforms.merging.survey import LayerChoice
 
+MOST_NAMED = 5  # experts in one message
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 LAYER_CHOICES = ("same", "common", "all")
 
@@ -52,7 +56,7 @@ class MergeRecipe:
     def __post_init__(self) -> None:
         faults = list(_find_faults(self))
         if faults:
-            raise ValueError("; ".join(faults))
+            raise ValueError(join_faults(faults))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,13 +72,14 @@ def _find_faults(recipe: MergeRecipe) -> Iterator[str]:
             yield str(error)
     if not recipe.models:
         yield "at least one expert is needed to merge, found none"
-    twice = {name for name in recipe.names if recipe.names.count(name) > 1}
+    twice = sorted(name for name, count in Counter(recipe.names).items() if count > 1)
     if twice:
-        yield f"every expert must be named once, found more than once: {', '.join(map(repr, sorted(twice)))}"
+        found = ", ".join(map(quote, twice[:MOST_NAMED]))
+        yield f"every expert must be named once, found more than once: {found}"
     if recipe.dtype is not None and recipe.dtype not in DTYPES:
-        yield f"dtype must be one of {', '.join(DTYPES)}, found {recipe.dtype!r}"
+        yield f"dtype must be one of {', '.join(DTYPES)}, found {quote(recipe.dtype)}"
     if recipe.layers not in LAYER_CHOICES:
-        yield f"layers must be 'same', 'common' or 'all', found {recipe.layers!r}"
+        yield f"layers must be 'same', 'common' or 'all', found {quote(recipe.layers)}"
     try:
         read_rank(recipe.rank)
     except ValueError as error:
@@ -88,7 +93,7 @@ def _find_faults(recipe: MergeRecipe) -> Iterator[str]:
 
 def _list_model_settings(recipe: MergeRecipe) -> list[tuple[str, Setting]]:
     return [
-        (f"{name} of {model.model!r}", setting)
+        (f"{name} of {quote(model.model)}", setting)
         for model in recipe.models
         for name, setting in model.parameters.items()
     ]
@@ -98,8 +103,8 @@ def _find_method_faults(recipe: MergeRecipe) -> Iterator[str]:
     """Say what does not fit the method, its options at the first layer; every layer's are checked later."""
     kind = MERGES[recipe.merge_method]
     if recipe.space is not None and recipe.space not in kind.spaces:
-        spaces = " or ".join(map(repr, kind.spaces))
-        yield f"{recipe.merge_method!r} works in space {spaces}, found {recipe.space!r}"
+        spaces = " or ".join(map(quote, kind.spaces))
+        yield f"{quote(recipe.merge_method)} works in space {spaces}, found {quote(recipe.space)}"
     options = evaluate_settings(recipe.parameters, "", 0.0)
     options.pop("weight", None)
     try:
@@ -110,7 +115,7 @@ def _find_method_faults(recipe: MergeRecipe) -> Iterator[str]:
     rules, count = find_rules(recipe.merge_method, config), len(recipe.models)
     if count and not rules.min_experts <= count <= (rules.max_experts or count):
         most = "exactly" if rules.min_experts == rules.max_experts else "at least"
-        yield f"{recipe.merge_method!r} needs {most} {rules.min_experts} experts, found {count}"
+        yield f"{quote(recipe.merge_method)} needs {most} {rules.min_experts} experts, found {count}"
     yield from _find_model_faults(recipe, rules)
 
 
@@ -121,13 +126,14 @@ def _find_model_faults(recipe: MergeRecipe, rules: MergeKind) -> Iterator[str]:
         for name in model.parameters:
             if name not in allowed:
                 yield (
-                    f"an expert merged by {recipe.merge_method!r} has {' and '.join(allowed) or 'no'} "
-                    f"parameters, found {name!r} of {model.model!r}"
+                    f"an expert merged by {quote(recipe.merge_method)} has {' and '.join(allowed) or 'no'} "
+                    f"parameters, found {quote(name)} of {quote(model.model)}"
                 )
     if "weight" in recipe.parameters:
         if not takes_weights:
-            yield f"{recipe.merge_method!r} takes no weights, found 'weight' in its parameters"
+            yield f"{quote(recipe.merge_method)} takes no weights, found 'weight' in its parameters"
         return
     lacking = [model.model for model in recipe.models if "weight" not in model.parameters]
     if lacking and len(lacking) < len(recipe.models):
-        yield f"either all experts have a weight or none has, found none of {', '.join(map(repr, lacking))}"
+        found = ", ".join(map(quote, lacking[:MOST_NAMED]))
+        yield f"either all experts have a weight or none has, found none of {found}"

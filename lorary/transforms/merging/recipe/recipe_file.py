@@ -10,9 +10,10 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lorary.errors import suggest
+from lorary.experts import check_name
+from lorary.files import quote, read_yaml, refuse_irregular
+from lorary.transforms.merging.checks import MOST_FAULTS, join_faults
 from lorary.transforms.merging.recipe.recipe import MergeRecipe, RecipeModel
 
 # What mergekit calls options that have another name here.
@@ -29,16 +30,15 @@ def read_recipe(path: str | Path) -> MergeRecipe:
 
     Raises:
         OSError: if it cannot be read.
-        ValueError: if it is no YAML or no sound recipe; all that is wrong is named, with the file.
+        FormatError: if it is no regular file, no YAML, or beyond the limits.
+        ValueError: if it is no sound recipe; all that is wrong is named, with the file.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"recipe {str(path)!r} is not a YAML file: {error}") from error
+    with refuse_irregular(str(path)):
+        content = read_yaml(path)
     try:
         return parse_recipe(content)
     except ValueError as error:
-        raise ValueError(f"recipe {str(path)!r}: {error}") from error
+        raise ValueError(f"recipe {quote(str(path))}: {error}") from error
 
 
 def parse_recipe(content: Any) -> MergeRecipe:
@@ -48,8 +48,9 @@ def parse_recipe(content: Any) -> MergeRecipe:
         ValueError: naming all that is wrong.
     """
     if not isinstance(content, Mapping):
-        raise ValueError(f"a recipe must map keys such as 'merge_method' to values, found {content!r}")
-    faults = [_refuse_key(key) for key in content if key not in _KEYS]
+        raise ValueError(f"a recipe must map keys such as 'merge_method' to values, found {quote(content)}")
+    unknown = [key for key in content if key not in _KEYS]
+    faults = [_refuse_key(key) for key in unknown[:MOST_FAULTS]]
     unusable = list(_find_type_faults(content))
     recipe = None
     if not unusable:
@@ -58,7 +59,7 @@ def parse_recipe(content: Any) -> MergeRecipe:
         except ValueError as error:
             faults.append(str(error))
     if recipe is None or faults:
-        raise ValueError("; ".join([*faults, *unusable]))
+        raise ValueError(join_faults([*faults, *unusable]))
     return recipe
 
 
@@ -82,28 +83,38 @@ def describe_recipe(recipe: MergeRecipe) -> dict[str, Any]:
 def _refuse_key(key: Any) -> str:
     if key in _WHOLE_MODELS:
         return f"key {key!r} is for merging whole models; an expert is merged module by module: leave it out"
-    return f"unknown key {key!r}: {suggest(str(key), _KEYS)}"
+    return f"unknown key {quote(key)}: {suggest(str(key), _KEYS)}"
 
 
 def _find_type_faults(content: Mapping[Any, Any]) -> Iterator[str]:
     if not isinstance(content.get("merge_method"), str):
-        yield f"merge_method must be a method's name, found {content.get('merge_method')!r}"
+        yield f"merge_method must be a method's name, found {quote(content.get('merge_method'))}"
     models = content.get("models")
     if not isinstance(models, list) or not models:
-        yield f"models must be a list of {{model, parameters}}, found {models!r}"
+        yield f"models must be a list of {{model, parameters}}, found {quote(models)}"
         models = []
     for model in models:
         is_model = isinstance(model, Mapping) and set(model) <= {"model", "parameters"}
         if not is_model or not isinstance(model.get("model"), str):
-            yield f"every entry of models must be {{model: name, parameters: ...}}, found {model!r}"
+            yield f"every entry of models must be {{model: name, parameters: ...}}, found {quote(model)}"
+        elif (fault := _find_name_fault(model["model"])) is not None:
+            yield fault
         elif not _is_parameters(model.get("parameters")):
             found = model["parameters"]
-            yield f"the parameters of {model['model']!r} must map names to values, found {found!r}"
+            yield f"the parameters of {quote(model['model'])} must map names to values, found {quote(found)}"
     if not _is_parameters(content.get("parameters")):
-        yield f"parameters must map names to values, found {content['parameters']!r}"
+        yield f"parameters must map names to values, found {quote(content['parameters'])}"
     for key in ("dtype", "base_model", "space"):
         if not isinstance(content.get(key), str | None):
-            yield f"{key} must be a name, found {content[key]!r}"
+            yield f"{key} must be a name, found {quote(content[key])}"
+
+
+def _find_name_fault(name: str) -> str | None:
+    try:
+        check_name(name)
+    except ValueError as error:
+        return f"models: {error}"
+    return None
 
 
 def _is_parameters(value: Any) -> bool:

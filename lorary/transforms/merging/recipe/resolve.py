@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lorary.transforms.merging.checks import check_finite_number, is_of_type
+from lorary.files import quote
+from lorary.transforms.merging.checks import check_finite_number, is_of_type, join_faults
 from lorary.transforms.merging.methods.core import CoreConfig
 from lorary.transforms.merging.methods.table import find_rules, merge_named
 from lorary.transforms.merging.options import build_config
@@ -45,7 +46,7 @@ def resolve_recipe(recipe: MergeRecipe, paths: Sequence[str]) -> dict[str, Layer
         except ValueError as error:
             faults[str(error)] = None
     if faults:
-        raise ValueError("; ".join(faults))
+        raise ValueError(join_faults(faults))
     return found
 
 
@@ -65,7 +66,7 @@ def _resolve_layer(recipe: MergeRecipe, path: str, depth: float) -> LayerSetting
         if (fault := _find_weight_fault(name, path, weight, rules.has_negative_weights))
     ]
     if faults:
-        raise ValueError("; ".join(faults))
+        raise ValueError(join_faults(faults))
     if not any("density" in values for values in own):
         return LayerSettings(weights=tuple(weights), densities=None, config=config)
     densities = [values.get("density", find_density(config)) for values in own]
@@ -83,9 +84,9 @@ def _find_weight_fault(name: str, path: str, weight: Any, may_be_negative: bool)
     if weight is None:
         return f"expert {name!r} has no weight in module {path!r}: end its list with a value without a filter"
     if not is_of_type(weight, float):
-        return f"a weight must be a number, found {weight!r} of expert {name!r}"
+        return f"a weight must be a number, found {quote(weight)} of expert {name!r}"
     if weight < 0 and not may_be_negative:
-        return f"this method's weights must not be negative, found {weight!r} of expert {name!r}"
+        return f"this method's weights must not be negative, found {quote(weight)} of expert {name!r}"
     return next(check_finite_number(f"the weight of expert {name!r}", weight), None)
 
 
@@ -93,7 +94,7 @@ def _find_idle_filters(recipe: MergeRecipe, paths: Sequence[str]) -> list[str]:
     settings = [*recipe.parameters.values()]
     settings += [setting for model in recipe.models for setting in model.parameters.values()]
     return [
-        f"a filter must be part of a merged module's path, but {text!r} is of none, such as {paths[0]!r}"
+        f"a filter must be part of a merged module's path, but {quote(text)} is of none, such as {paths[0]!r}"
         for setting in settings
         for text in find_filters(setting)
         if not any(text in path for path in paths)

@@ -1,8 +1,11 @@
 """A recipe's settings: one value, values along the model's depth, or values by module name."""
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from lorary.files import quote
 
 Setting = Any
 """A value; a list of numbers, the first for the first block and the last for the last, with straight lines
@@ -10,13 +13,14 @@ between; or a list of ``{filter: part of a module's path, value: either of these
 fits counts."""
 
 SCALARS = (bool, int, float, str)
+MOST_ENTRIES = 1000
 
 
 def find_setting_faults(name: str, setting: Setting) -> Iterator[str]:
     """Say what is wrong with the form of a setting."""
     if isinstance(setting, SCALARS):
         return
-    if isinstance(setting, list | tuple) and setting:
+    if isinstance(setting, list | tuple) and 0 < len(setting) <= MOST_ENTRIES:
         if all(_is_number(item) for item in setting):
             return
         if all(isinstance(item, Mapping) for item in setting):
@@ -25,24 +29,24 @@ def find_setting_faults(name: str, setting: Setting) -> Iterator[str]:
             return
     yield (
         f"{name} must be a value, a list of numbers (first to last layer) or a list of {{filter, value}}, "
-        f"found {setting!r}"
+        f"with finite numbers and at most {MOST_ENTRIES:,} entries, found {quote(setting)}"
     )
 
 
 def _find_choice_faults(name: str, choice: Mapping[str, Any]) -> Iterator[str]:
-    unknown = [repr(key) for key in choice if key not in ("filter", "value")]
-    if unknown or "value" not in choice:
-        yield f"{name}: every entry must be {{filter, value}} or {{value}}, found {dict(choice)!r}"
+    if not choice.keys() <= {"filter", "value"} or "value" not in choice:
+        yield f"{name}: every entry must be {{filter, value}} or {{value}}, found {quote(choice)}"
     elif not isinstance(choice.get("filter", "*"), str | None):
-        yield f"{name}: a filter must be part of a module's path, found {choice['filter']!r}"
+        yield f"{name}: a filter must be part of a module's path, found {quote(choice['filter'])}"
     elif isinstance(choice["value"], list) and any(isinstance(item, Mapping) for item in choice["value"]):
-        yield f"{name}: a filter's value must be a value or a list of numbers, found {choice['value']!r}"
+        yield f"{name}: a filter's value must be a value or a list of numbers, found {quote(choice['value'])}"
     else:
         yield from find_setting_faults(name, choice["value"])
 
 
 def _is_number(item: Any) -> bool:
-    return isinstance(item, int | float) and not isinstance(item, bool)
+    is_number = isinstance(item, int | float) and not isinstance(item, bool)
+    return is_number and abs(item) <= sys.float_info.max
 
 
 def find_filters(setting: Setting) -> list[str]:

@@ -1,0 +1,190 @@
+"""Whether tensors that a library or the cache keeps are what they are taken for.
+
+Others may have made or damaged them. So each is held against the model's layers and the expert before
+anything is cut or computed by it. That it was computed from this expert's numbers cannot be told.
+
+E experts, R rank of an expert at a layer, I layer input.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lorary.errors import FormatError
+from lorary.experts import Expert
+from lorary.files import parse_json_object, quote
+from lorary.models import ExpertStack
+
+Artifact = Mapping[str, Tensor]
+"""Named tensors."""
+IsSound = Callable[[str, Artifact], bool]
+"""Expert's name, what was found under it -> whether it may be used."""
+Layout = Mapping[str, int]
+"""Module path -> how many numbers it takes, in this order."""
+
+# A prototype is a unit vector; it was computed in float32.
+_TOLERANCE = 0.01
+
+
+class KnownExperts(Protocol):
+    """What artifacts of experts are held against."""
+
+    def find_shapes(self, name: str) -> Mapping[str, tuple[int, int]]:
+        """Give an expert's R and I by module path."""
+        ...
+
+    def find_width(self, path: str, found: int) -> int | None:
+        """Give a layer's I, where an artifact says ``found``; None if there is no such layer."""
+        ...
+
+    def adds_nothing(self, name: str, path: str) -> bool:
+        """Tell whether an expert's change of a layer is zero."""
+        ...
+
+
+class CarriedExperts:
+    """Experts as a model carries them; nothing is read again."""
+
+    def __init__(self, stack: ExpertStack):
+        self._stack = stack
+        self._ranks = {path: layer.list_ranks() for path, layer in stack.layers.items()}
+
+    def find_shapes(self, name: str) -> Mapping[str, tuple[int, int]]:
+        """Give an expert's R and I by module path."""
+        index, layers = self._stack.index(name), self._stack.layers
+        return {
+            path: (ranks[index], layers[path].a.shape[2])
+            for path, ranks in self._ranks.items()
+            if ranks[index]
+        }
+
+    def find_width(self, path: str, found: int) -> int | None:
+        """Give a layer's I; None if the model has no experts there."""
+        return self._stack.layers[path].a.shape[2] if path in self._stack.layers else None
+
+    def adds_nothing(self, name: str, path: str) -> bool:
+        """Tell whether an expert's change of a layer is zero."""
+        index, layer = self._stack.index(name), self._stack.layers[path]
+        return _is_zero(layer.a[index], layer.b[index])
+
+
+class StoredExperts:
+    """Experts of a library or another mapping, without a model."""
+
+    def __init__(self, experts: Mapping[str, Expert]):
+        self._experts = experts
+
+    def find_shapes(self, name: str) -> Mapping[str, tuple[int, int]]:
+        """Give an expert's R and I by module path."""
+        return {path: (pair.rank, pair.a.shape[1]) for path, pair in self._experts[name].outlines.items()}
+
+    def find_width(self, path: str, found: int) -> int | None:
+        """Give ``found``: a library does not say which other layers there are."""
+        return found
+
+    def adds_nothing(self, name: str, path: str) -> bool:
+        """Tell whether an expert's change of a layer is zero."""
+        return _is_zero(*self._experts[name].factors[path])
+
+
+def are_sound_prototypes(known: KnownExperts, name: str, artifact: Artifact) -> bool:
+    """Tell whether an artifact may hold this expert's prototypes, see ``prototypes.py``.
+
+    It may have zeros for layers that only others change.
+    """
+    layout = _read_layout(artifact)
+    own = {path: width for path, (_, width) in known.find_shapes(name).items()}
+    if layout is None or not own.keys() <= layout.keys():
+        return False
+    if any(width != (own.get(path) or known.find_width(path, width)) for path, width in layout.items()):
+        return False
+    if not _has_form(artifact, {"prototypes": (sum(layout.values()),), "gains": (len(layout),)}):
+        return False
+    rows, gains = artifact["prototypes"], artifact["gains"]
+    owner = torch.arange(len(layout)).repeat_interleave(torch.tensor(list(layout.values())))
+    squares = torch.zeros(len(layout)).index_add_(0, owner, rows.square())
+    is_unit = (squares - 1).abs() <= _TOLERANCE
+    if not bool(torch.where(gains > 0, is_unit, gains == 0).all()):
+        return False
+    return all(
+        path not in own or known.adds_nothing(name, path) if gain == 0 else path in own
+        for path, gain in zip(layout, gains.tolist(), strict=True)
+    )
+
+
+def are_sound_calibrations(known: KnownExperts, name: str, artifact: Artifact) -> bool:
+    """Tell whether an artifact may hold this expert's calibrations, see ``calibrations.py``."""
+    ranks = {path: rank for path, (rank, _) in known.find_shapes(name).items()}
+    sizes = {
+        "readers": (sum(rank**2 for rank in ranks.values()),),
+        "offsets": (sum(ranks.values()),),
+        "levels": (len(ranks), 2),
+    }
+    return (
+        _has_form(artifact, sizes)
+        and _read_layout(artifact) == ranks
+        and bool((artifact["levels"][:, 1] >= 0).all())
+    )
+
+
+def are_sound_rows(stack: ExpertStack, artifact: Artifact) -> bool:
+    """Tell whether an artifact may hold a vector for each of some layers, see ``task_rows.py``."""
+    layout = _read_layout(artifact)
+    if layout is None or any(
+        path not in stack.layers or width != stack.layers[path].a.shape[2] for path, width in layout.items()
+    ):
+        return False
+    return _has_form(artifact, {"rows": (sum(layout.values()),)})
+
+
+def are_sound_embeddings(shape: tuple[int, int], artifact: Artifact) -> bool:
+    """Tell whether an artifact may hold embeddings of this shape, ``[N, D]``."""
+    return _has_form(artifact, {"embeddings": shape}, has_layout=False)
+
+
+def read_layout(artifact: Artifact) -> Layout:
+    """Read which numbers of an artifact belong to which module.
+
+    Raises:
+        FormatError: if it is not a JSON object of numbers of at least 1.
+    """
+    return _parse_layout(artifact["layout"].numpy().tobytes())
+
+
+# Experts of one recipe have one layout.
+@lru_cache(maxsize=64)
+def _parse_layout(content: bytes) -> Layout:
+    layout = parse_json_object(content, "layout")
+    for path, size in layout.items():
+        if type(size) is not int or size < 1:
+            raise FormatError(
+                f"a layout must hold numbers of at least 1, found {quote(size)} for {quote(path)}"
+            )
+    return layout
+
+
+def _read_layout(artifact: Artifact) -> Layout | None:
+    layout = artifact.get("layout")
+    if layout is None or layout.dtype != torch.uint8 or layout.dim() != 1:
+        return None
+    try:
+        return read_layout(artifact)
+    except FormatError:
+        return None
+
+
+def _has_form(artifact: Artifact, sizes: Mapping[str, tuple[int, ...]], *, has_layout: bool = True) -> bool:
+    """Tell whether an artifact holds finite float32 tensors of these shapes, and nothing else."""
+    return artifact.keys() == sizes.keys() | ({"layout"} if has_layout else set()) and all(
+        artifact[name].dtype == torch.float32
+        and tuple(artifact[name].shape) == shape
+        and bool(artifact[name].isfinite().all())
+        for name, shape in sizes.items()
+    )
+
+
+def _is_zero(a: Tensor, b: Tensor) -> bool:
+    return not (bool(a.any()) and bool(b.any()) and bool((b.double() @ a.double()).any()))

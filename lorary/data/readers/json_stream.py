@@ -1,0 +1,121 @@
+"""JSON read value by value, so that a list of a million rows is never in memory as a whole."""
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from lorary.data.readers.unpack import CHUNK, MEGABYTE
+from lorary.files import escape, find_limit, quote, say_limit, shorten
+
+NO_SPACE = re.compile(r"[^ \t\n\r]")
+_decode = json.JSONDecoder().raw_decode
+
+
+class JsonStream:
+    """A place in JSON text that is read as it is needed.
+
+    Args:
+        file: where the text comes from, as UTF-8.
+
+    Raises:
+        ValueError: from all methods, if the text is not UTF-8 or not JSON, saying what was found where.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._text = ""
+        self._at = 0
+        self._dropped = 0
+        self._ended = False
+
+    def peek(self) -> str:
+        """Give the next character that is no space, without taking it; nothing at the end."""
+        while True:
+            found = NO_SPACE.search(self._text, self._at)
+            if found:
+                self._at = found.start()
+                return found[0]
+            self._at = len(self._text)
+            if not self._read(CHUNK):
+                return ""
+
+    def take(self, expected: str) -> None:
+        """Take the next character, which must be the expected one."""
+        if self.peek() != expected:
+            raise ValueError(f"{expected!r} is expected {self._place()}")
+        self._at += 1
+
+    def read_value(self) -> object:
+        """Read one value of any kind, of limited length."""
+        self.peek()
+        most = int(find_limit("row_mb") * MEGABYTE)
+        while True:
+            try:
+                value, end = _decode(self._text, self._at)
+            except (ValueError, RecursionError) as error:
+                problem = str(error) or type(error).__name__
+                end = len(self._text)
+            else:
+                problem = ""
+            # What ends where the text that was read ends may go on, also a number. Four times as much each
+            # time: then all tries together cost little more than the last.
+            length = len(self._text) - self._at
+            more = min(max(CHUNK, 3 * length), most + 1 - length)
+            if end == len(self._text) and more > 0 and self._read(more):
+                continue
+            if end - self._at > most:
+                raise ValueError(f"a value is too long {self._place()}: {say_limit('row_mb')}")
+            if problem:
+                raise ValueError(f"{shorten(escape(problem, keep=''))} {self._place()}")
+            self._at = end
+            return value
+
+    def read_items(self) -> Iterator[object]:
+        """Read the values of a list one by one."""
+        self.take("[")
+        if self.peek() != "]":
+            yield self.read_value()
+            while self.peek() != "]":
+                self.take(",")
+                yield self.read_value()
+        self.take("]")
+
+    def read_keys(self) -> Iterator[str]:
+        """Read the keys of an object one by one; whoever gets one reads its value before the next."""
+        self.take("{")
+        if self.peek() != "}":
+            yield self._read_key()
+            while self.peek() != "}":
+                self.take(",")
+                yield self._read_key()
+        self.take("}")
+
+    def finish(self) -> None:
+        """Make sure that nothing follows."""
+        if self.peek():
+            raise ValueError(f"more follows {self._place()}")
+
+    def _read_key(self) -> str:
+        key = self.read_value() if self.peek() == '"' else None
+        if not isinstance(key, str):
+            raise ValueError(f"a key is expected {self._place()}")
+        self.take(":")
+        return key
+
+    def _place(self) -> str:
+        near = self._text[self._at : self._at + 20]
+        where = f"at character {self._dropped + self._at + 1:,}"
+        return f"{where}, near {quote(near)}" if near else f"{where}, where the text ends"
+
+    def _read(self, size: int) -> bool:
+        """Read more, and forget what was taken; tells whether there was any."""
+        if self._ended:
+            return False
+        content = self._file.read(size)
+        self._ended = not content
+        more = self._decoder.decode(content, final=self._ended)
+        self._text, self._dropped, self._at = self._text[self._at :] + more, self._dropped + self._at, 0
+        return not self._ended

@@ -1,0 +1,77 @@
+"""The lines of a task file, each of limited length."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from lorary.data.readers.unpack import MEGABYTE, open_unpacked
+from lorary.errors import DataError
+from lorary.files import escape, find_limit, quote, say_limit, shorten
+
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# Reading them takes time, and nobody writes so many.
+MOST_BLANK = 1_000_000
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the numbered lines of a file that are not blank.
+
+    Raises:
+        DataError: if the file cannot be read, is not UTF-8 text, or has too long a line.
+    """
+    blank = 0
+    for number, line in enumerate(_read_raw_lines(path), start=1):
+        # Some editors open a file with a byte order mark.
+        text = _decode(line, number, path).removeprefix("\ufeff" if number == 1 else "")
+        if text.strip():
+            blank = 0
+            yield number, text
+        else:
+            blank += 1
+        if blank > MOST_BLANK:
+            raise DataError(f"{quote(str(path))}, line {number}: more than {MOST_BLANK:,} lines are blank")
+
+
+def parse_json(text: str) -> object:
+    """Return the JSON value in ``text``, or the error if there is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        problem = str(error) or type(error).__name__
+        return ValueError(f"not valid JSON: {shorten(escape(problem, keep=''))}")
+
+
+def say_not_utf8(path: Path, place: str, error: UnicodeDecodeError) -> str:
+    """Say that a file is not UTF-8, and where.
+
+    Args:
+        path: the file's.
+        place: such as ``", line 3"``; empty if unknown.
+        error: what Python says.
+    """
+    start = error.start
+    found = f"byte 0x{error.object[start]:02x} in {quote(error.object[max(start - 10, 0) : start + 10])}"
+    if start == 0 and error.object[:2] in UTF16_MARKS:
+        found = "it begins as UTF-16 does"
+    return f"{quote(str(path))}{place} must be UTF-8 text, it is not: {found}: save it as UTF-8"
+
+
+def _read_raw_lines(path: Path) -> Iterator[bytes]:
+    most = int(find_limit("row_mb") * MEGABYTE)
+    with open_unpacked(path) as file:
+        number = 0
+        while line := file.readline(most + 1):
+            if len(line) > most and not line.endswith(b"\n"):
+                raise DataError(f"{quote(str(path))}, line {number + 1} is too long: {say_limit('row_mb')}")
+            # Within JSON, a line end of old can only be that.
+            parts = [line] if b"\r" not in line[:-2] else re.findall(rb"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+", line)
+            number += len(parts)
+            yield from parts
+
+
+def _decode(line: bytes, number: int, path: Path) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(say_not_utf8(path, f", line {number}", error)) from error

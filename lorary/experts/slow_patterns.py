@@ -1,0 +1,51 @@
+"""Regular expressions that take Python's ``re``, and so PEFT, years to find that they do not match."""
+
+from re import _constants, _parser  # type: ignore[attr-defined]
+from typing import Any
+
+REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
+
+
+def is_slow(pattern: str) -> bool:
+    """Tell whether a pattern repeats without end what can match one text in several ways.
+
+    Those are alternatives, as in ``(.|.)*``, and repeats by themselves, as in ``(a*)*``: each part of a text
+    doubles what there is to try. Other slow patterns are not found.
+
+    Raises:
+        re.error, OverflowError, RecursionError: if it is no regular expression.
+    """
+    return _repeats_what_can_split(_parser.parse(pattern))
+
+
+def _repeats_what_can_split(parsed: Any) -> bool:
+    return any(
+        (operator in REPEATS and argument[1] == _constants.MAXREPEAT and _can_split(argument[2]))
+        or any(_repeats_what_can_split(part) for part in _find_parts(argument))
+        for operator, argument in parsed
+    )
+
+
+def _can_split(body: Any) -> bool:
+    """Tell whether a body that is repeated matches texts in several ways."""
+    while len(body) == 1 and body[0][0] is _constants.SUBPATTERN:
+        body = body[0][1][-1]
+    if any(operator is _constants.BRANCH for operator, _ in body):
+        return True
+    endless = [at for at, (operator, argument) in enumerate(body) if _is_endless(operator, argument)]
+    # What must stand between two rounds keeps them apart, as the dot does in (\w+\.)*.
+    rest = sum(body[at : at + 1].getwidth()[0] for at in range(len(body)) if at not in endless)
+    return bool(endless) and rest == 0
+
+
+def _is_endless(operator: Any, argument: Any) -> bool:
+    return operator in REPEATS and argument[1] == _constants.MAXREPEAT
+
+
+def _find_parts(argument: Any) -> list[Any]:
+    """List the expressions within the argument of an operator, whatever holds them."""
+    if isinstance(argument, _parser.SubPattern):
+        return [argument]
+    if isinstance(argument, tuple | list):
+        return [part for item in argument for part in _find_parts(item)]
+    return []

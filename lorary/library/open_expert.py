@@ -1,0 +1,42 @@
+"""Opening an expert's files in a library: all that is done while its lock is held."""
+
+from lorary.experts import OpenedAdapter
+from lorary.experts.peft_config import CONFIG_FILE
+from lorary.experts.peft_reader import explain_missing
+from lorary.experts.sidecar import SIDECAR_FILE
+from lorary.experts.weights_file import PICKLE_FILE, WEIGHTS_FILE
+from lorary.library.storage import Storage
+
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+
+
+def open_expert(storage: Storage, name: str) -> OpenedAdapter:
+    """Read an expert's small files and map its weights; nothing of it is understood yet.
+
+    Args:
+        storage: the library's.
+        name: a checked name.
+
+    Raises:
+        FormatError: if a file is missing, too large, or no regular file.
+        LibraryError: if a file is a link.
+    """
+    config, sidecar = storage.read_many([f"{name}/{CONFIG_FILE}", f"{name}/{SIDECAR_FILE}"]).values()
+    weights = f"{name}/{WEIGHTS_FILE}"
+    absent = {CONFIG_FILE: isinstance(config, _ABSENT), WEIGHTS_FILE: storage.find_kind(weights) is None}
+    missing = [file for file, is_absent in absent.items() if is_absent]
+    if missing:
+        has_pickle = storage.find_kind(f"{name}/{PICKLE_FILE}") is not None
+        raise explain_missing(storage.path(name), missing, has_pickle)
+    return OpenedAdapter(
+        storage.path(name),
+        _require(config),
+        None if isinstance(sidecar, _ABSENT) else _require(sidecar),
+        storage.read_tensors(weights),
+    )
+
+
+def _require(content: bytes | Exception) -> bytes:
+    if isinstance(content, Exception):
+        raise content
+    return content

@@ -1,0 +1,34 @@
+"""The files of an expert that hold its name, for when that changes."""
+
+from lorary.experts.folder import CARD_FILE
+from lorary.experts.sidecar import SIDECAR_FILE
+from lorary.files import dump_json_object, parse_json_object
+from lorary.library.entry import ADVICE
+from lorary.library.storage import Storage
+
+
+def retitle(storage: Storage, old: str, new: str) -> dict[str, bytes]:
+    """Return the files of an expert that hold its name, with the new one.
+
+    Args:
+        storage: the library's.
+        old: the expert's name.
+        new: its other name.
+
+    Raises:
+        FormatError: if its sidecar can't be understood.
+    """
+    changed = {}
+    for file in (SIDECAR_FILE, CARD_FILE):
+        path = f"{old}/{file}"
+        content = storage.read_many([path])[path]
+        if isinstance(content, FileNotFoundError | NotADirectoryError):
+            continue
+        if isinstance(content, Exception):
+            raise content
+        if file == SIDECAR_FILE:
+            sidecar = parse_json_object(content, storage.path(path), ADVICE)
+            changed[file] = dump_json_object({**sidecar, "name": new})
+        else:
+            changed[file] = content.replace(f"\n# {old}\n".encode(), f"\n# {new}\n".encode(), 1)
+    return changed

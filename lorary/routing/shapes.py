@@ -1,0 +1,93 @@
+"""Shapes that tensors must have together, written as letters, and what a router of a layer must give.
+
+E experts, I layer input, K experts kept per token.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lorary.files import quote, shorten
+
+
+def find_shape_fault(
+    shapes: Mapping[str, str], tensors: Mapping[str, Tensor], sizes: Mapping[str, int]
+) -> str | None:
+    """Say what is wrong with the shapes of some tensors.
+
+    Args:
+        shapes: name -> a letter for each dimension, such as ``"ERI"``; one letter is one size everywhere.
+        tensors: name -> tensor; those without a shape may have any.
+        sizes: letter -> size, those that are known.
+
+    Returns:
+        The first fault; None if all is well.
+    """
+    known = dict(sizes)
+    for name, letters in shapes.items():
+        if name not in tensors:
+            continue
+        found = tuple(tensors[name].shape)
+        expected = [known.get(letter, letter) for letter in letters]
+        is_right = len(found) == len(letters) and all(
+            size == known.setdefault(letter, size) for letter, size in zip(letters, found, strict=True)
+        )
+        if not is_right:
+            wanted = f"[{', '.join(letters)}] = [{', '.join(map(str, expected))}]"
+            return f"{name} must be {wanted}, found {list(found)}"
+    return None
+
+
+@torch.no_grad()
+def check_router(router: nn.Module, path: str, x: Tensor, num_experts: int) -> None:
+    """Refuse a layer router that does not fit its layer, before compiled operators read what it holds.
+
+    A router says in ``SHAPES`` what its buffers' shapes must be, E being the experts that it chooses from.
+    Whether it does or not, it is asked about one token.
+
+    Args:
+        router: the router.
+        path: the layer's module path, for messages.
+        x: what its layer reads, one token ``[1, I]``.
+        num_experts: all experts on the layer.
+
+    Raises:
+        ValueError: naming the layer and what is wrong.
+    """
+    shapes: Mapping[str, str] = getattr(router, "SHAPES", {})
+    buffers = dict(router.named_buffers(recurse=False))
+    fault = find_shape_fault(shapes, buffers, {"I": x.shape[1]})
+    fault = (
+        fault or _find_count_fault(shapes, buffers, num_experts) or _find_answer_fault(router, x, num_experts)
+    )
+    if fault:
+        raise ValueError(f"the router of layer {quote(path)} does not fit it, {fault}")
+
+
+def _find_count_fault(
+    shapes: Mapping[str, str], buffers: Mapping[str, Tensor], num_experts: int
+) -> str | None:
+    for name, letters in shapes.items():
+        if letters[0] == "E" and len(buffers[name]) > num_experts:
+            return f"{name} must be of at most {num_experts} experts, found {len(buffers[name])}"
+    return None
+
+
+def _find_answer_fault(router: nn.Module, x: Tensor, num_experts: int) -> str | None:
+    try:
+        indices, weights = router(x)
+        if indices.shape != weights.shape or indices.dim() != 2 or len(indices) != len(x):
+            return f"it must give [T, K] twice, found {list(indices.shape)} and {list(weights.shape)}"
+        if indices.dtype != torch.int64 or not weights.is_floating_point():
+            return f"it must give int64 and floating weights, found {indices.dtype} and {weights.dtype}"
+        if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < num_experts:
+            return f"it must choose among {num_experts} experts, found {indices.flatten().tolist()[:20]}"
+        if not weights.isfinite().all():
+            return "it must give finite weights"
+    except (ArithmeticError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        # A router made elsewhere fails in a way of its own.
+        return (
+            f"it cannot read a token of {x.shape[1]} numbers ({type(error).__name__}: {shorten(str(error))})"
+        )
+    return None

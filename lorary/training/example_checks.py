@@ -1,0 +1,84 @@
+"""Whether a model can read tokenised examples: what it cannot would end in a kernel, without a name."""
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from lorary.data.tokens import TokenizedExample
+from lorary.files import quote
+from lorary.training.examples import TrainingExamples
+
+# Some models' position tables have a few rows more than they have positions.
+_SPARE_POSITIONS = 8
+
+
+def check_training_examples(name: str, examples: TrainingExamples, model: PreTrainedModel) -> None:
+    """Refuse what an expert cannot be trained on.
+
+    Args:
+        name: the expert's.
+        examples: what it is to be trained on.
+        model: the base model, with or without experts.
+
+    Raises:
+        TypeError: if they are no ``TrainingExamples``.
+        ValueError: if there is none to train on, or the model cannot read one.
+    """
+    if not isinstance(examples, TrainingExamples):
+        raise TypeError(f"expert {quote(name)} must have TrainingExamples, found {quote(examples, 60)}")
+    if not examples.train:
+        raise ValueError(f"expert {name!r} must have at least one training example, found none")
+    check_examples(f"expert {name!r}", examples.train, model)
+    check_examples(f"expert {name!r}, validation", examples.validation, model)
+
+
+def check_examples(whose: str, examples: Sequence[TokenizedExample], model: PreTrainedModel) -> None:
+    """Refuse examples that a model cannot read.
+
+    Args:
+        whose: they are, for the message.
+        examples: the examples.
+        model: the model.
+
+    Raises:
+        ValueError: naming the first, and what is wrong with it.
+    """
+    size = model.get_input_embeddings().weight.shape[0]
+    most = _count_positions(model)
+    for index, example in enumerate(examples):
+        fault = _find_fault(example, size, most)
+        if fault:
+            raise ValueError(f"{whose}, example {index}: {fault}")
+
+
+def _find_fault(example: TokenizedExample, size: int, most: int | None) -> str | None:
+    prompt, target = example.prompt_ids, example.target_ids
+    if not prompt or not target:
+        return f"it must have a prompt and a target, found {len(prompt)} and {len(target)} tokens"
+    kinds = {type(token) for token in (*prompt, *target)}
+    wrong: list[Any] = [kind.__name__ for kind in kinds if not issubclass(kind, Integral) or kind is bool]
+    if not wrong:
+        wrong = [token for token in (min(*prompt, *target), max(*prompt, *target)) if not 0 <= token < size]
+    if wrong:
+        return (
+            f"token ids must be whole numbers from 0 to {size - 1}, found {quote(wrong[0], 60)}: tokenise it "
+            "with the base model's tokenizer"
+        )
+    if most is not None and len(example) > most:
+        return f"it has {len(example)} tokens, the base model has {most} positions: cut it, or leave it out"
+    return None
+
+
+def _count_positions(model: PreTrainedModel) -> int | None:
+    """Count the positions of a model that has a table of them; None if it takes any."""
+    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    words = model.get_input_embeddings()
+    tables = [
+        module for module in model.modules() if isinstance(module, nn.Embedding) and module is not words
+    ]
+    if most is None or not any(0 <= table.num_embeddings - most < _SPARE_POSITIONS for table in tables):
+        return None
+    return int(most)

@@ -1,0 +1,141 @@
+"""How far one expert has come, in plain numbers, and whether numbers read from a file can be true."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from lorary.files import quote, shorten
+
+Curve = list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What of one expert's training is settled before its first step."""
+
+    tokens: tuple[int, ...]
+    """Tokens (input and target) of each step's batch."""
+    validate_every: int | None = None
+    """Steps between two validation losses; None if there are none."""
+    patience: int | None = None
+    """Validations without improvement that end the training; None if they do not."""
+
+    @property
+    def num_steps(self) -> int:
+        """How many steps there are unless it stops early."""
+        return len(self.tokens)
+
+    def is_due(self, step: int) -> bool:
+        """Tell whether a validation follows a step: at the interval, and at the end."""
+        if self.validate_every is None:
+            return False
+        return step % self.validate_every == 0 or step >= self.num_steps
+
+
+@dataclass
+class Progress:
+    """What of a trainee's state is plain numbers."""
+
+    step: int = 0
+    """Optimiser steps taken."""
+    tokens: int = 0
+    """Tokens (input and target) trained on."""
+    train_curve: Curve = field(default_factory=list)
+    """``(step, mean loss of the step's target tokens)``."""
+    validation_curve: Curve = field(default_factory=list)
+    """``(step, mean loss of the validation examples' target tokens)``."""
+    best_loss: float | None = None
+    """Lowest validation loss."""
+    best_step: int | None = None
+    """When it was."""
+    num_worse: int = 0
+    """Validations since then."""
+    is_finished: bool = False
+    """Whether there is nothing left to do."""
+
+    def record_step(self, loss: float, num_tokens: int, plan: Plan) -> None:
+        """Note a step that was taken; the last one of the plan finishes the expert."""
+        self.step += 1
+        self.tokens += num_tokens
+        self.train_curve.append((self.step, loss))
+        self.is_finished = self.step >= plan.num_steps
+
+    def record_validation(self, loss: float, plan: Plan) -> bool:
+        """Note a validation loss; the end of patience finishes the expert. True for the best so far."""
+        self.validation_curve.append((self.step, loss))
+        if self.best_loss is None or loss < self.best_loss:
+            self.best_loss, self.best_step, self.num_worse = loss, self.step, 0
+            return True
+        self.num_worse += 1
+        if plan.patience is not None and self.num_worse >= plan.patience:
+            self.is_finished = True
+        return False
+
+
+def parse_progress(record: Mapping[str, Any], plan: Plan) -> Progress:
+    """Understand the numbers that a file holds.
+
+    All of them follow from the plan and the losses, so whatever contradicts those is found.
+
+    Args:
+        record: a ``Progress`` as a JSON object.
+        plan: the expert's.
+
+    Raises:
+        ValueError: saying which number cannot be true, and why.
+    """
+    known = [found.name for found in fields(Progress)]
+    wrong = [key for key in record if key not in known] + [key for key in known if key not in record]
+    if wrong:
+        raise ValueError(
+            f"progress must hold {', '.join(known)}, but {quote(wrong[0], 60)} is new or missing"
+        )
+    train, validation = (_parse_curve(record, key) for key in ("train_curve", "validation_curve"))
+    progress = _replay(plan, train, validation)
+    for key in ("step", "tokens", "best_loss", "best_step", "num_worse", "is_finished"):
+        expected, found = getattr(progress, key), record[key]
+        if key == "best_loss" and type(found) is int:
+            found = float(found)
+        if type(found) is not type(expected) or found != expected:
+            raise ValueError(f"{key} must be {expected!r} after these losses, found {quote(found, 60)}")
+    return progress
+
+
+def _parse_curve(record: Mapping[str, Any], key: str) -> Curve:
+    curve = record[key]
+    if not isinstance(curve, list):
+        raise ValueError(f"{key} must be a list of [step, loss], found {quote(curve, 60)}")
+    for point in curve:
+        is_pair = isinstance(point, list) and len(point) == 2
+        if not is_pair or type(point[0]) is not int or type(point[1]) not in (int, float):
+            raise ValueError(f"{key} must be a list of [step, loss], found {quote(point, 60)} in it")
+        if not math.isfinite(point[1]):
+            raise ValueError(f"{key} must hold finite losses, found {point[1]} at step {point[0]}")
+    return [(step, float(loss)) for step, loss in curve]
+
+
+def _replay(plan: Plan, train: Curve, validation: Curve) -> Progress:
+    """Go through a training again whose losses are known."""
+    _check_steps("train_curve", train, list(range(1, len(train) + 1)))
+    if len(train) > plan.num_steps:
+        raise ValueError(f"train_curve must end by step {plan.num_steps}, found step {len(train)}")
+    _check_steps("validation_curve", validation, [step for step, _ in train if plan.is_due(step)])
+    losses = dict(validation)
+    progress = Progress()
+    for (step, loss), num_tokens in zip(train, plan.tokens, strict=False):
+        if progress.is_finished:
+            raise ValueError(f"train_curve must end with the early stop at step {progress.step}, it goes on")
+        progress.record_step(loss, num_tokens, plan)
+        if step in losses:
+            progress.record_validation(losses[step], plan)
+    return progress
+
+
+def _check_steps(key: str, curve: Curve, expected: list[int]) -> None:
+    found = [step for step, _ in curve]
+    if found != expected:
+        raise ValueError(
+            f"{key} must be of steps {shorten(str(expected[:9]), 60)}… ({len(expected)} in all), found "
+            f"{shorten(str(found[:9]), 60)}… ({len(found)} in all)"
+        )

@@ -1,0 +1,109 @@
+"""The saved state of the experts in training, as one safetensors file that is hashed as a whole.
+
+Its metadata has each expert's progress as JSON, by name, and under a name that no expert may have: which run
+it is of, and a hash of all of it. Files of earlier versions have neither.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lorary.files import parse_json_object, publish, quote
+from lorary.training.digests import hash_tensors
+from lorary.training.progress import Progress
+from lorary.training.run_files import name_scratch
+
+VERSION = 1
+SEAL = "_lorary"
+
+
+class StoredTrainee(NamedTuple):
+    """What a file says of one expert in training."""
+
+    tensors: dict[str, Tensor]
+    """Its parameters and its optimiser's state."""
+    record: dict[str, Any]
+    """Its progress, as a JSON object that nobody has looked at yet."""
+
+
+class StoredState(NamedTuple):
+    """What a file holds."""
+
+    run: str | None
+    """The run it is of; None in a file of an earlier version, which also is not hashed."""
+    trainees: dict[str, StoredTrainee]
+    """Expert name -> what is said of it."""
+
+
+def write_state(path: Path, run: str, trainees: Mapping[str, tuple[dict[str, Tensor], Progress]]) -> None:
+    """Write a state in place of the one that may be there, whole or not at all.
+
+    Args:
+        path: the file.
+        run: the hash of what the run is.
+        trainees: expert name -> its tensors and progress, at least one.
+
+    Raises:
+        OSError, SafetensorError: if it cannot be written; the file is as it was.
+    """
+    tensors = {
+        f"{name}/{key}": value for name, (parts, _) in trainees.items() for key, value in parts.items()
+    }
+    texts = {name: json.dumps(asdict(progress)) for name, (_, progress) in trainees.items()}
+    seal = {"version": VERSION, "run": run, "sha256": hash_tensors([VERSION, run, texts], tensors)}
+    scratch = name_scratch(path.parent)
+    try:
+        save_file(tensors, scratch, metadata={**texts, SEAL: json.dumps(seal)})
+        publish(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def read_state(path: Path) -> StoredState:
+    """Read a state, and check it against its hash; whether it fits a run is not looked at.
+
+    Raises:
+        OSError: if it cannot be read.
+        SafetensorError, FormatError, ValueError: saying what is wrong with it.
+    """
+    with safe_open(os.fspath(path), framework="pt") as file:
+        texts = dict(file.metadata() or {})
+        # Nothing else is ever written, and PyTorch need not know what else safetensors has names for.
+        tensors = {key: _get_float32(file, key) for key in file.keys()}  # noqa: SIM118 (the file is no mapping)
+    seal = texts.pop(SEAL, None)
+    run = None if seal is None else _open_seal(seal, texts, tensors)
+    parts: dict[str, dict[str, Tensor]] = {name: {} for name in texts}
+    for key, tensor in tensors.items():
+        name, _, part = key.rpartition("/")
+        if name not in parts:
+            raise ValueError(f"tensor {quote(key, 80)} is of no expert that it names")
+        parts[name][part] = tensor
+    for name, own in parts.items():
+        if not own:
+            raise ValueError(f"expert {quote(name, 80)} has no tensors")
+    records = {name: parse_json_object(text.encode(), f"progress of {name}") for name, text in texts.items()}
+    return StoredState(run, {name: StoredTrainee(parts[name], records[name]) for name in texts})
+
+
+def _get_float32(file: Any, key: str) -> Tensor:
+    found = file.get_slice(key).get_dtype()
+    if found != "F32":
+        raise ValueError(f"tensor {quote(key, 80)} must be float32, found {quote(found, 20)}")
+    return file.get_tensor(key)
+
+
+def _open_seal(text: str, texts: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    seal = parse_json_object(text.encode(), SEAL)
+    version, run, digest = (seal.get(key) for key in ("version", "run", "sha256"))
+    if type(version) is int and version > VERSION:
+        raise ValueError(f"it is of version {version}, this lorary reads up to {VERSION}: upgrade lorary")
+    if digest != hash_tensors([version, run, texts], tensors) or not isinstance(run, str):
+        raise ValueError("its numbers are not those that were saved: their SHA-256 differs")
+    return run

@@ -1,0 +1,192 @@
+"""Adapters, libraries and what lies within them."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lorary.assembly.prototypes import find_prototypes
+from lorary.errors import LibraryError
+from lorary.experts import Expert, read_peft, write_peft
+from lorary.library import Library
+from tests.hostile.reader import (
+    check_card,
+    check_expert,
+    check_finite,
+    check_shown,
+    check_text,
+    digest_expert,
+    digest_tensors,
+)
+from tests.hostile.tiny import draw_expert, draw_experts
+
+PRIVATE_PLACES = (".lorary", ".lorary/tmp", ".lorary/trash", ".lorary/artifacts", ".lorary/journal.json")
+LOCKS = (".lorary/write.lock", ".lorary/gate.lock", ".lorary/swap.lock")
+
+
+def make_adapter(folder: Path) -> None:
+    """Write a folder as lorary does; PEFT's own lack the sidecar."""
+    write_peft(draw_expert("poetry"), folder / "poetry")
+
+
+def make_plain_adapter(folder: Path) -> None:
+    """Write a folder as PEFT does, with patterns that choose ranks and scales per module."""
+    make_adapter(folder)
+    for file in ("expert.json", "README.md"):
+        (folder / "poetry" / file).unlink()
+    path = folder / "poetry" / "adapter_config.json"
+    config = json.loads(path.read_text())
+    config |= {"rank_pattern": {"q_proj": config["r"]}, "alpha_pattern": {".*v_proj": 4}}
+    path.write_text(json.dumps(config))
+
+
+def read_adapter(folder: Path) -> Expert:
+    """Read an adapter folder."""
+    return read_peft(folder / "poetry")
+
+
+def make_library(folder: Path) -> None:
+    """Write a library of three experts with their prototypes."""
+    library = Library.open(folder / "lib", create=True)
+    for expert in draw_experts().values():
+        library.add(expert)
+    find_prototypes(library)
+
+
+def read_library(folder: Path) -> dict[str, Any]:
+    """Open a library, list it and read every expert."""
+    library = Library.open(folder / "lib")
+    entries = library.entries()
+    library.weight_hashes()
+    return {"experts": _read_all(library), "entries": entries}
+
+
+def _read_all(library: Library) -> dict[str, Expert]:
+    """Read every expert and its numbers, which are not read before they are asked for."""
+    experts = {name: library[name] for name in library}
+    for expert in experts.values():
+        dict(expert.factors)
+    return experts
+
+
+def check_library(found: dict[str, Any]) -> None:
+    """Assert that every expert and entry is sound."""
+    for name, expert in found["experts"].items():
+        assert expert.name == name
+        check_expert(expert)
+    for entry in found["entries"]:
+        check_text(entry.name, entry.base_model)
+        check_card(entry.card)
+
+
+def answer_library(found: dict[str, Any]) -> dict[str, str]:
+    """Say what each expert does."""
+    return {name: digest_expert(expert) for name, expert in found["experts"].items()}
+
+
+def read_verified(folder: Path) -> dict[str, Any]:
+    """Verify a library; only one without problems is accepted."""
+    library = Library.open(folder / "lib")
+    problems = library.verify()
+    for problem in problems:
+        check_shown(str(problem), 2000)
+    if problems:
+        return {"problems": problems}
+    prototypes = {
+        f"{path}.{number}": part
+        for path, parts in find_prototypes(library).items()
+        for number, part in enumerate(parts)
+    }
+    return {"problems": [], "experts": _read_all(library), "prototypes": digest_tensors(prototypes)}
+
+
+def check_verified(found: dict[str, Any]) -> None:
+    """Assert that what verification let through is sound."""
+    for expert in found.get("experts", {}).values():
+        check_expert(expert)
+
+
+def answer_verified(found: dict[str, Any]) -> Any:
+    """Say what the experts do; a problem that is told is a refusal."""
+    if found["problems"]:
+        return REFUSED
+    return answer_library(found), found["prototypes"]
+
+
+REFUSED = object()
+"""An answer that stands for a refusal."""
+
+
+def read_prototypes(folder: Path) -> dict[str, Any]:
+    """Take a library's prototypes from its artifacts."""
+    return {"found": find_prototypes(Library.open(folder / "lib"))}
+
+
+def check_prototypes(found: dict[str, Any]) -> None:
+    """Assert that each is a unit vector of its layer's width."""
+    widths = {path: pair.a.shape[1] for path, pair in draw_expert("poetry").factors.items()}
+    for path, (rows, gains) in found["found"].items():
+        check_finite(rows, gains)
+        if path in widths:
+            assert rows.shape[1] == widths[path], f"{path} is {rows.shape[1]} wide"
+        lengths = rows.norm(dim=1)
+        assert ((lengths - 1).abs() < 1e-3)[gains > 0].all(), "a prototype is no unit vector"
+
+
+def answer_prototypes(found: dict[str, Any]) -> str:
+    """Hash them all."""
+    return digest_tensors(
+        {f"{path}.{n}": part for path, parts in found["found"].items() for n, part in enumerate(parts)}
+    )
+
+
+def read_pruned(folder: Path) -> dict[str, Any]:
+    """Prune a library, then read it."""
+    Library.open(folder / "lib").prune()
+    return read_library(folder)
+
+
+def read_changed(folder: Path) -> dict[str, Any]:
+    """Rename, copy, replace and delete experts of a library, then read it."""
+    library = Library.open(folder / "lib")
+    library.rename("poetry", "verse")
+    library.copy("law", "law copy")
+    library["law"] = draw_expert("law", seed=1)
+    del library["sql"]
+    return read_library(folder)
+
+
+def make_journal(folder: Path) -> None:
+    """Leave a library as a writer that was killed while it replaced an expert would."""
+    make_library(folder)
+    library = folder / "lib"
+    write_peft(draw_expert("poetry", seed=1), library / ".lorary/tmp/0123456789abcdef0123456789abcdef")
+    moves = [
+        ["poetry", ".lorary/trash/fedcba9876543210fedcba9876543210"],
+        [".lorary/tmp/0123456789abcdef0123456789abcdef", "poetry"],
+    ]
+    (library / ".lorary/trash").mkdir(exist_ok=True)
+    (library / ".lorary/journal.json").write_text(json.dumps({"moves": moves}))
+
+
+def read_journal(folder: Path) -> dict[str, Any]:
+    """Open a library with a change that somebody left; what is refused is settled, as its message says."""
+    with suppress(LibraryError):
+        return read_library(folder)
+    Library.settle(folder / "lib")
+    return read_library(folder)
+
+
+def check_journal(found: dict[str, Any]) -> None:
+    """Assert that no expert was lost, whatever the journal or what was staged said."""
+    check_library(found)
+    lost = set(draw_experts()) - set(found["experts"])
+    assert not lost, f"experts were lost: {lost}"
+
+
+def read_stored(folder: Path) -> dict[str, Any]:
+    """Add an adapter to a new library, and read what is there then."""
+    library = Library.open(folder / "new", create=True)
+    library.add(read_adapter(folder), "poetry")
+    check_shown((folder / "new/poetry/README.md").read_text())
+    return {"experts": _read_all(library), "entries": library.entries()}

@@ -1,0 +1,124 @@
+"""Which modules of the package read files, and which readers of the contract try them."""
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import lorary
+
+PACKAGE = Path(lorary.__file__).parent
+# What takes up a file's content, or the name of one, wherever it is called. `loads` and `parse_…` understand
+# content that was read elsewhere: they are where hostile values arrive.
+CALLS = {
+    "CDLL",
+    "cat_file",
+    "cat_ranges",
+    "fdopen",
+    "from_pretrained",
+    "fromfile",
+    "get_tensor",
+    "load",
+    "load_file",
+    "loads",
+    "memmap",
+    "mmap",
+    "open",
+    "open_regular",
+    "parse_json",
+    "parse_json_object",
+    "parse_yaml",
+    "read_at_most",
+    "read_bytes",
+    "read_json_object",
+    "read_text",
+    "read_yaml",
+    "safe_load",
+    "safe_open",
+}
+
+NO_FILE = "opens no file from outside"
+ITS_OWN_TESTS = "tried by tests/files, and by every reader"
+READ_BY: dict[str, tuple[str, ...] | str] = {
+    "assembly/cache.py": ("artifact-cache",),
+    "assembly/calibrations.py": ("artifact-cache", "saved-calibrated"),
+    "assembly/folder_files.py": ("saved-arrow", "saved-means"),
+    "assembly/saved_model.py": ("saved-arrow", "saved-means"),
+    "assembly/soundness.py": ("prototypes", "task-rows", "saved-calibrated"),
+    "cli/merge_steps/recipe.py": "understands words of the command line",
+    "cli/quickstart_steps/outcome.py": ("outcome",),
+    "cli/screen.py": "opens the null device",
+    "cli/spelling.py": ("lorary-config", "lorary-train", "lorary-settings"),
+    "data/readers/files.py": (
+        "task-pair",
+        "task-gz",
+        "task-xz",
+        "task-list",
+        "task-document",
+        "lorary-tasks",
+    ),
+    "data/readers/lines.py": ("task-pair", "task-gz", "task-xz", "task-list", "task-document"),
+    "data/readers/unpack.py": ("task-gz", "task-xz"),
+    "evaluation/result_file.py": ("result", "outcome"),
+    "evaluation/run_header.py": "reads what the system says of the processor",
+    "experts/card.py": "understands what it wrote itself a moment ago",
+    "experts/checked_files.py": ("adapter", "plain-adapter"),
+    "experts/file_layout.py": ("adapter", "library"),
+    "experts/folder.py": "writes",
+    "experts/peft_reader.py": ("adapter", "plain-adapter", "library"),
+    "experts/weights_file.py": ("adapter", "library"),
+    "files/json_text.py": ITS_OWN_TESTS,
+    "files/regular.py": ITS_OWN_TESTS,
+    "files/whole.py": ITS_OWN_TESTS,
+    "files/yaml_text.py": ITS_OWN_TESTS,
+    "kernels/build.py": ("kernel-cache",),
+    "kernels/object_cache.py": ("kernel-cache",),
+    "kernels/triton_kernels/blocks.py": NO_FILE,
+    "kernels/triton_kernels/choose.py": NO_FILE,
+    "kernels/triton_kernels/grouped.py": NO_FILE,
+    "kernels/triton_kernels/pairs.py": NO_FILE,
+    "kernels/triton_kernels/weigh.py": NO_FILE,
+    "library/artifact_file.py": ("prototypes", "verify"),
+    "library/artifacts.py": ("prototypes", "verify"),
+    "library/calls.py": ("library", "journal"),
+    "library/derive.py": ("prototypes",),
+    "library/entry.py": ("library", "lorary-library"),
+    "library/journal.py": ("journal",),
+    "library/local_storage.py": ("library", "prune"),
+    "library/marker.py": ("library",),
+    "library/owner.py": "reads what the system says of this machine",
+    "library/remote_storage.py": "no file system of this machine: its content goes the same ways",
+    "library/retitle.py": ("change",),
+    "models/base.py": ("base", "saved-arrow"),
+    "models/embedded.py": "reads a model file of an installed package, which can run code anyway",
+    "training/digests.py": ("run",),
+    "training/finished.py": ("run",),
+    "training/lock.py": ("run",),
+    "training/run_files.py": ("run",),
+    "training/run_folder.py": ("run",),
+    "training/state_file.py": ("run",),
+    "transforms/merging/recipe_file.py": ("recipe", "lorary-merge"),
+}
+"""Module -> the readers that bring hostile files to it, or why none has to."""
+
+
+@cache
+def find_openers(package: Path = PACKAGE) -> dict[str, set[str]]:
+    """Find the modules that call any of these: path within the package -> what they call."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        called = set(list_calls(ast.parse(path.read_text()))) & CALLS
+        if called:
+            found[str(path.relative_to(package))] = called
+    return found
+
+
+def list_calls(tree: ast.AST) -> Iterator[str]:
+    """Give the last name of everything that is called, but for ``Library.open``, whose readers are known."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Attribute):
+                if ast.unparse(node.func) != "Library.open":
+                    yield node.func.attr
+            elif isinstance(node.func, ast.Name):
+                yield node.func.id

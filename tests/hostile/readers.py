@@ -1,0 +1,95 @@
+"""Every reader of lorary, one entry each: whoever adds a reader adds one here and is tried by all kinds."""
+
+from functools import partial
+
+from lorary.errors import LoraryError
+from tests.hostile import library_inputs as library
+from tests.hostile import model_inputs as model
+from tests.hostile import text_inputs as text
+from tests.hostile.reader import Reader, check_expert
+
+# A recipe is an argument in a file: what is wrong in it is said with a `ValueError`.
+WITH_ARGUMENTS = (LoraryError, OSError, ValueError)
+PRIVATE = tuple(f"lib/{place}" for place in (*library.PRIVATE_PLACES, *library.LOCKS))
+SAVED_PRIVATE = tuple(f"model/experts/{place}" for place in library.PRIVATE_PLACES)
+SAVED = ("model/experts/*", "model/base/*", "model/material.safetensors")
+WEIGHTS, CONFIGS, ARTIFACTS = "*/adapter_model.safetensors", "*/adapter_config.json", "*/artifacts/*"
+JOURNAL = ("*/journal.json", "*/tmp*", "*/trash*", "*/library.json")
+RUN_PLANTS = ("run/finished", "run/run.lock", "run/state.writing")
+ROUTERS = {
+    "arrow": model.make_saved("arrow", top_k=2),
+    "spectr": model.make_saved("spectr", top_k=2),
+    "lag": model.make_saved("lag", top_k=1),
+    "uniform": model.make_saved("uniform"),
+    "calibrated": model.make_saved("calibrated"),
+    "means": model.make_saved("mean_activation", given=("means",)),
+    "gates": model.make_saved("phatgoose", given=("gates",)),
+}
+
+Adapter = partial(Reader, room="experts", read=library.read_adapter, check=check_expert)
+Stored = partial(
+    Reader, room="library", make=library.make_library, check=library.check_library, plants=PRIVATE, cost=2
+)
+Saved = partial(
+    Reader,
+    room="assembly",
+    read=model.read_saved,
+    check=model.check_saved,
+    answer=model.answer_saved,
+    sealed=SAVED,
+    plants=SAVED_PRIVATE,
+    cost=12,
+)
+TaskFile = partial(Reader, room="data", check=text.check_task)
+# A command explains everything itself and raises nothing.
+Command = partial(Reader, room="cli", check=text.check_ran, raises=(), cost=6)
+
+# fmt: off
+ENTRIES = [
+    Adapter("adapter", make=library.make_adapter, plants=("poetry/adapter_model.bin",)),
+    Adapter("plain-adapter", make=library.make_plain_adapter, plants=("poetry/expert.json",)),
+    Adapter("add", make=library.make_adapter, read=library.read_stored, check=library.check_library, cost=2),
+    Stored("library", read=library.read_library, answer=library.answer_library, sealed=(WEIGHTS,)),
+    Stored("verify", read=library.read_verified, check=library.check_verified,
+           answer=library.answer_verified, sealed=(WEIGHTS, CONFIGS, ARTIFACTS)),
+    Stored("prototypes", read=library.read_prototypes, check=library.check_prototypes,
+           answer=library.answer_prototypes, sealed=(ARTIFACTS,)),
+    Stored("prune", read=library.read_pruned, answer=library.answer_library, sealed=(ARTIFACTS,)),
+    Stored("change", read=library.read_changed, cost=3),
+    Stored("journal", make=library.make_journal, read=library.read_journal, check=library.check_journal,
+           targets=JOURNAL),
+    Stored("task-rows", make=model.make_task_rows, read=model.read_task_rows, check=model.check_task_rows,
+           answer=model.answer_task_rows, sealed=(ARTIFACTS,), cost=4),
+    *(Saved(f"saved-{name}", make=make) for name, make in ROUTERS.items()),
+    Reader("base", room="models", make=model.make_base, read=model.read_base,
+           check=model.check_base_model, cost=5),
+    Reader("artifact-cache", room="assembly", make=model.make_artifact_cache, read=model.read_artifact_cache,
+           check=model.check_saved, answer=model.answer_saved, cost=6),
+    Reader("kernel-cache", room="kernels", make=model.make_kernel_cache, read=model.read_kernel_cache,
+           check=model.check_mixed, answer=model.answer_mixed, sealed=("*",), plants=("kernels",), cost=4),
+    Reader("run", room="training", make=model.make_run, read=model.resume_run,
+           check=model.check_outcome_of_run, answer=model.answer_run, sealed=("*",),
+           plants=RUN_PLANTS, cost=6),
+    *(TaskFile(f"task-{name}", make=text.write_lines(name), read=text.read_task_at("task.jsonl"))
+      for name in text.ROWS),
+    *(TaskFile(f"task-{name}", make=text.write_lines("pair", *pack),
+               read=text.read_task_at(f"task.jsonl.{name}"))
+      for name, pack in text.PACKS.items()),
+    TaskFile("task-list", make=text.write_list, read=text.read_task_at("task.json")),
+    TaskFile("task-document", make=text.write_document, read=text.read_task_at("task.json")),
+    Reader("recipe", room="transforms", make=text.make_recipe_file, read=text.read_and_merge,
+           check=check_expert, raises=WITH_ARGUMENTS, cost=2),
+    Reader("result", room="evaluation", make=text.make_result, read=text.read_result_file,
+           check=text.check_result),
+    Reader("outcome", room="cli", make=text.make_outcome, read=text.read_outcome, check=text.check_outcome),
+    Command("lorary-library", make=library.make_library, read=text.look_at_library, plants=PRIVATE),
+    Command("lorary-add", make=library.make_adapter, read=text.add_to_library),
+    Command("lorary-config", make=text.make_listing_options, read=text.list_by_options),
+    Command("lorary-train", make=text.make_training_options, read=text.plan_training),
+    Command("lorary-settings", make=text.make_training_settings, read=text.plan_by_settings),
+    Command("lorary-tasks", make=text.make_task_folder, read=text.train_task_folder),
+    Command("lorary-merge", make=text.make_merge_options, read=text.merge_on_command),
+    Command("lorary-generate", make=ROUTERS["arrow"], read=model.generate_on_command, cost=14),
+]
+# fmt: on
+READERS = {entry.name: entry for entry in ENTRIES}
