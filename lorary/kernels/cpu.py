@@ -14,6 +14,7 @@ from struct import Struct
 import torch
 from torch import Tensor
 
+from lorary.files import quote
 from lorary.kernels.build import load_object
 from lorary.kernels.checks import (
     check_along,
@@ -222,9 +223,11 @@ def _empty_choice(x: Tensor, tokens: int, top_k: int) -> tuple[Tensor, Tensor]:
 @cache
 def _find(operator: str, dtype: torch.dtype) -> tuple[Callable[..., bytes], Callable[[bytes], int]]:
     """Find what packs a call, and what is called."""
-    if dtype not in NAMES:
-        raise ValueError(f"there are compiled operators for {', '.join(NAMES.values())}, not for {dtype}")
-    function = getattr(load_object(), f"{operator}_{NAMES[dtype]}")
+    loaded = load_object()
+    if loaded is None or dtype not in NAMES:
+        kinds = ", ".join(NAMES.values()) if loaded is not None else "nothing on this machine"
+        raise ValueError(f"there are compiled operators for {kinds}, not for {dtype}")
+    function = getattr(loaded, f"{operator}_{NAMES[dtype]}")
     function.restype = ctypes.c_int64
     function.argtypes = [ctypes.c_char_p]
     return CALLS[operator].pack, function
@@ -250,7 +253,9 @@ def _call(
             for t in inputs
         ]
     except RuntimeError as error:
-        raise ValueError(f"{operator} takes plain tensors, found one that cannot be read: {error}") from error
+        raise ValueError(
+            f"{operator} takes plain tensors, found one that cannot be read: {quote(str(error))}"
+        ) from error
     outcome = function(pack(*addresses, *map(Tensor.data_ptr, outputs), *numbers))
     if outcome:
         raise _explain(outcome, *numbers)

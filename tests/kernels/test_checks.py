@@ -249,3 +249,14 @@ def test_an_operator_without_memory_says_so_and_does_not_end_the_process():
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, env=dict(os.environ)
     )
     assert done.stdout == "no memory is left to mix 40000000 experts for 1 tokens\n", done.stderr
+
+
+def test_operators_that_are_not_there_are_told(monkeypatch):
+    cpu._find.cache_clear()
+    monkeypatch.setattr(cpu, "load_object", lambda: None)
+    with pytest.raises(ValueError, match="there are compiled operators for nothing on this machine, not for"):
+        cpu.mix_rows(*make_mix())
+    monkeypatch.undo()
+    if is_compiled_for(torch.zeros(1)):
+        with pytest.raises(ValueError, match=r"for bfloat16, float32, float64, not for torch\.float16"):
+            cpu.shrink_rows(draw(2, 3).half(), draw(1, 2, 3).half(), torch.zeros(2, 1, dtype=torch.int64))
