@@ -95,6 +95,7 @@ def _look_through(text: str, max_depth: int) -> Iterator[yaml.Event]:
     most = find_limit("yaml_nodes")
     for event in yaml.parse(text, Loader=_FASTEST):
         count += isinstance(event, yaml.NodeEvent)
+        _refuse_constructions(event)
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -104,6 +105,15 @@ def _look_through(text: str, max_depth: int) -> Iterator[yaml.Event]:
         if count > most:
             raise ValueError(f"it holds too many values: {say_limit('yaml_nodes')}")
         yield event
+
+
+def _refuse_constructions(event: yaml.Event) -> None:
+    """Refuse what makes values out of others: tags, and ``<<``, which can merge for ever in a few lines."""
+    tag = getattr(event, "tag", None)
+    if tag not in (None, "!"):
+        raise ValueError(f"it has a value of the kind {quote(tag, 60)}: write plain values")
+    if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
+        raise ValueError("it merges mappings by '<<': write the keys out")
 
 
 def _describe(error: Exception) -> str:
