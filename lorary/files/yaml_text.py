@@ -62,8 +62,8 @@ def parse_yaml(text: str) -> Any:
     depth = int(find_limit("json_depth"))
     try:
         # Before any value is built: building recurs once for each level.
-        for _ in _look_through(text, depth):
-            pass
+        for event in _look_through(text, depth):
+            _refuse_constructions(event)
         value = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(_describe(error)) from error
@@ -95,7 +95,6 @@ def _look_through(text: str, max_depth: int) -> Iterator[yaml.Event]:
     most = find_limit("yaml_nodes")
     for event in yaml.parse(text, Loader=_FASTEST):
         count += isinstance(event, yaml.NodeEvent)
-        _refuse_constructions(event)
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):

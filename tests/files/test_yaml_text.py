@@ -46,7 +46,17 @@ def test_what_is_no_sound_yaml_is_refused(tmp_path, text, message):
 
 def test_text_that_is_safe_for_any_reader_passes():
     """It also passes where it is no YAML, such as a prompt."""
-    for text in ("a: 1", "[1, {a: b}]", "*emphasis* in a prompt", "a: b: c", "", "\ud800", "&a x"):
+    for text in (
+        "a: 1",
+        "[1, {a: b}]",
+        "*emphasis* in a prompt",
+        "a: b: c",
+        "",
+        "\ud800",
+        "&a x",
+        "!help <<",
+        "<<",
+    ):
         refuse_yaml_bomb(text)
 
 
