@@ -62,8 +62,8 @@ def parse_yaml(text: str) -> Any:
     depth = int(find_limit("json_depth"))
     try:
         # Before any value is built: building recurs once for each level.
-        for _ in _look_through(text, depth):
-            pass
+        for event in _look_through(text, depth):
+            _refuse_constructions(event)
         value = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(_describe(error)) from error
@@ -104,6 +104,15 @@ def _look_through(text: str, max_depth: int) -> Iterator[yaml.Event]:
         if count > most:
             raise ValueError(f"it holds too many values: {say_limit('yaml_nodes')}")
         yield event
+
+
+def _refuse_constructions(event: yaml.Event) -> None:
+    """Refuse what makes values out of others: tags, and ``<<``, which can merge for ever in a few lines."""
+    tag = getattr(event, "tag", None)
+    if tag not in (None, "!"):
+        raise ValueError(f"it has a value of the kind {quote(tag, 60)}: write plain values")
+    if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
+        raise ValueError("it merges mappings by '<<': write the keys out")
 
 
 def _describe(error: Exception) -> str:

@@ -27,7 +27,9 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(
         (LAUGHS, "holds too many values: at most 200000.*LORARY_MAX_YAML_NODES"),
         ("[" * 5000, "nests too deeply"),
         ("a: &a [*a]", "nests too deeply|too many values|is not a YAML file"),
-        ("!!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        ("!!python/object/apply:os.system ['true']", "a value of the kind 'tag:yaml.org,2002:python/object"),
+        ("a: !!timestamp 'x'", "a value of the kind 'tag:yaml.org,2002:timestamp': write plain values"),
+        ("a: &a {b: 1}\nc: {<<: *a}", "merges mappings by '<<': write the keys out"),
         ("{a: 1}: 2", "is not a YAML file"),
         ("--- 1\n--- 2", "is not a YAML file: but found another document"),
         ('"\\ud800"', "half of a surrogate pair|invalid Unicode"),
@@ -44,7 +46,17 @@ def test_what_is_no_sound_yaml_is_refused(tmp_path, text, message):
 
 def test_text_that_is_safe_for_any_reader_passes():
     """It also passes where it is no YAML, such as a prompt."""
-    for text in ("a: 1", "[1, {a: b}]", "*emphasis* in a prompt", "a: b: c", "", "\ud800", "&a x"):
+    for text in (
+        "a: 1",
+        "[1, {a: b}]",
+        "*emphasis* in a prompt",
+        "a: b: c",
+        "",
+        "\ud800",
+        "&a x",
+        "!help <<",
+        "<<",
+    ):
         refuse_yaml_bomb(text)
 
 
