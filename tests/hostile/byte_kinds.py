@@ -95,7 +95,7 @@ def recode(path: Path, rng: Random, around: Surroundings) -> None:
 
 def become_huge(path: Path, rng: Random, around: Surroundings) -> None:
     """Become one line of 200 MB; a link to one that is written once, because writing takes long."""
-    name = rng.choice(around.list_bulk(path.suffix))
+    name = rng.choice(around.list_bulk())
     path.unlink()
     os.link(around.bulk / name, path)
 

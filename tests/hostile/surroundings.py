@@ -88,7 +88,7 @@ class Surroundings:
                     seen[name] = Path(entry.path).read_bytes()
         return seen
 
-    def list_bulk(self, suffix: str) -> list[str]:
+    def list_bulk(self) -> list[str]:
         """Name the large files that are no bombs."""
         return sorted(name for name in os.listdir(self.bulk) if name.startswith("huge"))
 

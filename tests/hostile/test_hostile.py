@@ -28,5 +28,5 @@ def outcomes(tmp_path_factory):
 @pytest.mark.parametrize("name", READERS)
 def test_a_reader_refuses_what_is_hostile_or_makes_sense_of_it(name, outcomes):
     found = [Outcome(**record) for record in outcomes[name]]
-    assert len(found) > 20
+    assert found
     assert [describe(name, outcome, SEED) for outcome in found if outcome.verdict == "finding"] == []

@@ -7,6 +7,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -164,7 +165,10 @@ class _Watch:
 
 def _read_queued() -> float:
     """Say for how long this process has waited for a processor, in seconds."""
-    return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    # Where the system does not say, all waiting counts.
+    with suppress(OSError):
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    return 0.0
 
 
 def limit_memory() -> None:
@@ -175,8 +179,9 @@ def limit_memory() -> None:
 
 
 def reset_peak() -> None:
-    """Forget the largest memory so far."""
-    Path("/proc/self/clear_refs").write_text("5")
+    """Forget the largest memory so far, where the system can."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def read_memory(what: str) -> int:
