@@ -9,7 +9,7 @@ from lorary.experts.alike import AlikeFactors, read_alike
 from lorary.experts.card import ExpertCard
 from lorary.experts.expert import Expert, check_finite
 from lorary.experts.factors import Factors
-from lorary.experts.names import check_name, fold_name
+from lorary.experts.names import check_known_name, check_name, fold_name
 from lorary.experts.peft_reader import (
     OpenedAdapter,
     build_expert,
@@ -31,6 +31,7 @@ __all__ = [
     "WeightSummary",
     "build_expert",
     "check_finite",
+    "check_known_name",
     "check_name",
     "fold_name",
     "open_adapter",
