@@ -53,6 +53,9 @@ def continue_prompts(
         max_new_tokens=max_new_tokens,
         pad_token_id=find_padding_id(base.tokenizer),
         eos_token_id=find_ending_ids(base.model, base.tokenizer) or None,
+        # What a model's configuration prefers is left out: one answer to each prompt, token by token.
+        num_beams=1,
+        num_return_sequences=1,
         do_sample=temperature > 0,
         temperature=temperature if temperature > 0 else None,
         top_p=top_p if temperature > 0 else None,

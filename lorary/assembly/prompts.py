@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lorary.errors import BaseModelError
+from lorary.files import quote
+from lorary.models.base_folder import is_panic
+
 Prompt = str | Sequence[int]
 """A text, or its token ids."""
 
@@ -23,8 +27,9 @@ def encode_prompts(
 
     Raises:
         ValueError: if there is no prompt, or one is empty.
+        BaseModelError: if the tokenizer breaks down.
     """
-    ids = [list(tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt) for prompt in prompts]
+    ids = [_tokenize(tokenizer, prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     if not ids or not all(ids):
         raise ValueError("a prompt must have at least one token, and there must be at least one prompt")
     longest = max(map(len, ids))
@@ -32,6 +37,15 @@ def encode_prompts(
     input_ids = torch.tensor([[padding] * (longest - len(row)) + row for row in ids])
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
     return {"input_ids": input_ids.to(device), "attention_mask": mask.to(device)}
+
+
+def _tokenize(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    try:
+        return list(tokenizer(prompt)["input_ids"])
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise BaseModelError(f"the base model's tokenizer gave up on {quote(prompt, 60)}: {error}") from error
 
 
 def find_padding_id(tokenizer: PreTrainedTokenizerBase) -> int:

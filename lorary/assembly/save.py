@@ -13,7 +13,7 @@ from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.router import find_config
 from lorary.assembly.saved_model import MATERIAL_FILE, MODEL_FILE, SavedModel
 from lorary.assembly.task_rows import check_loaded
-from lorary.files import escape
+from lorary.files import escape_markdown
 from lorary.library import Library
 from lorary.models.new_folder import new_folder
 from lorary.models.quiet import without_progress_bars
@@ -95,12 +95,12 @@ def _find_versions() -> dict[str, str]:
 def render_readme(saved: SavedModel) -> str:
     """Describe a saved model for people."""
     names = "\n".join(f"- `{name}`" for name in saved.experts)
-    base = escape(saved.base_model, keep="").replace("`", "'")
+    base = escape_markdown(saved.base_model)
     where = "in `base/`" if saved.has_base else "not included"
     router = f"`{saved.router}`, {saved.combine} combined" if saved.router else "none"
     return (
         "# A model routed by lorary\n\n"
-        f"{len(saved.experts)} LoRA experts on `{base}` ({where}). Router: {router}.\n\n"
+        f"{len(saved.experts)} LoRA experts on {base} ({where}). Router: {router}.\n\n"
         "```python\nimport lorary\n\n"
         'model = lorary.load_model("this/folder")\n'
         'print(model.generate("Q: Why is the sky blue?\\nA:"))\n```\n\n'

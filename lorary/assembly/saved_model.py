@@ -6,6 +6,7 @@ what only data could tell; ``base/``, if it is there, is the base model as ``tra
 of earlier versions lack the hashes of files: there, only weights and material have one.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from errno import ENAMETOOLONG
@@ -33,6 +34,7 @@ from lorary.files import (
 from lorary.library import Library
 from lorary.routing.material import FROM_DATA
 
+SEAL = "sha256"
 MODEL_FILE = "lorary_model.json"
 MATERIAL_FILE = "material.safetensors"
 VERSION = 1
@@ -71,8 +73,13 @@ class SavedModel:
     """Path of each other file in the folder -> its SHA-256; None in folders of earlier versions."""
 
     def dump(self) -> bytes:
-        """Write ``lorary_model.json``."""
-        return dump_json_object({"lorary_model": VERSION, **asdict(self)})
+        """Write ``lorary_model.json``, with a hash of itself."""
+        content = {"lorary_model": VERSION, **asdict(self)}
+        return dump_json_object({**content, SEAL: _hash_content(content)})
+
+
+def _hash_content(content: dict[str, Any]) -> str:
+    return sha256(dump_json_object(content)).hexdigest()
 
 
 def is_saved_model(place: str | Path) -> bool:
@@ -95,12 +102,17 @@ def read_saved_model(folder: str | Path) -> SavedModel:
     """
     path = Path(folder) / MODEL_FILE
     found = parse_json_object(_read(path), str(path), AGAIN)
-    version = found.pop("lorary_model", None)
+    version = found.get("lorary_model")
     if type(version) is not int or version != VERSION:
         raise FormatError(
             f"{quote(str(path))} must be of format {VERSION}, found {quote(version)}: load it with the "
             "version of lorary that saved it"
         )
+    # Folders of earlier versions have none.
+    seal = found.pop(SEAL, None)
+    if seal is not None and seal != _hash_content(found):
+        raise FormatError(f"{quote(str(path))} is not what was saved, its SHA-256 differs: {AGAIN}")
+    del found["lorary_model"]
     known = {entry.name for entry in fields(SavedModel)}
     wrong = sorted((found.keys() | {"files"}) ^ known)
     if wrong:
@@ -168,7 +180,10 @@ def read_material(folder: str | Path, saved: SavedModel) -> dict[str, dict[str, 
     path = Path(folder) / MATERIAL_FILE
     try:
         with open_regular(path, follow=False) as file:
-            content = file.read()
+            most = int(find_limit("material_mb") * 1_000_000)
+            if os.fstat(file.fileno()).st_size > most:
+                raise FormatError(f"{quote(str(path))} is too large: {say_limit('material_mb')}")
+            content = file.read(most)
         if sha256(content).hexdigest() != saved.material_sha256:
             raise FormatError(f"{quote(str(path))} is not what was saved: build the model again")
         tensors = load(content)

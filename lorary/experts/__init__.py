@@ -10,7 +10,7 @@ from lorary.experts.base_names import BaseIdentity, is_same_base
 from lorary.experts.card import ExpertCard
 from lorary.experts.expert import Expert, check_finite
 from lorary.experts.factors import Factors
-from lorary.experts.names import check_name, fold_name
+from lorary.experts.names import check_known_name, check_name, fold_name
 from lorary.experts.peft_reader import (
     OpenedAdapter,
     build_expert,
@@ -33,6 +33,7 @@ __all__ = [
     "WeightSummary",
     "build_expert",
     "check_finite",
+    "check_known_name",
     "check_name",
     "fold_name",
     "is_same_base",

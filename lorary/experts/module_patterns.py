@@ -89,6 +89,7 @@ class ModulePatterns:
 
 
 def _compile(key: str) -> "regex.Pattern[str]":
+    compile_pattern(key)  # by itself, or a bracket of its own would close PEFT's
     pattern = compile_pattern(rf"(.*\.)?({key})")
     if is_slow(pattern.pattern):
         raise PatternError(

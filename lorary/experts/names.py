@@ -32,6 +32,19 @@ def check_name(name: str) -> str:
             mark, ends with ``.``, begins or ends with a space, is a device's on Windows, or holds a
             separator, a wildcard or a character that cannot be seen.
     """
+    check_known_name(name)
+    fault = _find_fault_of_new(name)
+    if fault:
+        raise ValueError(f"an expert's name must not {fault}, got {quote(name)}: choose another name")
+    return name
+
+
+def check_known_name(name: str) -> str:
+    """Do the same for the name of an expert that is stored already.
+
+    Allowed is also what earlier versions allowed, such as a device's name, so that old libraries open; the
+    library's ``rename`` mends it.
+    """
     if not isinstance(name, str):
         raise TypeError(f"an expert's name must be a string, not {type(name).__name__} {quote(name, 60)}")
     fault = _find_fault(name)
@@ -55,21 +68,17 @@ def _find_fault(name: str) -> str | None:
         return "hold control or invisible characters"  # lone surrogates, too, which have no bytes
     if len(name.encode()) > MAX_NAME_BYTES:
         return f"be longer than {MAX_NAME_BYTES} bytes"
-    return _find_misleading_part(name)
-
-
-def _find_misleading_part(name: str) -> str | None:
     if name[0] in "._-":
         return f"begin with {name[0]!r}"
-    if unicodedata.category(name[0]).startswith("M"):
-        return "begin with a combining mark"
     if name != name.strip():
         return "begin or end with a space"
+    found = sorted({character for character in name if character in FORBIDDEN})
+    return "hold " + " or ".join(repr(character) for character in found) if found else None
+
+
+def _find_fault_of_new(name: str) -> str | None:
+    if unicodedata.category(name[0]).startswith("M"):
+        return "begin with a combining mark"
     if name.endswith("."):
         return "end with '.'"
-    found = sorted({character for character in name if character in FORBIDDEN})
-    if found:
-        return "hold " + " or ".join(repr(character) for character in found)
-    if DEVICES.fullmatch(name):
-        return "be a device's on Windows"
-    return None
+    return "be a device's on Windows" if DEVICES.fullmatch(name) else None

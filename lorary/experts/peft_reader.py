@@ -13,7 +13,7 @@ from lorary.errors import FormatError
 from lorary.experts.adapter_layout import Recipe, lay_out_adapter
 from lorary.experts.card import ExpertCard
 from lorary.experts.expert import Expert, check_finite
-from lorary.experts.names import check_name
+from lorary.experts.names import check_known_name
 from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, parse_adapter_config
 from lorary.experts.peft_features import check_features, check_peft_type
 from lorary.experts.sidecar import SIDECAR_FILE, Sidecar, parse_sidecar
@@ -105,7 +105,7 @@ def build_expert(opened: OpenedAdapter, name: str | None = None) -> Expert:
     layout = lay_out_adapter(Recipe(weights.layout, config, weights_path))
     known = _parse_sidecar(opened.sidecar, path) or _card_from_config(config, path)
     _check_config_hash(opened.config, known.config_sha256, config_path)
-    own_name = check_name(known.name if name is None else name)
+    own_name = check_known_name(known.name if name is None else name)
     factors = StoredFactors(weights, layout, name=own_name, file=weights_path, sha256=known.weights_sha256)
     card = replace(known.card, fan_in_fan_out=config.fan_in_fan_out)
     return Expert(own_name, known.base_model, factors, card)

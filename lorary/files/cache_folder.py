@@ -4,6 +4,8 @@ import os
 import stat
 from pathlib import Path
 
+from lorary.files.quoting import quote
+
 
 def find_cache_folder() -> Path:
     """Name the cache folder, ``$LORARY_CACHE`` or ``~/.cache/lorary``; nothing is made."""
@@ -13,17 +15,26 @@ def find_cache_folder() -> Path:
 def make_private_folder(path: Path) -> Path:
     """Make a folder that its owner alone may enter, or make sure that one is such a folder.
 
+    It may be a link that this user made, as on clusters where homes are small.
+
     Args:
         path: the folder; folders above it are made where missing.
 
+    Returns:
+        The folder itself, wherever links lead.
+
     Raises:
-        PermissionError: if it is a link or another user's, or its mode cannot be changed.
+        PermissionError: if it or a link to it is another user's, or its mode cannot be changed.
         OSError: if it cannot be made.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = path.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise PermissionError(f"{str(path)!r} must be a folder of this user's own, and no link")
+    owner = path.lstat().st_uid
+    folder = path.resolve()
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or {owner, status.st_uid} != {os.geteuid()}:
+        raise PermissionError(
+            f"cache folder {quote(str(path))} must be this user's own: set LORARY_CACHE to a folder of yours"
+        )
     if stat.S_IMODE(status.st_mode) != 0o700:
-        path.chmod(0o700)
-    return path
+        folder.chmod(0o700)
+    return folder

@@ -8,7 +8,7 @@ from typing import Any
 from fsspec import AbstractFileSystem
 
 from lorary.errors import FormatError
-from lorary.files.limits import find_limit
+from lorary.files.limits import find_limit, say_limit
 from lorary.files.quoting import is_visible, quote, shorten
 from lorary.files.regular import read_at_most
 from lorary.files.shape import MAX_DIGITS, check_shape
@@ -82,6 +82,9 @@ def escape_json(text: str) -> str:
 
 
 def _parse(content: bytes) -> Any:
+    # What separates values and opens groups; commas within text count too, but cost nothing to count.
+    if content.count(b",") + content.count(b"{") + content.count(b"[") > find_limit("json_values"):
+        raise ValueError(f"it holds too many values: {say_limit('json_values')}")
     value = json.loads(
         content.decode("utf-8-sig"),
         object_pairs_hook=_build_object,
@@ -99,8 +102,8 @@ def _parse(content: bytes) -> Any:
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     built = dict(pairs)
     if len(built) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in built if keys.count(key) > 1)
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise ValueError(f"key {quote(twice, 60)} stands twice in one object")
     return built
 

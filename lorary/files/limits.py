@@ -17,6 +17,7 @@ class Limit(NamedTuple):
 # The defaults keep one hostile file below 1 GB of memory and 5 s.
 LIMITS = {
     "json_mb": Limit(16, "megabytes of one JSON or YAML file"),
+    "json_values": Limit(300_000, "values in one JSON file"),
     "json_depth": Limit(100, "levels of nesting in JSON or YAML"),
     "yaml_nodes": Limit(200_000, "values in one YAML file, aliases counted as often as they are used"),
     "result_mb": Limit(64, "megabytes of one result file"),
@@ -26,6 +27,8 @@ LIMITS = {
     "unpack_mb": Limit(256, "megabytes of memory to unpack a task file"),
     "header_mb": Limit(32, "megabytes of the header of a weights file"),
     "tensor_count": Limit(50_000, "tensors of one weights file"),
+    "artifact_mb": Limit(256, "megabytes of one stored artifact"),
+    "material_mb": Limit(1_000, "megabytes of the material of a saved model"),
     "weights_mb": Limit(4_000, "megabytes of a weights file that cannot be mapped"),
     "pattern_count": Limit(20_000, "patterns in one adapter configuration"),
     "pattern_seconds": Limit(1, "seconds of matching the patterns of one file"),

@@ -14,7 +14,9 @@ MAX_LENGTH = 2000
 MAX_REPEATS = 10_000
 _COUNTED = re.compile(r"\{(\d*),?(\d*)\}")
 # Python warns that the meaning of these within brackets may change.
-_UNSETTLED = re.compile(r"\[\[|--|&&|~~|\|\|")
+_UNSETTLED = re.compile(r"\[\[|--|&&|~~|\|\||\[:")
+# Elsewhere a brace is plain text to one engine, and asks the other for near matches.
+_BRACE = re.compile(r"(?<!\\)(?:\\\\)*\{(?!(\d+(,\d*)?|,\d+)\})")
 
 
 class PatternError(ValueError):
@@ -31,6 +33,8 @@ def compile_pattern(text: str) -> "regex.Pattern[str]":
         raise PatternError(f"pattern {quote(text, 60)} is longer than {MAX_LENGTH} characters")
     if _UNSETTLED.search(text):
         raise PatternError(f"pattern {quote(text, 60)} holds a set operation, whose meaning is not settled")
+    if _BRACE.search(text):
+        raise PatternError(f"pattern {quote(text, 60)} has a brace that is no count: escape it")
     repeats = 1
     for least, most in _COUNTED.findall(text):
         repeats *= max(1, *(int(number[:9]) for number in (least, most) if number))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lorary.errors import FormatError, LibraryError
 from lorary.experts import check_name
-from lorary.files import parse_json_object, quote
+from lorary.files import find_limit, parse_json_object, quote, say_limit
 from lorary.library.artifact_file import (
     LENGTH_BYTES,
     MOST_HEADER_BYTES,
@@ -48,7 +48,7 @@ class ArtifactStore:
             LibraryError: if it can't be read for another reason.
         """
         try:
-            artifact, source = unpack_artifact(self._storage.read(self._path(weights_sha256)))
+            artifact, source = unpack_artifact(_read(self._storage, self._path(weights_sha256)))
         # What is damaged can be computed again.
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FormatError):
             return None
@@ -115,7 +115,7 @@ def find_artifact_fault(storage: Storage, path: str) -> str | None:
         path: the artifact's, in ``ARTIFACTS``.
     """
     try:
-        _, source = unpack_artifact(storage.read(path))
+        _, source = unpack_artifact(_read(storage, path))
     except (FormatError, OSError) as error:
         return str(error)
     key = hashlib.sha256(canonical_json(source).encode()).hexdigest()
@@ -126,3 +126,11 @@ def find_artifact_fault(storage: Storage, path: str) -> str | None:
 
 def _name_source(weights_sha256: str, algorithm: str, parameters: Mapping[str, object]) -> dict[str, Any]:
     return {"weights": weights_sha256, "algorithm": algorithm, "parameters": dict(parameters)}
+
+
+def _read(storage: Storage, path: str) -> bytes:
+    most = int(find_limit("artifact_mb") * 1_000_000)
+    content = storage.read(path, end=most + 1)
+    if len(content) > most:
+        raise FormatError(f"is too large: {say_limit('artifact_mb')}")
+    return content

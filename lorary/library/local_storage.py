@@ -170,10 +170,10 @@ class LocalStorage:
     def _open_lock(self, relative: str, shared: bool) -> int | None:
         try:
             try:
-                return self._open_file(relative, calls.open_to_lock)
+                return self._open_alone(relative)
             except FileNotFoundError:
                 self.make_folder(relative.rpartition("/")[0])
-                return self._open_file(relative, calls.open_to_lock)
+                return self._open_alone(relative)
         except OSError as error:
             if error.errno not in _REFUSED and not (shared and error.errno == errno.ENOENT):
                 raise
@@ -184,6 +184,17 @@ class LocalStorage:
             if shared and error.errno in (*_REFUSED, errno.ENOENT):
                 return None
             raise refusal from None
+
+    def _open_alone(self, relative: str) -> int:
+        """Open a lock file; one with several names may be another lock too, and would wait for itself."""
+        descriptor = self._open_file(relative, calls.open_to_lock)
+        if calls.look(descriptor).st_nlink > 1:
+            calls.close(descriptor)
+            raise LibraryError(
+                f"{quote(relative)} in library {quote(self.url)} has other names, so it is no lock: "
+                "remove it, it is made anew"
+            )
+        return descriptor
 
     def _read_small(self, relative: str) -> bytes | Exception:
         most = int(find_limit("json_mb") * 1_000_000)

@@ -116,7 +116,7 @@ def _check_name(sidecar: Sidecar, name: str) -> list[Problem]:
         return []
     message = (
         f"says the expert is {sidecar.name!r}, but its folder is {name!r} (copied or moved by hand?): "
-        "correct 'name' there, or move the folder back and use the library's copy or rename"
+        "`lorary library rename` gives both one name; or correct 'name' there"
     )
     return [Problem(expert=name, file=SIDECAR_FILE, message=message)]
 

@@ -1,6 +1,5 @@
 """Loading a base model from a hub id, a local folder, or the package that embeds one."""
 
-import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,8 +9,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from lorary.errors import BaseModelError, IncompatibleExpert
 from lorary.experts import BaseIdentity, Expert, is_same_base
-from lorary.files import escape, quote, require_regular, shorten
+from lorary.files import escape, quote, shorten
 from lorary.models import embedded
+from lorary.models.base_folder import check_base_folder, is_panic
 from lorary.models.fingerprint import fingerprint_model
 from lorary.models.hub import locate_hub_model
 from lorary.models.quiet import without_progress_bars
@@ -65,16 +65,20 @@ def load_base(
             model, tokenizer = _load_embedded(dtype)
         else:
             if Path(source).exists():
-                _refuse_special_files(Path(source))
+                check_base_folder(Path(source))
             else:
                 source, commit = locate_hub_model(source, revision)
             model, tokenizer = _load(source, revision, dtype)
         base = wrap_base(model.to(device), tokenizer, name=name)
     except BaseModelError:
         raise
+    except PermissionError as error:
+        raise BaseModelError(f"base model {quote(name)} cannot be read: {error}") from error
     # What a folder holds makes transformers stumble in ways of its own.
-    except Exception as error:
-        raise BaseModelError(_explain_failure(name, error)) from error
+    except BaseException as error:
+        if isinstance(error, Exception) or is_panic(error):
+            raise BaseModelError(_explain_failure(name, error)) from error
+        raise
     # A folder does not say which commit it is.
     return base if commit is None else replace(base, revision=commit)
 
@@ -136,16 +140,7 @@ def default_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
-def _refuse_special_files(folder: Path) -> None:
-    """Refuse named pipes and devices in a local folder: whoever opens one may wait for ever."""
-    if folder.is_dir():
-        for path in folder.iterdir():
-            status = path.stat()
-            if not stat.S_ISDIR(status.st_mode):
-                require_regular(status, str(path))
-
-
-def _explain_failure(name: str, error: Exception) -> str:
+def _explain_failure(name: str, error: BaseException) -> str:
     try:
         is_here = Path(name).exists()
     except (OSError, ValueError):

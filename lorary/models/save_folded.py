@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from lorary.experts import Expert
-from lorary.files import escape
+from lorary.files import escape_markdown
 from lorary.models.base import BaseModel, check_base
 from lorary.models.fold import fold
 from lorary.models.new_folder import new_folder
@@ -44,7 +44,7 @@ def _render_readme(base: BaseModel, expert: Expert) -> str:
         "Tasks": ", ".join(expert.card.tasks),
         "Merged from": ", ".join(expert.card.parents),
     }
-    lines = "".join(f"- {title}: {escape(text, keep='')}\n" for title, text in facts.items() if text)
+    lines = "".join(f"- {title}: {escape_markdown(text)}\n" for title, text in facts.items() if text)
     return (
         f"# {expert.name}, folded into its base model\n\n{lines}\n"
         "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"

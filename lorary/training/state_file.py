@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lorary.files import parse_json_object, publish, quote
+from lorary.files import find_limit, open_regular, parse_json_object, publish, quote, say_limit
 from lorary.training.digests import hash_tensors
 from lorary.training.progress import Progress
 from lorary.training.run_files import name_scratch
@@ -73,6 +73,10 @@ def read_state(path: Path) -> StoredState:
         OSError: if it cannot be read.
         SafetensorError, FormatError, ValueError: saying what is wrong with it.
     """
+    with open_regular(path, follow=False) as beginning:
+        length = int.from_bytes(beginning.read(8), "little")
+    if length > find_limit("header_mb") * 1_000_000:
+        raise ValueError(f"its header is too large: {say_limit('header_mb')}")
     with safe_open(os.fspath(path), framework="pt") as file:
         texts = dict(file.metadata() or {})
         # Nothing else is ever written, and PyTorch need not know what else safetensors has names for.

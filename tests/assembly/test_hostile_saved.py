@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from lorary.assembly import is_saved_model, load_model, save_model
 from lorary.assembly.folder_files import is_beneath
+from lorary.assembly.saved_model import read_saved_model
 from lorary.errors import BaseModelError, FormatError, LoraryError
 from lorary.models import load_base
 
@@ -45,7 +46,10 @@ def read_json(place):
 
 
 def write_json(place, **changes):
-    (place / MODEL_FILE).write_text(json.dumps({**read_json(place), **changes}))
+    """Change what the file says, and leave out its hash, as its author could."""
+    content = {**read_json(place), **changes}
+    content.pop("sha256", None)
+    (place / MODEL_FILE).write_text(json.dumps(content))
 
 
 def list_files(place):
@@ -71,11 +75,25 @@ def test_a_bit_that_flips_in_any_file_is_refused_by_name(place):
     load_model(str(place))
 
 
+def test_a_bit_that_flips_in_the_list_itself_is_refused(place):
+    """Guards a silent change: a router's temperature loaded with one bit flipped."""
+    path = place / MODEL_FILE
+    content = path.read_bytes()
+    # A byte of white space is as good as another.
+    places = [index for index, byte in enumerate(content) if not bytes([byte]).isspace()]
+    for index in places[::7]:
+        path.write_bytes(bytes([*content[:index], content[index] ^ 1, *content[index + 1 :]]))
+        with pytest.raises(FormatError):
+            read_saved_model(place)
+    path.write_bytes(content)
+    assert read_saved_model(place).router is not None
+
+
 def test_another_alpha_is_refused(place):
     path = place / "experts" / "dates" / "adapter_config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "lora_alpha": 8 * config["lora_alpha"]}))
-    with pytest.raises(FormatError, match=r"dates/adapter_config\.json' is not what was saved"):
+    with pytest.raises(FormatError, match=r"dates/adapter_config\.json.* is not what was"):
         load_model(str(place))
 
 
@@ -119,7 +137,7 @@ def test_a_named_pipe_is_refused_at_once(place, name):
 
 def test_a_folder_of_an_earlier_version_opens(place):
     said = read_json(place)
-    del said["files"]
+    del said["files"], said["sha256"]
     (place / MODEL_FILE).write_text(json.dumps(said))
     model = load_model(str(place))
     assert model.routing[0] == "arrow"

@@ -20,14 +20,24 @@ def test_a_private_folder_is_its_owners_alone(tmp_path):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_link_is_no_private_folder(tmp_path):
+def test_a_link_of_the_users_own_leads_to_the_folder(tmp_path):
+    """Guards a refusal: homes on clusters link their caches to larger disks."""
     (tmp_path / "target").mkdir()
     (tmp_path / "link").symlink_to("target")
-    with pytest.raises(PermissionError, match="no link"):
+    assert make_private_folder(tmp_path / "link") == (tmp_path / "target").resolve()
+    assert stat.S_IMODE((tmp_path / "target").stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's link")
+def test_a_link_of_another_users_is_refused(tmp_path):
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to("target")
+    os.lchown(tmp_path / "link", 12345, 12345)
+    with pytest.raises(PermissionError, match="must be this user's own: set LORARY_CACHE"):
         make_private_folder(tmp_path / "link")
 
 
 def test_another_users_folder_is_no_private_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    with pytest.raises(PermissionError, match="this user's own"):
+    with pytest.raises(PermissionError, match="this user's own: set LORARY_CACHE"):
         make_private_folder(tmp_path / "new")

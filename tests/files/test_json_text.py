@@ -52,3 +52,16 @@ def test_escaped_json_shows_nothing_unseen_and_keeps_its_value():
     assert json.loads(text) == value
     assert all(is_visible(character) or character == "\n" for character in text)
     assert "é 漢 😀" in text
+
+
+def test_a_key_that_stands_twice_among_many_is_found_in_one_pass():
+    """Guards a hang: each key was counted among all others."""
+    keys = [f'"{number}": 0' for number in range(100_000)]
+    with pytest.raises(FormatError, match="key '99999' stands twice"):
+        parse_json(("{" + ", ".join([*keys, keys[-1]]) + "}").encode(), "x")
+
+
+@pytest.mark.parametrize("content", ["[" + "0," * 300_001 + "0]", '{"a": [' + '{"b": []},' * 150_001 + "0]}"])
+def test_too_many_values_are_refused(content):
+    with pytest.raises(FormatError, match=r"holds too many values: at most 300000 .*LORARY_MAX_JSON_VALUES"):
+        parse_json(content.encode(), "x")

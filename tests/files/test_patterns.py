@@ -19,7 +19,7 @@ def test_patterns_mean_what_python_says(pattern, text, expected):
     assert PatternMatcher().fully_matches(compile_pattern(pattern), text) is expected
 
 
-@pytest.mark.parametrize("pattern", ["(", "a**", "*", r"\p{L}", "(?R)", "(" * 1000 + ")" * 1000, r"\2"])
+@pytest.mark.parametrize("pattern", ["(", "a**", "*", r"\pL", "(?R)", "(" * 1000 + ")" * 1000, r"\2"])
 def test_what_is_no_regular_expression_of_pythons_is_refused(pattern):
     with pytest.raises(PatternError, match="no regular expression"):
         compile_pattern(pattern)
@@ -51,3 +51,18 @@ def test_matching_stops_when_the_time_for_all_patterns_is_up(monkeypatch):
 def match_often(matcher, pattern):
     for _ in range(1_000_000):
         matcher.fully_matches(pattern, "ab" * 200)
+
+
+@pytest.mark.parametrize("pattern", ["(q_proj){e}", "a{e<=2}", "q{}", "{", r"\\{e}", "[q[:alpha:]]", "a{,}"])
+def test_what_another_engine_reads_otherwise_is_refused(pattern):
+    """Guards a silent difference: ``{e}`` is text for Python's ``re``, and near matches for ``regex``."""
+    with pytest.raises(PatternError, match=r"a brace that is no count|not settled"):
+        compile_pattern(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [(r"a{2}", "aa"), (r"a{1,}", "a"), (r"a{,2}", "aa"), (r"\{e\}", "{e}"), (r"\\\{", "\\{")],
+)
+def test_counts_and_escaped_braces_are_read(pattern, text):
+    assert PatternMatcher().fully_matches(compile_pattern(pattern), text)

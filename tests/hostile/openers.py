@@ -90,6 +90,7 @@ READ_BY: dict[str, tuple[str, ...] | str] = {
     "library/remote_storage.py": "no file system of this machine: its content goes the same ways",
     "library/retitle.py": ("change",),
     "models/base.py": ("base", "saved-arrow"),
+    "models/base_folder.py": ("base", "saved-arrow"),
     "models/embedded.py": "reads a model file of an installed package, which can run code anyway",
     "training/digests.py": ("run",),
     "training/finished.py": ("run",),

@@ -1,5 +1,8 @@
 """Libraries to test on, local and in memory, and small experts to put in them."""
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 import uuid
@@ -83,5 +86,20 @@ def run_script() -> Callable[..., str]:
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def run_faults(run_script, tmp_path):
+    """Let faults of one kind happen to libraries, in memory where there is a disk of that kind."""
+    place = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else tmp_path
+
+    def run(kind):
+        folder = place / f"lorary-{os.getpid()}-{kind}"
+        try:
+            return json.loads(run_script("faults.py", folder, kind))[kind]
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     return run

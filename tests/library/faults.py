@@ -279,7 +279,7 @@ def try_failing_repairs(start, names):
     faults = [*map(make_error, ERRORS.values()), interrupt]
     for name in names:
         for number in list_crashes(start, name):
-            for second in count(1):
+            for second in count(1, STRIDE):
                 trial = start(name, f"killed at {number}, then an error at {second}")
                 trial.kill(OPERATIONS[name], number)
                 if not (trial.root / JOURNAL).exists():
@@ -295,9 +295,9 @@ def try_failing_repairs(start, names):
 
 
 def try_faults(start, names, faults, is_late=False, lasts=False):
-    """A fault at each call, of each kind in turn; one that lasts happens at all later calls, too."""
+    """A fault at calls, of each kind in turn; one that lasts happens at all later calls, too."""
     for name in names:
-        for number in count(1):
+        for number in count(1, 1 if lasts else STRIDE):
             fault = faults[number % len(faults)]
             trial = start(name, f"{fault.__name__} at {number}, late: {is_late}, lasting: {lasts}")
             numbers = [number, None] if lasts else [number]
@@ -319,13 +319,16 @@ def try_double_errors(start, names, most_steps=40):
         for number, call in enumerate(faults.trace, 1):
             if number <= publishing or call not in (*DOING, "look_at"):
                 continue
-            for step in range(1, most_steps + 1):
+            for step in range(1, most_steps + 1, STRIDE):
                 is_late = bool((number + step) % 2)
                 trial = start(name, f"errors at {number} and {step} calls later, late: {is_late}")
                 trial.fail(OPERATIONS[name], Faults([number, number + step], fault, is_late))
                 trial.close()
 
 
+# Kills come at every call; of errors that can be undone, every third is enough for each run of the tests, and
+# LORARY_FAULTS_STRIDE=1 tries them all.
+STRIDE = int(os.environ.get("LORARY_FAULTS_STRIDE", "3"))
 WRITING = [*CHANGES, "derive", "prune"]
 KINDS = {
     "kill": lambda start: try_kills(start, WRITING),

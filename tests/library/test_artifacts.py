@@ -164,3 +164,19 @@ def test_the_same_artifact_is_stored_as_the_same_bytes_whatever_its_parameters_h
     assert pack_artifact({"y": torch.zeros(3), "x": torch.ones(2)}, source) == content
     artifact, found = unpack_artifact(content)
     assert found == source and artifact["x"].tolist() == [1, 1]
+
+
+def test_an_artifact_beyond_the_limit_counts_as_missing(local, make_expert, monkeypatch):
+    """Guards a bomb: gigabytes were read before anything looked at them."""
+    local.add(make_expert("a"))
+    calls = []
+
+    def compute(experts):
+        calls.extend(experts)
+        return {name: {"x": torch.ones(4)} for name in experts}
+
+    local.artifacts("ones-1", {}, compute)
+    monkeypatch.setenv("LORARY_MAX_ARTIFACT_MB", "0.00001")
+    local.artifacts("ones-1", {}, compute)
+    assert calls == ["a", "a"]
+    assert any("is too large" in str(problem) for problem in local.verify())

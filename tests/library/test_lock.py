@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -117,3 +118,16 @@ def test_a_library_held_by_a_writer_is_busy_and_says_so(local, make_expert):
     with lock.hold(), pytest.raises(LibraryError, match=r"is busy: .* try again when that one is done"):
         impatient.add(make_expert())
     impatient.add(make_expert())
+
+
+def test_a_lock_that_is_another_one_too_is_refused(local):
+    """Guards a hang: tar keeps hard links, and a writer would wait for itself."""
+    local.entries()
+    folder = Path(local.url) / ".lorary"
+    for name in ("write.lock", "gate.lock", "swap.lock"):
+        (folder / name).unlink(missing_ok=True)
+    (folder / "write.lock").touch()
+    for name in ("gate.lock", "swap.lock"):
+        (folder / name).hardlink_to(folder / "write.lock")
+    with pytest.raises(LibraryError, match="has other names, so it is no lock: remove it"):
+        local.entries()

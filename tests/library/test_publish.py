@@ -17,47 +17,6 @@ from lorary.library.publish import Publisher
 MINE, OTHERS = f"{TRASH}/{'a' * 32}", f"{TMP}/{'b' * 32}"
 
 
-@pytest.fixture
-def run_faults(run_script, tmp_path):
-    """Let faults of one kind happen to libraries, in memory where there is a disk of that kind."""
-    place = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else tmp_path
-
-    def run(kind):
-        folder = place / f"lorary-{os.getpid()}-{kind}"
-        try:
-            return json.loads(run_script("faults.py", folder, kind))[kind]
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    return run
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "least"),
-    [
-        ("kill", 1000),
-        ("error", 1500),
-        ("late-error", 1000),
-        ("interrupt", 1000),
-        ("lasting-error", 1000),
-        ("double-error", 1000),
-        ("double-kill", 1000),
-        ("failing-repair", 1000),
-    ],
-)
-def test_whatever_fails_or_is_killed_at_whatever_call_nothing_is_lost_and_what_is_said_of_it_holds(
-    run_faults, kind, least
-):
-    """Guards against experts lost by one failing ``stat`` in recovery, and "as it was" where it was not."""
-    found = run_faults(kind)
-    assert found["violations"] == []
-    assert found["trials"] >= least
-    if kind == "lasting-error":
-        # Each thing that can be said of a change was said, and found to be true.
-        assert found["outcomes"].keys() >= {outcome.name for outcome in Outcome}
-
-
 def test_what_a_dead_writer_left_is_not_an_expert(local, make_expert):
     local.add(make_expert("a"))
     shutil.copytree(f"{local.url}/a", f"{local.url}/{TMP}/b")

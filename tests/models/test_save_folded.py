@@ -3,6 +3,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lorary.errors import IncompatibleExpert
+from lorary.files import escape_markdown
 from lorary.models import attach_experts, load_base, save_folded
 
 
@@ -45,7 +46,7 @@ def test_weights_are_written_in_the_dtype_asked_for(base, expert, tmp_path):
 def test_the_readme_says_what_went_in(base, expert, tmp_path):
     save_folded(base, expert, tmp_path / "out")
     page = (tmp_path / "out" / "README.md").read_text()
-    for fact in (base.name, base.fingerprint, "Tasks: days, years", "Merged from: a, b"):
+    for fact in (escape_markdown(base.name), base.fingerprint, "Tasks: days, years", "Merged from: a, b"):
         assert fact in page
 
 

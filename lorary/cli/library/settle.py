@@ -5,7 +5,8 @@ Only needed where a command says so. Nobody may be writing to the library; nothi
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.printing import print_json, print_next
+from lorary.cli.printing import print_json, print_line, print_next
+from lorary.files import quote
 
 EXAMPLE = "lorary library settle ./my-loras"
 
@@ -25,8 +26,8 @@ def run(options: Namespace) -> int:
         print_json(moves)
         return 0
     for source, target in moves:
-        print(f"{source} -> {target}")
+        print_line(f"{source} -> {target}")
     done = "finished the change" if moves else "there was no change to finish"
-    print(f"{done} in library {options.library!r}")
+    print_line(f"{done} in library {quote(options.library)}")
     print_next("lorary", "library", "verify", options.library)
     return 0

@@ -37,8 +37,6 @@ def run(options: Namespace) -> int:
         for problem in problems:
             print_line(str(problem))
         print_line(f"{say_count(len(problems), 'problem')} in {say_count(len(names), 'expert')}")
-        if problems[0].expert:
-            print_next("lorary", "library", "rm", options.library, problems[0].expert)
     else:
         print_line(f"all is well with {say_count(len(names), 'expert')} in library {quote(options.library)}")
         print_next("lorary", "library", "ls", options.library)
