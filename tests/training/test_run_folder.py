@@ -415,7 +415,10 @@ FOLDER_DAMAGE = {
         "adapter_config.json is missing",
     ),
     "no card": (lambda place: (place / "expert.json").unlink(), "expert.json is missing"),
-    "another alpha": (edit_json("adapter_config.json", lora_alpha=64), "SHA-256 differs|another alpha|is not what"),
+    "another alpha": (
+        edit_json("adapter_config.json", lora_alpha=64),
+        "SHA-256 differs|another alpha|is not what",
+    ),
     "another rank": (edit_json("adapter_config.json", r=4), "SHA-256 differs|says rank 4"),
     "another expert's name": (edit_json("expert.json", name="sql"), "SHA-256 differs|of expert 'sql'"),
     "another base model": (
