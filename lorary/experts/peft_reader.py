@@ -13,7 +13,7 @@ from lorary.errors import FormatError
 from lorary.experts.adapter_layout import Recipe, lay_out_adapter
 from lorary.experts.card import ExpertCard
 from lorary.experts.expert import Expert, check_finite
-from lorary.experts.names import check_known_name
+from lorary.experts.names import check_known_name, check_name
 from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, parse_adapter_config
 from lorary.experts.peft_features import check_features, check_peft_type
 from lorary.experts.sidecar import SIDECAR_FILE, Sidecar, parse_sidecar
@@ -42,6 +42,8 @@ def read_peft(folder: str | os.PathLike[str], name: str | None = None) -> Expert
         OSError: if the system refuses to read a file that is there.
         ValueError: if the name is not safe; give another.
     """
+    if name is not None:
+        check_name(name)
     fs, path = url_to_fs(os.fspath(folder))
     expert = read_expert_folder(fs, path, name)
     check_finite(expert)
