@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "routing": {"kernels"},
     "models": {"experts", "lowrank", "routing", "kernels"},
     "data": set(),
-    "training": {"data", "models", "experts"},
+    "training": {"data", "models", "routing", "experts"},
     "assembly": {"models", "library", "transforms", "routing", "experts"},
     "evaluation": {"data", "models", "assembly", "routing", "experts"},
     "cli": {EVERY},

@@ -4,7 +4,7 @@ B sequences of a batch, L their length, P prompts, T tokens, E experts, K expert
 an embedding.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -55,7 +55,10 @@ class RequestDecider:
         Raises:
             ValueError: if the two are not of one shape, or a prompt is empty.
         """
-        prompts = list_prompts(input_ids, attention_mask)
+        return self.decide_prompts(list_prompts(input_ids, attention_mask))
+
+    def decide_prompts(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Choose experts for prompts, given as token ids; see ``decide``."""
         return self.decide_packed(pad_prompts(prompts, self._stack.model.device))
 
     @torch.no_grad()
@@ -72,21 +75,6 @@ class RequestDecider:
             vectors = embed_with(self._encoder, self._tokenizer, requests.token_ids())
             return self.router.choose({OUTPUT: vectors})
         return self.router.choose(read_averages(self._stack, self.router, requests))
-
-    def decide_inputs(self, inputs: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """Choose experts for a call of the model, from the whole of its inputs.
-
-        Raises:
-            ValueError: if the prompts cannot be told from the inputs.
-        """
-        if inputs.get("input_ids") is None or inputs.get("past_key_values") is not None:
-            found = ", ".join(sorted(name for name, value in inputs.items() if value is not None))
-            raise ValueError(
-                "a router that decides per request needs the whole prompt as input_ids, without "
-                f"past_key_values, found {found or 'nothing'}: run the model within "
-                "stack.planned(*decider.decide(input_ids)) to go on under a decision"
-            )
-        return self.decide(inputs["input_ids"], inputs.get("attention_mask"))
 
     def explain(
         self, input_ids: Tensor, num_prompt_tokens: int | None, num_experts: int

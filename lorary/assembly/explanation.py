@@ -3,15 +3,13 @@
 L routed layers, T tokens, E experts, K experts kept per token.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lorary.models import ExpertStack
-from lorary.models.per_thread import in_this_thread
+from lorary.routing import Choice, Chooser
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,39 +39,27 @@ class Explanation:
         return self.shares().mean(1)
 
 
-@contextmanager
-def record_routing(stack: ExpertStack, num_experts: int) -> Iterator[dict[str, Tensor]]:
-    """Within this context, note the routing weights of each layer's last call in this thread.
+class Recorder:
+    """A chooser that notes what another one chooses at each layer.
 
     Args:
-        stack: experts on a model, with routers.
+        chooser: who chooses.
         num_experts: E.
-
-    Yields:
-        Module path -> ``[T, E]``, filled when the model runs.
     """
-    seen: dict[str, Tensor] = {}
-    handles = [
-        layer.router.register_forward_hook(_note_into(seen, path, num_experts))
-        for path, layer in stack.layers.items()
-        if layer.router is not None
-    ]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
 
+    def __init__(self, chooser: Chooser, num_experts: int):
+        self.seen: dict[str, Tensor] = {}
+        """Module path -> routing weights of the layer's last call, ``[T, E]``, float32, on the CPU."""
+        self._chooser = chooser
+        self._num_experts = num_experts
 
-def _note_into(
-    seen: dict[str, Tensor], path: str, num_experts: int
-) -> Callable[[nn.Module, object, tuple[Tensor, Tensor]], None]:
-    def note(router: nn.Module, inputs: object, output: tuple[Tensor, Tensor]) -> None:
-        indices, weights = output
-        spread = torch.zeros(len(indices), num_experts, device=weights.device)  # [T, E]
-        seen[path] = spread.scatter_add(1, indices, weights.float()).cpu()
-
-    return in_this_thread(note)
+    def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
+        """Choose as the other; see ``Chooser``."""
+        choice = self._chooser.choose(path, x, rows)
+        if choice is not None:
+            spread = torch.zeros(len(x), self._num_experts, device=x.device)  # [T, E]
+            self.seen[path] = spread.scatter_add(1, choice.indices, choice.weights.float()).cpu()
+        return choice
 
 
 def build_explanation(tokens: list[str], experts: tuple[str, ...], seen: Mapping[str, Tensor]) -> Explanation:

@@ -5,7 +5,7 @@ B sequences of a batch, L their length, V vocabulary, E experts, N rows, I layer
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -14,16 +14,16 @@ from transformers import CompileConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from lorary.assembly.answering import check_sampling, continue_prompts
-from lorary.assembly.building import Charge, build_charge, find_config
+from lorary.assembly.choosing import AUTO, ExpertChoice, Prompts, build_chooser, find_requests, spread_choices
 from lorary.assembly.deciding import Encoder, RequestDecider
-from lorary.assembly.explanation import Explanation, build_explanation, record_routing
+from lorary.assembly.explanation import Explanation, Recorder, build_explanation
 from lorary.assembly.material import Materials
 from lorary.assembly.prompts import Prompt, encode_prompts
+from lorary.assembly.router import Router, build_router, find_config
 from lorary.errors import UnknownExpert
 from lorary.experts import Expert
 from lorary.models import BaseModel, ExpertStack, check_base, drop_expert, insert_expert
-from lorary.models.per_thread import PerThread
-from lorary.routing import RouterConfig
+from lorary.routing import Chooser, LayerRouters, RouterConfig, configure_router
 from lorary.routing.named import LayerPrototypes
 
 
@@ -44,8 +44,7 @@ class RoutedModel:
     def __init__(self, base: BaseModel, stack: ExpertStack, experts: Mapping[str, Expert]):
         self.base = base
         self.materials = Materials(base, stack, experts)
-        self._charge_for_all = Charge()
-        self._own_charge: PerThread[Charge | None] = PerThread(None)
+        self._default = Router(None, None, "outputs", dict.fromkeys(stack.layers))
         # PyTorch's compiler is not made for several threads that run what it compiled.
         self._compiled = threading.RLock()
 
@@ -78,21 +77,52 @@ class RoutedModel:
     @property
     def decider(self) -> RequestDecider | None:
         """What decides once per request, if the router in charge is of that kind."""
-        return self._charge.decider
+        return self._router.decider
 
     @property
     def routing(self) -> tuple[str | None, RouterConfig | None, str]:
         """The router in charge, its options and how experts are combined."""
-        charge = self._charge
-        return charge.router, charge.options, charge.combine
+        router = self._router
+        return router.name, router.options, router.combine
 
-    def __call__(self, **inputs: Any) -> CausalLMOutputWithPast:
+    def __call__(
+        self,
+        *,
+        experts: ExpertChoice | Sequence[ExpertChoice] = AUTO,
+        rows: Tensor | None = None,
+        **inputs: Any,
+    ) -> CausalLMOutputWithPast:
         """Run the model as ``transformers`` does; ``logits`` are ``[B, L, V]``.
 
-        A router that decides per request does so from the whole of ``input_ids``.
+        Args:
+            experts: who answers each request, see ``generate``. A router that decides per request does so
+                from the whole of ``input_ids``.
+            rows: which request each token belongs to, of the shape of ``input_ids``, -1 for padding, where
+                rows of the batch hold several requests; None takes each row for one.
+            inputs: of the ``transformers`` model.
+
+        Raises:
+            ValueError: if there is not a choice for each request, or one cannot choose.
+            UnknownExpert: if a name is not on this model.
         """
-        with self.stack.in_use(), self._decided(inputs):
+        with self.stack.in_use(), self._choosing(experts, inputs, rows):
             return self.model(**inputs)
+
+    def router(self, name: str | None, *, combine: str = "outputs", **options: Any) -> Router:
+        """Build a router for these experts, to be passed to calls: ``generate(…, experts=router)``.
+
+        Args:
+            name: a key of ``ROUTERS``; None for the base model alone.
+            combine: ``"outputs"`` or ``"factors"``, see ``mix``.
+            options: of the router: the fields of its configuration.
+
+        Raises:
+            ValueError: if there is no such router or option, one does not suit the experts, or the router
+                needs what was not handed over with ``provide``.
+        """
+        config = None if name is None else configure_router(name, options)
+        with self.stack.in_use():
+            return build_router(name, config, combine, self.materials, self.tokenizer)
 
     def set_router(
         self, router: str | None, options: RouterConfig | None = None, combine: str = "outputs"
@@ -109,10 +139,9 @@ class RoutedModel:
                 do not suit the experts, or the router needs what was not handed over with ``provide``; or
                 within ``assign`` or ``routed``.
         """
-        with self.stack.decision.lock.changing("set a router"):
-            charge = self._build(router, options, combine)
-            self.stack.set_routers(charge.routers, combine)
-            self._charge_for_all = charge
+        with self.stack.context.lock.changing("set a router"):
+            self._default = build_router(router, options, combine, self.materials, self.tokenizer)
+            self.stack.set_default(None if router is None else self._default)
 
     def prototypes(self) -> dict[str, LayerPrototypes]:
         """Give every layer's Arrow prototypes ``[E, I]`` and gains ``[E]``, found when first asked for."""
@@ -166,7 +195,7 @@ class RoutedModel:
                 any more, or it needs what has to be given for the new one too.
             IncompatibleExpert: if the name is taken, or the expert is for another base model.
         """
-        with self.stack.decision.lock.changing("add an expert"):
+        with self.stack.context.lock.changing("add an expert"):
             check_base(self.base, expert)
             self._check_routing((*self.names, expert.name))
             self.materials.add(insert_expert(self.stack, expert, len(self.names)), expert)
@@ -184,7 +213,7 @@ class RoutedModel:
                 options do not suit the others.
             UnknownExpert: if no expert that a router may choose has this name.
         """
-        with self.stack.decision.lock.changing("remove an expert"):
+        with self.stack.context.lock.changing("remove an expert"):
             self._require(name)
             left = tuple(other for other in self.names if other != name)
             if not left:
@@ -196,17 +225,21 @@ class RoutedModel:
     def routed(
         self, router: str | None, options: RouterConfig | None = None, combine: str = "outputs"
     ) -> Iterator[None]:
-        """Within this context another router decides, in this thread; see ``set_router``."""
+        """Within this context another router is the default, in this thread; see ``set_router``."""
         with self.stack.in_use():
-            charge = self._build(router, options, combine)
-            with self.stack.routed(charge.routers, combine), self._own_charge.set_to(charge):
+            chosen = build_router(router, options, combine, self.materials, self.tokenizer)
+            with self.stack.choosing(chosen):
                 yield
 
     @contextmanager
     def assign(self, names: Sequence[str | None]) -> Iterator[None]:
-        """Within this context each sequence of a batch uses the expert named for it (None: the base).
+        """Within this context each sequence of a batch uses the expert named for it, in this thread.
 
-        It holds in this thread.
+        Args:
+            names: one expert's name per sequence; None means the base model alone.
+
+        Raises:
+            UnknownExpert: if a name is not on this model.
         """
         with self.stack.in_use(), self.stack.assign(names):
             yield
@@ -216,6 +249,7 @@ class RoutedModel:
         self,
         prompts: str | Sequence[Prompt],
         *,
+        experts: ExpertChoice | Sequence[ExpertChoice] = AUTO,
         max_new_tokens: int = 64,
         temperature: float = 0.0,
         top_p: float = 1.0,
@@ -226,6 +260,9 @@ class RoutedModel:
         Args:
             prompts: one text, or several texts or lists of token ids, which run as one batch. A text is
                 tokenised as the tokenizer does it by itself, with its opening token if it has one.
+            experts: who answers each prompt, or all: an expert's name, ``{name: weight}``, a router from
+                ``router(…)`` or any other ``Chooser``, None for the base model alone, ``"auto"`` for the
+                router that is set or what a context says.
             max_new_tokens: most tokens to add to each.
             temperature: 0 always takes the likeliest token; above, tokens are sampled.
             top_p: sample from the likeliest tokens that hold this much probability.
@@ -238,12 +275,14 @@ class RoutedModel:
             What was added to each prompt, without special tokens; a string for a string.
 
         Raises:
-            ValueError: if a prompt is empty or a number out of range.
+            ValueError: if a prompt is empty, a number out of range, there is not a choice for each prompt, or
+                one cannot choose.
+            UnknownExpert: if a name is not on this model.
         """
         check_sampling(max_new_tokens, temperature)
         inputs = self._encode([prompts] if isinstance(prompts, str) else prompts)
         alone = self._compiled if compile else nullcontext()
-        with self.stack.in_use(), alone, self._decided(inputs):
+        with self.stack.in_use(), alone, self._choosing(experts, inputs):
             answers = continue_prompts(
                 self.base,
                 inputs,
@@ -268,12 +307,15 @@ class RoutedModel:
         """
         inputs = self._encode([text])
         with self.stack.in_use():
-            names, decider = self.names, self.decider
-            if decider is not None and self.stack.decision.plan is None:
-                seen = decider.explain(inputs["input_ids"], num_prompt_tokens, len(names))
-            else:
-                with record_routing(self.stack, len(names)) as seen:
+            names, chooser = self.names, self._active
+            seen = {}
+            if isinstance(chooser, Router) and chooser.decider is not None:
+                seen = chooser.decider.explain(inputs["input_ids"], num_prompt_tokens, len(names))
+            elif isinstance(chooser, LayerRouters):
+                recorder = Recorder(chooser, len(names))
+                with self.stack.choosing(recorder):
                     self.model(**inputs)
+                seen = recorder.seen
         if not seen:
             raise ValueError(
                 "there is no routing to explain: no router is set, or experts are assigned by name; use "
@@ -291,17 +333,35 @@ class RoutedModel:
         return encode_prompts(self.tokenizer, prompts, self.model.device)
 
     @property
-    def _charge(self) -> Charge:
-        return self._own_charge.cell.value or self._charge_for_all
+    def _active(self) -> Chooser | None:
+        """Who chooses in this thread where nobody is named."""
+        return self.stack.context.active.chooser
 
-    def _build(self, router: str | None, options: RouterConfig | None, combine: str) -> Charge:
-        return build_charge(router, options, combine, self.materials, self.tokenizer)
+    @property
+    def _router(self) -> Router:
+        """The router in charge in this thread, also where experts are assigned."""
+        chooser = self._active
+        return chooser if isinstance(chooser, Router) else self._default
 
-    def _decided(self, inputs: Mapping[str, Any]) -> AbstractContextManager[None]:
-        """Within this context requests use what was decided for them, unless they are assigned already."""
-        if self.decider is None or self.stack.decision.plan is not None:
-            return nullcontext()
-        return self.stack.planned(*self.decider.decide_inputs(inputs))
+    @contextmanager
+    def _choosing(
+        self,
+        experts: ExpertChoice | Sequence[ExpertChoice],
+        inputs: Mapping[str, Any],
+        rows: Tensor | None = None,
+    ) -> Iterator[None]:
+        """Within this context each request of a call is answered by whom it names."""
+        active = self.stack.context.active
+        decides = isinstance(active.chooser, Router) and active.chooser.decider is not None
+        if experts == AUTO and not decides:
+            chooser, num_requests = active.chooser, active.num_requests
+            rows = active.rows if rows is None else rows
+        else:
+            num_requests = find_requests(inputs, rows)
+            choices = spread_choices(experts, num_requests)
+            chooser = build_chooser(self.stack, choices, active.chooser, Prompts(inputs, rows))
+        with self.stack.choosing(chooser, rows, num_requests if rows is None else None):
+            yield
 
     def _require(self, name: str) -> None:
         if name not in self.names:

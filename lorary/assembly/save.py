@@ -8,9 +8,9 @@ from pathlib import Path
 
 from safetensors.torch import save
 
-from lorary.assembly.building import find_config
 from lorary.assembly.folder_files import BASE, EXPERTS, hash_files
 from lorary.assembly.routed_model import RoutedModel
+from lorary.assembly.router import find_config
 from lorary.assembly.saved_model import MATERIAL_FILE, MODEL_FILE, SavedModel
 from lorary.assembly.task_rows import check_loaded
 from lorary.files import escape_markdown
@@ -38,7 +38,7 @@ def save_model(model: RoutedModel, folder: str | Path, *, with_base: bool = Fals
         ValueError: if the base model is to be written within ``assign`` or ``routed``.
     """
     # To write the base model its experts are set aside.
-    held = model.stack.decision.lock.changing("save its base model") if with_base else model.stack.in_use()
+    held = model.stack.context.lock.changing("save its base model") if with_base else model.stack.in_use()
     with held, model.materials.lock, new_folder(folder) as scratch:
         _fill(model, scratch, with_base)
 

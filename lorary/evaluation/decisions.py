@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from lorary.assembly import Requests, RoutedModel
-from lorary.data.packing import PADDING, PackedBatch, pack_sequences
+from lorary.data.packing import PackedBatch, pack_sequences
 from lorary.data.prefixes import plan_passes
 from lorary.data.tokens import TokenizedExample
 
@@ -100,15 +100,20 @@ def plan_cells(
     if decisions is None:
         yield
         return
-    owner = batch.owner.clamp(min=0)
-    indices, weights = (part.to(owner.device)[owner] for part in _stack(decisions))  # [B, L, K]
-    with model.stack.planned(indices, weights * (batch.owner != PADDING).unsqueeze(-1)):
+    with model.stack.planned(*_stack(decisions), _combine_of(model), rows=batch.owner):
         yield
 
 
 def plan_rows(model: RoutedModel, decisions: Sequence[Decision] | None) -> AbstractContextManager[None]:
     """Within this context each sequence of a batch goes the way decided for it; None for no plan."""
-    return nullcontext() if decisions is None else model.stack.planned(*_stack(decisions))
+    if decisions is None:
+        return nullcontext()
+    return model.stack.planned(*_stack(decisions), _combine_of(model))
+
+
+def _combine_of(model: RoutedModel) -> str:
+    _, _, combine = model.routing
+    return combine
 
 
 def _stack(decisions: Sequence[Decision]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,6 @@ E experts, R rank, I layer input, O layer output, B rows, L row length, K expert
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,26 +13,27 @@ from transformers import PreTrainedModel
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert
 from lorary.files import escape, quote, shorten
-from lorary.models.decision import Decision
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import BaseLayer, is_base_layer, layer_shape
 from lorary.models.plan import Plan
+from lorary.models.routing_context import Call, RoutingContext
 from lorary.models.stacks import Stack, stack_experts
+from lorary.routing import Chooser, LayerRouters
 from lorary.routing.shapes import check_router
 
 
 class ExpertStack:
-    """The experts on one model: its ``ExpertLinear`` layers, their names, and who decides.
+    """The experts on one model: its ``ExpertLinear`` layers, their names, and who chooses among them.
 
     Made by ``attach_experts`` and ``attach_slots``; ``detach`` gives the base model back as it was. Threads
-    may share it: ``assign``, ``planned`` and ``routed`` decide for the thread that enters them, and whoever
+    may share it: ``choosing``, ``assign`` and ``planned`` hold for the thread that enters them, and whoever
     changes something for everybody waits until no other thread is within a context.
 
     Args:
         model: the base model, changed in place.
         names: one per expert, in the order of the stacks.
         layers: module path -> the layer that now stands there.
-        decision: shared by the layers, and by the stacks of other experts that these become.
+        context: shared by the layers, and by the stacks of other experts that these become.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class ExpertStack:
         model: PreTrainedModel,
         names: Sequence[str],
         layers: dict[str, ExpertLinear],
-        decision: Decision,
+        context: RoutingContext,
     ):
         self.model = model
         self.names = tuple(names)
         self.layers = layers
-        self.decision = decision
+        self.context = context
         self._index = {name: index for index, name in enumerate(self.names)}
 
     def index(self, name: str) -> int:
@@ -60,7 +60,22 @@ class ExpertStack:
 
         A thread within it must not wait for other threads that use the model.
         """
-        return self.decision.lock.using()
+        return self.context.lock.using()
+
+    @contextmanager
+    def choosing(
+        self, chooser: Chooser | None, rows: Tensor | None = None, num_requests: int | None = None
+    ) -> Iterator[None]:
+        """Within this context a chooser chooses, in this thread.
+
+        Args:
+            chooser: see ``lorary.routing.Chooser``; None for the base model alone.
+            rows: which request each token belongs to, of the batch's shape, -1 for padding; None takes each
+                row of the batch for a request.
+            num_requests: how many requests the chooser knows; a batch of more or fewer rows is refused.
+        """
+        with self.in_use(), self.context.own.set_to(Call(chooser, rows, num_requests)):
+            yield
 
     @contextmanager
     def assign(self, names: Sequence[str | None]) -> Iterator[None]:
@@ -79,56 +94,75 @@ class ExpertStack:
                 yield
 
     @contextmanager
-    def planned(self, indices: Tensor, weights: Tensor, combine: str | None = None) -> Iterator[None]:
-        """Within this context sequences or tokens use the experts given for them, in this thread.
+    def planned(
+        self, indices: Tensor, weights: Tensor, combine: str = "outputs", rows: Tensor | None = None
+    ) -> Iterator[None]:
+        """Within this context requests use the experts given for them, in this thread.
 
         Args:
-            indices: ``[B, K]`` per sequence or ``[B, L, K]`` per token.
+            indices: ``[P, K]``, for each of P requests.
             weights: of the same shape.
-            combine: ``"outputs"`` or ``"factors"``; None keeps the model's own.
+            combine: ``"outputs"`` or ``"factors"``.
+            rows: which request each token belongs to, as for ``choosing``.
 
         Raises:
             ValueError: if the experts were detached, shapes disagree or an index is out of range.
         """
         with self.in_use():
-            if not self.layers:
-                raise ValueError("there are no experts to assign, they were detached: load the model again")
-            device = next(iter(self.layers.values())).a.device
-            plan = Plan(indices.to(device), weights.to(device), len(self.names))
-            before = self.decision.ruling
-            ruling = replace(before, plan=plan, combine=combine or before.combine)
-            with self.decision.own.set_to(ruling):
+            plan = self.plan(indices, weights, combine)
+            chooser = None if plan.is_base_only else plan
+            num_requests = plan.num_requests if rows is None and chooser is not None else None
+            with self.choosing(chooser, rows, num_requests):
                 yield
 
-    @contextmanager
-    def routed(self, routers: Mapping[str, nn.Module] | None, combine: str = "outputs") -> Iterator[None]:
-        """Within this context other routers choose, in this thread; see ``set_routers``.
+    def plan(self, indices: Tensor, weights: Tensor, combine: str = "outputs") -> Plan:
+        """Make a chooser that knows the experts of each request, see ``planned``."""
+        if not self.layers:
+            raise ValueError("there are no experts to choose, they were detached: load the model again")
+        device = next(iter(self.layers.values())).a.device
+        return Plan(indices.to(device), weights.to(device), len(self.names), combine)
+
+    def set_default(self, chooser: LayerRouters | None) -> None:
+        """Let routers choose where a call names nobody; None for the base model alone.
 
         Raises:
-            ValueError: as ``set_routers``.
+            ValueError: within a context of this stack.
         """
-        with self.in_use():
-            ruling = replace(self.decision.ruling, routers=self._prepare(routers), combine=combine)
-            with self.decision.own.set_to(ruling):
-                yield
+        with self.context.lock.changing("set a router"):
+            self.context.default = Call(chooser)
+            for path, layer in self.layers.items():
+                layer.default_router = None if chooser is None else chooser.routers[path]
 
     def set_routers(self, routers: Mapping[str, nn.Module] | None, combine: str = "outputs") -> None:
-        """Give each layer its router, by module path; None takes them all away (the base answers alone).
+        """Let routers choose by default, one for each layer; None for the base model alone.
 
         Raises:
-            ValueError: if a layer has none or one that does not fit it, or within ``assign``, ``planned`` or
-                ``routed``; the routers stay as they were.
+            ValueError: if a layer has none or one that does not fit it, or within a context of this stack;
+                the routers stay as they were.
         """
-        with self.decision.lock.changing("set routers"):
-            prepared = self._prepare(routers)
-            self.decision.combine_for_all = combine
-            for path, layer in self.layers.items():
-                layer.set_router(prepared[path])
+        with self.context.lock.changing("set routers"):
+            self.set_default(None if routers is None else self.layer_routers(routers, combine))
+
+    def layer_routers(self, routers: Mapping[str, nn.Module], combine: str = "outputs") -> LayerRouters:
+        """Make a chooser of routers, each on its layer's device.
+
+        Raises:
+            ValueError: if a layer has none, or one that does not fit it.
+        """
+        missing = [path for path in self.layers if path not in routers]
+        if missing:
+            raise ValueError(
+                f"every layer with experts needs a router, {len(missing)} have none, such as {missing[0]!r}"
+            )
+        placed = {path: routers[path].to(layer.a.device) for path, layer in self.layers.items()}
+        for path, layer in self.layers.items():
+            check_router(placed[path], path, layer.a.new_zeros(1, layer.a.shape[2]), len(layer.a))
+        return LayerRouters(placed, combine)
 
     @contextmanager
     def set_aside(self) -> Iterator[PreTrainedModel]:
         """Within this context the model is the base model alone, as it was, and no other thread uses it."""
-        with self.decision.lock.changing("set the experts aside"):
+        with self.context.lock.changing("set the experts aside"):
             try:
                 for path, layer in self.layers.items():
                     self.model.set_submodule(path, layer.base)
@@ -139,27 +173,11 @@ class ExpertStack:
 
     def detach(self) -> PreTrainedModel:
         """Put the base layers back and return the base model."""
-        with self.decision.lock.changing("detach the experts"):
+        with self.context.lock.changing("detach the experts"):
             for path, layer in self.layers.items():
                 self.model.set_submodule(path, layer.base)
             self.layers = {}
         return self.model
-
-    def _prepare(self, routers: Mapping[str, nn.Module] | None) -> dict[str, nn.Module | None]:
-        """Give every layer's router, on the layer's device."""
-        if routers is None:
-            return dict.fromkeys(self.layers)
-        missing = [path for path in self.layers if path not in routers]
-        if missing:
-            raise ValueError(
-                f"every layer with experts needs a router, {len(missing)} have none, such as {missing[0]!r}"
-            )
-        prepared: dict[str, nn.Module | None] = {}
-        for path, layer in self.layers.items():
-            router = routers[path].to(layer.a.device)
-            check_router(router, path, layer.a.new_zeros(1, layer.a.shape[2]), len(layer.a))
-            prepared[path] = router
-        return prepared
 
 
 def attach_experts(
@@ -173,7 +191,7 @@ def attach_experts(
         dtype: of the stacks; None takes each layer's own.
 
     Returns:
-        The stack, with nobody deciding yet: the model still answers as the base.
+        The stack, with nobody choosing yet: the model still answers as the base.
 
     Raises:
         IncompatibleExpert: if there is no expert, a module of one is missing in the model or of another
@@ -264,9 +282,9 @@ def _check_bare(model: PreTrainedModel) -> None:
 
 
 def _install(model: PreTrainedModel, names: list[str], stacks: Mapping[str, Stack]) -> ExpertStack:
-    decision = Decision()
+    context = RoutingContext()
     layers = {}
     for path, (a, b_t, ranks) in stacks.items():
-        layers[path] = ExpertLinear(model.get_submodule(path), a, b_t, decision, ranks, path)
+        layers[path] = ExpertLinear(model.get_submodule(path), a, b_t, context, ranks, path)
         model.set_submodule(path, layers[path])
-    return ExpertStack(model, names, layers, decision)
+    return ExpertStack(model, names, layers, context)

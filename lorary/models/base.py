@@ -8,11 +8,11 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from lorary.errors import BaseModelError, IncompatibleExpert
-from lorary.experts import Expert
+from lorary.experts import BaseIdentity, Expert, is_same_base
 from lorary.files import escape, quote, shorten
 from lorary.models import embedded
 from lorary.models.base_folder import check_base_folder, is_panic
-from lorary.models.fingerprint import fingerprint_model, fits_fingerprint
+from lorary.models.fingerprint import fingerprint_model
 from lorary.models.hub import locate_hub_model
 from lorary.models.quiet import without_progress_bars
 
@@ -118,21 +118,14 @@ def wrap_base(
 
 
 def check_base(base: BaseModel, expert: Expert) -> None:
-    """Refuse an expert that was trained on another base model.
-
-    Fingerprints decide where both are known; else the last parts of the two names are compared (adapters made
-    elsewhere carry a name only, and often a local path).
+    """Refuse an expert that was trained on another base model, see ``lorary.experts.base_names``.
 
     Raises:
         IncompatibleExpert: naming both bases.
     """
-    theirs, ours = expert.card.base_fingerprint, base.fingerprint
-    if theirs is not None:
-        fits = fits_fingerprint(theirs, ours)
-    else:
-        fits = not expert.base_model or _last_part(expert.base_model) == _last_part(base.name)
-    if not fits:
-        marks = f" (fingerprint {theirs}, not {ours})" if theirs else ""
+    theirs = expert.card.base_fingerprint
+    if not is_same_base(BaseIdentity(expert.base_model, theirs), BaseIdentity(base.name, base.fingerprint)):
+        marks = f" (fingerprint {theirs}, not {base.fingerprint})" if theirs else ""
         raise IncompatibleExpert(
             f"expert {expert.name!r} was trained on {quote(expert.base_model)}, "
             f"this model is {quote(base.name)}{marks}: load it with that base model"
@@ -145,10 +138,6 @@ def default_dtype(device: torch.device) -> torch.dtype:
         fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16
-
-
-def _last_part(name: str) -> str:
-    return Path(name.rstrip("/")).name.casefold()
 
 
 def _explain_failure(name: str, error: BaseException) -> str:

@@ -8,8 +8,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from lorary.models.attach import ExpertStack
-from lorary.models.decision import Ruling
 from lorary.models.per_thread import PerThread
+from lorary.models.routing_context import Call
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def checkpoint_layers(stack: ExpertStack) -> Iterator[None]:
             f"{type(stack.model).__name__} has no layers that can be checkpointed: "
             "leave gradient_checkpointing out"
         )
-    run_again = partial(checkpoint, use_reentrant=False, context_fn=partial(_contexts, stack.decision.own))
+    run_again = partial(checkpoint, use_reentrant=False, context_fn=partial(_contexts, stack.context.own))
     were_training = [layer.training for layer in layers]
     for layer in layers:
         layer.gradient_checkpointing, layer._gradient_checkpointing_func = True, run_again
@@ -44,6 +44,9 @@ def checkpoint_layers(stack: ExpertStack) -> Iterator[None]:
             del layer._gradient_checkpointing_func
 
 
-def _contexts(own: PerThread[Ruling]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Give the contexts of the way forward, and of running a layer again, maybe in a thread of autograd's."""
+_Contexts = tuple[AbstractContextManager[None], AbstractContextManager[None]]
+
+
+def _contexts(own: PerThread[Call | None]) -> _Contexts:
+    """Give the contexts of the way forward, and of running a layer again, in a thread of autograd's maybe."""
     return nullcontext(), own.set_to(own.cell.value)

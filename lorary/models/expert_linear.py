@@ -1,4 +1,4 @@
-"""The one layer: a base layer, stacks of experts on it, and whoever decides which expert a token uses.
+"""The one layer: a base layer and stacks of experts on it, among which a chooser chooses for each token.
 
 E experts, R rank, I layer input, O layer output, B rows, L row length, T tokens = B×L, K experts per token.
 """
@@ -10,27 +10,26 @@ from torch import Tensor, nn
 
 from lorary.files import quote
 from lorary.kernels import find_operators
-from lorary.models.decision import Decision
 from lorary.models.layers import BaseLayer, layer_shape
 from lorary.models.mix import mix_stacks, reads_all_experts
-from lorary.models.plan import Plan
+from lorary.models.routing_context import RoutingContext
+from lorary.routing import Choice, LayerRouters
 from lorary.routing.shapes import find_shape_fault
 
 
 class ExpertLinear(nn.Module):
     """A base layer plus experts: ``y = base(x) + mix(x, …)``.
 
-    The decision object, shared by all layers of a model, says who routes in the thread that runs the layer: a
-    plan made for the batch comes first, then the thread's router, then the layer's; without any the base
-    answers alone.
+    Which experts is not the layer's own knowledge: it asks the chooser of the call that it runs in, see
+    ``lorary.routing.Chooser``. Without one the base answers alone.
 
     Args:
         base: the layer that stays as it is.
         a: down-projections of all experts, ``[E, R, I]``.
         b_t: up-projections, transposed, ``[E, R, O]``: the layout both products read without copying.
-        decision: shared by the whole model.
+        context: shared by the whole model; says which call this thread is in.
         ranks: how many of the R each expert uses, the rest of its factors being zeros; None for R each.
-        path: the layer's module path, by which the decision knows it.
+        path: the layer's module path, by which choosers know it.
 
     Raises:
         ValueError: if the stacks do not fit the layer, or the ranks do not fit the stacks.
@@ -43,7 +42,7 @@ class ExpertLinear(nn.Module):
         base: BaseLayer,
         a: Tensor,
         b_t: Tensor,
-        decision: Decision,
+        context: RoutingContext,
         ranks: Sequence[int] | None = None,
         path: str = "",
     ):
@@ -54,20 +53,16 @@ class ExpertLinear(nn.Module):
         self.b_t = nn.Parameter(b_t, requires_grad=False)
         self.register_buffer("ranks", None, persistent=False)
         self.note_ranks([a.shape[1]] * len(a) if ranks is None else ranks)
-        self.set_router(None)
         self.path = path
-        self._decision = decision
+        # A submodule, so that it moves with the layer; it is asked through the default chooser.
+        self.default_router: nn.Module | None = None
+        self._context = context
 
     @property
     def router(self) -> nn.Module | None:
-        """Who routes here, in this thread, unless there is a plan."""
-        routers = self._decision.ruling.routers
-        return self._modules["router"] if routers is None else routers[self.path]
-
-    def set_router(self, router: nn.Module | None) -> None:
-        """Let a router choose for all threads that have none of their own; None for nobody."""
-        # As a submodule, so that it moves with the layer; the name is the property's.
-        self._modules["router"] = router
+        """The router that chooses here in this thread; None if none does, or experts are named."""
+        chooser = self._context.active.chooser
+        return chooser.routers[self.path] if isinstance(chooser, LayerRouters) else None
 
     def note_ranks(self, ranks: Sequence[int]) -> None:
         """Say how many of the R each expert uses, so that the rest need not be computed."""
@@ -86,36 +81,32 @@ class ExpertLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply base and experts to ``[*, I]``, giving ``[*, O]``."""
         y = self.base(x)
-        ruling = self._decision.own.cell.value
-        plan = ruling.plan
+        own = self._context.own.cell.value
+        call = self._context.default if own is None else own
+        if call.chooser is None:
+            return y
+        tokens = x.reshape(-1, x.shape[-1])
+        choice = call.chooser.choose(self.path, tokens, call.rows_of(x))
+        if choice is None:
+            return y
+        indices, weights, combine, subset = choice
         a: Tensor = self.a
         b_t: Tensor = self.b_t
         ranks = self.ranks
-        tokens = x.reshape(-1, x.shape[-1])
-        if plan is not None:
-            if plan.is_base_only:
-                return y
-            narrow = self._takes_out(plan, tokens)
-            indices, weights = plan.per_token(x.shape[:-1], narrow)
-            if narrow:
-                a, b_t = a[plan.used], b_t[plan.used]
-                ranks = None if ranks is None else ranks[plan.used]
-        else:
-            router = self._modules["router"] if ruling.routers is None else ruling.routers[self.path]
-            if router is None:
-                return y
-            indices, weights = router(tokens)
-        combine = ruling.combine or self._decision.combine_for_all
+        if subset is not None and self._takes_out(choice, tokens):
+            a, b_t, indices = a[subset.experts], b_t[subset.experts], subset.indices
+            ranks = None if ranks is None else ranks[subset.experts]
         onto = y.reshape(-1, y.shape[-1])
         return mix_stacks(tokens, a, b_t, indices, weights, combine, onto, ranks).view(y.shape)
 
-    def _takes_out(self, plan: Plan, tokens: Tensor) -> bool:
+    def _takes_out(self, choice: Choice, tokens: Tensor) -> bool:
         """Tell whether to take out the stacks of the experts in use: neighbours are a view, others a copy."""
-        if torch.compiler.is_compiling() or plan.used is None:
+        if torch.compiler.is_compiling() or choice.subset is None:
             return False  # a compiled step serves whatever experts are in use
-        if isinstance(plan.used, slice):
+        used = choice.subset.experts
+        if isinstance(used, slice):
             return True
-        sizes = len(tokens), plan.top_k, len(plan.used), self.a.shape[1]
+        sizes = len(tokens), choice.indices.shape[1], len(used), self.a.shape[1]
         return reads_all_experts(find_operators(tokens), *sizes)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from lorary.experts.base_names import WEIGHT_DIGITS
+
 SAMPLES_PER_TENSOR = 16
-WEIGHT_DIGITS = 16
 SETTING_DIGITS = 8
 # Settings of an architecture that leave its answers as they are: training, caching, special tokens.
 WITHOUT_EFFECT = ("dropout", "pdrop", "token_id", "initializer", "use_cache", "summary_", "pretraining_tp")
@@ -25,11 +26,6 @@ def fingerprint_model(model: PreTrainedModel) -> str:
         24 hexadecimal digits: 16 of the weights, then 8 of the settings.
     """
     return _hash_weights(model) + _hash_settings(model)
-
-
-def fits_fingerprint(theirs: str, ours: str) -> bool:
-    """Tell whether an expert's fingerprint is a model's; one of weights alone is held against those."""
-    return theirs in (ours, ours[:WEIGHT_DIGITS])
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack
             another shape; the model is as it was then.
         ValueError: within ``assign``, ``planned`` or ``routed``.
     """
-    with stack.decision.lock.changing("add an expert"):
+    with stack.context.lock.changing("add an expert"):
         if expert.name in stack.names:
             raise IncompatibleExpert(
                 f"the model carries an expert {expert.name!r} already: remove that first, or name this one "
@@ -50,7 +50,7 @@ def _insert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack:
         layer.b_t = _freeze(_insert_row(layer.b_t, None if factors is None else factors.b.T, index))
         layer.note_ranks(ranks)
     names = (*stack.names[:index], expert.name, *stack.names[index:])
-    return ExpertStack(stack.model, names, layers, stack.decision)
+    return ExpertStack(stack.model, names, layers, stack.context)
 
 
 def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
@@ -68,14 +68,14 @@ def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
         ValueError: within ``assign``, ``planned`` or ``routed``.
     """
     index = stack.index(name)
-    with stack.decision.lock.changing("remove an expert"):
+    with stack.context.lock.changing("remove an expert"):
         for layer in stack.layers.values():
             ranks = layer.list_ranks()
             layer.a = _freeze(torch.cat([layer.a[:index], layer.a[index + 1 :]]))
             layer.b_t = _freeze(torch.cat([layer.b_t[:index], layer.b_t[index + 1 :]]))
             layer.note_ranks(ranks[:index] + ranks[index + 1 :])
     names = (*stack.names[:index], *stack.names[index + 1 :])
-    return ExpertStack(stack.model, names, stack.layers, stack.decision)
+    return ExpertStack(stack.model, names, stack.layers, stack.context)
 
 
 def _widen_layers(stack: ExpertStack, paths: list[str]) -> dict[str, ExpertLinear]:
@@ -90,7 +90,7 @@ def _widen_layers(stack: ExpertStack, paths: list[str]) -> dict[str, ExpertLinea
             torch.zeros(len(stack.names), 0, width, dtype=dtype, device=base.weight.device)
             for width in (width_in, width_out)
         )
-        stack.model.set_submodule(path, ExpertLinear(base, a, b_t, stack.decision, path=path))
+        stack.model.set_submodule(path, ExpertLinear(base, a, b_t, stack.context, path=path))
     return {path: module for path, module in stack.model.named_modules() if isinstance(module, ExpertLinear)}
 
 

@@ -1,28 +1,32 @@
-"""Which experts a batch uses, decided before the model runs.
+"""Experts of whole requests, fixed before the model runs.
 
-B rows of a batch, L row length, T tokens = B×L, K experts per token, E experts.
+P requests of a call, T tokens, K experts per request, E experts.
 """
 
 import torch
 from torch import Tensor
 
+from lorary.routing import Choice
+from lorary.routing.contract import Subset
+
 
 class Plan:
-    """The experts of each sequence or of each token, fixed before the model runs.
+    """A ``Chooser`` that knows the experts of each request beforehand.
 
     Args:
-        indices: experts, ``[B, K]`` for whole sequences or ``[B, L, K]`` for tokens.
-        weights: their weights, of the same shape; 0 means the base model alone.
-        num_experts: E, to leave out stacks that no token uses.
+        indices: experts, ``[P, K]``.
+        weights: their weights, of the same shape; 0 leaves an expert out.
+        num_experts: E, to leave out stacks that no request uses.
+        combine: ``"outputs"`` or ``"factors"``, see ``mix``.
 
     Raises:
         ValueError: if shapes disagree or an index is out of range.
     """
 
-    def __init__(self, indices: Tensor, weights: Tensor, num_experts: int):
-        if indices.shape != weights.shape or indices.dim() not in (2, 3):
+    def __init__(self, indices: Tensor, weights: Tensor, num_experts: int, combine: str = "outputs"):
+        if indices.shape != weights.shape or indices.dim() != 2:
             raise ValueError(
-                "a plan takes indices and weights of one shape, [B, K] or [B, L, K]; "
+                "a plan takes indices and weights of one shape, [P, K]; "
                 f"found {tuple(indices.shape)} and {tuple(weights.shape)}"
             )
         if indices.is_floating_point() or indices.is_complex() or not weights.is_floating_point():
@@ -31,43 +35,42 @@ class Plan:
             )
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < num_experts:
             raise ValueError(f"a plan's indices must lie in [0, {num_experts})")
+        self.num_requests = len(indices)
         self.is_base_only = not bool(weights.any())
-        self._indices, self._weights = _leave_out_zeros(indices, weights)
-        self.used, self._local = _narrow(self._indices, num_experts)
-        """The experts that any row uses: neighbours as a slice, else ``[U]``; None for all."""
+        self._combine = combine
+        indices, weights = _leave_out_zeros(indices, weights)
+        self.used, local = _narrow(indices, num_experts)
+        """The experts that any request uses: neighbours as a slice, else ``[U]``; None for all."""
+        # The last row is padding's, which is request -1: no expert has weight there.
+        self._indices, self._weights, self._local = map(_add_row, (indices, weights, local))
+        self._last: tuple[Tensor, Choice] | None = None
 
-    @property
-    def top_k(self) -> int:
-        """K."""
-        return self._indices.shape[-1]
-
-    def per_token(self, shape: torch.Size, narrow: bool = False) -> tuple[Tensor, Tensor]:
-        """Spread the plan over the tokens of a layer's input.
-
-        Args:
-            shape: the input's shape without its features, ``[B, L]``.
-            narrow: number the experts among those ``used``, for stacks of these alone.
-
-        Returns:
-            Indices and weights, ``[T, K]``.
-
-        Raises:
-            ValueError: if the batch is not the one that was planned.
-        """
-        rows = self._indices.shape[0]
-        if shape[0] != rows or (self._indices.dim() == 3 and shape[1] != self._indices.shape[1]):
-            raise ValueError(
-                f"the plan was made for {tuple(self._indices.shape[:-1])} (sequences, tokens), "
-                f"this batch has {tuple(shape)}: give one expert per sequence of the batch"
+    def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
+        """Give each token its request's experts; see ``Chooser``."""
+        if self.is_base_only:
+            return None
+        if torch.compiler.is_compiling():
+            # A compiled step serves whatever experts are in use.
+            return Choice(
+                self._indices.to(rows.device)[rows], self._weights.to(rows.device)[rows], self._combine
             )
-        indices = self._local if narrow else self._indices
-        return self._spread(indices, shape), self._spread(self._weights, shape)
+        last = self._last
+        # All layers of a call have one answer.
+        if last is None or last[0] is not rows:
+            last = self._last = rows, self._spread(rows)
+        return last[1]
 
-    @staticmethod
-    def _spread(values: Tensor, shape: torch.Size) -> Tensor:
-        if values.dim() == 2:
-            values = values[:, None, :].expand(shape[0], shape[1:].numel(), values.shape[1])
-        return values.reshape(-1, values.shape[-1])
+    def _spread(self, rows: Tensor) -> Choice:
+        """Take the plan's rows for tokens ``[T]``."""
+        indices, weights, local = (
+            table.to(rows.device)[rows] for table in (self._indices, self._weights, self._local)
+        )
+        subset = None if self.used is None else Subset(self.used, local)
+        return Choice(indices, weights, self._combine, subset)
+
+
+def _add_row(table: Tensor) -> Tensor:
+    return torch.cat([table, table.new_zeros(1, table.shape[1])])
 
 
 def _leave_out_zeros(indices: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

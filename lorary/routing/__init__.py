@@ -3,6 +3,7 @@
 from lorary.routing.arrow import ArrowConfig, ArrowRouter, arrow_scores
 from lorary.routing.calibrated import log_deviations, whiten_readings
 from lorary.routing.calibrated_router import CalibratedConfig, CalibratedRouter, DeviationReader
+from lorary.routing.contract import Choice, Chooser, LayerRouters, Mixed
 from lorary.routing.diagnostics import expert_usage, routing_entropy
 from lorary.routing.fixed import FixedConfig, FixedRouter, SingleConfig
 from lorary.routing.lag import LagConfig, LagRouter
@@ -40,14 +41,18 @@ __all__ = [
     "ArrowRouter",
     "CalibratedConfig",
     "CalibratedRouter",
+    "Choice",
+    "Chooser",
     "DeviationReader",
     "FixedConfig",
     "FixedRouter",
     "LagConfig",
     "LagRouter",
     "LayerMaterial",
+    "LayerRouters",
     "MeanActivationConfig",
     "MeanActivationRouter",
+    "Mixed",
     "PhatgooseConfig",
     "PhatgooseRouter",
     "RequestMaterial",

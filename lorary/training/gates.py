@@ -4,19 +4,18 @@ N experts whose gates are trained, B rows of a pass, L row length, T tokens = BÃ
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lorary.data.packing import PADDING, PackedBatch, pack_sequences
+from lorary.data.packing import PADDING, pack_sequences
 from lorary.data.prefixes import plan_passes
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import TrainingError
 from lorary.models import ExpertStack, can_share_prefixes, target_losses
-from lorary.models.decision import Ruling
+from lorary.routing import Choice
 from lorary.training.example_checks import check_training_examples
 from lorary.training.examples import TrainingExamples
 from lorary.training.gate_config import GateConfig
@@ -62,35 +61,34 @@ def train_gates(
     for name, found in examples.items():
         check_training_examples(name, found, stack.model)
     run = _GateRun(stack, examples, config)
-    with run.attached():
-        for step in range(config.num_steps):
-            losses = run.take_step(step)
-            if on_step is not None:
-                on_step(step + 1, losses)
+    for step in range(config.num_steps):
+        losses = run.take_step(step)
+        if on_step is not None:
+            on_step(step + 1, losses)
     return run.gates()
 
 
-class _Gate(nn.Module):
-    """One layer's gates in training: a layer router that knows each token's expert beforehand.
+class _Gates:
+    """A chooser of gates in training: it gives each token its own expert, and how far that one's gate opens.
 
     Args:
         places: where in the stack the experts stand, ``[N]``.
-        width: I.
+        widths: module path -> I.
     """
 
-    def __init__(self, places: Tensor, width: int):
-        super().__init__()
-        self.gates = nn.Parameter(torch.zeros(len(places), width, device=places.device))
-        self.register_buffer("places", places)
-        self.owner = places.new_zeros(0)
+    def __init__(self, places: Tensor, widths: Mapping[str, int]):
+        self.places = places
+        self.gates = {
+            path: nn.Parameter(torch.zeros(len(places), width, device=places.device))
+            for path, width in widths.items()
+        }
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Give each token of ``x [T, I]`` its own expert, ``[T, 1]``, and how far that one's gate opens."""
-        own = self.owner.clamp(min=0)[:, None]
+    def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice:
+        """Choose for tokens ``[T, I]`` by whose they are; see ``Chooser``."""
+        own = rows.clamp(min=0)[:, None]
         # All products, then each token's own: this keeps no row of gates per token for the way back.
-        opening = torch.sigmoid(linear(x, self.gates.to(x.dtype)).float().gather(1, own))
-        places: Tensor = self.get_buffer("places")
-        return places[own], opening * (self.owner != PADDING)[:, None]
+        opening = torch.sigmoid(linear(x, self.gates[path].to(x.dtype)).float().gather(1, own))
+        return Choice(self.places[own], opening * (rows != PADDING)[:, None])
 
 
 class _GateRun:
@@ -101,10 +99,8 @@ class _GateRun:
         self.train = [found.train for found in examples.values()]
         device = stack.model.device
         places = torch.tensor([stack.index(name) for name in self.names], device=device)
-        self.layers = {
-            path: _Gate(places, layer.a.shape[2]).to(device) for path, layer in stack.layers.items()
-        }
-        parameters = [layer.gates for layer in self.layers.values()]
+        self.chooser = _Gates(places, {path: layer.a.shape[2] for path, layer in stack.layers.items()})
+        parameters = list(self.chooser.gates.values())
         # Every expert takes every step, so that one optimiser is as good as one for each.
         self.optimizer = torch.optim.AdamW(
             parameters, lr=config.learning_rate, weight_decay=config.weight_decay
@@ -120,13 +116,6 @@ class _GateRun:
         ]
         longest = max(len(example) for own in self.train for example in own)
         self.share = can_share_prefixes(stack.model, longest)
-
-    @contextmanager
-    def attached(self) -> Iterator[None]:
-        """Within this context the gates decide, in this thread."""
-        ruling = Ruling(routers=self.layers, combine="outputs")
-        with self.stack.in_use(), self.stack.decision.own.set_to(ruling):
-            yield
 
     def take_step(self, step: int) -> dict[str, float]:
         """Take one optimiser step of all gates; returns each expert's loss before it."""
@@ -156,7 +145,7 @@ class _GateRun:
 
     def gates(self) -> dict[str, Tensor]:
         """Give the gates as they are, ``[N, I]`` per module path."""
-        found = {path: layer.gates.detach().cpu() for path, layer in self.layers.items()}
+        found = {path: gates.detach().cpu() for path, gates in self.chooser.gates.items()}
         for path, gates in found.items():
             # The last step's update has been seen by no loss.
             for name, gate in zip(self.names, gates, strict=True):
@@ -179,17 +168,12 @@ class _GateRun:
             [example for _, example in work], self.config.row_length, groups=rows if self.share else None
         ).to(self.stack.model.device)
         row_of = torch.tensor(rows, device=batch.owner.device)
-        self._assign(batch, row_of)
         inputs = batch.model_inputs(self.stack.model.dtype)
-        losses = target_losses(self.stack.model, inputs, batch.positions, batch.labels)
+        # Whose each token is; padding is nobody's.
+        expert_of = row_of[batch.owner.clamp(min=0)].where(batch.owner != PADDING, PADDING)
+        with self.stack.choosing(self.chooser, rows=expert_of):
+            losses = target_losses(self.stack.model, inputs, batch.positions, batch.labels)
         owner = row_of[batch.label_owner]
         parts = losses / counts.to(losses.device)[owner]
         parts.sum().backward()
         return losses.new_zeros(len(self.names)).index_add_(0, owner, parts.detach()).cpu()
-
-    def _assign(self, batch: PackedBatch, row_of: Tensor) -> None:
-        """Tell every layer whose tokens it is about to see, ``[T]``; padding is nobody's."""
-        owner = batch.owner.flatten()
-        mine = row_of[owner.clamp(min=0)].where(owner != PADDING, PADDING)
-        for layer in self.layers.values():
-            layer.owner = mine

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lorary.data.packing import PADDING, pack_sequences
+from lorary.data.packing import pack_sequences
 from lorary.data.prefixes import plan_passes
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import TrainingError
@@ -189,9 +189,9 @@ class _Search:
         total, count = 0.0, 0
         given = torch.tensor(weights, dtype=torch.float32, device=self.places.device)
         for batch in self.batches:
-            shape = (*batch.owner.shape, len(given))
-            present = (batch.owner != PADDING).unsqueeze(-1)
-            with self.stack.planned(self.places.expand(shape), given * present, combine="outputs"):
+            # All examples are of one task, and go one way.
+            rows = batch.owner.clamp(max=0)
+            with self.stack.planned(self.places[None], given[None], rows=rows):
                 inputs = batch.model_inputs(self.stack.model.dtype)
                 losses = target_losses(self.stack.model, inputs, batch.positions, batch.labels)
             total += float(losses.double().sum())

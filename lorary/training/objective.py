@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lorary.data.packing import PADDING, pack_sequences
+from lorary.data.packing import pack_sequences
 from lorary.data.tokens import TokenizedExample
 from lorary.models import ExpertStack, target_losses
 
@@ -36,10 +36,8 @@ def example_losses(
         Negative log-likelihoods ``[N]`` in float32, and the example each belongs to ``[N]``.
     """
     batch = pack_sequences(examples, row_length, groups=slots if share else None).to(stack.model.device)
-    slot_of = torch.tensor(slots, device=batch.owner.device)
-    indices = slot_of[batch.owner.clamp(min=0)].unsqueeze(-1)  # [B, L, 1]
-    weights = (batch.owner != PADDING).unsqueeze(-1) * scale
-    with stack.planned(indices, weights, combine="outputs"):
+    indices = torch.tensor(slots)[:, None]  # [examples, 1]
+    with stack.planned(indices, torch.full(indices.shape, scale), rows=batch.owner):
         losses = target_losses(
             stack.model, batch.model_inputs(stack.model.dtype), batch.positions, batch.labels
         )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from lorary.errors import UnknownExpert
 from lorary.experts import Expert
 from lorary.transforms.merging import merge
-from lorary.transforms.merging.subtract import SubtractConfig
+from lorary.transforms.merging.methods.subtract import SubtractConfig
 from lorary.transforms.stacks import choose_names
 
 

@@ -60,4 +60,4 @@ def test_measuring_leaves_the_routers_alone(model):
     before = [layer.router for layer in model.stack.layers.values()]
     measure_readings(model.stack, {p: layer.a.detach() for p, layer in model.stack.layers.items()}, TEXTS)
     assert [layer.router for layer in model.stack.layers.values()] == before
-    assert model.stack.decision.plan is None
+    assert model.stack.context.active is model.stack.context.default

@@ -140,7 +140,7 @@ def test_the_router_and_its_options_stay(base, experts, late):
     assert {(layer.router.top_k, layer.router.temperature) for layer in model.stack.layers.values()} == {
         (2, 0.3)
     }
-    assert model.stack.decision.combine == "factors"
+    assert model.routing[2] == "factors"
 
 
 def test_as_many_experts_are_kept_as_the_default_allows(base, experts, late):

@@ -81,7 +81,7 @@ def test_an_assigned_expert_answers_as_if_folded_into_the_base(build_tiny_base, 
 def test_another_router_holds_only_within_its_context(model, input_ids):
     layers = model.stack.layers
     before = {path: layer.router for path, layer in layers.items()}
-    combine = model.stack.decision.combine
+    routing = model.routing
     with torch.no_grad():
         expected = model(input_ids=input_ids).logits
         with model.routed("uniform"):
@@ -92,7 +92,7 @@ def test_another_router_holds_only_within_its_context(model, input_ids):
         with pytest.raises(ZeroDivisionError), model.routed(None, combine="outputs"):
             1 / 0  # noqa: B018
     assert {path: layer.router for path, layer in layers.items()} == before
-    assert model.stack.decision.combine == combine
+    assert model.routing == routing
 
 
 def test_arrow_without_options_keeps_no_more_experts_than_there_are(base, experts):

@@ -8,7 +8,6 @@ import torch
 from transformers import CompileConfig
 
 from lorary.assembly import RoutedModel, find_embeddings, load_model, save_model
-from lorary.models.decision import Ruling
 from lorary.routing import ArrowConfig, configure_router
 
 NUM_THREADS = 3
@@ -33,6 +32,13 @@ def read_routed(model, number):
 def read_assigned(model, number):
     with model.assign([NAMES[number]]):
         return read(model, number)
+
+
+def read_passed(model, number):
+    """One call has several choosers, and each thread others."""
+    mine = [NAMES[number], {NAMES[number]: 0.5, "morse": 0.25}, model.router(ROUTERS[number]), None]
+    answers = model.generate([PROMPTS[number]] * 4, experts=mine, max_new_tokens=3)
+    return [answers, *(read(model, number, experts=choice) for choice in mine)]
 
 
 def read_nested(model, number):
@@ -112,6 +118,7 @@ CALLS = {
     "provide": provide,
     "remove_expert": grow,
     "routed": read_nested,
+    "router": read_passed,
     "routing": read_routed,
     "set_router": set_router,
     "stack": lambda model, number: [read_assigned(model, number), model.stack.names],
@@ -172,7 +179,7 @@ def test_a_call_gives_in_many_threads_what_it_gives_alone(build, name):
     found = run_at_once(lambda number: call(model, number))
     for known, answers in zip(expected, found, strict=True):
         assert all(is_same(answer, known) for answer in answers if answer is not None)
-    assert model.stack.decision.ruling == Ruling()
+    assert model.stack.context.active is model.stack.context.default
     if name not in ("set_router", "detach"):
         assert is_same(read(model, 1), read(build(), 1))
 

@@ -61,7 +61,7 @@ def test_without_decisions_nothing_is_planned(model):
     batch = pack_sequences(SEQUENCES, 16)
     assert Decisions().find(["dates"], [(5,)]) is None
     with plan_cells(model, None, batch), plan_rows(model, None):
-        assert model.stack.decision.plan is None
+        assert model.stack.context.active is model.stack.context.default
 
 
 @pytest.mark.parametrize("decisions", [DECISIONS, None], ids=["several experts", "own experts"])

@@ -98,7 +98,7 @@ READ_BY: dict[str, tuple[str, ...] | str] = {
     "training/run_files.py": ("run",),
     "training/run_folder.py": ("run",),
     "training/state_file.py": ("run",),
-    "transforms/merging/recipe_file.py": ("recipe", "lorary-merge"),
+    "transforms/merging/recipe/recipe_file.py": ("recipe", "lorary-merge"),
 }
 """Module -> the readers that bring hostile files to it, or why none has to."""
 

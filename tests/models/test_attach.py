@@ -212,7 +212,7 @@ def test_an_unknown_expert_is_refused_with_the_nearest(llama, experts):
     message = "this model has no expert 'poerty': did you mean 'poetry'?"
     with pytest.raises(UnknownExpert, match=message), stack.assign(["poerty"]):
         pass
-    assert stack.decision.plan is None
+    assert stack.context.active is stack.context.default
 
 
 def test_a_layer_without_a_router_is_refused(llama, experts):

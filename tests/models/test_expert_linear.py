@@ -4,8 +4,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from lorary.models import ExpertLinear, Plan, mix
-from lorary.models.decision import Decision, Ruling
-from lorary.routing import FixedRouter
+from lorary.models.routing_context import Call, RoutingContext
+from lorary.routing import FixedRouter, LayerRouters
 
 LAYERS = {
     "square": lambda: nn.Linear(6, 6),
@@ -20,7 +20,7 @@ def layer(request):
     base = LAYERS[request.param]().double()
     width_out = base(torch.zeros(1, 6).double()).shape[1]
     a, b_t = torch.randn(5, 2, 6), torch.randn(5, 2, width_out)
-    return ExpertLinear(base, a.double(), b_t.double(), Decision())
+    return ExpertLinear(base, a.double(), b_t.double(), RoutingContext())
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def x():
 def decide(layer, indices, weights=None, combine="outputs"):
     indices = torch.tensor(indices)
     weights = torch.ones(indices.shape) if weights is None else torch.tensor(weights)
-    layer._decision.own.cell.value = Ruling(plan=Plan(indices, weights, 5), combine=combine)
+    layer._context.own.cell.value = Call(Plan(indices, weights, 5, combine), num_requests=len(indices))
 
 
 @pytest.mark.parametrize("indices", [[[0], [1], [4]], [[2], [1], [2]], [[4], [4], [4]]])
@@ -45,8 +45,9 @@ def test_each_sequence_gets_the_change_of_its_expert(layer, x, indices):
 
 @pytest.mark.parametrize("combine", ["outputs", "factors"])
 def test_a_router_decides_for_each_token_what_mix_does(layer, x, combine):
-    layer.set_router(FixedRouter(torch.tensor([3, 1]), torch.tensor([0.75, 0.5])))
-    layer._decision.combine_for_all = combine
+    router = FixedRouter(torch.tensor([3, 1]), torch.tensor([0.75, 0.5]))
+    layer._context.default = Call(LayerRouters({"": router}, combine))
+    assert layer.router is router
     tokens = x.reshape(-1, 6)
     expected = layer.base(tokens) + mix(tokens, layer.a, layer.b, *layer.router(tokens), combine, "reference")
     torch.testing.assert_close(layer(x), expected.view(3, 4, -1))
@@ -73,10 +74,10 @@ def test_a_plan_for_the_base_alone_gives_exactly_the_base(layer, x):
     assert torch.equal(layer(x), layer.base(x))
 
 
-def test_a_plan_comes_before_the_router(layer, x):
+def test_what_a_call_says_comes_before_the_default(layer, x):
     decide(layer, [[0], [1], [2]])
     planned = layer(x)
-    layer.set_router(FixedRouter(torch.tensor([4])))
+    layer._context.default = Call(LayerRouters({"": FixedRouter(torch.tensor([4]))}))
     assert torch.equal(layer(x), planned)
 
 

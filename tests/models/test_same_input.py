@@ -31,6 +31,6 @@ def test_layers_without_experts_are_left_out(llama, make_expert):
 def test_who_decides_stays_as_it_was(llama, make_expert, input_ids):
     stack = attach_experts(llama, {"poetry": make_expert(llama)})
     with stack.assign(["poetry"] * 3):
-        plan = stack.decision.plan
+        call = stack.context.active
         group_same_inputs(stack)
-        assert stack.decision.plan is plan
+        assert stack.context.active is call

@@ -98,14 +98,13 @@ def test_training_lowers_the_loss(build_base, make_expert, make_examples, config
 
 def test_the_model_is_left_as_it_was(stack, examples, config):
     before = {path: (layer.a.clone(), layer.b_t.clone()) for path, layer in stack.layers.items()}
-    marker = torch.nn.Identity()
-    next(iter(stack.layers.values())).router = marker
+    default = stack.context.default
     with stack.assign(["sql"]):
-        plan = stack.decision.plan
+        call = stack.context.active
         train_gates(stack, examples, config)
-        assert stack.decision.plan is plan
-    for index, (path, layer) in enumerate(stack.layers.items()):
-        assert layer.router is (marker if index == 0 else None)
+        assert stack.context.active is call
+    assert stack.context.active is default
+    for path, layer in stack.layers.items():
         assert torch.equal(layer.a, before[path][0]) and torch.equal(layer.b_t, before[path][1])
     assert not any(parameter.grad is not None for parameter in stack.model.parameters())
 
@@ -116,8 +115,7 @@ def test_an_interrupted_training_leaves_the_model_as_it_was(stack, examples, con
 
     with pytest.raises(KeyboardInterrupt):
         train_gates(stack, examples, config, on_step=stop)
-    assert all(layer.router is None for layer in stack.layers.values())
-    assert stack.decision.combine == "outputs"
+    assert stack.context.active is stack.context.default
 
 
 def test_some_experts_may_be_trained_in_any_order(build_base, experts, examples, config):

@@ -5,14 +5,14 @@ methods. Entry-wise methods are composed from three axes: which entries an exper
 entries become when they meet (``elect``), and how they are scaled.
 """
 
-from lorary.transforms.merging.arguments import make_recipe
 from lorary.transforms.merging.kind import MergeKind
 from lorary.transforms.merging.layer import Change, LowRank, MergeLayer
 from lorary.transforms.merging.merge import merge, merge_by_recipe
-from lorary.transforms.merging.methods import MERGES, merge_named
+from lorary.transforms.merging.methods.table import MERGES, merge_named
 from lorary.transforms.merging.plan import MergePlan, PlannedLayer, plan_merge
-from lorary.transforms.merging.recipe import MergeRecipe, RecipeModel
-from lorary.transforms.merging.recipe_file import describe_recipe, parse_recipe, read_recipe
+from lorary.transforms.merging.recipe.arguments import make_recipe
+from lorary.transforms.merging.recipe.recipe import MergeRecipe, RecipeModel
+from lorary.transforms.merging.recipe.recipe_file import describe_recipe, parse_recipe, read_recipe
 
 __all__ = [
     "MERGES",

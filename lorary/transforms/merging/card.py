@@ -5,7 +5,7 @@ from typing import Any
 
 from lorary.experts import ExpertCard
 from lorary.transforms.merging.job import MergeJob
-from lorary.transforms.merging.recipe_file import describe_recipe
+from lorary.transforms.merging.recipe.recipe_file import describe_recipe
 
 
 def describe_merge(job: MergeJob, errors: Mapping[str, float]) -> ExpertCard:

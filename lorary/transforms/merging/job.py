@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
-from lorary.experts import Expert
+from lorary.experts import BaseIdentity, Expert, is_same_base
 from lorary.files import quote
 from lorary.transforms.merging.kind import MergeKind
-from lorary.transforms.merging.methods import find_rules, merge_named
+from lorary.transforms.merging.methods.table import find_rules, merge_named
 from lorary.transforms.merging.rank import RankRule, read_rank
-from lorary.transforms.merging.recipe import MergeRecipe
-from lorary.transforms.merging.resolve import LayerSettings, resolve_recipe
+from lorary.transforms.merging.recipe.recipe import MergeRecipe
+from lorary.transforms.merging.recipe.resolve import LayerSettings, resolve_recipe
 from lorary.transforms.merging.spaces import Space
 from lorary.transforms.merging.survey import LayerOutline, Survey, survey_experts
 
@@ -55,7 +55,8 @@ def prepare_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergeJo
         if name not in experts:
             raise UnknownExpert(name, experts, "the library")
     survey = survey_experts(experts, recipe.names, recipe.layers)
-    if recipe.base_model not in (None, survey.base_model):
+    named = BaseIdentity(recipe.base_model or "")
+    if not is_same_base(named, BaseIdentity(survey.base_model)):
         raise IncompatibleExpert(
             f"the recipe is for base model {quote(recipe.base_model)}, its experts are for "
             f"{quote(survey.base_model)}: correct base_model, or leave it out"

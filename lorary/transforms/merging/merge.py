@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from lorary.experts import Expert, Factors, check_name
-from lorary.transforms.merging.arguments import collect_experts, make_recipe
 from lorary.transforms.merging.card import describe_merge
 from lorary.transforms.merging.inputs import LayerInputs
 from lorary.transforms.merging.job import MergeJob, prepare_merge
 from lorary.transforms.merging.layer import MergeLayer
 from lorary.transforms.merging.rank import cut
-from lorary.transforms.merging.recipe import MergeRecipe
+from lorary.transforms.merging.recipe.arguments import collect_experts, make_recipe
+from lorary.transforms.merging.recipe.recipe import MergeRecipe
 from lorary.transforms.merging.spaces import merge_in
 from lorary.transforms.merging.stream import stream_layers
 from lorary.transforms.merging.survey import LayerChoice, LayerOutline

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lorary.experts import Expert
 from lorary.transforms.merging.estimate import estimate_layer, measure_speed
 from lorary.transforms.merging.job import MergeJob, find_most_rank, prepare_merge
-from lorary.transforms.merging.recipe import MergeRecipe
+from lorary.transforms.merging.recipe.recipe import MergeRecipe
 from lorary.transforms.merging.stream import group_layers
 from lorary.transforms.merging.survey import LayerOutline
 

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from lorary.errors import IncompatibleExpert
-from lorary.experts import Expert, ExpertCard
+from lorary.experts import BaseIdentity, Expert, ExpertCard, is_same_base
 from lorary.files import quote
 
 LayerChoice = Literal["same", "common", "all"]
@@ -98,23 +98,13 @@ def _check_bases(names: Sequence[str], bases: Sequence[tuple[str, ExpertCard]]) 
     first, first_card = bases[0]
     for name, (base_model, card) in zip(names, bases, strict=True):
         prints = first_card.base_fingerprint, card.base_fingerprint
-        if not _is_same_base((first, prints[0]), (base_model, prints[1])):
+        if not is_same_base(BaseIdentity(first, prints[0]), BaseIdentity(base_model, prints[1])):
             known = f" (fingerprints {quote(prints[0])} and {quote(prints[1])})" if all(prints) else ""
             raise IncompatibleExpert(
                 f"experts that are put together must be for one base model, but expert {names[0]!r} is for "
                 f"{quote(first)} and expert {name!r} for {quote(base_model)}{known}: name experts of one "
                 "base model"
             )
-
-
-def _is_same_base(one: tuple[str, str | None], other: tuple[str, str | None]) -> bool:
-    """Compare two base models, names and fingerprints; those decide where both are known."""
-    if one[1] and other[1]:
-        # The shorter may be of weights alone, as older experts have it.
-        return one[1].startswith(other[1]) or other[1].startswith(one[1])
-    # One model may have been loaded from different places, and some adapters do not say from where.
-    parts = [name.rstrip("/").rsplit("/", 1)[-1] for name, _ in (one, other)]
-    return not all(parts) or parts[0] == parts[1]
 
 
 def _choose_paths(

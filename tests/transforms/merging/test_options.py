@@ -1,8 +1,8 @@
 import pytest
 
-from lorary.transforms.merging.core import CoreConfig
+from lorary.transforms.merging.methods.core import CoreConfig
+from lorary.transforms.merging.methods.ties import TiesConfig
 from lorary.transforms.merging.options import build_config
-from lorary.transforms.merging.ties import TiesConfig
 
 
 def test_options_become_a_configuration():

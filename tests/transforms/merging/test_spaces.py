@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from lorary.lowrank import pad_ranks
-from lorary.transforms.merging.linear import LinearConfig, merge_linear
+from lorary.transforms.merging.methods.linear import LinearConfig, merge_linear
+from lorary.transforms.merging.methods.task_arithmetic import TaskArithmeticConfig, merge_task_arithmetic
+from lorary.transforms.merging.methods.ties import TiesConfig, merge_ties
 from lorary.transforms.merging.spaces import factor_dense, form_dense, merge_in
-from lorary.transforms.merging.task_arithmetic import TaskArithmeticConfig, merge_task_arithmetic
-from lorary.transforms.merging.ties import TiesConfig, merge_ties
 
 
 def test_factors_apart_are_summed_apart(make_layer, dense):

@@ -1,0 +1,173 @@
+"""Who answers each request of a call: from what a user wrote to one chooser.
+
+P requests of a call, K experts of a request.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorary.assembly.deciding import RequestDecider
+from lorary.assembly.requests import list_prompts
+from lorary.assembly.router import Router
+from lorary.files import quote
+from lorary.models import ExpertStack
+from lorary.routing import Chooser, Mixed
+
+AUTO = "auto"
+"""Stands for the router that is set."""
+
+ExpertChoice = str | Mapping[str, float] | Chooser | None
+"""What may be said of one request: an expert's name, experts with their weights, a router or any chooser,
+``"auto"`` for the router that is set, or None for the base model alone."""
+
+Decided = tuple[Sequence[int], Sequence[float]]
+"""The experts of one request, K places in the stack, and their weights."""
+
+
+def find_requests(inputs: Mapping[str, Any], rows: Tensor | None) -> int:
+    """Count the requests of a call.
+
+    Args:
+        inputs: the model's keyword arguments.
+        rows: which request each token belongs to; None takes each row of the batch for one.
+
+    Raises:
+        ValueError: if the batch does not show in the inputs.
+    """
+    if rows is not None:
+        return int(rows.max()) + 1 if rows.numel() else 0
+    batch = next((inputs[key] for key in ("input_ids", "inputs_embeds") if inputs.get(key) is not None), None)
+    if batch is None:
+        raise ValueError("experts for each request need input_ids or inputs_embeds, found neither")
+    return len(batch)
+
+
+def spread_choices(experts: ExpertChoice | Sequence[ExpertChoice], num_requests: int) -> list[ExpertChoice]:
+    """Give each request's choice; one that is not a list holds for all.
+
+    Raises:
+        ValueError: if there is not one for each request.
+    """
+    if isinstance(experts, str | Mapping) or not isinstance(experts, Sequence):
+        return [experts] * num_requests
+    if len(experts) != num_requests:
+        raise ValueError(
+            f"experts must be one for each of {num_requests} requests, or one for all, found {len(experts)}"
+        )
+    return list(experts)
+
+
+class Prompts:
+    """The token ids of a call's requests, taken out of its inputs when they are asked for.
+
+    Args:
+        inputs: the model's keyword arguments.
+        rows: which request each token belongs to; None takes each row of the batch for one.
+    """
+
+    def __init__(self, inputs: Mapping[str, Any], rows: Tensor | None = None):
+        self._inputs = inputs
+        self._rows = rows
+        self._found: list[list[int]] | None = None
+
+    def ids(self, row: int) -> list[int]:
+        """Give one request's token ids.
+
+        Raises:
+            ValueError: if the prompts cannot be told from the inputs.
+        """
+        if self._found is None:
+            self._found = self._find()
+        return self._found[row]
+
+    def _find(self) -> list[list[int]]:
+        inputs = self._inputs
+        if inputs.get("input_ids") is None or inputs.get("past_key_values") is not None:
+            found = ", ".join(sorted(name for name, value in inputs.items() if value is not None))
+            raise ValueError(
+                "a router that decides per request needs the whole prompt as input_ids, without "
+                f"past_key_values, found {found or 'nothing'}: run the model within "
+                "stack.planned(*decider.decide(input_ids)) to go on under a decision"
+            )
+        if self._rows is None:
+            return list_prompts(inputs["input_ids"], inputs.get("attention_mask"))
+        ids, rows = inputs["input_ids"].flatten().cpu(), self._rows.flatten().cpu()
+        return [ids[rows == row].tolist() for row in range(find_requests(inputs, self._rows))]
+
+
+def build_chooser(
+    stack: ExpertStack,
+    choices: Sequence[ExpertChoice],
+    default: Chooser | None,
+    prompts: Prompts,
+) -> Chooser | None:
+    """Put the choices of all requests of a call together.
+
+    Args:
+        stack: the experts on the model.
+        choices: one for each request.
+        default: who chooses for ``"auto"``; None for the base model alone.
+        prompts: the requests' token ids, for routers that decide from them.
+
+    Raises:
+        ValueError: if a choice is nothing that can choose, or a weight is not finite.
+        UnknownExpert: if a name is not on the model.
+    """
+    # Who is decided for beforehand, by how their experts are combined.
+    decided: dict[str, dict[int, Decided]] = {}
+    asked: dict[int, tuple[Chooser, list[int]]] = {}
+    for row, choice in enumerate(choices):
+        found = default if isinstance(choice, str) and choice == AUTO else choice
+        if isinstance(found, str | Mapping):
+            decided.setdefault("outputs", {})[row] = _name_experts(stack, found)
+        elif found is not None:
+            asked.setdefault(id(_check_chooser(found)), (found, []))[1].append(row)
+    parts: list[tuple[Sequence[int], Chooser]] = []
+    for chooser, rows in asked.values():
+        if isinstance(chooser, Router) and chooser.decider is not None:
+            decided.setdefault(chooser.combine, {}).update(_decide(chooser.decider, rows, prompts))
+        else:
+            parts.append((rows, chooser))
+    for combine, group in decided.items():
+        parts.append((list(group), _plan(stack, group, len(choices), combine)))
+    if len(parts) == 1 and len(parts[0][0]) == len(choices):
+        return parts[0][1]
+    return Mixed(parts) if parts else None
+
+
+def _name_experts(stack: ExpertStack, choice: str | Mapping[str, float]) -> Decided:
+    weights = {choice: 1.0} if isinstance(choice, str) else choice
+    for name, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise ValueError(f"expert {quote(name)} must have a finite weight, found {quote(weight)}")
+    return [stack.index(name) for name in weights], [float(weight) for weight in weights.values()]
+
+
+def _decide(decider: RequestDecider, rows: Sequence[int], prompts: Prompts) -> dict[int, Decided]:
+    indices, weights = decider.decide_prompts([prompts.ids(row) for row in rows])
+    return dict(zip(rows, zip(indices.tolist(), weights.tolist(), strict=True), strict=True))
+
+
+def _check_chooser(choice: Any) -> Chooser:
+    if not callable(getattr(choice, "choose", None)):
+        raise ValueError(
+            "experts are given by name, as {name: weight}, as a router, 'auto' or None for each request, "
+            f"found {quote(choice)}"
+        )
+    chooser: Chooser = choice
+    return chooser
+
+
+def _plan(stack: ExpertStack, decided: Mapping[int, Decided], num_requests: int, combine: str) -> Chooser:
+    """Make a plan for all requests; those that are not decided have no weight in it."""
+    top_k = max(1, *(len(places) for places, _ in decided.values()))
+    indices = torch.zeros(num_requests, top_k, dtype=torch.int64)
+    weights = torch.zeros(num_requests, top_k)
+    for row, (places, shares) in decided.items():
+        indices[row, : len(places)] = torch.tensor(places, dtype=torch.int64)
+        weights[row, : len(shares)] = torch.tensor(shares)
+    return stack.plan(indices, weights, combine)

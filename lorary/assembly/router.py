@@ -1,0 +1,120 @@
+"""From a router's name and options to a router on a model."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from lorary.assembly.deciding import RequestDecider
+from lorary.assembly.material import Materials
+from lorary.files import quote
+from lorary.models import COMBINES
+from lorary.routing import REQUEST_ROUTERS, TOKEN_ROUTERS, LayerRouters, RouterConfig, router_named
+
+
+class Router(LayerRouters):
+    """A router on a model, ready to be passed to its calls; made by ``RoutedModel.router``.
+
+    Args:
+        name: a key of ``ROUTERS``; None for nobody: the base model answers alone.
+        options: its configuration; None for its defaults.
+        combine: how experts are put together.
+        routers: module path -> layer router, if it decides per token; else None for each.
+        decider: what decides once per request, if it is of that kind. Layers are then left to the base model
+            until that has made a plan.
+    """
+
+    def __init__(
+        self,
+        name: str | None,
+        options: RouterConfig | None,
+        combine: str,
+        routers: Mapping[str, nn.Module | None],
+        decider: RequestDecider | None = None,
+    ):
+        super().__init__(routers, combine)
+        self.name = name
+        self.options = options
+        self.decider = decider
+
+    def __repr__(self) -> str:
+        return f"<Router {self.name!r} with {self.options or 'its defaults'}, {self.combine} combined>"
+
+
+def build_router(
+    name: str | None,
+    options: RouterConfig | None,
+    combine: str,
+    materials: Materials,
+    tokenizer: PreTrainedTokenizerBase,
+) -> Router:
+    """Build a router for the experts on a model.
+
+    Raises:
+        ValueError: if the router or the way to combine is unknown, the options do not suit it or the
+            experts, or something had to be given and was not.
+        UnknownExpert: if an option names an expert that is not on the model.
+    """
+    if combine not in COMBINES:
+        raise ValueError(f"combine must be one of {COMBINES}, not {quote(combine)}")
+    nobody = dict.fromkeys(materials.stack.layers)
+    if name is None:
+        return Router(None, None, combine, nobody)
+    with materials.lock:
+        config = find_config(name, options, materials.names)
+        if name in REQUEST_ROUTERS:
+            return Router(name, options, combine, nobody, build_decider(name, config, materials, tokenizer))
+        placed = materials.stack.layer_routers(build_layer_routers(name, config, materials))
+        return Router(name, options, combine, placed.routers)
+
+
+def find_config(router: str, options: RouterConfig | None, names: Sequence[str]) -> RouterConfig:
+    """Give a router's configuration, the default one if there is none.
+
+    Args:
+        router: a key of ``ROUTERS``.
+        options: its configuration, or None.
+        names: the experts that it will choose from.
+
+    Raises:
+        ValueError: if there is no such router, the options are another router's, or they do not suit the
+            experts.
+        UnknownExpert: if an option names an expert that is not among them.
+    """
+    kind = router_named(router)
+    config: RouterConfig = kind.config() if options is None else options
+    if not isinstance(config, kind.config):
+        raise ValueError(
+            f"router {router!r} takes options of {kind.config.__name__}, found {type(config).__name__}"
+        )
+    config.check(names)
+    return config
+
+
+def build_layer_routers(router: str, config: RouterConfig, materials: Materials) -> dict[str, nn.Module]:
+    """Build every layer's router, by module path.
+
+    Raises:
+        ValueError: if something had to be given and was not.
+    """
+    found = materials.gather(config)
+    # In the layer's dtype, or each call would convert what the router multiplies with.
+    return {
+        path: TOKEN_ROUTERS[router].build(config, found[path]).to(layer.a.dtype)
+        for path, layer in materials.stack.layers.items()
+    }
+
+
+def build_decider(
+    router: str,
+    config: RouterConfig,
+    materials: Materials,
+    tokenizer: PreTrainedTokenizerBase,
+) -> RequestDecider:
+    """Build what decides once per request.
+
+    Raises:
+        ValueError: if something had to be given and was not.
+    """
+    built = REQUEST_ROUTERS[router].build(config, materials.gather_request(config))
+    return RequestDecider(materials.stack, built, tokenizer, materials.encoder)

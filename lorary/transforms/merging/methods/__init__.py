@@ -1,0 +1,1 @@
+"""One merging method per file, each a function of one layer; ``table`` knows them by name."""

@@ -1,0 +1,101 @@
+"""SCE: select the entries in which experts differ, calculate weights, erase minorities.
+
+Shape letters: I layer input, O layer output.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lorary.transforms.merging.checks import check_finite_number, check_share, refuse_faults
+from lorary.transforms.merging.entrywise.blocks import LayerBlocks
+from lorary.transforms.merging.entrywise.elect import AgreeingEntries
+from lorary.transforms.merging.layer import MergeLayer
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceConfig:
+    """Options of ``sce``."""
+
+    density: float = 0.1
+    """Share of the entries to select in a layer, those with the largest variance over the experts."""
+    scale: float = 1.0
+    """What the result is multiplied with."""
+
+    def __post_init__(self) -> None:
+        refuse_faults(self, self._find_faults())
+
+    def _find_faults(self) -> Iterator[str]:
+        yield from check_share("density", self.density)
+        yield from check_finite_number("scale", self.scale)
+
+
+def merge_sce(layer: MergeLayer, config: SceConfig) -> Tensor:
+    """Select entries by their variance over the experts, weigh experts by energy, erase minority signs.
+
+    An expert's weight is the mean square of its selected entries, times the weight given. The sign of an
+    entry is that of the experts' plain sum; the weighted mean is over those who have it. Works on the entries
+    of the weight changes (``delta``), of their cores (``core``) or of the factors apart (``factors``, with
+    cross terms). Exact before the final cut to a rank. Needs two experts: where they are equal, nothing is
+    selected.
+
+    Source: FuseChat, arXiv:2408.07990.
+    """
+    blocks = LayerBlocks(layer)
+    selected = _select_varied(blocks, config.density)
+    weights = [
+        weight * energy
+        for weight, energy in zip(layer.weights, _measure_energy(blocks, selected), strict=True)
+    ]
+    merged = blocks.empty()
+    for rows in blocks.iterate_rows():
+        # All experts have one vote, whatever their energy.
+        election = AgreeingEntries(normalize=True, votes=[1.0] * blocks.num_experts)
+        for expert, weight in enumerate(weights):
+            election.add(blocks.form(expert, rows).mul_(selected[rows]), weight)
+        merged[rows] = election.result()
+    return merged.mul_(config.scale)
+
+
+def _select_varied(blocks: LayerBlocks, density: float) -> Tensor:
+    """Find the entries to select, ``[O, I]``: of those that vary at all, the share that varies most."""
+    variance = blocks.empty()
+    for rows in blocks.iterate_rows():
+        variance[rows] = _measure_variance(blocks, rows)
+    flat = variance.flatten()
+    count = round(density * int(torch.count_nonzero(flat)))
+    if count == 0:
+        return torch.zeros_like(variance, dtype=torch.bool)
+    place = flat.numel() - count
+    ordered = flat.clone().numpy()
+    ordered.partition(place)
+    return variance >= float(ordered[place])
+
+
+def _measure_variance(blocks: LayerBlocks, rows: slice) -> Tensor:
+    """Measure E times the variance of each entry in a block of rows; exactly 0 where experts are equal."""
+    mean, size = blocks.form(0, rows), blocks.form(0, rows).square_()
+    for expert in range(1, blocks.num_experts):
+        block = blocks.form(expert, rows)
+        mean.add_(block)
+        size.add_(block.square_())
+    mean.div_(blocks.num_experts)
+    variance = torch.zeros_like(mean)
+    for expert in range(blocks.num_experts):
+        variance.add_(blocks.form(expert, rows).sub_(mean).square_())
+    # Less than this is what rounding leaves of equal numbers.
+    smallest = (4 * torch.finfo(variance.dtype).eps) ** 2
+    return variance.masked_fill_(variance <= smallest * size, 0.0)
+
+
+def _measure_energy(blocks: LayerBlocks, selected: Tensor) -> list[float]:
+    """Measure each expert's share of the energy of all selected entries."""
+    energies = [0.0] * blocks.num_experts
+    for rows in blocks.iterate_rows():
+        for expert in range(blocks.num_experts):
+            chosen = blocks.form(expert, rows).mul_(selected[rows])
+            energies[expert] += torch.linalg.vector_norm(chosen).item() ** 2
+    total = sum(energies)
+    return [energy / total if total else 1.0 for energy in energies]

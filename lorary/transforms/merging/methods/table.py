@@ -1,0 +1,30 @@
+"""Every merging method by name."""
+
+from typing import Any
+
+from lorary.errors import suggest
+from lorary.files import quote
+from lorary.transforms.merging.kind import MergeKind
+from lorary.transforms.merging.methods.core import CoreConfig, merge_core
+from lorary.transforms.merging.methods.plain import PLAIN
+
+MERGES: dict[str, MergeKind] = {
+    **PLAIN,
+    "core": MergeKind(config=CoreConfig, merge=merge_core, spaces=("core",)),
+}
+
+
+def merge_named(name: str) -> MergeKind:
+    """Look a merging method up by name.
+
+    Raises:
+        ValueError: if there is none of that name; the message has the nearest.
+    """
+    if name not in MERGES:
+        raise ValueError(f"no merging method is named {quote(name)}: {suggest(name, MERGES)}")
+    return MERGES[name]
+
+
+def find_rules(name: str, config: Any) -> MergeKind:
+    """Give the method whose rules on weights, ranks and experts hold: ``core`` has its inner one's."""
+    return config.kind if isinstance(config, CoreConfig) else merge_named(name)

@@ -1,0 +1,104 @@
+"""From the arguments of ``merge`` to a recipe."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from lorary.errors import suggest
+from lorary.experts import Expert
+from lorary.files import quote
+from lorary.transforms.merging.checks import join_faults
+from lorary.transforms.merging.recipe.recipe import MergeRecipe, RecipeModel
+from lorary.transforms.merging.survey import LayerChoice
+
+
+def collect_experts(experts: Mapping[str, Expert] | Iterable[Expert]) -> Mapping[str, Expert]:
+    """Give experts as a mapping by name.
+
+    Raises:
+        ValueError: if two of them have the same name.
+    """
+    if isinstance(experts, Mapping):
+        return experts
+    listed = list(experts)
+    mapping = {expert.name: expert for expert in listed}
+    if len(mapping) < len(listed):
+        raise ValueError(
+            f"experts must have names of their own, found {', '.join(repr(expert.name) for expert in listed)}"
+        )
+    return mapping
+
+
+def make_recipe(
+    names: Iterable[str],
+    method: str = "ties",
+    *,
+    weights: Sequence[float] | Mapping[str, float] | None = None,
+    rank: int | str | None = None,
+    space: str | None = None,
+    layers: LayerChoice = "same",
+    dtype: torch.dtype | str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> MergeRecipe:
+    """Write down what ``merge`` would be asked for; all but the names is as there.
+
+    Args:
+        names: the experts, in order; a library gives all of its.
+        method: a key of ``MERGES``.
+        weights: one number per expert, in order or by name; None for the method's own.
+        rank: a number, a share of the energy, ``"kept"``, ``"full"`` or None.
+        space: ``"delta"``, ``"core"`` or ``"factors"``; None for the method's own.
+        layers: ``"same"``, ``"common"`` or ``"all"``.
+        dtype: of the merged factors, or its name; None keeps the experts'.
+        options: the method's own, by name.
+
+    Raises:
+        ValueError: naming all that is wrong.
+    """
+    chosen = list(names)
+    if not chosen:
+        raise ValueError("at least one expert is needed to merge, found none: name some that the library has")
+    faults = []
+    own: Mapping[str, Any] = {}
+    try:
+        own = _assign_weights(chosen, weights)
+    except ValueError as error:
+        faults.append(str(error))
+    models = tuple(
+        RecipeModel(model=name, parameters={"weight": own[name]} if name in own else {}) for name in chosen
+    )
+    try:
+        recipe = MergeRecipe(
+            merge_method=method,
+            models=models,
+            parameters=dict(options or {}),
+            dtype=None if dtype is None else str(dtype).removeprefix("torch."),
+            rank=rank,
+            space=space,
+            layers=layers,
+        )
+    except ValueError as error:
+        faults.append(str(error))
+    if faults:
+        raise ValueError(join_faults(faults))
+    return recipe
+
+
+def _assign_weights(
+    names: Sequence[str], weights: Sequence[float] | Mapping[str, float] | None
+) -> Mapping[str, Any]:
+    if weights is None:
+        return {}
+    if not isinstance(weights, Mapping):
+        if len(weights) != len(names):
+            raise ValueError(f"weights must be one number per expert, found {len(weights)} for {len(names)}")
+        return dict(zip(names, weights, strict=True))
+    unknown = [name for name in weights if name not in names]
+    faults = [f"no expert {quote(name)} to weigh: {suggest(str(name), names)}" for name in unknown]
+    lacking = [quote(name) for name in names if name not in weights]
+    if lacking:
+        faults.append(f"no weight for {', '.join(lacking)}")
+    if faults:
+        raise ValueError("weights: " + join_faults(faults))
+    return weights

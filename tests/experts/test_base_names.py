@@ -1,0 +1,80 @@
+import pytest
+
+from lorary.experts.base_names import BaseIdentity, BaseMatch, compare_bases, is_same_base
+
+WEIGHTS, SETTINGS = "0123456789abcdef", "01234567"
+
+
+def compare(one, other):
+    found = compare_bases(BaseIdentity(one), BaseIdentity(other))
+    assert compare_bases(BaseIdentity(other), BaseIdentity(one)) == found
+    return found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "org/tiny-model",
+        "someone/Tiny-Model",
+        "tiny-model",
+        "/data/models/tiny-model/",
+        "C:\\models\\tiny-model",
+        "/home/u/.cache/huggingface/hub/models--org--tiny-model/snapshots/0123456789abcdef",
+        "models--org--tiny-model",
+        "models--tiny-model/snapshots/0123",
+        "",
+    ],
+)
+def test_names_of_one_model_fit_wherever_it_lies(name):
+    assert compare(name, "org/tiny-model") == BaseMatch(True)
+
+
+@pytest.mark.parametrize(
+    ("name", "dropped"),
+    [
+        ("unsloth/tiny-model-bnb-4bit", "-bnb-4bit"),
+        ("unsloth/tiny-model-unsloth-bnb-4bit", "-unsloth-bnb-4bit"),
+        ("TheBloke/Tiny-Model-GPTQ", "-gptq"),
+        ("TheBloke/tiny-model-AWQ", "-awq"),
+        ("x/tiny-model-GPTQ-Int4", "-gptq-int4"),
+    ],
+)
+def test_a_quantised_copy_fits_and_its_suffix_is_told(name, dropped):
+    assert compare(name, "org/tiny-model") == BaseMatch(True, dropped)
+
+
+@pytest.mark.parametrize(
+    "name", ["org/tiny-model-2", "org/model-tiny", "tiny-model/other", "org/tiny", "org/tiny-model-instruct"]
+)
+def test_other_models_do_not_fit(name):
+    assert compare(name, "org/tiny-model") == BaseMatch(False)
+
+
+@pytest.mark.parametrize("last", ["checkpoint-500", "final", "model", "default", "1", "step_20"])
+def test_a_name_that_names_nothing_fits_the_whole_path_alone(last):
+    assert compare(f"out/llama/{last}", f"out/llama/{last}/") == BaseMatch(True)
+    assert compare(f"out/llama/{last}", f"out/phi/{last}") == BaseMatch(False)
+    assert compare(f"out/llama/{last}", last) == BaseMatch(False)
+    assert compare(f"out/llama/{last}", "llama") == BaseMatch(False)
+
+
+@pytest.mark.parametrize("other", [WEIGHTS + SETTINGS, WEIGHTS])
+def test_fingerprints_decide_whatever_the_names(other):
+    one = BaseIdentity("org/a", WEIGHTS + SETTINGS)
+    assert compare_bases(one, BaseIdentity("org/b", other)) == BaseMatch(True)
+    assert compare_bases(BaseIdentity("org/b", other), one) == BaseMatch(True)
+
+
+@pytest.mark.parametrize("other", [WEIGHTS + "76543210", WEIGHTS[::-1] + SETTINGS, "01", WEIGHTS[::-1]])
+def test_other_fingerprints_do_not_fit_whatever_the_names(other):
+    one = BaseIdentity("org/a", WEIGHTS + SETTINGS)
+    assert compare_bases(one, BaseIdentity("org/a", other)) == BaseMatch(False)
+
+
+def test_names_decide_where_one_fingerprint_is_unknown():
+    assert compare_bases(BaseIdentity("org/a", WEIGHTS), BaseIdentity("a")) == BaseMatch(True)
+
+
+def test_a_user_is_told_that_a_quantised_copy_is_taken_for_its_original():
+    with pytest.warns(UserWarning, match="are taken for one base model: '-bnb-4bit' names a quantised copy"):
+        assert is_same_base(BaseIdentity("a/tiny-bnb-4bit"), BaseIdentity("b/tiny"))

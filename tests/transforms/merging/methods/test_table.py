@@ -1,0 +1,24 @@
+import pytest
+
+from lorary.transforms.merging import MERGES, merge_named
+from lorary.transforms.merging.methods.core import CoreConfig
+from lorary.transforms.merging.methods.table import find_rules
+
+
+@pytest.mark.parametrize("name", MERGES)
+def test_every_method_has_options_with_defaults_and_says_what_it_does(name):
+    kind = merge_named(name)
+    assert kind.config() == kind.config()
+    text = kind.merge.__doc__
+    assert "exact" in text.lower()
+    assert kind.spaces and kind.min_experts >= 1
+
+
+def test_core_has_the_rules_of_its_inner_method():
+    assert find_rules("core", CoreConfig(inner="tsv")) is MERGES["tsv"]
+    assert find_rules("ties", MERGES["ties"].config()) is MERGES["ties"]
+
+
+def test_an_unknown_method_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match="no merging method is named 'teis': did you mean 'ties'"):
+        merge_named("teis")
