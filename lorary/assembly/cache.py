@@ -94,7 +94,7 @@ def save_artifact(place: Path, artifact: Artifact) -> None:
     """Write an artifact, whole or not at all. Where that fails it is computed again next time."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in artifact.items()}
     with suppress(OSError, SafetensorError):
-        make_private_folder(find_cache_folder())
+        make_private_folder(find_cache_folder(), follow=True)
         write_whole(place, save({**tensors, _SEAL: _seal(tensors)}))
 
 

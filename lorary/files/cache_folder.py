@@ -12,24 +12,24 @@ def find_cache_folder() -> Path:
     return Path(os.environ.get("LORARY_CACHE") or Path.home() / ".cache" / "lorary")
 
 
-def make_private_folder(path: Path) -> Path:
+def make_private_folder(path: Path, *, follow: bool = False) -> Path:
     """Make a folder that its owner alone may enter, or make sure that one is such a folder.
-
-    It may be a link that this user made, as on clusters where homes are small.
 
     Args:
         path: the folder; folders above it are made where missing.
+        follow: whether it may be a link that this user made, as on clusters where homes are small.
 
     Returns:
         The folder itself, wherever links lead.
 
     Raises:
-        PermissionError: if it or a link to it is another user's, or its mode cannot be changed.
+        PermissionError: if it or a link to it is another user's, it is a link that is not to be followed, or
+            its mode cannot be changed.
         OSError: if it cannot be made.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     owner = path.lstat().st_uid
-    folder = path.resolve()
+    folder = path.resolve() if follow else path
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or {owner, status.st_uid} != {os.geteuid()}:
         raise PermissionError(

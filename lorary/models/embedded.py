@@ -34,7 +34,7 @@ def unpack_embedded(cache: Path | None = None, *, again: bool = False) -> Path:
     """
     gguf, version = _find_gguf()
     cache = find_cache_folder() if cache is None else cache
-    folder = make_private_folder(cache) / f"{NAME}-{version}"
+    folder = make_private_folder(cache, follow=True) / f"{NAME}-{version}"
     if again:
         shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir():

@@ -24,7 +24,9 @@ def test_a_link_of_the_users_own_leads_to_the_folder(tmp_path):
     """Guards a refusal: homes on clusters link their caches to larger disks."""
     (tmp_path / "target").mkdir()
     (tmp_path / "link").symlink_to("target")
-    assert make_private_folder(tmp_path / "link") == (tmp_path / "target").resolve()
+    assert make_private_folder(tmp_path / "link", follow=True) == (tmp_path / "target").resolve()
+    with pytest.raises(PermissionError, match="must be this user's own"):
+        make_private_folder(tmp_path / "link")
     assert stat.S_IMODE((tmp_path / "target").stat().st_mode) == 0o700
 
 
@@ -34,7 +36,7 @@ def test_a_link_of_another_users_is_refused(tmp_path):
     (tmp_path / "link").symlink_to("target")
     os.lchown(tmp_path / "link", 12345, 12345)
     with pytest.raises(PermissionError, match="must be this user's own: set LORARY_CACHE"):
-        make_private_folder(tmp_path / "link")
+        make_private_folder(tmp_path / "link", follow=True)
 
 
 def test_another_users_folder_is_no_private_folder(tmp_path, monkeypatch):

@@ -342,3 +342,16 @@ def test_what_others_wrote_is_understood_when_the_lock_is_free_again(local, make
 
     monkeypatch.setattr(room, "build_expert", write_meanwhile)
     assert local["a"].name == "a" and list(local) == ["a", "b"]
+
+
+def test_a_name_that_earlier_versions_allowed_opens_and_rename_mends_it(local, make_expert):
+    """Guards old libraries: new names may be no device's on Windows."""
+    local["a"] = make_expert("a")
+    shutil.move(f"{local.url}/a", f"{local.url}/CON")
+    card = Path(local.url, "CON", "expert.json")
+    card.write_text(card.read_text().replace('"name": "a"', '"name": "CON"'))
+    assert list(local) == ["CON"] and local["CON"].name == "CON" and local.verify() == []
+    with pytest.raises(ValueError, match="be a device's on Windows"):
+        local.copy("CON", "aux")
+    local.rename("CON", "console")
+    assert list(local) == ["console"] and local["console"].name == "console"

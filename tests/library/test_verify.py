@@ -152,10 +152,10 @@ def test_a_configuration_that_changed_is_found(damage):
 def test_a_folder_whose_name_no_expert_may_have_is_found(local, make_expert):
     """Such a folder is in no listing, as if it were not there."""
     local["a"] = make_expert("a")
-    shutil.copytree(f"{local.url}/a", f"{local.url}/CON")
+    shutil.copytree(f"{local.url}/a", f"{local.url}/a:b")
     shutil.copytree(f"{local.url}/a", f"{local.url}/x\u202e")
     assert list(local) == ["a"]
     assert [str(problem) for problem in local.verify()] == [
         f"{name}: is no expert, because its name is not allowed: give the folder another name"
-        for name in ("CON", "x\\u202e")
+        for name in ("a:b", "x\\u202e")
     ]
