@@ -263,7 +263,7 @@ def try_double_kills(start, names):
     """Whoever finishes what a killed writer left is killed at each call, too."""
     for name in names:
         for number in list_crashes(start, name):
-            for second in count(1, STRIDE):
+            for second in count(1):
                 trial = start(name, f"killed at {number}, then at {second}")
                 trial.kill(OPERATIONS[name], number)
                 has_journal = (trial.root / JOURNAL).exists()
@@ -326,8 +326,8 @@ def try_double_errors(start, names, most_steps=40):
                 trial.close()
 
 
-# Kills come at every call. Of second kills, and of errors that can be undone, every third is enough for each
-# run of the tests; LORARY_FAULTS_STRIDE=1 tries them all.
+# Kills come at every call, second ones too. Of errors that can be undone every third is enough for each run of
+# the tests; LORARY_FAULTS_STRIDE=1 tries them all.
 STRIDE = int(os.environ.get("LORARY_FAULTS_STRIDE", "3"))
 WRITING = [*CHANGES, "derive", "prune"]
 KINDS = {
