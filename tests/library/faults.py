@@ -326,8 +326,8 @@ def try_double_errors(start, names, most_steps=40):
                 trial.close()
 
 
-# Kills come at every call, second ones too. Of errors that can be undone every third is enough for each run of
-# the tests; LORARY_FAULTS_STRIDE=1 tries them all.
+# Kills come at every call, second ones too. Of errors that can be undone every third is enough for each run
+# of the tests; LORARY_FAULTS_STRIDE=1 tries them all.
 STRIDE = int(os.environ.get("LORARY_FAULTS_STRIDE", "3"))
 WRITING = [*CHANGES, "derive", "prune"]
 KINDS = {
