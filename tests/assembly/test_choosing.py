@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lorary.errors import UnknownExpert
+from lorary.errors import BaseModelError, UnknownExpert
 from lorary.routing import Choice
 
 PROMPTS = [[5, 9, 14, 3], [7, 7], [30, 2, 11], [8, 1, 4, 4, 9], [6]]
@@ -112,3 +112,22 @@ def test_what_cannot_choose_is_refused(model, wrong, error, message):
 def test_without_a_batch_nobody_can_be_named(model):
     with pytest.raises(ValueError, match="need input_ids or inputs_embeds"):
         model(experts=["dates"])
+
+
+def test_beams_that_a_models_configuration_prefers_are_left_out(model):
+    """Guards a refusal that blamed the caller: three beams made a batch of three."""
+    expected = model.generate(PROMPTS[:1], experts="dates", max_new_tokens=3)
+    model.model.generation_config.num_beams = 3
+    assert model.generate(PROMPTS[:1], experts="dates", max_new_tokens=3) == expected
+
+
+def test_a_tokenizer_that_gives_up_is_a_fault_of_the_base_model(model, monkeypatch):
+    """Guards an error that no ``except Exception`` catches."""
+    panic = type("PanicException", (BaseException,), {})
+
+    def give_up(*_, **__):
+        raise panic("retry-limit-in-match over")
+
+    monkeypatch.setattr(type(model.tokenizer), "__call__", give_up)
+    with pytest.raises(BaseModelError, match="tokenizer gave up on 'hello'"):
+        model.generate("hello")

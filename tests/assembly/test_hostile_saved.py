@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from hashlib import sha256
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from lorary.assembly import is_saved_model, load_model, save_model
 from lorary.assembly.folder_files import is_beneath
-from lorary.assembly.saved_model import read_saved_model
+from lorary.assembly.saved_model import read_material, read_saved_model
 from lorary.errors import BaseModelError, FormatError, LoraryError
 from lorary.models import load_base
 
@@ -313,3 +314,11 @@ def test_paths_that_may_lead_elsewhere_are_told(name):
 def test_no_folder_at_all_is_told():
     assert not is_saved_model("a" * 5000)
     assert not is_saved_model("/dev/null")
+
+
+def test_material_beyond_the_limit_is_refused_unread(tmp_path, monkeypatch):
+    """Guards a bomb: gigabytes of zeros were read before their hash was compared."""
+    (tmp_path / "material.safetensors").write_bytes(bytes(1000))
+    monkeypatch.setenv("LORARY_MAX_MATERIAL_MB", "0.0001")
+    with pytest.raises(FormatError, match=r"is too large: .*LORARY_MAX_MATERIAL_MB"):
+        read_material(tmp_path, SimpleNamespace(material_sha256="0" * 64))

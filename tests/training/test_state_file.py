@@ -138,3 +138,11 @@ def test_progress_that_is_no_json_object_is_refused(path, text):
     save_file({"sql/values": torch.zeros(2)}, path, metadata={"sql": text})
     with pytest.raises(LoraryError):
         read_state(path)
+
+
+def test_a_header_beyond_the_limit_is_refused_unread(tmp_path):
+    """Guards a bomb: millions of entries were read before anything looked at them."""
+    path = tmp_path / "state.safetensors"
+    path.write_bytes((10**9).to_bytes(8, "little") + b"{}")
+    with pytest.raises(ValueError, match=r"its header is too large: .*LORARY_MAX_HEADER_MB"):
+        read_state(path)
