@@ -16,16 +16,9 @@ from rich.table import Table
 
 import lorary
 from lorary.data import find_template
-from lorary.evaluation import (
-    EvalConfig,
-    Route,
-    compare_routes,
-    difference_grid,
-    evaluate,
-    render_markdown,
-    render_table,
-)
+from lorary.evaluation import EvalConfig, Route, compare_routes, evaluate
 from lorary.library import Library
+from lorary.reports import difference_grid, render_markdown, render_table
 from lorary.routing import ArrowConfig
 
 SETTINGS = {

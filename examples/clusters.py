@@ -18,8 +18,9 @@ from task_sets import find_tasks, measure, show
 
 import lorary
 from lorary.data import Task, mix_tasks
-from lorary.evaluation import Route, plot_clusters
+from lorary.evaluation import Route
 from lorary.library import Library
+from lorary.reports import plot_clusters
 from lorary.training import TrainConfig
 from lorary.transforms import cluster_experts
 

@@ -17,9 +17,10 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 import lorary
 from lorary.data import Task, find_template, mix_tasks
-from lorary.evaluation import EvalConfig, compare_routes, difference_grid, evaluate, find_routes, render_table
+from lorary.evaluation import EvalConfig, compare_routes, evaluate, find_routes
 from lorary.library import Library
 from lorary.models import BaseModel
+from lorary.reports import difference_grid, render_markdown, render_table, result_grid
 from lorary.training import TrainConfig, prepare_examples
 from lorary.transforms import random_expert
 
@@ -113,9 +114,9 @@ def compare(
     result.to_json(args.out / "results.json")
     console = Console()
     for metric in result.metrics:
-        console.print(result.table(metric, width=console.width))
+        console.print(render_table(result_grid(result, metric), console.width))
         console.print(render_table(difference_grid(compare_routes(result, metric, "uniform"))))
-        (args.out / f"{metric}.md").write_text(result.markdown(metric))
+        (args.out / f"{metric}.md").write_text(render_markdown(result_grid(result, metric, 3)))
 
 
 @contextmanager

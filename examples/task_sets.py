@@ -9,17 +9,8 @@ from rich.console import Console
 import lorary
 from lorary.assembly import RoutedModel
 from lorary.data import PlainTemplate, Task
-from lorary.evaluation import (
-    EvalConfig,
-    Result,
-    Route,
-    compare_routes,
-    difference_grid,
-    evaluate,
-    render_markdown,
-    render_table,
-    result_grid,
-)
+from lorary.evaluation import EvalConfig, Result, Route, compare_routes, evaluate
+from lorary.reports import difference_grid, render_markdown, render_table, result_grid
 
 SETS = ("seen", "bare", "unseen", "validation", "validation-bare", "other-unseen")
 MULTIPLE_CHOICE = {"arc-challenge": "arc/ARC-Challenge.validation.jsonl.xz", "mmlu": "mmlu/test.jsonl.xz"}

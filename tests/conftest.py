@@ -12,6 +12,8 @@ os.environ["MPLBACKEND"] = "agg"
 
 import torch
 
+from lorary.evaluation import Record, Result
+
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # Triton's operators run on the CPU then, as they are
 
@@ -125,3 +127,17 @@ def embedded_model():
     from lorary.models import load_base
 
     return load_base("smollm2-135m")
+
+
+@pytest.fixture
+def small_result() -> Result:
+    """Two tasks, three routes, numbers one can average in the head."""
+    records = [
+        *(Record("dates", "oracle", "loss", value) for value in (1.0, 3.0)),
+        *(Record("dates", "base", "loss", value) for value in (4.0, 6.0)),
+        *(Record("dates", "arrow", "loss", value) for value in (2.0, 4.0)),
+        *(Record("morse", "oracle", "loss", value) for value in (1.0, 1.0, 4.0)),
+        *(Record("morse", "base", "loss", value) for value in (3.0, 3.0, 6.0)),
+        *(Record("morse", "arrow", "loss", value) for value in (0.0, 1.0, 2.0)),
+    ]
+    return Result.from_records(records, header={"date": "2026-01-01"}, attachments={"usage": {"arrow": 0.5}})

@@ -60,7 +60,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Find the clusters, write them down, and say what they are."""
-    from lorary.evaluation import plot_clusters
+    from lorary.reports import plot_clusters
     from lorary.transforms import cluster_experts
 
     picture = options.out.with_suffix(".png") if options.out.name else options.out

@@ -49,7 +49,7 @@ def run(options: Namespace) -> int:
     """Measure everything, write the page, and say where it is."""
     from lorary.cli.eval_steps.comparison import prepare_comparison
     from lorary.cli.report_steps.gather import gather_report
-    from lorary.evaluation import write_report_html, write_report_json
+    from lorary.reports import write_report_html, write_report_json
 
     check_sizes(options)
     check_out(options.out, options.library)

@@ -1,4 +1,4 @@
-"""Measuring what a model is worth: metrics, one table of results, fair comparisons, pictures of routing.
+"""Measuring what a model is worth: metrics, one table of results, fair comparisons.
 
 What runs a model is loaded when first used, so that results can be shown without PyTorch.
 """
@@ -6,10 +6,8 @@ What runs a model is loaded when first used, so that results can be shown withou
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lorary.evaluation.cluster_plot import plot_clusters
 from lorary.evaluation.compare import Difference, compare_routes, paired_difference
 from lorary.evaluation.config import EvalConfig
-from lorary.evaluation.library_report import LibraryReport, write_report_html, write_report_json
 from lorary.evaluation.metrics import (
     METRICS,
     Metric,
@@ -21,37 +19,29 @@ from lorary.evaluation.metrics import (
     rouge_l,
 )
 from lorary.evaluation.result import Overall, Record, Result
-from lorary.evaluation.routing_picture import RoutedSample, RoutedToken, write_routing_html
 from lorary.evaluation.run_header import describe_run
-from lorary.evaluation.tables import difference_grid, render_markdown, render_table, result_grid
-from lorary.evaluation.usage_plot import plot_usage
 
 if TYPE_CHECKING:
     from lorary.evaluation.measure import EvalProgress, evaluate
     from lorary.evaluation.routes import Route, check_routes, find_routes, match_experts
     from lorary.evaluation.routing_survey import RoutingSurvey, survey_routing
-    from lorary.evaluation.traced_sample import trace_sample
 
 __all__ = [
     "METRICS",
     "Difference",
     "EvalConfig",
     "EvalProgress",
-    "LibraryReport",
     "Metric",
     "Overall",
     "Record",
     "Result",
     "Route",
-    "RoutedSample",
-    "RoutedToken",
     "RoutingSurvey",
     "accuracy",
     "check_routes",
     "choice_scores",
     "compare_routes",
     "describe_run",
-    "difference_grid",
     "evaluate",
     "exact_match",
     "find_metric",
@@ -59,17 +49,8 @@ __all__ = [
     "match_experts",
     "normalize_answer",
     "paired_difference",
-    "plot_clusters",
-    "plot_usage",
-    "render_markdown",
-    "render_table",
-    "result_grid",
     "rouge_l",
     "survey_routing",
-    "trace_sample",
-    "write_report_html",
-    "write_report_json",
-    "write_routing_html",
 ]
 
 _LOADED_WHEN_USED = {
@@ -81,7 +62,6 @@ _LOADED_WHEN_USED = {
     "find_routes": "routes",
     "match_experts": "routes",
     "survey_routing": "routing_survey",
-    "trace_sample": "traced_sample",
 }
 
 

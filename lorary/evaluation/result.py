@@ -10,13 +10,11 @@ from math import isfinite
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from rich.table import Table
 
 from lorary.errors import FormatError, suggest
 from lorary.evaluation.metrics import find_metric
 from lorary.evaluation.result_file import ScoreKey, read_result, write_result
 from lorary.evaluation.standard_errors import combine_standard_errors, standard_error_of_mean
-from lorary.evaluation.tables import render_markdown, render_table, result_grid
 from lorary.files import quote, shorten
 
 ROUTE_ORDER = ("base", "random", "uniform", "multi-task", "arrow")
@@ -168,19 +166,6 @@ class Result:
         headers = [*self.headers, *(header for header in other.headers if header not in self.headers)]
         attachments = _join(self.attachments, other.attachments, "attachments")
         return Result({**self.scores, **other.scores}, tuple(headers), attachments)
-
-    def table(self, metric: str, width: int = 100) -> Table:
-        """Lay one metric out for the terminal: tasks down, routes across, the best of a row marked.
-
-        Args:
-            metric: the metric.
-            width: columns of text to fit; long task names are cut to it.
-        """
-        return render_table(result_grid(self, metric), width)
-
-    def markdown(self, metric: str, digits: int = 3) -> str:
-        """Lay one metric out as a Markdown table, for a page of results."""
-        return render_markdown(result_grid(self, metric, digits))
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one JSON file, whole or not at all."""

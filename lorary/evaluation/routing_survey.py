@@ -13,7 +13,6 @@ from lorary.assembly import Explanation, RoutedModel
 from lorary.data import Task, Template
 from lorary.evaluation.chosen_examples import choose_examples
 from lorary.evaluation.config import EvalConfig
-from lorary.evaluation.routing_picture import Usage
 from lorary.routing.diagnostics import routing_entropy
 
 
@@ -21,9 +20,9 @@ from lorary.routing.diagnostics import routing_entropy
 class RoutingSurvey:
     """The routing of some examples of each task. What shares lack to 1 went to the base model."""
 
-    usage_by_task: Usage
+    usage_by_task: Mapping[str, Mapping[str, float]]
     """Task -> expert -> share: the mean over an example's tokens and modules, then over examples."""
-    usage_by_layer: Usage
+    usage_by_layer: Mapping[str, Mapping[str, float]]
     """Decoder layer -> expert -> share: the mean over its modules and the examples of all tasks."""
     entropy_by_layer: Mapping[str, float]
     """Decoder layer -> entropy of a token's shares in nats, averaged likewise."""

@@ -30,9 +30,10 @@ from lorary.cli.quickstart_steps.plan import QuickstartPlan
 from lorary.cli.quickstart_steps.show import show_outcome
 from lorary.cli.routing_text import print_routing
 from lorary.cli.screen import GuardedStream, guard_streams
-from lorary.evaluation import Result, RoutedSample, RoutedToken
+from lorary.evaluation import Result
 from lorary.files import escape, is_visible
 from lorary.library import Library
+from lorary.reports import RoutedSample, RoutedToken
 
 HOSTILE = [
     "[red]x[/red] [link=https://example.org]y[/link] [/] :smile:",

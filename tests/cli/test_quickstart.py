@@ -8,8 +8,9 @@ from lorary.cli.quickstart_steps import steps
 from lorary.cli.quickstart_steps.outcome import Outcome, load_outcome, save_outcome
 from lorary.cli.quickstart_steps.plan import QuickstartPlan
 from lorary.errors import FormatError
-from lorary.evaluation import Result, RoutedSample, RoutedToken
+from lorary.evaluation import Result
 from lorary.library import Library
+from lorary.reports import RoutedSample, RoutedToken
 
 SIZES = ("--max-steps", "2", "--num-tests", "2")
 

@@ -3,7 +3,7 @@ import pytest
 
 from lorary.assembly import load_model
 from lorary.data import Example, Task
-from lorary.evaluation import Record, Result
+from lorary.evaluation import Result
 
 CODES = (("a", ".-"), ("b", "-..."), ("e", "."), ("q", "--.-"))
 ROUTES = {"oracle": 1.0, "base": 3.0, "arrow": 2.0}
@@ -13,20 +13,6 @@ ROUTES = {"oracle": 1.0, "base": 3.0, "arrow": 2.0}
 def cache(tmp_path, monkeypatch):
     """An empty cache folder."""
     monkeypatch.setenv("LORARY_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def small_result() -> Result:
-    """Two tasks, three routes, numbers one can average in the head."""
-    records = [
-        *(Record("dates", "oracle", "loss", value) for value in (1.0, 3.0)),
-        *(Record("dates", "base", "loss", value) for value in (4.0, 6.0)),
-        *(Record("dates", "arrow", "loss", value) for value in (2.0, 4.0)),
-        *(Record("morse", "oracle", "loss", value) for value in (1.0, 1.0, 4.0)),
-        *(Record("morse", "base", "loss", value) for value in (3.0, 3.0, 6.0)),
-        *(Record("morse", "arrow", "loss", value) for value in (0.0, 1.0, 2.0)),
-    ]
-    return Result.from_records(records, header={"date": "2026-01-01"}, attachments={"usage": {"arrow": 0.5}})
 
 
 @pytest.fixture

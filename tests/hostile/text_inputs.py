@@ -13,8 +13,9 @@ from lorary.cli import main
 from lorary.cli.quickstart_steps.outcome import Outcome, load_outcome, save_outcome
 from lorary.cli.quickstart_steps.plan import QuickstartPlan
 from lorary.data import Task, read_task
-from lorary.evaluation import Result, RoutedSample, RoutedToken
+from lorary.evaluation import Result
 from lorary.experts import Expert
+from lorary.reports import RoutedSample, RoutedToken, render_markdown, render_table, result_grid
 from lorary.transforms import merge_by_recipe, read_recipe
 from tests.hostile.library_inputs import make_library
 from tests.hostile.reader import LONGEST_MESSAGE, check_shown, check_text
@@ -146,8 +147,8 @@ def read_result_file(folder: Path) -> Result:
 def check_result(result: Result) -> None:
     """Assert that its pages can be written."""
     for metric in result.metrics:
-        result.table(metric)
-        check_text(result.markdown(metric))
+        render_table(result_grid(result, metric))
+        check_text(render_markdown(result_grid(result, metric, 3)))
     check_text(*result.tasks, *result.routes)
 
 

@@ -6,14 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
-from lorary.evaluation import (
-    Difference,
-    Result,
-    difference_grid,
-    paired_difference,
-    render_markdown,
-    render_table,
-)
+from lorary.evaluation import Difference, Result, paired_difference
+from lorary.reports import difference_grid, render_markdown, render_table, result_grid
 
 ARROW = "arrow"
 AGAINST = ("uniform", "base", "oracle")
@@ -22,7 +16,7 @@ AGAINST = ("uniform", "base", "oracle")
 def print_result(result: Result, console: Console) -> None:
     """Print a table per metric, and how far Arrow lies from the routes it is usually held against."""
     for metric in result.metrics:
-        console.print(result.table(metric, width=console.width))
+        console.print(render_table(result_grid(result, metric), console.width))
         differences = find_differences(result, metric)
         if differences:
             console.print(render_table(difference_grid(differences), console.width))
@@ -69,7 +63,7 @@ def summarize_result(result: Result) -> dict[str, Any]:
 
 def _markdown_parts(result: Result) -> Iterator[str]:
     for metric in result.metrics:
-        yield result.markdown(metric)
+        yield render_markdown(result_grid(result, metric, 3))
         differences = find_differences(result, metric)
         if differences:
             yield render_markdown(difference_grid(differences))

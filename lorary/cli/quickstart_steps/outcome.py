@@ -13,8 +13,9 @@ from fsspec.implementations.local import LocalFileSystem
 
 from lorary.cli.quickstart_steps.plan import QuickstartPlan
 from lorary.errors import FormatError
-from lorary.evaluation import Result, RoutedSample, RoutedToken
+from lorary.evaluation import Result
 from lorary.files import quote, read_at_most, read_json_object, write_whole
+from lorary.reports import RoutedSample, RoutedToken
 
 RECORD, RESULTS = "outcome.json", "results.json"
 ADVICE = "delete it to measure again, or start over with --fresh"

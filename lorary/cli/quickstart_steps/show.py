@@ -10,10 +10,11 @@ from rich.text import Text
 from lorary.cli.printing import open_console, print_next
 from lorary.cli.quickstart_steps.plan import QuickstartPlan
 from lorary.files import escape
+from lorary.reports import render_table, result_grid
 
 if TYPE_CHECKING:
     from lorary.cli.quickstart_steps.outcome import Outcome
-    from lorary.evaluation import RoutedSample
+    from lorary.reports import RoutedSample
 
 COLOURS = (
     "cyan",
@@ -35,7 +36,7 @@ def show_outcome(plan: QuickstartPlan, outcome: "Outcome", out: Path) -> None:
     console = open_console()
     names = list(plan.tasks)
     console.print()
-    console.print(outcome.result.table("exact_match", width=console.width))
+    console.print(render_table(result_grid(outcome.result, "exact_match"), console.width))
     means = ", ".join(
         f"{route} {outcome.result.overall(route, 'loss').mean:.2f}" for route in outcome.result.routes
     )

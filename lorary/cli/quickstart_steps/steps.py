@@ -12,17 +12,8 @@ from lorary.cli.quickstart_steps.outcome import Outcome, save_outcome
 from lorary.cli.quickstart_steps.plan import METRICS, ROUTES, QuickstartPlan
 from lorary.data import Task, find_template, mix_tasks
 from lorary.data.generated import generate_tasks
-from lorary.evaluation import (
-    EvalConfig,
-    Result,
-    RoutedSample,
-    evaluate,
-    find_routes,
-    plot_usage,
-    survey_routing,
-    trace_sample,
-    write_routing_html,
-)
+from lorary.evaluation import EvalConfig, Result, evaluate, find_routes, survey_routing
+from lorary.reports import RoutedSample, plot_usage, trace_sample, write_routing_html
 
 if TYPE_CHECKING:
     from lorary.assembly import RoutedModel

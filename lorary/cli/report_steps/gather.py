@@ -6,11 +6,12 @@ from jsonargparse import Namespace
 
 from lorary.cli.eval_steps.comparison import Comparison
 from lorary.cli.progress import show_count, show_evaluation
-from lorary.evaluation import LibraryReport, Result, Route, RoutingSurvey, evaluate, survey_routing
+from lorary.evaluation import Result, Route, RoutingSurvey, evaluate, survey_routing
 from lorary.evaluation.config import EvalConfig
 from lorary.evaluation.routes import EXPERT_PREFIX
-from lorary.evaluation.routing_picture import RoutedSample, Usage
-from lorary.evaluation.traced_sample import trace_sample
+from lorary.reports import LibraryReport
+from lorary.reports.routed_sample import RoutedSample, Usage
+from lorary.reports.traced_sample import trace_sample
 from lorary.routing import RouterConfig
 from lorary.transforms import expert_similarity
 

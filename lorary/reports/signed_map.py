@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from lorary.evaluation.palette import NUM_HEAT_STEPS
-from lorary.evaluation.routing_html import escape, heat_table
+from lorary.reports.palette import NUM_HEAT_STEPS
+from lorary.reports.routing_html import escape, heat_table
 
 Cells = Mapping[str, Mapping[str, float]]
 """Row -> column -> value; what is missing stays empty."""

@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from lorary.evaluation.compare import Difference
 from lorary.evaluation.metrics import find_metric
+from lorary.evaluation.result import Result
 from lorary.files import escape, escape_markdown, quote
-
-if TYPE_CHECKING:
-    from lorary.evaluation.compare import Difference
-    from lorary.evaluation.result import Result
 
 MISSING = "·"
 MIN_LABEL_WIDTH = 12
@@ -57,7 +54,7 @@ class Grid:
     """How to read it."""
 
 
-def result_grid(result: "Result", metric: str, digits: int = 2) -> Grid:
+def result_grid(result: Result, metric: str, digits: int = 2) -> Grid:
     """Lay out one metric of a result: a row per task, a column per route, and the mean.
 
     The mean is over the tasks that every route has, so that its columns compare.
@@ -80,7 +77,7 @@ def result_grid(result: "Result", metric: str, digits: int = 2) -> Grid:
     )
 
 
-def difference_grid(differences: Sequence["Difference"], digits: int = 3) -> Grid:
+def difference_grid(differences: Sequence[Difference], digits: int = 3) -> Grid:
     """Lay out paired differences, a row each.
 
     Raises:
@@ -147,7 +144,7 @@ def format_error(error: float | None, digits: int) -> str:
     return "±" + f"{error:.{digits}f}".removeprefix("0")
 
 
-def _task_row(result: "Result", task: str, routes: Sequence[str], metric: str, digits: int) -> Row:
+def _task_row(result: Result, task: str, routes: Sequence[str], metric: str, digits: int) -> Row:
     found = [
         (result.mean(task, route, metric), result.standard_error(task, route, metric))
         if (task, route, metric) in result.scores
@@ -158,7 +155,7 @@ def _task_row(result: "Result", task: str, routes: Sequence[str], metric: str, d
 
 
 def _mean_row(
-    result: "Result", tasks: Sequence[str], routes: Sequence[str], metric: str, digits: int
+    result: Result, tasks: Sequence[str], routes: Sequence[str], metric: str, digits: int
 ) -> Row | None:
     shared = [task for task in tasks if all((task, route, metric) in result.scores for route in routes)]
     if not shared:
@@ -188,7 +185,7 @@ def _number_cells(
     )
 
 
-def _difference_row(difference: "Difference", digits: int) -> Row:
+def _difference_row(difference: Difference, digits: int) -> Row:
     return Row(
         label=f"{difference.route} minus {difference.against}",
         cells=(
@@ -204,7 +201,7 @@ def _difference_row(difference: "Difference", digits: int) -> Row:
     )
 
 
-def _interval_text(difference: "Difference", digits: int) -> str:
+def _interval_text(difference: Difference, digits: int) -> str:
     if difference.low is None or difference.high is None:
         return MISSING
     return f"{difference.low:+.{digits}f} … {difference.high:+.{digits}f}"

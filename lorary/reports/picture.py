@@ -5,21 +5,20 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING
+
+# Without pyplot nothing global is touched.
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from lorary.files import write_whole
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # Inches; PNG files of matplotlib end at 65,536 pixels.
 LONGEST_SIDE = 200
 
 
 @contextmanager
-def open_picture(
-    path: str | os.PathLike[str], width: float, height: float, *, dpi: int
-) -> "Iterator[Figure]":
+def open_picture(path: str | os.PathLike[str], width: float, height: float, *, dpi: int) -> Iterator[Figure]:
     """Within this context draw a figure; at the end it is written, whole or not at all.
 
     Args:
@@ -28,11 +27,6 @@ def open_picture(
         height: in inches.
         dpi: pixels per inch.
     """
-    # Imported here: slow, and needed for pictures only. Without pyplot nothing global is touched.
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     # Whatever a user's matplotlibrc says: TeX would run what stands in a name.
     with rc_context({"text.usetex": False}), warnings.catch_warnings():
         # A character that the font lacks is drawn as a box.

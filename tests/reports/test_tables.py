@@ -3,15 +3,9 @@ import io
 import pytest
 from rich.console import Console
 
-from lorary.evaluation import (
-    Result,
-    compare_routes,
-    difference_grid,
-    render_markdown,
-    render_table,
-    result_grid,
-)
-from lorary.evaluation.tables import format_error, shorten
+from lorary.evaluation import Result, compare_routes
+from lorary.reports import difference_grid, render_markdown, render_table, result_grid
+from lorary.reports.tables import format_error, shorten
 
 
 def printed(table, width=100) -> str:
@@ -58,7 +52,7 @@ def test_43_tasks_and_6_routes_fit_100_columns_with_every_number_whole():
         for task in range(43)
         for place, route in enumerate(routes)
     }
-    text = printed(Result(scores).table("loss"))
+    text = printed(render_table(result_grid(Result(scores), "loss")))
     lines = text.splitlines()
     assert max(map(len, lines)) <= 100
     for task in range(43):
@@ -69,13 +63,13 @@ def test_43_tasks_and_6_routes_fit_100_columns_with_every_number_whole():
 
 
 def test_names_that_look_like_markup_are_printed_as_they_are():
-    table = Result({("[red]task[/red]", "[b]x", "loss"): (1.0,)}).table("loss")
+    table = render_table(result_grid(Result({("[red]task[/red]", "[b]x", "loss"): (1.0,)}), "loss"))
     assert "[red]task[/red]" in printed(table)
     assert "[b]x" in printed(table)
 
 
 def test_markdown_is_a_table_with_the_best_in_bold(small_result):
-    lines = small_result.markdown("loss", digits=1).splitlines()
+    lines = render_markdown(result_grid(small_result, "loss", digits=1)).splitlines()
     assert lines[0] == "**loss, nats per target token (lower is better)**"
     assert lines[2:7] == [
         "| | base | arrow | oracle |",
@@ -88,7 +82,7 @@ def test_markdown_is_a_table_with_the_best_in_bold(small_result):
 
 def test_a_pipe_or_line_break_in_a_name_does_not_break_markdown():
     result = Result({("a|b\nc", "base", "loss"): (1.0, 2.0)})
-    assert "| a\\|b c | 1.500 ±.500 |" in result.markdown("loss")
+    assert "| a\\|b c | 1.500 ±.500 |" in render_markdown(result_grid(result, "loss", 3))
 
 
 def test_differences_are_laid_out_with_their_intervals(small_result):
@@ -122,7 +116,7 @@ def test_a_name_is_cut_only_when_too_long():
 
 def test_a_metric_that_was_not_measured_is_refused(small_result):
     with pytest.raises(ValueError, match=r"this result has no metric 'rouge_l', it has \['loss'\]"):
-        small_result.table("rouge_l")
+        render_table(result_grid(small_result, "rouge_l"))
 
 
 def test_no_differences_make_no_table():

@@ -1,8 +1,9 @@
 import pytest
 
 from lorary.data import find_template
-from lorary.evaluation import EvalConfig, trace_sample
+from lorary.evaluation import EvalConfig
 from lorary.evaluation.chosen_examples import choose_examples
+from lorary.reports import trace_sample
 
 PLAIN = find_template("plain")
 

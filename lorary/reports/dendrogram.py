@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.cluster.hierarchy import dendrogram, leaves_list, linkage
+from scipy.spatial.distance import squareform
 
-from lorary.evaluation.routing_html import escape
-from lorary.evaluation.tables import shorten
+from lorary.reports.routing_html import escape
+from lorary.reports.tables import shorten
 
 TREE, LABELS, ROW, MARGIN = 360, 265, 19, 12
 MAX_LABEL = 34
@@ -22,10 +24,6 @@ def link_experts(similarity: NDArray[np.float64]) -> NDArray[np.float64]:
         E - 1 joints ``[E - 1, 4]`` as SciPy has them: two groups, their distance 1 - cosine, and the number
         of experts in the new group.
     """
-    # Imported here: slow, and needed for pictures only.
-    from scipy.cluster.hierarchy import linkage
-    from scipy.spatial.distance import squareform
-
     # Rounding may leave cosines a little above 1.
     distance = np.clip(1 - (similarity + similarity.T) / 2, 0, 2)
     np.fill_diagonal(distance, 0)
@@ -34,8 +32,6 @@ def link_experts(similarity: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def order_leaves(links: NDArray[np.float64]) -> list[int]:
     """Give the experts in the order in which the tree's leaves stand."""
-    from scipy.cluster.hierarchy import leaves_list
-
     return [int(leaf) for leaf in leaves_list(links)]
 
 
@@ -46,8 +42,6 @@ def draw_dendrogram(links: NDArray[np.float64], names: Sequence[str]) -> str:
         links: from ``link_experts``.
         names: of the experts, in the order of the similarity's rows.
     """
-    from scipy.cluster.hierarchy import dendrogram
-
     tree = dendrogram(links, no_plot=True)
     low, high = float(links[:, 2].min()), float(links[:, 2].max())
     # The first joint stands a little away from the leaves, whatever their distances.

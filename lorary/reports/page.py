@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from lorary.evaluation.page_style import page_style
-from lorary.evaluation.palette import expert_shades
 from lorary.evaluation.result import Result
-from lorary.evaluation.routing_html import escape, numbers_table
-from lorary.evaluation.tables import result_grid
 from lorary.files import shorten
+from lorary.reports.page_style import page_style
+from lorary.reports.palette import expert_shades
+from lorary.reports.routing_html import escape, numbers_table
+from lorary.reports.tables import result_grid
 
 # Nothing is fetched and nothing runs, whatever text a model wrote.
 CONTENT_POLICY = "default-src 'none';style-src 'unsafe-inline';base-uri 'none';form-action 'none'"

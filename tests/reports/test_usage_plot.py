@@ -1,12 +1,10 @@
-import subprocess
-import sys
 from math import nan
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from lorary.evaluation import plot_usage
+from lorary.reports import plot_usage
 
 
 def test_the_picture_is_a_png_with_the_heat_in_it(tmp_path):
@@ -25,12 +23,6 @@ def test_the_picture_grows_with_the_number_of_tasks_and_experts(tmp_path):
         plot_usage(tmp_path / "usage.png", {task: dict.fromkeys(names, 1 / count) for task in names})
         sizes.append(imread(tmp_path / "usage.png").shape[:2])
     assert sizes[1][0] > sizes[0][0] and sizes[1][1] > sizes[0][1]
-
-
-def test_importing_the_room_brings_neither_matplotlib_nor_nltk():
-    code = "import sys, lorary.evaluation.usage_plot; print({'matplotlib', 'nltk'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "set()"
 
 
 def test_nothing_to_draw_is_refused(tmp_path):

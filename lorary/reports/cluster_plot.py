@@ -2,17 +2,16 @@
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from sklearn.manifold import TSNE
 
-from lorary.evaluation.palette import expert_shades
-from lorary.evaluation.picture import open_picture
-from lorary.evaluation.tables import plot_label
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from lorary.reports.palette import expert_shades
+from lorary.reports.picture import open_picture
+from lorary.reports.tables import plot_label
 
 Matrix = NDArray[np.float64]
 
@@ -58,8 +57,6 @@ def map_experts(similarity: Matrix) -> Matrix:
     Returns:
         Coordinates ``[E, 2]``; of fewer than four experts, their places on a circle.
     """
-    from sklearn.manifold import TSNE
-
     count = len(similarity)
     if count < FEWEST_MAPPED:
         angles = 2 * np.pi * np.arange(count) / count
@@ -73,14 +70,12 @@ def map_experts(similarity: Matrix) -> Matrix:
 
 
 def _draw_heat(
-    axes: "Axes",
+    axes: Axes,
     names: Sequence[str],
     similarity: Matrix,
     members: Sequence[Sequence[str]],
     colours: list[str],
 ) -> None:
-    from matplotlib.patches import Rectangle
-
     # The two that are most alike have the full colour; the diagonal says nothing.
     shown = np.where(np.eye(len(names), dtype=bool), np.nan, similarity)
     image = axes.imshow(shown, cmap="Blues")
@@ -101,7 +96,7 @@ def _draw_heat(
 
 
 def _draw_map(
-    axes: "Axes",
+    axes: Axes,
     names: Sequence[str],
     similarity: Matrix,
     members: Sequence[Sequence[str]],

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lorary.evaluation.palette import (
+from lorary.reports.palette import (
     DARK_BELOW,
     DARK_PAGE,
     DARK_TEXT,

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from lorary.evaluation.entropy_chart import HEIGHT, entropy_chart
+from lorary.reports.entropy_chart import HEIGHT, entropy_chart
 
 
 def test_bars_are_in_proportion_and_say_what_they_are():

@@ -2,14 +2,11 @@
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from lorary import files
-from lorary.evaluation.palette import NUM_HEAT_STEPS
-from lorary.evaluation.tables import Cell, Grid, Row
-
-if TYPE_CHECKING:
-    from lorary.evaluation.routing_picture import RoutedSample, RoutedToken
+from lorary.reports.palette import NUM_HEAT_STEPS
+from lorary.reports.routed_sample import RoutedSample, RoutedToken
+from lorary.reports.tables import Cell, Grid, Row
 
 NUM_IN_TOOLTIP = 5
 NUM_IN_SUMMARY = 4
@@ -51,7 +48,7 @@ def legend(places: Mapping[str, int]) -> str:
     return f'<fieldset class="legend" aria-label="Experts">{every}{labels}</fieldset>'
 
 
-def sample_card(sample: "RoutedSample", places: Mapping[str, int]) -> str:
+def sample_card(sample: RoutedSample, places: Mapping[str, int]) -> str:
     """Draw one prompt and its answer, token by token, and which experts the answer used."""
     prompt = "".join(_token_span(token, places) for token in sample.prompt)
     answer = "".join(_token_span(token, places) for token in sample.answer)
@@ -120,12 +117,12 @@ def svg_text(x: float, y: float, anchor: str, text: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def leading_expert(token: "RoutedToken") -> str:
+def leading_expert(token: RoutedToken) -> str:
     """Name the expert with the greatest share of a token, of equal ones the first."""
     return max(token.experts, key=lambda item: item[1])[0]
 
 
-def mean_usage(tokens: Sequence["RoutedToken"]) -> dict[str, float]:
+def mean_usage(tokens: Sequence[RoutedToken]) -> dict[str, float]:
     """Average the shares of each expert over tokens, the greatest first."""
     total: dict[str, float] = {}
     for token in tokens:
@@ -151,7 +148,7 @@ def _numbers_cell(cell: Cell) -> str:
     return f"<td>{text}{error}</td>"
 
 
-def _token_span(token: "RoutedToken", places: Mapping[str, int]) -> str:
+def _token_span(token: RoutedToken, places: Mapping[str, int]) -> str:
     # A line break is shown as a sign and then made.
     text = escape(token.text).replace("\n", "↵\n") or "▯"
     if not token.experts:

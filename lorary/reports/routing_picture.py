@@ -2,40 +2,15 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
 
 from lorary.errors import suggest
-from lorary.evaluation import routing_html
-from lorary.evaluation.page import make_footer, make_page, make_section, result_section
-from lorary.evaluation.palette import BASE_COLOURS
 from lorary.evaluation.result import Result
 from lorary.files import quote, write_whole
-
-# task or layer -> expert -> share
-Usage = Mapping[str, Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class RoutedToken:
-    """A token and the share of the routing that each expert had in it, averaged over layers."""
-
-    text: str
-    """The token's own text, blanks and all."""
-    experts: tuple[tuple[str, float], ...] = ()
-    """(expert, share), in any order; nothing where the base model ran alone."""
-
-
-@dataclass(frozen=True)
-class RoutedSample:
-    """A prompt and the answer generated to it."""
-
-    task: str
-    """The task it is from."""
-    prompt: tuple[RoutedToken, ...]
-    """The tokens read."""
-    answer: tuple[RoutedToken, ...]
-    """The tokens written."""
+from lorary.reports import routing_html
+from lorary.reports.page import make_footer, make_page, make_section, result_section
+from lorary.reports.palette import BASE_COLOURS
+from lorary.reports.routed_sample import RoutedSample, Usage
 
 
 def write_routing_html(

@@ -2,17 +2,14 @@
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from lorary.evaluation.picture import open_picture
-from lorary.evaluation.tables import plot_label
 from lorary.files import quote
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from lorary.reports.picture import open_picture
+from lorary.reports.tables import plot_label
 
 MAX_LABEL = 28
 # Numbers in the cells stay readable up to here.
@@ -36,7 +33,7 @@ def plot_usage(path: str | os.PathLike[str], usage_by_task: Mapping[str, Mapping
         _draw_shares(figure.add_subplot(), shares, tasks, experts)
 
 
-def _draw_shares(axes: "Axes", shares: NDArray[np.float64], tasks: list[str], experts: list[str]) -> None:
+def _draw_shares(axes: Axes, shares: NDArray[np.float64], tasks: list[str], experts: list[str]) -> None:
     image = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     axes.set_xticks(
         range(len(experts)), [plot_label(name, MAX_LABEL) for name in experts], rotation=60, ha="right"
@@ -51,7 +48,7 @@ def _draw_shares(axes: "Axes", shares: NDArray[np.float64], tasks: list[str], ex
         _write_numbers(axes, shares)
 
 
-def _write_numbers(axes: "Axes", shares: NDArray[np.float64]) -> None:
+def _write_numbers(axes: Axes, shares: NDArray[np.float64]) -> None:
     for (row, column), share in np.ndenumerate(shares):
         if round(100 * share) > 0:
             colour = "white" if share > 0.55 else "black"

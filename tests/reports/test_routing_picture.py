@@ -4,10 +4,10 @@ from math import nan
 
 import pytest
 
-from lorary.evaluation import RoutedSample, RoutedToken, write_routing_html
-from lorary.evaluation.page_style import page_style
-from lorary.evaluation.palette import expert_shades
-from lorary.evaluation.routing_html import escape, layer_chart, mean_usage
+from lorary.reports import RoutedSample, RoutedToken, write_routing_html
+from lorary.reports.page_style import page_style
+from lorary.reports.palette import expert_shades
+from lorary.reports.routing_html import escape, layer_chart, mean_usage
 
 NAMES = ["dates", "morse", "plurals"]
 # Ends an attribute of either quotes, then the style sheet.

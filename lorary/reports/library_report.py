@@ -11,22 +11,16 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from lorary.evaluation.compare import compare_routes
-from lorary.evaluation.dendrogram import draw_dendrogram, link_experts, order_leaves
-from lorary.evaluation.entropy_chart import entropy_chart
-from lorary.evaluation.page import make_footer, make_page, make_section, result_section
 from lorary.evaluation.result import Result
-from lorary.evaluation.routing_html import escape, numbers_table
-from lorary.evaluation.routing_picture import (
-    RoutedSample,
-    Usage,
-    check_routing,
-    layers_section,
-    samples_section,
-    tasks_section,
-)
-from lorary.evaluation.signed_map import signed_map
-from lorary.evaluation.tables import difference_grid
 from lorary.files import escape_json, write_whole
+from lorary.reports.dendrogram import draw_dendrogram, link_experts, order_leaves
+from lorary.reports.entropy_chart import entropy_chart
+from lorary.reports.page import make_footer, make_page, make_section, result_section
+from lorary.reports.routed_sample import RoutedSample, Usage
+from lorary.reports.routing_html import escape, numbers_table
+from lorary.reports.routing_picture import check_routing, layers_section, samples_section, tasks_section
+from lorary.reports.signed_map import signed_map
+from lorary.reports.tables import difference_grid
 
 RIVAL = "uniform"
 

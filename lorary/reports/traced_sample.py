@@ -4,7 +4,7 @@ from lorary.assembly import Explanation, RoutedModel
 from lorary.data import Task, Template
 from lorary.evaluation.chosen_examples import choose_examples
 from lorary.evaluation.config import EvalConfig
-from lorary.evaluation.routing_picture import RoutedSample, RoutedToken
+from lorary.reports.routed_sample import RoutedSample, RoutedToken
 
 
 def trace_sample(

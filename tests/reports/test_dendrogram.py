@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from lorary.evaluation.dendrogram import draw_dendrogram, link_experts, order_leaves
+from lorary.reports.dendrogram import draw_dendrogram, link_experts, order_leaves
 
 # Two pairs, the first closer than the second, and nothing between them.
 PAIRS = np.array([[1, 0, 0.9, 0], [0, 1, 0, 0.5], [0.9, 0, 1, 0], [0, 0.5, 0, 1]])

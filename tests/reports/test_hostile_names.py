@@ -11,18 +11,21 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from lorary.errors import FormatError
-from lorary.evaluation import (
+from lorary.evaluation import Result
+from lorary.files import escape, is_visible
+from lorary.reports import (
     LibraryReport,
-    Result,
     RoutedSample,
     RoutedToken,
     plot_clusters,
     plot_usage,
+    render_markdown,
+    render_table,
+    result_grid,
     write_report_html,
     write_report_json,
     write_routing_html,
 )
-from lorary.files import escape, is_visible
 
 NAMES = [
     "<script>alert(1)</script>",
@@ -193,7 +196,7 @@ def check_picture(path, names):
 def draw_table(path, names, result):
     # No colours: all that is written comes from the names.
     console = Console(file=StringIO(), width=400, no_color=True, force_terminal=False)
-    console.print(result.table("loss", width=400))
+    console.print(render_table(result_grid(result, "loss"), 400))
     path.write_text(console.file.getvalue(), encoding="utf-8")
 
 
@@ -209,7 +212,7 @@ WRITERS = {
     ),
     "result": (lambda path, names, result: result.to_json(path), check_json),
     "result as Markdown": (
-        lambda path, names, result: path.write_text(result.markdown("loss")),
+        lambda path, names, result: path.write_text(render_markdown(result_grid(result, "loss", 3))),
         check_markdown,
     ),
     "result on a terminal": (draw_table, check_terminal),

@@ -4,14 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from lorary.evaluation import (
-    LibraryReport,
-    Result,
-    RoutedSample,
-    RoutedToken,
-    write_report_html,
-    write_report_json,
-)
+from lorary.evaluation import Result
+from lorary.reports import LibraryReport, RoutedSample, RoutedToken, write_report_html, write_report_json
 
 NAMES = ("dates", "morse", "plurals")
 SHARES = {"dates": 0.5, "morse": 0.3, "plurals": 0.2}

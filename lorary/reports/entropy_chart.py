@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from math import exp
 
-from lorary.evaluation.routing_html import AXIS, BAR_GAP, BAR_WIDTH, escape, svg_text
+from lorary.reports.routing_html import AXIS, BAR_GAP, BAR_WIDTH, escape, svg_text
 
 HEIGHT = 120
 

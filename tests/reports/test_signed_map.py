@@ -1,6 +1,6 @@
 import re
 
-from lorary.evaluation.signed_map import signed_map
+from lorary.reports.signed_map import signed_map
 
 
 def draw(cells, **options):

@@ -1,6 +1,6 @@
 import pytest
 
-from lorary.evaluation.palette import (
+from lorary.reports.palette import (
     BASE_COLOURS,
     DARK_PAGE,
     DARK_TEXT,
