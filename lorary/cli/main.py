@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from lorary import __version__
-from lorary.cli.commands import COMMANDS, GROUPS
+from lorary.cli.command_table import COMMANDS, GROUPS
 from lorary.cli.errors import report_errors
 from lorary.cli.options import read_options
 from lorary.cli.overview import format_overview

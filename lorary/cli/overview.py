@@ -1,7 +1,7 @@
 """What ``lorary --help`` and ``lorary GROUP --help`` print."""
 
 from lorary.cli.command import Command
-from lorary.cli.commands import COMMANDS, GROUPS
+from lorary.cli.command_table import COMMANDS, GROUPS
 
 
 def format_overview(group: str | None) -> str:

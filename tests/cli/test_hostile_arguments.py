@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from lorary.cli.commands import COMMANDS
+from lorary.cli.command_table import COMMANDS
 from lorary.cli.options import build_parser
 from lorary.files import is_visible
 

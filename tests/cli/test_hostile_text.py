@@ -11,7 +11,12 @@ import torch
 from rich.text import Text
 
 import lorary.cli
-from lorary.cli.eval_steps.report import print_result
+from lorary.cli.bars import show_count, show_evaluation
+from lorary.cli.commands.eval.report import print_result
+from lorary.cli.commands.generate.routing_text import print_routing
+from lorary.cli.commands.quickstart.outcome import Outcome
+from lorary.cli.commands.quickstart.plan import QuickstartPlan
+from lorary.cli.commands.quickstart.show import show_outcome
 from lorary.cli.printing import (
     open_bar,
     open_console,
@@ -24,11 +29,6 @@ from lorary.cli.printing import (
     print_table,
     show_status,
 )
-from lorary.cli.progress import show_count, show_evaluation
-from lorary.cli.quickstart_steps.outcome import Outcome
-from lorary.cli.quickstart_steps.plan import QuickstartPlan
-from lorary.cli.quickstart_steps.show import show_outcome
-from lorary.cli.routing_text import print_routing
 from lorary.cli.screen import GuardedStream, guard_streams
 from lorary.evaluation import Result
 from lorary.files import escape, is_visible

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from lorary import __version__
-from lorary.cli.commands import COMMANDS, GROUPS
+from lorary.cli.command_table import COMMANDS, GROUPS
 from lorary.cli.options import build_parser
 from lorary.cli.overview import summarize
 

@@ -45,8 +45,8 @@ READ_BY: dict[str, tuple[str, ...] | str] = {
     "assembly/folder_files.py": ("saved-arrow", "saved-means"),
     "assembly/saved_model.py": ("saved-arrow", "saved-means"),
     "assembly/soundness.py": ("prototypes", "task-rows", "saved-calibrated"),
-    "cli/merge_steps/recipe.py": "understands words of the command line",
-    "cli/quickstart_steps/outcome.py": ("outcome",),
+    "cli/commands/merge/recipe.py": "understands words of the command line",
+    "cli/commands/quickstart/outcome.py": ("outcome",),
     "cli/screen.py": "opens the null device",
     "cli/spelling.py": ("lorary-config", "lorary-train", "lorary-settings"),
     "data/readers/files.py": (

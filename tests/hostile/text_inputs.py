@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lorary.cli import main
-from lorary.cli.quickstart_steps.outcome import Outcome, load_outcome, save_outcome
-from lorary.cli.quickstart_steps.plan import QuickstartPlan
+from lorary.cli.commands.quickstart.outcome import Outcome, load_outcome, save_outcome
+from lorary.cli.commands.quickstart.plan import QuickstartPlan
 from lorary.data import Task, read_task
 from lorary.evaluation import Result
 from lorary.experts import Expert

@@ -1,0 +1,162 @@
+"""Put experts into clusters that change their base model alike: model-based clustering.
+
+Writes the YAML with which `lorary train --config` trains one expert per cluster on the tasks of its members,
+and beside it a picture. Experts are compared by the exact cosines of their weight changes, less what all
+have in common, or as in the paper (--method mbc). Without --num-clusters the number with the greatest mean
+silhouette is taken.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lorary.cli.bars import show_count
+from lorary.cli.commands.prototypes import group_by_base
+from lorary.cli.model_options import open_filled_library
+from lorary.cli.out_place import check_out
+from lorary.cli.printing import print_json, print_line, print_next, print_table, say_count
+from lorary.files import quote
+
+if TYPE_CHECKING:
+    from lorary.library import Library
+    from lorary.transforms import Clusters
+
+EXAMPLE = "lorary cluster ./my-loras --out clusters.yaml"
+COLUMNS = ("cluster", "experts", "inside", "outside", "tasks")
+# A mean silhouette below this says that clusters hardly stand apart.
+FAINT = 0.05
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the library, how its experts are compared, and where the outcome goes."""
+    parser.add_argument("library", help="Folder or URL of the library")
+    parser.add_argument(
+        "--method",
+        type=Literal["cosine", "mbc"],
+        default="cosine",
+        help="Compare whole weight changes exactly, or the largest fifth of the factors as the paper does, "
+        "which needs experts that were trained from the same start (--training.same_start true)",
+    )
+    parser.add_argument("--num-clusters", type=int | None, help="How many; chosen by silhouette if not given")
+    parser.add_argument("--max-clusters", type=int, default=20, help="Most clusters to try")
+    parser.add_argument(
+        "--sketch",
+        type=int | None,
+        help="Compare nearly, along so many random directions on either side of a layer, such as 16: seconds "
+        "where a thousand experts take minutes",
+    )
+    parser.add_argument("--base", type=str | None, help="Only experts for this base model")
+    parser.add_argument("--seed", type=int, default=0, help="Of the starts of k-means")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("clusters.yaml"),
+        help="File for the tasks of each cluster; the picture beside it has the same name with .png",
+    )
+    parser.add_argument("--json", action="store_true", help="Print JSON instead of a table")
+
+
+def run(options: Namespace) -> int:
+    """Find the clusters, write them down, and say what they are."""
+    from lorary.reports import plot_clusters
+    from lorary.transforms import cluster_experts
+
+    picture = options.out.with_suffix(".png") if options.out.name else options.out
+    if picture == options.out:
+        raise ValueError(
+            f"--out must name a YAML file such as clusters.yaml, found {quote(str(options.out))}"
+        )
+    for place in (options.out, picture):
+        check_out(place, options.library, is_file=True)
+    library = open_filled_library(options.library)
+    names = [name for group in group_by_base(library, options.base).values() for name in group]
+    with show_count(f"comparing {say_count(len(names), 'expert')}") as show:
+        found = cluster_experts(
+            library,
+            options.method,
+            options.num_clusters,
+            names=names,
+            max_clusters=options.max_clusters,
+            seed=options.seed,
+            sketch=options.sketch,
+            progress=show,
+        )
+    groups = group_tasks(library, found)
+    write_groups(options.out, groups, options.library)
+    plot_clusters(picture, found.names, found.similarity, found.members)
+    if options.json:
+        print_json(describe_clusters(found, groups))
+        return 0
+    print_table(COLUMNS, tabulate_clusters(found, groups), COLUMNS[1:4])
+    print_silhouettes(found)
+    print_line(f"tasks: {options.out}  picture: {picture}")
+    print_next("lorary", "train", "CLUSTER_LIBRARY", "--tasks", "TASKS", "--config", str(options.out))
+    return 0
+
+
+def group_tasks(library: "Library", found: "Clusters") -> dict[str, list[str]]:
+    """List the tasks of each cluster, each once; an expert that names none is its own task."""
+    cards = {entry.name: entry.card for entry in library.entries()}
+    return {
+        f"cluster_{number}": list(
+            dict.fromkeys(task for name in members for task in cards[name].tasks or (name,))
+        )
+        for number, members in enumerate(found.members, 1)
+    }
+
+
+def write_groups(path: Path, groups: Mapping[str, Sequence[str]], library: str) -> None:
+    """Write what ``lorary train --config`` reads."""
+    import yaml
+
+    from lorary.files import write_whole
+
+    what = f"Clusters of the experts in {quote(library)}"
+    head = f"# {what}, for: lorary train LIBRARY --tasks TASKS --config THIS\n"
+    body = yaml.safe_dump({"groups": dict(groups)}, sort_keys=False, allow_unicode=True)
+    write_whole(path, (head + body).encode())
+
+
+def describe_clusters(found: "Clusters", groups: Mapping[str, Sequence[str]]) -> dict[str, object]:
+    """Say all that is known, for JSON."""
+    clusters = []
+    for (name, tasks), members in zip(groups.items(), found.members, strict=True):
+        inside, outside = mean_cosines(found, members)
+        means = {"inside": inside, "outside": outside}
+        clusters.append({"name": name, "experts": list(members), "tasks": list(tasks), "mean_cosines": means})
+    return {"clusters": clusters, "silhouettes": dict(found.silhouettes)}
+
+
+def tabulate_clusters(
+    found: "Clusters", groups: Mapping[str, Sequence[str]]
+) -> list[tuple[str, str, str, str, str]]:
+    """Describe each cluster, a text per column."""
+    rows = []
+    for (name, tasks), members in zip(groups.items(), found.members, strict=True):
+        inside, outside = ("" if mean is None else f"{mean:.4f}" for mean in mean_cosines(found, members))
+        rows.append((name, str(len(members)), inside, outside, ", ".join(tasks)))
+    return rows
+
+
+def mean_cosines(found: "Clusters", members: Sequence[str]) -> tuple[float | None, float | None]:
+    """Average the cosines of a cluster's pairs, and of its experts with all others; None without any."""
+    own = [name in members for name in found.names]
+    others = [not is_own for is_own in own]
+    block = found.similarity[own][:, own]
+    num_pairs = len(block) * (len(block) - 1)
+    inside = float((block.sum() - block.trace()) / num_pairs) if num_pairs else None
+    return inside, float(found.similarity[own][:, others].mean()) if any(others) else None
+
+
+def print_silhouettes(found: "Clusters") -> None:
+    """Show how well each number of clusters stands apart."""
+    if not found.silhouettes:
+        return
+    shown = ", ".join(f"{count}: {value:.4f}" for count, value in found.silhouettes.items())
+    best = max(found.silhouettes.values())
+    print_line(
+        f"mean silhouette by number of clusters, 1 is best: {shown}"
+        + ("; no number stands apart, so choose --num-clusters by need" if best < FAINT else "")
+    )

@@ -1,0 +1,50 @@
+"""Check that experts, and what was computed from them, are whole: present, readable, and as they were stored.
+
+Reads every byte. Exits with 2 if anything is wrong.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lorary.cli.bars import show_count
+from lorary.cli.errors import USER_ERROR
+from lorary.cli.printing import print_json, print_line, print_next, say_count
+from lorary.files import quote
+
+EXAMPLE = "lorary library verify ./my-loras"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the library and the experts."""
+    parser.add_argument("library", help="Folder or URL of the library")
+    parser.add_argument("names", nargs="*", help="Names of the experts; all if none is given")
+    parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")
+
+
+def run(options: Namespace) -> int:
+    """Print what is wrong, a line each."""
+    from lorary.library import Library
+
+    library = Library.open(options.library)
+    names = options.names or list(library)
+    with show_count("verifying", is_transient=True) as show:
+        problems = library.verify(_count(names, show), rest=not options.names)
+    if options.json:
+        print_json([asdict(problem) for problem in problems])
+    elif problems:
+        for problem in problems:
+            print_line(str(problem))
+        print_line(f"{say_count(len(problems), 'problem')} in {say_count(len(names), 'expert')}")
+    else:
+        print_line(f"all is well with {say_count(len(names), 'expert')} in library {quote(options.library)}")
+        print_next("lorary", "library", "ls", options.library)
+    return USER_ERROR if problems else 0
+
+
+def _count(names: Sequence[str], show: Callable[[int, int], None]) -> Iterator[str]:
+    """Yield names, and show how many were asked for."""
+    for number, name in enumerate(names):
+        show(number, len(names))
+        yield name

@@ -1,0 +1,112 @@
+"""What the quickstart found, kept for the next call; reading it needs neither the model nor PyTorch."""
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+
+from lorary.cli.commands.quickstart.plan import QuickstartPlan
+from lorary.errors import FormatError
+from lorary.evaluation import Result
+from lorary.files import quote, read_at_most, read_json_object, write_whole
+from lorary.reports import RoutedSample, RoutedToken
+
+RECORD, RESULTS = "outcome.json", "results.json"
+ADVICE = "delete it to measure again, or start over with --fresh"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the quickstart found."""
+
+    result: Result
+    """The comparison."""
+    samples: tuple[RoutedSample, ...]
+    """Answers of the routed model, with the experts of each token."""
+    seconds: float
+    """How long it took."""
+
+
+def load_outcome(plan: QuickstartPlan, out: Path) -> Outcome | None:
+    """Read what an earlier run of the same plan found; None if there is none, or its numbers are another's.
+
+    Raises:
+        FormatError: if a file is damaged.
+    """
+    try:
+        saved = read_json_object(LocalFileSystem(), str(out / RECORD), ADVICE)
+        results = read_at_most(LocalFileSystem(), str(out / RESULTS))
+    except FileNotFoundError:
+        return None
+    if saved.get("plan") != json.loads(json.dumps(asdict(plan))):
+        return None
+    # Earlier versions wrote no hash. A run that was killed may have left another plan's numbers.
+    if saved.get("results_sha256", _hash(results)) != _hash(results):
+        return None
+    with _naming(out / RECORD):
+        samples = tuple(_parse_sample(sample, plan) for sample in _expect(list, saved["samples"]))
+        seconds = _parse_number(saved["seconds"])
+    return Outcome(Result.from_json(out / RESULTS), samples, seconds)
+
+
+def save_outcome(plan: QuickstartPlan, outcome: Outcome, out: Path) -> None:
+    """Write what was found, for the next call to show."""
+    outcome.result.to_json(out / RESULTS)
+    record = {
+        "plan": asdict(plan),
+        "seconds": outcome.seconds,
+        "samples": [asdict(sample) for sample in outcome.samples],
+        "results_sha256": _hash((out / RESULTS).read_bytes()),
+    }
+    write_whole(out / RECORD, json.dumps(record, ensure_ascii=True, allow_nan=False))
+
+
+def _hash(content: bytes) -> str:
+    return sha256(content).hexdigest()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, ValueError) as error:
+        raise FormatError(f"{quote(str(path))} is damaged ({error}): {ADVICE}") from error
+
+
+def _parse_sample(sample: Any, plan: QuickstartPlan) -> RoutedSample:
+    found = _expect(dict, sample)
+    prompt, answer = (
+        tuple(_parse_token(token, plan) for token in _expect(list, found[part]))
+        for part in ("prompt", "answer")
+    )
+    return RoutedSample(_expect(str, found["task"]), prompt, answer)
+
+
+def _parse_token(token: Any, plan: QuickstartPlan) -> RoutedToken:
+    found = _expect(dict, token)
+    experts = []
+    for pair in _expect(list, found["experts"]):
+        if not isinstance(pair, list) or len(pair) != 2 or pair[0] not in plan.tasks:
+            raise ValueError(f"an expert of the plan and its share must stand where {quote(pair, 80)} is")
+        experts.append((str(pair[0]), _parse_number(pair[1])))
+    if not experts:
+        raise ValueError(f"token {quote(found['text'], 60)} must have experts, found none")
+    return RoutedToken(_expect(str, found["text"]), tuple(experts))
+
+
+def _parse_number(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"a number must stand where {quote(value, 60)} is")
+    return float(value)
+
+
+def _expect(kind: type, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise ValueError(f"a {kind.__name__} must stand where {quote(value, 60)} is")
+    return value

@@ -1,0 +1,72 @@
+"""What the quickstart prints: one table, a few answers, where things are and what to do next."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from lorary.cli.commands.quickstart.plan import QuickstartPlan
+from lorary.cli.printing import open_console, print_next
+from lorary.files import escape
+from lorary.reports import render_table, result_grid
+
+if TYPE_CHECKING:
+    from lorary.cli.commands.quickstart.outcome import Outcome
+    from lorary.reports import RoutedSample
+
+COLOURS = (
+    "cyan",
+    "magenta",
+    "green",
+    "yellow",
+    "blue",
+    "red",
+    "bright_cyan",
+    "bright_magenta",
+    "bright_green",
+    "bright_yellow",
+)
+NUM_SHOWN = 3
+
+
+def show_outcome(plan: QuickstartPlan, outcome: "Outcome", out: Path) -> None:
+    """Print everything."""
+    console = open_console()
+    names = list(plan.tasks)
+    console.print()
+    console.print(render_table(result_grid(outcome.result, "exact_match"), console.width))
+    means = ", ".join(
+        f"{route} {outcome.result.overall(route, 'loss').mean:.2f}" for route in outcome.result.routes
+    )
+    console.print(Text(f"mean loss per answer token: {means}", style="dim"))
+    console.print()
+    for sample in outcome.samples:
+        _show_sample(console, sample, names)
+    console.print(Text(f"library   {out / 'library'}  ({len(names)} experts, each a PEFT adapter folder)"))
+    console.print(Text(f"numbers   {out / 'results.json'}"))
+    console.print(Text(f"pictures  {out / 'routing.html'}  {out / 'routing.png'}"))
+    console.print(Text(f"took {outcome.seconds:.0f} s; shown again at once, unless --fresh", style="dim"))
+    prompt = "Write the number in English words. 42"
+    print_next("lorary", "generate", str(out / "library"), prompt, "--template", "plain", "--show-experts")
+
+
+def _show_sample(console: Console, sample: "RoutedSample", names: list[str]) -> None:
+    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+    totals: dict[str, float] = defaultdict(float)
+    answer = Text("  answer    ")
+    for token in sample.answer:
+        for name, share in token.experts:
+            totals[name] += share / len(sample.answer)
+        best = max(token.experts, key=lambda pair: pair[1])[0]
+        answer.append(escape(token.text), style=colours[best])
+    console.print(Text(escape(sample.task), style="bold"))
+    question = escape("".join(token.text for token in sample.prompt)).replace("\n", " ").strip()
+    console.print(Text(f"  question  {question}"))
+    console.print(answer)
+    used = Text("  experts   ")
+    for name, share in sorted(totals.items(), key=lambda pair: -pair[1])[:NUM_SHOWN]:
+        used.append(f"{name} {share:.0%}  ", style=colours[name])
+    console.print(used)
+    console.print()

@@ -1,0 +1,128 @@
+"""The quickstart's work: train, store, route, measure, answer, draw."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorary.cli.bars import show_evaluation, show_training
+from lorary.cli.commands.quickstart.outcome import Outcome, save_outcome
+from lorary.cli.commands.quickstart.plan import METRICS, ROUTES, QuickstartPlan
+from lorary.cli.printing import show_status
+from lorary.data import Task, find_template, mix_tasks
+from lorary.data.generated import generate_tasks
+from lorary.evaluation import EvalConfig, Result, evaluate, find_routes, survey_routing
+from lorary.reports import RoutedSample, plot_usage, trace_sample, write_routing_html
+
+if TYPE_CHECKING:
+    from lorary.assembly import RoutedModel
+    from lorary.library import Library
+    from lorary.models import BaseModel
+
+TEMPLATE = find_template("plain")
+# What the quickstart leaves in its folder; only it leaves the first two.
+MARKS = ("outcome.json", "library-run")
+PARTS = (*MARKS, "controls-run", "library", "controls", "results.json", "routing.html", "routing.png")
+NUM_ANSWERS = 4
+NUM_TRACED = 4
+ANSWER_TOKENS = 32
+
+
+def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
+    """Do everything; what was trained already is taken up, unless ``fresh``."""
+    begun = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        remove_earlier(out)
+    with show_status("loading the base model (the first time, its weights are unpacked: half a minute)"):
+        from lorary.models import load_base
+
+        base = load_base(plan.base)
+    tasks = generate_tasks(
+        plan.tasks, seed=plan.seed, train=plan.max_steps * plan.batch_size, validation=0, test=plan.num_tests
+    )
+    model = _build_model(plan, base, tasks, out)
+    with show_evaluation(f"comparing {len(ROUTES)} ways of answering") as show:
+        result = evaluate(
+            model,
+            tasks,
+            find_routes(ROUTES, model, {name: name for name in tasks}),
+            TEMPLATE,
+            EvalConfig(
+                metrics=METRICS, num_examples=plan.num_tests, max_new_tokens=ANSWER_TOKENS, batch_size=32
+            ),
+            on_progress=show,
+        )
+    with show_status("tracing tokens through the experts"):
+        answering = EvalConfig(num_examples=1, max_new_tokens=ANSWER_TOKENS)
+        samples = tuple(
+            trace_sample(model, name, tasks[name], TEMPLATE, answering) for name in list(tasks)[:NUM_ANSWERS]
+        )
+        _draw(model, tasks, result, samples, out)
+    outcome = Outcome(result, samples, time.monotonic() - begun)
+    save_outcome(plan, outcome, out)
+    return outcome
+
+
+def remove_earlier(out: Path) -> None:
+    """Remove what an earlier quickstart left in a folder, and nothing else that may lie there."""
+    if not any(os.path.lexists(out / part) for part in MARKS):
+        return
+    for part in PARTS:
+        path = out / part
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _build_model(plan: QuickstartPlan, base: "BaseModel", tasks: dict[str, Task], out: Path) -> "RoutedModel":
+    from lorary.assembly import load_model
+    from lorary.transforms import random_expert
+
+    what = f"training {len(tasks)} experts at once"
+    experts = _train(plan, base, tasks, plan.max_steps, what, out / "library")
+    together = {"multi-task": mix_tasks(tasks, "multi-task")}
+    controls = _train(
+        plan, base, together, plan.multi_task_steps, "training one on all tasks", out / "controls"
+    )
+    everyone = {name: controls[name] for name in controls} | {"random": random_expert(experts, plan.seed)}
+    return load_model(base, experts, controls=everyone)
+
+
+def _train(
+    plan: QuickstartPlan, base: "BaseModel", tasks: dict[str, Task], steps: int, what: str, url: Path
+) -> "Library":
+    from lorary.library import Library
+    from lorary.training import TrainConfig, prepare_examples, train_experts
+
+    config = TrainConfig(
+        max_steps=steps,
+        batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        num_slots=len(tasks),
+        seed=plan.seed,
+    )
+    examples = prepare_examples(base.tokenizer, tasks, TEMPLATE)
+    with show_training(what) as show:
+        outcome = train_experts(base, examples, config, url.with_name(f"{url.name}-run"), on_progress=show)
+    library = Library.open(str(url), create=True)
+    for name, expert in outcome.experts.items():
+        library[name] = expert
+    return library
+
+
+def _draw(
+    model: "RoutedModel", tasks: dict[str, Task], result: Result, samples: tuple[RoutedSample, ...], out: Path
+) -> None:
+    survey = survey_routing(model, tasks, TEMPLATE, EvalConfig(num_examples=NUM_TRACED))
+    write_routing_html(
+        out / "routing.html",
+        samples,
+        model.names,
+        usage_by_task=survey.usage_by_task,
+        usage_by_layer=survey.usage_by_layer,
+        result=result,
+    )
+    plot_usage(out / "routing.png", survey.usage_by_task)

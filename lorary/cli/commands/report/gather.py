@@ -1,0 +1,118 @@
+"""Everything that a report shows, measured with base and experts loaded once."""
+
+from dataclasses import asdict, replace
+
+from jsonargparse import Namespace
+
+from lorary.cli.bars import show_count, show_evaluation
+from lorary.cli.comparison.prepare import Comparison
+from lorary.evaluation import Result, Route, RoutingSurvey, evaluate, survey_routing
+from lorary.evaluation.config import EvalConfig
+from lorary.evaluation.routes import EXPERT_PREFIX
+from lorary.reports import LibraryReport
+from lorary.reports.routed_sample import RoutedSample, Usage
+from lorary.reports.traced_sample import trace_sample
+from lorary.routing import RouterConfig
+from lorary.transforms import expert_similarity
+
+
+def gather_report(
+    found: Comparison, router: str, config: RouterConfig, options: Namespace
+) -> tuple[LibraryReport, Result | None]:
+    """Measure everything.
+
+    Args:
+        found: tasks, routes and the model.
+        router: the router to look into.
+        config: its configuration.
+        options: the command's.
+
+    Returns:
+        The report, and the losses of every expert on every task, if they were asked for.
+    """
+    combine = options.combine or "outputs"
+    # What is quick, and may refuse experts or router, goes first.
+    similarity = expert_similarity(found.library, found.model.names)
+    with found.model.routed(router, config, combine):
+        survey = _survey(found, options.traced_examples)
+        samples = _trace(found, options.num_samples)
+    what = f"comparing {len(found.routes)} routes on {len(found.tasks)} tasks"
+    with show_evaluation(what) as show:
+        result = evaluate(
+            found.model, found.tasks, found.routes, found.template, found.config, on_progress=show
+        )
+    transfer = _measure_transfer(found, options.transfer_examples) if options.transfer_examples else None
+    names = found.model.names
+    report = LibraryReport(
+        title=options.title or f"Library {options.library}",
+        facts={
+            "library": f"{options.library}, {len(names)} experts",
+            "base model": found.model.base.name,
+            "router": f"{router}, {combine} combined, {_describe(config)}",
+            "tasks": f"{len(found.tasks)}, split {found.config.split}",
+            "examples per task": (
+                f"{found.config.num_examples or 'all'} for the results, {options.traced_examples} for the "
+                f"routing, {options.transfer_examples} for the transfer (fewer where there are fewer)"
+            ),
+        },
+        names=names,
+        result=result,
+        usage_by_task=_order(survey.usage_by_task, found),
+        usage_by_layer=survey.usage_by_layer,
+        entropy_by_layer=survey.entropy_by_layer,
+        similarity=tuple(tuple(row) for row in similarity.tolist()),
+        transfer=None if transfer is None else _order(_compare_with_base(transfer, names), found),
+        own=found.own,
+        samples=samples,
+    )
+    return report, transfer
+
+
+def _describe(config: RouterConfig) -> str:
+    options = {name: value for name, value in asdict(config).items() if value is not None}
+    return ", ".join(f"{name} {value}" for name, value in options.items()) or "no options"
+
+
+def _order(rows: Usage, found: Comparison) -> Usage:
+    """Put tasks in the order of their own experts, so that these stand on the diagonal; the others follow."""
+    places = {name: place for place, name in enumerate(found.model.names)}
+    ordered = sorted(rows, key=lambda task: places.get(found.own.get(task, ""), len(places)))
+    return {task: rows[task] for task in ordered}
+
+
+def _measure_transfer(found: Comparison, num_examples: int) -> Result:
+    """Measure the loss of the base and of every expert alone on every task."""
+    routes = [Route(name="base")]
+    for name in found.model.names:
+        routes.append(Route(name=EXPERT_PREFIX + name, expert_of=dict.fromkeys(found.tasks, name)))
+    config = replace(found.config, metrics=("loss",), num_examples=num_examples)
+    what = f"trying {len(found.model.names)} experts on {len(found.tasks)} tasks"
+    with show_evaluation(what) as show:
+        return evaluate(found.model, found.tasks, routes, found.template, config, on_progress=show)
+
+
+def _compare_with_base(transfer: Result, names: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    return {
+        task: {
+            name: transfer.mean(task, EXPERT_PREFIX + name, "loss") - transfer.mean(task, "base", "loss")
+            for name in names
+        }
+        for task in transfer.tasks
+    }
+
+
+def _survey(found: Comparison, num_examples: int) -> RoutingSurvey:
+    config: EvalConfig = replace(found.config, num_examples=num_examples)
+    with show_count("following tokens through the experts") as show:
+        return survey_routing(found.model, found.tasks, found.template, config, on_progress=show)
+
+
+def _trace(found: Comparison, num_samples: int) -> tuple[RoutedSample, ...]:
+    """Answer an example of each of the first tasks."""
+    samples = []
+    chosen = list(found.tasks.items())[:num_samples]
+    with show_count("answering samples") as show:
+        for number, (name, task) in enumerate(chosen, 1):
+            samples.append(trace_sample(found.model, name, task, found.template, found.config))
+            show(number, len(chosen))
+    return tuple(samples)

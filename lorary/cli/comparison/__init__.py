@@ -1,0 +1,1 @@
+"""What ``lorary eval`` and ``lorary report`` share: tasks, experts and routes to compare."""

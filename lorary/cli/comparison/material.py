@@ -1,0 +1,103 @@
+"""What routers need that know examples of the experts' tasks, found from the training examples of these."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from lorary.cli.bars import show_count
+from lorary.cli.printing import show_status
+from lorary.files import quote
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lorary.assembly import RoutedModel
+    from lorary.data import Task, Template
+    from lorary.library import Library
+    from lorary.training import GateConfig, TrainingExamples
+
+
+def find_task_of_each(
+    experts: Sequence[str], own: Mapping[str, str], tasks: "Mapping[str, Task]", routers: Collection[str]
+) -> dict[str, "Task"]:
+    """Find the task that each expert was trained on, for the routers that need examples of it.
+
+    Args:
+        experts: names of all experts.
+        own: task -> its own expert.
+        tasks: the tasks at hand.
+        routers: names of routers.
+
+    Returns:
+        Expert -> task, or nothing if no router needs any.
+
+    Raises:
+        ValueError: if a router does and the task of an expert is not at hand, or has no training examples, or
+            an expert is that of several tasks.
+    """
+    from lorary.assembly import list_data_needs
+
+    picky = [router for router in routers if list_data_needs([router])]
+    if not picky:
+        return {}
+    found = {expert: tasks[task] for task, expert in own.items() if tasks[task].splits.get("train")}
+    shared = [expert for expert in found if list(own.values()).count(expert) > 1]
+    if shared:
+        raise ValueError(
+            f"router {quote(picky[0])} needs examples of every expert's one task, but expert "
+            f"{quote(shared[0])} is that of several: leave that router out"
+        )
+    missing = [expert for expert in experts if expert not in found]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(
+            f"router {quote(picky[0])} needs training examples of every expert's own task, but --tasks has "
+            f"none for expert {quote(missing[0])}{more}: name their tasks too, or leave that router out"
+        )
+    return {expert: found[expert] for expert in experts}
+
+
+def provide_material(
+    model: "RoutedModel",
+    library: "Library",
+    task_of: "Mapping[str, Task]",
+    template: "Template",
+    routers: Collection[str],
+) -> None:
+    """Take what the routers need from the library's artifacts, or find it and keep it there."""
+    from lorary.assembly import list_data_needs, provide_task_material
+    from lorary.training import GateConfig, prepare_examples
+
+    needs = list_data_needs(routers)
+    if not needs:
+        return
+    with show_status("reading examples of the experts' tasks"):
+        examples = prepare_examples(model.tokenizer, task_of, template)
+        pairs = {
+            name: [(example.prompt_ids, example.target_ids) for example in found.train]
+            for name, found in examples.items()
+        }
+        provide_task_material(model, library, pairs, routers)
+    if "gates" in needs:
+        gates = find_trained_gates(model, library, examples, GateConfig())
+        model.provide(gates=gates, names=list(examples))
+
+
+def find_trained_gates(
+    model: "RoutedModel", library: "Library", examples: "Mapping[str, TrainingExamples]", config: "GateConfig"
+) -> "dict[str, Tensor]":
+    """Take gates from the library, and train those that it lacks."""
+    from lorary.assembly import find_gates
+    from lorary.training import train_gates
+
+    def train(names: Sequence[str]) -> "dict[str, Tensor]":
+        with show_count(f"training the gates of {len(names)} experts") as show:
+            return train_gates(
+                model.stack,
+                {name: examples[name] for name in names},
+                config,
+                on_step=lambda step, losses: show(step, config.num_steps),
+            )
+
+    digests = {name: found.digest for name, found in examples.items()}
+    return find_gates(model, library, digests, asdict(config), train)

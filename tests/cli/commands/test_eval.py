@@ -1,0 +1,277 @@
+import json
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lorary.assembly import load_model
+from lorary.cli.commands.eval import command
+from lorary.cli.comparison.material import find_task_of_each, find_trained_gates, provide_material
+from lorary.cli.comparison.routes import choose_routes, find_own_experts
+from lorary.data import find_template
+from lorary.data.generated import generate_task, generate_tasks
+from lorary.evaluation import EvalConfig, Result, evaluate, find_routes
+from lorary.library import Library
+from lorary.models import load_base
+from lorary.training import GateConfig, prepare_examples
+
+TASKS = ("--tasks", "generated:plurals", "generated:prices")
+FEW = ("--evaluation.num_examples", "3")
+
+
+@pytest.fixture
+def measure(lorary, trained_library):
+    """Evaluates on few examples of two generated tasks."""
+    return lambda *words: lorary("eval", trained_library, *TASKS, *FEW, *words)
+
+
+@pytest.fixture
+def controls(tmp_path, trained_library):
+    """A library with one control."""
+    library = Library.open(str(tmp_path / "controls"), create=True)
+    library.add(Library.open(trained_library)["past_tense"].rename("multi-task"))
+    return library.url
+
+
+def test_numbers_are_those_of_evaluate(measure, trained_library, tiny_base, tmp_path):
+    code, _, _ = measure(
+        "--out", str(tmp_path / "out"), "--metrics", "loss,exact_match", "--routes", "base,arrow,oracle"
+    )
+    assert code == 0
+    found = Result.from_json(tmp_path / "out" / "results.json")
+    model = load_model(load_base(tiny_base), trained_library, router=None)
+    tasks = generate_tasks(["plurals", "prices"])
+    routes = find_routes(["base", "arrow", "oracle"], model, {name: name for name in tasks})
+    config = EvalConfig(metrics=("loss", "exact_match"), num_examples=3)
+    expected = evaluate(model, tasks, routes, find_template("plain"), config)
+    assert set(found.scores) == set(expected.scores)
+    for key, values in expected.scores.items():
+        assert found.scores[key] == pytest.approx(values, abs=1e-3)
+
+
+def test_people_see_tables_differences_and_the_next_command(measure, tmp_path):
+    code, output, _ = measure("--out", str(tmp_path))
+    assert code == 0
+    header = next(line for line in output.splitlines() if "base" in line and "oracle" in line)
+    assert header.split() == ["base", "random", "uniform", "arrow", "calibrated", "oracle"]
+    assert "mean of 2 tasks" in output
+    for against in ("uniform", "base", "oracle"):
+        assert f"arrow minus {against}" in output
+    assert "next: lorary generate" in output
+    table = (tmp_path / "table.md").read_text()
+    assert "| plurals |" in table
+    assert "| arrow minus uniform |" in table
+
+
+def test_routes_may_be_called_router(measure):
+    answers = [json.loads(measure("--json", flag, "base,uniform")[1]) for flag in ("--routes", "--router")]
+    assert answers[0] == answers[1]
+
+
+def test_without_a_folder_the_next_command_writes_one(measure, trained_library):
+    code, output, _ = measure("--routes", "base")
+    assert code == 0
+    words = "--tasks generated:plurals generated:prices --out results"
+    assert output.endswith(f"next: lorary eval {trained_library} {words}\n")
+
+
+def test_json_is_all_that_stdout_gets(measure):
+    code, output, _ = measure("--json", "--routes", "base,uniform")
+    found = json.loads(output)["loss"]
+    assert code == 0
+    assert set(found["tasks"]) == {"plurals", "prices"}
+    base = [found["tasks"][task]["base"] for task in ("plurals", "prices")]
+    assert [column["examples"] for column in base] == [3, 3]
+    assert found["mean"]["base"]["mean"] == pytest.approx(sum(column["mean"] for column in base) / 2)
+
+
+def test_controls_are_routes_of_their_own(measure, controls):
+    code, output, _ = measure("--controls", controls, "--json")
+    assert code == 0
+    assert set(json.loads(output)["loss"]["mean"]) == {
+        "base",
+        "random",
+        "uniform",
+        "multi-task",
+        "arrow",
+        "calibrated",
+        "oracle",
+    }
+    code, output, _ = measure("--controls", controls, "--json", "--routes", "multi-task,expert:past_tense")
+    means = json.loads(output)["loss"]["mean"]
+    assert means["multi-task"] == pytest.approx(means["expert:past_tense"])
+
+
+def test_arrow_takes_its_options(measure):
+    words = ("--json", "--routes", "arrow,uniform", "--arrow.temperature", "1e9", "--combine")
+    one = json.loads(measure(*words, "factors")[1])["loss"]
+    two = json.loads(measure(*words, "outputs")[1])["loss"]
+    # All three experts, alike: that is uniform, however they are combined.
+    for found in (one, two):
+        assert found["mean"]["arrow"]["mean"] == pytest.approx(found["mean"]["uniform"]["mean"], rel=1e-3)
+    assert one["mean"]["arrow"]["mean"] != pytest.approx(two["mean"]["arrow"]["mean"], rel=1e-3)
+
+
+def test_yaml_may_list_routes_and_metrics(lorary, trained_library, tmp_path):
+    config = tmp_path / "eval.yaml"
+    content = {
+        "tasks": {"plurals": "generated:plurals"},
+        "routes": ["base", "uniform"],
+        "metrics": ["loss", "exact_match"],
+        "evaluation": {"num_examples": 2, "max_new_tokens": 2},
+    }
+    config.write_text(json.dumps(content))
+    code, output, _ = lorary("eval", trained_library, "--config", str(config), "--json")
+    assert code == 0
+    assert list(json.loads(output)) == ["loss", "exact_match"]
+
+
+def test_a_metric_that_suits_no_example_is_named(measure):
+    code, output, _ = measure("--routes", "base", "--metrics", "loss,accuracy_sum")
+    assert code == 0
+    assert "no example has choices, which accuracy_sum would need" in output
+
+
+def test_ctrl_c_says_that_nothing_is_kept(measure, monkeypatch):
+    @contextmanager
+    def interrupt(what):
+        def show(event):
+            raise KeyboardInterrupt
+
+        yield show
+
+    monkeypatch.setattr(command, "show_evaluation", interrupt)
+    code, _, errors = measure("--routes", "base")
+    assert code == 130
+    assert "keeps no numbers; the library is as it was" in errors
+
+
+def test_the_oracle_is_left_out_where_a_task_has_no_expert(lorary, trained_library):
+    words = ("--tasks", "generated:plurals", "generated:questions", *FEW, "--json")
+    code, output, _ = lorary("eval", trained_library, *words)
+    assert code == 0
+    assert set(json.loads(output)["loss"]["mean"]) == {"base", "random", "uniform", "arrow", "calibrated"}
+    code, _, errors = lorary("eval", trained_library, *words, "--routes", "base,oracle")
+    assert code == 2
+    assert "has no expert 'questions'" in errors
+
+
+def test_a_tasks_own_expert_is_found_by_name_or_by_what_it_learnt(library, make_expert):
+    library.add(make_expert("q2", tasks=("queries",)))
+    found = find_own_experts(library.entries(), ["poetry", "queries", "card games"])
+    assert found == {"poetry": "poetry", "card games": "card games"}
+    del library["q2"]
+    assert find_own_experts(library.entries(), ["queries"]) == {"queries": "sql"}
+
+
+def test_a_clusters_expert_is_that_of_all_its_tasks(library, make_expert):
+    assert find_own_experts(library.entries(), ["rhymes", "odes"]) == {"rhymes": "poetry", "odes": "poetry"}
+    library.add(make_expert("o", tasks=("odes",)))
+    assert find_own_experts(library.entries(), ["rhymes", "odes"]) == {"rhymes": "poetry", "odes": "o"}
+    library.add(make_expert("r", tasks=("rhymes", "songs")))
+    assert find_own_experts(library.entries(), ["rhymes"]) == {}
+
+
+def test_an_expert_of_several_tasks_is_not_for_routers_that_learn_from_examples():
+    tasks = {name: generate_task(name) for name in ("plurals", "prices")}
+    with pytest.raises(ValueError, match="expert 'words' is that of several: leave that router out"):
+        find_task_of_each(["words"], dict.fromkeys(tasks, "words"), tasks, ["retrieval"])
+    assert find_task_of_each(["words"], dict.fromkeys(tasks, "words"), tasks, ["arrow"]) == {}
+
+
+def test_given_controls_are_among_the_default_routes():
+    found = choose_routes(None, ["a"], {"a": "a"}, ["a"], ["multi-task"])
+    assert found == ["base", "random", "uniform", "arrow", "calibrated", "multi-task", "oracle"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--routes", "base,arow"), "there is no route 'arow': did you mean 'arrow'"),
+        (("--routes", "base,base"), "routes must be named once each"),
+        (("--routes", "expert:plural"), "has no expert 'plural': did you mean 'plurals'"),
+        (("--routes", "multi-task"), "there is no route 'multi-task'"),
+        (("--metrics", "los"), "no metric is called 'los': did you mean 'loss'"),
+        (("--evaluation.num_examples", "0"), "num_examples must be at least 1"),
+        (("--arrow.top_k", "9"), "top_k must be between 1 and the number of experts, 3, found 9"),
+        (("--controls", "nowhere"), "there is no library at 'nowhere'"),
+        (("--base", "no/such"), "no base model 'no/such'"),
+        (("--evaluation.max_length", "9"), "fits in 9 tokens"),
+        (("--metrics", "accuracy_sum", "--routes", "base"), "accuracies need examples with choices"),
+    ],
+)
+def test_bad_input_is_refused(measure, words, message):
+    code, output, errors = measure(*words)
+    assert (code, output) == (2, "")
+    assert message in errors
+
+
+def test_a_task_without_the_split_is_refused(lorary, trained_library, write_rows, tmp_path):
+    config = tmp_path / "eval.yaml"
+    config.write_text(json.dumps({"tasks": {"odes": {"train": write_rows("a.jsonl")}}}))
+    code, _, errors = lorary("eval", trained_library, "--config", str(config))
+    assert code == 2
+    assert "task 'odes' has no 'test' examples" in errors
+
+
+def test_a_control_with_an_experts_name_is_refused(measure, controls, trained_library):
+    library = Library.open(controls)
+    library.add(replace(library["multi-task"], name="prices"))
+    code, _, errors = measure("--controls", controls)
+    assert code == 2
+    assert "'prices' is an expert too" in errors
+
+
+EVERYONE = ("--tasks", "generated:plurals", "generated:prices", "generated:past_tense", *FEW)
+LEARNED = ("mean_activation", "retrieval", "phatgoose")
+
+
+def test_routers_that_know_the_tasks_learn_from_their_training_examples(lorary, trained_library, tiny_base):
+    code, output, said = lorary(
+        "eval", trained_library, *EVERYONE, "--routes", "mean_activation,retrieval", "--json"
+    )
+    assert code == 0, said
+    found = json.loads(output)["loss"]["mean"]
+    model = load_model(load_base(tiny_base), trained_library, router=None)
+    tasks = generate_tasks(["plurals", "prices", "past_tense"])
+    provide_material(
+        model,
+        Library.open(trained_library),
+        dict(tasks),
+        find_template("plain"),
+        ["mean_activation", "retrieval"],
+    )
+    routes = find_routes(["mean_activation", "retrieval"], model, {name: name for name in tasks})
+    result = evaluate(model, tasks, routes, find_template("plain"), EvalConfig(num_examples=3))
+    for router in ("mean_activation", "retrieval"):
+        assert found[router]["mean"] == pytest.approx(result.overall(router, "loss").mean, abs=1e-3)
+
+
+def test_gates_are_trained_once_and_taken_from_the_library_then(
+    trained_library, tiny_base, monkeypatch, tmp_path
+):
+    library = Library.open(str(tmp_path / "copy"), create=True)
+    for name, expert in Library.open(trained_library).items():
+        library[name] = expert
+    model = load_model(load_base(tiny_base), library, router=None)
+    tasks = generate_tasks(["plurals", "prices", "past_tense"], train=4)
+    examples = prepare_examples(model.tokenizer, tasks, find_template("plain"))
+    config = GateConfig(num_steps=2, batch_size=2)
+    first = find_trained_gates(model, library, examples, config)
+    monkeypatch.setattr("lorary.training.train_gates", None)
+    for path, gates in find_trained_gates(model, library, examples, config).items():
+        assert torch.equal(gates, first[path])
+    model.provide(gates=first)
+    model.set_router("phatgoose")
+
+
+@pytest.mark.parametrize("router", LEARNED)
+def test_such_routers_need_the_task_of_every_expert(measure, router, monkeypatch):
+    monkeypatch.setattr("lorary.models.load_base", None)
+    code, _, said = measure("--routes", router)
+    assert code == 2
+    assert (
+        f"router {router!r} needs training examples of every expert's own task, but --tasks has none" in said
+    )
+    assert "for expert 'past_tense': name their tasks too, or leave that router out" in said

@@ -1,0 +1,113 @@
+import json
+from contextlib import contextmanager
+
+import pytest
+
+from lorary.evaluation import Result
+
+TASKS = ("--tasks", "generated:plurals", "generated:prices")
+FEW = (
+    *("--evaluation.num_examples", "3", "--evaluation.max_new_tokens", "3"),
+    *("--traced-examples", "2", "--transfer-examples", "2", "--num-samples", "1"),
+)
+
+
+@pytest.fixture
+def report(lorary, trained_library, tmp_path):
+    """Makes a report on few examples of two generated tasks."""
+    return lambda *words: lorary(
+        "report", trained_library, *TASKS, *FEW, "--out", str(tmp_path / "out"), *words
+    )
+
+
+def test_page_and_numbers_are_written_and_people_told_where(report, tmp_path, trained_library):
+    code, output, _ = report()
+    out = tmp_path / "out"
+    assert code == 0
+    assert output.startswith(
+        f"page: {out / 'report.html'}  numbers: results.json, report.json, transfer.json"
+    )
+    assert output.endswith(
+        f"next: lorary generate {trained_library} PROMPT --router calibrated --show-experts\n"
+    )
+    page = (out / "report.html").read_text()
+    for heading in ("Results", "Experts by task", "Transfer", "Which experts are alike", "Token by token"):
+        assert f"<h2>{heading}" in page
+
+
+def test_transfer_is_each_experts_loss_less_the_base_models(report, tmp_path):
+    assert report()[0] == 0
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    losses = Result.from_json(tmp_path / "out" / "transfer.json")
+    for task in ("plurals", "prices"):
+        assert len(losses.values(task, "base", "loss")) == 2
+        for name in ("past_tense", "plurals", "prices"):
+            expected = losses.mean(task, f"expert:{name}", "loss") - losses.mean(task, "base", "loss")
+            assert numbers["transfer"][task][name] == pytest.approx(expected)
+
+
+def test_tasks_stand_in_the_order_of_their_own_experts_and_strangers_last(lorary, trained_library, tmp_path):
+    tasks = (
+        "--tasks",
+        "generated:past_tense",
+        "other=generated:iso_dates",
+        "generated:prices",
+        "generated:plurals",
+    )
+    words = ("--routes", "base", "--transfer-examples", "1", "--num-samples", "0", "--traced-examples", "1")
+    code, _, said = lorary("report", trained_library, *tasks, *words, "--out", str(tmp_path / "out"))
+    assert code == 0, said
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    for part in ("usage_by_task", "transfer"):
+        assert list(numbers[part]) == ["past_tense", "plurals", "prices", "other"]
+
+
+def test_any_ready_router_can_be_looked_into_with_its_options(report, tmp_path):
+    words = (
+        "--router",
+        "calibrated",
+        "--calibrated.top_k",
+        "1",
+        "--routes",
+        "base",
+        "--transfer-examples",
+        "0",
+    )
+    assert report(*words)[0] == 0
+    numbers = json.loads((tmp_path / "out" / "report.json").read_text())
+    facts = numbers["facts"]["router"]
+    options = "top_k 1, temperature 0.15, margin 0.5, spread 1.5, last_share 0.25, ridge 0.01"
+    assert facts == f"calibrated, outputs combined, {options}"
+    assert all(entropy == pytest.approx(0, abs=1e-6) for entropy in numbers["entropy_by_layer"].values())
+    assert numbers["transfer"] is None
+    assert not (tmp_path / "out" / "transfer.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--traced-examples", "0"), "--traced-examples must be at least 1, found 0"),
+        (("--transfer-examples", "-1"), "--transfer-examples must be at least 0, found -1"),
+        (("--router", "arow"), "arrow"),
+        (("--router", "phatgoose"), "router 'phatgoose' needs training examples of every expert's own task"),
+        (("--arrow.top_k", "9"), "top_k"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_anything_is_loaded(report, words, complaint, monkeypatch):
+    monkeypatch.setattr("lorary.models.load_base", None)
+    code, _, said = report(*words)
+    assert code == 2
+    assert complaint in said
+
+
+def test_an_interrupted_report_writes_nothing(report, monkeypatch, tmp_path):
+    @contextmanager
+    def interrupt(what):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("lorary.cli.commands.report.gather.show_evaluation", interrupt)
+    code, _, said = report()
+    assert code == 130
+    assert "a report that was stopped keeps no numbers" in said
+    assert not (tmp_path / "out").exists()
