@@ -18,8 +18,8 @@ from bench.timing import Side, Times, rate, ratio, wait_for_device
 from bench.training_data import fixed_examples, mixed_examples
 from bench.training_run import Batch, TrainingRun, configure_run, count_tokens, plan_all
 from lorary import BaseModel, TrainConfig, train_experts
-from lorary.data.packing import pack_sequences
-from lorary.data.prefixes import plan_passes
+from lorary.passes.packing import pack_sequences
+from lorary.passes.prefixes import plan_passes
 from lorary.training import TrainEvent, TrainingExamples
 
 LORARY = "lorary, in one pass"

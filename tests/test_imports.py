@@ -27,9 +27,10 @@ MAY_IMPORT = {
     "routing": {"kernels"},
     "models": {"experts", "lowrank", "routing", "kernels"},
     "data": set(),
-    "training": {"data", "models", "routing", "experts"},
+    "passes": {"data", "models", "routing"},
+    "training": {"data", "models", "passes", "routing", "experts"},
     "assembly": {"models", "library", "transforms", "routing", "experts"},
-    "evaluation": {"data", "models", "assembly", "routing", "experts"},
+    "evaluation": {"data", "models", "passes", "assembly", "routing", "experts"},
     "reports": {"data", "assembly", "evaluation"},
     "cli": {EVERY},
 }

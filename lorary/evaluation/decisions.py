@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from lorary.assembly import Requests, RoutedModel
-from lorary.data.packing import PackedBatch, pack_sequences
-from lorary.data.prefixes import plan_passes
 from lorary.data.tokens import TokenizedExample
+from lorary.passes.packing import Batch, pack_sequences
+from lorary.passes.prefixes import plan_passes
 
 Decision = tuple[tuple[int, ...], tuple[float, ...]]
 """The experts of a sequence, K places in the stack, and the weight of each."""
@@ -87,9 +87,7 @@ def decide_prompts(
 
 
 @contextmanager
-def plan_cells(
-    model: RoutedModel, decisions: Sequence[Decision] | None, batch: PackedBatch
-) -> Iterator[None]:
+def plan_cells(model: RoutedModel, decisions: Sequence[Decision] | None, batch: Batch) -> Iterator[None]:
     """Within this context each cell of a packed batch goes the way of the sequences that hold it.
 
     Args:

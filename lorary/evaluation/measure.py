@@ -9,9 +9,9 @@ from lorary.evaluation.config import EvalConfig
 from lorary.evaluation.result import Record, Result
 from lorary.evaluation.routes import Route
 from lorary.evaluation.run_header import describe_run
-from lorary.evaluation.work import measure_route, prepare_work
+from lorary.evaluation.work import ROW_LENGTH, measure_route, prepare_work
 from lorary.files import quote
-from lorary.models import can_share_prefixes
+from lorary.passes import find_layout
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,7 @@ def evaluate(
     """
     config = config or EvalConfig()
     _check_request(tasks, routes)
-    with model.routed(None):
-        share = can_share_prefixes(model.model, config.max_length)
+    share = find_layout(model.stack, config.max_length, ROW_LENGTH).shares
     work = prepare_work(model.tokenizer, tasks, template, config, share=share)
     records: list[Record] = []
     for number, route in enumerate(routes):

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import torch
 
 from lorary.assembly import RoutedModel
-from lorary.data.packing import pack_sequences
-from lorary.data.prefixes import plan_passes
 from lorary.data.tokens import TokenizedExample
 from lorary.evaluation.decisions import Decision, Decisions, plan_cells, plan_rows
 from lorary.models import target_losses
+from lorary.passes.packing import pack_sequences
+from lorary.passes.prefixes import plan_passes
 
 Report = Callable[[int], None]
 """Called with an amount of work done: tokens scored, or the most tokens that answers could have had."""

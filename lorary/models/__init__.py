@@ -15,7 +15,6 @@ from lorary.models.mix import BACKENDS, mix
 from lorary.models.plan import Plan
 from lorary.models.same_input import group_same_inputs
 from lorary.models.save_folded import save_folded
-from lorary.models.sharing import can_share_prefixes
 
 __all__ = [
     "BACKENDS",
@@ -26,7 +25,6 @@ __all__ = [
     "Plan",
     "attach_experts",
     "attach_slots",
-    "can_share_prefixes",
     "capture_inputs",
     "check_base",
     "check_expert",

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lorary.data.packing import PADDING, pack_sequences
-from lorary.data.prefixes import plan_passes
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import TrainingError
-from lorary.models import ExpertStack, can_share_prefixes, target_losses
+from lorary.models import ExpertStack, target_losses
+from lorary.passes import find_layout
+from lorary.passes.packing import PADDING, pack_sequences
+from lorary.passes.prefixes import plan_passes
 from lorary.routing import Choice
 from lorary.training.example_checks import check_training_examples
 from lorary.training.examples import TrainingExamples
@@ -115,7 +116,7 @@ class _GateRun:
             for name, own in zip(self.names, self.train, strict=True)
         ]
         longest = max(len(example) for own in self.train for example in own)
-        self.share = can_share_prefixes(stack.model, longest)
+        self.share = find_layout(stack, longest, config.row_length).shares
 
     def take_step(self, step: int) -> dict[str, float]:
         """Take one optimiser step of all gates; returns each expert's loss before it."""

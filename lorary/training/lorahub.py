@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lorary.data.packing import pack_sequences
-from lorary.data.prefixes import plan_passes
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import TrainingError
 from lorary.files import quote
-from lorary.models import ExpertStack, can_share_prefixes, target_losses
+from lorary.models import ExpertStack, target_losses
+from lorary.passes import find_layout
+from lorary.passes.packing import pack_sequences
+from lorary.passes.prefixes import plan_passes
 from lorary.training.example_checks import check_examples
 from lorary.training.field_checks import count, find_field_faults, not_negative, optional, positive, whole
 
@@ -173,7 +174,7 @@ class _Search:
         self.places = torch.tensor(places, device=stack.model.device)
         longest = max(len(example) for example in examples)
         # All are of one task and go one way: they may share what they begin with.
-        groups = [0] * len(examples) if can_share_prefixes(stack.model, longest) else None
+        groups = [0] * len(examples) if find_layout(stack, longest, config.row_length).shares else None
         self.batches = [
             pack_sequences(
                 [examples[index] for index in members],

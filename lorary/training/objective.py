@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lorary.data.packing import pack_sequences
 from lorary.data.tokens import TokenizedExample
 from lorary.models import ExpertStack, target_losses
+from lorary.passes.packing import pack_sequences
 
 
 def example_losses(

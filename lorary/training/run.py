@@ -15,12 +15,13 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from lorary.data.prefixes import plan_passes
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import TrainingError
 from lorary.experts import Expert, ExpertCard
-from lorary.models import BaseModel, attach_slots, can_share_prefixes
+from lorary.models import BaseModel, attach_slots
 from lorary.models.layers import BaseLayer
+from lorary.passes import find_layout
+from lorary.passes.prefixes import plan_passes
 from lorary.training.config import TrainConfig
 from lorary.training.examples import TrainingExamples
 from lorary.training.finished import ExpectedExpert
@@ -84,9 +85,9 @@ class Run:
         }
         base.model.to(Accelerator(cpu=base.model.device.type == "cpu").device)
         everything = [example for found in examples.values() for example in (*found.train, *found.validation)]
-        self.share = can_share_prefixes(base.model, max(map(len, everything)))
         self.fan_in_fan_out = isinstance(next(iter(layers.values())), Conv1D)
         self.stack = attach_slots(base.model, layers, min(config.num_slots, len(examples)), config.rank)
+        self.share = find_layout(self.stack, max(map(len, everything)), config.row_length).shares
         self.slots = ExpertSlots(self.stack)
         self.active: dict[int, Trainee] = {}
         self.done: dict[str, tuple[Expert, Progress]] = {}

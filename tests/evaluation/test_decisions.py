@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from lorary.data.packing import pack_sequences
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import UnknownExpert
 from lorary.evaluation.decisions import Decisions, decide_prompts, name_experts, plan_cells, plan_rows
+from lorary.passes.packing import pack_sequences
 from lorary.routing import CalibratedConfig
 
 OWN = {"dates": "dates", "morse": "morse"}

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from lorary.data import TokenizedExample
-from lorary.data.packing import pack_sequences
 from lorary.models import attach_experts, select_positions, target_losses
+from lorary.passes.packing import pack_sequences
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Putting token sequences of different lengths side by side in rows, with hardly any padding.
+"""Laying token sequences out in rows: side by side with hardly any padding, or one to a row.
 
 B rows, L row length, N target positions. A *cell* is a place in a row: the model runs over cells. Sequences
 that may share hold the cells of their common beginning together, so that a task's definition, or a question
@@ -11,26 +11,27 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from lorary.data.prefixes import TokenIds, cut_pieces, measure_overlap, read_tokens
 from lorary.data.tokens import TokenizedExample
+from lorary.passes.prefixes import TokenIds, cut_pieces, measure_overlap, read_tokens
 
 PADDING = -1
 
 
 @dataclass(frozen=True, eq=False)
-class PackedBatch:
-    """Several sequences per row; each attends to its own cells alone.
+class Batch:
+    """Sequences laid out for one forward pass; call the model with ``model_inputs()``.
 
-    Where no cell is shared there is no ``attention_mask``: ``transformers`` reads the beginnings from
-    ``position_ids``, but only if it gets neither a mask nor a cache: call the model with ``model_inputs()``.
-    Padding at a row's end is one more sequence, owned by nobody.
+    Packed rows that share no cell need no ``attention_mask`` where ``transformers`` reads the beginnings from
+    ``position_ids``, which it does only if it gets neither a mask nor a cache. Padding at a packed row's end
+    is one more sequence, owned by nobody.
     """
 
     input_ids: Tensor
     """Token ids, ``[B, L]``."""
-    position_ids: Tensor
-    """Each cell's place in its own sequence, ``[B, L]``."""
+    position_ids: Tensor | None
+    """Each cell's place in its own sequence, ``[B, L]``; None where each row holds one sequence."""
     owner: Tensor
     """The first of the given sequences that holds a cell, ``[B, L]``; -1 for padding."""
     labels: Tensor
@@ -40,22 +41,23 @@ class PackedBatch:
     positions: Tensor
     """The cell that predicts each label, ``[N]``: its index among all B×L; several labels may share one."""
     attention_mask: Tensor | None
-    """True where a cell (row) sees another (column), ``[B, 1, L, L]``; None if no cell is shared."""
+    """True where a cell (row) sees another (column), ``[B, 1, L, L]``; or, where each row holds one sequence,
+    where there is a token, ``[B, L]``. None where the model needs none."""
 
     def model_inputs(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor | bool]:
         """Give the keyword arguments for a ``transformers`` model whose weights have this dtype."""
-        inputs: dict[str, Tensor | bool] = {
-            "input_ids": self.input_ids,
-            "position_ids": self.position_ids,
-            "use_cache": False,
-        }
-        if self.attention_mask is not None:
+        inputs: dict[str, Tensor | bool] = {"input_ids": self.input_ids, "use_cache": False}
+        if self.position_ids is not None:
+            inputs["position_ids"] = self.position_ids
+        if self.attention_mask is not None and self.attention_mask.dim() == 2:
+            inputs["attention_mask"] = self.attention_mask.long()
+        elif self.attention_mask is not None:
             # As numbers to add: both eager attention and the fused kernels take that.
             unseen = torch.zeros(self.attention_mask.shape, dtype=dtype, device=self.input_ids.device)
             inputs["attention_mask"] = unseen.masked_fill_(~self.attention_mask, torch.finfo(dtype).min)
         return inputs
 
-    def to(self, device: torch.device | str) -> "PackedBatch":
+    def to(self, device: torch.device | str) -> "Batch":
         """Move all tensors to a device."""
         parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return replace(self, **{name: part.to(device) for name, part in parts.items() if part is not None})
@@ -66,7 +68,9 @@ def pack_sequences(
     row_length: int,
     padding_id: int = 0,
     groups: Sequence[Hashable] | None = None,
-) -> PackedBatch:
+    *,
+    always_mask: bool = False,
+) -> Batch:
     """Pack tokenised examples into as few rows as first-fit decreasing needs.
 
     Args:
@@ -75,6 +79,7 @@ def pack_sequences(
         padding_id: any valid token id.
         groups: sequences of one group share the cells of equal beginnings; None shares nothing. Whatever
             depends on more than the tokens before (the expert, say) must be the same throughout a group.
+        always_mask: give a mask also where no cell is shared.
 
     Returns:
         The batch; ``owner`` and ``label_owner`` say where each sequence went.
@@ -82,17 +87,54 @@ def pack_sequences(
     Raises:
         ValueError: if there is no sequence, or one has no prompt.
     """
-    if not sequences:
-        raise ValueError("there is no sequence to pack")
-    for index, sequence in enumerate(sequences):
-        if not sequence.prompt_ids:
-            raise ValueError(f"sequence {index} has no prompt: its first target token could not be predicted")
+    _check_sequences(sequences)
     tokens = [read_tokens(sequence) for sequence in sequences]
     pieces = cut_pieces(tokens, groups, row_length)
     rows = _balance_rows([piece.num_cells for piece in pieces], row_length)
     members = [[pieces[index].members for index in row] for row in rows]
     length = max(sum(pieces[index].num_cells for index in row) for row in rows)
-    return _Builder(sequences, tokens, len(rows), length, padding_id).build(members)
+    return _Builder(sequences, tokens, len(rows), length, padding_id).build(members, always_mask)
+
+
+def pad_sequences(sequences: Sequence[TokenizedExample], padding_id: int = 0) -> Batch:
+    """Give each tokenised example a row of its own, padded on the right, where no token sees the padding.
+
+    Args:
+        sequences: prompts with their targets.
+        padding_id: any valid token id.
+
+    Raises:
+        ValueError: if there is no sequence, or one has no prompt.
+    """
+    _check_sequences(sequences)
+    tokens = [torch.tensor(read_tokens(sequence)) for sequence in sequences]
+    lengths = torch.tensor([len(ids) for ids in tokens])
+    length = int(lengths.max())
+    mask = torch.arange(length) < lengths[:, None]  # [B, L]
+    numbers = torch.arange(len(sequences))
+    first = torch.tensor([len(sequence.prompt_ids) - 1 for sequence in sequences])
+    is_target = mask & (torch.arange(length) >= first[:, None])
+    return Batch(
+        input_ids=pad_sequence(tokens, batch_first=True, padding_value=padding_id),
+        position_ids=None,
+        owner=numbers[:, None].where(mask, PADDING),
+        labels=_list_labels(sequences),
+        label_owner=numbers.repeat_interleave(is_target.sum(1)),
+        positions=is_target.flatten().nonzero().squeeze(1),
+        attention_mask=None if mask.all() else mask,
+    )
+
+
+def _check_sequences(sequences: Sequence[TokenizedExample]) -> None:
+    if not sequences:
+        raise ValueError("there is no sequence to lay out")
+    for index, sequence in enumerate(sequences):
+        if not sequence.prompt_ids:
+            raise ValueError(f"sequence {index} has no prompt: its first target token could not be predicted")
+
+
+def _list_labels(sequences: Sequence[TokenizedExample]) -> Tensor:
+    return torch.tensor([token for sequence in sequences for token in sequence.target_ids], dtype=torch.long)
 
 
 class _Builder:
@@ -114,22 +156,21 @@ class _Builder:
         self.positions: list[list[int]] = [[] for _ in sequences]
         self.is_shared = False
 
-    def build(self, rows: Sequence[Sequence[Sequence[int]]]) -> PackedBatch:
+    def build(self, rows: Sequence[Sequence[Sequence[int]]], always_mask: bool) -> Batch:
         for row, pieces in enumerate(rows):
             start = 0
             for members in pieces:
                 start = self._place_piece(row, start, members)
             self.position_ids[row, start:] = torch.arange(self.length - start)
-        labels = [token for sequence in self.sequences for token in sequence.target_ids]
         counts = torch.tensor([len(sequence.target_ids) for sequence in self.sequences])
-        return PackedBatch(
+        return Batch(
             self.input_ids,
             self.position_ids,
             self.owner,
-            torch.tensor(labels, dtype=torch.long),
+            _list_labels(self.sequences),
             torch.arange(len(self.sequences)).repeat_interleave(counts),
             torch.tensor([cell for cells in self.positions for cell in cells], dtype=torch.long),
-            self.sees.unsqueeze(1) if self.is_shared else None,
+            self.sees.unsqueeze(1) if self.is_shared or always_mask else None,
         )
 
     def _place_piece(self, row: int, start: int, members: Sequence[int]) -> int:

@@ -1,7 +1,7 @@
 import pytest
 
 from lorary.data import TokenizedExample
-from lorary.data.prefixes import cut_pieces, measure_overlap, plan_passes, read_tokens
+from lorary.passes.prefixes import cut_pieces, measure_overlap, plan_passes, read_tokens
 
 
 def examples_of(*lengths):

@@ -5,8 +5,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lorary.data import TokenizedExample
-from lorary.data.packing import PADDING, pack_sequences
-from lorary.data.prefixes import read_tokens
+from lorary.passes.packing import PADDING, pack_sequences
+from lorary.passes.prefixes import read_tokens
 
 # A definition, two questions after it, and their answers; one question stands alone, one example twice.
 DEFINITION = (5, 6, 7, 8)

@@ -77,6 +77,21 @@ def plan_passes(
     return passes
 
 
+def group_padded(sequences: Sequence[TokenizedExample], max_cells: int) -> list[list[int]]:
+    """Divide sequences into passes that hold so many cells when each is padded to the longest of its pass.
+
+    Returns:
+        The indices of each pass, short sequences first; a longer one than ``max_cells`` runs alone.
+    """
+    lengths = [len(read_tokens(sequence)) for sequence in sequences]
+    passes: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if not passes or (len(passes[-1]) + 1) * lengths[index] > max_cells:
+            passes.append([])
+        passes[-1].append(index)
+    return passes
+
+
 def _walk(tokens: Sequence[TokenIds], groups: Sequence[Hashable] | None) -> Iterator[tuple[int, int, bool]]:
     """Yield each sequence, the cells it needs after its neighbour, and whether it opens a group."""
     if groups is None:

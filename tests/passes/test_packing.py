@@ -3,8 +3,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lorary.data import TokenizedExample
-from lorary.data.packing import PADDING, pack_sequences
-from lorary.data.prefixes import read_tokens
+from lorary.passes.packing import PADDING, pack_sequences
+from lorary.passes.prefixes import read_tokens
 
 
 def sequences_of(*lengths, seed=0):
@@ -87,7 +87,7 @@ def test_moving_a_batch_keeps_every_part_in_its_place():
 
 
 def test_nothing_to_pack_is_refused():
-    with pytest.raises(ValueError, match="there is no sequence to pack"):
+    with pytest.raises(ValueError, match="there is no sequence to lay out"):
         pack_sequences([], 10)
 
 

@@ -1,0 +1,81 @@
+"""The layouts of a forward pass, and which of them is exact on a model."""
+
+from enum import StrEnum
+
+from transformers import PreTrainedModel
+
+from lorary.models import ExpertStack
+from lorary.passes.trial import try_model
+
+
+class Layout(StrEnum):
+    """How sequences stand in a forward pass. The first that is exact on a model is also its cheapest."""
+
+    SHARED = "shared"
+    """Several sequences per row, equal beginnings stored once; a mask only where a beginning is shared."""
+    MASKED = "masked"
+    """As ``SHARED``, with a mask in every pass: the model does not read beginnings from ``position_ids``."""
+    PACKED = "packed"
+    """Several sequences per row, nothing shared; ``position_ids`` say where each begins."""
+    PADDED = "padded"
+    """One sequence per row, padded on the right."""
+    ALONE = "alone"
+    """One sequence per pass."""
+
+    @property
+    def shares(self) -> bool:
+        """Whether sequences of one request share the cells of equal beginnings."""
+        return self in (Layout.SHARED, Layout.MASKED)
+
+
+def find_layout(stack: ExpertStack, longest: int, row_length: int) -> Layout:
+    """Find the cheapest layout in which every sequence comes out as if it ran alone.
+
+    A few short passes of the base model are compared with each text alone; the result is kept for the
+    model. Nothing on the model is changed.
+
+    Args:
+        stack: the experts on the model; they take no part.
+        longest: tokens of the longest sequence.
+        row_length: of the rows that sequences are packed into.
+    """
+    with stack.choosing(None):
+        tried = try_model(stack.model)
+    limits = _Limits(stack.model, longest, max(row_length, longest))
+    if tried.masked and limits.takes_masks:
+        return Layout.SHARED if tried.packed and limits.takes_rows else Layout.MASKED
+    if tried.packed and limits.takes_rows:
+        return Layout.PACKED
+    return Layout.PADDED if tried.padded and limits.takes_batches else Layout.ALONE
+
+
+class _Limits:
+    """What lengths rule out, which short trials cannot show."""
+
+    def __init__(self, model: PreTrainedModel, longest: int, row: int):
+        config = model.config.get_text_config()
+        chunk = getattr(config, "attention_chunk_size", None)
+        windows = [getattr(config, name, None) for name in ("sliding_window", "attention_window_size")]
+        # Some RoPE variants choose their frequencies by the longest text of the batch.
+        self.takes_batches = not _changes_with_length(config, longest)
+        # A mask of our own replaces the model's, windows and chunks included.
+        self.takes_masks = self.takes_batches and not any(
+            size is not None and size < longest for size in (*windows, chunk)
+        )
+        # Chunks are counted from the beginning of the row, not of the text.
+        self.takes_rows = self.takes_batches and (chunk is None or row <= chunk)
+
+
+def _changes_with_length(config: object, longest: int) -> bool:
+    """Tell whether a batch with a text of this length gives all its texts other positions."""
+    scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kinds = [scaling, *(each for each in scaling.values() if isinstance(each, dict))]
+    most = getattr(config, "max_position_embeddings", None)
+    for kind in kinds:
+        if kind.get("rope_type", kind.get("type")) in ("dynamic", "longrope"):
+            limit = kind.get("original_max_position_embeddings") or getattr(
+                config, "original_max_position_embeddings", most
+            )
+            if limit is not None and longest > limit:
+                return True
+    return False

@@ -1,0 +1,43 @@
+"""Running a pass through the model.
+
+N target tokens.
+"""
+
+import torch
+from torch import Tensor
+
+from lorary.models import ExpertStack, select_positions, target_losses
+from lorary.passes.split import Pass
+from lorary.routing import Chooser
+
+
+def score_pass(stack: ExpertStack, part: Pass, chooser: Chooser | None) -> Tensor:
+    """Score the target tokens of a pass.
+
+    Args:
+        stack: the experts on the model.
+        part: the sequences.
+        chooser: chooses for their requests; None for the base model alone. ``stack.plan(indices, weights)``
+            makes one of experts that are known for each request.
+
+    Returns:
+        Negative log-likelihoods ``[N]``, float32, with gradients where PyTorch records them;
+        ``part.sequence`` says whose each is.
+    """
+    inputs = part.batch.model_inputs(stack.model.dtype)
+    with stack.choosing(chooser, rows=part.rows):
+        return target_losses(stack.model, inputs, part.batch.positions, part.batch.labels)
+
+
+def run_pass(stack: ExpertStack, part: Pass, chooser: Chooser | None) -> None:
+    """Run a pass for those who look on by hooks (``capture_inputs``); its logits are not computed.
+
+    Args:
+        stack: the experts on the model.
+        part: the sequences.
+        chooser: as for ``score_pass``.
+    """
+    # One logit is the least that a model computes.
+    nowhere = torch.zeros(1, dtype=torch.long, device=stack.model.device)
+    with stack.choosing(chooser, rows=part.rows), select_positions(stack.model, nowhere):
+        stack.model(**part.batch.model_inputs(stack.model.dtype))

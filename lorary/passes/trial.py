@@ -1,0 +1,126 @@
+"""Whether sequences that share a forward pass come out as if each ran alone: found by trying.
+
+B rows, L row length, V vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from lorary.data import TokenizedExample
+from lorary.models import select_positions
+from lorary.passes.packing import Batch, pack_sequences, pad_sequences
+
+# Three texts with one beginning, one of which is longer, and two that begin otherwise.
+_TEXTS = (
+    (5, 6, 7, 8, 9, 10),
+    (5, 6, 7, 11, 12, 13, 14, 15, 16),
+    (17, 18),
+    (5, 6, 7, 19),
+    (20, 21, 22, 23, 24),
+)
+_BEGINNING = (5, 6, 7)
+# What is added to the tokens after the beginning to say something else; the texts' order stays.
+_OTHERWISE = 25
+# Largest error in units of the logits' standard deviation. Rounding in float32 makes about 1e-6.
+_TOLERANCES = {torch.float64: 1e-9, torch.float32: 5e-5}
+_HALF_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What is exact on a model, for short texts."""
+
+    masked: bool
+    """Rows of several texts that share beginnings, under a mask of who sees whom."""
+    packed: bool
+    """Rows of several texts, told apart by ``position_ids``."""
+    padded: bool
+    """Rows of one text each, padded on the right."""
+
+
+_KEPT: "WeakKeyDictionary[PreTrainedModel, tuple[tuple[object, ...], Tried]]" = WeakKeyDictionary()
+
+
+@torch.no_grad()
+def try_model(model: PreTrainedModel) -> Tried:
+    """Try each layout on a model; what was found is kept as long as the model is.
+
+    Args:
+        model: any causal language model; left as it was.
+    """
+    key = (model.config._attn_implementation, model.dtype)
+    kept = _KEPT.get(model)
+    if kept is None or kept[0] != key:
+        kept = _KEPT[model] = key, _try_layouts(model)
+    return kept[1]
+
+
+def _try_layouts(model: PreTrainedModel) -> Tried:
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    texts = [[token % vocabulary for token in text] for text in _TEXTS]
+    alone = [_read(model, pad_sequences(_as_sequences([text])))[0] for text in texts]
+    row = max(len(text) for text in texts) * 2
+    masked = partial(pack_sequences, row_length=row, groups=[0] * len(texts), always_mask=True)
+    packed = partial(pack_sequences, row_length=row)
+    takes_masks = model.config._attn_implementation in ("eager", "sdpa")
+    return Tried(
+        masked=takes_masks and _is_exact(model, masked, texts, alone, vocabulary),
+        packed=_is_exact(model, packed, texts, alone, vocabulary),
+        padded=_is_exact(model, pad_sequences, texts, alone, vocabulary),
+    )
+
+
+def _is_exact(
+    model: PreTrainedModel,
+    lay_out: Callable[[Sequence[TokenizedExample]], Batch],
+    texts: Sequence[Sequence[int]],
+    alone: Sequence[Tensor],
+    vocabulary: int,
+) -> bool:
+    """Tell whether all texts come out as alone, and whether none feels what the others say."""
+    tolerance = _TOLERANCES.get(model.dtype, _HALF_TOLERANCE)
+    limit = tolerance * float(torch.cat(list(alone)).std())
+    try:
+        together = _read(model, lay_out(_as_sequences(texts)))
+        if any(_differ(found, expected, limit) for found, expected in zip(together, alone, strict=True)):
+            return False
+        for kept in range(len(texts)):
+            # The other texts say something else: if this one changes, it sees them.
+            changed = [
+                text if index == kept else _change(text, vocabulary) for index, text in enumerate(texts)
+            ]
+            found = _read(model, lay_out(_as_sequences(changed)))[kept]
+            if _differ(found, together[kept], limit):
+                return False
+    except (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
+        # A model that takes no such input says so in a way of its own.
+        return False
+    return True
+
+
+def _change(text: Sequence[int], vocabulary: int) -> list[int]:
+    start = len(_BEGINNING) if tuple(text[: len(_BEGINNING)]) == _BEGINNING else 0
+    return [*text[:start], *((token + _OTHERWISE) % vocabulary for token in text[start:])]
+
+
+def _differ(left: Tensor, right: Tensor, limit: float) -> bool:
+    # Written so that NaN differs.
+    return not bool((left - right).abs().max() <= limit)
+
+
+def _as_sequences(texts: Sequence[Sequence[int]]) -> list[TokenizedExample]:
+    return [TokenizedExample(tuple(text[:1]), (*text[1:], 0)) for text in texts]
+
+
+def _read(model: PreTrainedModel, batch: Batch) -> list[Tensor]:
+    """Give the logits at each token of each text, ``[tokens, V]``."""
+    batch = batch.to(model.device)
+    with select_positions(model, batch.positions):
+        logits = model(**batch.model_inputs(model.dtype)).logits[0].float()
+    return list(logits.split(torch.bincount(batch.label_owner).tolist()))
