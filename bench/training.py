@@ -20,7 +20,8 @@ from bench.training_run import Batch, TrainingRun, configure_run, count_tokens, 
 from lorary import BaseModel, TrainConfig, train_experts
 from lorary.passes.packing import pack_sequences
 from lorary.passes.prefixes import plan_passes
-from lorary.training import TrainEvent, TrainingExamples
+from lorary.training import TrainingExamples
+from lorary.training.loop.event import TrainEvent
 
 LORARY = "lorary, in one pass"
 PEFT = {"PEFT, one by one": False, "PEFT, one by one, autocast": True}

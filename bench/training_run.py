@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lorary import TrainConfig
 from lorary.data import TokenizedExample
 from lorary.training import TrainingExamples
-from lorary.training.trainee import plan_trainee
+from lorary.training.loop.trainee import plan_unit
 
 Batch = list[TokenizedExample]
 
@@ -37,7 +37,7 @@ def configure_run(*, rank: int, batch_size: int, num_steps: int) -> TrainConfig:
 
 def plan_steps(name: str, examples: TrainingExamples, config: TrainConfig) -> list[Batch]:
     """List the batches lorary takes for an expert, one per step."""
-    return [[examples.train[index] for index in batch] for batch in plan_trainee(name, examples, config)]
+    return [[examples.train[index] for index in batch] for batch in plan_unit(name, examples, config.loop)]
 
 
 def count_tokens(batches: Sequence[Batch]) -> int:

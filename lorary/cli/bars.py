@@ -12,11 +12,12 @@ from lorary.files import escape
 
 if TYPE_CHECKING:
     from lorary.evaluation import EvalProgress
-    from lorary.training import TrainEvent
+    from lorary.experts import Expert
+    from lorary.training.loop.event import TrainEvent
 
 
 @contextmanager
-def show_training(what: str) -> "Iterator[Callable[[TrainEvent], None]]":
+def show_training(what: str) -> "Iterator[Callable[[TrainEvent[Expert]], None]]":
     """Show a bar of optimiser steps with tokens per second and the mean loss; yields its ``on_progress``.
 
     Args:
@@ -24,7 +25,7 @@ def show_training(what: str) -> "Iterator[Callable[[TrainEvent], None]]":
     """
     begun = time.monotonic()
 
-    def describe(event: "TrainEvent") -> str:
+    def describe(event: "TrainEvent[Expert]") -> str:
         notes = []
         if event.num_tokens:
             notes.append(f"{event.num_tokens / (time.monotonic() - begun):.0f} tokens/s")

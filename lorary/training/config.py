@@ -1,7 +1,7 @@
 """What a training run is told."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from lorary.files import quote
@@ -15,6 +15,7 @@ from lorary.training.field_checks import (
     switch,
     whole,
 )
+from lorary.training.loop.settings import LoopSettings
 
 # How often the state is saved, how many tokens share a pass and what is computed twice change no expert.
 WITHOUT_EFFECT = ("checkpoint_seconds", "tokens_per_pass", "gradient_checkpointing")
@@ -107,7 +108,36 @@ class TrainConfig:
         """The factor before ``b @ a``."""
         return self.alpha / (self.rank**0.5 if self.use_rslora else self.rank)
 
+    @property
+    def loop(self) -> LoopSettings:
+        """What of it the loop is told."""
+        return LoopSettings(**{field.name: getattr(self, field.name) for field in fields(LoopSettings)})
 
-def keep_effective(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the settings of a run that change no expert."""
-    return {name: value for name, value in settings.items() if name not in WITHOUT_EFFECT}
+
+def find_effective(config: TrainConfig) -> dict[str, Any]:
+    """Give the settings that an expert depends on, as JSON values: a run is known again by them."""
+    return _keep_effective(asdict(config))
+
+
+def gives_the_same(settings: object, config: TrainConfig) -> bool:
+    """Tell whether an expert trained with some settings is the one that a configuration gives.
+
+    This decides wherever that is asked: for a run folder, for the experts in it, and for a library's.
+
+    Args:
+        settings: what an expert's card says of its training; anybody's, so it may be of any type. What an
+            earlier version had no setting for was as it now is by default.
+        config: how experts are trained here.
+    """
+    if not isinstance(settings, Mapping):
+        return False
+    defaults = {field.name: field.default for field in fields(TrainConfig)}
+    return _keep_effective({**defaults, **settings}) == find_effective(config)
+
+
+def _keep_effective(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in settings.items()
+        if name not in WITHOUT_EFFECT
+    }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorary.files import escape, shorten, write_whole
-from lorary.training.progress import Progress
+from lorary.training.progress import UnitProgress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +21,7 @@ MAX_DRAWN = 600
 TRAIN, VALIDATION = "#8fb3d9", "#c2410c"
 
 
-def save_curves(path: str | Path, progress: Mapping[str, Progress]) -> None:
+def save_curves(path: str | Path, progress: Mapping[str, UnitProgress]) -> None:
     """Write the curves of all experts as one JSON object, by expert.
 
     Args:
@@ -42,7 +42,7 @@ def save_curves(path: str | Path, progress: Mapping[str, Progress]) -> None:
     write_whole(Path(path), json.dumps(records, allow_nan=False) + "\n")
 
 
-def plot_curves(path: str | Path, progress: Mapping[str, Progress]) -> None:
+def plot_curves(path: str | Path, progress: Mapping[str, UnitProgress]) -> None:
     """Draw each expert's training and validation loss in a small picture of its own, all in one PNG.
 
     Training losses are smoothed, since single batches jump; a dot marks the weights that were kept. Of more
@@ -102,7 +102,7 @@ def smooth_curve(curve: Sequence[tuple[int, float]]) -> list[float]:
     return [sum(window) / len(window) for window in windows]
 
 
-def _draw_expert(axes: "Axes", name: str, found: Progress) -> None:
+def _draw_expert(axes: "Axes", name: str, found: UnitProgress) -> None:
     # Without parsing: a dollar sign would start a formula.
     title = shorten(escape(name, keep=""), MAX_TITLE)
     axes.set_title(title, fontsize="small", loc="left", parse_math=False)

@@ -11,7 +11,7 @@ Curve = list[tuple[int, float]]
 
 
 @dataclass(frozen=True)
-class Plan:
+class UnitPlan:
     """What of one expert's training is settled before its first step."""
 
     tokens: tuple[int, ...]
@@ -34,7 +34,7 @@ class Plan:
 
 
 @dataclass
-class Progress:
+class UnitProgress:
     """What of a trainee's state is plain numbers."""
 
     step: int = 0
@@ -54,14 +54,14 @@ class Progress:
     is_finished: bool = False
     """Whether there is nothing left to do."""
 
-    def record_step(self, loss: float, num_tokens: int, plan: Plan) -> None:
+    def record_step(self, loss: float, num_tokens: int, plan: UnitPlan) -> None:
         """Note a step that was taken; the last one of the plan finishes the expert."""
         self.step += 1
         self.tokens += num_tokens
         self.train_curve.append((self.step, loss))
         self.is_finished = self.step >= plan.num_steps
 
-    def record_validation(self, loss: float, plan: Plan) -> bool:
+    def record_validation(self, loss: float, plan: UnitPlan) -> bool:
         """Note a validation loss; the end of patience finishes the expert. True for the best so far."""
         self.validation_curve.append((self.step, loss))
         if self.best_loss is None or loss < self.best_loss:
@@ -73,19 +73,19 @@ class Progress:
         return False
 
 
-def parse_progress(record: Mapping[str, Any], plan: Plan) -> Progress:
+def parse_progress(record: Mapping[str, Any], plan: UnitPlan) -> UnitProgress:
     """Understand the numbers that a file holds.
 
     All of them follow from the plan and the losses, so whatever contradicts those is found.
 
     Args:
-        record: a ``Progress`` as a JSON object.
+        record: a ``UnitProgress`` as a JSON object.
         plan: the expert's.
 
     Raises:
         ValueError: saying which number cannot be true, and why.
     """
-    known = [found.name for found in fields(Progress)]
+    known = [found.name for found in fields(UnitProgress)]
     wrong = [key for key in record if key not in known] + [key for key in known if key not in record]
     if wrong:
         raise ValueError(
@@ -115,14 +115,14 @@ def _parse_curve(record: Mapping[str, Any], key: str) -> Curve:
     return [(step, float(loss)) for step, loss in curve]
 
 
-def _replay(plan: Plan, train: Curve, validation: Curve) -> Progress:
+def _replay(plan: UnitPlan, train: Curve, validation: Curve) -> UnitProgress:
     """Go through a training again whose losses are known."""
     _check_steps("train_curve", train, list(range(1, len(train) + 1)))
     if len(train) > plan.num_steps:
         raise ValueError(f"train_curve must end by step {plan.num_steps}, found step {len(train)}")
     _check_steps("validation_curve", validation, [step for step, _ in train if plan.is_due(step)])
     losses = dict(validation)
-    progress = Progress()
+    progress = UnitProgress()
     for (step, loss), num_tokens in zip(train, plan.tokens, strict=False):
         if progress.is_finished:
             raise ValueError(f"train_curve must end with the early stop at step {progress.step}, it goes on")

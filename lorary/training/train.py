@@ -1,19 +1,22 @@
 """Training many experts at once, from the first step or from where a killed run was."""
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from lorary.experts import Expert, check_name
-from lorary.models import BaseModel, checkpoint_layers, find_layers
-from lorary.training.config import TrainConfig, keep_effective
+from lorary.models import BaseModel, attach_slots, find_layers, layer_shape
+from lorary.models.layers import BaseLayer
+from lorary.training.config import TrainConfig, find_effective
 from lorary.training.example_checks import check_training_examples
 from lorary.training.examples import TrainingExamples
-from lorary.training.lock import hold_run_folder
-from lorary.training.progress import Progress
-from lorary.training.run import Run, TrainEvent
-from lorary.training.run_folder import RunFolder
+from lorary.training.folder.expert_form import ExpertForm
+from lorary.training.folder.lock import hold_run_folder
+from lorary.training.folder.run_folder import RunFolder
+from lorary.training.loop.event import TrainEvent
+from lorary.training.loop.loop import Loop
+from lorary.training.objectives.lora import LoraExperts
+from lorary.training.progress import UnitProgress
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class TrainOutcome:
 
     experts: dict[str, Expert]
     """In the order they were asked for."""
-    progress: dict[str, Progress]
+    progress: dict[str, UnitProgress]
     """Steps, tokens, loss curves, best validation loss."""
 
 
@@ -33,12 +36,12 @@ def train_experts(
     run_folder: str | Path,
     *,
     fresh: bool = False,
-    on_progress: Callable[[TrainEvent], None] | None = None,
+    on_progress: Callable[[TrainEvent[Expert]], None] | None = None,
 ) -> TrainOutcome:
     """Train one expert per entry, many at once, resuming whatever an earlier call left in the run folder.
 
     Args:
-        base: the base model; carries no experts before and after.
+        base: the base model, trained on where it is; carries no experts before and after.
         examples: expert name -> tokens, see ``prepare_examples``.
         config: how to train.
         run_folder: where the resumable state, finished experts and curves are kept.
@@ -57,26 +60,19 @@ def train_experts(
     """
     _check_examples(base, examples)
     layers = find_layers(base.model, config.target_modules)
+    form = _outline_experts(base, layers, examples, config)
     with hold_run_folder(run_folder):
-        folder = RunFolder(run_folder, _identify(base, examples, config), fresh=fresh)
-        return _train(Run(base, layers, examples, config, folder, on_progress))
-
-
-def _train(run: Run) -> TrainOutcome:
-    try:
-        run.take_up()
-        with checkpoint_layers(run.stack) if run.config.gradient_checkpointing else nullcontext():
-            while run.fill_slots():
-                run.take_step()
-                run.validate()
-                run.release_finished()
-        run.folder.save_state({})
-        return TrainOutcome(
-            {name: run.done[name][0] for name in run.examples},
-            {name: run.done[name][1] for name in run.examples},
-        )
-    finally:
-        run.stack.detach()
+        folder = RunFolder(run_folder, _identify(base, examples, config), form, fresh=fresh)
+        stack = attach_slots(base.model, layers, min(config.num_slots, len(examples)), config.rank)
+        try:
+            objective = LoraExperts(stack, base, examples, config)
+            done = Loop(objective, examples, config.loop, folder=folder, after_pass=on_progress).run()
+        finally:
+            stack.detach()
+    return TrainOutcome(
+        {name: expert for name, (expert, _) in done.items()},
+        {name: progress for name, (_, progress) in done.items()},
+    )
 
 
 def _check_examples(base: BaseModel, examples: Mapping[str, TrainingExamples]) -> None:
@@ -86,11 +82,26 @@ def _check_examples(base: BaseModel, examples: Mapping[str, TrainingExamples]) -
         check_training_examples(check_name(name), found, base.model)
 
 
+def _outline_experts(
+    base: BaseModel,
+    layers: Mapping[str, BaseLayer],
+    examples: Mapping[str, TrainingExamples],
+    config: TrainConfig,
+) -> ExpertForm:
+    sizes = {path: layer_shape(layer) for path, layer in layers.items()}
+    return ExpertForm(
+        shapes={path: ((config.rank, i), (o, config.rank)) for path, (i, o) in sizes.items()},
+        base_fingerprint=base.fingerprint,
+        digests={name: found.digest for name, found in examples.items()},
+        config=config,
+    )
+
+
 def _identify(
     base: BaseModel, examples: Mapping[str, TrainingExamples], config: TrainConfig
 ) -> dict[str, object]:
     return {
-        "configuration": keep_effective(asdict(config)),
+        "configuration": find_effective(config),
         "base model": base.fingerprint,
         "examples": {name: found.digest for name, found in examples.items()},
     }

@@ -16,7 +16,8 @@ from lorary.errors import FormatError
 from lorary.kernels import build
 from lorary.library import Library
 from lorary.models import BaseModel, load_base, mix
-from lorary.training import TrainConfig, TrainingExamples, TrainOutcome, train_experts
+from lorary.training import TrainConfig, TrainingExamples, train_experts
+from lorary.training.train import TrainOutcome
 from tests.hostile.library_inputs import make_library
 from tests.hostile.reader import Nearly, check_expert, check_finite, digest_expert
 from tests.hostile.text_inputs import Ran, run_all

@@ -5,7 +5,7 @@ import io
 import os
 from contextlib import contextmanager
 
-from lorary.training import state_file
+from lorary.training.folder import state_file
 
 CALLS = (
     *("open", "stat", "lstat", "scandir", "listdir", "mkdir", "rmdir", "unlink", "remove"),

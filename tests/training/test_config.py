@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 import pytest
 
 from lorary.training import TrainConfig
-from lorary.training.config import keep_effective
+from lorary.training.config import find_effective, gives_the_same
 
 
 def test_the_scale_is_alpha_over_the_rank_or_its_root():
@@ -85,5 +85,27 @@ SOUND = {
 
 def test_what_changes_no_expert_is_left_out():
     one = TrainConfig(max_steps=1, checkpoint_seconds=1, tokens_per_pass=9, gradient_checkpointing=True)
-    assert keep_effective(asdict(one)) == keep_effective(asdict(TrainConfig(max_steps=1)))
-    assert keep_effective(asdict(one)) != keep_effective(asdict(TrainConfig(max_steps=1, alpha=2)))
+    assert find_effective(one) == find_effective(TrainConfig(max_steps=1))
+    assert find_effective(one) != find_effective(TrainConfig(max_steps=1, alpha=2))
+
+
+def test_a_card_tells_whether_its_training_gives_the_same():
+    config = TrainConfig(max_steps=1, target_modules=("q_proj", "v_proj"))
+    card = json.loads(json.dumps(asdict(config)))
+    assert gives_the_same(card, config) and gives_the_same(asdict(config), config)
+    assert gives_the_same({**card, "gradient_checkpointing": True, "tokens_per_pass": 9}, config)
+    for change in ({"alpha": 2.0}, {"num_slots": 3}, {"momentum": 1}):
+        assert not gives_the_same({**card, **change}, config)
+
+
+def test_settings_that_an_earlier_version_did_not_have_were_as_they_are_by_default():
+    config = TrainConfig(max_steps=1)
+    card = asdict(config)
+    del card["same_start"]
+    assert gives_the_same(card, config)
+    assert not gives_the_same(card, TrainConfig(max_steps=1, same_start=True))
+
+
+@pytest.mark.parametrize("settings", [None, 7, "text", ["rank"], [["rank", 8]]])
+def test_what_is_no_configuration_gives_nothing(settings):
+    assert not gives_the_same(settings, TrainConfig(max_steps=1))

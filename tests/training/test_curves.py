@@ -5,13 +5,14 @@ import sys
 
 import pytest
 
-from lorary.training import Progress, curves, plot_curves, save_curves
-from lorary.training.curves import smooth_curve
+from lorary.training import curves
+from lorary.training.curves import plot_curves, save_curves, smooth_curve
+from lorary.training.progress import UnitProgress
 
 
 def progress_of(num_steps, validated=True):
     curve = [(step, 3 * math.exp(-step / 20)) for step in range(1, num_steps + 1)]
-    found = Progress(step=num_steps, tokens=10 * num_steps, train_curve=curve)
+    found = UnitProgress(step=num_steps, tokens=10 * num_steps, train_curve=curve)
     if validated:
         found.validation_curve = curve[9::10]
         found.best_step, found.best_loss = found.validation_curve[-1]
@@ -62,7 +63,7 @@ def test_a_picture_grows_with_the_number_of_experts(tmp_path, count):
 
 
 def test_odd_names_and_a_single_step_are_drawn_too(tmp_path):
-    plot_curves(tmp_path / "a.png", {"$x^": progress_of(1, False), "long " * 20: Progress()})
+    plot_curves(tmp_path / "a.png", {"$x^": progress_of(1, False), "long " * 20: UnitProgress()})
     assert read_size(tmp_path / "a.png")[0] > 500
 
 

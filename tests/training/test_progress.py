@@ -5,14 +5,14 @@ from dataclasses import asdict
 
 import pytest
 
-from lorary.training.progress import Plan, Progress, parse_progress
+from lorary.training.progress import UnitPlan, UnitProgress, parse_progress
 
-PLAN = Plan(tokens=(10, 12, 9, 11, 10), validate_every=2, patience=2)
+PLAN = UnitPlan(tokens=(10, 12, 9, 11, 10), validate_every=2, patience=2)
 
 
 def run(plan, train, validation):
     """Record a training as a trainee does."""
-    progress, losses = Progress(), iter(validation)
+    progress, losses = UnitProgress(), iter(validation)
     for loss, num_tokens in zip(train, plan.tokens, strict=False):
         progress.record_step(loss, num_tokens, plan)
         if plan.is_due(progress.step):
@@ -32,7 +32,7 @@ def progress():
 @pytest.mark.parametrize("num_steps", range(6))
 @pytest.mark.parametrize("changes", [{}, {"validate_every": None}, {"patience": None}, {"validate_every": 1}])
 def test_whatever_a_trainee_records_is_read_back(num_steps, changes):
-    plan = Plan(**{**vars(PLAN), "patience": 9, **changes})
+    plan = UnitPlan(**{**vars(PLAN), "patience": 9, **changes})
     rng = random.Random(num_steps)
     found = run(plan, [rng.random() for _ in range(num_steps)], [rng.random() for _ in range(num_steps)])
     assert parse_progress(to_file(found), plan) == found
@@ -40,11 +40,11 @@ def test_whatever_a_trainee_records_is_read_back(num_steps, changes):
 
 
 def test_an_early_stop_is_read_back(progress):
-    plan = Plan(tokens=PLAN.tokens, validate_every=1, patience=2)
+    plan = UnitPlan(tokens=PLAN.tokens, validate_every=1, patience=2)
     stopped = run(plan, [3.0, 2.5, 2.25], [2.0, 2.5, 2.5])
     assert stopped.is_finished and stopped.best_step == 1
     assert parse_progress(to_file(stopped), plan) == stopped
-    longer = to_file(run(Plan(plan.tokens, 1, None), [3.0, 2.5, 2.25, 2.0], [2.0, 2.5, 2.5, 2.5]))
+    longer = to_file(run(UnitPlan(plan.tokens, 1, None), [3.0, 2.5, 2.25, 2.0], [2.0, 2.5, 2.5, 2.5]))
     with pytest.raises(ValueError, match="must end with the early stop at step 3, it goes on"):
         parse_progress(longer, plan)
 
@@ -88,7 +88,7 @@ def test_numbers_that_cannot_be_true_are_refused(progress, key, value, fault):
         parse_progress({**to_file(progress), key: value}, PLAN)
 
 
-@pytest.mark.parametrize("key", list(asdict(Progress())))
+@pytest.mark.parametrize("key", list(asdict(UnitProgress())))
 def test_a_missing_number_is_refused_by_name(progress, key):
     record = to_file(progress)
     del record[key]

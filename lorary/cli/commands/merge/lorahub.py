@@ -17,7 +17,8 @@ from lorary.files import quote
 if TYPE_CHECKING:
     from lorary.experts import Expert
     from lorary.library import Library
-    from lorary.training import LorahubConfig, LorahubResult, TrainingExamples
+    from lorary.training import LorahubConfig, TrainingExamples
+    from lorary.training.objectives.lorahub import LorahubResult
     from lorary.transforms import MergeRecipe
 
 LORAHUB = "lorahub"

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from lorary.data import Task
     from lorary.experts import Expert
     from lorary.models import BaseModel
-    from lorary.training import TrainConfig, TrainEvent, TrainingExamples, TrainOutcome
+    from lorary.training import TrainConfig, TrainingExamples
+    from lorary.training.loop.event import TrainEvent
+    from lorary.training.train import TrainOutcome
 
 EXAMPLE = "lorary train ./my-loras --tasks generated --training.max_steps 4"
 DEFAULT_EPOCHS = 3.0
@@ -157,7 +159,7 @@ def train(
     try:
         with show_training(f"training {say_count(len(examples), 'expert')}") as show:
 
-            def follow(event: "TrainEvent") -> None:
+            def follow(event: "TrainEvent[Expert]") -> None:
                 finished.update(event.finished)
                 show(event)
                 store.store(finished)
@@ -181,7 +183,7 @@ def report(
 ) -> None:
     """Save the loss curves beside the run, and print what came out."""
     from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_outcome
-    from lorary.training import plot_curves, save_curves
+    from lorary.training.curves import plot_curves, save_curves
 
     save_curves(run_folder / "curves.json", outcome.progress)
     plot_curves(run_folder / "curves.png", outcome.progress)

@@ -75,11 +75,11 @@ def _describe_experts(
 
 
 def _describe_steps(examples: "Mapping[str, TrainingExamples]", config: "TrainConfig") -> str:
-    from lorary.training.trainee import plan_trainee
+    from lorary.training.loop.trainee import plan_unit
 
     num_steps = num_tokens = 0
     for name, found in examples.items():
-        batches = plan_trainee(name, found, config)
+        batches = plan_unit(name, found, config.loop)
         num_steps += len(batches)
         num_tokens += sum(len(found.train[index]) for batch in batches for index in batch)
     early = ", fewer if experts stop early" if config.patience is not None else ""
@@ -87,7 +87,7 @@ def _describe_steps(examples: "Mapping[str, TrainingExamples]", config: "TrainCo
 
 
 def _describe_state(run_folder: Path, examples: "Mapping[str, TrainingExamples]", fresh: bool) -> str:
-    from lorary.training.run_folder import count_finished
+    from lorary.training.folder.run_folder import count_finished
 
     num_finished = None if fresh else count_finished(run_folder, examples)
     if num_finished is None:

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 from lorary.cli.printing import format_count
 
 if TYPE_CHECKING:
-    from lorary.training import Progress, TrainOutcome
+    from lorary.training.progress import UnitProgress
+    from lorary.training.train import TrainOutcome
 
 COLUMNS = ("expert", "steps", "tokens", "loss at first", "at last", "best validation")
 NUMERIC = COLUMNS[1:]
 
 
-def summarize_progress(name: str, found: "Progress") -> dict[str, Any]:
+def summarize_progress(name: str, found: "UnitProgress") -> dict[str, Any]:
     """Put one expert's training in numbers; losses of single steps jump, so they are smoothed."""
     from lorary.training.curves import smooth_curve
 

@@ -1,14 +1,14 @@
 """Putting trained experts into the library, each as soon as it is finished."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from lorary.errors import LibraryError
-from lorary.experts import Expert, ExpertCard
+from lorary.experts import Expert
 from lorary.library import Library
 from lorary.training import TrainConfig, TrainingExamples
-from lorary.training.config import keep_effective
+from lorary.training.same_training import find_training_fault
 
 
 class ExpertStore:
@@ -40,7 +40,12 @@ class ExpertStore:
         others = [
             repr(name)
             for name, card in cards.items()
-            if not _is_same_training(card, self.examples[name], config, fingerprint)
+            if find_training_fault(
+                card,
+                base_fingerprint=fingerprint,
+                data_digest=self.examples[name].digest,
+                config=config,
+            )
         ]
         if others:
             more = ", …" if len(others) > 3 else ""
@@ -67,15 +72,3 @@ class ExpertStore:
         }
         self.library[expert.name] = replace(expert, card=replace(expert.card, provenance=provenance))
         self.stored[expert.name] = expert
-
-
-def _is_same_training(
-    card: ExpertCard, examples: TrainingExamples, config: TrainConfig, fingerprint: str
-) -> bool:
-    # The library may be anybody's: what a card says of a training may be of any type.
-    training, data = (card.provenance.get(key) for key in ("training", "data"))
-    if not isinstance(training, Mapping) or not isinstance(data, Mapping):
-        return False
-    is_same_config = keep_effective(training) == keep_effective(asdict(config))
-    is_same_data = data.get("digest") == examples.digest
-    return is_same_config and is_same_data and card.base_fingerprint == fingerprint

@@ -13,20 +13,19 @@ none, but are held against what the run's configuration, data and base model all
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from safetensors import SafetensorError
 from torch import Tensor
 
 from lorary.errors import TrainingError
-from lorary.experts import Expert, check_name
+from lorary.experts import check_name
 from lorary.files import escape, quote, shorten, sync_folder, write_whole
-from lorary.training.digests import hash_json
-from lorary.training.finished import RECORD, ExpectedExpert, read_finished, write_finished
-from lorary.training.progress import Plan, Progress, parse_progress
-from lorary.training.run_files import (
+from lorary.training.folder.digests import hash_json
+from lorary.training.folder.finished import RECORD, Product, ProductForm, read_finished, write_finished
+from lorary.training.folder.run_files import (
     START_OVER,
     find_status,
     has_file,
@@ -36,30 +35,38 @@ from lorary.training.run_files import (
     remove,
     sweep,
 )
-from lorary.training.state_file import StoredState, read_state, write_state
-from lorary.training.trainee import find_state_fault
+from lorary.training.folder.state_file import StoredState, read_state, write_state
+from lorary.training.progress import UnitPlan, UnitProgress, parse_progress
 
 MARKER, STATE, FINISHED = "run.json", "state.safetensors", "finished"
 NUM_DIFFERENCES = 4
 
-Trainees = dict[str, tuple[dict[str, Tensor], Progress]]
+Trainees = dict[str, tuple[dict[str, Tensor], UnitProgress]]
 """Expert name -> its tensors and its progress."""
 
 
-class RunFolder:
+class RunFolder(Generic[Product]):
     """The files of one training run.
 
     Args:
         path: the folder; made if it is missing.
         identity: what makes this run this run (configuration, base, data), as JSON values.
+        form: how finished units are kept as files.
         fresh: throw away what an earlier run left.
 
     Raises:
         TrainingError: if the folder holds another run, or is damaged.
     """
 
-    def __init__(self, path: str | Path, identity: Mapping[str, Any], *, fresh: bool = False):
-        self.path = Path(path)
+    def __init__(
+        self,
+        path: str | Path,
+        identity: Mapping[str, Any],
+        form: ProductForm[Product],
+        *,
+        fresh: bool = False,
+    ):
+        self.path, self.form = Path(path), form
         with refuse_damage(self.path, START_OVER):
             if fresh:
                 # Last of all what the rest belongs to: until then no other run can take it for its own.
@@ -94,40 +101,41 @@ class RunFolder:
         if not self._was_known:
             write_whole(marker, json.dumps(identity, indent=2, sort_keys=True))
 
-    def finished(self, expected: ExpectedExpert) -> tuple[Expert, Progress] | None:
-        """Give a finished expert and its curves, or None.
+    def finished(self, name: str, plan: UnitPlan) -> tuple[Product, UnitProgress] | None:
+        """Give what a finished unit became, and its curves, or None.
 
         Args:
-            expected: what it must be like.
+            name: the unit's.
+            plan: its training.
 
         Raises:
-            TrainingError: if what is there is damaged, another expert's or another run's.
+            TrainingError: if what is there is damaged, another unit's or another run's.
         """
-        folder = self.path / FINISHED / check_name(expected.name)
+        folder = self.path / FINISHED / check_name(name)
         advice = (
-            f"delete this folder to train expert {expected.name!r} again (the others are kept), or start "
+            f"delete this folder to train expert {name!r} again (the others are kept), or start "
             "over with fresh=True (--fresh)"
         )
         with refuse_damage(folder, advice):
-            return read_finished(folder, self._run, expected)
+            return read_finished(folder, self._run, name, self.form, plan)
 
-    def finish(self, expert: Expert, progress: Progress) -> None:
-        """Keep a finished expert, whole or not at all.
+    def finish(self, name: str, product: Product, progress: UnitProgress) -> None:
+        """Keep a finished unit, whole or not at all.
 
         Raises:
             TrainingError: if it cannot be written; what it learnt is in the state saved before.
         """
-        folder = self.path / FINISHED / check_name(expert.name)
+        folder = self.path / FINISHED / check_name(name)
         try:
-            write_finished(folder, self._run, expert, progress)
+            write_finished(folder, self._run, name, self.form, product, progress)
         except OSError as error:
             raise TrainingError(
-                f"cannot keep finished expert {expert.name!r} in {quote(str(folder))}: "
+                f"cannot keep finished expert {name!r} in {quote(str(folder))}: "
                 f"{shorten(escape(str(error), keep=''), 300)}. The state saved before has it: make room, "
                 "then run the same command to go on from it"
             ) from error
 
-    def save_state(self, trainees: Mapping[str, tuple[dict[str, Tensor], Progress]]) -> None:
+    def save_state(self, trainees: Mapping[str, tuple[dict[str, Tensor], UnitProgress]]) -> None:
         """Replace the saved state of the experts in training, in one atomic step; without any, remove it.
 
         Raises:
@@ -149,13 +157,19 @@ class RunFolder:
                 "The state saved before is whole: make room, then run the same command to go on from it"
             ) from error
 
-    def load_state(self, plans: Mapping[str, Plan], *, num_parameters: int, num_slots: int) -> Trainees:
-        """Give the saved state of the experts that were in training; empty if there is none.
+    def load_state(
+        self,
+        plans: Mapping[str, UnitPlan],
+        *,
+        find_fault: Callable[[Mapping[str, Tensor], UnitProgress], str | None],
+        num_slots: int,
+    ) -> Trainees:
+        """Give the saved state of the units that were in training; empty if there is none.
 
         Args:
-            plans: of all experts of the run, by name.
-            num_parameters: of one expert.
-            num_slots: how many experts are trained side by side at most.
+            plans: of all units of the run, by name.
+            find_fault: says what is wrong with a unit's tensors after its progress, or None.
+            num_slots: how many units are trained side by side at most.
 
         Raises:
             TrainingError: if the file is damaged, or of another run.
@@ -171,7 +185,7 @@ class RunFolder:
                 raise ValueError(
                     f"it has {len(state.trainees)} experts, this run trains {num_slots} at a time"
                 )
-            return {name: _take_up(state, name, plans, num_parameters) for name in state.trainees}
+            return {name: _take_up(state, name, plans, find_fault) for name in state.trainees}
 
     def _check_run(self, state: StoredState) -> None:
         if state.run is None and not self._was_known:
@@ -195,13 +209,16 @@ def count_finished(path: str | Path, names: Iterable[str]) -> int | None:
 
 
 def _take_up(
-    state: StoredState, name: str, plans: Mapping[str, Plan], num_parameters: int
-) -> tuple[dict[str, Tensor], Progress]:
+    state: StoredState,
+    name: str,
+    plans: Mapping[str, UnitPlan],
+    find_fault: Callable[[Mapping[str, Tensor], UnitProgress], str | None],
+) -> tuple[dict[str, Tensor], UnitProgress]:
     if name not in plans:
         raise ValueError(f"it has an expert {quote(name, 140)}, which is not of this run")
     tensors, record = state.trainees[name]
     progress = parse_progress(record, plans[name])
-    fault = find_state_fault(tensors, progress, num_parameters)
+    fault = find_fault(tensors, progress)
     if fault:
         raise ValueError(f"expert {name!r}: {fault}")
     return tensors, progress

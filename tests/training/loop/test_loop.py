@@ -9,7 +9,8 @@ import pytest
 from safetensors import safe_open
 
 from lorary.errors import TrainingError
-from lorary.training import run_folder, state_file, train_experts
+from lorary.training import train_experts
+from lorary.training.folder import run_folder, state_file
 
 NAMES = ("alpha", "beta", "gamma")
 
@@ -203,7 +204,7 @@ ALL_ALONG = {
 
 def run_scenarios(out, scenarios):
     """Let runs be killed in processes of their own; returns how many of each scenario were."""
-    script = Path(__file__).with_name("killed_run.py")
+    script = Path(__file__).parents[1] / "killed_run.py"
     done = subprocess.run(
         [sys.executable, str(script), str(out), json.dumps(scenarios)],
         capture_output=True,

@@ -8,7 +8,7 @@ from lorary.errors import TrainingError, UnknownExpert
 from lorary.models import attach_experts, capture_inputs
 from lorary.routing import PhatgooseRouter
 from lorary.training import GateConfig, TrainingExamples, train_gates
-from lorary.training.schedule import plan_batches, seed_for
+from lorary.training.loop.schedule import plan_batches, seed_for
 
 NAMES = ["poetry", "sql", "law"]
 

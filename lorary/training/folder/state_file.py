@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lorary.files import find_limit, open_regular, parse_json_object, publish, quote, say_limit
-from lorary.training.digests import hash_tensors
-from lorary.training.progress import Progress
-from lorary.training.run_files import name_scratch
+from lorary.training.folder.digests import hash_tensors
+from lorary.training.folder.run_files import name_scratch
+from lorary.training.progress import UnitProgress
 
 VERSION = 1
 SEAL = "_lorary"
@@ -42,7 +42,7 @@ class StoredState(NamedTuple):
     """Expert name -> what is said of it."""
 
 
-def write_state(path: Path, run: str, trainees: Mapping[str, tuple[dict[str, Tensor], Progress]]) -> None:
+def write_state(path: Path, run: str, trainees: Mapping[str, tuple[dict[str, Tensor], UnitProgress]]) -> None:
     """Write a state in place of the one that may be there, whole or not at all.
 
     Args:

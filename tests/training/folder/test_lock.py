@@ -11,11 +11,11 @@ import pytest
 
 from lorary.errors import TrainingError
 from lorary.training import train_experts
-from lorary.training.lock import LOCK_FILE, hold_run_folder
+from lorary.training.folder.lock import LOCK_FILE, hold_run_folder
 
 HOLD = """
 import sys, time
-from lorary.training.lock import hold_run_folder
+from lorary.training.folder.lock import hold_run_folder
 with hold_run_folder(sys.argv[1]):
     print("held", flush=True)
     time.sleep(600)

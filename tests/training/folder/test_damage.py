@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from lorary.errors import TrainingError
 from lorary.training import train_experts
-from lorary.training.state_file import SEAL
+from lorary.training.folder.state_file import SEAL
 
 NAMES = ("alpha", "beta", "gamma", "delta")
 

@@ -6,8 +6,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lorary.errors import LoraryError
-from lorary.training import Progress
-from lorary.training.state_file import SEAL, read_state, write_state
+from lorary.training.folder.state_file import SEAL, read_state, write_state
+from lorary.training.progress import UnitProgress
 
 RUN = "f" * 64
 
@@ -22,8 +22,8 @@ def make_trainees():
     first = {"values": torch.randn(5, generator=generator), "step": torch.tensor(3.0)}
     second = {"values": torch.randn(5, generator=generator), "best_values": torch.zeros(0)}
     return {
-        "poetry v1.2": (first, Progress(step=1, train_curve=[(1, 0.1 + 0.2)])),
-        "sql": (second, Progress()),
+        "poetry v1.2": (first, UnitProgress(step=1, train_curve=[(1, 0.1 + 0.2)])),
+        "sql": (second, UnitProgress()),
     }
 
 
@@ -38,7 +38,7 @@ def assert_same(state, trainees):
 
 
 def test_a_state_comes_back_bit_for_bit_and_nothing_else_is_left(path):
-    write_state(path, RUN, {"law": ({"values": torch.ones(2)}, Progress())})
+    write_state(path, RUN, {"law": ({"values": torch.ones(2)}, UnitProgress())})
     write_state(path, RUN, make_trainees())
     assert_same(read_state(path), make_trainees())
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lorary.errors import TrainingError
 from lorary.files import quote, require_regular
-from lorary.training.run_files import refuse_damage
+from lorary.training.folder.run_files import refuse_damage
 
 LOCK_FILE = "run.lock"
 # What file systems say that were mounted without locks, as on some clusters: there nobody keeps runs apart.

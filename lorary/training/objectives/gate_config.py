@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from lorary.training.field_checks import count, find_field_faults, not_negative, positive, share, whole
+from lorary.training.loop.settings import LoopSettings
 
 _CHECKS = {
     **dict.fromkeys(("num_steps", "batch_size", "tokens_per_pass", "row_length"), count),
@@ -38,3 +39,14 @@ class GateConfig:
         faults = [*find_field_faults(self, _CHECKS)]
         if faults:
             raise ValueError("gate configuration: " + "; ".join(faults))
+
+    @property
+    def loop(self) -> LoopSettings:
+        """What of it the loop is told."""
+        return LoopSettings(
+            batch_size=self.batch_size,
+            max_steps=self.num_steps,
+            tokens_per_pass=self.tokens_per_pass,
+            row_length=self.row_length,
+            seed=self.seed,
+        )

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lorary.training.schedule import learning_rate_factor, plan_batches, seed_for
+from lorary.training.loop.schedule import learning_rate_factor, plan_batches, seed_for
 
 LENGTHS = [4, 7, 3, 5, 6, 2, 8]
 

@@ -1,0 +1,128 @@
+"""One unit in training: its slot, its optimiser, its plan and how far it has come."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorary.data import TokenizedExample
+from lorary.training.examples import TrainingExamples
+from lorary.training.loop.contract import Objective
+from lorary.training.loop.schedule import plan_batches, seed_for
+from lorary.training.loop.settings import LoopSettings
+from lorary.training.loop.tensor_checks import find_shape_fault
+from lorary.training.progress import UnitPlan, UnitProgress
+
+VALUES, BEST_VALUES = "values", "best_values"
+
+
+def plan_unit(name: str, examples: TrainingExamples, settings: LoopSettings) -> list[list[int]]:
+    """Lay out all batches of one unit, as indices of its training examples."""
+    return plan_batches(
+        [len(example) for example in examples.train],
+        settings.batch_size,
+        seed=seed_for(settings.seed, name),
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        max_tokens=settings.max_tokens,
+    )
+
+
+def outline_unit(batches: list[list[int]], examples: TrainingExamples, settings: LoopSettings) -> UnitPlan:
+    """Say what of one unit's training is settled by its batches, from ``plan_unit``."""
+    lengths = [len(example) for example in examples.train]
+    return UnitPlan(
+        tuple(sum(lengths[index] for index in batch) for batch in batches),
+        settings.validate_every if examples.validation else None,
+        settings.patience,
+    )
+
+
+class Trainee:
+    """One unit in one slot, with its own optimiser, plan, step count and early stop.
+
+    Args:
+        name: the unit's.
+        examples: what it learns from.
+        objective: what it is.
+        slot: which row of parameters is its own.
+        settings: the loop's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        examples: TrainingExamples,
+        objective: Objective[Any],
+        slot: int,
+        settings: LoopSettings,
+    ):
+        self.name, self.examples, self.slot = name, examples, slot
+        self.progress = UnitProgress()
+        self.best_values: Tensor | None = None
+        self.batches = plan_unit(name, examples, settings)
+        self.plan = outline_unit(self.batches, examples, settings)
+        self._rows = objective.rows
+        self.optimizer = objective.start(name, slot, len(self.batches))
+
+    def next_batch(self) -> list[TokenizedExample]:
+        """Give the examples of the step about to be taken."""
+        return [self.examples.train[index] for index in self.batches[self.progress.step]]
+
+    def step(self, loss: float) -> None:
+        """Take one step with the slot's gradient, clear it, and note the loss of the step's batch."""
+        gradient = self._rows.gradients[self.slot]
+        self.optimizer.step(gradient, loss)
+        gradient.zero_()
+        self.progress.record_step(loss, self.plan.tokens[self.progress.step], self.plan)
+
+    def is_due(self) -> bool:
+        """Tell whether to validate now: at the interval, and at the end."""
+        return self.plan.is_due(self.progress.step)
+
+    def record_validation(self, loss: float) -> None:
+        """Note a validation loss: keep the best values so far, stop if patience is at an end."""
+        if self.progress.record_validation(loss, self.plan):
+            self.best_values = self._rows.values[self.slot].detach().clone()
+
+    def final_values(self) -> Tensor:
+        """Give the parameters to keep, ``[P]``: the best validated ones, or the last."""
+        return self._rows.values[self.slot] if self.best_values is None else self.best_values
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Give what of the state is tensors, to be saved."""
+        saved = {VALUES: self._rows.values[self.slot], **self.optimizer.tensors()}
+        if self.best_values is not None:
+            saved[BEST_VALUES] = self.best_values
+        return {key: value.detach().cpu().clone() for key, value in saved.items()}
+
+    def restore(self, tensors: Mapping[str, Tensor], progress: UnitProgress) -> None:
+        """Take up a saved state."""
+        device = self._rows.values.device
+        self.optimizer.restore(_leave_out_values(tensors), progress)
+        with torch.no_grad():
+            self._rows.values[self.slot] = tensors[VALUES].to(device)
+        self.best_values = tensors[BEST_VALUES].to(device) if BEST_VALUES in tensors else None
+        self.progress = progress
+
+
+def find_state_fault(
+    tensors: Mapping[str, Tensor], progress: UnitProgress, objective: Objective[Any]
+) -> str | None:
+    """Say what is wrong with tensors that are to be a trainee's state, or None.
+
+    Args:
+        tensors: float32, on the CPU.
+        progress: what the trainee had done by then.
+        objective: what it is.
+    """
+    names = [VALUES] if progress.best_step is None else [VALUES, BEST_VALUES]
+    found = {key: value for key, value in tensors.items() if key in (VALUES, BEST_VALUES)}
+    return find_shape_fault(
+        found, {name: [objective.rows.num_parameters] for name in names}
+    ) or objective.find_optimizer_fault(_leave_out_values(tensors), progress.step)
+
+
+def _leave_out_values(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in tensors.items() if key not in (VALUES, BEST_VALUES)}

@@ -1,0 +1,132 @@
+"""LoRA experts as an objective: a unit is an expert, its row the factors of all layers.
+
+S slots, P parameters of an expert, R rank, I layer input, O layer output, N target tokens.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import torch
+from torch import Tensor
+from transformers.pytorch_utils import Conv1D
+
+from lorary.data import TokenizedExample
+from lorary.errors import TrainingError
+from lorary.experts import Expert, ExpertCard, Factors
+from lorary.models import BaseModel, ExpertStack
+from lorary.passes import Pass, score_pass
+from lorary.routing import Chooser
+from lorary.training.config import TrainConfig
+from lorary.training.examples import TrainingExamples
+from lorary.training.loop.adamw import AdamW, AdamWSteps
+from lorary.training.loop.rows import ParameterRows
+from lorary.training.loop.schedule import seed_for
+from lorary.training.progress import UnitProgress
+
+
+class LoraExperts:
+    """What ``train_experts`` trains, see ``lorary.training.loop.contract.Objective``.
+
+    Args:
+        stack: empty experts on the base model, from ``attach_slots``; each slot is one of them.
+        base: the base model.
+        examples: expert name -> what it is trained on.
+        config: how to train.
+    """
+
+    def __init__(
+        self,
+        stack: ExpertStack,
+        base: BaseModel,
+        examples: Mapping[str, TrainingExamples],
+        config: TrainConfig,
+    ):
+        self.stack, self.base, self.examples, self.config = stack, base, examples, config
+        shapes: dict[str, torch.Size] = {}
+        for path, layer in stack.layers.items():
+            shapes[f"{path}.a"], shapes[f"{path}.b_t"] = layer.a.shape[1:], layer.b_t.shape[1:]
+        first = next(iter(stack.layers.values()))
+        self.rows = ParameterRows(len(stack.names), shapes, first.a.device)
+        for path, layer in stack.layers.items():
+            layer.a, layer.b_t = self.rows.parts[f"{path}.a"], self.rows.parts[f"{path}.b_t"]
+        self._adamw = AdamW(
+            learning_rate=config.learning_rate,
+            schedule=config.schedule,
+            warmup_ratio=config.warmup_ratio,
+            weight_decay=config.weight_decay,
+            max_grad_norm=config.max_grad_norm,
+        )
+
+    @torch.no_grad()
+    def start(self, name: str, slot: int, num_steps: int) -> AdamWSteps:
+        """Start a new expert: ``a`` uniform in ±1/√I as PEFT does it, ``b`` zero."""
+        seed = seed_for(self.config.seed, "" if self.config.same_start else name)
+        generator = torch.Generator().manual_seed(seed)
+        self.rows.values[slot] = 0
+        for layer in self.stack.layers.values():
+            _, rank, width = layer.a.shape
+            noise = torch.rand(rank, width, generator=generator) * 2 - 1
+            layer.a[slot] = (noise / math.sqrt(width)).to(layer.a.device)
+        return self._adamw.start(self.rows.values[slot], num_steps)
+
+    def request(self, slot: int, example: TokenizedExample) -> int:
+        """Route all examples of a slot alike."""
+        return slot
+
+    def routing(self, part: Pass) -> Chooser:
+        """Give each slot its own expert, with LoRA's factor before ``b @ a``."""
+        used = part.requests.unique()
+        # Slots that are not in the pass name one that is, so that no stack is taken for them.
+        indices = used.new_full((self.rows.num_slots, 1), int(used[0]))
+        weights = torch.zeros(indices.shape, device=used.device)
+        indices[used, 0], weights[used, 0] = used, self.config.scale
+        return self.stack.plan(indices, weights)
+
+    def losses(self, part: Pass, chooser: Chooser | None) -> Tensor:
+        """Give the negative log-likelihoods of the target tokens, ``[N]``."""
+        return score_pass(self.stack, part, chooser)
+
+    def check_loss(self, name: str, what: str, loss: float, step: int) -> float:
+        """Refuse a loss that is not finite."""
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"expert {name!r}: the {what} is {loss} after {step} steps; "
+                f"lower learning_rate ({self.config.learning_rate:g}) and run again with fresh=True "
+                "(--fresh), or look at its examples"
+            )
+        return loss
+
+    def export(self, name: str, values: Tensor, progress: UnitProgress) -> Expert:
+        """Make an expert of a row, with the scale folded into ``b``."""
+        self.check_loss(name, "sum of weights", float(values.sum()), progress.step)
+        examples = self.examples[name]
+        card = ExpertCard(
+            tasks=examples.tasks,
+            base_revision=self.base.revision,
+            base_fingerprint=self.base.fingerprint,
+            provenance={
+                "training": asdict(self.config),
+                "data": {"digest": examples.digest, "num_train": len(examples.train)},
+                "steps": progress.step,
+                "best_step": progress.best_step,
+                "tokens": progress.tokens,
+            },
+            scores={} if progress.best_loss is None else {"validation_loss": progress.best_loss},
+            fan_in_fan_out=isinstance(next(iter(self.stack.layers.values())).base, Conv1D),
+        )
+        return Expert(name, self.base.name, self.read_factors(values), card)
+
+    def read_factors(self, values: Tensor) -> dict[str, Factors]:
+        """Read a row ``[P]`` as factors, by module path: copies, on the CPU."""
+        parts = self.rows.split_row(values.detach().cpu().clone())
+        return {
+            path: Factors(
+                parts[f"{path}.a"].clone(), (parts[f"{path}.b_t"].T * self.config.scale).contiguous()
+            )
+            for path in self.stack.layers
+        }
+
+    def find_optimizer_fault(self, tensors: Mapping[str, Tensor], num_steps: int) -> str | None:
+        """Look at AdamW's moments."""
+        return self._adamw.find_fault(tensors, num_steps, self.rows.num_parameters)
