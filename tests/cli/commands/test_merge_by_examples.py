@@ -5,7 +5,7 @@ import torch
 
 from lorary.assembly import collect_inputs
 from lorary.data import find_template
-from lorary.data.generated import generate_tasks
+from lorary.data.synthetic import generate_tasks
 from lorary.experts import read_peft
 from lorary.library import Library
 from lorary.models import attach_experts, load_base

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lorary.models import BaseModel
     from lorary.training import TrainConfig, TrainEvent, TrainingExamples, TrainOutcome
 
-EXAMPLE = "lorary train ./my-loras --tasks generated --training.max_steps 4"
+EXAMPLE = "lorary train ./my-loras --tasks synthetic --training.max_steps 4"
 DEFAULT_EPOCHS = 3.0
 
 

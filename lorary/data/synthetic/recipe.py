@@ -1,4 +1,4 @@
-"""What one generated task is made of: a numbered set of examples, each built from its number alone."""
+"""What one synthetic task is made of: a numbered set of examples, each built from its number alone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

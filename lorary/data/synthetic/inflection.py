@@ -1,8 +1,8 @@
 """Plurals of nouns and past tenses of verbs, regular and irregular."""
 
-from lorary.data.generated.nouns import IRREGULAR_PLURALS, REGULAR_NOUNS
-from lorary.data.generated.recipe import Recipe
-from lorary.data.generated.verbs import DOUBLING_VERBS, IRREGULAR_PASTS, REGULAR_VERBS
+from lorary.data.synthetic.nouns import IRREGULAR_PLURALS, REGULAR_NOUNS
+from lorary.data.synthetic.recipe import Recipe
+from lorary.data.synthetic.verbs import DOUBLING_VERBS, IRREGULAR_PASTS, REGULAR_VERBS
 from lorary.data.task import Example
 
 NOUNS = (*IRREGULAR_PLURALS, *REGULAR_NOUNS)

@@ -1,6 +1,6 @@
 """Everyday English words, as many for each first letter."""
 
-from lorary.data.generated.recipe import split_words
+from lorary.data.synthetic.recipe import split_words
 
 WORDS_BY_INITIAL: dict[str, tuple[str, ...]] = {
     words[0]: split_words(words)

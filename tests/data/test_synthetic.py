@@ -11,12 +11,12 @@ from random import Random
 
 import pytest
 
-from lorary.data.generated import GENERATED_TASKS, generate_task, generate_tasks
-from lorary.data.generated.catalogue import draw_numbers
-from lorary.data.generated.inflection import NOUNS, VERBS, write_past, write_plural
-from lorary.data.generated.nouns import IRREGULAR_PLURALS
-from lorary.data.generated.recipe import pick_distinct, split_number
-from lorary.data.generated.verbs import DOUBLING_VERBS, IRREGULAR_PASTS
+from lorary.data.synthetic import SYNTHETIC_TASKS, generate_task, generate_tasks, read_synthetic
+from lorary.data.synthetic.catalogue import draw_numbers
+from lorary.data.synthetic.inflection import NOUNS, VERBS, write_past, write_plural
+from lorary.data.synthetic.nouns import IRREGULAR_PLURALS
+from lorary.data.synthetic.recipe import pick_distinct, split_number
+from lorary.data.synthetic.verbs import DOUBLING_VERBS, IRREGULAR_PASTS
 from lorary.data.task import Example
 
 SMALL = (
@@ -131,10 +131,10 @@ def list_inputs(examples: tuple[Example, ...]) -> list[str]:
 
 
 def test_every_generated_task_has_an_independent_check() -> None:
-    assert set(CHECKS) == set(GENERATED_TASKS)
+    assert set(CHECKS) == set(SYNTHETIC_TASKS)
 
 
-@pytest.mark.parametrize("name", GENERATED_TASKS)
+@pytest.mark.parametrize("name", SYNTHETIC_TASKS)
 def test_answers_agree_with_an_independent_check(name: str) -> None:
     for examples in generate_task(name).splits.values():
         wrong = [example for example in examples if not CHECKS[name](example)]
@@ -168,7 +168,7 @@ def test_no_noun_and_no_verb_is_listed_twice() -> None:
     assert len(set(VERBS)) == len(VERBS)
 
 
-@pytest.mark.parametrize("name", GENERATED_TASKS)
+@pytest.mark.parametrize("name", SYNTHETIC_TASKS)
 def test_no_input_occurs_twice_in_a_task_whatever_the_split(name: str) -> None:
     splits = generate_task(name).splits
     inputs = [text for examples in splits.values() for text in list_inputs(examples)]
@@ -176,17 +176,17 @@ def test_no_input_occurs_twice_in_a_task_whatever_the_split(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name, recipe in GENERATED_TASKS.items() if recipe.num_examples < 2000]
+    "name", [name for name, recipe in SYNTHETIC_TASKS.items() if recipe.num_examples < 2000]
 )
 def test_all_examples_of_a_small_task_have_different_inputs(name: str) -> None:
-    size = GENERATED_TASKS[name].num_examples
+    size = SYNTHETIC_TASKS[name].num_examples
     task = generate_task(name, train=size, validation=0, test=0)
     assert len(set(list_inputs(task.splits["train"]))) == size
 
 
-@pytest.mark.parametrize("name", GENERATED_TASKS)
+@pytest.mark.parametrize("name", SYNTHETIC_TASKS)
 def test_first_and_last_number_of_a_recipe_make_an_example(name: str) -> None:
-    recipe = GENERATED_TASKS[name]
+    recipe = SYNTHETIC_TASKS[name]
     first, last = recipe.make_example(0), recipe.make_example(recipe.num_examples - 1)
     assert first.input != last.input
     assert CHECKS[name](first) and CHECKS[name](last)
@@ -200,7 +200,7 @@ def test_one_seed_gives_the_same_tasks_and_another_gives_others() -> None:
 
 def test_another_process_with_another_hash_seed_generates_the_same() -> None:
     code = (
-        "from lorary.data.generated import generate_task;"
+        "from lorary.data.synthetic import generate_task;"
         "print([example.input for example in generate_task('prices').splits['test']])"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -227,7 +227,7 @@ def test_tasks_come_in_the_order_asked_for_with_name_and_definition() -> None:
     assert list(tasks) == ["prices", "call_signs"]
     for name, task in tasks.items():
         assert task.name == name
-        assert task.definition == GENERATED_TASKS[name].definition != ""
+        assert task.definition == SYNTHETIC_TASKS[name].definition != ""
 
 
 def test_drawing_all_numbers_gives_each_once() -> None:
@@ -242,7 +242,7 @@ def test_split_numbers_and_distinct_picks_reach_every_combination_once() -> None
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match=r"no generated task is named 'plural': did you mean 'plurals'"):
+    with pytest.raises(ValueError, match=r"no synthetic task is named 'plural': did you mean 'plurals'"):
         generate_task("plural")
 
 
@@ -262,3 +262,21 @@ def test_a_negative_size_is_refused_by_split() -> None:
 def test_names_given_as_one_string_are_refused() -> None:
     with pytest.raises(ValueError, match="names must be a list of task names, not the string 'prices'"):
         generate_tasks("prices")
+
+
+@pytest.mark.parametrize("kind", ["synthetic", "generated"])
+def test_a_place_stands_for_one_task_or_all(kind):
+    """Files written by earlier versions say 'generated'."""
+    assert [task.name for task in read_synthetic(kind)] == list(SYNTHETIC_TASKS)
+    (task,) = read_synthetic(f"{kind}:plurals")
+    assert task == generate_task("plurals")
+
+
+def test_other_places_are_no_synthetic_tasks():
+    assert read_synthetic("generated.jsonl") is None
+    assert read_synthetic("hf:synthetic/task") is None
+
+
+def test_a_place_of_an_unknown_task_is_refused():
+    with pytest.raises(ValueError, match=r"no synthetic task is named 'plural': did you mean 'plurals'"):
+        read_synthetic("synthetic:plural")

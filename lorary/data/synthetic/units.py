@@ -1,6 +1,6 @@
 """Questions about metric units, whose answers only move the decimal point."""
 
-from lorary.data.generated.recipe import Recipe, split_number
+from lorary.data.synthetic.recipe import Recipe, split_number
 from lorary.data.task import Example
 
 # large unit, small unit, its symbol, how many small units make a large one

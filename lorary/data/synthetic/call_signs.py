@@ -1,6 +1,6 @@
 """Letters spelled in the radio alphabet."""
 
-from lorary.data.generated.recipe import Recipe, split_number, split_words
+from lorary.data.synthetic.recipe import Recipe, split_number, split_words
 from lorary.data.task import Example
 
 RADIO_ALPHABET = split_words(

@@ -1,21 +1,21 @@
-"""The generated tasks by name, and how splits are drawn from them."""
+"""The synthetic tasks by name, and how splits are drawn from them."""
 
 from collections.abc import Iterable
 from hashlib import sha256
 from random import Random
 
-from lorary.data.generated.call_signs import CALL_SIGNS
-from lorary.data.generated.dates import CLOCK_TIMES, ISO_DATES
-from lorary.data.generated.inflection import PAST_TENSE, PLURALS
-from lorary.data.generated.initials import WORD_INITIALS
-from lorary.data.generated.numerals import NUMBER_SORTING, NUMBER_WORDS, PRICES
-from lorary.data.generated.people import PERSON_RECORDS, QUESTIONS
-from lorary.data.generated.recipe import Recipe
-from lorary.data.generated.units import METRIC_UNITS
+from lorary.data.synthetic.call_signs import CALL_SIGNS
+from lorary.data.synthetic.dates import CLOCK_TIMES, ISO_DATES
+from lorary.data.synthetic.inflection import PAST_TENSE, PLURALS
+from lorary.data.synthetic.initials import WORD_INITIALS
+from lorary.data.synthetic.numerals import NUMBER_SORTING, NUMBER_WORDS, PRICES
+from lorary.data.synthetic.people import PERSON_RECORDS, QUESTIONS
+from lorary.data.synthetic.recipe import Recipe
+from lorary.data.synthetic.units import METRIC_UNITS
 from lorary.data.task import Task
 from lorary.errors import suggest
 
-GENERATED_TASKS: dict[str, Recipe] = {
+SYNTHETIC_TASKS: dict[str, Recipe] = {
     "call_signs": CALL_SIGNS,
     "clock_times": CLOCK_TIMES,
     "iso_dates": ISO_DATES,
@@ -40,7 +40,7 @@ def generate_task(
     others as they were. Another seed draws other splits: never test what was trained with another seed.
 
     Args:
-        name: one of ``GENERATED_TASKS``.
+        name: one of ``SYNTHETIC_TASKS``.
         seed: what the draw depends on, besides the name.
         train: number of training examples.
         validation: number of validation examples.
@@ -52,9 +52,9 @@ def generate_task(
     Raises:
         ValueError: if no task has that name, a number is negative, or the task has fewer examples.
     """
-    if name not in GENERATED_TASKS:
-        raise ValueError(f"no generated task is named {name!r}: {suggest(name, GENERATED_TASKS)}")
-    recipe = GENERATED_TASKS[name]
+    if name not in SYNTHETIC_TASKS:
+        raise ValueError(f"no synthetic task is named {name!r}: {suggest(name, SYNTHETIC_TASKS)}")
+    recipe = SYNTHETIC_TASKS[name]
     _check_sizes(name, recipe, train, validation, test)
     # Only random() is promised to give the same numbers in every version of Python.
     random = Random(int.from_bytes(sha256(f"{seed}-{name}".encode()).digest()))
@@ -79,7 +79,7 @@ def generate_tasks(
     """Generate several tasks, by default all; see ``generate_task`` for the arguments.
 
     Args:
-        names: some of ``GENERATED_TASKS``; ``None`` stands for all.
+        names: some of ``SYNTHETIC_TASKS``; ``None`` stands for all.
 
     Returns:
         The tasks by name, in the order of the names.
@@ -89,7 +89,7 @@ def generate_tasks(
     """
     if isinstance(names, str):
         raise ValueError(f"names must be a list of task names, not the string {names!r}: give [{names!r}]")
-    chosen = GENERATED_TASKS if names is None else names
+    chosen = SYNTHETIC_TASKS if names is None else names
     return {
         name: generate_task(name, seed=seed, train=train, validation=validation, test=test) for name in chosen
     }
@@ -116,6 +116,6 @@ def _check_sizes(name: str, recipe: Recipe, train: int, validation: int, test: i
     total = train + validation + test
     if total > recipe.num_examples:
         raise ValueError(
-            f"generated task {name!r} has {recipe.num_examples} examples, {total} were asked for "
+            f"synthetic task {name!r} has {recipe.num_examples} examples, {total} were asked for "
             f"(train {train}, validation {validation}, test {test}): ask for fewer"
         )

@@ -1,6 +1,6 @@
 """English nouns for the plurals task: the irregular ones with their plurals, and the regular ones."""
 
-from lorary.data.generated.recipe import split_words
+from lorary.data.synthetic.recipe import split_words
 
 IRREGULAR_PLURALS: dict[str, str] = dict(
     pair.split(":")

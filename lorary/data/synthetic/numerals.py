@@ -1,6 +1,6 @@
 """Numbers written as words, sorted, and read as prices."""
 
-from lorary.data.generated.recipe import Recipe, pick_distinct, split_number, split_words
+from lorary.data.synthetic.recipe import Recipe, pick_distinct, split_number, split_words
 from lorary.data.task import Example
 
 SMALL_NUMBERS = split_words(

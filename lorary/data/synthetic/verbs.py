@@ -1,6 +1,6 @@
 """English verbs for the past-tense task: the irregular ones with their past tense, and the regular ones."""
 
-from lorary.data.generated.recipe import split_words
+from lorary.data.synthetic.recipe import split_words
 
 IRREGULAR_PASTS: dict[str, str] = dict(
     pair.split(":")

@@ -2,7 +2,7 @@
 
 from datetime import date, timedelta
 
-from lorary.data.generated.recipe import Recipe, split_number, split_words
+from lorary.data.synthetic.recipe import Recipe, split_number, split_words
 from lorary.data.task import Example
 
 MONTHS = split_words(

@@ -1,7 +1,7 @@
 """The initials of three everyday words."""
 
-from lorary.data.generated.recipe import Recipe, pick_distinct, split_number
-from lorary.data.generated.words import WORDS_BY_INITIAL
+from lorary.data.synthetic.recipe import Recipe, pick_distinct, split_number
+from lorary.data.synthetic.words import WORDS_BY_INITIAL
 from lorary.data.task import Example
 
 INITIALS = tuple(WORDS_BY_INITIAL)
