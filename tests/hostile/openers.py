@@ -40,11 +40,8 @@ CALLS = {
 NO_FILE = "opens no file from outside"
 ITS_OWN_TESTS = "tried by tests/files, and by every reader"
 READ_BY: dict[str, tuple[str, ...] | str] = {
-    "assembly/cache.py": ("artifact-cache",),
-    "assembly/calibrations.py": ("artifact-cache", "saved-calibrated"),
     "assembly/folder_files.py": ("saved-arrow", "saved-means"),
     "assembly/saved_model.py": ("saved-arrow", "saved-means"),
-    "assembly/soundness.py": ("prototypes", "task-rows", "saved-calibrated"),
     "cli/commands/merge/recipe.py": "understands words of the command line",
     "cli/commands/quickstart/outcome.py": ("outcome",),
     "cli/screen.py": "opens the null device",
@@ -67,6 +64,9 @@ READ_BY: dict[str, tuple[str, ...] | str] = {
     "experts/folder.py": "writes",
     "experts/peft_reader.py": ("adapter", "plain-adapter", "library"),
     "experts/weights_file.py": ("adapter", "library"),
+    "facts/cache.py": ("artifact-cache",),
+    "facts/calibrations.py": ("artifact-cache", "saved-calibrated"),
+    "facts/soundness.py": ("prototypes", "task-rows", "saved-calibrated"),
     "files/json_text.py": ITS_OWN_TESTS,
     "files/regular.py": ITS_OWN_TESTS,
     "files/whole.py": ITS_OWN_TESTS,

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorary.assembly.requests import Requests, cut_passes, list_prompts, pad_prompts
+from lorary.facts.requests import Requests, cut_passes, list_prompts, pad_prompts
 
 PROMPTS = [[5, 6, 7], [8], [9, 10]]
 

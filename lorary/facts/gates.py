@@ -8,15 +8,15 @@ from typing import Any
 
 from torch import Tensor
 
-from lorary.assembly.routed_model import RoutedModel
-from lorary.assembly.task_rows import Compute, find_task_rows
 from lorary.experts import Expert
+from lorary.facts.carrier import Carrier
+from lorary.facts.task_rows import Compute, find_task_rows
 
 ALGORITHM = "phatgoose-gates-1"
 
 
 def find_gates(
-    model: RoutedModel,
+    model: Carrier,
     experts: Mapping[str, Expert],
     digests: Mapping[str, str],
     parameters: Mapping[str, Any],

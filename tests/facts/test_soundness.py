@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
-from lorary.assembly import calibrations, find_embeddings, find_means, load_model, prototypes
-from lorary.assembly.soundness import StoredExperts, are_sound_prototypes
+from lorary.assembly import load_model
+from lorary.facts import calibrations, find_embeddings, find_means, prototypes
+from lorary.facts.soundness import StoredExperts, are_sound_prototypes
 from lorary.library import Library
 
 
@@ -115,9 +116,9 @@ def test_calibrations_that_do_not_fit_are_computed_anew(library, build_tiny_base
     asked = []
     look = calibrations.keep_artifacts
 
-    def note(experts, names, algorithm, parameters, compute, is_sound):
-        asked.append(parameters)
-        return look(experts, names, algorithm, parameters, compute, is_sound)
+    def note(experts, algorithm, parameters, compute, is_sound):
+        asked.extend(parameters.values())
+        return look(experts, algorithm, parameters, compute, is_sound)
 
     monkeypatch.setattr(calibrations, "keep_artifacts", note)
     options = {"router": "calibrated", "generic": ["one two", "three four five", "six"]}

@@ -9,17 +9,17 @@ from hashlib import sha256
 import torch
 from torch import Tensor
 
-from lorary.assembly.own_texts import Sequences, read_own_texts
-from lorary.assembly.routed_model import RoutedModel
-from lorary.assembly.task_rows import find_task_rows
 from lorary.experts import Expert
+from lorary.facts.carrier import Carrier
+from lorary.facts.own_texts import Sequences, read_own_texts
+from lorary.facts.task_rows import find_task_rows
 from lorary.models import ExpertStack
 
 ALGORITHM = "mean-activations-1"
 
 
 def find_means(
-    model: RoutedModel,
+    model: Carrier,
     experts: Mapping[str, Expert],
     sequences: Mapping[str, Sequences],
     *,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from lorary.assembly.reading import read_alone, read_averages
-from lorary.assembly.requests import cut_passes, pad_prompts
+from lorary.facts.reading import read_alone, read_averages
+from lorary.facts.requests import cut_passes, pad_prompts
 from lorary.models import ExpertStack, capture_inputs
 from lorary.routing.calibrated_router import DeviationReader
 

@@ -12,12 +12,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lorary.assembly.cache import Compute, keep_artifacts
-from lorary.assembly.generic_statistics import measure_deviations, measure_readings
-from lorary.assembly.generic_text import GenericRequests
-from lorary.assembly.soundness import Artifact, CarriedExperts, are_sound_calibrations, read_layout
 from lorary.experts import Expert, read_alike
+from lorary.facts.generic_statistics import measure_deviations, measure_readings
+from lorary.facts.generic_text import GenericRequests
+from lorary.facts.keeping import keep_artifacts
+from lorary.facts.soundness import Artifact, CarriedExperts, are_sound_calibrations, read_layout
 from lorary.library import Library
+from lorary.library.derive import Compute
 from lorary.models import BaseModel, ExpertStack
 from lorary.routing import CalibratedConfig, DeviationReader, whiten_readings
 from lorary.routing.spectr import find_norm_roots
@@ -64,7 +65,8 @@ class Calibrations:
         for experts in (self._added, self._experts):
             missing = [name for name in names if name not in known and name in experts]
             if missing:
-                known |= keep_artifacts(experts, missing, ALGORITHM, parameters, compute, is_sound)
+                wanted = dict.fromkeys(missing, parameters)
+                known |= keep_artifacts(experts, ALGORITHM, wanted, compute, is_sound)
         return _stack_fields(stack, [known[name] for name in names])
 
     def store(self, library: Library, names: Sequence[str]) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from lorary.assembly.prototypes import find_prototypes
-from lorary.assembly.soundness import CarriedExperts
 from lorary.experts import Expert
+from lorary.facts.prototypes import find_prototypes
+from lorary.facts.soundness import CarriedExperts
 from lorary.models import ExpertStack, group_same_inputs
 from lorary.routing.named import LayerPrototypes
 from lorary.transforms import library_prototypes, tied_prototypes

@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from lorary.assembly.own_texts import Sequences, read_own_texts
+from lorary.facts.own_texts import Sequences, read_own_texts
 from lorary.models import ExpertStack, group_same_inputs
 
 

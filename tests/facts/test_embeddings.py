@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from lorary.assembly import embeddings, find_embeddings, load_model
-from lorary.assembly.embeddings import embed_prompts
+from lorary.assembly import load_model
 from lorary.errors import UnknownExpert
+from lorary.facts import embeddings, find_embeddings
+from lorary.facts.embeddings import embed_prompts
 from lorary.library import Library
 
 PROMPTS = {"dates": [[5, 6, 7], [8, 9, 10, 11, 12], [13]], "morse": [[20, 21], [5, 6, 7]]}

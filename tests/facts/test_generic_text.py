@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from lorary.assembly import generic_text
-from lorary.assembly.generic_text import (
+from lorary.facts import generic_text
+from lorary.facts.generic_text import (
     CUE,
     LENGTH,
     NUM_TEXTS,

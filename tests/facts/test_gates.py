@@ -3,8 +3,9 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from lorary.assembly import find_gates, load_model
+from lorary.assembly import load_model
 from lorary.data import TokenizedExample
+from lorary.facts import find_gates
 from lorary.library import Library
 from lorary.training import GateConfig, TrainingExamples, train_gates
 

@@ -8,9 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from lorary.assembly.soundness import KnownExperts, StoredExperts, are_sound_prototypes, read_layout
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert
+from lorary.facts.soundness import KnownExperts, StoredExperts, are_sound_prototypes, read_layout
 from lorary.files import quote
 from lorary.library import Library
 from lorary.routing.named import LayerPrototypes

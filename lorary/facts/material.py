@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from lorary.assembly.calibrations import Calibrations
-from lorary.assembly.deciding import Encoder
-from lorary.assembly.prototype_rows import PrototypeRows
-from lorary.assembly.prototypes import find_prototypes
 from lorary.experts import Expert
+from lorary.facts.calibrations import Calibrations
+from lorary.facts.encoder import Encoder
+from lorary.facts.prototype_rows import PrototypeRows
+from lorary.facts.prototypes import find_prototypes
 from lorary.files import quote
 from lorary.library import Library
 from lorary.models import BaseModel, ExpertStack

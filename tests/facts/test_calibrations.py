@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from lorary.assembly import calibrations, load_model
-from lorary.assembly.calibrations import Calibrations
-from lorary.assembly.generic_statistics import measure_deviations, measure_readings
-from lorary.assembly.generic_text import GenericRequests
+from lorary.assembly import load_model
+from lorary.facts import calibrations
+from lorary.facts.calibrations import Calibrations
+from lorary.facts.generic_statistics import measure_deviations, measure_readings
+from lorary.facts.generic_text import GenericRequests
 from lorary.library import Library
 from lorary.routing import CalibratedConfig, DeviationReader, find_norm_roots, whiten_readings
 

@@ -9,12 +9,13 @@ from hashlib import sha256
 import torch
 from torch import Tensor
 
-from lorary.assembly.deciding import Encoder, embed_with
-from lorary.assembly.reading import read_hidden
-from lorary.assembly.requests import cut_passes, pad_prompts
-from lorary.assembly.routed_model import RoutedModel
-from lorary.assembly.soundness import are_sound_embeddings
 from lorary.experts import Expert
+from lorary.facts.carrier import Carrier
+from lorary.facts.encoder import Encoder, embed_with
+from lorary.facts.keeping import keep_artifacts
+from lorary.facts.reading import read_hidden
+from lorary.facts.requests import cut_passes, pad_prompts
+from lorary.facts.soundness import are_sound_embeddings
 from lorary.library import Library
 from lorary.models import ExpertStack
 
@@ -24,12 +25,8 @@ Prompts = Sequence[Sequence[int]]
 """Token ids, a list per prompt."""
 
 
-class _NotStored(Exception):
-    """There is no such artifact yet."""
-
-
 def find_embeddings(
-    model: RoutedModel,
+    model: Carrier,
     experts: Mapping[str, Expert],
     sequences: Mapping[str, Prompts],
     *,
@@ -61,14 +58,14 @@ def find_embeddings(
         if not prompts or not all(len(ids) for ids in prompts):
             raise ValueError(f"expert {name!r} needs prompts of at least one token each, and one at least")
     if encoder is not None:
-        return {name: embed_with(encoder, model.tokenizer, own) for name, own in sequences.items()}
+        return {name: embed_with(encoder, model.base.tokenizer, own) for name, own in sequences.items()}
 
     def compute(names: Sequence[str]) -> dict[str, Tensor]:
         return embed_prompts(model.stack, {name: sequences[name] for name in names}, tokens_per_pass)
 
     with model.stack.in_use():
         if isinstance(experts, Library):
-            output = model.model.get_output_embeddings()
+            output = model.base.model.get_output_embeddings()
             width = getattr(output, "base", output).weight.shape[1]
             return _keep(experts, model.base.fingerprint, width, sequences, compute)
         return compute(list(sequences))
@@ -106,26 +103,15 @@ def _keep(
 ) -> dict[str, Tensor]:
     """Take from a library's artifacts what is there, and put there what had to be computed."""
 
-    def is_sound(name: str, artifact: Mapping[str, Tensor]) -> bool:
-        return are_sound_embeddings((len(sequences[name]), width), artifact)
-
-    def look_up(name: str, own: Tensor | None = None) -> Tensor:
-        def give(batch: Mapping[str, Expert]) -> dict[str, dict[str, Tensor]]:
-            if own is None:
-                raise _NotStored
-            return {name: {"embeddings": own}}
-
-        data = sha256(str([list(ids) for ids in sequences[name]]).encode()).hexdigest()
-        parameters = {"base": fingerprint, "data": data}
-        return library.artifacts(ALGORITHM, parameters, give, [name], is_sound)[name]["embeddings"]
-
-    found, missing = {}, []
-    for name in sequences:
-        try:
-            found[name] = look_up(name)
-        except _NotStored:
-            missing.append(name)
-    if missing:
-        computed = compute(missing)
-        found.update({name: look_up(name, computed[name]) for name in missing})
-    return {name: found[name] for name in sequences}
+    wanted = {
+        name: {"base": fingerprint, "data": sha256(str([list(ids) for ids in own]).encode()).hexdigest()}
+        for name, own in sequences.items()
+    }
+    found = keep_artifacts(
+        library,
+        ALGORITHM,
+        wanted,
+        lambda batch: {name: {"embeddings": rows} for name, rows in compute(list(batch)).items()},
+        lambda name, artifact: are_sound_embeddings((len(sequences[name]), width), artifact),
+    )
+    return {name: artifact["embeddings"] for name, artifact in found.items()}

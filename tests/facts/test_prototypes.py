@@ -3,9 +3,10 @@ import json
 import pytest
 import torch
 
-from lorary.assembly import find_prototypes, load_model, prototypes
+from lorary.assembly import load_model
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors
+from lorary.facts import find_prototypes, prototypes
 from lorary.library import Library
 from lorary.transforms import library_prototypes
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from lorary.assembly import find_means, load_model, mean_activations, means
+from lorary.assembly import load_model
 from lorary.errors import LibraryError, UnknownExpert
+from lorary.facts import find_means, mean_activations, means
 from lorary.library import Library
 
 TEXTS = {"dates": [[5, 6, 7], [8, 9, 10, 11, 12], [13]], "morse": [[20, 21], [5, 6, 7]]}

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from lorary.assembly import load_model
-from lorary.assembly.reading import read_averages, read_hidden
-from lorary.assembly.requests import pad_prompts
+from lorary.facts.reading import read_averages, read_hidden
+from lorary.facts.requests import pad_prompts
 from lorary.routing.request import OUTPUT
 
 PROMPTS = [[5, 6, 7, 8], [9], [10, 11, 12], [5, 6, 20]]

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from lorary.assembly.requests import Requests
+from lorary.facts.requests import Requests
 from lorary.models import ExpertStack, capture_inputs, select_positions
 from lorary.models.capture import Receive
 from lorary.models.per_thread import in_this_thread

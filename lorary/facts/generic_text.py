@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorary.assembly.cache import find_place, load_artifact, save_artifact
-from lorary.assembly.soundness import Artifact
+from lorary.facts.cache import Cache
+from lorary.facts.soundness import Artifact
 from lorary.files import quote
+from lorary.library import Key
 from lorary.models import BaseModel, ExpertStack
 
 NUM_TEXTS = 64
@@ -138,12 +139,12 @@ def write_texts(
 
 def _find_written(base: BaseModel, stack: ExpertStack) -> Tensor:
     parameters = {"num_texts": NUM_TEXTS, "length": LENGTH, "seed": SEED}
-    place = find_place(base.fingerprint, ALGORITHM, parameters)
-    known = load_artifact(place)
+    key = Key(ALGORITHM, parameters, (base.fingerprint,))
+    known = Cache().load(key)
     if known is not None and _is_text(known, base.model.get_input_embeddings().weight.shape[0]):
         return known["input_ids"]
     written = write_texts(base, stack)
-    save_artifact(place, {"input_ids": written})
+    Cache().save(key, {"input_ids": written})
     return written
 
 

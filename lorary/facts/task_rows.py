@@ -10,22 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorary.assembly.routed_model import RoutedModel
-from lorary.assembly.soundness import are_sound_rows, read_layout
 from lorary.errors import LibraryError
 from lorary.experts import Expert
+from lorary.facts.carrier import Carrier
+from lorary.facts.keeping import keep_artifacts
+from lorary.facts.soundness import are_sound_rows, read_layout
 from lorary.library import Library
 
 Compute = Callable[[Sequence[str]], Mapping[str, Tensor]]
 """Names of experts -> module path -> ``[N, I]``, rows in the order of the names."""
 
 
-class _NotStored(Exception):
-    """There is no such artifact yet."""
-
-
 def find_task_rows(
-    model: RoutedModel,
+    model: Carrier,
     experts: Mapping[str, Expert],
     algorithm: str,
     parameters: Mapping[str, Any],
@@ -44,7 +41,7 @@ def find_task_rows(
         algorithm: what computes the vectors, with a version in its name.
         parameters: all else that they depend on; what JSON can hold.
         digests: expert -> hash of the data that its vectors are computed from.
-        compute: called once, with the names of all experts that lack theirs.
+        compute: called with the names of experts that lack theirs, many at once.
 
     Returns:
         Module path -> ``[N, I]``, float32, rows in the order of ``digests``; zeros where there is none.
@@ -58,30 +55,20 @@ def find_task_rows(
     if not isinstance(experts, Library):
         return _stack_rows(model, _split_rows(compute(list(digests)), list(digests)))
 
-    def is_sound(name: str, artifact: Mapping[str, Tensor]) -> bool:
-        return are_sound_rows(model.stack, artifact)
+    def compute_batch(batch: Mapping[str, Expert]) -> dict[str, dict[str, Tensor]]:
+        for name, expert in batch.items():
+            check_loaded(model, expert, name)
+        names = list(batch)
+        return {name: _pack(rows) for name, rows in _split_rows(compute(names), names).items()}
 
-    def look_up(name: str, own: Mapping[str, Tensor] | None = None) -> Mapping[str, Tensor]:
-        def give(batch: Mapping[str, Expert]) -> dict[str, dict[str, Tensor]]:
-            if own is None:
-                raise _NotStored
-            check_loaded(model, batch[name], name)
-            return {name: _pack(own)}
-
-        everything = {**parameters, "base": model.base.fingerprint, "data": digests[name]}
-        return _unpack(experts.artifacts(algorithm, everything, give, [name], is_sound)[name])
-
-    found: dict[str, Mapping[str, Tensor]] = {}
-    missing = []
-    for name in digests:
-        try:
-            found[name] = look_up(name)
-        except _NotStored:
-            missing.append(name)
-    if missing:
-        rows = _split_rows(compute(missing), missing)
-        found.update({name: look_up(name, rows[name]) for name in missing})
-    return _stack_rows(model, {name: found[name] for name in digests})
+    wanted = {
+        name: {**parameters, "base": model.base.fingerprint, "data": digest}
+        for name, digest in digests.items()
+    }
+    found = keep_artifacts(
+        experts, algorithm, wanted, compute_batch, lambda name, found: are_sound_rows(model.stack, found)
+    )
+    return _stack_rows(model, {name: _unpack(artifact) for name, artifact in found.items()})
 
 
 def _split_rows(found: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, dict[str, Tensor]]:
@@ -105,14 +92,14 @@ def _unpack(artifact: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(layout, artifact["rows"].split(list(layout.values())), strict=True))
 
 
-def _stack_rows(model: RoutedModel, found: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def _stack_rows(model: Carrier, found: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {
         path: torch.stack([rows.get(path, torch.zeros(layer.a.shape[2])) for rows in found.values()])
         for path, layer in model.stack.layers.items()
     }
 
 
-def check_loaded(model: RoutedModel, expert: Expert, name: str) -> None:
+def check_loaded(model: Carrier, expert: Expert, name: str) -> None:
     """Refuse an expert whose weights are not those that the model carries under its name.
 
     Raises:
