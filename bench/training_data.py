@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from lorary.data import SplitConfig, Task, TokenizedExample, find_template, read_task
-from lorary.data.generated import GENERATED_TASKS, generate_tasks
+from lorary.data.synthetic import SYNTHETIC_TASKS, generate_tasks
 from lorary.training import TrainingExamples, prepare_examples
 
 LONGEST = 512
@@ -50,7 +50,7 @@ def _read_tasks(data: Path, num_experts: int) -> dict[str, Task]:
 def _generated(
     tokenizer: PreTrainedTokenizerBase, num_experts: int, draw_length: Callable[[random.Random], int]
 ) -> dict[str, TrainingExamples]:
-    tasks = generate_tasks(list(GENERATED_TASKS)[:num_experts], train=NUM_EXAMPLES, validation=0, test=0)
+    tasks = generate_tasks(list(SYNTHETIC_TASKS)[:num_experts], train=NUM_EXAMPLES, validation=0, test=0)
     prepared = prepare_examples(tokenizer, tasks, find_template("plain"), max_length=LONGEST)
     return {
         name: TrainingExamples(train=_lengthen(found.train, draw_length, random.Random(name)))

@@ -14,8 +14,8 @@ from rich.console import Console
 
 import lorary
 from lorary import Expert
-from lorary.assembly import collect_inputs
 from lorary.data import find_template
+from lorary.facts import collect_inputs
 from lorary.library import Library
 from lorary.lowrank import frobenius_norm
 from lorary.models import attach_experts

@@ -6,8 +6,9 @@ from dataclasses import asdict
 from natural_instructions import LONGEST, show_bar
 from torch import Tensor
 
-from lorary.assembly import RoutedModel, find_gates, list_data_needs, provide_task_material
+from lorary.assembly import RoutedModel, list_data_needs, provide_task_material
 from lorary.data import Task, find_template
+from lorary.facts import find_gates
 from lorary.library import Library
 from lorary.training import GateConfig, TrainingExamples, prepare_examples, train_gates
 

@@ -19,9 +19,9 @@ from task_sets import configure, find_tasks, find_template_of, measure
 
 import lorary
 from lorary.assembly import RoutedModel
-from lorary.assembly.requests import pad_prompts
 from lorary.evaluation import Result, Route
 from lorary.evaluation.chosen_examples import choose_examples
+from lorary.facts.requests import pad_prompts
 from lorary.library import Library
 from lorary.routing import CalibratedConfig
 

@@ -29,8 +29,9 @@ MAY_IMPORT = {
     "data": set(),
     "passes": {"data", "models", "routing"},
     "training": {"data", "models", "passes", "routing", "experts"},
-    "assembly": {"models", "library", "transforms", "routing", "experts"},
-    "evaluation": {"data", "models", "passes", "assembly", "routing", "experts"},
+    "facts": {"training", "data", "models", "library", "transforms", "routing", "experts"},
+    "assembly": {"facts", "training", "models", "library", "routing", "experts"},
+    "evaluation": {"data", "models", "passes", "facts", "assembly", "routing", "experts"},
     "reports": {"data", "assembly", "evaluation"},
     "cli": {EVERY},
 }

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from lorary.assembly.deciding import RequestDecider
-from lorary.assembly.requests import list_prompts
 from lorary.assembly.router import Router
+from lorary.facts.requests import list_prompts
 from lorary.files import quote
 from lorary.models import ExpertStack
 from lorary.routing import Chooser, Mixed

@@ -4,20 +4,17 @@ B sequences of a batch, L their length, P prompts, T tokens, E experts, K expert
 an embedding.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from lorary.assembly.reading import read_averages
-from lorary.assembly.requests import Requests, list_prompts, pad_prompts
+from lorary.facts.encoder import Encoder, embed_with
+from lorary.facts.reading import read_averages
+from lorary.facts.requests import Requests, list_prompts, pad_prompts
 from lorary.models import ExpertStack
 from lorary.routing.request import OUTPUT, RequestRouter
-
-Encoder = Callable[[Sequence[str]], Any]
-"""Texts -> their embeddings ``[N, D]``: a tensor or an array."""
 
 
 class RequestDecider:
@@ -100,23 +97,3 @@ class RequestDecider:
         indices, weights = self.decide(input_ids[:, :num_prompt_tokens])
         spread = torch.zeros(1, num_experts).scatter_add(1, indices.cpu(), weights.cpu())
         return dict.fromkeys(self._stack.layers, spread.expand(length, -1))
-
-
-def embed_with(
-    encoder: Encoder, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]]
-) -> Tensor:
-    """Embed prompts with an encoder of texts.
-
-    Returns:
-        Embeddings ``[P, D]``, float32, on the CPU.
-
-    Raises:
-        ValueError: if the encoder gives anything but a vector per text.
-    """
-    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in prompts]
-    vectors = torch.as_tensor(encoder(texts)).detach().float().cpu()
-    if vectors.dim() != 2 or len(vectors) != len(texts):
-        raise ValueError(
-            f"the encoder must give one vector per text, [{len(texts)}, D], found {list(vectors.shape)}"
-        )
-    return vectors

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lorary.assembly.deciding import Encoder
 from lorary.assembly.open_saved import open_saved
 from lorary.assembly.routed_model import RoutedModel
 from lorary.errors import LibraryError
 from lorary.experts import Expert
+from lorary.facts.encoder import Encoder
 from lorary.files import quote
 from lorary.library import Library
 from lorary.models import COMBINES, BaseModel, attach_experts, check_base, load_base, wrap_base

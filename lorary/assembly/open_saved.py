@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from lorary.assembly.deciding import Encoder
 from lorary.assembly.folder_files import AGAIN, BASE
 from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.saved_model import (
@@ -23,6 +22,7 @@ from lorary.assembly.saved_model import (
     read_saved_model,
 )
 from lorary.errors import BaseModelError, FormatError, UnknownExpert
+from lorary.facts.encoder import Encoder
 from lorary.files import quote, shorten
 from lorary.library import Library
 from lorary.models import BaseModel, load_base

@@ -15,13 +15,14 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from lorary.assembly.answering import check_sampling, continue_prompts
 from lorary.assembly.choosing import AUTO, ExpertChoice, Prompts, build_chooser, find_requests, spread_choices
-from lorary.assembly.deciding import Encoder, RequestDecider
+from lorary.assembly.deciding import RequestDecider
 from lorary.assembly.explanation import Explanation, Recorder, build_explanation
-from lorary.assembly.material import Materials
 from lorary.assembly.prompts import Prompt, encode_prompts
 from lorary.assembly.router import Router, build_router, find_config
 from lorary.errors import UnknownExpert
 from lorary.experts import Expert
+from lorary.facts.encoder import Encoder
+from lorary.facts.material import Materials
 from lorary.models import BaseModel, ExpertStack, check_base, drop_expert, insert_expert
 from lorary.routing import Chooser, LayerRouters, RouterConfig, configure_router
 from lorary.routing.named import LayerPrototypes

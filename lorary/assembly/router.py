@@ -6,7 +6,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from lorary.assembly.deciding import RequestDecider
-from lorary.assembly.material import Materials
+from lorary.facts.material import Materials
 from lorary.files import quote
 from lorary.models import COMBINES
 from lorary.routing import REQUEST_ROUTERS, TOKEN_ROUTERS, LayerRouters, RouterConfig, router_named

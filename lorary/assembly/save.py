@@ -12,7 +12,7 @@ from lorary.assembly.folder_files import BASE, EXPERTS, hash_files
 from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.router import find_config
 from lorary.assembly.saved_model import MATERIAL_FILE, MODEL_FILE, SavedModel
-from lorary.assembly.task_rows import check_loaded
+from lorary.facts.task_rows import check_loaded
 from lorary.files import escape_markdown
 from lorary.library import Library
 from lorary.models.new_folder import new_folder

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from lorary.assembly.embeddings import find_embeddings
-from lorary.assembly.means import find_means
 from lorary.assembly.routed_model import RoutedModel
+from lorary.facts.embeddings import find_embeddings
+from lorary.facts.means import find_means
 from lorary.library import Library
 from lorary.routing import ROUTERS
 from lorary.routing.material import FROM_DATA

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lorary.data import Task, Template
 
 TASKS_HELP = (
-    "Task files, folders of them, hf:owner/name, 'generated' or generated:NAME; NAME=PLACE gives a task its "
+    "Task files, folders of them, hf:owner/name, 'synthetic' or synthetic:NAME; NAME=PLACE gives a task its "
     "name. In YAML also a mapping: name to place, or to one place per split"
 )
 
@@ -101,13 +101,9 @@ def repeat_tasks(options: Namespace) -> list[str]:
 
 
 def _read_place(name: str | None, place: str | Mapping[str, str], options: Namespace) -> "Sequence[Task]":
-    from lorary.cli.task_places import GENERATED
     from lorary.data import read_task
-    from lorary.data.generated import generate_task, generate_tasks
+    from lorary.data.synthetic import read_synthetic
 
-    if place == GENERATED:
-        return list(generate_tasks().values())
-    if isinstance(place, str) and place.startswith(f"{GENERATED}:"):
-        task = generate_task(place.removeprefix(f"{GENERATED}:"))
-        return [task if name is None else replace(task, name=name)]
+    if isinstance(place, str) and (found := read_synthetic(place)) is not None:
+        return found if name is None or len(found) > 1 else [replace(found[0], name=name)]
     return [read_task(place, name=name, format=options.format, skip_bad=options.skip_bad)]

@@ -9,7 +9,6 @@ from lorary.data.task import SPLIT_NAMES
 from lorary.errors import DataError
 from lorary.files import quote, require_regular
 
-GENERATED = "generated"
 SPLIT_WORDS = {**{name: name for name in SPLIT_NAMES}, "dev": "validation"}
 
 Place = str | Mapping[str, str]

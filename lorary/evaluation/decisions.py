@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from lorary.assembly import Requests, RoutedModel
+from lorary.assembly import RoutedModel
 from lorary.data.tokens import TokenizedExample
+from lorary.facts import Requests
 from lorary.passes.packing import Batch, pack_sequences
 from lorary.passes.prefixes import plan_passes
 

@@ -1,18 +1,17 @@
-"""Tensors computed from one expert's weights, kept under the hash of what they were computed from.
+"""Tensors computed from experts, kept in their library under the hash of what they were computed from.
 
-An artifact's key is the hash of (the weights' hash, the algorithm, its parameters), so an artifact is never
-stale: other weights or other parameters have another key. Renaming or copying an expert keeps its artifacts.
+An artifact's key is the hash of (its subjects, the algorithm, its parameters), so an artifact is never stale:
+other weights or other parameters have another key. Renaming or copying an expert keeps its artifacts.
 """
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from lorary.errors import FormatError, LibraryError
-from lorary.experts import check_name
-from lorary.files import find_limit, parse_json_object, quote, say_limit
+from lorary.experts import Expert
+from lorary.files import find_limit, quote, say_limit
 from lorary.library.artifact_file import (
     LENGTH_BYTES,
     MOST_HEADER_BYTES,
@@ -22,89 +21,156 @@ from lorary.library.artifact_file import (
     read_source,
     unpack_artifact,
 )
+from lorary.library.derive import Compute, IsSound, derive_artifacts
 from lorary.library.failure import EXPERTS_UNCHANGED, NOT_ALLOWED, explain_failure
 from lorary.library.journal import PRIVATE
+from lorary.library.key import Key, hash_source, list_subjects
 from lorary.library.publish import Publisher
 from lorary.library.storage import Storage
 
 ARTIFACTS = f"{PRIVATE}/artifacts"
 
 
-class ArtifactStore:
-    """The artifacts of one algorithm with one set of parameters, by the hash of the weights."""
+class Artifacts:
+    """The artifacts of a library, by key; called, it computes those of each expert that are missing.
+
+    Args:
+        storage: the library's.
+        publisher: writes there.
+        experts: the library.
+        identify: names of experts -> the hashes that tell their content as it is now.
+    """
 
     def __init__(
-        self, storage: Storage, publisher: Publisher, algorithm: str, parameters: Mapping[str, object]
+        self,
+        storage: Storage,
+        publisher: Publisher,
+        experts: Mapping[str, Expert],
+        identify: Callable[[Sequence[str]], dict[str, str]],
     ):
         self._storage = storage
         self._publisher = publisher
-        self._algorithm = check_name(algorithm)
-        self._parameters = parse_json_object(canonical_json(parameters).encode(), "parameters")
+        self._experts = experts
+        self._identify = identify
 
-    def load(self, weights_sha256: str) -> Artifact | None:
+    def __call__(
+        self,
+        algorithm: str,
+        parameters: Mapping[str, Any],
+        compute: Compute,
+        names: Iterable[str] | None = None,
+        is_sound: IsSound = lambda name, artifact: True,
+    ) -> dict[str, Artifact]:
+        """Return tensors derived from each expert, computing only those that are not stored yet.
+
+        Args:
+            algorithm: a name for what ``compute`` does, such as ``"arrow-prototypes-1"``.
+            parameters: all that the result depends on besides the expert; what JSON can hold.
+            compute: some experts -> for each of them, named tensors. It sees only experts that miss theirs,
+                a batch at a time, and must not look at anything but them.
+            names: the experts to return artifacts of; ``None`` means all.
+            is_sound: looks at what was stored, with the expert's name; what it does not accept is computed
+                again.
+
+        Returns:
+            Expert name -> tensor name -> tensor, sorted by expert or in the order of ``names``.
+
+        Raises:
+            UnknownExpert: if there is none of a name.
+            LibraryError: if the results can't be written, or an expert is replaced meanwhile.
+        """
+
+        def find_keys(some: Sequence[str]) -> dict[str, Key]:
+            return self.find_keys(algorithm, dict.fromkeys(some, parameters))
+
+        wanted = list(self._experts) if names is None else list(names)
+        return derive_artifacts(self, self._experts, wanted, find_keys, compute, is_sound)
+
+    def find_key(self, algorithm: str, parameters: Mapping[str, Any], names: Sequence[str]) -> Key:
+        """Return the key of what is computed from several experts together, as they are now.
+
+        Find it before computing: what is saved under it belongs to these weights, whatever is stored under
+        the names meanwhile.
+
+        Raises:
+            UnknownExpert: if there is none of a name.
+            ValueError: if there are no names.
+        """
+        hashes = self._identify(names)
+        return Key(algorithm, parameters, tuple(hashes[name] for name in names))
+
+    def find_keys(self, algorithm: str, parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Key]:
+        """Return the key of what is computed from each of some experts alone, as they are now.
+
+        Args:
+            algorithm: what computes it.
+            parameters: expert -> all else that its artifact depends on.
+
+        Raises:
+            UnknownExpert: if there is none of a name.
+        """
+        hashes = self._identify(list(parameters))
+        return {name: Key(algorithm, own, (hashes[name],)) for name, own in parameters.items()}
+
+    def load(self, key: Key) -> Artifact | None:
         """Return an artifact; ``None`` if it is missing, damaged, or computed from something else.
 
         Raises:
             LibraryError: if it can't be read for another reason.
         """
         try:
-            artifact, source = unpack_artifact(_read(self._storage, self._path(weights_sha256)))
+            return open_artifact(_read(self._storage, _find_path(key)), key)
         # What is damaged can be computed again.
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FormatError):
             return None
         except OSError as error:
             raise LibraryError(f"cannot read library {quote(self._storage.url)}: {error}") from error
-        wanted = _name_source(weights_sha256, self._algorithm, self._parameters)
-        return artifact if canonical_json(source) == canonical_json(wanted) else None
 
-    def save(self, artifacts: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Store artifacts by the hash of their weights, replacing damaged ones.
+    def save(self, key: Key, tensors: Mapping[str, Tensor]) -> None:
+        """Store an artifact, replacing a damaged one; see ``save_all``."""
+        self.save_all({key: tensors})
+
+    def save_all(self, artifacts: Mapping[Key, Mapping[str, Tensor]]) -> None:
+        """Store artifacts, replacing damaged ones.
 
         Where nobody may write, nothing is stored: then they are computed each time.
 
         Raises:
             LibraryError: if they can't be written for another reason, such as a full disk.
         """
-        packed = {
-            self._path(digest): pack_artifact(
-                artifact, _name_source(digest, self._algorithm, self._parameters)
-            )
-            for digest, artifact in artifacts.items()
-        }
+        packed = {_find_path(key): pack_artifact(tensors, key.source) for key, tensors in artifacts.items()}
         try:
             with self._publisher.writing() as change:
                 change.write_whole(packed)
         except OSError as error:
             if error.errno not in NOT_ALLOWED:
                 num_bytes = sum(map(len, packed.values()))
-                what = f"store {self._algorithm!r} of {len(packed)} experts"
+                kinds = ", ".join(sorted({key.algorithm for key in artifacts}))
+                what = f"store {quote(kinds)} of {len(packed)} experts"
                 raise explain_failure(self._storage, error, what, EXPERTS_UNCHANGED, num_bytes) from error
 
-    def _path(self, weights_sha256: str) -> str:
-        key = artifact_key(weights_sha256, self._algorithm, self._parameters)
-        return f"{ARTIFACTS}/{self._algorithm}/{key}.safetensors"
 
+def open_artifact(content: bytes, key: Key) -> Artifact:
+    """Read the file of an artifact.
 
-def artifact_key(weights_sha256: str, algorithm: str, parameters: Mapping[str, object]) -> str:
-    """Return the hash that an artifact is stored under.
-
-    Args:
-        weights_sha256: hash of the expert's weights file.
-        algorithm: what computes the artifact; with a version in it, if it ever changes its results.
-        parameters: all that the result depends on besides the weights; what JSON can hold.
+    Raises:
+        FormatError: if it is damaged, or was computed from something else than its key says.
     """
-    source = _name_source(weights_sha256, algorithm, parameters)
-    return hashlib.sha256(canonical_json(source).encode()).hexdigest()
+    artifact, source = unpack_artifact(content)
+    if canonical_json(source) != canonical_json(key.source):
+        raise FormatError("was computed from something else")
+    return artifact
 
 
-def find_weights(storage: Storage, path: str) -> str | None:
-    """Return the hash of the weights that an artifact says it was computed from, reading its header alone."""
+def find_subjects(storage: Storage, path: str) -> tuple[str, ...]:
+    """Return the hashes of what an artifact says it was computed from, reading its header alone; none if it
+    says nothing."""
     try:
         length = int.from_bytes(storage.read(path, end=LENGTH_BYTES), "little")
         content = storage.read(path, end=LENGTH_BYTES + min(length, MOST_HEADER_BYTES))
-        return str(read_source(content)["weights"])
-    except (FormatError, KeyError):
-        return None
+        return list_subjects(read_source(content))
+    except FormatError:
+        return ()
 
 
 def find_artifact_fault(storage: Storage, path: str) -> str | None:
@@ -118,14 +184,13 @@ def find_artifact_fault(storage: Storage, path: str) -> str | None:
         _, source = unpack_artifact(_read(storage, path))
     except (FormatError, OSError) as error:
         return str(error)
-    key = hashlib.sha256(canonical_json(source).encode()).hexdigest()
-    if path != f"{ARTIFACTS}/{source.get('algorithm')}/{key}.safetensors":
+    if path != f"{ARTIFACTS}/{source.get('algorithm')}/{hash_source(source)}.safetensors":
         return "lies where an artifact of another source belongs"
     return None
 
 
-def _name_source(weights_sha256: str, algorithm: str, parameters: Mapping[str, object]) -> dict[str, Any]:
-    return {"weights": weights_sha256, "algorithm": algorithm, "parameters": dict(parameters)}
+def _find_path(key: Key) -> str:
+    return f"{ARTIFACTS}/{key.algorithm}/{key.digest}.safetensors"
 
 
 def _read(storage: Storage, path: str) -> bytes:

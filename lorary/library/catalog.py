@@ -6,6 +6,7 @@ could go stale.
 """
 
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 
 from lorary.errors import LibraryError, UnknownExpert
 from lorary.experts.peft_config import CONFIG_FILE
@@ -60,11 +61,21 @@ def hash_weights(storage: Storage, names: Sequence[str]) -> dict[str, str]:
         storage: the library's.
         names: names of experts that are there.
     """
-    found = _read_small_files(storage, names)
-    entries = [parse_entry(name, storage.path(name), *found[name]) for name in names]
-    return {
-        entry.name: entry.weights_sha256 or storage.hash(f"{entry.name}/{WEIGHTS_FILE}") for entry in entries
-    }
+    return {entry.name: _hash_weights(storage, entry) for entry in _read_entries(storage, names)}
+
+
+def identify_experts(storage: Storage, names: Sequence[str]) -> dict[str, str]:
+    """Return the hash that tells each expert's content, which its artifacts are kept under.
+
+    It is the hash of the weights file where the sidecar vouches for the configuration, which holds the scale:
+    then an edited configuration is refused when the expert is read. Elsewhere the configuration may be edited
+    by hand, so that it is hashed too.
+
+    Args:
+        storage: the library's.
+        names: names of experts that are there.
+    """
+    return {entry.name: _identify(storage, entry) for entry in _read_entries(storage, names)}
 
 
 def require_expert(storage: Storage, name: object) -> None:
@@ -107,6 +118,22 @@ def require_no_stranger(storage: Storage, name: str) -> None:
             f"library {quote(storage.url)} has something named {name!r} that is not an expert: "
             "choose another name"
         )
+
+
+def _read_entries(storage: Storage, names: Sequence[str]) -> list[Entry]:
+    found = _read_small_files(storage, names)
+    return [parse_entry(name, storage.path(name), *found[name]) for name in names]
+
+
+def _identify(storage: Storage, entry: Entry) -> str:
+    weights = _hash_weights(storage, entry)
+    if entry.config_sha256 is not None:
+        return weights
+    return sha256(f"{weights} {storage.hash(f'{entry.name}/{CONFIG_FILE}')}".encode()).hexdigest()
+
+
+def _hash_weights(storage: Storage, entry: Entry) -> str:
+    return entry.weights_sha256 or storage.hash(f"{entry.name}/{WEIGHTS_FILE}")
 
 
 def _list_folders(storage: Storage) -> list[str]:

@@ -1,6 +1,7 @@
 """Computing the artifacts that are not stored yet, a batch of experts at a time."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from torch import Tensor
 
@@ -8,7 +9,7 @@ from lorary.errors import LibraryError
 from lorary.experts import Expert
 from lorary.files import quote
 from lorary.library.artifact_file import Artifact
-from lorary.library.artifacts import ArtifactStore
+from lorary.library.key import Key
 
 # What was computed is stored after each batch, so that an interruption loses no more than one.
 BATCH_SIZE = 64
@@ -16,6 +17,18 @@ BATCH_SIZE = 64
 Compute = Callable[[Mapping[str, Expert]], Mapping[str, Mapping[str, Tensor]]]
 IsSound = Callable[[str, Mapping[str, Tensor]], bool]
 """Expert's name, its stored tensors -> whether they may be used."""
+
+
+class ArtifactStore(Protocol):
+    """Where artifacts are kept: a library, or the cache folder of this machine."""
+
+    def load(self, key: Key) -> Artifact | None:
+        """Return an artifact; ``None`` if it is missing or damaged."""
+        ...
+
+    def save_all(self, artifacts: Mapping[Key, Mapping[str, Tensor]]) -> None:
+        """Store artifacts."""
+        ...
 
 
 class Selection(Mapping[str, Expert]):
@@ -45,17 +58,17 @@ def derive_artifacts(
     store: ArtifactStore,
     experts: Mapping[str, Expert],
     names: Sequence[str],
-    hash_weights: Callable[[Sequence[str]], dict[str, str]],
+    find_keys: Callable[[Sequence[str]], Mapping[str, Key]],
     compute: Compute,
     is_sound: IsSound,
 ) -> dict[str, Artifact]:
     """Return an artifact for each name, computing and storing those that are missing.
 
     Args:
-        store: where the artifacts of one algorithm and its parameters are.
+        store: where artifacts are kept.
         experts: where ``compute`` gets its experts from.
         names: the experts to return artifacts of.
-        hash_weights: names -> the hashes of their weights files as they are now.
+        find_keys: names -> the keys of their artifacts, by what the experts are now.
         compute: some experts -> for each of them, named tensors.
         is_sound: what is stored and is not, counts as missing.
 
@@ -63,24 +76,24 @@ def derive_artifacts(
         LibraryError: if an expert is replaced meanwhile, or the results can't be written.
         ValueError: if ``compute`` doesn't return exactly the experts it was given.
     """
-    hashes = hash_weights(names)
-    known = {digest: store.load(digest) for digest in set(hashes.values())}
-    named = {hashes[name]: name for name in names}
+    keys = find_keys(names)
+    named = {keys[name]: name for name in names}
+    known = {key: store.load(key) for key in named}
     found = {
-        digest: artifact
-        for digest, artifact in known.items()
-        if artifact is not None and is_sound(named[digest], artifact)
+        key: artifact
+        for key, artifact in known.items()
+        if artifact is not None and is_sound(named[key], artifact)
     }
     # Experts with the same weights, such as copies, share an artifact: one name stands for all.
-    missing = list({hashes[name]: name for name in names if hashes[name] not in found}.values())
+    missing = list({keys[name]: name for name in names if keys[name] not in found}.values())
     for start in range(0, len(missing), BATCH_SIZE):
         batch = missing[start : start + BATCH_SIZE]
         computed = _compute_batch(experts, batch, compute)
-        _require_unchanged(batch, hashes, hash_weights(batch))
-        artifacts = {hashes[name]: dict(computed[name]) for name in batch}
-        store.save(artifacts)
+        _require_unchanged(batch, keys, find_keys(batch))
+        artifacts = {keys[name]: dict(computed[name]) for name in batch}
+        store.save_all(artifacts)
         found |= artifacts
-    return {name: found[hashes[name]] for name in names}
+    return {name: found[keys[name]] for name in names}
 
 
 def _compute_batch(
@@ -95,7 +108,7 @@ def _compute_batch(
     return computed
 
 
-def _require_unchanged(batch: Sequence[str], before: Mapping[str, str], after: Mapping[str, str]) -> None:
+def _require_unchanged(batch: Sequence[str], before: Mapping[str, Key], after: Mapping[str, Key]) -> None:
     changed = [name for name in batch if before[name] != after[name]]
     if changed:
         raise LibraryError(

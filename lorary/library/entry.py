@@ -34,6 +34,8 @@ class Entry:
     """Such as ``"bfloat16"``."""
     weights_sha256: str | None
     """Hash of its weights file; without it ``verify`` can't tell whether the weights changed."""
+    config_sha256: str | None
+    """Hash of its configuration, likewise."""
 
     def matches(self, task: str | None, base: str | None, tag: str | None) -> bool:
         """Return whether this expert has the task, the base model and the tag; ``None`` asks nothing."""
@@ -78,6 +80,7 @@ def _describe(name: str, sidecar: Sidecar) -> Entry:
         max_rank=summary.max_rank if summary else None,
         dtype=summary.dtype if summary else None,
         weights_sha256=sidecar.weights_sha256,
+        config_sha256=sidecar.config_sha256,
     )
 
 
@@ -94,4 +97,5 @@ def _describe_plain(name: str, settings: dict[str, Any], path: str) -> Entry:
         max_rank=max([config.rank, *(rank for _, rank in config.rank_pattern)]) if is_lora else None,
         dtype=None,
         weights_sha256=None,
+        config_sha256=None,
     )

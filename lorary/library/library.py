@@ -1,18 +1,15 @@
 """The library: a mapping from names to experts, kept in a folder at a URL."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
-
-from torch import Tensor
 
 from lorary.errors import LibraryError
 from lorary.experts import Expert, build_expert, check_name, write_expert_files
 from lorary.files import quote
 from lorary.library import catalog
-from lorary.library.artifacts import ArtifactStore
+from lorary.library.artifacts import Artifacts
 from lorary.library.change import Change, Outcome
-from lorary.library.derive import Compute, IsSound, derive_artifacts
 from lorary.library.entry import Entry
 from lorary.library.failure import EXPERTS_UNCHANGED, explain_failure
 from lorary.library.journal import TRASH, Move, plan_renaming, plan_replacement
@@ -216,48 +213,21 @@ class Library(MutableMapping[str, Expert]):
                 found += find_strange_names(self._storage) + find_artifact_problems(self._storage)
         return found
 
-    def artifacts(
-        self,
-        algorithm: str,
-        parameters: Mapping[str, object],
-        compute: Compute,
-        names: Iterable[str] | None = None,
-        is_sound: IsSound = lambda name, artifact: True,
-    ) -> dict[str, dict[str, Tensor]]:
-        """Return tensors derived from each expert, computing only those that are not stored yet.
-
-        They are stored under the hash of (the expert's weights, algorithm, parameters): never stale, and
-        computed again only for what changed.
-
-        Args:
-            algorithm: a name for what ``compute`` does, such as ``"arrow-prototypes-1"``.
-            parameters: all that the result depends on besides the weights; what JSON can hold.
-            compute: some experts -> for each of them, named tensors. It sees only experts that miss theirs,
-                a batch at a time, and must not look at anything but them.
-            names: the experts to return artifacts of; ``None`` means all.
-            is_sound: looks at what was stored, with the expert's name; what it does not accept is computed
-                again.
-
-        Returns:
-            Expert name -> tensor name -> tensor, sorted by expert or in the order of ``names``.
-
-        Raises:
-            UnknownExpert: if there is none of a name.
-            LibraryError: if the results can't be written.
-        """
-        store = ArtifactStore(self._storage, self._publisher, algorithm, parameters)
-        wanted = list(self) if names is None else list(names)
-        return derive_artifacts(store, self, wanted, self._hash_weights, compute, is_sound)
+    @property
+    def artifacts(self) -> Artifacts:
+        """What was computed from the experts: ``.load(key)``, ``.save(key, tensors)``, and as a call
+        ``(algorithm, parameters, compute, names)`` all that is missing."""
+        return Artifacts(self._storage, self._publisher, self, self._identify)
 
     def prune(self) -> Pruned:
-        """Remove the artifacts of experts that are gone; they can be computed again.
+        """Remove the artifacts of experts that are gone, alone or among others; they can be computed again.
 
         Raises:
             LibraryError: if the library can't be changed.
         """
         with self._changing("remove artifacts", outcome=EXPERTS_UNCHANGED):
-            weights = catalog.hash_weights(self._storage, catalog.list_experts(self._storage))
-            return prune_artifacts(self._storage, set(weights.values()))
+            present = catalog.identify_experts(self._storage, catalog.list_experts(self._storage))
+            return prune_artifacts(self._storage, set(present.values()))
 
     def _store(self, name: str, expert: Expert, replace: bool) -> None:
         if not isinstance(expert, Expert):
@@ -273,6 +243,12 @@ class Library(MutableMapping[str, Expert]):
                 change.publish(plan_replacement(name, staged, change.new_path(TRASH)))
             else:
                 change.publish([(staged, name)])
+
+    def _identify(self, names: Sequence[str]) -> dict[str, str]:
+        with self._reading():
+            for name in names:
+                catalog.require_expert(self._storage, name)
+            return catalog.identify_experts(self._storage, names)
 
     def _hash_weights(self, names: Sequence[str]) -> dict[str, str]:
         with self._reading():

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from lorary.library.artifacts import ARTIFACTS, find_weights
+from lorary.library.artifacts import ARTIFACTS, find_subjects
 from lorary.library.storage import Storage
 
 
@@ -18,19 +18,21 @@ class Pruned(NamedTuple):
     """How many bytes were freed."""
 
 
-def prune_artifacts(storage: Storage, weights: Collection[str]) -> Pruned:
-    """Remove all artifacts but those computed from some weights; call while being the only writer.
+def prune_artifacts(storage: Storage, present: Collection[str]) -> Pruned:
+    """Remove all artifacts but those of experts that are there; call while being the only writer.
 
-    What is damaged goes too: it counts as missing anyway. Of a link the link goes, never what it leads to.
+    What was computed from several experts goes as soon as one of them is gone. What is damaged goes too: it
+    counts as missing anyway. Of a link the link goes, never what it leads to.
 
     Args:
         storage: the library's.
-        weights: hashes of the weights files that are there.
+        present: the hashes of the experts that are there.
     """
     num_bytes = num_kept = 0
     removed = []
     for path, kind in storage.walk(ARTIFACTS).items():
-        if kind == "file" and find_weights(storage, path) in weights:
+        subjects = find_subjects(storage, path) if kind == "file" else ()
+        if subjects and all(subject in present for subject in subjects):
             num_kept += 1
             continue
         num_bytes += storage.count_bytes(path)

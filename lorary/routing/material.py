@@ -12,9 +12,9 @@ from torch import Tensor
 from lorary.routing.shapes import find_shape_fault
 
 FROM_DATA = {
-    "means": "find them with lorary.assembly.find_means",
+    "means": "find them with lorary.facts.find_means",
     "gates": "train them with lorary.training.train_gates",
-    "embeddings": "find them with lorary.assembly.find_embeddings",
+    "embeddings": "find them with lorary.facts.find_embeddings",
 }
 """What cannot be computed from experts alone, and where it comes from."""
 

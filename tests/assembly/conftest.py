@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from lorary.assembly import find_embeddings, load_model
+from lorary.assembly import load_model
+from lorary.facts import find_embeddings
 
 NUM_KEPT = 3
 EXAMPLES = {

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from lorary.assembly import load_model, prototype_rows, prototypes
+from lorary.assembly import load_model
 from lorary.errors import FormatError, IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors
+from lorary.facts import prototype_rows, prototypes
 from lorary.library import Library
 from lorary.models import ExpertLinear
 from lorary.routing import ROUTERS, ArrowConfig, FixedConfig, SingleConfig

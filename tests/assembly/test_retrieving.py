@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from lorary.assembly import find_embeddings, load_model
+from lorary.assembly import load_model
 from lorary.errors import UnknownExpert
+from lorary.facts import find_embeddings
 from lorary.routing import RetrievalConfig
 
 PROMPTS = ["a", "plural of mouse", "2024-01-03 in words"]
@@ -63,7 +64,7 @@ def test_embeddings_that_do_not_fit_are_refused(ready, embeddings, message):
 def test_retrieval_without_embeddings_is_refused(model):
     message = (
         "needs the embeddings of every expert, but has none of 'dates' and 4 more: find them with "
-        r"lorary.assembly.find_embeddings, hand them over with provide\(embeddings=...\)"
+        r"lorary.facts.find_embeddings, hand them over with provide\(embeddings=...\)"
     )
     with pytest.raises(ValueError, match=message):
         model.set_router("retrieval")

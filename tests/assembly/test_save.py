@@ -4,8 +4,9 @@ import shutil
 import pytest
 import torch
 
-from lorary.assembly import find_embeddings, is_saved_model, load_model, save_model
+from lorary.assembly import is_saved_model, load_model, save_model
 from lorary.errors import BaseModelError, FormatError, IncompatibleExpert, LibraryError
+from lorary.facts import find_embeddings
 from lorary.library import Library
 from lorary.models import load_base
 from lorary.routing import configure_router
@@ -92,8 +93,8 @@ def test_the_folder_may_be_moved_and_nothing_is_computed_again(full, tmp_path, m
     shutil.rmtree(tmp_path / "cache")
     for router in ("arrow", "calibrated"):
         shutil.move(tmp_path / router, tmp_path / "elsewhere" / router)
-    monkeypatch.setattr("lorary.assembly.prototypes.library_prototypes", None)
-    monkeypatch.setattr("lorary.assembly.calibrations._calibrate", None)
+    monkeypatch.setattr("lorary.facts.prototypes.library_prototypes", None)
+    monkeypatch.setattr("lorary.facts.calibrations._calibrate", None)
     load_model(str(tmp_path / "elsewhere" / "arrow")).detach()
     loaded = load_model(str(tmp_path / "elsewhere" / "calibrated"))
     torch.testing.assert_close(loaded(input_ids=input_ids).logits, expected, rtol=1e-4, atol=1e-4)

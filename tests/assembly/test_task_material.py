@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from lorary.assembly import find_embeddings, find_means, list_data_needs, load_model, provide_task_material
+from lorary.assembly import list_data_needs, load_model, provide_task_material
 from lorary.assembly.task_material import NUM_TEXTS
+from lorary.facts import find_embeddings, find_means
 from lorary.library import Library
 
 

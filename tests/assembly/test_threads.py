@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import CompileConfig
 
-from lorary.assembly import RoutedModel, find_embeddings, load_model, save_model
+from lorary.assembly import RoutedModel, load_model, save_model
+from lorary.facts import find_embeddings
 from lorary.routing import ArrowConfig, configure_router
 
 NUM_THREADS = 3
@@ -201,7 +202,7 @@ def test_other_routers_hold_in_their_thread_alone(build, router):
 
 
 def test_what_is_known_of_experts_is_found_once_however_many_ask_first(build, monkeypatch):
-    from lorary.assembly import calibrations, prototype_rows
+    from lorary.facts import calibrations, prototype_rows
 
     counts = {"prototypes": 0, "calibrations": 0}
 

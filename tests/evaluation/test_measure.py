@@ -1,12 +1,13 @@
 import pytest
 import torch
 
-from lorary.assembly import RequestDecider, RoutedModel, find_embeddings
+from lorary.assembly import RequestDecider, RoutedModel
 from lorary.data import Example, Task, find_template, tokenize_choices, tokenize_examples
 from lorary.errors import DataError
 from lorary.evaluation import EvalConfig, Route, evaluate, exact_match, find_routes
 from lorary.evaluation.decisions import name_experts, plan_rows
 from lorary.evaluation.work import prepare_work
+from lorary.facts import find_embeddings
 from lorary.routing import REQUEST_ROUTERS, CalibratedConfig, RetrievalConfig
 
 PLAIN = find_template("plain")

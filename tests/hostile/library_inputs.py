@@ -5,9 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lorary.assembly.prototypes import find_prototypes
 from lorary.errors import LibraryError
 from lorary.experts import Expert, read_peft, write_peft
+from lorary.facts.prototypes import find_prototypes
 from lorary.library import Library
 from tests.hostile.reader import (
     check_card,

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from lorary.assembly import RoutedModel, find_means, load_model, save_model
+from lorary.assembly import RoutedModel, load_model, save_model
 from lorary.assembly.saved_model import is_saved_model
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import FormatError
+from lorary.facts import find_means
 from lorary.kernels import build
 from lorary.library import Library
 from lorary.models import BaseModel, load_base, mix

@@ -63,7 +63,7 @@ ENTRIES = [
     *(Saved(f"saved-{name}", make=make) for name, make in ROUTERS.items()),
     Reader("base", room="models", make=model.make_base, read=model.read_base,
            check=model.check_base_model, cost=5),
-    Reader("artifact-cache", room="assembly", make=model.make_artifact_cache, read=model.read_artifact_cache,
+    Reader("artifact-cache", room="facts", make=model.make_artifact_cache, read=model.read_artifact_cache,
            check=model.check_saved, answer=model.answer_saved, cost=6),
     Reader("kernel-cache", room="kernels", make=model.make_kernel_cache, read=model.read_kernel_cache,
            check=model.check_mixed, answer=model.answer_mixed, sealed=("*",), plants=("kernels",), cost=4),

@@ -1,26 +1,42 @@
 """Artifacts are found by what they were computed from, and by nothing else."""
 
 import errno
+import hashlib
+import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save
 
-from lorary.errors import LibraryError
+from lorary.errors import LibraryError, UnknownExpert
+from lorary.library import Key
 from lorary.library.artifact_file import canonical_json, pack_artifact, unpack_artifact
-from lorary.library.artifacts import ARTIFACTS, ArtifactStore, artifact_key, find_artifact_fault
+from lorary.library.artifacts import ARTIFACTS, find_artifact_fault
 
 HASH = "0" * 64
 OTHER = "1" * 64
 
 
+class Store:
+    """The artifacts of one algorithm and its parameters, by their one subject."""
+
+    def __init__(self, library, algorithm, parameters):
+        self.artifacts = library.artifacts
+        self.find_key = lambda subject: Key(algorithm, parameters, (subject,))
+        self.find_key(HASH)
+
+    def save(self, artifacts):
+        self.artifacts.save_all({self.find_key(subject): tensors for subject, tensors in artifacts.items()})
+
+    def load(self, subject):
+        return self.artifacts.load(self.find_key(subject))
+
+
 @pytest.fixture
 def open_store(library):
-    def open_one(algorithm="sum-1", parameters=None):
-        return ArtifactStore(library._storage, library._publisher, algorithm, parameters or {})
-
-    return open_one
+    return lambda algorithm="sum-1", parameters=None: Store(library, algorithm, parameters or {})
 
 
 def test_an_artifact_comes_back_equal_bit_for_bit(open_store):
@@ -41,18 +57,6 @@ def test_tensors_that_share_memory_can_be_stored(open_store):
     open_store().save({HASH: {"first": stack[0], "all": stack}, OTHER: {"second": stack[1]}})
     assert torch.equal(open_store().load(HASH)["all"], stack)
     assert torch.equal(open_store().load(OTHER)["second"], stack[1])
-
-
-def test_keys_differ_by_weights_algorithm_and_parameters_and_not_by_their_order():
-    keys = [
-        artifact_key(HASH, "a", {"x": 1, "y": 2}),
-        artifact_key(OTHER, "a", {"x": 1, "y": 2}),
-        artifact_key(HASH, "b", {"x": 1, "y": 2}),
-        artifact_key(HASH, "a", {"x": 1, "y": 3}),
-        artifact_key(HASH, "a", {"x": 1}),
-    ]
-    assert len(set(keys)) == len(keys)
-    assert artifact_key(HASH, "a", {"y": 2, "x": 1}) == keys[0]
 
 
 def test_a_missing_artifact_is_none(open_store):
@@ -180,3 +184,79 @@ def test_an_artifact_beyond_the_limit_counts_as_missing(local, make_expert, monk
     local.artifacts("ones-1", {}, compute)
     assert calls == ["a", "a"]
     assert any("is too large" in str(problem) for problem in local.verify())
+
+
+def sum_all(experts):
+    return {
+        name: {"x": sum(pair.b.sum() for pair in expert.factors.values())} for name, expert in experts.items()
+    }
+
+
+def test_several_experts_together_have_an_artifact_of_their_own(library, make_expert):
+    for seed, name in enumerate("abc"):
+        library[name] = make_expert(name, seed)
+    key = library.artifacts.find_key("centroids-1", {"count": 2}, ["b", "a"])
+    assert library.artifacts.load(key) is None
+    library.artifacts.save(key, {"rows": torch.eye(2)})
+    reopened = type(library).open(library.url)
+    assert torch.equal(reopened.artifacts.load(key)["rows"], torch.eye(2))
+    for others in (["a", "b"], ["a"], ["a", "b", "c"]):
+        other = library.artifacts.find_key("centroids-1", {"count": 2}, others)
+        assert other != key and library.artifacts.load(other) is None
+    library.rename("a", "z")
+    assert library.artifacts.find_key("centroids-1", {"count": 2}, ["b", "z"]) == key
+    assert library.verify() == []
+
+
+def test_what_was_computed_from_an_expert_that_was_replaced_meanwhile_is_nobodys(library, make_expert):
+    library["a"] = make_expert("a", 1)
+    key = library.artifacts.find_key("sum-1", {}, ["a"])
+    library["a"] = make_expert("a", 2)
+    library.artifacts.save(key, {"x": torch.ones(1)})
+    assert library.artifacts.load(library.artifacts.find_key("sum-1", {}, ["a"])) is None
+
+
+def test_names_and_subjects_that_are_none_are_refused(library):
+    with pytest.raises(UnknownExpert, match="no expert 'a'"):
+        library.artifacts.find_key("sum-1", {}, ["a"])
+    with pytest.raises(ValueError, match="an artifact of 'sum-1' must have a subject, found none"):
+        library.artifacts.find_key("sum-1", {}, [])
+
+
+@pytest.mark.parametrize("sidecar", ["none", "without the configuration's hash"])
+def test_an_edited_scale_has_artifacts_of_its_own(local, make_expert, sidecar):
+    """Guards a bug: an adapter whose lora_alpha was edited by hand kept the artifacts of the old scale."""
+    local["a"] = make_expert("a")
+    folder = Path(local.url, "a")
+    if sidecar == "none":
+        (folder / "expert.json").unlink()
+    else:
+        known = json.loads((folder / "expert.json").read_text())
+        (folder / "expert.json").write_text(json.dumps({**known, "config_sha256": None}))
+    before = local.artifacts("sum-1", {}, sum_all)["a"]["x"]
+    assert local.artifacts("sum-1", {}, lambda batch: pytest.fail("computed again"))["a"]["x"] == before
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(
+        json.dumps({**config, "lora_alpha": 4 * config["lora_alpha"]})
+    )
+    assert local.artifacts("sum-1", {}, sum_all)["a"]["x"] == sum_all(local)["a"]["x"] != before
+    assert local.prune()[:2] == (1, 1)
+
+
+def test_an_artifact_of_an_earlier_version_is_found(local, make_expert):
+    """The file's name and bytes are those that lorary 0.1 wrote."""
+    local["a"] = make_expert("a")
+    weights = local.weight_hashes()["a"]
+    source = f'{{"algorithm":"sum-1","parameters":{{"k":1}},"weights":"{weights}"}}'
+    name = hashlib.sha256(source.encode()).hexdigest()
+    sealed = f'{{"_sha256":"{"0" * 64}",{source[1:]}'
+    blank = save({"x": torch.ones(3)}, {"source": sealed})
+    content = blank.replace(b"0" * 64, hashlib.sha256(blank).hexdigest().encode(), 1)
+    path = f"{ARTIFACTS}/sum-1/{name}.safetensors"
+    Path(local.url, path).parent.mkdir(parents=True)
+    local._storage.write(path, content)
+    found = local.artifacts("sum-1", {"k": 1}, lambda batch: pytest.fail("computed again"))
+    assert found["a"]["x"].tolist() == [1, 1, 1]
+    local.artifacts("sum-1", {"k": 1}, lambda batch: {"a": {"x": torch.ones(3)}}, None, lambda *_: False)
+    assert local._storage.read(path) == content
+    assert local.verify() == [] and local.prune() == (0, 1, 0)

@@ -83,7 +83,7 @@ def find_gains(
     Returns:
         How many experts' were computed, the seconds it took, and expert -> layer -> gain.
     """
-    from lorary.assembly import find_prototypes
+    from lorary.facts import find_prototypes
 
     num_new, gains, begun = 0, {}, time.monotonic()
     with show_status("looking for prototypes") as status:

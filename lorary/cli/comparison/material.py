@@ -87,7 +87,7 @@ def find_trained_gates(
     model: "RoutedModel", library: "Library", examples: "Mapping[str, TrainingExamples]", config: "GateConfig"
 ) -> "dict[str, Tensor]":
     """Take gates from the library, and train those that it lacks."""
-    from lorary.assembly import find_gates
+    from lorary.facts import find_gates
     from lorary.training import train_gates
 
     def train(names: Sequence[str]) -> "dict[str, Tensor]":

@@ -10,7 +10,7 @@ from lorary.cli.commands.eval import command
 from lorary.cli.comparison.material import find_task_of_each, find_trained_gates, provide_material
 from lorary.cli.comparison.routes import choose_routes, find_own_experts
 from lorary.data import find_template
-from lorary.data.generated import generate_task, generate_tasks
+from lorary.data.synthetic import generate_task, generate_tasks
 from lorary.evaluation import EvalConfig, Result, evaluate, find_routes
 from lorary.library import Library
 from lorary.models import load_base

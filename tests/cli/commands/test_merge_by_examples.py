@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from lorary.assembly import collect_inputs
 from lorary.data import find_template
-from lorary.data.generated import generate_tasks
+from lorary.data.synthetic import generate_tasks
 from lorary.experts import read_peft
+from lorary.facts import collect_inputs
 from lorary.library import Library
 from lorary.models import attach_experts, load_base
 from lorary.training import prepare_examples

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lorary.cli.commands.train import command as train
-from lorary.data.generated import GENERATED_TASKS
+from lorary.data.synthetic import SYNTHETIC_TASKS
 from lorary.library import Library
 
 QUICK = ("--training.max_steps", "2", "--training.rank", "2", "--training.batch_size", "2")
@@ -22,7 +22,7 @@ def test_generated_tasks_need_no_data(train_quickly, tmp_path):
     code, output, _ = train_quickly("--tasks", "generated")
     assert code == 0
     library = Library.open(str(tmp_path / "lib"))
-    assert sorted(library) == sorted(GENERATED_TASKS)
+    assert sorted(library) == sorted(SYNTHETIC_TASKS)
     assert "experts   12, 8 at a time; rank 2 on 14 layers" in output
     assert "steps     24 in all" in output
     assert output.endswith(f"next: lorary eval {tmp_path / 'lib'} --tasks generated\n")
@@ -201,7 +201,7 @@ def test_bad_rows_can_be_skipped_and_are_counted(train_quickly, write_rows, tmp_
     ("words", "message"),
     [
         (("--tasks", "nowhere.jsonl"), "there is no task file 'nowhere.jsonl'"),
-        (("--tasks", "generated:plural"), "no generated task is named 'plural': did you mean 'plurals'"),
+        (("--tasks", "generated:plural"), "no synthetic task is named 'plural': did you mean 'plurals'"),
         (("--tasks", "generated", "generated:prices"), "two tasks are named 'prices'"),
         (("--tasks", "generated:plurals", "--expert", "../x"), "'../x'"),
         (("--tasks", "generated:plurals", "--training.rank", "0"), "rank must be at least 1, not 0"),

@@ -19,7 +19,7 @@ from lorary.cli.task_options import add_task_options, repeat_tasks
 if TYPE_CHECKING:
     from lorary.evaluation import Result
 
-EXAMPLE = "lorary eval ./my-loras --tasks generated --routes base,uniform,arrow --metrics loss,exact_match"
+EXAMPLE = "lorary eval ./my-loras --tasks synthetic --routes base,uniform,arrow --metrics loss,exact_match"
 
 
 def add_arguments(parser: ArgumentParser) -> None:

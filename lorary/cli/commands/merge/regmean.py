@@ -48,7 +48,7 @@ def collect_activations(
         ValueError: if the tasks of an expert are not among those given.
         DataError: if one cannot be read, or has no training example.
     """
-    from lorary.assembly import collect_inputs
+    from lorary.facts import collect_inputs
     from lorary.models import attach_experts, load_base
 
     tasks = read_tasks(options)

@@ -11,7 +11,7 @@ from lorary.cli.commands.quickstart.outcome import Outcome, save_outcome
 from lorary.cli.commands.quickstart.plan import METRICS, ROUTES, QuickstartPlan
 from lorary.cli.printing import show_status
 from lorary.data import Task, find_template, mix_tasks
-from lorary.data.generated import generate_tasks
+from lorary.data.synthetic import generate_tasks
 from lorary.evaluation import EvalConfig, Result, evaluate, find_routes, survey_routing
 from lorary.reports import RoutedSample, plot_usage, trace_sample, write_routing_html
 

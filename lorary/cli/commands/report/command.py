@@ -15,7 +15,7 @@ from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_line, print_next
 from lorary.files import quote
 
-EXAMPLE = "lorary report ./my-loras --tasks generated --router arrow --out report"
+EXAMPLE = "lorary report ./my-loras --tasks synthetic --router arrow --out report"
 
 
 def add_arguments(parser: ArgumentParser) -> None:

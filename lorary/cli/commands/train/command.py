@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lorary.training.loop.event import TrainEvent
     from lorary.training.train import TrainOutcome
 
-EXAMPLE = "lorary train ./my-loras --tasks generated --training.max_steps 4"
+EXAMPLE = "lorary train ./my-loras --tasks synthetic --training.max_steps 4"
 DEFAULT_EPOCHS = 3.0
 
 

@@ -1,0 +1,25 @@
+"""Which of the places that a user writes stand for synthetic tasks: ``synthetic`` and ``synthetic:NAME``."""
+
+from lorary.data.synthetic.catalogue import generate_task, generate_tasks
+from lorary.data.task import Task
+
+# "generated" was the first name; command lines and files of it still work.
+NAMES = ("synthetic", "generated")
+
+
+def read_synthetic(place: str) -> list[Task] | None:
+    """Generate the tasks that a place stands for.
+
+    Args:
+        place: ``synthetic`` for all tasks, ``synthetic:NAME`` for one; ``generated`` means the same.
+
+    Returns:
+        The tasks; ``None`` if the place is something else, such as a path.
+
+    Raises:
+        ValueError: if there is no synthetic task of that name.
+    """
+    kind, colon, name = place.partition(":")
+    if kind not in NAMES:
+        return None
+    return [generate_task(name)] if colon else list(generate_tasks().values())

@@ -1,0 +1,61 @@
+"""Tensors that took time to compute and belong to no library, kept in this machine's cache folder.
+
+The folder is its user's alone: what others could write there would be taken for computed.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from lorary.errors import FormatError
+from lorary.experts import Expert
+from lorary.files import find_cache_folder, make_private_folder, open_regular, write_whole
+from lorary.library import Key
+from lorary.library.artifact_file import Artifact, pack_artifact
+from lorary.library.artifacts import open_artifact
+
+
+class Cache:
+    """Artifacts in the cache folder: ``$LORARY_CACHE`` or ``~/.cache/lorary``."""
+
+    def find_place(self, key: Key) -> Path:
+        """Return where an artifact is kept."""
+        return find_cache_folder() / "artifacts" / key.algorithm / f"{key.digest}.safetensors"
+
+    def load(self, key: Key) -> Artifact | None:
+        """Return an artifact; None if it is missing or damaged."""
+        try:
+            with open_regular(self.find_place(key), follow=False) as file:
+                return open_artifact(file.read(), key)
+        except (OSError, FormatError):
+            return None
+
+    def save(self, key: Key, tensors: Mapping[str, Tensor]) -> None:
+        """Write an artifact, whole or not at all. Where that fails it is computed again next time."""
+        with suppress(OSError, SafetensorError):
+            make_private_folder(find_cache_folder(), follow=True)
+            write_whole(self.find_place(key), pack_artifact(tensors, key.source))
+
+    def save_all(self, artifacts: Mapping[Key, Mapping[str, Tensor]]) -> None:
+        """Write artifacts; see ``save``."""
+        for key, tensors in artifacts.items():
+            self.save(key, tensors)
+
+
+def identify_experts(experts: Mapping[str, Expert], names: Sequence[str]) -> dict[str, str]:
+    """Return the hash of each expert's factors, which artifacts of experts of no library are kept under."""
+    return {name: _hash_factors(experts[name]) for name in names}
+
+
+def _hash_factors(expert: Expert) -> str:
+    digest = hashlib.sha256()
+    for path, pair in sorted(expert.factors.items()):
+        for tensor in pair:
+            digest.update(f"{path} {tensor.dtype} {list(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,176 @@
+"""Requests of no task in particular: pieces of what the base model writes by itself, or the user's own."""
+
+import random
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorary.facts.cache import Cache
+from lorary.facts.soundness import Artifact
+from lorary.files import quote
+from lorary.library import Key
+from lorary.models import BaseModel, ExpertStack
+
+NUM_TEXTS = 64
+# Tokens of a text, its opening token among them.
+LENGTH = 128
+# Requests that are cut from each text, one for each way in which requests end.
+PIECES = 3
+SHORTEST = 8
+# What asks for an answer in plain prompts.
+CUE = "\nAnswer:"
+SEED = 0
+ALGORITHM = "generic-text-1"
+CUTTING = "generic-requests-1"
+
+
+class GenericRequests:
+    """The requests that experts are calibrated on.
+
+    Args:
+        base: the base model.
+        stack: the experts on it; they take no part.
+        texts: the user's own, as they are put to the model; None for what the base model writes.
+
+    Raises:
+        ValueError: if a text has fewer than two tokens.
+    """
+
+    def __init__(self, base: BaseModel, stack: ExpertStack, texts: Sequence[str] | None = None):
+        self._base = base
+        self._stack = stack
+        self._own = None if texts is None else [_tokenize(base, text) for text in texts]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this text from another; for text that the base model writes, how it does."""
+        if self._own is None:
+            written = [ALGORITHM, NUM_TEXTS, LENGTH, SEED, CUTTING, PIECES]
+            return {"written": written, "base": self._base.fingerprint}
+        return {"given": sha256(str(self._own).encode()).hexdigest(), "base": self._base.fingerprint}
+
+    def sequences(self) -> list[list[int]]:
+        """Give their token ids, at least two each. The base model's text is written once and then cached."""
+        if self._own is None:
+            return cut_requests(self._base, _find_written(self._base, self._stack).tolist())
+        return self._own
+
+
+def cut_requests(base: BaseModel, texts: Sequence[Sequence[int]], seed: int = SEED) -> list[list[int]]:
+    """Cut pieces of all lengths from texts, and let them end in the ways in which requests do.
+
+    By turns a piece stands alone, is followed by the cue of plain prompts, or is a user's turn in the model's
+    chat template (again with the cue if it has none): what a request ends with is no mark of its task.
+
+    Args:
+        base: the base model.
+        texts: token ids, with an opening token each.
+        seed: of places and lengths.
+
+    Returns:
+        Token ids of ``PIECES`` requests per text, as the tokenizer gives them for a text.
+    """
+    chance = random.Random(seed)
+    requests = []
+    for ids in texts:
+        for ending in range(PIECES):
+            length = chance.randint(min(SHORTEST, len(ids) - 1), len(ids) - 1)
+            start = chance.randint(1, len(ids) - length)
+            piece = base.tokenizer.decode(ids[start : start + length], skip_special_tokens=True).strip()
+            requests.append(_end_request(base, piece or "?", ending))
+    return requests
+
+
+def _end_request(base: BaseModel, text: str, ending: int) -> list[int]:
+    tokenizer = base.tokenizer
+    if ending == 2 and tokenizer.chat_template is not None:
+        turns = [{"role": "user", "content": text}]
+        spelt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return list(tokenizer(spelt, add_special_tokens=False)["input_ids"])
+    ids = list(tokenizer(text + CUE if ending else text)["input_ids"])
+    return ids if len(ids) > 1 else [*ids, *ids]
+
+
+def write_texts(
+    base: BaseModel,
+    stack: ExpertStack,
+    *,
+    num_texts: int = NUM_TEXTS,
+    length: int = LENGTH,
+    seed: int = SEED,
+) -> Tensor:
+    """Let the base model write texts: each token drawn by its probability, after the opening token.
+
+    An end of text does not stop it, so that all texts are equally long. The state of chance outside is left
+    as it was.
+
+    Args:
+        base: the base model.
+        stack: the experts on it; they take no part.
+        num_texts: how many texts.
+        length: tokens of each, the opening token among them; fewer if the model reads no more.
+        seed: of the draws.
+
+    Returns:
+        Token ids ``[num_texts, length]``, on the CPU.
+    """
+    device = base.model.device
+    longest = getattr(base.model.config.get_text_config(), "max_position_embeddings", None) or length
+    opening = torch.full((num_texts, 1), _find_opening_id(base), device=device)
+    forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with forked, stack.assign([None]), torch.no_grad():
+        torch.manual_seed(seed)
+        written = base.model.generate(
+            input_ids=opening,
+            attention_mask=torch.ones_like(opening),
+            max_new_tokens=min(length, longest) - 1,
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+    return written.cpu()
+
+
+def _find_written(base: BaseModel, stack: ExpertStack) -> Tensor:
+    parameters = {"num_texts": NUM_TEXTS, "length": LENGTH, "seed": SEED}
+    key = Key(ALGORITHM, parameters, (base.fingerprint,))
+    known = Cache().load(key)
+    if known is not None and _is_text(known, base.model.get_input_embeddings().weight.shape[0]):
+        return known["input_ids"]
+    written = write_texts(base, stack)
+    Cache().save(key, {"input_ids": written})
+    return written
+
+
+def _is_text(artifact: Artifact, num_tokens: int) -> bool:
+    ids = artifact.get("input_ids")
+    return (
+        ids is not None
+        and (ids.dtype, ids.dim()) == (torch.int64, 2)
+        and 1 <= len(ids) <= NUM_TEXTS
+        and 2 <= ids.shape[1] <= LENGTH
+        and bool(((ids >= 0) & (ids < num_tokens)).all())
+    )
+
+
+def _find_opening_id(base: BaseModel) -> int:
+    for found in (base.tokenizer.bos_token_id, base.tokenizer.eos_token_id):
+        if found is not None:
+            return int(found)
+    return 0
+
+
+def _tokenize(base: BaseModel, text: str) -> list[int]:
+    ids = list(base.tokenizer(text)["input_ids"])
+    if len(ids) < 2:
+        raise ValueError(
+            "a generic request must have at least two tokens, since its first is left out, "
+            f"found {quote(text)}"
+        )
+    return ids

@@ -1,0 +1,92 @@
+"""What experts' own task tokens look like on their way into each layer: mean activations.
+
+N experts in question, I layer input.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+
+import torch
+from torch import Tensor
+
+from lorary.experts import Expert
+from lorary.facts.carrier import Carrier
+from lorary.facts.own_texts import Sequences, read_own_texts
+from lorary.facts.task_rows import find_task_rows
+from lorary.models import ExpertStack
+
+ALGORITHM = "mean-activations-1"
+
+
+def find_means(
+    model: Carrier,
+    experts: Mapping[str, Expert],
+    sequences: Mapping[str, Sequences],
+    *,
+    tokens_per_pass: int = 2048,
+) -> dict[str, Tensor]:
+    """Give each expert's mean activations; a ``Library`` keeps them, and only those it lacks are computed.
+
+    Args:
+        model: carries the experts.
+        experts: where they were loaded from.
+        sequences: expert -> texts of its own task.
+        tokens_per_pass: see `mean_activations`.
+
+    Returns:
+        As `mean_activations`, rows in the order of ``sequences``; hand them over with ``provide(means=…)``.
+
+    Raises:
+        ValueError, UnknownExpert: as `mean_activations`.
+        LibraryError: as `find_task_rows`.
+    """
+    # Which layers were looked at is part of what is kept: another expert may bring more of them.
+    layers = sha256("\n".join(sorted(model.stack.layers)).encode()).hexdigest()[:16]
+    digests = {
+        name: sha256(str([list(ids) for ids in texts]).encode()).hexdigest()
+        for name, texts in sequences.items()
+    }
+
+    def compute(names: Sequence[str]) -> dict[str, Tensor]:
+        return mean_activations(
+            model.stack, {name: sequences[name] for name in names}, tokens_per_pass=tokens_per_pass
+        )
+
+    with model.stack.in_use():
+        return find_task_rows(model, experts, ALGORITHM, {"layers": layers}, digests, compute)
+
+
+@torch.no_grad()
+def mean_activations(
+    stack: ExpertStack, sequences: Mapping[str, Sequences], *, tokens_per_pass: int = 2048
+) -> dict[str, Tensor]:
+    """Average what goes into each layer with experts, over all tokens of an expert's texts.
+
+    Every text is read by the base model with its own expert, which is how the expert was trained.
+
+    Args:
+        stack: the experts on the model.
+        sequences: expert -> token ids of texts of its own task.
+        tokens_per_pass: most tokens in one forward pass; a longer text runs alone.
+
+    Returns:
+        Module path -> means ``[N, I]``, float32, on the CPU; rows in the order of ``sequences``.
+
+    Raises:
+        ValueError: if an expert has no tokens.
+        UnknownExpert: if an expert is not on the model.
+
+    Source: average activation, a baseline of PhatGOOSE, arXiv:2402.05859.
+    """
+    names = list(sequences)
+    sums = {
+        path: torch.zeros(len(names), layer.a.shape[2], dtype=torch.float64, device=layer.a.device)
+        for path, layer in stack.layers.items()
+    }
+
+    def add(path: str, owner: Tensor, x: Tensor) -> None:
+        sums[path].index_add_(0, owner, x.double())
+
+    read_own_texts(stack, sequences, add, tokens_per_pass=tokens_per_pass)
+    counts = torch.tensor([sum(map(len, sequences[name])) for name in names], dtype=torch.float64)
+    return {path: (total.cpu() / counts[:, None]).float() for path, total in sums.items()}

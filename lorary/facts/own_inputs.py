@@ -1,0 +1,63 @@
+"""What experts' layers were given on their own tasks: what RegMean merges by.
+
+N inputs of an expert, I layer input.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from lorary.facts.own_texts import Sequences, read_own_texts
+from lorary.models import ExpertStack, group_same_inputs
+
+
+def collect_inputs(
+    stack: ExpertStack,
+    texts: Mapping[str, Sequences],
+    num_tokens: int = 512,
+    *,
+    tokens_per_pass: int = 2048,
+) -> dict[str, list[Tensor]]:
+    """Collect what goes into each layer with experts when each expert reads texts of its own task.
+
+    Args:
+        stack: the experts on the model.
+        texts: expert -> token ids of texts of its own task.
+        num_tokens: most tokens of each expert; of its texts the first are read, the last of these in part.
+        tokens_per_pass: most tokens in one forward pass; a longer text runs alone.
+
+    Returns:
+        Module path -> for each expert, in the order of ``texts``, its inputs ``[N, I]``, in the model's
+        dtype, on the CPU: what ``merge`` takes as ``activations``. Layers that read the same input, such as
+        q, k and v, have the same tensors.
+
+    Raises:
+        ValueError: if an expert has no tokens, or ``num_tokens`` is below 1.
+        UnknownExpert: if an expert is not on the model.
+    """
+    if num_tokens < 1:
+        raise ValueError(f"num_tokens must be at least 1, found {num_tokens!r}")
+    leaders = {path: group[0] for group in group_same_inputs(stack) for path in group}
+    parts: dict[str, list[list[Tensor]]] = {path: [[] for _ in texts] for path in set(leaders.values())}
+
+    def keep(path: str, owner: Tensor, x: Tensor) -> None:
+        if path in parts:
+            for row in owner.unique().tolist():
+                parts[path][row].append(x[owner == row].cpu())
+
+    few = {name: _cut_texts(own, num_tokens) for name, own in texts.items()}
+    read_own_texts(stack, few, keep, tokens_per_pass=tokens_per_pass)
+    found = {path: [torch.cat(tensors) for tensors in rows] for path, rows in parts.items()}
+    return {path: found[leaders[path]] for path in stack.layers}
+
+
+def _cut_texts(texts: Sequences, num_tokens: int) -> list[Sequence[int]]:
+    """Take the first tokens of all texts together."""
+    kept: list[Sequence[int]] = []
+    for ids in texts:
+        room = num_tokens - sum(map(len, kept))
+        if room > 0:
+            kept.append(list(islice(ids, room)))
+    return kept

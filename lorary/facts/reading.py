@@ -1,0 +1,91 @@
+"""What the base model alone makes of prompts, averaged over each.
+
+P prompts, B rows of a pass, L row length, F features, D width of the last hidden states.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from lorary.facts.requests import Requests
+from lorary.models import ExpertStack, capture_inputs, select_positions
+from lorary.models.capture import Receive
+from lorary.models.per_thread import in_this_thread
+from lorary.routing.request import OUTPUT, TokenReader
+
+
+@torch.no_grad()
+def read_averages(stack: ExpertStack, router: TokenReader, requests: Requests) -> dict[str, Tensor]:
+    """Let the base model read prompts, and average the features that a router makes of their tokens.
+
+    Args:
+        stack: the experts on the model; they take no part.
+        router: says where to look, and at what.
+        requests: the prompts, on the model's device.
+
+    Returns:
+        Place -> averages ``[P, F]``, float32, on the place's device.
+    """
+    weights = requests.weigh_cells(router.skips_first, router.last_share)
+    found: dict[str, Tensor] = {}
+
+    def average(place: str, x: Tensor) -> None:
+        if place in router.places:
+            features = router.describe(place, x).float()
+            found[place] = weights.to(features.device) @ features
+
+    with ExitStack() as contexts:
+        if set(router.places) - {OUTPUT}:
+            everything = torch.ones_like(requests.inputs["input_ids"], dtype=torch.bool)
+            contexts.enter_context(capture_inputs(stack, everything, average))
+        if OUTPUT in router.places:
+            contexts.enter_context(capture_hidden(stack, average))
+        read_alone(stack, requests)
+    return found
+
+
+@torch.no_grad()
+def read_hidden(stack: ExpertStack, requests: Requests) -> Tensor:
+    """Let the base model read prompts, and average each prompt's last hidden states.
+
+    Returns:
+        What goes into the output layer, averaged over all tokens of a prompt, ``[P, D]``, float32.
+    """
+    weights = requests.weigh_cells(skip_first=False)
+    found: list[Tensor] = []
+
+    def average(place: str, x: Tensor) -> None:
+        found.append(weights.to(x.device) @ x.float())
+
+    with capture_hidden(stack, average):
+        read_alone(stack, requests)
+    return found[0]
+
+
+@contextmanager
+def capture_hidden(stack: ExpertStack, receive: Receive) -> Iterator[None]:
+    """Within this context, whenever this thread runs the model, hand over what goes into its output layer.
+
+    Args:
+        stack: the experts on the model.
+        receive: called with ``OUTPUT`` and all tokens' last hidden states, ``[B×L, D]``.
+    """
+
+    def hand_over(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        receive(OUTPUT, inputs[0].detach().flatten(0, -2))
+
+    handle = stack.model.get_output_embeddings().register_forward_pre_hook(in_this_thread(hand_over))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def read_alone(stack: ExpertStack, requests: Requests) -> None:
+    """Run the base model over prompts, for those who look on; experts, routers and logits are left out."""
+    # What comes out is not looked at: one logit is enough.
+    nowhere = torch.zeros(1, dtype=torch.long, device=stack.model.device)
+    with stack.assign([None]), select_positions(stack.model, nowhere):
+        stack.model(**requests.inputs)

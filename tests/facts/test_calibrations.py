@@ -1,0 +1,104 @@
+import pytest
+import torch
+
+from lorary.assembly import load_model
+from lorary.facts import calibrations
+from lorary.facts.calibrations import Calibrations
+from lorary.facts.generic_statistics import measure_deviations, measure_readings
+from lorary.facts.generic_text import GenericRequests
+from lorary.library import Library
+from lorary.routing import CalibratedConfig, DeviationReader, find_norm_roots, whiten_readings
+
+GENERIC = ("Some text of no task.", "And another one, 1 2 3.")
+CONFIG = CalibratedConfig(generic=GENERIC)
+
+
+@pytest.fixture
+def readings(monkeypatch):
+    """How many experts were calibrated, each time that generic requests were read."""
+    calls = []
+
+    def measure(stack, a, sequences):
+        calls.append(max(len(rows) for rows in a.values()))
+        return measure_readings(stack, a, sequences)
+
+    monkeypatch.setattr(calibrations, "measure_readings", measure)
+    return calls
+
+
+def test_each_expert_comes_out_as_calibrated_alone_and_by_hand(model, experts):
+    found = Calibrations(model.base, experts).find(CONFIG, model.stack, model.names)
+    sequences = GenericRequests(model.base, model.stack, GENERIC).sequences()
+    for index, expert in enumerate(experts.values()):
+        a = {path: pair.a[None] for path, pair in expert.factors.items()}
+        readers, offsets = {}, {}
+        for path, moments in measure_readings(model.stack, a, sequences).items():
+            roots = find_norm_roots(expert.factors[path].b[None])
+            readers[path], offsets[path] = whiten_readings(roots, *moments, CONFIG.ridge)
+        reader = DeviationReader(a, readers, offsets, last_share=CONFIG.last_share)
+        expected = measure_deviations(model.stack, reader, sequences)
+        for path in model.stack.layers:
+            means, deviations = found["generic_means"][path], found["generic_deviations"][path]
+            if path not in expert.factors:
+                assert not found["readers"][path][index].any() and means[index] == 0
+                continue
+            torch.testing.assert_close(means[index], expected[path][0][0], atol=1e-3, rtol=1e-3)
+            torch.testing.assert_close(deviations[index], expected[path][1][0], atol=1e-3, rtol=1e-2)
+            rank = readers[path].shape[1]
+            reader, offset = found["readers"][path][index], found["offsets"][path][index]
+            assert not reader[rank:].any() and not offset[rank:].any()
+            metric = readers[path][0] @ readers[path][0].T
+            torch.testing.assert_close((reader @ reader.T)[:rank, :rank], metric, atol=1e-3, rtol=1e-3)
+            expected_offset = readers[path][0] @ offsets[path][0]
+            torch.testing.assert_close((reader @ offset)[:rank], expected_offset, atol=1e-3, rtol=1e-3)
+
+
+def test_each_is_found_once_and_then_kept(build_tiny_base, experts, readings):
+    for _ in range(2):
+        model = load_model(build_tiny_base(), experts, router="calibrated", generic=GENERIC)
+        model.set_router("calibrated", CalibratedConfig(generic=GENERIC, top_k=3))
+    assert readings == [5]
+    model.set_router("calibrated", CalibratedConfig(generic=GENERIC, ridge=0.2))
+    model.set_router("calibrated", CalibratedConfig(generic=GENERIC, last_share=0.5))
+    model.set_router("calibrated", CalibratedConfig(generic=GENERIC[::-1]))
+    assert readings[1:] == [5, 5, 5]
+
+
+def test_a_library_keeps_them_and_needs_no_text_again(tmp_path, build_tiny_base, experts, readings, cache):
+    library = Library.open(str(tmp_path / "lib"), create=True)
+    for expert in experts.values():
+        library.add(expert)
+    expected = load_model(build_tiny_base(), library, router="calibrated").explain("morse").weights
+    assert [path.parent.name for path in cache.rglob("*.safetensors")] == ["generic-text-1"]
+    for path in cache.rglob("*.safetensors"):
+        path.unlink()
+    model = load_model(build_tiny_base(), library, router="calibrated")
+    assert torch.equal(model.explain("morse").weights, expected)
+    assert readings == [5]
+    assert list(cache.rglob("*.safetensors")) == []
+
+
+def test_only_a_new_expert_is_calibrated(base, experts, draw_expert, readings):
+    model = load_model(base, experts, router="calibrated", generic=GENERIC)
+    model.add_expert(draw_expert(base, "late"))
+    model.remove_expert("dates")
+    assert readings == [5, 1]
+    assert len(model.decider.router.readers[next(iter(model.stack.layers))]) == 5
+
+
+def test_an_expert_may_come_back_with_other_weights(base, experts, draw_expert, readings):
+    model = load_model(base, experts, router="calibrated", generic=GENERIC)
+    model.remove_expert("morse")
+    model.add_expert(draw_expert(base, "morse", rank=3, seed=99))
+    assert readings[1:] == [1]
+
+
+def test_an_untrained_expert_changes_no_layer_and_scores_nothing(base, experts):
+    blank = experts["morse"]
+    zeros = {path: type(pair)(pair.a, torch.zeros_like(pair.b)) for path, pair in blank.factors.items()}
+    known = {**experts, "blank": type(blank)("blank", blank.base_model, zeros, blank.card)}
+    model = load_model(base, known, router="calibrated", generic=GENERIC, top_k=6, temperature=100.0)
+    averages = {path: torch.full((1, 6), 3.0) for path in model.stack.layers}
+    indices, weights = model.decider.router.choose(averages)
+    others = torch.log(weights / weights[0, indices[0] == 5])  # scores, less that of the blank one
+    assert torch.isfinite(others).all() and (others.abs() > 1e-3).sum() == 5
