@@ -1,10 +1,12 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from lorary import training
 from lorary.data import TokenizedExample
 from lorary.errors import IncompatibleExpert, TrainingError
 from lorary.models import attach_experts, fold
@@ -157,6 +159,23 @@ def test_training_never_touches_the_base_and_leaves_it_without_experts(
     for name, parameter in base.model.named_parameters():
         assert torch.equal(parameter, before[name])
         assert parameter.grad is None and not parameter.requires_grad
+
+
+def test_the_base_is_trained_where_it_is(base, examples, make_config, tmp_path, monkeypatch):
+    """Guards a bug: it was moved to the first GPU, whichever device it had been loaded on."""
+    moved = []
+    monkeypatch.setattr(type(base.model), "to", lambda model, *args, **options: moved.append(args))
+    monkeypatch.setattr(type(base.model), "cuda", lambda model, *args: moved.append(args))
+    before = {name: parameter.data_ptr() for name, parameter in base.model.named_parameters()}
+    train_experts(base, examples, make_config(max_steps=1), tmp_path)
+    assert moved == []
+    assert {name: parameter.data_ptr() for name, parameter in base.model.named_parameters()} == before
+
+
+def test_training_asks_no_other_package_for_a_device():
+    """Guards the same bug: accelerate chose the device."""
+    folder = Path(training.__file__).parent
+    assert [path for path in folder.rglob("*.py") if "accelerate" in path.read_text()] == []
 
 
 def test_a_bf16_base_is_trained_with_float32_experts(build_base, examples, make_config, tmp_path):

@@ -73,14 +73,7 @@ def read_state(path: Path) -> StoredState:
         OSError: if it cannot be read.
         SafetensorError, FormatError, ValueError: saying what is wrong with it.
     """
-    with open_regular(path, follow=False) as beginning:
-        length = int.from_bytes(beginning.read(8), "little")
-    if length > find_limit("header_mb") * 1_000_000:
-        raise ValueError(f"its header is too large: {say_limit('header_mb')}")
-    with safe_open(os.fspath(path), framework="pt") as file:
-        texts = dict(file.metadata() or {})
-        # Nothing else is ever written, and PyTorch need not know what else safetensors has names for.
-        tensors = {key: _get_float32(file, key) for key in file.keys()}  # noqa: SIM118 (the file is no mapping)
+    texts, tensors = read_tensors(path)
     seal = texts.pop(SEAL, None)
     run = None if seal is None else _open_seal(seal, texts, tensors)
     parts: dict[str, dict[str, Tensor]] = {name: {} for name in texts}
@@ -94,6 +87,23 @@ def read_state(path: Path) -> StoredState:
             raise ValueError(f"expert {quote(name, 80)} has no tensors")
     records = {name: parse_json_object(text.encode(), f"progress of {name}") for name, text in texts.items()}
     return StoredState(run, {name: StoredTrainee(parts[name], records[name]) for name in texts})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Read a file's metadata and its tensors, which must be float32.
+
+    Raises:
+        OSError: if it cannot be read.
+        SafetensorError, FormatError, ValueError: saying what is wrong with it.
+    """
+    with open_regular(path, follow=False) as beginning:
+        length = int.from_bytes(beginning.read(8), "little")
+    if length > find_limit("header_mb") * 1_000_000:
+        raise ValueError(f"its header is too large: {say_limit('header_mb')}")
+    with safe_open(os.fspath(path), framework="pt") as file:
+        # Nothing else is ever written, and PyTorch need not know what else safetensors has names for.
+        tensors = {key: _get_float32(file, key) for key in file.keys()}  # noqa: SIM118 (the file is no mapping)
+        return dict(file.metadata() or {}), tensors
 
 
 def _get_float32(file: Any, key: str) -> Tensor:

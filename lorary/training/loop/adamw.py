@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from lorary.training.loop.schedule import learning_rate_factor
-from lorary.training.loop.tensor_checks import find_shape_fault
 from lorary.training.progress import UnitProgress
+from lorary.training.tensor_checks import find_shape_fault
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 

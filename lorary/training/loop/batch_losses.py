@@ -77,7 +77,8 @@ class BatchLosses:
         slots = torch.tensor([slot for slot, _ in work])
         shares = torch.tensor([1.0 / counts[slot] for slot, _ in work])
         for part in self._split(work):
-            losses = self.objective.losses(part, self.objective.routing(part))
+            examples = [work[index][1] for index in part.members.tolist()]
+            losses = self.objective.losses(part, examples, self.objective.routing(part))
             sequence = part.sequence.to(slots.device)
             yield _PassLosses(losses, slots[sequence].to(losses.device), shares[sequence].to(losses.device))
 

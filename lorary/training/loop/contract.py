@@ -8,7 +8,7 @@ tasks share are one row together with the tables of these tasks, and its example
 P parameters of a unit, N target tokens of a pass.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from torch import Tensor
@@ -66,8 +66,8 @@ class Objective(Protocol[ProductT_co]):
         """Give the chooser of a pass's requests; None for the base model alone."""
         ...
 
-    def losses(self, part: Pass, chooser: Chooser | None) -> Tensor:
-        """Run a pass; give the loss of each target token, ``[N]``, float32, in the order of the pass.
+    def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
+        """Run a pass; give the loss of each target token, ``[N]``, float32: example after example.
 
         A unit's loss is the mean over its own target tokens. A term that is not a token's own is added to
         each of the unit's tokens.

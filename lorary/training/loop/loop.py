@@ -29,8 +29,8 @@ class Loop(Generic[Product]):
         settings: how units are taken through their steps.
         folder: where the state and finished units are kept, and taken up from; None keeps nothing.
         after_pass: called after every pass, and when a unit is finished.
-        after_round: called after each round, in which every unit in training takes a step, with the
-            losses of that step.
+        after_round: called after each round, in which every unit in training takes a step, with how far
+            these units have come.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Loop(Generic[Product]):
         *,
         folder: RunFolder[Product] | None = None,
         after_pass: Callable[[TrainEvent[Product]], None] | None = None,
-        after_round: Callable[[Mapping[str, float]], None] | None = None,
+        after_round: Callable[[Mapping[str, UnitProgress]], None] | None = None,
     ):
         self.objective, self.examples, self.settings, self.folder = objective, examples, settings, folder
         self.after_pass, self.after_round = after_pass, after_round
@@ -111,13 +111,11 @@ class Loop(Generic[Product]):
         batches = {slot: trainee.next_batch() for slot, trainee in sorted(self.active.items())}
         with self._saved_on_interrupt():
             losses = self.batch_losses.add_gradients(batches, self._report)
-        found = {}
         for slot, trainee in self.active.items():
-            found[trainee.name] = self._check(trainee, "loss", losses[slot])
-            trainee.step(found[trainee.name])
+            trainee.step(self._check(trainee, "loss", losses[slot]))
             self.num_tokens += sum(map(len, batches[slot]))
         if self.after_round is not None:
-            self.after_round(found)
+            self.after_round({trainee.name: trainee.progress for trainee in self.active.values()})
 
     @contextmanager
     def _saved_on_interrupt(self) -> Iterator[None]:

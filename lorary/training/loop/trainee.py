@@ -11,8 +11,8 @@ from lorary.training.examples import TrainingExamples
 from lorary.training.loop.contract import Objective
 from lorary.training.loop.schedule import plan_batches, seed_for
 from lorary.training.loop.settings import LoopSettings
-from lorary.training.loop.tensor_checks import find_shape_fault
 from lorary.training.progress import UnitPlan, UnitProgress
+from lorary.training.tensor_checks import find_shape_fault
 
 VALUES, BEST_VALUES = "values", "best_values"
 

@@ -5,7 +5,10 @@ sum of I over all layers.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,11 +16,15 @@ from torch.nn.functional import linear
 
 from lorary.data import TokenizedExample
 from lorary.errors import TrainingError
-from lorary.models import ExpertStack
+from lorary.models import ExpertStack, fingerprint_model
 from lorary.passes import Pass, score_pass
 from lorary.routing import Choice, Chooser
 from lorary.training.example_checks import check_training_examples
 from lorary.training.examples import TrainingExamples
+from lorary.training.folder.digests import hash_tensors
+from lorary.training.folder.lock import hold_run_folder
+from lorary.training.folder.run_folder import RunFolder
+from lorary.training.folder.tensor_form import TensorForm
 from lorary.training.loop.adamw import AdamW, AdamWSteps
 from lorary.training.loop.loop import Loop
 from lorary.training.loop.rows import ParameterRows
@@ -29,7 +36,9 @@ def train_gates(
     stack: ExpertStack,
     examples: Mapping[str, TrainingExamples],
     config: GateConfig,
+    run_folder: str | Path | None = None,
     *,
+    fresh: bool = False,
     on_step: Callable[[int, Mapping[str, float]], None] | None = None,
 ) -> dict[str, Tensor]:
     """Train the gates of many experts at once, all else frozen.
@@ -42,6 +51,8 @@ def train_gates(
         stack: the experts on their model, frozen; left as it was.
         examples: expert -> its own examples, of which ``train`` is used.
         config: how to train.
+        run_folder: where a state is kept from which a killed training goes on; None keeps none.
+        fresh: start over instead of going on.
         on_step: called after each step with its number, from 1, and each expert's loss.
 
     Returns:
@@ -52,7 +63,8 @@ def train_gates(
         ValueError: if there is nothing to train, an expert has no training example, or the model cannot read
             one.
         UnknownExpert: if an expert is not on the model.
-        TrainingError: if a loss or a gate is not finite.
+        TrainingError: if a loss or a gate is not finite, or the folder holds another training, is damaged or
+            in use.
 
     Source: PhatGOOSE, arXiv:2402.05859.
     """
@@ -60,17 +72,43 @@ def train_gates(
         raise ValueError("there are no gates to train: give at least one expert's examples")
     for name, found in examples.items():
         check_training_examples(name, found, stack.model)
-    num_taken = 0
 
-    def count_step(losses: Mapping[str, float]) -> None:
-        nonlocal num_taken
-        num_taken += 1
+    def tell_step(progress: Mapping[str, UnitProgress]) -> None:
         if on_step is not None:
-            on_step(num_taken, losses)
+            last = {name: found.train_curve[-1] for name, found in progress.items()}
+            on_step(max(step for step, _ in last.values()), {name: loss for name, (_, loss) in last.items()})
 
     objective = ExpertGates(stack, list(examples), config)
-    done = Loop(objective, examples, config.loop, after_round=count_step).run()
+    with nullcontext() if run_folder is None else hold_run_folder(run_folder):
+        folder = None
+        if run_folder is not None:
+            identity = _identify(stack, examples, config)
+            folder = RunFolder(run_folder, identity, TensorForm(objective.rows.shapes), fresh=fresh)
+        done = Loop(objective, examples, config.loop, folder=folder, after_round=tell_step).run()
     return {path: torch.stack([gates[path] for gates, _ in done.values()]) for path in stack.layers}
+
+
+def _identify(
+    stack: ExpertStack, examples: Mapping[str, TrainingExamples], config: GateConfig
+) -> dict[str, object]:
+    with stack.set_aside() as model:
+        fingerprint = fingerprint_model(model)
+    return {
+        "configuration": {key: value for key, value in asdict(config).items() if key != "tokens_per_pass"},
+        "base model": fingerprint,
+        "experts": {name: _hash_expert(stack, name) for name in examples},
+        "examples": {name: found.digest for name, found in examples.items()},
+    }
+
+
+def _hash_expert(stack: ExpertStack, name: str) -> str:
+    place = stack.index(name)
+    factors = {
+        f"{path}.{key}": stacked[place].detach().cpu()
+        for path, layer in stack.layers.items()
+        for key, stacked in (("a", layer.a), ("b_t", layer.b_t))
+    }
+    return hash_tensors(name, factors)[:16]
 
 
 class ExpertGates:
@@ -107,7 +145,7 @@ class ExpertGates:
         """Give each slot its own expert, as far as its gate opens."""
         return self._chooser
 
-    def losses(self, part: Pass, chooser: Chooser | None) -> Tensor:
+    def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
         """Give the negative log-likelihoods of the target tokens."""
         return score_pass(self.stack, part, chooser)
 

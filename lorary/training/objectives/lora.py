@@ -4,7 +4,7 @@ S slots, P parameters of an expert, R rank, I layer input, O layer output, N tar
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import torch
@@ -83,7 +83,7 @@ class LoraExperts:
         indices[used, 0], weights[used, 0] = used, self.config.scale
         return self.stack.plan(indices, weights)
 
-    def losses(self, part: Pass, chooser: Chooser | None) -> Tensor:
+    def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
         """Give the negative log-likelihoods of the target tokens, ``[N]``."""
         return score_pass(self.stack, part, chooser)
 

@@ -111,12 +111,11 @@ def search_weights(
     if len(set(names)) < len(names):
         raise ValueError(f"a search for weights needs each expert once, found {quote(list(names))}")
     check_examples(UNIT, examples, stack.model)
-    seen: list[float] = []
 
-    def count_step(losses: Mapping[str, float]) -> None:
-        seen.append(losses[UNIT])
+    def tell_step(progress: Mapping[str, UnitProgress]) -> None:
         if on_step is not None:
-            on_step(len(seen), min(seen))
+            curve = progress[UNIT].train_curve
+            on_step(len(curve), min(loss for _, loss in curve))
 
     settings = LoopSettings(
         batch_size=len(examples),
@@ -127,7 +126,7 @@ def search_weights(
     )
     objective = ExpertWeights(stack, _draw(names, config), config)
     task = TrainingExamples(train=tuple(examples))
-    result, _ = Loop(objective, {UNIT: task}, settings, after_round=count_step).run()[UNIT]
+    result, _ = Loop(objective, {UNIT: task}, settings, after_round=tell_step).run()[UNIT]
     return result
 
 
@@ -173,7 +172,7 @@ class ExpertWeights:
         """Add up the experts with the weights in the row."""
         return self.stack.plan(self._places[None], self.rows.values)
 
-    def losses(self, part: Pass, chooser: Chooser | None) -> Tensor:
+    def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
         """Give the negative log-likelihoods of the target tokens."""
         return score_pass(self.stack, part, chooser)
 

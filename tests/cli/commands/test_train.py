@@ -58,6 +58,15 @@ def test_stored_experts_know_where_they_come_from(train_quickly, tmp_path, tiny_
     assert card.provenance["versions"]["torch"] == torch.__version__
 
 
+def test_what_is_computed_twice_makes_no_other_training(train_quickly):
+    """Guards a bug: the same training with gradient checkpointing was refused as another one."""
+    for setting in ("true", "false"):
+        code, _, errors = train_quickly(
+            "--tasks", "generated:plurals", "--training.gradient_checkpointing", setting
+        )
+        assert code == 0, errors
+
+
 def test_json_is_all_that_stdout_gets(train_quickly, tmp_path):
     code, output, errors = train_quickly(
         "--tasks", "generated:plurals", "--json", "--training.validate_every", "1"

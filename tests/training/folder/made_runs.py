@@ -11,8 +11,8 @@ from lorary.training.config import find_effective
 from lorary.training.folder.expert_form import ExpertForm
 from lorary.training.folder.run_folder import RunFolder
 from lorary.training.loop.adamw import AdamW
-from lorary.training.loop.tensor_checks import find_shape_fault
 from lorary.training.progress import UnitPlan, UnitProgress
+from lorary.training.tensor_checks import find_shape_fault
 
 CONFIG = TrainConfig(rank=2, alpha=4, max_steps=3, validate_every=2)
 IDENTITY = {

@@ -189,3 +189,51 @@ def test_a_gate_that_is_not_finite_is_never_given(stack, examples):
         TrainingError, match=r"expert 'poetry': its gate of module '.+' is not finite after 1"
     ):
         train_gates(stack, examples, config)
+
+
+def interrupt_at(model, number):
+    """Let Ctrl-C come in a model's ``number``-th pass that records gradients."""
+    calls = []
+
+    def count(module, inputs, output):
+        if torch.is_grad_enabled():
+            calls.append(module)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+
+    return model.register_forward_hook(count)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_bits(build_base, experts, examples, config, tmp_path):
+    whole = train_gates(attach_experts(build_base().model, experts), examples, config)
+    stack = attach_experts(build_base().model, experts)
+    hook = interrupt_at(stack.model, 12)
+    with pytest.raises(KeyboardInterrupt):
+        train_gates(stack, examples, config, tmp_path)
+    hook.remove()
+    steps = []
+    found = train_gates(stack, examples, config, tmp_path, on_step=lambda step, losses: steps.append(step))
+    assert steps[0] > 1 and steps[-1] == 6
+    for path, gates in whole.items():
+        assert torch.equal(found[path], gates)
+    again = train_gates(stack, examples, config, tmp_path, on_step=lambda step, losses: steps.append(-1))
+    assert steps[-1] == 6 and all(torch.equal(again[path], gates) for path, gates in whole.items())
+
+
+def test_a_folder_of_other_gates_is_refused(build_base, experts, examples, config, tmp_path):
+    train_gates(attach_experts(build_base().model, experts), examples, config, tmp_path)
+    changed = {**experts, "sql": experts["law"]}
+    stack = attach_experts(build_base().model, changed)
+    with pytest.raises(TrainingError, match=r"holds another run, which differs in experts sql \('\w+' there"):
+        train_gates(stack, examples, config, tmp_path)
+    assert train_gates(stack, examples, config, tmp_path, fresh=True)
+
+
+def test_gates_that_were_altered_are_refused(stack, examples, config, tmp_path):
+    train_gates(stack, examples, config, tmp_path)
+    path = tmp_path / "finished/sql/tensors.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(TrainingError, match="delete this folder to train expert 'sql' again"):
+        train_gates(stack, examples, config, tmp_path)

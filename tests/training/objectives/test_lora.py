@@ -27,7 +27,7 @@ def fill_slot(objective, slot, expert):
 def run(objective, examples, slots, layout):
     """Give the losses of examples in slots, and whose each is."""
     passes = split_passes(examples, slots, layout, tokens_per_pass=30, row_length=16)
-    found = [(objective.losses(part, objective.routing(part)), part.sequence) for part in passes]
+    found = [(objective.losses(part, examples, objective.routing(part)), part.sequence) for part in passes]
     return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
 
