@@ -141,19 +141,55 @@ def tokenize_choices(
         ValueError: if the example has no choices, or ``truncation`` is ``skip`` or makes no sense.
         DataError: if the example is too long for the policy, or a choice alone is.
     """
-    check_truncation(max_length, truncation)
-    if truncation == "skip" or example.choices is None:
-        found = (
-            "truncation 'skip'"
-            if truncation == "skip"
-            else f"an example without choices: {example.input[:80]!r}"
+    if example.choices is None:
+        raise ValueError(
+            f"tokenize_choices needs choices, not an example without choices: {example.input[:80]!r}"
         )
-        raise ValueError(f"tokenize_choices needs choices and a policy that keeps them, not {found}")
+    return tokenize_answers(
+        tokenizer, template, task, example, example.choices, max_length=max_length, truncation=truncation
+    )
+
+
+def tokenize_answers(
+    tokenizer: "PreTrainedTokenizerBase",
+    template: Template,
+    task: Task,
+    example: Example,
+    answers: Sequence[str],
+    *,
+    max_length: int,
+    truncation: Truncation = "error",
+    eos: bool = False,
+) -> list[TokenizedExample]:
+    """Tokenise any texts as answers to an example.
+
+    All share one prompt, cut to fit the longest answer, so that their likelihoods compare.
+
+    Args:
+        tokenizer: the base model's.
+        template: how examples become prompts.
+        task: what the example is of; gives the definition, and its name to errors.
+        example: what is asked.
+        answers: the texts, at least one.
+        max_length: the most tokens that prompt and answer may have together.
+        truncation: how the prompt is cut; no answer is.
+        eos: whether each answer ends with the tokenizer's end-of-text token.
+
+    Raises:
+        ValueError: if there is no answer, or ``truncation`` is ``skip`` or makes no sense.
+        DataError: if the example is too long for the policy, or an answer alone is.
+    """
+    check_truncation(max_length, truncation)
+    if truncation == "skip" or not answers:
+        found = "truncation 'skip'" if truncation == "skip" else "no answer"
+        raise ValueError(f"tokenize_answers needs answers and a policy that keeps them, not {found}")
     (prompt,), num_opening = _encode_prompts(tokenizer, template, task, [example])
-    choices = encode_answers(tokenizer, [template.attach(choice) for choice in example.choices])
-    room = _find_room(task, example, prompt, max(map(len, choices)), max_length, truncation)
+    ending = [find_ending(tokenizer)] if eos else []
+    encoded = encode_answers(tokenizer, [template.attach(answer) for answer in answers])
+    targets = [(*answer, *ending) for answer in encoded]
+    room = _find_room(task, example, prompt, max(map(len, targets)), max_length, truncation)
     cut = cut_prompt(prompt, room, truncation, num_opening)
-    return [TokenizedExample(cut, tuple(choice), len(prompt) - len(cut)) for choice in choices]
+    return [TokenizedExample(cut, target, len(prompt) - len(cut)) for target in targets]
 
 
 def _encode_prompts(
