@@ -165,7 +165,8 @@ def test_keys_that_change_no_expert_are_listed_with_the_reason(library, read):
     recipe = read(
         "models:\n- {model: a, parameters: {weight: 0.6, density: 0.5}}\n"
         "- {model: b, parameters: {weight: 0.4, density: 0.5}}\nmerge_method: dare_linear\n"
-        "base_model: org/base\ntokenizer_source: union\nchat_template: auto\nout_dtype: bfloat16\nname: mine\n"
+        "base_model: org/base\ntokenizer_source: union\nchat_template: auto\nout_dtype: bfloat16\n"
+        "name: mine\n"
     )
     assert len(recipe.ignored) == 4 and recipe.merge_method == "dare"
     for key in ("tokenizer_source: a merged expert", "chat_template", "out_dtype", "name"):
