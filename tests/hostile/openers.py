@@ -33,6 +33,7 @@ CALLS = {
     "read_json_object",
     "read_text",
     "read_yaml",
+    "read_yaml_documents",
     "safe_load",
     "safe_open",
 }
@@ -64,6 +65,7 @@ READ_BY: dict[str, tuple[str, ...] | str] = {
     "data/turns.py": "understands what it wrote itself a moment ago",
     "evaluation/result_file.py": ("result", "outcome"),
     "evaluation/run_header.py": "reads what the system says of the processor",
+    "experts/base_blocks.py": ITS_OWN_TESTS,
     "experts/card.py": "understands what it wrote itself a moment ago",
     "experts/checked_files.py": ("adapter", "plain-adapter"),
     "experts/file_layout.py": ("adapter", "library"),
