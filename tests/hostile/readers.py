@@ -76,7 +76,7 @@ ENTRIES = [
                read=text.read_task_at(f"task.jsonl.{name}"))
       for name, pack in text.PACKS.items()),
     TaskFile("task-list", make=text.write_list, read=text.read_task_at("task.json")),
-    TaskFile("task-objects", make=text.write_pretty, read=text.read_task_at("task.jsonl")),
+    TaskFile("task-row", make=text.write_pretty, read=text.read_task_at("task.json")),
     TaskFile("task-table", make=text.write_table, read=text.read_task_at("task.csv")),
     TaskFile("task-parquet", make=text.write_parquet, read=text.read_task_at("task.parquet")),
     TaskFile("task-document", make=text.write_document, read=text.read_task_at("task.json")),

@@ -97,8 +97,8 @@ def write_document(folder: Path) -> None:
 
 
 def write_pretty(folder: Path) -> None:
-    """Make objects over several lines, one after the other."""
-    (folder / "task.jsonl").write_text("\n".join(json.dumps(row, indent=1) for row in list_rows("sharegpt")))
+    """Make one row over several lines."""
+    (folder / "task.json").write_text(json.dumps(list_rows("sharegpt")[0], indent=1))
 
 
 def write_table(folder: Path) -> None:
