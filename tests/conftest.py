@@ -12,7 +12,8 @@ os.environ["MPLBACKEND"] = "agg"
 
 import torch
 
-from lorary.evaluation import Record, Result
+from lorary.evaluation import MEASURES, Record, Result
+from lorary.evaluation.measures import Generate, Metric
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # Triton's operators run on the CPU then, as they are
@@ -133,11 +134,36 @@ def embedded_model():
 def small_result() -> Result:
     """Two tasks, three routes, numbers one can average in the head."""
     records = [
-        *(Record("dates", "oracle", "loss", value) for value in (1.0, 3.0)),
         *(Record("dates", "base", "loss", value) for value in (4.0, 6.0)),
         *(Record("dates", "arrow", "loss", value) for value in (2.0, 4.0)),
-        *(Record("morse", "oracle", "loss", value) for value in (1.0, 1.0, 4.0)),
+        *(Record("dates", "oracle", "loss", value) for value in (1.0, 3.0)),
         *(Record("morse", "base", "loss", value) for value in (3.0, 3.0, 6.0)),
         *(Record("morse", "arrow", "loss", value) for value in (0.0, 1.0, 2.0)),
+        *(Record("morse", "oracle", "loss", value) for value in (1.0, 1.0, 4.0)),
     ]
     return Result.from_records(records, header={"date": "2026-01-01"}, attachments={"usage": {"arrow": 0.5}})
+
+
+class RunsCode:
+    """A measure as a benchmark would add: the answer is executed, and gives two numbers."""
+
+    metrics = (
+        Metric(name="pass@1", title="passed", description="whether the answer is a program that runs"),
+        Metric(name="size", title="characters", description="length of the answer", lower_is_better=True),
+    )
+
+    def requests(self, example):
+        return (Generate(max_new_tokens=5, whole=True),)
+
+    def grade(self, example, responses):
+        try:
+            compile(responses[0], "answer", "exec")
+        except (SyntaxError, ValueError):
+            return {"pass@1": 0.0, "size": float(len(responses[0]))}
+        return {"pass@1": 1.0, "size": float(len(responses[0]))}
+
+
+@pytest.fixture
+def code_measure(monkeypatch):
+    """A measure with two metrics of different directions, in the table like any other."""
+    monkeypatch.setitem(MEASURES, "code", RunsCode())

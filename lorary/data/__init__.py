@@ -9,6 +9,7 @@ from lorary.data.templates import TEMPLATES, ChatTemplate, PlainTemplate, Templa
 from lorary.data.tokens import (
     TokenizedExample,
     TokenizedExamples,
+    tokenize_answers,
     tokenize_choices,
     tokenize_example,
     tokenize_examples,
@@ -36,6 +37,7 @@ __all__ = [
     "read_task",
     "split_examples",
     "subsample",
+    "tokenize_answers",
     "tokenize_choices",
     "tokenize_example",
     "tokenize_examples",

@@ -15,10 +15,13 @@ def normalise_text(text: str) -> str:
 def hash_input(example: Example) -> str:
     """Hash what ``example`` asks (its history and input, normalised), as 64 hexadecimal digits.
 
-    Two examples that ask the same have the same hash, whatever their targets or definitions.
+    Two examples that ask the same have the same hash, whatever their targets or definitions. Where nothing
+    is asked, the text itself is hashed.
     """
-    asked = [part for turn in example.history for part in turn] + [example.input]
-    return _digest([normalise_text(part) for part in asked])
+    if example.is_text:
+        return _digest([normalise_text(example.targets[0])])
+    asked = [part for turn in example.history for part in (turn.role, turn.text, turn.fields) if part]
+    return _digest([normalise_text(part) for part in (*asked, example.input)])
 
 
 def hash_fraction(digest: str) -> float:
@@ -45,7 +48,19 @@ def subsample(examples: Sequence[Example], count: int, seed: int = 0) -> tuple[E
 
 def hash_examples(examples: Sequence[Example]) -> str:
     """Hash everything in ``examples``, in order: equal hashes mean equal data, for an expert's provenance."""
-    return _digest([repr(example) for example in examples])
+    return _digest([_describe(example) for example in examples])
+
+
+def _describe(example: Example) -> str:
+    """Write an example as the first version wrote it, and then what it could not hold, if there is any."""
+    history = tuple(tuple(turn[:2]) for turn in example.history)
+    first = (
+        f"Example(input={example.input!r}, targets={example.targets!r}, choices={example.choices!r}, "
+        f"definition={example.definition!r}, history={history!r}, cue={example.cue!r})"
+    )
+    turns = [turn[2:] for turn in example.history if turn[2:] != ("", True)]
+    more = [part for part in (example.plain, example.answer, example.tools, turns) if part]
+    return f"{first} {more!r}" if more else first
 
 
 def _digest(parts: Sequence[str]) -> str:

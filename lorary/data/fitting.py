@@ -1,4 +1,7 @@
-"""What happens to an example that is longer than the limit: the prompt may be cut, the target never is."""
+"""What happens to an example that is longer than the limit: the prompt may be cut, the target never is.
+
+A text that answers nothing is cut into pieces, so that all of its tokens are targets.
+"""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -42,3 +45,27 @@ def cut_prompt(prompt: Sequence[int], room: int, truncation: Truncation, num_ope
     # The last token stays: it is what the first token of the target is predicted from.
     num_head = min(num_head, room - 1)
     return (*prompt[:num_head], *prompt[len(prompt) - (room - num_head) :])
+
+
+def cut_text(
+    text: Sequence[int], opening: Sequence[int], max_length: int
+) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Cut a text into pieces, each with the tokens that its first token is predicted from.
+
+    Args:
+        text: token ids, at least one.
+        opening: what stands before the first; may be empty, then the text's own first token does, and is
+            not predicted.
+        max_length: the most tokens of a piece together with what stands before it, at least 2.
+
+    Returns:
+        Before and piece, in order. The last token of a piece stands before the next one.
+    """
+    opening = opening[: max_length - 1]
+    if not opening:
+        opening, text = text[:1], text[1:]
+    first = max_length - len(opening)
+    pieces = [(tuple(opening), tuple(text[:first]))]
+    for start in range(first, len(text), max_length - 1):
+        pieces.append(((text[start - 1],), tuple(text[start : start + max_length - 1])))
+    return pieces

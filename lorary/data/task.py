@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lorary.data.turns import ROLES, Turn
 from lorary.errors import DataError
 from lorary.files import quote
 
 SPLIT_NAMES = ("train", "validation", "test")
-ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
@@ -15,36 +15,50 @@ class Example:
     """One question with its right answers."""
 
     input: str
-    """What is asked; never empty."""
+    """What the user asks; ``''`` where ``history`` ends with what is answered, or where nothing is asked."""
     targets: tuple[str, ...]
-    """The right answers, at least one; training uses the first."""
+    """The right answers, at least one; training uses the first. ``''``: nothing is to be said."""
     choices: tuple[str, ...] | None = None
     """The answers to choose from, if there is a choice; ``targets[0]`` is one of them."""
     definition: str | None = None
     """What to do, where it differs from the task's own definition (as in a mixture of tasks)."""
-    history: tuple[tuple[str, str], ...] = ()
-    """Earlier turns of a conversation, ``(role, text)`` each, before ``input``."""
+    history: tuple[Turn, ...] = ()
+    """Earlier turns of a conversation, before ``input``; ``(role, text)`` will do for a turn."""
     cue: str | None = None
     """Words between input and answer, instead of the template's; ``''`` if the answer continues the input."""
+    plain: str | None = None
+    """The input as plain templates write it, where the row's format has a standard prompt of its own."""
+    answer: Turn | None = None
+    """The answer as chat templates take it, where it is more than text; ``targets[0]`` is its plain form."""
+    tools: str = ""
+    """The tools that the assistant may call, as a JSON list such as chat templates take; ``''`` for none."""
 
     def __post_init__(self) -> None:
         texts = (self.input, self.definition or "", self.cue or "")
         if not all(isinstance(text, str) for text in texts):
             raise TypeError(f"input, definition and cue must be text, found {quote(texts, 100)}")
-        if not self.input.strip():
-            raise ValueError("an example must have an input, this one's is empty")
+        if self.input and not self.input.strip():
+            raise ValueError("an example must have an input, this one's is blank")
         if not isinstance(self.targets, tuple) or not self.targets:
             raise ValueError(
                 f"an example must have a tuple of at least one target, not {quote(self.targets, 100)}"
             )
-        if not all(isinstance(target, str) and target.strip() for target in self.targets):
+        if not all(isinstance(target, str) and (target.strip() or not target) for target in self.targets):
             raise ValueError(
-                f"every target must have text, one of these has none: {quote(self.targets, 100)}"
+                f"every target must have text, or be '', one does not: {quote(self.targets, 100)}"
             )
         self._check_choices()
-        for role, _ in self.history:
-            if role not in ROLES:
-                raise ValueError(f"a turn's role must be one of {ROLES}, not {quote(role, 60)}")
+        object.__setattr__(self, "history", tuple(Turn(*turn) for turn in self.history))
+        for turn in self.history:
+            if turn.role not in ROLES:
+                raise ValueError(f"a turn's role must be one of {ROLES}, not {quote(turn.role, 60)}")
+        if self.answer is not None and self.answer.plain != self.targets[0]:
+            raise ValueError("the first target must be the answer's plain form")
+
+    @property
+    def is_text(self) -> bool:
+        """Whether nothing is asked: the target is a text to be learnt from its first word on."""
+        return not self.input and not self.history
 
     def _check_choices(self) -> None:
         if self.choices is None:
@@ -75,6 +89,12 @@ class Task:
     """Rows dropped because an identical one came before."""
     num_overlapping: int = 0
     """Examples dropped because a later split holds the same input."""
+    num_rejected: int = 0
+    """Answers that the data marks as bad; no example holds them."""
+    formats: tuple[str, ...] = ()
+    """Formats that the rows were read by, the most frequent first."""
+    unused: tuple[str, ...] = ()
+    """Columns of the rows that stand neither in a prompt nor in a target."""
 
     def __post_init__(self) -> None:
         if not self.name:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from lorary.data.conversation import list_messages, load_tools
 from lorary.data.task import Example, Task
+from lorary.data.turns import Turn, write_tools
 from lorary.errors import DataError, suggest
 from lorary.files import escape, quote, shorten
 
@@ -23,7 +25,7 @@ class Template(Protocol):
         """Whether prompts already spell out special tokens, so that tokenising must add none."""
 
     def render(self, task: Task, example: Example, tokenizer: "PreTrainedTokenizerBase | None" = None) -> str:
-        """Return the prompt: everything before the answer."""
+        """Return the prompt: everything before the answer. An example that asks nothing has none."""
 
     def attach(self, answer: str) -> str:
         """Return ``answer`` as it stands right after the prompt."""
@@ -41,22 +43,26 @@ class PlainTemplate:
     holds_special_tokens = False
 
     def render(self, task: Task, example: Example, tokenizer: "PreTrainedTokenizerBase | None" = None) -> str:
-        """Return the prompt: definition, earlier turns, input and cue."""
+        """Return the prompt: definition, system turns, tools, earlier turns, input and cue."""
+        if example.is_text:
+            return ""
         definition = task.definition_of(example) if self.with_definition else ""
-        instructions = [text for role, text in example.history if role == "system"]
-        turns = [(role, text) for role, text in example.history if role != "system"]
+        instructions = [turn.text for turn in example.history if turn.role == "system"]
+        turns = [turn for turn in example.history if turn.role != "system"]
         cue = self.cue if example.cue is None else example.cue
         if turns:
-            turns.append(("user", example.input))
-            body, cue = "\n".join(f"{role.capitalize()}: {text}" for role, text in turns), "Assistant:"
+            turns += [Turn("user", example.input)] if example.input else []
+            body = "\n".join(f"{turn.role.capitalize()}: {turn.plain}" for turn in turns)
+            cue = "Assistant:"
         else:
-            body = example.input
-        prompt = "\n\n".join(part for part in (definition, *instructions, body) if part)
+            body = example.input if example.plain is None else example.plain
+        opening = (definition, *instructions, write_tools(example.tools))
+        prompt = "\n\n".join(part for part in (*opening, body) if part)
         return f"{prompt}\n{cue}" if cue else prompt
 
     def attach(self, answer: str) -> str:
-        """Return the answer with the space that parts it from the prompt."""
-        return " " + answer
+        """Return the answer with the space that parts it from the prompt; nothing stays nothing."""
+        return f" {answer}" if answer else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,18 +84,21 @@ class ChatTemplate:
         # Here, not above: tokenizers alone need it, and plain prompts no tokenizer.
         from jinja2 import TemplateError
 
+        if example.is_text:
+            return ""
         if tokenizer is None:
             raise ValueError("the chat template belongs to a tokenizer: give one to render")
         if not getattr(tokenizer, "chat_template", None):
             raise DataError(
                 f"the tokenizer of {quote(tokenizer.name_or_path)} has no chat template: use template 'plain'"
             )
-        definition = task.definition_of(example) if self.with_definition else ""
-        # In the user's turn: several models' templates refuse a system turn.
-        question = f"{definition}\n\n{example.input}" if definition else example.input
-        turns = [{"role": role, "content": text} for role, text in (*example.history, ("user", question))]
+        messages = list_messages(example, task.definition_of(example) if self.with_definition else "")
         try:
-            return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+            return str(
+                tokenizer.apply_chat_template(
+                    messages, tools=load_tools(example), tokenize=False, add_generation_prompt=True
+                )
+            )
         except TemplateError as error:
             reason = shorten(escape(str(error), keep=""))
             raise DataError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lorary.data.encoding import encode_answers, encode_texts, find_ending, find_opening
-from lorary.data.fitting import Truncation, check_truncation, cut_prompt
+from lorary.data.fitting import Truncation, check_truncation, cut_prompt, cut_text
 from lorary.data.task import Example, Task
 from lorary.data.templates import Template
 from lorary.errors import DataError
@@ -21,7 +21,7 @@ class TokenizedExample:
     prompt_ids: tuple[int, ...]
     """What the model reads; at least one token."""
     target_ids: tuple[int, ...]
-    """What it is to say."""
+    """What it is to say, with the end-of-text token where it is to stop."""
     num_cut: int = 0
     """How many tokens of the prompt were cut away."""
 
@@ -36,7 +36,7 @@ class TokenizedExamples:
     examples: tuple[TokenizedExample, ...]
     """What can be used, in order."""
     indices: tuple[int, ...]
-    """For each, its place among the examples that were given."""
+    """For each, its place among the examples that were given, once for each piece of a text."""
     num_cut: int
     """How many of them have a shortened prompt."""
     num_skipped: int
@@ -57,13 +57,18 @@ def tokenize_example(
 
     Raises:
         ValueError: if ``truncation`` is ``skip``, which leaves nothing to return.
-        DataError: as ``tokenize_examples``.
+        DataError: as ``tokenize_examples``; or if it is a text of several pieces.
     """
     if truncation == "skip":
         raise ValueError("truncation 'skip' is for many examples: use tokenize_examples")
     found = tokenize_examples(
         tokenizer, template, task, [example], max_length=max_length, truncation=truncation, eos=eos
     )
+    if len(found.examples) > 1:
+        raise DataError(
+            f"task {task.name!r}: a text of {len(found.examples)} pieces of {max_length} tokens is no single "
+            "example: use tokenize_examples, or raise max_length"
+        )
     return found.examples[0]
 
 
@@ -78,6 +83,9 @@ def tokenize_examples(
     eos: bool = True,
 ) -> TokenizedExamples:
     """Tokenise examples and their first targets, prompt and target apart.
+
+    Of an example that asks nothing, all tokens of its text are targets, and the prompt is what opens a text.
+    Such a text is cut into as many pieces as it takes; each later piece has the token before it as prompt.
 
     Args:
         tokenizer: the base model's.
@@ -95,20 +103,24 @@ def tokenize_examples(
     check_truncation(max_length, truncation)
     prompts, num_opening = _encode_prompts(tokenizer, template, task, examples)
     ending = [find_ending(tokenizer)] if eos else []
-    targets = encode_answers(tokenizer, [template.attach(example.targets[0]) for example in examples])
-    kept: dict[int, TokenizedExample] = {}
+    targets = _encode_targets(tokenizer, template, examples)
+    kept: list[tuple[int, TokenizedExample]] = []
     for index, (prompt, target) in enumerate(zip(prompts, targets, strict=True)):
         target = target + ending
+        if examples[index].is_text:
+            pieces = cut_text(target, prompt or ending, max_length)
+            kept += [(index, TokenizedExample(*piece)) for piece in pieces]
+            continue
         if truncation == "skip" and len(prompt) + len(target) > max_length:
             continue
         room = _find_room(task, examples[index], prompt, len(target), max_length, truncation)
         cut = cut_prompt(prompt, room, truncation, num_opening)
-        kept[index] = TokenizedExample(cut, tuple(target), len(prompt) - len(cut))
+        kept.append((index, TokenizedExample(cut, tuple(target), len(prompt) - len(cut))))
     return TokenizedExamples(
-        examples=tuple(kept.values()),
-        indices=tuple(kept),
-        num_cut=sum(example.num_cut > 0 for example in kept.values()),
-        num_skipped=len(examples) - len(kept),
+        examples=tuple(example for _, example in kept),
+        indices=tuple(index for index, _ in kept),
+        num_cut=sum(example.num_cut > 0 for _, example in kept),
+        num_skipped=len(examples) - len({index for index, _ in kept}),
     )
 
 
@@ -129,19 +141,55 @@ def tokenize_choices(
         ValueError: if the example has no choices, or ``truncation`` is ``skip`` or makes no sense.
         DataError: if the example is too long for the policy, or a choice alone is.
     """
-    check_truncation(max_length, truncation)
-    if truncation == "skip" or example.choices is None:
-        found = (
-            "truncation 'skip'"
-            if truncation == "skip"
-            else f"an example without choices: {example.input[:80]!r}"
+    if example.choices is None:
+        raise ValueError(
+            f"tokenize_choices needs choices, not an example without choices: {example.input[:80]!r}"
         )
-        raise ValueError(f"tokenize_choices needs choices and a policy that keeps them, not {found}")
+    return tokenize_answers(
+        tokenizer, template, task, example, example.choices, max_length=max_length, truncation=truncation
+    )
+
+
+def tokenize_answers(
+    tokenizer: "PreTrainedTokenizerBase",
+    template: Template,
+    task: Task,
+    example: Example,
+    answers: Sequence[str],
+    *,
+    max_length: int,
+    truncation: Truncation = "error",
+    eos: bool = False,
+) -> list[TokenizedExample]:
+    """Tokenise any texts as answers to an example.
+
+    All share one prompt, cut to fit the longest answer, so that their likelihoods compare.
+
+    Args:
+        tokenizer: the base model's.
+        template: how examples become prompts.
+        task: what the example is of; gives the definition, and its name to errors.
+        example: what is asked.
+        answers: the texts, at least one.
+        max_length: the most tokens that prompt and answer may have together.
+        truncation: how the prompt is cut; no answer is.
+        eos: whether each answer ends with the tokenizer's end-of-text token.
+
+    Raises:
+        ValueError: if there is no answer, or ``truncation`` is ``skip`` or makes no sense.
+        DataError: if the example is too long for the policy, or an answer alone is.
+    """
+    check_truncation(max_length, truncation)
+    if truncation == "skip" or not answers:
+        found = "truncation 'skip'" if truncation == "skip" else "no answer"
+        raise ValueError(f"tokenize_answers needs answers and a policy that keeps them, not {found}")
     (prompt,), num_opening = _encode_prompts(tokenizer, template, task, [example])
-    choices = encode_answers(tokenizer, [template.attach(choice) for choice in example.choices])
-    room = _find_room(task, example, prompt, max(map(len, choices)), max_length, truncation)
+    ending = [find_ending(tokenizer)] if eos else []
+    encoded = encode_answers(tokenizer, [template.attach(answer) for answer in answers])
+    targets = [(*answer, *ending) for answer in encoded]
+    room = _find_room(task, example, prompt, max(map(len, targets)), max_length, truncation)
     cut = cut_prompt(prompt, room, truncation, num_opening)
-    return [TokenizedExample(cut, tuple(choice), len(prompt) - len(cut)) for choice in choices]
+    return [TokenizedExample(cut, target, len(prompt) - len(cut)) for target in targets]
 
 
 def _encode_prompts(
@@ -151,6 +199,16 @@ def _encode_prompts(
     opening = [] if template.holds_special_tokens else find_opening(tokenizer)
     prompts = encode_texts(tokenizer, [template.render(task, example, tokenizer) for example in examples])
     return [opening + prompt for prompt in prompts], len(opening)
+
+
+def _encode_targets(
+    tokenizer: "PreTrainedTokenizerBase", template: Template, examples: Sequence[Example]
+) -> list[list[int]]:
+    """Return the ids of the first targets: those of texts as they open a text, others as they follow one."""
+    texts = [example.targets[0] for example in examples if example.is_text]
+    answers = [template.attach(example.targets[0]) for example in examples if not example.is_text]
+    opening, following = iter(encode_texts(tokenizer, texts)), iter(encode_answers(tokenizer, answers))
+    return [next(opening if example.is_text else following) for example in examples]
 
 
 def _find_room(

@@ -1,4 +1,4 @@
-"""Measuring what a model is worth: metrics, one table of results, fair comparisons.
+"""Measuring what a model is worth: measures, routes, one table of results, fair comparisons.
 
 What runs a model is loaded when first used, so that results can be shown without PyTorch.
 """
@@ -6,66 +6,51 @@ What runs a model is loaded when first used, so that results can be shown withou
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lorary.evaluation.compare import Difference, compare_routes, paired_difference
+from lorary.evaluation.columns import Record
+from lorary.evaluation.compare import Difference, choose_reference, compare_routes, paired_difference
 from lorary.evaluation.config import EvalConfig
-from lorary.evaluation.metrics import (
-    METRICS,
-    Metric,
-    accuracy,
-    choice_scores,
-    exact_match,
-    find_metric,
-    normalize_answer,
-    rouge_l,
-)
-from lorary.evaluation.result import Overall, Record, Result
+from lorary.evaluation.measures import MEASURES, describe_metrics
+from lorary.evaluation.result import Result
 from lorary.evaluation.run_header import describe_run
 
 if TYPE_CHECKING:
-    from lorary.evaluation.measure import EvalProgress, evaluate
-    from lorary.evaluation.routes import Route, check_routes, find_routes, match_experts
+    from lorary.evaluation.routes import Route, check_routes, find_routes
     from lorary.evaluation.routing_survey import RoutingSurvey, survey_routing
+    from lorary.evaluation.running import EvalProgress, evaluate
 
 __all__ = [
-    "METRICS",
+    "MEASURES",
     "Difference",
     "EvalConfig",
     "EvalProgress",
-    "Metric",
-    "Overall",
     "Record",
     "Result",
     "Route",
     "RoutingSurvey",
-    "accuracy",
     "check_routes",
-    "choice_scores",
+    "choose_reference",
     "compare_routes",
+    "describe_metrics",
     "describe_run",
     "evaluate",
-    "exact_match",
-    "find_metric",
     "find_routes",
-    "match_experts",
-    "normalize_answer",
     "paired_difference",
-    "rouge_l",
     "survey_routing",
 ]
 
-_LOADED_WHEN_USED = {
-    "EvalProgress": "measure",
+# Public name -> the file it lives in.
+_FILES = {
+    "EvalProgress": "running",
     "Route": "routes",
     "RoutingSurvey": "routing_survey",
     "check_routes": "routes",
-    "evaluate": "measure",
+    "evaluate": "running",
     "find_routes": "routes",
-    "match_experts": "routes",
     "survey_routing": "routing_survey",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LOADED_WHEN_USED:
+    if name not in _FILES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LOADED_WHEN_USED[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)

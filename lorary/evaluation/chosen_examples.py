@@ -1,14 +1,27 @@
 """The examples of a task that an evaluation looks at, as tokens."""
 
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from lorary.data import Example, Task, Template, TokenizedExamples, subsample, tokenize_examples
+from lorary.data import (
+    Example,
+    Task,
+    Template,
+    TokenizedExamples,
+    hash_input,
+    subsample,
+    tokenize_examples,
+)
 from lorary.errors import DataError
 from lorary.evaluation.config import EvalConfig
 from lorary.files import quote
+
+ID_DIGITS = 16
 
 
 class ChosenExamples(NamedTuple):
@@ -45,3 +58,19 @@ def choose_examples(
             f"{config.max_length} tokens: raise max_length, or choose another truncation"
         )
     return ChosenExamples(tuple(examples[index] for index in found.indices), found)
+
+
+def identify_examples(examples: Sequence[Example]) -> list[str]:
+    """Name each example of a task by a hash of what it asks and of its answers.
+
+    So results name the same example alike, whatever the order of a file and whichever examples were chosen.
+    Examples that are equal are told apart by a number, ``…-2`` for the second.
+    """
+    seen: Counter[str] = Counter()
+    ids = []
+    for example in examples:
+        content = [hash_input(example), example.definition, example.targets, example.choices]
+        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:ID_DIGITS]
+        seen[digest] += 1
+        ids.append(digest if seen[digest] == 1 else f"{digest}-{seen[digest]}")
+    return ids

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lorary.evaluation.metrics import find_metric
+from lorary.evaluation.measures import Metric
 from lorary.evaluation.result import Result
 from lorary.evaluation.standard_errors import combine_standard_errors, standard_error_of_mean
 from lorary.files import quote
@@ -17,13 +17,15 @@ from lorary.files import quote
 NUM_RESAMPLES = 2000
 # Bounds the memory of one block of resamples (32 MB of indices).
 MAX_DRAWS = 4_000_000
+# What routes are held against, of those that were measured the first: all experts alike, no expert at all.
+REFERENCES = ("uniform", "base")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     """How far one route lies from another on the same examples, each task counting the same."""
 
-    metric: str
+    metric: Metric
     """The metric compared."""
     route: str
     """The route in question."""
@@ -56,7 +58,7 @@ class Difference:
         """Whether the whole interval lies on the better side of zero."""
         if self.low is None or self.high is None:
             return False
-        return self.high < 0 if find_metric(self.metric).lower_is_better else self.low > 0
+        return self.high < 0 if self.metric.lower_is_better else self.low > 0
 
 
 def paired_difference(
@@ -91,9 +93,10 @@ def paired_difference(
     differences = _differences_by_task(result, metric, route, against)
     means = np.array([values.mean() for values in differences])
     low, high = _bootstrap_interval(differences, num_resamples, seed)
-    sign = -1 if find_metric(metric).lower_is_better else 1
+    compared = result.metric_of[metric]
+    sign = -1 if compared.lower_is_better else 1
     return Difference(
-        metric=metric,
+        metric=compared,
         route=route,
         against=against,
         mean=float(means.mean()),
@@ -110,13 +113,28 @@ def paired_difference(
 def compare_routes(
     result: Result, metric: str, against: str, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> list[Difference]:
-    """Hold every other route that has the metric against one, in the order of ``result.routes``."""
-    routes = {route for _, route, name in result.scores if name == metric} - {against}
+    """Hold every other route that shares a task with one against it, in the order of ``result.routes``."""
+    tasks = {task for task, route, name in result.scores if (route, name) == (against, metric)}
+    routes = {
+        route for task, route, name in result.scores if name == metric and task in tasks and route != against
+    }
     return [
         paired_difference(result, metric, route, against, num_resamples=num_resamples, seed=seed)
         for route in result.routes
         if route in routes
     ]
+
+
+def choose_reference(result: Result, metric: str) -> str:
+    """Choose the route to hold the others against: the first measured of ``REFERENCES``, else the first.
+
+    Raises:
+        ValueError: if the result has no such metric.
+    """
+    measured = [route for route in result.routes if any(key[1:] == (route, metric) for key in result.scores)]
+    if not measured:
+        raise ValueError(f"this result has no metric {quote(metric)}, it has {quote(list(result.metrics))}")
+    return next((route for route in REFERENCES if route in measured), measured[0])
 
 
 def _differences_by_task(result: Result, metric: str, route: str, against: str) -> list[NDArray[np.float64]]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lorary.data.fitting import Truncation
-from lorary.evaluation.metrics import find_metric
+from lorary.evaluation.measures import find_metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +12,7 @@ class EvalConfig:
     """What is measured, and on how much."""
 
     metrics: tuple[str, ...] = ("loss",)
-    """Metrics: loss, exact_match, rouge_l, accuracy_sum, accuracy_per_token, accuracy_per_byte."""
+    """Names of metrics: keys of ``list_metrics()``."""
     split: Literal["train", "validation", "test"] = "test"
     """Which split of the tasks."""
     num_examples: int | None = 100

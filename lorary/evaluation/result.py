@@ -6,28 +6,24 @@ Letters: T tasks, n examples of a task.
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from lorary.errors import FormatError, suggest
-from lorary.evaluation.metrics import find_metric
-from lorary.evaluation.result_file import ScoreKey, read_result, write_result
+from lorary.evaluation.columns import (
+    Columns,
+    ExamplesKey,
+    Record,
+    ScoreKey,
+    check_columns,
+    gather_columns,
+    join_columns,
+)
+from lorary.evaluation.measures import Metric, find_metric, list_metrics
+from lorary.evaluation.result_file import read_result, write_result
 from lorary.evaluation.standard_errors import combine_standard_errors, standard_error_of_mean
 from lorary.files import quote, shorten
-
-ROUTE_ORDER = ("base", "random", "uniform", "multi-task", "arrow")
-LAST_ROUTE = "oracle"
-
-
-class Record(NamedTuple):
-    """What one example earned under one route by one metric."""
-
-    task: str
-    route: str
-    metric: str
-    value: float
 
 
 class Overall(NamedTuple):
@@ -56,36 +52,46 @@ class Result:
     """One ``describe_run`` per run that gave numbers."""
     attachments: Mapping[str, Any] = field(default_factory=dict)
     """JSON values that belong to the numbers, such as which experts each route used."""
+    metric_of: Mapping[str, Metric] = field(default_factory=dict)
+    """Metric's name -> what it is, and which way is better; may be left out for metrics of this version."""
+    example_ids: Mapping[ExamplesKey, tuple[str, ...]] = field(default_factory=dict)
+    """(task, metric) -> the id of each example, where they are known."""
 
     def __post_init__(self) -> None:
-        columns = {key: tuple(float(value) for value in values) for key, values in self.scores.items()}
-        for key, values in columns.items():
-            _check_column(key, values)
-        _check_pairing(columns)
-        object.__setattr__(self, "scores", columns)
+        columns = Columns(
+            {key: tuple(float(value) for value in values) for key, values in self.scores.items()},
+            {key: tuple(ids) for key, ids in self.example_ids.items()},
+        )
+        names = dict.fromkeys(metric for _, _, metric in columns.scores)
+        object.__setattr__(self, "metric_of", {name: _find_metric(name, self.metric_of) for name in names})
+        check_columns(columns)
+        object.__setattr__(self, "scores", columns.scores)
+        object.__setattr__(self, "example_ids", columns.example_ids)
         object.__setattr__(self, "headers", tuple(dict(header) for header in self.headers))
         object.__setattr__(self, "attachments", dict(self.attachments))
 
     @classmethod
     def from_records(
         cls,
-        records: Iterable[Record | tuple[str, str, str, float]],
+        records: Iterable[Record | tuple[str, str, str, float] | tuple[str, str, str, float, str | None]],
         header: Mapping[str, Any] | None = None,
         attachments: Mapping[str, Any] | None = None,
+        metrics: Iterable[Metric] = (),
     ) -> Self:
         """Gather single numbers into a result.
 
         Args:
-            records: (task, route, metric, value) of each example; within a task, route and metric
+            records: (task, route, metric, value, example id) of each example. Where examples have ids, the
+                routes may have measured them in any order; else, within a task, route and metric, they stand
                 in the order of the examples.
             header: what they were measured with, from ``describe_run``.
             attachments: JSON values that belong to them.
+            metrics: what the metrics are; may be left out for those of this version.
         """
-        columns: dict[ScoreKey, list[float]] = {}
-        for task, route, metric, value in records:
-            columns.setdefault((task, route, metric), []).append(value)
-        scores = {key: tuple(values) for key, values in columns.items()}
-        return cls(scores, () if header is None else (header,), attachments or {})
+        columns = gather_columns(records)
+        headers = () if header is None else (header,)
+        metric_of = {metric.name: metric for metric in metrics}
+        return cls(columns.scores, headers, attachments or {}, metric_of, columns.example_ids)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -94,11 +100,8 @@ class Result:
 
     @property
     def routes(self) -> tuple[str, ...]:
-        """The routes: as in ``ROUTE_ORDER``, variants like 'arrow top-2' beside their own; then others, then
-        the oracle.
-        """
-        seen = dict.fromkeys(route for _, route, _ in self.scores)
-        return tuple(sorted(seen, key=_route_rank))
+        """The routes, in the order in which they came."""
+        return tuple(dict.fromkeys(route for _, route, _ in self.scores))
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -151,25 +154,34 @@ class Result:
         """Join two results that share no (task, route, metric); the headers of both are kept.
 
         Attachments are joined key by key, nested ones too. The two must have been measured on the
-        same examples wherever they share a task; only their number can be checked.
+        same examples wherever they share a task. Where both know the examples' ids, these say what is
+        paired with what; else only the number can be checked.
 
         Raises:
-            ValueError: if both hold the same task, route and metric, or a different number of
-                examples of one task, or different values under the same attachment.
+            ValueError: if both hold the same task, route and metric, or different examples of one task, or
+                a metric with different directions, or different values under the same attachment.
         """
-        for task, route, metric in self.scores:
-            if (task, route, metric) in other.scores:
-                raise ValueError(
-                    f"both results hold {metric!r} of task {quote(task)} under route {quote(route)}: only "
-                    "results without a common column merge"
-                )
+        columns = join_columns(
+            Columns(dict(self.scores), dict(self.example_ids)),
+            Columns(dict(other.scores), dict(other.example_ids)),
+        )
+        for name in self.metric_of.keys() & other.metric_of.keys():
+            _check_direction(self.metric_of[name], other.metric_of[name])
         headers = [*self.headers, *(header for header in other.headers if header not in self.headers)]
         attachments = _join(self.attachments, other.attachments, "attachments")
-        return Result({**self.scores, **other.scores}, tuple(headers), attachments)
+        metric_of = {**other.metric_of, **self.metric_of}
+        return Result(columns.scores, tuple(headers), attachments, metric_of, columns.example_ids)
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write everything to one JSON file, whole or not at all."""
-        write_result(path, self.scores, self.headers, self.attachments)
+        write_result(
+            path,
+            self.scores,
+            self.headers,
+            self.attachments,
+            metrics=list(self.metric_of.values()),
+            example_ids=self.example_ids,
+        )
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Self:
@@ -194,50 +206,19 @@ class Result:
         return f"this result has no {quote(metric)} of task {quote(task)} under route {quote(route)}"
 
 
-def _route_rank(route: str) -> int:
-    for rank, known in enumerate(ROUTE_ORDER):
-        if _is_variant(route, known):
-            return rank
-    return len(ROUTE_ORDER) + _is_variant(route, LAST_ROUTE)
+def _find_metric(name: str, given: Mapping[str, Metric]) -> Metric:
+    """Find what a metric is: this version's own, or for others what was given with the numbers."""
+    if name not in list_metrics() and name in given:
+        return given[name]
+    found = find_metric(name)
+    _check_direction(found, given.get(name, found))
+    return found
 
 
-def _is_variant(route: str, known: str) -> bool:
-    return route.startswith(known) and not route.removeprefix(known)[:1].isalnum()
-
-
-def _check_column(key: ScoreKey, values: tuple[float, ...]) -> None:
-    task, route, metric = key
-    find_metric(metric)
-    for name in (task, route):
-        _check_name(name)
-    if not values:
-        raise ValueError(
-            f"task {quote(task)} under route {quote(route)} has no value of {quote(metric)}: leave it out"
-        )
-    for index, value in enumerate(values):
-        if not isfinite(value):
-            raise ValueError(
-                f"{metric!r} of task {quote(task)} under route {quote(route)} must be a finite number, found "
-                f"{value!r} at example {index!r}: look at that example and at the expert's weights"
-            )
-
-
-def _check_name(name: str) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"names of tasks and routes must be Unicode text, found {quote(name)}") from None
-
-
-def _check_pairing(columns: Mapping[ScoreKey, tuple[float, ...]]) -> None:
-    first: dict[tuple[str, str], tuple[str, int]] = {}
-    for (task, route, metric), values in columns.items():
-        other, count = first.setdefault((task, metric), (route, len(values)))
-        if count != len(values):
-            raise ValueError(
-                f"routes must be measured on the same examples, but task {quote(task)} has {count!r} values "
-                f"of {metric!r} under route {quote(other)} and {len(values)!r} under {quote(route)}"
-            )
+def _check_direction(one: Metric, other: Metric) -> None:
+    if one.lower_is_better != other.lower_is_better:
+        better = " and ".join("lower" if each.lower_is_better else "higher" for each in (one, other))
+        raise ValueError(f"metric {one.name!r} must have one direction, found that {better} is better")
 
 
 def _join(left: Mapping[str, Any], right: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -3,18 +3,18 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from fsspec.implementations.local import LocalFileSystem
 
 from lorary.errors import FormatError
+from lorary.evaluation.columns import ExamplesKey, ScoreKey
+from lorary.evaluation.measures import Metric
 from lorary.files import escape_json, parse_json, quote, read_at_most, write_whole
 
 FORMAT_VERSION = 1
-_KINDS: dict[Any, str] = {str: "a text", list: "a list", dict: "an object"}
-
-# (task, route, metric)
-ScoreKey = tuple[str, str, str]
+_KINDS: dict[Any, str] = {str: "a text", list: "a list", dict: "an object", bool: "true or false"}
 
 
 class ResultParts(NamedTuple):
@@ -23,6 +23,8 @@ class ResultParts(NamedTuple):
     scores: dict[ScoreKey, tuple[float, ...]]
     headers: tuple[dict[str, Any], ...]
     attachments: dict[str, Any]
+    metric_of: dict[str, Metric]
+    example_ids: dict[ExamplesKey, tuple[str, ...]]
 
 
 def write_result(
@@ -30,8 +32,14 @@ def write_result(
     scores: Mapping[ScoreKey, Sequence[float]],
     headers: Sequence[Mapping[str, Any]],
     attachments: Mapping[str, Any],
+    *,
+    metrics: Sequence[Metric] = (),
+    example_ids: Mapping[ExamplesKey, Sequence[str]] | None = None,
 ) -> None:
-    """Write a result file, whole or not at all; floats come back exactly."""
+    """Write a result file, whole or not at all; floats come back exactly.
+
+    Versions that know of no ``metrics`` and ``examples`` pass over them.
+    """
     rows = [
         {"task": task, "route": route, "metric": metric, "values": list(values)}
         for (task, route, metric), values in scores.items()
@@ -39,6 +47,11 @@ def write_result(
     document = {
         "lorary_result": FORMAT_VERSION,
         "headers": list(headers),
+        "metrics": [asdict(metric) for metric in metrics],
+        "examples": [
+            {"task": task, "metric": metric, "ids": list(ids)}
+            for (task, metric), ids in (example_ids or {}).items()
+        ],
         "scores": rows,
         "attachments": dict(attachments),
     }
@@ -70,9 +83,7 @@ def read_result(path: str | os.PathLike[str]) -> ResultParts:
 
 def _take_parts(document: dict[str, Any]) -> ResultParts:
     scores: dict[ScoreKey, tuple[float, ...]] = {}
-    for row in _take(document, "scores", list):
-        if not isinstance(row, dict):
-            raise ValueError(f"a row of scores must be an object, found {quote(row, 60)}")
+    for row in _take_rows(document, "scores"):
         key = (_take(row, "task", str), _take(row, "route", str), _take(row, "metric", str))
         if key in scores:
             raise ValueError(
@@ -82,7 +93,36 @@ def _take_parts(document: dict[str, Any]) -> ResultParts:
     headers = _take(document, "headers", list)
     if not all(isinstance(header, dict) for header in headers):
         raise ValueError(f"headers must be objects, found {quote(headers, 60)}")
-    return ResultParts(scores, tuple(headers), _take(document, "attachments", dict))
+    # Versions before these two were added wrote neither.
+    metrics = [_read_metric(row) for row in _take_rows({"metrics": [], **document}, "metrics")]
+    example_ids = {
+        (_take(row, "task", str), _take(row, "metric", str)): tuple(map(_read_text, _take(row, "ids", list)))
+        for row in _take_rows({"examples": [], **document}, "examples")
+    }
+    return ResultParts(
+        scores,
+        tuple(headers),
+        _take(document, "attachments", dict),
+        {metric.name: metric for metric in metrics},
+        example_ids,
+    )
+
+
+def _read_metric(row: dict[str, Any]) -> Metric:
+    return Metric(
+        name=_take(row, "name", str),
+        title=_take(row, "title", str),
+        description=_take(row, "description", str),
+        lower_is_better=_take(row, "lower_is_better", bool),
+    )
+
+
+def _take_rows(document: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = _take(document, key, list)
+    for row in rows:
+        if not isinstance(row, dict):
+            raise ValueError(f"a row of {key} must be an object, found {quote(row, 60)}")
+    return rows
 
 
 def _take(holder: dict[str, Any], key: str, kind: type) -> Any:
@@ -96,3 +136,9 @@ def _read_number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"values must be numbers, found {quote(value, 60)}")
     return float(value)
+
+
+def _read_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"ids must be texts, found {quote(value, 60)}")
+    return value

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lorary.assembly import RoutedModel
 from lorary.errors import UnknownExpert, suggest
-from lorary.evaluation.decisions import Decisions, Prompt, decide_prompts, name_experts
+from lorary.evaluation.route_experts import Prompt, RouteExperts, decide_prompts, name_experts
 from lorary.files import quote
 from lorary.routing import ROUTERS, RouterConfig
 
@@ -42,7 +42,7 @@ class Route:
         tokens_per_pass: int,
         row_length: int,
         share: bool,
-    ) -> Decisions:
+    ) -> RouteExperts:
         """Decide what can be decided before the model runs; the route must be applied already.
 
         Args:
@@ -55,7 +55,7 @@ class Route:
         if self.expert_of is not None:
             return name_experts(model, self.expert_of)
         if model.decider is None:
-            return Decisions()
+            return RouteExperts()
         return decide_prompts(
             model, prompts, tokens_per_pass=tokens_per_pass, row_length=row_length, share=share
         )
@@ -112,19 +112,6 @@ def check_routes(names: Sequence[str], experts: Collection[str], controls: Colle
             raise UnknownExpert(expert, {*experts, *controls}, "this model")
         if expert == name and name not in known:
             raise ValueError(f"there is no route {quote(name)}: {suggest(name, [*known, 'expert:NAME'])}")
-
-
-def match_experts(model: RoutedModel, tasks: Sequence[str]) -> dict[str, str]:
-    """Find each task's own expert: the one of the task's name.
-
-    Raises:
-        UnknownExpert: if a task has none.
-    """
-    for task in tasks:
-        if task not in model.names:
-            where = "the library (the oracle needs an expert of each task's name)"
-            raise UnknownExpert(task, model.names, where)
-    return {task: task for task in tasks}
 
 
 def _find_route(name: str, model: RoutedModel, own: Mapping[str, str]) -> Route:

@@ -11,7 +11,7 @@ import torch
 
 from lorary.assembly import RoutedModel
 from lorary.data.tokens import TokenizedExample
-from lorary.evaluation.decisions import Decision, Decisions, plan_cells, plan_rows
+from lorary.evaluation.route_experts import RequestExperts, RouteExperts, plan_cells, plan_rows
 from lorary.models import target_losses
 from lorary.passes.packing import pack_sequences
 from lorary.passes.prefixes import plan_passes
@@ -35,7 +35,7 @@ class Item:
 @torch.inference_mode()
 def score_targets(
     model: RoutedModel,
-    decisions: Decisions,
+    decisions: RouteExperts,
     items: Sequence[Item],
     *,
     tokens_per_pass: int,
@@ -78,7 +78,7 @@ def score_targets(
 
 
 def generate_answers(
-    model: RoutedModel, decisions: Decisions, items: Sequence[Item], *, batch_size: int, report: Report
+    model: RoutedModel, decisions: RouteExperts, items: Sequence[Item], *, batch_size: int, report: Report
 ) -> list[str]:
     """Let the model answer each item's prompt, likeliest token first.
 
@@ -105,7 +105,7 @@ def generate_answers(
     return answers
 
 
-def _find_decisions(decisions: Decisions, items: Sequence[Item]) -> tuple[Decision, ...] | None:
+def _find_decisions(decisions: RouteExperts, items: Sequence[Item]) -> tuple[RequestExperts, ...] | None:
     return decisions.find([item.task for item in items], [item.tokens.prompt_ids for item in items])
 
 

@@ -6,6 +6,7 @@ whose product is added to that layer's weight. On disk it is a PEFT adapter fold
 """
 
 from lorary.experts.alike import AlikeFactors, read_alike
+from lorary.experts.base_blocks import count_blocks
 from lorary.experts.base_names import BaseIdentity, is_same_base
 from lorary.experts.card import ExpertCard
 from lorary.experts.expert import Expert, check_finite
@@ -35,6 +36,7 @@ __all__ = [
     "check_finite",
     "check_known_name",
     "check_name",
+    "count_blocks",
     "fold_name",
     "is_same_base",
     "open_adapter",

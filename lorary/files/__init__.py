@@ -15,7 +15,7 @@ from lorary.files.quoting import escape, is_visible, quote, shorten
 from lorary.files.regular import open_regular, read_at_most, refuse_irregular, require_regular
 from lorary.files.shape import check_shape
 from lorary.files.whole import publish, sync_folder, write_whole
-from lorary.files.yaml_text import parse_yaml, read_yaml, refuse_yaml_bomb
+from lorary.files.yaml_text import parse_yaml, read_yaml, read_yaml_documents, refuse_yaml_bomb
 
 __all__ = [
     "LIMITS",
@@ -42,6 +42,7 @@ __all__ = [
     "read_at_most",
     "read_json_object",
     "read_yaml",
+    "read_yaml_documents",
     "refuse_irregular",
     "refuse_yaml_bomb",
     "require_regular",

@@ -42,15 +42,25 @@ def read_yaml(path: str | Path) -> Any:
         OSError: if it cannot be read.
         FormatError: if it is no regular file, too large or deep, not UTF-8, no YAML, or asks for objects.
     """
-    most = int(find_limit("json_mb") * MEGABYTE)
-    with open_regular(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise FormatError(f"{quote(str(path))} is too large: {say_limit('json_mb')}")
+    text = _read_text(path)
     try:
-        return parse_yaml(content.decode("utf-8-sig"))
+        return parse_yaml(text)
     except ValueError as error:
         raise FormatError(f"{quote(str(path))} is not a YAML file: {shorten(str(error))}") from error
+
+
+def read_yaml_documents(path: str | Path) -> list[Any]:
+    """Read a YAML file of one or more documents; empty ones beside others are left out.
+
+    Raises:
+        OSError, FormatError: as ``read_yaml`` does.
+    """
+    text = _read_text(path)
+    try:
+        documents = _parse_documents(text)
+    except ValueError as error:
+        raise FormatError(f"{quote(str(path))} is not a YAML file: {shorten(str(error))}") from error
+    return [value for value in documents if value is not None] or [None]
 
 
 def parse_yaml(text: str) -> Any:
@@ -59,17 +69,37 @@ def parse_yaml(text: str) -> Any:
     Raises:
         ValueError: saying what is wrong with it, and where.
     """
+    documents = _parse_documents(text)
+    if len(documents) > 1:
+        raise ValueError(f"it holds {len(documents)} documents: keep one")
+    return documents[0] if documents else None
+
+
+def _read_text(path: str | Path) -> str:
+    most = int(find_limit("json_mb") * MEGABYTE)
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise FormatError(f"{quote(str(path))} is too large: {say_limit('json_mb')}")
+    try:
+        return content.decode("utf-8-sig")
+    except ValueError as error:
+        raise FormatError(f"{quote(str(path))} is not a YAML file: {shorten(str(error))}") from error
+
+
+def _parse_documents(text: str) -> list[Any]:
     depth = int(find_limit("json_depth"))
     try:
         # Before any value is built: building recurs once for each level.
         for event in _look_through(text, depth):
             _refuse_constructions(event)
-        value = yaml.load(text, Loader=_Loader)
+        documents = list(yaml.load_all(text, Loader=_Loader))
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(_describe(error)) from error
     # Anything else that loading raises is about a value it could not build.
-    check_shape(value, max_depth=depth, max_count=find_limit("yaml_nodes"))
-    return value
+    for value in documents:
+        check_shape(value, max_depth=depth, max_count=find_limit("yaml_nodes"))
+    return documents
 
 
 def refuse_yaml_bomb(text: str) -> None:

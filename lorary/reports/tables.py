@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lorary.evaluation.compare import Difference
-from lorary.evaluation.metrics import find_metric
+from lorary.evaluation.measures import Metric
 from lorary.evaluation.result import Result
 from lorary.files import escape, escape_markdown, quote
 
@@ -67,9 +67,10 @@ def result_grid(result: Result, metric: str, digits: int = 2) -> Grid:
         raise ValueError(f"this result has no metric {quote(metric)}, it has {quote(sorted(result.metrics))}")
     tasks = [task for task in result.tasks if any((task, route, metric) in result.scores for route in routes)]
     rows = tuple(_task_row(result, task, routes, metric, digits) for task in tasks)
-    direction = "lower" if find_metric(metric).lower_is_better else "higher"
+    shown = result.metric_of[metric]
+    direction = "lower" if shown.lower_is_better else "higher"
     return Grid(
-        title=f"{find_metric(metric).title} ({direction} is better)",
+        title=f"{shown.title} ({direction} is better)",
         columns=routes,
         rows=rows,
         footer=_mean_row(result, tasks, routes, metric, digits),
@@ -83,13 +84,14 @@ def difference_grid(differences: Sequence[Difference], digits: int = 3) -> Grid:
     Raises:
         ValueError: if there are none, or they are not all of one metric.
     """
-    metrics = sorted({difference.metric for difference in differences})
+    metrics = list(dict.fromkeys(difference.metric for difference in differences))
     if len(metrics) != 1:
-        raise ValueError(f"a table of differences needs exactly one metric, found {quote(metrics)}")
-    direction = "below" if find_metric(metrics[0]).lower_is_better else "above"
+        names = sorted(metric.name for metric in metrics)
+        raise ValueError(f"a table of differences needs exactly one metric, found {quote(names)}")
+    direction = "below" if metrics[0].lower_is_better else "above"
     return Grid(
-        title=f"{find_metric(metrics[0]).title}: paired differences ({direction} zero is better)",
-        columns=("difference", "95% interval", "tasks better/worse/same", "examples"),
+        title=f"{metrics[0].title}: paired differences ({direction} zero is better)",
+        columns=("difference", "95% interval", "tasks better/ worse/ same", "examples"),
         rows=tuple(_difference_row(difference, digits) for difference in differences),
         note="± is the paired standard error; the interval is a paired bootstrap over examples within tasks; "
         "a difference whose interval leaves zero out on the better side is marked.",
@@ -98,7 +100,13 @@ def difference_grid(differences: Sequence[Difference], digits: int = 3) -> Grid:
 
 def render_table(grid: Grid, width: int = 100) -> Table:
     """Draw a grid for the terminal; labels are cut with an ellipsis so that numbers never are."""
-    table = Table(title=grid.title, caption=grid.note, box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    table = Table(
+        title=Text(grid.title, "table.title"),
+        caption=Text(grid.note, "table.caption"),
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=0,
+    )
     limit = max(MIN_LABEL_WIDTH, width - sum(_column_widths(grid)) - 2)
     table.add_column("", no_wrap=True)
     for column in grid.columns:
@@ -116,7 +124,7 @@ def render_markdown(grid: Grid) -> str:
     """Draw a grid as a Markdown table under its title, ending in a line break."""
     rows = [*grid.rows, *([grid.footer] if grid.footer is not None else [])]
     lines = [
-        f"**{grid.title}**",
+        f"**{escape_markdown(grid.title)}**",
         "",
         "| | " + " | ".join(escape_markdown(column) for column in grid.columns) + " |",
         "|---|" + "---:|" * len(grid.columns),
@@ -151,7 +159,7 @@ def _task_row(result: Result, task: str, routes: Sequence[str], metric: str, dig
         else None
         for route in routes
     ]
-    return Row(label=task, cells=_number_cells(found, metric, digits))
+    return Row(label=task, cells=_number_cells(found, result.metric_of[metric], digits))
 
 
 def _mean_row(
@@ -162,15 +170,17 @@ def _mean_row(
         return None
     means = [result.overall(route, metric, shared) for route in routes]
     kind = "tasks" if len(shared) == len(tasks) else "shared tasks"
-    cells = _number_cells([(mean.mean, mean.standard_error) for mean in means], metric, digits)
+    cells = _number_cells(
+        [(mean.mean, mean.standard_error) for mean in means], result.metric_of[metric], digits
+    )
     return Row(label=f"mean of {len(shared)} {kind}", cells=cells)
 
 
 def _number_cells(
-    found: Sequence[tuple[float, float | None] | None], metric: str, digits: int
+    found: Sequence[tuple[float, float | None] | None], metric: Metric, digits: int
 ) -> tuple[Cell, ...]:
     means = [estimate[0] for estimate in found if estimate is not None]
-    best = min(means) if find_metric(metric).lower_is_better else max(means)
+    best = min(means) if metric.lower_is_better else max(means)
     # One column alone has nothing to be better than.
     is_contest = len(means) > 1
     return tuple(

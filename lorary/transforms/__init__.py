@@ -12,6 +12,7 @@ from lorary.transforms.merging import (
     merge_by_recipe,
     plan_merge,
     read_recipe,
+    read_recipes,
 )
 from lorary.transforms.prototypes import arrow_prototypes, library_prototypes
 from lorary.transforms.similarity import expert_similarity
@@ -37,6 +38,7 @@ __all__ = [
     "plan_merge",
     "random_expert",
     "read_recipe",
+    "read_recipes",
     "sparse_similarity",
     "stack_factors",
     "subtract_general",

@@ -1,9 +1,11 @@
 import hashlib
+from dataclasses import replace
 
 import pytest
 
 from lorary.data.content import hash_examples, hash_fraction, hash_input, subsample
 from lorary.data.task import Example
+from lorary.data.turns import Turn
 
 
 def make_examples(count):
@@ -62,3 +64,25 @@ def test_equal_data_has_equal_hashes_and_any_change_shows():
 def test_a_negative_count_is_refused():
     with pytest.raises(ValueError, match="count must be 0 or more, not -1"):
         subsample(make_examples(3), -1)
+
+
+def test_the_hash_of_examples_is_what_the_first_version_computed():
+    """Guards against experts that seem trained on other data because an example got a field."""
+    old = (
+        "Example(input='So?', targets=('Yes',), choices=None, definition=None, "
+        "history=(('user', 'Hi'), ('assistant', 'Ho')), cue=None)"
+    )
+    length = len(old.encode()).to_bytes(8, "little")
+    example = Example("So?", ("Yes",), history=(("user", "Hi"), ("assistant", "Ho")))
+    assert hash_examples([example]) == hashlib.sha256(length + old.encode()).hexdigest()
+    for other in (
+        {"plain": "x"},
+        {"tools": '[{"name": "x"}]'},
+        {"answer": Turn("assistant", "Yes", '{"name": "x"}')},
+    ):
+        assert hash_examples([replace(example, **other)]) != hash_examples([example])
+
+
+def test_texts_that_answer_nothing_are_told_apart():
+    assert hash_input(Example("", ("a fox",))) != hash_input(Example("", ("a dog",)))
+    assert hash_input(Example("", ("a fox",))) == hash_input(Example("", ("A  fox",)))

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from lorary.data.task import Example, Task
@@ -77,3 +79,38 @@ def test_a_conversation_that_the_chat_template_refuses_is_told_shortly(byte_toke
     with pytest.raises(DataError, match=r"refuses a conversation \(roles must alternate") as caught:
         ChatTemplate().render(TASK, ASK, byte_tokenizer)
     assert len(str(caught.value)) < 800 and str(caught.value).isprintable()
+
+
+CALL = '{"tool_calls": [{"type": "function", "function": {"name": "add", "arguments": {"a": 1}}}]}'
+TOOLS = '[{"type": "function", "function": {"name": "add"}}]'
+ADD = Example("", ("2",), history=(("user", "Add."), ("assistant", "", CALL), ("tool", "2")), tools=TOOLS)
+
+
+def test_a_plain_prompt_holds_tools_calls_and_results():
+    assert PlainTemplate().render(TASK, ADD) == (
+        'Do it.\n\nTools:\n{"name": "add"}\n\nUser: Add.\n'
+        'Assistant: <tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>\nTool: 2\nAssistant:'
+    )
+
+
+def test_a_chat_template_is_given_tools_and_whole_messages(byte_tokenizer):
+    byte_tokenizer.chat_template = "{{ tools | tojson }}{% for m in messages %}{{ m | tojson }}{% endfor %}"
+    prompt = ChatTemplate(with_definition=False).render(TASK, ADD, byte_tokenizer)
+    messages = [
+        {"role": "user", "content": "Add."},
+        {"role": "assistant", "content": "", **json.loads(CALL)},
+        {"role": "tool", "content": "2"},
+    ]
+    assert prompt == TOOLS + "".join(json.dumps(message) for message in messages)
+
+
+def test_a_formats_own_prompt_stands_in_plain_prompts_only(byte_tokenizer):
+    example = Example("Say hi.", ("Hi",), plain="### Instruction:\nSay hi.\n", cue="### Response:")
+    prompt = PlainTemplate(with_definition=False).render(TASK, example)
+    assert prompt == "### Instruction:\nSay hi.\n\n### Response:"
+    assert "###" not in ChatTemplate().render(TASK, example, byte_tokenizer)
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_text_has_no_prompt(name, byte_tokenizer):
+    assert find_template(name).render(TASK, Example("", ("A fox.",)), byte_tokenizer) == ""

@@ -127,3 +127,28 @@ def test_skipping_is_refused_where_there_is_one_example_only(byte_tokenizer):
 def test_choices_of_an_example_without_any_are_refused(byte_tokenizer):
     with pytest.raises(ValueError, match=r"not an example without choices: 'ab\?'"):
         tokenize_choices(byte_tokenizer, PLAIN, TASK, Example("ab?", ("yes",)), max_length=20)
+
+
+def test_nothing_to_say_is_the_end_alone(byte_tokenizer):
+    found = tokenize_example(byte_tokenizer, PLAIN, TASK, Example("ab?", ("",)), max_length=99)
+    assert text_of(byte_tokenizer, found) == ("ab?\nAnswer:", "<end>")
+
+
+@pytest.mark.parametrize("template", [PLAIN, PlainTemplate(), ChatTemplate()])
+def test_all_tokens_of_a_text_are_targets(byte_tokenizer, bos_tokenizer, template):
+    text = Example("", ("A fox.",))
+    (found,) = tokenize_examples(byte_tokenizer, template, TASK, [text], max_length=99).examples
+    assert text_of(byte_tokenizer, found) == ("<end>", "A fox.<end>")
+    if template is PLAIN:
+        (found,) = tokenize_examples(bos_tokenizer, template, TASK, [text], max_length=99).examples
+        assert text_of(bos_tokenizer, found) == ("<bos>", "A fox.<end>")
+
+
+def test_a_long_text_is_cut_into_pieces_that_lose_nothing(byte_tokenizer):
+    texts = [Example("", ("abcdefgh",)), SHORT, Example("", ("xyz",))]
+    found = tokenize_examples(byte_tokenizer, PLAIN, TASK, texts, max_length=5, truncation="skip")
+    pieces = [text_of(byte_tokenizer, piece) for piece in found.examples]
+    assert pieces == [("<end>", "abcd"), ("d", "efgh"), ("h", "<end>"), ("<end>", "xyz<end>")]
+    assert (found.indices, found.num_skipped) == ((0, 0, 0, 2), 1)
+    with pytest.raises(DataError, match="a text of 3 pieces of 5 tokens is no single example"):
+        tokenize_example(byte_tokenizer, PLAIN, TASK, texts[0], max_length=5)

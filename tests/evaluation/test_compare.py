@@ -3,7 +3,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from lorary.evaluation import Result, compare_routes, paired_difference
+from lorary.evaluation import Record, Result, choose_reference, compare_routes, paired_difference
 
 
 def test_a_difference_is_the_mean_over_tasks_of_paired_differences(small_result):
@@ -110,3 +110,31 @@ def test_routes_without_a_common_task_are_refused(small_result):
 def test_no_resamples_are_refused(small_result):
     with pytest.raises(ValueError, match="num_resamples must be at least 1, found 0"):
         paired_difference(small_result, "loss", "arrow", "base", num_resamples=0)
+
+
+@pytest.mark.parametrize(
+    ("routes", "reference"),
+    [
+        (("oracle", "base", "arrow", "uniform"), "uniform"),
+        (("oracle", "arrow", "base"), "base"),
+        (("oracle", "arrow"), "oracle"),
+    ],
+)
+def test_routes_are_held_against_uniform_or_base_or_the_first(routes, reference):
+    result = Result({("dates", route, "loss"): (1.0,) for route in routes})
+    assert choose_reference(result, "loss") == reference
+    with pytest.raises(ValueError, match=r"this result has no metric 'rouge_l', it has \['loss'\]"):
+        choose_reference(result, "rouge_l")
+
+
+def test_a_route_that_shares_no_task_is_passed_over():
+    result = Result({("dates", "base", "loss"): (1.0,), ("morse", "arrow", "loss"): (1.0,)})
+    assert compare_routes(result, "loss", "base") == []
+
+
+def test_examples_are_paired_by_their_ids():
+    values = {"x": 1.0, "y": 5.0, "z": -2.0}
+    base = Result.from_records([Record("dates", "base", "loss", v, e) for e, v in values.items()])
+    shifted = [Record("dates", "arrow", "loss", values[e] - 1, e) for e in ("z", "x", "y")]
+    found = paired_difference(base.merge(Result.from_records(shifted)), "loss", "arrow", "base")
+    assert (found.mean, found.standard_error) == (pytest.approx(-1.0), pytest.approx(0.0, abs=1e-12))

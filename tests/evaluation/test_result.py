@@ -1,10 +1,16 @@
+import json
 from math import inf, nan, sqrt
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lorary.errors import FormatError
 from lorary.evaluation import Record, Result
+from lorary.evaluation.measures import Metric, find_metric
+
+TOKENS = Metric(name="tokens", title="tokens", description="tokens of an answer", lower_is_better=True)
+PASSED = Metric(name="pass@1", title="passed", description="whether the tests pass")
 
 
 def test_a_mean_and_its_error_are_those_of_the_examples(small_result):
@@ -44,22 +50,102 @@ def test_values_keep_the_order_of_the_examples(small_result):
     assert small_result.values("morse", "arrow", "loss") == (0.0, 1.0, 2.0)
 
 
-def test_routes_come_in_their_order_with_variants_beside_them_and_the_oracle_last():
-    routes = [
-        "mystery",
-        "oracle",
-        "arrow top-2",
-        "uniform",
-        "arrow",
-        "multi-task",
-        "base",
-        "random",
-        "baseline",
-    ]
+def test_routes_keep_the_order_in_which_they_came():
+    """Guards a bug: routes were sorted, so that tables did not follow ``--routes``."""
+    routes = ["oracle", "mystery", "arrow top-2", "uniform", "arrow", "multi-task", "base", "random"]
     result = Result.from_records([("dates", route, "loss", 1.0) for route in routes])
-    assert result.routes == (
-        *("base", "random", "uniform", "multi-task", "arrow top-2", "arrow", "mystery", "baseline", "oracle"),
+    assert result.routes == tuple(routes)
+    later = Result.from_records([("dates", "single", "loss", 1.0), ("morse", "base", "loss", 1.0)])
+    assert result.merge(later).routes == (*routes, "single")
+
+
+@pytest.mark.parametrize("metric", [TOKENS, PASSED], ids=lambda metric: metric.name)
+def test_any_metric_is_kept_with_its_direction(metric, tmp_path):
+    records = [("dates", route, metric.name, value) for route, value in (("base", 1.0), ("arrow", 2.0))]
+    result = Result.from_records(records, metrics=[metric])
+    assert result.metric_of == {metric.name: metric}
+    result.to_json(tmp_path / "result.json")
+    found = Result.from_json(tmp_path / "result.json")
+    assert found == result
+    assert found.metric_of[metric.name].lower_is_better == metric.lower_is_better
+    # Merging with results of this version's metrics keeps both.
+    both = found.merge(Result.from_records([("dates", "base", "loss", 1.0)]))
+    assert both.metric_of == {metric.name: metric, "loss": find_metric("loss")}
+
+
+def test_a_metric_with_two_directions_is_refused():
+    wrong = Metric(name="loss", title="x", description="y")
+    records = [("dates", "base", "loss", 1.0)]
+    with pytest.raises(
+        ValueError, match="metric 'loss' must have one direction, found that lower and higher"
+    ):
+        Result.from_records(records, metrics=[wrong])
+    other = Metric(name="tokens", title="x", description="y")
+    one, two = (
+        Result.from_records([("dates", route, "tokens", 1.0)], metrics=[metric])
+        for route, metric in (("base", TOKENS), ("arrow", other))
     )
+    with pytest.raises(ValueError, match="metric 'tokens' must have one direction"):
+        one.merge(two)
+
+
+def test_an_unknown_metric_of_a_file_is_refused(tmp_path):
+    Result.from_records([("dates", "base", "tokens", 1.0)], metrics=[TOKENS]).to_json(tmp_path / "r.json")
+    document = json.loads((tmp_path / "r.json").read_text())
+    del document["metrics"]
+    (tmp_path / "r.json").write_text(json.dumps(document))
+    with pytest.raises(FormatError, match="no metric is called 'tokens'"):
+        Result.from_json(tmp_path / "r.json")
+
+
+def test_a_result_keeps_the_ids_of_its_examples(tmp_path):
+    records = [
+        Record("dates", route, "loss", value, example)
+        for route in ("base", "arrow")
+        for value, example in ((1.0, "x"), (2.0, "y"))
+    ]
+    result = Result.from_records(records)
+    assert result.example_ids == {("dates", "loss"): ("x", "y")}
+    result.to_json(tmp_path / "result.json")
+    assert Result.from_json(tmp_path / "result.json") == result
+
+
+def test_merging_pairs_examples_by_their_ids_whatever_their_order():
+    base = Result.from_records([Record("dates", "base", "loss", v, e) for v, e in ((1.0, "x"), (5.0, "y"))])
+    arrow = Result.from_records([Record("dates", "arrow", "loss", v, e) for v, e in ((4.0, "y"), (0.0, "x"))])
+    merged = base.merge(arrow)
+    assert merged.values("dates", "arrow", "loss") == (0.0, 4.0)
+    assert merged.example_ids == {("dates", "loss"): ("x", "y")}
+    other = Result.from_records([Record("dates", "arrow", "loss", v, e) for v, e in ((4.0, "z"), (0.0, "x"))])
+    with pytest.raises(
+        ValueError, match="of task 'dates' and 'loss' example 'y' was measured under only some"
+    ):
+        base.merge(other)
+
+
+def test_results_with_and_without_ids_merge_by_order():
+    base = Result.from_records([Record("dates", "base", "loss", v, e) for v, e in ((1.0, "x"), (5.0, "y"))])
+    merged = Result.from_records([("dates", "arrow", "loss", v) for v in (0.0, 4.0)]).merge(base)
+    assert merged.values("dates", "arrow", "loss") == (0.0, 4.0)
+    assert merged.example_ids == {("dates", "loss"): ("x", "y")}
+
+
+def test_ids_that_name_no_example_are_refused():
+    scores = {("dates", "base", "loss"): (1.0, 2.0)}
+    for ids in (("x",), ("x", "x"), ("x", "y", "z")):
+        with pytest.raises(
+            ValueError, match="2 values of 'loss', so it must have as many different example ids"
+        ):
+            Result(scores, example_ids={("dates", "loss"): ids})
+
+
+def test_a_result_of_an_earlier_version_still_opens():
+    """The file was written by 0.1.0, which knew neither ids nor the directions of metrics."""
+    result = Result.from_json(Path(__file__).parent / "result_0.1.0.json")
+    assert result.routes == ("oracle", "base", "arrow")
+    assert result.values("morse", "arrow", "loss") == (0.0, 1.0, 2.0)
+    assert result.metric_of == {"loss": find_metric("loss")}
+    assert result.example_ids == {}
 
 
 def test_json_brings_everything_back(noisy_result, small_result, tmp_path):
@@ -135,7 +221,7 @@ def test_a_route_without_tasks_has_no_mean(small_result):
 
 
 def test_merging_the_same_column_twice_is_refused(small_result):
-    with pytest.raises(ValueError, match="both results hold 'loss' of task 'dates' under route 'oracle'"):
+    with pytest.raises(ValueError, match="both results hold 'loss' of task 'dates' under route 'base'"):
         small_result.merge(small_result)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from lorary.errors import UnknownExpert
-from lorary.evaluation import Route, check_routes, find_routes, match_experts
+from lorary.evaluation import Route, check_routes, find_routes
 from lorary.routing import ROUTERS, ArrowConfig
 
 OWN = {"dates": "dates", "morse": "morse"}
@@ -46,12 +46,6 @@ def test_only_routes_with_own_experts_decide_without_reading(model, route, expec
     with route.applied(model):
         found = route.decide(model, [(5, 6)], tokens_per_pass=9, row_length=9, share=False)
     assert found.find(["morse", "dates"], [(5, 6), (5, 6)]) == expected
-
-
-def test_tasks_are_matched_with_experts_of_their_names(model):
-    assert match_experts(model, ["morse", "dates"]) == {"morse": "morse", "dates": "dates"}
-    with pytest.raises(UnknownExpert, match="has no expert 'date': did you mean 'dates'"):
-        match_experts(model, ["date"])
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import torch
 
 from lorary.data.tokens import TokenizedExample
 from lorary.evaluation import Route
-from lorary.evaluation.decisions import Decisions, plan_rows
+from lorary.evaluation.route_experts import RouteExperts, plan_rows
 from lorary.evaluation.scoring import Item, generate_answers, score_targets
 from lorary.routing import CalibratedConfig
 
@@ -99,7 +99,9 @@ def test_items_with_different_limits_are_not_answered_together(model, items):
     short = Item("dates", items[0].tokens, 1)
     route = ROUTES[0]
     with route.applied(model):
-        found = generate_answers(model, Decisions(), [items[0], short], batch_size=8, report=lambda n: None)
+        found = generate_answers(
+            model, RouteExperts(), [items[0], short], batch_size=8, report=lambda n: None
+        )
     assert found[0].startswith(found[1]) or found[1] == "\ufffd"
     assert len(model.tokenizer(found[1])["input_ids"]) < len(model.tokenizer(found[0])["input_ids"])
 
@@ -108,6 +110,6 @@ def test_nothing_to_score_is_no_work(model):
     def refuse(amount):
         raise AssertionError("there was nothing to do")
 
-    nobody = Decisions()
+    nobody = RouteExperts()
     assert score_targets(model, nobody, [], tokens_per_pass=9, row_length=9, share=True, report=refuse) == []
     assert generate_answers(model, nobody, [], batch_size=9, report=refuse) == []

@@ -1,7 +1,7 @@
 import pytest
 
 from lorary.errors import FormatError
-from lorary.files import parse_yaml, read_yaml, refuse_yaml_bomb
+from lorary.files import parse_yaml, read_yaml, read_yaml_documents, refuse_yaml_bomb
 
 
 def test_plain_values_are_read(tmp_path):
@@ -31,7 +31,7 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(
         ("a: !!timestamp 'x'", "a value of the kind 'tag:yaml.org,2002:timestamp': write plain values"),
         ("a: &a {b: 1}\nc: {<<: *a}", "merges mappings by '<<': write the keys out"),
         ("{a: 1}: 2", "is not a YAML file"),
-        ("--- 1\n--- 2", "is not a YAML file: but found another document"),
+        ("--- 1\n--- 2", "is not a YAML file: it holds 2 documents: keep one"),
         ('"\\ud800"', "half of a surrogate pair|invalid Unicode"),
         ("a: 0x" + "f" * 100_000, "an integer of more than 40 digits"),
     ],
@@ -70,3 +70,23 @@ def test_text_that_would_burst_another_reader_is_refused(text):
 def test_text_is_refused_with_the_place():
     with pytest.raises(ValueError, match="in line 2, column 4"):
         parse_yaml("a: 1\n  b: 2")
+
+
+@pytest.mark.parametrize(
+    ("text", "documents"),
+    [
+        ("a: 1\n---\nb: [2]\n", [{"a": 1}, {"b": [2]}]),
+        ("---\na: 1\n---\n", [{"a": 1}]),
+        ("a: 1", [{"a": 1}]),
+        ("", [None]),
+    ],
+)
+def test_all_documents_of_a_file_are_read(tmp_path, text, documents):
+    (tmp_path / "x.yaml").write_text(text)
+    assert read_yaml_documents(tmp_path / "x.yaml") == documents
+
+
+def test_a_file_of_documents_has_the_limits_of_one(tmp_path):
+    (tmp_path / "x.yaml").write_text("a: 1\n---\n" + "[" * 5000)
+    with pytest.raises(FormatError, match="nests too deeply"):
+        read_yaml_documents(tmp_path / "x.yaml")

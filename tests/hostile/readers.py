@@ -76,6 +76,9 @@ ENTRIES = [
                read=text.read_task_at(f"task.jsonl.{name}"))
       for name, pack in text.PACKS.items()),
     TaskFile("task-list", make=text.write_list, read=text.read_task_at("task.json")),
+    TaskFile("task-row", make=text.write_pretty, read=text.read_task_at("task.json")),
+    TaskFile("task-table", make=text.write_table, read=text.read_task_at("task.csv")),
+    TaskFile("task-parquet", make=text.write_parquet, read=text.read_task_at("task.parquet")),
     TaskFile("task-document", make=text.write_document, read=text.read_task_at("task.json")),
     Reader("recipe", room="transforms", make=text.make_recipe_file, read=text.read_and_merge,
            check=check_expert, raises=WITH_ARGUMENTS, cost=2),

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow
+import pyarrow.parquet
+
 from lorary.cli import main
 from lorary.cli.commands.quickstart.outcome import Outcome, load_outcome, save_outcome
 from lorary.cli.commands.quickstart.plan import QuickstartPlan
@@ -46,6 +49,21 @@ ROWS: dict[str, dict[str, Any]] = {
     "winogrande": {"sentence": "The cup q0; the _ fell.", "option1": "cup", "option2": "jar", "answer": "1"},
     "pair": {"input": "Hi q0?", "target": ["Ho", "Hu"]},
     "natural-instructions": {"id": "0", "input": "Hi q0", "output": ["Ho"]},
+    "sharegpt": {
+        "conversations": [
+            {"from": "human", "value": "Hi q0"},
+            {"from": "function_call", "value": '{"name": "add", "arguments": {}}'},
+            {"from": "observation", "value": "2"},
+            {"from": "gpt", "value": "Ho"},
+        ],
+        "tools": '[{"name": "add"}]',
+    },
+    "squad": {"context": "Red q0.", "question": "Hue?", "answers": {"text": ["red"]}},
+    "self-instruct": {"instruction": "Greet.", "instances": [{"input": "q0", "output": "Hi"}]},
+    "alpaca": {"instruction": "Greet q0.", "input": "", "output": "Hi", "history": [["Who?", "Al"]]},
+    "preference": {"prompt": "Hi q0", "chosen": [{"role": "assistant", "content": "Ho"}], "rejected": "No"},
+    "kto": {"prompt": "Hi q0", "completion": "Ho", "label": True},
+    "text": {"text": "A fox q0."},
 }
 
 
@@ -78,6 +96,23 @@ def write_document(folder: Path) -> None:
     (folder / "task.json").write_text(json.dumps(document))
 
 
+def write_pretty(folder: Path) -> None:
+    """Make one row over several lines."""
+    (folder / "task.json").write_text(json.dumps(list_rows("sharegpt")[0], indent=1))
+
+
+def write_table(folder: Path) -> None:
+    """Make a table of texts."""
+    lines = ["question,context,answer", *(f'q{number},"It is ""red"", {number}.",red' for number in range(6))]
+    (folder / "task.csv").write_text("\n".join(lines) + "\n")
+
+
+def write_parquet(folder: Path) -> None:
+    """Make a Parquet file of conversations."""
+    rows = pyarrow.Table.from_pylist(list_rows("messages"))
+    pyarrow.parquet.write_table(rows, folder / "task.parquet")
+
+
 PACKS: Mapping[str, tuple[Callable[[bytes], bytes], str]] = {
     "gz": (gzip.compress, ".gz"),
     "xz": (lzma.compress, ".xz"),
@@ -96,7 +131,7 @@ def check_task(task: Task) -> None:
     for examples in task.splits.values():
         for example in examples:
             check_text(example.input, *example.targets, *(example.choices or ()))
-            check_text(*(text for turn in example.history for text in turn))
+            check_text(example.tools, *(text for turn in example.history for text in turn[:3]))
 
 
 RECIPE = """

@@ -11,7 +11,7 @@ NAMES = ("dates", "morse", "plurals")
 SHARES = {"dates": 0.5, "morse": 0.3, "plurals": 0.2}
 HEADINGS = (
     "Results",
-    "Against the uniform merge",
+    "Paired differences",
     "Experts by task",
     "Experts by layer",
     "How undecided each layer is",
@@ -119,7 +119,7 @@ def test_an_expert_has_no_cell_beside_itself_and_one_expert_alone_no_tree(report
 
 def test_differences_need_the_uniform_merge(report, write):
     only_base = Result({("dates", "base", "loss"): (1.0, 2.0)})
-    assert "Against the uniform merge" not in Page(write(replace(report, result=only_base))).headings
+    assert "Paired differences" not in Page(write(replace(report, result=only_base))).headings
 
 
 def test_a_similarity_of_other_experts_and_unknown_names_are_refused(report, write):

@@ -4,6 +4,7 @@ import pytest
 from rich.console import Console
 
 from lorary.evaluation import Result, compare_routes
+from lorary.evaluation.measures import Metric
 from lorary.reports import difference_grid, render_markdown, render_table, result_grid
 from lorary.reports.tables import format_error, shorten
 
@@ -35,6 +36,24 @@ def test_the_best_of_an_accuracy_is_the_highest():
     grid = result_grid(Result(scores), "exact_match")
     assert [cell.is_best for cell in grid.rows[0].cells] == [False, True]
     assert "higher is better" in grid.title
+
+
+def test_the_best_of_any_metric_is_marked_by_its_direction():
+    metrics = [
+        Metric(name=name, title=f"a [b]{name}|*x*", description="y", lower_is_better=lower)
+        for name, lower in (("size", True), ("pass@1", False))
+    ]
+    records = [("dates", route, m.name, v) for m in metrics for route, v in (("base", 1.0), ("arrow", 2.0))]
+    result = Result.from_records(records, metrics=metrics)
+    for metric, best in (("size", [True, False]), ("pass@1", [False, True])):
+        grid = result_grid(result, metric)
+        assert [cell.is_best for cell in grid.rows[0].cells] == best
+        # Titles may come from a file: they are text, never markup.
+        assert f"a [b]{metric}|*x*" in printed(render_table(grid))
+        assert "*x*" not in render_markdown(grid).replace("\\*", "")
+        (difference,) = compare_routes(result, metric, "base")
+        zero = "below" if best[0] else "above"
+        assert f"({zero} zero is better)" in difference_grid([difference]).title
 
 
 def test_the_mean_row_takes_only_tasks_that_every_route_has(small_result):

@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 
 from lorary.cli import model_options
 from lorary.cli.comparison.material import find_task_of_each, provide_material
-from lorary.cli.comparison.routes import RANDOM, choose_routes, find_own_experts, split_commas
+from lorary.cli.comparison.routes import RANDOM, check_against, choose_routes, find_own_experts, split_commas
 from lorary.cli.task_options import find_task_template, read_tasks
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     controls = model_options.open_filled_library(options.controls) if options.controls is not None else {}
     own = find_own_experts(library.entries(), tasks)
     names = choose_routes(options.routes, tasks, own, list(library), list(controls))
+    check_against(options.against, names)
     model_options.refuse_unused_options(options, [*names, *routers])
     configured = {
         name: model_options.read_router_options(options, name, list(library), with_tasks=True)

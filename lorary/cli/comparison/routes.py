@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from lorary.errors import UnknownExpert
+from lorary.errors import UnknownExpert, suggest
 from lorary.evaluation import check_routes
 from lorary.files import quote
 from lorary.library import Entry
@@ -66,6 +66,19 @@ def choose_routes(
     if ORACLE in names and missing:
         raise UnknownExpert(missing[0], experts, "the library (the oracle needs an expert of each task)")
     return names
+
+
+def check_against(against: str | None, routes: Collection[str]) -> None:
+    """Refuse a route to hold the others against that is not among them.
+
+    Raises:
+        ValueError: which there are.
+    """
+    if against is not None and against not in routes:
+        raise ValueError(
+            f"--against must name one of the routes that are compared, found {quote(against)}: "
+            f"{suggest(against, routes)}"
+        )
 
 
 def split_commas(asked: str | Sequence[str]) -> list[str]:

@@ -11,11 +11,15 @@ def read_boolq(row: Row) -> Example:
     question = take_text(row, "question")
     mark = "" if question.endswith("?") else "?"
     key = "label" if "label" in row else "answer"
-    answer = {**row, key: int(row[key])} if isinstance(row.get(key), bool) else row
-    index = take_index(answer, key, 2)
+    answer = int(row[key]) if isinstance(row.get(key), bool) else row.get(key)
+    index = take_index({key: answer}, key, 2)
     return choose(f"{take_text(row, 'passage')}\nQuestion: {question}{mark}", CHOICES, index)
 
 
 BOOLQ = RowFormat(
-    keys="passage, question, label | answer", matches=has_keys("passage", "question"), read=read_boolq
+    keys="passage, question, label | answer",
+    meaning="passage and question are the prompt, yes or no the target",
+    example={"question": "is it so", "passage": "It is so.", "label": 1},
+    matches=has_keys("passage", "question"),
+    read=read_boolq,
 )

@@ -1,22 +1,30 @@
-"""Files of rows: JSON lines, a JSON list, or a Super-NaturalInstructions task; plain, gzip or xz.
+"""Files of rows: JSON, a table, or Parquet; plain, gzip or xz.
+
+JSON may be lines, a list, objects written over several lines, or a Super-NaturalInstructions task.
 
 All are read row by row: what a file takes in memory is what its longest row takes.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
+from json import JSONDecoder
 from pathlib import Path
 
+from lorary.data.readers.foreign import LONGEST, refuse_foreign
 from lorary.data.readers.json_stream import JsonStream
 from lorary.data.readers.lines import parse_json, read_lines, say_not_utf8
 from lorary.data.readers.natural_instructions import is_task_file, read_definition
+from lorary.data.readers.parquet import MAGIC, read_parquet
+from lorary.data.readers.tables import is_table, read_table
 from lorary.data.readers.unpack import CHUNK, open_unpacked
 from lorary.data.source import Record, Source
 from lorary.errors import DataError
 from lorary.files import quote
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Before what shows what a file is.
+MOST_SPACE = 16
 # How far is looked for a sound row after a broken first line.
 MOST_BROKEN = 1000
 # How many keys of a value that is no task are named.
@@ -24,12 +32,20 @@ MOST_KEYS = 8
 
 
 def open_file(path: Path) -> Source:
-    """Open a file of rows; what it is shows in its content, not in its name.
+    """Open a file of rows; what it is shows in its content, only that it is a table in its name.
 
     Raises:
-        DataError: if the file is missing, corrupt, empty, not JSON, or beyond a limit; reading the rows may
-            raise it too.
+        DataError: if the file is missing, corrupt, empty, of no known kind, or beyond a limit; reading the
+            rows may raise it too.
     """
+    start = _read_start(path)
+    refuse_foreign(start, str(path))
+    if start.startswith(MAGIC):
+        return Source(name=str(path), records=read_parquet(path))
+    return Source(name=str(path), records=read_table(path)) if is_table(path) else _open_json_file(path)
+
+
+def _open_json_file(path: Path) -> Source:
     if _find_opening(path) == b"[":
         return Source(name=str(path), records=_read_list(path))
     if _has_row(path, 1):
@@ -37,11 +53,19 @@ def open_file(path: Path) -> Source:
     try:
         definition = _read_task_definition(path)
     except DataError:
+        if _begins_with_long_row(path):
+            return Source(name=str(path), records=_read_values(path))
         if _has_row(path, MOST_BROKEN):
             return Source(name=str(path), records=_read_rows(path))
         raise
     records = _read_instances(path)
     return Source(name=str(path), records=records, definition=definition, format="natural-instructions")
+
+
+def _read_start(path: Path) -> bytes:
+    """Give a file's first bytes, enough to see what it is."""
+    with open_unpacked(path) as file:
+        return file.read(max(LONGEST, len(MAGIC)) + MOST_SPACE)
 
 
 def _find_opening(path: Path) -> bytes:
@@ -61,6 +85,19 @@ def _has_row(path: Path, num_lines: int) -> bool:
         return False  # whoever reads it says what is wrong with it
 
 
+def _begins_with_long_row(path: Path) -> bool:
+    """Tell whether a row over several lines stands at the beginning."""
+    try:
+        _, line = next(read_lines(path))
+        with suppress(ValueError, RecursionError):
+            JSONDecoder().raw_decode(line.lstrip())
+            return False  # a row on a line of its own, with something behind it
+        with _open_json(path) as stream:
+            return _is_row(stream.read_value())
+    except DataError:
+        return False
+
+
 def _is_row(content: object) -> bool:
     return isinstance(content, dict) and not is_task_file(content)
 
@@ -75,6 +112,14 @@ def _read_list(path: Path) -> Iterator[Record]:
         for number, row in enumerate(stream.read_items(), start=1):
             yield Record(f"row {number}", row)
         stream.finish()
+
+
+def _read_values(path: Path) -> Iterator[Record]:
+    with _open_json(path) as stream:
+        number = 0
+        while stream.peek():
+            number += 1
+            yield Record(f"row {number}", stream.read_value())
 
 
 def _read_instances(path: Path) -> Iterator[Record]:
@@ -141,10 +186,12 @@ def _read_member(stream: JsonStream, key: str, path: Path) -> object:
 @contextmanager
 def _open_json(path: Path) -> Iterator[JsonStream]:
     with open_unpacked(path) as file:
+        stream = JsonStream(file)
         try:
-            yield JsonStream(file)
+            yield stream
         except UnicodeDecodeError as error:
-            raise DataError(say_not_utf8(path, "", error)) from error
+            before = stream.num_bytes - len(error.object)
+            raise DataError(say_not_utf8(path, "", error, before)) from error
         except ValueError as error:
             raise DataError(
                 f"{quote(str(path))} must be JSON lines or one JSON document, it is neither: {error}"

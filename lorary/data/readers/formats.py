@@ -1,22 +1,34 @@
 """Every kind of row there is a reader for, and which one a row needs."""
 
+from typing import NamedTuple
+
+from lorary.data.readers.alpaca import ALPACA
 from lorary.data.readers.boolq import BOOLQ
 from lorary.data.readers.hellaswag import HELLASWAG
+from lorary.data.readers.kto import KTO
 from lorary.data.readers.labelled_choices import LABELLED_CHOICES
 from lorary.data.readers.messages import MESSAGES
 from lorary.data.readers.natural_instructions import NATURAL_INSTRUCTIONS
 from lorary.data.readers.numbered_choices import NUMBERED_CHOICES
 from lorary.data.readers.pairs import PAIR
 from lorary.data.readers.piqa import PIQA
+from lorary.data.readers.preference import PREFERENCE
 from lorary.data.readers.row_format import Row, RowFormat, name_keys
+from lorary.data.readers.self_instruct import SELF_INSTRUCT
+from lorary.data.readers.sharegpt import SHAREGPT
 from lorary.data.readers.social_i_qa import SOCIAL_I_QA
+from lorary.data.readers.squad import SQUAD
+from lorary.data.readers.text import TEXT
 from lorary.data.readers.winogrande import WINOGRANDE
 from lorary.errors import suggest
 from lorary.files import quote
 
 # The first that matches reads: what asks for more fields stands before what asks for fewer.
 FORMATS: dict[str, RowFormat] = {
+    "preference": PREFERENCE,
+    "kto": KTO,
     "messages": MESSAGES,
+    "sharegpt": SHAREGPT,
     "labelled-choices": LABELLED_CHOICES,
     "numbered-choices": NUMBERED_CHOICES,
     "social-i-qa": SOCIAL_I_QA,
@@ -24,9 +36,30 @@ FORMATS: dict[str, RowFormat] = {
     "piqa": PIQA,
     "hellaswag": HELLASWAG,
     "winogrande": WINOGRANDE,
+    "squad": SQUAD,
+    "self-instruct": SELF_INSTRUCT,
+    "alpaca": ALPACA,
     "pair": PAIR,
     "natural-instructions": NATURAL_INSTRUCTIONS,
+    "text": TEXT,
 }
+
+
+class FormatNote(NamedTuple):
+    """What there is to know of a format, for documentation and help."""
+
+    name: str
+    keys: str
+    """The fields by which a row is known."""
+    meaning: str
+    """What becomes the prompt and what the target."""
+    example: Row
+    """A row."""
+
+
+def describe_formats() -> list[FormatNote]:
+    """Say of every format how it is known and what is read, in the order in which they are tried."""
+    return [FormatNote(name, kind.keys, kind.meaning, kind.example) for name, kind in FORMATS.items()]
 
 
 def find_format(name: str) -> RowFormat:
@@ -40,16 +73,21 @@ def find_format(name: str) -> RowFormat:
     return FORMATS[name]
 
 
-def detect_format(row: Row) -> RowFormat:
-    """Return the format whose fields ``row`` has.
+def match_format(row: Row) -> str | None:
+    """Return the name of the format whose fields ``row`` has; None if it has those of none."""
+    return next((name for name, candidate in FORMATS.items() if candidate.matches(row)), None)
+
+
+def detect_format(row: Row) -> str:
+    """Return the name of the format whose fields ``row`` has.
 
     Raises:
-        ValueError: if it has those of none; names its fields and the known formats.
+        ValueError: if it has those of none; names its fields and what can be done.
     """
-    for candidate in FORMATS.values():
-        if candidate.matches(row):
-            return candidate
-    known = "; ".join(f"{name} ({candidate.keys})" for name, candidate in FORMATS.items())
-    raise ValueError(
-        f"the row is of no known format, its fields are {name_keys(row)}; known formats: {known}"
-    )
+    found = match_format(row)
+    if found is None:
+        raise ValueError(
+            f"the row is of no known format, its fields are {name_keys(row)}: say which columns are what, as "
+            f"in --columns input=question target=answer, or name one of the formats {', '.join(FORMATS)}"
+        )
+    return found

@@ -29,6 +29,8 @@ def _read_context(row: Row) -> str:
 
 HELLASWAG = RowFormat(
     keys="ctx | ctx_a, ctx_b; endings, label",
+    meaning="the context is the prompt, the ending at label (from 0) continues it, one of the endings",
+    example={"ctx": "He sat. he", "endings": ["ran.", "rose."], "label": "1"},
     matches=lambda row: "endings" in row and ("ctx" in row or "ctx_a" in row),
     read=read_hellaswag,
 )

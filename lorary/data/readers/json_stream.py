@@ -30,6 +30,8 @@ class JsonStream:
         self._at = 0
         self._dropped = 0
         self._ended = False
+        self.num_bytes = 0
+        """How many bytes were read so far."""
 
     def peek(self) -> str:
         """Give the next character that is no space, without taking it; nothing at the end."""
@@ -116,6 +118,7 @@ class JsonStream:
             return False
         content = self._file.read(size)
         self._ended = not content
+        self.num_bytes += len(content)
         more = self._decoder.decode(content, final=self._ended)
         self._text, self._dropped, self._at = self._text[self._at :] + more, self._dropped + self._at, 0
         return not self._ended

@@ -28,6 +28,12 @@ def _matches(row: Row) -> bool:
 
 LABELLED_CHOICES = RowFormat(
     keys="question | question_stem, choices {text, label}, answerKey",
+    meaning="the question is the prompt, the choice whose label is answerKey the target, one of the choices",
+    example={
+        "question": "Hue?",
+        "choices": {"text": ["red", "green"], "label": ["A", "B"]},
+        "answerKey": "B",
+    },
     matches=_matches,
     read=read_labelled_choices,
 )

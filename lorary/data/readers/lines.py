@@ -21,9 +21,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         DataError: if the file cannot be read, is not UTF-8 text, or has too long a line.
     """
     blank = 0
-    for number, line in enumerate(_read_raw_lines(path), start=1):
-        # Some editors open a file with a byte order mark.
-        text = _decode(line, number, path).removeprefix("\ufeff" if number == 1 else "")
+    for number, text in enumerate(read_raw_text(path), start=1):
         if text.strip():
             blank = 0
             yield number, text
@@ -31,6 +29,23 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             blank += 1
         if blank > MOST_BLANK:
             raise DataError(f"{quote(str(path))}, line {number}: more than {MOST_BLANK:,} lines are blank")
+
+
+def read_raw_text(path: Path) -> Iterator[str]:
+    """Yield all lines of a file, with their ends; a byte order mark at its beginning is left out.
+
+    Raises:
+        DataError: as ``read_lines``.
+    """
+    offset = 0
+    for number, line in enumerate(_read_raw_lines(path), start=1):
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise DataError(say_not_utf8(path, f", line {number}", error, offset)) from error
+        offset += len(line)
+        # Some editors open a file with a byte order mark.
+        yield text.removeprefix("\ufeff" if number == 1 else "")
 
 
 def parse_json(text: str) -> object:
@@ -42,19 +57,24 @@ def parse_json(text: str) -> object:
         return ValueError(f"not valid JSON: {shorten(escape(problem, keep=''))}")
 
 
-def say_not_utf8(path: Path, place: str, error: UnicodeDecodeError) -> str:
-    """Say that a file is not UTF-8, and where.
+def say_not_utf8(path: Path, place: str, error: UnicodeDecodeError, offset: int) -> str:
+    """Say that a file is not UTF-8, where, and how to convert it.
 
     Args:
         path: the file's.
         place: such as ``", line 3"``; empty if unknown.
         error: what Python says.
+        offset: how many bytes of the file, once unpacked, stand before those that Python looked at.
     """
     start = error.start
-    found = f"byte 0x{error.object[start]:02x} in {quote(error.object[max(start - 10, 0) : start + 10])}"
+    near = quote(error.object[max(start - 10, 0) : start + 10])
+    found, origin = f"byte 0x{error.object[start]:02x} in {near}, at offset {offset + start:,}", "LATIN1"
     if start == 0 and error.object[:2] in UTF16_MARKS:
-        found = "it begins as UTF-16 does"
-    return f"{quote(str(path))}{place} must be UTF-8 text, it is not: {found}: save it as UTF-8"
+        found, origin = "it begins as UTF-16 does", "UTF-16"
+    return (
+        f"{quote(str(path))}{place} must be UTF-8 text, it is not: {found}: save it as UTF-8, for example "
+        f"with iconv -f {origin} -t UTF-8 OLD > NEW"
+    )
 
 
 def _read_raw_lines(path: Path) -> Iterator[bytes]:
@@ -68,10 +88,3 @@ def _read_raw_lines(path: Path) -> Iterator[bytes]:
             parts = [line] if b"\r" not in line[:-2] else re.findall(rb"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+", line)
             number += len(parts)
             yield from parts
-
-
-def _decode(line: bytes, number: int, path: Path) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError as error:
-        raise DataError(say_not_utf8(path, f", line {number}", error)) from error

@@ -12,10 +12,17 @@ from lorary.files import quote
 
 
 def read_instance(row: Row) -> Example:
-    """Read one instance; all its outputs are right answers."""
-    is_text = isinstance(row.get("output"), str)
-    targets = (take_text(row, "output"),) if is_text else take_texts(row, "output")
+    """Read one instance; all its outputs are right answers, an empty one where nothing is to be said."""
+    outputs = row.get("output")
+    if not isinstance(outputs, list | tuple) or not outputs:
+        targets = (take_text(row, "output"),) if isinstance(outputs, str) else take_texts(row, "output")
+    else:
+        targets = tuple("" if _is_blank(output) else clean_text(output, "output") for output in outputs)
     return Example(take_text(row, "input"), targets)
+
+
+def _is_blank(output: object) -> bool:
+    return isinstance(output, str) and not output.strip()
 
 
 def is_task_file(content: object) -> bool:
@@ -39,6 +46,9 @@ def read_definition(content: Mapping[str, Any]) -> str:
 
 NATURAL_INSTRUCTIONS = RowFormat(
     keys="input, output; or a JSON file with Definition, Instances [{input, output}]",
+    meaning="the file's definition and the input are the prompt, each output is a right target; an empty one "
+    "means: answer nothing",
+    example={"id": "t-1", "input": "Hi", "output": ["Ho"]},
     matches=has_keys("input", "output"),
     read=read_instance,
 )

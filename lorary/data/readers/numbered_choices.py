@@ -12,6 +12,8 @@ def read_numbered_choices(row: Row) -> Example:
 
 NUMBERED_CHOICES = RowFormat(
     keys="question, choices [text], answer",
+    meaning="the question is the prompt, the choice at answer (from 0) the target, one of the choices",
+    example={"question": "Hue?", "choices": ["red", "green"], "answer": 0},
     matches=lambda row: (
         "question" in row and "answer" in row and isinstance(row.get("choices"), list | tuple)
     ),

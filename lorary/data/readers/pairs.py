@@ -1,36 +1,55 @@
 """Plain rows: something asked and what is to be answered, under the field names that data sets use."""
 
-from lorary.data.readers.row_format import Row, RowFormat, clean_text, name_keys, take_text
+from lorary.data.readers.alpaca import read_history
+from lorary.data.readers.chat import take_system, take_tools
+from lorary.data.readers.row_format import Row, RowFormat, is_filled, name_keys, take_answers, take_text
 from lorary.data.task import Example
 
-PAIRS = {
-    "input": "target",
-    "prompt": "completion",
-    "question": "answer",
-    "text": "code",
-}
-"""Question field -> answer field: our own, P3 and completion data, GSM8K, MBPP."""
+PAIRS = (
+    ("input", "target"),
+    ("inputs", "targets"),
+    ("prompt", "completion"),
+    ("prompt", "response"),
+    ("prompt", "answer"),
+    ("prompt", "output"),
+    ("question", "answer"),
+    ("question", "response"),
+    ("question", "sql"),
+    ("query", "response"),
+    ("query", "answer"),
+    ("problem", "solution"),
+    ("text", "code"),
+)
+"""Question field and answer field: our own, FLAN's, P3's and completion data, GSM8K, MBPP, and their kin."""
 
 # P3's completions end with the end-of-text mark of the model they were made for.
 END_OF_TEXT = "<|endoftext|>"
 
 
 def read_pair(row: Row) -> Example:
-    """Read a row with one of ``PAIRS``; the answer is a text or a list of texts that are all right."""
-    asked, answered = _find_pair(row)
+    """Read a row with one of ``PAIRS``; the answer is a text or a list of texts that are all right.
+
+    A ``context`` stands before the question, below the turns of ``system`` and ``history``; a ``definition``
+    is the example's own.
+    """
+    pair = _find_pair(row)
+    if pair is None:
+        wanted = " or ".join(f"{asked!r} and {answered!r}" for asked, answered in PAIRS)
+        raise ValueError(f"the row must have fields {wanted}, it has {name_keys(row)}")
+    asked, answered = pair
     answers = row[answered] if isinstance(row[answered], list | tuple) else [row[answered]]
-    targets = tuple(clean_text(_strip_end(answer), answered) for answer in answers)
-    if not targets:
-        raise ValueError(f"{answered!r} must have at least one text, the list is empty")
-    return Example(take_text(row, asked), targets)
+    context = [take_text(row, "context")] if is_filled(row, "context") else []
+    return Example(
+        "\n\n".join([*context, take_text(row, asked)]),
+        take_answers({answered: [_strip_end(answer) for answer in answers]}, answered),
+        definition=take_text(row, "definition") if is_filled(row, "definition") else None,
+        history=(*take_system(row), *read_history(row)),
+        tools=take_tools(row),
+    )
 
 
-def _find_pair(row: Row) -> tuple[str, str]:
-    for asked, answered in PAIRS.items():
-        if asked in row and answered in row:
-            return asked, answered
-    wanted = " or ".join(f"{asked!r} and {answered!r}" for asked, answered in PAIRS.items())
-    raise ValueError(f"the row must have fields {wanted}, it has {name_keys(row)}")
+def _find_pair(row: Row) -> tuple[str, str] | None:
+    return next((pair for pair in PAIRS if all(name in row for name in pair)), None)
 
 
 def _strip_end(answer: object) -> object:
@@ -38,7 +57,10 @@ def _strip_end(answer: object) -> object:
 
 
 PAIR = RowFormat(
-    keys=" | ".join(f"{asked}, {answered}" for asked, answered in PAIRS.items()),
-    matches=lambda row: any(asked in row and answered in row for asked, answered in PAIRS.items()),
+    keys=" | ".join(f"{asked}, {answered}" for asked, answered in PAIRS)
+    + "; context, definition, system, history, tools if there are any",
+    meaning="system, history, context and question are the prompt, the answer is the target",
+    example={"question": "How many cats?", "context": "Cats: 2", "answer": "2"},
+    matches=lambda row: _find_pair(row) is not None,
     read=read_pair,
 )

@@ -11,5 +11,9 @@ def read_piqa(row: Row) -> Example:
 
 
 PIQA = RowFormat(
-    keys="goal, sol1, sol2, label 0 or 1", matches=has_keys("goal", "sol1", "sol2"), read=read_piqa
+    keys="goal, sol1, sol2, label 0 or 1",
+    meaning="the goal is the prompt, the solution at label (from 0) the target, one of two",
+    example={"goal": "Dry a cup", "sol1": "towel", "sol2": "rain", "label": 0},
+    matches=has_keys("goal", "sol1", "sol2"),
+    read=read_piqa,
 )

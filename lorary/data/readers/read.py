@@ -1,22 +1,30 @@
-"""``read_task``: from a file, a hub's data set, or one of these per split, to a ``Task``."""
+"""``read_task``: from a file, a hub's data set, rows, or one of these per split, to a ``Task``."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import Any, Literal
 
+from lorary.data.conversation import expand_turns
 from lorary.data.hub import is_hub_id, list_hub_splits, name_hub_task, open_hub_split
+from lorary.data.readers.columns import Columns
 from lorary.data.readers.files import open_file
+from lorary.data.readers.memory import open_rows
 from lorary.data.readers.rows import read_rows
 from lorary.data.source import Source
 from lorary.data.splits import SplitConfig, cap_splits, drop_duplicates, drop_overlap, split_examples
 from lorary.data.task import SPLIT_NAMES, Example, Task
 from lorary.files import quote
 
-Place = str | PathLike[str]
-"""A path, or ``hf:owner/name[:config][#split]``."""
+Place = str | PathLike[str] | Iterable[Mapping[str, Any]]
+"""A path, ``hf:owner/name[:config][#split]``, or rows: a list of them, a data set, a table of pandas."""
+Turns = Literal["last", "all"]
+"""Which of the assistant's turns in a conversation are learnt: the last one, or each."""
 ALL = "all"
 """Stands for the split of a place that is still to be split."""
-SUFFIXES = {".xz", ".gz", ".json", ".jsonl", ".ndjson"}
+SUFFIXES = {".xz", ".gz", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"}
 
 
 def read_task(
@@ -25,6 +33,8 @@ def read_task(
     name: str | None = None,
     definition: str | None = None,
     format: str | None = None,
+    columns: Columns | None = None,
+    turns: Turns = "last",
     skip_bad: bool = False,
     splits: SplitConfig | None = None,
 ) -> Task:
@@ -35,10 +45,14 @@ def read_task(
     from an earlier one.
 
     Args:
-        place: a path or ``hf:`` id, or split name ('train', 'validation', 'test') -> path or id.
-        name: the task's; ``None`` takes it from the place.
+        place: a path, an ``hf:`` id or rows, or split name ('train', 'validation', 'test') -> one of these.
+        name: the task's; ``None`` takes it from the place, which rows do not have.
         definition: what is to be done, in words; ``None`` takes the file's own, if it has one.
         format: a name in ``FORMATS``; ``None`` chooses by content.
+        columns: which columns are the prompt and which the target, for rows of no known format:
+            ``{"input": ["question", "context"], "target": "sql"}``.
+        turns: which of the assistant's turns in a conversation become targets; ``all`` makes an example of
+            each, in the split in which the whole conversation is.
         skip_bad: count bad rows in ``Task.num_skipped`` instead of refusing the file.
         splits: fractions and caps; only the caps matter where places decide.
 
@@ -49,24 +63,41 @@ def read_task(
     config = splits or SplitConfig()
     places = _list_places(place)
     sources = {split: _open_source(where) for split, where in places.items()}
-    read = {split: read_rows(source, format=format, skip_bad=skip_bad) for split, source in sources.items()}
+    read = {
+        split: read_rows(source, format=format, columns=columns, skip_bad=skip_bad)
+        for split, source in sources.items()
+    }
     unique = {split: drop_duplicates(rows.examples) for split, rows in read.items()}
     dealt, num_overlapping = _deal_examples(unique, config)
     own_definition = next((source.definition for source in sources.values() if source.definition), "")
-    return Task(
+    counts = sum((rows.formats for rows in read.values()), Counter[str]())
+    task = Task(
         name=name or _name_task(next(iter(places.values()))),
         splits=dealt,
         definition=own_definition if definition is None else definition,
         num_skipped=sum(rows.num_skipped for rows in read.values()),
         num_duplicates=_count(rows.examples for rows in read.values()) - _count(unique.values()),
         num_overlapping=num_overlapping,
+        num_rejected=sum(rows.num_rejected for rows in read.values()),
+        formats=tuple(format for format, _ in counts.most_common()),
+        unused=tuple(dict.fromkeys(column for rows in read.values() for column in rows.unused)),
     )
+    return _expand_task(task) if turns == "all" else task
+
+
+def _expand_task(task: Task) -> Task:
+    """Make an example of every turn of the assistant's."""
+    expanded = {
+        split: drop_duplicates([turn for example in examples for turn in expand_turns(example)])
+        for split, examples in task.splits.items()
+    }
+    return replace(task, splits=expanded)
 
 
 def _list_places(place: Place | Mapping[str, Place]) -> dict[str, Place]:
     """Return where each split lies, or one place under ``ALL``."""
     if isinstance(place, Mapping):
-        unknown = sorted(set(place) - set(SPLIT_NAMES))
+        unknown = sorted(set(place) - set(SPLIT_NAMES), key=str)
         if unknown or not place:
             given = quote(unknown) if unknown else "for none"
             raise ValueError(f"places must be given for splits among {SPLIT_NAMES}, not {given}")
@@ -78,7 +109,9 @@ def _list_places(place: Place | Mapping[str, Place]) -> dict[str, Place]:
 
 
 def _open_source(place: Place) -> Source:
-    return open_hub_split(place) if isinstance(place, str) and is_hub_id(place) else open_file(Path(place))
+    if isinstance(place, str) and is_hub_id(place):
+        return open_hub_split(place)
+    return open_file(Path(place)) if isinstance(place, str | PathLike) else open_rows(place)
 
 
 def _deal_examples(
@@ -95,6 +128,8 @@ def _name_task(place: Place) -> str:
     """Name a task after its file, or after the folder where the file is named after a split."""
     if isinstance(place, str) and is_hub_id(place):
         return name_hub_task(place)
+    if not isinstance(place, str | PathLike):
+        raise ValueError("rows have no name of their own: give the task one, as in name='sums'")
     path = Path(place)
     stem = path
     while stem.suffix.lower() in SUFFIXES or stem.suffix.lstrip(".") in SPLIT_NAMES:

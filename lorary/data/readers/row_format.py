@@ -1,6 +1,6 @@
 """What a reader of one kind of row is, and how it takes fields out of a row."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -12,16 +12,34 @@ Row = Mapping[str, Any]
 MOST_NAMED = 10  # fields in one message
 
 
+def keep_whole(row: Row) -> Sequence[Row]:
+    """Give a row as its only part."""
+    return (row,)
+
+
+def count_none(row: Row) -> int:
+    """Count no bad answers, whatever the row."""
+    return 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class RowFormat:
     """How rows of one kind become examples."""
 
     keys: str
     """The fields such a row has, in words, for documentation and errors."""
+    meaning: str
+    """What becomes the prompt and what the target, in words, for documentation."""
+    example: Row
+    """A row of this kind, for documentation and tests."""
     matches: Callable[[Row], bool]
     """Whether a row is of this kind, judged by its fields."""
     read: Callable[[Row], Example]
-    """Turns a row into an example; raises ``ValueError`` saying what is wrong with the row."""
+    """Turns a row, or a part of it, into an example; raises ``ValueError`` saying what is wrong with it."""
+    part: Callable[[Row], Sequence[Row]] = keep_whole
+    """The parts of a row that become an example each: none where it holds only a bad answer."""
+    count_rejected: Callable[[Row], int] = count_none
+    """How many answers a row marks as bad."""
 
 
 def take_text(row: Row, key: str) -> str:
@@ -51,6 +69,18 @@ def take_texts(row: Row, key: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not value:
         raise ValueError(f"field {key!r} must be a list of texts, not {quote(value, 60)}")
     return tuple(clean_text(item, key) for item in value)
+
+
+def take_answers(row: Row, key: str) -> tuple[str, ...]:
+    """Return a field that holds a text, or a list of texts that are all right; at least one."""
+    if isinstance(row.get(key), list | tuple) and not row[key]:
+        raise ValueError(f"{key!r} must have at least one text, the list is empty")
+    return take_texts(row, key) if isinstance(row.get(key), list | tuple) else (take_text(row, key),)
+
+
+def is_filled(row: Row, key: str) -> bool:
+    """Return whether a row has a field that is neither missing nor blank."""
+    return key in row and not (isinstance(row[key], str) and not row[key].strip())
 
 
 def take_index(row: Row, key: str, num_choices: int, first: int = 0) -> int:

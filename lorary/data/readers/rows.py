@@ -1,59 +1,119 @@
 """From a source's rows to examples, with every bad row named or counted."""
 
+from collections import Counter
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
-from lorary.data.readers.formats import detect_format, find_format
-from lorary.data.readers.row_format import Row
+from lorary.data.readers.columns import Columns, build_columns_format
+from lorary.data.readers.content import refuse_media
+from lorary.data.readers.fields import Fields
+from lorary.data.readers.formats import FORMATS, detect_format, find_format, match_format
+from lorary.data.readers.row_format import RowFormat
 from lorary.data.source import Source
 from lorary.data.task import Example
 from lorary.errors import DataError
 from lorary.files import quote
 
+# What the rows of a file that was read by a map of columns are counted as.
+BY_COLUMNS = "columns"
+# Files that have more columns have no columns.
+MOST_COLUMNS = 1000
 
-class ReadRows(NamedTuple):
-    """The examples of a source, and how many rows gave none."""
 
-    examples: list[Example]
+@dataclass
+class ReadRows:
+    """The examples of a source, and what became of its rows."""
+
+    examples: list[Example] = field(default_factory=list)
     """In the source's order."""
-    num_skipped: int
+    num_skipped: int = 0
     """Bad rows passed over."""
+    num_rejected: int = 0
+    """Answers that the rows mark as bad."""
+    formats: Counter[str] = field(default_factory=Counter)
+    """Format -> rows that were read by it."""
+    columns: dict[str, bool] = field(default_factory=dict)
+    """Column -> whether any row's was read."""
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Columns that no row's example holds, in the order in which they were met."""
+        return tuple(name for name, is_used in self.columns.items() if not is_used)
 
 
-def read_rows(source: Source, *, format: str | None = None, skip_bad: bool = False) -> ReadRows:
-    """Read every row of a source by one format.
+def read_rows(
+    source: Source, *, format: str | None = None, columns: Columns | None = None, skip_bad: bool = False
+) -> ReadRows:
+    """Read every row of a source, each by what its fields say unless that is told.
 
     Args:
         source: what to read.
-        format: a name in ``FORMATS``; ``None`` chooses by the first row (with ``skip_bad``: that fits one).
+        format: a name in ``FORMATS`` for all rows; ``None`` chooses by each row's fields.
+        columns: which columns are the prompt and which the target, whatever the format.
         skip_bad: count rows that cannot be used instead of refusing the source.
 
     Raises:
-        ValueError: if ``format`` is unknown.
+        ValueError: if ``format`` is unknown, ``columns`` makes no sense, or both are given.
         DataError: if a row cannot be used and ``skip_bad`` is false, or if no row can.
     """
-    name = format or source.format
-    chosen = find_format(name) if name else None
-    examples: list[Example] = []
-    num_skipped, problem = 0, ""
+    told = _find_told(format or source.format, columns, is_format_given=format is not None)
+    read, problem = ReadRows(), ""
     for place, content in source.records:
         try:
-            row = _check_row(content)
-            chosen = chosen or detect_format(row)
-            examples.append(chosen.read(row))
+            _read_row(content, told or _choose_format(content, read.formats), read)
         except ValueError as error:
-            num_skipped, problem = num_skipped + 1, problem or f"{place}: {error}"
+            read.num_skipped, problem = read.num_skipped + 1, problem or f"{place}: {error}"
             if not skip_bad:
                 raise DataError(f"{quote(source.name)}, {problem} (skip_bad leaves such rows out)") from error
-    if not examples:
-        reason = f"all {num_skipped} are bad, the first is {problem}" if problem else "it has no rows"
-        raise DataError(f"{quote(source.name)} must have at least one usable row: {reason}")
-    return ReadRows(examples, num_skipped)
+    if not read.examples:
+        raise DataError(f"{quote(source.name)} must have at least one usable row: {_explain(read, problem)}")
+    return read
 
 
-def _check_row(content: object) -> Row:
+def _find_told(
+    format: str | None, columns: Columns | None, *, is_format_given: bool
+) -> tuple[str, RowFormat] | None:
+    if columns is not None:
+        if is_format_given:
+            raise ValueError("format and columns both say how rows are read: give one of them")
+        return BY_COLUMNS, build_columns_format(columns)
+    return (format, find_format(format)) if format else None
+
+
+def _choose_format(content: object, seen: Counter[str]) -> tuple[str, RowFormat]:
+    """Choose by the row's fields; a row of no known kind is read, and refused, like most before it."""
+    row = Fields(_check_row(content))
+    name = match_format(row)
+    if name is None:
+        name = seen.most_common(1)[0][0] if seen else detect_format(row)
+    return name, FORMATS[name]
+
+
+def _read_row(content: object, chosen: tuple[str, RowFormat], read: ReadRows) -> None:
+    name, kind = chosen
+    row = Fields(_check_row(content))
+    if name != BY_COLUMNS:
+        refuse_media(row)
+    examples = [kind.read(part) for part in kind.part(row)]
+    read.num_rejected += kind.count_rejected(row)
+    read.examples += examples
+    read.formats[name] += 1
+    for column in (*row, *row.unused_parts):
+        if column in read.columns or len(read.columns) < MOST_COLUMNS:
+            read.columns[column] = read.columns.get(column, False) or column in row.used
+
+
+def _check_row(content: object) -> Mapping[str, object]:
     if isinstance(content, ValueError):
         raise content
     if not isinstance(content, Mapping):
         raise ValueError(f"a row must be a JSON object with fields, not {quote(content, 60)}")
     return content
+
+
+def _explain(read: ReadRows, problem: str) -> str:
+    if problem:
+        return f"all {read.num_skipped} are bad, the first is {problem}"
+    if read.num_rejected:
+        return f"all {read.num_rejected} answers are marked as bad ones"
+    return "it has no rows"

@@ -13,6 +13,15 @@ def read_social_i_qa(row: Row) -> Example:
 
 SOCIAL_I_QA = RowFormat(
     keys="context, question, answerA, answerB, answerC, label 1 to 3",
+    meaning="context and question are the prompt, the answer at label (from 1) the target, one of three",
+    example={
+        "context": "Al fell.",
+        "question": "Why?",
+        "answerA": "x",
+        "answerB": "y",
+        "answerC": "z",
+        "label": "2",
+    },
     matches=has_keys("context", "question", "answerA", "answerB", "answerC"),
     read=read_social_i_qa,
 )

@@ -16,6 +16,13 @@ def read_winogrande(row: Row) -> Example:
 
 WINOGRANDE = RowFormat(
     keys="sentence, option1, option2, answer 1 or 2",
+    meaning="sentence and a question for its gap are the prompt, the option at answer the target, one of two",
+    example={
+        "sentence": "The cup broke the jar; the _ was hard.",
+        "option1": "cup",
+        "option2": "jar",
+        "answer": "1",
+    },
     matches=has_keys("sentence", "option1", "option2"),
     read=read_winogrande,
 )

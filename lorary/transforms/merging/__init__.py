@@ -11,19 +11,33 @@ from lorary.transforms.merging.merge import merge, merge_by_recipe
 from lorary.transforms.merging.methods.table import MERGES, merge_named
 from lorary.transforms.merging.plan import MergePlan, PlannedLayer, plan_merge
 from lorary.transforms.merging.recipe.arguments import make_recipe
-from lorary.transforms.merging.recipe.recipe import MergeRecipe, RecipeModel
-from lorary.transforms.merging.recipe.recipe_file import describe_recipe, parse_recipe, read_recipe
+from lorary.transforms.merging.recipe.keys import PARAMETER_KEYS, RECIPE_KEYS, SLICE_KEYS, RecipeKey
+from lorary.transforms.merging.recipe.mergekit import MERGEKIT, MergekitMethod
+from lorary.transforms.merging.recipe.recipe import MergeRecipe, RecipeModel, RecipeSlice
+from lorary.transforms.merging.recipe.recipe_file import (
+    describe_recipe,
+    parse_recipe,
+    read_recipe,
+    read_recipes,
+)
 
 __all__ = [
+    "MERGEKIT",
     "MERGES",
+    "PARAMETER_KEYS",
+    "RECIPE_KEYS",
+    "SLICE_KEYS",
     "Change",
     "LowRank",
     "MergeKind",
     "MergeLayer",
     "MergePlan",
     "MergeRecipe",
+    "MergekitMethod",
     "PlannedLayer",
+    "RecipeKey",
     "RecipeModel",
+    "RecipeSlice",
     "describe_recipe",
     "make_recipe",
     "merge",
@@ -32,4 +46,5 @@ __all__ = [
     "parse_recipe",
     "plan_merge",
     "read_recipe",
+    "read_recipes",
 ]

@@ -18,9 +18,15 @@ def describe_merge(job: MergeJob, errors: Mapping[str, float]) -> ExpertCard:
     cards, names = job.survey.cards, job.survey.names
     first = cards[0]
     weights = {settings.weights for settings in job.settings.values()}
-    provenance: dict[str, Any] = {"algorithm": "merge", "recipe": describe_recipe(job.recipe)}
+    provenance: dict[str, Any] = {
+        "algorithm": "merge",
+        "recipe": {**describe_recipe(job.recipe), "defaults": "lorary"},
+    }
     if len(weights) == 1:
-        provenance["weights"] = dict(zip(names, weights.pop(), strict=True))
+        inputs = [model.model for model in job.placing.models]
+        provenance["weights"] = dict(zip(inputs, weights.pop(), strict=True))
+    if job.ignored:
+        provenance["ignored"] = list(job.ignored)
     # Six digits say all there is to say.
     provenance["truncation_error"] = {path: float(f"{error:.6g}") for path, error in errors.items()}
     return ExpertCard(

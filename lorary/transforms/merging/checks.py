@@ -45,13 +45,20 @@ def find_type_faults(config: Any) -> Iterator[str]:
             yield f"{field.name} must be {NAMES[hint]}, found {quote(value)}"
 
 
-NAMES = {float: "a number", int: "a whole number", bool: "true or false", str: "a name"}
+OPTIONAL_FLAG = bool | None
+NAMES = {
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+    OPTIONAL_FLAG: "true or false",
+    str: "a name",
+}
 
 
-def is_of_type(value: Any, hint: type) -> bool:
+def is_of_type(value: Any, hint: Any) -> bool:
     """Tell whether a value is what a field of this type may hold."""
     if isinstance(value, bool):
-        return hint is bool
+        return hint in (bool, OPTIONAL_FLAG)
     return isinstance(value, int | float if hint is float else hint)
 
 

@@ -6,6 +6,11 @@ from typing import Literal
 from lorary.transforms.merging.layer import MergeFunction
 from lorary.transforms.merging.spaces import Space
 
+Base = Literal["origin", "first", "listed", "joins"]
+"""``origin``: weight changes are counted from it. ``first``: it is the first expert. ``listed``: it is an
+expert like the others if the recipe lists it; ``joins``: also if it does not. The base model itself changes
+nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class MergeKind:
@@ -21,8 +26,10 @@ class MergeKind:
     """An expert's weight unless given: ``1 / E`` or 1. With ``none`` the method takes no weights."""
     has_negative_weights: bool = True
     """Weights below zero make sense."""
-    has_densities: bool = False
-    """Every expert can keep another share of its entries."""
+    own_options: tuple[str, ...] = ()
+    """The options that every expert can have another value of, such as ``density``."""
+    base: Base = "origin"
+    """What it means that a recipe's base model, or an expert given as such, is among the models."""
     keeps_full_rank: bool = False
     """Nothing is cut unless a rank is asked for."""
     min_experts: int = 1

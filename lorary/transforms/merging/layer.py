@@ -3,8 +3,8 @@
 Shape letters: E experts, R rank, S any rank, I layer input, O layer output.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -40,8 +40,8 @@ class MergeLayer:
     """Their factors, all float32 or all float64; an expert without this layer has zeros of rank 1."""
     weights: tuple[float, ...]
     """How much each counts."""
-    densities: tuple[float, ...] | None = None
-    """Share of entries each keeps, where the experts differ in that."""
+    own: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Options in which the experts differ: name -> one value per expert."""
     rank: int | None = None
     """The rank that the merged layer will be cut to, if that is known."""
     grams: Tensor | None = None
@@ -57,9 +57,9 @@ class MergeLayer:
         """That of all factors."""
         return self.pairs[0].a.dtype
 
-    def spread_density(self, density: float) -> tuple[float, ...]:
-        """Give each expert's density: its own, or else the one for all."""
-        return self.densities or (density,) * len(self.pairs)
+    def spread(self, option: str, value: float) -> tuple[float, ...]:
+        """Give each expert's value of an option: its own, or else the one for all."""
+        return self.own.get(option) or (value,) * len(self.pairs)
 
 
 MergeFunction = Callable[[MergeLayer, Any], Change]

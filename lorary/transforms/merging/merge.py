@@ -8,9 +8,11 @@ from torch import Tensor
 
 from lorary.experts import Expert, Factors, check_name
 from lorary.transforms.merging.card import describe_merge
+from lorary.transforms.merging.earlier import add_earlier
 from lorary.transforms.merging.inputs import LayerInputs
 from lorary.transforms.merging.job import MergeJob, prepare_merge
-from lorary.transforms.merging.layer import MergeLayer
+from lorary.transforms.merging.layer import Change, MergeLayer
+from lorary.transforms.merging.origin import merge_from
 from lorary.transforms.merging.rank import cut
 from lorary.transforms.merging.recipe.arguments import collect_experts, make_recipe
 from lorary.transforms.merging.recipe.recipe import MergeRecipe
@@ -45,7 +47,7 @@ def merge(
 
     Args:
         experts: a library, any other mapping, or experts by themselves.
-        method: a key of ``MERGES``.
+        method: a key of ``MERGES``, or mergekit's name of one.
         names: the experts, in order; None for all.
         weights: one number per expert, in order or by name; None for the method's own, ``1 / E`` or 1.
         rank: a number, a share of the energy such as ``"99%"``, ``"kept"`` (the largest of the experts' ranks
@@ -100,7 +102,8 @@ def merge_by_recipe(
 
     Args:
         experts: a library or any other mapping that has the recipe's experts.
-        recipe: what to merge and how.
+        recipe: what to merge and how; results of earlier recipes that it names are merged first, uncut unless
+            they say how large they are.
         name: of the merged expert.
         grams: for ``regmean``: module path -> ``[E, I, I]``.
         activations: instead of ``grams``: module path -> one ``[N, I]`` per expert.
@@ -110,12 +113,13 @@ def merge_by_recipe(
         ValueError, UnknownExpert, IncompatibleExpert, FormatError: as ``merge`` does.
     """
     check_name(name)
+    experts = add_earlier(experts, recipe, lambda other, called: merge_by_recipe(experts, other, name=called))
     job = prepare_merge(experts, recipe)
     inputs = _check_inputs(job, grams, activations)
     factors: dict[str, Factors] = {}
     errors: dict[str, float] = {}
     layers = job.survey.layers
-    for outline, pairs in stream_layers(experts, recipe.names, layers):
+    for outline, pairs in stream_layers(experts, job.survey.names, layers):
         factors[outline.path], errors[outline.path] = _merge_layer(job, outline, pairs, inputs)
         if progress is not None:
             progress(len(factors), len(layers))
@@ -137,19 +141,26 @@ def _check_inputs(
 def _merge_layer(
     job: MergeJob, outline: LayerOutline, pairs: tuple[Factors, ...], inputs: LayerInputs | None
 ) -> tuple[Factors, float]:
-    settings = job.settings[outline.path]
-    layer = MergeLayer(
-        path=outline.path,
-        names=job.survey.names,
-        pairs=pairs,
-        weights=settings.weights,
-        densities=settings.densities,
-        rank=job.rank.find_target(outline.largest_rank),
-        grams=None if inputs is None else inputs.find_grams(outline.path),
-    )
+    settings, placing = job.settings[outline.path], job.placing
+    known = dict(zip(job.survey.names, pairs, strict=True))
+    nothing = Factors(pairs[0].a[:1] * 0, pairs[0].b[:, :1] * 0)
     # The method ``core`` goes to its space by itself.
     space = job.space if job.kind is job.rules else "delta"
-    change = merge_in(space, job.kind.merge, layer, settings.config)
+
+    def merge_pairs(changes: tuple[Factors, ...]) -> Change:
+        layer = MergeLayer(
+            path=outline.path,
+            names=tuple(model.model for model in placing.models),
+            pairs=changes,
+            weights=settings.weights,
+            own=settings.own,
+            rank=job.rank.find_target(outline.largest_rank),
+            grams=None if inputs is None else inputs.find_grams(outline.path),
+        )
+        return merge_in(space, job.kind.merge, layer, settings.config)
+
+    given = [known.get(model.model, nothing) for model in placing.models]
+    change = merge_from(None if placing.origin is None else known[placing.origin], given, merge_pairs)
     a, b, error = cut(change, job.rank, outline.largest_rank)
     dtype = job.dtype or outline.dtype
     merged = Factors(a.to(dtype).contiguous(), b.to(dtype).contiguous())

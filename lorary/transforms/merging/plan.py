@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lorary.experts import Expert
+from lorary.transforms.merging.earlier import add_earlier
 from lorary.transforms.merging.estimate import estimate_layer, measure_speed
-from lorary.transforms.merging.job import MergeJob, find_most_rank, prepare_merge
+from lorary.transforms.merging.job import MergeJob, find_most_rank, outline_result, prepare_merge
+from lorary.transforms.merging.recipe.ignored import join_ignored
 from lorary.transforms.merging.recipe.recipe import MergeRecipe
 from lorary.transforms.merging.stream import group_layers
 from lorary.transforms.merging.survey import LayerOutline
@@ -54,6 +56,10 @@ class MergePlan:
     """Estimated memory at its peak, besides Python and its libraries."""
     seconds: float
     """Estimated time on this machine, rarely wrong by more than a factor of three."""
+    num_blocks: int | None = None
+    """How many blocks lists of values run over; None where there are none, or only the experts show it."""
+    ignored: tuple[str, ...] = ()
+    """What the recipe says that changes nothing, a sentence for each reason."""
 
 
 def plan_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergePlan:
@@ -66,7 +72,8 @@ def plan_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergePlan:
     Raises:
         ValueError, UnknownExpert, IncompatibleExpert: as ``merge`` does.
     """
-    job = prepare_merge(experts, recipe)
+    before = [plan_merge(experts, other) for other in recipe.earlier.values()]
+    job = _prepare_outlined(experts, recipe)
     outlines = job.survey.layers
     layers = tuple(_plan_layer(job, outline) for outline in outlines)
     costs = [
@@ -83,15 +90,29 @@ def plan_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergePlan:
     return MergePlan(
         method=recipe.merge_method,
         space=job.space,
-        names=recipe.names,
+        names=job.placing.names,
         base_model=job.survey.base_model,
         layers=layers,
         num_rounds=len(groups),
         expert_bytes=total,
         result_bytes=result,
         peak_bytes=int(held + result + max(cost.num_bytes for cost in costs)),
-        seconds=operations / measure_speed() + seconds + len(groups) * total / _READ_SPEED,
+        seconds=operations / measure_speed()
+        + seconds
+        + len(groups) * total / _READ_SPEED
+        + sum(plan.seconds for plan in before),
+        num_blocks=job.num_blocks,
+        ignored=join_ignored(job.ignored, *(plan.ignored for plan in before)),
     )
+
+
+def _prepare_outlined(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergeJob:
+    """Prepare a merge; results of earlier recipes have shapes and no numbers."""
+
+    def outline(other: MergeRecipe, called: str) -> Expert:
+        return outline_result(_prepare_outlined(experts, other), called)
+
+    return prepare_merge(add_earlier(experts, recipe, outline), recipe)
 
 
 def _plan_layer(job: MergeJob, outline: LayerOutline) -> PlannedLayer:

@@ -56,12 +56,48 @@ def test_people_see_tables_differences_and_the_next_command(measure, tmp_path):
     header = next(line for line in output.splitlines() if "base" in line and "oracle" in line)
     assert header.split() == ["base", "random", "uniform", "arrow", "calibrated", "oracle"]
     assert "mean of 2 tasks" in output
-    for against in ("uniform", "base", "oracle"):
-        assert f"arrow minus {against}" in output
+    for route in ("base", "random", "arrow", "calibrated", "oracle"):
+        assert f"{route} minus uniform" in output
     assert "next: lorary generate" in output
     table = (tmp_path / "table.md").read_text()
     assert "| plurals |" in table
     assert "| arrow minus uniform |" in table
+
+
+def test_routes_are_shown_in_the_order_asked_for_and_held_against_the_one_named(measure, tmp_path):
+    """Guards two bugs: routes were sorted, and differences were shown of Arrow alone."""
+    routes = ("--routes", "uniform,base,lag")
+    code, output, _ = measure(*routes, "--against", "lag", "--out", str(tmp_path))
+    assert code == 0
+    header = next(line for line in output.splitlines() if "base" in line and "lag" in line)
+    assert header.split() == ["uniform", "base", "lag"]
+    table = (tmp_path / "table.md").read_text()
+    for text in (output, table):
+        assert "uniform minus lag" in text and "base minus lag" in text
+        assert "minus uniform" not in text
+    summary = json.loads(measure(*routes, "--against", "base", "--json")[1])["loss"]
+    assert [found["route"] for found in summary["differences"]] == ["uniform", "lag"]
+    assert {found["against"] for found in summary["differences"]} == {"base"}
+    assert summary["lower_is_better"] is True
+
+
+def test_a_measure_of_ones_own_is_in_tables_json_comparison_and_help(measure, lorary, code_measure):
+    words = ("--routes", "base,uniform", "--metrics", "pass@1,size")
+    code, output, _ = measure(*words)
+    assert code == 0
+    assert "passed (higher is better)" in output and "characters (lower is better)" in output
+    assert "passed: paired differences (above zero is better)" in " ".join(output.split())
+    assert "characters: paired differences (below zero is better)" in " ".join(output.split())
+    summary = json.loads(measure(*words, "--json")[1])
+    assert list(summary) == ["pass@1", "size"]
+    for metric, direction in (("pass@1", False), ("size", True)):
+        assert summary[metric]["lower_is_better"] is direction
+        (difference,) = summary[metric]["differences"]
+        means = summary[metric]["mean"]
+        expected = means["base"]["mean"] - means["uniform"]["mean"]
+        assert difference["mean"] == pytest.approx(expected)
+    help_text = " ".join(lorary("eval", "--help")[1].split())
+    assert "size (length of the answer; lower is better)" in help_text
 
 
 def test_routes_may_be_called_router(measure):
@@ -130,7 +166,7 @@ def test_yaml_may_list_routes_and_metrics(lorary, trained_library, tmp_path):
 def test_a_metric_that_suits_no_example_is_named(measure):
     code, output, _ = measure("--routes", "base", "--metrics", "loss,accuracy_sum")
     assert code == 0
-    assert "no example has choices, which accuracy_sum would need" in output
+    assert "no example suits accuracy_sum: accuracies need examples with choices" in output
 
 
 def test_ctrl_c_says_that_nothing_is_kept(measure, monkeypatch):
@@ -192,6 +228,7 @@ def test_given_controls_are_among_the_default_routes():
         (("--routes", "base,base"), "routes must be named once each"),
         (("--routes", "expert:plural"), "has no expert 'plural': did you mean 'plurals'"),
         (("--routes", "multi-task"), "there is no route 'multi-task'"),
+        (("--routes", "base,uniform", "--against", "bose"), "found 'bose': did you mean 'base'"),
         (("--metrics", "los"), "no metric is called 'los': did you mean 'loss'"),
         (("--evaluation.num_examples", "0"), "num_examples must be at least 1"),
         (("--arrow.top_k", "9"), "top_k must be between 1 and the number of experts, 3, found 9"),

@@ -90,7 +90,9 @@ def test_a_recipe_file_is_followed_and_stored(lorary, library, tmp_path):
     assert lorary("merge", library.url, "--recipe", str(recipe), "--out", "followed")[0] == 0
     found = library["followed"]
     assert found.max_rank == 1
-    assert found.card.provenance["recipe"]["parameters"] == {"density": 0.7, "seed": 3}
+    # What the file leaves out has mergekit's defaults, and the card says so.
+    defaults = {"normalize": False, "rescale_to": "norm"}
+    assert found.card.provenance["recipe"]["parameters"] == {"density": 0.7, "seed": 3, **defaults}
     assert found.card.provenance["recipe"]["models"][1]["parameters"] == {"weight": [0.5, 1]}
 
 
@@ -123,6 +125,25 @@ def test_a_dry_run_says_what_would_be_done_and_how_to_do_it(lorary, library):
         f"next: lorary merge {library.url} --method linear --experts poetry,sql --weights 1 2"
     )
     assert lines[5].endswith("--rank 2 --out NAME")
+
+
+def test_each_document_of_a_recipe_is_a_merge_and_what_is_ignored_is_told(lorary, library, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "name: first\nmodels: [{model: poetry}, {model: sql}]\nmerge_method: linear\n---\n"
+        "models: [{model: first}, {model: card games}]\nmerge_method: linear\ntokenizer_source: base\n"
+    )
+    code, output, _ = lorary("merge", library.url, "--recipe", str(recipe), "--out", "last")
+    assert code == 0
+    assert same_weights(library["first"], merge(library, "linear", names=["poetry", "sql"]))
+    assert library["last"].card.parents == ("first", "card games")
+    assert "ignored   tokenizer_source: a merged expert changes no tokenizer" in output.splitlines()
+    folder = tmp_path / "out" / "last"
+    assert lorary("merge", library.url, "--recipe", str(recipe), "--out", str(folder))[0] == 0
+    assert same_weights(read_peft(folder.parent / "first"), library["first"])
+    recipe.write_text(recipe.read_text().replace("name: first\n", ""))
+    code, _, errors = lorary("merge", library.url, "--recipe", str(recipe), "--out", "other")
+    assert code == 2 and "merge 1 of the recipe file must have a name" in errors
 
 
 def test_programs_get_json(lorary, library):

@@ -1,12 +1,24 @@
 import pytest
 
-from lorary.data.readers.formats import FORMATS, detect_format, find_format
+from lorary.data.readers.fields import Fields
+from lorary.data.readers.formats import FORMATS, describe_formats, detect_format, find_format
 from lorary.data.task import Example
 
 LABELS = ["A", "B", "C"]
 TEXTS = ["red", "green", "blue"]
 
 # Row, its format, the example it must give.
+ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the "
+    "request.\n\n### Instruction:\nSay hi.\n"
+)
+ALPACA_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request.\n\n### Instruction:\nSay hi.\n\n### "
+    "Input:\nto Al\n"
+)
+CUE = "### Response:"
+
 CASES = [
     ({"input": "Hi?", "target": "Ho"}, "pair", Example("Hi?", ("Ho",))),
     ({"input": "Hi?", "target": ["Ho", "Hu"]}, "pair", Example("Hi?", ("Ho", "Hu"))),
@@ -85,6 +97,63 @@ CASES = [
         "messages",
         Example("Hi", ("Ho",)),
     ),
+    (
+        {"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Ho"}]},
+        "sharegpt",
+        Example("Hi", ("Ho",)),
+    ),
+    (
+        {"instruction": "Say hi.", "input": "", "output": "Hi"},
+        "alpaca",
+        Example("Say hi.", ("Hi",), plain=ALPACA, cue=CUE),
+    ),
+    (
+        {"instruction": "Say hi.", "context": "to Al", "response": "Hi", "category": "talk"},
+        "alpaca",
+        Example("Say hi.\n\nto Al", ("Hi",), plain=ALPACA_INPUT, cue=CUE),
+    ),
+    (
+        {"instruction": "Say hi.", "instances": [{"input": "", "output": "Hi"}]},
+        "self-instruct",
+        Example("Say hi.", ("Hi",), plain=ALPACA, cue=CUE),
+    ),
+    (
+        {"question": "Hue?", "context": "It is red.", "answer": "red"},
+        "pair",
+        Example("It is red.\n\nHue?", ("red",)),
+    ),
+    (
+        {"question": "Hue?", "context": "It is red.", "sql": "x"},
+        "pair",
+        Example("It is red.\n\nHue?", ("x",)),
+    ),
+    (
+        {"system": "Be brief.", "prompt": "Hue?", "completion": "red"},
+        "pair",
+        Example("Hue?", ("red",), history=(("system", "Be brief."),)),
+    ),
+    ({"Prompt": "Hi?", "Completion": "Ho"}, "pair", Example("Hi?", ("Ho",))),
+    (
+        {"definition": "Greet.", "inputs": "Hi", "targets": "Ho"},
+        "pair",
+        Example("Hi", ("Ho",), definition="Greet."),
+    ),
+    (
+        {"question": "Hue?", "context": "Red.", "answers": {"text": ["red", "red"], "answer_start": [0, 0]}},
+        "squad",
+        Example("Red.\n\nHue?", ("red",)),
+    ),
+    ({"prompt": "3 x 3?", "chosen": "9", "rejected": "6"}, "preference", Example("3 x 3?", ("9",))),
+    (
+        {
+            "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}],
+            "label": True,
+        },
+        "kto",
+        Example("Hi", ("Ho",)),
+    ),
+    ({"prompt": "Hi", "completion": "Ho", "label": "True"}, "kto", Example("Hi", ("Ho",))),
+    ({"text": "A fox.", "url": "x"}, "text", Example("", ("A fox.",))),
 ]
 
 
@@ -92,12 +161,20 @@ CASES = [
     ("row", "name", "example"), CASES, ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_a_row_is_known_by_its_fields_and_read_as_it_should_be(row, name, example):
-    assert detect_format(row) is FORMATS[name]
-    assert FORMATS[name].read(row) == example
+    assert detect_format(Fields(row)) == name
+    (part,) = FORMATS[name].part(Fields(row))
+    assert FORMATS[name].read(part) == example
 
 
 def test_every_format_has_a_case():
     assert {name for _, name, _ in CASES} == set(FORMATS)
+
+
+@pytest.mark.parametrize("note", describe_formats(), ids=lambda note: note.name)
+def test_every_formats_own_example_is_read_by_it(note):
+    assert detect_format(note.example) == note.name
+    assert [FORMATS[note.name].read(part) for part in FORMATS[note.name].part(note.example)]
+    assert note.keys and note.meaning
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -125,6 +202,16 @@ BAD = [
     ("winogrande", {"sentence": "no gap", "option1": "a", "option2": "b", "answer": "1"}, "gap written '_'"),
     ("winogrande", {"sentence": "a _", "option1": "a", "option2": "b", "answer": ""}, "from 1 to 2, not ''"),
     ("natural-instructions", {"input": "a", "output": []}, "must be a list of texts"),
+    ("natural-instructions", {"input": "a", "output": ""}, "'output' is empty"),
+    ("alpaca", {"instruction": "a", "output": ""}, "'output' is empty"),
+    ("alpaca", {"instruction": "", "input": "", "output": "a"}, "'instruction' is missing or empty"),
+    ("alpaca", {"instruction": "a", "output": "b", "history": [["c"]]}, r"'history' must be a list of \["),
+    ("self-instruct", {"instruction": "a", "instances": [3]}, "must be a list of {'input', 'output'}"),
+    ("squad", {"question": "a", "context": "b", "answers": {"text": []}}, "the list is empty"),
+    ("preference", {"chosen": "a", "rejected": "b"}, "beside 'chosen' there must be one of"),
+    ("kto", {"prompt": "a", "completion": "b", "label": 3}, "'label' must be true or false, not 3"),
+    ("kto", {"label": True}, "there must be the fields of one of"),
+    ("text", {"text": " "}, "'text' is empty"),
     ("pair", {"input": "a", "target": []}, "the list is empty"),
     ("pair", {"prompt": "a", "completion": "<|endoftext|>"}, "'completion' is empty"),
     ("messages", {"messages": [{"role": "user", "content": "Hi"}]}, "it has none"),
@@ -134,12 +221,12 @@ BAD = [
 @pytest.mark.parametrize(("name", "row", "message"), BAD)
 def test_a_row_without_a_right_answer_is_refused(name, row, message):
     with pytest.raises(ValueError, match=message):
-        FORMATS[name].read(row)
+        [FORMATS[name].read(part) for part in FORMATS[name].part(row)]
 
 
-def test_a_row_of_no_known_kind_is_refused_with_its_fields_and_the_known_formats():
+def test_a_row_of_no_known_kind_is_refused_with_its_fields_and_what_can_be_done():
     with pytest.raises(
-        ValueError, match=r"its fields are 'metadata', 'document'; known formats: .*piqa \(goal"
+        ValueError, match=r"its fields are 'metadata', 'document': say .* --columns .* the formats .*piqa"
     ):
         detect_format({"metadata": 1, "document": "x"})
 

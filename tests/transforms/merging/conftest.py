@@ -98,7 +98,7 @@ def dense_trim():
     def trim(d, densities):
         kept = []
         for matrix, density in zip(d, densities, strict=True):
-            count = max(1, round(density * matrix.numel()))
+            count = max(1, int(density * matrix.numel()))
             bound = matrix.abs().flatten().sort(descending=True).values[count - 1]
             kept.append(matrix * (matrix.abs() >= bound))
         return torch.stack(kept)

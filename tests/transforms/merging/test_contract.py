@@ -22,6 +22,8 @@ class Promise:
     any_order: bool = True
     alone: dict[str, Any] | None = None
     """Options with which one expert returns itself; None if it does not."""
+    scales: bool = True
+    """Scaling all experts scales the merge."""
     any_factors: bool = True
     """It does not matter how a weight change is factored."""
     ignores_zeros: bool = True
@@ -34,10 +36,14 @@ ALL = {
     "cat": Promise(method="cat", alone={}),
     "task_arithmetic": Promise(method="task_arithmetic", options={"scale": 0.4}, alone={"scale": 1.0}),
     "ties": Promise(method="ties", options={"density": 0.4}, alone={"density": 1.0}),
+    "ties, old norm": Promise(
+        method="ties", options={"density": 0.4, "rescale": True}, alone={"density": 1.0, "rescale": True}
+    ),
     "ties, cores": Promise(method="ties", space="core", alone={"density": 1.0}),
     "ties, factors apart": Promise(method="ties", space="factors", alone={"density": 1.0}, any_factors=False),
     "dare": Promise(method="dare", alone={"density": 1.0}),
     "dare, cores": Promise(method="dare", space="core", alone={"density": 1.0}),
+    "dare, old norm": Promise(method="dare", options={"rescale_to": "norm"}, alone={"density": 1.0}),
     "dare_ties": Promise(method="dare_ties", alone={"density": 1.0}),
     "della": Promise(method="della", alone={"density": 1.0, "epsilon": 0.0}),
     "della, sum": Promise(
@@ -53,6 +59,21 @@ ALL = {
     "sce": Promise(method="sce", options={"density": 0.4}, ignores_zeros=False),
     # In the middle of the arc.
     "slerp": Promise(method="slerp", num_experts=2, ignores_zeros=False),
+    "nuslerp": Promise(method="nuslerp", num_experts=2, ignores_zeros=False),
+    "nuslerp, rows": Promise(
+        method="nuslerp", options={"flatten": False}, num_experts=2, ignores_zeros=False
+    ),
+    "nuslerp, columns": Promise(
+        method="nuslerp", options={"flatten": False, "row_wise": True}, num_experts=2, ignores_zeros=False
+    ),
+    # A further expert shortens the mean.
+    "karcher": Promise(method="karcher", alone={}, ignores_zeros=False),
+    "model_stock": Promise(method="model_stock", ignores_zeros=False),
+    "model_stock, filters": Promise(method="model_stock", options={"filter_wise": True}, ignores_zeros=False),
+    # From the first expert to the second; its divergences are of exponentials.
+    "arcee_fusion": Promise(
+        method="arcee_fusion", num_experts=2, any_order=False, ignores_zeros=False, scales=False
+    ),
     "knots": Promise(method="knots", alone={"density": 1.0}),
     "knots, linear": Promise(method="knots", options={"inner": "linear"}, alone={"inner": "linear"}),
     "core": Promise(method="core", alone={"density": 1.0}),
@@ -144,7 +165,7 @@ def test_the_order_of_the_experts_does_not_matter(promise, layer):
 
 
 # A step of Adam has one size, whatever the weights'.
-@those(lambda promise: promise.options.get("solver") != "adam")
+@those(lambda promise: promise.scales and promise.options.get("solver") != "adam")
 @pytest.mark.parametrize("factor", [3.0, -0.5])
 def test_scaling_all_experts_scales_the_merge(promise, layer, factor):
     # Factors apart are merged twice, each time with half of the factor.

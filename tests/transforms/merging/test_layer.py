@@ -7,5 +7,7 @@ def test_a_layer_knows_its_shape_and_dtype(make_layer):
 
 
 def test_densities_are_the_experts_own_or_one_for_all(make_layer):
-    assert make_layer().spread_density(0.3) == (0.3, 0.3, 0.3)
-    assert make_layer(densities=(0.1, 0.2, 0.4)).spread_density(0.3) == (0.1, 0.2, 0.4)
+    assert make_layer().spread("density", 0.3) == (0.3, 0.3, 0.3)
+    layer = make_layer(own={"density": (0.1, 0.2, 0.4)})
+    assert layer.spread("density", 0.3) == (0.1, 0.2, 0.4)
+    assert layer.spread("gamma", 0.3) == (0.3, 0.3, 0.3)

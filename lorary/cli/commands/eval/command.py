@@ -36,20 +36,28 @@ def add_comparison_options(parser: ArgumentParser, *routes: str) -> None:
         parser: the command's.
         routes: what the option of the routes is called; the first is its name.
     """
-    from lorary.evaluation import EvalConfig
+    from lorary.cli.comparison.routes import DEFAULT_ROUTES
+    from lorary.evaluation import EvalConfig, describe_metrics
+    from lorary.evaluation.compare import REFERENCES
 
     parser.add_argument("library", help="Folder or URL of the library")
     add_task_options(parser)
     parser.add_argument(
         *routes,
         type=list[str] | str | None,
-        help="Ways of answering, with commas; base,random,uniform,arrow,oracle and all controls if not given",
+        help=f"Ways of answering, with commas; {','.join(DEFAULT_ROUTES)} and all controls if not given",
+    )
+    parser.add_argument(
+        "--against",
+        type=str | None,
+        help="The route that all others are held against, example by example; of those measured, the first "
+        f"of {', '.join(REFERENCES)} if not given",
     )
     parser.add_argument(
         "--metrics",
         type=list[str] | str,
         default="loss",
-        help="With commas: loss, exact_match, rouge_l, accuracy_sum, accuracy_per_token, accuracy_per_byte",
+        help=f"With commas: {describe_metrics()}",
     )
     parser.add_argument(
         "--controls", type=str | None, help="A library of further experts, such as one trained on all tasks"
@@ -68,14 +76,14 @@ def run(options: Namespace) -> int:
         check_out(options.out, options.library)
     result = measure(options)
     if options.out is not None:
-        write_result(result, options.out)
+        write_result(result, options.out, options.against)
     if options.json:
-        print_json(summarize_result(result))
+        print_json(summarize_result(result, options.against))
         return 0
-    print_result(result, open_console())
+    print_result(result, open_console(), options.against)
     missing = [metric for metric in read_eval_options(options).metrics if metric not in result.metrics]
     if missing:
-        print_line(f"no example has choices, which {', '.join(missing)} would need")
+        print_line(f"no example suits {', '.join(missing)}: accuracies need examples with choices")
     if options.out is not None:
         print_line(f"numbers: {options.out / 'results.json'}  tables: {options.out / 'table.md'}")
         print_next("lorary", "generate", options.library, "PROMPT", "--show-experts")

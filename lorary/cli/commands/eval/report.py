@@ -1,69 +1,82 @@
 """The tables of an evaluation, on the screen and in files."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from lorary.evaluation import Difference, Result, paired_difference
+from lorary.evaluation import Difference, Result, choose_reference, compare_routes
+from lorary.files import write_whole
 from lorary.reports import difference_grid, render_markdown, render_table, result_grid
 
-ARROW = "arrow"
-AGAINST = ("uniform", "base", "oracle")
 
-
-def print_result(result: Result, console: Console) -> None:
-    """Print a table per metric, and how far Arrow lies from the routes it is usually held against."""
+def print_result(result: Result, console: Console, against: str | None = None) -> None:
+    """Print a table per metric, and how far each route lies from the one that all are held against."""
     for metric in result.metrics:
         console.print(render_table(result_grid(result, metric), console.width))
-        differences = find_differences(result, metric)
+        differences = find_differences(result, metric, against)
         if differences:
             console.print(render_table(difference_grid(differences), console.width))
 
 
-def find_differences(result: Result, metric: str) -> list[Difference]:
-    """Hold Arrow against uniform, base and oracle, where those were measured."""
-    routes = {route for _, route, name in result.scores if name == metric}
-    if ARROW not in routes:
-        return []
-    return [paired_difference(result, metric, ARROW, against) for against in AGAINST if against in routes]
+def find_differences(result: Result, metric: str, against: str | None = None) -> list[Difference]:
+    """Hold every route against one.
+
+    Args:
+        result: where the numbers are.
+        metric: the metric.
+        against: the route; None for ``choose_reference``'s.
+    """
+    return compare_routes(result, metric, against or choose_reference(result, metric))
 
 
-def write_result(result: Result, out: Path) -> None:
+def write_result(result: Result, out: Path, against: str | None = None) -> None:
     """Write all numbers as JSON, and the tables as Markdown."""
-    from lorary.files import write_whole
-
     result.to_json(out / "results.json")
-    write_whole(out / "table.md", "\n".join(_markdown_parts(result)).encode())
+    write_whole(out / "table.md", "\n".join(_markdown_parts(result, against)).encode())
 
 
-def summarize_result(result: Result) -> dict[str, Any]:
-    """Put means and standard errors into JSON values: metric -> task (and over tasks) -> route."""
+def summarize_result(result: Result, against: str | None = None) -> dict[str, Any]:
+    """Put means, standard errors and differences into JSON values.
+
+    Returns:
+        Metric -> what it is; task -> route -> mean; route -> mean over tasks; differences from one route.
+    """
+    return {metric: _summarize_metric(result, metric, against) for metric in result.metrics}
+
+
+def _summarize_metric(result: Result, metric: str, against: str | None) -> dict[str, Any]:
+    columns = [(task, route) for task, route, name in result.scores if name == metric]
     return {
-        metric: {
-            "tasks": {
-                task: {
-                    route: {
-                        "mean": result.mean(task, route, metric),
-                        "standard_error": result.standard_error(task, route, metric),
-                        "examples": len(result.values(task, route, metric)),
-                    }
-                    for route in result.routes
-                    if (task, route, metric) in result.scores
+        "title": result.metric_of[metric].title,
+        "lower_is_better": result.metric_of[metric].lower_is_better,
+        "tasks": {
+            task: {
+                route: {
+                    "mean": result.mean(task, route, metric),
+                    "standard_error": result.standard_error(task, route, metric),
+                    "examples": len(result.values(task, route, metric)),
                 }
-                for task in result.tasks
-                if any(key[0] == task and key[2] == metric for key in result.scores)
-            },
-            "mean": {route: result.overall(route, metric)._asdict() for route in result.routes},
-        }
-        for metric in result.metrics
+                for route in result.routes
+                if (task, route) in columns
+            }
+            for task in dict.fromkeys(task for task, _ in columns)
+        },
+        "mean": {
+            route: result.overall(route, metric)._asdict() for route in dict.fromkeys(r for _, r in columns)
+        },
+        "differences": [
+            {**asdict(difference), "metric": metric}
+            for difference in find_differences(result, metric, against)
+        ],
     }
 
 
-def _markdown_parts(result: Result) -> Iterator[str]:
+def _markdown_parts(result: Result, against: str | None) -> Iterator[str]:
     for metric in result.metrics:
         yield render_markdown(result_grid(result, metric, 3))
-        differences = find_differences(result, metric)
+        differences = find_differences(result, metric, against)
         if differences:
             yield render_markdown(difference_grid(differences))

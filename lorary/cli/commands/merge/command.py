@@ -22,8 +22,8 @@ from lorary.cli.commands.merge.lorahub import (
     note_search,
     outline_recipe,
 )
-from lorary.cli.commands.merge.place import MergePlace, find_place, require_free, store_expert
-from lorary.cli.commands.merge.recipe import find_recipe, repeat_options
+from lorary.cli.commands.merge.place import MergePlace, find_place, find_places, require_free, store_expert
+from lorary.cli.commands.merge.recipe import find_recipes, repeat_options
 from lorary.cli.commands.merge.regmean import REGMEAN, check_recipe, collect_activations
 from lorary.cli.commands.merge.report import (
     describe_merge,
@@ -61,8 +61,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         type=str | None,
-        help="linear, cat, task_arithmetic, ties, dare, dare_ties, della, breadcrumbs, sce, slerp, knots, "
-        "core, tsv, iso, iso_cts, wudi, subtract, regmean or lorahub; ties if not given",
+        help="linear, cat, task_arithmetic, ties, dare, dare_ties, della, breadcrumbs, sce, slerp, nuslerp, "
+        "karcher, model_stock, arcee_fusion, knots, core, tsv, iso, iso_cts, wudi, subtract, regmean or "
+        "lorahub; ties if not given",
     )
     parser.add_argument(
         "--experts", action=KeepPlaces, nargs="+", metavar="NAME", help="Experts, in order; all if not given"
@@ -96,7 +97,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="Of the merged factors; that of the experts if not given",
     )
     parser.add_argument("--base", type=str | None, help="Without --experts: all for this base model")
-    parser.add_argument("--recipe", type=str | None, help="YAML file that says what to merge and how")
+    parser.add_argument(
+        "--recipe", type=str | None, help="YAML file that says what to merge and how, such as mergekit's"
+    )
     add_task_options(parser, required=False)
     parser.add_argument("--device", type=str | None, help="Where regmean and lorahub run the base model")
     parser.add_argument("--replace", action="store_true", help="Replace what is there by that name")
@@ -109,13 +112,27 @@ def run(options: Namespace) -> int:
     check_options(options)
     library = open_filled_library(options.library)
     place = choose_place(options, library)
-    is_search = options.method == LORAHUB
-    recipe = outline_recipe(options, library) if is_search else find_recipe(options, library)
-    if not is_search:
+    if options.method == LORAHUB:
+        return run_one(options, library, outline_recipe(options, library), place)
+    recipes = find_recipes(options, library)
+    for recipe in recipes:
         check_recipe(options, recipe)
+    places = find_places(place, recipes)
+    if not options.replace:
+        for other in places:
+            if other is not None:
+                require_free(other, library)
+    for recipe, own in zip(recipes, places, strict=True):
+        run_one(options, library, recipe, own)
+    return 0
+
+
+def run_one(options: Namespace, library: "Library", recipe: "MergeRecipe", place: MergePlace | None) -> int:
+    """Say what one merge will do; then merge, store and report."""
+    is_search = options.method == LORAHUB
     plan = make_plan(library, recipe)
     if not (options.json and options.dry_run):
-        print_plan(plan, recipe, options)
+        print_plan(plan, recipe, options, place)
     if place is None or options.dry_run:
         if options.json:
             print_json(summarize_plan(plan))
@@ -159,9 +176,12 @@ def make_plan(library: "Library", recipe: "MergeRecipe") -> "MergePlan":
         return plan_merge(library, recipe)
 
 
-def print_plan(plan: "MergePlan", recipe: "MergeRecipe", options: Namespace) -> None:
+def print_plan(
+    plan: "MergePlan", recipe: "MergeRecipe", options: Namespace, place: MergePlace | None
+) -> None:
     """Print what will be merged, where it goes, and what that takes."""
-    facts = [*describe_plan(plan, recipe), *([("out", options.out)] if options.out else [])]
+    out = [] if place is None else [("out", place.folder or place.name)]
+    facts = [*describe_plan(plan, recipe), *out]
     print_facts(facts, stderr=options.json)
 
 
@@ -197,7 +217,7 @@ def show_layers(what: str) -> Iterator[Callable[[int, int], None]]:
 def report(options: Namespace, expert: "Expert", place: MergePlace, seconds: float) -> None:
     """Print what came out, and what to do with it."""
     if options.json:
-        print_json({**summarize_merge(expert, seconds), "out": options.out})
+        print_json({**summarize_merge(expert, seconds), "out": place.folder or place.name})
         return
     where = (
         f"{quote(place.name)} in library {quote(options.library)}"

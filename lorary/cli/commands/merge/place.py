@@ -1,5 +1,6 @@
 """Where a merged expert goes: into the library by a name, or into a folder of its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from lorary.files import quote
 if TYPE_CHECKING:
     from lorary.experts import Expert
     from lorary.library import Library
+    from lorary.transforms import MergeRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,28 @@ def find_place(out: str) -> MergePlace:
     if "/" not in out and not out.startswith("."):
         return MergePlace(name=check_name(out), folder=None)
     return MergePlace(name=check_name(out.rstrip("/").rsplit("/", 1)[-1]), folder=out)
+
+
+def find_places(last: MergePlace | None, recipes: "Sequence[MergeRecipe]") -> "list[MergePlace | None]":
+    """Say where the merges of a recipe file go: the last to ``--out``, others beside it by their own names.
+
+    Raises:
+        ValueError: if another than the last has no name.
+    """
+    places: list[MergePlace | None] = []
+    for number, recipe in enumerate(recipes[:-1], 1):
+        if last is None:
+            places.append(None)
+        elif recipe.name is None:
+            raise ValueError(
+                f"merge {number} of the recipe file must have a name: it says where the result goes"
+            )
+        elif last.folder is None:
+            places.append(MergePlace(name=recipe.name, folder=None))
+        else:
+            parent = last.folder.rstrip("/").rpartition("/")[0]
+            places.append(MergePlace(name=recipe.name, folder=f"{parent or '.'}/{recipe.name}"))
+    return [*places, last]
 
 
 def require_free(place: MergePlace, library: "Library") -> None:

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 SAID_BY_RECIPE = ("method", "experts", "weights", "options", "rank", "space", "layers", "dtype", "base")
 
 
-def find_recipe(options: Namespace, library: "Library") -> "MergeRecipe":
-    """Read the recipe file, or make a recipe of the other options.
+def find_recipes(options: Namespace, library: "Library") -> "Sequence[MergeRecipe]":
+    """Read the recipe file, which may hold several, or make a recipe of the other options.
 
     Raises:
         ValueError: if it is not sound, or options are given that the file says itself.
         LibraryError: if the library has no expert for the base model asked for.
     """
-    from lorary.transforms import make_recipe, read_recipe
+    from lorary.transforms import make_recipe, read_recipes
 
     if options.recipe is not None:
         beside = [f"--{name}" for name in SAID_BY_RECIPE if getattr(options, name) is not None]
         if beside:
             raise ValueError(f"--recipe says what to merge and how: leave out {', '.join(beside)}")
-        return read_recipe(options.recipe)
-    return make_recipe(
+        return read_recipes(options.recipe)
+    recipe = make_recipe(
         choose_names(options, library),
         options.method or "ties",
         weights=read_weights(options.weights),
@@ -42,6 +42,7 @@ def find_recipe(options: Namespace, library: "Library") -> "MergeRecipe":
         dtype=options.dtype,
         options=read_pairs(options.options, "--options"),
     )
+    return [recipe]
 
 
 def repeat_options(options: Namespace) -> list[str]:

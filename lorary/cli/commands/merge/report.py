@@ -19,6 +19,10 @@ def describe_plan(plan: "MergePlan", recipe: "MergeRecipe") -> Iterator[tuple[st
     yield "experts", f"{len(plan.names):,}: {shown}; for {plan.base_model or 'a base model not named'}"
     options = ", ".join(f"{name} {value}" for name, value in recipe.parameters.items())
     yield "method", f"{plan.method} on {plan.space}" + (f", {options}" if options else "")
+    if plan.num_blocks is not None:
+        yield "blocks", f"{plan.num_blocks:,}, over which lists of values run"
+    for sentence in plan.ignored:
+        yield "ignored", sentence
     ranks = sorted({layer.rank for layer in plan.layers})
     size = str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
     at_most = "at most " if str(recipe.rank).endswith("%") else ""

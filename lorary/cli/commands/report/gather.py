@@ -57,6 +57,7 @@ def gather_report(
         },
         names=names,
         result=result,
+        against=options.against,
         usage_by_task=_order(survey.usage_by_task, found),
         usage_by_layer=survey.usage_by_layer,
         entropy_by_layer=survey.entropy_by_layer,

@@ -32,7 +32,7 @@ def keep_largest(blocks: LayerBlocks, densities: Sequence[float]) -> Sparsify:
     count = blocks.outputs * blocks.inputs
     bounds: list[numpy.floating | None] = []
     for expert, density in enumerate(densities):
-        dropped = count - max(1, round(density * count))
+        dropped = count - max(1, int(density * count))
         bounds.append(_find_magnitudes(blocks, expert, [dropped])[0] if dropped else None)
 
     def sparsify(expert: int, block: Tensor) -> Tensor:
@@ -45,19 +45,20 @@ def keep_largest(blocks: LayerBlocks, densities: Sequence[float]) -> Sparsify:
     return sparsify
 
 
-def keep_between(blocks: LayerBlocks, densities: Sequence[float], gamma: float) -> Sparsify:
+def keep_between(blocks: LayerBlocks, densities: Sequence[float], gammas: Sequence[float]) -> Sparsify:
     """Drop the largest entries of each expert and its smallest, over the whole layer; none is rescaled.
 
     Args:
         blocks: the layer.
-        densities: share of entries to keep, per expert.
-        gamma: share of entries to drop as the largest.
+        densities: share of entries to keep, per expert; with 1 nothing is dropped.
+        gammas: share of entries to drop as the largest, per expert; fewer are where the density needs them.
     """
     count = blocks.outputs * blocks.inputs
     bounds = []
-    for expert, density in enumerate(densities):
-        largest = round(gamma * count)
-        smallest = max(0, count - largest - max(1, round(density * count)))
+    for expert, (density, gamma) in enumerate(zip(densities, gammas, strict=True)):
+        kept = max(1, int(density * count))
+        largest = min(int(gamma * count), count - kept)
+        smallest = count - largest - kept
         places = [smallest, count - largest] if largest else [smallest]
         low, *high = map(float, _find_magnitudes(blocks, expert, places))
         bounds.append((low, high[0] if high else float("inf")))
@@ -94,7 +95,7 @@ def drop_randomly(layer: MergeLayer, densities: Sequence[float], seed: int, resc
 
 
 def drop_by_rank(
-    layer: MergeLayer, densities: Sequence[float], epsilon: float, seed: int, rescale: bool
+    layer: MergeLayer, densities: Sequence[float], epsilons: Sequence[float], seed: int, rescale: bool
 ) -> Sparsify:
     """Keep entries with a probability that rises with their magnitude's rank in their row.
 
@@ -103,8 +104,8 @@ def drop_by_rank(
 
     Args:
         layer: the layer; its path and the experts' names are part of the seed.
-        densities: mean probability to keep an entry, per expert.
-        epsilon: half the difference between the largest probability and the smallest.
+        densities: mean probability to keep an entry, per expert; with 1 all are kept.
+        epsilons: half the difference between the largest probability and the smallest, per expert.
         seed: of the draw.
         rescale: divide what is kept by its probability, which keeps the expected weight change.
     """
@@ -113,7 +114,9 @@ def drop_by_rank(
     steps = torch.linspace(-1, 1, width, dtype=layer.dtype) if width > 1 else torch.zeros(1).to(layer.dtype)
 
     def sparsify(expert: int, block: Tensor) -> Tensor:
-        chances = densities[expert] + epsilon * steps
+        if densities[expert] >= 1:
+            return block
+        chances = densities[expert] + epsilons[expert] * steps
         draw = torch.rand(block.shape, generator=generators[expert], dtype=block.dtype)
         factors = (draw < chances).to(block.dtype)
         if rescale:

@@ -8,6 +8,7 @@ from torch import Tensor
 from lorary.transforms.merging.checks import check_finite_number, check_share, refuse_faults
 from lorary.transforms.merging.entrywise.blocks import LayerBlocks
 from lorary.transforms.merging.entrywise.elect import AgreeingEntries, merge_blocks
+from lorary.transforms.merging.entrywise.rescale import RescaleTo, rescale_draw
 from lorary.transforms.merging.entrywise.sparsify import drop_randomly
 from lorary.transforms.merging.layer import MergeLayer
 
@@ -19,7 +20,9 @@ class DareTiesConfig:
     density: float = 0.5
     """Probability that an entry is kept."""
     rescale: bool = True
-    """Divide what is kept by the density."""
+    """Rescale what is kept."""
+    rescale_to: RescaleTo = "mean"
+    """What rescaling keeps: each entry's mean over seeds, or the sum of the magnitudes in the layer."""
     normalize: bool = True
     """Average the entries that have the elected sign; else they are added."""
     seed: int = 0
@@ -45,6 +48,12 @@ def merge_dare_ties(layer: MergeLayer, config: DareTiesConfig) -> Tensor:
     Source: DARE, arXiv:2311.03099; TIES-Merging, arXiv:2306.01708.
     """
     blocks = LayerBlocks(layer)
-    sparsify = drop_randomly(layer, layer.spread_density(config.density), config.seed, config.rescale)
+    densities = layer.spread("density", config.density)
+    sparsify = rescale_draw(
+        blocks,
+        lambda divide: drop_randomly(layer, densities, config.seed, divide),
+        config.rescale,
+        config.rescale_to,
+    )
     merged = merge_blocks(blocks, sparsify, layer.weights, lambda: AgreeingEntries(config.normalize))
     return merged.mul_(config.scale)

@@ -9,7 +9,8 @@ from torch import Tensor
 from lorary.files import quote
 from lorary.transforms.merging.checks import check_finite_number, refuse_faults
 from lorary.transforms.merging.entrywise.blocks import LayerBlocks
-from lorary.transforms.merging.entrywise.elect import AgreeingEntries, WeightedSum, merge_blocks
+from lorary.transforms.merging.entrywise.elect_or_add import elect_or_add
+from lorary.transforms.merging.entrywise.rescale import RescaleTo, rescale_draw
 from lorary.transforms.merging.entrywise.sparsify import drop_by_rank
 from lorary.transforms.merging.layer import MergeLayer
 
@@ -25,9 +26,12 @@ class DellaConfig:
     elect: Literal["sign", "sum"] = "sign"
     """Merge the entries that have the elected sign, or add all."""
     rescale: bool = True
-    """Divide what is kept by its probability."""
-    normalize: bool = True
-    """Average the entries that have the elected sign; else they are added."""
+    """Rescale what is kept."""
+    rescale_to: RescaleTo = "mean"
+    """What rescaling keeps: each entry's mean over seeds, or the sum of the magnitudes in the layer."""
+    normalize: bool | None = None
+    """Average the entries that have the elected sign, or divide the weights of a sum by their sum; None
+    averages and leaves sums alone."""
     seed: int = 0
     """Seed of the draw, together with the module's path and the expert's name."""
     scale: float = 1.0
@@ -42,11 +46,12 @@ class DellaConfig:
 
 
 def check_chances(density: float, epsilon: float) -> Iterator[str]:
-    """Say if a probability would leave (0, 1]."""
-    if not (epsilon >= 0 and density - epsilon > 0 and density + epsilon <= 1):
+    """Say if a probability would leave (0, 1]; at density 1 all entries are kept, whatever epsilon is."""
+    is_whole = density == 1 and epsilon < 1
+    if not (epsilon >= 0 and density - epsilon > 0 and (density + epsilon <= 1 or is_whole)):
         yield (
-            "density - epsilon must be above 0, density + epsilon at most 1, and epsilon at least 0, "
-            f"found density {quote(density)} and epsilon {quote(epsilon)}"
+            "density - epsilon must be above 0, density + epsilon at most 1 (or density 1), and epsilon at "
+            f"least 0, found density {quote(density)} and epsilon {quote(epsilon)}"
         )
 
 
@@ -55,12 +60,19 @@ def merge_della(layer: MergeLayer, config: DellaConfig) -> Tensor:
 
     Works on the entries of the weight changes (``delta``), of their cores (``core``) or of the factors apart
     (``factors``, with cross terms). One seed is exact before the final cut to a rank. One expert returns
-    itself at density 1 with epsilon 0.
+    itself at density 1.
+
+    Raises:
+        ValueError: if weights are to be divided by their sum, and it is zero.
 
     Source: DELLA-Merging, arXiv:2406.11617.
     """
     blocks = LayerBlocks(layer)
-    densities = layer.spread_density(config.density)
-    sparsify = drop_by_rank(layer, densities, config.epsilon, config.seed, config.rescale)
-    make_election = WeightedSum if config.elect == "sum" else lambda: AgreeingEntries(config.normalize)
-    return merge_blocks(blocks, sparsify, layer.weights, make_election).mul_(config.scale)
+    densities, epsilons = layer.spread("density", config.density), layer.spread("epsilon", config.epsilon)
+    sparsify = rescale_draw(
+        blocks,
+        lambda divide: drop_by_rank(layer, densities, epsilons, config.seed, divide),
+        config.rescale,
+        config.rescale_to,
+    )
+    return elect_or_add(layer, blocks, sparsify, config.elect, config.normalize).mul_(config.scale)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from lorary.lowrank import weighted_sum
 from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
+from lorary.transforms.merging.weights import share_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +29,5 @@ def merge_linear(layer: MergeLayer, config: LinearConfig) -> LowRank:
     Raises:
         ValueError: if ``normalize`` is set and the weights add up to zero.
     """
-    total = sum(layer.weights) if config.normalize else 1.0
-    if total == 0:
-        raise ValueError(
-            f"weights that are normalised must not add up to zero, found {list(layer.weights)} in module "
-            f"{layer.path!r}: change them, or leave out normalize"
-        )
-    return LowRank(*weighted_sum(layer.pairs, [weight / total for weight in layer.weights]))
+    weights = share_weights(layer) if config.normalize else layer.weights
+    return LowRank(*weighted_sum(layer.pairs, weights))

@@ -1,6 +1,7 @@
 """Every merging method that does not contain another one, by name."""
 
 from lorary.transforms.merging.kind import MergeKind
+from lorary.transforms.merging.methods.arcee_fusion import ArceeFusionConfig, merge_arcee_fusion
 from lorary.transforms.merging.methods.breadcrumbs import BreadcrumbsConfig, merge_breadcrumbs
 from lorary.transforms.merging.methods.cat import merge_cat
 from lorary.transforms.merging.methods.dare import DareConfig, merge_dare
@@ -8,8 +9,11 @@ from lorary.transforms.merging.methods.dare_ties import DareTiesConfig, merge_da
 from lorary.transforms.merging.methods.della import DellaConfig, merge_della
 from lorary.transforms.merging.methods.iso import IsoConfig, merge_iso
 from lorary.transforms.merging.methods.iso_cts import IsoCtsConfig, merge_iso_cts
+from lorary.transforms.merging.methods.karcher import KarcherConfig, merge_karcher
 from lorary.transforms.merging.methods.knots import KnotsConfig, merge_knots
 from lorary.transforms.merging.methods.linear import LinearConfig, merge_linear
+from lorary.transforms.merging.methods.model_stock import ModelStockConfig, merge_model_stock
+from lorary.transforms.merging.methods.nuslerp import NuslerpConfig, merge_nuslerp
 from lorary.transforms.merging.methods.regmean import RegmeanConfig, merge_regmean
 from lorary.transforms.merging.methods.sce import SceConfig, merge_sce
 from lorary.transforms.merging.methods.slerp import SlerpConfig, merge_slerp
@@ -23,7 +27,7 @@ from lorary.transforms.merging.spaces import Space
 _ANYWHERE: tuple[Space, ...] = ("delta", "core", "factors")
 
 PLAIN: dict[str, MergeKind] = {
-    "linear": MergeKind(config=LinearConfig, merge=merge_linear, spaces=("delta", "factors")),
+    "linear": MergeKind(config=LinearConfig, merge=merge_linear, spaces=("delta", "factors"), base="listed"),
     "cat": MergeKind(config=LinearConfig, merge=merge_cat, keeps_full_rank=True),
     "task_arithmetic": MergeKind(
         config=TaskArithmeticConfig,
@@ -32,35 +36,58 @@ PLAIN: dict[str, MergeKind] = {
         default_weight="one",
     ),
     "ties": MergeKind(
-        config=TiesConfig, merge=merge_ties, spaces=_ANYWHERE, has_densities=True, entry_nanoseconds=6.5
+        config=TiesConfig, merge=merge_ties, spaces=_ANYWHERE, own_options=("density",), entry_nanoseconds=6.5
     ),
     "dare": MergeKind(
-        config=DareConfig, merge=merge_dare, spaces=_ANYWHERE, has_densities=True, entry_nanoseconds=7.5
+        config=DareConfig, merge=merge_dare, spaces=_ANYWHERE, own_options=("density",), entry_nanoseconds=7.5
     ),
     "dare_ties": MergeKind(
         config=DareTiesConfig,
         merge=merge_dare_ties,
         spaces=_ANYWHERE,
-        has_densities=True,
+        own_options=("density",),
         entry_nanoseconds=9.5,
     ),
     "della": MergeKind(
-        config=DellaConfig, merge=merge_della, spaces=_ANYWHERE, has_densities=True, entry_nanoseconds=18.0
+        config=DellaConfig,
+        merge=merge_della,
+        spaces=_ANYWHERE,
+        own_options=("density", "epsilon"),
+        entry_nanoseconds=18.0,
     ),
     "breadcrumbs": MergeKind(
         config=BreadcrumbsConfig,
         merge=merge_breadcrumbs,
         spaces=_ANYWHERE,
-        has_densities=True,
+        own_options=("density", "gamma"),
         entry_nanoseconds=6.5,
     ),
     "sce": MergeKind(
         config=SceConfig, merge=merge_sce, spaces=_ANYWHERE, min_experts=2, entry_nanoseconds=7.0
     ),
     "slerp": MergeKind(
-        config=SlerpConfig, merge=merge_slerp, default_weight="none", min_experts=2, max_experts=2
+        config=SlerpConfig,
+        merge=merge_slerp,
+        default_weight="none",
+        min_experts=2,
+        max_experts=2,
+        base="first",
     ),
-    "knots": MergeKind(config=KnotsConfig, merge=merge_knots, has_densities=True),
+    "nuslerp": MergeKind(config=NuslerpConfig, merge=merge_nuslerp, min_experts=2, max_experts=2),
+    "karcher": MergeKind(config=KarcherConfig, merge=merge_karcher, default_weight="none", base="joins"),
+    "model_stock": MergeKind(
+        config=ModelStockConfig, merge=merge_model_stock, default_weight="none", min_experts=2
+    ),
+    "arcee_fusion": MergeKind(
+        config=ArceeFusionConfig,
+        merge=merge_arcee_fusion,
+        default_weight="none",
+        min_experts=2,
+        max_experts=2,
+        base="first",
+        entry_nanoseconds=60.0,
+    ),
+    "knots": MergeKind(config=KnotsConfig, merge=merge_knots, own_options=("density",)),
     "tsv": MergeKind(config=TsvConfig, merge=merge_tsv, default_weight="one"),
     "iso": MergeKind(config=IsoConfig, merge=merge_iso, default_weight="one"),
     "iso_cts": MergeKind(config=IsoCtsConfig, merge=merge_iso_cts, default_weight="one"),

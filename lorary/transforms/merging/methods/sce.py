@@ -39,7 +39,7 @@ def merge_sce(layer: MergeLayer, config: SceConfig) -> Tensor:
     entry is that of the experts' plain sum; the weighted mean is over those who have it. Works on the entries
     of the weight changes (``delta``), of their cores (``core``) or of the factors apart (``factors``, with
     cross terms). Exact before the final cut to a rank. Needs two experts: where they are equal, nothing is
-    selected.
+    selected below density 1, which selects all.
 
     Source: FuseChat, arXiv:2408.07990.
     """
@@ -62,10 +62,12 @@ def merge_sce(layer: MergeLayer, config: SceConfig) -> Tensor:
 def _select_varied(blocks: LayerBlocks, density: float) -> Tensor:
     """Find the entries to select, ``[O, I]``: of those that vary at all, the share that varies most."""
     variance = blocks.empty()
+    if density >= 1:
+        return torch.ones_like(variance, dtype=torch.bool)
     for rows in blocks.iterate_rows():
         variance[rows] = _measure_variance(blocks, rows)
     flat = variance.flatten()
-    count = round(density * int(torch.count_nonzero(flat)))
+    count = int(density * int(torch.count_nonzero(flat)))
     if count == 0:
         return torch.zeros_like(variance, dtype=torch.bool)
     place = flat.numel() - count

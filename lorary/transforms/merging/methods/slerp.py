@@ -9,8 +9,8 @@ from lorary.lowrank import gram_inner, pad_ranks, weighted_sum
 from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 
-# Below this sine two weight changes point the same way, or against each other, and the arc is not defined.
-_STRAIGHT = 1e-4
+# Beyond this cosine (mergekit's) weight changes point the same way or against each other: there is no arc.
+_STRAIGHT = 0.9995
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ def merge_slerp(layer: MergeLayer, config: SlerpConfig) -> LowRank:
     norms = inner.diagonal().sqrt().prod().item()
     cosine = max(-1.0, min(1.0, inner[0, 1].item() / norms)) if norms else 1.0
     angle = math.acos(cosine)
-    if math.sin(angle) < _STRAIGHT:
+    if abs(cosine) > _STRAIGHT:
         shares = [1 - config.t, config.t]
     else:
         shares = [math.sin((1 - config.t) * angle), math.sin(config.t * angle)]

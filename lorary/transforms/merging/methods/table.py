@@ -13,6 +13,14 @@ MERGES: dict[str, MergeKind] = {
     "core": MergeKind(config=CoreConfig, merge=merge_core, spaces=("core",)),
 }
 
+# Methods of mergekit that are not here -> what comes nearest.
+_ELSEWHERE = {
+    "multislerp": "use 'karcher', another mean on the sphere",
+    "nearswap": "use 'slerp' or 'arcee_fusion'",
+    "ram": "use 'ties' or 'sce'",
+    "ramplus_tl": "use 'ties' or 'sce'",
+}
+
 
 def merge_named(name: str) -> MergeKind:
     """Look a merging method up by name.
@@ -21,7 +29,8 @@ def merge_named(name: str) -> MergeKind:
         ValueError: if there is none of that name; the message has the nearest.
     """
     if name not in MERGES:
-        raise ValueError(f"no merging method is named {quote(name)}: {suggest(name, MERGES)}")
+        hint = _ELSEWHERE.get(name) or suggest(name, MERGES)
+        raise ValueError(f"no merging method is named {quote(name)}: {hint}")
     return MERGES[name]
 
 

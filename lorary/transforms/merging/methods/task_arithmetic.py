@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lorary.lowrank import weighted_sum
 from lorary.transforms.merging.checks import check_finite_number, refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
+from lorary.transforms.merging.weights import share_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +15,8 @@ class TaskArithmeticConfig:
 
     scale: float = 1.0
     """Lambda, what the sum is multiplied with; the paper searches 0.3 to 0.4 for 8 tasks."""
+    normalize: bool = False
+    """Divide the weights by their sum."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
@@ -28,6 +31,10 @@ def merge_task_arithmetic(layer: MergeLayer, config: TaskArithmeticConfig) -> Lo
     Works on the weight changes themselves. Exact for them, as ``linear`` is. One expert, with weight and
     scale 1, returns as it is.
 
+    Raises:
+        ValueError: if ``normalize`` is set and the weights add up to zero.
+
     Source: Task arithmetic, arXiv:2212.04089.
     """
-    return LowRank(*weighted_sum(layer.pairs, [config.scale * weight for weight in layer.weights]))
+    weights = share_weights(layer) if config.normalize else layer.weights
+    return LowRank(*weighted_sum(layer.pairs, [config.scale * weight for weight in weights]))

@@ -8,6 +8,7 @@ from torch import Tensor
 from lorary.transforms.merging.checks import check_finite_number, check_share, refuse_faults
 from lorary.transforms.merging.entrywise.blocks import LayerBlocks
 from lorary.transforms.merging.entrywise.elect import AgreeingEntries, merge_blocks
+from lorary.transforms.merging.entrywise.rescale import keep_norm
 from lorary.transforms.merging.entrywise.sparsify import keep_largest
 from lorary.transforms.merging.layer import MergeLayer
 
@@ -20,6 +21,8 @@ class TiesConfig:
     """Share of its entries, the largest, that each expert keeps in a layer."""
     normalize: bool = True
     """Average the entries that have the elected sign; else they are added."""
+    rescale: bool = False
+    """Multiply what each expert keeps so that its magnitudes add up to what they did."""
     scale: float = 1.0
     """What the result is multiplied with."""
 
@@ -41,6 +44,9 @@ def merge_ties(layer: MergeLayer, config: TiesConfig) -> Tensor:
     Source: TIES-Merging, arXiv:2306.01708.
     """
     blocks = LayerBlocks(layer)
-    sparsify = keep_largest(blocks, layer.spread_density(config.density))
+    densities = layer.spread("density", config.density)
+    sparsify = keep_largest(blocks, densities)
+    if config.rescale:
+        sparsify = keep_norm(blocks, lambda: keep_largest(blocks, densities))
     merged = merge_blocks(blocks, sparsify, layer.weights, lambda: AgreeingEntries(config.normalize))
     return merged.mul_(config.scale)

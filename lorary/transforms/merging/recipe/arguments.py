@@ -9,6 +9,7 @@ from lorary.errors import suggest
 from lorary.experts import Expert
 from lorary.files import quote
 from lorary.transforms.merging.checks import join_faults
+from lorary.transforms.merging.recipe.mergekit import translate_method
 from lorary.transforms.merging.recipe.recipe import MergeRecipe, RecipeModel
 from lorary.transforms.merging.survey import LayerChoice
 
@@ -45,7 +46,7 @@ def make_recipe(
 
     Args:
         names: the experts, in order; a library gives all of its.
-        method: a key of ``MERGES``.
+        method: a key of ``MERGES``, or mergekit's name of one.
         weights: one number per expert, in order or by name; None for the method's own.
         rank: a number, a share of the energy, ``"kept"``, ``"full"`` or None.
         space: ``"delta"``, ``"core"`` or ``"factors"``; None for the method's own.
@@ -60,6 +61,7 @@ def make_recipe(
     if not chosen:
         raise ValueError("at least one expert is needed to merge, found none: name some that the library has")
     faults = []
+    method, fixed = translate_method(method)
     own: Mapping[str, Any] = {}
     try:
         own = _assign_weights(chosen, weights)
@@ -72,7 +74,7 @@ def make_recipe(
         recipe = MergeRecipe(
             merge_method=method,
             models=models,
-            parameters=dict(options or {}),
+            parameters={**fixed, **(options or {})},
             dtype=None if dtype is None else str(dtype).removeprefix("torch."),
             rank=rank,
             space=space,

@@ -1,7 +1,7 @@
 """A merge, said in full: which method, which experts with which weights, which options, how large."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from lorary.files import quote
@@ -14,6 +14,7 @@ from lorary.transforms.merging.recipe.settings import Setting, evaluate_settings
 from lorary.transforms.merging.survey import LayerChoice
 
 MOST_NAMED = 5  # experts in one message
+MOST_BLOCKS = 100_000
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 LAYER_CHOICES = ("same", "common", "all")
 
@@ -25,12 +26,28 @@ class RecipeModel:
     model: str
     """Its name."""
     parameters: Mapping[str, Setting] = field(default_factory=dict)
-    """Its ``weight`` and, for methods that have one, its ``density``."""
+    """Its ``weight`` and the method's options that every expert can have its own value of."""
+    base: str | None = None
+    """The base model that the recipe names with it, to be checked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeSlice:
+    """What holds for some of the model's blocks."""
+
+    begin: int
+    """The first block."""
+    end: int
+    """The block after the last one."""
+    models: tuple[RecipeModel, ...]
+    """The experts that are merged there; others have weight 0."""
+    parameters: Mapping[str, Setting] = field(default_factory=dict)
+    """The method's options there; lists of values run over these blocks alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MergeRecipe:
-    """A merge that can be written down and repeated; the keys are mergekit's, besides the last three.
+    """A merge that can be written down and repeated; most keys are mergekit's.
 
     Raises:
         ValueError: naming all that is wrong, as far as it can be seen without the experts.
@@ -45,13 +62,23 @@ class MergeRecipe:
     dtype: str | None = None
     """Of the merged expert; None keeps what the experts have."""
     base_model: str | None = None
-    """The experts' base model, if it is to be checked."""
+    """The experts' base model, which is checked; or the expert that changes are counted from."""
     rank: int | str | None = None
     """How large the merged expert is, see ``read_rank``."""
     space: str | None = None
     """What the method is applied to; None means the first of the method's."""
     layers: LayerChoice = "same"
     """``same``, ``common`` or ``all``: which layers to merge where the experts' differ."""
+    slices: tuple[RecipeSlice, ...] = ()
+    """What holds for some blocks only; together they cover all blocks in order."""
+    num_blocks: int | None = None
+    """How many blocks the base model has, over which lists of values run; None finds it out."""
+    name: str | None = None
+    """What other recipes of the same file call its result."""
+    earlier: Mapping[str, "MergeRecipe"] = field(default_factory=dict)
+    """Recipes whose results are among the models, by their names."""
+    ignored: tuple[str, ...] = field(default=(), compare=False)
+    """What a recipe file says that changes nothing, a sentence for each reason."""
 
     def __post_init__(self) -> None:
         faults = list(_find_faults(self))
@@ -84,7 +111,13 @@ def _find_faults(recipe: MergeRecipe) -> Iterator[str]:
         read_rank(recipe.rank)
     except ValueError as error:
         yield str(error)
+    is_count = recipe.num_blocks is None or (
+        type(recipe.num_blocks) is int and 0 < recipe.num_blocks <= MOST_BLOCKS
+    )
+    if not is_count:
+        yield f"num_blocks must be a whole number from 1 to {MOST_BLOCKS:,}, found {quote(recipe.num_blocks)}"
     settings = [*recipe.parameters.items(), *_list_model_settings(recipe)]
+    settings += [setting for part in recipe.slices for setting in part.parameters.items()]
     form = [fault for name, setting in settings for fault in find_setting_faults(name, setting)]
     yield from form
     if recipe.merge_method in MERGES and not form:
@@ -94,7 +127,7 @@ def _find_faults(recipe: MergeRecipe) -> Iterator[str]:
 def _list_model_settings(recipe: MergeRecipe) -> list[tuple[str, Setting]]:
     return [
         (f"{name} of {quote(model.model)}", setting)
-        for model in recipe.models
+        for model in (*recipe.models, *(model for part in recipe.slices for model in part.models))
         for name, setting in model.parameters.items()
     ]
 
@@ -112,28 +145,50 @@ def _find_method_faults(recipe: MergeRecipe) -> Iterator[str]:
     except ValueError as error:
         yield str(error)
         return
-    rules, count = find_rules(recipe.merge_method, config), len(recipe.models)
-    if count and not rules.min_experts <= count <= (rules.max_experts or count):
-        most = "exactly" if rules.min_experts == rules.max_experts else "at least"
-        yield f"{quote(recipe.merge_method)} needs {most} {rules.min_experts} experts, found {count}"
-    yield from _find_model_faults(recipe, rules)
+    rules = find_rules(recipe.merge_method, config)
+    if recipe.models and (
+        fault := find_count_fault(recipe.merge_method, rules, _count_experts(recipe, rules))
+    ):
+        yield fault
+    for part in recipe.slices or (recipe,):
+        yield from _find_model_faults(recipe, rules, part.models, {**recipe.parameters, **part.parameters})
 
 
-def _find_model_faults(recipe: MergeRecipe, rules: MergeKind) -> Iterator[str]:
+def find_count_fault(method: str, rules: MergeKind, count: int) -> str | None:
+    """Say if a method cannot merge so many experts."""
+    if rules.min_experts <= count <= (rules.max_experts or count):
+        return None
+    most = "exactly" if rules.min_experts == rules.max_experts else "at least"
+    return f"{quote(method)} needs {most} {rules.min_experts} experts, found {count}"
+
+
+def _count_experts(recipe: MergeRecipe, rules: MergeKind) -> int:
+    """Count what the method is given, as far as it can be told which name is the base model."""
+    is_listed = recipe.base_model in recipe.names
+    if rules.base == "origin":
+        return len(recipe.models) - is_listed
+    is_given = recipe.base_model is not None and rules.base in ("first", "joins")
+    return len(recipe.models) + (is_given and not is_listed)
+
+
+def _find_model_faults(
+    recipe: MergeRecipe, rules: MergeKind, models: Iterable[RecipeModel], parameters: Mapping[str, Setting]
+) -> Iterator[str]:
     takes_weights = rules.default_weight != "none"
-    allowed = [*(["weight"] if takes_weights else []), *(["density"] if rules.has_densities else [])]
-    for model in recipe.models:
+    allowed = [*(["weight"] if takes_weights else []), *rules.own_options]
+    models = [model for model in models if model.model != recipe.base_model or rules.base == "listed"]
+    for model in models:
         for name in model.parameters:
             if name not in allowed:
                 yield (
                     f"an expert merged by {quote(recipe.merge_method)} has {' and '.join(allowed) or 'no'} "
                     f"parameters, found {quote(name)} of {quote(model.model)}"
                 )
-    if "weight" in recipe.parameters:
+    if "weight" in parameters:
         if not takes_weights:
             yield f"{quote(recipe.merge_method)} takes no weights, found 'weight' in its parameters"
         return
-    lacking = [model.model for model in recipe.models if "weight" not in model.parameters]
-    if lacking and len(lacking) < len(recipe.models):
+    lacking = [model.model for model in models if "weight" not in model.parameters]
+    if lacking and len(lacking) < len(models):
         found = ", ".join(map(quote, lacking[:MOST_NAMED]))
         yield f"either all experts have a weight or none has, found none of {found}"

@@ -1,8 +1,6 @@
-"""Merge recipes as YAML, in mergekit's dialect.
+"""Merge recipes as YAML, in mergekit's dialect: files of one or more documents, each a merge.
 
-``merge_method``, ``models`` with ``parameters``, gradients, filters, ``dtype`` and ``base_model`` mean what
-they mean there; an option that is not given has lorary's default. ``rank``, ``space`` and ``layers`` are
-lorary's own.
+What a file leaves out has mergekit's defaults for mergekit's methods. ``recipe.keys`` lists every key.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,19 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from lorary.errors import suggest
-from lorary.experts import check_name
-from lorary.files import quote, read_yaml, refuse_irregular
+from lorary.files import quote, read_yaml_documents, refuse_irregular
 from lorary.transforms.merging.checks import MOST_FAULTS, join_faults
+from lorary.transforms.merging.recipe.forms import find_form_faults, find_name_fault
+from lorary.transforms.merging.recipe.ignored import Ignored
+from lorary.transforms.merging.recipe.keys import RECIPE_KEYS
 from lorary.transforms.merging.recipe.recipe import MergeRecipe, RecipeModel
-
-# What mergekit calls options that have another name here.
-_ALIASES = {"lambda": "scale", "select_topk": "density"}
-_WHOLE_MODELS = ("slices", "modules", "tokenizer", "tokenizer_source", "chat_template", "out_dtype")
-_KEYS = tuple(field.name for field in fields(MergeRecipe))
+from lorary.transforms.merging.recipe.translate import Defaults, Translator, find_passthrough_faults
 
 
 def read_recipe(path: str | Path) -> MergeRecipe:
-    """Read a merge recipe.
+    """Read a merge recipe: of several documents the last, which merges the results of all others.
 
     Args:
         path: a YAML file.
@@ -31,31 +27,79 @@ def read_recipe(path: str | Path) -> MergeRecipe:
     Raises:
         OSError: if it cannot be read.
         FormatError: if it is no regular file, no YAML, or beyond the limits.
-        ValueError: if it is no sound recipe; all that is wrong is named, with the file.
+        ValueError: if it is no sound recipe, with all that is wrong and the file; or if it holds several
+            recipes that do not lead to one.
+    """
+    recipes = read_recipes(path)
+    needed = set(_list_needed(recipes[-1]))
+    idle = [recipe.name or f"the {number}." for number, recipe in enumerate(recipes[:-1], 1)]
+    idle = [name for name in idle if name not in needed]
+    if idle:
+        raise ValueError(
+            f"recipe {quote(str(path))} holds {len(recipes)} merges, and the last does not use "
+            f"{', '.join(idle)}: read it with read_recipes"
+        )
+    return recipes[-1]
+
+
+def read_recipes(path: str | Path) -> tuple[MergeRecipe, ...]:
+    """Read all merges of a recipe file, in order; a later one may have results of earlier ones as models.
+
+    Args:
+        path: a YAML file of one or more documents.
+
+    Raises:
+        OSError, FormatError, ValueError: as ``read_recipe`` does.
     """
     with refuse_irregular(str(path)):
-        content = read_yaml(path)
-    try:
-        return parse_recipe(content)
-    except ValueError as error:
-        raise ValueError(f"recipe {quote(str(path))}: {error}") from error
+        documents = read_yaml_documents(path)
+    named: dict[str, MergeRecipe] = {}
+    recipes = []
+    for number, content in enumerate(documents, 1):
+        where = f"{quote(str(path))}" + (f", document {number}" if len(documents) > 1 else "")
+        try:
+            recipe = parse_recipe(content, defaults="mergekit", earlier=named, is_single=len(documents) == 1)
+            if recipe.name is not None:
+                if recipe.name in named:
+                    raise ValueError(
+                        f"every merge must have a name of its own, found {quote(recipe.name)} twice"
+                    )
+                named[recipe.name] = recipe
+        except ValueError as error:
+            raise ValueError(f"recipe {where}: {error}") from error
+        recipes.append(recipe)
+    return tuple(recipes)
 
 
-def parse_recipe(content: Any) -> MergeRecipe:
+def parse_recipe(
+    content: Any,
+    *,
+    defaults: Defaults = "lorary",
+    earlier: Mapping[str, MergeRecipe] | None = None,
+    is_single: bool = True,
+) -> MergeRecipe:
     """Understand a recipe's content, as YAML or a merged expert's card holds it.
+
+    Args:
+        content: the recipe.
+        defaults: whose defaults hold for what is not given, unless the content's key ``defaults`` says.
+        earlier: recipes whose results may be among the models.
+        is_single: whether its name is of no use to other recipes.
 
     Raises:
         ValueError: naming all that is wrong.
     """
     if not isinstance(content, Mapping):
         raise ValueError(f"a recipe must map keys such as 'merge_method' to values, found {quote(content)}")
-    unknown = [key for key in content if key not in _KEYS]
-    faults = [_refuse_key(key) for key in unknown[:MOST_FAULTS]]
-    unusable = list(_find_type_faults(content))
+    content, ignored = _open_modules(content), Ignored()
+    faults = list(_sort_keys(content, ignored, is_single))[:MOST_FAULTS]
+    unusable = list(find_form_faults(content))
+    if not is_single and content.get("name") is not None and (fault := find_name_fault(content["name"])):
+        unusable.append(fault)
     recipe = None
     if not unusable:
         try:
-            recipe = _build(content)
+            recipe = _build(content, content.get("defaults", defaults), ignored, earlier or {}, is_single)
         except ValueError as error:
             faults.append(str(error))
     if recipe is None or faults:
@@ -66,69 +110,81 @@ def parse_recipe(content: Any) -> MergeRecipe:
 def describe_recipe(recipe: MergeRecipe) -> dict[str, Any]:
     """Write a recipe as plain values, which `parse_recipe` understands, without what is at its default."""
     content: dict[str, Any] = {"merge_method": recipe.merge_method}
-    content["models"] = [
-        {"model": model.model, **({"parameters": dict(model.parameters)} if model.parameters else {})}
-        for model in recipe.models
-    ]
+    if recipe.slices:
+        content["slices"] = [
+            {
+                "sources": [
+                    {**_describe_model(model), "layer_range": [part.begin, part.end]} for model in part.models
+                ],
+                **({"parameters": dict(part.parameters)} if part.parameters else {}),
+            }
+            for part in recipe.slices
+        ]
+    else:
+        content["models"] = [_describe_model(model) for model in recipe.models]
     if recipe.parameters:
         content["parameters"] = dict(recipe.parameters)
+    if recipe.earlier:
+        content["earlier"] = {name: describe_recipe(other) for name, other in recipe.earlier.items()}
+    written = {*content, "models", "slices", "parameters", "earlier", "ignored", "name"}
     for field in fields(MergeRecipe):
-        if field.name not in content and field.default is not MISSING:
+        if field.name not in written and field.default is not MISSING:
             value = getattr(recipe, field.name)
             if value != field.default:
                 content[field.name] = value
     return content
 
 
-def _refuse_key(key: Any) -> str:
-    if key in _WHOLE_MODELS:
-        return f"key {key!r} is for merging whole models; an expert is merged module by module: leave it out"
-    return f"unknown key {quote(key)}: {suggest(str(key), _KEYS)}"
+def _describe_model(model: RecipeModel) -> dict[str, Any]:
+    parameters = {"parameters": dict(model.parameters)} if model.parameters else {}
+    return {"model": model.model, **parameters, **({"base": model.base} if model.base else {})}
 
 
-def _find_type_faults(content: Mapping[Any, Any]) -> Iterator[str]:
-    if not isinstance(content.get("merge_method"), str):
-        yield f"merge_method must be a method's name, found {quote(content.get('merge_method'))}"
-    models = content.get("models")
-    if not isinstance(models, list) or not models:
-        yield f"models must be a list of {{model, parameters}}, found {quote(models)}"
-        models = []
-    for model in models:
-        is_model = isinstance(model, Mapping) and set(model) <= {"model", "parameters"}
-        if not is_model or not isinstance(model.get("model"), str):
-            yield f"every entry of models must be {{model: name, parameters: ...}}, found {quote(model)}"
-        elif (fault := _find_name_fault(model["model"])) is not None:
-            yield fault
-        elif not _is_parameters(model.get("parameters")):
-            found = model["parameters"]
-            yield f"the parameters of {quote(model['model'])} must map names to values, found {quote(found)}"
-    if not _is_parameters(content.get("parameters")):
-        yield f"parameters must map names to values, found {quote(content['parameters'])}"
-    for key in ("dtype", "base_model", "space"):
-        if not isinstance(content.get(key), str | None):
-            yield f"{key} must be a name, found {quote(content[key])}"
+def _list_needed(recipe: MergeRecipe) -> Iterator[str]:
+    for name, other in recipe.earlier.items():
+        yield name
+        yield from _list_needed(other)
 
 
-def _find_name_fault(name: str) -> str | None:
-    try:
-        check_name(name)
-    except ValueError as error:
-        return f"models: {error}"
-    return None
+def _open_modules(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Take the one entry of ``modules`` for the recipe itself."""
+    modules = content.get("modules")
+    if not isinstance(modules, Mapping) or len(modules) != 1:
+        return content
+    (only,) = modules.values()
+    if not isinstance(only, Mapping):
+        return content
+    both = [values for values in (content.get("parameters"), only.get("parameters")) if values is not None]
+    parameters = {
+        name: value for values in both if isinstance(values, Mapping) for name, value in values.items()
+    }
+    rest = {key: value for key, value in content.items() if key != "modules"}
+    return {**rest, **only, **({"parameters": parameters} if both else {})}
 
 
-def _is_parameters(value: Any) -> bool:
-    return value is None or (isinstance(value, Mapping) and all(isinstance(key, str) for key in value))
+def _sort_keys(content: Mapping[Any, Any], ignored: Ignored, is_single: bool) -> Iterator[str]:
+    for key in content:
+        known = RECIPE_KEYS.get(key) if isinstance(key, str) else None
+        if known is None:
+            yield f"unknown key {quote(key)}: {suggest(str(key), RECIPE_KEYS)}"
+        elif known.use == "refused":
+            yield f"key {key!r}: {known.reason}"
+        elif known.use == "ignored" and (key != "name" or is_single):
+            ignored.note(key, known.reason)
 
 
-def _build(content: Mapping[Any, Any]) -> MergeRecipe:
-    models = tuple(
-        RecipeModel(model=model["model"], parameters=_rename(model.get("parameters")))
-        for model in content["models"]
-    )
-    rest = {key: value for key, value in content.items() if key in _KEYS}
-    return MergeRecipe(**{**rest, "models": models, "parameters": _rename(content.get("parameters"))})
-
-
-def _rename(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {_ALIASES.get(name, name): value for name, value in (parameters or {}).items()}
+def _build(
+    content: Mapping[str, Any],
+    defaults: Defaults,
+    ignored: Ignored,
+    earlier: Mapping[str, MergeRecipe],
+    is_single: bool,
+) -> MergeRecipe:
+    faults = list(find_passthrough_faults(content))
+    if faults:
+        raise ValueError(join_faults(faults))
+    written = content.get("earlier") or {}
+    known = {**earlier, **{name: parse_recipe(other, defaults=defaults) for name, other in written.items()}}
+    if is_single:
+        content = {key: value for key, value in content.items() if key != "name"}
+    return Translator(content, defaults, ignored).build(known)

@@ -1,16 +1,24 @@
 """A recipe's settings worked out for every layer, before anything is read."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from lorary.errors import IncompatibleExpert
 from lorary.files import quote
 from lorary.transforms.merging.checks import check_finite_number, is_of_type, join_faults
+from lorary.transforms.merging.kind import MergeKind
 from lorary.transforms.merging.methods.core import CoreConfig
 from lorary.transforms.merging.methods.table import find_rules, merge_named
 from lorary.transforms.merging.options import build_config
-from lorary.transforms.merging.recipe.recipe import MergeRecipe
-from lorary.transforms.merging.recipe.settings import evaluate_settings, find_depths, find_filters
+from lorary.transforms.merging.recipe.blocks import (
+    find_depth_between,
+    find_depths,
+    find_largest_block,
+    find_place,
+)
+from lorary.transforms.merging.recipe.recipe import MergeRecipe, RecipeModel, RecipeSlice
+from lorary.transforms.merging.recipe.settings import Setting, evaluate_setting, find_filters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,30 +27,52 @@ class LayerSettings:
 
     weights: tuple[float, ...]
     """One per expert."""
-    densities: tuple[float, ...] | None
-    """One per expert, where an expert has its own."""
+    own: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    """Options in which experts differ: name -> one value per expert."""
     config: Any
     """The method's options."""
 
 
-def resolve_recipe(recipe: MergeRecipe, paths: Sequence[str]) -> dict[str, LayerSettings]:
-    """Work out weights, densities and options of every layer.
+@dataclass(frozen=True, kw_only=True)
+class _Sources:
+    """Where the settings of one layer are looked up, the first that has a value first."""
+
+    path: str
+    depth: float
+    shared: tuple[Mapping[str, Setting], ...]
+    models: tuple[Mapping[str, Setting] | None, ...]
+    """Of each expert; None where it has no part in this layer."""
+
+
+def resolve_recipe(
+    recipe: MergeRecipe,
+    paths: Sequence[str],
+    *,
+    models: Sequence[RecipeModel] | None = None,
+    num_blocks: int | None = None,
+) -> dict[str, LayerSettings]:
+    """Work out weights, options and the experts' own options of every layer.
 
     Args:
         recipe: a sound recipe.
         paths: the modules to merge.
+        models: the experts in the method's order; None for the recipe's.
+        num_blocks: how many blocks the base model has; None takes what the paths show.
 
     Returns:
         Path -> settings.
 
     Raises:
-        ValueError: naming all that is wrong in any layer, and every filter that fits no module.
+        ValueError: naming all that is wrong in any layer.
+        IncompatibleExpert: if a module is in a block that the model does not have.
     """
-    faults = dict.fromkeys(_find_idle_filters(recipe, paths))
+    _check_blocks(recipe, paths, num_blocks)
+    chosen = recipe.models if models is None else models
+    faults: dict[str, None] = {}
     found = {}
-    for path, depth in find_depths(paths).items():
+    for path, depth in find_depths(paths, num_blocks).items():
         try:
-            found[path] = _resolve_layer(recipe, path, depth)
+            found[path] = _resolve_layer(recipe, _find_sources(recipe, chosen, path, depth), chosen)
         except ValueError as error:
             faults[str(error)] = None
     if faults:
@@ -50,34 +80,118 @@ def resolve_recipe(recipe: MergeRecipe, paths: Sequence[str]) -> dict[str, Layer
     return found
 
 
-def _resolve_layer(recipe: MergeRecipe, path: str, depth: float) -> LayerSettings:
+def find_idle_filters(recipe: MergeRecipe, paths: Sequence[str]) -> tuple[str, ...]:
+    """Say which filters fit no module that is merged, such as those for layers that no expert changes."""
+    sources = [recipe.parameters, *(part.parameters for part in recipe.slices)]
+    models = [*recipe.models, *(model for part in recipe.slices for model in part.models)]
+    sources += [model.parameters for model in models]
+    settings = [setting for source in sources for setting in source.values()]
+    filters = dict.fromkeys(text for setting in settings for text in find_filters(setting))
+    idle = [quote(text) for text in filters if not any(text in f"{path}.weight" for path in paths)]
+    if not idle:
+        return ()
+    return (
+        f"filter {', '.join(idle)}: the experts change no module of such a name, only such as {paths[0]!r}",
+    )
+
+
+def follows_depth(recipe: MergeRecipe) -> bool:
+    """Tell whether a setting has several values along the depth of the model."""
+    settings = [*recipe.parameters.values()]
+    settings += [setting for model in recipe.models for setting in model.parameters.values()]
+    return any(_is_gradient(setting) for setting in settings)
+
+
+def _is_gradient(setting: Setting) -> bool:
+    if not isinstance(setting, list | tuple):
+        return False
+    return any(
+        _is_gradient(item["value"]) if isinstance(item, Mapping) else len(setting) > 1 for item in setting
+    )
+
+
+def _check_blocks(recipe: MergeRecipe, paths: Sequence[str], num_blocks: int | None) -> None:
+    largest = find_largest_block(paths)
+    if num_blocks is not None and largest is not None and largest >= num_blocks:
+        source = "the recipe's slices cover" if recipe.slices else "the base model has"
+        raise IncompatibleExpert(
+            f"an expert changes block {largest}, but {source} {num_blocks} blocks, 0 to {num_blocks - 1}: "
+            "correct the recipe"
+        )
+
+
+def _find_sources(recipe: MergeRecipe, models: Sequence[RecipeModel], path: str, depth: float) -> _Sources:
+    if not recipe.slices:
+        own = tuple(model.parameters for model in models)
+        return _Sources(path=path, depth=depth, shared=(recipe.parameters,), models=own)
+    part, depth = _find_slice(recipe.slices, path)
+    given = {model.model: model.parameters for model in part.models}
+    return _Sources(
+        path=path,
+        depth=depth,
+        shared=(part.parameters, recipe.parameters),
+        models=tuple(given.get(model.model) for model in models),
+    )
+
+
+def _find_slice(slices: Sequence[RecipeSlice], path: str) -> tuple[RecipeSlice, float]:
+    place = find_place(path)
+    if place.block is None:
+        return (slices[0], 0.0) if place.is_before else (slices[-1], 1.0)
+    part = next(part for part in slices if part.begin <= place.block < part.end)
+    return part, find_depth_between(place.block, part.begin, part.end)
+
+
+def _resolve_layer(recipe: MergeRecipe, sources: _Sources, models: Sequence[RecipeModel]) -> LayerSettings:
     kind = merge_named(recipe.merge_method)
-    options = evaluate_settings(recipe.parameters, path, depth)
-    common = options.pop("weight", None)
+    names = dict.fromkeys(name for source in sources.shared for name in source)
+    options = {name: value for name in names if (value := _look_up(sources, name)) is not None}
+    options.pop("weight", None)
     config = build_config(recipe.merge_method, kind.config, options)
     rules = find_rules(recipe.merge_method, config)
-    default = 1 / len(recipe.models) if rules.default_weight == "mean" else 1.0
-    own = [evaluate_settings(model.parameters, path, depth) for model in recipe.models]
-    is_weighted = common is not None or any("weight" in model.parameters for model in recipe.models)
-    weights = [values.get("weight", common if is_weighted else default) for values in own]
+    weights = _find_weights(sources, models, rules)
+    own = {}
+    for name in rules.own_options:
+        if any(name in (parameters or {}) for parameters in sources.models):
+            default = find_option(config, name)
+            own[name] = tuple(_look_up(sources, name, index, default) for index in range(len(models)))
+    for values in zip(*own.values(), strict=True):
+        build_config(recipe.merge_method, kind.config, {**options, **dict(zip(own, values, strict=True))})
+    return LayerSettings(weights=weights, own=own, config=config)
+
+
+def _look_up(sources: _Sources, name: str, expert: int | None = None, default: Any = None) -> Any:
+    """Give a setting's value for the layer: the expert's own, else the shared one, else the default."""
+    own = None if expert is None else sources.models[expert]
+    for source in (own or {}, *sources.shared):
+        if (
+            name in source
+            and (value := evaluate_setting(source[name], sources.path, sources.depth)) is not None
+        ):
+            return value
+    return default
+
+
+def _find_weights(sources: _Sources, models: Sequence[RecipeModel], rules: MergeKind) -> tuple[float, ...]:
+    is_weighted = any("weight" in (source or {}) for source in (*sources.shared, *sources.models))
+    default = None if is_weighted else 1 / len(models) if rules.default_weight == "mean" else 1.0
+    weights = [
+        0.0 if sources.models[index] is None else _look_up(sources, "weight", index, default)
+        for index in range(len(models))
+    ]
     faults = [
         fault
-        for name, weight in zip(recipe.names, weights, strict=True)
-        if (fault := _find_weight_fault(name, path, weight, rules.has_negative_weights))
+        for model, weight in zip(models, weights, strict=True)
+        if (fault := _find_weight_fault(model.model, sources.path, weight, rules.has_negative_weights))
     ]
     if faults:
         raise ValueError(join_faults(faults))
-    if not any("density" in values for values in own):
-        return LayerSettings(weights=tuple(weights), densities=None, config=config)
-    densities = [values.get("density", find_density(config)) for values in own]
-    for density in densities:
-        build_config(recipe.merge_method, kind.config, {**options, "density": density})
-    return LayerSettings(weights=tuple(weights), densities=tuple(densities), config=config)
+    return tuple(weights)
 
 
-def find_density(config: Any) -> float:
-    """Give the density of a configuration that has one, or whose inner method has."""
-    return (config.inner_config if isinstance(config, CoreConfig) else config).density
+def find_option(config: Any, name: str) -> Any:
+    """Give an option of a configuration, or of that of its inner method."""
+    return getattr(config.inner_config if isinstance(config, CoreConfig) else config, name)
 
 
 def _find_weight_fault(name: str, path: str, weight: Any, may_be_negative: bool) -> str | None:
@@ -88,14 +202,3 @@ def _find_weight_fault(name: str, path: str, weight: Any, may_be_negative: bool)
     if weight < 0 and not may_be_negative:
         return f"this method's weights must not be negative, found {quote(weight)} of expert {name!r}"
     return next(check_finite_number(f"the weight of expert {name!r}", weight), None)
-
-
-def _find_idle_filters(recipe: MergeRecipe, paths: Sequence[str]) -> list[str]:
-    settings = [*recipe.parameters.values()]
-    settings += [setting for model in recipe.models for setting in model.parameters.values()]
-    return [
-        f"a filter must be part of a merged module's path, but {quote(text)} is of none, such as {paths[0]!r}"
-        for setting in settings
-        for text in find_filters(setting)
-        if not any(text in path for path in paths)
-    ]

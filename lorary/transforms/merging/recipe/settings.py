@@ -1,8 +1,7 @@
 """A recipe's settings: one value, values along the model's depth, or values by module name."""
 
-import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lorary.files import quote
@@ -62,7 +61,7 @@ def evaluate_setting(setting: Setting, path: str, depth: float) -> Any:
 
     Args:
         setting: of sound form.
-        path: the module's path.
+        path: the module's path; filters may also name its ``weight``.
         depth: where its block is: 0 for the first, 1 for the last.
 
     Returns:
@@ -77,7 +76,7 @@ def evaluate_setting(setting: Setting, path: str, depth: float) -> Any:
         return setting[below] + (place - below) * (setting[above] - setting[below])
     for choice in setting:
         text = choice.get("filter")
-        if text in (None, "*") or text in path:
+        if text in (None, "*") or text in f"{path}.weight":
             return evaluate_setting(choice["value"], path, depth)
     return None
 
@@ -86,17 +85,3 @@ def evaluate_settings(settings: Mapping[str, Setting], path: str, depth: float) 
     """Give the values of several settings for one module, without those that have none there."""
     values = {name: evaluate_setting(setting, path, depth) for name, setting in settings.items()}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def find_depths(paths: Iterable[str]) -> dict[str, float]:
-    """Say where in the model each module's block is, from the first number in its path.
-
-    Returns:
-        Path -> 0 for the first block and for modules without a number, 1 for the last block.
-    """
-    blocks = {
-        path: int(number[0]) if (number := re.findall(r"(?:^|\.)(\d+)(?=\.|$)", path)) else 0
-        for path in paths
-    }
-    last = max(blocks.values(), default=0)
-    return {path: block / last if last else 0.0 for path, block in blocks.items()}

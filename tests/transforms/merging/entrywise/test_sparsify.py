@@ -23,7 +23,7 @@ def test_the_largest_entries_are_kept_to_the_last_one(make_layer, dtype, density
     blocks = LayerBlocks(make_layer(dtype=dtype))
     d = blocks.form_whole(0)
     kept = apply(blocks, keep_largest(blocks, (density,) * 3))
-    assert int((kept != 0).sum()) == max(1, round(density * d.numel()))
+    assert int((kept != 0).sum()) == max(1, int(density * d.numel()))
     assert torch.equal(kept[kept != 0], d[kept != 0])
     if density < 1:
         assert d[kept == 0].abs().max() < kept[kept != 0].abs().min()
@@ -39,7 +39,7 @@ def test_entries_of_equal_size_at_the_border_are_all_kept(make_layer):
 def test_a_band_drops_the_largest_and_the_smallest(make_layer):
     blocks = LayerBlocks(make_layer())
     d = blocks.form_whole(0)
-    kept = apply(blocks, keep_between(blocks, (0.5,) * 3, 0.1))
+    kept = apply(blocks, keep_between(blocks, (0.5,) * 3, (0.1,) * 3))
     assert int((kept != 0).sum()) == 120
     ordered = d.abs().flatten().sort(descending=True).values
     assert kept.abs().max() == ordered[24] and kept[kept != 0].abs().min() == ordered[143]
@@ -62,12 +62,12 @@ def test_random_numbers_do_not_depend_on_the_blocks(make_layer, monkeypatch, num
     whole = LayerBlocks(layer)
     expected = [
         apply(whole, drop_randomly(layer, (0.5,) * 3, 0, True)),
-        apply(whole, drop_by_rank(layer, (0.5,) * 3, 0.2, 0, True)),
+        apply(whole, drop_by_rank(layer, (0.5,) * 3, (0.2,) * 3, 0, True)),
     ]
     monkeypatch.setattr("lorary.transforms.merging.entrywise.blocks._BLOCK_NUMEL", numel)
     found = [
         apply(whole, drop_randomly(layer, (0.5,) * 3, 0, True)),
-        apply(whole, drop_by_rank(layer, (0.5,) * 3, 0.2, 0, True)),
+        apply(whole, drop_by_rank(layer, (0.5,) * 3, (0.2,) * 3, 0, True)),
     ]
     assert all(torch.equal(one != 0, other != 0) for one, other in zip(found, expected, strict=True))
 

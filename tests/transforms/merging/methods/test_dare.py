@@ -41,3 +41,19 @@ def test_the_seed_decides(make_layer):
 def test_a_density_of_nothing_is_refused():
     with pytest.raises(ValueError, match=r"density must lie in \(0, 1\], found -0.1"):
         DareConfig(density=-0.1)
+
+
+def test_what_is_kept_can_be_rescaled_to_the_norm_before(make_layer, deltas):
+    layer = make_layer(ranks=(3,), weights=(1.0,))
+    plain = merge_dare(layer, DareConfig(density=0.25, rescale=False))
+    merged = merge_dare(layer, DareConfig(density=0.25, rescale_to="norm"))
+    torch.testing.assert_close(merged, plain * deltas(layer)[0].abs().sum() / plain.abs().sum())
+
+
+def test_weights_can_be_normalised(make_layer):
+    layer = make_layer(weights=(1.0, 2.0, 0.5))
+    torch.testing.assert_close(
+        merge_dare(layer, DareConfig(normalize=True)), merge_dare(layer, DareConfig()) / 3.5
+    )
+    with pytest.raises(ValueError, match="must not add up to zero"):
+        merge_dare(make_layer(weights=(1.0, -2.0, 1.0)), DareConfig(normalize=True))

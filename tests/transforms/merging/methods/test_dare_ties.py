@@ -23,3 +23,10 @@ def test_the_merge_equals_the_dense_one_of_what_was_kept(make_layer, dense_agree
 def test_a_density_above_one_is_refused():
     with pytest.raises(ValueError, match=r"density must lie in \(0, 1\], found 2"):
         DareTiesConfig(density=2)
+
+
+def test_what_is_kept_can_be_rescaled_to_the_norm_before(make_layer, deltas):
+    layer = make_layer(ranks=(3,), weights=(1.0,))
+    plain = merge_dare_ties(layer, DareTiesConfig(density=0.25, rescale=False))
+    merged = merge_dare_ties(layer, DareTiesConfig(density=0.25, rescale_to="norm"))
+    torch.testing.assert_close(merged, plain * deltas(layer)[0].abs().sum() / plain.abs().sum())

@@ -53,3 +53,30 @@ def test_a_layer_of_one_input_keeps_entries_by_the_density(make_layer, deltas):
 def test_chances_beyond_zero_and_one_are_refused(density, epsilon):
     with pytest.raises(ValueError, match=f"found density {density} and epsilon {epsilon}"):
         DellaConfig(density=density, epsilon=epsilon)
+
+
+def test_at_density_one_all_is_kept(make_layer, deltas):
+    layer = make_layer()
+    torch.testing.assert_close(merge_one(layer, density=1.0), deltas(layer).sum(0) / 3)
+
+
+def test_each_expert_has_chances_of_its_own(make_layer):
+    layer = make_layer(
+        (200, 40), ranks=(3, 3), weights=(1.0, 0.0), own={"density": (0.2, 0.8), "epsilon": (0.0, 0.1)}
+    )
+    share = (merge_one(layer, rescale=False) != 0).double().mean()
+    assert 0.17 < share < 0.23
+    other = make_layer((200, 40), ranks=(3, 3), weights=(0.0, 1.0), own=layer.own)
+    assert 0.77 < (merge_one(other, rescale=False) != 0).double().mean() < 0.83
+
+
+def test_what_is_kept_can_be_rescaled_to_the_norm_before(make_layer, deltas):
+    layer = make_layer(ranks=(3,), weights=(1.0,))
+    plain, merged = merge_one(layer, rescale=False), merge_one(layer, rescale_to="norm")
+    assert torch.equal(plain != 0, merged != 0)
+    torch.testing.assert_close(merged, plain * deltas(layer)[0].abs().sum() / plain.abs().sum())
+
+
+def test_the_weights_of_a_sum_can_be_normalised(make_layer):
+    layer = make_layer(weights=(1.0, 2.0, 0.5))
+    torch.testing.assert_close(merge_one(layer, normalize=True), merge_one(layer) / 3.5)

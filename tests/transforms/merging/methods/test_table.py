@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import pytest
 
-from lorary.transforms.merging import MERGES, merge_named
+from lorary.transforms.merging import MERGEKIT, MERGES, merge_named
 from lorary.transforms.merging.methods.core import CoreConfig
 from lorary.transforms.merging.methods.table import find_rules
+from lorary.transforms.merging.options import build_config
 
 
 @pytest.mark.parametrize("name", MERGES)
@@ -12,6 +15,21 @@ def test_every_method_has_options_with_defaults_and_says_what_it_does(name):
     text = kind.merge.__doc__
     assert "exact" in text.lower()
     assert kind.spaces and kind.min_experts >= 1
+
+
+def test_the_readme_counts_the_methods():
+    readme = Path(__file__).parents[4] / "README.md"
+    assert f"by {len(MERGES)} methods" in readme.read_text()
+
+
+@pytest.mark.parametrize("name", MERGEKIT)
+def test_mergekits_methods_are_methods_here(name):
+    known = MERGEKIT[name]
+    build_config(
+        known.method,
+        MERGES[known.method].config,
+        {option: value for option, value in {**known.defaults, **known.fixed}.items() if option != "weight"},
+    )
 
 
 def test_core_has_the_rules_of_its_inner_method():

@@ -13,8 +13,8 @@ def test_the_merge_equals_the_dense_one(layer, deltas, dense_trim, dense_agree, 
 
 
 def test_each_expert_may_keep_another_share(make_layer, deltas, dense_trim, dense_agree):
-    layer = make_layer(weights=(0.2, 0.5, 0.3), densities=(0.1, 0.4, 0.8))
-    expected = dense_agree(dense_trim(deltas(layer), layer.densities), layer.weights)
+    layer = make_layer(weights=(0.2, 0.5, 0.3), own={"density": (0.1, 0.4, 0.8)})
+    expected = dense_agree(dense_trim(deltas(layer), layer.own["density"]), layer.weights)
     torch.testing.assert_close(merge_ties(layer, TiesConfig()), expected)
 
 
@@ -37,3 +37,12 @@ def test_small_blocks_give_the_same_merge(make_layer, monkeypatch):
 def test_options_out_of_range_are_refused_all_at_once(options, message):
     with pytest.raises(ValueError, match=message):
         TiesConfig(**options)
+
+
+def test_what_is_kept_can_be_rescaled_to_the_norm_before(make_layer, deltas, dense_trim, dense_agree):
+    layer = make_layer()
+    d = deltas(layer)
+    kept = dense_trim(d, [0.3] * 3)
+    kept *= (d.abs().sum((1, 2)) / kept.abs().sum((1, 2)))[:, None, None]
+    merged = merge_ties(layer, TiesConfig(density=0.3, rescale=True))
+    torch.testing.assert_close(merged, dense_agree(kept, layer.weights))

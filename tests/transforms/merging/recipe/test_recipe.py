@@ -34,6 +34,7 @@ def test_sound_recipes_pass(method, settings):
         ({"parameters": {"densty": 0.2}}, "unknown option 'densty': did you mean 'density'"),
         ({"parameters": {"density": []}}, "density must be a value, a list of numbers"),
         ({"models": models("a", gamma=0.1)}, "has weight and density parameters, found 'gamma' of 'a'"),
+        ({"num_blocks": 0}, "num_blocks must be a whole number from 1 to 100,000, found 0"),
         ({"models": models("a", weight=None)}, "weight of 'a' must be a value, a list"),
         (
             {"models": (*models("a", weight=1.0), *models("b"))},

@@ -39,7 +39,7 @@ def test_a_recipe_in_mergekits_dialect_is_understood(tmp_path):
                 model="sql", parameters={"weight": [{"filter": "mlp", "value": [0, 1]}, {"value": 0.5}]}
             ),
         ),
-        parameters={"normalize": True, "scale": 1.5},
+        parameters={"normalize": True, "scale": 1.5, "density": 1.0},
         dtype="bfloat16",
         rank="99%",
     )
@@ -84,7 +84,7 @@ def test_a_recipe_written_down_is_the_same_recipe():
         ({"merge_method": "ties", "models": [{"model": "a"}], "dtype": 16}, "dtype must be a name, found 16"),
         (
             {"merge_method": "ties", "models": [{"model": "a"}], "slices": []},
-            "'slices' is for merging whole models",
+            "models or slices, found both; slices must be a list of {sources, parameters}, found",
         ),
     ],
 )
@@ -95,13 +95,13 @@ def test_what_is_no_recipe_is_explained(content, message):
 
 def test_all_faults_are_named_at_once_with_the_file(tmp_path):
     (tmp_path / "merge.yaml").write_text(
-        "merge_methd: ties\nmerge_method: tiess\nmodels: [{model: a}]\ntokenizer_source: base\nrank: 0\n"
+        "merge_methd: ties\nmerge_method: tiess\nmodels: [{model: a}]\ngate_mode: hidden\nrank: 0\n"
     )
     with pytest.raises(ValueError, match=r"merge.yaml") as caught:
         read_recipe(tmp_path / "merge.yaml")
     for part in (
         "unknown key 'merge_methd': did you mean 'merge_method'",
-        "'tokenizer_source' is for merging whole models",
+        "key 'gate_mode': this is a recipe of mergekit-moe",
         "no merging method is named 'tiess'",
         "rank must be",
     ):

@@ -1,9 +1,10 @@
 import pytest
 
-from lorary.transforms.merging import MergeRecipe, RecipeModel
+from lorary.errors import IncompatibleExpert
+from lorary.transforms.merging import MergeRecipe, RecipeModel, RecipeSlice
 from lorary.transforms.merging.methods.core import CoreConfig
 from lorary.transforms.merging.methods.ties import TiesConfig
-from lorary.transforms.merging.recipe.resolve import resolve_recipe
+from lorary.transforms.merging.recipe.resolve import find_idle_filters, follows_depth, resolve_recipe
 
 PATHS = ["model.layers.0.attn.q", "model.layers.0.mlp.up", "model.layers.2.attn.q"]
 
@@ -18,7 +19,7 @@ def make(method="ties", parameters=None, **models):
 )
 def test_weights_not_given_are_the_methods_own(method, expected):
     for settings in resolve_recipe(make(method, a={}, b={}), PATHS).values():
-        assert settings.weights == (expected, expected) and settings.densities is None
+        assert settings.weights == (expected, expected) and settings.own == {}
 
 
 def test_weights_and_options_follow_the_depth_and_the_filters():
@@ -45,7 +46,8 @@ def test_one_weight_may_be_for_all_experts_without_their_own():
 def test_densities_are_the_experts_own_or_the_methods(method):
     recipe = make(method, parameters={"density": 0.6}, a={"density": [0.2, 0.4]}, b={})
     found = resolve_recipe(recipe, PATHS)
-    assert found[PATHS[0]].densities == (0.2, 0.6) and found[PATHS[2]].densities == (0.4, 0.6)
+    assert found[PATHS[0]].own["density"] == (0.2, 0.6)
+    assert found[PATHS[2]].own["density"] == (0.4, 0.6)
 
 
 def test_core_takes_its_inner_methods_options_by_layer():
@@ -70,7 +72,6 @@ def test_core_takes_its_inner_methods_options_by_layer():
             make("wudi", a={"weight": -1}),
             "this method's weights must not be negative, found -1 of expert 'a'",
         ),
-        (make(a={"weight": [{"filter": "mpl", "value": 1}, {"value": 2}]}), "'mpl' is of none, such as"),
     ],
 )
 def test_what_is_wrong_in_a_layer_is_explained(recipe, message):
@@ -80,6 +81,44 @@ def test_what_is_wrong_in_a_layer_is_explained(recipe, message):
 
 def test_faults_of_all_layers_are_named_once():
     recipe = make(parameters={"density": [{"filter": "ff", "value": 2}, {"value": [0.5, 3]}]}, a={})
-    with pytest.raises(ValueError, match="is of none") as caught:
+    with pytest.raises(ValueError, match="density must lie in") as caught:
         resolve_recipe(recipe, [*PATHS, "model.layers.2.mlp.up"])
     assert str(caught.value).count("found 3") == 1
+
+
+def test_filters_that_fit_no_module_are_told():
+    recipe = make(parameters={"scale": [{"filter": "embed_tokens", "value": 2}, {"value": 1}]}, a={}, b={})
+    (sentence,) = find_idle_filters(recipe, PATHS)
+    assert sentence.startswith("filter 'embed_tokens': the experts change no module of such a name")
+    assert (
+        find_idle_filters(make(parameters={"scale": [{"filter": "q.weight", "value": 2}]}, a={}), PATHS) == ()
+    )
+
+
+def test_lists_of_values_are_known():
+    assert follows_depth(make(parameters={"scale": [1, 2]}, a={}))
+    assert follows_depth(make(a={"weight": [{"filter": "mlp", "value": [0, 1]}, {"value": 1}]}))
+    assert not follows_depth(make(parameters={"scale": 2}, a={"weight": [{"value": 1}]}))
+
+
+def test_slices_have_settings_and_depths_of_their_own():
+    paths = [f"model.layers.{block}.q" for block in range(4)] + ["model.embed_tokens", "lm_head"]
+    models = (RecipeModel(model="a", parameters={"weight": [0, 1]}), RecipeModel(model="b"))
+    recipe = MergeRecipe(
+        merge_method="ties",
+        models=(RecipeModel(model="a"), RecipeModel(model="b")),
+        parameters={"weight": 5, "scale": 7},
+        slices=(
+            RecipeSlice(begin=0, end=1, models=models[:1], parameters={"scale": 2}),
+            RecipeSlice(begin=1, end=4, models=models, parameters={"weight": 3}),
+        ),
+    )
+    found = resolve_recipe(recipe, paths)
+    expected = [(1, 0), (0, 3), (0.5, 3), (1, 3), (0, 0), (1, 3)]
+    assert [found[path].weights for path in paths] == expected
+    assert [found[path].config.scale for path in paths] == [2, 7, 7, 7, 2, 7]
+
+
+def test_a_block_that_the_model_does_not_have_is_refused():
+    with pytest.raises(IncompatibleExpert, match="changes block 2, but the base model has 2 blocks, 0 to 1"):
+        resolve_recipe(make(a={}), PATHS, num_blocks=2)

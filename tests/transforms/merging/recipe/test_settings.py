@@ -3,7 +3,6 @@ import pytest
 from lorary.transforms.merging.recipe.settings import (
     evaluate_setting,
     evaluate_settings,
-    find_depths,
     find_filters,
     find_setting_faults,
 )
@@ -31,18 +30,12 @@ def test_the_first_filter_that_fits_counts():
     assert evaluate_setting(setting, "lm_head", 0.5) == 3
     assert evaluate_setting(setting[:2], "lm_head", 0.5) is None
     assert evaluate_setting([{"filter": "*", "value": 4}], "lm_head", 0.5) == 4
+    assert evaluate_setting([{"filter": "q_proj.weight", "value": 5}], "layers.0.q_proj", 0.5) == 5
 
 
 def test_settings_without_a_value_are_left_out():
     settings = {"density": [{"filter": "mlp", "value": 0.5}], "scale": 2.0}
     assert evaluate_settings(settings, "layers.0.attn.q", 0.0) == {"scale": 2.0}
-
-
-def test_depth_is_the_first_number_in_a_path_over_the_last_one():
-    paths = ["model.layers.0.q", "model.layers.3.experts.7.up", "model.layers.6.q", "lm_head"]
-    assert find_depths(paths) == dict(zip(paths, [0.0, 0.5, 1.0, 0.0], strict=True))
-    assert find_depths(["lm_head", "layers.0.q"]) == {"lm_head": 0.0, "layers.0.q": 0.0}
-    assert find_depths(["h10.q2"]) == {"h10.q2": 0.0}
 
 
 def test_filters_are_listed():

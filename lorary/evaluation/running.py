@@ -1,17 +1,22 @@
 """Many routes on many tasks, with base and experts loaded once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from lorary.assembly import RoutedModel
 from lorary.data import Task, Template
+from lorary.evaluation.columns import Record
 from lorary.evaluation.config import EvalConfig
-from lorary.evaluation.result import Record, Result
+from lorary.evaluation.measures import find_metric
+from lorary.evaluation.request_pool import RequestPool, gather_requests
+from lorary.evaluation.result import Result
 from lorary.evaluation.routes import Route
 from lorary.evaluation.run_header import describe_run
-from lorary.evaluation.work import ROW_LENGTH, measure_route, prepare_work
+from lorary.evaluation.scoring import Report, generate_answers, score_targets
 from lorary.files import quote
 from lorary.passes import find_layout
+
+ROW_LENGTH = 512
 
 
 @dataclass(frozen=True)
@@ -56,28 +61,40 @@ def evaluate(
     config = config or EvalConfig()
     _check_request(tasks, routes)
     share = find_layout(model.stack, config.max_length, ROW_LENGTH).shares
-    work = prepare_work(model.tokenizer, tasks, template, config, share=share)
+    pool = gather_requests(model.tokenizer, tasks, template, config)
     records: list[Record] = []
     for number, route in enumerate(routes):
-        done = number * work.num_units
+        done = number * pool.num_units
 
         def report(amount: int, route: Route = route) -> None:
             nonlocal done
             done += amount
             if on_progress is not None:
-                on_progress(EvalProgress(route.name, done, work.num_units * len(routes)))
+                on_progress(EvalProgress(route.name, done, pool.num_units * len(routes)))
 
         with route.applied(model):
-            records += measure_route(model, route, work, config, report)
+            records += _measure_route(model, route, pool, config, share, report)
     settings = {
         "base model": model.base.name,
         "evaluation": asdict(config),
         "template": str(template),
         "routes": [_describe(route) for route in routes],
-        "examples": dict(work.num_examples),
-        "too long": dict(work.num_too_long),
+        "examples": dict(pool.num_examples),
+        "too long": dict(pool.num_too_long),
     }
-    return Result.from_records(records, describe_run(seeds={"examples": config.seed}, settings=settings))
+    header = describe_run(seeds={"examples": config.seed}, settings=settings)
+    return Result.from_records(records, header, metrics=[find_metric(name) for name in config.metrics])
+
+
+def _measure_route(
+    model: RoutedModel, route: Route, pool: RequestPool, config: EvalConfig, share: bool, report: Report
+) -> Iterator[Record]:
+    """Run all requests under one route, which must be applied already."""
+    sizes = {"tokens_per_pass": config.tokens_per_pass, "row_length": ROW_LENGTH}
+    decisions = route.decide(model, pool.prompts, **sizes, share=share)
+    losses = score_targets(model, decisions, pool.scores, **sizes, share=share, report=report)
+    answers = generate_answers(model, decisions, pool.answers, batch_size=config.batch_size, report=report)
+    return pool.grade(route.name, losses, answers, config.metrics)
 
 
 def _check_request(tasks: Mapping[str, Task], routes: Sequence[Route]) -> None:

@@ -15,22 +15,22 @@ from lorary.facts import Requests
 from lorary.passes.packing import Batch, pack_sequences
 from lorary.passes.prefixes import plan_passes
 
-Decision = tuple[tuple[int, ...], tuple[float, ...]]
+RequestExperts = tuple[tuple[int, ...], tuple[float, ...]]
 """The experts of a sequence, K places in the stack, and the weight of each."""
 Prompt = tuple[int, ...]
 """Token ids."""
 
 
 @dataclass(frozen=True)
-class Decisions:
+class RouteExperts:
     """The decisions of one route; there are none where layers decide token by token, or nobody does."""
 
-    by_task: Mapping[str, Decision] | None = None
+    by_task: Mapping[str, RequestExperts] | None = None
     """Task -> its decision, for a route that names an expert per task."""
-    by_prompt: Mapping[Prompt, Decision] | None = None
+    by_prompt: Mapping[Prompt, RequestExperts] | None = None
     """Prompt -> its decision, for a router that decides per request."""
 
-    def find(self, tasks: Sequence[str], prompts: Sequence[Prompt]) -> tuple[Decision, ...] | None:
+    def find(self, tasks: Sequence[str], prompts: Sequence[Prompt]) -> tuple[RequestExperts, ...] | None:
         """Give each sequence's decision, by its task or by its prompt; None where there are none."""
         if self.by_task is not None:
             return tuple(self.by_task[task] for task in tasks)
@@ -39,13 +39,13 @@ class Decisions:
         return None
 
 
-def name_experts(model: RoutedModel, expert_of: Mapping[str, str]) -> Decisions:
+def name_experts(model: RoutedModel, expert_of: Mapping[str, str]) -> RouteExperts:
     """Decide for each task's own expert.
 
     Raises:
         UnknownExpert: if an expert is not on the model.
     """
-    return Decisions(
+    return RouteExperts(
         by_task={task: ((model.stack.index(expert),), (1.0,)) for task, expert in expert_of.items()}
     )
 
@@ -53,7 +53,7 @@ def name_experts(model: RoutedModel, expert_of: Mapping[str, str]) -> Decisions:
 @torch.inference_mode()
 def decide_prompts(
     model: RoutedModel, prompts: Sequence[Prompt], *, tokens_per_pass: int, row_length: int, share: bool
-) -> Decisions:
+) -> RouteExperts:
     """Let the model's router decide for each prompt, once; nothing after a prompt is looked at.
 
     The base model alone reads them, so that prompts of all tasks may share the cells of equal beginnings.
@@ -70,7 +70,7 @@ def decide_prompts(
     # All tokens but the last "predict" the next, and the last one a token that nobody looks at: so the packed
     # batch says of each of them where it stands.
     sequences = [TokenizedExample(prompt[:1], (*prompt[1:], 0)) for prompt in different]
-    found: dict[Prompt, Decision] = {}
+    found: dict[Prompt, RequestExperts] = {}
     for members in plan_passes(sequences, [0] * len(sequences) if share else None, tokens_per_pass):
         batch = pack_sequences(
             [sequences[index] for index in members], row_length, groups=[0] * len(members) if share else None
@@ -84,11 +84,13 @@ def decide_prompts(
         indices, weights = model.decider.decide_packed(requests)
         for index, places, shares in zip(members, indices.tolist(), weights.tolist(), strict=True):
             found[different[index]] = tuple(places), tuple(shares)
-    return Decisions(by_prompt=found)
+    return RouteExperts(by_prompt=found)
 
 
 @contextmanager
-def plan_cells(model: RoutedModel, decisions: Sequence[Decision] | None, batch: Batch) -> Iterator[None]:
+def plan_cells(
+    model: RoutedModel, decisions: Sequence[RequestExperts] | None, batch: Batch
+) -> Iterator[None]:
     """Within this context each cell of a packed batch goes the way of the sequences that hold it.
 
     Args:
@@ -103,7 +105,7 @@ def plan_cells(model: RoutedModel, decisions: Sequence[Decision] | None, batch: 
         yield
 
 
-def plan_rows(model: RoutedModel, decisions: Sequence[Decision] | None) -> AbstractContextManager[None]:
+def plan_rows(model: RoutedModel, decisions: Sequence[RequestExperts] | None) -> AbstractContextManager[None]:
     """Within this context each sequence of a batch goes the way decided for it; None for no plan."""
     if decisions is None:
         return nullcontext()
@@ -115,6 +117,6 @@ def _combine_of(model: RoutedModel) -> str:
     return combine
 
 
-def _stack(decisions: Sequence[Decision]) -> tuple[torch.Tensor, torch.Tensor]:
+def _stack(decisions: Sequence[RequestExperts]) -> tuple[torch.Tensor, torch.Tensor]:
     indices, weights = zip(*decisions, strict=True)
     return torch.tensor(indices), torch.tensor(weights)

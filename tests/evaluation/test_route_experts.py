@@ -3,7 +3,7 @@ import torch
 
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import UnknownExpert
-from lorary.evaluation.decisions import Decisions, decide_prompts, name_experts, plan_cells, plan_rows
+from lorary.evaluation.route_experts import RouteExperts, decide_prompts, name_experts, plan_cells, plan_rows
 from lorary.passes.packing import pack_sequences
 from lorary.routing import CalibratedConfig
 
@@ -59,7 +59,7 @@ def test_tasks_are_decided_by_their_experts_names(model):
 
 def test_without_decisions_nothing_is_planned(model):
     batch = pack_sequences(SEQUENCES, 16)
-    assert Decisions().find(["dates"], [(5,)]) is None
+    assert RouteExperts().find(["dates"], [(5,)]) is None
     with plan_cells(model, None, batch), plan_rows(model, None):
         assert model.stack.context.active is model.stack.context.default
 

@@ -4,9 +4,11 @@ import torch
 from lorary.assembly import RequestDecider, RoutedModel
 from lorary.data import Example, Task, find_template, tokenize_choices, tokenize_examples
 from lorary.errors import DataError
-from lorary.evaluation import EvalConfig, Route, evaluate, exact_match, find_routes
-from lorary.evaluation.decisions import name_experts, plan_rows
-from lorary.evaluation.work import prepare_work
+from lorary.evaluation import MEASURES, EvalConfig, Route, evaluate, find_routes
+from lorary.evaluation.chosen_examples import identify_examples
+from lorary.evaluation.measures.exact_match import exact_match
+from lorary.evaluation.request_pool import gather_requests
+from lorary.evaluation.route_experts import name_experts, plan_rows
 from lorary.facts import find_embeddings
 from lorary.routing import REQUEST_ROUTERS, CalibratedConfig, RetrievalConfig
 
@@ -71,7 +73,7 @@ def test_choices_are_made_by_brute_force(model, tasks):
 def test_answers_are_matched_by_their_first_line(model, monkeypatch, tasks):
     answers = {"3": " 2024-01-3\nday 4", "14": "2024-01-14.", "25": "no", "26": "", "27": "\n2024-01-27"}
 
-    def answer(self, prompts, *, max_new_tokens):
+    def answer(self, prompts, *, max_new_tokens, **given):
         texts = [self.tokenizer.decode(prompt) for prompt in prompts]
         assert all(text.startswith("Write the date.\n\nday ") for text in texts)
         return [answers[text.split("day ")[1].split("\n")[0]] for text in texts]
@@ -112,6 +114,44 @@ def test_exact_match_is_that_of_prompts_answered_alone(model, tasks, name):
     values = evaluate(model, {"dates": task}, routes, PLAIN, config).values("dates", name, "exact_match")
     assert values == tuple(exact_match(a, e.targets) for a, e in zip(found, examples, strict=True))
     assert 0 < sum(values) < len(values)
+
+
+def test_a_measure_with_several_metrics_needs_nothing_but_its_line(model, tasks, code_measure, monkeypatch):
+    answers = {"3": "x = (1\n+ 2)", "14": "x = (", "25": "x", "26": "", "27": "}"}
+    limits = []
+
+    def answer(self, prompts, *, max_new_tokens, **given):
+        limits.append(max_new_tokens)
+        return [answers[self.tokenizer.decode(prompt).split("day ")[1].split("\n")[0]] for prompt in prompts]
+
+    monkeypatch.setattr(RoutedModel, "generate", answer)
+    config = EvalConfig(metrics=("size", "pass@1", "loss"))
+    result = evaluate(model, {"dates": tasks["dates"]}, [Route(name="base")], PLAIN, config)
+    assert result.metrics == ("size", "pass@1", "loss")
+    assert result.values("dates", "base", "pass@1") == (1.0, 0.0, 1.0, 1.0, 0.0)
+    assert result.values("dates", "base", "size") == (11.0, 5.0, 1.0, 0.0, 1.0)
+    assert (result.metric_of["size"].lower_is_better, result.metric_of["pass@1"].lower_is_better) == (
+        True,
+        False,
+    )
+    assert set(limits) == {5}
+
+
+def test_a_measure_that_breaks_its_promise_is_refused(model, tasks, code_measure, monkeypatch):
+    monkeypatch.setattr(type(MEASURES["code"]), "grade", lambda self, example, responses: {"size": 1.0})
+    config = EvalConfig(metrics=("size",))
+    with pytest.raises(
+        ValueError, match=r"RunsCode must give the metrics \['pass@1', 'size'\], it gave \['size'\]"
+    ):
+        evaluate(model, {"dates": tasks["dates"]}, [Route(name="base")], PLAIN, config)
+
+
+def test_examples_have_the_same_ids_under_all_routes_and_metrics(model, tasks):
+    config = EvalConfig(metrics=("loss", "accuracy_sum"))
+    result = evaluate(model, tasks, find_routes(["base", "uniform"], model, OWN), PLAIN, config)
+    ids = identify_examples(tasks["morse"].split("test"))
+    assert result.example_ids["morse", "loss"] == tuple(ids)
+    assert result.example_ids["morse", "accuracy_sum"] == tuple(ids[:4])
 
 
 def test_sizes_of_passes_and_batches_change_nothing(model, tasks):
@@ -201,9 +241,9 @@ def test_each_prompt_is_read_once_for_its_decision(model, tasks, request_routes,
     monkeypatch.setattr(RequestDecider, "decide_packed", count)
     config = EvalConfig(metrics=("loss", "accuracy_sum", "exact_match"), max_new_tokens=2)
     evaluate(model, tasks, request_routes[:1], PLAIN, config)
-    work = prepare_work(model.tokenizer, tasks, PLAIN, config)
-    assert sorted(read) == sorted(set(work.prompts))
-    assert len(work.prompts) > 2 * len(read)
+    pool = gather_requests(model.tokenizer, tasks, PLAIN, config)
+    assert sorted(read) == sorted(set(pool.prompts))
+    assert len(pool.prompts) > 2 * len(read)
 
 
 def test_the_models_own_router_is_put_back(model, tasks):

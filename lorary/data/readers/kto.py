@@ -1,0 +1,63 @@
+"""Rated rows, as KTO takes them: a question, an answer, and whether the answer is good.
+
+Good answers are targets; bad ones are counted and never trained on.
+"""
+
+from collections.abc import Sequence
+
+from lorary.data.readers.alpaca import ALPACA
+from lorary.data.readers.messages import MESSAGES
+from lorary.data.readers.pairs import PAIR
+from lorary.data.readers.row_format import Row, RowFormat
+from lorary.data.readers.sharegpt import SHAREGPT
+from lorary.data.task import Example
+from lorary.files import quote
+
+# LLaMA-Factory's rows have the latter.
+LABELS = ("label", "kto_tag")
+RATED = (MESSAGES, SHAREGPT, ALPACA, PAIR)
+
+
+def read_kto(row: Row) -> Example:
+    """Read the question and its good answer, as a row without a rating."""
+    found = next((candidate for candidate in RATED if candidate.matches(row)), None)
+    if found is None:
+        wanted = "; ".join(candidate.keys for candidate in RATED)
+        raise ValueError(f"beside 'label' there must be the fields of one of: {wanted}")
+    return found.read(row)
+
+
+def part_good(row: Row) -> Sequence[Row]:
+    """Give the row if its answer is good, nothing if it is bad."""
+    return (row,) if _is_good(row) else ()
+
+
+def _is_good(row: Row) -> bool:
+    name = next((name for name in LABELS if name in row), LABELS[0])
+    value = _read_truth(row.get(name))
+    if value is None:
+        raise ValueError(f"field {name!r} must be true or false, not {quote(row.get(name), 60)}")
+    return value
+
+
+def _read_truth(value: object) -> bool | None:
+    """Read a truth value, also one from a table of texts; None if it is none."""
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.strip().casefold())
+    return value if isinstance(value, bool) else None
+
+
+def _matches(row: Row) -> bool:
+    is_rated = any(_read_truth(row.get(name)) is not None for name in LABELS)
+    return is_rated and any(candidate.matches(row) for candidate in RATED)
+
+
+KTO = RowFormat(
+    keys="label | kto_tag (true or false), and the fields of messages, sharegpt, alpaca or pair",
+    meaning="rows marked true are read as those without a label, those marked false are never trained on",
+    example={"prompt": "Is ice cold?", "completion": "Yes.", "label": True},
+    matches=_matches,
+    part=part_good,
+    read=read_kto,
+    count_rejected=lambda row: int(not _is_good(row)),
+)

@@ -1,0 +1,166 @@
+"""The columns of a result: one number per example, in one order of examples for all routes.
+
+A column is the numbers of a (task, route, metric).
+"""
+
+from collections.abc import Iterable, Sequence
+from math import isfinite
+from typing import NamedTuple
+
+from lorary.files import quote
+
+# (task, route, metric)
+ScoreKey = tuple[str, str, str]
+# (task, metric): what all routes share
+ExamplesKey = tuple[str, str]
+
+
+class Record(NamedTuple):
+    """What one example earned under one route by one metric."""
+
+    task: str
+    route: str
+    metric: str
+    value: float
+    example: str | None = None
+    """The example's id, which is its own within the task; None if it has none."""
+
+
+class Columns(NamedTuple):
+    """Numbers, and which examples they are of."""
+
+    scores: dict[ScoreKey, tuple[float, ...]]
+    """(task, route, metric) -> one value per example."""
+    example_ids: dict[ExamplesKey, tuple[str, ...]]
+    """(task, metric) -> the examples in their order, where they are known."""
+
+
+def gather_columns(records: Iterable[Record | Sequence[object]]) -> Columns:
+    """Gather single numbers into columns, those of examples with ids in the order of the first route.
+
+    Raises:
+        ValueError: if routes were measured on different examples, some examples of a column have ids and
+            others have none, or an id stands twice.
+    """
+    columns: dict[ScoreKey, list[Record]] = {}
+    for given in records:
+        record = Record(*given)
+        columns.setdefault(record[:3], []).append(record)
+    scores: dict[ScoreKey, tuple[float, ...]] = {}
+    example_ids: dict[ExamplesKey, tuple[str, ...]] = {}
+    for key, column in columns.items():
+        values = tuple(record.value for record in column)
+        ids = _find_ids(key, [record.example for record in column])
+        if ids is not None:
+            known = example_ids.setdefault((key[0], key[2]), ids)
+            values = align_values(key, values, ids, known)
+        scores[key] = values
+    return Columns(scores, example_ids)
+
+
+def join_columns(left: Columns, right: Columns) -> Columns:
+    """Join columns of two results; where both know the examples, the right one's take the left one's order.
+
+    Raises:
+        ValueError: if both hold a column, or were measured on different examples.
+    """
+    scores = dict(left.scores)
+    for key, values in right.scores.items():
+        task, route, metric = key
+        if key in scores:
+            raise ValueError(
+                f"both results hold {metric!r} of task {quote(task)} under route {quote(route)}: only "
+                "results without a common column merge"
+            )
+        ids, known = (columns.example_ids.get((task, metric)) for columns in (right, left))
+        scores[key] = values if ids is None or known is None else align_values(key, values, ids, known)
+    return Columns(scores, {**right.example_ids, **left.example_ids})
+
+
+def align_values(
+    key: ScoreKey, values: Sequence[float], ids: Sequence[str], known: Sequence[str]
+) -> tuple[float, ...]:
+    """Put a column's values into the order of the examples known already.
+
+    Args:
+        key: the column.
+        values: its values.
+        ids: the example of each.
+        known: the examples of the columns before, each once.
+
+    Raises:
+        ValueError: if the examples are not the same.
+    """
+    value_of = dict(zip(ids, values, strict=True))
+    different = sorted(value_of.keys() ^ set(known))
+    if different:
+        task, route, metric = key
+        raise ValueError(
+            f"routes must be measured on the same examples, but of task {quote(task)} and {metric!r} example "
+            f"{quote(different[0])} was measured under only some of the routes, {quote(route)} among those "
+            f"that {'have' if different[0] in value_of else 'lack'} it"
+        )
+    return tuple(value_of[example] for example in known)
+
+
+def check_columns(columns: Columns) -> None:
+    """Refuse names that are no text, columns that are empty or not paired, and numbers that are not finite.
+
+    Raises:
+        ValueError: which of these.
+    """
+    first: dict[ExamplesKey, tuple[str, int]] = {}
+    for key, values in columns.scores.items():
+        _check_values(key, values)
+        task, route, metric = key
+        other, count = first.setdefault((task, metric), (route, len(values)))
+        if count != len(values):
+            raise ValueError(
+                f"routes must be measured on the same examples, but task {quote(task)} has {count!r} values "
+                f"of {metric!r} under route {quote(other)} and {len(values)!r} under {quote(route)}"
+            )
+    for (task, metric), ids in columns.example_ids.items():
+        for example in ids:
+            _check_name(example)
+        count = first.get((task, metric), ("", 0))[1]
+        if len(ids) != count or len(set(ids)) != count:
+            raise ValueError(
+                f"task {quote(task)} has {count} values of {metric!r}, so it must have as many different "
+                f"example ids, found {len(set(ids))} different ones among {len(ids)}"
+            )
+
+
+def _find_ids(key: ScoreKey, ids: Sequence[str | None]) -> tuple[str, ...] | None:
+    known = [example for example in ids if example is not None]
+    if known and (len(known) < len(ids) or len(set(known)) < len(known)):
+        task, route, metric = key
+        raise ValueError(
+            f"all examples of task {quote(task)} must have ids of their own or none, under route "
+            f"{quote(route)} and {metric!r} {len(ids)} examples have {len(set(known))} different ids"
+        )
+    return tuple(known) if known else None
+
+
+def _check_values(key: ScoreKey, values: Sequence[float]) -> None:
+    task, route, metric = key
+    for name in (task, route):
+        _check_name(name)
+    if not values:
+        raise ValueError(
+            f"task {quote(task)} under route {quote(route)} has no value of {quote(metric)}: leave it out"
+        )
+    for index, value in enumerate(values):
+        if not isfinite(value):
+            raise ValueError(
+                f"{metric!r} of task {quote(task)} under route {quote(route)} must be a finite number, found "
+                f"{value!r} at example {index!r}: look at that example and at the expert's weights"
+            )
+
+
+def _check_name(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"names of tasks, routes and examples must be Unicode text, found {quote(name)}"
+        ) from None

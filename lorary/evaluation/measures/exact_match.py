@@ -1,0 +1,54 @@
+"""Exact match: the model's answer is one of the targets, word for word."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from lorary.data import Example
+from lorary.evaluation.measures.contract import Generate, Metric, Request, Response
+from lorary.evaluation.measures.targets import check_targets
+
+
+class ExactMatch:
+    """Whether the generated answer equals a target."""
+
+    metrics = (
+        Metric(
+            name="exact_match",
+            title="exact match",
+            description="whether the answer equals a target, but for case, spacing and a final period",
+        ),
+    )
+
+    def requests(self, example: Example) -> Sequence[Request]:
+        """Ask for an answer."""
+        return (Generate(),)
+
+    def grade(self, example: Example, responses: Sequence[Response]) -> Mapping[str, float]:
+        """Compare the answer with every target."""
+        (answer,) = responses
+        assert isinstance(answer, str)
+        return {"exact_match": exact_match(answer, example.targets)}
+
+
+def exact_match(prediction: str, targets: Sequence[str]) -> float:
+    """Tell whether a prediction equals one of the targets, both after ``normalize_answer``.
+
+    Returns:
+        1.0 or 0.0.
+
+    Raises:
+        ValueError: if there is no target.
+    """
+    check_targets(targets)
+    answer = normalize_answer(prediction)
+    return float(any(answer == normalize_answer(target) for target in targets))
+
+
+def normalize_answer(text: str) -> str:
+    """Bring an answer to the form in which two answers are compared.
+
+    Case is folded, each run of white space becomes one blank, the ends are stripped, and one
+    period after a word at the end is dropped (not one after a sign: Morse code keeps its dots).
+    """
+    folded = " ".join(text.casefold().split())
+    return re.sub(r"(?<=\w)\.$", "", folded)

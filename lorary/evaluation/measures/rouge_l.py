@@ -1,0 +1,56 @@
+"""ROUGE-L: how much of a target the model's answer says, in its order."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from lorary.data import Example
+from lorary.evaluation.measures.contract import Generate, Metric, Request, Response
+from lorary.evaluation.measures.targets import check_targets
+
+
+class RougeL:
+    """The longest common subsequence of the generated answer and a target."""
+
+    metrics = (
+        Metric(
+            name="rouge_l",
+            title="ROUGE-L",
+            description="F-measure of the longest common subsequence of words, best over the targets",
+        ),
+    )
+
+    def requests(self, example: Example) -> Sequence[Request]:
+        """Ask for an answer."""
+        return (Generate(),)
+
+    def grade(self, example: Example, responses: Sequence[Response]) -> Mapping[str, float]:
+        """Compare the answer with every target."""
+        (answer,) = responses
+        assert isinstance(answer, str)
+        return {"rouge_l": rouge_l(answer, example.targets)}
+
+
+def rouge_l(prediction: str, targets: Sequence[str]) -> float:
+    """Score the longest common subsequence of stemmed words, the best over the targets.
+
+    The F-measure of the ``rouge-score`` package as Super-NaturalInstructions uses it, between 0
+    and 1. Words are runs of ASCII letters and digits: an answer without any (Morse code, Chinese)
+    earns 0 even where it is right, so ask ``exact_match`` there.
+
+    Raises:
+        ValueError: if there is no target.
+
+    Source: ROUGE (Lin, 2004); settings of Super-NaturalInstructions, arXiv:2204.07705.
+    """
+    check_targets(targets)
+    scorer = _build_scorer()
+    return max(float(scorer.score(target, prediction)["rougeL"].fmeasure) for target in targets)
+
+
+@cache
+def _build_scorer() -> Any:
+    # Imported at first use: it brings all of nltk along.
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rougeL"], use_stemmer=True)

@@ -1,0 +1,228 @@
+"""All requests of an evaluation: gathered from all measures, tokenised once for all routes."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from lorary.data import Example, Task, Template, TokenizedExample, tokenize_answers
+from lorary.evaluation.chosen_examples import ChosenExamples, choose_examples, identify_examples
+from lorary.evaluation.columns import Record
+from lorary.evaluation.config import EvalConfig
+from lorary.evaluation.measures import (
+    Likelihood,
+    Measure,
+    Response,
+    Score,
+    find_measures,
+)
+from lorary.evaluation.scoring import Item
+from lorary.files import quote
+
+SHORTEST_ANSWER = 8
+
+
+@dataclass(frozen=True)
+class ScorePlaces:
+    """Where the response to a ``Score`` is found."""
+
+    indices: tuple[int, ...]
+    """The pool's score of each answer."""
+
+
+@dataclass(frozen=True)
+class AnswerPlace:
+    """Where the response to a ``Generate`` is found."""
+
+    index: int
+    """Its answer in the pool."""
+    is_one_line: bool
+    """Whether the answer's first line is the response."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What one measure asks about one example."""
+
+    task: str
+    """The task's name."""
+    example: Example
+    """The example."""
+    example_id: str
+    """What the example is called in results."""
+    measure: Measure
+    """Who asks, and grades the responses."""
+    places: tuple[ScorePlaces | AnswerPlace, ...]
+    """Where the response to each request is found."""
+
+
+@dataclass(frozen=True)
+class RequestPool:
+    """Everything that is run under each route, and what it is run for."""
+
+    questions: tuple[Question, ...]
+    """By measure, then by task, then by example."""
+    scores: tuple[Item, ...]
+    """Prompts with answers whose likelihoods are wanted, all different."""
+    answers: tuple[Item, ...]
+    """Prompts that are to be answered, all different."""
+    num_examples: Mapping[str, int]
+    """Task -> examples that are measured."""
+    num_too_long: Mapping[str, int]
+    """Task -> examples left out because they are too long."""
+
+    @property
+    def prompts(self) -> list[tuple[int, ...]]:
+        """All prompts, in no particular order; some stand several times."""
+        return [item.tokens.prompt_ids for item in (*self.scores, *self.answers)]
+
+    @property
+    def num_units(self) -> int:
+        """How much work one route is: tokens to score, and generated tokens at most."""
+        return sum(len(item.tokens) for item in self.scores) + sum(
+            item.max_new_tokens for item in self.answers
+        )
+
+    def grade(
+        self, route: str, losses: Sequence[float], answers: Sequence[str], metrics: Sequence[str]
+    ) -> Iterator[Record]:
+        """Hand the responses of one route back to the measures.
+
+        Args:
+            route: the route's name.
+            losses: the negative log-likelihood of each of ``scores``.
+            answers: the text answered to each of ``answers``.
+            metrics: the metrics that were asked for; a measure's others are left out.
+
+        Raises:
+            ValueError: if a measure does not give its metrics.
+        """
+        for question in self.questions:
+            responses = [self._find_response(place, losses, answers) for place in question.places]
+            values = question.measure.grade(question.example, responses)
+            _check_values(question.measure, values)
+            for metric in metrics:
+                if metric in values:
+                    yield Record(question.task, route, metric, values[metric], question.example_id)
+
+    def _find_response(
+        self, place: ScorePlaces | AnswerPlace, losses: Sequence[float], answers: Sequence[str]
+    ) -> Response:
+        if isinstance(place, AnswerPlace):
+            answer = answers[place.index]
+            return answer.strip().partition("\n")[0] if place.is_one_line else answer
+        return tuple(
+            Likelihood(-losses[index], len(self.scores[index].tokens.target_ids)) for index in place.indices
+        )
+
+
+def gather_requests(
+    tokenizer: PreTrainedTokenizerBase, tasks: Mapping[str, Task], template: Template, config: EvalConfig
+) -> RequestPool:
+    """Choose examples, ask every measure what it wants to know of them, and tokenise that.
+
+    Args:
+        tokenizer: the base model's.
+        tasks: what to measure on, by name.
+        template: how examples become prompts.
+        config: metrics and sizes.
+
+    Raises:
+        DataError: if a task has no example in the split, or none that fits.
+        ValueError: if no example suits the metrics.
+    """
+    chosen = {name: choose_examples(tokenizer, name, task, template, config) for name, task in tasks.items()}
+    builders = [
+        _TaskBuilder(tokenizer, name, tasks[name], template, config, found) for name, found in chosen.items()
+    ]
+    scores: dict[Item, int] = {}
+    answers: dict[Item, int] = {}
+    questions = tuple(
+        question
+        for measure in find_measures(config.metrics)
+        for builder in builders
+        for question in builder.ask(measure, scores, answers)
+    )
+    if not questions:
+        raise ValueError(
+            f"the metrics {quote(list(config.metrics))} suit no example of the tasks {quote(sorted(tasks))}: "
+            "accuracies need examples with choices"
+        )
+    return RequestPool(
+        questions=questions,
+        scores=tuple(scores),
+        answers=tuple(answers),
+        num_examples={name: len(found.examples) for name, found in chosen.items()},
+        num_too_long={name: found.tokens.num_skipped for name, found in chosen.items()},
+    )
+
+
+@dataclass(frozen=True)
+class _TaskBuilder:
+    """Turns the requests about one task's examples into items."""
+
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    task: Task
+    template: Template
+    config: EvalConfig
+    chosen: ChosenExamples
+
+    def ask(self, measure: Measure, scores: dict[Item, int], answers: dict[Item, int]) -> Iterator[Question]:
+        """Let a measure ask about every example; new items are added to ``scores`` and ``answers``."""
+        is_one_line = not any("\n" in target for each in self.chosen.examples for target in each.targets)
+        ids = identify_examples(self.chosen.examples)
+        limit = self._find_answer_limit()
+        for index, example in enumerate(self.chosen.examples):
+            places: list[ScorePlaces | AnswerPlace] = []
+            for request in measure.requests(example):
+                if isinstance(request, Score):
+                    items = [Item(self.name, tokens) for tokens in self._tokenize(index, request)]
+                    places.append(ScorePlaces(_place_items(items, scores)))
+                else:
+                    (place,) = _place_items(
+                        [self._build_prompt(index, request.max_new_tokens or limit)], answers
+                    )
+                    places.append(AnswerPlace(place, is_one_line and not request.whole))
+            if places:
+                yield Question(self.name, example, ids[index], measure, tuple(places))
+
+    def _tokenize(self, index: int, request: Score) -> Sequence[TokenizedExample]:
+        example = self.chosen.examples[index]
+        if request == Score((example.targets[0],), ends=True):
+            return [self.chosen.tokens.examples[index]]
+        # The prompt may have to make room for an answer that is longer than the target.
+        truncation = "prompt-middle" if self.config.truncation == "skip" else self.config.truncation
+        return tokenize_answers(
+            self.tokenizer,
+            self.template,
+            self.task,
+            example,
+            request.answers,
+            max_length=self.config.max_length,
+            truncation=truncation,
+            eos=request.ends,
+        )
+
+    def _build_prompt(self, index: int, max_new_tokens: int) -> Item:
+        prompt = TokenizedExample(self.chosen.tokens.examples[index].prompt_ids, ())
+        return Item(self.name, prompt, max_new_tokens)
+
+    def _find_answer_limit(self) -> int:
+        # Up to twice the longest target: a model that never stops costs no more than that.
+        longest = max(len(tokens.target_ids) for tokens in self.chosen.tokens.examples)
+        return min(self.config.max_new_tokens, max(SHORTEST_ANSWER, 1 << longest.bit_length()))
+
+
+def _place_items(items: Iterable[Item], known: dict[Item, int]) -> tuple[int, ...]:
+    """Find each item's place among the known ones; new ones are added."""
+    return tuple(known.setdefault(item, len(known)) for item in items)
+
+
+def _check_values(measure: Measure, values: Mapping[str, float]) -> None:
+    promised = {metric.name for metric in measure.metrics}
+    if values.keys() != promised:
+        raise ValueError(
+            f"measure {type(measure).__name__} must give the metrics {quote(sorted(promised))}, it gave "
+            f"{quote(sorted(values))}"
+        )

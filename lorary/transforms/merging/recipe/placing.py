@@ -1,0 +1,132 @@
+"""Which of a recipe's models are experts, and what the base model among them means."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from lorary.errors import IncompatibleExpert, UnknownExpert
+from lorary.experts import BaseIdentity, Expert, is_same_base
+from lorary.files import quote
+from lorary.transforms.merging.kind import MergeKind
+from lorary.transforms.merging.recipe.recipe import MergeRecipe, RecipeModel, find_count_fault
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placing:
+    """What a method is given."""
+
+    models: tuple[RecipeModel, ...]
+    """The method's experts in its order, with their parameters."""
+    zeros: frozenset[str]
+    """Those of them that are the base model itself, which changes nothing."""
+    origin: str | None
+    """The expert that weight changes are counted from; None counts from the base model."""
+    ignored: tuple[str, ...]
+    """Whose parameters change nothing, and why."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All experts to be read, each once."""
+        given = [model.model for model in self.models if model.model not in self.zeros]
+        return (*given, *([] if self.origin is None else [self.origin]))
+
+
+def name_experts(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergeRecipe:
+    """Give a recipe that calls experts by their own names, where it names them by hub ids.
+
+    Args:
+        experts: a library or any other mapping.
+        recipe: the recipe; of a hub id the last part may be an expert's name.
+    """
+
+    def find(text: str) -> str:
+        last = text.rsplit("/", 1)[-1]
+        return last if "/" in text and text not in experts and last in experts else text
+
+    def rename(models: tuple[RecipeModel, ...]) -> tuple[RecipeModel, ...]:
+        return tuple(replace(model, model=find(model.model)) for model in models)
+
+    return replace(
+        recipe,
+        models=rename(recipe.models),
+        slices=tuple(replace(part, models=rename(part.models)) for part in recipe.slices),
+        base_model=None if recipe.base_model is None else find(recipe.base_model),
+    )
+
+
+def place_models(experts: Mapping[str, Expert], recipe: MergeRecipe, rules: MergeKind) -> Placing:
+    """Find out which models of a recipe are experts, and put the base model where the method wants it.
+
+    Args:
+        experts: a library or any other mapping.
+        recipe: what to merge.
+        rules: those of the recipe's method.
+
+    Raises:
+        UnknownExpert: if a model is neither an expert nor the experts' base model.
+        IncompatibleExpert: if the recipe is for another base model.
+        ValueError: if the method takes another number of experts.
+    """
+    base_model = _find_base_model(experts, recipe)
+    zeros = {name for name in recipe.names if name not in experts and _is_base(recipe, name, base_model)}
+    for name in recipe.names:
+        if name not in experts and name not in zeros:
+            raise UnknownExpert(name, experts, "the library")
+    _check_base(experts, recipe, base_model)
+    models, base = list(recipe.models), _find_base(experts, recipe, zeros)
+    ignored: tuple[str, ...] = ()
+    if rules.base == "origin":
+        bases = [model for model in models if model.model in zeros or model.model == base]
+        models = [model for model in models if model not in bases]
+        ignored = tuple(
+            f"parameters of {quote(model.model)}: weight changes are counted from it"
+            for model in bases
+            if model.parameters
+        )
+    elif rules.base != "listed" and base is not None:
+        own = next((model for model in models if model.model == base), None)
+        if own is None:
+            own = RecipeModel(model=base)
+            models.append(own)
+        if rules.base == "first":
+            models.remove(own)
+            models.insert(0, own)
+        zeros |= {base} - set(experts)
+    if fault := find_count_fault(recipe.merge_method, rules, len(models)):
+        raise ValueError(fault)
+    if all(model.model in zeros for model in models):
+        raise ValueError("at least one expert is needed to merge, found only the base model")
+    return Placing(
+        models=tuple(models),
+        zeros=frozenset(zeros),
+        origin=base if rules.base == "origin" and base in experts else None,
+        ignored=ignored,
+    )
+
+
+def _find_base_model(experts: Mapping[str, Expert], recipe: MergeRecipe) -> str:
+    """Give the base model of the first expert that names one."""
+    names = [name for name in (*recipe.names, recipe.base_model) if name in experts]
+    return next((base for name in names if name is not None and (base := experts[name].base_model)), "")
+
+
+def _is_base(recipe: MergeRecipe, name: str, base_model: str) -> bool:
+    is_named = name == recipe.base_model or name in {model.base for model in recipe.models}
+    return is_named or (base_model != "" and is_same_base(BaseIdentity(name), BaseIdentity(base_model)))
+
+
+def _find_base(experts: Mapping[str, Expert], recipe: MergeRecipe, zeros: set[str]) -> str | None:
+    """Give the name by which the recipe's base is among the models, or could be."""
+    if recipe.base_model is None or recipe.base_model in experts:
+        return recipe.base_model
+    # The base model may be listed by another of its names.
+    return next(iter(sorted(zeros)), recipe.base_model)
+
+
+def _check_base(experts: Mapping[str, Expert], recipe: MergeRecipe, base_model: str) -> None:
+    said = {model.base for model in recipe.models} | {recipe.base_model}
+    for name in sorted(name for name in said if name is not None and name not in experts):
+        if not is_same_base(BaseIdentity(name), BaseIdentity(base_model)):
+            raise IncompatibleExpert(
+                f"the recipe is for base model {quote(name)}, its experts are for {quote(base_model)}: "
+                "correct base_model, or leave it out"
+            )
