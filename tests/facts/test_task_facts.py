@@ -1,10 +1,12 @@
 import pytest
 import torch
 
-from lorary.assembly import list_data_needs, load_model, provide_task_material
-from lorary.assembly.task_material import NUM_TEXTS
-from lorary.facts import find_embeddings, find_means
+from lorary.assembly import load_model
+from lorary.data import TokenizedExample
+from lorary.facts import find_embeddings, find_means, find_task_facts, list_task_facts
+from lorary.facts.examples import NUM_TEXTS
 from lorary.library import Library
+from lorary.training import TrainingExamples
 
 
 @pytest.fixture
@@ -20,13 +22,13 @@ def library(experts):
 def draw_examples(count, seed):
     drawn = torch.Generator().manual_seed(seed)
     numbers = torch.randint(5, 60, (count, 7), generator=drawn).tolist()
-    return [(tuple(row[:4]), tuple(row[4:])) for row in numbers]
+    return TrainingExamples(train=tuple(TokenizedExample(tuple(row[:4]), tuple(row[4:])) for row in numbers))
 
 
 def test_needs_are_those_that_only_data_can_tell():
-    assert list_data_needs(["arrow", "calibrated", "base", "expert:dates"]) == set()
-    assert list_data_needs(["mean_activation", "retrieval"]) == {"means", "embeddings"}
-    assert list_data_needs(["phatgoose"]) == {"gates"}
+    assert list_task_facts(["arrow", "calibrated", "base", "expert:dates"]) == []
+    assert list_task_facts(["retrieval", "mean_activation"]) == ["means", "embeddings"]
+    assert list_task_facts(["phatgoose"]) == ["gates"]
 
 
 def explain(model):
@@ -42,11 +44,11 @@ def explain(model):
 def test_means_are_of_examples_and_embeddings_of_prompts_and_of_the_first_few(base, library):
     examples = {name: draw_examples(NUM_TEXTS + 5, seed) for seed, name in enumerate(library)}
     model = load_model(base, library, router=None)
-    provide_task_material(model, library, examples, ["mean_activation", "retrieval"])
+    model.provide(find_task_facts(model, library, examples, ["means", "embeddings"]))
     found = explain(model)
-    few = {name: rows[:NUM_TEXTS] for name, rows in examples.items()}
-    texts = {name: [(*prompt, *answer) for prompt, answer in rows] for name, rows in few.items()}
-    prompts = {name: [prompt for prompt, _ in rows] for name, rows in few.items()}
+    few = {name: found.train[:NUM_TEXTS] for name, found in examples.items()}
+    texts = {name: [(*one.prompt_ids, *one.target_ids) for one in own] for name, own in few.items()}
+    prompts = {name: [one.prompt_ids for one in own] for name, own in few.items()}
     model = load_model(base, library, router=None)
     model.provide(
         means=find_means(model, library, texts), embeddings=find_embeddings(model, library, prompts)
@@ -57,4 +59,4 @@ def test_means_are_of_examples_and_embeddings_of_prompts_and_of_the_first_few(ba
 
 def test_nothing_is_read_where_nothing_is_needed(base, library):
     model = load_model(base, library, router=None)
-    provide_task_material(model, library, {}, ["arrow", "uniform"])
+    assert find_task_facts(model, library, {}, []) == {}
