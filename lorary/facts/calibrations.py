@@ -108,7 +108,7 @@ class _Packed:
         }
 
 
-def _lay_out(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
+def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
     """Bring experts' artifacts together, layer by layer; ranks are filled up with zeros."""
     fields = ("readers", "offsets", "generic_means", "generic_deviations")
     found: dict[str, dict[str, Tensor]] = {name: {} for name in fields}
@@ -165,5 +165,5 @@ CALIBRATIONS = Fact(
     is_cached=True,
     identify=_identify,
     check=lambda context: partial(are_sound_calibrations, CarriedExperts(context.stack)),
-    lay_out=_lay_out,
+    unpack=_unpack,
 )

@@ -116,7 +116,7 @@ def _check(context: Context) -> IsSound:
     return is_sound
 
 
-def _lay_out(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
+def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
     return {
         "embeddings": {name: artifact["embeddings"] for name, artifact in zip(names, artifacts, strict=True)}
     }
@@ -132,5 +132,5 @@ EMBEDDINGS = Fact(
     identify=lambda context: {"base": context.base.fingerprint},
     digest=lambda context, name: hash_tokens(_read_prompts(context, name)),
     check=_check,
-    lay_out=_lay_out,
+    unpack=_unpack,
 )

@@ -55,10 +55,6 @@ def _depend_on_nothing(context: Context) -> dict[str, Any]:
     return {}
 
 
-def _lay_out_rows(name: str) -> Callable[[Context, Sequence[str], Sequence[Artifact]], Laid]:
-    return lambda context, names, artifacts: {name: lay_out_rows(context.stack, artifacts)}
-
-
 def _check_rows(context: Context) -> IsSound:
     return lambda name, artifact: are_sound_rows(context.stack, artifact)
 
@@ -90,14 +86,18 @@ class Fact:
     """Hashes the examples of one expert, if it depends on any."""
     check: Callable[[Context], IsSound] = _check_rows
     """Makes what tells whether a stored artifact of an expert may be used, see ``soundness.py``."""
-    lay_out: Callable[[Context, Sequence[str], Sequence[Artifact]], Laid] | None = None
+    unpack: Callable[[Context, Sequence[str], Sequence[Artifact]], Laid] | None = None
     """Puts artifacts of experts of these names together; if not given, as vectors of each layer."""
 
     def __post_init__(self) -> None:
         if not self.shapes:
             object.__setattr__(self, "shapes", {self.name: "EI" if self.place == "layers" else "ND"})
-        if self.lay_out is None:
-            object.__setattr__(self, "lay_out", _lay_out_rows(self.name))
+
+    def lay_out(self, context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
+        """Put artifacts of experts together into what routers are built from."""
+        if self.unpack is None:
+            return {self.name: lay_out_rows(context.stack, artifacts)}
+        return self.unpack(context, names, artifacts)
 
     @property
     def needs_tasks(self) -> bool:

@@ -6,7 +6,7 @@ from lorary.facts.fact import Context, Fact, Laid, Source
 from lorary.facts.soundness import Artifact
 
 
-def _lay_out(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
+def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
     """Give views of the stacks, in which these experts stand first: nothing is copied."""
     layers = context.stack.layers
     return {
@@ -21,5 +21,5 @@ FACTORS = Fact(
     advice="load the model with its experts",
     compute=lambda context, names: {name: {} for name in names},
     shapes={"a": "ERI", "b": "EOR"},
-    lay_out=_lay_out,
+    unpack=_unpack,
 )

@@ -50,5 +50,4 @@ def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[s
 def find_rows(fact: Fact, context: Context, names: Sequence[str]) -> Laid:
     """Give what a fact knows of some experts, put together; see ``find_artifacts``."""
     artifacts = find_artifacts(fact, context, names)
-    assert fact.lay_out is not None
     return fact.lay_out(context, names, [artifacts[name] for name in names])

@@ -74,7 +74,6 @@ class Facts:
         fact = FACTS[name]
         context = self._make_context(self._experts, options or {})
         known = self._find_known(fact, context)
-        assert fact.lay_out is not None
         return fact.lay_out(context, self.names, [known[expert] for expert in self.names])
 
     def give(
@@ -131,9 +130,7 @@ class Facts:
         found: dict[str, Tensor] = {}
         for name, known in self._given.items():
             if all(expert in known for expert in names):
-                lay_out = FACTS[name].lay_out
-                assert lay_out is not None
-                rows = lay_out(context, names, [known[expert] for expert in names])[name]
+                rows = FACTS[name].lay_out(context, names, [known[expert] for expert in names])[name]
                 found |= {f"{name}/{place}": tensor for place, tensor in rows.items()}
         return found
 

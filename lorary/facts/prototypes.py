@@ -146,7 +146,7 @@ def are_sound_prototypes(known: KnownExperts, name: str, artifact: Artifact) -> 
     )
 
 
-def lay_out_prototypes(
+def unpack_prototypes(
     context: Context, names: Sequence[str], artifacts: Sequence[Artifact], prefix: str = ""
 ) -> Laid:
     """Give each layer's prototypes ``[E, I]`` and gains ``[E]``; zeros where an expert leaves it alone."""
@@ -170,5 +170,5 @@ PROTOTYPES = Fact(
     shapes={"prototypes": "EI", "gains": "E"},
     algorithm=ALGORITHM,
     check=lambda context: partial(are_sound_prototypes, CarriedExperts(context.stack)),
-    lay_out=lay_out_prototypes,
+    unpack=unpack_prototypes,
 )

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from lorary.facts.fact import Context, Fact, Source
-from lorary.facts.prototypes import lay_out_prototypes, pack_prototypes
+from lorary.facts.prototypes import pack_prototypes, unpack_prototypes
 from lorary.facts.soundness import Artifact
 from lorary.models import group_same_inputs
 from lorary.transforms import tied_prototypes
@@ -37,5 +37,5 @@ TIED_PROTOTYPES = Fact(
     compute=_compute,
     shapes={"tied_prototypes": "EI", "tied_gains": "E"},
     identify=_identify,
-    lay_out=partial(lay_out_prototypes, prefix="tied_"),
+    unpack=partial(unpack_prototypes, prefix="tied_"),
 )

@@ -96,7 +96,7 @@ def test_a_saved_fact_that_no_table_knows_is_refused(model, tmp_path, monkeypatc
 
 
 def test_experts_come_and_go(model, library, draw_expert, build_tiny_base):
-    late = draw_expert(model.base, "late", rank=3)
+    late = draw_expert(build_tiny_base(), "late", rank=3)
     with pytest.raises(
         ValueError, match="needs the counts of every expert, but has none of 'late': count them "
     ):
