@@ -75,6 +75,7 @@ READ_BY: dict[str, tuple[str, ...] | str] = {
     "facts/cache.py": ("artifact-cache",),
     "facts/generic_text.py": ("artifact-cache",),
     "facts/known.py": "understands what it wrote itself a moment ago",
+    "facts/shipped_texts.py": "reads what comes with the package",
     "facts/soundness.py": ("prototypes", "task-rows", "saved-calibrated"),
     "files/json_text.py": ITS_OWN_TESTS,
     "files/regular.py": ITS_OWN_TESTS,
