@@ -1,25 +1,16 @@
-"""Locks that die with the process that holds them, so that a killed writer never blocks the next one."""
+"""A lock that dies with the process that holds it, so that a killed writer never blocks the next one."""
 
 import fcntl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from threading import RLock
-from typing import Protocol
+from contextlib import contextmanager, suppress
 
 from lorary.errors import LibraryError
-from lorary.library import calls
+from lorary.library.storage.local import calls
+from lorary.library.storage.lock import LOCK_TIMEOUT_S
 
-LOCK_TIMEOUT_S = 120.0
 # Long enough not to spin, short enough that a swap (two renames) is hardly noticed.
 POLL_S = 0.005
-
-
-class Lock(Protocol):
-    """What keeps writers apart, and readers out of a swap."""
-
-    def hold(self, *, shared: bool = False, timeout: float = LOCK_TIMEOUT_S) -> AbstractContextManager[None]:
-        """Hold the lock for the length of a ``with`` block."""
 
 
 class FileLock:
@@ -81,26 +72,3 @@ class FileLock:
                         "try again when that one is done"
                     ) from None
             time.sleep(POLL_S)
-
-
-class ThreadLock:
-    """The best there is without lock files: keeps the threads of this process apart.
-
-    It is all that ``memory://`` needs, since no other process sees that file system.
-    """
-
-    # One for all stores: two Library objects at one URL must exclude each other.
-    _lock = RLock()
-
-    def __init__(self, owner: str):
-        self._owner = owner
-
-    @contextmanager
-    def hold(self, *, shared: bool = False, timeout: float = LOCK_TIMEOUT_S) -> Iterator[None]:
-        """Hold the lock for the length of a ``with`` block; ``shared`` makes no difference."""
-        if not self._lock.acquire(timeout=timeout):
-            raise LibraryError(f"{self._owner} is busy: another thread has been using it for {timeout:.0f} s")
-        try:
-            yield
-        finally:
-            self._lock.release()

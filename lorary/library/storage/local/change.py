@@ -1,32 +1,19 @@
 """One change to a library: prepared where nobody sees it, published by a few moves, or taken back."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from enum import Enum
+from pathlib import Path
 
-from lorary.errors import FormatError, LibraryError
-from lorary.files import quote
-from lorary.library.journal import JOURNAL, PRIVATE, TMP, Journal, Move, dump_journal
-from lorary.library.storage import KIND_WORDS, Storage
-
-FAILURES = (OSError, LibraryError, FormatError)
-"""What a storage raises when it cannot do what it is asked for."""
+from lorary.library.storage.contract import FAILURES, Outcome, Puts, Revision, Stored
+from lorary.library.storage.local.folder import LocalFolder
+from lorary.library.storage.local.journal import Journal, Move, dump_journal, plan_renaming, plan_replacement
+from lorary.library.storage.local.plan import FolderChange, plan_commit
+from lorary.library.storage.places import JOURNAL, PRIVATE, TMP, TRASH
 
 
-class Outcome(Enum):
-    """What became of a change, for whoever is told that it failed."""
-
-    UNCHANGED = "The library is as it was"
-    MADE = "The change itself was made"
-    UNFINISHED = "The change is half made; whoever uses the library next finishes it, and nothing is lost"
-    UNKNOWN = (
-        "Whether the change was made could not be found out: list the library to see; it is whole either way"
-    )
-
-
-class Change:
-    """What a writer may do while it is the only one.
+class LocalChange:
+    """See ``Change``: what a writer may do while it is the only one.
 
     Args:
         storage: the library's.
@@ -34,14 +21,26 @@ class Change:
         swapping: keeps all readers out for the length of a ``with`` block.
     """
 
-    def __init__(self, storage: Storage, owner: str, swapping: Callable[[], AbstractContextManager[None]]):
+    def __init__(
+        self, storage: LocalFolder, owner: str, swapping: Callable[[], AbstractContextManager[None]]
+    ):
         self.outcome = Outcome.UNCHANGED
         self._storage = storage
         self._owner = owner
         self._swapping = swapping
         self._moves: Sequence[Move] = ()
 
-    def stage(self, files: Mapping[str, bytes]) -> str:
+    def commit(self, puts: Puts, deletes: Collection[str] = ()) -> Revision:
+        """Remove paths, then put others; see ``Change``. Of an expert that is renamed nothing is copied."""
+        plan = plan_commit(self._storage, puts, deletes)
+        if moves := [move for change in plan.folders for move in self._stage_change(change)]:
+            self.publish(moves)
+        self.write_whole(plan.puts)
+        for path in plan.deletes:
+            self._storage.remove(path)
+        return uuid.uuid4().hex
+
+    def stage(self, files: Puts) -> str:
         """Write files into a new folder that nobody sees yet.
 
         Returns:
@@ -49,29 +48,7 @@ class Change:
         """
         folder = self.new_path(TMP)
         self._storage.make_folder(folder)
-        self._storage.write_many({f"{folder}/{name}": content for name, content in files.items()})
-        self._storage.sync_folder(folder)
-        return folder
-
-    def stage_copy(self, source: str, changed: Mapping[str, bytes]) -> str:
-        """Copy a folder into a new one that nobody sees yet, some of its files changed.
-
-        Raises:
-            LibraryError: if something in it is no file, such as a link.
-        """
-        found = self._storage.walk(source)
-        for path, kind in found.items():
-            if kind != "file":
-                raise LibraryError(
-                    f"{quote(path)} in library {quote(self._storage.url)} is {KIND_WORDS[kind]}, "
-                    "where only files can be copied: remove it, or put in its place what it leads to"
-                )
-        folder = self.stage(changed)
-        for file in found:
-            name = file[len(source) + 1 :]
-            if name not in changed:
-                self._storage.make_folder(f"{folder}/{name}".rpartition("/")[0])
-                self._storage.copy_file(file, f"{folder}/{name}")
+        self._write({f"{folder}/{name}": source for name, source in files.items()})
         self._storage.sync_folder(folder)
         return folder
 
@@ -97,10 +74,10 @@ class Change:
             if len(moves) > 1:
                 drop_journal(self._storage)
 
-    def write_whole(self, files: Mapping[str, bytes]) -> None:
-        """Write files, path -> content, each there entirely or not at all, replacing any."""
+    def write_whole(self, files: Puts) -> None:
+        """Write files, path -> source, each there entirely or not at all, replacing any."""
         staged = {path: self.new_path(TMP) for path in files}
-        self._storage.write_many({staged[path]: content for path, content in files.items()})
+        self._write({staged[path]: source for path, source in files.items()})
         folders = {path.rpartition("/")[0] for path in files}
         for folder in folders:
             if folder:
@@ -123,6 +100,28 @@ class Change:
         elif self._storage.find_kind(JOURNAL) is None:
             # It goes last of all, so either it never came or all moves were taken back.
             self.outcome = Outcome.UNCHANGED
+
+    def _stage_change(self, change: FolderChange) -> list[Move]:
+        """Stage what becomes of one folder; return the moves that publish it."""
+        name = change.name
+        if change.old_name is not None:
+            staged, aside = self.stage(change.files), self.new_path(TRASH)
+            return plan_renaming(change.old_name, name, list(change.files), staged, aside)
+        if not change.files:
+            return [(name, self.new_path(TRASH))] if change.is_there else []
+        staged = self.stage(change.files)
+        return plan_replacement(name, staged, self.new_path(TRASH)) if change.is_there else [(staged, name)]
+
+    def _write(self, files: Puts) -> None:
+        """Write files, path -> source, as durably as a storage can."""
+        contents: dict[str, bytes | Path] = {}
+        for path, source in files.items():
+            self._storage.make_folder(path.rpartition("/")[0])
+            if isinstance(source, Stored):
+                self._storage.copy_file(source.path, path)
+            else:
+                contents[path] = source
+        self._storage.write_many(contents)
 
     def _write_journal(self, moves: Sequence[Move]) -> None:
         staged = self.new_path(TMP)
@@ -169,7 +168,7 @@ class Change:
         return self._storage.find_kind(source) is None and self._storage.find_kind(target) is not None
 
 
-def drop_journal(storage: Storage) -> None:
+def drop_journal(storage: LocalFolder) -> None:
     """Remove the journal for good: one that came back after a power cut would be obeyed."""
     storage.remove(JOURNAL)
     storage.sync_folder(PRIVATE)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from fsspec import AbstractFileSystem
@@ -9,15 +10,14 @@ from fsspec import AbstractFileSystem
 from lorary.errors import FormatError
 from lorary.experts.weights_file import StoredTensors, load_tensors
 from lorary.files import find_limit, quote, say_limit
-from lorary.library.lock import Lock, ThreadLock
-from lorary.library.storage import Kind
+from lorary.library.storage.contract import Kind
 
 PIECE_BYTES = 1 << 20
 ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
-class RemoteStorage:
-    """See ``Storage``. Such file systems know no links, and their moves are copies and removals."""
+class RemoteFolder:
+    """The file operations beneath ``RemoteStorage``. Such file systems know no links and no moves."""
 
     def __init__(self, url: str, fs: AbstractFileSystem, root: str):
         self.url = url
@@ -105,23 +105,25 @@ class RemoteStorage:
         """Write a file."""
         self.write_many({relative: content})
 
-    def write_many(self, files: Mapping[str, bytes]) -> None:
-        """Write files, path -> content."""
+    def write_many(self, files: Mapping[str, bytes | Path]) -> None:
+        """Write files, path -> content or the local file that has it."""
         for relative, content in files.items():
+            self.make_folder(relative.rpartition("/")[0])
+            if isinstance(content, Path):
+                self.fs.put_file(str(content), self.path(relative))
+                continue
             with self.fs.open(self.path(relative), "wb") as file:
                 file.write(content)
 
+    def create(self, relative: str, content: bytes) -> None:
+        """Write a file that is not there yet; ``FileExistsError`` if it is."""
+        self.make_folder(relative.rpartition("/")[0])
+        self.fs.pipe_file(self.path(relative), content, mode="create")
+
     def copy_file(self, source: str, target: str) -> None:
         """Copy one file."""
+        self.make_folder(target.rpartition("/")[0])
         self.fs.cp_file(self.path(source), self.path(target))
-
-    def move(self, source: str, target: str) -> None:
-        """Give a file or folder another path: a copy and a removal."""
-        for file in self.walk(source):
-            copied = target + file[len(source) :]
-            self.make_folder(copied.rpartition("/")[0])
-            self.copy_file(file, copied)
-        self.remove(source)
 
     def remove(self, relative: str) -> None:
         """Remove a file or a whole folder; do nothing where there is none."""
@@ -136,9 +138,6 @@ class RemoteStorage:
         if self.find_kind(relative) == "folder":
             self.fs.rmdir(path)
 
-    def sync_folder(self, relative: str = "") -> None:
-        """Do nothing: what is written there is durable or not, whatever is asked for."""
-
     def free_bytes(self) -> int | None:
         """Return ``None``: nobody can tell."""
         return None
@@ -146,7 +145,3 @@ class RemoteStorage:
     def identify(self) -> str:
         """Return the folder's path there: copies have others."""
         return f"{self.fs.protocol}{self.root}"
-
-    def make_lock(self, relative: str) -> Lock:
-        """Keep the threads of this process apart."""
-        return ThreadLock(f"library {quote(self.url)}")

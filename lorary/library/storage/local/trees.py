@@ -5,7 +5,7 @@ import os
 import stat
 from contextlib import suppress
 
-from lorary.library import calls
+from lorary.library.storage.local import calls
 
 # Each level keeps a folder open.
 MOST_LEVELS = 100

@@ -17,27 +17,19 @@ from contextlib import contextmanager, suppress
 
 from lorary.errors import FormatError, LibraryError
 from lorary.files import quote, shorten
-from lorary.library.change import FAILURES, Change, Outcome, drop_journal
-from lorary.library.journal import (
-    JOURNAL,
-    LEFTOVER,
-    MOST_BYTES,
-    PRIVATE,
-    TMP,
-    TRASH,
-    Journal,
-    moves_file,
-    parse_journal,
-)
-from lorary.library.lock import LOCK_TIMEOUT_S
-from lorary.library.owner import find_owner
-from lorary.library.storage import KIND_WORDS, Storage
+from lorary.library.storage.contract import FAILURES, KIND_WORDS, Outcome
+from lorary.library.storage.local.change import LocalChange, drop_journal
+from lorary.library.storage.local.folder import LocalFolder
+from lorary.library.storage.local.journal import LEFTOVER, MOST_BYTES, Journal, moves_file, parse_journal
+from lorary.library.storage.lock import LOCK_TIMEOUT_S
+from lorary.library.storage.owner import find_owner
+from lorary.library.storage.places import JOURNAL, PRIVATE, TMP, TRASH
 
 
 class Publisher:
     """Publishes folders and files in a storage, each change entirely or not at all."""
 
-    def __init__(self, storage: Storage, timeout: float = LOCK_TIMEOUT_S):
+    def __init__(self, storage: LocalFolder, timeout: float = LOCK_TIMEOUT_S):
         self._storage = storage
         self._timeout = timeout
         self._write_lock = storage.make_lock(f"{PRIVATE}/write.lock")
@@ -65,7 +57,7 @@ class Publisher:
                 pass
 
     @contextmanager
-    def writing(self, timeout: float | None = None) -> Iterator[Change]:
+    def writing(self, timeout: float | None = None) -> Iterator[LocalChange]:
         """Be the only writer; on leaving, however that happens, nothing is left half-done.
 
         Raises:
@@ -77,7 +69,7 @@ class Publisher:
             if self._storage.find_kind(JOURNAL) is not None:
                 self._finish(owner)
             self._clear(owner)
-            change = Change(self._storage, owner, self._swapping)
+            change = LocalChange(self._storage, owner, self._swapping)
             try:
                 yield change
             finally:
@@ -111,7 +103,7 @@ class Publisher:
         with self._gate.hold(timeout=self._timeout), self._swap_lock.hold(timeout=self._timeout):
             yield
 
-    def _close(self, change: Change, owner: str) -> None:
+    def _close(self, change: LocalChange, owner: str) -> None:
         """Bring a change to its end; what fails here is for the next writer, and is no part of the change."""
         with suppress(*FAILURES):
             change.find_outcome()

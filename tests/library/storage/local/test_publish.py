@@ -9,10 +9,10 @@ import pytest
 
 from lorary.errors import LibraryError
 from lorary.library import Library
-from lorary.library.change import Outcome
-from lorary.library.journal import JOURNAL, TMP, TRASH
-from lorary.library.open_storage import open_storage
-from lorary.library.publish import Publisher
+from lorary.library.storage.contract import Outcome
+from lorary.library.storage.local.publish import Publisher
+from lorary.library.storage.opening import open_storage
+from lorary.library.storage.places import JOURNAL, TMP, TRASH
 
 MINE, OTHERS = f"{TRASH}/{'a' * 32}", f"{TMP}/{'b' * 32}"
 

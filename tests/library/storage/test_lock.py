@@ -9,8 +9,8 @@ import pytest
 
 from lorary.errors import LibraryError
 from lorary.library import Library
-from lorary.library.lock import ThreadLock
-from lorary.library.open_storage import open_storage
+from lorary.library.storage.lock import ThreadLock
+from lorary.library.storage.opening import open_storage
 
 
 @pytest.fixture

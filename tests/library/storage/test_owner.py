@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from lorary.library import owner as room
-from lorary.library.open_storage import open_storage
-from lorary.library.owner import find_owner
+from lorary.library.storage import owner as room
+from lorary.library.storage.opening import open_storage
+from lorary.library.storage.owner import find_owner
 
 
 @pytest.fixture

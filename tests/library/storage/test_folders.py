@@ -6,8 +6,8 @@ import uuid
 import pytest
 
 from lorary.errors import LibraryError
-from lorary.library.local_storage import PIECE_BYTES
-from lorary.library.open_storage import open_storage
+from lorary.library.storage.local.folder import PIECE_BYTES
+from lorary.library.storage.opening import open_storage
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -57,7 +57,15 @@ def test_reading_many_gives_bytes_or_what_went_wrong(storage):
     assert storage.read_many([]) == {}
 
 
-def test_moving_takes_a_file_or_a_whole_folder_along(storage):
+@pytest.fixture
+def local_storage(tmp_path):
+    storage = open_storage(tmp_path / "s")
+    storage.make_folder()
+    return storage
+
+
+def test_moving_takes_a_file_or_a_whole_folder_along(local_storage):
+    storage = local_storage
     storage.make_folder("a/inner")
     storage.write("a/inner/file", b"1")
     storage.write("a/file", b"2")
@@ -68,7 +76,8 @@ def test_moving_takes_a_file_or_a_whole_folder_along(storage):
     assert storage.read("c") == b"2" and list(storage.list_kinds("b")) == ["inner"]
 
 
-def test_moving_a_file_onto_another_replaces_it(storage):
+def test_moving_a_file_onto_another_replaces_it(local_storage):
+    storage = local_storage
     storage.write("a", b"new")
     storage.write("b", b"old")
     storage.move("a", "b")

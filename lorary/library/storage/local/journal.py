@@ -15,17 +15,12 @@ from lorary.experts.folder import CARD_FILE
 from lorary.experts.sidecar import SIDECAR_FILE
 from lorary.files import parse_json_object, quote
 from lorary.library.names import is_name
-from lorary.library.owner import OWNER_DIGITS
-
-PRIVATE = ".lorary"
-JOURNAL = f"{PRIVATE}/journal.json"
-TMP = f"{PRIVATE}/tmp"
-TRASH = f"{PRIVATE}/trash"
-MARKER = "library.json"
+from lorary.library.storage.owner import OWNER_DIGITS
+from lorary.library.storage.places import MARKER, TMP, TRASH
 
 # What the sidecar and the card say changes with the expert's name.
 RENAMED_FILES = (SIDECAR_FILE, CARD_FILE)
-MOST_BYTES = 64_000
+MOST_BYTES = 4_000_000
 STAGING_ID = re.compile(r"[0-9a-f]{32}")
 # An id, or a file of a renamed expert that was put aside.
 LEFTOVER = re.compile(r"[0-9a-f]{32}(\.[01])?")
@@ -91,40 +86,55 @@ def parse_journal(content: bytes, path: str) -> Journal:
 def _are_moves(value: object) -> TypeGuard[list[list[str]]]:
     return (
         isinstance(value, list)
-        and 2 <= len(value) <= 2 + 2 * len(RENAMED_FILES)
+        and len(value) >= 2
         and all(isinstance(move, list) and len(move) == 2 for move in value)
         and all(isinstance(path, str) for move in value for path in move)
     )
 
 
 def _is_plan(moves: list[list[str]]) -> bool:
-    """Tell whether these are moves that are planned above: they say themselves of what."""
-    (name, aside), (last, new) = moves[0], moves[-1]
-    if last == aside:
-        files = [source.rpartition("/")[2] for source, _ in moves[1:-1:2]]
-        staged = moves[2][0].rpartition("/")[0] if files else _name_any(TMP)
-        plan = plan_renaming(name, new, files, staged, aside)
-    else:
-        files, staged = [], last
-        plan = plan_replacement(name, staged, aside)
+    """Tell whether these are moves that a change is made of, no place staged at twice."""
+    rest = [(source, target) for source, target in moves]
+    names, staged, aside = [], [], []
+    while rest:
+        step = _take_renaming(rest) or rest[:1]
+        rest = rest[len(step) :]
+        (source, target), (before, new) = step[0], step[-1]
+        if len(step) > 1:
+            names += [source, new]
+            aside.append(before)
+            staged += [step[2][0].rpartition("/")[0]] if len(step) > 2 else []
+        elif is_staging(target, TRASH):
+            names.append(source)
+            aside.append(target)
+        else:
+            names.append(target)
+            staged.append(source)
     return (
-        moves == [list(move) for move in plan]
-        and all(is_name(own) and own != MARKER for own in (name, new))
-        and is_staging(staged, TMP)
-        and is_staging(aside, TRASH)
-        and len(set(files)) == len(files)
-        and set(files) <= set(RENAMED_FILES)
+        all(is_name(name) and name != MARKER for name in names)
+        and all(is_staging(path, TRASH) for path in aside)
+        and all(is_staging(path, TMP) for path in staged)
+        and len({*staged, *aside}) == len(staged) + len(aside)
     )
+
+
+def _take_renaming(moves: Sequence[Move]) -> list[Move]:
+    """Return the moves at the beginning that rename one expert; none if they do something else."""
+    old, aside = moves[0]
+    end = next((place for place, (source, _) in enumerate(moves) if source == aside), None)
+    if end is None:
+        return []
+    step = list(moves[: end + 1])
+    files = [source.rpartition("/")[2] for source, _ in step[1:-1:2]]
+    staged = step[2][0].rpartition("/")[0] if files else ""
+    is_sound = len(set(files)) == len(files) and set(files) <= set(RENAMED_FILES)
+    return step if is_sound and step == plan_renaming(old, step[-1][1], files, staged, aside) else []
 
 
 def is_staging(path: str, parent: str) -> bool:
     """Tell whether a path is one that a library stages a folder at, in ``TMP`` or ``TRASH``."""
     above, _, name = path.rpartition("/")
     return above == parent and STAGING_ID.fullmatch(name) is not None
-
-
-def _name_any(parent: str) -> str:
-    return f"{parent}/{'0' * 32}"
 
 
 def moves_file(path: str) -> bool:

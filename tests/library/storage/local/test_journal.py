@@ -5,9 +5,7 @@ import json
 import pytest
 
 from lorary.errors import FormatError
-from lorary.library.journal import (
-    TMP,
-    TRASH,
+from lorary.library.storage.local.journal import (
     Journal,
     dump_journal,
     moves_file,
@@ -15,6 +13,7 @@ from lorary.library.journal import (
     plan_renaming,
     plan_replacement,
 )
+from lorary.library.storage.places import TMP, TRASH
 
 OWNER = "0123456789abcdef"
 STAGED, ASIDE = f"{TMP}/{'1' * 32}", f"{TRASH}/{'2' * 32}"
@@ -24,9 +23,20 @@ PLANS = [
     plan_renaming("old", "new", ["README.md"], STAGED, ASIDE),
     plan_renaming("old", "new", [], STAGED, ASIDE),
 ]
+# Changes of several experts that belong together: one plan after the other, or an expert less and one more.
+SEVERAL = [
+    [("a", ASIDE), (STAGED, "b")],
+    [("a", ASIDE), ("b", f"{TRASH}/{'3' * 32}")],
+    [(STAGED, "a"), (f"{TMP}/{'4' * 32}", "b")],
+    [
+        ("c", f"{TRASH}/{'3' * 32}"),
+        *PLANS[1],
+        *plan_replacement("d", f"{TMP}/{'5' * 32}", f"{TRASH}/{'6' * 32}"),
+    ],
+]
 
 
-@pytest.mark.parametrize("moves", PLANS)
+@pytest.mark.parametrize("moves", PLANS + SEVERAL)
 def test_what_a_library_writes_is_read_back(moves):
     journal = Journal(OWNER, moves)
     assert parse_journal(dump_journal(journal), "j") == journal
@@ -44,12 +54,14 @@ HOSTILE = [
     [["a", f"{TRASH}/../../x"], [STAGED, "a"]],
     [["a", f"{TRASH}/{'A' * 32}"], [STAGED, "a"]],
     [["a", ASIDE + "\n"], [STAGED, "a"]],
-    [["a", ASIDE], [STAGED, "b"]],
     [["a", ASIDE], [ASIDE.replace("2", "3"), "a"]],
     [["a", STAGED], [ASIDE, "a"]],
     [["a", ASIDE]],
     [],
     [["a", ASIDE], [STAGED, "a"]] * 2,
+    [["a", ASIDE], ["b", ASIDE]],
+    [[STAGED, "a"], [STAGED, "b"]],
+    [["a", ASIDE], [STAGED, "library.json"]],
     [["a", ASIDE, "x"], [STAGED, "a"]],
     [["a", 1], [STAGED, "a"]],
     [["", ASIDE], [STAGED, ""]],

@@ -10,14 +10,16 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 from lorary.errors import FormatError, LibraryError, LoraryError
 from lorary.experts.weights_file import StoredTensors, map_tensors
 from lorary.files import find_limit, quote, require_regular, say_limit
-from lorary.library import calls
-from lorary.library.lock import FileLock, Lock
-from lorary.library.storage import Kind
-from lorary.library.trees import remove_tree, walk_tree
+from lorary.library.storage.contract import Kind, refuse_link
+from lorary.library.storage.local import calls
+from lorary.library.storage.local.file_lock import FileLock
+from lorary.library.storage.local.trees import remove_tree, walk_tree
+from lorary.library.storage.lock import Lock
 
 PIECE_BYTES = 1 << 20
 # What says that nothing is there; every other failure says nothing of the sort.
@@ -27,8 +29,11 @@ _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _MAYBE_LINK = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
 
 
-class LocalStorage:
-    """See ``Storage``. What is written is on the disk for good when ``write`` and its like return."""
+class LocalFolder:
+    """The file operations beneath ``LocalStorage``.
+
+    What is written is on the disk for good when ``write`` and its like return.
+    """
 
     def __init__(self, url: str, root: str):
         self.url = url
@@ -120,11 +125,12 @@ class LocalStorage:
         """Write a file; when this returns, it is on the disk and not just in its cache."""
         self.write_many({relative: content})
 
-    def write_many(self, files: Mapping[str, bytes]) -> None:
-        """Write files, path -> content, each as durably as ``write``."""
+    def write_many(self, files: Mapping[str, bytes | Path]) -> None:
+        """Write files, path -> content or the file that has it, each as durably as ``write``."""
         for relative, content in files.items():
             with self._file(relative, calls.open_to_write) as file:
-                _write_all(file, content)
+                for piece in _split_content(content):
+                    _write_all(file, piece)
         # Only now: a disk brings many files to rest in hardly more time than one.
         for relative in files:
             with self._file(relative) as file:
@@ -254,14 +260,6 @@ class LocalStorage:
             raise
 
 
-def refuse_link(url: str, relative: str) -> str:
-    """Say that something in a library is a symbolic link, and what to do."""
-    return (
-        f"{quote(relative)} in library {quote(url)} is a symbolic link, and none is followed inside a "
-        "library: put what it leads to in its place, such as with `lorary library add`, or remove the link"
-    )
-
-
 def find_kind(status: calls.Status) -> Kind:
     """Tell what a file system's status is of."""
     kinds: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
@@ -284,6 +282,15 @@ def _read_pieces(file: int, start: int = 0, end: int | None = None) -> Iterator[
             return
         yield piece
         start += len(piece)
+
+
+def _split_content(content: bytes | Path) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        yield content
+        return
+    with content.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
 
 
 def _write_all(file: int, content: bytes) -> None:
