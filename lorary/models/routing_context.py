@@ -60,14 +60,12 @@ class Call:
                     f"reads {shape.numel()}: give rows for all tokens of the batch"
                 )
             return _repeat(self.rows.to(device), shape.numel())
-        count = shape[0]
+        count = shape[0] if self.num_requests is None else self.num_requests
         # A model may flatten its batch; experts are only on layers that keep its order.
-        is_flat = self.num_requests is not None and (len(shape) == 1 or shape[0] == 1)
-        if is_flat and shape.numel() % self.num_requests == 0:
-            count = self.num_requests
-        elif self.num_requests not in (None, shape[0]):
+        is_flat = len(shape) == 1 or shape[0] == 1
+        if count != shape[0] and not (is_flat and shape.numel() % count == 0):
             raise ValueError(
-                f"experts were given for {self.num_requests} sequences, this batch has {tuple(shape)} "
+                f"experts were given for {count} sequences, this batch has {tuple(shape)} "
                 "(sequences, tokens): give one expert per sequence of the batch"
             )
         return _repeat(torch.arange(count, device=device), shape.numel())
