@@ -13,7 +13,7 @@ from lorary.assembly.open_saved import open_saved
 from lorary.assembly.routed_model import RoutedModel
 from lorary.errors import LibraryError
 from lorary.experts import Expert
-from lorary.facts.encoder import Encoder
+from lorary.facts import FACTS, Encoder
 from lorary.files import quote
 from lorary.library import Library
 from lorary.models import COMBINES, BaseModel, attach_experts, check_base, load_base, wrap_base
@@ -27,9 +27,7 @@ def load_model(
     router: str | EllipsisType | None = ...,
     combine: str | None = None,
     controls: Mapping[str, Expert] | None = None,
-    means: Mapping[str, Tensor] | None = None,
-    gates: Mapping[str, Tensor] | None = None,
-    embeddings: Mapping[str, Tensor] | None = None,
+    facts: Mapping[str, Mapping[str, Tensor]] | None = None,
     encoder: Encoder | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     revision: str | None = None,
@@ -47,34 +45,37 @@ def load_model(
             not given, ``"calibrated"``, or the saved model's own.
         combine: ``"outputs"`` or ``"factors"``, see ``mix``. If not given, outputs, or as in the saved model.
         controls: further experts that no router chooses, but that ``assign`` knows by these names.
-        means: for the router ``"mean_activation"``: module path -> ``[E, I]``, see ``find_means``.
-        gates: for the router ``"phatgoose"``: module path -> ``[E, I]``, see ``train_gates``.
-        embeddings: for the router ``"retrieval"``: expert -> ``[N, D]``, see ``find_embeddings``.
-        encoder: what embedded these, texts -> ``[N, D]``; None for the base model.
+        facts: what some routers need and only data can tell, by its name in ``FACTS``: of layers, such as
+            ``"means"`` and ``"gates"``, module path -> ``[E, I]``; of the output, such as ``"embeddings"``,
+            expert -> ``[N, D]``.
+        encoder: what made the embeddings, texts -> ``[N, D]``; None for the base model.
         tokenizer: only for a ``transformers`` model that is loaded already.
         revision: of a hub model.
         dtype: of the base model's weights; None chooses what the hardware multiplies fast.
         device: None means a GPU if there is one.
         options: of the router, such as ``top_k`` and ``temperature``: the fields of its configuration,
-            ``CalibratedConfig`` for ``"calibrated"``.
+            ``CalibratedConfig`` for ``"calibrated"``. Facts may stand among them, such as ``means=…``.
 
     Returns:
         The model; it owns the base model until ``detach``.
 
     Raises:
         ValueError: for an unknown router, options that it does not have or that are out of range, or if it
-            needs ``means``, ``gates`` or ``embeddings``.
+            needs
+            facts that were not given.
         LibraryError: if there is no expert.
         IncompatibleExpert: if an expert was trained on another base model.
         BaseModelError: if the base model cannot be loaded, or is not the saved model's.
         FormatError: if the folder of a saved model is damaged.
     """
-    saved = kept = None
+    given = {**(facts or {}), **{name: options.pop(name) for name in list(options) if name in FACTS}}
+    given = {name: rows for name, rows in given.items() if rows is not None}
+    saved, kept = None, {}
     if experts is None:
         saved = open_saved(base, router, combine, options, tokenizer, revision)
         base = saved.load_base(dtype, device)
         experts, router, combine, options = saved.library, saved.router, saved.combine, dict(saved.options)
-        kept = saved.find_embeddings(embeddings, encoder)
+        kept = saved.choose_material(given, encoder)
     elif isinstance(base, Path):
         base = str(base)
     router = DEFAULT_ROUTER if router is ... else router
@@ -94,8 +95,8 @@ def load_model(
     try:
         if saved is not None:
             saved.hand_over(model, kept, encoder)
-        made = None if kept is not None else encoder
-        model.provide(means=means, gates=gates, embeddings=embeddings, encoder=made)
+        has_maker = any(FACTS[name].place == "output" for name in kept)
+        model.provide(given, encoder=None if has_maker else encoder)
         model.set_router(router, config, combine)
     except BaseException:
         model.detach()

@@ -1,6 +1,6 @@
 """From the folder of a saved model, and what its user wants otherwise, to what ``load_model`` is given."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import EllipsisType
@@ -22,10 +22,11 @@ from lorary.assembly.saved_model import (
     read_saved_model,
 )
 from lorary.errors import BaseModelError, FormatError, UnknownExpert
-from lorary.facts.encoder import Encoder
+from lorary.facts import FACTS, Encoder
 from lorary.files import quote, shorten
 from lorary.library import Library
 from lorary.models import BaseModel, load_base
+from lorary.routing import configure_router
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,53 +48,53 @@ class OpenedModel:
     combine: str
     """How experts are to be put together."""
 
-    def find_embeddings(
-        self, given: Mapping[str, Tensor] | None, encoder: Encoder | None
-    ) -> Mapping[str, Tensor] | None:
-        """Give the embeddings that were saved, if they are to be used; None if others are handed over.
+    def choose_material(
+        self, given: Collection[str], encoder: Encoder | None
+    ) -> dict[str, Mapping[str, Tensor]]:
+        """Give the saved facts that are to be used: all for which nothing else is handed over.
+
+        Args:
+            given: the facts that are handed over.
+            encoder: what made those of the output layer; None for the base model.
 
         Raises:
-            ValueError: if the router needs the encoder that made them, and it was not handed over; or if one
-                was that did not make them.
+            ValueError: if the router needs the encoder that made a fact, and it was not handed over; or if
+                one was that did not make it.
         """
-        embeddings = self.material.get("embeddings")
-        if given is not None or embeddings is None:
-            return None
-        if self.saved.has_encoder == (encoder is not None):
-            return embeddings
-        if not self.saved.has_encoder:
-            raise ValueError(
-                f"the embeddings in {quote(str(self.folder))} were made by the base model: leave "
-                "encoder=... out, or give embeddings that it made"
-            )
-        if self.router == "retrieval":
-            raise ValueError(
-                f"the embeddings in {quote(str(self.folder))} were made by an encoder of texts, which cannot "
-                "be saved: give the same one with encoder=..."
-            )
-        return None
+        found = {}
+        for name, rows in self.material.items():
+            if name in given:
+                continue
+            if FACTS[name].place == "layers" or self.saved.has_encoder == (encoder is not None):
+                found[name] = rows
+            elif not self.saved.has_encoder:
+                raise ValueError(
+                    f"the {name} in {quote(str(self.folder))} were made by the base model: leave "
+                    f"encoder=... out, or give {name} that it made"
+                )
+            elif self.router is not None and name in configure_router(self.router, self.options).needs:
+                raise ValueError(
+                    f"the {name} in {quote(str(self.folder))} were made by an encoder of texts, which cannot "
+                    "be saved: give the same one with encoder=..."
+                )
+        return found
 
     def hand_over(
-        self, model: RoutedModel, embeddings: Mapping[str, Tensor] | None, encoder: Encoder | None
+        self, model: RoutedModel, material: Mapping[str, Mapping[str, Tensor]], encoder: Encoder | None
     ) -> None:
         """Give a model what only data could tell.
 
         Args:
             model: the model.
-            embeddings: as ``find_embeddings`` gives them.
-            encoder: what made them; None for the base model.
+            material: as ``choose_material`` gives it.
+            encoder: what made what is known of the output layer; None for the base model.
 
         Raises:
             FormatError: if something does not fit the model's layers or experts.
         """
-        made = None if embeddings is None else encoder
+        has_output = any(FACTS[name].place == "output" for name in material)
         try:
-            model.provide(
-                means=self.material.get("means"),
-                gates=self.material.get("gates"),
-                embeddings=embeddings,
-                encoder=made,
-            )
+            model.provide(material, encoder=encoder if has_output else None)
         except (ValueError, UnknownExpert) as error:
             place = quote(str(self.folder / MATERIAL_FILE))
             raise FormatError(

@@ -19,10 +19,8 @@ from lorary.assembly.deciding import RequestDecider
 from lorary.assembly.explanation import Explanation, Recorder, build_explanation
 from lorary.assembly.prompts import Prompt, encode_prompts
 from lorary.assembly.router import Router, build_router, find_config
-from lorary.errors import UnknownExpert
 from lorary.experts import Expert
-from lorary.facts.encoder import Encoder
-from lorary.facts.material import Materials
+from lorary.facts import Encoder, Facts
 from lorary.models import BaseModel, ExpertStack, check_base, drop_expert, insert_expert
 from lorary.routing import Chooser, LayerRouters, RouterConfig, configure_router
 from lorary.routing.named import LayerPrototypes
@@ -44,7 +42,7 @@ class RoutedModel:
 
     def __init__(self, base: BaseModel, stack: ExpertStack, experts: Mapping[str, Expert]):
         self.base = base
-        self.materials = Materials(base, stack, experts)
+        self.facts = Facts(base, stack, experts)
         self._default = Router(None, None, "outputs", dict.fromkeys(stack.layers))
         # PyTorch's compiler is not made for several threads that run what it compiled.
         self._compiled = threading.RLock()
@@ -52,17 +50,17 @@ class RoutedModel:
     @property
     def stack(self) -> ExpertStack:
         """All experts on the model; another one once an expert was added or removed."""
-        return self.materials.stack
+        return self.facts.stack
 
     @property
     def names(self) -> tuple[str, ...]:
         """The experts that a router may choose."""
-        return self.materials.names
+        return self.facts.names
 
     @property
     def controls(self) -> tuple[str, ...]:
         """The experts that answer only to their names."""
-        stack, names = self.materials.prototypes.carried
+        stack, names = self.facts.carried
         return stack.names[len(names) :]
 
     @property
@@ -123,7 +121,7 @@ class RoutedModel:
         """
         config = None if name is None else configure_router(name, options)
         with self.stack.in_use():
-            return build_router(name, config, combine, self.materials, self.tokenizer)
+            return build_router(name, config, combine, self.facts, self.tokenizer)
 
     def set_router(
         self, router: str | None, options: RouterConfig | None = None, combine: str = "outputs"
@@ -141,49 +139,42 @@ class RoutedModel:
                 within ``assign`` or ``routed``.
         """
         with self.stack.context.lock.changing("set a router"):
-            self._default = build_router(router, options, combine, self.materials, self.tokenizer)
+            self._default = build_router(router, options, combine, self.facts, self.tokenizer)
             self.stack.set_default(None if router is None else self._default)
 
     def prototypes(self) -> dict[str, LayerPrototypes]:
         """Give every layer's Arrow prototypes ``[E, I]`` and gains ``[E]``, found when first asked for."""
-        with self.stack.in_use(), self.materials.lock:
-            return dict(self.materials.prototypes.plain())
+        with self.stack.in_use(), self.facts.lock:
+            found = self.facts.find("prototypes")
+        return {path: (rows, found["gains"][path]) for path, rows in found["prototypes"].items()}
 
     def provide(
         self,
+        facts: Mapping[str, Mapping[str, Tensor]] | None = None,
         *,
-        means: Mapping[str, Tensor] | None = None,
-        gates: Mapping[str, Tensor] | None = None,
         names: Sequence[str] | None = None,
-        embeddings: Mapping[str, Tensor] | None = None,
         encoder: Encoder | None = None,
+        **named: Mapping[str, Tensor] | None,
     ) -> None:
         """Hand over what some routers need and only data can tell; it is kept until its expert is removed.
 
         Args:
-            means: module path -> mean activations ``[N, I]``, from ``find_means``.
-            gates: module path -> trained gates ``[N, I]``, from ``train_gates``.
-            names: the experts that these rows belong to; None for all that a router may choose.
-            embeddings: expert -> its examples' embeddings ``[N, D]``, from ``find_embeddings``.
-            encoder: what embedded them, texts -> ``[N, D]``; None for the base model.
+            facts: name in ``FACTS`` -> rows: of layers, such as ``"means"`` and ``"gates"``, module path ->
+                ``[N, I]``; of the output, such as ``"embeddings"``, expert -> its examples' ``[N, D]``.
+            names: the experts that rows of layers belong to; None for all that a router may choose.
+            encoder: what made the embeddings, texts -> ``[N, D]``; None for the base model.
+            named: further facts by their names, such as ``means=…``.
 
         Raises:
-            ValueError: if a path or shape is not one of this model's, or there is an encoder alone.
+            ValueError: if there is no such fact, a path or shape is not one of this model's, or there is an
+                encoder alone.
             UnknownExpert: if a name is none of the experts'.
         """
-        with self.stack.in_use(), self.materials.lock:
+        everything = {**(facts or {}), **named}
+        given = {name: rows for name, rows in everything.items() if rows is not None}
+        with self.stack.in_use(), self.facts.lock:
             chosen = self.names if names is None else names
-            for name in (*chosen, *(embeddings or {})):
-                self._require(name)
-            if embeddings is not None:
-                self.materials.give_embeddings(embeddings, encoder)
-            elif encoder is not None:
-                raise ValueError(
-                    "an encoder must come with the embeddings that it made: give embeddings=... too"
-                )
-            for field, rows in (("means", means), ("gates", gates)):
-                if rows is not None:
-                    self.materials.give(field, rows, chosen)
+            self.facts.give(given, chosen, encoder)
 
     def add_expert(self, expert: Expert) -> None:
         """Put one more expert on the model, for the router to choose too; nothing else is loaded again.
@@ -199,7 +190,7 @@ class RoutedModel:
         with self.stack.context.lock.changing("add an expert"):
             check_base(self.base, expert)
             self._check_routing((*self.names, expert.name))
-            self.materials.add(insert_expert(self.stack, expert, len(self.names)), expert)
+            self.facts.add(insert_expert(self.stack, expert, len(self.names)), expert)
             try:
                 self.set_router(*self.routing)
             except BaseException:
@@ -215,7 +206,7 @@ class RoutedModel:
             UnknownExpert: if no expert that a router may choose has this name.
         """
         with self.stack.context.lock.changing("remove an expert"):
-            self._require(name)
+            self.facts.require(name)
             left = tuple(other for other in self.names if other != name)
             if not left:
                 raise ValueError(f"expert {name!r} is the last one: use detach() to get the base model back")
@@ -228,7 +219,7 @@ class RoutedModel:
     ) -> Iterator[None]:
         """Within this context another router is the default, in this thread; see ``set_router``."""
         with self.stack.in_use():
-            chosen = build_router(router, options, combine, self.materials, self.tokenizer)
+            chosen = build_router(router, options, combine, self.facts, self.tokenizer)
             with self.stack.choosing(chosen):
                 yield
 
@@ -364,16 +355,12 @@ class RoutedModel:
         with self.stack.choosing(chooser, rows, num_requests if rows is None else None):
             yield
 
-    def _require(self, name: str) -> None:
-        if name not in self.names:
-            raise UnknownExpert(name, self.names, "this model")
-
     def _check_routing(self, names: Sequence[str]) -> None:
         """Refuse if the router that is set could not choose among these experts."""
         router, options, _ = self.routing
         if router is not None:
-            self.materials.check(find_config(router, options, names).needs, names)
+            self.facts.check(find_config(router, options, names).needs, names)
 
     def _forget(self, name: str) -> None:
-        self.materials.remove(drop_expert(self.stack, name), name)
+        self.facts.remove(drop_expert(self.stack, name), name)
         self.set_router(*self.routing)

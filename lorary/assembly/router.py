@@ -6,7 +6,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from lorary.assembly.deciding import RequestDecider
-from lorary.facts.material import Materials
+from lorary.facts import Facts, gather_layers, gather_request
 from lorary.files import quote
 from lorary.models import COMBINES
 from lorary.routing import REQUEST_ROUTERS, TOKEN_ROUTERS, LayerRouters, RouterConfig, router_named
@@ -45,7 +45,7 @@ def build_router(
     name: str | None,
     options: RouterConfig | None,
     combine: str,
-    materials: Materials,
+    facts: Facts,
     tokenizer: PreTrainedTokenizerBase,
 ) -> Router:
     """Build a router for the experts on a model.
@@ -57,14 +57,14 @@ def build_router(
     """
     if combine not in COMBINES:
         raise ValueError(f"combine must be one of {COMBINES}, not {quote(combine)}")
-    nobody = dict.fromkeys(materials.stack.layers)
+    nobody = dict.fromkeys(facts.stack.layers)
     if name is None:
         return Router(None, None, combine, nobody)
-    with materials.lock:
-        config = find_config(name, options, materials.names)
+    with facts.lock:
+        config = find_config(name, options, facts.names)
         if name in REQUEST_ROUTERS:
-            return Router(name, options, combine, nobody, build_decider(name, config, materials, tokenizer))
-        placed = materials.stack.layer_routers(build_layer_routers(name, config, materials))
+            return Router(name, options, combine, nobody, build_decider(name, config, facts, tokenizer))
+        placed = facts.stack.layer_routers(build_layer_routers(name, config, facts))
         return Router(name, options, combine, placed.routers)
 
 
@@ -91,24 +91,24 @@ def find_config(router: str, options: RouterConfig | None, names: Sequence[str])
     return config
 
 
-def build_layer_routers(router: str, config: RouterConfig, materials: Materials) -> dict[str, nn.Module]:
+def build_layer_routers(router: str, config: RouterConfig, facts: Facts) -> dict[str, nn.Module]:
     """Build every layer's router, by module path.
 
     Raises:
         ValueError: if something had to be given and was not.
     """
-    found = materials.gather(config)
+    found = gather_layers(facts, config.needs)
     # In the layer's dtype, or each call would convert what the router multiplies with.
     return {
         path: TOKEN_ROUTERS[router].build(config, found[path]).to(layer.a.dtype)
-        for path, layer in materials.stack.layers.items()
+        for path, layer in facts.stack.layers.items()
     }
 
 
 def build_decider(
     router: str,
     config: RouterConfig,
-    materials: Materials,
+    facts: Facts,
     tokenizer: PreTrainedTokenizerBase,
 ) -> RequestDecider:
     """Build what decides once per request.
@@ -116,5 +116,5 @@ def build_decider(
     Raises:
         ValueError: if something had to be given and was not.
     """
-    built = REQUEST_ROUTERS[router].build(config, materials.gather_request(config))
-    return RequestDecider(materials.stack, built, tokenizer, materials.encoder)
+    built = REQUEST_ROUTERS[router].build(config, gather_request(facts, config.needs))
+    return RequestDecider(facts.stack, built, tokenizer, facts.encoder)

@@ -12,7 +12,7 @@ from lorary.assembly.folder_files import BASE, EXPERTS, hash_files
 from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.router import find_config
 from lorary.assembly.saved_model import MATERIAL_FILE, MODEL_FILE, SavedModel
-from lorary.facts.task_rows import check_loaded
+from lorary.facts.same_experts import check_loaded
 from lorary.files import escape_markdown
 from lorary.library import Library
 from lorary.models.new_folder import new_folder
@@ -39,7 +39,7 @@ def save_model(model: RoutedModel, folder: str | Path, *, with_base: bool = Fals
     """
     # To write the base model its experts are set aside.
     held = model.stack.context.lock.changing("save its base model") if with_base else model.stack.in_use()
-    with held, model.materials.lock, new_folder(folder) as scratch:
+    with held, model.facts.lock, new_folder(folder) as scratch:
         _fill(model, scratch, with_base)
 
 
@@ -48,12 +48,12 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
     config = None if router is None else find_config(router, options, model.names)
     library = Library.open(str(folder / EXPERTS), create=True)
     for name in model.names:
-        expert = model.materials.prototypes.expert(name)
+        expert = model.facts.expert(name)
         # A library may have changed since; what is known about the experts would not fit the new weights.
-        check_loaded(model, expert, name)
+        check_loaded(model.stack, expert, name)
         library.add(expert, name)
-    model.materials.store(library, () if config is None else config.needs)
-    given = model.materials.given(list(library))
+    model.facts.store(library)
+    given = model.facts.list_given(list(library))
     material = save({key: tensor.contiguous() for key, tensor in given.items()}) if given else None
     if material is not None:
         (folder / MATERIAL_FILE).write_bytes(material)
@@ -70,7 +70,7 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
         combine=combine,
         experts=library.weight_hashes(),
         material_sha256=None if material is None else sha256(material).hexdigest(),
-        has_encoder=model.materials.encoder is not None,
+        has_encoder=model.facts.encoder is not None,
         versions=_find_versions(),
     )
     (folder / "README.md").write_text(render_readme(saved), encoding="utf-8")

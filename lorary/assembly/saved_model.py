@@ -22,6 +22,7 @@ from torch import Tensor
 from lorary.assembly.folder_files import AGAIN, EXPERTS, check_files, refuse_links
 from lorary.assembly.saved_values import DTYPE_NAMES, check_values
 from lorary.errors import FormatError, IncompatibleExpert
+from lorary.facts import list_givable
 from lorary.files import (
     dump_json_object,
     find_limit,
@@ -32,7 +33,6 @@ from lorary.files import (
     shorten,
 )
 from lorary.library import Library
-from lorary.routing.material import FROM_DATA
 
 SEAL = "sha256"
 MODEL_FILE = "lorary_model.json"
@@ -169,8 +169,7 @@ def read_material(folder: str | Path, saved: SavedModel) -> dict[str, dict[str, 
     """Read what only data could tell.
 
     Returns:
-        ``"means"`` and ``"gates"`` -> module path -> ``[E, I]``; ``"embeddings"`` -> expert -> ``[N, D]``;
-        what was not saved is left out.
+        Fact -> module path -> ``[E, I]``, or expert -> ``[N, D]``; what was not saved is left out.
 
     Raises:
         FormatError: if the file is missing or not the one that was saved.
@@ -192,9 +191,9 @@ def read_material(folder: str | Path, saved: SavedModel) -> dict[str, dict[str, 
     found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         field_name, _, rest = key.partition("/")
-        if field_name not in FROM_DATA or tensor.dtype not in DTYPES.values():
+        if field_name not in list_givable() or tensor.dtype not in DTYPES.values():
             raise FormatError(
-                f"{quote(str(path))} must hold {', '.join(FROM_DATA)} as floating numbers, found "
+                f"{quote(str(path))} must hold {', '.join(list_givable())} as floating numbers, found "
                 f"{quote(key)} in {tensor.dtype}: build the model again"
             )
         found.setdefault(field_name, {})[rest] = tensor

@@ -59,10 +59,10 @@ def add_router_options(parser: ArgumentParser, *, with_tasks: bool = False) -> N
 
 def list_ready_routers() -> list[str]:
     """List the routers that can be built from a library alone; the others need what only data can tell."""
+    from lorary.facts import list_task_facts
     from lorary.routing import ROUTERS
-    from lorary.routing.material import FROM_DATA
 
-    return [name for name, kind in ROUTERS.items() if not FROM_DATA.keys() & kind.config().needs]
+    return [name for name in ROUTERS if not list_task_facts([name])]
 
 
 def refuse_unused_options(options: Namespace, routers: Collection[str]) -> None:
@@ -188,15 +188,15 @@ def read_router_options(
             router needs more than the command has.
         UnknownExpert: if an option names an expert that is not among them.
     """
+    from lorary.facts import FACTS
     from lorary.routing import configure_router
-    from lorary.routing.material import FROM_DATA
 
     config = configure_router(router, vars(options.get(router, Namespace())))
-    given = sorted(FROM_DATA.keys() & config.needs)
+    given = sorted(name for name in config.needs if FACTS[name].needs_tasks)
     if given and not with_tasks:
         raise ValueError(
             f"router {quote(router)} needs the {given[0]} of every expert, which only `lorary eval` and "
-            f"`lorary report` find, from --tasks; in Python, {FROM_DATA[given[0]]} and hand them to "
+            f"`lorary report` find, from --tasks; in Python, {FACTS[given[0]].advice} and hand them to "
             f"load_model({given[0]}=...). "
             f"Here you can use {', '.join(list_ready_routers())}"
         )

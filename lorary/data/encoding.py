@@ -40,6 +40,15 @@ def find_opening(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     return []
 
 
+def find_text_opening(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Return the ids that stand before a text that answers nothing.
+
+    They are the tokenizer's own opening or, without one, its end-of-text token; nothing if it has neither.
+    """
+    ending = tokenizer.eos_token_id
+    return find_opening(tokenizer) or ([] if ending is None else [int(ending)])
+
+
 def find_ending(tokenizer: "PreTrainedTokenizerBase") -> int:
     """Return the id of the token that ends an answer.
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorary.data.encoding import encode_answers, encode_texts, find_ending, find_opening
+from lorary.data.encoding import encode_answers, encode_texts, find_ending, find_opening, find_text_opening
 from lorary.data.fitting import Truncation, check_truncation, cut_prompt, cut_text
 from lorary.data.task import Example, Task
 from lorary.data.templates import Template
@@ -108,7 +108,7 @@ def tokenize_examples(
     for index, (prompt, target) in enumerate(zip(prompts, targets, strict=True)):
         target = target + ending
         if examples[index].is_text:
-            pieces = cut_text(target, prompt or ending, max_length)
+            pieces = cut_text(target, prompt, max_length)
             kept += [(index, TokenizedExample(*piece)) for piece in pieces]
             continue
         if truncation == "skip" and len(prompt) + len(target) > max_length:
@@ -198,7 +198,11 @@ def _encode_prompts(
     """Return the prompts' ids, and how many of the first are the tokenizer's own opening."""
     opening = [] if template.holds_special_tokens else find_opening(tokenizer)
     prompts = encode_texts(tokenizer, [template.render(task, example, tokenizer) for example in examples])
-    return [opening + prompt for prompt in prompts], len(opening)
+    before_text = find_text_opening(tokenizer) if any(example.is_text for example in examples) else []
+    return [
+        before_text if example.is_text else opening + prompt
+        for example, prompt in zip(examples, prompts, strict=True)
+    ], len(opening)
 
 
 def _encode_targets(

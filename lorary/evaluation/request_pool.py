@@ -9,6 +9,7 @@ from lorary.data import Example, Task, Template, TokenizedExample, tokenize_answ
 from lorary.evaluation.chosen_examples import ChosenExamples, choose_examples, identify_examples
 from lorary.evaluation.columns import Record
 from lorary.evaluation.config import EvalConfig
+from lorary.evaluation.items import Item
 from lorary.evaluation.measures import (
     Likelihood,
     Measure,
@@ -16,7 +17,6 @@ from lorary.evaluation.measures import (
     Score,
     find_measures,
 )
-from lorary.evaluation.scoring import Item
 from lorary.files import quote
 
 SHORTEST_ANSWER = 8

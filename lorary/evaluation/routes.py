@@ -1,13 +1,14 @@
 """Ways of answering that an evaluation compares."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lorary.assembly import RoutedModel
 from lorary.errors import UnknownExpert, suggest
-from lorary.evaluation.route_experts import Prompt, RouteExperts, decide_prompts, name_experts
+from lorary.evaluation.items import Prompt
+from lorary.evaluation.route_experts import RouteExperts, decide_prompts, name_experts
 from lorary.files import quote
+from lorary.passes import Layout
 from lorary.routing import ROUTERS, RouterConfig
 
 EXPERT_PREFIX = "expert:"
@@ -28,36 +29,38 @@ class Route:
     expert_of: Mapping[str, str] | None = None
     """Task -> the expert that answers it; instead of a router."""
 
-    @contextmanager
-    def applied(self, model: RoutedModel) -> Iterator[None]:
-        """Within this context the route's router (or nobody) decides."""
-        with model.routed(self.router, self.options, self.combine):
-            yield
-
-    def decide(
+    def prepare(
         self,
         model: RoutedModel,
         prompts: Sequence[Prompt],
+        layout: Layout,
         *,
         tokens_per_pass: int,
         row_length: int,
-        share: bool,
     ) -> RouteExperts:
-        """Decide what can be decided before the model runs; the route must be applied already.
+        """Build the route's router on a model, and let it decide what is decided before the model runs.
 
         Args:
-            model: the model.
+            model: the model; nothing is set on it.
             prompts: all that will be asked.
+            layout: of passes that are exact on the model, see ``find_layout``.
             tokens_per_pass: most tokens in one forward pass.
-            row_length: of the packed rows.
-            share: whether prompts may share the cells of equal beginnings.
+            row_length: of packed rows.
+
+        Raises:
+            UnknownExpert: if an expert is not on the model.
+            ValueError: if the router lacks something that it needs.
         """
         if self.expert_of is not None:
             return name_experts(model, self.expert_of)
-        if model.decider is None:
-            return RouteExperts()
+        if self.router is None:
+            return RouteExperts(stack=model.stack)
+        options = {} if self.options is None else vars(self.options)
+        router = model.router(self.router, combine=self.combine, **options)
+        if router.decider is None:
+            return RouteExperts(stack=model.stack, router=router)
         return decide_prompts(
-            model, prompts, tokens_per_pass=tokens_per_pass, row_length=row_length, share=share
+            model, router, prompts, layout, tokens_per_pass=tokens_per_pass, row_length=row_length
         )
 
 

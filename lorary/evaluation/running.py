@@ -14,7 +14,7 @@ from lorary.evaluation.routes import Route
 from lorary.evaluation.run_header import describe_run
 from lorary.evaluation.scoring import Report, generate_answers, score_targets
 from lorary.files import quote
-from lorary.passes import find_layout
+from lorary.passes import Layout, find_layout
 
 ROW_LENGTH = 512
 
@@ -43,7 +43,7 @@ def evaluate(
     """Measure each route on each task's examples.
 
     Args:
-        model: the model; its own router is put back afterwards.
+        model: the model; nothing is set on it.
         tasks: what to measure on, by name.
         routes: ways of answering, see ``find_routes``.
         template: how examples become prompts.
@@ -60,7 +60,7 @@ def evaluate(
     """
     config = config or EvalConfig()
     _check_request(tasks, routes)
-    share = find_layout(model.stack, config.max_length, ROW_LENGTH).shares
+    layout = find_layout(model.stack, config.max_length, ROW_LENGTH)
     pool = gather_requests(model.tokenizer, tasks, template, config)
     records: list[Record] = []
     for number, route in enumerate(routes):
@@ -72,8 +72,8 @@ def evaluate(
             if on_progress is not None:
                 on_progress(EvalProgress(route.name, done, pool.num_units * len(routes)))
 
-        with route.applied(model):
-            records += _measure_route(model, route, pool, config, share, report)
+        with model.stack.in_use():
+            records += _measure_route(model, route, pool, config, layout, report)
     settings = {
         "base model": model.base.name,
         "evaluation": asdict(config),
@@ -87,13 +87,13 @@ def evaluate(
 
 
 def _measure_route(
-    model: RoutedModel, route: Route, pool: RequestPool, config: EvalConfig, share: bool, report: Report
+    model: RoutedModel, route: Route, pool: RequestPool, config: EvalConfig, layout: Layout, report: Report
 ) -> Iterator[Record]:
-    """Run all requests under one route, which must be applied already."""
+    """Run all requests under one route."""
     sizes = {"tokens_per_pass": config.tokens_per_pass, "row_length": ROW_LENGTH}
-    decisions = route.decide(model, pool.prompts, **sizes, share=share)
-    losses = score_targets(model, decisions, pool.scores, **sizes, share=share, report=report)
-    answers = generate_answers(model, decisions, pool.answers, batch_size=config.batch_size, report=report)
+    experts = route.prepare(model, pool.prompts, layout, **sizes)
+    losses = score_targets(experts, pool.scores, layout, **sizes, report=report)
+    answers = generate_answers(model, experts, pool.answers, batch_size=config.batch_size, report=report)
     return pool.grade(route.name, losses, answers, config.metrics)
 
 

@@ -1,112 +1,56 @@
-"""What calibrated routing knows about the experts on one model: each expert's is found once, when asked for.
+"""Calibrations: how unusual requests of no task in particular are to each expert, at each layer.
 
 E experts that a router may choose, R rank, I layer input.
 """
 
-import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lorary.experts import Expert, read_alike
+from lorary.facts.fact import Context, Fact, Laid, Source
 from lorary.facts.generic_statistics import measure_deviations, measure_readings
 from lorary.facts.generic_text import GenericRequests
-from lorary.facts.keeping import keep_artifacts
-from lorary.facts.soundness import Artifact, CarriedExperts, are_sound_calibrations, read_layout
-from lorary.library import Library
-from lorary.library.derive import Compute
-from lorary.models import BaseModel, ExpertStack
-from lorary.routing import CalibratedConfig, DeviationReader, whiten_readings
+from lorary.facts.rows import write_layout
+from lorary.facts.soundness import (
+    Artifact,
+    CarriedExperts,
+    KnownExperts,
+    has_form,
+    read_any_layout,
+    read_layout,
+)
+from lorary.library.derive import Selection
+from lorary.models import ExpertStack
+from lorary.routing import DeviationReader, whiten_readings
 from lorary.routing.spectr import find_norm_roots
 
 ALGORITHM = "calibrated-deviation-1"
 
 
-class Calibrations:
-    """Calibrations of the experts on one model, a row per expert and layer.
-
-    Args:
-        base: the base model.
-        experts: those that a router may choose. The artifacts of a ``Library`` are used, else the cache's.
-    """
-
-    def __init__(self, base: BaseModel, experts: Mapping[str, Expert]):
-        self._base = base
-        self._experts = experts
-        self._added: dict[str, Expert] = {}
-        self._known: dict[str, dict[str, Artifact]] = {}
-
-    def find(
-        self, config: CalibratedConfig, stack: ExpertStack, names: Sequence[str]
-    ) -> dict[str, dict[str, Tensor]]:
-        """Give what a router is built from.
-
-        Args:
-            config: the router's.
-            stack: the experts on the model.
-            names: those that it may choose.
-
-        Returns:
-            Field of ``LayerMaterial`` -> module path -> a row for each name; zeros where an expert does not
-            change the layer.
-        """
-        requests = GenericRequests(self._base, stack, config.generic)
-        parameters = requests.identity | {"ridge": config.ridge, "last_share": config.last_share}
-        known = self._known.setdefault(json.dumps(parameters, sort_keys=True), {})
-
-        def compute(experts: Mapping[str, Expert]) -> dict[str, Artifact]:
-            return _calibrate(config, stack, requests.sequences(), experts)
-
-        is_sound = partial(are_sound_calibrations, CarriedExperts(stack))
-        for experts in (self._added, self._experts):
-            missing = [name for name in names if name not in known and name in experts]
-            if missing:
-                wanted = dict.fromkeys(missing, parameters)
-                known |= keep_artifacts(experts, ALGORITHM, wanted, compute, is_sound)
-        return _stack_fields(stack, [known[name] for name in names])
-
-    def store(self, library: Library, names: Sequence[str]) -> None:
-        """Put what was found already into a library's artifacts; the experts there have the same weights.
-
-        Raises:
-            LibraryError: if it cannot be written.
-        """
-        for parameters, known in self._known.items():
-            present = [name for name in names if name in known]
-            library.artifacts(ALGORITHM, json.loads(parameters), _giving(known), present)
-
-    def add(self, expert: Expert) -> None:
-        """Take note of one more expert, whatever the library has under its name."""
-        self._added[expert.name] = expert
-
-    def remove(self, name: str) -> None:
-        """Forget an expert."""
-        self._added.pop(name, None)
-        for known in self._known.values():
-            known.pop(name, None)
+def _find_requests(context: Context) -> GenericRequests:
+    return GenericRequests(context.base, context.stack, context.options["generic"])
 
 
-def _giving(known: Mapping[str, Artifact]) -> Compute:
-    return lambda experts: {name: known[name] for name in experts}
+def _identify(context: Context) -> dict[str, Any]:
+    options = {name: context.options[name] for name in ("ridge", "last_share")}
+    return {**_find_requests(context).identity, **options}
 
 
-def _calibrate(
-    config: CalibratedConfig,
-    stack: ExpertStack,
-    sequences: Sequence[Sequence[int]],
-    experts: Mapping[str, Expert],
-) -> dict[str, Artifact]:
-    """Compute one artifact per expert."""
-    loaded = dict(experts.items())
+def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
+    stack, options, sequences = context.stack, context.options, _find_requests(context).sequences()
+    # Of a library all at once: neighbours of one layout are read together.
+    loaded = dict(Selection(context.experts, names).items())
     a, roots = _read_factors(stack, list(loaded.values()))
     readers, offsets = {}, {}
     for path, moments in measure_readings(stack, a, sequences).items():
-        readers[path], offsets[path] = whiten_readings(roots[path], *moments, config.ridge)
-    reader = DeviationReader(a, readers, offsets, last_share=config.last_share)
+        readers[path], offsets[path] = whiten_readings(roots[path], *moments, options["ridge"])
+    reader = DeviationReader(a, readers, offsets, last_share=options["last_share"])
     packed = {name: _Packed() for name in loaded}
     for path, (means, deviations) in measure_deviations(stack, reader, sequences).items():
         for index, (name, expert) in enumerate(loaded.items()):
@@ -156,21 +100,20 @@ class _Packed:
         self.levels.append(level.cpu())
 
     def artifact(self) -> dict[str, Tensor]:
-        layout = torch.tensor(list(json.dumps(self.ranks).encode()), dtype=torch.uint8)
         return {
             "readers": torch.cat(self.readers),
             "offsets": torch.cat(self.offsets),
             "levels": torch.stack(self.levels),
-            "layout": layout,
+            "layout": write_layout(self.ranks),
         }
 
 
-def _stack_fields(stack: ExpertStack, artifacts: Sequence[Artifact]) -> dict[str, dict[str, Tensor]]:
+def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
     """Bring experts' artifacts together, layer by layer; ranks are filled up with zeros."""
     fields = ("readers", "offsets", "generic_means", "generic_deviations")
     found: dict[str, dict[str, Tensor]] = {name: {} for name in fields}
     count = len(artifacts)
-    for path, layer in stack.layers.items():
+    for path, layer in context.stack.layers.items():
         rank = layer.a.shape[1]
         for name, shape in zip(fields, [(rank, rank), (rank,), (), ()], strict=True):
             found[name][path] = torch.zeros(count, *shape)
@@ -195,3 +138,32 @@ def _stack_fields(stack: ExpertStack, artifacts: Sequence[Artifact]) -> dict[str
             found["offsets"][path][rows, :rank] = offset
             found["generic_means"][path][rows], found["generic_deviations"][path][rows] = level.unbind(1)
     return found
+
+
+def are_sound_calibrations(known: KnownExperts, name: str, artifact: Artifact) -> bool:
+    """Tell whether an artifact may hold this expert's calibrations."""
+    ranks = {path: rank for path, (rank, _) in known.find_shapes(name).items()}
+    sizes = {
+        "readers": (sum(rank**2 for rank in ranks.values()),),
+        "offsets": (sum(ranks.values()),),
+        "levels": (len(ranks), 2),
+    }
+    return (
+        has_form(artifact, sizes)
+        and read_any_layout(artifact) == ranks
+        and bool((artifact["levels"][:, 1] >= 0).all())
+    )
+
+
+CALIBRATIONS = Fact(
+    name="calibrations",
+    source=Source.GENERIC,
+    advice="load the model with its experts",
+    compute=_compute,
+    shapes={"readers": "ERR", "offsets": "ER", "generic_means": "E", "generic_deviations": "E"},
+    algorithm=ALGORITHM,
+    is_cached=True,
+    identify=_identify,
+    check=lambda context: partial(are_sound_calibrations, CarriedExperts(context.stack)),
+    unpack=_unpack,
+)

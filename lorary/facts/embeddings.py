@@ -3,8 +3,7 @@
 N examples of an expert, D width of an embedding.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,11 +11,13 @@ from torch import Tensor
 from lorary.experts import Expert
 from lorary.facts.carrier import Carrier
 from lorary.facts.encoder import Encoder, embed_with
-from lorary.facts.keeping import keep_artifacts
+from lorary.facts.examples import choose_examples, hash_tokens, wrap_texts
+from lorary.facts.fact import Context, Fact, Laid, Source
+from lorary.facts.finding import find_rows
 from lorary.facts.reading import read_hidden
 from lorary.facts.requests import cut_passes, pad_prompts
-from lorary.facts.soundness import are_sound_embeddings
-from lorary.library import Library
+from lorary.facts.soundness import Artifact, has_form
+from lorary.library.derive import IsSound
 from lorary.models import ExpertStack
 
 ALGORITHM = "mean-hidden-states-1"
@@ -60,15 +61,15 @@ def find_embeddings(
     if encoder is not None:
         return {name: embed_with(encoder, model.base.tokenizer, own) for name, own in sequences.items()}
 
-    def compute(names: Sequence[str]) -> dict[str, Tensor]:
-        return embed_prompts(model.stack, {name: sequences[name] for name in names}, tokens_per_pass)
-
+    context = Context(
+        base=model.base,
+        stack=model.stack,
+        experts=experts,
+        options={"num_texts": None, "tokens_per_pass": tokens_per_pass},
+        examples={name: wrap_texts(prompts) for name, prompts in sequences.items()},
+    )
     with model.stack.in_use():
-        if isinstance(experts, Library):
-            output = model.base.model.get_output_embeddings()
-            width = getattr(output, "base", output).weight.shape[1]
-            return _keep(experts, model.base.fingerprint, width, sequences, compute)
-        return compute(list(sequences))
+        return dict(find_rows(EMBEDDINGS, context, list(sequences))["embeddings"])
 
 
 def embed_prompts(
@@ -94,24 +95,42 @@ def embed_prompts(
     return dict(zip(sequences, parts, strict=True))
 
 
-def _keep(
-    library: Library,
-    fingerprint: str,
-    width: int,
-    sequences: Mapping[str, Prompts],
-    compute: Callable[[Sequence[str]], Mapping[str, Tensor]],
-) -> dict[str, Tensor]:
-    """Take from a library's artifacts what is there, and put there what had to be computed."""
+def _read_prompts(context: Context, name: str) -> list[tuple[int, ...]]:
+    return [example.prompt_ids for example in choose_examples(context, name)]
 
-    wanted = {
-        name: {"base": fingerprint, "data": sha256(str([list(ids) for ids in own]).encode()).hexdigest()}
-        for name, own in sequences.items()
+
+def _compute(context: Context, names: Sequence[str]) -> Mapping[str, Artifact]:
+    prompts = {name: _read_prompts(context, name) for name in names}
+    found = embed_prompts(context.stack, prompts, context.options.get("tokens_per_pass", 2048))
+    return {name: {"embeddings": rows} for name, rows in found.items()}
+
+
+def _check(context: Context) -> IsSound:
+    output = context.base.model.get_output_embeddings()
+    width = getattr(output, "base", output).weight.shape[1]
+
+    def is_sound(name: str, artifact: Artifact) -> bool:
+        sizes = {"embeddings": (len(_read_prompts(context, name)), width)}
+        return has_form(artifact, sizes, has_layout=False)
+
+    return is_sound
+
+
+def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
+    return {
+        "embeddings": {name: artifact["embeddings"] for name, artifact in zip(names, artifacts, strict=True)}
     }
-    found = keep_artifacts(
-        library,
-        ALGORITHM,
-        wanted,
-        lambda batch: {name: {"embeddings": rows} for name, rows in compute(list(batch)).items()},
-        lambda name, artifact: are_sound_embeddings((len(sequences[name]), width), artifact),
-    )
-    return {name: artifact["embeddings"] for name, artifact in found.items()}
+
+
+EMBEDDINGS = Fact(
+    name="embeddings",
+    place="output",
+    source=Source.EXAMPLES,
+    advice="find them with lorary.facts.find_embeddings",
+    compute=_compute,
+    algorithm=ALGORITHM,
+    identify=lambda context: {"base": context.base.fingerprint},
+    digest=lambda context, name: hash_tokens(_read_prompts(context, name)),
+    check=_check,
+    unpack=_unpack,
+)

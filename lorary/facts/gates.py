@@ -1,16 +1,21 @@
-"""Trained gates, taken from a library's artifacts where they are stored already.
+"""Trained gates: for each expert and layer the vector of PhatGOOSE.
 
 N experts in question, I layer input.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
 
 from lorary.experts import Expert
 from lorary.facts.carrier import Carrier
-from lorary.facts.task_rows import Compute, find_task_rows
+from lorary.facts.fact import Context, Fact, Source
+from lorary.facts.finding import find_rows
+from lorary.facts.rows import pack_rows
+from lorary.facts.soundness import Artifact
+from lorary.training import GateConfig, TrainingExamples, train_gates
 
 ALGORITHM = "phatgoose-gates-1"
 
@@ -18,26 +23,61 @@ ALGORITHM = "phatgoose-gates-1"
 def find_gates(
     model: Carrier,
     experts: Mapping[str, Expert],
-    digests: Mapping[str, str],
-    parameters: Mapping[str, Any],
-    train: Compute,
-) -> dict[str, Tensor]:
+    examples: Mapping[str, TrainingExamples],
+    config: GateConfig | None = None,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Mapping[str, Tensor]:
     """Give each expert's PhatGOOSE gates; a ``Library`` keeps them, and only those it lacks are trained.
 
     Args:
         model: carries the experts.
         experts: where they were loaded from.
-        digests: expert -> hash of the data that its gates are trained on.
-        parameters: how they are trained, ``asdict`` of a ``GateConfig``.
-        train: names of experts -> gates, as ``train_gates`` gives them; called once, for all that
-            are missing.
+        examples: expert -> examples of its own task.
+        config: how they are trained; None for the defaults.
+        on_progress: called after each step with how many are done, and of how many.
 
     Returns:
-        Module path -> gates ``[N, I]``, rows in the order of ``digests``; hand them over with
+        Module path -> gates ``[N, I]``, rows in the order of ``examples``; hand them over with
         ``provide(gates=…)``.
 
     Raises:
-        UnknownExpert, LibraryError: as ``find_task_rows``.
+        ValueError, TrainingError: as ``train_gates``.
+        UnknownExpert, LibraryError: as ``find_artifacts``.
     """
+    context = Context(
+        base=model.base,
+        stack=model.stack,
+        experts=experts,
+        options={} if config is None else asdict(config),
+        examples=examples,
+        on_progress=on_progress,
+    )
     with model.stack.in_use():
-        return find_task_rows(model, experts, ALGORITHM, parameters, digests, train)
+        return find_rows(GATES, context, list(examples))["gates"]
+
+
+def _identify(context: Context) -> dict[str, Any]:
+    return {**asdict(GateConfig(**context.options)), "base": context.base.fingerprint}
+
+
+def _compute(context: Context, names: Sequence[str]) -> Mapping[str, Artifact]:
+    config, report = GateConfig(**context.options), context.on_progress
+    gates = train_gates(
+        context.stack,
+        {name: context.examples[name] for name in names},
+        config,
+        on_step=None if report is None else lambda step, losses: report(step, config.num_steps),
+    )
+    return pack_rows(gates, names)
+
+
+GATES = Fact(
+    name="gates",
+    source=Source.TRAINING,
+    advice="train them with lorary.facts.find_gates",
+    compute=_compute,
+    algorithm=ALGORITHM,
+    identify=_identify,
+    digest=lambda context, name: context.examples[name].digest,
+)

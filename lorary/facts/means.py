@@ -5,14 +5,19 @@ N experts in question, I layer input.
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lorary.experts import Expert
 from lorary.facts.carrier import Carrier
+from lorary.facts.examples import choose_examples, hash_tokens, wrap_texts
+from lorary.facts.fact import Context, Fact, Source
+from lorary.facts.finding import find_rows
 from lorary.facts.own_texts import Sequences, read_own_texts
-from lorary.facts.task_rows import find_task_rows
+from lorary.facts.rows import pack_rows
+from lorary.facts.soundness import Artifact
 from lorary.models import ExpertStack
 
 ALGORITHM = "mean-activations-1"
@@ -24,7 +29,7 @@ def find_means(
     sequences: Mapping[str, Sequences],
     *,
     tokens_per_pass: int = 2048,
-) -> dict[str, Tensor]:
+) -> Mapping[str, Tensor]:
     """Give each expert's mean activations; a ``Library`` keeps them, and only those it lacks are computed.
 
     Args:
@@ -38,22 +43,34 @@ def find_means(
 
     Raises:
         ValueError, UnknownExpert: as `mean_activations`.
-        LibraryError: as `find_task_rows`.
+        LibraryError: as ``find_artifacts``.
     """
-    # Which layers were looked at is part of what is kept: another expert may bring more of them.
-    layers = sha256("\n".join(sorted(model.stack.layers)).encode()).hexdigest()[:16]
-    digests = {
-        name: sha256(str([list(ids) for ids in texts]).encode()).hexdigest()
-        for name, texts in sequences.items()
-    }
-
-    def compute(names: Sequence[str]) -> dict[str, Tensor]:
-        return mean_activations(
-            model.stack, {name: sequences[name] for name in names}, tokens_per_pass=tokens_per_pass
-        )
-
+    context = Context(
+        base=model.base,
+        stack=model.stack,
+        experts=experts,
+        options={"num_texts": None, "tokens_per_pass": tokens_per_pass},
+        examples={name: wrap_texts(texts) for name, texts in sequences.items()},
+    )
     with model.stack.in_use():
-        return find_task_rows(model, experts, ALGORITHM, {"layers": layers}, digests, compute)
+        return find_rows(MEANS, context, list(sequences))["means"]
+
+
+def _read_texts(context: Context, name: str) -> list[list[int]]:
+    few = choose_examples(context, name)
+    return [[*example.prompt_ids, *example.target_ids] for example in few]
+
+
+def _identify(context: Context) -> dict[str, Any]:
+    # Which layers were looked at is part of what is kept: another expert may bring more of them.
+    layers = sha256("\n".join(sorted(context.stack.layers)).encode()).hexdigest()[:16]
+    return {"layers": layers, "base": context.base.fingerprint}
+
+
+def _compute(context: Context, names: Sequence[str]) -> Mapping[str, Artifact]:
+    texts = {name: _read_texts(context, name) for name in names}
+    tokens_per_pass = context.options.get("tokens_per_pass", 2048)
+    return pack_rows(mean_activations(context.stack, texts, tokens_per_pass=tokens_per_pass), names)
 
 
 @torch.no_grad()
@@ -90,3 +107,14 @@ def mean_activations(
     read_own_texts(stack, sequences, add, tokens_per_pass=tokens_per_pass)
     counts = torch.tensor([sum(map(len, sequences[name])) for name in names], dtype=torch.float64)
     return {path: (total.cpu() / counts[:, None]).float() for path, total in sums.items()}
+
+
+MEANS = Fact(
+    name="means",
+    source=Source.EXAMPLES,
+    advice="find them with lorary.facts.find_means",
+    compute=_compute,
+    algorithm=ALGORITHM,
+    identify=_identify,
+    digest=lambda context, name: hash_tokens(_read_texts(context, name)),
+)

@@ -6,7 +6,7 @@ anything is cut or computed by it. That it was computed from this expert's numbe
 E experts, R rank of an expert at a layer, I layer input.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Protocol
 
@@ -20,13 +20,8 @@ from lorary.models import ExpertStack
 
 Artifact = Mapping[str, Tensor]
 """Named tensors."""
-IsSound = Callable[[str, Artifact], bool]
-"""Expert's name, what was found under it -> whether it may be used."""
 Layout = Mapping[str, int]
 """Module path -> how many numbers it takes, in this order."""
-
-# A prototype is a unit vector; it was computed in float32.
-_TOLERANCE = 0.01
 
 
 class KnownExperts(Protocol):
@@ -68,7 +63,7 @@ class CarriedExperts:
     def adds_nothing(self, name: str, path: str) -> bool:
         """Tell whether an expert's change of a layer is zero."""
         index, layer = self._stack.index(name), self._stack.layers[path]
-        return _is_zero(layer.a[index], layer.b[index])
+        return is_zero(layer.a[index], layer.b[index])
 
 
 class StoredExperts:
@@ -87,62 +82,7 @@ class StoredExperts:
 
     def adds_nothing(self, name: str, path: str) -> bool:
         """Tell whether an expert's change of a layer is zero."""
-        return _is_zero(*self._experts[name].factors[path])
-
-
-def are_sound_prototypes(known: KnownExperts, name: str, artifact: Artifact) -> bool:
-    """Tell whether an artifact may hold this expert's prototypes, see ``prototypes.py``.
-
-    It may have zeros for layers that only others change.
-    """
-    layout = _read_layout(artifact)
-    own = {path: width for path, (_, width) in known.find_shapes(name).items()}
-    if layout is None or not own.keys() <= layout.keys():
-        return False
-    if any(width != (own.get(path) or known.find_width(path, width)) for path, width in layout.items()):
-        return False
-    if not _has_form(artifact, {"prototypes": (sum(layout.values()),), "gains": (len(layout),)}):
-        return False
-    rows, gains = artifact["prototypes"], artifact["gains"]
-    owner = torch.arange(len(layout)).repeat_interleave(torch.tensor(list(layout.values())))
-    squares = torch.zeros(len(layout)).index_add_(0, owner, rows.square())
-    is_unit = (squares - 1).abs() <= _TOLERANCE
-    if not bool(torch.where(gains > 0, is_unit, gains == 0).all()):
-        return False
-    return all(
-        path not in own or known.adds_nothing(name, path) if gain == 0 else path in own
-        for path, gain in zip(layout, gains.tolist(), strict=True)
-    )
-
-
-def are_sound_calibrations(known: KnownExperts, name: str, artifact: Artifact) -> bool:
-    """Tell whether an artifact may hold this expert's calibrations, see ``calibrations.py``."""
-    ranks = {path: rank for path, (rank, _) in known.find_shapes(name).items()}
-    sizes = {
-        "readers": (sum(rank**2 for rank in ranks.values()),),
-        "offsets": (sum(ranks.values()),),
-        "levels": (len(ranks), 2),
-    }
-    return (
-        _has_form(artifact, sizes)
-        and _read_layout(artifact) == ranks
-        and bool((artifact["levels"][:, 1] >= 0).all())
-    )
-
-
-def are_sound_rows(stack: ExpertStack, artifact: Artifact) -> bool:
-    """Tell whether an artifact may hold a vector for each of some layers, see ``task_rows.py``."""
-    layout = _read_layout(artifact)
-    if layout is None or any(
-        path not in stack.layers or width != stack.layers[path].a.shape[2] for path, width in layout.items()
-    ):
-        return False
-    return _has_form(artifact, {"rows": (sum(layout.values()),)})
-
-
-def are_sound_embeddings(shape: tuple[int, int], artifact: Artifact) -> bool:
-    """Tell whether an artifact may hold embeddings of this shape, ``[N, D]``."""
-    return _has_form(artifact, {"embeddings": shape}, has_layout=False)
+        return is_zero(*self._experts[name].factors[path])
 
 
 def read_layout(artifact: Artifact) -> Layout:
@@ -166,7 +106,8 @@ def _parse_layout(content: bytes) -> Layout:
     return layout
 
 
-def _read_layout(artifact: Artifact) -> Layout | None:
+def read_any_layout(artifact: Artifact) -> Layout | None:
+    """Read an artifact's layout; None if it has none that can be understood."""
     layout = artifact.get("layout")
     if layout is None or layout.dtype != torch.uint8 or layout.dim() != 1:
         return None
@@ -176,7 +117,7 @@ def _read_layout(artifact: Artifact) -> Layout | None:
         return None
 
 
-def _has_form(artifact: Artifact, sizes: Mapping[str, tuple[int, ...]], *, has_layout: bool = True) -> bool:
+def has_form(artifact: Artifact, sizes: Mapping[str, tuple[int, ...]], *, has_layout: bool = True) -> bool:
     """Tell whether an artifact holds finite float32 tensors of these shapes, and nothing else."""
     return artifact.keys() == sizes.keys() | ({"layout"} if has_layout else set()) and all(
         artifact[name].dtype == torch.float32
@@ -186,5 +127,6 @@ def _has_form(artifact: Artifact, sizes: Mapping[str, tuple[int, ...]], *, has_l
     )
 
 
-def _is_zero(a: Tensor, b: Tensor) -> bool:
+def is_zero(a: Tensor, b: Tensor) -> bool:
+    """Tell whether ``b @ a`` is zero."""
     return not (bool(a.any()) and bool(b.any()) and bool((b.double() @ a.double()).any()))

@@ -10,7 +10,8 @@ from lorary.library.artifacts import Artifacts
 from lorary.library.entry import Entry
 from lorary.library.key import Key
 from lorary.library.library import Library
+from lorary.library.own_experts import find_own_experts
 from lorary.library.prune import Pruned
 from lorary.library.verify import Problem
 
-__all__ = ["Artifacts", "Entry", "Key", "Library", "Problem", "Pruned"]
+__all__ = ["Artifacts", "Entry", "Key", "Library", "Problem", "Pruned", "find_own_experts"]

@@ -5,6 +5,7 @@ other weights or other parameters have another key. Renaming or copying an exper
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from torch import Tensor
@@ -21,12 +22,12 @@ from lorary.library.artifact_file import (
     read_source,
     unpack_artifact,
 )
+from lorary.library.commits import commit_plan
 from lorary.library.derive import Compute, IsSound, derive_artifacts
-from lorary.library.failure import EXPERTS_UNCHANGED, NOT_ALLOWED, explain_failure
-from lorary.library.journal import PRIVATE
+from lorary.library.failure import EXPERTS_UNCHANGED, WriteForbidden
 from lorary.library.key import Key, hash_source, list_subjects
-from lorary.library.publish import Publisher
-from lorary.library.storage import Storage
+from lorary.library.storage.contract import Storage
+from lorary.library.storage.places import PRIVATE
 
 ARTIFACTS = f"{PRIVATE}/artifacts"
 
@@ -36,7 +37,6 @@ class Artifacts:
 
     Args:
         storage: the library's.
-        publisher: writes there.
         experts: the library.
         identify: names of experts -> the hashes that tell their content as it is now.
     """
@@ -44,12 +44,10 @@ class Artifacts:
     def __init__(
         self,
         storage: Storage,
-        publisher: Publisher,
         experts: Mapping[str, Expert],
         identify: Callable[[Sequence[str]], dict[str, str]],
     ):
         self._storage = storage
-        self._publisher = publisher
         self._experts = experts
         self._identify = identify
 
@@ -139,15 +137,13 @@ class Artifacts:
             LibraryError: if they can't be written for another reason, such as a full disk.
         """
         packed = {_find_path(key): pack_artifact(tensors, key.source) for key, tensors in artifacts.items()}
-        try:
-            with self._publisher.writing() as change:
-                change.write_whole(packed)
-        except OSError as error:
-            if error.errno not in NOT_ALLOWED:
-                num_bytes = sum(map(len, packed.values()))
-                kinds = ", ".join(sorted({key.algorithm for key in artifacts}))
-                what = f"store {quote(kinds)} of {len(packed)} experts"
-                raise explain_failure(self._storage, error, what, EXPERTS_UNCHANGED, num_bytes) from error
+        kinds = ", ".join(sorted({key.algorithm for key in artifacts}))
+        what = f"store {quote(kinds)} of {len(packed)} experts"
+        num_bytes = sum(map(len, packed.values()))
+        with suppress(WriteForbidden):
+            commit_plan(
+                self._storage, what, lambda: (packed, ()), num_bytes=num_bytes, outcome=EXPERTS_UNCHANGED
+            )
 
 
 def open_artifact(content: bytes, key: Key) -> Artifact:

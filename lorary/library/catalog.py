@@ -14,10 +14,9 @@ from lorary.experts.sidecar import SIDECAR_FILE
 from lorary.experts.weights_file import WEIGHTS_FILE
 from lorary.files import quote, shorten
 from lorary.library.entry import Entry, parse_entry
-from lorary.library.journal import MARKER
-from lorary.library.local_storage import refuse_link
 from lorary.library.names import find_namesake, is_name
-from lorary.library.storage import Storage
+from lorary.library.storage.contract import Storage, refuse_link
+from lorary.library.storage.places import MARKER
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 _SMALL_FILES = (SIDECAR_FILE, CONFIG_FILE)

@@ -37,6 +37,11 @@ class Entry:
     config_sha256: str | None
     """Hash of its configuration, likewise."""
 
+    @property
+    def own_tasks(self) -> tuple[str, ...]:
+        """The tasks that it was trained on; one whose card names none has that of its own name."""
+        return self.card.tasks or (self.name,)
+
     def matches(self, task: str | None, base: str | None, tag: str | None) -> bool:
         """Return whether this expert has the task, the base model and the tag; ``None`` asks nothing."""
         return (

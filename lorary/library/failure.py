@@ -4,11 +4,15 @@ import errno
 
 from lorary.errors import LibraryError
 from lorary.files import quote, shorten
-from lorary.library.storage import Storage
+from lorary.library.storage.contract import Storage
 
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 EXPERTS_UNCHANGED = "The experts are as they were"
+
+
+class WriteForbidden(LibraryError):
+    """The operating system lets nobody write there, or not this user."""
 
 
 def explain_failure(
@@ -23,6 +27,7 @@ def explain_failure(
         outcome: what became of it, as a sentence without its full stop.
         num_bytes: how many bytes it takes, if it is known.
     """
+    kind = WriteForbidden if error.errno in NOT_ALLOWED else LibraryError
     start = f"cannot {what} in library {quote(storage.url)}"
     if error.errno in OUT_OF_SPACE:
         free = storage.free_bytes()
@@ -36,4 +41,4 @@ def explain_failure(
         )
     else:
         cause = shorten(str(error))
-    return LibraryError(f"{start}: {cause}. {outcome}")
+    return kind(f"{start}: {cause}. {outcome}")

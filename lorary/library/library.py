@@ -9,26 +9,25 @@ from lorary.experts import Expert, build_expert, check_name, write_expert_files
 from lorary.files import quote
 from lorary.library import catalog
 from lorary.library.artifacts import Artifacts
-from lorary.library.change import Change, Outcome
+from lorary.library.commits import Plan, commit_plan
 from lorary.library.entry import Entry
-from lorary.library.failure import EXPERTS_UNCHANGED, explain_failure
-from lorary.library.journal import TRASH, Move, plan_renaming, plan_replacement
-from lorary.library.lock import LOCK_TIMEOUT_S
+from lorary.library.failure import EXPERTS_UNCHANGED
 from lorary.library.marker import make_library, require_library
 from lorary.library.open_expert import open_expert
-from lorary.library.open_storage import open_storage
-from lorary.library.prune import Pruned, prune_artifacts
-from lorary.library.publish import Publisher
-from lorary.library.retitle import retitle
+from lorary.library.prune import Pruned, find_unused_artifacts
+from lorary.library.retitle import copy_as
+from lorary.library.storage.contract import Puts
+from lorary.library.storage.lock import LOCK_TIMEOUT_S
+from lorary.library.storage.opening import open_storage
 from lorary.library.verify import Problem, find_artifact_problems, find_problems, find_strange_names
 
 
 class Library(MutableMapping[str, Expert]):
     """Experts by name, in a folder at a URL; each is a plain PEFT adapter folder with a sidecar.
 
-    Every change happens entirely or not at all, also if the process is killed or the disk is full, and
-    several processes may read and change a library at once (where the file system is local; elsewhere,
-    several threads of one process). A PEFT adapter folder copied in by hand is an expert too.
+    Every change happens entirely or not at all, also if the process is killed or the disk is full. On a
+    local disk several processes may read and change a library at once; elsewhere one process may, with
+    several threads, unless that storage says more. A PEFT adapter folder copied in by hand is an expert too.
     """
 
     def __init__(self, url: str | os.PathLike[str], *, lock_timeout: float = LOCK_TIMEOUT_S):
@@ -41,10 +40,9 @@ class Library(MutableMapping[str, Expert]):
         Raises:
             LibraryError: if there is no library, saying how to make one.
         """
-        self._storage = open_storage(url)
+        self._storage = open_storage(url, lock_timeout)
         require_library(self._storage)
-        self._publisher = Publisher(self._storage, lock_timeout)
-        self._publisher.tidy()
+        self._storage.tidy()
 
     @classmethod
     def open(cls, url: str | os.PathLike[str], create: bool = False) -> "Library":
@@ -58,12 +56,11 @@ class Library(MutableMapping[str, Expert]):
             LibraryError: if there is no library, or something else is in its place.
         """
         if create:
-            storage = open_storage(url)
-            make_library(storage, Publisher(storage))
+            make_library(open_storage(url))
         return cls(url)
 
     @classmethod
-    def settle(cls, url: str | os.PathLike[str]) -> list[Move]:
+    def settle(cls, url: str | os.PathLike[str]) -> list[tuple[str, str]]:
         """Finish the change that somebody else left half done in a library, and clear away what was staged.
 
         A library finishes by itself what the same user's processes left on the same machine. What another
@@ -74,7 +71,7 @@ class Library(MutableMapping[str, Expert]):
             url: the library's folder or URL; nobody else may be writing to it.
 
         Returns:
-            The moves of the change that was finished, within the library; none if there was no such change.
+            What was moved or copied within the library, and where to; nothing if there was no such change.
 
         Raises:
             LibraryError: if there is no library, or what was left is not a library's change.
@@ -82,10 +79,9 @@ class Library(MutableMapping[str, Expert]):
         storage = open_storage(url)
         require_library(storage)
         try:
-            found = Publisher(storage).settle()
+            return storage.settle()
         except OSError as error:
             raise LibraryError(f"cannot settle library {quote(storage.url)}: {error}") from error
-        return [] if found is None else found.moves
 
     @property
     def url(self) -> str:
@@ -121,9 +117,12 @@ class Library(MutableMapping[str, Expert]):
 
     def __delitem__(self, name: str) -> None:
         """Delete an expert; tensors of it that are in use stay valid."""
-        with self._changing(f"delete expert {quote(name)}") as change:
+
+        def plan() -> tuple[Puts, list[str]]:
             catalog.require_expert(self._storage, name)
-            change.publish([(name, change.new_path(TRASH))])
+            return {}, [name]
+
+        self._commit(f"delete expert {quote(name)}", plan)
 
     def __contains__(self, name: object) -> bool:
         with self._reading():
@@ -154,21 +153,24 @@ class Library(MutableMapping[str, Expert]):
     def rename(self, old: str, new: str) -> None:
         """Give an expert another name that is still free; its weights are not copied."""
         check_name(new)
-        with self._changing(f"rename expert {quote(old)} to {new!r}") as change:
+
+        def plan() -> tuple[Puts, list[str]]:
             catalog.require_expert(self._storage, old)
             catalog.require_free_name(self._storage, new, instead_of=old)
-            changed = retitle(self._storage, old, new)
-            staged, aside = change.stage(changed), change.new_path(TRASH)
-            change.publish(plan_renaming(old, new, list(changed), staged, aside))
+            return copy_as(self._storage, old, new), [old]
+
+        self._commit(f"rename expert {quote(old)} to {new!r}", plan)
 
     def copy(self, old: str, new: str) -> None:
         """Store an expert once more, under a name that is still free."""
         check_name(new)
-        with self._changing(f"copy expert {quote(old)} to {new!r}", self._count_bytes(old)) as change:
+
+        def plan() -> tuple[Puts, list[str]]:
             catalog.require_expert(self._storage, old)
             catalog.require_free_name(self._storage, new)
-            staged = change.stage_copy(old, retitle(self._storage, old, new))
-            change.publish([(staged, new)])
+            return copy_as(self._storage, old, new), []
+
+        self._commit(f"copy expert {quote(old)} to {new!r}", plan, self._count_bytes(old))
 
     def entries(
         self, task: str | None = None, base: str | None = None, tag: str | None = None
@@ -217,7 +219,7 @@ class Library(MutableMapping[str, Expert]):
     def artifacts(self) -> Artifacts:
         """What was computed from the experts: ``.load(key)``, ``.save(key, tensors)``, and as a call
         ``(algorithm, parameters, compute, names)`` all that is missing."""
-        return Artifacts(self._storage, self._publisher, self, self._identify)
+        return Artifacts(self._storage, self, self._identify)
 
     def prune(self) -> Pruned:
         """Remove the artifacts of experts that are gone, alone or among others; they can be computed again.
@@ -225,24 +227,30 @@ class Library(MutableMapping[str, Expert]):
         Raises:
             LibraryError: if the library can't be changed.
         """
-        with self._changing("remove artifacts", outcome=EXPERTS_UNCHANGED):
+        found = Pruned(0, 0, 0)
+
+        def plan() -> tuple[Puts, list[str]]:
+            nonlocal found
             present = catalog.identify_experts(self._storage, catalog.list_experts(self._storage))
-            return prune_artifacts(self._storage, set(present.values()))
+            unused, found = find_unused_artifacts(self._storage, set(present.values()))
+            return {}, unused
+
+        commit_plan(self._storage, "remove artifacts", plan, outcome=EXPERTS_UNCHANGED)
+        return found
 
     def _store(self, name: str, expert: Expert, replace: bool) -> None:
         if not isinstance(expert, Expert):
             raise TypeError(f"a library holds experts, got {type(expert).__name__} for {name!r}")
         files = write_expert_files(expert.rename(name))
-        num_bytes = sum(map(len, files.values()))
-        with self._changing(f"store expert {name!r}", num_bytes) as change:
+        puts: Puts = {f"{name}/{file}": content for file, content in files.items()}
+
+        def plan() -> tuple[Puts, list[str]]:
             is_there = catalog.is_expert(self._storage, name)
             if not (replace and is_there):
                 catalog.require_free_name(self._storage, name)
-            staged = change.stage(files)
-            if is_there:
-                change.publish(plan_replacement(name, staged, change.new_path(TRASH)))
-            else:
-                change.publish([(staged, name)])
+            return puts, [name] if is_there else []
+
+        self._commit(f"store expert {name!r}", plan, sum(map(len, files.values())))
 
     def _identify(self, names: Sequence[str]) -> dict[str, str]:
         with self._reading():
@@ -264,18 +272,10 @@ class Library(MutableMapping[str, Expert]):
     @contextmanager
     def _reading(self) -> Iterator[None]:
         try:
-            with self._publisher.reading():
+            with self._storage.reading():
                 yield
         except OSError as error:
             raise LibraryError(f"cannot read library {quote(self.url)}: {error}") from error
 
-    @contextmanager
-    def _changing(self, what: str, num_bytes: int = 0, outcome: str | None = None) -> Iterator[Change]:
-        change = None
-        try:
-            with self._publisher.writing() as change:
-                yield change
-        except OSError as error:
-            # Only now: leaving the block may have finished what failed within it.
-            told = outcome or (change.outcome if change else Outcome.UNCHANGED).value
-            raise explain_failure(self._storage, error, what, told, num_bytes) from error
+    def _commit(self, what: str, plan: Plan, num_bytes: int = 0) -> None:
+        commit_plan(self._storage, what, plan, num_bytes=num_bytes)

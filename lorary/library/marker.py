@@ -5,10 +5,9 @@ import json
 from lorary.errors import FormatError, LibraryError
 from lorary.experts.peft_config import CONFIG_FILE
 from lorary.files import parse_json_object, quote, shorten
-from lorary.library.journal import MARKER
 from lorary.library.names import is_name
-from lorary.library.publish import Publisher
-from lorary.library.storage import Storage
+from lorary.library.storage.contract import Storage
+from lorary.library.storage.places import MARKER
 
 VERSION = 1
 MOST_BYTES = 64_000
@@ -39,7 +38,7 @@ def _require_folder(storage: Storage) -> None:
         )
 
 
-def make_library(storage: Storage, publisher: Publisher) -> None:
+def make_library(storage: Storage) -> None:
     """Make a library here unless there is one; a folder of PEFT adapters becomes one as it is.
 
     Raises:
@@ -52,10 +51,10 @@ def make_library(storage: Storage, publisher: Publisher) -> None:
         if kind and not (kind == "folder" and (_is_empty(storage) or _find_adapters(storage))):
             found = _say_what(storage) if kind == "folder" else "it is a file"
             raise LibraryError(f"cannot make a library at {quote(storage.url)}: {found}")
-        storage.make_folder()
-        with publisher.writing() as change:
+        storage.make_root()
+        with storage.changing() as change:
             if storage.find_kind(MARKER) is None:
-                change.write_whole({MARKER: json.dumps({"lorary": VERSION, "kind": "library"}).encode()})
+                change.commit({MARKER: json.dumps({"lorary": VERSION, "kind": "library"}).encode()})
     except OSError as error:
         raise LibraryError(f"cannot make a library at {quote(storage.url)}: {error}") from error
 

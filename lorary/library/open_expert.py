@@ -5,7 +5,7 @@ from lorary.experts.peft_config import CONFIG_FILE
 from lorary.experts.peft_reader import explain_missing
 from lorary.experts.sidecar import SIDECAR_FILE
 from lorary.experts.weights_file import PICKLE_FILE, WEIGHTS_FILE
-from lorary.library.storage import Storage
+from lorary.library.storage.contract import Storage
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 

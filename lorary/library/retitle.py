@@ -1,10 +1,25 @@
-"""The files of an expert that hold its name, for when that changes."""
+"""An expert under another name: a copy of what is stored, but for the files that hold the name."""
 
 from lorary.experts.folder import CARD_FILE
 from lorary.experts.sidecar import SIDECAR_FILE
 from lorary.files import dump_json_object, parse_json_object
 from lorary.library.entry import ADVICE
-from lorary.library.storage import Storage
+from lorary.library.storage.contract import Puts, Storage, Stored
+
+
+def copy_as(storage: Storage, old: str, new: str) -> Puts:
+    """Return what a commit puts to store an expert once more, under another name; no weights are read.
+
+    Args:
+        storage: the library's.
+        old: the expert's name.
+        new: its other name.
+
+    Raises:
+        FormatError: if its sidecar can't be understood.
+    """
+    changed = retitle(storage, old, new)
+    return {new: Stored(old), **{f"{new}/{file}": content for file, content in changed.items()}}
 
 
 def retitle(storage: Storage, old: str, new: str) -> dict[str, bytes]:

@@ -11,11 +11,10 @@ from lorary.experts.weights_file import PICKLE_FILE, WEIGHTS_FILE
 from lorary.files import escape, shorten
 from lorary.library.artifacts import ARTIFACTS, find_artifact_fault
 from lorary.library.entry import parse_sidecar_bytes
-from lorary.library.journal import MARKER
-from lorary.library.local_storage import refuse_link
 from lorary.library.names import is_name
 from lorary.library.open_expert import open_expert
-from lorary.library.storage import KIND_WORDS, Kind, Storage
+from lorary.library.storage.contract import KIND_WORDS, Kind, Storage, refuse_link
+from lorary.library.storage.places import MARKER
 
 NEEDED_FILES = (CONFIG_FILE, WEIGHTS_FILE, SIDECAR_FILE)
 

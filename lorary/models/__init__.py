@@ -9,12 +9,13 @@ from lorary.models.expert_linear import ExpertLinear
 from lorary.models.fingerprint import fingerprint_model
 from lorary.models.fold import fold
 from lorary.models.grow import drop_expert, insert_expert
-from lorary.models.layers import find_layers, layer_shape
+from lorary.models.layers import layer_shape
 from lorary.models.logits import select_positions, target_losses
 from lorary.models.mix import BACKENDS, mix
 from lorary.models.plan import Plan
 from lorary.models.same_input import group_same_inputs
 from lorary.models.save_folded import save_folded
+from lorary.models.targets import find_layers
 
 __all__ = [
     "BACKENDS",

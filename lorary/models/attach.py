@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert
 from lorary.files import escape, quote, shorten
+from lorary.models.called import check_called
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import BaseLayer, is_base_layer, layer_shape
 from lorary.models.plan import Plan
@@ -194,8 +195,8 @@ def attach_experts(
         The stack, with nobody choosing yet: the model still answers as the base.
 
     Raises:
-        IncompatibleExpert: if there is no expert, a module of one is missing in the model or of another
-            shape, or the model carries experts already.
+        IncompatibleExpert: if there is no expert, a module of one is missing in the model, of another shape
+            or not called by it, or the model carries experts already.
     """
     _check_bare(model)
     if not experts:
@@ -205,6 +206,8 @@ def attach_experts(
     # Experts that lie in files of one layout share their outlines: one stands for all.
     different = {id(expert.outlines): expert for expert in loaded.values()}.values()
     changed = {path for expert in different for path in check_expert(model, expert, modules)}
+    for expert in different:
+        check_called(model, expert.name, list(expert.outlines))
     layers = {path: layer for path, layer in modules.items() if path in changed}
     return _install(model, list(loaded), stack_experts(layers, list(loaded.values()), dtype))
 

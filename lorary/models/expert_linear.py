@@ -74,6 +74,11 @@ class ExpertLinear(nn.Module):
         return [self.a.shape[1]] * len(self.a) if self.ranks is None else self.ranks.tolist()
 
     @property
+    def weight(self) -> Tensor:
+        """The base layer's weight: some models look at its dtype or device."""
+        return self.base.weight
+
+    @property
     def b(self) -> Tensor:
         """Up-projections, ``[E, O, R]``."""
         return self.b_t.transpose(1, 2)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert
 from lorary.models.attach import ExpertStack, check_expert
+from lorary.models.called import check_called
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import is_base_layer, layer_shape
 
@@ -36,7 +37,7 @@ def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack
                 f"the model carries an expert {expert.name!r} already: remove that first, or name this one "
                 "otherwise"
             )
-        check_expert(stack.model, expert)
+        check_called(stack.model, expert.name, check_expert(stack.model, expert))
         return _insert(stack, expert, index)
 
 

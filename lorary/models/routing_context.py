@@ -22,7 +22,7 @@ class Call:
     Args:
         chooser: who chooses; None for the base model alone.
         rows: which request each token belongs to, ``[T]`` or of the batch's shape; ``PADDING`` where there is
-            none. None takes each row of a batch for a request.
+            none. ``[B]`` says it for whole rows of a batch. None takes each row of a batch for a request.
         num_requests: P, if it is known: a batch of another size is refused.
     """
 
@@ -36,7 +36,7 @@ class Call:
         """Say which request each token of a layer's input belongs to.
 
         Args:
-            x: a layer's input, ``[B, L, I]`` or ``[T, I]``.
+            x: a layer's input, ``[B, L, I]`` or, where the model flattens its batch, ``[T, I]``.
 
         Returns:
             ``[T]``, int64; the same tensor for all inputs of one shape that follow each other.
@@ -54,19 +54,27 @@ class Call:
 
     def _find_rows(self, shape: torch.Size, device: torch.device) -> Tensor:
         if self.rows is not None:
-            if self.rows.numel() != shape.numel():
+            if not self.rows.numel() or shape.numel() % self.rows.numel():
                 raise ValueError(
                     f"the call says of {self.rows.numel()} tokens which request they belong to, but a layer "
                     f"reads {shape.numel()}: give rows for all tokens of the batch"
                 )
-            return self.rows.to(device)
-        if self.num_requests not in (None, shape[0]):
+            return _repeat(self.rows.to(device), shape.numel())
+        count = shape[0] if self.num_requests is None else self.num_requests
+        # A model may flatten its batch; experts are only on layers that keep its order.
+        is_flat = len(shape) == 1 or shape[0] == 1
+        if count != shape[0] and not (is_flat and shape.numel() % count == 0):
             raise ValueError(
-                f"experts were given for {self.num_requests} sequences, this batch has {tuple(shape)} "
+                f"experts were given for {count} sequences, this batch has {tuple(shape)} "
                 "(sequences, tokens): give one expert per sequence of the batch"
             )
-        rows = torch.arange(shape[0], device=device)
-        return rows[:, None].expand(shape[0], shape[1:].numel()).reshape(-1)
+        return _repeat(torch.arange(count, device=device), shape.numel())
+
+
+def _repeat(rows: Tensor, size: int) -> Tensor:
+    """Say for each of a layer's inputs, ``[size]``, what is known for each row or token, in their order."""
+    each = size // len(rows)
+    return rows if each == 1 else rows[:, None].expand(len(rows), each).reshape(-1)
 
 
 class RoutingContext:

@@ -38,6 +38,9 @@ def find_layout(stack: ExpertStack, longest: int, row_length: int) -> Layout:
         stack: the experts on the model; they take no part.
         longest: tokens of the longest sequence.
         row_length: of the rows that sequences are packed into.
+
+    Raises:
+        BaseModelError: if the model is not causal: a token of a text sees those after it.
     """
     with stack.choosing(None):
         tried = try_model(stack.model)

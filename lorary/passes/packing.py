@@ -66,7 +66,7 @@ class Batch:
 def pack_sequences(
     sequences: Sequence[TokenizedExample],
     row_length: int,
-    padding_id: int = 0,
+    padding_id: int | None = None,
     groups: Sequence[Hashable] | None = None,
     *,
     always_mask: bool = False,
@@ -76,7 +76,8 @@ def pack_sequences(
     Args:
         sequences: prompts with their targets.
         row_length: L, raised to the longest sequence if that is longer.
-        padding_id: any valid token id.
+        padding_id: any valid token id; None takes one of the sequences': a padding token's embedding may be
+            zero, where norms have no gradient.
         groups: sequences of one group share the cells of equal beginnings; None shares nothing. Whatever
             depends on more than the tokens before (the expert, say) must be the same throughout a group.
         always_mask: give a mask also where no cell is shared.
@@ -93,15 +94,17 @@ def pack_sequences(
     rows = _balance_rows([piece.num_cells for piece in pieces], row_length)
     members = [[pieces[index].members for index in row] for row in rows]
     length = max(sum(pieces[index].num_cells for index in row) for row in rows)
+    padding_id = tokens[0][0] if padding_id is None else padding_id
     return _Builder(sequences, tokens, len(rows), length, padding_id).build(members, always_mask)
 
 
-def pad_sequences(sequences: Sequence[TokenizedExample], padding_id: int = 0) -> Batch:
+def pad_sequences(sequences: Sequence[TokenizedExample], padding_id: int | None = None) -> Batch:
     """Give each tokenised example a row of its own, padded on the right, where no token sees the padding.
 
     Args:
         sequences: prompts with their targets.
-        padding_id: any valid token id.
+        padding_id: any valid token id; None takes one of the sequences': a padding token's embedding may be
+            zero, where norms have no gradient.
 
     Raises:
         ValueError: if there is no sequence, or one has no prompt.
@@ -110,6 +113,7 @@ def pad_sequences(sequences: Sequence[TokenizedExample], padding_id: int = 0) ->
     tokens = [torch.tensor(read_tokens(sequence)) for sequence in sequences]
     lengths = torch.tensor([len(ids) for ids in tokens])
     length = int(lengths.max())
+    padding_id = int(tokens[0][0]) if padding_id is None else padding_id
     mask = torch.arange(length) < lengths[:, None]  # [B, L]
     numbers = torch.arange(len(sequences))
     first = torch.tensor([len(sequence.prompt_ids) - 1 for sequence in sequences])

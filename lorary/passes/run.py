@@ -25,7 +25,7 @@ def score_pass(stack: ExpertStack, part: Pass, chooser: Chooser | None) -> Tenso
         ``part.sequence`` says whose each is.
     """
     inputs = part.batch.model_inputs(stack.model.dtype)
-    with stack.choosing(chooser, rows=part.rows):
+    with stack.choosing(chooser, rows=part.call_rows):
         return target_losses(stack.model, inputs, part.batch.positions, part.batch.labels)
 
 
@@ -39,5 +39,5 @@ def run_pass(stack: ExpertStack, part: Pass, chooser: Chooser | None) -> None:
     """
     # One logit is the least that a model computes.
     nowhere = torch.zeros(1, dtype=torch.long, device=stack.model.device)
-    with stack.choosing(chooser, rows=part.rows), select_positions(stack.model, nowhere):
+    with stack.choosing(chooser, rows=part.call_rows), select_positions(stack.model, nowhere):
         stack.model(**part.batch.model_inputs(stack.model.dtype))

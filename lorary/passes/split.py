@@ -33,6 +33,11 @@ class Pass:
         return self.requests[owner.clamp(min=0)].where(owner != PADDING, PADDING)
 
     @property
+    def call_rows(self) -> Tensor:
+        """The same as a call of the model is told: ``[B]`` where each row of the batch is one sequence."""
+        return self.requests if self.batch.position_ids is None else self.rows
+
+    @property
     def sequence(self) -> Tensor:
         """Which of the given sequences each target token belongs to, ``[N]``."""
         return self.members[self.batch.label_owner]

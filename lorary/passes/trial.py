@@ -13,7 +13,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lorary.data import TokenizedExample
+from lorary.errors import BaseModelError
 from lorary.models import select_positions
+from lorary.models.evaluating import MODEL_FAILURES, evaluating
 from lorary.passes.packing import Batch, pack_sequences, pad_sequences
 
 # Three texts with one beginning, one of which is longer, and two that begin otherwise.
@@ -53,18 +55,28 @@ def try_model(model: PreTrainedModel) -> Tried:
 
     Args:
         model: any causal language model; left as it was.
+
+    Raises:
+        BaseModelError: if it gives no logits for each token, or a token of a text sees those after it.
     """
     key = (model.config._attn_implementation, model.dtype)
     kept = _KEPT.get(model)
     if kept is None or kept[0] != key:
-        kept = _KEPT[model] = key, _try_layouts(model)
+        with evaluating(model):
+            kept = _KEPT[model] = key, _try_layouts(model)
     return kept[1]
 
 
 def _try_layouts(model: PreTrainedModel) -> Tried:
     vocabulary = model.get_input_embeddings().weight.shape[0]
     texts = [[token % vocabulary for token in text] for text in _TEXTS]
-    alone = [_read(model, pad_sequences(_as_sequences([text])))[0] for text in texts]
+    try:
+        alone = [_read(model, pad_sequences(_as_sequences([text])))[0] for text in texts]
+    except MODEL_FAILURES as error:
+        raise BaseModelError(
+            f"{type(model).__name__} gives no logits for each token of a short text: {error}"
+        ) from error
+    _check_causal(model, texts[0], alone[0], vocabulary)
     row = max(len(text) for text in texts) * 2
     masked = partial(pack_sequences, row_length=row, groups=[0] * len(texts), always_mask=True)
     packed = partial(pack_sequences, row_length=row)
@@ -76,6 +88,22 @@ def _try_layouts(model: PreTrainedModel) -> Tried:
     )
 
 
+def _check_causal(model: PreTrainedModel, text: list[int], read: Tensor, vocabulary: int) -> None:
+    other = [*text[:-1], (text[-1] + _OTHERWISE) % vocabulary]
+    found = _read(model, pad_sequences(_as_sequences([other])))[0]
+    # NaN tells nothing of who sees whom; it is for those to name who look at losses.
+    if read.isfinite().all() and _differ(found[:-1], read[:-1], _find_limit(model, [read])):
+        raise BaseModelError(
+            f"{type(model).__name__} lets each token see those after it, so it predicts none: load a causal "
+            "language model, or this one with is_decoder=True in its configuration"
+        )
+
+
+def _find_limit(model: PreTrainedModel, logits: Sequence[Tensor]) -> float:
+    tolerance = _TOLERANCES.get(model.dtype, _HALF_TOLERANCE)
+    return tolerance * float(torch.cat(list(logits)).std())
+
+
 def _is_exact(
     model: PreTrainedModel,
     lay_out: Callable[[Sequence[TokenizedExample]], Batch],
@@ -84,8 +112,7 @@ def _is_exact(
     vocabulary: int,
 ) -> bool:
     """Tell whether all texts come out as alone, and whether none feels what the others say."""
-    tolerance = _TOLERANCES.get(model.dtype, _HALF_TOLERANCE)
-    limit = tolerance * float(torch.cat(list(alone)).std())
+    limit = _find_limit(model, alone)
     try:
         together = _read(model, lay_out(_as_sequences(texts)))
         if any(_differ(found, expected, limit) for found, expected in zip(together, alone, strict=True)):
@@ -98,8 +125,7 @@ def _is_exact(
             found = _read(model, lay_out(_as_sequences(changed)))[kept]
             if _differ(found, together[kept], limit):
                 return False
-    except (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError):
-        # A model that takes no such input says so in a way of its own.
+    except MODEL_FAILURES:
         return False
     return True
 

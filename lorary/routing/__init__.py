@@ -7,7 +7,7 @@ from lorary.routing.contract import Choice, Chooser, LayerRouters, Mixed
 from lorary.routing.diagnostics import expert_usage, routing_entropy
 from lorary.routing.fixed import FixedConfig, FixedRouter, SingleConfig
 from lorary.routing.lag import LagConfig, LagRouter
-from lorary.routing.material import LayerMaterial
+from lorary.routing.material import LayerMaterial, Needs, RequestMaterial
 from lorary.routing.mean_activation import (
     MeanActivationConfig,
     MeanActivationRouter,
@@ -26,7 +26,7 @@ from lorary.routing.named import (
     router_named,
 )
 from lorary.routing.phatgoose import PhatgooseConfig, PhatgooseRouter, phatgoose_scores, standardise
-from lorary.routing.request import RequestMaterial, RequestRouter
+from lorary.routing.request import RequestRouter
 from lorary.routing.retrieval import RetrievalConfig, RetrievalRouter, retrieval_scores
 from lorary.routing.spectr import SpectrConfig, SpectrRouter, find_norm_roots, spectr_scores
 from lorary.routing.top_k import keep_top_k
@@ -53,6 +53,7 @@ __all__ = [
     "MeanActivationConfig",
     "MeanActivationRouter",
     "Mixed",
+    "Needs",
     "PhatgooseConfig",
     "PhatgooseRouter",
     "RequestMaterial",

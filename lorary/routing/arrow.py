@@ -12,7 +12,7 @@ from torch.nn.functional import linear
 
 from lorary.kernels import Operators, find_operators
 from lorary.routing.input_norm import InputNorm, check_input_norm, find_norm_faults, normalise_scores
-from lorary.routing.material import LayerMaterial
+from lorary.routing.material import LayerMaterial, Needs
 from lorary.routing.option_types import require_types
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
 
@@ -44,9 +44,9 @@ class ArrowConfig:
             raise ValueError("; ".join(faults))
 
     @property
-    def needs(self) -> frozenset[str]:
-        """What of a ``LayerMaterial`` the router is built from."""
-        return frozenset({"tied_prototypes", "tied_gains"} if self.tie_inputs else {"prototypes", "gains"})
+    def needs(self) -> Needs:
+        """The facts that the router is built from."""
+        return {"tied_prototypes" if self.tie_inputs else "prototypes": {}}
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse options that cannot work with these experts.

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from lorary.files import quote
 from lorary.routing.calibrated import SMALLEST_DEVIATION, average_layers, log_deviations
+from lorary.routing.material import Needs, RequestMaterial
 from lorary.routing.option_types import LARGEST, SMALLEST, require_types
-from lorary.routing.request import RequestMaterial, RequestRouter
+from lorary.routing.request import RequestRouter
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
 
 DEFAULT_TOP_K = 8
@@ -69,9 +70,10 @@ class CalibratedConfig:
         object.__setattr__(self, "generic", None if self.generic is None else tuple(self.generic))
 
     @property
-    def needs(self) -> frozenset[str]:
-        """What of each layer's ``LayerMaterial`` the router is built from."""
-        return frozenset({"a", "readers", "offsets", "generic_means", "generic_deviations"})
+    def needs(self) -> Needs:
+        """The facts that the router is built from."""
+        options = {"generic": self.generic, "ridge": self.ridge, "last_share": self.last_share}
+        return {"factors": {}, "calibrations": options}
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse options that cannot work with these experts.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lorary.errors import UnknownExpert
 from lorary.files import quote
-from lorary.routing.material import LayerMaterial
+from lorary.routing.material import LayerMaterial, Needs
 from lorary.routing.option_types import LARGEST, require_types
 
 WHERE = "this model"
@@ -32,9 +32,9 @@ class FixedConfig:
             raise ValueError(f"weights must be finite, found {quote(wrong)} (at most {LARGEST:g})")
 
     @property
-    def needs(self) -> frozenset[str]:
-        """What of a ``LayerMaterial`` the router is built from."""
-        return frozenset({"names"})
+    def needs(self) -> Needs:
+        """The facts that the router is built from."""
+        return {}
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse options that cannot work with these experts.
@@ -63,9 +63,9 @@ class SingleConfig:
         require_types(self)
 
     @property
-    def needs(self) -> frozenset[str]:
-        """What of a ``LayerMaterial`` the router is built from."""
-        return frozenset({"names"})
+    def needs(self) -> Needs:
+        """The facts that the router is built from."""
+        return {}
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse options that cannot work with these experts.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lorary.files import quote
 from lorary.routing.arrow import arrow_scores
 from lorary.routing.input_norm import InputNorm, check_input_norm, find_norm_faults
-from lorary.routing.material import LayerMaterial
+from lorary.routing.material import LayerMaterial, Needs
 from lorary.routing.option_types import require_types
 from lorary.routing.spectr import find_norm_roots, spectr_scores
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
@@ -48,9 +48,9 @@ class LagConfig:
             raise ValueError("; ".join(faults))
 
     @property
-    def needs(self) -> frozenset[str]:
-        """What of a ``LayerMaterial`` the router is built from."""
-        return frozenset({"prototypes", "a", "b"})
+    def needs(self) -> Needs:
+        """The facts that the router is built from."""
+        return {"prototypes": {}, "factors": {}}
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse options that cannot work with these experts.

@@ -1,22 +1,20 @@
-"""What routers are built from.
+"""What routers are built from: facts about the experts, as tensors by their names.
 
-Shape letters: E experts, R rank, I layer input, O layer output.
+Shape letters: E experts, I layer input, N rows of one expert, D embedding.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from lorary.routing.shapes import find_shape_fault
 
-FROM_DATA = {
-    "means": "find them with lorary.facts.find_means",
-    "gates": "train them with lorary.training.train_gates",
-    "embeddings": "find them with lorary.facts.find_embeddings",
-}
-"""What cannot be computed from experts alone, and where it comes from."""
+Value = TypeVar("Value")
+Needs = Mapping[str, Mapping[str, Any]]
+"""Facts that a router is built from -> the options that each depends on; most depend on none. The table of
+facts is ``lorary.facts.FACTS``."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,74 +26,68 @@ class LayerMaterial:
             disagree.
     """
 
-    SHAPES: ClassVar[Mapping[str, str]] = {
-        "prototypes": "EI",
-        "gains": "E",
-        "tied_prototypes": "EI",
-        "tied_gains": "E",
-        "a": "ERI",
-        "b": "EOR",
-        "gates": "EI",
-        "means": "EI",
-        "readers": "ERR",
-        "offsets": "ER",
-        "generic_means": "E",
-        "generic_deviations": "E",
-    }
-
     num_experts: int
     """E, how many experts the router may choose from."""
     names: tuple[str, ...] | None = None
     """Their names."""
-    prototypes: Tensor | None = None
-    """The unit input each expert amplifies most, ``[E, I]``; zeros for an expert without this layer."""
-    gains: Tensor | None = None
-    """By how much, ``[E]``."""
-    tied_prototypes: Tensor | None = None
-    """The same over all layers that read this layer's input, taken as one, ``[E, I]``."""
-    tied_gains: Tensor | None = None
-    """By how much, ``[E]``."""
-    a: Tensor | None = None
-    """Down-projections, ``[E, R, I]``."""
-    b: Tensor | None = None
-    """Up-projections, ``[E, O, R]``."""
-    gates: Tensor | None = None
-    """Trained gates, ``[E, I]``."""
-    means: Tensor | None = None
-    """Mean input of each expert's own task tokens, ``[E, I]``."""
-    readers: Tensor | None = None
-    """What turns readings ``a x`` into whitened ones, ``[E, R, R]``, see ``whiten_readings``; zeros for an
-    expert without this layer."""
-    offsets: Tensor | None = None
-    """Where generic tokens lie in them, ``[E, R]``."""
-    generic_means: Tensor | None = None
-    """Mean over generic requests of how unusual each is to each expert, ``[E]``."""
-    generic_deviations: Tensor | None = None
-    """Their standard deviation, ``[E]``."""
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    """By their names, ``[E, …]``; a fact gives one or several."""
+    shapes: Mapping[str, str] = field(default_factory=dict)
+    """Tensor -> a letter for each dimension, such as ``"EI"``; those without may have any further ones."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            rows = getattr(self, field.name)
-            if field.name != "num_experts" and rows is not None and len(rows) != self.num_experts:
+        named = {} if self.names is None else {"names": self.names}
+        for name, rows in {**named, **self.tensors}.items():
+            if len(rows) != self.num_experts:
                 raise ValueError(
-                    f"{field.name} must have one row for each of the {self.num_experts} experts, "
-                    f"found {len(rows)}"
+                    f"{name} must have one row for each of the {self.num_experts} experts, found {len(rows)}"
                 )
-        tensors = {name: rows for name in self.SHAPES if (rows := getattr(self, name)) is not None}
-        fault = find_shape_fault(self.SHAPES, tensors, {"E": self.num_experts})
+        fault = find_shape_fault(self.shapes, self.tensors, {"E": self.num_experts})
         if fault:
             raise ValueError(f"what a router is built from must fit together: {fault}")
 
-    def take(self, field: str) -> Tensor:
+    def take(self, name: str) -> Tensor:
         """Give one of the tensors.
 
         Raises:
             ValueError: if it was left out.
         """
-        tensor = getattr(self, field)
-        if tensor is None:
-            raise ValueError(
-                f"this router needs {field} for each of the {self.num_experts} experts, found none"
-            )
-        assert isinstance(tensor, Tensor)
-        return tensor
+        return _take(self.tensors, name, self.num_experts)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RequestMaterial:
+    """What is known about the experts, for a router that decides per request.
+
+    Raises:
+        ValueError: if there is not one tensor for each expert.
+    """
+
+    num_experts: int
+    """E, how many experts the router may choose from."""
+    layers: Mapping[str, LayerMaterial] = field(default_factory=dict)
+    """Module path -> what is known at that layer; empty if nothing there is needed."""
+    tensors: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    """What is known before the model's output layer: name -> a tensor per expert, such as embeddings of its
+    examples, ``[N, D]``."""
+
+    def __post_init__(self) -> None:
+        for name, own in self.tensors.items():
+            if len(own) != self.num_experts:
+                raise ValueError(
+                    f"{name} must be given for each of the {self.num_experts} experts, found {len(own)}"
+                )
+
+    def take(self, name: str) -> tuple[Tensor, ...]:
+        """Give one of the tuples of tensors, one tensor per expert.
+
+        Raises:
+            ValueError: if it was left out.
+        """
+        return _take(self.tensors, name, self.num_experts)
+
+
+def _take(known: Mapping[str, Value], name: str, num_experts: int) -> Value:
+    if name not in known:
+        raise ValueError(f"this router needs {name} for each of the {num_experts} experts, found none")
+    return known[name]

@@ -13,10 +13,10 @@ from lorary.routing.arrow import ArrowConfig, build_arrow
 from lorary.routing.calibrated_router import CalibratedConfig, build_calibrated
 from lorary.routing.fixed import FixedConfig, SingleConfig, build_fixed, build_single
 from lorary.routing.lag import LagConfig, build_lag
-from lorary.routing.material import LayerMaterial
+from lorary.routing.material import LayerMaterial, Needs, RequestMaterial
 from lorary.routing.mean_activation import MeanActivationConfig, build_mean_activation
 from lorary.routing.phatgoose import PhatgooseConfig, build_phatgoose
-from lorary.routing.request import RequestMaterial, RequestRouter
+from lorary.routing.request import RequestRouter
 from lorary.routing.retrieval import RetrievalConfig, build_retrieval
 from lorary.routing.spectr import SpectrConfig, build_spectr
 from lorary.routing.uniform import UniformConfig, build_uniform
@@ -31,8 +31,8 @@ class RouterConfig(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     @property
-    def needs(self) -> frozenset[str]:
-        """What the router is built from, with these options: fields of its material."""
+    def needs(self) -> Needs:
+        """The facts that the router is built from, with these options."""
         ...
 
     def check(self, names: Sequence[str]) -> None:

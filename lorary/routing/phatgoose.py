@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from lorary.routing.material import LayerMaterial
+from lorary.routing.material import LayerMaterial, Needs
 from lorary.routing.option_types import require_types
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
 
@@ -37,9 +37,9 @@ class PhatgooseConfig:
             raise ValueError("; ".join(faults))
 
     @property
-    def needs(self) -> frozenset[str]:
-        """What of a ``LayerMaterial`` the router is built from."""
-        return frozenset({"gates"})
+    def needs(self) -> Needs:
+        """The facts that the router is built from."""
+        return {"gates": {}}
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse options that cannot work with these experts.

@@ -1,16 +1,12 @@
-"""Routers that decide once per request: what they are built from, and what they promise.
+"""Routers that decide once per request: what they promise.
 
-Shape letters: T tokens, F features, B requests, E experts, K experts kept per request, N examples of an
-expert, D embedding.
+Shape letters: T tokens, F features, B requests, E experts, K experts kept per request.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
-
-from lorary.routing.material import LayerMaterial
 
 OUTPUT = "output"
 """The place before the model's output layer; all other places are module paths of layers with experts."""
@@ -45,26 +41,3 @@ class RequestRouter(TokenReader, Protocol):
     def choose(self, averages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Choose by averages ``[B, F]`` per place: indices ``[B, K]`` int64, weights ``[B, K]`` float32."""
         ...
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RequestMaterial:
-    """What is known about the experts, for a router that decides per request.
-
-    Raises:
-        ValueError: if there is not one set of embeddings for each expert.
-    """
-
-    num_experts: int
-    """E, how many experts the router may choose from."""
-    layers: Mapping[str, LayerMaterial] = field(default_factory=dict)
-    """Module path -> what is known at that layer; empty if nothing there is needed."""
-    embeddings: tuple[Tensor, ...] | None = None
-    """Of each expert's examples, ``[N, D]`` per expert."""
-
-    def __post_init__(self) -> None:
-        if self.embeddings is not None and len(self.embeddings) != self.num_experts:
-            raise ValueError(
-                f"embeddings must be given for each of the {self.num_experts} experts, "
-                f"found {len(self.embeddings)}"
-            )

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lorary.files import quote
+from lorary.routing.material import Needs, RequestMaterial
 from lorary.routing.option_types import require_types
-from lorary.routing.request import OUTPUT, RequestMaterial
+from lorary.routing.request import OUTPUT
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k
 
 
@@ -38,9 +39,9 @@ class RetrievalConfig:
             raise ValueError("; ".join(faults))
 
     @property
-    def needs(self) -> frozenset[str]:
-        """What of a ``RequestMaterial`` the router is built from."""
-        return frozenset({"embeddings"})
+    def needs(self) -> Needs:
+        """The facts that the router is built from."""
+        return {"embeddings": {}}
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse options that cannot work with these experts.
@@ -138,12 +139,8 @@ def build_retrieval(config: RetrievalConfig, material: RequestMaterial) -> Retri
     Raises:
         ValueError: if the material lacks embeddings, or has fewer experts than ``top_k``.
     """
-    if material.embeddings is None:
-        raise ValueError(
-            f"this router needs embeddings for each of the {material.num_experts} experts, found none"
-        )
     return RetrievalRouter(
-        material.embeddings,
+        material.take("embeddings"),
         top_k=config.top_k,
         temperature=config.temperature,
         nearest=config.nearest,

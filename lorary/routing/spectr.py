@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from lorary.routing.input_norm import InputNorm, check_input_norm, find_norm_faults, normalise_scores
-from lorary.routing.material import LayerMaterial
+from lorary.routing.material import LayerMaterial, Needs
 from lorary.routing.option_types import require_types
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
 
@@ -38,9 +38,9 @@ class SpectrConfig:
             raise ValueError("; ".join(faults))
 
     @property
-    def needs(self) -> frozenset[str]:
-        """What of a ``LayerMaterial`` the router is built from."""
-        return frozenset({"a", "b"})
+    def needs(self) -> Needs:
+        """The facts that the router is built from."""
+        return {"factors": {}}
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse options that cannot work with these experts.

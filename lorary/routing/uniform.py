@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lorary.routing.material import LayerMaterial
+from lorary.routing.material import LayerMaterial, Needs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,9 +18,9 @@ class UniformConfig:
     """Uniform routing has nothing to configure."""
 
     @property
-    def needs(self) -> frozenset[str]:
-        """What of a ``LayerMaterial`` the router is built from: nothing but the number of experts."""
-        return frozenset()
+    def needs(self) -> Needs:
+        """The facts that the router is built from."""
+        return {}
 
     def check(self, names: Sequence[str]) -> None:
         """Refuse nothing: it works with any experts."""

@@ -6,11 +6,10 @@ import torch
 from lorary.assembly import load_model
 from lorary.errors import FormatError, IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors
-from lorary.facts import prototype_rows, prototypes
+from lorary.facts import list_task_facts, prototypes
 from lorary.library import Library
 from lorary.models import ExpertLinear
 from lorary.routing import ROUTERS, ArrowConfig, FixedConfig, SingleConfig
-from lorary.routing.material import FROM_DATA
 from lorary.transforms import library_prototypes
 
 OPTIONS = {
@@ -18,7 +17,7 @@ OPTIONS = {
     "single": {"expert": "morse"},
     "calibrated": {"generic": ("Some text of no task.", "And another."), "top_k": 2},
 }
-READY = [name for name, kind in ROUTERS.items() if not FROM_DATA.keys() & kind.config().needs]
+READY = [name for name in ROUTERS if not list_task_facts([name])]
 
 
 @pytest.fixture
@@ -37,7 +36,6 @@ def computed(monkeypatch):
         return library_prototypes(experts, names)
 
     monkeypatch.setattr(prototypes, "library_prototypes", count)
-    monkeypatch.setattr(prototype_rows, "library_prototypes", count)
     return calls
 
 

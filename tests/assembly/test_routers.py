@@ -5,6 +5,7 @@ import torch
 
 from lorary.assembly import load_model
 from lorary.errors import UnknownExpert
+from lorary.facts import FACTS
 from lorary.routing import (
     TOKEN_ROUTERS,
     FixedConfig,
@@ -77,7 +78,7 @@ def test_a_router_gets_the_material_of_its_own_layer(ready, given, name):
         material = LayerMaterial(
             num_experts=5,
             names=ready.names,
-            **{field: known[field] for field in config.needs if field in known},
+            tensors={tensor: known[tensor] for fact in config.needs for tensor in FACTS[fact].shapes},
         )
         x = torch.randn(4, layer.a.shape[2], generator=torch.Generator().manual_seed(1))
         for found, expected in zip(layer.router(x), kind.build(config, material)(x), strict=True):

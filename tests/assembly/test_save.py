@@ -1,12 +1,13 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 from lorary.assembly import is_saved_model, load_model, save_model
 from lorary.errors import BaseModelError, FormatError, IncompatibleExpert, LibraryError
-from lorary.facts import find_embeddings
+from lorary.facts import FACTS, find_embeddings
 from lorary.library import Library
 from lorary.models import load_base
 from lorary.routing import configure_router
@@ -93,8 +94,8 @@ def test_the_folder_may_be_moved_and_nothing_is_computed_again(full, tmp_path, m
     shutil.rmtree(tmp_path / "cache")
     for router in ("arrow", "calibrated"):
         shutil.move(tmp_path / router, tmp_path / "elsewhere" / router)
-    monkeypatch.setattr("lorary.facts.prototypes.library_prototypes", None)
-    monkeypatch.setattr("lorary.facts.calibrations._calibrate", None)
+    for fact in ("prototypes", "calibrations"):
+        monkeypatch.setitem(FACTS, fact, replace(FACTS[fact], compute=None))
     load_model(str(tmp_path / "elsewhere" / "arrow")).detach()
     loaded = load_model(str(tmp_path / "elsewhere" / "calibrated"))
     torch.testing.assert_close(loaded(input_ids=input_ids).logits, expected, rtol=1e-4, atol=1e-4)

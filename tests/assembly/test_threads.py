@@ -2,13 +2,14 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import CompileConfig
 
 from lorary.assembly import RoutedModel, load_model, save_model
-from lorary.facts import find_embeddings
+from lorary.facts import FACTS, find_embeddings
 from lorary.routing import ArrowConfig, configure_router
 
 NUM_THREADS = 3
@@ -202,8 +203,6 @@ def test_other_routers_hold_in_their_thread_alone(build, router):
 
 
 def test_what_is_known_of_experts_is_found_once_however_many_ask_first(build, monkeypatch):
-    from lorary.facts import calibrations, prototype_rows
-
     counts = {"prototypes": 0, "calibrations": 0}
 
     def counting(kind, do):
@@ -214,10 +213,9 @@ def test_what_is_known_of_experts_is_found_once_however_many_ask_first(build, mo
         return count
 
     model = build(None)
-    monkeypatch.setattr(
-        prototype_rows, "find_prototypes", counting("prototypes", prototype_rows.find_prototypes)
-    )
-    monkeypatch.setattr(calibrations, "_calibrate", counting("calibrations", calibrations._calibrate))
+    for kind in counts:
+        fact = FACTS[kind]
+        monkeypatch.setitem(FACTS, kind, replace(fact, compute=counting(kind, fact.compute)))
 
     def answer(number):
         answers = []

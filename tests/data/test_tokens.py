@@ -139,9 +139,11 @@ def test_all_tokens_of_a_text_are_targets(byte_tokenizer, bos_tokenizer, templat
     text = Example("", ("A fox.",))
     (found,) = tokenize_examples(byte_tokenizer, template, TASK, [text], max_length=99).examples
     assert text_of(byte_tokenizer, found) == ("<end>", "A fox.<end>")
-    if template is PLAIN:
-        (found,) = tokenize_examples(bos_tokenizer, template, TASK, [text], max_length=99).examples
-        assert text_of(bos_tokenizer, found) == ("<bos>", "A fox.<end>")
+    (found,) = tokenize_examples(bos_tokenizer, template, TASK, [text], max_length=99).examples
+    assert text_of(bos_tokenizer, found) == ("<bos>", "A fox.<end>")
+    byte_tokenizer.eos_token = None
+    (found,) = tokenize_examples(byte_tokenizer, template, TASK, [text], max_length=99, eos=False).examples
+    assert text_of(byte_tokenizer, found) == ("A", " fox.")
 
 
 def test_a_long_text_is_cut_into_pieces_that_lose_nothing(byte_tokenizer):

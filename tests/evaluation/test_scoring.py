@@ -3,8 +3,10 @@ import torch
 
 from lorary.data.tokens import TokenizedExample
 from lorary.evaluation import Route
-from lorary.evaluation.route_experts import RouteExperts, plan_rows
-from lorary.evaluation.scoring import Item, generate_answers, score_targets
+from lorary.evaluation.items import Item
+from lorary.evaluation.route_experts import RouteExperts
+from lorary.evaluation.scoring import generate_answers, score_targets
+from lorary.passes import Layout
 from lorary.routing import CalibratedConfig
 
 ROUTES = [
@@ -40,10 +42,9 @@ def items(model):
     ]
 
 
-def decide(model, route, items, *, share=False):
-    """Decide for all prompts; the route must be applied."""
+def prepare(model, route, items, layout=Layout.PACKED):
     prompts = [item.tokens.prompt_ids for item in items]
-    return route.decide(model, prompts, tokens_per_pass=100, row_length=32, share=share)
+    return route.prepare(model, prompts, layout, tokens_per_pass=100, row_length=32)
 
 
 @torch.no_grad()
@@ -54,27 +55,23 @@ def score_alone(model, route, item):
         "input_ids": torch.tensor([[*prompt, *target]]),
         "labels": torch.tensor([[*[-100] * len(prompt), *target]]),
     }
-    with route.applied(model):
-        decided = decide(model, route, [item]).find([item.task], [prompt])
-        with plan_rows(model, decided):
-            return float(model(**inputs).loss) * len(target)
+    with model.stack.choosing(prepare(model, route, [item]).choose_for([item])):
+        return float(model.model(**inputs).loss) * len(target)
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 @pytest.mark.parametrize("tokens_per_pass", [2000, 20, 1])
-@pytest.mark.parametrize("share", [False, True])
-def test_sums_are_those_of_each_sequence_alone(model, items, route, tokens_per_pass, share):
+@pytest.mark.parametrize("layout", Layout)
+def test_sums_are_those_of_each_sequence_alone(model, items, route, tokens_per_pass, layout):
     reported = []
-    with route.applied(model):
-        found = score_targets(
-            model,
-            decide(model, route, items, share=share),
-            items,
-            tokens_per_pass=tokens_per_pass,
-            row_length=32,
-            share=share,
-            report=reported.append,
-        )
+    found = score_targets(
+        prepare(model, route, items, layout),
+        items,
+        layout,
+        tokens_per_pass=tokens_per_pass,
+        row_length=32,
+        report=reported.append,
+    )
     expected = [score_alone(model, route, item) for item in items]
     torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), atol=1e-3, rtol=1e-4)
     assert sum(reported) == sum(len(item.tokens) for item in items)
@@ -83,25 +80,27 @@ def test_sums_are_those_of_each_sequence_alone(model, items, route, tokens_per_p
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 def test_answers_are_those_of_each_prompt_alone(model, items, route):
     reported = []
-    with route.applied(model):
-        decisions = decide(model, route, items)
-        found = generate_answers(model, decisions, items, batch_size=3, report=reported.append)
-        alone = [
-            generate_answers(model, decisions, [item], batch_size=1, report=lambda n: None)[0]
-            for item in items
-        ]
+    experts = prepare(model, route, items)
+    found = generate_answers(model, experts, items, batch_size=3, report=reported.append)
+    alone = [
+        generate_answers(model, experts, [item], batch_size=1, report=lambda n: None)[0] for item in items
+    ]
     assert found == alone
     assert any(found)
     assert sum(reported) == 4 * len(items)
 
 
+def test_who_chooses_by_default_makes_no_difference(model, items):
+    experts = prepare(model, ROUTES[0], items)
+    before = generate_answers(model, experts, items, batch_size=9, report=lambda n: None)
+    with model.routed("uniform"):
+        assert generate_answers(model, experts, items, batch_size=9, report=lambda n: None) == before
+
+
 def test_items_with_different_limits_are_not_answered_together(model, items):
     short = Item("dates", items[0].tokens, 1)
-    route = ROUTES[0]
-    with route.applied(model):
-        found = generate_answers(
-            model, RouteExperts(), [items[0], short], batch_size=8, report=lambda n: None
-        )
+    experts = RouteExperts(stack=model.stack)
+    found = generate_answers(model, experts, [items[0], short], batch_size=8, report=lambda n: None)
     assert found[0].startswith(found[1]) or found[1] == "\ufffd"
     assert len(model.tokenizer(found[1])["input_ids"]) < len(model.tokenizer(found[0])["input_ids"])
 
@@ -110,6 +109,7 @@ def test_nothing_to_score_is_no_work(model):
     def refuse(amount):
         raise AssertionError("there was nothing to do")
 
-    nobody = RouteExperts()
-    assert score_targets(model, nobody, [], tokens_per_pass=9, row_length=9, share=True, report=refuse) == []
+    nobody = RouteExperts(stack=model.stack)
+    sizes = {"tokens_per_pass": 9, "row_length": 9}
+    assert score_targets(nobody, [], Layout.SHARED, **sizes, report=refuse) == []
     assert generate_answers(model, nobody, [], batch_size=9, report=refuse) == []

@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from lorary.assembly import load_model
-from lorary.facts import calibrations
-from lorary.facts.calibrations import Calibrations
+from lorary.facts import Facts, calibrations
 from lorary.facts.generic_statistics import measure_deviations, measure_readings
 from lorary.facts.generic_text import GenericRequests
 from lorary.library import Library
@@ -27,7 +26,7 @@ def readings(monkeypatch):
 
 
 def test_each_expert_comes_out_as_calibrated_alone_and_by_hand(model, experts):
-    found = Calibrations(model.base, experts).find(CONFIG, model.stack, model.names)
+    found = Facts(model.base, model.stack, experts).find("calibrations", CONFIG.needs["calibrations"])
     sequences = GenericRequests(model.base, model.stack, GENERIC).sequences()
     for index, expert in enumerate(experts.values()):
         a = {path: pair.a[None] for path, pair in expert.factors.items()}

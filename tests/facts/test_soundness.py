@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from lorary.assembly import load_model
-from lorary.facts import calibrations, find_embeddings, find_means, prototypes
-from lorary.facts.soundness import StoredExperts, are_sound_prototypes
+from lorary.facts import calibrations, find_embeddings, find_means, finding, prototypes
+from lorary.facts.prototypes import are_sound_prototypes
+from lorary.facts.soundness import StoredExperts
 from lorary.library import Artifacts, Library
 
 
@@ -114,13 +115,13 @@ def test_prototypes_that_do_not_fit_are_computed_anew(library, build_tiny_base, 
 @pytest.mark.parametrize("what", CHANGES)
 def test_calibrations_that_do_not_fit_are_computed_anew(library, build_tiny_base, what, monkeypatch):
     asked = []
-    look = calibrations.keep_artifacts
+    look = finding.keep_artifacts
 
     def note(experts, algorithm, parameters, compute, is_sound):
         asked.extend(parameters.values())
         return look(experts, algorithm, parameters, compute, is_sound)
 
-    monkeypatch.setattr(calibrations, "keep_artifacts", note)
+    monkeypatch.setattr(finding, "keep_artifacts", note)
     options = {"router": "calibrated", "generic": ["one two", "three four five", "six"]}
     expected = read(load_model(build_tiny_base(), library, **options))
     put(library, calibrations.ALGORITHM, asked[0], lambda artifact: CHANGES[what](artifact, "readers"))

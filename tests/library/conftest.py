@@ -15,6 +15,8 @@ import torch
 import lorary
 from lorary.experts import Expert, ExpertCard, Factors
 from lorary.library import Library
+from lorary.library.storage.opening import STORAGES
+from tests.library.toy_hub import ToyHub
 
 
 def build_expert(
@@ -56,10 +58,11 @@ def same() -> Callable[[Expert, Expert], bool]:
     return equal_experts
 
 
-@pytest.fixture(params=["local", "memory"])
-def url(request, tmp_path) -> str:
-    """Where a library can be made: every test with it runs on each kind of file system."""
-    return str(tmp_path / "lib") if request.param == "local" else f"memory://{uuid.uuid4().hex}"
+@pytest.fixture(params=["local", "memory", "toyhub"])
+def url(request, tmp_path, monkeypatch) -> str:
+    """Where a library can be made: every test with it runs on each kind of storage."""
+    monkeypatch.setitem(STORAGES, "toyhub", ToyHub)
+    return str(tmp_path / "lib") if request.param == "local" else f"{request.param}://{uuid.uuid4().hex}"
 
 
 @pytest.fixture

@@ -23,10 +23,11 @@ import torch
 
 from lorary.errors import LoraryError
 from lorary.experts import Expert, Factors
-from lorary.library import Library, calls
-from lorary.library.change import Outcome
+from lorary.library import Library
 from lorary.library.failure import EXPERTS_UNCHANGED
-from lorary.library.journal import JOURNAL, TMP, TRASH
+from lorary.library.storage.contract import Outcome
+from lorary.library.storage.local import calls
+from lorary.library.storage.places import JOURNAL, TMP, TRASH
 
 CHANGES = {
     "add": lambda library: library.add(build_expert(3), "new"),

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from lorary.errors import LibraryError
-from lorary.library.change import Outcome
 from lorary.library.failure import explain_failure
+from lorary.library.storage.contract import Outcome
 
 UNCHANGED = Outcome.UNCHANGED.value
 

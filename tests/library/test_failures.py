@@ -2,7 +2,7 @@
 
 import pytest
 
-from lorary.library.change import Outcome
+from lorary.library.storage.contract import Outcome
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import torch
 
 from lorary.errors import LibraryError, LoraryError
 from lorary.library import Library
-from lorary.library.journal import JOURNAL
+from lorary.library.storage.places import JOURNAL
 
 LINKS = [
     ".lorary",

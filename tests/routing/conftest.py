@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from lorary.facts import FACTS
 from lorary.routing import LayerMaterial, RequestMaterial
 
 INPUTS = 16
@@ -44,14 +45,17 @@ def make_material() -> Callable[..., LayerMaterial]:
         return LayerMaterial(
             num_experts=len(chosen),
             names=tuple(chosen),
-            prototypes=normalize(rows(INPUTS), dim=-1),
-            gains=rows().abs() + 0.5,
-            tied_prototypes=normalize(rows(INPUTS), dim=-1),
-            tied_gains=rows().abs() + 0.5,
-            a=rows(3, INPUTS),
-            b=rows(10, 3),
-            gates=rows(INPUTS),
-            means=rows(INPUTS),
+            tensors={
+                "prototypes": normalize(rows(INPUTS), dim=-1),
+                "gains": rows().abs() + 0.5,
+                "tied_prototypes": normalize(rows(INPUTS), dim=-1),
+                "tied_gains": rows().abs() + 0.5,
+                "a": rows(3, INPUTS),
+                "b": rows(10, 3),
+                "gates": rows(INPUTS),
+                "means": rows(INPUTS),
+            },
+            shapes={name: letters for fact in FACTS.values() for name, letters in fact.shapes.items()},
         )
 
     return make
@@ -79,11 +83,13 @@ def make_request_material() -> Callable[..., RequestMaterial]:
             a = rows(3, width, bare=bare)
             return LayerMaterial(
                 num_experts=len(chosen),
-                a=a,
-                readers=rows(a.shape[1], a.shape[1], bare=bare),
-                offsets=rows(a.shape[1], bare=bare),
-                generic_means=0.05 * rows(),
-                generic_deviations=1 + 0.05 * rows().abs(),
+                tensors={
+                    "a": a,
+                    "readers": rows(a.shape[1], a.shape[1], bare=bare),
+                    "offsets": rows(a.shape[1], bare=bare),
+                    "generic_means": 0.05 * rows(),
+                    "generic_deviations": 1 + 0.05 * rows().abs(),
+                },
             )
 
         layers = {path: describe_layer(path, width) for path, width in LAYERS.items()}
@@ -91,7 +97,7 @@ def make_request_material() -> Callable[..., RequestMaterial]:
         return RequestMaterial(
             num_experts=len(chosen),
             layers=layers,
-            embeddings=tuple(examples[number] for number in chosen),
+            tensors={"embeddings": tuple(examples[number] for number in chosen)},
         )
 
     return make

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from lorary.facts import FACTS
 from lorary.routing import TOKEN_ROUTERS, FixedRouter, LayerMaterial, UniformRouter, configure_router
 from lorary.routing.shapes import check_router, find_shape_fault
 
@@ -92,20 +93,20 @@ def test_a_router_of_anothers_that_fits_is_taken(x):
     check_router(Answer(UniformRouter(3)), "a.b", x, NUM_EXPERTS)
 
 
-@pytest.mark.parametrize("field", LayerMaterial.SHAPES)
+SHAPES = {name: letters for fact in FACTS.values() for name, letters in fact.shapes.items() if "E" in letters}
+
+
+@pytest.mark.parametrize("field", SHAPES)
 def test_material_of_shapes_that_disagree_is_refused(field):
     sizes = dict(zip("ERIO", (4, 2, 8, 6), strict=True))
-    tensors = {
-        name: torch.zeros([sizes[letter] for letter in letters])
-        for name, letters in LayerMaterial.SHAPES.items()
-    }
-    LayerMaterial(num_experts=4, **tensors)
+    tensors = {name: torch.zeros([sizes[letter] for letter in letters]) for name, letters in SHAPES.items()}
+    LayerMaterial(num_experts=4, tensors=tensors, shapes=SHAPES)
     for dim, size in enumerate(tensors[field].shape):
         shape = [*tensors[field].shape[:dim], size + 1, *tensors[field].shape[dim + 1 :]]
         if (field, dim) == ("b", 1):
             continue  # nothing else has as many numbers as the layer's output
         with pytest.raises(ValueError, match=r"must (fit together|have one row)"):
-            LayerMaterial(num_experts=4, **{**tensors, field: torch.zeros(shape)})
+            LayerMaterial(num_experts=4, tensors={**tensors, field: torch.zeros(shape)}, shapes=SHAPES)
 
 
 def test_one_letter_is_one_size():

@@ -98,11 +98,9 @@ def run(options: Namespace) -> int:
 
 def group_tasks(library: "Library", found: "Clusters") -> dict[str, list[str]]:
     """List the tasks of each cluster, each once; an expert that names none is its own task."""
-    cards = {entry.name: entry.card for entry in library.entries()}
+    own = {entry.name: entry.own_tasks for entry in library.entries()}
     return {
-        f"cluster_{number}": list(
-            dict.fromkeys(task for name in members for task in cards[name].tasks or (name,))
-        )
+        f"cluster_{number}": list(dict.fromkeys(task for name in members for task in own[name]))
         for number, members in enumerate(found.members, 1)
     }
 

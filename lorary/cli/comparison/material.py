@@ -1,7 +1,6 @@
 """What routers need that know examples of the experts' tasks, found from the training examples of these."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from lorary.cli.bars import show_count
@@ -9,12 +8,9 @@ from lorary.cli.printing import show_status
 from lorary.files import quote
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from lorary.assembly import RoutedModel
     from lorary.data import Task, Template
     from lorary.library import Library
-    from lorary.training import GateConfig, TrainingExamples
 
 
 def find_task_of_each(
@@ -35,9 +31,9 @@ def find_task_of_each(
         ValueError: if a router does and the task of an expert is not at hand, or has no training examples, or
             an expert is that of several tasks.
     """
-    from lorary.assembly import list_data_needs
+    from lorary.facts import list_task_facts
 
-    picky = [router for router in routers if list_data_needs([router])]
+    picky = [router for router in routers if list_task_facts([router])]
     if not picky:
         return {}
     found = {expert: tasks[task] for task, expert in own.items() if tasks[task].splits.get("train")}
@@ -65,39 +61,14 @@ def provide_material(
     routers: Collection[str],
 ) -> None:
     """Take what the routers need from the library's artifacts, or find it and keep it there."""
-    from lorary.assembly import list_data_needs, provide_task_material
-    from lorary.training import GateConfig, prepare_examples
+    from lorary.facts import find_task_facts, list_task_facts
+    from lorary.training import prepare_examples
 
-    needs = list_data_needs(routers)
+    needs = list_task_facts(routers)
     if not needs:
         return
     with show_status("reading examples of the experts' tasks"):
         examples = prepare_examples(model.tokenizer, task_of, template)
-        pairs = {
-            name: [(example.prompt_ids, example.target_ids) for example in found.train]
-            for name, found in examples.items()
-        }
-        provide_task_material(model, library, pairs, routers)
-    if "gates" in needs:
-        gates = find_trained_gates(model, library, examples, GateConfig())
-        model.provide(gates=gates, names=list(examples))
-
-
-def find_trained_gates(
-    model: "RoutedModel", library: "Library", examples: "Mapping[str, TrainingExamples]", config: "GateConfig"
-) -> "dict[str, Tensor]":
-    """Take gates from the library, and train those that it lacks."""
-    from lorary.facts import find_gates
-    from lorary.training import train_gates
-
-    def train(names: Sequence[str]) -> "dict[str, Tensor]":
-        with show_count(f"training the gates of {len(names)} experts") as show:
-            return train_gates(
-                model.stack,
-                {name: examples[name] for name in names},
-                config,
-                on_step=lambda step, losses: show(step, config.num_steps),
-            )
-
-    digests = {name: found.digest for name, found in examples.items()}
-    return find_gates(model, library, digests, asdict(config), train)
+    with show_count(f"finding the {' and '.join(needs)} of {len(examples)} experts") as show:
+        found = find_task_facts(model, library, examples, needs, on_progress=show)
+    model.provide(found, names=list(examples))

@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 
 from lorary.cli import model_options
 from lorary.cli.comparison.material import find_task_of_each, provide_material
-from lorary.cli.comparison.routes import RANDOM, check_against, choose_routes, find_own_experts, split_commas
+from lorary.cli.comparison.routes import RANDOM, check_against, choose_routes, split_commas
 from lorary.cli.task_options import find_task_template, read_tasks
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     """
     from lorary.assembly import load_model
     from lorary.evaluation import find_routes
+    from lorary.library import find_own_experts
     from lorary.routing import ROUTERS
 
     config = read_eval_options(options)

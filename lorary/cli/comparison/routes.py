@@ -5,32 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from lorary.errors import UnknownExpert, suggest
 from lorary.evaluation import check_routes
 from lorary.files import quote
-from lorary.library import Entry
 
 DEFAULT_ROUTES = ("base", "random", "uniform", "arrow", "calibrated", "oracle")
 RANDOM = "random"
 ORACLE = "oracle"
-
-
-def find_own_experts(entries: Sequence[Entry], tasks: Collection[str]) -> dict[str, str]:
-    """Find each task's own expert.
-
-    It is the one of the task's name, else the only one trained on that task alone, else the only one trained
-    on it among others, such as that of its cluster.
-
-    Returns:
-        Task -> expert, for the tasks that have one.
-    """
-    names = {entry.name for entry in entries}
-    found = {}
-    for task in tasks:
-        trained = [entry for entry in entries if task in entry.card.tasks]
-        alone = [entry for entry in trained if len(entry.card.tasks) == 1]
-        if task in names:
-            found[task] = task
-        elif len(alone or trained) == 1:
-            found[task] = (alone or trained)[0].name
-    return found
 
 
 def choose_routes(

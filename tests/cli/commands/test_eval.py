@@ -3,18 +3,17 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-import torch
 
 from lorary.assembly import load_model
 from lorary.cli.commands.eval import command
-from lorary.cli.comparison.material import find_task_of_each, find_trained_gates, provide_material
-from lorary.cli.comparison.routes import choose_routes, find_own_experts
+from lorary.cli.comparison.material import find_task_of_each, provide_material
+from lorary.cli.comparison.routes import choose_routes
 from lorary.data import find_template
 from lorary.data.synthetic import generate_task, generate_tasks
 from lorary.evaluation import EvalConfig, Result, evaluate, find_routes
+from lorary.facts import gates
 from lorary.library import Library
 from lorary.models import load_base
-from lorary.training import GateConfig, prepare_examples
 
 TASKS = ("--tasks", "generated:plurals", "generated:prices")
 FEW = ("--evaluation.num_examples", "3")
@@ -193,22 +192,6 @@ def test_the_oracle_is_left_out_where_a_task_has_no_expert(lorary, trained_libra
     assert "has no expert 'questions'" in errors
 
 
-def test_a_tasks_own_expert_is_found_by_name_or_by_what_it_learnt(library, make_expert):
-    library.add(make_expert("q2", tasks=("queries",)))
-    found = find_own_experts(library.entries(), ["poetry", "queries", "card games"])
-    assert found == {"poetry": "poetry", "card games": "card games"}
-    del library["q2"]
-    assert find_own_experts(library.entries(), ["queries"]) == {"queries": "sql"}
-
-
-def test_a_clusters_expert_is_that_of_all_its_tasks(library, make_expert):
-    assert find_own_experts(library.entries(), ["rhymes", "odes"]) == {"rhymes": "poetry", "odes": "poetry"}
-    library.add(make_expert("o", tasks=("odes",)))
-    assert find_own_experts(library.entries(), ["rhymes", "odes"]) == {"rhymes": "poetry", "odes": "o"}
-    library.add(make_expert("r", tasks=("rhymes", "songs")))
-    assert find_own_experts(library.entries(), ["rhymes"]) == {}
-
-
 def test_an_expert_of_several_tasks_is_not_for_routers_that_learn_from_examples():
     tasks = {name: generate_task(name) for name in ("plurals", "prices")}
     with pytest.raises(ValueError, match="expert 'words' is that of several: leave that router out"):
@@ -293,14 +276,17 @@ def test_gates_are_trained_once_and_taken_from_the_library_then(
         library[name] = expert
     model = load_model(load_base(tiny_base), library, router=None)
     tasks = generate_tasks(["plurals", "prices", "past_tense"], train=4)
-    examples = prepare_examples(model.tokenizer, tasks, find_template("plain"))
-    config = GateConfig(num_steps=2, batch_size=2)
-    first = find_trained_gates(model, library, examples, config)
-    monkeypatch.setattr("lorary.training.train_gates", None)
-    for path, gates in find_trained_gates(model, library, examples, config).items():
-        assert torch.equal(gates, first[path])
-    model.provide(gates=first)
-    model.set_router("phatgoose")
+    train, trained = gates.train_gates, []
+
+    def train_shortly(stack, examples, config, **callbacks):
+        trained.extend(examples)
+        return train(stack, examples, replace(config, num_steps=2, batch_size=2), **callbacks)
+
+    monkeypatch.setattr(gates, "train_gates", train_shortly)
+    for _ in range(2):
+        provide_material(model, library, dict(tasks), find_template("plain"), ["phatgoose"])
+        model.set_router("phatgoose")
+    assert sorted(trained) == sorted(library)
 
 
 @pytest.mark.parametrize("router", LEARNED)

@@ -228,7 +228,7 @@ def test_a_full_disk_leaves_nothing_behind(lorary, library, monkeypatch):
     def fail(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("lorary.library.change.Change.stage", fail)
+    monkeypatch.setattr("lorary.library.storage.local.change.LocalChange.stage", fail)
     code, _, errors = lorary("merge", library.url, "--out", "x")
     assert code == 2 and "space" in errors
     assert "x" not in Library.open(library.url)

@@ -73,8 +73,8 @@ def find_tasks_of_each(
     Raises:
         ValueError: naming the experts that have none here.
     """
-    cards = {entry.name: entry.card for entry in library.entries()}
-    own = {name: [task for task in cards[name].tasks or (name,) if task in tasks] for name in names}
+    trained = {entry.name: entry.own_tasks for entry in library.entries()}
+    own = {name: [task for task in trained[name] if task in tasks] for name in names}
     lacking = [name for name, found in own.items() if not found]
     if lacking:
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from lorary.library.journal import JOURNAL, TRASH
+from lorary.library.storage.places import JOURNAL, TRASH
 
 ASIDE = f"{TRASH}/{'0' * 32}"
 

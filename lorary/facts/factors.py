@@ -1,0 +1,25 @@
+"""The experts' own factors, as they lie in the model's stacks."""
+
+from collections.abc import Sequence
+
+from lorary.facts.fact import Context, Fact, Laid, Source
+from lorary.facts.soundness import Artifact
+
+
+def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
+    """Give views of the stacks, in which these experts stand first: nothing is copied."""
+    layers = context.stack.layers
+    return {
+        "a": {path: layer.a[: len(names)] for path, layer in layers.items()},
+        "b": {path: layer.b[: len(names)] for path, layer in layers.items()},
+    }
+
+
+FACTORS = Fact(
+    name="factors",
+    source=Source.EXPERTS,
+    advice="load the model with its experts",
+    compute=lambda context, names: {name: {} for name in names},
+    shapes={"a": "ERI", "b": "EOR"},
+    unpack=_unpack,
+)

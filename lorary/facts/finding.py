@@ -1,0 +1,53 @@
+"""Finding facts: stored ones are taken, the others computed and stored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from lorary.experts import Expert
+from lorary.facts.fact import Context, Fact, Laid
+from lorary.facts.keeping import keep_artifacts
+from lorary.facts.same_experts import check_loaded
+from lorary.facts.soundness import Artifact
+from lorary.library import Library
+
+
+def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[str, Artifact]:
+    """Give what a fact knows of some experts; what is not stored yet is computed, and stored.
+
+    Stored artifacts are known by the hash of the expert's content, the algorithm, all that the fact says it
+    depends on, and the expert's examples: those of other weights or other examples are never taken.
+
+    Args:
+        fact: the fact.
+        context: what it is computed from.
+        names: experts on the model.
+
+    Raises:
+        UnknownExpert: if an expert is not on the model, or not in the library.
+        LibraryError: if an expert in the library is not the one that was loaded, or nothing can be written.
+    """
+    for name in names:
+        context.stack.index(name)
+    if fact.algorithm is None or not (fact.is_cached or isinstance(context.experts, Library)):
+        return dict(fact.compute(context, names))
+
+    def compute(batch: Mapping[str, Expert]) -> Mapping[str, Artifact]:
+        if fact.needs_tasks:
+            # The model runs its own experts; what comes out is stored with the library's.
+            for name, expert in batch.items():
+                check_loaded(context.stack, expert, name)
+        return fact.compute(replace(context, experts=batch), list(batch))
+
+    common = fact.identify(context)
+    parameters = {
+        name: {**common, **({} if fact.digest is None else {"data": fact.digest(context, name)})}
+        for name in names
+    }
+    found = keep_artifacts(context.experts, fact.algorithm, parameters, compute, fact.check(context))
+    return dict(found)
+
+
+def find_rows(fact: Fact, context: Context, names: Sequence[str]) -> Laid:
+    """Give what a fact knows of some experts, put together; see ``find_artifacts``."""
+    artifacts = find_artifacts(fact, context, names)
+    return fact.lay_out(context, names, [artifacts[name] for name in names])

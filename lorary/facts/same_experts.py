@@ -1,0 +1,28 @@
+"""Whether the experts of a library are those that a model carries."""
+
+import torch
+
+from lorary.errors import LibraryError
+from lorary.experts import Expert
+from lorary.models import ExpertStack
+
+
+def check_loaded(stack: ExpertStack, expert: Expert, name: str) -> None:
+    """Refuse an expert whose weights are not those that the model carries under its name.
+
+    Raises:
+        LibraryError: if they are not.
+    """
+    index = stack.index(name)
+    for path, layer in stack.layers.items():
+        factors = expert.factors.get(path)
+        rank = 0 if factors is None else factors.rank
+        is_same = not layer.a[index, rank:].any() and not layer.b_t[index, rank:].any()
+        if factors is not None:
+            for loaded, stored in ((layer.a, factors.a), (layer.b_t, factors.b.T)):
+                is_same = is_same and torch.equal(loaded[index, :rank], stored.to(loaded))
+        if not is_same:
+            raise LibraryError(
+                f"expert {name!r} in the library is not the one this model was loaded with: load the model "
+                "again"
+            )

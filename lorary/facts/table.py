@@ -1,0 +1,14 @@
+"""The facts that routers may need, by name. A new one is a file of its own and a line here."""
+
+from lorary.facts.calibrations import CALIBRATIONS
+from lorary.facts.embeddings import EMBEDDINGS
+from lorary.facts.fact import Fact
+from lorary.facts.factors import FACTORS
+from lorary.facts.gates import GATES
+from lorary.facts.means import MEANS
+from lorary.facts.prototypes import PROTOTYPES
+from lorary.facts.tied_prototypes import TIED_PROTOTYPES
+
+FACTS: dict[str, Fact] = {
+    fact.name: fact for fact in (FACTORS, PROTOTYPES, TIED_PROTOTYPES, CALIBRATIONS, MEANS, GATES, EMBEDDINGS)
+}

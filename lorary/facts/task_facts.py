@@ -1,0 +1,67 @@
+"""What routers know of the experts' tasks, from a few examples of these."""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from lorary.experts import Expert
+from lorary.facts.carrier import Carrier
+from lorary.facts.fact import Context
+from lorary.facts.finding import find_rows
+from lorary.facts.table import FACTS
+from lorary.routing import ROUTERS
+from lorary.training import TrainingExamples
+
+
+def list_task_facts(routers: Collection[str]) -> list[str]:
+    """List the facts that these routers need and that only examples of the experts' tasks can tell.
+
+    Args:
+        routers: names; those of other routes need nothing.
+    """
+    needs = {fact for router in routers if router in ROUTERS for fact in ROUTERS[router].config().needs}
+    return [name for name, fact in FACTS.items() if name in needs and fact.needs_tasks]
+
+
+def find_task_facts(
+    model: Carrier,
+    experts: Mapping[str, Expert],
+    examples: Mapping[str, TrainingExamples],
+    facts: Collection[str],
+    *,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Mapping[str, Tensor]]:
+    """Find facts that need examples of the experts' tasks; a ``Library`` keeps them.
+
+    Args:
+        model: carries the experts.
+        experts: where they were loaded from.
+        examples: expert -> training examples of its own task.
+        facts: names of those to find.
+        options: fact -> what it depends on besides, such as the fields of a ``GateConfig`` for ``"gates"``;
+            those left out take their defaults.
+        on_progress: called with how many steps are done, and of how many, by what takes long.
+
+    Returns:
+        Fact -> its rows, in the order of ``examples``, as ``RoutedModel.provide`` takes them.
+
+    Raises:
+        ValueError: if an expert has no examples, or options do not work.
+        UnknownExpert: if an expert is not on the model, or not in the library.
+        LibraryError: if an expert in the library is not the one that was loaded, or nothing can be written.
+    """
+    found: dict[str, Mapping[str, Tensor]] = {}
+    for name in facts:
+        context = Context(
+            base=model.base,
+            stack=model.stack,
+            experts=experts,
+            options=(options or {}).get(name, {}),
+            examples=examples,
+            on_progress=on_progress,
+        )
+        with model.stack.in_use():
+            found[name] = find_rows(FACTS[name], context, list(examples))[name]
+    return found

@@ -1,0 +1,41 @@
+"""Prototypes of layers that read one input, such as q, k and v, taken as one layer."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+import torch
+
+from lorary.facts.fact import Context, Fact, Source
+from lorary.facts.prototypes import pack_prototypes, unpack_prototypes
+from lorary.facts.soundness import Artifact
+from lorary.models import group_same_inputs
+from lorary.transforms import tied_prototypes
+
+
+def _compute(context: Context, names: Sequence[str]) -> Mapping[str, Artifact]:
+    chosen = torch.tensor([context.stack.index(name) for name in names])
+    found = {}
+    for group in group_same_inputs(context.stack):
+        layers = [context.stack.layers[path] for path in group]
+        where = chosen.to(layers[0].a.device)
+        rows, gains = tied_prototypes([(layer.a[where], layer.b[where]) for layer in layers])
+        found.update(dict.fromkeys(group, (rows.cpu(), gains.cpu())))
+    return pack_prototypes(found, names)
+
+
+def _identify(context: Context) -> dict[str, Any]:
+    """Which layers there are: a new one shares its input, and so its prototype, with others."""
+    return {"layers": sha256("\n".join(sorted(context.stack.layers)).encode()).hexdigest()[:16]}
+
+
+TIED_PROTOTYPES = Fact(
+    name="tied_prototypes",
+    source=Source.EXPERTS,
+    advice="load the model with its experts",
+    compute=_compute,
+    shapes={"tied_prototypes": "EI", "tied_gains": "E"},
+    identify=_identify,
+    unpack=partial(unpack_prototypes, prefix="tied_"),
+)

@@ -1,0 +1,147 @@
+"""A library's folder on any file system that fsspec knows and that is no local disk."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fsspec import AbstractFileSystem
+
+from lorary.errors import FormatError
+from lorary.experts.weights_file import StoredTensors, load_tensors
+from lorary.files import find_limit, quote, say_limit
+from lorary.library.storage.contract import Kind
+
+PIECE_BYTES = 1 << 20
+ABSENT = (FileNotFoundError, NotADirectoryError)
+
+
+class RemoteFolder:
+    """The file operations beneath ``RemoteStorage``. Such file systems know no links and no moves."""
+
+    def __init__(self, url: str, fs: AbstractFileSystem, root: str):
+        self.url = url
+        self.fs = fs
+        self.root = root
+
+    def path(self, relative: str) -> str:
+        """Return the file system's own path of something in this folder."""
+        return f"{self.root}/{relative}" if relative else self.root
+
+    def find_kind(self, relative: str = "") -> Kind | None:
+        """Tell what is at this path; ``None`` if nothing is."""
+        try:
+            # Not fs.exists, to which every failure means that nothing is there.
+            found = self.fs.info(self.path(relative))
+        except ABSENT:
+            return None
+        return "folder" if found["type"] == "directory" else "file"
+
+    def find_existing(self, relatives: Iterable[str]) -> set[str]:
+        """Tell which of many paths of small files name one, in as few requests as possible."""
+        found = self.read_many(relatives)
+        for content in found.values():
+            if isinstance(content, OSError) and not isinstance(content, ABSENT):
+                raise content
+        return {relative for relative, content in found.items() if not isinstance(content, ABSENT)}
+
+    def list_kinds(self, relative: str = "") -> dict[str, Kind]:
+        """List what is right in a folder, sorted by name; nothing if there is no such folder."""
+        folder = self.path(relative)
+        # A remote file system may remember an older listing.
+        self.fs.invalidate_cache(folder)
+        try:
+            listed = self.fs.ls(folder, detail=True)
+        except FileNotFoundError:
+            return {}
+        kinds: dict[str, Kind] = {
+            found["name"].rstrip("/").rsplit("/", 1)[-1]: "folder" if found["type"] == "directory" else "file"
+            for found in listed
+        }
+        return dict(sorted(kinds.items()))
+
+    def walk(self, relative: str) -> dict[str, Kind]:
+        """List all that lies at or below a path, relative to this storage, but no folders."""
+        found = self.fs.find(self.path(relative))
+        return {path[len(self.root) + 1 :]: "file" for path in sorted(found)}
+
+    def read(self, relative: str, start: int = 0, end: int | None = None) -> bytes:
+        """Return a file's bytes, or those from start to end; ``FileNotFoundError`` if it is missing."""
+        return bytes(self.fs.cat_file(self.path(relative), start=start, end=end))
+
+    def read_many(self, relatives: Iterable[str]) -> dict[str, bytes | Exception]:
+        """Return the bytes of many small files, or what went wrong with each, in few requests."""
+        names = list(relatives)
+        most = int(find_limit("json_mb") * 1_000_000)
+        # Not fs.cat: that would take a '[' or '*' in a folder's name for a pattern.
+        paths = [self.path(name) for name in names]
+        contents: list[Any] = self.fs.cat_ranges(paths, 0, most + 1, on_error="return") if paths else []
+        for place, content in enumerate(contents):
+            if not isinstance(content, Exception) and len(content) > most:
+                contents[place] = FormatError(f"{quote(paths[place])} is too large: {say_limit('json_mb')}")
+        return dict(zip(names, contents, strict=True))
+
+    def read_tensors(self, relative: str) -> StoredTensors:
+        """Read a weights file whole."""
+        return load_tensors(self.read(relative), self.path(relative))
+
+    def count_bytes(self, relative: str) -> int:
+        """Return a file's size."""
+        return int(self.fs.size(self.path(relative)))
+
+    def hash(self, relative: str) -> str:
+        """Return the SHA-256 of a file's bytes, reading it in pieces."""
+        digest = hashlib.sha256()
+        with self.fs.open(self.path(relative), "rb") as file:
+            while piece := file.read(PIECE_BYTES):
+                digest.update(piece)
+        return digest.hexdigest()
+
+    def make_folder(self, relative: str = "") -> None:
+        """Make a folder and those above it, unless it is there already."""
+        self.fs.makedirs(self.path(relative), exist_ok=True)
+
+    def write(self, relative: str, content: bytes) -> None:
+        """Write a file."""
+        self.write_many({relative: content})
+
+    def write_many(self, files: Mapping[str, bytes | Path]) -> None:
+        """Write files, path -> content or the local file that has it."""
+        for relative, content in files.items():
+            self.make_folder(relative.rpartition("/")[0])
+            if isinstance(content, Path):
+                self.fs.put_file(str(content), self.path(relative))
+                continue
+            with self.fs.open(self.path(relative), "wb") as file:
+                file.write(content)
+
+    def create(self, relative: str, content: bytes) -> None:
+        """Write a file that is not there yet; ``FileExistsError`` if it is."""
+        self.make_folder(relative.rpartition("/")[0])
+        self.fs.pipe_file(self.path(relative), content, mode="create")
+
+    def copy_file(self, source: str, target: str) -> None:
+        """Copy one file."""
+        self.make_folder(target.rpartition("/")[0])
+        self.fs.cp_file(self.path(source), self.path(target))
+
+    def remove(self, relative: str) -> None:
+        """Remove a file or a whole folder; do nothing where there is none."""
+        path = self.path(relative)
+        # Not fs.rm, which would take a '[' or '*' in a name for a pattern.
+        below = self.fs.find(path, withdirs=True, detail=True)
+        for found in sorted(below, reverse=True):
+            if below[found]["type"] == "file":
+                self.fs.rm_file(found)
+            elif found != path:
+                self.fs.rmdir(found)
+        if self.find_kind(relative) == "folder":
+            self.fs.rmdir(path)
+
+    def free_bytes(self) -> int | None:
+        """Return ``None``: nobody can tell."""
+        return None
+
+    def identify(self) -> str:
+        """Return the folder's path there: copies have others."""
+        return f"{self.fs.protocol}{self.root}"

@@ -1,0 +1,168 @@
+"""Which layers a text runs through, token by token: found by running two short texts.
+
+B texts, L tokens of each, I layer input.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from lorary.errors import IncompatibleExpert
+from lorary.files import escape, shorten
+from lorary.models.evaluating import MODEL_FAILURES, evaluating
+from lorary.models.expert_linear import ExpertLinear
+from lorary.models.layers import is_base_layer, layer_shape
+from lorary.models.per_thread import in_this_thread
+
+_TEXTS = ((5, 6, 7), (8, 9, 10))
+_OTHER = 11
+# Largest relative difference of the same numbers, computed beside others: half precision is that coarse.
+_ROUNDING = 0.02
+
+_NOT_CALLED = (
+    "no text runs through it: its weight is read without calling it, or it serves images, sound or an encoder"
+)
+_NOT_LINEAR = "it does more than a linear layer, or gives more than one tensor"
+_ROUTED = "it is given the tokens in an order of its own, as the parts of a mixture of experts are"
+
+_Inputs = dict[str, list[Tensor]]
+"""Module path -> what went into it at each call, ``[rows, I]``."""
+
+_KEPT: "WeakKeyDictionary[PreTrainedModel, dict[str, str]]" = WeakKeyDictionary()
+
+
+def find_unfit_layers(model: PreTrainedModel) -> Mapping[str, str]:
+    """Find the linear layers that cannot carry experts, and say why.
+
+    An expert changes what a layer answers for a token. So the layer has to be called with all tokens of a
+    batch, in their order. Found by trial and kept as long as the model is; nothing on the model is changed.
+
+    Args:
+        model: any causal language model, with experts or without.
+
+    Returns:
+        Module path -> why not, for messages. Empty also where the model cannot run two short texts.
+    """
+    if model not in _KEPT:
+        _KEPT[model] = _try_layers(model)
+    return _KEPT[model]
+
+
+def check_called(model: PreTrainedModel, name: str, paths: Sequence[str]) -> None:
+    """Refuse an expert whose layers cannot carry it.
+
+    Args:
+        model: the base model, with experts or without.
+        name: the expert's.
+        paths: the layers that it changes.
+
+    Raises:
+        IncompatibleExpert: naming the first few layers that cannot.
+    """
+    unfit = find_unfit_layers(model)
+    faults = [f"{shorten(escape(path, keep=''), 80)}: {unfit[path]}" for path in paths if path in unfit]
+    if faults:
+        shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
+        raise IncompatibleExpert(
+            f"expert {name!r} changes layers of this {type(model).__name__} that cannot carry experts "
+            f"({shown}): fold it into the base model (lorary.fold), or train it without these layers"
+        )
+
+
+@torch.no_grad()
+def _try_layers(model: PreTrainedModel) -> dict[str, str]:
+    layers = {
+        path: module
+        for path, module in model.named_modules()
+        if isinstance(module, ExpertLinear) or (is_base_layer(module) and not path.endswith(".base"))
+    }
+    size = model.get_input_embeddings().weight.shape[0]
+    texts = torch.tensor(_TEXTS, device=model.device) % size
+    try:
+        with evaluating(model):
+            inputs, is_linear = _run(model, layers, texts)
+            swapped, _ = _run(model, layers, texts.flip(0))
+            changed = [_run(model, layers, _change(texts, place, size))[0] for place in range(texts.shape[1])]
+        kept = {path for path in inputs if _keeps_order(inputs[path], swapped, changed, path)}
+    except MODEL_FAILURES:
+        return {}
+    faults = {}
+    for path in layers:
+        if path not in inputs:
+            faults[path] = _NOT_CALLED
+        elif not is_linear[path]:
+            faults[path] = _NOT_LINEAR
+        elif path not in kept:
+            faults[path] = _ROUTED
+    return faults
+
+
+def _change(texts: Tensor, place: int, size: int) -> Tensor:
+    changed = texts.clone()
+    changed[0, place] = _OTHER % size
+    return changed
+
+
+def _run(
+    model: PreTrainedModel, layers: Mapping[str, nn.Module], texts: Tensor
+) -> tuple[_Inputs, dict[str, bool]]:
+    """Run texts ``[B, L]``; returns what went into each layer, and whether what came out is of its shape."""
+    inputs: _Inputs = {}
+    is_linear: dict[str, bool] = {}
+
+    def note(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
+        def hook(layer: nn.Module, given: tuple[Tensor, ...], answer: object) -> None:
+            inputs.setdefault(path, []).append(given[0].detach().flatten(0, -2).clone())
+            width_in, width_out = layer_shape(layer.base if isinstance(layer, ExpertLinear) else layer)
+            fits = isinstance(answer, Tensor) and answer.shape == (*given[0].shape[:-1], width_out)
+            is_linear[path] = fits and given[0].shape[-1] == width_in
+
+        return in_this_thread(hook)
+
+    handles = [layer.register_forward_hook(note(path)) for path, layer in layers.items()]
+    try:
+        model(input_ids=texts, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return inputs, is_linear
+
+
+def _keeps_order(before: Sequence[Tensor], swapped: _Inputs, changed: Sequence[_Inputs], path: str) -> bool:
+    """Tell whether rows stand for tokens in the batch's order, at each call of a layer."""
+    others = [each.get(path, []) for each in (swapped, *changed)]
+    if any(len(calls) != len(before) for calls in others):
+        return False
+    return all(
+        _is_ordered(before[call], others[0][call], [calls[call] for calls in others[1:]])
+        for call in range(len(before))
+    )
+
+
+def _is_ordered(before: Tensor, swapped: Tensor, changed: Sequence[Tensor]) -> bool:
+    num_texts, length = len(_TEXTS), len(_TEXTS[0])
+    if len(before) < num_texts * length or len(before) % num_texts:
+        return False
+    if any(each.shape != before.shape for each in (swapped, *changed)):
+        return False
+    blocks = before.unflatten(0, (num_texts, -1))  # [B, rows of a text, I]
+    if bool((_compare(swapped.unflatten(0, (num_texts, -1)), blocks.flip(0)) > _ROUNDING).any()):
+        return False
+    if blocks.shape[1] % length:
+        return True  # the model puts tokens of its own before a text: they are of its request all the same
+    first = blocks[0].unflatten(0, (length, -1)).flatten(1)  # [L, rows of a token x I]
+    for place, other in enumerate(changed):
+        felt = _compare(other.view_as(blocks)[0].view_as(first), first)  # [L]
+        # A token changes its own rows; those of tokens before it change by rounding at most.
+        if bool(felt[place] < felt[:place].sum()):
+            return False
+    return True
+
+
+def _compare(found: Tensor, expected: Tensor) -> Tensor:
+    """Give the relative difference of each row, ``[*]``."""
+    expected = expected.float()
+    return (found.float() - expected).norm(dim=-1) / expected.norm(dim=-1).clamp(min=1e-30)
