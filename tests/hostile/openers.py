@@ -129,7 +129,7 @@ def list_calls(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute):
-                if ast.unparse(node.func) != "Library.open":
+                if ast.unparse(node.func) not in ("Library.open", "lorary.Library.open"):
                     yield node.func.attr
             elif isinstance(node.func, ast.Name):
                 yield node.func.id
