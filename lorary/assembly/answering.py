@@ -3,7 +3,7 @@
 B prompts, L their length.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -34,11 +34,11 @@ def continue_prompts(
     temperature: float,
     top_p: float,
     compile: bool | CompileConfig,
-) -> list[str]:
-    """Continue prompts with what the model, and whoever decides on it, has to say.
+) -> list[list[int]]:
+    """Continue prompts with the answers generated under the current routing.
 
     Args:
-        base: the model with its tokenizer.
+        base: the model.
         inputs: ``input_ids`` and ``attention_mask``, ``[B, L]``, padded on the left.
         max_new_tokens: most tokens to add to each.
         temperature: 0 always takes the likeliest token; above, tokens are sampled.
@@ -46,13 +46,14 @@ def continue_prompts(
         compile: whether, and how, to compile what is done for each token.
 
     Returns:
-        What was added to each prompt, without special tokens.
+        The token ids that were added to each prompt, up to and with the one that ends the answer.
     """
+    padding, ending = find_padding_id(base), find_ending_ids(base)
     output = base.model.generate(
         **inputs,
         max_new_tokens=max_new_tokens,
-        pad_token_id=find_padding_id(base.tokenizer),
-        eos_token_id=find_ending_ids(base.model, base.tokenizer) or None,
+        pad_token_id=padding,
+        eos_token_id=ending or None,
         # What a model's configuration prefers is left out: one answer to each prompt, token by token.
         num_beams=1,
         num_return_sequences=1,
@@ -63,10 +64,14 @@ def continue_prompts(
         top_k=0 if temperature > 0 else None,
         **_say_how_to_compile(compile),
     )
-    answers: list[str] = base.tokenizer.batch_decode(
-        output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-    )
-    return answers
+    rows: list[list[int]] = output[:, inputs["input_ids"].shape[1] :].tolist()
+    return [_cut_padding(row, ending) for row in rows]
+
+
+def _cut_padding(ids: list[int], ending: Sequence[int]) -> list[int]:
+    """Leave out what follows the end of an answer, because others of its batch are longer."""
+    last = next((place for place, token in enumerate(ids) if token in ending), len(ids) - 1)
+    return ids[: last + 1]
 
 
 def _say_how_to_compile(compile: bool | CompileConfig) -> dict[str, Any]:

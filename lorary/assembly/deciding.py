@@ -8,12 +8,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from lorary.facts.encoder import Encoder, embed_with
 from lorary.facts.reading import read_averages
 from lorary.facts.requests import Requests, list_prompts, pad_prompts
-from lorary.models import ExpertStack
+from lorary.models import BaseModel, ExpertStack
 from lorary.routing.request import OUTPUT, RequestRouter
 
 
@@ -23,7 +22,7 @@ class RequestDecider:
     Args:
         stack: the experts on the model; while prompts are read, they take no part.
         router: chooses from what the base model makes of the prompts.
-        tokenizer: turns token ids back into text, for an encoder.
+        base: the base model, whose tokenizer turns token ids back into text, for an encoder.
         encoder: embeds the prompts' texts in place of the base model, if the router chooses by embeddings.
     """
 
@@ -31,12 +30,12 @@ class RequestDecider:
         self,
         stack: ExpertStack,
         router: RequestRouter,
-        tokenizer: PreTrainedTokenizerBase,
+        base: BaseModel,
         encoder: Encoder | None = None,
     ):
         self.router = router
         self._stack = stack
-        self._tokenizer = tokenizer
+        self._base = base
         self._encoder = encoder
 
     def decide(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -69,7 +68,7 @@ class RequestDecider:
             Indices ``[P, K]`` and weights ``[P, K]``.
         """
         if self._encoder is not None and self.router.places == (OUTPUT,):
-            vectors = embed_with(self._encoder, self._tokenizer, requests.token_ids())
+            vectors = embed_with(self._encoder, self._base.tokenizer, requests.token_ids())
             return self.router.choose({OUTPUT: vectors})
         return self.router.choose(read_averages(self._stack, self.router, requests))
 

@@ -49,7 +49,8 @@ def load_model(
             ``"means"`` and ``"gates"``, module path -> ``[E, I]``; of the output, such as ``"embeddings"``,
             expert -> ``[N, D]``.
         encoder: what made the embeddings, texts -> ``[N, D]``; None for the base model.
-        tokenizer: only for a ``transformers`` model that is loaded already.
+        tokenizer: only for a ``transformers`` model that is loaded already. Without it, logits and token ids
+            work, and text looks for the tokenizer by the model's ``name_or_path``, on this machine alone.
         revision: of a hub model.
         dtype: of the base model's weights; None chooses what the hardware multiplies fast.
         device: None means a GPU if there is one.
@@ -142,6 +143,4 @@ def _load_any_base(
         return base
     if isinstance(base, str):
         return load_base(base, revision=revision, dtype=dtype, device=device)
-    if tokenizer is None:
-        raise ValueError("a model that is loaded already needs its tokenizer: give tokenizer=...")
     return wrap_base(base, tokenizer)

@@ -7,19 +7,18 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from lorary.errors import BaseModelError
 from lorary.files import quote
+from lorary.models import BaseModel
 from lorary.models.base_folder import is_panic
 
 Prompt = str | Sequence[int]
 """A text, or its token ids."""
 
 
-def encode_prompts(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Prompt], device: torch.device
-) -> dict[str, Tensor]:
+def encode_prompts(base: BaseModel, prompts: Sequence[Prompt], device: torch.device) -> dict[str, Tensor]:
     """Tokenise prompts into one batch, padded on the left: generation goes on from the right.
 
     Returns:
@@ -27,13 +26,15 @@ def encode_prompts(
 
     Raises:
         ValueError: if there is no prompt, or one is empty.
-        BaseModelError: if the tokenizer breaks down.
+        BaseModelError: if the tokenizer breaks down, or a text has none.
     """
-    ids = [_tokenize(tokenizer, prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+    ids = [
+        _tokenize(base.tokenizer, prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts
+    ]
     if not ids or not all(ids):
         raise ValueError("a prompt must have at least one token, and there must be at least one prompt")
     longest = max(map(len, ids))
-    padding = find_padding_id(tokenizer)
+    padding = find_padding_id(base)
     input_ids = torch.tensor([[padding] * (longest - len(row)) + row for row in ids])
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
     return {"input_ids": input_ids.to(device), "attention_mask": mask.to(device)}
@@ -48,17 +49,16 @@ def _tokenize(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
         raise BaseModelError(f"the base model's tokenizer gave up on {quote(prompt, 60)}: {error}") from error
 
 
-def find_padding_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Give a token id to pad with; any will do where nobody looks."""
-    for found in (tokenizer.pad_token_id, tokenizer.eos_token_id):
-        if found is not None:
-            return int(found)
-    return 0
+def find_padding_id(base: BaseModel) -> int:
+    """Give a token id to pad with; padding is masked, so any id works."""
+    tokenizer = base.given_tokenizer
+    named = () if tokenizer is None else (tokenizer.pad_token_id, tokenizer.eos_token_id)
+    return next((int(found) for found in named if found is not None), 0)
 
 
-def find_ending_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def find_ending_ids(base: BaseModel) -> list[int]:
     """List what ends an answer: what the model's configuration says, and what experts were taught."""
-    configured = model.generation_config.eos_token_id
+    configured = base.model.generation_config.eos_token_id
     found = [configured] if isinstance(configured, int) else list(configured or [])
-    taught = tokenizer.eos_token_id
+    taught = None if base.given_tokenizer is None else base.given_tokenizer.eos_token_id
     return sorted({*found, *([] if taught is None else [taught])})

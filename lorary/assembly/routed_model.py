@@ -70,7 +70,7 @@ class RoutedModel:
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The base model's tokenizer."""
+        """The base model's tokenizer; ``BaseModelError`` if it was not given and is not on this machine."""
         return self.base.tokenizer
 
     @property
@@ -121,7 +121,7 @@ class RoutedModel:
         """
         config = None if name is None else configure_router(name, options)
         with self.stack.in_use():
-            return build_router(name, config, combine, self.facts, self.tokenizer)
+            return build_router(name, config, combine, self.facts)
 
     def set_router(
         self, router: str | None, options: RouterConfig | None = None, combine: str = "outputs"
@@ -139,7 +139,7 @@ class RoutedModel:
                 within ``assign`` or ``routed``.
         """
         with self.stack.context.lock.changing("set a router"):
-            self._default = build_router(router, options, combine, self.facts, self.tokenizer)
+            self._default = build_router(router, options, combine, self.facts)
             self.stack.set_default(None if router is None else self._default)
 
     def prototypes(self) -> dict[str, LayerPrototypes]:
@@ -219,7 +219,7 @@ class RoutedModel:
     ) -> Iterator[None]:
         """Within this context another router is the default, in this thread; see ``set_router``."""
         with self.stack.in_use():
-            chosen = build_router(router, options, combine, self.facts, self.tokenizer)
+            chosen = build_router(router, options, combine, self.facts)
             with self.stack.choosing(chosen):
                 yield
 
@@ -246,7 +246,7 @@ class RoutedModel:
         temperature: float = 0.0,
         top_p: float = 1.0,
         compile: bool | CompileConfig = False,
-    ) -> str | list[str]:
+    ) -> str | list[Any]:
         """Continue texts. A router that decides per request does so once, from each prompt.
 
         Args:
@@ -264,15 +264,19 @@ class RoutedModel:
                 answers by compiled steps.
 
         Returns:
-            What was added to each prompt, without special tokens; a string for a string.
+            What was added to each prompt, without special tokens; a string for a string. If all prompts are
+            token ids and the base model was given without a tokenizer, the token ids that were added, up to
+            and with the one that ends the answer.
 
         Raises:
             ValueError: if a prompt is empty, a number out of range, there is not a choice for each prompt, or
                 one cannot choose.
             UnknownExpert: if a name is not on this model.
+            BaseModelError: if a prompt is a text and there is no tokenizer.
         """
         check_sampling(max_new_tokens, temperature)
-        inputs = self._encode([prompts] if isinstance(prompts, str) else prompts)
+        batch = [prompts] if isinstance(prompts, str) else prompts
+        inputs = self._encode(batch)
         alone = self._compiled if compile else nullcontext()
         with self.stack.in_use(), alone, self._choosing(experts, inputs):
             answers = continue_prompts(
@@ -283,7 +287,10 @@ class RoutedModel:
                 top_p=top_p,
                 compile=compile,
             )
-        return answers[0] if isinstance(prompts, str) else answers
+        if self.base.given_tokenizer is None and not any(isinstance(prompt, str) for prompt in batch):
+            return answers
+        texts: list[str] = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
+        return texts[0] if isinstance(prompts, str) else texts
 
     @torch.inference_mode()
     def explain(self, text: Prompt, num_prompt_tokens: int | None = None) -> Explanation:
@@ -322,7 +329,7 @@ class RoutedModel:
         return self.base
 
     def _encode(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
-        return encode_prompts(self.tokenizer, prompts, self.model.device)
+        return encode_prompts(self.base, prompts, self.model.device)
 
     @property
     def _active(self) -> Chooser | None:

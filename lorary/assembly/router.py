@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
 from lorary.assembly.deciding import RequestDecider
 from lorary.facts import Facts, gather_layers, gather_request
@@ -46,7 +45,6 @@ def build_router(
     options: RouterConfig | None,
     combine: str,
     facts: Facts,
-    tokenizer: PreTrainedTokenizerBase,
 ) -> Router:
     """Build a router for the experts on a model.
 
@@ -63,7 +61,7 @@ def build_router(
     with facts.lock:
         config = find_config(name, options, facts.names)
         if name in REQUEST_ROUTERS:
-            return Router(name, options, combine, nobody, build_decider(name, config, facts, tokenizer))
+            return Router(name, options, combine, nobody, build_decider(name, config, facts))
         placed = facts.stack.layer_routers(build_layer_routers(name, config, facts))
         return Router(name, options, combine, placed.routers)
 
@@ -109,7 +107,6 @@ def build_decider(
     router: str,
     config: RouterConfig,
     facts: Facts,
-    tokenizer: PreTrainedTokenizerBase,
 ) -> RequestDecider:
     """Build what decides once per request.
 
@@ -117,4 +114,4 @@ def build_decider(
         ValueError: if something had to be given and was not.
     """
     built = REQUEST_ROUTERS[router].build(config, gather_request(facts, config.needs))
-    return RequestDecider(facts.stack, built, tokenizer, facts.encoder)
+    return RequestDecider(facts.stack, built, facts.base, facts.encoder)

@@ -2,13 +2,15 @@
 
 from typing import Protocol
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
 
 class Command(Protocol):
-    """A module in this room; its docstring is the help, and the first line of that is the summary.
+    """A module below ``lorary.cli.commands``; its docstring is the help, whose first line is the summary.
 
-    Whatever takes long to import is imported within the two functions, so that help comes at once.
+    It holds the function ``run(options: Namespace) -> int`` too, which returns the exit code. Where ``run``
+    needs what takes seconds to import, it stands in another module, so that help and mistyped options are
+    answered at once.
     """
 
     EXAMPLE: str
@@ -16,8 +18,4 @@ class Command(Protocol):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add this command's arguments."""
-        ...
-
-    def run(self, options: Namespace) -> int:
-        """Do it, and return the exit code."""
         ...

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from lorary import __version__
-from lorary.cli.command_table import COMMANDS, GROUPS
+from lorary.cli.command_table import COMMANDS, GROUPS, load_command, load_run
 from lorary.cli.errors import report_errors
 from lorary.cli.options import read_options
 from lorary.cli.overview import format_overview
@@ -46,8 +46,8 @@ def run_command(words: Sequence[str]) -> int:
     depth = 2 if words and words[0] in GROUPS else 1
     name, rest = " ".join(words[:depth]), words[depth:]
     if name in COMMANDS:
-        options = read_options(name, COMMANDS[name], rest)
-        return 0 if options is None else COMMANDS[name].run(options)
+        options = read_options(name, load_command(name), rest)
+        return 0 if options is None else load_run(name)(options)
     group = words[0] if depth == 2 else None
     if len(words) < depth or words[depth - 1] in HELP:
         print_lines(format_overview(group))

@@ -1,6 +1,5 @@
 """What ``lorary --help`` and ``lorary GROUP --help`` print."""
 
-from lorary.cli.command import Command
 from lorary.cli.command_table import COMMANDS, GROUPS
 
 
@@ -8,8 +7,8 @@ def format_overview(group: str | None) -> str:
     """List the commands of a group, or of all of ``lorary``, with a line on each."""
     program = f"lorary {group}" if group else "lorary"
     lines = {
-        name.removeprefix(f"{group} ") if group else name: summarize(command)
-        for name, command in COMMANDS.items()
+        name.removeprefix(f"{group} ") if group else name: listing.summary
+        for name, listing in COMMANDS.items()
         if group is None or name.startswith(f"{group} ")
     }
     width = max(map(len, lines)) + 2
@@ -24,8 +23,3 @@ def format_overview(group: str | None) -> str:
             f"{program} COMMAND --help shows options and an example; --debug shows where an error came from.",
         ]
     )
-
-
-def summarize(command: Command) -> str:
-    """Return the first line of a command's help."""
-    return (command.__doc__ or "").partition("\n")[0].rstrip(".")

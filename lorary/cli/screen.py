@@ -1,7 +1,7 @@
 """The gate to the terminal: what others may have written is shown there, never acted on.
 
-Everything that this room prints goes through ``lorary.cli.printing``, which escapes it. This file is for what
-prints besides: other packages' warnings and logs, and rich, whose own colours and bars must pass.
+Everything that this room prints goes through ``lorary.cli.printing`` and ``lorary.cli.console``, which escape
+it. This file is for what prints besides: other packages' warnings and logs.
 """
 
 import os
@@ -11,9 +11,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
-
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
 
 from lorary.files import escape
 
@@ -55,35 +52,6 @@ class GuardedStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
-
-
-class GuardedConsole(Console):
-    """A console of rich's that escapes texts, and takes none for markup.
-
-    Args:
-        stderr: whether to write to stderr instead of stdout.
-        soft_wrap: whether to leave the folding of long lines to the terminal.
-    """
-
-    def __init__(self, *, stderr: bool = False, soft_wrap: bool = False):
-        stream = sys.stderr if stderr else sys.stdout
-        target = stream.stream if isinstance(stream, GuardedStream) else stream
-        super().__init__(
-            file=cast(TextIO, GuardedStream(None)) if target is None else target,
-            soft_wrap=soft_wrap,
-            markup=False,
-            emoji=False,
-            highlight=False,
-        )
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """Render anything; rich calls this for everything that it shows, and for the parts of it."""
-        for text, style, control in super().render(renderable, options):
-            yield Segment(text if control else escape(text, keep="\n"), style, control)
-
-    def on_broken_pipe(self) -> None:
-        """Let the caller know, instead of ending the process."""
-        raise BrokenPipeError
 
 
 @contextmanager

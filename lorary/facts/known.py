@@ -39,7 +39,7 @@ class Facts:
         """What made the embeddings that were given; None for the base model."""
         self.carried = stack, stack.names[: len(experts)]
         """The experts on the model, and the names of those that a router may choose: exchanged together."""
-        self._base = base
+        self.base = base
         self._experts = experts
         self._added: dict[str, Expert] = {}
         # (fact, what it depends on) -> expert -> artifact
@@ -181,7 +181,7 @@ class Facts:
             known.pop(name, None)
 
     def _make_context(self, experts: Mapping[str, Expert], options: Mapping[str, Any]) -> Context:
-        return Context(base=self._base, stack=self.stack, experts=experts, options=options)
+        return Context(base=self.base, stack=self.stack, experts=experts, options=options)
 
     def _find_known(self, fact: Fact, context: Context) -> Mapping[str, Artifact]:
         if fact.needs_tasks:

@@ -1,6 +1,7 @@
 """Loading a base model from a hub id, a local folder, or the package that embeds one."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from lorary.models.base_folder import check_base_folder, is_panic
 from lorary.models.fingerprint import fingerprint_model
 from lorary.models.hub import locate_hub_model
 from lorary.models.quiet import without_progress_bars
+from lorary.models.tokenizer import find_tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,14 +25,23 @@ class BaseModel:
 
     model: PreTrainedModel
     """The ``transformers`` model, unchanged."""
-    tokenizer: PreTrainedTokenizerBase
-    """Its tokenizer."""
+    given_tokenizer: PreTrainedTokenizerBase | None
+    """The tokenizer it was given with; ``None`` looks for one when text is first needed."""
     name: str
     """What it was asked for by: hub id, folder, or ``smollm2-135m``."""
     revision: str | None
     """The hub's commit, where there is one."""
     fingerprint: str
     """Hash of weights and settings, see ``fingerprint_model``."""
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Its tokenizer, see ``find_tokenizer``.
+
+        Raises:
+            BaseModelError: if it was not given and is not on this machine.
+        """
+        return find_tokenizer(self.model) if self.given_tokenizer is None else self.given_tokenizer
 
 
 def load_base(
@@ -102,13 +113,14 @@ def _load_embedded(dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedToken
 
 
 def wrap_base(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str | None = None
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None, *, name: str | None = None
 ) -> BaseModel:
     """Give a model that is loaded already its identity; its parameters are frozen.
 
     Args:
         model: a plain ``transformers`` causal language model.
-        tokenizer: its tokenizer.
+        tokenizer: its tokenizer; None for one that is found by the model's ``name_or_path`` when text is
+            first needed. Logits and token ids need none.
         name: what to call it; None takes the name it was loaded by.
     """
     model.eval().requires_grad_(False)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lorary.assembly import load_model
-from lorary.errors import IncompatibleExpert, LibraryError
+from lorary.errors import BaseModelError, IncompatibleExpert, LibraryError
 from lorary.library import Library
 from lorary.models import ExpertLinear
 from lorary.routing import ArrowConfig
@@ -141,6 +141,6 @@ def test_a_control_with_an_experts_name_is_refused(base, experts):
         load_model(base, experts, controls={"morse": experts["morse"]})
 
 
-def test_a_bare_model_without_a_tokenizer_is_refused(base, experts):
-    with pytest.raises(ValueError, match="needs its tokenizer"):
+def test_a_router_that_reads_text_asks_for_the_tokenizer_of_a_bare_model(base, experts):
+    with pytest.raises(BaseModelError, match=r"tokenizer=AutoTokenizer.*read no text, such as 'arrow'"):
         load_model(base.model, experts)

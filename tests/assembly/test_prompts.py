@@ -7,19 +7,19 @@ CPU = torch.device("cpu")
 
 
 def test_prompts_are_padded_on_the_left(base):
-    found = encode_prompts(base.tokenizer, ["ab", [7, 8, 9]], CPU)
+    found = encode_prompts(base, ["ab", [7, 8, 9]], CPU)
     a, b = base.tokenizer("ab")["input_ids"]
-    assert found["input_ids"].tolist() == [[find_padding_id(base.tokenizer), a, b], [7, 8, 9]]
+    assert found["input_ids"].tolist() == [[find_padding_id(base), a, b], [7, 8, 9]]
     assert found["attention_mask"].tolist() == [[0, 1, 1], [1, 1, 1]]
 
 
 def test_an_answer_ends_at_what_the_model_or_the_tokenizer_says(base):
-    assert find_ending_ids(base.model, base.tokenizer) == [base.tokenizer.eos_token_id]
+    assert find_ending_ids(base) == [base.tokenizer.eos_token_id]
     base.model.generation_config.eos_token_id = [5, 9]
-    assert find_ending_ids(base.model, base.tokenizer) == [0, 5, 9]
+    assert find_ending_ids(base) == [0, 5, 9]
 
 
 def test_empty_prompts_are_refused(base):
     for prompts in ([], [""], ["ab", []]):
         with pytest.raises(ValueError, match="a prompt must have at least one token"):
-            encode_prompts(base.tokenizer, prompts, CPU)
+            encode_prompts(base, prompts, CPU)

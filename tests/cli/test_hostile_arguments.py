@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from lorary.cli.command_table import COMMANDS
+from lorary.cli.command_table import COMMANDS, load_command
 from lorary.cli.options import build_parser
 from lorary.files import is_visible
 
@@ -151,7 +151,7 @@ def draw_value(rng, action):
 
 def draw_words(rng, name):
     """Draw a command line; ``--base`` names no model, so that none is loaded."""
-    actions = [action for action in build_parser(name, COMMANDS[name])._actions if action.dest != "help"]
+    actions = [action for action in build_parser(name, load_command(name))._actions if action.dest != "help"]
     words = []
     for action in actions:
         if not action.option_strings:

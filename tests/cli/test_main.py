@@ -1,22 +1,23 @@
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lorary import __version__
-from lorary.cli.command_table import COMMANDS, GROUPS
+from lorary.cli import commands
+from lorary.cli.command_table import COMMANDS, GROUPS, load_command, load_run
 from lorary.cli.options import build_parser
-from lorary.cli.overview import summarize
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
 def test_the_overview_names_every_command(lorary, words):
     code, output, _ = lorary(*words)
     assert code == 0
-    for name, command in COMMANDS.items():
+    for name, listing in COMMANDS.items():
         assert f"  {name} " in output
-        assert summarize(command) in output
+        assert listing.summary in output
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -35,27 +36,68 @@ def test_a_command_explains_itself_with_an_example_that_runs(lorary, name):
     code, output, _ = lorary(*name.split(), "--help")
     assert code == 0
     assert "--config FILE" in output
-    assert output.endswith(f"example:\n  {COMMANDS[name].EXAMPLE}\n")
-    assert COMMANDS[name].EXAMPLE.startswith(f"lorary {name} ")
+    example = load_command(name).EXAMPLE
+    assert output.endswith(f"example:\n  {example}\n")
+    assert example.startswith(f"lorary {name} ")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_table_says_of_a_command_what_its_module_says(name):
+    assert f"{COMMANDS[name].summary}." == load_command(name).__doc__.partition("\n")[0]
+    assert callable(load_run(name))
+
+
+def test_the_table_lists_every_command_that_there_is():
+    folder = Path(commands.__file__).parent
+    places = {path.relative_to(folder) for path in folder.rglob("*.py") if "EXAMPLE =" in path.read_text()}
+    modules = {".".join(place.with_suffix("").parts) for place in places}
+    assert {listing.options for listing in COMMANDS.values()} == modules
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_example_of_a_command_has_options_it_knows(name):
-    words = shlex.split(COMMANDS[name].EXAMPLE.removeprefix(f"lorary {name} "))
-    assert build_parser(name, COMMANDS[name]).parse_args(words)
+    words = shlex.split(load_command(name).EXAMPLE.removeprefix(f"lorary {name} "))
+    assert build_parser(name, load_command(name)).parse_args(words)
 
 
 def test_the_version_is_printed(lorary):
     assert lorary("--version") == (0, f"lorary {__version__}\n", "")
 
 
-def test_help_comes_without_loading_torch():
-    code = (
-        "import sys; from lorary.cli import main; main(['library', 'ls', '--help']); "
-        "print('torch' in sys.modules)"
-    )
+# What takes long to import. Options of routers, training and evaluation are read from their own rooms.
+SLOW = {"torch", "transformers", "matplotlib", "rich", "datasets"}
+LIGHT = [
+    *("quickstart", "prototypes", "cluster", "merge", "subtract", "export"),
+    *(name for name in COMMANDS if name.startswith("library ")),
+]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["library"], ["--version"], ["no-such-command"], ["library", "shwo"]],
+)
+def test_what_needs_no_command_loads_none(words):
+    assert find_loaded(words) & {*SLOW, "lorary.cli.commands"} == set()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--no-such-option"]])
+def test_help_and_mistyped_options_come_without_loading_torch(words):
+    assert find_loaded(*([*name.split(), *words] for name in LIGHT)) & {*SLOW} <= {"rich"}
+
+
+def find_loaded(*lines):
+    """Run command lines in a new process, and return the packages and modules that it then has."""
+    code = f"import sys; from lorary.cli import main; [main(line) for line in {lines!r}]; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("\nFalse\n")
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_python_runs_the_package_as_the_command():
+    words = [sys.executable, "-m", "lorary", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == f"lorary {__version__}\n"
+    done = subprocess.run([*words[:3], "libary"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr[:46]) == (2, "error: lorary has no command 'libary': did you")
 
 
 @pytest.mark.parametrize(

@@ -102,12 +102,11 @@ READ_BY: dict[str, tuple[str, ...] | str] = {
     "models/base.py": ("base", "saved-arrow"),
     "models/base_folder.py": ("base", "saved-arrow"),
     "models/embedded.py": "reads a model file of an installed package, which can run code anyway",
-    "training/digests.py": ("run",),
-    "training/finished.py": ("run",),
-    "training/lock.py": ("run",),
-    "training/run_files.py": ("run",),
-    "training/run_folder.py": ("run",),
-    "training/state_file.py": ("run",),
+    "training/folder/digests.py": ("run",),
+    "training/folder/lock.py": ("run",),
+    "training/folder/run_files.py": ("run",),
+    "training/folder/run_folder.py": ("run",),
+    "training/folder/state_file.py": ("run",),
     "transforms/merging/recipe/recipe_file.py": ("recipe", "lorary-merge"),
 }
 """Module -> the readers that bring hostile files to it, or why none has to."""
@@ -129,7 +128,7 @@ def list_calls(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             if isinstance(node.func, ast.Attribute):
-                if ast.unparse(node.func) != "Library.open":
+                if ast.unparse(node.func) not in ("Library.open", "lorary.Library.open"):
                     yield node.func.attr
             elif isinstance(node.func, ast.Name):
                 yield node.func.id

@@ -1,21 +1,20 @@
 """What routers need that know examples of the experts' tasks, found from the training examples of these."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from lorary.assembly import RoutedModel
 from lorary.cli.bars import show_count
-from lorary.cli.printing import show_status
+from lorary.cli.console import show_status
+from lorary.data import Task, Template
+from lorary.facts import find_task_facts, list_task_facts
 from lorary.files import quote
-
-if TYPE_CHECKING:
-    from lorary.assembly import RoutedModel
-    from lorary.data import Task, Template
-    from lorary.library import Library
+from lorary.library import Library
+from lorary.training import prepare_examples
 
 
 def find_task_of_each(
-    experts: Sequence[str], own: Mapping[str, str], tasks: "Mapping[str, Task]", routers: Collection[str]
-) -> dict[str, "Task"]:
+    experts: Sequence[str], own: Mapping[str, str], tasks: Mapping[str, Task], routers: Collection[str]
+) -> dict[str, Task]:
     """Find the task that each expert was trained on, for the routers that need examples of it.
 
     Args:
@@ -31,8 +30,6 @@ def find_task_of_each(
         ValueError: if a router does and the task of an expert is not at hand, or has no training examples, or
             an expert is that of several tasks.
     """
-    from lorary.facts import list_task_facts
-
     picky = [router for router in routers if list_task_facts([router])]
     if not picky:
         return {}
@@ -54,16 +51,13 @@ def find_task_of_each(
 
 
 def provide_material(
-    model: "RoutedModel",
-    library: "Library",
-    task_of: "Mapping[str, Task]",
-    template: "Template",
+    model: RoutedModel,
+    library: Library,
+    task_of: Mapping[str, Task],
+    template: Template,
     routers: Collection[str],
 ) -> None:
     """Take what the routers need from the library's artifacts, or find it and keep it there."""
-    from lorary.facts import find_task_facts, list_task_facts
-    from lorary.training import prepare_examples
-
     needs = list_task_facts(routers)
     if not needs:
         return

@@ -2,40 +2,42 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
-from lorary.cli import model_options
+from lorary.assembly import RoutedModel, load_model
+from lorary.cli.base_model import load_options_base
 from lorary.cli.comparison.material import find_task_of_each, provide_material
 from lorary.cli.comparison.routes import RANDOM, check_against, choose_routes, split_commas
-from lorary.cli.task_options import find_task_template, read_tasks
-
-if TYPE_CHECKING:
-    from lorary.assembly import RoutedModel
-    from lorary.data import Task, Template
-    from lorary.evaluation import EvalConfig, Route
-    from lorary.experts import Expert
-    from lorary.library import Library
+from lorary.cli.filled_library import open_filled_library
+from lorary.cli.router_options import read_router_options, refuse_unused_options
+from lorary.cli.tasks import find_task_template, read_tasks
+from lorary.data import Task, Template
+from lorary.evaluation import EvalConfig, Route, find_routes
+from lorary.evaluation.routes import EXPERT_PREFIX
+from lorary.experts import Expert
+from lorary.library import Library, find_own_experts
+from lorary.routing import ROUTERS
+from lorary.transforms import random_expert
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Everything that is needed to compare routes; base and experts are loaded."""
 
-    library: "Library"
+    library: Library
     """The experts, as stored."""
-    model: "RoutedModel"
+    model: RoutedModel
     """Base, experts and controls; nobody routes yet."""
-    tasks: "Mapping[str, Task]"
+    tasks: Mapping[str, Task]
     """What to measure on, by name."""
     own: Mapping[str, str]
     """Task -> its own expert, for those that have one."""
-    routes: "Sequence[Route]"
+    routes: Sequence[Route]
     """The ways of answering."""
-    template: "Template"
+    template: Template
     """How examples become prompts."""
-    config: "EvalConfig"
+    config: EvalConfig
     """Metrics and sizes."""
 
 
@@ -50,28 +52,23 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
         ValueError: naming the option that is wrong.
         LoraryError: if a library, a task or the base model cannot be used.
     """
-    from lorary.assembly import load_model
-    from lorary.evaluation import find_routes
-    from lorary.library import find_own_experts
-    from lorary.routing import ROUTERS
-
     config = read_eval_options(options)
     tasks = read_tasks(options)
     for task in tasks.values():
         task.split(config.split)
-    library = model_options.open_filled_library(options.library)
-    controls = model_options.open_filled_library(options.controls) if options.controls is not None else {}
+    library = open_filled_library(options.library)
+    controls = open_filled_library(options.controls) if options.controls is not None else {}
     own = find_own_experts(library.entries(), tasks)
     names = choose_routes(options.routes, tasks, own, list(library), list(controls))
     check_against(options.against, names)
-    model_options.refuse_unused_options(options, [*names, *routers])
+    refuse_unused_options(options, [*names, *routers])
     configured = {
-        name: model_options.read_router_options(options, name, list(library), with_tasks=True)
+        name: read_router_options(options, name, list(library), with_tasks=True)
         for name in names
         if name in ROUTERS
     }
     task_of = find_task_of_each(list(library), own, tasks, (*configured, *routers))
-    base = model_options.load_options_base(options, library)
+    base = load_options_base(options, library)
     model = load_model(
         base, library, router=None, controls=gather_controls(library, controls, names, config.seed)
     )
@@ -83,24 +80,19 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     return Comparison(library, model, tasks, own, routes, template, config)
 
 
-def read_eval_options(options: Namespace) -> "EvalConfig":
+def read_eval_options(options: Namespace) -> EvalConfig:
     """Build the configuration.
 
     Raises:
         ValueError: naming what is wrong.
     """
-    from lorary.evaluation import EvalConfig
-
     return EvalConfig(metrics=tuple(split_commas(options.metrics)), **vars(options.evaluation))
 
 
 def gather_controls(
-    library: "Library", controls: "Mapping[str, Expert]", routes: Sequence[str], seed: int
-) -> dict[str, "Expert"]:
+    library: Library, controls: Mapping[str, Expert], routes: Sequence[str], seed: int
+) -> dict[str, Expert]:
     """Load the controls that the routes name, and make the random one if it is among them."""
-    from lorary.evaluation.routes import EXPERT_PREFIX
-    from lorary.transforms import random_expert
-
     wanted = {route.removeprefix(EXPERT_PREFIX) for route in routes}
     found = {name: controls[name] for name in controls if name in wanted}
     if RANDOM in wanted and RANDOM not in found:

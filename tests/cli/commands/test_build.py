@@ -89,7 +89,7 @@ def test_the_base_model_comes_along_if_asked_for_and_json_says_what_is_there(bui
 
 
 def test_what_cannot_be_done_is_refused_before_anything_is_loaded(build, tmp_path, monkeypatch):
-    monkeypatch.setattr("lorary.models.load_base", None)
+    monkeypatch.setattr("lorary.cli.base_model.load_base", None)
     for words, complaint in (
         (("--router", "arow"), "arrow"),
         (("--router", "arrow", "--arrow.top_k", "9"), "top_k"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lorary.assembly import load_model
-from lorary.cli.commands.eval import command
+from lorary.cli.commands.eval import run as command
 from lorary.cli.comparison.material import find_task_of_each, provide_material
 from lorary.cli.comparison.routes import choose_routes
 from lorary.data import find_template
@@ -291,7 +291,7 @@ def test_gates_are_trained_once_and_taken_from_the_library_then(
 
 @pytest.mark.parametrize("router", LEARNED)
 def test_such_routers_need_the_task_of_every_expert(measure, router, monkeypatch):
-    monkeypatch.setattr("lorary.models.load_base", None)
+    monkeypatch.setattr("lorary.cli.base_model.load_base", None)
     code, _, said = measure("--routes", router)
     assert code == 2
     assert (

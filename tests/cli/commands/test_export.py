@@ -50,7 +50,7 @@ def test_a_merged_expert_can_be_folded(lorary, trained_library, tmp_path):
 
 
 def test_what_cannot_be_done_is_refused_before_anything_is_loaded(export, tmp_path, monkeypatch):
-    monkeypatch.setattr("lorary.models.load_base", None)
+    monkeypatch.setattr("lorary.cli.commands.export.run.load_base", None)
     code, _, said = export("price")
     assert (code, "'prices'" in said) == (2, True)
     code, _, said = export("prices", "--base", "smollm2-135m")

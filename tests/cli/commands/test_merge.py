@@ -238,6 +238,6 @@ def test_ctrl_c_says_that_nothing_was_written(lorary, library, monkeypatch):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("lorary.transforms.merge_by_recipe", interrupt)
+    monkeypatch.setattr("lorary.cli.commands.merge.run.merge_by_recipe", interrupt)
     code, _, errors = lorary("merge", library.url, "--out", "x")
     assert code == 130 and "nothing was written; the same command starts over" in errors

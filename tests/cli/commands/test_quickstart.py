@@ -42,7 +42,7 @@ def test_everything_is_made_and_shown_and_the_next_call_only_shows_it(
     assert (out / "routing.png").read_bytes().startswith(b"\x89PNG")
     assert "next: lorary generate" in first
 
-    monkeypatch.setattr("lorary.models.load_base", None)
+    monkeypatch.setattr("lorary.cli.commands.quickstart.steps.load_base", None)
     code, second, _ = lorary(*words)
 
     assert code == 0

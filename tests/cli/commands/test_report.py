@@ -94,7 +94,7 @@ def test_any_ready_router_can_be_looked_into_with_its_options(report, tmp_path):
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_loaded(report, words, complaint, monkeypatch):
-    monkeypatch.setattr("lorary.models.load_base", None)
+    monkeypatch.setattr("lorary.cli.base_model.load_base", None)
     code, _, said = report(*words)
     assert code == 2
     assert complaint in said

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lorary.cli.commands.train import command as train
+from lorary.cli.commands.train import run as train
 from lorary.data.synthetic import SYNTHETIC_TASKS
 from lorary.library import Library
 
@@ -266,7 +266,7 @@ def test_an_expert_per_group_of_tasks_knows_its_tasks(train_quickly, tmp_path):
     ],
 )
 def test_groups_that_cannot_be_trained_are_refused(train_quickly, words, complaint, tmp_path, monkeypatch):
-    monkeypatch.setattr("lorary.models.load_base", None)
+    monkeypatch.setattr("lorary.cli.base_model.load_base", None)
     code, _, said = train_quickly("--tasks", "generated:plurals", "--groups", *words)
     assert code == 2
     assert complaint in said

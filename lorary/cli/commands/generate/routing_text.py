@@ -1,20 +1,16 @@
 """Which experts the tokens of a text used, as coloured lines."""
 
-from typing import TYPE_CHECKING
-
 from rich.text import Text
 
-from lorary.cli.printing import open_console
+from lorary.assembly import Explanation
+from lorary.cli.console import open_console
 from lorary.files import escape
-
-if TYPE_CHECKING:
-    from lorary.assembly import Explanation
 
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red")
 NUM_SHOWN = 6
 
 
-def print_routing(explanation: "Explanation", num_prompt_tokens: int) -> None:
+def print_routing(explanation: Explanation, num_prompt_tokens: int) -> None:
     """Print the text, each token in the colour of the expert it used most, and the experts used most.
 
     Args:

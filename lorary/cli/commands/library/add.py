@@ -5,7 +5,9 @@ The adapter is copied: its own folder stays as it is.
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.printing import print_line, print_next
+import lorary
+from lorary.cli.console import print_next
+from lorary.cli.printing import print_line
 from lorary.files import quote
 
 EXAMPLE = "lorary library add ./my-loras downloads/poetry-lora --name poetry"
@@ -20,12 +22,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Read the adapter, then store it under a name that is free."""
-    from lorary.experts import read_peft
-    from lorary.library import Library
-
     # Read first: a bad adapter must leave no new library behind.
-    expert = read_peft(options.folder, options.name)
-    library = Library.open(options.library, create=True)
+    expert = lorary.read_peft(options.folder, options.name)
+    library = lorary.Library.open(options.library, create=True)
     library.add(expert)
     print_line(
         f"added expert {quote(expert.name)} to library {quote(options.library)}, which now has {len(library)}"

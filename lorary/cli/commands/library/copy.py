@@ -2,7 +2,9 @@
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.printing import print_line, print_next
+import lorary
+from lorary.cli.console import print_next
+from lorary.cli.printing import print_line
 from lorary.files import quote
 
 EXAMPLE = "lorary library copy ./my-loras poetry poetry-backup"
@@ -17,9 +19,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Copy the expert."""
-    from lorary.library import Library
-
-    Library.open(options.library).copy(options.old, options.new)
+    lorary.Library.open(options.library).copy(options.old, options.new)
     print_line(
         f"copied expert {quote(options.old)} to {quote(options.new)} in library {quote(options.library)}"
     )

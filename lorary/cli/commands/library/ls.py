@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.printing import format_count, print_json, print_line, print_next, print_table
+import lorary
+from lorary.cli.console import print_next, print_table
+from lorary.cli.printing import format_count, print_json, print_line
 from lorary.files import quote
 
 if TYPE_CHECKING:
@@ -28,9 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Print a line for each expert that matches."""
-    from lorary.library import Library
-
-    library = Library.open(options.library)
+    library = lorary.Library.open(options.library)
     entries = library.entries(task=options.task, base=options.base, tag=options.tag)
     if options.json:
         print_json([asdict(entry) for entry in entries])

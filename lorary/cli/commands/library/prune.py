@@ -5,7 +5,9 @@ Nothing of the experts that are there is touched, and all that is removed can be
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.printing import print_json, print_line, print_next, say_count
+import lorary
+from lorary.cli.console import print_next
+from lorary.cli.printing import print_json, print_line, say_count
 from lorary.files import quote
 
 EXAMPLE = "lorary library prune ./my-loras"
@@ -19,9 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Remove them, and say how many there were."""
-    from lorary.library import Library
-
-    pruned = Library.open(options.library).prune()
+    pruned = lorary.Library.open(options.library).prune()
     if options.json:
         print_json(pruned._asdict())
         return 0

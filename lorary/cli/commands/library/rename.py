@@ -5,7 +5,9 @@ What was computed from its weights, such as prototypes, stays valid.
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.printing import print_line, print_next
+import lorary
+from lorary.cli.console import print_next
+from lorary.cli.printing import print_line
 from lorary.files import quote
 
 EXAMPLE = "lorary library rename ./my-loras poetry poems"
@@ -20,9 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Rename the expert."""
-    from lorary.library import Library
-
-    Library.open(options.library).rename(options.old, options.new)
+    lorary.Library.open(options.library).rename(options.old, options.new)
     print_line(
         f"renamed expert {quote(options.old)} to {quote(options.new)} in library {quote(options.library)}"
     )

@@ -6,7 +6,9 @@ If one of the names is unknown, none is removed. What was computed from them sta
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.printing import print_line, print_next
+import lorary
+from lorary.cli.console import print_next
+from lorary.cli.printing import print_line
 from lorary.errors import UnknownExpert
 from lorary.files import quote
 
@@ -21,9 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Look for all of them, then remove one after the other."""
-    from lorary.library import Library
-
-    library = Library.open(options.library)
+    library = lorary.Library.open(options.library)
     names = dict.fromkeys(options.names)
     for name in names:
         if name not in library:

@@ -5,7 +5,9 @@ Only needed where a command says so. Nobody may be writing to the library; nothi
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.printing import print_json, print_line, print_next
+import lorary
+from lorary.cli.console import print_next
+from lorary.cli.printing import print_json, print_line
 from lorary.files import quote
 
 EXAMPLE = "lorary library settle ./my-loras"
@@ -19,9 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Settle it, and say what was moved."""
-    from lorary.library import Library
-
-    moves = Library.settle(options.library)
+    moves = lorary.Library.settle(options.library)
     if options.json:
         print_json(moves)
         return 0

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentParser, Namespace
 
-from lorary.cli.printing import format_count, print_json, print_next, print_table
+import lorary
+from lorary.cli.console import print_next, print_table
+from lorary.cli.printing import format_count, print_json
 from lorary.errors import UnknownExpert
 from lorary.files import quote
 
@@ -29,9 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Print one expert's card, line by line."""
-    from lorary.library import Library
-
-    entries = {entry.name: entry for entry in Library.open(options.library).entries()}
+    entries = {entry.name: entry for entry in lorary.Library.open(options.library).entries()}
     if options.name not in entries:
         raise UnknownExpert(options.name, entries, f"library {quote(options.library)}")
     entry = entries[options.name]

@@ -8,9 +8,11 @@ from dataclasses import asdict
 
 from jsonargparse import ArgumentParser, Namespace
 
+import lorary
 from lorary.cli.bars import show_count
+from lorary.cli.console import print_next
 from lorary.cli.errors import USER_ERROR
-from lorary.cli.printing import print_json, print_line, print_next, say_count
+from lorary.cli.printing import print_json, print_line, say_count
 from lorary.files import quote
 
 EXAMPLE = "lorary library verify ./my-loras"
@@ -25,9 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Print what is wrong, a line each."""
-    from lorary.library import Library
-
-    library = Library.open(options.library)
+    library = lorary.Library.open(options.library)
     names = options.names or list(library)
     with show_count("verifying", is_transient=True) as show:
         problems = library.verify(_count(names, show), rest=not options.names)

@@ -1,53 +1,35 @@
 """``lorary merge --method lorahub``: weights from a few examples of a new task, then a linear merge."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jsonargparse import Namespace
 
 from lorary.cli.bars import show_count
-from lorary.cli.commands.merge.recipe import choose_names, read_pairs
-from lorary.cli.model_options import find_device
-from lorary.cli.printing import show_status
-from lorary.cli.task_options import find_task_template, read_tasks
+from lorary.cli.base_model import find_device
+from lorary.cli.commands.merge.by_examples import LORAHUB
+from lorary.cli.commands.merge.recipe import choose_names, make_linear, read_pairs
+from lorary.cli.console import show_status
+from lorary.cli.tasks import find_task_template, read_tasks
+from lorary.experts import Expert
 from lorary.files import quote
+from lorary.library import Library
+from lorary.models import attach_experts, load_base
+from lorary.training import LorahubConfig, TrainingExamples, prepare_examples, search_weights
+from lorary.training.objectives.lorahub import LorahubResult
+from lorary.transforms import MergeRecipe
 
-if TYPE_CHECKING:
-    from lorary.experts import Expert
-    from lorary.library import Library
-    from lorary.training import LorahubConfig, TrainingExamples
-    from lorary.training.objectives.lorahub import LorahubResult
-    from lorary.transforms import MergeRecipe
-
-LORAHUB = "lorahub"
 NUM_EXAMPLES = 16
 
 
-def check_options(options: Namespace) -> None:
-    """Refuse options that do not go together in a search, before anything is read.
-
-    Raises:
-        ValueError: if tasks are missing, or weights stand beside them.
-    """
-    if options.method != LORAHUB:
-        return
-    if options.tasks is None:
-        raise ValueError("--method lorahub needs --tasks: a file with a few examples of the new task")
-    beside = [f"--{name}" for name in ("weights", "recipe") if getattr(options, name) is not None]
-    if beside:
-        raise ValueError(f"--method lorahub finds the weights itself: leave out {', '.join(beside)}")
-
-
-def read_search(options: Namespace) -> "LorahubConfig":
+def read_search(options: Namespace) -> LorahubConfig:
     """Build the configuration of the search from the method's own options.
 
     Raises:
         ValueError: if one is unknown or out of range.
     """
-    from lorary.training import LorahubConfig
-
     given: Mapping[str, Any] = read_pairs(options.options, "--options")
     known = list(LorahubConfig.__dataclass_fields__)
     for name in given:
@@ -58,32 +40,15 @@ def read_search(options: Namespace) -> "LorahubConfig":
     return LorahubConfig(**given)
 
 
-def outline_recipe(options: Namespace, library: "Library") -> "MergeRecipe":
+def outline_recipe(options: Namespace, library: Library) -> MergeRecipe:
     """Say what will be merged and how, with weights still to be found: a linear merge."""
     read_search(options)
     return make_linear(options, choose_names(options, library))
 
 
-def make_linear(
-    options: Namespace, names: Sequence[str], weights: Mapping[str, float] | None = None
-) -> "MergeRecipe":
-    """Make the recipe of a linear merge as the options want it."""
-    from lorary.transforms import make_recipe
-
-    return make_recipe(
-        names,
-        "linear",
-        weights=weights,
-        rank=options.rank,
-        space=options.space,
-        layers=options.layers or "same",
-        dtype=options.dtype,
-    )
-
-
 def find_weights(
-    options: Namespace, library: "Library", recipe: "MergeRecipe"
-) -> "tuple[MergeRecipe, LorahubResult]":
+    options: Namespace, library: Library, recipe: MergeRecipe
+) -> tuple[MergeRecipe, LorahubResult]:
     """Search for the weights on the experts' base model.
 
     Returns:
@@ -93,9 +58,6 @@ def find_weights(
         ValueError: if there is more than one task.
         DataError: if it cannot be read, or has no training example.
     """
-    from lorary.models import attach_experts, load_base
-    from lorary.training import search_weights
-
     config = read_search(options)
     tasks = read_tasks(options)
     if len(tasks) != 1:
@@ -118,22 +80,20 @@ def find_weights(
     return make_linear(options, list(found.weights), found.weights), found
 
 
-def prepare(options: Namespace, tokenizer: Any, tasks: Mapping[str, Any]) -> "TrainingExamples":
+def prepare(options: Namespace, tokenizer: Any, tasks: Mapping[str, Any]) -> TrainingExamples:
     """Tokenise the first few training examples of the task."""
-    from lorary.training import prepare_examples
-
     (found,) = prepare_examples(tokenizer, tasks, find_task_template(options)).values()
     return replace(found, train=found.train[:NUM_EXAMPLES])
 
 
-def note_search(expert: "Expert", found: "LorahubResult") -> "Expert":
+def note_search(expert: Expert, found: LorahubResult) -> Expert:
     """Write into a merged expert's card what its weights were found by."""
     losses = {"loss": found.loss, "base_loss": found.base_loss}
     provenance = {**expert.card.provenance, LORAHUB: losses}
     return replace(expert, card=replace(expert.card, provenance=provenance))
 
 
-def describe_search(found: "LorahubResult") -> str:
+def describe_search(found: LorahubResult) -> str:
     """Say what the search found, in a line."""
     ranked = sorted(found.weights.items(), key=lambda item: -abs(item[1]))
     shown = ", ".join(f"{name} {weight:+.2f}" for name, weight in ranked[:6])

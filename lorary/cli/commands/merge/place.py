@@ -2,15 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from fsspec.core import url_to_fs
 
 from lorary.errors import FormatError, LibraryError
+from lorary.experts import Expert, check_name, write_peft
 from lorary.files import quote
-
-if TYPE_CHECKING:
-    from lorary.experts import Expert
-    from lorary.library import Library
-    from lorary.transforms import MergeRecipe
+from lorary.library import Library
+from lorary.transforms import MergeRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +28,12 @@ def find_place(out: str) -> MergePlace:
     Raises:
         ValueError: if the name, or the folder's, is not fit for an expert.
     """
-    from lorary.experts import check_name
-
     if "/" not in out and not out.startswith("."):
         return MergePlace(name=check_name(out), folder=None)
     return MergePlace(name=check_name(out.rstrip("/").rsplit("/", 1)[-1]), folder=out)
 
 
-def find_places(last: MergePlace | None, recipes: "Sequence[MergeRecipe]") -> "list[MergePlace | None]":
+def find_places(last: MergePlace | None, recipes: Sequence[MergeRecipe]) -> list[MergePlace | None]:
     """Say where the merges of a recipe file go: the last to ``--out``, others beside it by their own names.
 
     Raises:
@@ -58,15 +55,13 @@ def find_places(last: MergePlace | None, recipes: "Sequence[MergeRecipe]") -> "l
     return [*places, last]
 
 
-def require_free(place: MergePlace, library: "Library") -> None:
+def require_free(place: MergePlace, library: Library) -> None:
     """Refuse a place that is taken, before any work is done.
 
     Raises:
         LibraryError: if the library has an expert of that name.
         FormatError: if there is something at the folder.
     """
-    from fsspec.core import url_to_fs
-
     if place.folder is None:
         if place.name in library:
             raise LibraryError(
@@ -82,10 +77,8 @@ def require_free(place: MergePlace, library: "Library") -> None:
         )
 
 
-def store_expert(expert: "Expert", place: MergePlace, library: "Library") -> None:
+def store_expert(expert: Expert, place: MergePlace, library: Library) -> None:
     """Write an expert to its place, whole or not at all."""
-    from lorary.experts import write_peft
-
     if place.folder is None:
         library[place.name] = expert
     else:

@@ -2,31 +2,27 @@
 
 from collections.abc import Mapping, Sequence
 from math import isfinite, nan
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jsonargparse import Namespace
 
-from lorary.cli.task_options import repeat_tasks
+from lorary.cli.tasks import repeat_tasks
 from lorary.errors import LibraryError
 from lorary.files import parse_yaml, quote
-
-if TYPE_CHECKING:
-    from lorary.library import Library
-    from lorary.transforms import MergeRecipe
+from lorary.library import Library
+from lorary.transforms import MergeRecipe, make_recipe, read_recipes
 
 # What a recipe says itself, so that it cannot be said beside one.
 SAID_BY_RECIPE = ("method", "experts", "weights", "options", "rank", "space", "layers", "dtype", "base")
 
 
-def find_recipes(options: Namespace, library: "Library") -> "Sequence[MergeRecipe]":
+def find_recipes(options: Namespace, library: Library) -> Sequence[MergeRecipe]:
     """Read the recipe file, which may hold several, or make a recipe of the other options.
 
     Raises:
         ValueError: if it is not sound, or options are given that the file says itself.
         LibraryError: if the library has no expert for the base model asked for.
     """
-    from lorary.transforms import make_recipe, read_recipes
-
     if options.recipe is not None:
         beside = [f"--{name}" for name in SAID_BY_RECIPE if getattr(options, name) is not None]
         if beside:
@@ -45,6 +41,21 @@ def find_recipes(options: Namespace, library: "Library") -> "Sequence[MergeRecip
     return [recipe]
 
 
+def make_linear(
+    options: Namespace, names: Sequence[str], weights: Mapping[str, float] | None = None
+) -> MergeRecipe:
+    """Make the recipe of a linear merge as the options want it."""
+    return make_recipe(
+        names,
+        "linear",
+        weights=weights,
+        rank=options.rank,
+        space=options.space,
+        layers=options.layers or "same",
+        dtype=options.dtype,
+    )
+
+
 def repeat_options(options: Namespace) -> list[str]:
     """Write the options down again as words of a command line, to merge and not only to plan."""
     words = [options.library]
@@ -59,7 +70,7 @@ def repeat_options(options: Namespace) -> list[str]:
     return [*words, "--out", options.out or "NAME", *(["--replace"] if options.replace else [])]
 
 
-def choose_names(options: Namespace, library: "Library") -> list[str]:
+def choose_names(options: Namespace, library: Library) -> list[str]:
     """List the experts to merge: those named, or all, or all for a base model.
 
     Raises:
@@ -77,7 +88,7 @@ def choose_names(options: Namespace, library: "Library") -> list[str]:
     return names
 
 
-def split_names(word: str, library: "Library") -> list[str]:
+def split_names(word: str, library: Library) -> list[str]:
     """Split ``a,b,c``, unless there is an expert of that very name."""
     if word in library:
         return [word]

@@ -1,44 +1,23 @@
 """``lorary merge --method regmean``: what each expert's layers were given, from examples of its own tasks."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
+from torch import Tensor
 
-from lorary.cli.model_options import find_device
-from lorary.cli.printing import show_status
-from lorary.cli.task_options import find_task_template, read_tasks
+from lorary.cli.base_model import find_device
+from lorary.cli.console import show_status
+from lorary.cli.tasks import find_task_template, read_tasks
+from lorary.data import Task
+from lorary.facts import collect_inputs
 from lorary.files import quote
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from lorary.data import Task
-    from lorary.library import Library
-    from lorary.models import BaseModel
-    from lorary.transforms import MergeRecipe
-
-REGMEAN = "regmean"
+from lorary.library import Library
+from lorary.models import BaseModel, attach_experts, load_base
+from lorary.training import prepare_examples
+from lorary.transforms import MergeRecipe
 
 
-def check_recipe(options: Namespace, recipe: "MergeRecipe") -> None:
-    """Refuse tasks for a recipe that looks at none, and the other way round, before anything is read.
-
-    Raises:
-        ValueError: if ``--tasks`` is missing or for nothing.
-    """
-    needs = recipe.merge_method == REGMEAN
-    if needs and options.tasks is None:
-        raise ValueError("--method regmean needs --tasks: training examples of every expert's own task")
-    if options.tasks is not None and not needs:
-        raise ValueError(
-            "--tasks gives --method lorahub and regmean their examples; no other method looks at any"
-        )
-
-
-def collect_activations(
-    options: Namespace, library: "Library", recipe: "MergeRecipe"
-) -> "dict[str, list[Tensor]]":
+def collect_activations(options: Namespace, library: Library, recipe: MergeRecipe) -> dict[str, list[Tensor]]:
     """Run examples of every expert's own tasks, each with its own expert.
 
     Returns:
@@ -48,9 +27,6 @@ def collect_activations(
         ValueError: if the tasks of an expert are not among those given.
         DataError: if one cannot be read, or has no training example.
     """
-    from lorary.facts import collect_inputs
-    from lorary.models import attach_experts, load_base
-
     tasks = read_tasks(options)
     own = find_tasks_of_each(library, recipe.names, tasks)
     experts = {name: library[name] for name in recipe.names}
@@ -66,7 +42,7 @@ def collect_activations(
 
 
 def find_tasks_of_each(
-    library: "Library", names: Sequence[str], tasks: "Mapping[str, Task]"
+    library: Library, names: Sequence[str], tasks: Mapping[str, Task]
 ) -> dict[str, list[str]]:
     """Find which of the tasks each expert was trained on; one whose card names none has its own name's.
 
@@ -86,11 +62,9 @@ def find_tasks_of_each(
 
 
 def prepare_texts(
-    options: Namespace, base: "BaseModel", tasks: "Mapping[str, Task]", own: Mapping[str, Sequence[str]]
+    options: Namespace, base: BaseModel, tasks: Mapping[str, Task], own: Mapping[str, Sequence[str]]
 ) -> dict[str, list[tuple[int, ...]]]:
     """Tokenise training examples, prompts with answers, taking an expert's tasks in turns."""
-    from lorary.training import prepare_examples
-
     wanted = {task: tasks[task] for found in own.values() for task in found}
     examples = prepare_examples(base.tokenizer, wanted, find_task_template(options))
     texts = {}

@@ -2,18 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorary.cli.printing import say_count
-
-if TYPE_CHECKING:
-    from lorary.experts import Expert
-    from lorary.transforms import MergePlan, MergeRecipe
+from lorary.experts import Expert
+from lorary.transforms import MergePlan, MergeRecipe
 
 NUM_NAMES = 6
 
 
-def describe_plan(plan: "MergePlan", recipe: "MergeRecipe") -> Iterator[tuple[str, str]]:
+def describe_plan(plan: MergePlan, recipe: MergeRecipe) -> Iterator[tuple[str, str]]:
     """Say what will be merged and what it takes, a label and a text per line."""
     shown = ", ".join(plan.names[:NUM_NAMES]) + (", …" if len(plan.names) > NUM_NAMES else "")
     yield "experts", f"{len(plan.names):,}: {shown}; for {plan.base_model or 'a base model not named'}"
@@ -32,12 +30,12 @@ def describe_plan(plan: "MergePlan", recipe: "MergeRecipe") -> Iterator[tuple[st
     yield "needs", f"about {say_bytes(plan.peak_bytes)} of memory and {say_seconds(plan.seconds)}"
 
 
-def summarize_plan(plan: "MergePlan") -> dict[str, Any]:
+def summarize_plan(plan: MergePlan) -> dict[str, Any]:
     """Put a plan into JSON values."""
     return {**asdict(plan), "seconds": round(plan.seconds, 2)}
 
 
-def summarize_merge(expert: "Expert", seconds: float) -> dict[str, Any]:
+def summarize_merge(expert: Expert, seconds: float) -> dict[str, Any]:
     """Put a merged expert's size and losses into JSON values."""
     errors = expert.card.provenance["truncation_error"]
     return {
@@ -51,7 +49,7 @@ def summarize_merge(expert: "Expert", seconds: float) -> dict[str, Any]:
     }
 
 
-def describe_merge(expert: "Expert", where: str, seconds: float) -> Iterator[str]:
+def describe_merge(expert: Expert, where: str, seconds: float) -> Iterator[str]:
     """Say what came out, a line each."""
     errors = expert.card.provenance["truncation_error"]
     worst = max(errors, key=lambda path: errors[path])

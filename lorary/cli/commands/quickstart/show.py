@@ -2,19 +2,15 @@
 
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
+from lorary.cli.commands.quickstart.outcome import Outcome
 from lorary.cli.commands.quickstart.plan import QuickstartPlan
-from lorary.cli.printing import open_console, print_next
+from lorary.cli.console import open_console, print_next
 from lorary.files import escape
-from lorary.reports import render_table, result_grid
-
-if TYPE_CHECKING:
-    from lorary.cli.commands.quickstart.outcome import Outcome
-    from lorary.reports import RoutedSample
+from lorary.reports import RoutedSample, render_table, result_grid
 
 COLOURS = (
     "cyan",
@@ -31,7 +27,7 @@ COLOURS = (
 NUM_SHOWN = 3
 
 
-def show_outcome(plan: QuickstartPlan, outcome: "Outcome", out: Path) -> None:
+def show_outcome(plan: QuickstartPlan, outcome: Outcome, out: Path) -> None:
     """Print everything."""
     console = open_console()
     names = list(plan.tasks)
@@ -52,7 +48,7 @@ def show_outcome(plan: QuickstartPlan, outcome: "Outcome", out: Path) -> None:
     print_next("lorary", "generate", str(out / "library"), prompt, "--template", "plain", "--show-experts")
 
 
-def _show_sample(console: Console, sample: "RoutedSample", names: list[str]) -> None:
+def _show_sample(console: Console, sample: RoutedSample, names: list[str]) -> None:
     colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
     totals: dict[str, float] = defaultdict(float)
     answer = Text("  answer    ")

@@ -4,21 +4,21 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lorary.cli.bars import show_evaluation, show_training
+from lorary.assembly import RoutedModel, load_model
 from lorary.cli.commands.quickstart.outcome import Outcome, save_outcome
 from lorary.cli.commands.quickstart.plan import METRICS, ROUTES, QuickstartPlan
-from lorary.cli.printing import show_status
+from lorary.cli.console import show_status
+from lorary.cli.evaluation_bar import show_evaluation
+from lorary.cli.training_bar import show_training
 from lorary.data import Task, find_template, mix_tasks
 from lorary.data.synthetic import generate_tasks
 from lorary.evaluation import EvalConfig, Result, evaluate, find_routes, survey_routing
+from lorary.library import Library
+from lorary.models import BaseModel, load_base
 from lorary.reports import RoutedSample, plot_usage, trace_sample, write_routing_html
-
-if TYPE_CHECKING:
-    from lorary.assembly import RoutedModel
-    from lorary.library import Library
-    from lorary.models import BaseModel
+from lorary.training import TrainConfig, prepare_examples, train_experts
+from lorary.transforms import random_expert
 
 TEMPLATE = find_template("plain")
 # What the quickstart leaves in its folder; only it leaves the first two.
@@ -36,8 +36,6 @@ def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
     if fresh:
         remove_earlier(out)
     with show_status("loading the base model (the first time, its weights are unpacked: half a minute)"):
-        from lorary.models import load_base
-
         base = load_base(plan.base)
     tasks = generate_tasks(
         plan.tasks, seed=plan.seed, train=plan.max_steps * plan.batch_size, validation=0, test=plan.num_tests
@@ -77,9 +75,7 @@ def remove_earlier(out: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _build_model(plan: QuickstartPlan, base: "BaseModel", tasks: dict[str, Task], out: Path) -> "RoutedModel":
-    from lorary.assembly import load_model
-    from lorary.transforms import random_expert
+def _build_model(plan: QuickstartPlan, base: BaseModel, tasks: dict[str, Task], out: Path) -> RoutedModel:
 
     what = f"training {len(tasks)} experts at once"
     experts = _train(plan, base, tasks, plan.max_steps, what, out / "library")
@@ -92,10 +88,8 @@ def _build_model(plan: QuickstartPlan, base: "BaseModel", tasks: dict[str, Task]
 
 
 def _train(
-    plan: QuickstartPlan, base: "BaseModel", tasks: dict[str, Task], steps: int, what: str, url: Path
-) -> "Library":
-    from lorary.library import Library
-    from lorary.training import TrainConfig, prepare_examples, train_experts
+    plan: QuickstartPlan, base: BaseModel, tasks: dict[str, Task], steps: int, what: str, url: Path
+) -> Library:
 
     config = TrainConfig(
         max_steps=steps,
@@ -114,7 +108,7 @@ def _train(
 
 
 def _draw(
-    model: "RoutedModel", tasks: dict[str, Task], result: Result, samples: tuple[RoutedSample, ...], out: Path
+    model: RoutedModel, tasks: dict[str, Task], result: Result, samples: tuple[RoutedSample, ...], out: Path
 ) -> None:
     survey = survey_routing(model, tasks, TEMPLATE, EvalConfig(num_examples=NUM_TRACED))
     write_routing_html(

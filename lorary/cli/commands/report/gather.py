@@ -4,8 +4,9 @@ from dataclasses import asdict, replace
 
 from jsonargparse import Namespace
 
-from lorary.cli.bars import show_count, show_evaluation
+from lorary.cli.bars import show_count
 from lorary.cli.comparison.prepare import Comparison
+from lorary.cli.evaluation_bar import show_evaluation
 from lorary.evaluation import Result, Route, RoutingSurvey, evaluate, survey_routing
 from lorary.evaluation.config import EvalConfig
 from lorary.evaluation.routes import EXPERT_PREFIX

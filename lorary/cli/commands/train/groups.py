@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from lorary.data import Task, mix_tasks
 from lorary.errors import suggest
+from lorary.experts import check_name
 from lorary.files import quote
-
-if TYPE_CHECKING:
-    from lorary.data import Task
-    from lorary.training import TrainingExamples
+from lorary.training import TrainingExamples
 
 
 def choose_members(
@@ -28,8 +26,6 @@ def choose_members(
     Raises:
         ValueError: if both are given, a group is empty or names a task twice, or a task is unknown.
     """
-    from lorary.experts import check_name
-
     if expert is not None and groups is not None:
         raise ValueError("--expert trains one expert on all tasks, --groups one per group: give one of them")
     if expert is not None:
@@ -52,10 +48,8 @@ def choose_members(
     return {name: tuple(members) for name, members in groups.items()}
 
 
-def pool_tasks(tasks: "Mapping[str, Task]", members: Mapping[str, Sequence[str]]) -> "dict[str, Task]":
+def pool_tasks(tasks: Mapping[str, Task], members: Mapping[str, Sequence[str]]) -> dict[str, Task]:
     """Put the tasks of each expert into one; a task that is alone stays as it is."""
-    from lorary.data import mix_tasks
-
     return {
         name: tasks[own[0]] if list(own) == [name] else mix_tasks({task: tasks[task] for task in own}, name)
         for name, own in members.items()
@@ -63,7 +57,7 @@ def pool_tasks(tasks: "Mapping[str, Task]", members: Mapping[str, Sequence[str]]
 
 
 def name_members(
-    examples: "Mapping[str, TrainingExamples]", members: Mapping[str, Sequence[str]]
-) -> "dict[str, TrainingExamples]":
+    examples: Mapping[str, TrainingExamples], members: Mapping[str, Sequence[str]]
+) -> dict[str, TrainingExamples]:
     """Note in each expert's examples which tasks they are from, for its card."""
     return {name: replace(found, tasks=tuple(members[name])) for name, found in examples.items()}

@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lorary.cli.printing import say_count
-from lorary.cli.task_options import describe_skipped
-
-if TYPE_CHECKING:
-    from lorary.data import Task
-    from lorary.models import BaseModel
-    from lorary.training import TrainConfig, TrainingExamples
+from lorary.cli.tasks import describe_skipped
+from lorary.data import Task
+from lorary.models import BaseModel, find_layers, layer_shape
+from lorary.training import TrainConfig, TrainingExamples
+from lorary.training.folder.run_folder import count_finished
+from lorary.training.loop.trainee import plan_unit
 
 MAX_NAMES = 12
 
@@ -28,10 +27,10 @@ def choose_run_folder(library: str, apart: str | None) -> Path:
 
 
 def describe_plan(
-    base: "BaseModel",
-    tasks: Mapping[str, "Task"],
-    examples: "Mapping[str, TrainingExamples]",
-    config: "TrainConfig",
+    base: BaseModel,
+    tasks: Mapping[str, Task],
+    examples: Mapping[str, TrainingExamples],
+    config: TrainConfig,
     run_folder: Path,
     fresh: bool,
 ) -> Iterator[tuple[str, str]]:
@@ -48,7 +47,7 @@ def describe_plan(
     yield "run", f"{run_folder} ({_describe_state(run_folder, examples, fresh)})"
 
 
-def _describe_examples(examples: "Mapping[str, TrainingExamples]", config: "TrainConfig") -> str:
+def _describe_examples(examples: Mapping[str, TrainingExamples], config: TrainConfig) -> str:
     found = list(examples.values())
     num_cut, num_skipped = sum(e.num_cut for e in found), sum(e.num_skipped for e in found)
     num_held_out = sum(len(e.validation) for e in found) if config.validate_every else 0
@@ -60,10 +59,7 @@ def _describe_examples(examples: "Mapping[str, TrainingExamples]", config: "Trai
     )
 
 
-def _describe_experts(
-    base: "BaseModel", examples: "Mapping[str, TrainingExamples]", config: "TrainConfig"
-) -> str:
-    from lorary.models import find_layers, layer_shape
+def _describe_experts(base: BaseModel, examples: Mapping[str, TrainingExamples], config: TrainConfig) -> str:
 
     layers = find_layers(base.model, config.target_modules)
     parameters = config.rank * sum(sum(layer_shape(layer)) for layer in layers.values())
@@ -74,8 +70,7 @@ def _describe_experts(
     )
 
 
-def _describe_steps(examples: "Mapping[str, TrainingExamples]", config: "TrainConfig") -> str:
-    from lorary.training.loop.trainee import plan_unit
+def _describe_steps(examples: Mapping[str, TrainingExamples], config: TrainConfig) -> str:
 
     num_steps = num_tokens = 0
     for name, found in examples.items():
@@ -86,8 +81,7 @@ def _describe_steps(examples: "Mapping[str, TrainingExamples]", config: "TrainCo
     return f"{num_steps:,} in all, on {num_tokens:,} tokens{early}"
 
 
-def _describe_state(run_folder: Path, examples: "Mapping[str, TrainingExamples]", fresh: bool) -> str:
-    from lorary.training.folder.run_folder import count_finished
+def _describe_state(run_folder: Path, examples: Mapping[str, TrainingExamples], fresh: bool) -> str:
 
     num_finished = None if fresh else count_finished(run_folder, examples)
     if num_finished is None:

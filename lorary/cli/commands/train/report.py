@@ -1,21 +1,18 @@
 """What a training run gave: curves on disk, and a table or JSON."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorary.cli.printing import format_count
-
-if TYPE_CHECKING:
-    from lorary.training.progress import UnitProgress
-    from lorary.training.train import TrainOutcome
+from lorary.training.curves import smooth_curve
+from lorary.training.progress import UnitProgress
+from lorary.training.train import TrainOutcome
 
 COLUMNS = ("expert", "steps", "tokens", "loss at first", "at last", "best validation")
 NUMERIC = COLUMNS[1:]
 
 
-def summarize_progress(name: str, found: "UnitProgress") -> dict[str, Any]:
+def summarize_progress(name: str, found: UnitProgress) -> dict[str, Any]:
     """Put one expert's training in numbers; losses of single steps jump, so they are smoothed."""
-    from lorary.training.curves import smooth_curve
-
     losses = smooth_curve(found.train_curve)
     return {
         "expert": name,
@@ -28,7 +25,7 @@ def summarize_progress(name: str, found: "UnitProgress") -> dict[str, Any]:
     }
 
 
-def tabulate_outcome(outcome: "TrainOutcome") -> list[tuple[str, ...]]:
+def tabulate_outcome(outcome: TrainOutcome) -> list[tuple[str, ...]]:
     """Lay out a run's experts, a row of ``COLUMNS`` each."""
     rows = [summarize_progress(name, found) for name, found in outcome.progress.items()]
     return [

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from lorary.errors import LibraryError
+from lorary.evaluation import describe_run
 from lorary.experts import Expert
 from lorary.library import Library
 from lorary.training import TrainConfig, TrainingExamples
@@ -61,7 +62,6 @@ class ExpertStore:
                 self._store(expert)
 
     def _store(self, expert: Expert) -> None:
-        from lorary.evaluation import describe_run
 
         run = describe_run(seeds={}, settings={})
         provenance = {

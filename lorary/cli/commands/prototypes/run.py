@@ -1,43 +1,20 @@
-"""Compute the Arrow prototypes that a library lacks, and show how strong its experts are.
-
-Prototypes are kept in the library under the hash of the weights they belong to, so nothing is computed twice;
-the commands that route compute missing ones themselves.
-"""
+"""Find the prototypes of each base model's experts, and print their gains."""
 
 import time
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from lorary.cli.model_options import open_filled_library
-from lorary.cli.printing import (
-    print_json,
-    print_line,
-    print_next,
-    print_table,
-    say_count,
-    say_status,
-    show_status,
-)
-from lorary.errors import LibraryError
-from lorary.files import quote
+from lorary.cli.console import print_next, print_table, say_status, show_status
+from lorary.cli.filled_library import group_by_base, open_filled_library
+from lorary.cli.printing import print_json, print_line, say_count
+from lorary.facts import find_prototypes
+from lorary.library import Library
+from lorary.routing.named import LayerPrototypes
 
-if TYPE_CHECKING:
-    from lorary.library import Library
-    from lorary.routing.named import LayerPrototypes
-
-EXAMPLE = "lorary prototypes ./my-loras"
 COLUMNS = ("expert", "layers", "mean gain", "largest gains")
 NUM_LARGEST = 3
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add the library and the base model."""
-    parser.add_argument("library", help="Folder or URL of the library")
-    parser.add_argument("--base", type=str | None, help="Only experts for this base model")
-    parser.add_argument("--json", action="store_true", help="Print JSON instead of a table")
 
 
 def run(options: Namespace) -> int:
@@ -57,34 +34,14 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def group_by_base(library: "Library", base: str | None) -> dict[str, list[str]]:
-    """List the experts of each base model, whose layers only compare among themselves.
-
-    Raises:
-        LibraryError: if there is none for the base that was asked for.
-    """
-    groups: dict[str, list[str]] = defaultdict(list)
-    for entry in library.entries(base=base):
-        groups[entry.base_model].append(entry.name)
-    if not groups:
-        known = sorted({entry.base_model for entry in library.entries()})
-        raise LibraryError(
-            f"library {quote(library.url)} has no expert for base model {quote(base)}, only for "
-            + ", ".join(repr(name) for name in known)
-        )
-    return groups
-
-
 def find_gains(
-    library: "Library", groups: dict[str, list[str]]
+    library: Library, groups: dict[str, list[str]]
 ) -> tuple[int, float, dict[str, dict[str, float]]]:
     """Find all prototypes.
 
     Returns:
         How many experts' were computed, the seconds it took, and expert -> layer -> gain.
     """
-    from lorary.facts import find_prototypes
-
     num_new, gains, begun = 0, {}, time.monotonic()
     with show_status("looking for prototypes") as status:
 
@@ -98,9 +55,7 @@ def find_gains(
     return num_new, time.monotonic() - begun, {name: gains[name] for name in sorted(gains)}
 
 
-def spread_gains(
-    names: Sequence[str], prototypes: "dict[str, LayerPrototypes]"
-) -> dict[str, dict[str, float]]:
+def spread_gains(names: Sequence[str], prototypes: dict[str, LayerPrototypes]) -> dict[str, dict[str, float]]:
     """Turn layers' gains ``[E]`` into expert -> layer -> gain, without layers that an expert leaves alone."""
     rows = {path: gains.tolist() for path, (_, gains) in prototypes.items()}
     return {

@@ -1,85 +1,34 @@
-"""Train one expert per task, many at once, into a library.
-
-Goes on where an earlier run of the same command was stopped; finished experts are in the library at once.
-Without epochs, max_steps or max_tokens each expert sees its examples 3 times. --expert trains one expert on
-all tasks, --groups one on each group of them.
-"""
+"""Read tasks and say what will be done; then train, store and report."""
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
-from lorary.cli.bars import show_training
-from lorary.cli.model_options import DEFAULT_BASE, add_base_options, load_options_base
-from lorary.cli.printing import (
-    print_facts,
-    print_json,
-    print_line,
-    print_next,
-    print_table,
-    say_count,
-)
-from lorary.cli.task_options import add_task_options, find_task_template, read_tasks, repeat_tasks
+from lorary.cli.base_model import load_options_base
+from lorary.cli.commands.train.groups import choose_members, name_members, pool_tasks
+from lorary.cli.commands.train.plan import choose_run_folder, describe_plan
+from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_outcome
+from lorary.cli.commands.train.store import ExpertStore
+from lorary.cli.console import print_next, print_table
+from lorary.cli.printing import print_facts, print_json, print_line, say_count
+from lorary.cli.tasks import find_task_template, read_tasks, repeat_tasks
+from lorary.cli.training_bar import show_training
+from lorary.data import Task
+from lorary.experts import Expert
 from lorary.files import quote
+from lorary.library import Library
+from lorary.models import BaseModel
+from lorary.training import TrainConfig, TrainingExamples, prepare_examples, train_experts
+from lorary.training.curves import plot_curves, save_curves
+from lorary.training.loop.event import TrainEvent
+from lorary.training.train import TrainOutcome
 
-if TYPE_CHECKING:
-    from lorary.cli.commands.train.store import ExpertStore
-    from lorary.data import Task
-    from lorary.experts import Expert
-    from lorary.models import BaseModel
-    from lorary.training import TrainConfig, TrainingExamples
-    from lorary.training.loop.event import TrainEvent
-    from lorary.training.train import TrainOutcome
-
-EXAMPLE = "lorary train ./my-loras --tasks synthetic --training.max_steps 4"
 DEFAULT_EPOCHS = 3.0
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add the library, the tasks, the base model and how to train."""
-    from lorary.data.fitting import Truncation
-    from lorary.training import TrainConfig
-
-    parser.add_argument("library", help="Folder or URL of the library; made if there is none")
-    add_task_options(parser)
-    parser.add_argument(
-        "--max-length", type=int, default=512, help="Most tokens of prompt and target together"
-    )
-    parser.add_argument(
-        "--truncation",
-        type=Truncation,
-        default="prompt-middle",
-        help="What to do with longer examples; a target is never cut",
-    )
-    add_base_options(parser, DEFAULT_BASE)
-    parser.add_argument(
-        "--expert", type=str | None, help="Train one expert of this name on all tasks, not one per task"
-    )
-    parser.add_argument(
-        "--groups",
-        type=dict[str, list[str]] | None,
-        help="Train one expert per group of tasks: in YAML or JSON, expert to the names of its tasks",
-    )
-    parser.add_argument(
-        "--run", type=Path | None, help="Folder of the resumable state; beside a local library if not given"
-    )
-    parser.add_argument("--fresh", action="store_true", help="Start over instead of resuming")
-    parser.add_argument(
-        "--replace", action="store_true", help="Replace experts of these names that were trained otherwise"
-    )
-    parser.add_argument("--json", action="store_true", help="Print JSON instead of a table")
-    parser.add_class_arguments(TrainConfig, "training")
 
 
 def run(options: Namespace) -> int:
     """Read everything and say what will be done; then train, store and report."""
-    from lorary.cli.commands.train.groups import choose_members, name_members, pool_tasks
-    from lorary.cli.commands.train.plan import choose_run_folder, describe_plan
-    from lorary.cli.commands.train.store import ExpertStore
-    from lorary.library import Library
-
     config = read_training_options(options)
     tasks = read_tasks(options)
     members = choose_members(list(tasks), options.expert, options.groups)
@@ -101,14 +50,12 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def read_training_options(options: Namespace) -> "TrainConfig":
+def read_training_options(options: Namespace) -> TrainConfig:
     """Build the configuration, with a bound if none was given.
 
     Raises:
         ValueError: naming all that is wrong.
     """
-    from lorary.training import TrainConfig
-
     given = dict(vars(options.training))
     if all(given[name] is None for name in ("epochs", "max_steps", "max_tokens")):
         given["epochs"] = DEFAULT_EPOCHS
@@ -117,13 +64,11 @@ def read_training_options(options: Namespace) -> "TrainConfig":
 
 def prepare_all(
     options: Namespace,
-    base: "BaseModel",
-    experts: dict[str, "Task"],
-    config: "TrainConfig",
-) -> dict[str, "TrainingExamples"]:
+    base: BaseModel,
+    experts: dict[str, Task],
+    config: TrainConfig,
+) -> dict[str, TrainingExamples]:
     """Tokenise what each expert is trained on."""
-    from lorary.training import prepare_examples
-
     return prepare_examples(
         base.tokenizer,
         experts,
@@ -146,20 +91,18 @@ def describe_prompts(options: Namespace) -> dict[str, object]:
 
 def train(
     options: Namespace,
-    base: "BaseModel",
-    examples: "dict[str, TrainingExamples]",
-    config: "TrainConfig",
-    store: "ExpertStore",
+    base: BaseModel,
+    examples: dict[str, TrainingExamples],
+    config: TrainConfig,
+    store: ExpertStore,
     run_folder: Path,
-) -> "TrainOutcome":
+) -> TrainOutcome:
     """Train under a progress bar, storing experts as they are finished."""
-    from lorary.training import train_experts
-
     finished: dict[str, Expert] = {}
     try:
         with show_training(f"training {say_count(len(examples), 'expert')}") as show:
 
-            def follow(event: "TrainEvent[Expert]") -> None:
+            def follow(event: TrainEvent[Expert]) -> None:
                 finished.update(event.finished)
                 show(event)
                 store.store(finished)
@@ -179,12 +122,9 @@ def train(
 
 
 def report(
-    options: Namespace, outcome: "TrainOutcome", store: "ExpertStore", run_folder: Path, seconds: float
+    options: Namespace, outcome: TrainOutcome, store: ExpertStore, run_folder: Path, seconds: float
 ) -> None:
     """Save the loss curves beside the run, and print what came out."""
-    from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_outcome
-    from lorary.training.curves import plot_curves, save_curves
-
     save_curves(run_folder / "curves.json", outcome.progress)
     plot_curves(run_folder / "curves.png", outcome.progress)
     if options.json:

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from lorary.assembly import load_model
-from lorary.cli.model_options import list_ready_routers
+from lorary.cli.router_options import list_ready_routers
 from lorary.models import load_base
 from lorary.routing import ROUTERS, list_options
 

@@ -6,7 +6,7 @@ run again, it shows what it found at once.
 
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 
 EXAMPLE = "lorary quickstart --out runs/quickstart"
 
@@ -21,21 +21,3 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--num-tests", type=int, default=8, help="Test examples per task")
     parser.add_argument("--max-steps", type=int, default=16, help="Optimiser steps per expert")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the tasks and of the training")
-
-
-def run(options: Namespace) -> int:
-    """Show what an earlier run found, or do everything and show that."""
-    from lorary.cli.commands.quickstart.outcome import load_outcome
-    from lorary.cli.commands.quickstart.plan import QuickstartPlan
-    from lorary.cli.commands.quickstart.show import show_outcome
-
-    plan = QuickstartPlan(
-        base=options.base, num_tests=options.num_tests, max_steps=options.max_steps, seed=options.seed
-    )
-    outcome = None if options.fresh else load_outcome(plan, options.out)
-    if outcome is None:
-        from lorary.cli.commands.quickstart.steps import make_outcome
-
-        outcome = make_outcome(plan, options.out, fresh=options.fresh)
-    show_outcome(plan, outcome, options.out)
-    return 0

@@ -1,68 +1,28 @@
-"""Put experts into clusters that change their base model alike: model-based clustering.
-
-Writes the YAML with which `lorary train --config` trains one expert per cluster on the tasks of its members,
-and beside it a picture. Experts are compared by the exact cosines of their weight changes, less what all
-have in common, or as in the paper (--method mbc). Without --num-clusters the number with the greatest mean
-silhouette is taken.
-"""
+"""Find the clusters of a library, and write them down."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
-from jsonargparse import ArgumentParser, Namespace
+import yaml
+from jsonargparse import Namespace
 
 from lorary.cli.bars import show_count
-from lorary.cli.commands.prototypes import group_by_base
-from lorary.cli.model_options import open_filled_library
+from lorary.cli.console import print_next, print_table
+from lorary.cli.filled_library import group_by_base, open_filled_library
 from lorary.cli.out_place import check_out
-from lorary.cli.printing import print_json, print_line, print_next, print_table, say_count
-from lorary.files import quote
+from lorary.cli.printing import print_json, print_line, say_count
+from lorary.files import quote, write_whole
+from lorary.library import Library
+from lorary.reports import plot_clusters
+from lorary.transforms import Clusters, cluster_experts
 
-if TYPE_CHECKING:
-    from lorary.library import Library
-    from lorary.transforms import Clusters
-
-EXAMPLE = "lorary cluster ./my-loras --out clusters.yaml"
 COLUMNS = ("cluster", "experts", "inside", "outside", "tasks")
 # A mean silhouette below this says that clusters hardly stand apart.
 FAINT = 0.05
 
 
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add the library, how its experts are compared, and where the outcome goes."""
-    parser.add_argument("library", help="Folder or URL of the library")
-    parser.add_argument(
-        "--method",
-        type=Literal["cosine", "mbc"],
-        default="cosine",
-        help="Compare whole weight changes exactly, or the largest fifth of the factors as the paper does, "
-        "which needs experts that were trained from the same start (--training.same_start true)",
-    )
-    parser.add_argument("--num-clusters", type=int | None, help="How many; chosen by silhouette if not given")
-    parser.add_argument("--max-clusters", type=int, default=20, help="Most clusters to try")
-    parser.add_argument(
-        "--sketch",
-        type=int | None,
-        help="Compare nearly, along so many random directions on either side of a layer, such as 16: seconds "
-        "where a thousand experts take minutes",
-    )
-    parser.add_argument("--base", type=str | None, help="Only experts for this base model")
-    parser.add_argument("--seed", type=int, default=0, help="Of the starts of k-means")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("clusters.yaml"),
-        help="File for the tasks of each cluster; the picture beside it has the same name with .png",
-    )
-    parser.add_argument("--json", action="store_true", help="Print JSON instead of a table")
-
-
 def run(options: Namespace) -> int:
     """Find the clusters, write them down, and say what they are."""
-    from lorary.reports import plot_clusters
-    from lorary.transforms import cluster_experts
-
     picture = options.out.with_suffix(".png") if options.out.name else options.out
     if picture == options.out:
         raise ValueError(
@@ -96,7 +56,7 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def group_tasks(library: "Library", found: "Clusters") -> dict[str, list[str]]:
+def group_tasks(library: Library, found: Clusters) -> dict[str, list[str]]:
     """List the tasks of each cluster, each once; an expert that names none is its own task."""
     own = {entry.name: entry.own_tasks for entry in library.entries()}
     return {
@@ -107,17 +67,13 @@ def group_tasks(library: "Library", found: "Clusters") -> dict[str, list[str]]:
 
 def write_groups(path: Path, groups: Mapping[str, Sequence[str]], library: str) -> None:
     """Write what ``lorary train --config`` reads."""
-    import yaml
-
-    from lorary.files import write_whole
-
     what = f"Clusters of the experts in {quote(library)}"
     head = f"# {what}, for: lorary train LIBRARY --tasks TASKS --config THIS\n"
     body = yaml.safe_dump({"groups": dict(groups)}, sort_keys=False, allow_unicode=True)
     write_whole(path, (head + body).encode())
 
 
-def describe_clusters(found: "Clusters", groups: Mapping[str, Sequence[str]]) -> dict[str, object]:
+def describe_clusters(found: Clusters, groups: Mapping[str, Sequence[str]]) -> dict[str, object]:
     """Say all that is known, for JSON."""
     clusters = []
     for (name, tasks), members in zip(groups.items(), found.members, strict=True):
@@ -128,7 +84,7 @@ def describe_clusters(found: "Clusters", groups: Mapping[str, Sequence[str]]) ->
 
 
 def tabulate_clusters(
-    found: "Clusters", groups: Mapping[str, Sequence[str]]
+    found: Clusters, groups: Mapping[str, Sequence[str]]
 ) -> list[tuple[str, str, str, str, str]]:
     """Describe each cluster, a text per column."""
     rows = []
@@ -138,7 +94,7 @@ def tabulate_clusters(
     return rows
 
 
-def mean_cosines(found: "Clusters", members: Sequence[str]) -> tuple[float | None, float | None]:
+def mean_cosines(found: Clusters, members: Sequence[str]) -> tuple[float | None, float | None]:
     """Average the cosines of a cluster's pairs, and of its experts with all others; None without any."""
     own = [name in members for name in found.names]
     others = [not is_own for is_own in own]
@@ -148,7 +104,7 @@ def mean_cosines(found: "Clusters", members: Sequence[str]) -> tuple[float | Non
     return inside, float(found.similarity[own][:, others].mean()) if any(others) else None
 
 
-def print_silhouettes(found: "Clusters") -> None:
+def print_silhouettes(found: Clusters) -> None:
     """Show how well each number of clusters stands apart."""
     if not found.silhouettes:
         return

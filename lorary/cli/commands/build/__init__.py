@@ -1,0 +1,1 @@
+"""``lorary build``: its options, and what it does."""

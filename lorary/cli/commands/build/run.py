@@ -1,0 +1,40 @@
+"""Load a library, make its router ready, and write both as one folder."""
+
+import json
+from dataclasses import asdict
+
+from jsonargparse import Namespace
+
+from lorary.assembly import load_model, save_model
+from lorary.cli.base_model import load_options_base
+from lorary.cli.console import print_next, show_status
+from lorary.cli.filled_library import open_filled_library
+from lorary.cli.out_place import check_out
+from lorary.cli.printing import print_json, print_line, say_count
+from lorary.cli.router_options import read_router_options, refuse_unused_options
+from lorary.models.new_folder import require_free
+
+
+def run(options: Namespace) -> int:
+    """Check everything, say what will be done, then load, write and report."""
+    check_out(options.out, options.library)
+    library = open_filled_library(options.library)
+    refuse_unused_options(options, [options.router])
+    config = read_router_options(options, options.router, list(library))
+    require_free(options.out)
+    with_base = "with" if options.with_base else "without"
+    plan = f"{say_count(len(library), 'expert')}, router {options.router}, {with_base} the base model"
+    print_line(f"building {plan}", stderr=True)
+    base = load_options_base(options, library)
+    with show_status("preparing the router and writing"):
+        model = load_model(base, library, router=options.router, combine=options.combine, **asdict(config))
+        save_model(model, options.out, with_base=options.with_base)
+    size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
+    if options.json:
+        facts = {"out": str(options.out), "router": options.router, "experts": list(model.names)}
+        print_json({**facts, "base_model": base.name, "with_base": options.with_base, "bytes": size})
+        return 0
+    print_line(f"model     {options.out}  ({plan}; {size / 1e6:.0f} MB)")
+    print_line(f"python    lorary.load_model({json.dumps(str(options.out))})")
+    print_next("lorary", "generate", str(options.out), "PROMPT", "--show-experts")
+    return 0

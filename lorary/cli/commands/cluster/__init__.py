@@ -1,0 +1,1 @@
+"""``lorary cluster``: its options, and what it does."""

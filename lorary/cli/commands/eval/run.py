@@ -1,0 +1,50 @@
+"""Measure each route on each task, and show the numbers."""
+
+from jsonargparse import Namespace
+
+from lorary.cli.commands.eval.report import print_result, summarize_result, write_result
+from lorary.cli.comparison.prepare import prepare_comparison, read_eval_options
+from lorary.cli.console import open_console, print_next
+from lorary.cli.evaluation_bar import show_evaluation
+from lorary.cli.out_place import check_out
+from lorary.cli.printing import print_json, print_line
+from lorary.cli.tasks import repeat_tasks
+from lorary.evaluation import Result, evaluate
+
+
+def run(options: Namespace) -> int:
+    """Read everything, measure each route on each task, and show the numbers."""
+    if options.out is not None:
+        check_out(options.out, options.library)
+    result = measure(options)
+    if options.out is not None:
+        write_result(result, options.out, options.against)
+    if options.json:
+        print_json(summarize_result(result, options.against))
+        return 0
+    print_result(result, open_console(), options.against)
+    missing = [metric for metric in read_eval_options(options).metrics if metric not in result.metrics]
+    if missing:
+        print_line(f"no example suits {', '.join(missing)}: accuracies need examples with choices")
+    if options.out is not None:
+        print_line(f"numbers: {options.out / 'results.json'}  tables: {options.out / 'table.md'}")
+        print_next("lorary", "generate", options.library, "PROMPT", "--show-experts")
+    else:
+        words = repeat_tasks(options) or ["--config", "FILE"]
+        print_next("lorary", "eval", options.library, *words, "--out", "results")
+    return 0
+
+
+def measure(options: Namespace) -> Result:
+    """Load base and experts once, and evaluate."""
+    found = prepare_comparison(options)
+    what = f"comparing {len(found.routes)} routes on {len(found.tasks)} tasks"
+    try:
+        with show_evaluation(what) as show:
+            return evaluate(
+                found.model, found.tasks, found.routes, found.template, found.config, on_progress=show
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "an evaluation that was stopped keeps no numbers; the library is as it was"
+        ) from None

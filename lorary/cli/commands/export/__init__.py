@@ -1,0 +1,1 @@
+"""``lorary export``: its options, and what it does."""

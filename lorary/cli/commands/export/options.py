@@ -1,0 +1,29 @@
+"""Export one expert for other programs: as a PEFT adapter, or folded into its base model.
+
+Without --fold the folder is a PEFT adapter, which PEFT and vLLM load; with it, a plain transformers model
+whose weights are those of base and expert together. A merged expert is an expert like any other.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from jsonargparse import ArgumentParser
+
+from lorary.cli.base_options import add_base_options
+
+EXAMPLE = "lorary export ./my-loras poetry --fold --out poetry-model"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the expert, and where it goes in which form."""
+    parser.add_argument("library", help="Folder or URL of the library")
+    parser.add_argument("expert", help="Name of the expert")
+    parser.add_argument("--out", type=Path, required=True, help="Folder to write; it must not exist yet")
+    parser.add_argument("--fold", action="store_true", help="Add the expert to its base model's weights")
+    parser.add_argument(
+        "--dtype",
+        type=Literal["float16", "bfloat16", "float32"] | None,
+        help="Of the weights that are written; as they are if not given",
+    )
+    add_base_options(parser)
+    parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")

@@ -1,0 +1,149 @@
+"""Check a merge and say what it takes; then merge, store and report."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+
+from jsonargparse import Namespace
+from rich import progress
+from torch import Tensor
+
+from lorary.cli.command_table import load_module
+from lorary.cli.commands.merge.by_examples import LORAHUB, REGMEAN, check_options, check_recipe
+from lorary.cli.commands.merge.place import MergePlace, find_place, find_places, require_free, store_expert
+from lorary.cli.commands.merge.recipe import find_recipes, repeat_options
+from lorary.cli.commands.merge.report import describe_merge, describe_plan, summarize_merge, summarize_plan
+from lorary.cli.console import open_bar, print_next, show_status
+from lorary.cli.filled_library import open_filled_library
+from lorary.cli.printing import print_facts, print_json, print_line, say_count
+from lorary.experts import Expert
+from lorary.files import quote
+from lorary.library import Library
+from lorary.transforms import MergePlan, MergeRecipe, merge_by_recipe, plan_merge
+
+
+def run(options: Namespace) -> int:
+    """Check everything and say what will be done; then merge, store and report."""
+    check_options(options)
+    library = open_filled_library(options.library)
+    place = choose_place(options, library)
+    if options.method == LORAHUB:
+        recipe = load_lorahub().outline_recipe(options, library)
+        return run_one(options, library, recipe, place)
+    recipes = find_recipes(options, library)
+    for recipe in recipes:
+        check_recipe(options, recipe)
+    places = find_places(place, recipes)
+    if not options.replace:
+        for other in places:
+            if other is not None:
+                require_free(other, library)
+    for recipe, own in zip(recipes, places, strict=True):
+        run_one(options, library, recipe, own)
+    return 0
+
+
+def load_lorahub() -> ModuleType:
+    """Import what searches for weights; that runs a base model and takes seconds, and few merges need it."""
+    return load_module("merge.lorahub")
+
+
+def run_one(options: Namespace, library: Library, recipe: MergeRecipe, place: MergePlace | None) -> int:
+    """Say what one merge will do; then merge, store and report."""
+    search = load_lorahub() if options.method == LORAHUB else None
+    plan = make_plan(library, recipe)
+    if not (options.json and options.dry_run):
+        print_plan(plan, recipe, options, place)
+    if place is None or options.dry_run:
+        if options.json:
+            print_json(summarize_plan(plan))
+        else:
+            print_next("lorary", "merge", *repeat_options(options))
+        return 0
+    begun = time.monotonic()
+    activations = None
+    if search:
+        recipe, found = search.find_weights(options, library, recipe)
+        print_line(search.describe_search(found), stderr=options.json)
+    elif recipe.merge_method == REGMEAN:
+        activations = load_module("merge.regmean").collect_activations(options, library, recipe)
+    expert = merge_experts(library, recipe, place.name, activations)
+    store_expert(search.note_search(expert, found) if search else expert, place, library)
+    report(options, expert, place, time.monotonic() - begun)
+    return 0
+
+
+def choose_place(options: Namespace, library: Library) -> MergePlace | None:
+    """Say where the merged expert goes; a dry run needs no place.
+
+    Raises:
+        ValueError: if it is not said, or not fit for an expert.
+        LibraryError, FormatError: if something is there, and it is not to be replaced.
+    """
+    if options.out is None:
+        if options.dry_run:
+            return None
+        raise ValueError("--out must say where the merged expert goes: a name in the library, or a folder")
+    place = find_place(options.out)
+    if not options.replace:
+        require_free(place, library)
+    return place
+
+
+def make_plan(library: Library, recipe: MergeRecipe) -> MergePlan:
+    """Check that the experts can be merged, and estimate what it takes."""
+    with show_status(f"looking at {say_count(len(recipe.names), 'expert')}"):
+        return plan_merge(library, recipe)
+
+
+def print_plan(plan: MergePlan, recipe: MergeRecipe, options: Namespace, place: MergePlace | None) -> None:
+    """Print what will be merged, where it goes, and what that takes."""
+    out = [] if place is None else [("out", place.folder or place.name)]
+    facts = [*describe_plan(plan, recipe), *out]
+    print_facts(facts, stderr=options.json)
+
+
+def merge_experts(
+    library: Library,
+    recipe: MergeRecipe,
+    name: str,
+    activations: Mapping[str, Sequence[Tensor]] | None,
+) -> Expert:
+    """Merge under a progress bar."""
+    try:
+        with show_layers(f"merging {say_count(len(recipe.names), 'expert')}") as show:
+            return merge_by_recipe(library, recipe, name=name, activations=activations, progress=show)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("nothing was written; the same command starts over") from None
+
+
+@contextmanager
+def show_layers(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar of merged layers with the time left, on a terminal's stderr; yields what counts them."""
+    columns = (
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("layers"),
+        progress.TimeRemainingColumn(compact=True),
+    )
+    with open_bar(*columns, is_transient=True) as bar:
+        line = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(line, completed=done, total=total)
+
+
+def report(options: Namespace, expert: Expert, place: MergePlace, seconds: float) -> None:
+    """Print what came out, and what to do with it."""
+    if options.json:
+        print_json({**summarize_merge(expert, seconds), "out": place.folder or place.name})
+        return
+    where = (
+        f"{quote(place.name)} in library {quote(options.library)}"
+        if place.folder is None
+        else quote(place.folder)
+    )
+    for line in describe_merge(expert, where, seconds):
+        print_line(line)
+    if place.folder is None:
+        print_next("lorary", "generate", options.library, "PROMPT", "--expert", place.name)
+    else:
+        print_next("lorary", "library", "add", options.library, place.folder)

@@ -1,0 +1,1 @@
+"""``lorary prototypes``: its options, and what it does."""

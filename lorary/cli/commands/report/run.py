@@ -1,0 +1,50 @@
+"""Measure everything that a report shows, and write its page."""
+
+from jsonargparse import Namespace
+
+from lorary.cli.commands.report.gather import gather_report
+from lorary.cli.comparison.prepare import prepare_comparison
+from lorary.cli.console import print_next
+from lorary.cli.filled_library import open_filled_library
+from lorary.cli.out_place import check_out
+from lorary.cli.printing import print_line
+from lorary.cli.router_options import read_router_options
+from lorary.files import quote
+from lorary.reports import write_report_html, write_report_json
+
+
+def run(options: Namespace) -> int:
+    """Measure everything, write the page, and say where it is."""
+    check_sizes(options)
+    check_out(options.out, options.library)
+    library = open_filled_library(options.library)
+    config = read_router_options(options, options.router, list(library), with_tasks=True)
+    found = prepare_comparison(options, options.router)
+    try:
+        report, transfer = gather_report(found, options.router, config, options)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "a report that was stopped keeps no numbers; the library is as it was"
+        ) from None
+    assert report.result is not None
+    report.result.to_json(options.out / "results.json")
+    if transfer is not None:
+        transfer.to_json(options.out / "transfer.json")
+    write_report_json(options.out / "report.json", report)
+    write_report_html(options.out / "report.html", report)
+    files = ["results.json", "report.json", *(["transfer.json"] if transfer is not None else [])]
+    print_line(f"page: {options.out / 'report.html'}  numbers: {', '.join(files)}")
+    print_next("lorary", "generate", options.library, "PROMPT", "--router", options.router, "--show-experts")
+    return 0
+
+
+def check_sizes(options: Namespace) -> None:
+    """Refuse sizes that make no report.
+
+    Raises:
+        ValueError: naming the option.
+    """
+    for name, least in (("traced_examples", 1), ("transfer_examples", 0), ("num_samples", 0)):
+        if options[name] < least:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} must be at least {least}, found {quote(options[name])}")

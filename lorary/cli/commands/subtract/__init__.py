@@ -1,0 +1,1 @@
+"""``lorary subtract``: its options, and what it does."""

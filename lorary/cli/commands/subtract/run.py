@@ -1,0 +1,35 @@
+"""Take one expert away from all others, and write these as a library."""
+
+from jsonargparse import Namespace
+
+from lorary.cli.bars import show_count
+from lorary.cli.console import print_next
+from lorary.cli.filled_library import group_by_base, open_filled_library
+from lorary.cli.out_place import check_out
+from lorary.cli.printing import print_json, print_line, say_count
+from lorary.library import Library
+from lorary.models.new_folder import new_folder
+from lorary.transforms import subtract_general
+
+
+def run(options: Namespace) -> int:
+    """Check everything, subtract, write the folder, and say where it is."""
+    check_out(options.out, options.library)
+    library = open_filled_library(options.library)
+    names = [name for group in group_by_base(library, options.base).values() for name in group]
+    others = [name for name in names if name != options.general]
+    rest = subtract_general(library, options.general, names=others, scale=options.scale)
+    with new_folder(options.out) as scratch, show_count(f"taking {options.general} away") as show:
+        made, rank = Library.open(str(scratch), create=True), 0
+        for number, expert in enumerate(rest, 1):
+            made.add(expert)
+            rank = max(rank, expert.max_rank)
+            show(number, len(others))
+    if options.json:
+        print_json({"out": str(options.out), "experts": others, "general": options.general, "rank": rank})
+        return 0
+    print_line(
+        f"{say_count(len(others), 'expert')} without {options.general}, rank up to {rank}: {options.out}"
+    )
+    print_next("lorary", "generate", str(options.out), "PROMPT", "--router", "arrow")
+    return 0

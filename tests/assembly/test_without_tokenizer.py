@@ -1,0 +1,62 @@
+"""A model that is loaded already works without its tokenizer, but for text."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from lorary.assembly import load_model, save_model
+from lorary.errors import BaseModelError, LoraryError
+
+PROMPTS = [[5, 6, 7, 8], [9, 10]]
+
+
+@pytest.fixture
+def bare(build_tiny_base, experts):
+    """The experts on the base model, routed by Arrow; nobody gave a tokenizer."""
+    return load_model(build_tiny_base().model, experts, router="arrow", top_k=3)
+
+
+def test_logits_are_the_same(bare, model, input_ids):
+    with torch.no_grad():
+        assert torch.equal(bare(input_ids=input_ids).logits, model(input_ids=input_ids).logits)
+
+
+def test_token_ids_are_answered_by_token_ids_that_read_as_the_text_with_a_tokenizer(bare, model):
+    answers = bare.generate(PROMPTS, max_new_tokens=6)
+    texts = model.tokenizer.batch_decode(answers, skip_special_tokens=True)
+    assert texts == model.generate(PROMPTS, max_new_tokens=6)
+    assert all(type(token) is int for row in answers for token in row)
+    assert [bare.generate([prompt], max_new_tokens=6)[0] for prompt in PROMPTS] == answers
+
+
+def test_an_answer_ends_with_the_ending_token_and_has_no_padding(bare, input_ids):
+    (long,) = bare.generate(PROMPTS[:1], max_new_tokens=8)
+    bare.model.generation_config.eos_token_id = long[2]
+    first = long.index(long[2]) + 1
+    answers = bare.generate(PROMPTS, max_new_tokens=8)
+    assert answers[0] == long[:first]
+    assert long[2] not in answers[1][:-1] and len(answers[1]) <= 8
+
+
+@pytest.mark.parametrize("prompts", ["text", ["text", [5, 6]]])
+def test_text_asks_for_the_tokenizer(bare, prompts):
+    with pytest.raises(BaseModelError, match=r"which was not given, and none is known .*tokenizer=Auto"):
+        bare.generate(prompts)
+    with pytest.raises(BaseModelError, match="which was not given"):
+        bare.explain("text")
+
+
+def test_a_tokenizer_that_lies_where_the_model_came_from_is_found(build_tiny_base, experts, model, tmp_path):
+    base = build_tiny_base()
+    base.model.save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    found = load_model(loaded, experts, router="arrow", top_k=3)
+    assert found.generate("ab", max_new_tokens=6) == model.generate("ab", max_new_tokens=6)
+
+
+def test_saving_the_base_model_asks_for_the_tokenizer_and_leaves_nothing(bare, tmp_path):
+    with pytest.raises(LoraryError, match="which was not given"):
+        save_model(bare, tmp_path / "saved", with_base=True)
+    assert not (tmp_path / "saved").exists()
+    save_model(bare, tmp_path / "saved")
