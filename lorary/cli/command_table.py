@@ -69,6 +69,10 @@ COMMANDS: dict[str, Listing] = {
         "generate.options",
         "generate.run",
     ),
+    "data show": Listing(
+        "Show what is understood of task files: formats, counts, and an example as a model reads it",
+        "data.show",
+    ),
     "library ls": Listing("List the experts of a library", "library.ls"),
     "library show": Listing("Show all that is known about one expert", "library.show"),
     "library add": Listing(
@@ -94,6 +98,7 @@ COMMANDS: dict[str, Listing] = {
 """Listings by the words that name a command: one word, or a group's name and one more."""
 
 GROUPS: dict[str, str] = {
+    "data": "Look at task files.",
     "library": "Look at and look after the experts of a library.",
 }
 """Summaries of the groups by name."""

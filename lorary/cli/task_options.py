@@ -5,9 +5,18 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
+from lorary.data.readers import FORMATS
+from lorary.data.readers.columns import PARTS
+from lorary.data.readers.read import Turns
+
 TASKS_HELP = (
     "Task files, folders of them, hf:owner/name, 'synthetic' or synthetic:NAME; NAME=PLACE gives a task its "
     "name. In YAML also a mapping: name to place, or to one place per split"
+)
+
+COLUMNS_HELP = (
+    f"For rows of no known format: the columns that make each part ({', '.join(PARTS)}), as in "
+    "input=question,context target=sql"
 )
 
 
@@ -24,8 +33,23 @@ def add_task_options(parser: ArgumentParser, *, required: bool = True) -> None:
     parser.add_argument(
         "--tasks", action=KeepPlaces, nargs="+", required=required, metavar="PLACE", help=TASKS_HELP
     )
+    add_reading_options(parser)
+
+
+def add_reading_options(parser: ArgumentParser) -> None:
+    """Add how task files are read, and the template."""
     parser.add_argument(
-        "--format", type=str | None, help="Format of the rows; chosen by their content if not given"
+        "--format",
+        choices=list(FORMATS),
+        metavar="NAME",
+        help=f"Format of the rows; each row's fields tell if not given: {', '.join(FORMATS)}",
+    )
+    parser.add_argument("--columns", action=KeepPlaces, nargs="+", metavar="PART=COLUMN,…", help=COLUMNS_HELP)
+    parser.add_argument(
+        "--turns",
+        type=Turns,
+        default="last",
+        help="Which of the assistant's turns in a conversation are targets",
     )
     parser.add_argument("--skip-bad", action="store_true", help="Count bad rows instead of refusing the file")
     parser.add_argument(

@@ -1,19 +1,23 @@
 """Read the tasks that the options name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from jsonargparse import Namespace
 
+from lorary.cli.printing import print_line, say_count
 from lorary.cli.task_places import find_places
 from lorary.data import Task, Template, find_template, read_task
 from lorary.data.synthetic import read_synthetic
 from lorary.experts import check_name
-from lorary.files import quote
+from lorary.files import quote, shorten
+
+MOST_NAMED, LONGEST_NAME = 8, 60
 
 
 def read_tasks(options: Namespace) -> dict[str, Task]:
-    """Read all tasks that the options name.
+    """Read all tasks that the options name, and say once, on stderr, what no example holds.
 
     Returns:
         The tasks by name, in the order given; names are fit to be experts' names.
@@ -31,6 +35,8 @@ def read_tasks(options: Namespace) -> dict[str, Task]:
                     "--tasks NAME=PLACE"
                 )
             tasks[check_name(task.name)] = task
+    for line in describe_unread(tasks):
+        print_line(line, stderr=True)
     return tasks
 
 
@@ -49,8 +55,59 @@ def describe_skipped(tasks: Mapping[str, Task]) -> str:
     return "".join(f", {count:,} {what}" for what, count in counts.items() if count)
 
 
+def describe_unread(tasks: Mapping[str, Task]) -> Iterator[str]:
+    """Say which columns of the rows stand in no example, and which answers are left out as bad ones."""
+    unused: dict[tuple[str, ...], list[str]] = {}
+    for name, task in tasks.items():
+        unused.setdefault(task.unused, []).append(name)
+    for columns, names in unused.items():
+        if columns:
+            yield f"columns not used: {_list_some(columns)} (in {_list_some(names)})"
+    rejected = [name for name, task in tasks.items() if task.num_rejected]
+    if rejected:
+        count = say_count(sum(tasks[name].num_rejected for name in rejected), "answer")
+        yield f"{count} marked as bad, never trained on (in {_list_some(rejected)})"
+
+
+def read_columns(value: object) -> dict[str, Any] | None:
+    """Read the map of columns: words such as ``input=question,context``, or a mapping of YAML.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if value is None or isinstance(value, Mapping):
+        return None if value is None else dict(value)
+    words = [value] if isinstance(value, str) else value
+    parts = (
+        [word.partition("=") for word in words if isinstance(word, str)] if isinstance(words, list) else []
+    )
+    columns = {part: names for part, equals, names in parts if equals}
+    if not isinstance(words, list) or len(columns) < len(words):
+        raise ValueError(
+            f"columns must say each part once, as in input=question,context target=sql, found {quote(value)}"
+        )
+    return columns
+
+
 def repeat_tasks(options: Namespace) -> list[str]:
-    """Write the tasks as words of another command line; none if a YAML file split them by hand."""
+    """Write the tasks, and how they are read, as words of another command line.
+
+    Returns:
+        The words; none if a YAML file split the tasks, or mapped their columns, by hand.
+    """
+    places, columns = _repeat_places(options), options.columns
+    if not places or isinstance(columns, Mapping):
+        return []
+    return [
+        *places,
+        *(["--format", options.format] if options.format else []),
+        *(["--columns", *([columns] if isinstance(columns, str) else columns)] if columns else []),
+        *(["--turns", options.turns] if options.turns != "last" else []),
+        *(["--skip-bad"] if options.skip_bad else []),
+    ]
+
+
+def _repeat_places(options: Namespace) -> list[str]:
     if isinstance(options.tasks, Mapping):
         places = find_places(options.tasks)
         if not all(isinstance(place, str) for _, place in places):
@@ -60,7 +117,20 @@ def repeat_tasks(options: Namespace) -> list[str]:
 
 
 def _read_place(name: str | None, place: str | Mapping[str, str], options: Namespace) -> Sequence[Task]:
-
     if isinstance(place, str) and (found := read_synthetic(place)) is not None:
         return found if name is None or len(found) > 1 else [replace(found[0], name=name)]
-    return [read_task(place, name=name, format=options.format, skip_bad=options.skip_bad)]
+    return [
+        read_task(
+            place,
+            name=name,
+            format=options.format,
+            columns=read_columns(options.columns),
+            turns=options.turns,
+            skip_bad=options.skip_bad,
+        )
+    ]
+
+
+def _list_some(names: Sequence[str]) -> str:
+    shown = ", ".join(shorten(name, LONGEST_NAME) for name in names[:MOST_NAMED])
+    return f"{shown}, …" if len(names) > MOST_NAMED else shown

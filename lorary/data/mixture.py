@@ -1,6 +1,6 @@
 """Many tasks as one, for the control that trains a single expert on all of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from lorary.data.splits import drop_overlap
@@ -38,8 +38,15 @@ def mix_tasks(tasks: Mapping[str, Task], name: str) -> Task:
         num_skipped=sum(task.num_skipped for task in tasks.values()),
         num_duplicates=sum(task.num_duplicates for task in tasks.values()),
         num_overlapping=num_dropped + sum(task.num_overlapping for task in tasks.values()),
+        num_rejected=sum(task.num_rejected for task in tasks.values()),
+        formats=_join(task.formats for task in tasks.values()),
+        unused=_join(task.unused for task in tasks.values()),
     )
 
 
 def _with_definition(task: Task, example: Example) -> Example:
     return replace(example, definition=task.definition_of(example))
+
+
+def _join(groups: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for group in groups for name in group))

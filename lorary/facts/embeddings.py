@@ -12,7 +12,7 @@ from lorary.experts import Expert
 from lorary.facts.carrier import Carrier
 from lorary.facts.encoder import Encoder, embed_with
 from lorary.facts.examples import choose_examples, hash_tokens, wrap_texts
-from lorary.facts.fact import Context, Fact, Laid, Source
+from lorary.facts.fact import Context, Fact, Source
 from lorary.facts.finding import find_rows
 from lorary.facts.reading import read_hidden
 from lorary.facts.requests import cut_passes, pad_prompts
@@ -116,12 +116,6 @@ def _check(context: Context) -> IsSound:
     return is_sound
 
 
-def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
-    return {
-        "embeddings": {name: artifact["embeddings"] for name, artifact in zip(names, artifacts, strict=True)}
-    }
-
-
 EMBEDDINGS = Fact(
     name="embeddings",
     place="output",
@@ -129,8 +123,6 @@ EMBEDDINGS = Fact(
     advice="find them with lorary.facts.find_embeddings",
     compute=_compute,
     algorithm=ALGORITHM,
-    identify=lambda context: {"base": context.base.fingerprint},
     digest=lambda context, name: hash_tokens(_read_prompts(context, name)),
     check=_check,
-    unpack=_unpack,
 )

@@ -61,7 +61,11 @@ def _check_rows(context: Context) -> IsSound:
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """One kind of knowledge about experts. By default it is a vector ``[I]`` per expert and layer."""
+    """One kind of knowledge about experts. By default it is a vector ``[I]`` per expert and layer.
+
+    Raises:
+        ValueError: if it is stored, but nothing tells examples of tasks apart that it is computed from.
+    """
 
     name: str
     """What routers' ``needs`` and ``provide`` call it."""
@@ -81,23 +85,37 @@ class Fact:
     is_cached: bool = False
     """Whether it takes so long that it is stored in the cache folder for experts of no library."""
     identify: Callable[[Context], Mapping[str, Any]] = _depend_on_nothing
-    """Tells all that it depends on besides the expert and its examples; what JSON can hold."""
+    """Tells all that it depends on besides expert, examples and base model; what JSON can hold."""
     digest: Callable[[Context, str], str] | None = None
     """Hashes the examples of one expert, if it depends on any."""
     check: Callable[[Context], IsSound] = _check_rows
     """Makes what tells whether a stored artifact of an expert may be used, see ``soundness.py``."""
     unpack: Callable[[Context, Sequence[str], Sequence[Artifact]], Laid] | None = None
-    """Puts artifacts of experts of these names together; if not given, as vectors of each layer."""
+    """Puts artifacts of experts of these names together; if not given, as vectors of each layer, or as the
+    one tensor that each expert has before the output layer."""
 
     def __post_init__(self) -> None:
+        if self.needs_tasks and self.algorithm is not None and self.digest is None:
+            raise ValueError(
+                f"fact {self.name!r} is stored and depends on examples of tasks: give digest=..., or what "
+                "was computed from other examples would be taken for it"
+            )
         if not self.shapes:
             object.__setattr__(self, "shapes", {self.name: "EI" if self.place == "layers" else "ND"})
 
     def lay_out(self, context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
         """Put artifacts of experts together into what routers are built from."""
-        if self.unpack is None:
+        if self.unpack is not None:
+            return self.unpack(context, names, artifacts)
+        if self.place == "layers":
             return {self.name: lay_out_rows(context.stack, artifacts)}
-        return self.unpack(context, names, artifacts)
+        pairs = zip(names, artifacts, strict=True)
+        return {self.name: {name: artifact[self.name] for name, artifact in pairs}}
+
+    def list_parameters(self, context: Context) -> dict[str, Any]:
+        """List all that it depends on besides the expert and its examples: its key's parameters."""
+        base = {} if self.source is Source.EXPERTS else {"base": context.base.fingerprint}
+        return {**self.identify(context), **base}
 
     @property
     def needs_tasks(self) -> bool:

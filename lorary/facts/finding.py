@@ -38,7 +38,7 @@ def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[s
                 check_loaded(context.stack, expert, name)
         return fact.compute(replace(context, experts=batch), list(batch))
 
-    common = fact.identify(context)
+    common = fact.list_parameters(context)
     parameters = {
         name: {**common, **({} if fact.digest is None else {"data": fact.digest(context, name)})}
         for name in names

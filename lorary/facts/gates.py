@@ -58,7 +58,7 @@ def find_gates(
 
 
 def _identify(context: Context) -> dict[str, Any]:
-    return {**asdict(GateConfig(**context.options)), "base": context.base.fingerprint}
+    return asdict(GateConfig(**context.options))
 
 
 def _compute(context: Context, names: Sequence[str]) -> Mapping[str, Artifact]:

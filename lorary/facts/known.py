@@ -188,7 +188,7 @@ class Facts:
             self.check([fact.name], self.names)
             return self._given[fact.name]
         given = self._given.get(fact.name, {})
-        identity = json.dumps(fact.identify(context), sort_keys=True)
+        identity = json.dumps(fact.list_parameters(context), sort_keys=True)
         known = self._computed.setdefault((fact.name, identity), {})
         for experts in (self._added, self._experts):
             missing = [

@@ -64,7 +64,7 @@ def _read_texts(context: Context, name: str) -> list[list[int]]:
 def _identify(context: Context) -> dict[str, Any]:
     # Which layers were looked at is part of what is kept: another expert may bring more of them.
     layers = sha256("\n".join(sorted(context.stack.layers)).encode()).hexdigest()[:16]
-    return {"layers": layers, "base": context.base.fingerprint}
+    return {"layers": layers}
 
 
 def _compute(context: Context, names: Sequence[str]) -> Mapping[str, Artifact]:

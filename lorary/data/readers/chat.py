@@ -25,6 +25,7 @@ SPEAKERS = {
 SAID = ("content", "value", "text")
 NEEDED = {*SAID, "tool_calls", "function_call"}
 KNOWN = {"role", "from", *NEEDED, *REASONING, "name", "tool_call_id", "weight", "train"}
+EXCHANGE = {"system": "system", "input": "user", "output": "assistant"}
 SYSTEM_FIELDS = ("system", "system_prompt")
 
 
@@ -61,11 +62,21 @@ def read_turns(row: Row, name: str) -> list[Turn]:
     messages = parse_json(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
     if isinstance(messages, ValueError) or not isinstance(messages, list | tuple):
         raise ValueError(f"{name!r} must be a list of {{'role', 'content'}}, not {quote(value, 60)}")
+    messages = [part for message in messages for part in _part_exchange(message)]
     turns = [turn for message in messages if (turn := _read_turn(message)) is not None]
     if isinstance(row, Fields):
         held = {key for message in messages for key in message if message[key] is not None}
         row.note_unused(f"{name}.{key}" for key in sorted(held - KNOWN, key=str))
     return turns
+
+
+def _part_exchange(message: Any) -> list[Any]:
+    """Give the messages of a question that stands together with its answer; any other message as it is."""
+    if not isinstance(message, Mapping) or not message.keys() >= {"input", "output"} or "role" in message:
+        return [message]
+    rest = {key: value for key, value in message.items() if key not in EXCHANGE}
+    parts = {role: message.get(key) for key, role in EXCHANGE.items() if message.get(key)}
+    return [{**rest, "role": role, "content": content} for role, content in parts.items()]
 
 
 def _read_turn(message: Any) -> Turn | None:

@@ -9,6 +9,7 @@ PAIRS = (
     ("input", "target"),
     ("inputs", "targets"),
     ("prompt", "completion"),
+    ("prompt", "target"),
     ("prompt", "response"),
     ("prompt", "answer"),
     ("prompt", "output"),
@@ -17,7 +18,11 @@ PAIRS = (
     ("question", "sql"),
     ("query", "response"),
     ("query", "answer"),
+    ("question", "query"),
     ("problem", "solution"),
+    ("document", "summary"),
+    ("article", "highlights"),
+    ("dialogue", "summary"),
     ("text", "code"),
 )
 """Question field and answer field: our own, FLAN's, P3's and completion data, GSM8K, MBPP, and their kin."""

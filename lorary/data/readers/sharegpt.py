@@ -13,7 +13,7 @@ def read_sharegpt(row: Row) -> Example:
 
 
 SHAREGPT = RowFormat(
-    keys="conversations | conversation [{from, value}]; system, tools if there are any",
+    keys="conversations | conversation [{from, value}] | [{input, output}]; system, tools if there are any",
     meaning="all turns before the assistant's last one are the prompt, that one is the target",
     example={"conversations": [{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "4"}]},
     matches=lambda row: any(name in row for name in NAMES),

@@ -85,6 +85,17 @@ def test_shared_conversations_have_other_names_for_the_same():
     )
 
 
+def test_questions_may_stand_together_with_their_answers():
+    talk = [{"system": "Be brief.", "input": "Hi", "output": "Ho"}, {"input": "So?", "output": "Yes"}]
+    example = read_sharegpt({"conversation": talk})
+    assert (example.input, example.targets) == ("So?", ("Yes",))
+    assert [turn[:2] for turn in example.history] == [
+        ("system", "Be brief."),
+        ("user", "Hi"),
+        ("assistant", "Ho"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("message", "problem"),
     [
