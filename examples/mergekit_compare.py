@@ -39,7 +39,9 @@ BASE = "base_model: base"
 RECIPES = {
     "linear": [TWO, "merge_method: linear"],
     "linear, normalize: false": [TWO, "merge_method: linear", "parameters: {normalize: false}"],
-    "linear with the base": [TWO[:-1] + ", {model: base, parameters: {weight: 1}}]", "merge_method: linear", BASE],
+    "linear with the base": [
+        TWO[:-1] + ", {model: base, parameters: {weight: 1}}]", "merge_method: linear", BASE
+    ],
     "linear, weights by block": [GRADIENT, "merge_method: linear"],
     "task_arithmetic": [TWO, "merge_method: task_arithmetic", BASE, "parameters: {lambda: 0.5}"],
     "ties": [OWN, "merge_method: ties", BASE],
