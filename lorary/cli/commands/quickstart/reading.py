@@ -24,5 +24,6 @@ def read_result(plan: QuickstartPlan, result: Result) -> str:
         f"How to read it: {ROUTER}, the default router, sees no task's data and answers {share(ROUTER)} of "
         f"the questions exactly. Each task's own expert (oracle) answers {share('oracle')}, Arrow "
         f"{share('arrow')}, and one LoRA trained on all tasks, with {plan.multi_task_share:.0%} of the "
-        f"experts' examples, {share(CONTROL)}: {ROUTER} minus {CONTROL} is {100 * lead.mean:+.0f}{error} points."
+        f"experts' examples, {share(CONTROL)}: {ROUTER} minus {CONTROL} is "
+        f"{100 * lead.mean:+.0f}{error} points."
     )
