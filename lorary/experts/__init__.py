@@ -9,6 +9,8 @@ from lorary.experts.alike import AlikeFactors, read_alike
 from lorary.experts.base_blocks import count_blocks
 from lorary.experts.base_names import BaseIdentity, is_same_base
 from lorary.experts.card import ExpertCard
+from lorary.experts.copied_weights import NOTE as COPIED_WEIGHTS
+from lorary.experts.copied_weights import describe_weight
 from lorary.experts.expert import Expert, check_finite
 from lorary.experts.factors import Factors
 from lorary.experts.names import check_known_name, check_name, fold_name
@@ -24,6 +26,7 @@ from lorary.experts.peft_writer import write_expert_files, write_peft
 from lorary.experts.sidecar import Sidecar, WeightSummary
 
 __all__ = [
+    "COPIED_WEIGHTS",
     "AlikeFactors",
     "BaseIdentity",
     "Expert",
@@ -37,6 +40,7 @@ __all__ = [
     "check_known_name",
     "check_name",
     "count_blocks",
+    "describe_weight",
     "fold_name",
     "is_same_base",
     "open_adapter",

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from lorary.errors import FormatError
+from lorary.experts.copied_weights import find_copied
 from lorary.experts.factors import Factors, find_factor_fault
 from lorary.experts.file_layout import FileLayout
 from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, find_scales
-from lorary.experts.peft_keys import pair_tensors
+from lorary.experts.peft_keys import pair_tensors, unwrap_name
 from lorary.files import PatternError, quote
 
 
@@ -25,6 +26,8 @@ class AdapterLayout:
     """Module path -> factors without numbers, of the shapes and dtypes in the file."""
     scales: Mapping[str, float]
     """Module path -> what PEFT multiplies ``b @ a`` with."""
+    repaired: str = ""
+    """A tensor name out of which a wrapper's name was left; empty if there was none."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
         FormatError: if the file holds no pairs of factors, or other ones than the configuration says.
     """
     tensors, config, path = recipe.file.outlines, recipe.config, recipe.path
-    names = pair_tensors(tensors, path)
+    names = pair_tensors([name for name in tensors if find_copied(name) is None], path)
     outlines = {module: Factors(tensors[a], tensors[b]) for module, (a, b) in names.items()}
     try:
         said = find_scales(config, names)
@@ -62,7 +65,9 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
             f"{quote(path)}, {faults[0]}{more}: save the adapter again, with the configuration it was "
             "trained with"
         )
-    return AdapterLayout(names, outlines, {module: own.scale for module, own in said.items()})
+    scales = {module: own.scale for module, own in said.items()}
+    repaired = next((name for pair in names.values() for name in pair if unwrap_name(name) != name), "")
+    return AdapterLayout(names, outlines, scales, repaired)
 
 
 def _find_fault(module: str, pair: Factors, rank: int) -> str | None:

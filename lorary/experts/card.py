@@ -13,6 +13,9 @@ from lorary.files import check_shape, escape, find_limit, quote, shorten
 # faster to look for them than to walk through the values.
 SUSPECT = re.compile(r"\\ud|\d{40}|(?:[\[{][^\[{]*){50}")
 
+# PEFT's, as far as they end in no head of their own that an expert could not hold.
+TASK_TYPES = ("CAUSAL_LM", "SEQ_2_SEQ_LM", "FEATURE_EXTRACTION")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertCard:
@@ -42,6 +45,8 @@ class ExpertCard:
     """Measured results, by the name of the measure."""
     fan_in_fan_out: bool = False
     """The base layers are GPT-2's Conv1D; only PEFT needs to be told."""
+    task_type: str | None = "CAUSAL_LM"
+    """What the base model is for, as PEFT calls it; None is any model. Only PEFT needs to be told."""
 
     def __post_init__(self) -> None:
         for name in ("tasks", "tags", "parents"):
@@ -50,6 +55,10 @@ class ExpertCard:
             _check_text(name, getattr(self, name), optional=name != "description")
         if not isinstance(self.fan_in_fan_out, bool):
             raise TypeError(f"fan_in_fan_out must be true or false, got {quote(self.fan_in_fan_out, 60)}")
+        if self.task_type is not None and self.task_type not in TASK_TYPES:
+            raise ValueError(
+                f"task_type must be one of {', '.join(TASK_TYPES)} or None, got {quote(self.task_type, 60)}"
+            )
         object.__setattr__(self, "scores", _check_scores(self.scores))
         object.__setattr__(self, "provenance", _copy_json(self.provenance))
         _check_unicode(self)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from lorary.errors import FormatError
+from lorary.experts.card import TASK_TYPES
 from lorary.experts.module_patterns import ModulePatterns
 from lorary.files import PatternError, PatternMatcher, find_limit, quote, say_limit
 
@@ -37,6 +38,8 @@ class AdapterConfig:
     """Hub id or path of the base model; empty if the file does not say."""
     revision: str | None = None
     """The base model's revision."""
+    task_type: str | None = None
+    """What the model is for, which says by which of PEFT's classes it is wrapped; None is any model."""
 
 
 class ModuleScale(NamedTuple):
@@ -111,6 +114,7 @@ def parse_adapter_config(value: Mapping[str, Any], path: str) -> AdapterConfig:
         fan_in_fan_out=bool(given.get("fan_in_fan_out")),
         base_model=given.get("base_model_name_or_path") or "",
         revision=given.get("revision"),
+        task_type=given.get("task_type"),
     )
 
 
@@ -128,6 +132,10 @@ def _is_flag(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return value is None or (isinstance(value, str) and len(value) <= MAX_TEXT)
+
+
+def _is_task_type(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value in TASK_TYPES)
 
 
 def _find_pattern_fault(name: str, value: Any, is_sound: Callable[[Any], bool]) -> str | None:
@@ -156,6 +164,7 @@ CHECKS = {
     "use_rslora": ("true or false", _is_flag),
     "fan_in_fan_out": ("true or false", _is_flag),
     "base_model_name_or_path": (f"a string of at most {MAX_TEXT} characters or null", _is_text),
+    "task_type": (f"one of {', '.join(TASK_TYPES)} or null", _is_task_type),
     "revision": (f"a string of at most {MAX_TEXT} characters or null", _is_text),
 }
 PATTERN_CHECKS = {"rank_pattern": _is_rank, "alpha_pattern": _is_alpha}

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from typing import Any
 
 from lorary.errors import FormatError, UnsupportedAdapter
+from lorary.experts.copied_weights import find_copied
 from lorary.files import quote
 
 UNCONVERTED = (
@@ -18,7 +19,8 @@ UNCONVERTED = (
 
 # Settings of LoraConfig that change the forward pass -> what to do about them.
 REFUSED_SETTINGS = {
-    "modules_to_save": "train without it, or merge the adapter and use the result as a base model",
+    "modules_to_save": "these modules were trained whole; merge the adapter with PEFT and use the result as "
+    "a base model, or train without it",
     "use_dora": "train with use_dora=False",
     "lora_bias": "train with lora_bias=False",
     "target_parameters": "target linear modules instead",
@@ -79,10 +81,17 @@ REFUSED_TENSORS = (
     (
         r"^(?!.*\.lora_).*\.weight$",
         "modules_to_save",
-        "whole base weights",
-        "if they were neither trained nor resized, save with save_embedding_layers=False",
+        "whole weights that were trained",
+        "train without modules_to_save, or merge the adapter and use the result as a base model",
     ),
 )
+
+# Task types whose models end in a head of their own, which PEFT trains and saves whole.
+CLASSIFIERS = {
+    "SEQ_CLS": "a sequence classifier",
+    "TOKEN_CLS": "a token classifier",
+    "QUESTION_ANS": "an extractive question answerer, which classifies tokens,",
+}
 
 MOST_NAMED = 8  # features in one message
 FACTOR_ENDS = (".lora_A.weight", ".lora_B.weight")
@@ -122,6 +131,7 @@ def check_features(config: Mapping[str, Any], tensor_names: Iterable[str], path:
     Raises:
         UnsupportedAdapter: naming all such features at once, and what to do about each.
     """
+    _refuse_classifier(config, path)
     # Their number is bounded before they are worded: a file can name a million unknown settings.
     features = chain(_find_in_config(config), _find_in_tensors(tensor_names, config))
     found = list(islice(features, MOST_NAMED + 1))
@@ -130,6 +140,16 @@ def check_features(config: Mapping[str, Any], tensor_names: Iterable[str], path:
             f"adapter {quote(path)} has what an expert, one change b @ a per linear layer, cannot hold: "
             + "; ".join(f"{feature}: {advice}" for feature, advice in found[:MOST_NAMED])
             + ("; and more" if len(found) > MOST_NAMED else "")
+        )
+
+
+def _refuse_classifier(config: Mapping[str, Any], path: str) -> None:
+    kind = config.get("task_type")
+    name = CLASSIFIERS.get(kind) if isinstance(kind, str) else None
+    if name is not None:
+        raise UnsupportedAdapter(
+            f"adapter {quote(path)} is {name} (task_type {kind!r}): a head was trained with it, which an "
+            "expert, one change b @ a per linear layer of a language model, cannot hold: use it with PEFT"
         )
 
 
@@ -154,6 +174,8 @@ def _find_in_tensors(names: Iterable[str], config: Mapping[str, Any]) -> Iterato
     for name in names:
         if name.endswith(FACTOR_ENDS) and ".trainable_tokens_" not in name:
             continue  # nearly all names, and none of the patterns below
+        if find_copied(name) is not None:
+            continue  # held against the base model's when it is met
         for pattern, setting, feature, advice in REFUSED_TENSORS:
             if re.search(pattern, name):
                 if setting is None or config.get(setting) in (None, False, "none"):

@@ -16,6 +16,8 @@ TRAINING_ONLY = re.compile(r"\.lora_velora_embed$")
 # A module's path in any model there is: its parts become attribute names.
 MODULE_PATH = re.compile(r"[^.\s]+(\.[^.\s]+)*")
 MAX_PATH = 500
+# What wraps a module while it is trained, and stays in the names of tensors that are saved within it.
+WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 def name_tensors(factors: Mapping[str, Factors]) -> dict[str, Tensor]:
@@ -25,6 +27,20 @@ def name_tensors(factors: Mapping[str, Factors]) -> dict[str, Tensor]:
         named[f"{PREFIX}{module}.lora_A.weight"] = a
         named[f"{PREFIX}{module}.lora_B.weight"] = b
     return named
+
+
+def unwrap_name(name: str) -> str:
+    """Give a tensor the name that PEFT gives it outside of wrappers such as those of torch.compile and FSDP.
+
+    No model calls its own modules so. ``module.`` of distributed training, and PEFT's own prefix where a
+    wrapped model was wrapped again, count at the beginning alone.
+    """
+    parts = [part for part in name.split(".") if part not in WRAPPERS]
+    while parts[:1] == ["module"]:
+        parts = parts[1:]
+    while parts[:4] == ["base_model", "model", "base_model", "model"]:
+        parts = parts[2:]
+    return ".".join(parts)
 
 
 def pair_tensors(names: Iterable[str], path: str) -> dict[str, tuple[str, str]]:
@@ -43,9 +59,16 @@ def pair_tensors(names: Iterable[str], path: str) -> dict[str, tuple[str, str]]:
     sides: dict[str, dict[str, str]] = {}
     unknown = []
     for name in names:
-        match = FACTOR_NAME.fullmatch(name)
+        match = FACTOR_NAME.fullmatch(unwrap_name(name))
         if match and is_module_path(match["module"]):
-            sides.setdefault(match["module"], {})[match["side"]] = name
+            pair = sides.setdefault(match["module"], {})
+            if match["side"] in pair:
+                raise FormatError(
+                    f"{quote(path)} must hold each module's factors once, found "
+                    f"{quote(pair[match['side']], 100)} and {quote(name, 100)}, which are of one module: "
+                    "save the adapter again"
+                )
+            pair[match["side"]] = name
         elif not TRAINING_ONLY.search(name):
             unknown.append(quote(name, 100))
     if unknown:

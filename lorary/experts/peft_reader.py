@@ -2,9 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
@@ -12,13 +13,21 @@ from fsspec.core import url_to_fs
 from lorary.errors import FormatError
 from lorary.experts.adapter_layout import Recipe, lay_out_adapter
 from lorary.experts.card import ExpertCard
+from lorary.experts.copied_weights import NOTE, describe_copies, find_copied
 from lorary.experts.expert import Expert, check_finite
 from lorary.experts.names import check_known_name, check_name
 from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, parse_adapter_config
 from lorary.experts.peft_features import check_features, check_peft_type
+from lorary.experts.pickled_weights import PICKLE_FILES, load_pickled
 from lorary.experts.sidecar import SIDECAR_FILE, Sidecar, parse_sidecar
 from lorary.experts.stored_factors import StoredFactors
-from lorary.experts.weights_file import CONVERT, PICKLE_FILE, WEIGHTS_FILE, StoredTensors, read_tensors
+from lorary.experts.weights_file import (
+    WEIGHTS_FILE,
+    StoredTensors,
+    dump_tensors,
+    load_tensors,
+    read_tensors,
+)
 from lorary.files import parse_json_object, quote, read_at_most, read_json_object, refuse_irregular
 
 
@@ -69,23 +78,33 @@ class OpenedAdapter(NamedTuple):
     sidecar: bytes | None
     """Of ``expert.json``, if there is one."""
     weights: StoredTensors
-    """Of ``adapter_model.safetensors``."""
+    """Of ``adapter_model.safetensors``, or of what ``torch.save`` wrote instead."""
 
 
 def open_adapter(fs: AbstractFileSystem, path: str) -> OpenedAdapter:
     """Read the small files of an adapter's folder and map its weights.
 
     Raises:
-        FormatError: if a file is missing, too large or no regular file, or the weights are no safetensors
-            file.
+        FormatError: if a file is missing, too large or no regular file, or the weights are neither
+            safetensors nor tensors that ``torch.save`` wrote.
         OSError: if the system refuses to read a file that is there.
     """
     _check_files(fs, path)
     with refuse_irregular(f"{path}/{CONFIG_FILE}"):
         config = read_at_most(fs, f"{path}/{CONFIG_FILE}")
-    with refuse_irregular(f"{path}/{WEIGHTS_FILE}"):
-        weights = read_tensors(fs, f"{path}/{WEIGHTS_FILE}")
-    return OpenedAdapter(path, config, _read_sidecar(fs, path), weights)
+    return OpenedAdapter(path, config, _read_sidecar(fs, path), _read_weights(fs, path))
+
+
+def _read_weights(fs: AbstractFileSystem, path: str) -> StoredTensors:
+    """Read the safetensors of an adapter; where there are none, what torch.save wrote."""
+    file = next(
+        file for file in (WEIGHTS_FILE, *PICKLE_FILES) if _find_kind(fs, f"{path}/{file}") is not None
+    )
+    with refuse_irregular(f"{path}/{file}"):
+        if file == WEIGHTS_FILE:
+            return read_tensors(fs, f"{path}/{file}")
+        tensors = load_pickled(read_at_most(fs, f"{path}/{file}", "weights_mb"), f"{path}/{file}")
+    return load_tensors(dump_tensors(tensors), f"{path}/{file}")
 
 
 def build_expert(opened: OpenedAdapter, name: str | None = None) -> Expert:
@@ -109,8 +128,34 @@ def build_expert(opened: OpenedAdapter, name: str | None = None) -> Expert:
     _check_config_hash(opened.config, known.config_sha256, config_path)
     own_name = check_known_name(known.name if name is None else name)
     factors = StoredFactors(weights, layout, name=own_name, file=weights_path, sha256=known.weights_sha256)
-    card = replace(known.card, fan_in_fan_out=config.fan_in_fan_out)
+    provenance = _note_copies(known.card, weights, path)
+    card = replace(
+        known.card,
+        fan_in_fan_out=config.fan_in_fan_out,
+        task_type=config.task_type,
+        provenance=provenance,
+    )
+    if layout.repaired:
+        warnings.warn(
+            f"adapter {quote(path)}: names such as {quote(layout.repaired, 100)} are read without what "
+            "wrapped the model in training",
+            stacklevel=2,
+        )
     return Expert(own_name, known.base_model, factors, card)
+
+
+def _note_copies(card: ExpertCard, weights: StoredTensors, path: str) -> Mapping[str, Any]:
+    """Remember copies of the base's weights, to be held against the base model when it is met."""
+    names = [name for name in weights.layout.outlines if find_copied(name) is not None]
+    if not names:
+        return card.provenance
+    copies = describe_copies(weights.tensors, names)
+    warnings.warn(
+        f"adapter {quote(path)} comes with copies of {', '.join(copies)}, which are left out; the expert is "
+        "refused on a base model that has other numbers there",
+        stacklevel=3,
+    )
+    return {**card.provenance, NOTE: copies}
 
 
 def read_card(fs: AbstractFileSystem, path: str) -> Sidecar:
@@ -147,8 +192,10 @@ def _check_files(fs: AbstractFileSystem, path: str) -> None:
             "the hub is given as 'hf://user/repository'"
         )
     missing = [file for file in (CONFIG_FILE, WEIGHTS_FILE) if _find_kind(fs, f"{path}/{file}") is None]
+    if WEIGHTS_FILE in missing and any(_find_kind(fs, f"{path}/{file}") for file in PICKLE_FILES):
+        missing.remove(WEIGHTS_FILE)
     if missing:
-        raise explain_missing(path, missing, has_pickle=_find_kind(fs, f"{path}/{PICKLE_FILE}") is not None)
+        raise explain_missing(path, missing)
 
 
 def _find_kind(fs: AbstractFileSystem, path: str) -> str | None:
@@ -160,18 +207,13 @@ def _find_kind(fs: AbstractFileSystem, path: str) -> str | None:
         return None
 
 
-def explain_missing(path: str, missing: Sequence[str], has_pickle: bool) -> FormatError:
+def explain_missing(path: str, missing: Sequence[str]) -> FormatError:
     """Say which files an adapter's folder lacks.
 
     Args:
         path: the folder's.
         missing: names of files.
-        has_pickle: whether it holds weights that are never read.
     """
-    if WEIGHTS_FILE in missing and has_pickle:
-        return FormatError(
-            f"adapter {quote(path)} must hold {WEIGHTS_FILE}, found only {PICKLE_FILE}: {CONVERT}"
-        )
     return FormatError(
         f"adapter {quote(path)} must hold {CONFIG_FILE} and {WEIGHTS_FILE}, missing: {', '.join(missing)}: "
         "save or fetch the adapter again"
@@ -204,5 +246,7 @@ def _check_config_hash(content: bytes, expected: str | None, path: str) -> None:
 
 
 def _card_from_config(config: AdapterConfig, path: str) -> Sidecar:
-    card = ExpertCard(base_revision=config.revision, fan_in_fan_out=config.fan_in_fan_out)
+    card = ExpertCard(
+        base_revision=config.revision, fan_in_fan_out=config.fan_in_fan_out, task_type=config.task_type
+    )
     return Sidecar(path.rsplit("/", 1)[-1], config.base_model, card, None, None)

@@ -75,7 +75,7 @@ def build_adapter_config(expert: Expert) -> dict[str, Any]:
     pattern = {f"^{re.escape(path)}": own for path, own in expert.ranks.items() if own != rank}
     return {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": expert.card.task_type,
         "base_model_name_or_path": expert.base_model or None,
         "revision": expert.card.base_revision,
         "inference_mode": True,

@@ -15,7 +15,8 @@ from lorary.files import quote
 
 SIDECAR_FILE = "expert.json"
 SIDECAR_VERSION = 1
-CARD_KEYS = tuple(field.name for field in fields(ExpertCard))
+# The task type stands in adapter_config.json alone.
+CARD_KEYS = tuple(field.name for field in fields(ExpertCard) if field.name != "task_type")
 MAX_TEXT = 4096  # the longest path that Linux opens
 MOST_FAULTS = 5  # in one message
 KEYS = ("lorary", "name", "base_model", *CARD_KEYS, "summary", "weights_sha256", "config_sha256")

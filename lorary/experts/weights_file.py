@@ -30,7 +30,6 @@ from lorary.experts.file_layout import (
 from lorary.files import escape, find_limit, open_regular, quote, read_at_most, say_limit, shorten
 
 WEIGHTS_FILE = "adapter_model.safetensors"
-PICKLE_FILE = "adapter_model.bin"
 # The first bytes of torch.save's zip archive and of a plain pickle.
 PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
 
@@ -165,7 +164,10 @@ def load_tensors(content: bytes, path: str) -> StoredTensors:
 
 def _explain(start: bytes, path: str, error: Exception) -> FormatError:
     if start.startswith(PICKLE_STARTS):
-        return FormatError(f"{quote(path)} must be a safetensors file, found a pickle: {CONVERT}")
+        return FormatError(
+            f"{quote(path)} must be a safetensors file, found what torch.save writes: "
+            "name it adapter_model.bin"
+        )
     return FormatError(
         f"{quote(path)} must be a safetensors file, found it truncated or damaged "
         f"({shorten(escape(str(error), keep=''), 400)}): fetch or write the adapter again"
@@ -194,9 +196,3 @@ def dump_tensors(tensors: Mapping[str, Tensor]) -> bytes:
 
 def _copy_to_cpu(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-
-
-CONVERT = (
-    "a pickle can run code when opened, so lorary reads none; load it with PEFT where you trust it and save "
-    "it with model.save_pretrained(folder, safe_serialization=True)"
-)

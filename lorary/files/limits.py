@@ -26,6 +26,7 @@ LIMITS = {
     "unpack_ratio": Limit(200, "times the size of a packed task file, above 100 megabytes,"),
     "unpack_mb": Limit(256, "megabytes of memory to unpack a task file"),
     "header_mb": Limit(32, "megabytes of the header of a weights file"),
+    "pickle_mb": Limit(8, "megabytes of the index of weights that torch.save wrote"),
     "tensor_count": Limit(50_000, "tensors of one weights file"),
     "artifact_mb": Limit(256, "megabytes of one stored artifact"),
     "material_mb": Limit(1_000, "megabytes of the material of a saved model"),

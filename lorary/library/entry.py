@@ -96,7 +96,9 @@ def _describe_plain(name: str, settings: dict[str, Any], path: str) -> Entry:
     return Entry(
         name=name,
         base_model=config.base_model,
-        card=ExpertCard(base_revision=config.revision, fan_in_fan_out=config.fan_in_fan_out),
+        card=ExpertCard(
+            base_revision=config.revision, fan_in_fan_out=config.fan_in_fan_out, task_type=config.task_type
+        ),
         num_parameters=None,
         num_modules=None,
         max_rank=max([config.rank, *(rank for _, rank in config.rank_pattern)]) if is_lora else None,

@@ -4,7 +4,7 @@ from lorary.experts import OpenedAdapter
 from lorary.experts.peft_config import CONFIG_FILE
 from lorary.experts.peft_reader import explain_missing
 from lorary.experts.sidecar import SIDECAR_FILE
-from lorary.experts.weights_file import PICKLE_FILE, WEIGHTS_FILE
+from lorary.experts.weights_file import WEIGHTS_FILE
 from lorary.library.storage.contract import Storage
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
@@ -26,8 +26,7 @@ def open_expert(storage: Storage, name: str) -> OpenedAdapter:
     absent = {CONFIG_FILE: isinstance(config, _ABSENT), WEIGHTS_FILE: storage.find_kind(weights) is None}
     missing = [file for file, is_absent in absent.items() if is_absent]
     if missing:
-        has_pickle = storage.find_kind(f"{name}/{PICKLE_FILE}") is not None
-        raise explain_missing(storage.path(name), missing, has_pickle)
+        raise explain_missing(storage.path(name), missing)
     return OpenedAdapter(
         storage.path(name),
         _require(config),

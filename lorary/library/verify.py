@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from lorary.errors import LoraryError
 from lorary.experts import Sidecar, build_expert, check_finite
 from lorary.experts.peft_config import CONFIG_FILE
+from lorary.experts.pickled_weights import PICKLE_FILES
 from lorary.experts.sidecar import SIDECAR_FILE
-from lorary.experts.weights_file import PICKLE_FILE, WEIGHTS_FILE
+from lorary.experts.weights_file import WEIGHTS_FILE
 from lorary.files import escape, shorten
 from lorary.library.artifacts import ARTIFACTS, find_artifact_fault
 from lorary.library.entry import parse_sidecar_bytes
@@ -55,9 +56,10 @@ def find_problems(storage: Storage, name: str) -> list[Problem]:
         for file, kind in files.items()
         if kind == "link" or (kind != "file" and file in NEEDED_FILES)
     ]
-    if PICKLE_FILE in files:
-        message = "is a pickle, which can run code when opened and is never read: delete it"
-        found.append(Problem(expert=name, file=PICKLE_FILE, message=message))
+    for file in PICKLE_FILES:
+        if file in files:
+            message = "is a pickle, which a library never reads: add the expert again, or delete it"
+            found.append(Problem(expert=name, file=file, message=message))
     if any(files.get(file, "file") != "file" for file in NEEDED_FILES):
         return found
     if SIDECAR_FILE in files:

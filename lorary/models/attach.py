@@ -14,6 +14,7 @@ from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert
 from lorary.files import escape, quote, shorten
 from lorary.models.called import check_called
+from lorary.models.copied_weights import check_copies
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import BaseLayer, is_base_layer, layer_shape
 from lorary.models.plan import Plan
@@ -205,6 +206,8 @@ def attach_experts(
     modules = dict(model.named_modules())
     # Experts that lie in files of one layout share their outlines: one stands for all.
     different = {id(expert.outlines): expert for expert in loaded.values()}.values()
+    for expert in loaded.values():
+        check_copies(model, expert)
     changed = {path for expert in different for path in check_expert(model, expert, modules)}
     for expert in different:
         check_called(model, expert.name, list(expert.outlines))

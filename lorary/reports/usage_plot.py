@@ -12,16 +12,20 @@ from lorary.reports.picture import open_picture
 from lorary.reports.tables import plot_label
 
 MAX_LABEL = 28
+MAX_TITLE = 60
 # Numbers in the cells stay readable up to here.
 MAX_NUMBERED = 24
 
 
-def plot_usage(path: str | os.PathLike[str], usage_by_task: Mapping[str, Mapping[str, float]]) -> None:
+def plot_usage(
+    path: str | os.PathLike[str], usage_by_task: Mapping[str, Mapping[str, float]], title: str | None = None
+) -> None:
     """Draw a heat map, tasks down and experts across, and write it as a PNG.
 
     Args:
         path: where to write it.
         usage_by_task: task -> expert -> share of the routing; an expert left out has none.
+        title: what stands above it, such as which router this is; None for nothing.
 
     Raises:
         ValueError: if there is no task or no expert, or a share is not finite.
@@ -30,7 +34,10 @@ def plot_usage(path: str | os.PathLike[str], usage_by_task: Mapping[str, Mapping
     experts = list(dict.fromkeys(name for usage in usage_by_task.values() for name in usage))
     shares = _share_matrix(usage_by_task, tasks, experts)  # [tasks, experts]
     with open_picture(path, 3.5 + 0.42 * len(experts), 2.2 + 0.36 * len(tasks), dpi=130) as figure:
-        _draw_shares(figure.add_subplot(), shares, tasks, experts)
+        axes = figure.add_subplot()
+        _draw_shares(axes, shares, tasks, experts)
+        if title is not None:
+            axes.set_title(plot_label(title, MAX_TITLE), size=10)
 
 
 def _draw_shares(axes: Axes, shares: NDArray[np.float64], tasks: list[str], experts: list[str]) -> None:

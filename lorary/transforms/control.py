@@ -56,6 +56,7 @@ def random_expert(experts: Mapping[str, Expert], seed: int = 0, name: str = "ran
         base_revision=first.card.base_revision,
         base_fingerprint=first.card.base_fingerprint,
         fan_in_fan_out=first.card.fan_in_fan_out,
+        task_type=first.card.task_type,
     )
     return Expert(name, first.base_model, factors, card)
 

@@ -66,8 +66,6 @@ def test_a_setting_that_changes_the_forward_pass_is_refused_with_advice(key, val
         ("base_model.model.embed_tokens.token_adapter.trainable_tokens_delta", "trained tokens"),
         ("base_model.model.q.trainable_tokens_delta.lora_A.weight", "trained tokens"),
         ("base_model.model.q.base_layer.bias", "biases"),
-        ("base_model.model.lm_head.weight", "whole base weights"),
-        ("base_model.model.lm_head.base_layer.weight", "whole base weights"),
     ],
 )
 def test_a_tensor_of_another_feature_is_refused_even_if_the_settings_hide_it(name, feature):

@@ -68,12 +68,12 @@ def test_a_missing_file_is_found(damage, file):
 
 def test_a_pickle_in_place_of_the_weights_is_found_and_never_opened(damage):
     changed, unreadable = damage("adapter_model.safetensors", lambda content: pickle.dumps(Bomb()))
-    assert "is not what was stored" in changed and "found a pickle" in unreadable
+    assert "is not what was stored" in changed and "found what torch.save writes" in unreadable
 
 
 def test_a_pickle_beside_the_weights_is_found_and_never_opened(damage):
     assert damage("adapter_model.bin", lambda content: pickle.dumps(Bomb())) == [
-        "a/adapter_model.bin: is a pickle, which can run code when opened and is never read: delete it"
+        "a/adapter_model.bin: is a pickle, which a library never reads: add the expert again, or delete it"
     ]
 
 

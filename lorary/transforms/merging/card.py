@@ -38,4 +38,5 @@ def describe_merge(job: MergeJob, errors: Mapping[str, float]) -> ExpertCard:
         base_revision=first.base_revision if len({card.base_revision for card in cards}) == 1 else None,
         base_fingerprint=first.base_fingerprint,
         fan_in_fan_out=first.fan_in_fan_out,
+        task_type=first.task_type,
     )

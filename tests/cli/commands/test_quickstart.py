@@ -6,11 +6,13 @@ import pytest
 from lorary.cli.commands.quickstart import outcome as room
 from lorary.cli.commands.quickstart import steps
 from lorary.cli.commands.quickstart.outcome import Outcome, load_outcome, save_outcome
-from lorary.cli.commands.quickstart.plan import QuickstartPlan
+from lorary.cli.commands.quickstart.plan import ROUTER, ROUTES, QuickstartPlan
+from lorary.cli.commands.quickstart.reading import read_result
 from lorary.errors import FormatError
 from lorary.evaluation import Result
 from lorary.library import Library
 from lorary.reports import RoutedSample, RoutedToken
+from lorary.routing import DEFAULT_ROUTER
 
 SIZES = ("--max-steps", "2", "--num-tests", "2")
 
@@ -34,8 +36,9 @@ def test_everything_is_made_and_shown_and_the_next_call_only_shows_it(
     code, first, _ = lorary(*words)
 
     assert code == 0
-    for route in ("base", "random", "uniform", "multi-task", "arrow", "oracle"):
+    for route in ("base", "uniform", "multi-task", "arrow", "calibrated", "oracle"):
         assert route in first
+    assert "Answers of the calibrated router" in first
     assert len(Library.open(str(out / "library"))) == 8
     assert list(Library.open(str(out / "controls"))) == ["multi-task"]
     assert "<html" in (out / "routing.html").read_text()
@@ -47,6 +50,26 @@ def test_everything_is_made_and_shown_and_the_next_call_only_shows_it(
 
     assert code == 0
     assert second == first
+
+
+def test_the_router_of_answers_and_pictures_is_the_default_one_and_in_the_table():
+    assert ROUTER == DEFAULT_ROUTER
+    assert ROUTER in ROUTES
+
+
+def test_the_sentence_below_the_table_gives_its_numbers():
+    right = {"base": (0, 0), "uniform": (0, 0), "multi-task": (1, 0), "arrow": (0, 0)}
+    right |= {"calibrated": (1, 1), "oracle": (1, 1)}
+    records = [
+        (task, route, "exact_match", value)
+        for task in ("prices", "questions")
+        for route, values in right.items()
+        for value in values
+    ]
+    said = read_result(PLAN, Result.from_records(records))
+    assert "calibrated, the default router, sees no task's data and answers 100% of the questions" in said
+    assert "(oracle) answers 100%, Arrow 0%" in said
+    assert "with 25% of the experts' examples, 50%: calibrated minus multi-task is +50 ± 35 points." in said
 
 
 def test_other_sizes_are_another_plan_whose_outcome_is_not_reused(tmp_path):

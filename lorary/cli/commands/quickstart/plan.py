@@ -12,7 +12,9 @@ TASKS = (
     "questions",
     "word_initials",
 )
-ROUTES = ("base", "random", "uniform", "multi-task", "arrow", "oracle")
+ROUTER = "calibrated"
+"""The default router (a test holds them equal): it gives the answers and pictures below the table."""
+ROUTES = ("base", "uniform", "multi-task", "arrow", ROUTER, "oracle")
 METRICS = ("exact_match", "loss")
 
 
@@ -39,6 +41,11 @@ class QuickstartPlan:
     def multi_task_steps(self) -> int:
         """Optimiser steps of the one expert trained on all tasks together."""
         return 2 * self.max_steps
+
+    @property
+    def multi_task_share(self) -> float:
+        """Its examples, as a share of those of all other experts together."""
+        return self.multi_task_steps / (len(self.tasks) * self.max_steps)
 
     def __post_init__(self) -> None:
         for name in ("num_tests", "max_steps"):

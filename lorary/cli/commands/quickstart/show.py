@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.text import Text
 
 from lorary.cli.commands.quickstart.outcome import Outcome
-from lorary.cli.commands.quickstart.plan import QuickstartPlan
+from lorary.cli.commands.quickstart.plan import ROUTER, QuickstartPlan
+from lorary.cli.commands.quickstart.reading import read_result
 from lorary.cli.console import open_console, print_next
 from lorary.files import escape
 from lorary.reports import RoutedSample, render_table, result_grid
@@ -38,11 +39,15 @@ def show_outcome(plan: QuickstartPlan, outcome: Outcome, out: Path) -> None:
     )
     console.print(Text(f"mean loss per answer token: {means}", style="dim"))
     console.print()
+    console.print(Text(read_result(plan, outcome.result)))
+    console.print()
+    console.print(Text(f"Answers of the {ROUTER} router, and the experts that it chose:"))
+    console.print()
     for sample in outcome.samples:
         _show_sample(console, sample, names)
     console.print(Text(f"library   {out / 'library'}  ({len(names)} experts, each a PEFT adapter folder)"))
     console.print(Text(f"numbers   {out / 'results.json'}"))
-    console.print(Text(f"pictures  {out / 'routing.html'}  {out / 'routing.png'}"))
+    console.print(Text(f"pictures  {out / 'routing.html'}  {out / 'routing.png'}  (of the {ROUTER} router)"))
     console.print(Text(f"took {outcome.seconds:.0f} s; shown again at once, unless --fresh", style="dim"))
     prompt = "Write the number in English words. 42"
     print_next("lorary", "generate", str(out / "library"), prompt, "--template", "plain", "--show-experts")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lorary.assembly import RoutedModel, load_model
 from lorary.cli.commands.quickstart.outcome import Outcome, save_outcome
-from lorary.cli.commands.quickstart.plan import METRICS, ROUTES, QuickstartPlan
+from lorary.cli.commands.quickstart.plan import METRICS, ROUTER, ROUTES, QuickstartPlan
 from lorary.cli.console import show_status
 from lorary.cli.evaluation_bar import show_evaluation
 from lorary.cli.training_bar import show_training
@@ -18,7 +18,6 @@ from lorary.library import Library
 from lorary.models import BaseModel, load_base
 from lorary.reports import RoutedSample, plot_usage, trace_sample, write_routing_html
 from lorary.training import TrainConfig, prepare_examples, train_experts
-from lorary.transforms import random_expert
 
 TEMPLATE = find_template("plain")
 # What the quickstart leaves in its folder; only it leaves the first two.
@@ -76,21 +75,18 @@ def remove_earlier(out: Path) -> None:
 
 
 def _build_model(plan: QuickstartPlan, base: BaseModel, tasks: dict[str, Task], out: Path) -> RoutedModel:
-
     what = f"training {len(tasks)} experts at once"
     experts = _train(plan, base, tasks, plan.max_steps, what, out / "library")
     together = {"multi-task": mix_tasks(tasks, "multi-task")}
     controls = _train(
         plan, base, together, plan.multi_task_steps, "training one on all tasks", out / "controls"
     )
-    everyone = {name: controls[name] for name in controls} | {"random": random_expert(experts, plan.seed)}
-    return load_model(base, experts, controls=everyone)
+    return load_model(base, experts, router=ROUTER, controls=controls)
 
 
 def _train(
     plan: QuickstartPlan, base: BaseModel, tasks: dict[str, Task], steps: int, what: str, url: Path
 ) -> Library:
-
     config = TrainConfig(
         max_steps=steps,
         batch_size=plan.batch_size,
@@ -118,5 +114,6 @@ def _draw(
         usage_by_task=survey.usage_by_task,
         usage_by_layer=survey.usage_by_layer,
         result=result,
+        title=f"Which experts the {ROUTER} router chose",
     )
-    plot_usage(out / "routing.png", survey.usage_by_task)
+    plot_usage(out / "routing.png", survey.usage_by_task, f"experts chosen by the {ROUTER} router")
