@@ -16,9 +16,9 @@ from torch import Tensor
 from bench.options import Options
 from bench.report import Cell, Table
 from bench.timing import Side, Times, interleave
-from lorary.kernels import is_compiled_for
+from lorary.kernels import cpu, is_compiled_for
 from lorary.models import BACKENDS, COMBINES, mix
-from lorary.models.mix import choose_backend
+from lorary.models.mix_backends import choose_backend
 
 # SmolLM2-135M's widest layers: the MLP's way up and down.
 LAYERS = ((576, 1536), (1536, 576))
@@ -143,7 +143,7 @@ def _sum_up(title: str, measured: Measured) -> Table:
 
 def _choose(place: Place) -> str:
     is_compiled = is_compiled_for(torch.empty(0))
-    return choose_backend(place.tokens, place.top_k, place.experts, place.rank, is_compiled)
+    return choose_backend(place.tokens, place.top_k, place.experts, place.rank, cpu if is_compiled else None)
 
 
 def _compare(times: Mapping[str, Times]) -> dict[str, float]:

@@ -11,7 +11,8 @@ from lorary.models.fold import fold
 from lorary.models.grow import drop_expert, insert_expert
 from lorary.models.layers import layer_shape
 from lorary.models.logits import select_positions, target_losses
-from lorary.models.mix import BACKENDS, mix
+from lorary.models.mix import mix
+from lorary.models.mix_backends import BACKENDS
 from lorary.models.plan import Plan
 from lorary.models.same_input import group_same_inputs
 from lorary.models.save_folded import save_folded

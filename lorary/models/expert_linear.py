@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lorary.files import quote
-from lorary.kernels import find_operators
 from lorary.models.layers import BaseLayer, layer_shape
-from lorary.models.mix import mix_stacks, reads_all_experts
+from lorary.models.mix import mix_stacks
+from lorary.models.mix_backends import reads_all_experts
 from lorary.models.routing_context import RoutingContext
 from lorary.routing import Choice, LayerRouters
 from lorary.routing.shapes import find_shape_fault
@@ -112,7 +112,7 @@ class ExpertLinear(nn.Module):
         if isinstance(used, slice):
             return True
         sizes = len(tokens), choice.indices.shape[1], len(used), self.a.shape[1]
-        return reads_all_experts(find_operators(tokens), *sizes)
+        return reads_all_experts(tokens, *sizes)
 
 
 def _check_fit(base: BaseLayer, a: Tensor, b_t: Tensor, ranks: Sequence[int] | None) -> None:

@@ -9,21 +9,14 @@ Each back end is *shrink* (down to rank space), a small weighting there, and *ex
 forward and backward; none builds anything of size T×E×O or T×R×I for more than the tokens it was chosen for.
 """
 
-from collections.abc import Callable, Mapping
-
 import torch
 from torch import Tensor
 
-from lorary.files import quote
-from lorary.kernels import Operators, find_operators, is_compiled_for, is_triton_for
 from lorary.kernels.checks import check_mix
+from lorary.models.mix_backends import BACKENDS, COMPILED, Backend, find_backend, require_backend
 from lorary.models.mix_checks import check_kinds, check_shapes, convert
-from lorary.models.mix_compiled import mix_compiled, mix_triton, needs_gradients
+from lorary.models.mix_compiled import mix_compiled
 from lorary.models.mix_dense import mix_dense
-from lorary.models.mix_gather import mix_gather
-from lorary.models.mix_grouped import mix_grouped
-
-Backend = Callable[..., Tensor]
 
 
 def mix(
@@ -75,12 +68,7 @@ def mix(
     b_t = b.transpose(1, 2)
     if backend is None:
         return mix_stacks(x, a, b_t, indices, weights, combine, onto, ranks)
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {tuple(BACKENDS)}, not {quote(backend)}")
-    if backend == "compiled" and not is_compiled_for(x):
-        raise ValueError(
-            f"there are no compiled operators for {x.dtype} on {x.device} here: leave backend out"
-        )
+    require_backend(backend, x)
     x, a, b_t, indices, weights, onto = convert(x, a, b_t, indices, weights, onto)
     if indices.numel() and backend in COMPILED:
         return BACKENDS[backend](x, a, b_t, indices, weights, combine, onto, ranks)
@@ -118,31 +106,10 @@ def mix_stacks(
         IndexError: or RuntimeError, if an index is not in [0, E). Triton gives NaN.
     """
     x, a, b_t, indices, weights, onto = convert(x, a, b_t, indices, weights, onto)
-    operators = find_operators(x)
-    if torch.compiler.is_compiling() and needs_gradients(x, a, b_t, weights, onto):
-        operators = None  # there is nothing to trace backward
-    sizes = (*indices.shape, *a.shape[:2])
-    if len(sizes) != 4:
-        check_mix(x, a, b_t, indices, weights, onto, combine, ranks)
-    if reads_all_experts(operators, *sizes):
-        return _mix_plain(mix_dense, x, a, b_t, indices, weights, combine, onto, ranks)
+    backend, operators = find_backend(x, a, b_t, indices, weights, onto)
     if operators is not None:
         return mix_compiled(x, a, b_t, indices, weights, combine, onto, ranks, operators)
-    backend = choose_backend(*sizes)
-    if backend == "grouped" and torch.compiler.is_compiling():
-        backend = "dense"  # a graph cannot depend on who is in which group
-    return _mix_plain(BACKENDS[backend], x, a, b_t, indices, weights, combine, onto, ranks)
-
-
-def reads_all_experts(
-    operators: Operators | None, num_tokens: int, top_k: int, num_experts: int, rank: int
-) -> bool:
-    """Tell whether ``mix`` works on whole stacks at these sizes, not only on the experts that are named."""
-    if num_tokens * top_k == 0:
-        return True  # there is nothing to fetch or to sort
-    if operators is not None and operators.FOR_ANY_SIZE:
-        return False
-    return choose_backend(num_tokens, top_k, num_experts, rank, operators is not None) == "dense"
+    return _mix_plain(backend, x, a, b_t, indices, weights, combine, onto, ranks)
 
 
 def _mix_plain(
@@ -161,48 +128,3 @@ def _mix_plain(
     check_mix(x, a, b_t, indices, weights, onto, combine, ranks)
     y = backend(x, a, b_t, indices, weights.to(x.dtype), combine)
     return y if onto is None else onto + y
-
-
-def mix_reference(
-    x: Tensor, a: Tensor, b_t: Tensor, indices: Tensor, weights: Tensor, combine: str
-) -> Tensor:
-    """Do ``mix`` the way its formula reads: form each token's own factors, then apply them. Slow, clear."""
-    a_token = a[indices]  # [T, K, R, I]
-    b_token = b_t[indices].transpose(2, 3)  # [T, K, O, R]
-    w = weights[:, :, None, None]
-    if combine == "factors":
-        a_token = (w * a_token).sum(1, keepdim=True)
-        b_token = (w * b_token).sum(1, keepdim=True)
-        w = torch.ones_like(w[:, :1])
-    return (w * (b_token @ (a_token @ x[:, None, :, None]))).sum(1).squeeze(-1)
-
-
-BACKENDS: dict[str, Backend] = {
-    "reference": mix_reference,
-    "dense": mix_dense,
-    "gather": mix_gather,
-    "grouped": mix_grouped,
-    "compiled": mix_compiled,
-    "triton": mix_triton,
-}
-COMPILED: Mapping[str, Callable[[Tensor], bool]] = {"compiled": is_compiled_for, "triton": is_triton_for}
-"""Back ends that are not everywhere, and what tells whether they can take tensors like ``x``."""
-
-
-def choose_backend(
-    num_tokens: int, top_k: int, num_experts: int, rank: int, is_compiled: bool = False
-) -> str:
-    """Name the back end that was fastest for these sizes where we measured (see ``bench/mix.py``)."""
-    is_few = num_tokens * top_k <= GATHER_PAIRS
-    if is_compiled:
-        return "compiled" if is_few or num_experts > DENSE_SHARE * top_k else "dense"
-    if is_few and num_experts * rank > DENSE_RANKS_DECODE:
-        return "gather"
-    return "dense" if num_experts * rank <= DENSE_RANKS else "grouped"
-
-
-# From `python -m bench mix` on two CPU cores.
-GATHER_PAIRS = 64
-DENSE_RANKS_DECODE = 64
-DENSE_RANKS = 1024
-DENSE_SHARE = 3

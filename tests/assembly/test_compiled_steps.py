@@ -52,7 +52,7 @@ def test_answers_are_the_same_by_one_graph(model, config, graphs, router):
 def test_without_operators_plain_pytorch_is_compiled(model, config, graphs, monkeypatch, are_many):
     monkeypatch.setattr("lorary.kernels.cpu.load_object", lambda: None)
     if are_many:  # as if there were so many experts that tokens were grouped by them
-        module = sys.modules["lorary.models.mix"]
+        module = sys.modules["lorary.models.mix_backends"]
         monkeypatch.setattr(module, "DENSE_RANKS", 0)
         monkeypatch.setattr(module, "GATHER_PAIRS", 0)
     assert_same_answers(model, config)

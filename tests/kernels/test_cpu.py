@@ -12,7 +12,7 @@ from lorary.kernels.cpu import (
     mix_rows_kept,
     shrink_rows,
 )
-from lorary.models.mix import mix_reference
+from lorary.models.mix_reference import mix_reference
 
 pytestmark = pytest.mark.skipif(not is_compiled_for(torch.zeros(1)), reason="needs a C++ compiler")
 

@@ -10,7 +10,7 @@ import torch
 
 from lorary.kernels import cpu, is_compiled_for, is_triton_for, load_triton
 from lorary.kernels.checks import sum_dtype
-from lorary.models.mix import mix_reference
+from lorary.models.mix_reference import mix_reference
 
 CASES = {"cpu": 2500, "triton": 30}  # of each operator; Triton's interpreter is slow
 DTYPES = {torch.float32: 1e-4, torch.float64: 1e-9, torch.bfloat16: 5e-2}

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not any(map(shutil.which, build.COMPILERS)), rea
 SCRIPT = """
 import torch
 from lorary.kernels import cpu, is_compiled_for
-from lorary.models.mix import mix_reference
+from lorary.models.mix_reference import mix_reference
 assert is_compiled_for(torch.zeros(1))
 torch.manual_seed(0)
 x, a, b_t, weights = (torch.randn(size) for size in ((3, 8), (4, 2, 8), (4, 2, 9), (3, 2)))

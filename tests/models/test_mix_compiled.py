@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lorary.models import COMBINES, mix
-from lorary.models.mix import COMPILED
+from lorary.models.mix_backends import COMPILED
 
 EVERY_COMPILED = [name for name, is_there in COMPILED.items() if is_there(torch.zeros(1))]
 EVERY_COMPILED += ["triton, sorted"] if "triton" in EVERY_COMPILED else []

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from lorary.models import BACKENDS, mix
-from lorary.models.mix import COMPILED, mix_reference, mix_stacks
+from lorary.models.mix import mix_stacks
+from lorary.models.mix_backends import COMPILED
+from lorary.models.mix_reference import mix_reference
 
-MODULE = sys.modules["lorary.models.mix"]  # whose name in its package is a function's
+MODULE = sys.modules["lorary.models.mix_backends"]
 TOKENS, EXPERTS, RANK, INPUTS, OUTPUTS, TOP_K = 6, 5, 3, 8, 8, 2
 EVERY_BACKEND = [name for name in BACKENDS if name not in COMPILED or COMPILED[name](torch.zeros(1))] + [None]
 REFUSALS = (ValueError, TypeError, IndexError, RuntimeError)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lorary.models import BACKENDS, mix
-from lorary.models.mix import COMPILED
+from lorary.models.mix_backends import COMPILED
 
 EVERY_BACKEND = [name for name in BACKENDS if name not in COMPILED or COMPILED[name](torch.zeros(1))] + [None]
 
