@@ -94,18 +94,22 @@ def _take_parts(document: dict[str, Any]) -> ResultParts:
     if not all(isinstance(header, dict) for header in headers):
         raise ValueError(f"headers must be objects, found {quote(headers, 60)}")
     # Versions before these two were added wrote neither.
-    metrics = [_read_metric(row) for row in _take_rows({"metrics": [], **document}, "metrics")]
-    example_ids = {
-        (_take(row, "task", str), _take(row, "metric", str)): tuple(map(_read_text, _take(row, "ids", list)))
-        for row in _take_rows({"examples": [], **document}, "examples")
-    }
-    return ResultParts(
-        scores,
-        tuple(headers),
-        _take(document, "attachments", dict),
-        {metric.name: metric for metric in metrics},
-        example_ids,
-    )
+    metric_of: dict[str, Metric] = {}
+    for row in _take_rows({"metrics": [], **document}, "metrics"):
+        metric = _read_metric(row)
+        if metric.name in metric_of:
+            raise ValueError(f"two rows of metrics named {quote(metric.name, 60)}")
+        metric_of[metric.name] = metric
+    example_ids: dict[ExamplesKey, tuple[str, ...]] = {}
+    for row in _take_rows({"examples": [], **document}, "examples"):
+        examples = (_take(row, "task", str), _take(row, "metric", str))
+        if examples in example_ids:
+            raise ValueError(
+                "two rows of examples of task {}, metric {}".format(*(quote(p, 60) for p in examples))
+            )
+        example_ids[examples] = tuple(map(_read_text, _take(row, "ids", list)))
+    attachments = _take(document, "attachments", dict)
+    return ResultParts(scores, tuple(headers), attachments, metric_of, example_ids)
 
 
 def _read_metric(row: dict[str, Any]) -> Metric:

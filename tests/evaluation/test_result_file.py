@@ -5,6 +5,9 @@ import pytest
 from lorary.errors import FormatError
 from lorary.evaluation.result_file import read_result, write_result
 
+METRIC = {"name": "loss", "title": "x", "description": "y", "lower_is_better": True}
+EXAMPLES = {"task": "dates", "metric": "loss", "ids": ["a", "b"]}
+
 
 @pytest.fixture
 def written(tmp_path):
@@ -69,6 +72,14 @@ def test_a_format_from_the_future_is_refused(written):
         ({"scores": [{"task": "d", "route": "b", "metric": "loss", "values": [True]}]}, "found True"),
         ({"headers": [1]}, r"headers must be objects, found \[1\]"),
         ({"attachments": [1]}, r"'attachments' must be an object, found \[1\]"),
+        ({"metrics": {}}, "'metrics' must be a list"),
+        ({"metrics": [1]}, "a row of metrics must be an object, found 1"),
+        ({"metrics": [{**METRIC, "lower_is_better": 1}]}, "'lower_is_better' must be true or false, found 1"),
+        ({"metrics": [{**METRIC, "name": "../x"}]}, "a metric's name must be letters"),
+        ({"metrics": [METRIC, METRIC]}, "two rows of metrics named 'loss'"),
+        ({"examples": [{"task": "d"}]}, "'metric' must be a text, found None"),
+        ({"examples": [{**EXAMPLES, "ids": [1]}]}, "ids must be texts, found 1"),
+        ({"examples": [EXAMPLES, EXAMPLES]}, "two rows of examples of task 'dates', metric 'loss'"),
     ],
 )
 def test_a_damaged_result_is_refused(written, change, message):

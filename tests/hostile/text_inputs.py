@@ -171,7 +171,12 @@ def make_result(folder: Path) -> None:
         for metric in ("loss", "exact_match")
     }
     header = {"seeds": {"data": 0}, "packages": {"torch": "2"}}
-    Result(scores, (header,), {"usage": {"arrow": {"dates": [0.5, 0.5]}}}).to_json(folder / "result.json")
+    Result(
+        scores,
+        (header,),
+        {"usage": {"arrow": {"dates": [0.5, 0.5]}}},
+        example_ids={(task, metric): ("a1", "b2", "c3") for task, _, metric in scores},
+    ).to_json(folder / "result.json")
 
 
 def read_result_file(folder: Path) -> Result:

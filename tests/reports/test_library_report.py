@@ -136,3 +136,12 @@ def test_the_numbers_can_be_read_by_programs(report, tmp_path):
     assert found["transfer"]["dates"]["plurals"] == 0.5
     assert found["similarity"][1][2] == -0.2
     assert "result" not in found
+
+
+def test_routes_are_held_against_the_one_named(tmp_path, report):
+    scores = {("dates", route, "loss"): (1.0, 2.0) for route in ("base", "uniform", "arrow")}
+    for against, rows in ((None, ("base", "arrow")), ("base", ("uniform", "arrow"))):
+        write_report_html(tmp_path / "page.html", replace(report, result=Result(scores), against=against))
+        text = (tmp_path / "page.html").read_text()
+        for row in rows:
+            assert f"{row} minus {against or 'uniform'}" in text
