@@ -33,7 +33,7 @@ def test_of_a_plain_adapter_only_what_peft_wrote_is_known():
     }
     entry = parse_entry("a", "lib/a", None, json.dumps(config).encode())
     assert (entry.base_model, entry.max_rank) == ("phi-2", 16)
-    assert entry.card == ExpertCard(base_revision="main")
+    assert entry.card == ExpertCard(base_revision="main", task_type=None)
     assert entry.num_parameters is entry.num_modules is entry.dtype is entry.weights_sha256 is None
 
 
