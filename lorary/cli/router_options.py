@@ -33,6 +33,13 @@ def list_ready_routers() -> list[str]:
     return [name for name in ROUTERS if not list_task_facts([name])]
 
 
+def describe_routers() -> str:
+    """List all routers, with a note on those that need examples of tasks."""
+    ready = list_ready_routers()
+    learned = [name for name in ROUTERS if name not in ready]
+    return f"{', '.join(ready)}; from training examples of --tasks also {', '.join(learned)}"
+
+
 def refuse_unused_options(options: Namespace, routers: Collection[str]) -> None:
     """Refuse options of a router that does not decide.
 

@@ -5,7 +5,7 @@ import pytest
 from lorary.assembly import load_model
 from lorary.cli.router_options import list_ready_routers
 from lorary.models import load_base
-from lorary.routing import ROUTERS, list_options
+from lorary.routing import DEFAULT_ROUTER, ROUTERS, list_options
 
 PROMPT = "plural of mouse"
 SHORT = ("--max-new-tokens", "6")
@@ -122,3 +122,17 @@ def test_an_evaluation_decides_once_per_request(lorary, trained_library):
     )
     assert code == 0
     assert set(json.loads(output)["loss"]["mean"]) == {"base", "calibrated"}
+
+
+@pytest.mark.parametrize("command", ["generate", "build"])
+def test_help_names_the_routers_and_the_default_of_the_table(lorary, command):
+    said = " ".join(lorary(command, "--help")[1].split())
+    assert ", ".join(list_ready_routers()) in said
+    assert f"{DEFAULT_ROUTER}, or a built model's own, if not given" in said or (
+        f"(type: str, default: {DEFAULT_ROUTER})" in said
+    )
+
+
+def test_help_of_eval_names_every_router(lorary):
+    said = lorary("eval", "--help")[1]
+    assert [name for name in ROUTERS if name not in said] == []

@@ -4,7 +4,7 @@ from jsonargparse import ArgumentParser
 
 from lorary.cli.base_options import add_base_options
 from lorary.cli.comparison.routes import DEFAULT_ROUTES
-from lorary.cli.router_options import add_router_options
+from lorary.cli.router_options import add_router_options, describe_routers
 from lorary.cli.task_options import add_task_options
 from lorary.evaluation import EvalConfig, describe_metrics
 from lorary.evaluation.compare import REFERENCES
@@ -22,7 +22,8 @@ def add_comparison_options(parser: ArgumentParser, *routes: str) -> None:
     parser.add_argument(
         *routes,
         type=list[str] | str | None,
-        help=f"Ways of answering, with commas; {','.join(DEFAULT_ROUTES)} and all controls if not given",
+        help=f"Routes, with commas: base, random, oracle, expert:NAME, a control's name, {describe_routers()}; "
+        f"{','.join(DEFAULT_ROUTES)} and all controls if not given",
     )
     parser.add_argument(
         "--against",

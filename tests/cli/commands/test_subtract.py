@@ -11,7 +11,7 @@ def test_a_new_library_holds_all_others(lorary, library, tmp_path):
     code, output, _ = lorary("subtract", library.url, "sql", "--out", str(out), "--scale", "0.5")
     assert code == 0
     assert f"2 experts without sql, rank up to 4: {out}" in output
-    assert f"next: lorary generate {out} PROMPT --router arrow" in output
+    assert f"next: lorary generate {out} PROMPT" in output
     rest, (path,) = Library.open(str(out)), library["sql"].factors
     assert sorted(rest) == ["card games", "poetry"]
     for name, expert in rest.items():

@@ -1,8 +1,7 @@
 """Compare ways of using a library: the base model, experts, routers.
 
-Prints a table per metric with standard errors. Routes: base, a router (arrow, spectr, lag, uniform, fixed,
-single, calibrated; mean_activation, retrieval and phatgoose, which learn from training examples of --tasks),
-oracle (each task's own expert), random (a control without knowledge), expert:NAME, each of the --controls.
+Prints a table per metric with standard errors. A route is base, the name of a router, oracle (each task's own
+expert), random (a control without knowledge), expert:NAME, or a name from --controls.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Answer a prompt with a library's experts, or with a model that was built from one.
 
-Calibrated routing decides once, from the prompt; Arrow and others route token by token. A built model brings
-its router. --expert lets one expert answer alone, --router none the base.
+A router chooses the experts, some routers once from the prompt, others for every token. A built model brings
+its router. With --expert one expert answers alone, with --router none the base model.
 """
 
 from typing import Literal
@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser
 
 from lorary.cli.base_options import add_base_options
 from lorary.cli.router_options import add_router_options, list_ready_routers
+from lorary.routing import DEFAULT_ROUTER
 
 EXAMPLE = "lorary generate ./my-loras 'Write the number in words: 42' --template plain --show-experts"
 
@@ -21,7 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--router",
         type=str | None,
-        help=f"{', '.join(list_ready_routers())}, or none for the base alone; calibrated, "
+        help=f"{', '.join(list_ready_routers())}, or none for the base alone; {DEFAULT_ROUTER}, "
         "or a built model's own, if not given",
     )
     parser.add_argument("--expert", type=str | None, help="Let this expert answer, whatever the router")

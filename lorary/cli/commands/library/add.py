@@ -3,13 +3,20 @@
 The adapter is copied: its own folder stays as it is.
 """
 
+from pathlib import Path
+
 from jsonargparse import ArgumentParser, Namespace
 
 import lorary
 from lorary.cli.console import print_next
 from lorary.cli.printing import print_line
+from lorary.errors import FormatError
 from lorary.files import quote
 
+CONFIG = "adapter_config.json"
+# Adapters of a folder: one each, a training run's checkpoints, a model of the hub's cache.
+BENEATH = (f"*/{CONFIG}", f"snapshots/*/{CONFIG}")
+NUM_SHOWN = 4
 EXAMPLE = "lorary library add ./my-loras downloads/poetry-lora --name poetry"
 
 
@@ -22,6 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Read the adapter, then store it under a name that is free."""
+    refuse_parent(options.folder)
     # Read first: a bad adapter must leave no new library behind.
     expert = lorary.read_peft(options.folder, options.name)
     library = lorary.Library.open(options.library, create=True)
@@ -31,3 +39,23 @@ def run(options: Namespace) -> int:
     )
     print_next("lorary", "library", "show", options.library, expert.name)
     return 0
+
+
+def refuse_parent(folder: str) -> None:
+    """Refuse a local folder that is no adapter, but holds adapters.
+
+    Raises:
+        FormatError: naming them.
+    """
+    parent = Path(folder)
+    if not parent.is_dir() or (parent / CONFIG).exists():
+        return
+    found = sorted(str(path.parent) for pattern in BENEATH for path in parent.glob(pattern))
+    if found:
+        shown = ", ".join(quote(place) for place in found[:NUM_SHOWN]) + (
+            ", …" if len(found) > NUM_SHOWN else ""
+        )
+        what = "an adapter" if len(found) == 1 else f"{len(found)} adapters"
+        raise FormatError(
+            f"{quote(folder)} is no adapter but holds {what}: add each by its own folder, {shown}"
+        )

@@ -21,7 +21,7 @@ EXAMPLE = "lorary library verify ./my-loras"
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the library and the experts."""
     parser.add_argument("library", help="Folder or URL of the library")
-    parser.add_argument("names", nargs="*", help="Names of the experts; all if none is given")
+    parser.add_argument("names", nargs="*", default=[], help="Names of the experts; all if none is given")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")
 
 

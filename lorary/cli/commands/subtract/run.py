@@ -31,5 +31,5 @@ def run(options: Namespace) -> int:
     print_line(
         f"{say_count(len(others), 'expert')} without {options.general}, rank up to {rank}: {options.out}"
     )
-    print_next("lorary", "generate", str(options.out), "PROMPT", "--router", "arrow")
+    print_next("lorary", "generate", str(options.out), "PROMPT")
     return 0

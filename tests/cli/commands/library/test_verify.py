@@ -56,3 +56,9 @@ def test_what_belongs_to_no_expert_is_found_where_all_is_looked_at(lorary, libra
     code, output, _ = lorary("library", "verify", library.url)
     assert code == 2 and output.startswith("linked: 'linked' in library ") and "next: " not in output
     assert lorary("library", "verify", library.url, "sql")[0] == 0
+
+
+def test_help_says_that_names_may_be_left_out(lorary):
+    said = " ".join(lorary("library", "verify", "--help")[1].split())
+    assert "Names of the experts; all if none is given" in said
+    assert "all if none is given (required)" not in said
