@@ -44,10 +44,10 @@ def expert_shades(names: Sequence[str]) -> list[Shades]:
 def heat_shades(light: str = LIGHT_HEAT, dark: str = DARK_HEAT) -> list[tuple[str, str]]:
     """Give the backgrounds (light, dark) of a heat map, from nothing to all."""
     steps = [step / (NUM_HEAT_STEPS - 1) for step in range(NUM_HEAT_STEPS)]
-    return [(mix(light, LIGHT_PAGE, step), mix(dark, DARK_PAGE, step)) for step in steps]
+    return [(blend(light, LIGHT_PAGE, step), blend(dark, DARK_PAGE, step)) for step in steps]
 
 
-def mix(colour: str, other: str, share: float) -> str:
+def blend(colour: str, other: str, share: float) -> str:
     """Blend ``share`` of a ``#rrggbb`` colour with the rest of another."""
     pairs = zip(_channels(colour), _channels(other), strict=True)
     return _hex([share * left + (1 - share) * right for left, right in pairs])
@@ -64,15 +64,15 @@ def contrast(colour: str, other: str) -> float:
 
 def _fit_shades(colour: str) -> Shades:
     return Shades(
-        light_fill=mix(colour, LIGHT_PAGE, 0.3),
+        light_fill=blend(colour, LIGHT_PAGE, 0.3),
         light_line=_until_visible(colour, LIGHT_PAGE, "#000000", 1.8),
-        dark_fill=mix(colour, DARK_PAGE, 0.4),
+        dark_fill=blend(colour, DARK_PAGE, 0.4),
         dark_line=_until_visible(colour, DARK_PAGE, "#ffffff", 3.0),
     )
 
 
 def _until_visible(colour: str, page: str, towards: str, least: float) -> str:
-    steps = (mix(towards, colour, step / 20) for step in range(21))
+    steps = (blend(towards, colour, step / 20) for step in range(21))
     return next(shade for shade in steps if contrast(shade, page) >= least)
 
 

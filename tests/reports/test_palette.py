@@ -9,7 +9,6 @@ from lorary.reports.palette import (
     contrast,
     expert_shades,
     heat_shades,
-    mix,
 )
 
 MANY_NAMES = [f"expert-{index}" for index in range(200)]
@@ -21,9 +20,9 @@ def test_contrast_is_that_of_the_standard():
 
 
 def test_mixing_moves_from_one_colour_to_the_other():
-    assert mix("#ff0000", "#0000ff", 1) == "#ff0000"
-    assert mix("#ff0000", "#0000ff", 0) == "#0000ff"
-    assert mix("#ff0000", "#0000ff", 0.2) == "#3300cc"
+    assert blend("#ff0000", "#0000ff", 1) == "#ff0000"
+    assert blend("#ff0000", "#0000ff", 0) == "#0000ff"
+    assert blend("#ff0000", "#0000ff", 0.2) == "#3300cc"
 
 
 @pytest.mark.parametrize("names", [MANY_NAMES[: len(BASE_COLOURS)], MANY_NAMES], ids=["listed", "hashed"])

@@ -22,7 +22,8 @@ def add_comparison_options(parser: ArgumentParser, *routes: str) -> None:
     parser.add_argument(
         *routes,
         type=list[str] | str | None,
-        help=f"Routes, with commas: base, random, oracle, expert:NAME, a control's name, {describe_routers()}; "
+        help="Routes, with commas: base, random, oracle, expert:NAME, a control's name, "
+        f"{describe_routers()}; "
         f"{','.join(DEFAULT_ROUTES)} and all controls if not given",
     )
     parser.add_argument(
