@@ -6,6 +6,7 @@ from lorary.reports.palette import (
     DARK_TEXT,
     LIGHT_PAGE,
     LIGHT_TEXT,
+    blend,
     contrast,
     expert_shades,
     heat_shades,
@@ -19,7 +20,7 @@ def test_contrast_is_that_of_the_standard():
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
 
 
-def test_mixing_moves_from_one_colour_to_the_other():
+def test_blending_moves_from_one_colour_to_the_other():
     assert blend("#ff0000", "#0000ff", 1) == "#ff0000"
     assert blend("#ff0000", "#0000ff", 0) == "#0000ff"
     assert blend("#ff0000", "#0000ff", 0.2) == "#3300cc"
