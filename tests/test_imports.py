@@ -194,3 +194,28 @@ def find_imports(path, package=PACKAGE):
             modules += [f"{origin}.{alias.name}" for alias in node.names] if origin == "lorary" else [origin]
     ours = [module.split(".") for module in modules if module.split(".")[0] == "lorary"]
     return [parts[1] if len(parts) > 1 else "lorary" for parts in ours]
+
+
+def test_no_module_imports_itself_through_others():
+    """Inside rooms too; a package stands for its ``__init__``."""
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in PACKAGE.rglob("*.py")
+    }
+    below = {name: list_modules(path, files) for name, path in files.items()}
+    while leaves := [name for name, found in below.items() if not found & below.keys()]:
+        for name in leaves:
+            del below[name]
+    assert below == {}
+
+
+def list_modules(path, known):
+    """The first-party modules that a file imports when it is imported."""
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= (whole & known.keys()) or {node.module}
+    return found & known.keys()
