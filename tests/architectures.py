@@ -85,7 +85,7 @@ CHANGES = {
     "gptj": {"rotary_dim": 4},
     "bamba": {"mamba_chunk_size": 8, "attn_layer_indices": [1]},
     "falcon_h1": {"mamba_d_ssm": 64, "mamba_d_head": 16, "mamba_chunk_size": 8},
-    "granitemoehybrid": {"mamba_chunk_size": 8},
+    "granitemoehybrid": {"mamba_chunk_size": 8, "layer_types": ["linear_attention", "full_attention"]},
     "mamba2": {"num_heads": 8, "head_dim": 8, "n_groups": 2, "chunk_size": 8},
     "nemotron_h": {
         "num_hidden_layers": None,

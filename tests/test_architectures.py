@@ -1,13 +1,17 @@
 """On every causal language model of ``transformers`` experts do together what each does alone."""
 
+import copy
+
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
 
+from lorary.assembly import load_model
 from lorary.data import TokenizedExample
 from lorary.errors import BaseModelError, IncompatibleExpert
 from lorary.experts import Expert, Factors
-from lorary.models import attach_experts, find_layers, fold, layer_shape
+from lorary.models import attach_experts, find_layers, fold, layer_shape, wrap_base
 from lorary.passes import Layout, find_layout, score_pass, split_passes
 from tests.architectures import MODEL_TYPES, NOT_BUILT, tiny_config
 
@@ -20,15 +24,26 @@ SEQUENCES = [
     TokenizedExample((30, 31, 32, 33, 34), (35, 36)),
 ]
 REQUESTS = [0, 0, 1, 1, 2]
+PROMPTS = [[5, 6, 7, 8], [9, 10], [11, 12, 13]]
 BATCH = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12], [13, 14, 15, 16]])
 REFUSED = {
     "cpmant": (BaseModelError, "lets each token see those after it"),
     "prophetnet": (BaseModelError, "gives no logits for each token"),
     "xlnet": (IncompatibleExpert, "cannot carry experts"),
 }
+# transformers itself cannot generate with it: its cache has other sizes than its layers.
+WITHOUT_GENERATION = {"xlstm"}
 # Its reversible layers have gradients only for what goes into them, and the embeddings are frozen.
 WITHOUT_GRADIENTS = {"reformer"}
 BUILT = [each for each in MODEL_TYPES if each not in NOT_BUILT and each not in REFUSED]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    """One word for each of the 96 token ids."""
+    core = Tokenizer(models.WordLevel({f"w{number}": number for number in range(96)}, unk_token="w0"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="w2", pad_token="w0")
 
 
 @pytest.mark.parametrize("model_type", BUILT)
@@ -57,6 +72,20 @@ def test_experts_together_are_what_they_are_alone(model_type):
         together = model(input_ids=BATCH, use_cache=False).logits
     for found, expected in zip(together, logits_alone, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
+
+
+@pytest.mark.parametrize("model_type", [each for each in BUILT if each not in WITHOUT_GENERATION])
+@pytest.mark.filterwarnings("ignore")
+def test_answers_together_are_those_of_transformers_alone(model_type, tokenizer):
+    model = build(model_type)
+    experts = {name: draw_expert(model, name, seed) for seed, name in enumerate(["poetry", "sql"])}
+    folded = [*(fold(model, expert) for expert in experts.values()), copy.deepcopy(model)]
+    routed = load_model(wrap_base(model, tokenizer, name="base"), experts, router="arrow")
+    together = routed.generate(PROMPTS, experts=["poetry", "sql", None], max_new_tokens=4)
+    for each, prompt, answer in zip(folded, PROMPTS, together, strict=True):
+        assert answer == tokenizer.decode(generate_alone(each, prompt), skip_special_tokens=True)
+    assert routed(input_ids=BATCH, use_cache=False).logits.isfinite().all()
+    assert len(routed.generate(PROMPTS, max_new_tokens=2)) == len(PROMPTS)
 
 
 @pytest.mark.parametrize("model_type", REFUSED)
@@ -103,6 +132,18 @@ def draw_expert(model, name, seed):
 @torch.no_grad()
 def run_alone(model, ids):
     return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
+
+
+def generate_alone(model, prompt):
+    """What follows a prompt by the logits of its ids, the likeliest token each time."""
+    ids = torch.tensor([prompt])
+    model.generation_config = GenerationConfig()  # some end every answer by force
+    output = model.generate(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        generation_config=GenerationConfig(max_new_tokens=4, do_sample=False, pad_token_id=0, eos_token_id=2),
+    )
+    return output[0, len(prompt) :]
 
 
 def score_alone(model, sequence):

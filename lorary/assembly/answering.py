@@ -10,29 +10,35 @@ from torch import Tensor
 from transformers import CompileConfig
 
 from lorary.assembly.prompts import find_ending_ids, find_padding_id
-from lorary.models import BaseModel
+from lorary.models import BaseModel, ExpertStack
+from lorary.passes import can_pad_left
 
 
-def check_sampling(max_new_tokens: int, temperature: float) -> None:
-    """Refuse numbers that no answer can be drawn with.
+def group_prompts(stack: ExpertStack, attention_mask: Tensor) -> list[list[int]]:
+    """Divide prompts so that each group can run as one batch: all, or those of one length.
 
-    Raises:
-        ValueError: naming both.
+    Args:
+        stack: the experts on the model.
+        attention_mask: ``[B, L]``, padded on the left.
     """
-    if max_new_tokens < 1 or not temperature >= 0:
-        raise ValueError(
-            "max_new_tokens must be at least 1 and temperature at least 0, "
-            f"found {max_new_tokens!r} and {temperature!r}"
-        )
+    groups: dict[int, list[int]] = {}
+    for index, length in enumerate(attention_mask.sum(1).tolist()):
+        groups.setdefault(length, []).append(index)
+    if len(groups) == 1 or can_pad_left(stack):
+        return [list(range(len(attention_mask)))]
+    return list(groups.values())
+
+
+def take_prompts(inputs: Mapping[str, Tensor], members: Sequence[int]) -> dict[str, Tensor]:
+    """Take some prompts out of a batch padded on the left, with as little padding as these need."""
+    length = int(inputs["attention_mask"][list(members)].sum(1).max())
+    return {name: tensor[list(members), -length:] for name, tensor in inputs.items()}
 
 
 def continue_prompts(
     base: BaseModel,
     inputs: Mapping[str, Tensor],
-    *,
-    max_new_tokens: int,
-    temperature: float,
-    top_p: float,
+    generation: Mapping[str, Any],
     compile: bool | CompileConfig,
 ) -> list[list[int]]:
     """Continue prompts with the answers generated under the current routing.
@@ -40,9 +46,7 @@ def continue_prompts(
     Args:
         base: the model.
         inputs: ``input_ids`` and ``attention_mask``, ``[B, L]``, padded on the left.
-        max_new_tokens: most tokens to add to each.
-        temperature: 0 always takes the likeliest token; above, tokens are sampled.
-        top_p: sample from the likeliest tokens that hold this much probability.
+        generation: how tokens are chosen, see ``describe_generation``.
         compile: whether, and how, to compile what is done for each token.
 
     Returns:
@@ -51,17 +55,9 @@ def continue_prompts(
     padding, ending = find_padding_id(base), find_ending_ids(base)
     output = base.model.generate(
         **inputs,
-        max_new_tokens=max_new_tokens,
         pad_token_id=padding,
         eos_token_id=ending or None,
-        # What a model's configuration prefers is left out: one answer to each prompt, token by token.
-        num_beams=1,
-        num_return_sequences=1,
-        do_sample=temperature > 0,
-        temperature=temperature if temperature > 0 else None,
-        top_p=top_p if temperature > 0 else None,
-        # 0 looks at all tokens; transformers' own default is the best 50.
-        top_k=0 if temperature > 0 else None,
+        **generation,
         **_say_how_to_compile(compile),
     )
     rows: list[list[int]] = output[:, inputs["input_ids"].shape[1] :].tolist()

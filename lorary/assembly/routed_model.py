@@ -10,18 +10,26 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CompileConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import CompileConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from lorary.assembly.answering import check_sampling, continue_prompts
+from lorary.assembly.answering import continue_prompts, group_prompts, take_prompts
 from lorary.assembly.choosing import AUTO, ExpertChoice, Prompts, build_chooser, find_requests, spread_choices
 from lorary.assembly.deciding import RequestDecider
 from lorary.assembly.explanation import Explanation, Recorder, build_explanation
+from lorary.assembly.generation import check_sampling, describe_generation
 from lorary.assembly.prompts import Prompt, encode_prompts
 from lorary.assembly.router import Router, build_router, find_config
 from lorary.experts import Expert
 from lorary.facts import Encoder, Facts
-from lorary.models import BaseModel, ExpertStack, check_base, drop_expert, insert_expert
+from lorary.models import (
+    BaseModel,
+    ExpertStack,
+    check_base,
+    check_length,
+    drop_expert,
+    insert_expert,
+)
 from lorary.routing import Chooser, LayerRouters, RouterConfig, configure_router
 from lorary.routing.named import LayerPrototypes
 
@@ -245,6 +253,7 @@ class RoutedModel:
         max_new_tokens: int = 64,
         temperature: float = 0.0,
         top_p: float = 1.0,
+        generation_config: GenerationConfig | None = None,
         compile: bool | CompileConfig = False,
     ) -> str | list[Any]:
         """Continue texts. A router that decides per request does so once, from each prompt.
@@ -256,8 +265,11 @@ class RoutedModel:
                 ``router(…)`` or any other ``Chooser``, None for the base model alone, ``"auto"`` for the
                 router that is set or what a context says.
             max_new_tokens: most tokens to add to each.
-            temperature: 0 always takes the likeliest token; above, tokens are sampled.
+            temperature: 0 always takes the likeliest token, whatever the base model's configuration prefers;
+                above, tokens are sampled.
             top_p: sample from the likeliest tokens that hold this much probability.
+            generation_config: what it sets comes before all of these, such as a ``repetition_penalty``;
+                ``model.base.model.generation_config`` answers as the base model prefers to.
             compile: compile what is done for each token by ``torch.compile``, with a cache of fixed length;
                 on GPUs as CUDA graphs. The first answer then takes a minute or more, and so does another
                 batch size, router or number of experts. A ``CompileConfig`` says how. One thread at a time
@@ -272,25 +284,46 @@ class RoutedModel:
             ValueError: if a prompt is empty, a number out of range, there is not a choice for each prompt, or
                 one cannot choose.
             UnknownExpert: if a name is not on this model.
-            BaseModelError: if a prompt is a text and there is no tokenizer.
+            BaseModelError: if a prompt is a text and there is no tokenizer, or the base model has too few
+                positions for a prompt and its answer.
         """
-        check_sampling(max_new_tokens, temperature)
+        check_sampling(max_new_tokens, temperature, generation_config)
+        generation = describe_generation(
+            self.model,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            config=generation_config,
+        )
         batch = [prompts] if isinstance(prompts, str) else prompts
         inputs = self._encode(batch)
+        # The last new token is not read.
+        longest = inputs["input_ids"].shape[1] + generation["max_new_tokens"] - 1
+        check_length(self.model, longest, "the longest prompt with its answer")
         alone = self._compiled if compile else nullcontext()
         with self.stack.in_use(), alone, self._choosing(experts, inputs):
-            answers = continue_prompts(
-                self.base,
-                inputs,
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                top_p=top_p,
-                compile=compile,
-            )
+            answers = self._answer(inputs, generation, compile)
         if self.base.given_tokenizer is None and not any(isinstance(prompt, str) for prompt in batch):
             return answers
         texts: list[str] = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
         return texts[0] if isinstance(prompts, str) else texts
+
+    def _answer(
+        self, inputs: Mapping[str, Tensor], generation: Mapping[str, Any], compile: bool | CompileConfig
+    ) -> list[list[int]]:
+        """Continue prompts, in as many batches as the model needs."""
+        groups = group_prompts(self.stack, inputs["attention_mask"])
+        if len(groups) == 1:
+            return continue_prompts(self.base, inputs, generation, compile)
+        answers: list[list[int]] = [[] for _ in inputs["input_ids"]]
+        active = self.stack.context.active
+        requests = torch.arange(len(answers)) if active.rows is None else active.rows.cpu()
+        for members in groups:
+            with self.stack.choosing(active.chooser, requests[members]):
+                found = continue_prompts(self.base, take_prompts(inputs, members), generation, compile)
+            for index, answer in zip(members, found, strict=True):
+                answers[index] = answer
+        return answers
 
     @torch.inference_mode()
     def explain(self, text: Prompt, num_prompt_tokens: int | None = None) -> Explanation:
@@ -303,8 +336,10 @@ class RoutedModel:
 
         Raises:
             ValueError: if no router is set, the text is empty, or it has fewer tokens than that.
+            BaseModelError: if the base model has too few positions for it.
         """
         inputs = self._encode([text])
+        check_length(self.model, inputs["input_ids"].shape[1], "the text")
         with self.stack.in_use():
             names, chooser = self.names, self._active
             seen = {}

@@ -14,6 +14,7 @@ from lorary.evaluation.routes import Route
 from lorary.evaluation.run_header import describe_run
 from lorary.evaluation.scoring import Report, generate_answers, score_targets
 from lorary.files import quote
+from lorary.models import check_length
 from lorary.passes import Layout, find_layout
 
 ROW_LENGTH = 512
@@ -62,6 +63,10 @@ def evaluate(
     _check_request(tasks, routes)
     layout = find_layout(model.stack, config.max_length, ROW_LENGTH)
     pool = gather_requests(model.tokenizer, tasks, template, config)
+    for item in (*pool.scores, *pool.answers):
+        # The last token that is scored or answered is not read.
+        length = max(len(item.tokens), len(item.tokens.prompt_ids) + item.max_new_tokens) - 1
+        check_length(model.model, length, f"task {item.task!r}: an example with its answer")
     records: list[Record] = []
     for number, route in enumerate(routes):
         done = number * pool.num_units

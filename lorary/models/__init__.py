@@ -14,6 +14,7 @@ from lorary.models.logits import select_positions, target_losses
 from lorary.models.mix import mix
 from lorary.models.mix_backends import BACKENDS
 from lorary.models.plan import Plan
+from lorary.models.positions import check_length, count_positions
 from lorary.models.same_input import group_same_inputs
 from lorary.models.save_folded import save_folded
 from lorary.models.targets import find_layers
@@ -30,7 +31,9 @@ __all__ = [
     "capture_inputs",
     "check_base",
     "check_expert",
+    "check_length",
     "checkpoint_layers",
+    "count_positions",
     "default_dtype",
     "drop_expert",
     "find_layers",

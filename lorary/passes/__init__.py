@@ -1,7 +1,17 @@
 """How token sequences run through a model with experts: planned into passes, laid out exactly."""
 
 from lorary.passes.layout import Layout, find_layout
+from lorary.passes.left_padding import can_pad_left
 from lorary.passes.run import run_pass, score_pass
 from lorary.passes.split import Pass, read_whole, split_passes
 
-__all__ = ["Layout", "Pass", "find_layout", "read_whole", "run_pass", "score_pass", "split_passes"]
+__all__ = [
+    "Layout",
+    "Pass",
+    "can_pad_left",
+    "find_layout",
+    "read_whole",
+    "run_pass",
+    "score_pass",
+    "split_passes",
+]

@@ -99,9 +99,13 @@ def _check_causal(model: PreTrainedModel, text: list[int], read: Tensor, vocabul
         )
 
 
+def find_tolerance(model: PreTrainedModel) -> float:
+    """Give the largest error of equal logits, in units of their standard deviation."""
+    return _TOLERANCES.get(model.dtype, _HALF_TOLERANCE)
+
+
 def _find_limit(model: PreTrainedModel, logits: Sequence[Tensor]) -> float:
-    tolerance = _TOLERANCES.get(model.dtype, _HALF_TOLERANCE)
-    return tolerance * float(torch.cat(list(logits)).std())
+    return find_tolerance(model) * float(torch.cat(list(logits)).std())
 
 
 def _is_exact(

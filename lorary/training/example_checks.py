@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
-from torch import nn
 from transformers import PreTrainedModel
 
 from lorary.data.tokens import TokenizedExample
 from lorary.files import quote
+from lorary.models import count_positions
 from lorary.training.examples import TrainingExamples
-
-# Some models' position tables have a few rows more than they have positions.
-_SPARE_POSITIONS = 8
 
 
 def check_training_examples(name: str, examples: TrainingExamples, model: PreTrainedModel) -> None:
@@ -47,7 +44,7 @@ def check_examples(whose: str, examples: Sequence[TokenizedExample], model: PreT
         ValueError: naming the first, and what is wrong with it.
     """
     size = model.get_input_embeddings().weight.shape[0]
-    most = _count_positions(model)
+    most = count_positions(model)
     for index, example in enumerate(examples):
         fault = _find_fault(example, size, most)
         if fault:
@@ -70,15 +67,3 @@ def _find_fault(example: TokenizedExample, size: int, most: int | None) -> str |
     if most is not None and len(example) > most:
         return f"it has {len(example)} tokens, the base model has {most} positions: cut it, or leave it out"
     return None
-
-
-def _count_positions(model: PreTrainedModel) -> int | None:
-    """Count the positions of a model that has a table of them; None if it takes any."""
-    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    words = model.get_input_embeddings()
-    tables = [
-        module for module in model.modules() if isinstance(module, nn.Embedding) and module is not words
-    ]
-    if most is None or not any(0 <= table.num_embeddings - most < _SPARE_POSITIONS for table in tables):
-        return None
-    return int(most)

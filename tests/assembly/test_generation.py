@@ -1,0 +1,86 @@
+"""Answers of transformers' greedy search, whatever a base model's generation configuration prefers."""
+
+import pytest
+import torch
+from transformers import GenerationConfig
+
+from lorary.assembly import load_model
+from lorary.assembly.answering import group_prompts
+from lorary.errors import BaseModelError
+from lorary.models import wrap_base
+
+PROMPTS = [[5, 6, 7, 8], [9, 10]]
+
+
+@pytest.fixture
+def model(build_tiny_base, draw_expert):
+    base = build_tiny_base()
+    return load_model(base, {"poetry": draw_expert(base, "poetry")}, router="uniform")
+
+
+@pytest.mark.parametrize(
+    "preference",
+    [
+        {"repetition_penalty": 5.0},
+        {"do_sample": True, "temperature": 5.0, "min_p": 0.01},
+        {"suppress_tokens": list(range(40, 200))},
+        {"guidance_scale": 3.0},
+        {"num_beams": 3},
+        {"no_repeat_ngram_size": 1},
+        {"forced_eos_token_id": 7},
+        {"max_length": 5},
+    ],
+)
+def test_what_the_base_model_prefers_changes_no_greedy_answer(model, preference):
+    expected = model.generate(PROMPTS, max_new_tokens=8)
+    model.model.generation_config = GenerationConfig(**preference)
+    assert model.generate(PROMPTS, max_new_tokens=8) == expected
+
+
+def test_a_generation_config_comes_before_all_else(model):
+    greedy = model.generate(PROMPTS, max_new_tokens=12)
+    penalty = GenerationConfig(repetition_penalty=5.0)
+    penalised = model.generate(PROMPTS, max_new_tokens=12, generation_config=penalty)
+    assert penalised != greedy
+    model.model.generation_config = penalty
+    assert model.generate(PROMPTS, max_new_tokens=12) == greedy
+    as_it_prefers = model.generate(PROMPTS, max_new_tokens=12, generation_config=penalty)
+    assert as_it_prefers == penalised
+
+
+@pytest.mark.parametrize("setting", [{"num_beams": 2}, {"num_return_sequences": 2, "do_sample": True}])
+def test_several_answers_to_a_prompt_are_refused(model, setting):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))} must be 1, found 2"):
+        model.generate(PROMPTS, generation_config=GenerationConfig(**setting))
+
+
+def test_a_model_that_heeds_no_left_padding_answers_prompts_of_one_length_together(model, monkeypatch):
+    prompts = [[5, 6, 7], [8], [9, 10, 11], [12]]
+    experts = ["poetry", None, None, "poetry"]
+    expected = model.generate(prompts, experts=experts, max_new_tokens=5)
+    monkeypatch.setattr("lorary.assembly.answering.can_pad_left", lambda stack: False)
+    mask = torch.tensor([[1, 1, 1], [0, 0, 1], [1, 1, 1], [0, 0, 1]])
+    assert group_prompts(model.stack, mask) == [[0, 2], [1, 3]]
+    assert model.generate(prompts, experts=experts, max_new_tokens=5) == expected
+    with model.assign(experts):
+        assert model.generate(prompts, max_new_tokens=5) == expected
+
+
+def test_a_prompt_beyond_the_models_positions_is_refused_before_any_work(
+    tiny_config, build_tiny_base, draw_expert
+):
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(0)
+    bare = AutoModelForCausalLM.from_config(tiny_config("gpt2", max_position_embeddings=32)).eval()
+    base = wrap_base(bare, build_tiny_base().tokenizer, name="gpt2")
+    model = load_model(base, {"poetry": draw_expert(base, "poetry")}, router="arrow")
+    assert isinstance(model.generate([[5] * 25], max_new_tokens=8)[0], str)
+    model.model.forward = None
+    message = (
+        "the longest prompt with its answer has 33 tokens, but GPT2LMHeadModel has 32 positions: shorten it"
+    )
+    with pytest.raises(BaseModelError, match=message):
+        model.generate([[5] * 26], max_new_tokens=8)
+    with pytest.raises(BaseModelError, match="the text has 45 tokens, but GPT2LMHeadModel has 32 positions"):
+        model.explain([5] * 45)
