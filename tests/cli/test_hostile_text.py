@@ -161,8 +161,8 @@ PRINTERS = {
 
 def make_result(text):
     names = (f"{text} 1", f"{text} 2", "arrow", "uniform")
-    # The quickstart reads out how these two compare.
-    routes = (*names, "calibrated", "multi-task")
+    # The quickstart reads out how these compare.
+    routes = (*names, "calibrated", "multi-task", "oracle")
     rows = [(name, route, "exact_match", 1.0) for name in names for route in routes for _ in range(2)]
     return Result.from_records([*rows, *((name, route, "loss", value) for name, route, _, value in rows)])
 
