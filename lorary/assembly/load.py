@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lorary.assembly.open_saved import open_saved
 from lorary.assembly.routed_model import RoutedModel
 from lorary.errors import LibraryError
-from lorary.experts import Expert
+from lorary.experts import Expert, agree_on_revision, identify_base
 from lorary.facts import FACTS, Encoder
 from lorary.files import quote
 from lorary.library import Library
@@ -51,7 +51,7 @@ def load_model(
         encoder: what made the embeddings, texts -> ``[N, D]``; None for the base model.
         tokenizer: only for a ``transformers`` model that is loaded already. Without it, logits and token ids
             work, and text looks for the tokenizer by the model's ``name_or_path``, on this machine alone.
-        revision: of a hub model.
+        revision: of a hub model; None takes the one that the experts' cards name.
         dtype: of the base model's weights; None chooses what the hardware multiplies fast.
         device: None means a GPU if there is one.
         options: of the router, such as ``top_k`` and ``temperature``: the fields of its configuration,
@@ -89,6 +89,8 @@ def load_model(
     everyone = own | _check_controls(controls or {}, own)
     if config is not None:
         config.check(list(own))
+    if isinstance(base, str) and saved is None and revision is None and not Path(base).exists():
+        revision = agree_on_revision({name: identify_base(expert) for name, expert in own.items()})
     loaded = _load_any_base(base, tokenizer, revision, dtype, device)
     for expert in everyone.values():
         check_base(loaded, expert)

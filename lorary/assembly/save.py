@@ -16,7 +16,7 @@ from lorary.facts.same_experts import check_loaded
 from lorary.files import escape_markdown
 from lorary.library import Library
 from lorary.models.new_folder import new_folder
-from lorary.models.quiet import without_progress_bars
+from lorary.models.plain_folder import write_plain
 
 PACKAGES = ("lorary", "torch", "transformers")
 
@@ -78,8 +78,8 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
 
 
 def _save_base(model: RoutedModel, folder: Path) -> None:
-    with model.stack.set_aside() as base, without_progress_bars():
-        base.save_pretrained(folder)
+    with model.stack.set_aside() as base:
+        write_plain(base, folder)
     model.tokenizer.save_pretrained(folder)
 
 

@@ -4,6 +4,7 @@ import torch
 from jsonargparse import Namespace
 
 from lorary.cli.console import show_status
+from lorary.experts import BaseIdentity, agree_on_revision
 from lorary.files import quote, shorten
 from lorary.library import Library
 from lorary.models import BaseModel, load_base
@@ -50,6 +51,7 @@ def find_base(library: Library) -> tuple[str, str | None]:
 
     Raises:
         ValueError: if there are several, or an expert does not say.
+        IncompatibleExpert: if they are for different revisions.
     """
     entries = library.entries()
     names = {entry.base_model for entry in entries}
@@ -59,5 +61,8 @@ def find_base(library: Library) -> tuple[str, str | None]:
             f"the experts of library {quote(library.url)} must be for one base model, they are for {found}: "
             "say with --base which to load"
         )
-    revisions = {entry.card.base_revision for entry in entries}
-    return names.pop(), revisions.pop() if len(revisions) == 1 else None
+    bases = {
+        entry.name: BaseIdentity(entry.base_model, entry.card.base_fingerprint, entry.card.base_revision)
+        for entry in entries
+    }
+    return names.pop(), agree_on_revision(bases)

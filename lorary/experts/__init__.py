@@ -7,11 +7,11 @@ whose product is added to that layer's weight. On disk it is a PEFT adapter fold
 
 from lorary.experts.alike import AlikeFactors, read_alike
 from lorary.experts.base_blocks import count_blocks
-from lorary.experts.base_names import BaseIdentity, is_same_base
+from lorary.experts.base_names import BaseIdentity, agree_on_revision, is_same_base
 from lorary.experts.card import ExpertCard
 from lorary.experts.copied_weights import NOTE as COPIED_WEIGHTS
 from lorary.experts.copied_weights import describe_weight
-from lorary.experts.expert import Expert, check_finite
+from lorary.experts.expert import Expert, check_finite, identify_base
 from lorary.experts.factors import Factors
 from lorary.experts.names import check_known_name, check_name, fold_name
 from lorary.experts.peft_reader import (
@@ -35,6 +35,7 @@ __all__ = [
     "OpenedAdapter",
     "Sidecar",
     "WeightSummary",
+    "agree_on_revision",
     "build_expert",
     "check_finite",
     "check_known_name",
@@ -42,6 +43,7 @@ __all__ = [
     "count_blocks",
     "describe_weight",
     "fold_name",
+    "identify_base",
     "is_same_base",
     "open_adapter",
     "read_alike",

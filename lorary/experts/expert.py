@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from lorary.experts.base_names import BaseIdentity
 from lorary.experts.card import ExpertCard
 from lorary.experts.factors import DTYPES, Factors, find_factor_fault, name_dtypes, refuse_not_finite
 from lorary.experts.names import check_known_name
@@ -109,3 +110,8 @@ def check_finite(expert: Expert, file: str = "") -> None:
         next(iter(expert.factors.values()))  # whoever asks for one has all looked through
     else:
         refuse_not_finite(expert.name, expert.factors, file)
+
+
+def identify_base(expert: Expert) -> BaseIdentity:
+    """Give what an expert says of its base model."""
+    return BaseIdentity(expert.base_model, expert.card.base_fingerprint, expert.card.base_revision)

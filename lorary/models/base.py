@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from lorary.errors import BaseModelError, IncompatibleExpert
-from lorary.experts import BaseIdentity, Expert, is_same_base
+from lorary.experts import BaseIdentity, Expert, identify_base, is_same_base
 from lorary.files import escape, quote, shorten
 from lorary.models import embedded
 from lorary.models.base_folder import check_base_folder, is_panic
@@ -17,6 +17,7 @@ from lorary.models.fingerprint import fingerprint_model
 from lorary.models.hub import locate_hub_model
 from lorary.models.quiet import without_progress_bars
 from lorary.models.tokenizer import find_tokenizer
+from lorary.models.usable import check_usable
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +123,11 @@ def wrap_base(
         tokenizer: its tokenizer; None for one that is found by the model's ``name_or_path`` when text is
             first needed. Logits and token ids need none.
         name: what to call it; None takes the name it was loaded by.
+
+    Raises:
+        BaseModelError: if it is no plain model, or its weights are not in memory.
     """
+    check_usable(model)
     model.eval().requires_grad_(False)
     name = name or model.config.name_or_path or model.config.model_type
     revision = getattr(model.config, "_commit_hash", None)
@@ -136,8 +141,11 @@ def check_base(base: BaseModel, expert: Expert) -> None:
         IncompatibleExpert: naming both bases.
     """
     theirs = expert.card.base_fingerprint
-    if not is_same_base(BaseIdentity(expert.base_model, theirs), BaseIdentity(base.name, base.fingerprint)):
+    wanted = identify_base(expert)
+    if not is_same_base(wanted, BaseIdentity(base.name, base.fingerprint, base.revision)):
         marks = f" (fingerprint {theirs}, not {base.fingerprint})" if theirs else ""
+        if not theirs and wanted.revision:
+            marks = f" (revision {quote(wanted.revision)}, not {quote(base.revision)})"
         raise IncompatibleExpert(
             f"expert {expert.name!r} was trained on {quote(expert.base_model)}, "
             f"this model is {quote(base.name)}{marks}: load it with that base model"

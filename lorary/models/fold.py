@@ -32,4 +32,16 @@ def fold(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
         a, b = expert.factors[path]
         layer = folded.get_submodule(path)
         add_to_weight(layer, b.to(layer.weight.device).float() @ a.to(layer.weight.device).float())
+    _note_untied(folded)
     return folded
+
+
+def _note_untied(model: PreTrainedModel) -> None:
+    """Say in the settings that the output layer has weights of its own, if it has: else saving drops them."""
+    output = model.get_output_embeddings()
+    if output is None or output.weight is model.get_input_embeddings().weight:
+        return
+    for config in {id(each): each for each in (model.config, model.config.get_text_config())}.values():
+        if getattr(config, "tie_word_embeddings", False):
+            config.tie_word_embeddings = False
+            model.all_tied_weights_keys = {}

@@ -9,7 +9,7 @@ from lorary.files import escape_markdown
 from lorary.models.base import BaseModel, check_base
 from lorary.models.fold import fold
 from lorary.models.new_folder import new_folder
-from lorary.models.quiet import without_progress_bars
+from lorary.models.plain_folder import write_plain
 
 
 def save_folded(
@@ -30,8 +30,7 @@ def save_folded(
     check_base(base, expert)
     with new_folder(folder) as scratch:
         folded = fold(base.model, expert)
-        with without_progress_bars():
-            folded.to(dtype or folded.dtype).save_pretrained(scratch)
+        write_plain(folded.to(dtype or folded.dtype), scratch)
         base.tokenizer.save_pretrained(scratch)
         (scratch / "README.md").write_text(_render_readme(base, expert), encoding="utf-8")
 

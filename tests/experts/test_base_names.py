@@ -1,6 +1,13 @@
 import pytest
 
-from lorary.experts.base_names import BaseIdentity, BaseMatch, compare_bases, is_same_base
+from lorary.errors import IncompatibleExpert
+from lorary.experts.base_names import (
+    BaseIdentity,
+    BaseMatch,
+    agree_on_revision,
+    compare_bases,
+    is_same_base,
+)
 
 WEIGHTS, SETTINGS = "0123456789abcdef", "01234567"
 
@@ -78,3 +85,32 @@ def test_names_decide_where_one_fingerprint_is_unknown():
 def test_a_user_is_told_that_a_quantised_copy_is_taken_for_its_original():
     with pytest.warns(UserWarning, match="are taken for one base model: '-bnb-4bit' names a quantised copy"):
         assert is_same_base(BaseIdentity("a/tiny-bnb-4bit"), BaseIdentity("b/tiny"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("v1", "v1", True),
+        ("v1", "v10", False),
+        ("v1", None, True),
+        ("v1", "main", True),
+        ("0123456789abcdef", "0123456", True),
+        ("0123456789abcdef", "fedcba9", False),
+        ("v1", "0123456789abcdef", True),  # which commit a tag was cannot be told
+    ],
+)
+def test_revisions_must_be_equal_where_they_compare(one, other, expected):
+    identities = [BaseIdentity("org/base", None, revision) for revision in (one, other)]
+    assert compare_bases(*identities).fits is expected
+    with_prints = [identity._replace(fingerprint="0" * 16) for identity in identities]
+    assert compare_bases(*with_prints).fits
+
+
+def test_experts_agree_on_a_revision_or_are_refused():
+    bases = {name: BaseIdentity("org/base", None, revision) for name, revision in (("a", "v1"), ("b", None))}
+    assert agree_on_revision(bases) == "v1"
+    bases["c"] = BaseIdentity("org/base", None, "v2")
+    with pytest.raises(IncompatibleExpert, match="'a' for 'v1', 'c' for 'v2'"):
+        agree_on_revision(bases)
+    alike = {name: base._replace(fingerprint="0" * 16) for name, base in bases.items()}
+    assert agree_on_revision(alike) is None

@@ -5,6 +5,7 @@ Shape letters: I layer input, O layer output.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal, NamedTuple
 
 import torch
@@ -95,16 +96,25 @@ class _Shape(NamedTuple):
 
 
 def _check_bases(names: Sequence[str], bases: Sequence[tuple[str, ExpertCard]]) -> None:
-    first, first_card = bases[0]
+    different: dict[BaseIdentity, str] = {}
     for name, (base_model, card) in zip(names, bases, strict=True):
-        prints = first_card.base_fingerprint, card.base_fingerprint
-        if not is_same_base(BaseIdentity(first, prints[0]), BaseIdentity(base_model, prints[1])):
-            known = f" (fingerprints {quote(prints[0])} and {quote(prints[1])})" if all(prints) else ""
+        different.setdefault(BaseIdentity(base_model, card.base_fingerprint, card.base_revision), name)
+    # Each with each: one that says little fits others that do not fit each other.
+    for (one, one_name), (other, name) in combinations(different.items(), 2):
+        if not is_same_base(one, other):
             raise IncompatibleExpert(
-                f"experts that are put together must be for one base model, but expert {names[0]!r} is for "
-                f"{quote(first)} and expert {name!r} for {quote(base_model)}{known}: name experts of one "
-                "base model"
+                f"experts that are put together must be for one base model, but expert {one_name!r} is for "
+                f"{quote(one.name)} and expert {name!r} for {quote(other.name)}{_tell_apart(one, other)}: "
+                "name experts of one base model"
             )
+
+
+def _tell_apart(one: BaseIdentity, other: BaseIdentity) -> str:
+    if one.fingerprint and other.fingerprint:
+        return f" (fingerprints {quote(one.fingerprint)} and {quote(other.fingerprint)})"
+    if one.revision and other.revision and one.revision != other.revision:
+        return f" (revisions {quote(one.revision)} and {quote(other.revision)})"
+    return ""
 
 
 def _choose_paths(
