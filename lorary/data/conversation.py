@@ -67,6 +67,23 @@ def list_messages(example: Example, definition: str = "") -> list[dict[str, Any]
     return messages
 
 
+def merge_system(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give messages without system turns: what these say opens the user's first turn.
+
+    Args:
+        messages: of a conversation; where no user speaks, a user's turn is put first.
+    """
+    said = [message["content"] for message in messages if message["role"] == "system"]
+    others = [dict(message) for message in messages if message["role"] != "system"]
+    if not said:
+        return others
+    first = next((message for message in others if message["role"] == "user"), None)
+    if first is None:
+        return [{"role": "user", "content": "\n\n".join(said)}, *others]
+    first["content"] = "\n\n".join(part for part in (*said, first["content"]) if part)
+    return others
+
+
 def make_answer(example: Example, text: str) -> dict[str, Any]:
     """Give an answer as chat templates take it.
 

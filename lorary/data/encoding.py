@@ -20,14 +20,50 @@ def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> 
     return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
 
 
+def encode_prompt(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """Tokenise a text to go on from: with the tokenizer's own opening, without an end that it may add."""
+    return [*find_opening(tokenizer), *encode_texts(tokenizer, [text])[0]]
+
+
 def encode_answers(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
     """Tokenise texts that follow other text.
 
-    A SentencePiece tokenizer puts a space before whatever it is given: there a leading space is left to it.
+    A SentencePiece tokenizer puts a space before whatever it is given: there a leading space is left to it,
+    and a text without one is tokenised after a line break, which is then cut off.
     """
-    if _adds_space(tokenizer):
-        texts = [text.removeprefix(" ") for text in texts]
-    return encode_texts(tokenizer, texts)
+    if not _adds_space(tokenizer):
+        return encode_texts(tokenizer, texts)
+    (line_break,) = encode_texts(tokenizer, ["\n"])
+    spelt = [text.removeprefix(" ") if text.startswith(" ") else f"\n{text}" for text in texts]
+    return [
+        ids[len(line_break) :] if not text.startswith(" ") and ids[: len(line_break)] == line_break else ids
+        for text, ids in zip(texts, encode_texts(tokenizer, spelt), strict=True)
+    ]
+
+
+def encode_replies(
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[str],
+    prompt_ids: Sequence[Sequence[int]],
+    texts: Sequence[str],
+) -> list[list[int]]:
+    """Tokenise texts as they are tokenised together with their prompts.
+
+    A prompt has its tokens before there is an answer. Where prompt and text together are tokenised otherwise
+    within the prompt, the text is tokenised by ``encode_answers``.
+
+    Args:
+        tokenizer: the base model's.
+        prompts: what the texts follow.
+        prompt_ids: the prompts' tokens.
+        texts: one for each prompt.
+    """
+    together = encode_texts(tokenizer, [prompt + text for prompt, text in zip(prompts, texts, strict=True)])
+    apart = encode_answers(tokenizer, texts)
+    return [
+        whole[len(prompt) :] if whole[: len(prompt)] == list(prompt) else alone
+        for whole, prompt, alone in zip(together, prompt_ids, apart, strict=True)
+    ]
 
 
 def find_opening(tokenizer: "PreTrainedTokenizerBase") -> list[int]:

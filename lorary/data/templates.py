@@ -1,13 +1,15 @@
 """From an example to the prompt a model reads, and to the text of an answer as it follows that prompt."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lorary.data.conversation import list_messages, load_tools
+from lorary.data.chat_template import ChatTemplate
+from lorary.data.reply import Reply
 from lorary.data.task import Example, Task
 from lorary.data.turns import Turn, write_tools
-from lorary.errors import DataError, suggest
-from lorary.files import escape, quote, shorten
+from lorary.errors import suggest
+from lorary.files import quote
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,13 +24,19 @@ class Template(Protocol):
 
     @property
     def holds_special_tokens(self) -> bool:
-        """Whether prompts already spell out special tokens, so that tokenising must add none."""
+        """Whether prompts and replies spell out special tokens, so that tokenising must add none."""
 
     def render(self, task: Task, example: Example, tokenizer: "PreTrainedTokenizerBase | None" = None) -> str:
         """Return the prompt: everything before the answer. An example that asks nothing has none."""
 
-    def attach(self, answer: str) -> str:
-        """Return ``answer`` as it stands right after the prompt."""
+    def reply(
+        self,
+        task: Task,
+        example: Example,
+        answers: Sequence[str],
+        tokenizer: "PreTrainedTokenizerBase | None" = None,
+    ) -> list[Reply]:
+        """Return each answer as it stands right after the prompt; as it is where nothing is asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,66 +68,42 @@ class PlainTemplate:
         prompt = "\n\n".join(part for part in (*opening, body) if part)
         return f"{prompt}\n{cue}" if cue else prompt
 
-    def attach(self, answer: str) -> str:
-        """Return the answer with the space that parts it from the prompt; nothing stays nothing."""
-        return f" {answer}" if answer else ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChatTemplate:
-    """The tokenizer's own chat template: definition and input are the user's turn, the answer the reply."""
-
-    with_definition: bool = True
-    """Whether prompts open with the task's definition."""
-
-    holds_special_tokens = True
-
-    def render(self, task: Task, example: Example, tokenizer: "PreTrainedTokenizerBase | None" = None) -> str:
-        """Return the conversation up to where the assistant begins to speak.
-
-        Raises:
-            ValueError: if no tokenizer is given.
-            DataError: if the tokenizer has no chat template, or it refuses the conversation.
-        """
-        # Here, not above: tokenizers alone need it, and plain prompts no tokenizer.
-        from jinja2 import TemplateError
-
-        if example.is_text:
-            return ""
-        if tokenizer is None:
-            raise ValueError("the chat template belongs to a tokenizer: give one to render")
-        if not getattr(tokenizer, "chat_template", None):
-            raise DataError(
-                f"the tokenizer of {quote(tokenizer.name_or_path)} has no chat template: use template 'plain'"
-            )
-        messages = list_messages(example, task.definition_of(example) if self.with_definition else "")
-        try:
-            return str(
-                tokenizer.apply_chat_template(
-                    messages, tools=load_tools(example), tokenize=False, add_generation_prompt=True
-                )
-            )
-        except TemplateError as error:
-            reason = shorten(escape(str(error), keep=""))
-            raise DataError(
-                f"the chat template of {quote(tokenizer.name_or_path)} refuses a conversation ({reason}): "
-                "use template 'plain', or leave such conversations out"
-            ) from error
-
-    def attach(self, answer: str) -> str:
-        """Return the answer as it is: the chat template has ended the line before."""
-        return answer
+    def reply(
+        self,
+        task: Task,
+        example: Example,
+        answers: Sequence[str],
+        tokenizer: "PreTrainedTokenizerBase | None" = None,
+    ) -> list[Reply]:
+        """Return answers with the space that parts them from the prompt; nothing stays nothing."""
+        space = "" if example.is_text else " "
+        return [Reply(f"{space}{answer}" if answer else "") for answer in answers]
 
 
 TEMPLATES: dict[str, PlainTemplate | ChatTemplate] = {"plain": PlainTemplate(), "chat": ChatTemplate()}
 
 
-def find_template(name: str, *, with_definition: bool = True) -> Template:
-    """Return the template called ``name``, with or without definitions in its prompts.
+def find_template(
+    name: str, *, with_definition: bool = True, template_args: Mapping[str, Any] | None = None
+) -> Template:
+    """Return the template called ``name``.
+
+    Args:
+        name: a key of ``TEMPLATES``.
+        with_definition: whether its prompts open with the task's definition.
+        template_args: values for the names that the tokenizer's chat template reads.
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: if there is none of that name, or it takes no arguments.
     """
     if name not in TEMPLATES:
         raise ValueError(f"there is no template {quote(name, 60)}: {suggest(name, TEMPLATES)}")
-    return replace(TEMPLATES[name], with_definition=with_definition)
+    found = replace(TEMPLATES[name], with_definition=with_definition)
+    if not template_args:
+        return found
+    if not isinstance(found, ChatTemplate):
+        raise ValueError(
+            f"template {quote(name, 60)} takes no arguments, found {quote(sorted(template_args))}: leave "
+            "them out, or use template 'chat'"
+        )
+    return replace(found, template_args=dict(template_args))

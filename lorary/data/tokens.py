@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lorary.data.encoding import encode_answers, encode_texts, find_ending, find_opening, find_text_opening
+from lorary.data.encoded import ExampleEncoder
 from lorary.data.fitting import Truncation, check_truncation, cut_prompt, cut_text
 from lorary.data.task import Example, Task
 from lorary.data.templates import Template
@@ -41,6 +41,10 @@ class TokenizedExamples:
     """How many of them have a shortened prompt."""
     num_skipped: int
     """How many were left out because they are too long (policy ``skip``)."""
+    num_rewritten: int = 0
+    """For how many the chat template writes the finished conversation otherwise than the prompt."""
+    num_merged: int = 0
+    """How many have their system turn in the user's first turn, because the chat template refuses it."""
 
 
 def tokenize_example(
@@ -82,9 +86,11 @@ def tokenize_examples(
     truncation: Truncation = "error",
     eos: bool = True,
 ) -> TokenizedExamples:
-    """Tokenise examples and their first targets, prompt and target apart.
+    """Tokenise examples and their first targets.
 
-    Of an example that asks nothing, all tokens of its text are targets, and the prompt is what opens a text.
+    The prompt is what the model reads when it is to answer. With a chat template the target is what the
+    template writes after it into the finished conversation. Of an example that asks nothing, all tokens of
+    its text are targets, and the prompt is what opens a text.
     Such a text is cut into as many pieces as it takes; each later piece has the token before it as prompt.
 
     Args:
@@ -94,19 +100,18 @@ def tokenize_examples(
         examples: what to tokenise.
         max_length: the most tokens that prompt and target (with its end) may have together.
         truncation: what to do with longer ones; a target is never cut.
-        eos: whether the target ends with the tokenizer's end-of-text token, as in training.
+        eos: whether the target ends, as in training: with the token that the chat template writes after an
+            answer, or else with the tokenizer's end-of-text token.
 
     Raises:
         ValueError: if ``max_length`` or ``truncation`` makes no sense.
         DataError: if an example is too long for the policy, or, unless it is ``skip``, if a target alone is.
     """
     check_truncation(max_length, truncation)
-    prompts, num_opening = _encode_prompts(tokenizer, template, task, examples)
-    ending = [find_ending(tokenizer)] if eos else []
-    targets = _encode_targets(tokenizer, template, examples)
+    encoder = ExampleEncoder(tokenizer, template, eos=eos)
+    encoded = encoder.encode_examples(task, examples)
     kept: list[tuple[int, TokenizedExample]] = []
-    for index, (prompt, target) in enumerate(zip(prompts, targets, strict=True)):
-        target = target + ending
+    for index, (prompt, (target,), *_) in enumerate(encoded):
         if examples[index].is_text:
             pieces = cut_text(target, prompt, max_length)
             kept += [(index, TokenizedExample(*piece)) for piece in pieces]
@@ -114,13 +119,15 @@ def tokenize_examples(
         if truncation == "skip" and len(prompt) + len(target) > max_length:
             continue
         room = _find_room(task, examples[index], prompt, len(target), max_length, truncation)
-        cut = cut_prompt(prompt, room, truncation, num_opening)
+        cut = cut_prompt(prompt, room, truncation, encoder.num_opening)
         kept.append((index, TokenizedExample(cut, tuple(target), len(prompt) - len(cut))))
     return TokenizedExamples(
         examples=tuple(example for _, example in kept),
         indices=tuple(index for index, _ in kept),
         num_cut=sum(example.num_cut > 0 for _, example in kept),
         num_skipped=len(examples) - len({index for index, _ in kept}),
+        num_rewritten=sum(found.is_rewritten for found in encoded),
+        num_merged=sum(found.is_merged for found in encoded),
     )
 
 
@@ -163,7 +170,8 @@ def tokenize_answers(
 ) -> list[TokenizedExample]:
     """Tokenise any texts as answers to an example.
 
-    All share one prompt, cut to fit the longest answer, so that their likelihoods compare.
+    All share one prompt, cut to fit the longest answer, so that their likelihoods compare. What a chat
+    template writes between prompt and answer, such as an empty thought, is part of the prompt.
 
     Args:
         tokenizer: the base model's.
@@ -173,7 +181,7 @@ def tokenize_answers(
         answers: the texts, at least one.
         max_length: the most tokens that prompt and answer may have together.
         truncation: how the prompt is cut; no answer is.
-        eos: whether each answer ends with the tokenizer's end-of-text token.
+        eos: whether each answer ends, see ``tokenize_examples``.
 
     Raises:
         ValueError: if there is no answer, or ``truncation`` is ``skip`` or makes no sense.
@@ -183,36 +191,11 @@ def tokenize_answers(
     if truncation == "skip" or not answers:
         found = "truncation 'skip'" if truncation == "skip" else "no answer"
         raise ValueError(f"tokenize_answers needs answers and a policy that keeps them, not {found}")
-    (prompt,), num_opening = _encode_prompts(tokenizer, template, task, [example])
-    ending = [find_ending(tokenizer)] if eos else []
-    encoded = encode_answers(tokenizer, [template.attach(answer) for answer in answers])
-    targets = [(*answer, *ending) for answer in encoded]
+    encoder = ExampleEncoder(tokenizer, template, eos=eos)
+    prompt, targets, *_ = encoder.encode_choices(task, example, answers)
     room = _find_room(task, example, prompt, max(map(len, targets)), max_length, truncation)
-    cut = cut_prompt(prompt, room, truncation, num_opening)
-    return [TokenizedExample(cut, target, len(prompt) - len(cut)) for target in targets]
-
-
-def _encode_prompts(
-    tokenizer: "PreTrainedTokenizerBase", template: Template, task: Task, examples: Sequence[Example]
-) -> tuple[list[list[int]], int]:
-    """Return the prompts' ids, and how many of the first are the tokenizer's own opening."""
-    opening = [] if template.holds_special_tokens else find_opening(tokenizer)
-    prompts = encode_texts(tokenizer, [template.render(task, example, tokenizer) for example in examples])
-    before_text = find_text_opening(tokenizer) if any(example.is_text for example in examples) else []
-    return [
-        before_text if example.is_text else opening + prompt
-        for example, prompt in zip(examples, prompts, strict=True)
-    ], len(opening)
-
-
-def _encode_targets(
-    tokenizer: "PreTrainedTokenizerBase", template: Template, examples: Sequence[Example]
-) -> list[list[int]]:
-    """Return the ids of the first targets: those of texts as they open a text, others as they follow one."""
-    texts = [example.targets[0] for example in examples if example.is_text]
-    answers = [template.attach(example.targets[0]) for example in examples if not example.is_text]
-    opening, following = iter(encode_texts(tokenizer, texts)), iter(encode_answers(tokenizer, answers))
-    return [next(opening if example.is_text else following) for example in examples]
+    cut = cut_prompt(prompt, room, truncation, encoder.num_opening)
+    return [TokenizedExample(cut, tuple(target), len(prompt) - len(cut)) for target in targets]
 
 
 def _find_room(

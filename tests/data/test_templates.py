@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from lorary.data.reply import Reply
 from lorary.data.task import Example, Task
 from lorary.data.templates import TEMPLATES, ChatTemplate, PlainTemplate, find_template
 from lorary.errors import DataError
@@ -13,7 +14,7 @@ TALK = Example("Really?", ("yes",), history=(("system", "Be brief."), ("user", "
 
 def test_a_plain_prompt_is_definition_input_and_cue():
     assert PlainTemplate().render(TASK, ASK) == "Do it.\n\nWhat?\nAnswer:"
-    assert PlainTemplate().attach("yes") == " yes"
+    assert PlainTemplate().reply(TASK, ASK, ["yes", ""]) == [Reply(" yes"), Reply("")]
 
 
 def test_a_plain_prompt_can_do_without_the_definition():
@@ -45,7 +46,7 @@ def test_a_chat_prompt_is_what_the_tokenizers_template_makes_of_the_turns(byte_t
         .render(TASK, ASK, byte_tokenizer)
         .startswith("<turn>user\nWhat?<end>")
     )
-    assert ChatTemplate().attach("yes") == "yes"
+    assert ChatTemplate().reply(TASK, ASK, ["yes"], byte_tokenizer) == [Reply("yes", ending="<end>\n")]
 
 
 def test_a_chat_prompt_keeps_the_turns_before(byte_tokenizer):

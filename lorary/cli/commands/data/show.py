@@ -53,8 +53,8 @@ def render_example(task: Task, template: Template, tokenizer: Any) -> tuple[str,
     """Give the prompt and the target of a task's first example, as text or, with a tokenizer, from tokens."""
     example = find_example(task)
     if tokenizer is None:
-        target = example.targets[0]
-        return template.render(task, example), target if example.is_text else template.attach(target)
+        (reply,) = template.reply(task, example, example.targets[:1])
+        return template.render(task, example), reply.text
     found = tokenize_examples(tokenizer, template, task, [example], max_length=10**6).examples[0]
     return tokenizer.decode(found.prompt_ids), tokenizer.decode(found.target_ids)
 

@@ -1,0 +1,166 @@
+"""The tokenizer's own chat template: prompts, and answers as they stand in the finished conversation."""
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lorary.data.conversation import list_messages, load_tools, make_answer, merge_system
+from lorary.data.reply import Reply, find_common_start
+from lorary.data.task import Example, Task
+from lorary.errors import DataError, suggest
+from lorary.files import escape, quote, shorten
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Stands for an answer where a template is asked what it writes around one; of Unicode's private use.
+MARK = "\ue000answer\ue000"
+
+Messages = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatTemplate:
+    """The tokenizer's own chat template: definition and input are the user's turn, the answer the reply."""
+
+    with_definition: bool = True
+    """Whether prompts open with the task's definition."""
+    template_args: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Values for the names that the tokenizer's template reads, such as ``{"enable_thinking": False}``."""
+
+    holds_special_tokens = True
+
+    def render(self, task: Task, example: Example, tokenizer: "PreTrainedTokenizerBase | None" = None) -> str:
+        """Return the conversation up to where the assistant begins to speak.
+
+        Raises:
+            ValueError: if no tokenizer is given.
+            DataError: if the tokenizer has no chat template, the template does not read one of the arguments,
+                or it refuses the conversation.
+        """
+        return "" if example.is_text else self._open(task, example, tokenizer)[0]
+
+    def reply(
+        self,
+        task: Task,
+        example: Example,
+        answers: Sequence[str],
+        tokenizer: "PreTrainedTokenizerBase | None" = None,
+    ) -> list[Reply]:
+        """Return answers as the template writes them into the finished conversation.
+
+        Raises:
+            ValueError: if no tokenizer is given.
+            DataError: as ``render``, or if the template does not write the assistant's answers.
+        """
+        if example.is_text:
+            return [Reply(answer) for answer in answers]
+        prompt, messages = self._open(task, example, tokenizer)
+        assert tokenizer is not None
+        tools = load_tools(example)
+
+        def finish(answer: Mapping[str, Any]) -> str:
+            return self._write(tokenizer, [*messages, answer], tools, add_generation_prompt=False)
+
+        before, mark, ending = finish({"role": "assistant", "content": MARK}).partition(MARK)
+        if not mark:
+            raise DataError(
+                f"the chat template of {quote(tokenizer.name_or_path)} must write the assistant's answers, "
+                "it leaves them out: use template 'plain'"
+            )
+        wholes = [finish(make_answer(example, answer)) for answer in answers]
+        replies = [_cut_reply(prompt, before, whole, ending) for whole in wholes]
+        has_system = any(turn.role == "system" for turn in example.history)
+        is_merged = has_system and all(message["role"] != "system" for message in messages)
+        return [reply._replace(is_merged=is_merged) for reply in replies]
+
+    def _open(
+        self, task: Task, example: Example, tokenizer: "PreTrainedTokenizerBase | None"
+    ) -> tuple[str, Messages]:
+        """Return the prompt and the messages that it was written from."""
+        if tokenizer is None:
+            raise ValueError("the chat template belongs to a tokenizer: give one to render")
+        self._check(tokenizer)
+        messages = list_messages(example, task.definition_of(example) if self.with_definition else "")
+        tools = load_tools(example)
+        try:
+            return self._write(tokenizer, messages, tools, add_generation_prompt=True), messages
+        except DataError:
+            merged = merge_system(messages)
+            # Where that is refused as well, the reason given is the one for the conversation as it is.
+            with suppress(DataError):
+                if merged != messages:
+                    return self._write(tokenizer, merged, tools, add_generation_prompt=True), merged
+            raise
+
+    def _write(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        messages: Messages,
+        tools: list[dict[str, Any]] | None,
+        *,
+        add_generation_prompt: bool,
+    ) -> str:
+        try:
+            return str(
+                tokenizer.apply_chat_template(
+                    [dict(message) for message in messages],
+                    tools=tools,
+                    tokenize=False,
+                    add_generation_prompt=add_generation_prompt,
+                    **self.template_args,
+                )
+            )
+        # A template is a program of its own: what it does not expect makes it stumble in any way.
+        except Exception as error:
+            reason = shorten(escape(str(error), keep=""))
+            raise DataError(
+                f"the chat template of {quote(tokenizer.name_or_path)} refuses a conversation ({reason}): "
+                "use template 'plain', or leave such conversations out"
+            ) from error
+
+    def _check(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        """Refuse a tokenizer without a template, and arguments that its template does not read."""
+        found = getattr(tokenizer, "chat_template", None)
+        if not found:
+            raise DataError(
+                f"the tokenizer of {quote(tokenizer.name_or_path)} has no chat template: use template 'plain'"
+            )
+        if not self.template_args:
+            return
+        source = "\n".join(found.values()) if isinstance(found, Mapping) else found
+        # Jinja takes any name and says nothing of those that are not read.
+        words = set(re.findall(r"[A-Za-z_]\w*", source))
+        taken = set(inspect.signature(tokenizer.apply_chat_template).parameters) | {"messages"}
+        for name in self.template_args:
+            if name in taken:
+                raise DataError(f"template argument {quote(name, 60)} is given by the data: leave it out")
+            if name not in words:
+                raise DataError(
+                    f"the chat template of {quote(tokenizer.name_or_path)} does not read the argument "
+                    f"{quote(name, 60)}: {suggest(name, sorted(words))}"
+                )
+
+
+def _cut_reply(prompt: str, before: str, whole: str, ending: str) -> Reply:
+    """Cut a finished conversation into prompt, opening, answer and ending.
+
+    Args:
+        prompt: what the template writes before the assistant speaks.
+        before: what it writes before the answer when it has a text to answer with.
+        whole: the finished conversation.
+        ending: what it writes after a text.
+    """
+    is_rewritten = not whole.startswith(prompt)
+    # An answer with reasoning or calls may begin within what stands before a text.
+    start = len(find_common_start([before, whole]))
+    opening = "" if is_rewritten else whole[len(prompt) : start]
+    # A space belongs to the word after it, as in tokens.
+    opening = opening.rstrip(" ")
+    rest = whole[start:] if is_rewritten else whole[len(prompt) + len(opening) :]
+    if ending and rest.endswith(ending):
+        return Reply(rest[: -len(ending)], opening, ending, is_rewritten)
+    return Reply(rest, opening, "", is_rewritten)

@@ -1,0 +1,125 @@
+"""Token ids of prompts and of answers, before anything is cut."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from lorary.data.encoding import (
+    encode_answers,
+    encode_replies,
+    encode_texts,
+    find_ending,
+    find_opening,
+    find_text_opening,
+)
+from lorary.data.endings import Endings
+from lorary.data.reply import Reply, find_common_start
+from lorary.data.task import Example, Task
+from lorary.data.templates import Template
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class Encoded(NamedTuple):
+    """A prompt, and answers to it."""
+
+    prompt: list[int]
+    """What the model reads."""
+    targets: list[list[int]]
+    """What it is to say."""
+    is_rewritten: bool
+    """See ``Reply``."""
+    is_merged: bool
+    """See ``Reply``."""
+
+
+class ExampleEncoder:
+    """Tokenises examples by one template.
+
+    Args:
+        tokenizer: the base model's.
+        template: how examples become prompts.
+        eos: whether answers end: with the token that the template writes after them, or else with the
+            tokenizer's end-of-text token.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: Template, *, eos: bool):
+        self._tokenizer, self._template, self._eos = tokenizer, template, eos
+        self._opening = [] if template.holds_special_tokens else find_opening(tokenizer)
+        self._endings = Endings(tokenizer)
+
+    @property
+    def num_opening(self) -> int:
+        """How many of a prompt's first tokens are the tokenizer's own opening."""
+        return len(self._opening)
+
+    def encode_examples(self, task: Task, examples: Sequence[Example]) -> list[Encoded]:
+        """Tokenise examples with their first targets. Of a text that answers nothing, all is target.
+
+        What the template writes between prompt and answer, such as an empty thought, is part of the target:
+        the model reads the prompt alone when it answers.
+
+        Raises:
+            DataError: if the template refuses an example, or answers cannot be ended.
+        """
+        tokenizer, template = self._tokenizer, self._template
+        prompts = [template.render(task, example, tokenizer) for example in examples]
+        replies = [template.reply(task, example, [example.targets[0]], tokenizer)[0] for example in examples]
+        before_text = find_text_opening(tokenizer) if any(example.is_text for example in examples) else []
+        prompt_ids = [
+            before_text if example.is_text else self._opening + ids
+            for example, ids in zip(examples, encode_texts(tokenizer, prompts), strict=True)
+        ]
+        asking = [place for place, example in enumerate(examples) if not example.is_text]
+        answers = iter(
+            self._encode_replies(
+                [prompts[place] for place in asking],
+                [prompt_ids[place] for place in asking],
+                [replies[place] for place in asking],
+            )
+        )
+        texts = iter(encode_texts(tokenizer, [one.targets[0] for one in examples if one.is_text]))
+        ending = [find_ending(tokenizer)] if self._eos and len(asking) < len(examples) else []
+        targets = [[*next(texts), *ending] if example.is_text else next(answers) for example in examples]
+        return [
+            Encoded(prompt, [target], reply.is_rewritten, reply.is_merged)
+            for prompt, target, reply in zip(prompt_ids, targets, replies, strict=True)
+        ]
+
+    def encode_choices(self, task: Task, example: Example, answers: Sequence[str]) -> Encoded:
+        """Tokenise texts as answers to an example that asks something, all after one prompt.
+
+        What the template writes between prompt and answer is part of the prompt, so that the targets are the
+        answers' tokens alone.
+
+        Raises:
+            DataError: if the template refuses the example, or answers cannot be ended.
+        """
+        tokenizer = self._tokenizer
+        replies = self._template.reply(task, example, answers, tokenizer)
+        opening = find_common_start([reply.opening for reply in replies])
+        prompt = self._template.render(task, example, tokenizer) + opening
+        ids = [*self._opening, *encode_texts(tokenizer, [prompt])[0]]
+        shortened = [reply._replace(opening=reply.opening[len(opening) :]) for reply in replies]
+        targets = self._encode_replies([prompt] * len(answers), [ids] * len(answers), shortened)
+        return Encoded(ids, targets, replies[0].is_rewritten, replies[0].is_merged)
+
+    def _encode_replies(
+        self, prompts: Sequence[str], prompt_ids: Sequence[list[int]], replies: Sequence[Reply]
+    ) -> list[list[int]]:
+        if not replies:
+            return []
+        if not self._template.holds_special_tokens:
+            ending = [find_ending(self._tokenizer)] if self._eos else []
+            encoded = encode_answers(self._tokenizer, [reply.text for reply in replies])
+            return [ids + ending for ids in encoded]
+        parts = [self._endings.split(reply) for reply in replies]
+        texts = [
+            f"{reply.opening}{text}{ending if self._eos else ''}"
+            for reply, (text, ending) in zip(replies, parts, strict=True)
+        ]
+        encoded = encode_replies(self._tokenizer, prompts, prompt_ids, texts)
+        return [
+            [*ids, find_ending(self._tokenizer)] if self._eos and not ending else ids
+            for ids, (_, ending) in zip(encoded, parts, strict=True)
+        ]
