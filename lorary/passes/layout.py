@@ -61,12 +61,16 @@ class _Limits:
         windows = [getattr(config, name, None) for name in ("sliding_window", "attention_window_size")]
         # Some RoPE variants choose their frequencies by the longest text of the batch.
         self.takes_batches = not _changes_with_length(config, longest)
+        # Keys that are compressed in blocks of the row mix its texts; blocks may be longer than a trial.
+        compresses = any(getattr(config, name, None) for name in ("compress_rates", "indexer_compress_ratio"))
         # A mask of our own replaces the model's, windows and chunks included.
-        self.takes_masks = self.takes_batches and not any(
-            size is not None and size < longest for size in (*windows, chunk)
+        self.takes_masks = (
+            self.takes_batches
+            and not compresses
+            and not any(size is not None and size < longest for size in (*windows, chunk))
         )
         # Chunks are counted from the beginning of the row, not of the text.
-        self.takes_rows = self.takes_batches and (chunk is None or row <= chunk)
+        self.takes_rows = self.takes_batches and not compresses and (chunk is None or row <= chunk)
 
 
 def _changes_with_length(config: object, longest: int) -> bool:

@@ -27,3 +27,17 @@ def test_the_layout_does_not_depend_on_a_default_router(build_base, make_expert)
     stack = attach_experts(model, {"poetry": make_expert(model)})
     with stack.assign(["poetry"] * 3):
         assert find_layout(stack, 32, 40) is Layout.SHARED
+
+
+def test_keys_compressed_in_blocks_allow_one_text_per_row(build_base):
+    model = build_base("llama")
+    model.config.compress_rates = {"heavily_compressed_attention": 128}
+    assert find_layout(stack_on(model), 32, 40) is Layout.PADDED
+
+
+def test_chunks_of_a_row_shorter_than_the_row_allow_no_packing_by_positions(build_base):
+    model = build_base("llama")
+    model.config.attention_chunk_size = 39
+    assert find_layout(stack_on(model), 32, 40) is Layout.MASKED
+    model.config.attention_chunk_size = 31
+    assert find_layout(stack_on(model), 32, 40) is Layout.PADDED
