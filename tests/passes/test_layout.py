@@ -37,7 +37,8 @@ def test_keys_compressed_in_blocks_allow_one_text_per_row(build_base):
 
 def test_chunks_of_a_row_shorter_than_the_row_allow_no_packing_by_positions(build_base):
     model = build_base("llama")
+    stack = stack_on(model)
     model.config.attention_chunk_size = 39
-    assert find_layout(stack_on(model), 32, 40) is Layout.MASKED
+    assert find_layout(stack, 32, 40) is Layout.MASKED
     model.config.attention_chunk_size = 31
-    assert find_layout(stack_on(model), 32, 40) is Layout.PADDED
+    assert find_layout(stack, 32, 40) is Layout.PADDED
