@@ -16,7 +16,7 @@ from lorary.experts import Expert, agree_on_revision, identify_base
 from lorary.facts import FACTS, Encoder
 from lorary.files import quote
 from lorary.library import Library
-from lorary.models import COMBINES, BaseModel, attach_experts, check_base, load_base, wrap_base
+from lorary.models import COMBINES, BaseModel, attach_experts, check_base, fit_paths, load_base, wrap_base
 from lorary.routing import DEFAULT_ROUTER, RouterConfig, configure_router
 
 
@@ -94,7 +94,11 @@ def load_model(
     loaded = _load_any_base(base, tokenizer, revision, dtype, device)
     for expert in everyone.values():
         check_base(loaded, expert)
-    model = RoutedModel(loaded, attach_experts(loaded.model, everyone), library)
+    everyone = fit_paths(loaded.model, everyone)
+    # What a library keeps of an expert goes by the paths in its file: renamed ones are not the library's.
+    fitted = {name: everyone[name] for name in own}
+    is_library = all(fitted[name] is own[name] for name in own)
+    model = RoutedModel(loaded, attach_experts(loaded.model, everyone), library if is_library else fitted)
     try:
         if saved is not None:
             saved.hand_over(model, kept, encoder)

@@ -28,6 +28,7 @@ from lorary.models import (
     check_base,
     check_length,
     drop_expert,
+    fit_paths,
     insert_expert,
 )
 from lorary.routing import Chooser, LayerRouters, RouterConfig, configure_router
@@ -197,6 +198,7 @@ class RoutedModel:
         """
         with self.stack.context.lock.changing("add an expert"):
             check_base(self.base, expert)
+            (expert,) = fit_paths(self.model, {expert.name: expert}).values()
             self._check_routing((*self.names, expert.name))
             self.facts.add(insert_expert(self.stack, expert, len(self.names)), expert)
             try:

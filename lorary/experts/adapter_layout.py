@@ -4,7 +4,7 @@ R rank, I layer input, O layer output.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from lorary.errors import FormatError
@@ -68,6 +68,22 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
     scales = {module: own.scale for module, own in said.items()}
     repaired = next((name for pair in names.values() for name in pair if unwrap_name(name) != name), "")
     return AdapterLayout(names, outlines, scales, repaired)
+
+
+@lru_cache(maxsize=64)
+def rename_layout(layout: AdapterLayout, renames: tuple[tuple[str, str], ...]) -> AdapterLayout:
+    """Give a layout whose modules have other paths; one object for all that are alike.
+
+    Args:
+        layout: the adapters'.
+        renames: each module's path and its new one.
+    """
+    return replace(
+        layout,
+        names={new: layout.names[old] for old, new in renames},
+        outlines={new: layout.outlines[old] for old, new in renames},
+        scales={new: layout.scales[old] for old, new in renames},
+    )
 
 
 def _find_fault(module: str, pair: Factors, rank: int) -> str | None:

@@ -95,6 +95,16 @@ class Expert:
         """Return this expert under another name, sharing its factors."""
         return replace(self, name=name)
 
+    def rename_modules(self, paths: Mapping[str, str]) -> "Expert":
+        """Return this expert for a model that calls its layers otherwise, sharing its factors.
+
+        Args:
+            paths: each of its modules' paths -> its new one.
+        """
+        if isinstance(self.factors, StoredFactors):
+            return replace(self, factors=self.factors.rename_modules(paths))
+        return replace(self, factors={new: self.factors[old] for old, new in paths.items()})
+
 
 def check_finite(expert: Expert, file: str = "") -> None:
     """Refuse an expert with a number that is not finite; reads all its weights.

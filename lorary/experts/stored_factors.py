@@ -9,7 +9,7 @@ from functools import cached_property
 from torch import Tensor
 
 from lorary.errors import FormatError
-from lorary.experts.adapter_layout import AdapterLayout
+from lorary.experts.adapter_layout import AdapterLayout, rename_layout
 from lorary.experts.checked_files import remember_checked, was_checked
 from lorary.experts.factors import Factors, is_finite, refuse_not_finite
 from lorary.experts.peft_scale import fold_scale
@@ -56,6 +56,15 @@ class StoredFactors(Mapping[str, Factors]):
                 the module it belongs to.
         """
         return self._values[path]
+
+    def rename_modules(self, paths: Mapping[str, str]) -> "StoredFactors":
+        """Give the same factors for modules of other paths; nothing more is read.
+
+        Args:
+            paths: each module's path -> its new one.
+        """
+        layout = rename_layout(self.layout, tuple(paths.items()))
+        return StoredFactors(self.weights, layout, name=self._name, file=self._file, sha256=self._sha256)
 
     def copy_numbers(self, out: Tensor) -> None:
         """Copy all numbers of a file that is one flat tensor into ``out [N]``; they may not be finite.

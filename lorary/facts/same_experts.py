@@ -4,7 +4,7 @@ import torch
 
 from lorary.errors import LibraryError
 from lorary.experts import Expert
-from lorary.models import ExpertStack
+from lorary.models import ExpertStack, fit_paths
 
 
 def check_loaded(stack: ExpertStack, expert: Expert, name: str) -> None:
@@ -14,6 +14,7 @@ def check_loaded(stack: ExpertStack, expert: Expert, name: str) -> None:
         LibraryError: if they are not.
     """
     index = stack.index(name)
+    (expert,) = fit_paths(stack.model, {name: expert}).values()
     for path, layer in stack.layers.items():
         factors = expert.factors.get(path)
         rank = 0 if factors is None else factors.rank

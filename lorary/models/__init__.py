@@ -7,6 +7,7 @@ from lorary.models.capture import capture_inputs
 from lorary.models.checkpointing import checkpoint_layers
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.fingerprint import fingerprint_model
+from lorary.models.fit_paths import fit_paths
 from lorary.models.fold import fold
 from lorary.models.grow import drop_expert, insert_expert
 from lorary.models.layers import layer_shape
@@ -38,6 +39,7 @@ __all__ = [
     "drop_expert",
     "find_layers",
     "fingerprint_model",
+    "fit_paths",
     "fold",
     "group_same_inputs",
     "insert_expert",

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
-from lorary.experts import Expert
+from lorary.experts import BaseIdentity, Expert
+from lorary.experts.base_names import compare_bases
 from lorary.files import escape, quote, shorten
 from lorary.models.called import check_called
 from lorary.models.copied_weights import check_copies
 from lorary.models.expert_linear import ExpertLinear
+from lorary.models.fit_paths import fit_paths
 from lorary.models.layers import BaseLayer, is_base_layer, layer_shape
 from lorary.models.plan import Plan
 from lorary.models.routing_context import Call, RoutingContext
@@ -189,7 +191,8 @@ def attach_experts(
 
     Args:
         model: their base model.
-        experts: name -> expert; lower ranks are padded with zeros, missing layers filled with them.
+        experts: name -> expert; lower ranks are padded with zeros, missing layers filled with them. Layers
+            of a multimodal model's text part are found in a text model, and back, see ``fit_paths``.
         dtype: of the stacks; None takes each layer's own.
 
     Returns:
@@ -202,7 +205,7 @@ def attach_experts(
     _check_bare(model)
     if not experts:
         raise IncompatibleExpert("there is no expert to put on the model: add one to the library first")
-    loaded = dict(experts.items())
+    loaded = fit_paths(model, dict(experts.items()))
     modules = dict(model.named_modules())
     # Experts that lie in files of one layout share their outlines: one stands for all.
     different = {id(expert.outlines): expert for expert in loaded.values()}.values()
@@ -272,9 +275,22 @@ def check_expert(
         shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
         raise IncompatibleExpert(
             f"expert {expert.name!r} (trained on {quote(expert.base_model)}) does not fit this "
-            f"{type(model).__name__}: {shown}. Load it with its own base model"
+            f"{type(model).__name__}: {shown}. {_advise(model, expert, modules)}"
         )
     return list(expert.outlines)
+
+
+def _advise(model: PreTrainedModel, expert: Expert, modules: Mapping[str, nn.Module]) -> str:
+    """Say what to do about an expert that does not fit, but not to load the model that was loaded."""
+    known = next((path for path, layer in modules.items() if is_base_layer(layer)), "")
+    example = f" (its layers have names such as {_shown(known.removesuffix('.base'))})" if known else ""
+    ours, theirs = model.name_or_path, expert.base_model
+    if ours and theirs and compare_bases(BaseIdentity(theirs), BaseIdentity(ours)).fits:
+        return (
+            f"It names this base model, so it was trained with another class or version of that{example}: "
+            "load that one, or train it again"
+        )
+    return f"Load it with its own base model{example and f'; this is another{example}'}"
 
 
 def _shown(path: str) -> str:

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from lorary.experts import Expert
 from lorary.models.attach import check_expert
 from lorary.models.copied_weights import check_copies
+from lorary.models.fit_paths import fit_paths
 from lorary.models.layers import add_to_weight
 
 
@@ -25,6 +26,7 @@ def fold(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
     Raises:
         IncompatibleExpert: if a module of the expert is missing in the model or of another shape.
     """
+    (expert,) = fit_paths(model, {expert.name: expert}).values()
     check_copies(model, expert)
     layers = check_expert(model, expert)
     folded = copy.deepcopy(model)

@@ -12,6 +12,7 @@ from lorary.models.attach import ExpertStack, check_expert
 from lorary.models.called import check_called
 from lorary.models.copied_weights import check_copies
 from lorary.models.expert_linear import ExpertLinear
+from lorary.models.fit_paths import fit_paths
 from lorary.models.layers import is_base_layer, layer_shape
 
 
@@ -38,6 +39,7 @@ def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack
                 f"the model carries an expert {expert.name!r} already: remove that first, or name this one "
                 "otherwise"
             )
+        (expert,) = fit_paths(stack.model, {expert.name: expert}).values()
         check_copies(stack.model, expert)
         check_called(stack.model, expert.name, check_expert(stack.model, expert))
         return _insert(stack, expert, index)

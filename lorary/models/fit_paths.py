@@ -1,0 +1,103 @@
+"""Experts whose layers a model calls by other paths: those of the text model within a multimodal one.
+
+A class for text and images keeps its text model in ``language_model``, in some versions before ``model`` and
+in some after it; the class for text alone has no such part. Their layers are the same.
+"""
+
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from lorary.errors import IncompatibleExpert
+from lorary.experts import COPIED_WEIGHTS, Expert
+from lorary.files import quote
+from lorary.models.expert_linear import ExpertLinear
+from lorary.models.layers import is_base_layer
+
+TEXT_MODEL = "language_model"
+
+
+def fit_paths(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[str, Expert]:
+    """Give experts whose modules have the paths that a model calls its layers by.
+
+    Experts that fit as they are, or that no renaming lets fit, are given as they are. Says once which of the
+    others were renamed.
+
+    Args:
+        model: the base model, with experts or without.
+        experts: name -> expert.
+
+    Returns:
+        The same names -> experts.
+
+    Raises:
+        IncompatibleExpert: if a module could be either of two layers.
+    """
+    modules = dict(model.named_modules())
+    # Experts that lie in files of one layout share their outlines: one stands for all.
+    different = {id(expert.outlines): expert for expert in experts.values()}
+    renames = {key: _find_renames(model, expert, modules) for key, expert in different.items()}
+    fitted = {
+        name: expert if (paths := renames[id(expert.outlines)]) is None else _rename(model, expert, paths)
+        for name, expert in experts.items()
+    }
+    renamed = [name for name, expert in experts.items() if fitted[name] is not expert]
+    if renamed:
+        pairs = zip(experts[renamed[0]].outlines, fitted[renamed[0]].outlines, strict=True)
+        old, new = next((old, new) for old, new in pairs if old != new)
+        more = f" and {len(renamed) - 1} more" if len(renamed) > 1 else ""
+        warnings.warn(
+            f"expert {renamed[0]!r}{more}: trained within another class of model, {quote(old, 100)} is taken "
+            f"for {quote(new, 100)} of this {type(model).__name__}",
+            stacklevel=2,
+        )
+    return fitted
+
+
+def _find_renames(
+    model: PreTrainedModel, expert: Expert, modules: Mapping[str, nn.Module]
+) -> dict[str, str] | None:
+    """Find the path of each module in the model; None where nothing is, or can be, renamed."""
+    if all(_is_layer(modules.get(path)) for path in expert.outlines):
+        return None
+    known: dict[str, list[str]] = defaultdict(list)
+    for path, module in modules.items():
+        if _is_layer(module):
+            known[_leave_out(path)].append(path)
+    found = {path: known.get(_leave_out(path), []) for path in expert.outlines}
+    for path, layers in found.items():
+        if len(layers) > 1:
+            raise IncompatibleExpert(
+                f"expert {expert.name!r} changes {quote(path, 100)}, which could be {quote(layers[0], 100)} "
+                f"or {quote(layers[1], 100)} of this {type(model).__name__}: rename the tensors in its "
+                "file to the layers that it was trained on"
+            )
+    renames = {path: layers[0] for path, layers in found.items() if layers}
+    is_whole = len(renames) == len(set(renames.values())) == len(expert.outlines)
+    return renames if is_whole else None
+
+
+def _rename(model: PreTrainedModel, expert: Expert, paths: Mapping[str, str]) -> Expert:
+    renamed = expert.rename_modules(paths)
+    copies = expert.card.provenance.get(COPIED_WEIGHTS)
+    if not isinstance(copies, dict):
+        return renamed
+    # The copies of the base's weights, which it is held against, are called otherwise too.
+    weights = {_leave_out(path): path for path, _ in model.named_parameters(remove_duplicate=False)}
+    moved = {weights.get(_leave_out(path), path): described for path, described in copies.items()}
+    return replace(
+        renamed, card=replace(expert.card, provenance={**expert.card.provenance, COPIED_WEIGHTS: moved})
+    )
+
+
+def _is_layer(module: nn.Module | None) -> bool:
+    return isinstance(module, ExpertLinear) or (module is not None and is_base_layer(module))
+
+
+def _leave_out(path: str) -> str:
+    """Leave the text model's name out of a path."""
+    return ".".join(part for part in path.split(".") if part != TEXT_MODEL)
