@@ -10,7 +10,7 @@ from lorary.experts.base_blocks import count_blocks
 from lorary.experts.base_names import BaseIdentity, agree_on_revision, is_same_base
 from lorary.experts.card import ExpertCard
 from lorary.experts.copied_weights import NOTE as COPIED_WEIGHTS
-from lorary.experts.copied_weights import describe_weight
+from lorary.experts.copied_weights import choose_dtype, describe_weight
 from lorary.experts.expert import Expert, check_finite, identify_base
 from lorary.experts.factors import Factors
 from lorary.experts.names import check_known_name, check_name, fold_name
@@ -40,6 +40,7 @@ __all__ = [
     "check_finite",
     "check_known_name",
     "check_name",
+    "choose_dtype",
     "count_blocks",
     "describe_weight",
     "fold_name",

@@ -1,8 +1,9 @@
 """Whole weights of the base model that an adapter's file comes with.
 
-PEFT copies the embeddings and the output layer into the file where an adapter changes one of them, or where
-it finds that the vocabulary may have grown. An expert leaves such copies out, and remembers what was in them:
-on a base model that has other weights there, it would not be what was trained.
+PEFT copies the embeddings and the output layer into the file where an adapter changes one of them, where they
+are named as modules to save, or where it finds that the vocabulary may have grown. An expert leaves such
+copies out, and remembers what was in them: on a base model that has other weights there, it would not be what
+was trained.
 """
 
 import hashlib
@@ -20,8 +21,11 @@ _COPIED = re.compile(
     r"shared))(?:\.base_layer)?\.weight"
 )
 NOTE = "copied_weights"
+# From most digits to fewest. (What bfloat16 holds and float16 does not is tiny, see below, or no weight.)
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 # Below this float16 has fewer digits than bfloat16.
 _SMALLEST = 2.0**-14
+_ROWS = 2**24
 
 
 def find_copied(name: str) -> str | None:
@@ -39,7 +43,7 @@ def find_copied(name: str) -> str | None:
     return None if match is None else f"{match['module']}.weight"
 
 
-def describe_copies(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, str]:
+def describe_copies(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Describe copied weights so that they can be held against a base model's.
 
     Args:
@@ -47,20 +51,62 @@ def describe_copies(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict
         names: all names in its file.
 
     Returns:
-        Parameter path -> what ``describe_weight`` says of it.
+        Parameter path -> name of a dtype -> ``describe_weight`` in that: the one with the fewest digits that
+        holds the copy exactly, and those with fewer.
     """
     found = {name: path for name in names if (path := find_copied(name)) is not None}
-    return {path: describe_weight(tensors[name]) for name, path in found.items()}
+    return {
+        path: {_name(dtype): describe_weight(tensors[name], dtype) for dtype in _list_dtypes(tensors[name])}
+        for name, path in found.items()
+    }
 
 
-def describe_weight(weight: Tensor) -> str:
-    """Describe a weight's shape and numbers, equally in all dtypes it may be stored in.
+def choose_dtype(described: Mapping[str, str], dtype: torch.dtype) -> torch.dtype | None:
+    """Choose the dtype in which a copy and the base's weight can be compared.
 
-    Numbers are rounded to bfloat16, and those too small for float16 count as zero.
+    Each of them is rounded once at most where it is the one with the most digits that both have: rounded by
+    way of float16, one number in thirty is not the nearest in bfloat16.
+
+    Args:
+        described: of the copy, as by ``describe_copies``.
+        dtype: of the base's weight.
+    """
+    fewer = _DTYPES[_DTYPES.index(dtype) :] if dtype in _DTYPES else _DTYPES
+    return next((one for one in fewer if _name(one) in described), None)
+
+
+def describe_weight(weight: Tensor, dtype: torch.dtype = torch.bfloat16) -> str:
+    """Describe a weight's shape and numbers.
+
+    Args:
+        weight: any floating tensor.
+        dtype: what the numbers are rounded to; those too small for float16 count as zero.
     """
     digest = hashlib.sha256(str(list(weight.shape)).encode())
-    for rows in weight.detach().to("cpu").flatten().split(2**24):
-        plain = rows.float()
-        rounded = plain.masked_fill(plain.abs() < _SMALLEST, 0.0).to(torch.bfloat16)
-        digest.update((rounded + 0.0).view(torch.uint8).numpy().data)
+    for rows in weight.detach().to("cpu").flatten().split(_ROWS):
+        # + 0.0 makes the negative zero positive.
+        digest.update((_drop_tiny(rows).to(dtype) + 0.0).view(torch.uint8).numpy().data)
     return f"{'x'.join(map(str, weight.shape))}:{digest.hexdigest()}"
+
+
+def _list_dtypes(copy: Tensor) -> list[torch.dtype]:
+    """List the dtypes from the last that holds a copy exactly, by digits; float32 stands for all above."""
+    exact = [
+        dtype
+        for dtype in _DTYPES
+        if all(
+            torch.equal(plain.to(dtype).float(), plain)
+            for rows in copy.flatten().split(_ROWS)
+            for plain in [_drop_tiny(rows)]
+        )
+    ]
+    return list(_DTYPES[_DTYPES.index(exact[-1]) :])
+
+
+def _drop_tiny(numbers: Tensor) -> Tensor:
+    plain = numbers.float()
+    return plain.masked_fill(plain.abs() < _SMALLEST, 0.0)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

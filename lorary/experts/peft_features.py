@@ -4,7 +4,7 @@ An expert is one fixed weight change ``b @ a`` per linear layer; what else PEFT 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -133,7 +133,8 @@ def check_features(config: Mapping[str, Any], tensor_names: Iterable[str], path:
     """
     _refuse_classifier(config, path)
     # Their number is bounded before they are worded: a file can name a million unknown settings.
-    features = chain(_find_in_config(config), _find_in_tensors(tensor_names, config))
+    names = list(tensor_names)
+    features = chain(_find_in_config(config, names), _find_in_tensors(names, config))
     found = list(islice(features, MOST_NAMED + 1))
     if found:
         raise UnsupportedAdapter(
@@ -153,8 +154,10 @@ def _refuse_classifier(config: Mapping[str, Any], path: str) -> None:
         )
 
 
-def _find_in_config(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _find_in_config(config: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, str]]:
     for key, value in config.items():
+        if key == "modules_to_save" and _are_copied(value, names):
+            continue  # held against the base model's when it is met: they may be what they were
         if key in REFUSED_SETTINGS and value:
             yield f"{key}={quote(value, 60)}", REFUSED_SETTINGS[key]
         elif key == "bias" and value not in ("none", None):
@@ -167,6 +170,17 @@ def _find_in_config(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 f"unknown setting {name}={quote(value, 60)}",
                 "if it changes no result, remove it from the file",
             )
+
+
+def _are_copied(modules: Any, names: Sequence[str]) -> bool:
+    """Tell whether each of the modules to save is an embedding or output layer that the file has."""
+    if not isinstance(modules, list) or len(modules) > MOST_NAMED:
+        return False
+    found = [path.removesuffix(".weight") for name in names if (path := find_copied(name)) is not None]
+    return all(
+        isinstance(module, str) and any(f".{path}".endswith(f".{module}") for path in found)
+        for module in modules
+    )
 
 
 def _find_in_tensors(names: Iterable[str], config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

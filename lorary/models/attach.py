@@ -209,8 +209,7 @@ def attach_experts(
     modules = dict(model.named_modules())
     # Experts that lie in files of one layout share their outlines: one stands for all.
     different = {id(expert.outlines): expert for expert in loaded.values()}.values()
-    for expert in loaded.values():
-        check_copies(model, expert)
+    check_copies(model, loaded.values())
     changed = {path for expert in different for path in check_expert(model, expert, modules)}
     for expert in different:
         check_called(model, expert.name, list(expert.outlines))

@@ -1,35 +1,69 @@
 """Whether a base model has the weights that an adapter came with copies of."""
 
+from collections.abc import Iterable
+
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert
-from lorary.experts import COPIED_WEIGHTS, Expert, describe_weight
+from lorary.experts import COPIED_WEIGHTS, Expert, choose_dtype, describe_weight
 from lorary.files import quote
 from lorary.models.expert_linear import ExpertLinear
 
 
-def check_copies(model: PreTrainedModel, expert: Expert) -> None:
+def check_copies(model: PreTrainedModel, experts: Iterable[Expert]) -> None:
     """Refuse an expert whose file had other embeddings, or another output layer, than the model has.
 
     Args:
         model: the base model, with experts or without.
-        expert: the expert.
+        experts: the experts.
 
     Raises:
         IncompatibleExpert: naming the weight.
     """
-    for path, described in (expert.card.provenance.get(COPIED_WEIGHTS) or {}).items():
-        weight = _find_weight(model, path)
-        if weight is None or not weight.is_floating_point() or describe_weight(weight) != described:
-            found = (
-                "none of that name" if weight is None else f"others ({list(weight.shape)}, {weight.dtype})"
-            )
-            raise IncompatibleExpert(
-                f"expert {expert.name!r} came with weights {quote(path)}, and this {type(model).__name__} "
-                f"has {found}: they were trained or resized with the expert, or the base model is another; "
-                "merge the adapter with PEFT and use the result as a base model"
-            )
+    known: dict[tuple[str, torch.dtype], str] = {}
+    for expert in experts:
+        for path, described in _list_copies(expert).items():
+            weight = _find_weight(model, path)
+            dtype = None
+            if weight is not None and weight.is_floating_point():
+                dtype = choose_dtype(described, weight.dtype)
+            if weight is None or dtype is None:
+                raise _explain(model, expert, path, weight, described)
+            # A weight of a gigabyte is read once, not for each expert.
+            if (path, dtype) not in known:
+                known[path, dtype] = describe_weight(weight, dtype)
+            if known[path, dtype] != described[str(dtype).removeprefix("torch.")]:
+                raise _explain(model, expert, path, weight, described)
+
+
+def _list_copies(expert: Expert) -> dict[str, dict[str, str]]:
+    """List what an expert's card says of copies: path -> name of a dtype -> description."""
+    copies = expert.card.provenance.get(COPIED_WEIGHTS) or {}
+    if not isinstance(copies, dict) or not all(isinstance(value, str | dict) for value in copies.values()):
+        raise IncompatibleExpert(
+            f"expert {expert.name!r}: {COPIED_WEIGHTS} in its card must describe weights by their paths, "
+            f"found {quote(copies, 60)}: read the adapter again"
+        )
+    # A text alone is of bfloat16.
+    return {path: {"bfloat16": value} if isinstance(value, str) else value for path, value in copies.items()}
+
+
+def _explain(
+    model: PreTrainedModel, expert: Expert, path: str, weight: nn.Parameter | None, described: dict[str, str]
+) -> IncompatibleExpert:
+    found = "none of that name" if weight is None else f"others ({list(weight.shape)}, {weight.dtype})"
+    own = next(iter(described), "")
+    # Weights that were rounded twice, on the way to this model's dtype, cannot be told from trained ones.
+    is_rounded = weight is not None and weight.dtype != torch.float32 and str(weight.dtype) != f"torch.{own}"
+    retry = f"; if it is not, load the base model in {quote(own, 20)} or float32 to compare" * is_rounded
+    return IncompatibleExpert(
+        f"expert {expert.name!r} came with weights {quote(path, 200)}, and this {type(model).__name__} "
+        f"has {found}: they were trained (modules_to_save) or resized with the expert, which cannot hold "
+        f"them, or the base model is another{retry}. Merge the adapter with PEFT and use the result as a "
+        "base model"
+    )
 
 
 def _find_weight(model: PreTrainedModel, path: str) -> nn.Parameter | None:

@@ -27,7 +27,7 @@ def fold(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
         IncompatibleExpert: if a module of the expert is missing in the model or of another shape.
     """
     (expert,) = fit_paths(model, {expert.name: expert}).values()
-    check_copies(model, expert)
+    check_copies(model, [expert])
     layers = check_expert(model, expert)
     folded = copy.deepcopy(model)
     for path in layers:

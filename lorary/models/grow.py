@@ -40,7 +40,7 @@ def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack
                 "otherwise"
             )
         (expert,) = fit_paths(stack.model, {expert.name: expert}).values()
-        check_copies(stack.model, expert)
+        check_copies(stack.model, [expert])
         check_called(stack.model, expert.name, check_expert(stack.model, expert))
         return _insert(stack, expert, index)
 
