@@ -9,7 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from random import Random
 
-from tests.hostile import byte_kinds, file_kinds, packed_kinds, tensor_kinds, value_kinds, yaml_kinds
+from tests.hostile import (
+    byte_kinds,
+    file_kinds,
+    packed_kinds,
+    pickle_kinds,
+    tensor_kinds,
+    value_kinds,
+    yaml_kinds,
+)
 from tests.hostile.contents import has_values, is_tensors, is_yaml
 from tests.hostile.reader import Reader
 from tests.hostile.seals import Seals
@@ -39,12 +47,18 @@ def is_packed(path: Path) -> bool:
     return path.suffix in (".gz", ".xz")
 
 
+def is_pickled(path: Path) -> bool:
+    """Tell whether ``torch.save`` wrote a file."""
+    return path.suffix in (".bin", ".ckpt") and path.is_file()
+
+
 TABLES: tuple[tuple[dict[str, Apply], Callable[[Path], bool]], ...] = (
     (byte_kinds.KINDS, Path.is_file),
     (value_kinds.KINDS, has_values),
     (tensor_kinds.KINDS, is_tensors),
     (yaml_kinds.KINDS, is_yaml),
     (packed_kinds.KINDS, is_packed),
+    (pickle_kinds.KINDS, is_pickled),
     (file_kinds.KINDS, Path.exists),
 )
 KINDS = {name: Kind(name, apply, fits) for table, fits in TABLES for name, apply in table.items()}

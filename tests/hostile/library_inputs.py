@@ -5,6 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file
+
 from lorary.errors import LibraryError
 from lorary.experts import Expert, read_peft, write_peft
 from lorary.facts.prototypes import find_prototypes
@@ -38,6 +41,14 @@ def make_plain_adapter(folder: Path) -> None:
     config = json.loads(path.read_text())
     config |= {"rank_pattern": {"q_proj": config["r"]}, "alpha_pattern": {".*v_proj": 4}}
     path.write_text(json.dumps(config))
+
+
+def make_pickled_adapter(folder: Path) -> None:
+    """Write a folder whose weights are what ``torch.save`` writes."""
+    make_plain_adapter(folder)
+    weights = folder / "poetry" / "adapter_model.safetensors"
+    torch.save(load_file(weights), weights.with_name("adapter_model.bin"))
+    weights.unlink()
 
 
 def read_adapter(folder: Path) -> Expert:

@@ -71,7 +71,7 @@ READ_BY: dict[str, tuple[str, ...] | str] = {
     "experts/file_layout.py": ("adapter", "library"),
     "experts/folder.py": "writes",
     "experts/peft_reader.py": ("adapter", "plain-adapter", "library"),
-    "experts/pickled_weights.py": "tried by tests/experts/test_peoples_adapters.py",
+    "experts/pickled_weights.py": ("pickled-adapter",),
     "experts/weights_file.py": ("adapter", "library"),
     "facts/cache.py": ("artifact-cache",),
     "facts/generic_text.py": ("artifact-cache",),

@@ -48,6 +48,7 @@ Command = partial(Reader, room="cli", check=text.check_ran, raises=(), cost=6)
 ENTRIES = [
     Adapter("adapter", make=library.make_adapter, plants=("poetry/adapter_model.bin",)),
     Adapter("plain-adapter", make=library.make_plain_adapter, plants=("poetry/expert.json",)),
+    Adapter("pickled-adapter", make=library.make_pickled_adapter, targets=("poetry/adapter_model.bin",)),
     Adapter("add", make=library.make_adapter, read=library.read_stored, check=library.check_library, cost=2),
     Stored("library", read=library.read_library, answer=library.answer_library, sealed=(WEIGHTS,)),
     Stored("verify", read=library.read_verified, check=library.check_verified,

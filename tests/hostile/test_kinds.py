@@ -7,6 +7,7 @@ from hashlib import sha256
 from random import Random
 
 import pytest
+import torch
 
 from tests.hostile.contents import has_values, join_tensors, read_values, split_tensors
 from tests.hostile.kinds import KINDS, RESEALED, Choices
@@ -46,6 +47,7 @@ def good(tmp_path):
     lines = "".join(json.dumps(VALUES) + "\n" for _ in range(3)).encode()
     (folder / "x.jsonl.gz").write_bytes(gzip.compress(lines))
     (folder / "x.jsonl.xz").write_bytes(lzma.compress(lines))
+    torch.save({"x": torch.arange(6.0)}, folder / "x.bin")
     own = b"mine: " + NO_DIGEST
     (folder / "own.txt").write_bytes(own.replace(NO_DIGEST, find_digest(own)))
     digest = sha256((folder / "x.txt").read_bytes()).hexdigest()
