@@ -1,13 +1,17 @@
 """Load the base model that the options name, or else the one that the library's experts were trained on."""
 
+from collections import Counter
+from collections.abc import Mapping
+from itertools import combinations
+
 import torch
 from jsonargparse import Namespace
 
 from lorary.cli.console import show_status
-from lorary.experts import BaseIdentity, agree_on_revision
+from lorary.experts import BaseIdentity, Expert, agree_on_revision, identify_base, is_same_base
 from lorary.files import quote, shorten
 from lorary.library import Library
-from lorary.models import BaseModel, load_base
+from lorary.models import BaseModel, check_base, load_base
 
 
 def load_options_base(options: Namespace, library: Library | None = None) -> BaseModel:
@@ -53,16 +57,33 @@ def find_base(library: Library) -> tuple[str, str | None]:
         ValueError: if there are several, or an expert does not say.
         IncompatibleExpert: if they are for different revisions.
     """
-    entries = library.entries()
-    names = {entry.base_model for entry in entries}
-    if len(names) > 1 or "" in names:
+    bases = {
+        entry.name: BaseIdentity(entry.base_model, entry.card.base_fingerprint, entry.card.base_revision)
+        for entry in library.entries()
+    }
+    names = Counter(base.name for base in bases.values())
+    pairs = combinations([BaseIdentity(name) for name in names], 2)
+    if "" in names or not all(is_same_base(one, other) for one, other in pairs):
         found = ", ".join(quote(name, 60) for name in sorted(names)[:8])
         raise ValueError(
             f"the experts of library {quote(library.url)} must be for one base model, they are for {found}: "
             "say with --base which to load"
         )
-    bases = {
-        entry.name: BaseIdentity(entry.base_model, entry.card.base_fingerprint, entry.card.base_revision)
-        for entry in entries
-    }
-    return names.pop(), agree_on_revision(bases)
+    # Of several names of one model, the one that most experts give.
+    return names.most_common(1)[0][0], agree_on_revision(bases)
+
+
+def load_experts_base(experts: Mapping[str, Expert], device: str | None) -> BaseModel:
+    """Load the base model that the first of some experts names, and check that all are for it.
+
+    Raises:
+        BaseModelError: if it cannot be loaded.
+        IncompatibleExpert: if an expert is for another one, or another revision.
+    """
+    name = next(iter(experts.values())).base_model
+    revision = agree_on_revision({own: identify_base(expert) for own, expert in experts.items()})
+    with show_status(f"loading base model {name}"):
+        base = load_base(name, revision=revision, device=device)
+    for expert in experts.values():
+        check_base(base, expert)
+    return base

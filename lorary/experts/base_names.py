@@ -114,6 +114,13 @@ def is_same_base(one: BaseIdentity, other: BaseIdentity) -> bool:
     return match.fits
 
 
+def is_other_tag(one: str | None, other: str | None) -> bool:
+    """Tell whether two revisions are branches or tags, and not the same one."""
+    return bool(one and other and one != other) and not any(
+        _COMMIT.fullmatch(each or "") for each in (one, other)
+    )
+
+
 def _fits_fingerprint(one: str, other: str) -> bool:
     shorter = min(len(one), len(other))
     return one == other or (shorter >= WEIGHT_DIGITS and one[:shorter] == other[:shorter])

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from lorary.errors import BaseModelError, IncompatibleExpert
 from lorary.experts import BaseIdentity, Expert, identify_base, is_same_base
+from lorary.experts.base_names import compare_bases, is_other_tag
 from lorary.files import escape, quote, shorten
 from lorary.models import embedded
 from lorary.models.base_folder import check_base_folder, is_panic
@@ -34,6 +35,8 @@ class BaseModel:
     """The hub's commit, where there is one."""
     fingerprint: str
     """Hash of weights and settings, see ``fingerprint_model``."""
+    asked_revision: str | None = None
+    """The commit, branch or tag of its hub that it was asked for by; None where it came from no hub."""
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -71,7 +74,7 @@ def load_base(
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = dtype or default_dtype(device)
-    source, commit = name, None
+    source, commit, asked = name, None, None
     try:
         if name == embedded.NAME:
             model, tokenizer = _load_embedded(dtype)
@@ -79,6 +82,7 @@ def load_base(
             if Path(source).exists():
                 check_base_folder(Path(source))
             else:
+                asked = revision or "main"
                 source, commit = locate_hub_model(source, revision)
             model, tokenizer = _load(source, revision, dtype)
         base = wrap_base(model.to(device), tokenizer, name=name)
@@ -92,7 +96,7 @@ def load_base(
             raise BaseModelError(_explain_failure(name, error)) from error
         raise
     # A folder does not say which commit it is.
-    return base if commit is None else replace(base, revision=commit)
+    return replace(base, revision=commit or base.revision, asked_revision=asked)
 
 
 def _load(
@@ -142,14 +146,23 @@ def check_base(base: BaseModel, expert: Expert) -> None:
     """
     theirs = expert.card.base_fingerprint
     wanted = identify_base(expert)
-    if not is_same_base(wanted, BaseIdentity(base.name, base.fingerprint, base.revision)):
-        marks = f" (fingerprint {theirs}, not {base.fingerprint})" if theirs else ""
-        if not theirs and wanted.revision:
-            marks = f" (revision {quote(wanted.revision)}, not {quote(base.revision)})"
-        raise IncompatibleExpert(
-            f"expert {expert.name!r} was trained on {quote(expert.base_model)}, "
-            f"this model is {quote(base.name)}{marks}: load it with that base model"
-        )
+    fits = is_same_base(wanted, BaseIdentity(base.name, base.fingerprint, base.revision))
+    # Which commit a tag was cannot be told, but which tag was asked for can.
+    if fits and (theirs or not is_other_tag(wanted.revision, base.asked_revision)):
+        return
+    marks, advice = "", "load it with that base model"
+    if theirs:
+        marks = f" (fingerprint {theirs}, not {base.fingerprint})"
+        if compare_bases(BaseIdentity(expert.base_model), BaseIdentity(base.name)).fits:
+            advice = "load it with that base model as it was then, by its revision or from a copy"
+    elif wanted.revision:
+        found = base.revision if base.asked_revision is None else base.asked_revision
+        marks = f" (revision {quote(wanted.revision)}, not {quote(found)})"
+        advice = f"load it with revision={quote(wanted.revision)} of that base model"
+    raise IncompatibleExpert(
+        f"expert {expert.name!r} was trained on {quote(expert.base_model)}, "
+        f"this model is {quote(base.name)}{marks}: {advice}"
+    )
 
 
 def default_dtype(device: torch.device) -> torch.dtype:

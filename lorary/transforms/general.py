@@ -7,6 +7,7 @@ from lorary.errors import UnknownExpert
 from lorary.experts import Expert
 from lorary.transforms.merging import merge
 from lorary.transforms.merging.methods.subtract import SubtractConfig
+from lorary.transforms.merging.survey import check_bases
 from lorary.transforms.stacks import choose_names
 
 
@@ -34,7 +35,8 @@ def subtract_general(
     Raises:
         UnknownExpert: if a name is none of the experts'.
         ValueError: if there is no other expert, one has the general one's name, or the scale is not finite.
-        IncompatibleExpert: on the way, if two are for different base models or differ in a layer's shape.
+        IncompatibleExpert: if any two are for different base models; on the way, if two differ in a layer's
+            shape.
 
     Source: GenKnowSub, arXiv:2505.10939.
     """
@@ -47,6 +49,8 @@ def subtract_general(
     chosen = choose_names(experts, names)
     if general.name in chosen:
         raise ValueError(f"expert {general.name!r} cannot be taken away from itself: leave it out of names")
+    bases = [(expert.base_model, expert.card) for expert in map(experts.__getitem__, chosen)]
+    check_bases([general.name, *chosen], [(general.base_model, general.card), *bases])
     return (_subtract(experts[name].rename(name), general, scale) for name in chosen)
 
 

@@ -19,7 +19,7 @@ from transformers import (
 from lorary.errors import FormatError, IncompatibleExpert, UnsupportedAdapter
 from lorary.experts import COPIED_WEIGHTS, describe_weight, read_peft, write_peft
 from lorary.library import Library
-from lorary.models import attach_experts, fold
+from lorary.models import attach_experts, check_base, fold, wrap_base
 
 
 @pytest.fixture
@@ -355,3 +355,28 @@ def test_the_task_type_passes_through_a_library(tmp_path, make_adapter, peft):
     library = Library.open(tmp_path / "lib", create=True)
     library.add(read_peft(tmp_path / "in", name="x"))
     assert library["x"].card.task_type == "SEQ_2_SEQ_LM"
+
+
+NAMES = {
+    "unsloth/tiny-model-unsloth-bnb-4bit": (True, "names a quantised copy"),
+    "/home/u/.cache/huggingface/hub/models--org--tiny-model/snapshots/0123456789abcdef": (True, None),
+    "C:\\models\\tiny-model": (True, None),
+    "out/llama/checkpoint-500": (False, None),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), NAMES.items(), ids=["bnb", "snapshot", "windows", "checkpoint"]
+)
+def test_the_base_s_name_fits_however_it_was_written(adapter, edit_config, build_base, name, expected):
+    edit_config(base_model_name_or_path=name)
+    expert, (fits, told) = read_peft(adapter), expected
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if fits:
+            check_base(wrap_base(build_base(), name="org/tiny-model"), expert)
+        else:
+            with pytest.raises(IncompatibleExpert, match="was trained on 'out/llama/checkpoint-500'"):
+                check_base(wrap_base(build_base(), name="org/tiny-model"), expert)
+            check_base(wrap_base(build_base(), name=name), expert)
+    assert [told in str(warning.message) for warning in caught] == ([True] if told else [])

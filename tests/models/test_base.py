@@ -67,7 +67,8 @@ def test_an_expert_for_another_base_is_refused_by_name(base, make_expert):
 def test_another_fingerprint_is_refused_even_under_the_same_name(base, make_expert):
     expert = replace(make_expert(base.model, base_fingerprint="0123456789abcdef"), base_model="org/Tiny")
     message = (
-        rf"this model is 'org/Tiny' \(fingerprint 0123456789abcdef, not {base.fingerprint}\): load it with"
+        rf"this model is 'org/Tiny' \(fingerprint 0123456789abcdef, not {base.fingerprint}\): load it with "
+        "that base model as it was then"
     )
     with pytest.raises(IncompatibleExpert, match=message):
         check_base(base, expert)

@@ -1,12 +1,14 @@
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
 import torch
 
-from lorary.errors import BaseModelError
-from lorary.models import hub, load_base
+from lorary.assembly import load_model
+from lorary.errors import BaseModelError, IncompatibleExpert
+from lorary.models import check_base, hub, load_base
 from lorary.models.hub import PATIENCE_S, locate_hub_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -52,6 +54,36 @@ def test_a_model_that_was_downloaded_before_loads_without_the_hub(downloaded, ll
         base = load_base("org/tiny", revision=revision, dtype=torch.float32, device="cpu")
         assert torch.equal(compute_logits(base.model), compute_logits(llama))
         assert (base.name, base.revision) == ("org/tiny", COMMIT)
+
+
+@pytest.fixture
+def tagged(downloaded):
+    """Another commit of it, by its tag."""
+    other = downloaded.with_name("f" * 40)
+    shutil.copytree(downloaded, other)
+    (downloaded.parents[1] / "refs" / "v1").write_text("f" * 40)
+    return other
+
+
+def test_an_expert_of_a_revision_loads_that_or_is_refused(tagged, llama, make_expert):
+    experts = {"a": replace(make_expert(llama, "a", base_revision="v1"), base_model="org/tiny")}
+    model = load_model("org/tiny", experts, router=None, dtype=torch.float32, device="cpu")
+    assert (model.base.revision, model.base.asked_revision) == ("f" * 40, "v1")
+    message = r"'a' was trained on 'org/tiny', .*\(revision 'v1', not 'main'\): load it with revision='v1'"
+    main = load_base("org/tiny", dtype=torch.float32, device="cpu")
+    with pytest.raises(IncompatibleExpert, match=message):
+        check_base(main, experts["a"])
+    with pytest.raises(IncompatibleExpert, match=message):
+        load_model("org/tiny", experts, router=None, revision="main", dtype=torch.float32, device="cpu")
+
+
+def test_experts_of_two_revisions_are_refused_by_name(tagged, llama, make_expert):
+    experts = {
+        name: replace(make_expert(llama, name, base_revision=f"v{name}"), base_model="org/tiny")
+        for name in "12"
+    }
+    with pytest.raises(IncompatibleExpert, match=r"different revisions .*'1' for 'v1', '2' for 'v2'"):
+        load_model("org/tiny", experts)
 
 
 def test_a_local_folder_never_asks_the_hub(asked, downloaded, tmp_path):

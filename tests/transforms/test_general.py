@@ -88,3 +88,13 @@ def test_faults_are_found_before_anything_is_computed(experts):
     stranger = replace(experts["sql"], name="stranger", base_model="other", card=card)
     with pytest.raises(IncompatibleExpert):
         next(subtract_general(experts, stranger))
+
+
+def test_every_expert_s_base_is_compared_with_every_other_s(make_expert):
+    """A general expert that does not say its base fitted experts of any."""
+    experts = {
+        "a": replace(make_expert("a"), base_model="org/one"),
+        "b": replace(make_expert("b"), base_model="org/two"),
+    }
+    with pytest.raises(IncompatibleExpert, match="'a' is for 'org/one' and expert 'b' for 'org/two'"):
+        subtract_general(experts, replace(make_expert("general"), base_model=""))

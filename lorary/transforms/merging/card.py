@@ -35,7 +35,7 @@ def describe_merge(job: MergeJob, errors: Mapping[str, float]) -> ExpertCard:
         description=f"{len(names)} experts merged by {job.recipe.merge_method}",
         parents=names,
         provenance=provenance,
-        base_revision=first.base_revision if len({card.base_revision for card in cards}) == 1 else None,
+        base_revision=next((card.base_revision for card in cards if card.base_revision), None),
         base_fingerprint=first.base_fingerprint,
         fan_in_fan_out=first.fan_in_fan_out,
         task_type=first.task_type,

@@ -78,7 +78,7 @@ def survey_experts(experts: Mapping[str, Expert], names: Sequence[str], layers: 
         for path, (a, b) in expert.outlines.items():
             dtype = torch.promote_types(a.dtype, b.dtype)
             found.setdefault(path, {})[index] = _Shape(b.shape[0], a.shape[1], a.shape[0], dtype)
-    _check_bases(names, bases)
+    check_bases(names, bases)
     chosen = _choose_paths(names, found, layers)
     return Survey(
         names=tuple(names),
@@ -95,7 +95,16 @@ class _Shape(NamedTuple):
     dtype: torch.dtype
 
 
-def _check_bases(names: Sequence[str], bases: Sequence[tuple[str, ExpertCard]]) -> None:
+def check_bases(names: Sequence[str], bases: Sequence[tuple[str, ExpertCard]]) -> None:
+    """Refuse experts of which any two are for different base models.
+
+    Args:
+        names: the experts'.
+        bases: each one's base model and card.
+
+    Raises:
+        IncompatibleExpert: naming the two.
+    """
     different: dict[BaseIdentity, str] = {}
     for name, (base_model, card) in zip(names, bases, strict=True):
         different.setdefault(BaseIdentity(base_model, card.base_fingerprint, card.base_revision), name)

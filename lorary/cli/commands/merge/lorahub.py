@@ -8,15 +8,14 @@ from typing import Any
 from jsonargparse import Namespace
 
 from lorary.cli.bars import show_count
-from lorary.cli.base_model import find_device
+from lorary.cli.base_model import find_device, load_experts_base
 from lorary.cli.commands.merge.by_examples import LORAHUB
 from lorary.cli.commands.merge.recipe import choose_names, make_linear, read_pairs
-from lorary.cli.console import show_status
 from lorary.cli.tasks import find_task_template, read_tasks
 from lorary.experts import Expert
 from lorary.files import quote
 from lorary.library import Library
-from lorary.models import attach_experts, load_base
+from lorary.models import attach_experts
 from lorary.training import LorahubConfig, TrainingExamples, prepare_examples, search_weights
 from lorary.training.objectives.lorahub import LorahubResult
 from lorary.transforms import MergeRecipe
@@ -63,11 +62,9 @@ def find_weights(
     if len(tasks) != 1:
         raise ValueError(f"--method lorahub is for one new task, found {len(tasks)} in --tasks")
     experts = {name: library[name] for name in recipe.names}
-    first = next(iter(experts.values()))
-    with show_status(f"loading base model {first.base_model}"):
-        base = load_base(first.base_model, revision=first.card.base_revision, device=find_device(options))
-        examples = prepare(options, base.tokenizer, tasks)
-        stack = attach_experts(base.model, experts)
+    base = load_experts_base(experts, find_device(options))
+    examples = prepare(options, base.tokenizer, tasks)
+    stack = attach_experts(base.model, experts)
     with show_count(f"weighing experts on {len(examples.train)} examples") as show:
         found = search_weights(
             stack,

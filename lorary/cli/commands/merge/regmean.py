@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from jsonargparse import Namespace
 from torch import Tensor
 
-from lorary.cli.base_model import find_device
+from lorary.cli.base_model import find_device, load_experts_base
 from lorary.cli.console import show_status
 from lorary.cli.tasks import find_task_template, read_tasks
 from lorary.data import Task
 from lorary.facts import collect_inputs
 from lorary.files import quote
 from lorary.library import Library
-from lorary.models import BaseModel, attach_experts, load_base
+from lorary.models import BaseModel, attach_experts
 from lorary.training import prepare_examples
 from lorary.transforms import MergeRecipe
 
@@ -30,9 +30,7 @@ def collect_activations(options: Namespace, library: Library, recipe: MergeRecip
     tasks = read_tasks(options)
     own = find_tasks_of_each(library, recipe.names, tasks)
     experts = {name: library[name] for name in recipe.names}
-    first = next(iter(experts.values()))
-    with show_status(f"loading base model {first.base_model}"):
-        base = load_base(first.base_model, revision=first.card.base_revision, device=find_device(options))
+    base = load_experts_base(experts, find_device(options))
     with show_status(f"running examples of {len(experts)} experts' tasks"):
         texts = prepare_texts(options, base, tasks, own)
         stack = attach_experts(base.model, experts)
