@@ -4,7 +4,8 @@ import torch
 from jsonargparse import Namespace
 
 from lorary.cli.console import show_status
-from lorary.experts import BaseIdentity, agree_on_revision
+from lorary.experts import BaseIdentity
+from lorary.experts.base_names import agree_on_revision
 from lorary.files import quote, shorten
 from lorary.library import Library
 from lorary.models import BaseModel, load_base
