@@ -17,8 +17,8 @@ from bench.options import Options
 from bench.report import Cell, Table
 from bench.timing import Side, Times, interleave
 from lorary.kernels import cpu, is_compiled_for
-from lorary.models import BACKENDS, COMBINES, mix
-from lorary.models.mix_backends import choose_backend
+from lorary.models import COMBINES, mix
+from lorary.models.mix_backends import BACKENDS, choose_backend
 
 # SmolLM2-135M's widest layers: the MLP's way up and down.
 LAYERS = ((576, 1536), (1536, 576))

@@ -15,8 +15,9 @@ from transformers import PreTrainedModel
 
 from bench.options import Options
 from lorary import BaseModel, Expert, Factors, Library, load_base, write_peft
-from lorary.models import ExpertStack, attach_slots, find_layers, layer_shape
-from lorary.routing import ArrowRouter
+from lorary.models import ExpertStack, find_layers, layer_shape
+from lorary.models.attach import attach_slots
+from lorary.routing.arrow import ArrowRouter
 
 RANK = 8
 TOP_K = 4

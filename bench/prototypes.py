@@ -16,7 +16,8 @@ from bench.report import Cell, Table
 from bench.timing import Side, Times, interleave, ratio, spread_times
 from lorary import Expert
 from lorary.lowrank import thin_svd
-from lorary.transforms import library_prototypes, stack_factors
+from lorary.transforms.prototypes import library_prototypes
+from lorary.transforms.stacks import stack_factors
 
 SPECTRA = {"flat": FLAT, "decaying": DECAYING}
 

@@ -12,11 +12,16 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from lorary.assembly.open_saved import open_saved
 from lorary.assembly.routed_model import RoutedModel
 from lorary.errors import LibraryError
-from lorary.experts import Expert, agree_on_revision, identify_base
-from lorary.facts import FACTS, Encoder
+from lorary.experts import Expert
+from lorary.experts.base_names import agree_on_revision
+from lorary.experts.expert import identify_base
+from lorary.facts import FACTS
+from lorary.facts.encoder import Encoder
 from lorary.files import quote
 from lorary.library import Library
-from lorary.models import COMBINES, BaseModel, attach_experts, check_base, fit_paths, load_base, wrap_base
+from lorary.models import COMBINES, BaseModel, attach_experts, load_base, wrap_base
+from lorary.models.base import check_base
+from lorary.models.fit_paths import fit_paths
 from lorary.routing import DEFAULT_ROUTER, RouterConfig, configure_router
 
 

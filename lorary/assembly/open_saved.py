@@ -22,7 +22,8 @@ from lorary.assembly.saved_model import (
     read_saved_model,
 )
 from lorary.errors import BaseModelError, FormatError, UnknownExpert
-from lorary.facts import FACTS, Encoder
+from lorary.facts import FACTS
+from lorary.facts.encoder import Encoder
 from lorary.files import quote, shorten
 from lorary.library import Library
 from lorary.models import BaseModel, load_base

@@ -21,16 +21,13 @@ from lorary.assembly.generation import check_sampling, describe_generation
 from lorary.assembly.prompts import Prompt, encode_prompts
 from lorary.assembly.router import Router, build_router, find_config
 from lorary.experts import Expert
-from lorary.facts import Encoder, Facts
-from lorary.models import (
-    BaseModel,
-    ExpertStack,
-    check_base,
-    check_length,
-    drop_expert,
-    fit_paths,
-    insert_expert,
-)
+from lorary.facts.encoder import Encoder
+from lorary.facts.known import Facts
+from lorary.models import BaseModel, ExpertStack
+from lorary.models.base import check_base
+from lorary.models.fit_paths import fit_paths
+from lorary.models.grow import drop_expert, insert_expert
+from lorary.models.positions import check_length
 from lorary.routing import Chooser, LayerRouters, RouterConfig, configure_router
 from lorary.routing.named import LayerPrototypes
 

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from lorary.assembly.deciding import RequestDecider
-from lorary.facts import Facts, gather_layers, gather_request
+from lorary.facts.known import Facts
+from lorary.facts.material import gather_layers, gather_request
 from lorary.files import quote
 from lorary.models import COMBINES
-from lorary.routing import REQUEST_ROUTERS, TOKEN_ROUTERS, LayerRouters, RouterConfig, router_named
+from lorary.routing import LayerRouters, RouterConfig, router_named
+from lorary.routing.named import REQUEST_ROUTERS, TOKEN_ROUTERS
 
 
 class Router(LayerRouters):

@@ -22,7 +22,7 @@ from torch import Tensor
 from lorary.assembly.folder_files import AGAIN, EXPERTS, check_files, refuse_links
 from lorary.assembly.saved_values import DTYPE_NAMES, check_values
 from lorary.errors import FormatError, IncompatibleExpert
-from lorary.facts import list_givable
+from lorary.facts.given import list_givable
 from lorary.files import (
     dump_json_object,
     find_limit,

@@ -8,10 +8,13 @@ import torch
 from jsonargparse import Namespace
 
 from lorary.cli.console import show_status
-from lorary.experts import BaseIdentity, Expert, agree_on_revision, identify_base, is_same_base
+from lorary.experts import BaseIdentity, Expert, is_same_base
+from lorary.experts.base_names import agree_on_revision
+from lorary.experts.expert import identify_base
 from lorary.files import quote, shorten
 from lorary.library import Library
-from lorary.models import BaseModel, check_base, load_base
+from lorary.models import BaseModel, load_base
+from lorary.models.base import check_base
 
 
 def load_options_base(options: Namespace, library: Library | None = None) -> BaseModel:

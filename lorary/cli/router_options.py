@@ -7,7 +7,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from lorary.facts import FACTS, list_task_facts
 from lorary.files import quote
-from lorary.routing import ROUTERS, RouterConfig, configure_router, list_options
+from lorary.routing import ROUTERS, RouterConfig, configure_router
+from lorary.routing.named import list_options
 
 
 def add_router_options(parser: ArgumentParser, *, with_tasks: bool = False) -> None:

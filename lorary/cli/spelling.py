@@ -8,7 +8,8 @@ from typing import Any
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from lorary.errors import suggest
-from lorary.files import quote, read_yaml, refuse_yaml_bomb
+from lorary.files import quote
+from lorary.files.yaml_text import read_yaml, refuse_yaml_bomb
 
 # Too short to nest deeply or to repeat much.
 SHORT = 60

@@ -8,15 +8,9 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from lorary.data import (
-    Example,
-    Task,
-    Template,
-    TokenizedExamples,
-    hash_input,
-    subsample,
-    tokenize_examples,
-)
+from lorary.data import Example, Task, Template, subsample, tokenize_examples
+from lorary.data.content import hash_input
+from lorary.data.tokens import TokenizedExamples
 from lorary.errors import DataError
 from lorary.evaluation.config import EvalConfig
 from lorary.files import quote

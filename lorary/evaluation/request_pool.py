@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from lorary.data import Example, Task, Template, TokenizedExample, tokenize_answers
+from lorary.data import Example, Task, Template, TokenizedExample
+from lorary.data.tokens import tokenize_answers
 from lorary.evaluation.chosen_examples import ChosenExamples, choose_examples, identify_examples
 from lorary.evaluation.columns import Record
 from lorary.evaluation.config import EvalConfig

@@ -11,7 +11,8 @@ from fsspec.implementations.local import LocalFileSystem
 from lorary.errors import FormatError
 from lorary.evaluation.columns import ExamplesKey, ScoreKey
 from lorary.evaluation.measures import Metric
-from lorary.files import escape_json, parse_json, quote, read_at_most, write_whole
+from lorary.files import escape_json, quote, read_at_most, write_whole
+from lorary.files.json_text import parse_json
 
 FORMAT_VERSION = 1
 _KINDS: dict[Any, str] = {str: "a text", list: "a list", dict: "an object", bool: "true or false"}

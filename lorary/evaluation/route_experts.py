@@ -11,7 +11,7 @@ import torch
 from lorary.assembly import RoutedModel
 from lorary.assembly.router import Router
 from lorary.evaluation.items import Item, Prompt
-from lorary.facts import Requests
+from lorary.facts.requests import Requests
 from lorary.models import ExpertStack
 from lorary.passes import Layout, read_whole, split_passes
 from lorary.routing import Chooser

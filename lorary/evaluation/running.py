@@ -14,7 +14,7 @@ from lorary.evaluation.routes import Route
 from lorary.evaluation.run_header import describe_run
 from lorary.evaluation.scoring import Report, generate_answers, score_targets
 from lorary.files import quote
-from lorary.models import check_length
+from lorary.models.positions import check_length
 from lorary.passes import Layout, find_layout
 
 ROW_LENGTH = 512

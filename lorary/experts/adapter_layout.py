@@ -13,7 +13,8 @@ from lorary.experts.factors import Factors, find_factor_fault
 from lorary.experts.file_layout import FileLayout
 from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, find_scales
 from lorary.experts.peft_keys import pair_tensors, unwrap_name
-from lorary.files import PatternError, quote
+from lorary.files import quote
+from lorary.files.patterns import PatternError
 
 
 @dataclass(frozen=True, eq=False)

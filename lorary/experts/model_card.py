@@ -3,7 +3,8 @@
 import json
 
 from lorary.experts.expert import Expert
-from lorary.files import escape, escape_markdown, fence
+from lorary.files import escape, escape_markdown
+from lorary.files.markdown import fence
 
 USAGE = """## Use
 

@@ -13,7 +13,8 @@ from typing import TypeAlias
 import regex
 
 from lorary.experts.slow_patterns import is_slow
-from lorary.files import PatternError, PatternMatcher, compile_pattern, quote
+from lorary.files import PatternMatcher, compile_pattern, quote
+from lorary.files.patterns import PatternError
 
 # Nothing that an expression acts on but dots, which match any character unless they are escaped; those are
 # written as a character that no path has.

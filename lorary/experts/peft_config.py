@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from lorary.errors import FormatError
 from lorary.experts.card import TASK_TYPES
 from lorary.experts.module_patterns import ModulePatterns
-from lorary.files import PatternError, PatternMatcher, find_limit, quote, say_limit
+from lorary.files import PatternMatcher, find_limit, quote, say_limit
+from lorary.files.patterns import PatternError
 
 CONFIG_FILE = "adapter_config.json"
 DEFAULT_RANK = 8  # LoraConfig's own defaults, where an old or hand-written file leaves a key out

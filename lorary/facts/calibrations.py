@@ -27,7 +27,8 @@ from lorary.facts.soundness import (
 )
 from lorary.library.derive import Selection
 from lorary.models import ExpertStack
-from lorary.routing import DeviationReader, whiten_readings
+from lorary.routing.calibrated import whiten_readings
+from lorary.routing.calibrated_router import DeviationReader
 from lorary.routing.spectr import find_norm_roots
 
 ALGORITHM = "calibrated-deviation-1"

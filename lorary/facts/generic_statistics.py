@@ -12,7 +12,8 @@ from torch.nn.functional import linear
 
 from lorary.facts.reading import read_alone, read_averages
 from lorary.facts.requests import cut_passes, pad_prompts
-from lorary.models import ExpertStack, capture_inputs
+from lorary.models import ExpertStack
+from lorary.models.capture import capture_inputs
 from lorary.routing.calibrated_router import DeviationReader
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lorary.facts.known import Facts
 from lorary.facts.table import FACTS
-from lorary.routing import LayerMaterial, Needs, RequestMaterial
+from lorary.routing.material import LayerMaterial, Needs, RequestMaterial
 
 
 def gather_layers(facts: Facts, needs: Needs) -> dict[str, LayerMaterial]:

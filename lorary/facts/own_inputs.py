@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lorary.facts.own_texts import Sequences, read_own_texts
-from lorary.models import ExpertStack, group_same_inputs
+from lorary.models import ExpertStack
+from lorary.models.same_input import group_same_inputs
 
 
 def collect_inputs(

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from lorary.models import ExpertStack, capture_inputs, select_positions
+from lorary.models import ExpertStack, select_positions
+from lorary.models.capture import capture_inputs
 
 Sequences = Sequence[Sequence[int]]
 """Token ids, a list per text."""

@@ -24,7 +24,7 @@ from lorary.files import quote
 from lorary.library import Library
 from lorary.library.derive import Selection
 from lorary.routing.named import LayerPrototypes
-from lorary.transforms import library_prototypes
+from lorary.transforms.prototypes import library_prototypes
 
 # An expert's artifact: all its prototypes one after the other, float32 [sum of I], its gains [layers], and as
 # "layout" the bytes of a JSON object, module path -> I. A tensor per layer would take ten times as long.

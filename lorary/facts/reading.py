@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lorary.facts.requests import Requests
-from lorary.models import ExpertStack, capture_inputs, select_positions
-from lorary.models.capture import Receive
+from lorary.models import ExpertStack, select_positions
+from lorary.models.capture import Receive, capture_inputs
 from lorary.models.per_thread import in_this_thread
 from lorary.routing.request import OUTPUT, TokenReader
 

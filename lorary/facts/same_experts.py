@@ -4,7 +4,8 @@ import torch
 
 from lorary.errors import LibraryError
 from lorary.experts import Expert
-from lorary.models import ExpertStack, fit_paths
+from lorary.models import ExpertStack
+from lorary.models.fit_paths import fit_paths
 
 
 def check_loaded(stack: ExpertStack, expert: Expert, name: str) -> None:

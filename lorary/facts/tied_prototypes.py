@@ -10,8 +10,8 @@ import torch
 from lorary.facts.fact import Context, Fact, Source
 from lorary.facts.prototypes import pack_prototypes, unpack_prototypes
 from lorary.facts.soundness import Artifact
-from lorary.models import group_same_inputs
-from lorary.transforms import tied_prototypes
+from lorary.models.same_input import group_same_inputs
+from lorary.transforms.tied import tied_prototypes
 
 
 def _compute(context: Context, names: Sequence[str]) -> Mapping[str, Artifact]:

@@ -195,7 +195,7 @@ def choose_best(
 def choose_along(
     x: Tensor, prototypes: Tensor, top_k: int, temperature: float, abstain: float | None
 ) -> tuple[Tensor, Tensor]:
-    """Choose by ``|x · v_e|`` without keeping the scores; see ``lorary.routing.ArrowRouter``.
+    """Choose by ``|x · v_e|`` without keeping the scores; see ``lorary.routing.arrow.ArrowRouter``.
 
     Args:
         x: ``[T, I]``.

@@ -6,12 +6,12 @@ artifacts, the tensors that were derived from experts. A change happens entirely
 processes may read and change a library at once.
 """
 
-from lorary.library.artifacts import Artifacts
 from lorary.library.entry import Entry
 from lorary.library.key import Key
 from lorary.library.library import Library
-from lorary.library.own_experts import find_own_experts
-from lorary.library.prune import Pruned
-from lorary.library.verify import Problem
 
-__all__ = ["Artifacts", "Entry", "Key", "Library", "Problem", "Pruned", "find_own_experts"]
+__all__ = [
+    "Entry",
+    "Key",
+    "Library",
+]

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from lorary.experts import ExpertCard, Sidecar
+from lorary.experts import ExpertCard
 from lorary.experts.peft_config import CONFIG_FILE, parse_adapter_config
-from lorary.experts.sidecar import SIDECAR_FILE, parse_sidecar
+from lorary.experts.sidecar import SIDECAR_FILE, Sidecar, parse_sidecar
 from lorary.files import parse_json_object
 
 ADVICE = "restore it or delete its folder"

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 
 from lorary.errors import LibraryError
-from lorary.experts import Expert, build_expert, check_name, write_expert_files
+from lorary.experts import Expert, check_name, write_expert_files
+from lorary.experts.peft_reader import build_expert
 from lorary.files import quote
 from lorary.library import catalog
 from lorary.library.artifacts import Artifacts

@@ -1,8 +1,7 @@
 """Opening an expert's files in a library: all that is done while its lock is held."""
 
-from lorary.experts import OpenedAdapter
 from lorary.experts.peft_config import CONFIG_FILE
-from lorary.experts.peft_reader import explain_missing
+from lorary.experts.peft_reader import OpenedAdapter, explain_missing
 from lorary.experts.sidecar import SIDECAR_FILE
 from lorary.experts.weights_file import WEIGHTS_FILE
 from lorary.library.storage.contract import Storage

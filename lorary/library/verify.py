@@ -4,10 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from lorary.errors import LoraryError
-from lorary.experts import Sidecar, build_expert, check_finite
+from lorary.experts.expert import check_finite
 from lorary.experts.peft_config import CONFIG_FILE
+from lorary.experts.peft_reader import build_expert
 from lorary.experts.pickled_weights import PICKLE_FILES
-from lorary.experts.sidecar import SIDECAR_FILE
+from lorary.experts.sidecar import SIDECAR_FILE, Sidecar
 from lorary.experts.weights_file import WEIGHTS_FILE
 from lorary.files import escape, shorten
 from lorary.library.artifacts import ARTIFACTS, find_artifact_fault

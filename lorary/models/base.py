@@ -9,8 +9,9 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from lorary.errors import BaseModelError, IncompatibleExpert
-from lorary.experts import BaseIdentity, Expert, identify_base, is_same_base
+from lorary.experts import BaseIdentity, Expert, is_same_base
 from lorary.experts.base_names import compare_bases, is_other_tag
+from lorary.experts.expert import identify_base
 from lorary.files import escape, quote, shorten
 from lorary.models import embedded
 from lorary.models.base_folder import check_base_folder, is_panic

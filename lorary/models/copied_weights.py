@@ -7,7 +7,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert
-from lorary.experts import COPIED_WEIGHTS, Expert, choose_dtype, describe_weight
+from lorary.experts import Expert
+from lorary.experts.copied_weights import NOTE as COPIED_WEIGHTS
+from lorary.experts.copied_weights import choose_dtype, describe_weight
 from lorary.files import quote
 from lorary.models.expert_linear import ExpertLinear
 

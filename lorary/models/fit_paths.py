@@ -13,7 +13,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert
-from lorary.experts import COPIED_WEIGHTS, Expert
+from lorary.experts import Expert
+from lorary.experts.copied_weights import NOTE as COPIED_WEIGHTS
 from lorary.files import quote
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import is_base_layer

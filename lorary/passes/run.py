@@ -6,7 +6,8 @@ N target tokens.
 import torch
 from torch import Tensor
 
-from lorary.models import ExpertStack, select_positions, target_losses
+from lorary.models import ExpertStack, select_positions
+from lorary.models.logits import target_losses
 from lorary.passes.split import Pass
 from lorary.routing import Chooser
 

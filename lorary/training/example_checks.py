@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from lorary.data.tokens import TokenizedExample
 from lorary.files import quote
-from lorary.models import count_positions
+from lorary.models.positions import count_positions
 from lorary.training.examples import TrainingExamples
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorary.experts import Expert, check_name
-from lorary.models import BaseModel, attach_slots, find_layers, layer_shape
+from lorary.models import BaseModel, find_layers, layer_shape
+from lorary.models.attach import attach_slots
 from lorary.models.layers import BaseLayer
 from lorary.training.config import TrainConfig, find_effective
 from lorary.training.example_checks import check_training_examples

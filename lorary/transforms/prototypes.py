@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lorary.errors import FormatError
 from lorary.experts import Expert
-from lorary.lowrank import leading_right_singular
+from lorary.lowrank.leading import leading_right_singular
 from lorary.transforms.stacks import FactorBatch, Progress, batch_factors, choose_names
 
 

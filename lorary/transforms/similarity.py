@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lorary.experts import Expert
 from lorary.files import quote
-from lorary.lowrank import gram_inner, pad_ranks
+from lorary.lowrank import gram_inner
+from lorary.lowrank.pairs import pad_ranks
 from lorary.transforms.merging.stream import stream_layers
 from lorary.transforms.merging.survey import Survey, survey_experts
 from lorary.transforms.sketches import sketch_experts

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lorary.errors import FormatError
 from lorary.experts import Expert
-from lorary.lowrank import sketch_pairs
+from lorary.lowrank.sketch import sketch_pairs
 from lorary.transforms.stacks import Progress, batch_factors
 
 

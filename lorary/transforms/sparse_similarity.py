@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lorary.experts import Expert
 from lorary.files import quote
-from lorary.lowrank import pad_ranks
+from lorary.lowrank.pairs import pad_ranks
 from lorary.transforms.merging.stream import stream_layers
 from lorary.transforms.merging.survey import survey_experts
 from lorary.transforms.stacks import Progress, choose_names

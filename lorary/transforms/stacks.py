@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors, read_alike
-from lorary.lowrank import pad_ranks
+from lorary.lowrank.pairs import pad_ranks
 
 Progress = Callable[[int, int], None]
 """Called with the number of experts done and the number of all."""

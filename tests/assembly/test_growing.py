@@ -10,7 +10,7 @@ from lorary.facts import list_task_facts, prototypes
 from lorary.library import Library
 from lorary.models import ExpertLinear
 from lorary.routing import ROUTERS, ArrowConfig, FixedConfig, SingleConfig
-from lorary.transforms import library_prototypes
+from lorary.transforms.prototypes import library_prototypes
 
 OPTIONS = {
     "fixed": {"weights": {"morse": 0.7, "dates": 0.3}},

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lorary.assembly import is_saved_model, load_model, save_model
+from lorary.assembly import load_model, save_model
 from lorary.assembly.folder_files import is_beneath
-from lorary.assembly.saved_model import read_material, read_saved_model
+from lorary.assembly.saved_model import is_saved_model, read_material, read_saved_model
 from lorary.errors import BaseModelError, FormatError, LoraryError
 from lorary.models import load_base
 

@@ -5,7 +5,8 @@ import torch
 
 from lorary.assembly import load_model
 from lorary.models import wrap_base
-from lorary.routing import REQUEST_ROUTERS, RetrievalConfig, configure_router
+from lorary.routing import RetrievalConfig, configure_router
+from lorary.routing.named import REQUEST_ROUTERS
 
 GENERIC = (
     "Some text of no task.",

@@ -7,7 +7,9 @@ from lorary.assembly import load_model
 from lorary.errors import UnknownExpert
 from lorary.kernels import is_triton_for, load_triton
 from lorary.models import fold
-from lorary.routing import ArrowConfig, ArrowRouter, UniformRouter
+from lorary.routing import ArrowConfig
+from lorary.routing.arrow import ArrowRouter
+from lorary.routing.uniform import UniformRouter
 
 PROMPT = "Sort these: pear, fig"
 

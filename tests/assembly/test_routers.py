@@ -6,15 +6,9 @@ import torch
 from lorary.assembly import load_model
 from lorary.errors import UnknownExpert
 from lorary.facts import FACTS
-from lorary.routing import (
-    TOKEN_ROUTERS,
-    FixedConfig,
-    LayerMaterial,
-    PhatgooseConfig,
-    SpectrConfig,
-    configure_router,
-    list_options,
-)
+from lorary.routing import FixedConfig, PhatgooseConfig, SpectrConfig, configure_router
+from lorary.routing.material import LayerMaterial
+from lorary.routing.named import TOKEN_ROUTERS, list_options
 
 OPTIONS = {"fixed": {"weights": {"morse": 0.7, "dates": 0.3}}, "single": {"expert": "prices"}}
 

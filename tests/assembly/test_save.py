@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lorary.assembly import is_saved_model, load_model, save_model
+from lorary.assembly import load_model, save_model
+from lorary.assembly.saved_model import is_saved_model
 from lorary.errors import BaseModelError, FormatError, IncompatibleExpert, LibraryError
 from lorary.facts import FACTS, find_embeddings
 from lorary.library import Library

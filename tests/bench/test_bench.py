@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lorary.models import BACKENDS
+from lorary.models.mix_backends import BACKENDS
 
 ROOT = Path(__file__).parents[2]
 

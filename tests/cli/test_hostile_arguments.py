@@ -9,7 +9,7 @@ import pytest
 
 from lorary.cli.command_table import COMMANDS, load_command
 from lorary.cli.options import build_parser
-from lorary.files import is_visible
+from lorary.files.quoting import is_visible
 
 NUM_TRIALS = int(os.environ.get("LORARY_FUZZ_TRIALS", "12"))
 SEED = int(os.environ.get("LORARY_FUZZ_SEED", "0"))

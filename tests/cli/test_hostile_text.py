@@ -22,7 +22,8 @@ from lorary.cli.evaluation_bar import show_evaluation
 from lorary.cli.printing import print_answer, print_error, print_facts, print_json, print_line
 from lorary.cli.screen import GuardedStream, guard_streams
 from lorary.evaluation import Result
-from lorary.files import escape, is_visible
+from lorary.files import escape
+from lorary.files.quoting import is_visible
 from lorary.library import Library
 from lorary.reports import RoutedSample, RoutedToken
 

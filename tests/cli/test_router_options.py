@@ -5,7 +5,8 @@ import pytest
 from lorary.assembly import load_model
 from lorary.cli.router_options import list_ready_routers
 from lorary.models import load_base
-from lorary.routing import DEFAULT_ROUTER, ROUTERS, list_options
+from lorary.routing import DEFAULT_ROUTER, ROUTERS
+from lorary.routing.named import list_options
 
 PROMPT = "plural of mouse"
 SHORT = ("--max-new-tokens", "6")

@@ -1,6 +1,7 @@
 import pytest
 
-from lorary.data import Example, Task, find_template, tokenize_answers, tokenize_choices, tokenize_examples
+from lorary.data import Example, Task, find_template, tokenize_examples
+from lorary.data.tokens import tokenize_answers, tokenize_choices
 from lorary.evaluation import MEASURES, EvalConfig
 from lorary.evaluation.measures import Generate, Likelihood, Metric, Score
 from lorary.evaluation.request_pool import gather_requests

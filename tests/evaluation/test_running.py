@@ -1,15 +1,18 @@
 import pytest
 import torch
 
-from lorary.assembly import RequestDecider, RoutedModel
-from lorary.data import Example, Task, find_template, tokenize_choices, tokenize_examples
+from lorary.assembly import RoutedModel
+from lorary.assembly.deciding import RequestDecider
+from lorary.data import Example, Task, find_template, tokenize_examples
+from lorary.data.tokens import tokenize_choices
 from lorary.errors import DataError
 from lorary.evaluation import MEASURES, EvalConfig, Route, evaluate, find_routes
 from lorary.evaluation.chosen_examples import identify_examples
 from lorary.evaluation.measures.exact_match import exact_match
 from lorary.evaluation.request_pool import gather_requests
 from lorary.facts import find_embeddings
-from lorary.routing import REQUEST_ROUTERS, CalibratedConfig, RetrievalConfig
+from lorary.routing import CalibratedConfig, RetrievalConfig
+from lorary.routing.named import REQUEST_ROUTERS
 
 PLAIN = find_template("plain")
 OWN = {"dates": "dates", "morse": "morse"}

@@ -7,7 +7,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from lorary.errors import FormatError
-from lorary.experts import read_expert_folder
+from lorary.experts.peft_reader import read_expert_folder
 
 
 @pytest.fixture

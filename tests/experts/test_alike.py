@@ -8,8 +8,9 @@ import torch
 from fsspec.implementations.local import LocalFileSystem
 
 from lorary.errors import FormatError
-from lorary.experts import Expert, Factors, read_alike, read_expert_folder, write_peft
+from lorary.experts import Expert, Factors, read_alike, write_peft
 from lorary.experts import alike as room
+from lorary.experts.peft_reader import read_expert_folder
 
 MODULE = "model.layers.0.self_attn.q_proj"
 OTHER = {"model.layers.0.q_proj": (3, 6, 6), "model.layers.2.up_proj": (1, 6, 10)}

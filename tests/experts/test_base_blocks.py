@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from lorary.experts import count_blocks
+from lorary.experts.base_blocks import count_blocks
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from lorary.errors import FormatError
-from lorary.experts import Expert, Factors, check_finite
+from lorary.experts import Expert, Factors
+from lorary.experts.expert import check_finite
 
 
 def test_counts_follow_the_factors(make_expert):

@@ -11,7 +11,8 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from lorary.errors import FormatError
-from lorary.experts import ExpertCard, read_card, read_peft
+from lorary.experts import ExpertCard, read_peft
+from lorary.experts.peft_reader import read_card
 
 DEEP = {"a": 1}
 for _ in range(90):

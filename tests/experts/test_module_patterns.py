@@ -5,7 +5,8 @@ import string
 import pytest
 
 from lorary.experts.module_patterns import ModulePatterns
-from lorary.files import PatternError, PatternMatcher
+from lorary.files import PatternMatcher
+from lorary.files.patterns import PatternError
 
 MODULES = [
     "model.layers.0.self_attn.q_proj",

@@ -2,7 +2,8 @@ import unicodedata
 
 import pytest
 
-from lorary.experts import check_name, fold_name
+from lorary.experts import check_name
+from lorary.experts.names import fold_name
 from lorary.files import quote
 
 

@@ -3,7 +3,8 @@ import torch
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from lorary.experts import ExpertCard, read_card, read_expert_folder, read_peft, write_peft
+from lorary.experts import ExpertCard, read_peft, write_peft
+from lorary.experts.peft_reader import read_card, read_expert_folder
 
 NAMES = {
     "llama": ["q_proj", "down_proj"],

@@ -5,7 +5,8 @@ import torch
 from fsspec.implementations.local import LocalFileSystem
 
 from lorary.errors import FormatError, UnsupportedAdapter
-from lorary.experts import read_card, read_peft
+from lorary.experts import read_peft
+from lorary.experts.peft_reader import read_card
 
 MODULE = "model.layers.0.self_attn.q_proj"
 

@@ -9,7 +9,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from torch import nn
 
 from lorary.errors import FormatError
-from lorary.experts import read_card, read_peft, write_expert_files, write_peft
+from lorary.experts import read_peft, write_expert_files, write_peft
+from lorary.experts.peft_reader import read_card
 from lorary.experts.peft_writer import build_adapter_config
 
 FAMILIES = ["llama", "mistral", "phi", "qwen2", "gemma", "gpt_neox", "gpt2"]

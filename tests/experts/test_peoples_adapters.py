@@ -17,9 +17,12 @@ from transformers import (
 )
 
 from lorary.errors import FormatError, IncompatibleExpert, UnsupportedAdapter
-from lorary.experts import COPIED_WEIGHTS, describe_weight, read_peft, write_peft
+from lorary.experts import read_peft, write_peft
+from lorary.experts.copied_weights import NOTE as COPIED_WEIGHTS
+from lorary.experts.copied_weights import describe_weight
 from lorary.library import Library
-from lorary.models import attach_experts, check_base, fold, wrap_base
+from lorary.models import attach_experts, fold, wrap_base
+from lorary.models.base import check_base
 
 
 @pytest.fixture

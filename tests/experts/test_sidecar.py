@@ -3,8 +3,8 @@ import json
 import pytest
 
 from lorary.errors import FormatError
-from lorary.experts import ExpertCard, WeightSummary
-from lorary.experts.sidecar import build_sidecar, parse_sidecar, summarize_weights
+from lorary.experts import ExpertCard
+from lorary.experts.sidecar import WeightSummary, build_sidecar, parse_sidecar, summarize_weights
 
 CARD = {
     "tasks": ("sonnets", "haiku"),

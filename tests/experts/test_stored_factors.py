@@ -9,8 +9,9 @@ from fsspec.implementations.local import LocalFileSystem
 from safetensors.torch import load_file
 
 from lorary.errors import FormatError
-from lorary.experts import checked_files, read_alike, read_expert_folder, read_peft, write_peft
+from lorary.experts import checked_files, read_alike, read_peft, write_peft
 from lorary.experts import stored_factors as room
+from lorary.experts.peft_reader import read_expert_folder
 
 MODULE = "model.layers.0.self_attn.q_proj"
 

@@ -2,11 +2,15 @@ import pytest
 import torch
 
 from lorary.assembly import load_model
-from lorary.facts import Facts, calibrations
+from lorary.facts import calibrations
 from lorary.facts.generic_statistics import measure_deviations, measure_readings
 from lorary.facts.generic_text import GenericRequests
+from lorary.facts.known import Facts
 from lorary.library import Library
-from lorary.routing import CalibratedConfig, DeviationReader, find_norm_roots, whiten_readings
+from lorary.routing import CalibratedConfig
+from lorary.routing.calibrated import whiten_readings
+from lorary.routing.calibrated_router import DeviationReader
+from lorary.routing.spectr import find_norm_roots
 
 GENERIC = ("Some text of no task.", "And another one, 1 2 3.")
 CONFIG = CalibratedConfig(generic=GENERIC)

@@ -3,10 +3,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lorary.facts import FACTS, Context, Fact, Source, pack_rows
+from lorary.facts import FACTS
+from lorary.facts.fact import Context, Fact, Source
 from lorary.facts.finding import find_artifacts, find_rows
+from lorary.facts.rows import pack_rows
 from lorary.library import Library
-from lorary.routing import ROUTERS, list_options
+from lorary.routing import ROUTERS
+from lorary.routing.named import list_options
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lorary.facts.generic_statistics import measure_deviations, measure_readings
-from lorary.routing import DeviationReader
+from lorary.routing.calibrated_router import DeviationReader
 
 TEXTS = [[5, 6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16], [5, 6, 20]]
 

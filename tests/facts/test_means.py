@@ -3,7 +3,8 @@ import torch
 
 from lorary.assembly import load_model
 from lorary.errors import LibraryError, UnknownExpert
-from lorary.facts import find_means, mean_activations, means
+from lorary.facts import find_means, means
+from lorary.facts.means import mean_activations
 from lorary.library import Library
 
 TEXTS = {"dates": [[5, 6, 7], [8, 9, 10, 11, 12], [13]], "morse": [[20, 21], [5, 6, 7]]}

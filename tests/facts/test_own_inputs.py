@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from lorary.errors import UnknownExpert
-from lorary.facts import collect_inputs, mean_activations
+from lorary.facts import collect_inputs
+from lorary.facts.means import mean_activations
 
 TEXTS = {"dates": [[5, 6, 7], [8, 9, 10, 11, 12], [13]], "morse": [[20, 21], [5, 6, 7]]}
 

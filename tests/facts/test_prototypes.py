@@ -8,7 +8,7 @@ from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors
 from lorary.facts import find_prototypes, prototypes
 from lorary.library import Library
-from lorary.transforms import library_prototypes
+from lorary.transforms.prototypes import library_prototypes
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from lorary.assembly import load_model
 from lorary.facts import calibrations, find_embeddings, find_means, finding, prototypes
 from lorary.facts.prototypes import are_sound_prototypes
 from lorary.facts.soundness import StoredExperts
-from lorary.library import Artifacts, Library
+from lorary.library import Library
+from lorary.library.artifacts import Artifacts
 
 
 @pytest.fixture

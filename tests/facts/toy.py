@@ -4,8 +4,12 @@ from dataclasses import dataclass
 
 import torch
 
-from lorary.facts import FACTS, Fact, Source, pack_rows
-from lorary.routing import ROUTERS, TOKEN_ROUTERS, MeanActivationRouter, RouterKind
+from lorary.facts import FACTS
+from lorary.facts.fact import Fact, Source
+from lorary.facts.rows import pack_rows
+from lorary.routing import ROUTERS
+from lorary.routing.mean_activation import MeanActivationRouter
+from lorary.routing.named import TOKEN_ROUTERS, RouterKind
 
 
 def compute_lengths(context, names):

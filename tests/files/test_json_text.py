@@ -4,7 +4,9 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from lorary.errors import FormatError
-from lorary.files import dump_json_object, escape_json, is_visible, parse_json, read_json_object
+from lorary.files import dump_json_object, escape_json, read_json_object
+from lorary.files.json_text import parse_json
+from lorary.files.quoting import is_visible
 
 
 def test_an_object_reads_back_as_written(tmp_path):

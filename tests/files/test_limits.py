@@ -1,6 +1,7 @@
 import pytest
 
-from lorary.files import LIMITS, find_limit, say_limit
+from lorary.files import find_limit, say_limit
+from lorary.files.limits import LIMITS
 
 
 @pytest.mark.parametrize("name", LIMITS)

@@ -3,7 +3,8 @@ import random
 import pytest
 from markdown_it import MarkdownIt
 
-from lorary.files import escape_markdown, fence
+from lorary.files import escape_markdown
+from lorary.files.markdown import fence
 
 PAGE = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 HOSTILE = [

@@ -2,7 +2,8 @@ import time
 
 import pytest
 
-from lorary.files import PatternError, PatternMatcher, compile_pattern
+from lorary.files import PatternMatcher, compile_pattern
+from lorary.files.patterns import PatternError
 
 
 @pytest.mark.parametrize(

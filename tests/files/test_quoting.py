@@ -2,7 +2,8 @@ import sys
 
 import pytest
 
-from lorary.files import escape, is_visible, quote, shorten
+from lorary.files import escape, quote, shorten
+from lorary.files.quoting import is_visible
 
 
 @pytest.mark.parametrize(

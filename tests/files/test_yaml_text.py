@@ -1,7 +1,7 @@
 import pytest
 
 from lorary.errors import FormatError
-from lorary.files import parse_yaml, read_yaml, read_yaml_documents, refuse_yaml_bomb
+from lorary.files.yaml_text import parse_yaml, read_yaml, read_yaml_documents, refuse_yaml_bomb
 
 
 def test_plain_values_are_read(tmp_path):

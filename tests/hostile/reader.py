@@ -11,7 +11,7 @@ import torch
 
 from lorary.errors import LoraryError
 from lorary.experts import Expert, check_name
-from lorary.files import is_visible
+from lorary.files.quoting import is_visible
 
 # Longer messages are unreadable, and a hostile file can make them so.
 LONGEST_MESSAGE = 2000

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from lorary.errors import FormatError, LibraryError, UnknownExpert
-from lorary.experts import Expert, Factors, check_finite, read_alike, read_peft, write_peft
+from lorary.experts import Expert, Factors, read_alike, read_peft, write_peft
+from lorary.experts.expert import check_finite
 from lorary.library import Library
 from lorary.library import library as room
 

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from lorary.experts import ExpertCard
-from lorary.library import Library, find_own_experts
+from lorary.library import Library
+from lorary.library.own_experts import find_own_experts
 
 
 @pytest.fixture

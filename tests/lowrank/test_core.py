@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lorary.lowrank import core_space, input_basis, output_basis
+from lorary.lowrank import core_space
+from lorary.lowrank.core import input_basis, output_basis
 
 
 def draw_pairs(draw, outputs, inputs, ranks=(3, 1, 4)):

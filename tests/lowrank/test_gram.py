@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lorary.lowrank import frobenius_norm, gram_inner, pad_ranks
+from lorary.lowrank import frobenius_norm, gram_inner
+from lorary.lowrank.pairs import pad_ranks
 
 
 def dense_inner(a, b):

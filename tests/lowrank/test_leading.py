@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorary.lowrank import leading_right_singular
+from lorary.lowrank.leading import leading_right_singular
 
 
 def dense_leading(a, b):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorary.lowrank import match_pair, pad_ranks
+from lorary.lowrank.pairs import match_pair, pad_ranks
 
 
 def test_padded_factors_multiply_to_the_same_products(draw):

@@ -1,6 +1,6 @@
 import torch
 
-from lorary.lowrank import gram_root
+from lorary.lowrank.root import gram_root
 
 
 def test_the_root_times_itself_is_the_gram_matrix(draw):

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lorary.lowrank import gram_inner, sketch_pairs
+from lorary.lowrank import gram_inner
+from lorary.lowrank.sketch import sketch_pairs
 
 
 def test_inner_products_come_near_the_exact_ones_as_the_sketch_grows(draw):

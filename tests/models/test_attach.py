@@ -3,8 +3,11 @@ import torch
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors
-from lorary.models import attach_experts, attach_slots, check_expert, find_layers, fold
-from lorary.routing import ArrowRouter, FixedRouter, UniformRouter
+from lorary.models import attach_experts, find_layers, fold
+from lorary.models.attach import attach_slots, check_expert
+from lorary.routing.arrow import ArrowRouter
+from lorary.routing.fixed import FixedRouter
+from lorary.routing.uniform import UniformRouter
 
 
 @pytest.fixture

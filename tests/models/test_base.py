@@ -5,7 +5,9 @@ import torch
 from transformers import AutoConfig
 
 from lorary.errors import BaseModelError, IncompatibleExpert
-from lorary.models import check_base, default_dtype, fingerprint_model, load_base, wrap_base
+from lorary.models import load_base, wrap_base
+from lorary.models.base import check_base, default_dtype
+from lorary.models.fingerprint import fingerprint_model
 
 
 @pytest.fixture

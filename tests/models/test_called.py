@@ -5,8 +5,9 @@ from transformers import AutoModelForCausalLM
 
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, Factors
-from lorary.models import attach_experts, find_layers, fold, insert_expert, layer_shape
+from lorary.models import attach_experts, find_layers, fold, layer_shape
 from lorary.models.called import find_unfit_layers
+from lorary.models.grow import insert_expert
 from tests.architectures import tiny_config
 
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lorary.models import attach_experts, capture_inputs
+from lorary.models import attach_experts
+from lorary.models.capture import capture_inputs
 
 
 @pytest.fixture

@@ -3,7 +3,10 @@ from contextlib import nullcontext
 import pytest
 import torch
 
-from lorary.models import attach_slots, checkpoint_layers, find_layers, target_losses
+from lorary.models import find_layers
+from lorary.models.attach import attach_slots
+from lorary.models.checkpointing import checkpoint_layers
+from lorary.models.logits import target_losses
 
 
 def make_stack(model, targets="all-linear"):

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from lorary.errors import BaseModelError
-from lorary.models import embedded, fingerprint_model, load_base
+from lorary.models import embedded, load_base
+from lorary.models.fingerprint import fingerprint_model
 
 
 @pytest.fixture

@@ -3,9 +3,11 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from lorary.models import ExpertLinear, Plan, mix
+from lorary.models import ExpertLinear, mix
+from lorary.models.plan import Plan
 from lorary.models.routing_context import Call, RoutingContext
-from lorary.routing import FixedRouter, LayerRouters
+from lorary.routing import LayerRouters
+from lorary.routing.fixed import FixedRouter
 
 LAYERS = {
     "square": lambda: nn.Linear(6, 6),

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
-from lorary.models import fingerprint_model
+from lorary.models.fingerprint import fingerprint_model
 
 
 def test_a_checkpoint_has_one_fingerprint_in_float32_and_bfloat16(llama, tmp_path):

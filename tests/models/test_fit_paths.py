@@ -9,9 +9,13 @@ from torch import nn
 
 from lorary.assembly import load_model
 from lorary.errors import IncompatibleExpert
-from lorary.experts import COPIED_WEIGHTS, describe_weight, read_peft, write_peft
+from lorary.experts import read_peft, write_peft
+from lorary.experts.copied_weights import NOTE as COPIED_WEIGHTS
+from lorary.experts.copied_weights import describe_weight
 from lorary.library import Library
-from lorary.models import attach_experts, fit_paths, fold, insert_expert, wrap_base
+from lorary.models import attach_experts, fold, wrap_base
+from lorary.models.fit_paths import fit_paths
+from lorary.models.grow import insert_expert
 
 TARGETS = r"model\.layers\.\d+\.(self_attn\.[qv]_proj|mlp\.up_proj)|lm_head"
 NAMINGS = {

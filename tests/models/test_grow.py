@@ -3,7 +3,8 @@ import torch
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors
-from lorary.models import ExpertLinear, attach_experts, drop_expert, insert_expert
+from lorary.models import ExpertLinear, attach_experts
+from lorary.models.grow import drop_expert, insert_expert
 
 RANKS = {"poetry": 3, "sql": 1, "law": 5}
 

@@ -8,7 +8,8 @@ import torch
 
 from lorary.assembly import load_model
 from lorary.errors import BaseModelError, IncompatibleExpert
-from lorary.models import check_base, hub, load_base
+from lorary.models import hub, load_base
+from lorary.models.base import check_base
 from lorary.models.hub import PATIENCE_S, locate_hub_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from lorary.data import TokenizedExample
-from lorary.models import attach_experts, select_positions, target_losses
+from lorary.models import attach_experts, select_positions
+from lorary.models.logits import target_losses
 from lorary.passes.packing import pack_sequences
 
 

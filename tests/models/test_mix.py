@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from lorary.kernels import cpu
-from lorary.models import BACKENDS, COMBINES, mix
-from lorary.models.mix_backends import COMPILED, choose_backend
+from lorary.models import COMBINES, mix
+from lorary.models.mix_backends import BACKENDS, COMPILED, choose_backend
 
 EVERY_BACKEND = [name for name in BACKENDS if name not in COMPILED or COMPILED[name](torch.zeros(1))] + [None]
 EVERY_BACKEND += ["triton, sorted"] if "triton" in EVERY_BACKEND else []

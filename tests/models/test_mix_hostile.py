@@ -5,9 +5,9 @@ import sys
 import pytest
 import torch
 
-from lorary.models import BACKENDS, mix
+from lorary.models import mix
 from lorary.models.mix import mix_stacks
-from lorary.models.mix_backends import COMPILED
+from lorary.models.mix_backends import BACKENDS, COMPILED
 from lorary.models.mix_reference import mix_reference
 
 MODULE = sys.modules["lorary.models.mix_backends"]

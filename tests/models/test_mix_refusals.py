@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from lorary.models import BACKENDS, mix
-from lorary.models.mix_backends import COMPILED
+from lorary.models import mix
+from lorary.models.mix_backends import BACKENDS, COMPILED
 
 EVERY_BACKEND = [name for name in BACKENDS if name not in COMPILED or COMPILED[name](torch.zeros(1))] + [None]
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorary.models import Plan
+from lorary.models.plan import Plan
 
 
 def plan_of(indices, num_experts, weights=None):

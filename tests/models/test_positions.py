@@ -1,7 +1,7 @@
 import pytest
 from transformers import AutoModelForCausalLM
 
-from lorary.models import count_positions
+from lorary.models.positions import count_positions
 from tests.architectures import tiny_config
 
 

@@ -1,6 +1,7 @@
 import pytest
 
-from lorary.models import attach_experts, group_same_inputs
+from lorary.models import attach_experts
+from lorary.models.same_input import group_same_inputs
 
 SHARED = {
     "llama": [{"q_proj", "k_proj", "v_proj"}, {"o_proj"}, {"gate_proj", "up_proj"}, {"down_proj"}],

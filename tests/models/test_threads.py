@@ -7,9 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from lorary.models import Plan, attach_experts, capture_inputs, drop_expert, insert_expert, select_positions
+from lorary.models import attach_experts, select_positions
+from lorary.models.capture import capture_inputs
+from lorary.models.grow import drop_expert, insert_expert
+from lorary.models.plan import Plan
 from lorary.models.routing_context import Call
-from lorary.routing import FixedRouter
+from lorary.routing.fixed import FixedRouter
 
 NUM_THREADS = 3
 ROUNDS = 12

@@ -1,6 +1,7 @@
 import pytest
 
-from lorary.models import attach_slots, find_layers
+from lorary.models import find_layers
+from lorary.models.attach import attach_slots
 from lorary.passes import Layout, find_layout
 
 

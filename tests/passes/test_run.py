@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lorary.data import TokenizedExample
-from lorary.models import attach_experts, capture_inputs, fold
+from lorary.models import attach_experts, fold
+from lorary.models.capture import capture_inputs
 from lorary.passes import Layout, read_whole, run_pass, score_pass, split_passes
 
 SEQUENCES = [

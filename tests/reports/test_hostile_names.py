@@ -12,7 +12,8 @@ from rich.console import Console
 
 from lorary.errors import FormatError
 from lorary.evaluation import Result
-from lorary.files import escape, is_visible
+from lorary.files import escape
+from lorary.files.quoting import is_visible
 from lorary.reports import (
     LibraryReport,
     RoutedSample,

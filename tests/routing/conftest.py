@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lorary.facts import FACTS
-from lorary.routing import LayerMaterial, RequestMaterial
+from lorary.routing.material import LayerMaterial, RequestMaterial
 
 INPUTS = 16
 # Module path -> layer input.

@@ -2,7 +2,9 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from lorary.routing import ArrowConfig, ArrowRouter, arrow_scores, keep_top_k
+from lorary.routing import ArrowConfig
+from lorary.routing.arrow import ArrowRouter, arrow_scores
+from lorary.routing.top_k import keep_top_k
 
 
 def test_scores_equal_a_plain_loop(draw, prototypes):

@@ -1,15 +1,9 @@
 import pytest
 import torch
 
-from lorary.routing import (
-    CalibratedConfig,
-    CalibratedRouter,
-    DeviationReader,
-    log_deviations,
-    whiten_readings,
-)
-from lorary.routing.calibrated import SMALLEST_DEVIATION, average_layers
-from lorary.routing.calibrated_router import trust_margin
+from lorary.routing import CalibratedConfig
+from lorary.routing.calibrated import SMALLEST_DEVIATION, average_layers, log_deviations, whiten_readings
+from lorary.routing.calibrated_router import CalibratedRouter, DeviationReader, trust_margin
 from lorary.routing.spectr import find_norm_roots
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from lorary.routing import Choice, FixedRouter, LayerRouters, Mixed
+from lorary.routing import Choice, LayerRouters, Mixed
+from lorary.routing.fixed import FixedRouter
 
 X = torch.arange(12.0).view(6, 2)
 ROWS = torch.tensor([0, 2, 1, 2, -1, 0])

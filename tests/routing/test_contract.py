@@ -7,7 +7,9 @@ import torch
 
 from lorary.errors import UnknownExpert
 from lorary.facts import FACTS
-from lorary.routing import TOKEN_ROUTERS, LayerMaterial, configure_router, list_options
+from lorary.routing import configure_router
+from lorary.routing.material import LayerMaterial
+from lorary.routing.named import TOKEN_ROUTERS, list_options
 
 INPUTS = 16
 

@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from lorary.routing import expert_usage, keep_top_k, routing_entropy
+from lorary.routing.diagnostics import expert_usage, routing_entropy
+from lorary.routing.top_k import keep_top_k
 
 
 def test_usage_equals_a_plain_loop(draw):

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from lorary.errors import UnknownExpert
-from lorary.routing import ROUTERS, FixedConfig, FixedRouter, LayerMaterial, SingleConfig
+from lorary.routing import ROUTERS, FixedConfig, SingleConfig
+from lorary.routing.fixed import FixedRouter
+from lorary.routing.material import LayerMaterial
 
 NAMES = ("dates", "morse", "prices")
 

@@ -1,15 +1,10 @@
 import pytest
 import torch
 
-from lorary.routing import (
-    ArrowRouter,
-    LagConfig,
-    LagRouter,
-    SpectrRouter,
-    arrow_scores,
-    find_norm_roots,
-    spectr_scores,
-)
+from lorary.routing import LagConfig
+from lorary.routing.arrow import ArrowRouter, arrow_scores
+from lorary.routing.lag import LagRouter
+from lorary.routing.spectr import SpectrRouter, find_norm_roots, spectr_scores
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorary.routing import LayerMaterial, RequestMaterial
+from lorary.routing.material import LayerMaterial, RequestMaterial
 
 
 def test_a_tensor_is_taken_by_its_name():

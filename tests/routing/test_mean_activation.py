@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorary.routing import MeanActivationRouter, mean_activation_scores
+from lorary.routing.mean_activation import MeanActivationRouter, mean_activation_scores
 
 
 def test_scores_equal_a_plain_loop(draw, prototypes):

@@ -1,6 +1,7 @@
 import pytest
 
-from lorary.routing import ROUTERS, ArrowConfig, configure_router, list_options, router_named
+from lorary.routing import ROUTERS, ArrowConfig, configure_router, router_named
+from lorary.routing.named import list_options
 
 
 def test_a_router_is_found_by_its_name():

@@ -8,7 +8,8 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import pytest
 import torch
 
-from lorary.routing import REQUEST_ROUTERS, ROUTERS, TOKEN_ROUTERS, configure_router
+from lorary.routing import ROUTERS, configure_router
+from lorary.routing.named import REQUEST_ROUTERS, TOKEN_ROUTERS
 from lorary.routing.option_types import LARGEST, SMALLEST
 
 HUGE = 10**400

@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.nn.functional import layer_norm
 
-from lorary.routing import ROUTERS, PhatgooseRouter, phatgoose_scores, standardise
+from lorary.routing import ROUTERS
+from lorary.routing.phatgoose import PhatgooseRouter, phatgoose_scores, standardise
 
 
 def test_scores_equal_a_plain_loop(draw):

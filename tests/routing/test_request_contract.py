@@ -6,13 +6,9 @@ import pytest
 import torch
 
 from lorary.facts import FACTS
-from lorary.routing import (
-    REQUEST_ROUTERS,
-    LayerMaterial,
-    RequestMaterial,
-    configure_router,
-    list_options,
-)
+from lorary.routing import configure_router
+from lorary.routing.material import LayerMaterial, RequestMaterial
+from lorary.routing.named import REQUEST_ROUTERS, list_options
 from lorary.routing.request import OUTPUT
 
 WIDTHS = {"first": 16, "second": 12, OUTPUT: 10}

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from lorary.routing import RetrievalConfig, RetrievalRouter, retrieval_scores
+from lorary.routing import RetrievalConfig
 from lorary.routing.request import OUTPUT
+from lorary.routing.retrieval import RetrievalRouter, retrieval_scores
 
 
 def score_slowly(requests, examples, nearest):

@@ -5,8 +5,12 @@ import torch
 from torch import nn
 
 from lorary.facts import FACTS
-from lorary.routing import TOKEN_ROUTERS, FixedRouter, LayerMaterial, UniformRouter, configure_router
+from lorary.routing import configure_router
+from lorary.routing.fixed import FixedRouter
+from lorary.routing.material import LayerMaterial
+from lorary.routing.named import TOKEN_ROUTERS
 from lorary.routing.shapes import check_router, find_shape_fault
+from lorary.routing.uniform import UniformRouter
 
 INPUTS, NUM_EXPERTS = 16, 6
 OPTIONS = {"fixed": {"weights": {"expert 0": 1.0}}, "single": {"expert": "expert 0"}}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorary.routing import SpectrRouter, find_norm_roots, spectr_scores
+from lorary.routing.spectr import SpectrRouter, find_norm_roots, spectr_scores
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from lorary.kernels import is_triton_for
-from lorary.routing import keep_top_k
-from lorary.routing.top_k import resolve_top_k
+from lorary.routing.top_k import keep_top_k, resolve_top_k
 
 
 @pytest.fixture(autouse=True, params=["compiled", "plain", "triton"])

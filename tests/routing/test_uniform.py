@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorary.routing import UniformRouter
+from lorary.routing.uniform import UniformRouter
 
 
 def test_uniform_uses_every_expert_alike(draw):

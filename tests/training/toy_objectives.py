@@ -18,7 +18,8 @@ from safetensors.torch import load, save
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lorary.data import TokenizedExample
-from lorary.models import attach_slots, find_layers, layer_shape, select_positions, wrap_base
+from lorary.models import find_layers, layer_shape, select_positions, wrap_base
+from lorary.models.attach import attach_slots
 from lorary.passes import score_pass
 from lorary.routing import Choice
 from lorary.training import TrainConfig, TrainingExamples

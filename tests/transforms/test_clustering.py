@@ -4,8 +4,9 @@ import torch
 
 from lorary.errors import FormatError, IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors
-from lorary.transforms import center_similarity, cluster_experts, expert_similarity, sparse_similarity
-from lorary.transforms.sparse_similarity import find_threshold
+from lorary.transforms import cluster_experts, expert_similarity
+from lorary.transforms.clustering import center_similarity
+from lorary.transforms.sparse_similarity import find_threshold, sparse_similarity
 
 METHODS = ("cosine", "mbc")
 SHAPES = {"layers.0.q": (6, 10), "layers.0.up": (12, 10), "layers.1.q": (6, 10)}

@@ -3,7 +3,8 @@ import torch
 
 from lorary.errors import FormatError, IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors
-from lorary.transforms import arrow_prototypes, library_prototypes
+from lorary.transforms import arrow_prototypes
+from lorary.transforms.prototypes import library_prototypes
 
 
 def dense_leading(a, b):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lorary.errors import IncompatibleExpert
-from lorary.transforms import batch_factors, stack_factors
+from lorary.transforms.stacks import batch_factors, stack_factors
 
 
 def test_stacked_factors_multiply_to_each_expert_or_to_zero(experts):

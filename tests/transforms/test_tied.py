@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lorary.transforms import arrow_prototypes, tied_prototypes
+from lorary.transforms import arrow_prototypes
+from lorary.transforms.tied import tied_prototypes
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from lorary.data import Task, Template
 from lorary.evaluation import EvalConfig, Route, find_routes
 from lorary.evaluation.routes import EXPERT_PREFIX
 from lorary.experts import Expert
-from lorary.library import Library, find_own_experts
+from lorary.library import Library
+from lorary.library.own_experts import find_own_experts
 from lorary.routing import ROUTERS
 from lorary.transforms import random_expert
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from fsspec.implementations.local import LocalFileSystem
 
-from lorary.experts import Expert, read_card, read_peft, write_expert_files
+from lorary.experts import Expert, read_peft, write_expert_files
+from lorary.experts.peft_reader import read_card
 from lorary.experts.stored_factors import StoredFactors
 from lorary.files import quote
 from lorary.training.config import TrainConfig

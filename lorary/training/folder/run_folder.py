@@ -22,7 +22,8 @@ from torch import Tensor
 
 from lorary.errors import TrainingError
 from lorary.experts import check_name
-from lorary.files import escape, quote, shorten, sync_folder, write_whole
+from lorary.files import escape, quote, shorten, write_whole
+from lorary.files.whole import sync_folder
 from lorary.training.folder.digests import hash_json
 from lorary.training.folder.finished import RECORD, Product, ProductForm, read_finished, write_finished
 from lorary.training.folder.run_files import (

@@ -15,7 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lorary.files import find_limit, open_regular, parse_json_object, publish, quote, say_limit
+from lorary.files import find_limit, open_regular, parse_json_object, quote, say_limit
+from lorary.files.whole import publish
 from lorary.training.folder.digests import hash_tensors
 from lorary.training.folder.run_files import name_scratch
 from lorary.training.progress import UnitProgress

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Generic
 
-from lorary.models import checkpoint_layers
+from lorary.models.checkpointing import checkpoint_layers
 from lorary.training.examples import TrainingExamples
 from lorary.training.folder.run_folder import RunFolder
 from lorary.training.loop.batch_losses import BatchLosses

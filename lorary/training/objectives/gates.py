@@ -16,7 +16,8 @@ from torch.nn.functional import linear
 
 from lorary.data import TokenizedExample
 from lorary.errors import TrainingError
-from lorary.models import ExpertStack, fingerprint_model
+from lorary.models import ExpertStack
+from lorary.models.fingerprint import fingerprint_model
 from lorary.passes import Pass, score_pass
 from lorary.routing import Choice, Chooser
 from lorary.training.example_checks import check_training_examples

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from lorary.errors import IncompatibleExpert
-from lorary.experts import Expert, ExpertCard, Factors, count_blocks
+from lorary.experts import Expert, ExpertCard, Factors
+from lorary.experts.base_blocks import count_blocks
 from lorary.files import quote
 from lorary.transforms.merging.kind import MergeKind
 from lorary.transforms.merging.methods.table import find_rules, merge_named

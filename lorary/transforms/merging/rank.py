@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 
 from lorary.files import quote
-from lorary.lowrank import Compressed, compress, compress_dense
+from lorary.lowrank import compress, compress_dense
+from lorary.lowrank.compress import Compressed
 from lorary.transforms.merging.layer import Change, LowRank
 
 MOST_CHARACTERS = 50

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lorary.experts import Factors
-from lorary.lowrank import core_space, pad_ranks
+from lorary.lowrank import core_space
+from lorary.lowrank.pairs import pad_ranks
 from lorary.transforms.merging.layer import Change, LowRank, MergeFunction, MergeLayer
 
 Space = Literal["delta", "core", "factors"]

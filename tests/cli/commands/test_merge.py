@@ -6,7 +6,8 @@ import torch
 
 from lorary.experts import Expert, ExpertCard, Factors, read_peft
 from lorary.library import Library
-from lorary.transforms import MERGES, merge
+from lorary.transforms import merge
+from lorary.transforms.merging import MERGES
 
 PATH = "layers.0.proj"
 

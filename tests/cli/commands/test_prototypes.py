@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from lorary.library import Library
-from lorary.transforms import library_prototypes
+from lorary.transforms.prototypes import library_prototypes
 
 
 def test_what_is_missing_is_computed_once(lorary, library, make_expert):

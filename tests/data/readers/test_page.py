@@ -8,7 +8,7 @@ from lorary.data.readers import describe_formats
 from lorary.data.readers.alpaca import CUE, write_standard
 from lorary.data.readers.columns import PARTS
 from lorary.data.readers.content import MEDIA
-from lorary.files import LIMITS, name_variable
+from lorary.files.limits import LIMITS, name_variable
 
 PAGE = (Path(__file__).parents[3] / "docs/data.md").read_text()
 

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lorary.models import attach_slots, find_layers
+from lorary.models import find_layers
+from lorary.models.attach import attach_slots
 from lorary.training.loop.batch_losses import BatchLosses
 from lorary.training.objectives.lora import LoraExperts
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lorary.models import attach_slots, find_layers
+from lorary.models import find_layers
+from lorary.models.attach import attach_slots
 from lorary.training.loop.trainee import Trainee, find_state_fault
 from lorary.training.objectives.lora import LoraExperts
 from lorary.training.progress import UnitProgress

@@ -5,8 +5,9 @@ import torch
 
 from lorary.data import TokenizedExample
 from lorary.errors import TrainingError, UnknownExpert
-from lorary.models import attach_experts, capture_inputs
-from lorary.routing import PhatgooseRouter
+from lorary.models import attach_experts
+from lorary.models.capture import capture_inputs
+from lorary.routing.phatgoose import PhatgooseRouter
 from lorary.training import GateConfig, TrainingExamples, train_gates
 from lorary.training.loop.schedule import plan_batches, seed_for
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from lorary.errors import TrainingError
-from lorary.models import attach_slots, find_layers, fold
+from lorary.models import find_layers, fold
+from lorary.models.attach import attach_slots
 from lorary.passes import Layout, split_passes
 from lorary.training.objectives.lora import LoraExperts
 from lorary.training.progress import UnitProgress

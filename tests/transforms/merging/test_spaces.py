@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorary.lowrank import pad_ranks
+from lorary.lowrank.pairs import pad_ranks
 from lorary.transforms.merging.methods.linear import LinearConfig, merge_linear
 from lorary.transforms.merging.methods.task_arithmetic import TaskArithmeticConfig, merge_task_arithmetic
 from lorary.transforms.merging.methods.ties import TiesConfig, merge_ties

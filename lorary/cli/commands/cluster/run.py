@@ -14,7 +14,8 @@ from lorary.cli.printing import print_json, print_line, say_count
 from lorary.files import quote, write_whole
 from lorary.library import Library
 from lorary.reports import plot_clusters
-from lorary.transforms import Clusters, cluster_experts
+from lorary.transforms import cluster_experts
+from lorary.transforms.clustering import Clusters
 
 COLUMNS = ("cluster", "experts", "inside", "outside", "tasks")
 # A mean silhouette below this says that clusters hardly stand apart.

@@ -9,8 +9,8 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from lorary.assembly import Explanation, RoutedModel, is_saved_model, load_model
-from lorary.assembly.saved_model import read_saved_model
+from lorary.assembly import Explanation, RoutedModel, load_model
+from lorary.assembly.saved_model import is_saved_model, read_saved_model
 from lorary.cli.base_model import find_device, load_options_base
 from lorary.cli.commands.generate.routing_text import print_routing
 from lorary.cli.console import print_next, show_status

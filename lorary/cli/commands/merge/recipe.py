@@ -8,9 +8,11 @@ from jsonargparse import Namespace
 
 from lorary.cli.tasks import repeat_tasks
 from lorary.errors import LibraryError
-from lorary.files import parse_yaml, quote
+from lorary.files import quote
+from lorary.files.yaml_text import parse_yaml
 from lorary.library import Library
-from lorary.transforms import MergeRecipe, make_recipe, read_recipes
+from lorary.transforms import MergeRecipe, make_recipe
+from lorary.transforms.merging import read_recipes
 
 # What a recipe says itself, so that it cannot be said beside one.
 SAID_BY_RECIPE = ("method", "experts", "weights", "options", "rank", "space", "layers", "dtype", "base")

@@ -6,7 +6,8 @@ from typing import Any
 
 from lorary.cli.printing import say_count
 from lorary.experts import Expert
-from lorary.transforms import MergePlan, MergeRecipe
+from lorary.transforms import MergeRecipe
+from lorary.transforms.merging import MergePlan
 
 NUM_NAMES = 6
 

@@ -20,7 +20,8 @@ from lorary.cli.printing import print_facts, print_json, print_line, say_count
 from lorary.experts import Expert
 from lorary.files import quote
 from lorary.library import Library
-from lorary.transforms import MergePlan, MergeRecipe, merge_by_recipe, plan_merge
+from lorary.transforms import MergeRecipe, merge_by_recipe, plan_merge
+from lorary.transforms.merging import MergePlan
 
 
 def run(options: Namespace) -> int:

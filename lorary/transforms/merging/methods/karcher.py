@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lorary.files import quote
-from lorary.lowrank import gram_inner, pad_ranks, weighted_sum
+from lorary.lowrank import gram_inner, weighted_sum
+from lorary.lowrank.pairs import pad_ranks
 from lorary.transforms.merging.checks import check_finite_number, refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lorary.experts import Factors
-from lorary.lowrank import output_basis
+from lorary.lowrank.core import output_basis
 from lorary.transforms.merging.checks import check_finite_number, check_share, refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 from lorary.transforms.merging.methods.linear import LinearConfig, merge_linear

@@ -9,7 +9,8 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from lorary.lowrank import gram_inner, pad_ranks, weighted_sum
+from lorary.lowrank import gram_inner, weighted_sum
+from lorary.lowrank.pairs import pad_ranks
 from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 

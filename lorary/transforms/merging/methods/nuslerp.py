@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lorary.experts import Factors
-from lorary.lowrank import gram_inner, pad_ranks
+from lorary.lowrank import gram_inner
+from lorary.lowrank.pairs import pad_ranks
 from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lorary.files import quote
-from lorary.lowrank import gram_inner, pad_ranks, weighted_sum
+from lorary.lowrank import gram_inner, weighted_sum
+from lorary.lowrank.pairs import pad_ranks
 from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 

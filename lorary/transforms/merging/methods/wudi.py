@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lorary.files import quote
-from lorary.lowrank import frobenius_norm, gram_root, weighted_sum
+from lorary.lowrank import frobenius_norm, weighted_sum
+from lorary.lowrank.root import gram_root
 from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import Change, LowRank, MergeLayer
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lorary.errors import suggest
-from lorary.files import quote, read_yaml_documents, refuse_irregular
+from lorary.files import quote, refuse_irregular
+from lorary.files.yaml_text import read_yaml_documents
 from lorary.transforms.merging.checks import MOST_FAULTS, join_faults
 from lorary.transforms.merging.recipe.forms import find_form_faults, find_name_fault
 from lorary.transforms.merging.recipe.ignored import Ignored
