@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
-from lorary.experts import Factors
+from lorary.experts import ExpertCard, Factors
 from lorary.transforms import subtract_general
 
 
@@ -93,8 +93,8 @@ def test_faults_are_found_before_anything_is_computed(experts):
 def test_every_expert_s_base_is_compared_with_every_other_s(make_expert):
     """A general expert that does not say its base fitted experts of any."""
     experts = {
-        "a": replace(make_expert("a"), base_model="org/one"),
-        "b": replace(make_expert("b"), base_model="org/two"),
+        "a": replace(make_expert("a"), base_model="org/one", card=ExpertCard()),
+        "b": replace(make_expert("b"), base_model="org/two", card=ExpertCard()),
     }
     with pytest.raises(IncompatibleExpert, match="'a' is for 'org/one' and expert 'b' for 'org/two'"):
         subtract_general(experts, replace(make_expert("general"), base_model=""))
