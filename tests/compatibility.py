@@ -1,0 +1,215 @@
+"""Measure what works on which architecture, and write ``docs/compatibility.md``.
+
+    python -m tests.compatibility --out docs/compatibility.md
+
+Each causal language model that ``transformers`` maps is built tiny and at random. How far experts together
+are from each alone is a number, not a claim. Formats and recipe keys come from the tables that the readers go by.
+"""
+
+import argparse
+import copy
+import datetime
+import json
+import platform
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+import transformers
+
+from lorary.assembly import load_model
+from lorary.data.readers import describe_formats
+from lorary.models import attach_experts, fold, wrap_base
+from lorary.passes import Layout, find_layout
+from lorary.transforms.merging import MERGEKIT, PARAMETER_KEYS, RECIPE_KEYS, SLICE_KEYS
+from tests.architectures import MODEL_TYPES, NOT_BUILT
+from tests.test_architectures import (
+    BATCH,
+    PROMPTS,
+    REFUSED,
+    REQUESTS,
+    SEQUENCES,
+    WITHOUT_GENERATION,
+    build,
+    draw_expert,
+    generate_alone,
+    make_tokenizer,
+    run_alone,
+    run_passes,
+    score_alone,
+)
+
+# Largest difference between together and alone, relative to the size of what is compared, that passes.
+TOLERANCE = 1e-3
+COLUMNS = ("layout", "score", "train", "assign", "Arrow", "generate")
+PAGE = """# What works with what
+
+{num_built} architectures of causal language models, {num_formats} kinds of data rows, and every key of a
+merge recipe.
+
+```
+python -m tests.compatibility --out docs/compatibility.md
+```
+
+Measured with {versions}, {machine}, {date}; one tiny random model of each architecture, float32.
+
+## Architectures
+
+All causal language models that `transformers` maps.
+
+- **layout**: how texts of a batch stand in a forward pass (`lorary.passes.Layout`). A trial on the model
+  finds the first of *shared*, *masked*, *packed*, *padded* and *alone* that is exact.
+- **score**, **assign**: the largest difference of losses (logits) between a batch in which each text has
+  its own expert and each text alone on a plain model with that expert folded in, relative to the largest of
+  them.
+- **train**: the same for gradients of experts that are trained together and alone; 0 where a text always
+  runs alone.
+- **Arrow**: a routed pass gives finite logits.
+- **generate**: answers of a mixed batch that equal those of `transformers` for each prompt alone.
+
+{architectures}
+
+Refused, or not tried:
+
+{others}
+
+## Data
+
+A row is read by the first of these formats whose fields it has; `--format` names another (`docs/data.md`).
+
+{formats}
+
+## Merge recipes
+
+Each key is used, ignored (and listed as such when the recipe is read) or refused.
+
+{keys}
+
+mergekit's methods by lorary's names (`docs/results/merging.md` compares the results number by number):
+
+{methods}
+"""
+
+
+def main() -> None:
+    """Measure everything and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("docs/compatibility.md"))
+    parser.add_argument("--only", nargs="*", default=MODEL_TYPES, help="Model types; all if not given")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    rows = []
+    for number, model_type in enumerate(options.only, start=1):
+        print(f"{number}/{len(options.only)} {model_type}", file=sys.stderr)
+        rows.append([model_type, *measure_architecture(model_type)])
+    options.out.write_text(format_page(rows))
+
+
+def measure_architecture(model_type: str) -> list[str]:
+    """Give the cells of one architecture, in the order of ``COLUMNS``."""
+    if model_type in NOT_BUILT:
+        return [f"not tried: {NOT_BUILT[model_type]}", *[""] * 5]
+    if model_type in REFUSED:
+        return [f"refused: {REFUSED[model_type][1]}", *[""] * 5]
+    model = build(model_type)
+    experts = {name: draw_expert(model, name, seed) for seed, name in enumerate(["poetry", "sql"])}
+    folded = [*(fold(model, expert) for expert in experts.values()), copy.deepcopy(model)]
+    stack = attach_experts(model, experts)
+    layout = find_layout(stack, 8, 12)
+    losses, gradients = run_passes(stack, layout)
+    cells = [
+        layout.value,
+        show(lambda: compare_losses(losses, folded)),
+        show(lambda: compare(gradients, run_passes(stack, Layout.ALONE)[1])) if gradients else "none",
+    ]
+    with torch.no_grad(), stack.assign(["poetry", "sql", None]):
+        together = model(input_ids=BATCH, use_cache=False).logits
+    alone = [run_alone(each, ids) for each, ids in zip(folded, BATCH.tolist(), strict=True)]
+    stack.detach()
+    routed = load_model(wrap_base(model, make_tokenizer(), name="base"), experts, router="arrow")
+    return [
+        *cells,
+        show(lambda: compare(list(together), alone)),
+        "yes" if routed(input_ids=BATCH, use_cache=False).logits.isfinite().all() else "no",
+        "not by transformers" if model_type in WITHOUT_GENERATION else count_equal(routed, folded),
+    ]
+
+
+def compare_losses(losses: list[torch.Tensor], folded: list[torch.nn.Module]) -> float:
+    """Hold losses of sequences that ran together against each alone on a model with its expert folded in."""
+    alone = [score_alone(folded[request], each) for request, each in zip(REQUESTS, SEQUENCES, strict=True)]
+    return compare(losses, alone)
+
+
+def compare(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
+    """Give the largest difference, relative to the largest expected number."""
+    scale = max(float(each.nan_to_num().abs().max()) for each in expected)
+    pairs = zip(found, expected, strict=True)
+    return max(float((a - b).nan_to_num().abs().max()) for a, b in pairs) / max(scale, 1e-12)
+
+
+def count_equal(routed: object, folded: list[torch.nn.Module]) -> str:
+    """Count answers of a batch that are those of ``transformers`` for each prompt alone."""
+    answers = routed.generate(PROMPTS, experts=["poetry", "sql", None], max_new_tokens=4)
+    tokenizer = routed.tokenizer
+    right = sum(
+        answer == tokenizer.decode(generate_alone(each, prompt), skip_special_tokens=True)
+        for each, prompt, answer in zip(folded, PROMPTS, answers, strict=True)
+    )
+    return f"{right} of {len(PROMPTS)}"
+
+
+def show(measure: Callable[[], float]) -> str:
+    """Write a difference, marked where it is too large."""
+    value = measure()
+    return f"{value:.0e}" + ("" if value <= TOLERANCE else " **differs**")
+
+
+def format_page(rows: list[list[str]]) -> str:
+    """Put the page together."""
+    built = [row for row in rows if not row[1].startswith(("not tried", "refused"))]
+    notes = describe_formats()
+    places = (("recipe", RECIPE_KEYS), ("slices", SLICE_KEYS), ("parameters", PARAMETER_KEYS))
+    keys = [(place, key) for place, table in places for key in table.values()]
+    return PAGE.format(
+        num_built=len(built),
+        num_formats=len(notes),
+        versions=f"transformers {transformers.__version__}, torch {torch.__version__.partition('+')[0]}",
+        machine=platform.machine(),
+        date=datetime.date.today(),
+        architectures=_table(("model type", *COLUMNS), built),
+        others=_table(("model type", "why"), [row[:2] for row in rows if row not in built]),
+        formats=_table(
+            ("format", "known by", "prompt and target", "example"),
+            [[each.name, each.keys, each.meaning, f"`{json.dumps(each.example)}`"] for each in notes],
+        ),
+        keys=_table(
+            ("key", "place", "use", "meaning or reason"),
+            [[f"`{key.name}`", place, key.use, key.reason] for place, key in keys],
+        ),
+        methods=_table(
+            ("mergekit", "lorary", "options that lorary's method is given"),
+            [
+                [f"`{name}`", f"`{found.method}`", _list_options({**found.defaults, **found.fixed})]
+                for name, found in MERGEKIT.items()
+            ],
+        ),
+    )
+
+
+def _list_options(values: dict[str, object]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in values.items()) or "its own defaults"
+
+
+def _table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
+    def line(cells: Iterable[object]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    return "\n".join([line(columns), "|" + "---|" * len(columns), *map(line, rows)])
+
+
+if __name__ == "__main__":
+    main()
