@@ -3,7 +3,7 @@
     python -m tests.compatibility --out docs/compatibility.md
 
 Each causal language model that ``transformers`` maps is built tiny and at random. How far experts together
-are from each alone is a number, not a claim. Formats and recipe keys come from the tables that the readers go by.
+are from each alone is a number, not a claim. Formats and recipe keys come from the tables of their readers.
 """
 
 import argparse

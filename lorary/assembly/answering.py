@@ -4,14 +4,21 @@ B prompts, L their length.
 """
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any
 
+import torch
 from torch import Tensor
-from transformers import CompileConfig
+from transformers import CompileConfig, DynamicCache, PreTrainedModel, StoppingCriteriaList
+from transformers.cache_utils import DynamicLayer
 
+from lorary.assembly.answer_limits import AnswerLimit, AnswersEnd
 from lorary.assembly.prompts import find_ending_ids, find_padding_id
 from lorary.models import BaseModel, ExpertStack
 from lorary.passes import can_pad_left
+
+# Steps after which rows that are done leave their batch: each time costs a few milliseconds.
+NUM_STEPS = 8
 
 
 def group_prompts(stack: ExpertStack, attention_mask: Tensor) -> list[list[int]]:
@@ -29,45 +36,121 @@ def group_prompts(stack: ExpertStack, attention_mask: Tensor) -> list[list[int]]
     return list(groups.values())
 
 
-def take_prompts(inputs: Mapping[str, Tensor], members: Sequence[int]) -> dict[str, Tensor]:
-    """Take some prompts out of a batch padded on the left, with as little padding as these need."""
-    length = int(inputs["attention_mask"][list(members)].sum(1).max())
-    return {name: tensor[list(members), -length:] for name, tensor in inputs.items()}
-
-
-def continue_prompts(
+def answer_prompts(
+    stack: ExpertStack,
     base: BaseModel,
     inputs: Mapping[str, Tensor],
+    limits: Sequence[AnswerLimit],
     generation: Mapping[str, Any],
     compile: bool | CompileConfig,
 ) -> list[list[int]]:
-    """Continue prompts with the answers generated under the current routing.
+    """Continue prompts with the answers generated under the current routing, in as many batches as needed.
 
     Args:
+        stack: the experts on the model.
         base: the model.
         inputs: ``input_ids`` and ``attention_mask``, ``[B, L]``, padded on the left.
+        limits: where each answer ends at the latest.
         generation: how tokens are chosen, see ``describe_generation``.
         compile: whether, and how, to compile what is done for each token.
 
     Returns:
         The token ids that were added to each prompt, up to and with the one that ends the answer.
     """
-    padding, ending = find_padding_id(base), find_ending_ids(base)
-    output = base.model.generate(
-        **inputs,
-        pad_token_id=padding,
-        eos_token_id=ending or None,
-        **generation,
-        **_say_how_to_compile(compile),
+    answers: list[list[int]] = [[] for _ in limits]
+    for members in group_prompts(stack, inputs["attention_mask"]):
+        batch = _Batch(stack, base, inputs, limits, members)
+        num_steps = NUM_STEPS if not compile and _can_drop_rows(base.model, generation) else None
+        while batch.rows:
+            batch.go_on({**generation, **_say_how_to_compile(compile)}, num_steps)
+        for row, answer in batch.answers.items():
+            answers[row] = answer
+    return answers
+
+
+def _can_drop_rows(model: PreTrainedModel, generation: Mapping[str, Any]) -> bool:
+    """Tell whether rows can be taken out of a model's cache between steps without a change to the others."""
+    if generation["do_sample"] or generation.get("use_cache", model.generation_config.use_cache) is False:
+        # Draws come from one source for all rows.
+        return False
+    cache = DynamicCache(config=model.config.get_text_config(decoder=True))
+    return model._supports_default_dynamic_cache() and all(
+        type(each) is DynamicLayer for each in cache.layers
     )
-    rows: list[list[int]] = output[:, inputs["input_ids"].shape[1] :].tolist()
-    return [_cut_padding(row, ending) for row in rows]
 
 
-def _cut_padding(ids: list[int], ending: Sequence[int]) -> list[int]:
-    """Leave out what follows the end of an answer, because others of its batch are longer."""
-    last = next((place for place, token in enumerate(ids) if token in ending), len(ids) - 1)
-    return ids[: last + 1]
+class _Batch:
+    """Prompts that are continued side by side; those that are done leave it every few steps.
+
+    Args:
+        stack: the experts on the model.
+        base: the model.
+        inputs: all prompts of the call.
+        limits: where each answer ends at the latest.
+        members: which of them stand in this batch.
+    """
+
+    def __init__(
+        self,
+        stack: ExpertStack,
+        base: BaseModel,
+        inputs: Mapping[str, Tensor],
+        limits: Sequence[AnswerLimit],
+        members: Sequence[int],
+    ):
+        self.rows = list(members)
+        """The prompts that are still continued, by their place in the call."""
+        self.answers: dict[int, list[int]] = {}
+        """Finished answers, by the same."""
+        self._stack, self._base, self._limits = stack, base, limits
+        self._length = int(inputs["attention_mask"][self.rows].sum(1).max())
+        self._ids = inputs["input_ids"][self.rows, -self._length :]
+        self._mask = inputs["attention_mask"][self.rows, -self._length :]
+        self._cache: Any = None
+        self._ending = find_ending_ids(base)
+        active = stack.context.active
+        self._chooser = active.chooser
+        self._requests = torch.arange(len(limits)) if active.rows is None else active.rows.cpu()
+
+    def go_on(self, generation: Mapping[str, Any], num_steps: int | None) -> None:
+        """Continue all rows by some tokens, or to their ends, and take out those that are done."""
+        limits = [self._limits[row] for row in self.rows]
+        needs_text = any(limit.first_line for limit in limits)
+        ends = AnswersEnd(limits, self._length, self._base.tokenizer if needs_text else None)
+        left = max(limit.max_new_tokens for limit in limits) - (self._ids.shape[1] - self._length)
+        with self._stack.choosing(self._chooser, self._requests[self.rows]):
+            output = self._base.model.generate(
+                input_ids=self._ids,
+                attention_mask=self._mask,
+                pad_token_id=find_padding_id(self._base),
+                eos_token_id=self._ending or None,
+                stopping_criteria=StoppingCriteriaList([ends]),
+                **generation,
+                **({} if self._cache is None else {"past_key_values": self._cache}),
+                max_new_tokens=left if num_steps is None else min(left, num_steps),
+                return_dict_in_generate=True,
+            )
+        self._ids = output.sequences
+        self._take_out(ends)
+        if self.rows:
+            self._cache = output.past_key_values
+            self._cache.batch_select_indices(self._kept.to(self._ids.device))
+
+    def _take_out(self, ends: AnswersEnd) -> None:
+        kept = []
+        for place, (row, length) in enumerate(zip(self.rows, ends.lengths, strict=True)):
+            answer = self._ids[place, self._length :].tolist()[:length]
+            end = next((index + 1 for index, token in enumerate(answer) if token in self._ending), length)
+            if end is None:
+                kept.append(place)
+            else:
+                # What follows is padding: others of the batch are longer.
+                self.answers[row] = answer[:end]
+        self._kept = torch.tensor(kept, dtype=torch.long)
+        self.rows = [self.rows[place] for place in kept]
+        self._ids = self._ids[kept]
+        new = self._ids.shape[1] - self._mask.shape[1]
+        self._mask = torch.nn.functional.pad(self._mask[kept], (0, new), value=1)
 
 
 def _say_how_to_compile(compile: bool | CompileConfig) -> dict[str, Any]:

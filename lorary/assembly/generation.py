@@ -8,6 +8,8 @@ from lorary.files import quote
 
 # What a model is, not how it prefers to answer.
 _KEPT = {
+    # Said for each prompt.
+    "max_new_tokens",
     *(f"{name}_token_id" for name in ("pad", "bos", "eos", "decoder_start")),
     *("use_cache", "cache_implementation", "cache_config", "max_cache_len", "prefill_chunk_size"),
     *("compile_config", "disable_compile", "continuous_batching_config", "low_memory"),
@@ -15,17 +17,14 @@ _KEPT = {
 }
 
 
-def check_sampling(max_new_tokens: int, temperature: float, config: GenerationConfig | None = None) -> None:
+def check_sampling(temperature: float, config: GenerationConfig | None = None) -> None:
     """Refuse what no answer can be drawn with.
 
     Raises:
         ValueError: naming what is wrong.
     """
-    if max_new_tokens < 1 or not temperature >= 0:
-        raise ValueError(
-            "max_new_tokens must be at least 1 and temperature at least 0, "
-            f"found {max_new_tokens!r} and {temperature!r}"
-        )
+    if not temperature >= 0:
+        raise ValueError(f"temperature must be at least 0, found {temperature!r}")
     for name in ("num_beams", "num_return_sequences"):
         value = getattr(config, name, None)
         if value not in (None, 1):
@@ -37,7 +36,6 @@ def check_sampling(max_new_tokens: int, temperature: float, config: GenerationCo
 def describe_generation(
     model: PreTrainedModel,
     *,
-    max_new_tokens: int,
     temperature: float,
     top_p: float,
     config: GenerationConfig | None,
@@ -46,7 +44,6 @@ def describe_generation(
 
     Args:
         model: the base model; what its generation configuration prefers is set back to the defaults.
-        max_new_tokens: most tokens to add.
         temperature: 0 always takes the likeliest token.
         top_p: sample from the likeliest tokens that hold this much probability.
         config: what it sets comes before all else.
@@ -57,7 +54,6 @@ def describe_generation(
     found = {name: defaults.get(name) for name in own.keys() & known if own[name] is not None}
     samples = temperature > 0
     found |= {
-        "max_new_tokens": max_new_tokens,
         "max_length": None,
         "num_beams": 1,
         "num_return_sequences": 1,

@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import CompileConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from lorary.assembly.answering import continue_prompts, group_prompts, take_prompts
+from lorary.assembly.answer_limits import spread_limits
+from lorary.assembly.answering import answer_prompts
 from lorary.assembly.choosing import AUTO, ExpertChoice, Prompts, build_chooser, find_requests, spread_choices
 from lorary.assembly.deciding import RequestDecider
 from lorary.assembly.explanation import Explanation, Recorder, build_explanation
@@ -249,7 +250,8 @@ class RoutedModel:
         prompts: str | Sequence[Prompt],
         *,
         experts: ExpertChoice | Sequence[ExpertChoice] = AUTO,
-        max_new_tokens: int = 64,
+        max_new_tokens: int | Sequence[int] = 64,
+        first_line: bool | Sequence[bool] = False,
         temperature: float = 0.0,
         top_p: float = 1.0,
         generation_config: GenerationConfig | None = None,
@@ -263,7 +265,8 @@ class RoutedModel:
             experts: who answers each prompt, or all: an expert's name, ``{name: weight}``, a router from
                 ``router(…)`` or any other ``Chooser``, None for the base model alone, ``"auto"`` for the
                 router that is set or what a context says.
-            max_new_tokens: most tokens to add to each.
+            max_new_tokens: most tokens to add to each, or to all.
+            first_line: whether an answer ends with its first line of visible text, for each or for all.
             temperature: 0 always takes the likeliest token, whatever the base model's configuration prefers;
                 above, tokens are sampled.
             top_p: sample from the likeliest tokens that hold this much probability.
@@ -286,43 +289,27 @@ class RoutedModel:
             BaseModelError: if a prompt is a text and there is no tokenizer, or the base model has too few
                 positions for a prompt and its answer.
         """
-        check_sampling(max_new_tokens, temperature, generation_config)
+        check_sampling(temperature, generation_config)
         generation = describe_generation(
-            self.model,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            config=generation_config,
+            self.model, temperature=temperature, top_p=top_p, config=generation_config
         )
         batch = [prompts] if isinstance(prompts, str) else prompts
+        given = getattr(generation_config, "max_new_tokens", None)
+        limits = spread_limits(max_new_tokens if given is None else given, first_line, len(batch))
         inputs = self._encode(batch)
         # The last new token is not read.
-        longest = inputs["input_ids"].shape[1] + generation["max_new_tokens"] - 1
+        longest = max(
+            length + limit.max_new_tokens - 1
+            for length, limit in zip(inputs["attention_mask"].sum(1).tolist(), limits, strict=True)
+        )
         check_length(self.model, longest, "the longest prompt with its answer")
         alone = self._compiled if compile else nullcontext()
         with self.stack.in_use(), alone, self._choosing(experts, inputs):
-            answers = self._answer(inputs, generation, compile)
+            answers = answer_prompts(self.stack, self.base, inputs, limits, generation, compile)
         if self.base.given_tokenizer is None and not any(isinstance(prompt, str) for prompt in batch):
             return answers
         texts: list[str] = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
         return texts[0] if isinstance(prompts, str) else texts
-
-    def _answer(
-        self, inputs: Mapping[str, Tensor], generation: Mapping[str, Any], compile: bool | CompileConfig
-    ) -> list[list[int]]:
-        """Continue prompts, in as many batches as the model needs."""
-        groups = group_prompts(self.stack, inputs["attention_mask"])
-        if len(groups) == 1:
-            return continue_prompts(self.base, inputs, generation, compile)
-        answers: list[list[int]] = [[] for _ in inputs["input_ids"]]
-        active = self.stack.context.active
-        requests = torch.arange(len(answers)) if active.rows is None else active.rows.cpu()
-        for members in groups:
-            with self.stack.choosing(active.chooser, requests[members]):
-                found = continue_prompts(self.base, take_prompts(inputs, members), generation, compile)
-            for index, answer in zip(members, found, strict=True):
-                answers[index] = answer
-        return answers
 
     @torch.inference_mode()
     def explain(self, text: Prompt, num_prompt_tokens: int | None = None) -> Explanation:

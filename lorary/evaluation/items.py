@@ -18,3 +18,5 @@ class Item:
     """Prompt and answer."""
     max_new_tokens: int = 0
     """Most tokens of an answer, for generation."""
+    first_line: bool = False
+    """Whether the answer's first line is all that is wanted."""

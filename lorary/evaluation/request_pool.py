@@ -181,10 +181,10 @@ class _TaskBuilder:
                     items = [Item(self.name, tokens) for tokens in self._tokenize(index, request)]
                     places.append(ScorePlaces(_place_items(items, scores)))
                 else:
-                    (place,) = _place_items(
-                        [self._build_prompt(index, request.max_new_tokens or limit)], answers
-                    )
-                    places.append(AnswerPlace(place, is_one_line and not request.whole))
+                    first_line = is_one_line and not request.whole
+                    item = self._build_prompt(index, request.max_new_tokens or limit, first_line)
+                    (place,) = _place_items([item], answers)
+                    places.append(AnswerPlace(place, first_line))
             if places:
                 yield Question(self.name, example, ids[index], measure, tuple(places))
 
@@ -205,9 +205,9 @@ class _TaskBuilder:
             eos=request.ends,
         )
 
-    def _build_prompt(self, index: int, max_new_tokens: int) -> Item:
+    def _build_prompt(self, index: int, max_new_tokens: int, first_line: bool) -> Item:
         prompt = TokenizedExample(self.chosen.tokens.examples[index].prompt_ids, ())
-        return Item(self.name, prompt, max_new_tokens)
+        return Item(self.name, prompt, max_new_tokens, first_line)
 
     def _find_answer_limit(self) -> int:
         # Up to twice the longest target: a model that never stops costs no more than that.

@@ -1,6 +1,5 @@
 """Running examples through a model: likelihoods of given answers, and answers of its own."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -78,7 +77,8 @@ def generate_answers(
         found = model.generate(
             [item.tokens.prompt_ids for item in chosen],
             experts=experts.choose_for(chosen),
-            max_new_tokens=chosen[0].max_new_tokens,
+            max_new_tokens=[item.max_new_tokens for item in chosen],
+            first_line=[item.first_line for item in chosen],
         )
         for index, answer in zip(members, found, strict=True):
             answers[index] = answer
@@ -87,11 +87,7 @@ def generate_answers(
 
 
 def _batch_generation(items: Sequence[Item], batch_size: int) -> Iterable[list[int]]:
-    """Batch items that may grow equally long, neighbours in prompt length together."""
-    groups: dict[int, list[int]] = defaultdict(list)
-    for index, item in enumerate(items):
-        groups[item.max_new_tokens].append(index)
-    for group in groups.values():
-        group.sort(key=lambda index: len(items[index].tokens.prompt_ids))
-        for start in range(0, len(group), batch_size):
-            yield group[start : start + batch_size]
+    """Batch neighbours in prompt length; an answer that is done leaves its batch."""
+    order = sorted(range(len(items)), key=lambda index: len(items[index].tokens.prompt_ids))
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]

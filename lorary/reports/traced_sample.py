@@ -27,8 +27,9 @@ def trace_sample(
     """
     examples, tokens = choose_examples(model.tokenizer, name, task, template, config)
     prompt = list(tokens.examples[0].prompt_ids)
-    answer = model.generate([prompt], max_new_tokens=config.max_new_tokens)[0]
-    if "\n" not in examples[0].targets[0].strip():
+    is_line = "\n" not in examples[0].targets[0].strip()
+    answer = model.generate([prompt], max_new_tokens=config.max_new_tokens, first_line=is_line)[0]
+    if is_line:
         answer = answer.strip("\n").partition("\n")[0]
     answer_ids = model.tokenizer(answer, add_special_tokens=False)["input_ids"]
     traced = trace_tokens(model.explain([*prompt, *answer_ids], num_prompt_tokens=len(prompt)))
