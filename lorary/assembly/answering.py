@@ -73,6 +73,8 @@ def _can_drop_rows(model: PreTrainedModel, generation: Mapping[str, Any]) -> boo
     if generation["do_sample"] or generation.get("use_cache", model.generation_config.use_cache) is False:
         # Draws come from one source for all rows.
         return False
+    if "past_key_values" not in signature(model.forward).parameters:
+        return False
     cache = DynamicCache(config=model.config.get_text_config(decoder=True))
     return model._supports_default_dynamic_cache() and all(
         type(each) is DynamicLayer for each in cache.layers
