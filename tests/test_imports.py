@@ -35,8 +35,6 @@ MAY_IMPORT = {
     "reports": {"data", "assembly", "evaluation"},
     "cli": {EVERY},
 }
-# Files whose functions still import from this package.
-NOT_YET = {"lorary/kernels/__init__.py", "lorary/kernels/traced.py"}
 # Says of itself what it is, whoever asks.
 FREE_NAMES = {"__version__"}
 
@@ -87,7 +85,7 @@ def test_own_modules_are_imported_at_the_top_of_files(room):
     found = [
         f"{path.relative_to(ROOT)}:{line}" for path in find_files(room) for line in find_inner_imports(path)
     ]
-    assert [place for place in found if place.split(":")[0] not in NOT_YET] == []
+    assert found == []
 
 
 def test_an_import_within_a_function_is_found_however_it_is_written(tmp_path):

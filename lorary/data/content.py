@@ -46,23 +46,6 @@ def subsample(examples: Sequence[Example], count: int, seed: int = 0) -> tuple[E
     return tuple(examples[index] for index in sorted(chosen))
 
 
-def hash_examples(examples: Sequence[Example]) -> str:
-    """Hash everything in ``examples``, in order: equal hashes mean equal data, for an expert's provenance."""
-    return _digest([_describe(example) for example in examples])
-
-
-def _describe(example: Example) -> str:
-    """Write an example as the first version wrote it, and then what it could not hold, if there is any."""
-    history = tuple(tuple(turn[:2]) for turn in example.history)
-    first = (
-        f"Example(input={example.input!r}, targets={example.targets!r}, choices={example.choices!r}, "
-        f"definition={example.definition!r}, history={history!r}, cue={example.cue!r})"
-    )
-    turns = [turn[2:] for turn in example.history if turn[2:] != ("", True)]
-    more = [part for part in (example.plain, example.answer, example.tools, turns) if part]
-    return f"{first} {more!r}" if more else first
-
-
 def _digest(parts: Sequence[str]) -> str:
     digest = hashlib.sha256()
     for part in parts:

@@ -11,7 +11,7 @@ from lorary.errors import FormatError
 from lorary.experts.copied_weights import find_copied
 from lorary.experts.factors import Factors, find_factor_fault
 from lorary.experts.file_layout import FileLayout
-from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, find_scales
+from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, compute_scales
 from lorary.experts.peft_keys import pair_tensors, unwrap_name
 from lorary.files import quote
 from lorary.files.patterns import PatternError
@@ -54,7 +54,7 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
     names = pair_tensors([name for name in tensors if find_copied(name) is None], path)
     outlines = {module: Factors(tensors[a], tensors[b]) for module, (a, b) in names.items()}
     try:
-        said = find_scales(config, names)
+        said = compute_scales(config, names)
     except PatternError as error:
         raise FormatError(f"{quote(path)} cannot be understood with its {CONFIG_FILE}: {error}") from error
     faults = [

@@ -92,8 +92,8 @@ def cut_header(file: BinaryIO, num_bytes: int, path: str) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def find_layout(header: Header) -> FileLayout:
-    """Find out where the numbers lie in files that begin like this.
+def parse_layout(header: Header) -> FileLayout:
+    """Understand where the numbers lie in files that begin like this.
 
     Raises:
         ValueError: if it is no sound safetensors file, saying why.

@@ -52,7 +52,7 @@ class ModuleScale(NamedTuple):
     """What PEFT multiplies ``b @ a`` with."""
 
 
-def find_scales(config: AdapterConfig, modules: Iterable[str]) -> dict[str, ModuleScale]:
+def compute_scales(config: AdapterConfig, modules: Iterable[str]) -> dict[str, ModuleScale]:
     """Find what a configuration says about modules.
 
     Args:

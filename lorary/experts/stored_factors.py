@@ -105,7 +105,7 @@ class StoredFactors(Mapping[str, Factors]):
         identity = self.weights.identity if is_unchanged else None
         if self._sha256 is None or (identity and was_checked(identity, self._sha256)):
             return
-        found = self.weights.find_hash(numbers)
+        found = self.weights.compute_hash(numbers)
         if found != self._sha256:
             raise FormatError(
                 f"expert {self._name!r}: {quote(self._file)} is not what was stored: expert.json says "

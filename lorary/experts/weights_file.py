@@ -23,8 +23,8 @@ from lorary.experts.file_layout import (
     Header,
     Identity,
     cut_header,
-    find_layout,
     identify,
+    parse_layout,
     read_header,
 )
 from lorary.files import escape, find_limit, open_regular, quote, read_at_most, say_limit, shorten
@@ -72,7 +72,7 @@ class StoredTensors:
             return identify(os.stat(self._source.path)) == self._source.identity
         return False
 
-    def find_hash(self, numbers: Tensor | None = None) -> str:
+    def compute_hash(self, numbers: Tensor | None = None) -> str:
         """Give the SHA-256 of the file's bytes.
 
         Args:
@@ -132,7 +132,7 @@ def map_tensors(file: BinaryIO, path: str) -> StoredTensors:
     """
     header = read_header(file, path)
     try:
-        layout = find_layout(header)
+        layout = parse_layout(header)
     except (ValueError, FormatError) as error:
         file.seek(0)
         raise _explain(file.read(4), path, error) from error
@@ -153,7 +153,7 @@ def load_tensors(content: bytes, path: str) -> StoredTensors:
     header = cut_header(BytesIO(content), len(content), path)
     try:
         # What safetensors itself accepts may have kinds of numbers that PyTorch has not.
-        find_layout(Header(header, len(content), path, ()))
+        parse_layout(Header(header, len(content), path, ()))
         tensors = safetensors.torch.load(content)
     except (SafetensorError, ValueError, FormatError) as error:
         raise _explain(content[:4], path, error) from error

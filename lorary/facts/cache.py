@@ -23,14 +23,14 @@ from lorary.library.artifacts import open_artifact
 class Cache:
     """Artifacts in the cache folder: ``$LORARY_CACHE`` or ``~/.cache/lorary``."""
 
-    def find_place(self, key: Key) -> Path:
+    def name_place(self, key: Key) -> Path:
         """Return where an artifact is kept."""
         return find_cache_folder() / "artifacts" / key.algorithm / f"{key.digest}.safetensors"
 
     def load(self, key: Key) -> Artifact | None:
         """Return an artifact; None if it is missing or damaged."""
         try:
-            with open_regular(self.find_place(key), follow=False) as file:
+            with open_regular(self.name_place(key), follow=False) as file:
                 return open_artifact(file.read(), key)
         except (OSError, FormatError):
             return None
@@ -39,7 +39,7 @@ class Cache:
         """Write an artifact, whole or not at all. Where that fails it is computed again next time."""
         with suppress(OSError, SafetensorError):
             make_private_folder(find_cache_folder(), follow=True)
-            write_whole(self.find_place(key), pack_artifact(tensors, key.source))
+            write_whole(self.name_place(key), pack_artifact(tensors, key.source))
 
     def save_all(self, artifacts: Mapping[Key, Mapping[str, Tensor]]) -> None:
         """Write artifacts; see ``save``."""

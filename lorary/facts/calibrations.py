@@ -28,8 +28,8 @@ from lorary.facts.soundness import (
 from lorary.library.derive import Selection
 from lorary.models import ExpertStack
 from lorary.routing.calibrated import whiten_readings
-from lorary.routing.calibrated_router import DeviationReader
-from lorary.routing.spectr import find_norm_roots
+from lorary.routing.calibrated_router import DeviationMeter
+from lorary.routing.spectr import compute_norm_roots
 
 ALGORITHM = "calibrated-deviation-1"
 
@@ -51,9 +51,9 @@ def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
     readers, offsets = {}, {}
     for path, moments in measure_readings(stack, a, sequences).items():
         readers[path], offsets[path] = whiten_readings(roots[path], *moments, options["ridge"])
-    reader = DeviationReader(a, readers, offsets, last_share=options["last_share"])
+    meter = DeviationMeter(a, readers, offsets, last_share=options["last_share"])
     packed = {name: _Packed() for name in loaded}
-    for path, (means, deviations) in measure_deviations(stack, reader, sequences).items():
+    for path, (means, deviations) in measure_deviations(stack, meter, sequences).items():
         for index, (name, expert) in enumerate(loaded.items()):
             if path in expert.outlines:
                 rank = expert.outlines[path].rank
@@ -81,7 +81,7 @@ def _read_factors(
         for path, (own_a, own_b) in pairs.items():
             rank = own_a.shape[1]
             a[path][where, :rank] = own_a
-            roots[path][where, :rank, :rank] = find_norm_roots(own_b.to(a[path].device, a[path].dtype))
+            roots[path][where, :rank, :rank] = compute_norm_roots(own_b.to(a[path].device, a[path].dtype))
     return a, roots
 
 
@@ -94,9 +94,9 @@ class _Packed:
     offsets: list[Tensor] = field(default_factory=list)
     levels: list[Tensor] = field(default_factory=list)
 
-    def add(self, path: str, reader: Tensor, offset: Tensor, level: Tensor) -> None:
+    def add(self, path: str, whitener: Tensor, offset: Tensor, level: Tensor) -> None:
         self.ranks[path] = len(offset)
-        self.readers.append(reader.cpu().flatten())
+        self.readers.append(whitener.cpu().flatten())
         self.offsets.append(offset.cpu())
         self.levels.append(level.cpu())
 
@@ -134,8 +134,8 @@ def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact
             levels.unbind(1),
             strict=True,
         )
-        for (path, rank), reader, offset, level in parts:
-            found["readers"][path][rows, :rank, :rank] = reader.unflatten(1, (rank, rank))
+        for (path, rank), whitener, offset, level in parts:
+            found["readers"][path][rows, :rank, :rank] = whitener.unflatten(1, (rank, rank))
             found["offsets"][path][rows, :rank] = offset
             found["generic_means"][path][rows], found["generic_deviations"][path][rows] = level.unbind(1)
     return found

@@ -14,7 +14,7 @@ from lorary.facts.reading import read_alone, read_averages
 from lorary.facts.requests import cut_passes, pad_prompts
 from lorary.models import ExpertStack
 from lorary.models.capture import capture_inputs
-from lorary.routing.calibrated_router import DeviationReader
+from lorary.routing.calibrated_router import DeviationMeter
 
 
 class Moments(NamedTuple):
@@ -74,7 +74,7 @@ def measure_readings(
 
 def measure_deviations(
     stack: ExpertStack,
-    reader: DeviationReader,
+    meter: DeviationMeter,
     sequences: Sequence[Sequence[int]],
     *,
     tokens_per_pass: int = 2048,
@@ -83,17 +83,17 @@ def measure_deviations(
 
     Args:
         stack: the experts on the model; they take no part.
-        reader: describes their tokens.
+        meter: describes their tokens.
         sequences: token ids of the texts, at least two in each.
         tokens_per_pass: most tokens in one forward pass; a longer text runs alone.
 
     Returns:
         Module path -> mean and standard deviation over the texts, ``[E]`` each, float32.
     """
-    found: dict[str, list[Tensor]] = {path: [] for path in reader.places}
+    found: dict[str, list[Tensor]] = {path: [] for path in meter.places}
     for members in cut_passes([len(ids) for ids in sequences], tokens_per_pass):
         requests = pad_prompts([sequences[index] for index in members], stack.model.device)
-        for path, averages in read_averages(stack, reader, requests).items():
+        for path, averages in read_averages(stack, meter, requests).items():
             found[path].append(averages)
     texts = {path: torch.cat(rows) for path, rows in found.items()}
     return {path: (rows.mean(0), rows.std(0, correction=0)) for path, rows in texts.items()}

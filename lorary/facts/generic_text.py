@@ -56,7 +56,7 @@ class GenericRequests:
     def sequences(self) -> list[list[int]]:
         """Give their token ids, at least two each. Text that is not shipped is written once and cached."""
         if self._own is None:
-            return cut_requests(self._base, _find_written(self._base, self._stack).tolist())
+            return cut_requests(self._base, _load_written(self._base, self._stack).tolist())
         return self._own
 
 
@@ -138,7 +138,7 @@ def write_texts(
     return written.cpu()
 
 
-def _find_written(base: BaseModel, stack: ExpertStack) -> Tensor:
+def _load_written(base: BaseModel, stack: ExpertStack) -> Tensor:
     shipped = read_shipped_texts(base.fingerprint)
     if shipped is not None:
         return shipped

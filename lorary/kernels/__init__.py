@@ -13,6 +13,7 @@ from lorary.kernels import cpu, traced
 from lorary.kernels.build import read_wish
 from lorary.kernels.cpu import is_compiled_for
 from lorary.kernels.operators import Operators, TrainingOperators
+from lorary.kernels.triton_modules import import_triton
 
 
 def find_operators(x: Tensor) -> Operators | None:
@@ -48,24 +49,17 @@ def _find_kind(x: Tensor) -> str:
 
 def is_triton_for(x: Tensor) -> bool:
     """Tell whether there are Triton operators for tensors like this one."""
-    if find_spec("triton") is None:
-        return False
-    from lorary.kernels import triton_device
-
-    return triton_device.is_triton_for(x)
+    return find_spec("triton") is not None and bool(import_triton("device").is_triton_for(x))
 
 
 def _is_triton_right_for(x: Tensor) -> bool:
-    from lorary.kernels import triton_check
-
-    return triton_check.is_right_on(x.device, x.dtype)
+    return bool(import_triton("check").is_right_on(x.device, x.dtype))
 
 
 def load_triton() -> TrainingOperators:
-    """Import Triton's operators: Triton is not everywhere, and slow to import."""
-    from lorary.kernels import triton_ops
-
-    return triton_ops
+    """Give Triton's operators, imported when they are first asked for."""
+    operators: TrainingOperators = import_triton("ops")
+    return operators
 
 
 __all__ = [

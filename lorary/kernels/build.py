@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 
 from lorary.files import escape, quote, shorten
-from lorary.kernels.object_cache import find_folder, keep_object, load_kept
+from lorary.kernels.object_cache import keep_object, load_kept, open_folder
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-w")
@@ -69,7 +69,7 @@ def load_object() -> ctypes.CDLL | None:
         if not compiler:
             logger.info("no C++ compiler found: experts run on plain PyTorch operators, which are slower")
             return None
-        folder = find_folder()
+        folder = open_folder()
         for flags in ((*FLAGS, OPENMP), FLAGS):
             try:
                 return _load(compiler, flags, folder)
@@ -98,7 +98,7 @@ def find_compiler() -> list[str]:
 
 def _load(compiler: Sequence[str], flags: Sequence[str], folder: Path | None) -> ctypes.CDLL:
     """Take the object that was kept, or compile it; one that cannot be kept is loaded all the same."""
-    key = _find_key(compiler, flags)
+    key = _compute_key(compiler, flags)
     kept = None if folder is None else load_kept(folder, key)
     if kept is not None:
         return kept
@@ -108,7 +108,7 @@ def _load(compiler: Sequence[str], flags: Sequence[str], folder: Path | None) ->
         return kept or ctypes.CDLL(str(built))
 
 
-def _find_key(compiler: Sequence[str], flags: Sequence[str]) -> str:
+def _compute_key(compiler: Sequence[str], flags: Sequence[str]) -> str:
     """Digest all that the object depends on: a home may be shared by different machines."""
     digest = hashlib.sha256()
     for source in (SOURCE, *sorted(SOURCE.parent.glob("*.h"))):

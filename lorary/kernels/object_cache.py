@@ -24,8 +24,8 @@ OLD = 24 * 3600  # seconds: nobody compiles that long
 logger = logging.getLogger("lorary")
 
 
-def find_folder() -> Path | None:
-    """Find the folder of compiled objects; None, with a warning, if it is not this user's alone."""
+def open_folder() -> Path | None:
+    """Open the folder of compiled objects; None, with a warning, if it is not this user's alone."""
     try:
         return make_private_folder(find_cache_folder() / "kernels")
     except (OSError, RuntimeError) as failure:  # RuntimeError: a user without a home
@@ -41,7 +41,7 @@ def load_kept(folder: Path, key: str) -> ctypes.CDLL | None:
     """Load the object of a key; one that is damaged or cannot be loaded is removed.
 
     Args:
-        folder: as ``find_folder`` found it.
+        folder: as ``open_folder`` gives it.
         key: what the object depends on, as letters and digits.
 
     Returns:

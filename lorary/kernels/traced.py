@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lorary.kernels import cpu
 from lorary.kernels.operators import Operators
+from lorary.kernels.triton_modules import import_triton
 
 
 @dataclass
@@ -48,11 +49,8 @@ class Traced:
 
 
 def _find(is_triton: bool) -> Operators:
-    if is_triton:
-        from lorary.kernels import triton_ops
-
-        return triton_ops
-    return cpu
+    operators: Operators = import_triton("ops") if is_triton else cpu
+    return operators
 
 
 @torch.library.custom_op("lorary::mix_rows", mutates_args=())

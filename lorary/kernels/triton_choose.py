@@ -9,7 +9,7 @@ import triton
 from torch import Tensor
 
 from lorary.kernels.checks import check_along, check_best, check_choice, sum_dtype
-from lorary.kernels.triton_device import LAUNCH, find_wide, lay_out_all, needs_widening, on_its_device
+from lorary.kernels.triton_device import LAUNCH, choose_wide, lay_out_all, needs_widening, on_its_device
 from lorary.kernels.triton_kernels.choose import choose_kernel, score_kernel
 
 BLOCK_WIDTH = 64
@@ -64,7 +64,7 @@ def score_parts(x: Tensor, prototypes: Tensor) -> Tensor:
     if tokens:
         score_kernel[(*blocks, parts)](
             *(x, prototypes, scores, tokens, experts, width, share),
-            *(block_tokens, block_experts, BLOCK_WIDTH, find_wide(x), needs_widening(x)),
+            *(block_tokens, block_experts, BLOCK_WIDTH, choose_wide(x), needs_widening(x)),
             **LAUNCH,
         )
     return scores

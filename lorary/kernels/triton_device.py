@@ -43,7 +43,7 @@ def lay_out_all(*tensors: Tensor | None) -> Iterator[Any]:
     return (None if tensor is None else lay_out(tensor, device) for tensor in tensors)
 
 
-def find_wide(x: Tensor) -> tl.dtype:
+def choose_wide(x: Tensor) -> tl.dtype:
     """Name the dtype of sums, as ``sum_dtype`` does, for a kernel."""
     return tl.float64 if x.dtype == torch.float64 else tl.float32
 
@@ -53,7 +53,7 @@ def needs_widening(x: Tensor) -> bool:
     return IS_INTERPRETED or x.dtype == torch.float64
 
 
-def find_precision(x: Tensor) -> str:
+def choose_precision(x: Tensor) -> str:
     """Say how a product of float32 numbers with numbers of ``x`` is made.
 
     Numbers of 16 bits fit into TF32 as they are, and three products of tensor cores hold the others' float32;

@@ -17,8 +17,8 @@ from lorary.kernels.checks import check_gather, sum_dtype
 from lorary.kernels.triton_blocks import Blocks
 from lorary.kernels.triton_device import (
     LAUNCH,
-    find_precision,
-    find_wide,
+    choose_precision,
+    choose_wide,
     lay_out_all,
     needs_widening,
     on_its_device,
@@ -47,12 +47,12 @@ def shrink_blocks(x: Tensor, factors: Tensor, blocks: Blocks, ranks: Tensor | No
     rank, width = factors.shape[1:]
     top_k, tokens = blocks.order.shape
     shrunk = x.new_empty(tokens, top_k, rank, dtype=sum_dtype(x.dtype))
-    block_rank = _find_block_rank(rank, ranks)
+    block_rank = _choose_block_rank(rank, ranks)
     grid = blocks.owners.shape[1], triton.cdiv(rank, block_rank), top_k
     shrink_kernel[grid](
         *(x, factors, blocks.order, blocks.owners, blocks.starts, blocks.ends),
         *(blocks.owners if ranks is None else ranks, shrunk, tokens, len(factors), grid[0], rank, width),
-        *(blocks.size, block_rank, SHRUNK_WIDTH, find_wide(x), needs_widening(x), ranks is not None),
+        *(blocks.size, block_rank, SHRUNK_WIDTH, choose_wide(x), needs_widening(x), ranks is not None),
         **LAUNCH,
     )
     return shrunk
@@ -93,8 +93,8 @@ def expand_blocks(
             *(blocks.order, blocks.owners, blocks.starts, blocks.ends),
             *(blocks.owners if ranks is None else ranks, y if onto is None else onto, sums, y),
             *(choice, tokens, len(factors), grid[0], rank, width, top_k),
-            *(blocks.size, _find_block_rank(rank, ranks), block_width, find_wide(factors)),
-            *(find_precision(factors), choice == 0, choice == top_k - 1, onto is not None),
+            *(blocks.size, _choose_block_rank(rank, ranks), block_width, choose_wide(factors)),
+            *(choose_precision(factors), choice == 0, choice == top_k - 1, onto is not None),
             *(weights is not None, combine == "factors", ranks is not None),
             **LAUNCH,
         )
@@ -109,16 +109,16 @@ def gather_rows(weighed: Tensor, x: Tensor, indices: Tensor, num_experts: int) -
     chosen, order = indices.reshape(-1).sort(stable=True)
     first = torch.searchsorted(chosen, torch.arange(num_experts + 1, device=x.device))
     gathered = x.new_empty(num_experts, rank, width)
-    block_rank = _find_block_rank(rank, None)
+    block_rank = _choose_block_rank(rank, None)
     grid = num_experts, triton.cdiv(rank, block_rank), triton.cdiv(width, GATHERED_WIDTH)
     gather_kernel[grid](
         *(weighed, x, order, first, gathered, rank, width, top_k),
-        *(GATHERED_PAIRS, block_rank, GATHERED_WIDTH, find_wide(x), find_precision(x)),
+        *(GATHERED_PAIRS, block_rank, GATHERED_WIDTH, choose_wide(x), choose_precision(x)),
         **LAUNCH,
     )
     return gathered
 
 
-def _find_block_rank(rank: int, ranks: Tensor | None) -> int:
+def _choose_block_rank(rank: int, ranks: Tensor | None) -> int:
     """Say how much of the rank to work on at a time: little, where most experts may have little."""
     return 16 if ranks is not None else min(64, max(16, triton.next_power_of_2(rank)))

@@ -10,7 +10,7 @@ import triton
 from torch import Tensor
 
 from lorary.kernels.checks import sum_dtype
-from lorary.kernels.triton_device import LAUNCH, find_wide
+from lorary.kernels.triton_device import LAUNCH, choose_wide
 from lorary.kernels.triton_kernels.pairs import expand_tokens_kernel, shrink_pairs_kernel
 
 SHRUNK_RANK = 4
@@ -41,7 +41,7 @@ def shrink_pairs(
     shrink_pairs_kernel[(tokens * top_k, triton.cdiv(rank, block_rank))](
         *(x, factors, indices, indices if weights is None else weights),
         *(indices if ranks is None else ranks, shrunk, experts, rank, width, top_k),
-        *(block_rank, min(SHRUNK_WIDTH, triton.next_power_of_2(max(1, width))), find_wide(x)),
+        *(block_rank, min(SHRUNK_WIDTH, triton.next_power_of_2(max(1, width))), choose_wide(x)),
         *(weights is not None, ranks is not None),
         **LAUNCH,
     )
@@ -66,7 +66,7 @@ def expand_tokens(
         *(shrunk, shrunk if weights is None else weights, factors, indices),
         *(indices if ranks is None else ranks, y if onto is None else onto, y),
         *(experts, rank, width, top_k),
-        *(min(EXPANDED_RANK, triton.next_power_of_2(max(1, rank))), block_width, find_wide(factors)),
+        *(min(EXPANDED_RANK, triton.next_power_of_2(max(1, rank))), block_width, choose_wide(factors)),
         *(onto is not None, weights is not None, combine == "factors", ranks is not None),
         **LAUNCH,
     )

@@ -46,13 +46,13 @@ class Call:
         """
         shape = x.shape[:-1]
         if torch.compiler.is_compiling():
-            return self._find_rows(shape, x.device)
+            return self._lay_out_rows(shape, x.device)
         last, key = self._last, (shape, x.device)
         if last is None or last[0] != key:
-            last = self._last = key, self._find_rows(shape, x.device)
+            last = self._last = key, self._lay_out_rows(shape, x.device)
         return last[1]
 
-    def _find_rows(self, shape: torch.Size, device: torch.device) -> Tensor:
+    def _lay_out_rows(self, shape: torch.Size, device: torch.device) -> Tensor:
         if self.rows is not None:
             if not self.rows.numel() or shape.numel() % self.rows.numel():
                 raise ValueError(

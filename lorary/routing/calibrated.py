@@ -23,7 +23,7 @@ def whiten_readings(roots: Tensor, mean: Tensor, covariance: Tensor, ridge: floa
     ``S = rootᵀ C root``, is divided out: ``reader = root (S + ridge · trace(S))^-½``.
 
     Args:
-        roots: of the up-projections, ``[E, R, R]``, from `find_norm_roots`; zeros where there is no expert.
+        roots: of the up-projections, ``[E, R, R]``, from `compute_norm_roots`; zeros for no expert.
         mean: of generic readings ``a x``, ``[E, R]``.
         covariance: C, of generic readings, ``[E, R, R]``.
         ridge: above 0; a great one leaves the lengths of what the expert adds, but for their unit.

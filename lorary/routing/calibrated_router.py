@@ -84,7 +84,7 @@ class CalibratedConfig:
         resolve_top_k(self.top_k, len(names), DEFAULT_TOP_K)
 
 
-class DeviationReader:
+class DeviationMeter:
     """Measures how unusual requests are to experts, before that is held against generic requests.
 
     Args:
@@ -113,7 +113,7 @@ class DeviationReader:
         return log_deviations(x, self.a[place], self.readers[place], self.offsets[place])
 
 
-class CalibratedRouter(DeviationReader):
+class CalibratedRouter(DeviationMeter):
     """Chooses by how unusual requests are to experts, in units of generic requests; a ``RequestRouter``.
 
     Args:

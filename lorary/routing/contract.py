@@ -115,32 +115,32 @@ class Mixed:
             return None
         top_k = max(choice.indices.shape[1] for _, choice in found)
         indices = rows.new_zeros(len(rows), top_k)
-        weights = x.new_zeros(len(rows), top_k, dtype=_find_dtype([choice for _, choice in found]))
+        weights = x.new_zeros(len(rows), top_k, dtype=_promote_dtypes([choice for _, choice in found]))
         for own, choice in found:
             kept = choice.indices.shape[1]
             # Expert 0 with weight 0 fills a row up; that costs nothing.
             indices[own, :kept] = choice.indices
             weights[own, :kept] = choice.weights.to(weights.dtype)
-        return Choice(indices, weights, _find_combine([choice for _, choice in found]))
+        return Choice(indices, weights, _agree_on_combine([choice for _, choice in found]))
 
     def _divide(self, rows: Tensor) -> list[Tensor]:
         """Find the tokens of each part; found once for all layers of a call."""
         last = self._last
         if last is not None and last[0] is rows:
             return last[1]
-        parts = self._find_parts(rows)
+        parts = self._number_parts(rows)
         places = [(parts == number).nonzero().squeeze(1) for number in range(len(self._choosers))]
         self._last = rows, places
         return places
 
-    def _find_parts(self, rows: Tensor) -> Tensor:
+    def _number_parts(self, rows: Tensor) -> Tensor:
         """Give the number of each token's part, ``[T]``; -1 for requests that are in none."""
         table = self._table.to(rows.device)
         return table[rows.clamp(max=len(table) - 1)]
 
     def _choose_for_all(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
         """Ask every chooser about all tokens, so that no shape depends on who has how many."""
-        parts = self._find_parts(rows)[:, None]
+        parts = self._number_parts(rows)[:, None]
         found = [
             (parts == number, choice)
             for number, chooser in enumerate(self._choosers)
@@ -151,15 +151,15 @@ class Mixed:
         return Choice(
             torch.cat([choice.indices for _, choice in found], 1),
             torch.cat([choice.weights * is_own for is_own, choice in found], 1),
-            _find_combine([choice for _, choice in found]),
+            _agree_on_combine([choice for _, choice in found]),
         )
 
 
-def _find_dtype(choices: Sequence[Choice]) -> torch.dtype:
+def _promote_dtypes(choices: Sequence[Choice]) -> torch.dtype:
     return reduce(torch.promote_types, (choice.weights.dtype for choice in choices))
 
 
-def _find_combine(choices: Sequence[Choice]) -> str:
+def _agree_on_combine(choices: Sequence[Choice]) -> str:
     """Give the one way to combine; a single expert comes out the same either way."""
     ways = {choice.combine for choice in choices if choice.indices.shape[1] > 1} or {choices[0].combine}
     if len(ways) > 1:

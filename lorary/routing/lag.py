@@ -15,7 +15,7 @@ from lorary.routing.arrow import arrow_scores
 from lorary.routing.input_norm import InputNorm, check_input_norm, find_norm_faults
 from lorary.routing.material import LayerMaterial, Needs
 from lorary.routing.option_types import require_types
-from lorary.routing.spectr import find_norm_roots, spectr_scores
+from lorary.routing.spectr import compute_norm_roots, spectr_scores
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
 
 DEFAULT_CANDIDATES = 20
@@ -125,7 +125,7 @@ class LagRouter(nn.Module):
             )
         self.register_buffer("prototypes", prototypes.detach())
         self.register_buffer("a", a.detach(), persistent=False)
-        self.register_buffer("roots", find_norm_roots(b))
+        self.register_buffer("roots", compute_norm_roots(b))
         self.top_k = top_k
         self.candidates = candidates
         self.temperature = temperature

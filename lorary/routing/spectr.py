@@ -51,7 +51,7 @@ class SpectrConfig:
         resolve_top_k(self.top_k, len(names))
 
 
-def find_norm_roots(b: Tensor) -> Tensor:
+def compute_norm_roots(b: Tensor) -> Tensor:
     """Shrink up-projections to what decides lengths: ``|z @ root_e| = |b_e @ z|`` for every z.
 
     ``b^T b = q diag(s) q^T`` gives the root ``q sqrt(diag(s))``. Kept instead of the Gram matrix itself,
@@ -84,7 +84,7 @@ def spectr_scores(x: Tensor, a: Tensor, roots: Tensor, input_norm: InputNorm = "
     Args:
         x: layer inputs, ``[T, I]``. The product with ``a`` runs in their dtype.
         a: down-projections, ``[E, R, I]``.
-        roots: of the up-projections, ``[E, R, R]``, from `find_norm_roots`.
+        roots: of the up-projections, ``[E, R, R]``, from `compute_norm_roots`.
         input_norm: ``none``, ``unit`` or ``rms``, see `normalise_scores`.
 
     Returns:
@@ -135,7 +135,7 @@ class SpectrRouter(nn.Module):
         check_top_k(top_k, a.shape[0])
         check_choice(temperature, abstain)
         self.register_buffer("a", a.detach(), persistent=False)
-        self.register_buffer("roots", find_norm_roots(b))
+        self.register_buffer("roots", compute_norm_roots(b))
         self.top_k = top_k
         self.temperature = temperature
         self.input_norm: InputNorm = input_norm

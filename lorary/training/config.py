@@ -114,7 +114,7 @@ class TrainConfig:
         return LoopSettings(**{field.name: getattr(self, field.name) for field in fields(LoopSettings)})
 
 
-def find_effective(config: TrainConfig) -> dict[str, Any]:
+def list_effective(config: TrainConfig) -> dict[str, Any]:
     """Give the settings that an expert depends on, as JSON values: a run is known again by them."""
     return _keep_effective(asdict(config))
 
@@ -132,7 +132,7 @@ def gives_the_same(settings: object, config: TrainConfig) -> bool:
     if not isinstance(settings, Mapping):
         return False
     defaults = {field.name: field.default for field in fields(TrainConfig)}
-    return _keep_effective({**defaults, **settings}) == find_effective(config)
+    return _keep_effective({**defaults, **settings}) == list_effective(config)
 
 
 def _keep_effective(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from lorary.experts import Expert, check_name
 from lorary.models import BaseModel, find_layers, layer_shape
 from lorary.models.attach import attach_slots
 from lorary.models.layers import BaseLayer
-from lorary.training.config import TrainConfig, find_effective
+from lorary.training.config import TrainConfig, list_effective
 from lorary.training.example_checks import check_training_examples
 from lorary.training.examples import TrainingExamples
 from lorary.training.folder.expert_form import ExpertForm
@@ -102,7 +102,7 @@ def _identify(
     base: BaseModel, examples: Mapping[str, TrainingExamples], config: TrainConfig
 ) -> dict[str, object]:
     return {
-        "configuration": find_effective(config),
+        "configuration": list_effective(config),
         "base model": base.fingerprint,
         "examples": {name: found.digest for name, found in examples.items()},
     }

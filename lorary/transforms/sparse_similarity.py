@@ -59,7 +59,7 @@ def sparse_similarity(
     num_steps = len(survey.names) + len(survey.layers)
     thresholds = torch.zeros(len(survey.names), dtype=torch.float64)
     for index, name in enumerate(survey.names):
-        thresholds[index] = find_threshold(experts[name], density)
+        thresholds[index] = compute_threshold(experts[name], density)
         if progress is not None:
             progress(index + 1, num_steps)
     total = torch.zeros(len(survey.names), len(survey.names), dtype=torch.float64)
@@ -73,8 +73,8 @@ def sparse_similarity(
     return _compare_leading(total, dimensions)
 
 
-def find_threshold(expert: Expert, density: float) -> float:
-    """Find the magnitude from which on a number is among the largest of an expert."""
+def compute_threshold(expert: Expert, density: float) -> float:
+    """Compute the magnitude from which on a number is among the largest of an expert."""
     parts = [part for pair in expert.factors.values() for part in pair]
     sizes = torch.cat([part.detach().double().abs().flatten() for part in parts])
     num_kept = max(1, round(density * len(sizes)))

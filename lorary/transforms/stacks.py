@@ -15,7 +15,7 @@ from lorary.experts import Expert, Factors, read_alike
 from lorary.lowrank.pairs import pad_ranks
 
 Progress = Callable[[int, int], None]
-"""Called with the number of experts done and the number of all."""
+"""Called with the number of experts or layers done and the number of all."""
 
 # Numbers in one batch of factors, 16 MB in float32: larger ones gain nothing.
 _BATCH_NUMEL = 2**22

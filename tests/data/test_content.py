@@ -1,11 +1,9 @@
 import hashlib
-from dataclasses import replace
 
 import pytest
 
-from lorary.data.content import hash_examples, hash_fraction, hash_input, subsample
+from lorary.data.content import hash_fraction, hash_input, subsample
 from lorary.data.task import Example
-from lorary.data.turns import Turn
 
 
 def make_examples(count):
@@ -54,33 +52,9 @@ def test_another_seed_gives_another_sample_and_no_sample_is_larger_than_the_whol
     assert subsample(examples, 0) == ()
 
 
-def test_equal_data_has_equal_hashes_and_any_change_shows():
-    examples = make_examples(3)
-    assert hash_examples(examples) == hash_examples(make_examples(3))
-    assert hash_examples(examples) != hash_examples(examples[::-1])
-    assert hash_examples(examples) != hash_examples([*examples[:2], Example("question 2", ("other",))])
-
-
 def test_a_negative_count_is_refused():
     with pytest.raises(ValueError, match="count must be 0 or more, not -1"):
         subsample(make_examples(3), -1)
-
-
-def test_the_hash_of_examples_is_what_the_first_version_computed():
-    """Guards against experts that seem trained on other data because an example got a field."""
-    old = (
-        "Example(input='So?', targets=('Yes',), choices=None, definition=None, "
-        "history=(('user', 'Hi'), ('assistant', 'Ho')), cue=None)"
-    )
-    length = len(old.encode()).to_bytes(8, "little")
-    example = Example("So?", ("Yes",), history=(("user", "Hi"), ("assistant", "Ho")))
-    assert hash_examples([example]) == hashlib.sha256(length + old.encode()).hexdigest()
-    for other in (
-        {"plain": "x"},
-        {"tools": '[{"name": "x"}]'},
-        {"answer": Turn("assistant", "Yes", '{"name": "x"}')},
-    ):
-        assert hash_examples([replace(example, **other)]) != hash_examples([example])
 
 
 def test_texts_that_answer_nothing_are_told_apart():

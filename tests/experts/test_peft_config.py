@@ -3,7 +3,7 @@ import math
 import pytest
 
 from lorary.errors import FormatError
-from lorary.experts.peft_config import find_scales, parse_adapter_config
+from lorary.experts.peft_config import compute_scales, parse_adapter_config
 
 
 def test_the_scale_comes_from_the_module_s_own_rank_and_alpha():
@@ -14,9 +14,9 @@ def test_the_scale_comes_from_the_module_s_own_rank_and_alpha():
         "alpha_pattern": {r"layers\.1\..*": 32},
     }
     modules = [f"model.layers.{layer}.{end}_proj" for layer in (0, 1) for end in ("q", "up")]
-    found = find_scales(parse_adapter_config(value, "f"), modules)
+    found = compute_scales(parse_adapter_config(value, "f"), modules)
     assert [found[module] for module in modules] == [(4, 2), (16, 0.5), (4, 8), (16, 2)]
-    rslora = find_scales(parse_adapter_config({**value, "use_rslora": True}, "f"), modules)
+    rslora = compute_scales(parse_adapter_config({**value, "use_rslora": True}, "f"), modules)
     assert rslora[modules[3]] == (16, 8) and rslora[modules[1]] == (16, 8 / math.sqrt(16))
 
 

@@ -175,9 +175,9 @@ def test_numbers_that_change_under_the_mapping_are_looked_through_again(flip, tm
 def test_a_file_is_hashed_once_as_long_as_it_stays_the_same(flip, tmp_path, monkeypatch):
     monkeypatch.setattr(checked_files, "SETTLED_NS", 0)
     hashed = []
-    find_hash = room.StoredTensors.find_hash
+    compute_hash = room.StoredTensors.compute_hash
     monkeypatch.setattr(
-        room.StoredTensors, "find_hash", lambda *arguments: hashed.append(1) or find_hash(*arguments)
+        room.StoredTensors, "compute_hash", lambda *arguments: hashed.append(1) or compute_hash(*arguments)
     )
     for use in USES:
         use(read_flipped(tmp_path))

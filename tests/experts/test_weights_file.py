@@ -10,7 +10,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from safetensors.torch import load_file, save_file
 
 from lorary.errors import FormatError
-from lorary.experts.file_layout import STORED_DTYPES, find_layout, read_header
+from lorary.experts.file_layout import STORED_DTYPES, parse_layout, read_header
 from lorary.experts.weights_file import dump_tensors, map_tensors, read_tensors
 
 
@@ -172,7 +172,7 @@ def test_every_dtype_has_the_place_that_safetensors_gives_it(tmp_path, dtype):
     path = tmp_path / "x.safetensors"
     save_file({"x": torch.ones(3, 2).to(dtype), "y": torch.zeros(0, 5)}, path, {"format": "pt"})
     with path.open("rb") as file:
-        layout = find_layout(read_header(file, str(path)))
+        layout = parse_layout(read_header(file, str(path)))
     tensors = load_file(path)
     assert {name: (outline.shape, outline.dtype) for name, outline in layout.outlines.items()} == {
         name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()
@@ -193,5 +193,5 @@ def test_the_hash_is_that_of_the_files_bytes(tmp_path, storage, case):
     content = dump_tensors(MIXED[case])
     fs.pipe_file(path, content)
     read = read_tensors(fs, path)
-    assert read.find_hash() == hashlib.sha256(content).hexdigest()
-    assert pickle.loads(pickle.dumps(read)).find_hash() == read.find_hash()
+    assert read.compute_hash() == hashlib.sha256(content).hexdigest()
+    assert pickle.loads(pickle.dumps(read)).compute_hash() == read.compute_hash()

@@ -27,7 +27,7 @@ def computed():
 
 def test_an_artifact_comes_back_as_it_was(cache):
     key = Key("test-1", {"size": 2}, ("abc",))
-    place = Cache().find_place(key)
+    place = Cache().name_place(key)
     assert Cache().load(key) is None
     rows = torch.randn(4, 3)
     Cache().save(key, {"slice": rows[1:], "ids": torch.tensor([1, 2])})
@@ -39,10 +39,10 @@ def test_an_artifact_comes_back_as_it_was(cache):
 
 def test_other_sources_algorithms_and_parameters_have_other_places():
     places = {
-        Cache().find_place(Key("test-1", {"size": 2}, ("abc",))),
-        Cache().find_place(Key("test-1", {"size": 2}, ("abd",))),
-        Cache().find_place(Key("test-2", {"size": 2}, ("abc",))),
-        Cache().find_place(Key("test-1", {"size": 3}, ("abc",))),
+        Cache().name_place(Key("test-1", {"size": 2}, ("abc",))),
+        Cache().name_place(Key("test-1", {"size": 2}, ("abd",))),
+        Cache().name_place(Key("test-2", {"size": 2}, ("abc",))),
+        Cache().name_place(Key("test-1", {"size": 3}, ("abc",))),
     }
     assert len(places) == 4
 
@@ -50,12 +50,12 @@ def test_other_sources_algorithms_and_parameters_have_other_places():
 def test_without_the_variable_the_cache_is_in_the_users_home(monkeypatch, tmp_path):
     monkeypatch.delenv("LORARY_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert Cache().find_place(Key("test-1", {}, ("abc",))).is_relative_to(tmp_path / ".cache" / "lorary")
+    assert Cache().name_place(Key("test-1", {}, ("abc",))).is_relative_to(tmp_path / ".cache" / "lorary")
 
 
 def test_a_damaged_artifact_is_none(cache):
     key = Key("test-1", {}, ("abc",))
-    place = Cache().find_place(key)
+    place = Cache().name_place(key)
     Cache().save(key, {"rows": torch.ones(3)})
     place.write_bytes(place.read_bytes()[:-5])
     assert Cache().load(key) is None
@@ -63,7 +63,7 @@ def test_a_damaged_artifact_is_none(cache):
 
 def test_a_bit_that_flips_a_pipe_or_a_link_counts_as_missing(cache, tmp_path):
     key = Key("test-1", {}, ("abc",))
-    place = Cache().find_place(key)
+    place = Cache().name_place(key)
     Cache().save(key, {"rows": torch.ones(300)})
     content = bytearray(place.read_bytes())
     content[-700] ^= 1

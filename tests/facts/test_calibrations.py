@@ -9,8 +9,8 @@ from lorary.facts.known import Facts
 from lorary.library import Library
 from lorary.routing import CalibratedConfig
 from lorary.routing.calibrated import whiten_readings
-from lorary.routing.calibrated_router import DeviationReader
-from lorary.routing.spectr import find_norm_roots
+from lorary.routing.calibrated_router import DeviationMeter
+from lorary.routing.spectr import compute_norm_roots
 
 GENERIC = ("Some text of no task.", "And another one, 1 2 3.")
 CONFIG = CalibratedConfig(generic=GENERIC)
@@ -36,10 +36,10 @@ def test_each_expert_comes_out_as_calibrated_alone_and_by_hand(model, experts):
         a = {path: pair.a[None] for path, pair in expert.factors.items()}
         readers, offsets = {}, {}
         for path, moments in measure_readings(model.stack, a, sequences).items():
-            roots = find_norm_roots(expert.factors[path].b[None])
+            roots = compute_norm_roots(expert.factors[path].b[None])
             readers[path], offsets[path] = whiten_readings(roots, *moments, CONFIG.ridge)
-        reader = DeviationReader(a, readers, offsets, last_share=CONFIG.last_share)
-        expected = measure_deviations(model.stack, reader, sequences)
+        meter = DeviationMeter(a, readers, offsets, last_share=CONFIG.last_share)
+        expected = measure_deviations(model.stack, meter, sequences)
         for path in model.stack.layers:
             means, deviations = found["generic_means"][path], found["generic_deviations"][path]
             if path not in expert.factors:
@@ -48,12 +48,12 @@ def test_each_expert_comes_out_as_calibrated_alone_and_by_hand(model, experts):
             torch.testing.assert_close(means[index], expected[path][0][0], atol=1e-3, rtol=1e-3)
             torch.testing.assert_close(deviations[index], expected[path][1][0], atol=1e-3, rtol=1e-2)
             rank = readers[path].shape[1]
-            reader, offset = found["readers"][path][index], found["offsets"][path][index]
-            assert not reader[rank:].any() and not offset[rank:].any()
+            whitener, offset = found["readers"][path][index], found["offsets"][path][index]
+            assert not whitener[rank:].any() and not offset[rank:].any()
             metric = readers[path][0] @ readers[path][0].T
-            torch.testing.assert_close((reader @ reader.T)[:rank, :rank], metric, atol=1e-3, rtol=1e-3)
+            torch.testing.assert_close((whitener @ whitener.T)[:rank, :rank], metric, atol=1e-3, rtol=1e-3)
             expected_offset = readers[path][0] @ offsets[path][0]
-            torch.testing.assert_close((reader @ offset)[:rank], expected_offset, atol=1e-3, rtol=1e-3)
+            torch.testing.assert_close((whitener @ offset)[:rank], expected_offset, atol=1e-3, rtol=1e-3)
 
 
 def test_each_is_found_once_and_then_kept(build_tiny_base, experts, readings):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lorary.facts.generic_statistics import measure_deviations, measure_readings
-from lorary.routing.calibrated_router import DeviationReader
+from lorary.routing.calibrated_router import DeviationMeter
 
 TEXTS = [[5, 6, 7, 8], [9, 10], [11, 12, 13, 14, 15, 16], [5, 6, 20]]
 
@@ -47,10 +47,10 @@ def test_deviations_are_averaged_over_tokens_and_then_over_texts(model, tokens, 
     sizes = next(iter(a.values())).shape[:2]
     readers = {path: torch.randn(*sizes, sizes[1], generator=generator) for path in a}
     offsets = {path: torch.randn(*sizes, generator=generator) for path in a}
-    reader = DeviationReader(a, readers, offsets, last_share=0.3)
-    found = measure_deviations(model.stack, reader, TEXTS, tokens_per_pass=tokens_per_pass)
+    meter = DeviationMeter(a, readers, offsets, last_share=0.3)
+    found = measure_deviations(model.stack, meter, TEXTS, tokens_per_pass=tokens_per_pass)
     for path, (mean, deviation) in found.items():
-        rows = [reader.describe(path, x.float()) for x in tokens[path]]
+        rows = [meter.describe(path, x.float()) for x in tokens[path]]
         averages = torch.stack([0.7 * row.mean(0) + 0.3 * row[-1] for row in rows])
         torch.testing.assert_close(mean, averages.mean(0), atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(deviation, averages.std(0, correction=0), atol=1e-4, rtol=1e-3)

@@ -184,10 +184,10 @@ def test_a_compiler_that_was_replaced_builds_anew(tmp_path, monkeypatch):
     monkeypatch.setenv(
         "CXX", write_compiler(tmp_path, f"import os, sys; os.execv({REAL!r}, [{REAL!r}, *sys.argv[1:]])")
     )
-    first = build._find_key(build.find_compiler(), build.FLAGS)
-    assert build._find_key(build.find_compiler(), build.FLAGS) == first
+    first = build._compute_key(build.find_compiler(), build.FLAGS)
+    assert build._compute_key(build.find_compiler(), build.FLAGS) == first
     (tmp_path / "my-c++").write_text("another one")
-    assert build._find_key(build.find_compiler(), build.FLAGS) != first
+    assert build._compute_key(build.find_compiler(), build.FLAGS) != first
 
 
 @pytest.mark.parametrize("wish", ["1", "off", "Triton", "\x1b[2J", "x" * 10_000], ids=range(5))

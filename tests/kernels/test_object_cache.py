@@ -212,7 +212,7 @@ def test_what_another_user_owns_is_not_used(cache, owner, monkeypatch, caplog):
 
 
 def test_a_folder_that_is_exchanged_after_it_was_checked_is_not_used(cache, tmp_path, monkeypatch):
-    folder = object_cache.find_folder()
+    folder = object_cache.open_folder()
     folder.rename(tmp_path / "away")
     (tmp_path / "away").chmod(0o755)
     folder.symlink_to(tmp_path / "away")

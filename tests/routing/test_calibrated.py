@@ -3,8 +3,8 @@ import torch
 
 from lorary.routing import CalibratedConfig
 from lorary.routing.calibrated import SMALLEST_DEVIATION, average_layers, log_deviations, whiten_readings
-from lorary.routing.calibrated_router import CalibratedRouter, DeviationReader, trust_margin
-from lorary.routing.spectr import find_norm_roots
+from lorary.routing.calibrated_router import CalibratedRouter, DeviationMeter, trust_margin
+from lorary.routing.spectr import compute_norm_roots
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def measure(readings):
 
 
 def calibrate(a, b, generic, ridge):
-    return whiten_readings(find_norm_roots(b), *measure(torch.einsum("eri,ti->ter", a, generic)), ridge)
+    return whiten_readings(compute_norm_roots(b), *measure(torch.einsum("eri,ti->ter", a, generic)), ridge)
 
 
 def deviate_slowly(x, a, b, generic, ridge):
@@ -133,12 +133,12 @@ def test_with_equal_scores_all_experts_alike_answer(draw):
     torch.testing.assert_close(weights, torch.full((2, 6), 0.5))
 
 
-def test_a_router_describes_tokens_as_its_reader_does(draw):
+def test_a_router_describes_tokens_as_its_meter_does(draw):
     a, readers, offsets = {"one": draw(2, 2, 16)}, {"one": draw(2, 2, 2)}, {"one": draw(2, 2)}
     x = draw(4, 16)
-    reader = DeviationReader(a, readers, offsets, last_share=0.5)
-    assert torch.equal(reader.describe("one", x), log_deviations(x, a["one"], readers["one"], offsets["one"]))
-    assert (reader.places, reader.last_share, reader.skips_first) == (("one",), 0.5, True)
+    meter = DeviationMeter(a, readers, offsets, last_share=0.5)
+    assert torch.equal(meter.describe("one", x), log_deviations(x, a["one"], readers["one"], offsets["one"]))
+    assert (meter.places, meter.last_share, meter.skips_first) == (("one",), 0.5, True)
 
 
 def test_generic_texts_are_kept_as_they_were_given():

@@ -4,7 +4,7 @@ import torch
 from lorary.routing import LagConfig
 from lorary.routing.arrow import ArrowRouter, arrow_scores
 from lorary.routing.lag import LagRouter
-from lorary.routing.spectr import SpectrRouter, find_norm_roots, spectr_scores
+from lorary.routing.spectr import SpectrRouter, compute_norm_roots, spectr_scores
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def test_spectr_ranks_what_arrow_proposes(draw, prototypes, factors):
     x = draw(9, 16)
     router = LagRouter(prototypes, *factors, top_k=2, candidates=3, temperature=0.5)
     indices, weights = router(x)
-    scores = spectr_scores(x, factors[0], find_norm_roots(factors[1]))
+    scores = spectr_scores(x, factors[0], compute_norm_roots(factors[1]))
     for token, proposed in enumerate(arrow_scores(x, prototypes).topk(3).indices.tolist()):
         ranked = sorted(proposed, key=lambda expert: -scores[token, expert])[:2]
         assert indices[token].tolist() == ranked

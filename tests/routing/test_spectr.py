@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorary.routing.spectr import SpectrRouter, find_norm_roots, spectr_scores
+from lorary.routing.spectr import SpectrRouter, compute_norm_roots, spectr_scores
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def factors(draw):
 def test_scores_are_the_lengths_of_what_dense_experts_add(draw, factors):
     a, b = factors
     x = draw(5, 16)
-    scores = spectr_scores(x, a, find_norm_roots(b))
+    scores = spectr_scores(x, a, compute_norm_roots(b))
     for token in range(5):
         for expert in range(6):
             expected = (b[expert].double() @ a[expert].double() @ x[token].double()).norm()
@@ -26,12 +26,12 @@ def test_scores_are_the_lengths_of_what_dense_experts_add(draw, factors):
 def test_roots_measure_as_the_projections_do(draw, shape):
     b, z = draw(*shape), draw(2, 4, shape[-1])
     expected = (z @ b.mT).norm(dim=-1)
-    torch.testing.assert_close((z @ find_norm_roots(b)).norm(dim=-1), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close((z @ compute_norm_roots(b)).norm(dim=-1), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_unit_and_rms_inputs_score_as_if_divided_beforehand(draw, factors):
     a, b = factors
-    x, roots = 7 * draw(5, 16), find_norm_roots(b)
+    x, roots = 7 * draw(5, 16), compute_norm_roots(b)
     size = x.norm(dim=-1, keepdim=True)
     torch.testing.assert_close(spectr_scores(x, a, roots, "unit"), spectr_scores(x / size, a, roots))
     torch.testing.assert_close(spectr_scores(x, a, roots, "rms"), spectr_scores(4 * x / size, a, roots))
@@ -40,8 +40,8 @@ def test_unit_and_rms_inputs_score_as_if_divided_beforehand(draw, factors):
 def test_how_an_expert_is_factored_does_not_matter(draw, factors):
     a, b = factors
     x, mixing = draw(5, 16), draw(6, 3, 3)
-    other = spectr_scores(x, torch.linalg.inv(mixing) @ a, find_norm_roots(b @ mixing))
-    torch.testing.assert_close(other, spectr_scores(x, a, find_norm_roots(b)), atol=1e-3, rtol=1e-3)
+    other = spectr_scores(x, torch.linalg.inv(mixing) @ a, compute_norm_roots(b @ mixing))
+    torch.testing.assert_close(other, spectr_scores(x, a, compute_norm_roots(b)), atol=1e-3, rtol=1e-3)
 
 
 def test_padded_ranks_change_nothing(draw, factors):
@@ -50,7 +50,7 @@ def test_padded_ranks_change_nothing(draw, factors):
     padded_a = torch.cat([a, torch.zeros(6, 2, 16)], 1)
     padded_b = torch.cat([b, torch.zeros(6, 10, 2)], 2)
     torch.testing.assert_close(
-        spectr_scores(x, padded_a, find_norm_roots(padded_b)), spectr_scores(x, a, find_norm_roots(b))
+        spectr_scores(x, padded_a, compute_norm_roots(padded_b)), spectr_scores(x, a, compute_norm_roots(b))
     )
 
 
@@ -58,7 +58,7 @@ def test_an_expert_of_zeros_scores_zero_and_comes_last(draw, factors):
     a, b = factors
     b[2] = 0
     x = draw(5, 16)
-    assert not spectr_scores(x, a, find_norm_roots(b))[:, 2].any()
+    assert not spectr_scores(x, a, compute_norm_roots(b))[:, 2].any()
     indices, _ = SpectrRouter(a, b, top_k=6)(x)
     assert (indices[:, -1] == 2).all()
 
@@ -67,9 +67,9 @@ def test_bfloat16_lengths_stay_close_where_factors_nearly_cancel(draw):
     a, b = draw(1, 2, 16), draw(1, 10, 1).repeat(1, 1, 2) + 1e-3 * draw(1, 10, 2)
     a[:, 1] = -a[:, 0]
     x = draw(5, 16)
-    found = spectr_scores(x.bfloat16(), a.bfloat16(), find_norm_roots(b).bfloat16())
+    found = spectr_scores(x.bfloat16(), a.bfloat16(), compute_norm_roots(b).bfloat16())
     size = (x @ a[0].T).norm(dim=-1, keepdim=True) * b.norm()
-    assert ((found - spectr_scores(x, a, find_norm_roots(b))) / size).abs().max() < 0.01
+    assert ((found - spectr_scores(x, a, compute_norm_roots(b))) / size).abs().max() < 0.01
 
 
 def test_the_factors_are_not_copied(factors):
@@ -83,4 +83,4 @@ def test_weights_that_are_not_finite_are_refused(factors):
     _, b = factors
     b[4, 0, 0] = torch.nan
     with pytest.raises(ValueError, match="finite, found NaN or infinity in that of expert 4"):
-        find_norm_roots(b)
+        compute_norm_roots(b)

@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 import pytest
 
 from lorary.training import TrainConfig
-from lorary.training.config import find_effective, gives_the_same
+from lorary.training.config import gives_the_same, list_effective
 
 
 def test_the_scale_is_alpha_over_the_rank_or_its_root():
@@ -85,8 +85,8 @@ SOUND = {
 
 def test_what_changes_no_expert_is_left_out():
     one = TrainConfig(max_steps=1, checkpoint_seconds=1, tokens_per_pass=9, gradient_checkpointing=True)
-    assert find_effective(one) == find_effective(TrainConfig(max_steps=1))
-    assert find_effective(one) != find_effective(TrainConfig(max_steps=1, alpha=2))
+    assert list_effective(one) == list_effective(TrainConfig(max_steps=1))
+    assert list_effective(one) != list_effective(TrainConfig(max_steps=1, alpha=2))
 
 
 def test_a_card_tells_whether_its_training_gives_the_same():

@@ -6,7 +6,7 @@ from lorary.errors import FormatError, IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors
 from lorary.transforms import cluster_experts, expert_similarity
 from lorary.transforms.clustering import center_similarity
-from lorary.transforms.sparse_similarity import find_threshold, sparse_similarity
+from lorary.transforms.sparse_similarity import compute_threshold, sparse_similarity
 
 METHODS = ("cosine", "mbc")
 SHAPES = {"layers.0.q": (6, 10), "layers.0.up": (12, 10), "layers.1.q": (6, 10)}
@@ -183,7 +183,7 @@ class TestSparseSimilarity:
     def test_as_many_numbers_count_as_were_asked_for(self, families):
         sizes = torch.cat([part.abs().flatten() for pair in families["a1"].factors.values() for part in pair])
         for density in (0.1, 0.2, 0.75, 1.0):
-            threshold = find_threshold(families["a1"], density)
+            threshold = compute_threshold(families["a1"], density)
             assert (sizes >= threshold).sum() == round(density * len(sizes))
 
     def test_an_expert_that_changes_nothing_is_like_no_other(self, families):

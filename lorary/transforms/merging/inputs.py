@@ -44,7 +44,7 @@ class LayerInputs:
             more = f" (and {len(faults) - 3} more modules)" if len(faults) > 3 else ""
             raise ValueError(f"inputs of the merged layers: {'; '.join(faults[:3])}{more}")
 
-    def find_grams(self, path: str) -> Tensor:
+    def compute_grams(self, path: str) -> Tensor:
         """Give one layer's Gram matrices, ``[E, I, I]``."""
         if self._grams is not None:
             return self._grams[path]

@@ -90,7 +90,7 @@ def prepare_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergeJo
         rank=read_rank(recipe.rank, rules.keeps_full_rank),
         dtype=None if recipe.dtype is None else getattr(torch, recipe.dtype),
     )
-    most = max(find_most_rank(job, layer) for layer in survey.layers)
+    most = max(compute_most_rank(job, layer) for layer in survey.layers)
     if job.rank.rank > most:
         raise ValueError(
             f"rank {job.rank.rank} is above what exists: merged by {recipe.merge_method!r} these experts "
@@ -99,7 +99,7 @@ def prepare_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergeJo
     return job
 
 
-def find_most_rank(job: MergeJob, layer: LayerOutline) -> int:
+def compute_most_rank(job: MergeJob, layer: LayerOutline) -> int:
     """Give the highest rank that a merged layer can have before it is cut."""
     ranks = dict(zip(job.survey.names, layer.ranks, strict=True))
     if job.space == "factors":
@@ -149,8 +149,8 @@ def outline_result(job: MergeJob, name: str) -> Expert:
     """Give an expert of the shapes that a merge will have at most, without numbers."""
     factors = {}
     for layer in job.survey.layers:
-        most = find_most_rank(job, layer)
-        target = job.rank.find_target(layer.largest_rank)
+        most = compute_most_rank(job, layer)
+        target = job.rank.choose_target(layer.largest_rank)
         rank, dtype = most if target is None else min(target, most), job.dtype or layer.dtype
         a = torch.empty(rank, layer.inputs, dtype=dtype, device="meta")
         factors[layer.path] = Factors(a, torch.empty(layer.outputs, rank, dtype=dtype, device="meta"))

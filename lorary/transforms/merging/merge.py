@@ -1,6 +1,6 @@
 """Merging experts into one, layer by layer."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,9 +19,7 @@ from lorary.transforms.merging.recipe.recipe import MergeRecipe
 from lorary.transforms.merging.spaces import merge_in
 from lorary.transforms.merging.stream import stream_layers
 from lorary.transforms.merging.survey import LayerChoice, LayerOutline
-
-Progress = Callable[[int, int], None]
-"""Called with the number of layers done and the number of all."""
+from lorary.transforms.stacks import Progress
 
 
 def merge(
@@ -154,8 +152,8 @@ def _merge_layer(
             pairs=changes,
             weights=settings.weights,
             own=settings.own,
-            rank=job.rank.find_target(outline.largest_rank),
-            grams=None if inputs is None else inputs.find_grams(outline.path),
+            rank=job.rank.choose_target(outline.largest_rank),
+            grams=None if inputs is None else inputs.compute_grams(outline.path),
         )
         return merge_in(space, job.kind.merge, layer, settings.config)
 

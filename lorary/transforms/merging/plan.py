@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from lorary.experts import Expert
 from lorary.transforms.merging.earlier import add_earlier
 from lorary.transforms.merging.estimate import estimate_layer, measure_speed
-from lorary.transforms.merging.job import MergeJob, find_most_rank, outline_result, prepare_merge
+from lorary.transforms.merging.job import MergeJob, compute_most_rank, outline_result, prepare_merge
 from lorary.transforms.merging.recipe.ignored import join_ignored
 from lorary.transforms.merging.recipe.recipe import MergeRecipe
 from lorary.transforms.merging.stream import group_layers
@@ -116,8 +116,8 @@ def _prepare_outlined(experts: Mapping[str, Expert], recipe: MergeRecipe) -> Mer
 
 
 def _plan_layer(job: MergeJob, outline: LayerOutline) -> PlannedLayer:
-    most = find_most_rank(job, outline)
-    target = job.rank.find_target(outline.largest_rank)
+    most = compute_most_rank(job, outline)
+    target = job.rank.choose_target(outline.largest_rank)
     return PlannedLayer(
         path=outline.path,
         outputs=outline.outputs,

@@ -27,7 +27,7 @@ class RankRule:
     energy: float = 0.0
     """With kind ``energy``: the share of the squared singular values to keep at least."""
 
-    def find_target(self, largest: int) -> int | None:
+    def choose_target(self, largest: int) -> int | None:
         """Give the rank to cut a layer to, where it does not depend on numbers; None where it does.
 
         Args:
@@ -78,7 +78,7 @@ def cut(change: Change, rule: RankRule, largest: int) -> Compressed:
     Returns:
         Factors, and the norm of what was cut off relative to the whole.
     """
-    target = rule.find_target(largest)
+    target = rule.choose_target(largest)
     energy = rule.energy if rule.kind == "energy" else None
     if not isinstance(change, LowRank):
         target = min(change.shape) if target is None and energy is None else target

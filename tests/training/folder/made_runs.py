@@ -7,7 +7,7 @@ import torch
 
 from lorary.experts import Expert, ExpertCard, Factors
 from lorary.training import TrainConfig
-from lorary.training.config import find_effective
+from lorary.training.config import list_effective
 from lorary.training.folder.expert_form import ExpertForm
 from lorary.training.folder.run_folder import RunFolder
 from lorary.training.loop.adamw import AdamW
@@ -16,7 +16,7 @@ from lorary.training.tensor_checks import find_shape_fault
 
 CONFIG = TrainConfig(rank=2, alpha=4, max_steps=3, validate_every=2)
 IDENTITY = {
-    "configuration": find_effective(CONFIG),
+    "configuration": list_effective(CONFIG),
     "base model": "abc",
     "examples": {"poetry": "1", "sql": "1"},
 }

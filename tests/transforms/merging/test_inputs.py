@@ -16,14 +16,14 @@ def test_activations_become_gram_matrices(layers):
     found.check(layers, 2)
     path = layers[0].path
     expected = torch.stack([x.double().mT @ x.double() for x in inputs[path]])
-    torch.testing.assert_close(found.find_grams(path), expected)
+    torch.testing.assert_close(found.compute_grams(path), expected)
 
 
 def test_gram_matrices_are_taken_as_they_are(layers):
     grams = {layer.path: torch.eye(layer.inputs).repeat(2, 1, 1) for layer in layers}
     found = LayerInputs(grams, None)
     found.check(layers, 2)
-    assert found.find_grams(layers[0].path) is grams[layers[0].path]
+    assert found.compute_grams(layers[0].path) is grams[layers[0].path]
 
 
 def test_exactly_one_of_the_two_is_needed():

@@ -3,7 +3,7 @@ import torch
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.transforms.merging import MergeRecipe, RecipeModel, make_recipe
-from lorary.transforms.merging.job import find_most_rank, prepare_merge
+from lorary.transforms.merging.job import compute_most_rank, prepare_merge
 
 
 def test_everything_is_worked_out(experts):
@@ -28,7 +28,7 @@ def test_everything_is_worked_out(experts):
 )
 def test_the_highest_rank_is_known(experts, method, space, most):
     job = prepare_merge(experts, make_recipe(experts, method, space=space))
-    assert find_most_rank(job, job.survey.layers[0]) == most
+    assert compute_most_rank(job, job.survey.layers[0]) == most
     prepare_merge(experts, make_recipe(experts, method, space=space, rank=most))
     with pytest.raises(
         ValueError, match=f"rank {most + 1} is above what exists: merged by '{method}' .* rank {most} "

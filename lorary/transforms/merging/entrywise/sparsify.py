@@ -33,7 +33,7 @@ def keep_largest(blocks: LayerBlocks, densities: Sequence[float]) -> Sparsify:
     bounds: list[numpy.floating | None] = []
     for expert, density in enumerate(densities):
         dropped = count - max(1, int(density * count))
-        bounds.append(_find_magnitudes(blocks, expert, [dropped])[0] if dropped else None)
+        bounds.append(_compute_magnitudes(blocks, expert, [dropped])[0] if dropped else None)
 
     def sparsify(expert: int, block: Tensor) -> Tensor:
         bound = bounds[expert]
@@ -60,7 +60,7 @@ def keep_between(blocks: LayerBlocks, densities: Sequence[float], gammas: Sequen
         largest = min(int(gamma * count), count - kept)
         smallest = count - largest - kept
         places = [smallest, count - largest] if largest else [smallest]
-        low, *high = map(float, _find_magnitudes(blocks, expert, places))
+        low, *high = map(float, _compute_magnitudes(blocks, expert, places))
         bounds.append((low, high[0] if high else float("inf")))
 
     def sparsify(expert: int, block: Tensor) -> Tensor:
@@ -128,8 +128,8 @@ def drop_by_rank(
     return sparsify
 
 
-def _find_magnitudes(blocks: LayerBlocks, expert: int, places: list[int]) -> list[numpy.floating]:
-    """Find the magnitudes of an expert's entries at some places, rising, of their rising order."""
+def _compute_magnitudes(blocks: LayerBlocks, expert: int, places: list[int]) -> list[numpy.floating]:
+    """Compute the magnitudes of an expert's entries at some places, rising, of their rising order."""
     magnitudes = blocks.form_whole(expert).abs_().flatten().numpy()
     found, begin = [], 0
     for place in places:

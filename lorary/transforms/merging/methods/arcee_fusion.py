@@ -38,8 +38,8 @@ def merge_arcee_fusion(layer: MergeLayer, config: ArceeFusionConfig) -> Tensor:
     blocks = LayerBlocks(layer)
     importance = blocks.empty()
     for rows in blocks.iterate_rows():
-        importance[rows] = _find_importance(blocks.form(0, rows), blocks.form(1, rows))
-    threshold = _find_threshold(importance)
+        importance[rows] = _compute_importance(blocks.form(0, rows), blocks.form(1, rows))
+    threshold = _compute_threshold(importance)
     merged = blocks.empty()
     for rows in blocks.iterate_rows():
         first = blocks.form(0, rows)
@@ -48,7 +48,7 @@ def merge_arcee_fusion(layer: MergeLayer, config: ArceeFusionConfig) -> Tensor:
     return merged
 
 
-def _find_importance(first: Tensor, second: Tensor) -> Tensor:
+def _compute_importance(first: Tensor, second: Tensor) -> Tensor:
     """Measure how much each entry of a block ``[B, I]`` matters."""
     # In float64: the divergence of small weight changes is below what float32 holds.
     p = second.double().softmax(-1).add_(_SMALLEST)
@@ -57,8 +57,8 @@ def _find_importance(first: Tensor, second: Tensor) -> Tensor:
     return ((second - first).abs() * divergence).to(first.dtype)
 
 
-def _find_threshold(importance: Tensor) -> float:
-    """Find the bound of outliers among all importances."""
+def _compute_threshold(importance: Tensor) -> float:
+    """Compute the bound of outliers among all importances."""
     ordered = importance.flatten().numpy().copy()
     ordered.sort()
     first, median, third = (float(ordered[int(q * (len(ordered) - 1))]) for q in (0.25, 0.5, 0.75))

@@ -41,7 +41,7 @@ def merge_model_stock(layer: MergeLayer, config: ModelStockConfig) -> LowRank:
     count = len(layer.pairs)
     a, b = (factor.double() for factor in pad_ranks(layer.pairs))
     products = _multiply_rows(a, b) if config.filter_wise else gram_inner(a, b)
-    share = _find_share(products, count).to(layer.dtype)
+    share = _compute_share(products, count).to(layer.dtype)
     mean_a, mean_b = weighted_sum(layer.pairs, [1 / count] * count)
     return LowRank(mean_a, (share[:, None] if config.filter_wise else share) * mean_b)
 
@@ -52,8 +52,8 @@ def _multiply_rows(a: Tensor, b: Tensor) -> Tensor:
     return torch.einsum("eor,efrs,fos->oef", b, between, b)
 
 
-def _find_share(products: Tensor, count: int) -> Tensor:
-    """Find how much of the mean is kept, ``[*]``, from inner products ``[*, E, E]``."""
+def _compute_share(products: Tensor, count: int) -> Tensor:
+    """Compute how much of the mean is kept, ``[*]``, from inner products ``[*, E, E]``."""
     norms = products.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
     lengths = norms.unsqueeze(-1) * norms.unsqueeze(-2)
     cosines = (products / lengths.where(lengths > 0, 1.0)).clamp(-1, 1).where(lengths > 0, 0.0)

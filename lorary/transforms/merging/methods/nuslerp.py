@@ -46,7 +46,7 @@ def merge_nuslerp(layer: MergeLayer, config: NuslerpConfig) -> LowRank:
     total = sum(layer.weights)
     t = 0.5 if abs(total) < _NOTHING else layer.weights[1] / total
     products = _measure(layer.pairs, config)
-    shares = [share.to(layer.dtype) for share in _find_shares(products, t)]
+    shares = [share.to(layer.dtype) for share in _compute_shares(products, t)]
     along_inputs = config.row_wise and not config.flatten
     parts = [
         Factors(pair.a * share, pair.b) if along_inputs else Factors(pair.a, share.unsqueeze(-1) * pair.b)
@@ -67,8 +67,8 @@ def _measure(pairs: tuple[Factors, ...], config: NuslerpConfig) -> Tensor:
     return torch.einsum("eor,efrs,fos->oef", b, between, b)
 
 
-def _find_shares(products: Tensor, t: float) -> tuple[Tensor, Tensor]:
-    """Find how much of each of the two is taken, ``[*]`` and ``[*]``."""
+def _compute_shares(products: Tensor, t: float) -> tuple[Tensor, Tensor]:
+    """Compute how much of each of the two is taken, ``[*]`` and ``[*]``."""
     norms = products.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt().prod(-1)
     cosine = (products[..., 0, 1] / norms.where(norms > 0, 1.0)).clamp(-1, 1).where(norms > 0, 1.0)
     is_straight = 1 - cosine.square() <= _STRAIGHT

@@ -29,7 +29,7 @@ def find_place(path: str) -> Place:
     return Place(path[: found.start()], int(found[1]), False)
 
 
-def find_depths(paths: Iterable[str], num_blocks: int | None = None) -> dict[str, float]:
+def compute_depths(paths: Iterable[str], num_blocks: int | None = None) -> dict[str, float]:
     """Say how deep each module's block is in the model.
 
     Args:
@@ -47,7 +47,7 @@ def find_depths(paths: Iterable[str], num_blocks: int | None = None) -> dict[str
             counts[place.tower] = max(counts[place.tower], place.block + 1)
     if num_blocks is not None and len(counts) == 1:
         counts = {tower: max(count, num_blocks) for tower, count in counts.items()}
-    return {path: _find_depth(place, counts) for path, place in places.items()}
+    return {path: _compute_depth(place, counts) for path, place in places.items()}
 
 
 def find_largest_block(paths: Iterable[str]) -> int | None:
@@ -58,12 +58,12 @@ def find_largest_block(paths: Iterable[str]) -> int | None:
     return max(place.block for place in places if place.block is not None)
 
 
-def find_depth_between(block: int, begin: int, end: int) -> float:
+def compute_depth_between(block: int, begin: int, end: int) -> float:
     """Say how deep a block is among those from ``begin`` to before ``end``; a single one is the last."""
     return (block - begin) / (end - 1 - begin) if end - begin > 1 else 1.0
 
 
-def _find_depth(place: Place, counts: dict[str, int]) -> float:
+def _compute_depth(place: Place, counts: dict[str, int]) -> float:
     if place.block is None:
         return 0.0 if place.is_before else 1.0
-    return find_depth_between(place.block, 0, counts[place.tower])
+    return compute_depth_between(place.block, 0, counts[place.tower])

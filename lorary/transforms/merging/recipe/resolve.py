@@ -12,8 +12,8 @@ from lorary.transforms.merging.methods.core import CoreConfig
 from lorary.transforms.merging.methods.table import find_rules, merge_named
 from lorary.transforms.merging.options import build_config
 from lorary.transforms.merging.recipe.blocks import (
-    find_depth_between,
-    find_depths,
+    compute_depth_between,
+    compute_depths,
     find_largest_block,
     find_place,
 )
@@ -70,7 +70,7 @@ def resolve_recipe(
     chosen = recipe.models if models is None else models
     faults: dict[str, None] = {}
     found = {}
-    for path, depth in find_depths(paths, num_blocks).items():
+    for path, depth in compute_depths(paths, num_blocks).items():
         try:
             found[path] = _resolve_layer(recipe, _find_sources(recipe, chosen, path, depth), chosen)
         except ValueError as error:
@@ -139,7 +139,7 @@ def _find_slice(slices: Sequence[RecipeSlice], path: str) -> tuple[RecipeSlice, 
     if place.block is None:
         return (slices[0], 0.0) if place.is_before else (slices[-1], 1.0)
     part = next(part for part in slices if part.begin <= place.block < part.end)
-    return part, find_depth_between(place.block, part.begin, part.end)
+    return part, compute_depth_between(place.block, part.begin, part.end)
 
 
 def _resolve_layer(recipe: MergeRecipe, sources: _Sources, models: Sequence[RecipeModel]) -> LayerSettings:
@@ -149,7 +149,7 @@ def _resolve_layer(recipe: MergeRecipe, sources: _Sources, models: Sequence[Reci
     options.pop("weight", None)
     config = build_config(recipe.merge_method, kind.config, options)
     rules = find_rules(recipe.merge_method, config)
-    weights = _find_weights(sources, models, rules)
+    weights = _resolve_weights(sources, models, rules)
     own = {}
     for name in rules.own_options:
         if any(name in (parameters or {}) for parameters in sources.models):
@@ -172,7 +172,7 @@ def _look_up(sources: _Sources, name: str, expert: int | None = None, default: A
     return default
 
 
-def _find_weights(sources: _Sources, models: Sequence[RecipeModel], rules: MergeKind) -> tuple[float, ...]:
+def _resolve_weights(sources: _Sources, models: Sequence[RecipeModel], rules: MergeKind) -> tuple[float, ...]:
     is_weighted = any("weight" in (source or {}) for source in (*sources.shared, *sources.models))
     default = None if is_weighted else 1 / len(models) if rules.default_weight == "mean" else 1.0
     weights = [
