@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "passes": {"data", "models", "routing"},
     "training": {"data", "models", "passes", "routing", "experts"},
     "facts": {"training", "data", "models", "library", "transforms", "routing", "experts"},
-    "assembly": {"facts", "models", "passes", "library", "routing", "experts"},
+    "assembly": {"data", "facts", "models", "passes", "library", "routing", "experts"},
     "evaluation": {"data", "models", "passes", "facts", "assembly", "routing", "experts"},
     "reports": {"data", "assembly", "evaluation"},
     "cli": {EVERY},

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from lorary.data.encoding import encode_prompt
+from lorary.data.endings import list_endings
 from lorary.errors import BaseModelError
 from lorary.files import quote
 from lorary.models import BaseModel
@@ -42,7 +44,7 @@ def encode_prompts(base: BaseModel, prompts: Sequence[Prompt], device: torch.dev
 
 def _tokenize(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
     try:
-        return list(tokenizer(prompt)["input_ids"])
+        return encode_prompt(tokenizer, prompt)
     except BaseException as error:
         if not is_panic(error):
             raise
@@ -57,8 +59,12 @@ def find_padding_id(base: BaseModel) -> int:
 
 
 def find_ending_ids(base: BaseModel) -> list[int]:
-    """List what ends an answer: what the model's configuration says, and what experts were taught."""
+    """List what ends an answer: what the model's configuration says, and what experts were taught.
+
+    Experts learn to end with the token that the chat template writes after an answer, or with the tokenizer's
+    end of text.
+    """
     configured = base.model.generation_config.eos_token_id
     found = [configured] if isinstance(configured, int) else list(configured or [])
-    taught = None if base.given_tokenizer is None else base.given_tokenizer.eos_token_id
-    return sorted({*found, *([] if taught is None else [taught])})
+    taught = [] if base.given_tokenizer is None else list_endings(base.given_tokenizer)
+    return sorted({*found, *taught})

@@ -17,9 +17,10 @@ from lorary.assembly.answer_limits import spread_limits
 from lorary.assembly.answering import answer_prompts
 from lorary.assembly.choosing import AUTO, ExpertChoice, Prompts, build_chooser, find_requests, spread_choices
 from lorary.assembly.deciding import RequestDecider
+from lorary.assembly.decoding import decode_answers, list_prompts
 from lorary.assembly.explanation import Explanation, Recorder, build_explanation
 from lorary.assembly.generation import check_sampling, describe_generation
-from lorary.assembly.prompts import Prompt, encode_prompts
+from lorary.assembly.prompts import Prompt, encode_prompts, find_ending_ids
 from lorary.assembly.router import Router, build_router, find_config
 from lorary.experts import Expert
 from lorary.facts.encoder import Encoder
@@ -261,7 +262,8 @@ class RoutedModel:
 
         Args:
             prompts: one text, or several texts or lists of token ids, which run as one batch. A text is
-                tokenised as the tokenizer does it by itself, with its opening token if it has one.
+                tokenised as the tokenizer does it by itself, with its opening token if it has one, without an
+                end that it may add.
             experts: who answers each prompt, or all: an expert's name, ``{name: weight}``, a router from
                 ``router(…)`` or any other ``Chooser``, None for the base model alone, ``"auto"`` for the
                 router that is set or what a context says.
@@ -278,7 +280,8 @@ class RoutedModel:
                 answers by compiled steps.
 
         Returns:
-            What was added to each prompt, without special tokens; a string for a string. If all prompts are
+            What was added to each prompt, without special tokens and the token that ends the answer, but with
+            a space that parts it from the prompt; a string for a string. If all prompts are
             token ids and the base model was given without a tokenizer, the token ids that were added, up to
             and with the one that ends the answer.
 
@@ -308,7 +311,7 @@ class RoutedModel:
             answers = answer_prompts(self.stack, self.base, inputs, limits, generation, compile)
         if self.base.given_tokenizer is None and not any(isinstance(prompt, str) for prompt in batch):
             return answers
-        texts: list[str] = self.tokenizer.batch_decode(answers, skip_special_tokens=True)
+        texts = decode_answers(self.tokenizer, list_prompts(inputs), answers, find_ending_ids(self.base))
         return texts[0] if isinstance(prompts, str) else texts
 
     @torch.inference_mode()

@@ -1,10 +1,11 @@
 """The options that say which tasks a command works on, and how their examples become prompts."""
 
-import argparse
-from typing import Any, Literal
+from typing import Literal
 
 from jsonargparse import ArgumentParser
 
+from lorary.cli.keep_places import KeepPlaces
+from lorary.cli.template_options import add_template_args
 from lorary.data.readers import FORMATS
 from lorary.data.readers.columns import PARTS
 from lorary.data.readers.read import Turns
@@ -18,14 +19,6 @@ COLUMNS_HELP = (
     f"For rows of no known format: the columns that make each part ({', '.join(PARTS)}), as in "
     "input=question,context target=sql"
 )
-
-
-class KeepPlaces(argparse.Action):
-    """Takes words from the command line, and whatever a YAML file has: a list, or a mapping by name."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        """Keep the value as it is."""
-        setattr(namespace, self.dest, values)
 
 
 def add_task_options(parser: ArgumentParser, *, required: bool = True) -> None:
@@ -55,6 +48,7 @@ def add_reading_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--template", type=Literal["plain", "chat"], default="plain", help="How examples become prompts"
     )
+    add_template_args(parser)
     parser.add_argument(
         "--with-definition",
         type=bool,

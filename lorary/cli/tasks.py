@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 
 from lorary.cli.printing import print_line, say_count
 from lorary.cli.task_places import find_places
+from lorary.cli.template_options import read_template_args
 from lorary.data import Task, Template, find_template, read_task
 from lorary.data.synthetic import read_synthetic
 from lorary.experts import check_name
@@ -42,7 +43,11 @@ def read_tasks(options: Namespace) -> dict[str, Task]:
 
 def find_task_template(options: Namespace) -> Template:
     """Find the template that the options name."""
-    return find_template(options.template, with_definition=options.with_definition)
+    return find_template(
+        options.template,
+        with_definition=options.with_definition,
+        template_args=read_template_args(options.template_args),
+    )
 
 
 def describe_skipped(tasks: Mapping[str, Task]) -> str:

@@ -62,7 +62,7 @@ def find_turn_ending(tokenizer: "PreTrainedTokenizerBase") -> int | None:
     return int(tokenizer.get_added_vocab()[max(marks, key=len)]) if marks else None
 
 
-def find_ending_ids(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+def list_endings(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """List the tokens that end answers: the tokenizer's end of text, and the chat template's end of turn."""
     found = {tokenizer.eos_token_id, find_turn_ending(tokenizer)}
     return sorted(int(token) for token in found if token is not None)

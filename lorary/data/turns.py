@@ -39,6 +39,12 @@ class Turn(NamedTuple):
         return json.loads(self.fields) if self.fields else {}
 
 
+def drop_thoughts(text: str) -> str:
+    """Return what an answer says after the thoughts that it opens with; thoughts without an end are kept."""
+    opened = text.lstrip()
+    return opened.partition("</think>")[2] if opened.startswith("<think>") and "</think>" in opened else text
+
+
 def write_call(call: dict[str, Any]) -> str:
     """Write the call of a tool as one line of text, as many chat templates write it."""
     made = {"name": call["function"]["name"], "arguments": call["function"]["arguments"]}

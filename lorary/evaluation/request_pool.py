@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lorary.data import Example, Task, Template, TokenizedExample
 from lorary.data.tokens import tokenize_answers
+from lorary.data.turns import drop_thoughts
 from lorary.evaluation.chosen_examples import ChosenExamples, choose_examples, identify_examples
 from lorary.evaluation.columns import Record
 from lorary.evaluation.config import EvalConfig
@@ -111,7 +112,7 @@ class RequestPool:
     ) -> Response:
         if isinstance(place, AnswerPlace):
             answer = answers[place.index]
-            return answer.strip().partition("\n")[0] if place.is_one_line else answer
+            return drop_thoughts(answer).strip().partition("\n")[0] if place.is_one_line else answer
         return tuple(
             Likelihood(-losses[index], len(self.scores[index].tokens.target_ids)) for index in place.indices
         )

@@ -2,12 +2,16 @@
 
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lorary.data import ChatTemplate, Example, Task
+from lorary.data.encoding import encode_prompt, encode_texts
+from lorary.errors import DataError
 from lorary.facts.cache import Cache
 from lorary.facts.shipped_texts import read_shipped_texts
 from lorary.facts.soundness import Artifact
@@ -87,11 +91,13 @@ def cut_requests(base: BaseModel, texts: Sequence[Sequence[int]], seed: int = SE
 
 def _end_request(base: BaseModel, text: str, ending: int) -> list[int]:
     tokenizer = base.tokenizer
-    if ending == 2 and tokenizer.chat_template is not None:
-        turns = [{"role": "user", "content": text}]
-        spelt = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        return list(tokenizer(spelt, add_special_tokens=False)["input_ids"])
-    ids = list(tokenizer(text + CUE if ending else text)["input_ids"])
+    if ending == 2:
+        example = Example(text, ("",))
+        # There may be no chat template, or one that refuses a single question.
+        with suppress(DataError):
+            spelt = ChatTemplate().render(Task("generic", {"test": (example,)}), example, tokenizer)
+            return encode_texts(tokenizer, [spelt])[0]
+    ids = encode_prompt(tokenizer, text + CUE if ending else text)
     return ids if len(ids) > 1 else [*ids, *ids]
 
 
@@ -171,7 +177,7 @@ def _find_opening_id(base: BaseModel) -> int:
 
 
 def _tokenize(base: BaseModel, text: str) -> list[int]:
-    ids = list(base.tokenizer(text)["input_ids"])
+    ids = encode_prompt(base.tokenizer, text)
     if len(ids) < 2:
         raise ValueError(
             "a generic request must have at least two tokens, since its first is left out, "

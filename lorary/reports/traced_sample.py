@@ -2,6 +2,7 @@
 
 from lorary.assembly import Explanation, RoutedModel
 from lorary.data import Task, Template
+from lorary.data.encoding import encode_answers
 from lorary.evaluation.chosen_examples import choose_examples
 from lorary.evaluation.config import EvalConfig
 from lorary.reports.routed_sample import RoutedSample, RoutedToken
@@ -31,7 +32,7 @@ def trace_sample(
     answer = model.generate([prompt], max_new_tokens=config.max_new_tokens, first_line=is_line)[0]
     if is_line:
         answer = answer.strip("\n").partition("\n")[0]
-    answer_ids = model.tokenizer(answer, add_special_tokens=False)["input_ids"]
+    (answer_ids,) = encode_answers(model.tokenizer, [answer])
     traced = trace_tokens(model.explain([*prompt, *answer_ids], num_prompt_tokens=len(prompt)))
     return RoutedSample(name, traced[: len(prompt)], traced[len(prompt) :])
 

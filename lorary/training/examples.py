@@ -27,6 +27,10 @@ class TrainingExamples:
     """Training examples whose prompt was shortened."""
     num_skipped: int = 0
     """Training examples left out because they were too long."""
+    num_rewritten: int = 0
+    """Training examples whose finished conversation the chat template writes otherwise than the prompt."""
+    num_merged: int = 0
+    """Training examples whose system turn opens the user's first, because the chat template refuses it."""
 
     @cached_property
     def digest(self) -> str:
@@ -86,5 +90,7 @@ def prepare_examples(
             tasks=(task.name,),
             num_cut=found.num_cut,
             num_skipped=found.num_skipped,
+            num_rewritten=found.num_rewritten,
+            num_merged=found.num_merged,
         )
     return prepared

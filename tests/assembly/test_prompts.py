@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from lorary.assembly.prompts import encode_prompts, find_ending_ids, find_padding_id
+from tests.data.sentence_tokenizer import build_sentence_tokenizer
 
 CPU = torch.device("cpu")
 
@@ -17,6 +20,21 @@ def test_an_answer_ends_at_what_the_model_or_the_tokenizer_says(base):
     assert find_ending_ids(base) == [base.tokenizer.eos_token_id]
     base.model.generation_config.eos_token_id = [5, 9]
     assert find_ending_ids(base) == [0, 5, 9]
+
+
+def test_an_answer_ends_where_the_chat_template_ends_a_turn(base):
+    base.tokenizer.add_tokens(["<end_of_turn>"])
+    base.tokenizer.chat_template = "{% for m in messages %}{{ m.content }}<end_of_turn>{% endfor %}"
+    end = base.tokenizer.convert_tokens_to_ids("<end_of_turn>")
+    assert find_ending_ids(base) == [base.tokenizer.eos_token_id, end]
+
+
+def test_a_prompt_has_no_end_that_the_tokenizer_adds(base):
+    """Guards against answers to prompts that have ended already."""
+    ended = replace(base, given_tokenizer=build_sentence_tokenizer())
+    (ids,) = encode_prompts(ended, ["yes"], CPU)["input_ids"].tolist()
+    assert ended.tokenizer("yes")["input_ids"] == [*ids, 2]
+    assert ended.tokenizer.convert_ids_to_tokens(ids) == ["<s>", "\u2581yes"]
 
 
 def test_empty_prompts_are_refused(base):

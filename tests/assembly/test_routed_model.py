@@ -52,13 +52,15 @@ def test_token_ids_are_prompts_too(model):
 
 
 def test_generation_ends_at_the_tokenizers_end_of_text(model):
-    """Guards a bug: only the model's own configuration was asked, which may name no end at all."""
+    """Guards a bug: only the model's own configuration was asked, which may name no end at all.
+
+    The end is in no answer, though the tokenizer may not mark it special.
+    """
     assert model.model.generation_config.eos_token_id is None
     likeliest = continue_without_cache(model, model.tokenizer(PROMPT)["input_ids"], 1)[-1]
-    first = model.tokenizer.decode([likeliest])
-    assert model.generate(PROMPT, max_new_tokens=3) != first
+    assert model.generate(PROMPT, max_new_tokens=3)
     model.tokenizer.eos_token = model.tokenizer.convert_ids_to_tokens(likeliest)
-    assert model.generate(PROMPT, max_new_tokens=3) == first
+    assert model.generate(PROMPT, max_new_tokens=3) == ""
 
 
 def test_sampling_follows_the_seed(model):

@@ -5,7 +5,7 @@ import pytest
 from lorary.data import find_template
 from lorary.data.chat_template import ChatTemplate
 from lorary.data.conversation import list_messages, make_answer
-from lorary.data.endings import find_ending_ids, find_turn_ending
+from lorary.data.endings import find_turn_ending, list_endings
 from lorary.data.task import Example, Task
 from lorary.data.tokens import tokenize_answers, tokenize_choices, tokenize_example, tokenize_examples
 from lorary.data.turns import Turn
@@ -204,10 +204,10 @@ def test_answers_end_with_the_templates_token_and_the_tokenizers(chat_tokenizer)
     end, turn, eos = chat_tokenizer.convert_tokens_to_ids(["<end_of_turn>", "<|im_end|>", "<end>"])
     chat_tokenizer.chat_template = GEMMA
     assert find_turn_ending(chat_tokenizer) == end
-    assert find_ending_ids(chat_tokenizer) == sorted([eos, end])
+    assert list_endings(chat_tokenizer) == sorted([eos, end])
     chat_tokenizer.chat_template = ALWAYS_ASKING
     assert find_turn_ending(chat_tokenizer) == turn
     for nothing in (BARE, "{{ raise_exception('no') }}", None):
         chat_tokenizer.chat_template = nothing
         assert find_turn_ending(chat_tokenizer) is None
-        assert find_ending_ids(chat_tokenizer) == [eos]
+        assert list_endings(chat_tokenizer) == [eos]

@@ -1,6 +1,6 @@
 import pytest
 
-from lorary.data.encoding import encode_answers, encode_texts, find_ending, find_opening
+from lorary.data.encoding import encode_answers, encode_prompt, encode_texts, find_ending, find_opening
 from lorary.errors import DataError
 
 
@@ -22,6 +22,20 @@ def test_a_prompt_and_an_answer_join_to_what_they_are_together(byte_tokenizer, w
         prompt, whole = encode_texts(tokenizer, ["What? Answer:", "What? Answer: yes"])
         (answer,) = encode_answers(tokenizer, [" yes"])
         assert prompt + answer == whole
+
+
+def test_a_text_that_follows_has_the_space_it_has_and_no_other(sentence_tokenizer):
+    following = encode_answers(sentence_tokenizer, [" yes", "yes", "  yes", "\nno", ""])
+    spelt = [sentence_tokenizer.convert_ids_to_tokens(ids) for ids in following]
+    assert spelt == [["\u2581yes"], ["yes"], ["\u2581", "\u2581yes"], ["<0x0A>", "no"], []]
+
+
+def test_a_prompt_opens_as_the_tokenizer_opens_it_and_does_not_end(sentence_tokenizer, bos_tokenizer):
+    """Guards against the end-of-text token that some tokenizers put after every text."""
+    assert sentence_tokenizer("yes")["input_ids"][-1] == sentence_tokenizer.eos_token_id
+    ids = encode_prompt(sentence_tokenizer, "yes")
+    assert sentence_tokenizer.convert_ids_to_tokens(ids) == ["<s>", "\u2581yes"]
+    assert encode_prompt(bos_tokenizer, "abc") == bos_tokenizer("abc")["input_ids"]
 
 
 def test_a_tokenizer_without_an_end_is_refused(byte_tokenizer):

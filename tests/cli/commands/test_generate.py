@@ -107,6 +107,7 @@ def test_experts_are_shown_with_their_shares(lorary, trained_library, answer):
         ((PROMPT, "--max-new-tokens", "0"), "--max-new-tokens must be at least 1"),
         ((PROMPT, "--show-experts", "--expert", "prices"), "leave out --expert"),
         ((PROMPT, "--template", "chat"), "has no chat template"),
+        ((PROMPT, "--template-args", "a=1"), "--template-args are the chat template's"),
         (("",), "the prompt is empty"),
     ],
 )

@@ -1,4 +1,5 @@
 import json
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from lorary.cli.commands.train import run as train
 from lorary.data.synthetic import SYNTHETIC_TASKS
 from lorary.library import Library
+from tests.data.chat_templates import GEMMA
 
 QUICK = ("--training.max_steps", "2", "--training.rank", "2", "--training.batch_size", "2")
 
@@ -305,3 +307,28 @@ def test_a_damaged_run_is_one_line_that_says_what_to_delete(train_quickly, tmp_p
         "finished/plurals' is damaged (adapter_model.safetensors is not the file that was written" in errors
     )
     assert "delete this folder to train expert 'plurals' again" in errors
+
+
+def test_a_chat_templates_arguments_are_in_the_cards_and_merged_system_turns_are_told(
+    lorary, tmp_path, tiny_base
+):
+    base = tmp_path / "base"
+    shutil.copytree(tiny_base, base)
+    (base / "chat_template.jinja").write_text(GEMMA + "{{ '!' if is_loud and add_generation_prompt }}")
+    turns = [("system", "Be brief."), ("user", "Is it {}?"), ("assistant", "yes")]
+    rows = [
+        {"messages": [{"role": role, "content": text.format(n)} for role, text in turns]} for n in range(30)
+    ]
+    path = tmp_path / "talk.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--tasks", str(path), "--template", "chat", "--template-args", "is_loud=true"]
+    code, output, errors = lorary("train", str(tmp_path / "lib"), *words, "--base", str(base), *QUICK)
+    assert code == 0, errors
+    assert "system    the chat template refuses system turns: " in output
+    card = Library.open(str(tmp_path / "lib"))["talk"].card
+    assert card.provenance["prompts"]["template_args"] == {"is_loud": True}
+    code, output, _ = lorary("data", "show", *words[1:], "--base", str(base))
+    assert code == 0
+    assert "  | Be brief.\n  | \n  | Is it " in output
+    # The template's end of turn is no token of this tokenizer's.
+    assert "model\n  | !\n  > yes<eos>\n" in output

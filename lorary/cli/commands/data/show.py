@@ -10,8 +10,9 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 import lorary
+from lorary.cli.keep_places import KeepPlaces
 from lorary.cli.printing import print_facts, print_json, print_line, say_count
-from lorary.cli.task_options import KeepPlaces, add_reading_options
+from lorary.cli.task_options import add_reading_options
 from lorary.cli.tasks import describe_skipped, find_task_template, read_tasks
 from lorary.data import Example, Task, Template, tokenize_examples
 from lorary.files import shorten

@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser
 
 from lorary.cli.base_options import add_base_options
 from lorary.cli.router_options import add_router_options, list_ready_routers
+from lorary.cli.template_options import add_template_args
 from lorary.routing import DEFAULT_ROUTER
 
 EXAMPLE = "lorary generate ./my-loras 'Write the number in words: 42' --template plain --show-experts"
@@ -36,6 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         default="none",
         help="What to put around the prompt: nothing, 'Answer:' as in training, or the model's chat turns",
     )
+    add_template_args(parser)
     parser.add_argument("--show-experts", action="store_true", help="Show which experts the tokens used")
     add_base_options(parser)
     add_router_options(parser)

@@ -1,7 +1,7 @@
 """Load a routed model, let it answer, and show how."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from math import inf
@@ -17,7 +17,9 @@ from lorary.cli.console import print_next, show_status
 from lorary.cli.filled_library import open_filled_library
 from lorary.cli.printing import print_answer, print_json
 from lorary.cli.router_options import read_router_options, refuse_unused_options
+from lorary.cli.template_options import read_template_args
 from lorary.data import Example, Task, find_template
+from lorary.data.encoding import encode_answers, encode_prompt, encode_texts
 from lorary.errors import UnknownExpert
 from lorary.files import quote
 from lorary.routing import DEFAULT_ROUTER, router_named
@@ -34,11 +36,11 @@ def run(options: Namespace) -> int:
     if not prompt:
         raise ValueError("the prompt is empty: give some text to go on from")
     model = load_routed(options)
-    prompt_ids = encode_prompt(model, prompt, options.template)
+    prompt_ids = dress_prompt(model, prompt, options.template, read_template_args(options.template_args))
     answer = answer_prompt(model, prompt_ids, options)
     explanation = None
     if options.show_experts:
-        answer_ids = model.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        (answer_ids,) = encode_answers(model.tokenizer, [answer])
         explanation = model.explain([*prompt_ids, *answer_ids], num_prompt_tokens=len(prompt_ids))
     if options.json:
         router = model.routing[0] or (None if options.expert else "none")
@@ -79,6 +81,8 @@ def check_generation(options: Namespace) -> None:
         router_named(options.router)
     if options.show_experts and (options.router == "none" or options.expert is not None):
         raise ValueError("--show-experts shows what a router chose: leave out --expert and --router none")
+    if options.template != "chat" and read_template_args(options.template_args):
+        raise ValueError("--template-args are the chat template's: use --template chat, or leave them out")
     if options.max_new_tokens < 1 or not 0 <= options.temperature < inf:
         raise ValueError(
             "--max-new-tokens must be at least 1 and --temperature at least 0, "
@@ -134,14 +138,18 @@ def load_built(options: Namespace) -> RoutedModel:
         return load_model(options.library, router=router, combine=options.combine, device=device, **given)
 
 
-def encode_prompt(model: RoutedModel, prompt: str, template: str) -> list[int]:
+def dress_prompt(
+    model: RoutedModel, prompt: str, template: str, template_args: Mapping[str, Any]
+) -> list[int]:
     """Tokenise a prompt, with what the template puts around it."""
     if template == "none":
-        return list(model.tokenizer(prompt)["input_ids"])
-    found = find_template(template)
+        return encode_prompt(model.tokenizer, prompt)
+    found = find_template(template, template_args=template_args)
     example = Example(prompt, ("unknown",))
     text = found.render(Task("prompt", {"test": (example,)}), example, model.tokenizer)
-    return list(model.tokenizer(text, add_special_tokens=not found.holds_special_tokens)["input_ids"])
+    if found.holds_special_tokens:
+        return encode_texts(model.tokenizer, [text])[0]
+    return encode_prompt(model.tokenizer, text)
 
 
 def answer_prompt(model: RoutedModel, prompt_ids: Sequence[int], options: Namespace) -> str:

@@ -10,7 +10,8 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
-from lorary.cli.task_options import KeepPlaces, add_task_options
+from lorary.cli.keep_places import KeepPlaces
+from lorary.cli.task_options import add_task_options
 
 EXAMPLE = "lorary merge ./my-loras --method ties --experts poetry,prose --options density=0.3 --out writing"
 

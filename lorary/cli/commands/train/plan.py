@@ -42,6 +42,7 @@ def describe_plan(
     yield "base", f"{base.name}, {str(base.model.dtype).removeprefix('torch.')} on {base.model.device}"
     yield "tasks", f"{len(tasks)}: {_list_names(list(tasks))}{describe_skipped(tasks)}"
     yield "examples", _describe_examples(examples, config)
+    yield from _describe_prompts(examples)
     yield "experts", _describe_experts(base, examples, config)
     yield "steps", _describe_steps(examples, config)
     yield "run", f"{run_folder} ({_describe_state(run_folder, examples, fresh)})"
@@ -57,6 +58,24 @@ def _describe_examples(examples: Mapping[str, TrainingExamples], config: TrainCo
         + (f", {num_cut:,} prompts shortened" if num_cut else "")
         + (f", {num_skipped:,} left out as too long" if num_skipped else "")
     )
+
+
+def _describe_prompts(examples: Mapping[str, TrainingExamples]) -> Iterator[tuple[str, str]]:
+    """Say where the chat template does not take a conversation as it is."""
+    num_merged = sum(found.num_merged for found in examples.values())
+    num_rewritten = sum(found.num_rewritten for found in examples.values())
+    if num_merged:
+        yield (
+            "system",
+            f"the chat template refuses system turns: {say_count(num_merged, 'example')} with theirs in the "
+            "user's first turn",
+        )
+    if num_rewritten:
+        yield (
+            "prompts",
+            f"{say_count(num_rewritten, 'finished conversation')} not beginning with the prompt that "
+            "generation reads: the answer follows that prompt",
+        )
 
 
 def _describe_experts(base: BaseModel, examples: Mapping[str, TrainingExamples], config: TrainConfig) -> str:

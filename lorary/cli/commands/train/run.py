@@ -13,6 +13,7 @@ from lorary.cli.commands.train.store import ExpertStore
 from lorary.cli.console import print_next, print_table
 from lorary.cli.printing import print_facts, print_json, print_line, say_count
 from lorary.cli.tasks import find_task_template, read_tasks, repeat_tasks
+from lorary.cli.template_options import read_template_args
 from lorary.cli.training_bar import show_training
 from lorary.data import Task
 from lorary.experts import Expert
@@ -81,8 +82,10 @@ def prepare_all(
 
 def describe_prompts(options: Namespace) -> dict[str, object]:
     """Say how examples became prompts, for the experts' cards."""
+    template_args = read_template_args(options.template_args)
     return {
         "template": options.template,
+        **({"template_args": template_args} if template_args else {}),
         "with_definition": options.with_definition,
         "max_length": options.max_length,
         "truncation": options.truncation,
