@@ -4,7 +4,7 @@ import pytest
 
 from lorary.data import find_template
 from lorary.data.chat_template import ChatTemplate
-from lorary.data.conversation import list_messages, make_answer
+from lorary.data.conversation import expand_turns, list_messages, make_answer
 from lorary.data.endings import find_turn_ending, list_endings
 from lorary.data.task import Example, Task
 from lorary.data.tokens import tokenize_answers, tokenize_choices, tokenize_example, tokenize_examples
@@ -150,6 +150,17 @@ def test_a_template_that_stumbles_is_told_and_one_that_hides_answers_refused(cha
     chat_tokenizer.chat_template = "{{ messages[0].content }}"
     with pytest.raises(DataError, match="must write the assistant's answers, it leaves them out"):
         show(chat_tokenizer, ASK)
+
+
+def test_every_turn_of_a_conversation_is_learnt_as_generation_would_see_it(chat_tokenizer):
+    chat_tokenizer.chat_template = THINKING
+    first, last = expand_turns(TALK)
+    assert show(chat_tokenizer, first)[1] == "<think>\n\n</think>\n\nno<|im_end|>"
+    prompt, target = show(chat_tokenizer, last)
+    assert prompt.endswith(
+        "assistant\nno<|im_end|>\n<|im_start|>user\nSure?<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert target == "<think>\n\n</think>\n\nyes<|im_end|>"
 
 
 def test_a_prompt_that_the_finished_conversation_does_not_have_is_kept_and_counted(chat_tokenizer):

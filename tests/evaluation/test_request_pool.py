@@ -67,6 +67,16 @@ def test_each_measure_gets_the_responses_to_its_own_requests(model, monkeypatch)
     assert [record.metric for record in records] == ["told", "loss"]
 
 
+def test_a_thought_before_an_answer_of_one_line_is_not_graded(model, monkeypatch):
+    """Guards against '<think>' being the first line of every answer of a thinking model."""
+    measure = Asks(Generate(), Generate(7, whole=True))
+    monkeypatch.setitem(MEASURES, "told", measure)
+    pool = gather(model, {"t": Task("t", {"test": (Example("is it", ("yes",)),)})}, "told")
+    answer = "<think>\n\n</think>\n\nyes\nno"
+    list(pool.grade("base", [], [answer, answer], ("told",)))
+    assert measure.responses == [["yes", answer]]
+
+
 def test_requests_are_tokenised_as_in_training_and_in_choosing(model, tasks):
     task = tasks["morse"]
     example = task.split("test")[0]
