@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorary.data import ChatTemplate, Example, Task
+from lorary.data import Example, Task
+from lorary.data.chat_template import ChatTemplate
 from lorary.data.encoding import encode_prompt, encode_texts
 from lorary.errors import DataError
 from lorary.facts.cache import Cache
