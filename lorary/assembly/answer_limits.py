@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, StoppingCriteria
 
+from lorary.data.turns import drop_thoughts
 from lorary.files import quote
 
 
@@ -18,7 +19,7 @@ class AnswerLimit:
     max_new_tokens: int
     """Most tokens of it."""
     first_line: bool = False
-    """Whether it ends with its first line of visible text."""
+    """Whether it ends with its first line of visible text after its thoughts."""
 
 
 def spread_limits(
@@ -73,4 +74,4 @@ class AnswersEnd(StoppingCriteria):
 
     def _has_line(self, ids: Tensor) -> bool:
         assert self._tokenizer is not None
-        return "\n" in self._tokenizer.decode(ids, skip_special_tokens=True).lstrip()
+        return "\n" in drop_thoughts(self._tokenizer.decode(ids, skip_special_tokens=True)).lstrip()

@@ -40,9 +40,9 @@ class Turn(NamedTuple):
 
 
 def drop_thoughts(text: str) -> str:
-    """Return what an answer says after the thoughts that it opens with; thoughts without an end are kept."""
+    """Return what an answer says after the thoughts that it opens with: nothing while these have no end."""
     opened = text.lstrip()
-    return opened.partition("</think>")[2] if opened.startswith("<think>") and "</think>" in opened else text
+    return opened.partition("</think>")[2] if opened.startswith("<think>") else text
 
 
 def write_call(call: dict[str, Any]) -> str:

@@ -41,6 +41,21 @@ def test_rows_end_by_their_own_number_of_tokens_or_with_their_first_line_of_text
     assert ends.lengths == [2, 3, None]
 
 
+class Thinks(Words):
+    """Every answer opens with a thought of several lines, which token 2 ends."""
+
+    def decode(self, ids, skip_special_tokens):
+        text = super().decode(ids, skip_special_tokens).replace(" w2", "</think>\n\n")
+        return f"<think>\n{text}"
+
+
+def test_a_thought_is_not_the_first_line_of_an_answer():
+    ends = AnswersEnd([AnswerLimit(9, True)], 1, Thinks())
+    steps = torch.tensor([[7, 5, 1, 2, 5, 1]])
+    done = [ends(steps[:, :length], None).tolist() for length in range(2, 7)]
+    assert done == [[False]] * 4 + [[True]]
+
+
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 8])
 def test_answers_that_leave_their_batch_early_change_no_other(model, monkeypatch, num_steps):
     limits = [1, 7, 4, 12]

@@ -8,7 +8,7 @@ from lorary.data.turns import drop_thoughts
     [
         ("<think>\n\n</think>\n\nyes", "\n\nyes"),
         ("\n<think>a</think>b</think>c", "b</think>c"),
-        ("<think>\nno end", "<think>\nno end"),
+        ("<think>\nno end", ""),
         ("yes <think>a</think>", "yes <think>a</think>"),
         ("", ""),
     ],
