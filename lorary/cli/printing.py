@@ -51,8 +51,3 @@ def print_json(value: Any) -> None:
 def format_count(number: int | None) -> str:
     """Write a number with thousands apart; an unknown one as nothing."""
     return "" if number is None else f"{number:,}"
-
-
-def say_count(number: int, noun: str) -> str:
-    """Write how many there are of something: ``1 problem``, ``2 problems``."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

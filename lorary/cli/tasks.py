@@ -6,13 +6,13 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from lorary.cli.printing import print_line, say_count
+from lorary.cli.printing import print_line
 from lorary.cli.task_places import find_places
 from lorary.cli.template_options import read_template_args
 from lorary.data import Task, Template, find_template, read_task
 from lorary.data.synthetic import read_synthetic
 from lorary.experts import check_name
-from lorary.files import quote, shorten
+from lorary.files import quote, say_count, shorten
 
 MOST_NAMED, LONGEST_NAME = 8, 60
 

@@ -1,6 +1,7 @@
 """Files, and text in them, that others may have made: read within limits, written whole or not at all."""
 
 from lorary.files.cache_folder import find_cache_folder, make_private_folder
+from lorary.files.counts import say_count
 from lorary.files.json_text import dump_json_object, escape_json, parse_json_object, read_json_object
 from lorary.files.limits import find_limit, say_limit
 from lorary.files.markdown import escape_markdown
@@ -28,6 +29,7 @@ __all__ = [
     "read_json_object",
     "refuse_irregular",
     "require_regular",
+    "say_count",
     "say_limit",
     "shorten",
     "write_whole",

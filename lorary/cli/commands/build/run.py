@@ -10,8 +10,9 @@ from lorary.cli.base_model import load_options_base
 from lorary.cli.console import print_next, show_status
 from lorary.cli.filled_library import open_filled_library
 from lorary.cli.out_place import check_out
-from lorary.cli.printing import print_json, print_line, say_count
+from lorary.cli.printing import print_json, print_line
 from lorary.cli.router_options import read_router_options, refuse_unused_options
+from lorary.files import say_count
 from lorary.models.new_folder import require_free
 
 

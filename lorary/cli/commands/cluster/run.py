@@ -10,8 +10,8 @@ from lorary.cli.bars import show_count
 from lorary.cli.console import print_next, print_table
 from lorary.cli.filled_library import group_by_base, open_filled_library
 from lorary.cli.out_place import check_out
-from lorary.cli.printing import print_json, print_line, say_count
-from lorary.files import quote, write_whole
+from lorary.cli.printing import print_json, print_line
+from lorary.files import quote, say_count, write_whole
 from lorary.library import Library
 from lorary.reports import plot_clusters
 from lorary.transforms import cluster_experts

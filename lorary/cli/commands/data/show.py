@@ -11,11 +11,11 @@ from jsonargparse import ArgumentParser, Namespace
 
 import lorary
 from lorary.cli.keep_places import KeepPlaces
-from lorary.cli.printing import print_facts, print_json, print_line, say_count
+from lorary.cli.printing import print_facts, print_json, print_line
 from lorary.cli.task_options import add_reading_options
 from lorary.cli.tasks import describe_skipped, find_task_template, read_tasks
 from lorary.data import Example, Task, Template, tokenize_examples
-from lorary.files import shorten
+from lorary.files import say_count, shorten
 
 EXAMPLE = "lorary data show synthetic:plurals"
 # Characters of a prompt or a target, and tokens of an example, that are shown.

@@ -7,8 +7,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 import lorary
 from lorary.cli.console import print_next
-from lorary.cli.printing import print_json, print_line, say_count
-from lorary.files import quote
+from lorary.cli.printing import print_json, print_line
+from lorary.files import quote, say_count
 
 EXAMPLE = "lorary library prune ./my-loras"
 

@@ -12,8 +12,8 @@ import lorary
 from lorary.cli.bars import show_count
 from lorary.cli.console import print_next
 from lorary.cli.errors import USER_ERROR
-from lorary.cli.printing import print_json, print_line, say_count
-from lorary.files import quote
+from lorary.cli.printing import print_json, print_line
+from lorary.files import quote, say_count
 
 EXAMPLE = "lorary library verify ./my-loras"
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from lorary.cli.printing import say_count
 from lorary.experts import Expert
+from lorary.files import say_count
 from lorary.transforms import MergeRecipe
 from lorary.transforms.merging import MergePlan
 

@@ -16,9 +16,9 @@ from lorary.cli.commands.merge.recipe import find_recipes, repeat_options
 from lorary.cli.commands.merge.report import describe_merge, describe_plan, summarize_merge, summarize_plan
 from lorary.cli.console import open_bar, print_next, show_status
 from lorary.cli.filled_library import open_filled_library
-from lorary.cli.printing import print_facts, print_json, print_line, say_count
+from lorary.cli.printing import print_facts, print_json, print_line
 from lorary.experts import Expert
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.transforms import MergeRecipe, merge_by_recipe, plan_merge
 from lorary.transforms.merging import MergePlan

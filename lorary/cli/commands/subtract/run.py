@@ -6,7 +6,8 @@ from lorary.cli.bars import show_count
 from lorary.cli.console import print_next
 from lorary.cli.filled_library import group_by_base, open_filled_library
 from lorary.cli.out_place import check_out
-from lorary.cli.printing import print_json, print_line, say_count
+from lorary.cli.printing import print_json, print_line
+from lorary.files import say_count
 from lorary.library import Library
 from lorary.models.new_folder import new_folder
 from lorary.transforms import subtract_general

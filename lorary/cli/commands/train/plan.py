@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lorary.cli.printing import say_count
 from lorary.cli.tasks import describe_skipped
 from lorary.data import Task
+from lorary.files import say_count
 from lorary.models import BaseModel, find_layers, layer_shape
 from lorary.training import TrainConfig, TrainingExamples
 from lorary.training.folder.run_folder import count_finished

@@ -11,13 +11,13 @@ from lorary.cli.commands.train.plan import choose_run_folder, describe_plan
 from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_outcome
 from lorary.cli.commands.train.store import ExpertStore
 from lorary.cli.console import print_next, print_table
-from lorary.cli.printing import print_facts, print_json, print_line, say_count
+from lorary.cli.printing import print_facts, print_json, print_line
 from lorary.cli.tasks import find_task_template, read_tasks, repeat_tasks
 from lorary.cli.template_options import read_template_args
 from lorary.cli.training_bar import show_training
 from lorary.data import Task
 from lorary.experts import Expert
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.models import BaseModel
 from lorary.training import TrainConfig, TrainingExamples, prepare_examples, train_experts
