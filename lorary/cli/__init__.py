@@ -1,4 +1,4 @@
-"""The command line: a file per command, all in the table ``commands.COMMANDS``; nobody imports this room."""
+"""The command line: a file or folder per command, listed in ``command_table``; no other room imports it."""
 
 from lorary.cli.main import main
 

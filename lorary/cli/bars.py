@@ -1,4 +1,4 @@
-"""Progress bars of long work, on stderr."""
+"""Progress bars on stderr."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ from lorary.files import escape
 
 @contextmanager
 def show_count(what: str, *, is_transient: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar of things done; yields a function of how many are done and how many there are.
+    """Show a progress bar; yields a function that takes the number of items done and the total.
 
     Args:
-        what: what is being done, in a few words.
+        what: the description before the bar.
         is_transient: whether the bar is shown on terminals only, and removed at the end.
     """
     with show_bar(what, is_transient) as update:
@@ -23,10 +23,10 @@ def show_count(what: str, *, is_transient: bool = False) -> Iterator[Callable[[i
 
 @contextmanager
 def show_bar(what: str, is_transient: bool = False) -> Iterator[Callable[[int, int, str], None]]:
-    """Show a bar; yields a function of how much is done, how much there is, and a note behind it.
+    """Show a progress bar; yields a function that takes the amount done, the total and a note to show.
 
     Args:
-        what: what is being done, in a few words.
+        what: the description before the bar.
         is_transient: whether the bar is shown on terminals only, and removed at the end.
     """
     bar = open_bar(

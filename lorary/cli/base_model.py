@@ -1,4 +1,4 @@
-"""Load the base model that the options name, or else the one that the library's experts were trained on."""
+"""Load the base model of ``--base``, or the one that the library's experts were trained on."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from lorary.models.base import check_base
 
 
 def load_options_base(options: Namespace, library: Library | None = None) -> BaseModel:
-    """Load the base model that the options name, or else the one of the library's experts.
+    """Load the base model of ``--base``, or without it the one that the library's experts were trained on.
 
     Raises:
         BaseModelError: if it cannot be loaded.
-        ValueError: if the library's experts are to say it, but are for several base models.
+        ValueError: if ``--base`` is missing and the library's experts are for several base models.
     """
     device = find_device(options)
     name, revision = options.base, options.revision
@@ -35,19 +35,19 @@ def load_options_base(options: Namespace, library: Library | None = None) -> Bas
 
 
 def find_device(options: Namespace) -> str | None:
-    """Give the device that the options name, once it is known to be there.
+    """Return the device of ``--device`` after a small computation on it; None if the option is not given.
 
     Raises:
-        ValueError: if it is not.
+        ValueError: if this machine has no such device.
     """
     if options.device is None:
         return None
     try:
-        # A trial: "meta" and what PyTorch was built without are devices by their names, too.
+        # Names alone prove nothing: torch.device accepts "meta" and back ends that this build lacks.
         torch.zeros(1, device=options.device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
-            "--device must name a device of this machine, such as cpu or cuda:1, found "
+            "--device must be a device of this machine, such as cpu or cuda:1, found "
             f"{quote(options.device)} ({shorten(' '.join(str(error).split()))})"
         ) from error
     return str(options.device)
@@ -57,8 +57,8 @@ def find_base(library: Library) -> tuple[str, str | None]:
     """Find the base model, and its revision if known, that all experts of a library were trained on.
 
     Raises:
-        ValueError: if there are several, or an expert does not say.
-        IncompatibleExpert: if they are for different revisions.
+        ValueError: if there are several, or an expert names none.
+        IncompatibleExpert: if the experts are for different revisions.
     """
     bases = {
         entry.name: BaseIdentity(entry.base_model, entry.card.base_fingerprint, entry.card.base_revision)
@@ -69,8 +69,8 @@ def find_base(library: Library) -> tuple[str, str | None]:
     if "" in names or not all(is_same_base(one, other) for one, other in pairs):
         found = ", ".join(quote(name, 60) for name in sorted(names)[:8])
         raise ValueError(
-            f"the experts of library {quote(library.url)} must be for one base model, they are for {found}: "
-            "say with --base which to load"
+            f"the experts of library {quote(library.url)} must be for one base model, found {found}: "
+            "choose the base model with --base"
         )
     # Of several names of one model, the one that most experts give.
     return names.most_common(1)[0][0], agree_on_revision(bases)

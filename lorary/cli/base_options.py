@@ -1,4 +1,4 @@
-"""The options that say which base model a command loads, and where it runs."""
+"""The options for a command's base model and its device."""
 
 from jsonargparse import ArgumentParser
 
@@ -9,10 +9,10 @@ def add_base_options(parser: ArgumentParser, default: str | None = None) -> None
     """Add the base model, its revision and its device.
 
     Args:
-        parser: the command's.
-        default: the base model if none is named; None means the one that the library's experts are for.
+        parser: the command's parser.
+        default: the default base model; None means the one that the library's experts were trained on.
     """
-    what = "" if default else "; the one the library's experts were trained on if not given"
+    what = "" if default else "; if not given: the one that the library's experts were trained on"
     parser.add_argument(
         "--base",
         type=str | None,
@@ -21,5 +21,5 @@ def add_base_options(parser: ArgumentParser, default: str | None = None) -> None
     )
     parser.add_argument("--revision", type=str | None, help="Commit, branch or tag of a hub model")
     parser.add_argument(
-        "--device", type=str | None, help="Where to run, such as cuda:1; a GPU if there is one"
+        "--device", type=str | None, help="Device, such as cpu or cuda:1; if not given: a GPU if there is one"
     )

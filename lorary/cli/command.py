@@ -1,4 +1,4 @@
-"""What a command is: a module with an example, its arguments and what it does."""
+"""The contract of a command: a module with an example, its arguments and its ``run``."""
 
 from typing import Protocol
 
@@ -8,13 +8,12 @@ from jsonargparse import ArgumentParser
 class Command(Protocol):
     """A module below ``lorary.cli.commands``; its docstring is the help, whose first line is the summary.
 
-    It holds the function ``run(options: Namespace) -> int`` too, which returns the exit code. Where ``run``
-    needs what takes seconds to import, it stands in another module, so that help and mistyped options are
-    answered at once.
+    The function ``run(options: Namespace) -> int`` returns the exit code. It is here, or in a second module
+    if its imports take seconds. Then help and errors in options appear without these imports.
     """
 
     EXAMPLE: str
-    """A command line that runs, shown at the end of the help."""
+    """A valid command line, shown at the end of the help."""
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add this command's arguments."""

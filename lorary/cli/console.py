@@ -1,4 +1,4 @@
-"""Print tables, bars and colours by rich, with every text escaped."""
+"""Tables, progress bars and colours through rich, with every text escaped."""
 
 import shlex
 import sys
@@ -17,18 +17,18 @@ from rich.text import Text
 from lorary.cli.screen import GuardedStream
 from lorary.files import escape, shorten
 
-# Columns enough for any row.
+# Wide enough that no row is wrapped.
 PIPE_WIDTH = 100_000
-# Longer cells take a terminal minutes to fold; JSON has them whole.
+# rich needs minutes to wrap longer cells; --json prints them whole.
 MAX_CELL = 10_000
 
 
 class GuardedConsole(Console):
-    """A console of rich's that escapes texts, and takes none for markup.
+    """A rich console that escapes texts and interprets no markup.
 
     Args:
         stderr: whether to write to stderr instead of stdout.
-        soft_wrap: whether to leave the folding of long lines to the terminal.
+        soft_wrap: whether the terminal wraps long lines, not rich.
     """
 
     def __init__(self, *, stderr: bool = False, soft_wrap: bool = False):
@@ -43,27 +43,27 @@ class GuardedConsole(Console):
         )
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """Render anything; rich calls this for everything that it shows, and for the parts of it."""
+        """Render an object with escaped texts; rich calls this for every object and its parts."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else escape(text, keep="\n"), style, control)
 
     def on_broken_pipe(self) -> None:
-        """Let the caller know, instead of ending the process."""
+        """Raise the error for the caller; rich's own method ends the process."""
         raise BrokenPipeError
 
 
 def open_console(*, stderr: bool = False, soft_wrap: bool = False) -> Console:
-    """Give the console of a stream: texts are escaped, and none is taken for markup."""
+    """Open the console of stdout or stderr: texts are escaped, and markup is not interpreted."""
     return GuardedConsole(stderr=stderr, soft_wrap=soft_wrap)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[str] = ()) -> None:
-    """Print a table, folded where it is wider than the screen; into a pipe, each row on one line.
+    """Print a table: wrapped to the width of a terminal; one line per row into a pipe or file.
 
     Args:
-        columns: their headings.
+        columns: headings.
         rows: one text per column each.
-        numeric: the columns to align to the right.
+        numeric: headings of the columns to align to the right.
     """
     console = open_console()
     keep = "\n" if console.is_terminal else ""
@@ -79,16 +79,16 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: 
 
 
 def print_next(*words: str) -> None:
-    """Print, dimly, the command that is likely to be useful next."""
+    """Print a suggestion for the next command, dimmed."""
     shown = escape(shlex.join(words), keep="")
     open_console(soft_wrap=True).print(Text(f"next: {shown}", style="dim"))
 
 
 def show_status(text: str) -> AbstractContextManager[Live]:
-    """Show on a terminal's stderr that something is being done, while in this context.
+    """Show a spinner and a text on stderr while in this context, on terminals only.
 
     Yields:
-        What shows it; its ``update`` takes another ``say_status``.
+        The live display; its ``update`` takes another ``say_status``.
     """
     return Live(
         say_status(text),
@@ -101,15 +101,15 @@ def show_status(text: str) -> AbstractContextManager[Live]:
 
 
 def say_status(text: str) -> RenderableType:
-    """Put a text behind something that turns."""
+    """Make a spinner followed by a text."""
     return Spinner("dots", Text(escape(text, keep="")))
 
 
 def open_bar(*columns: progress.ProgressColumn, is_transient: bool = False) -> progress.Progress:
-    """Make the bar of some long work, on stderr.
+    """Make a progress bar on stderr.
 
     Args:
-        columns: what stands behind its description and the bar itself.
+        columns: columns after the description and the bar.
         is_transient: whether it is shown on terminals only, and removed at the end.
     """
     console = open_console(stderr=True)
@@ -120,7 +120,7 @@ def open_bar(*columns: progress.ProgressColumn, is_transient: bool = False) -> p
         console=console,
         transient=is_transient,
         disable=is_transient and not console.is_terminal,
-        # What others print meanwhile goes through the gate; rich would take up its colours.
+        # Other packages' output already goes through GuardedStream; rich would interpret its colours.
         redirect_stdout=False,
         redirect_stderr=False,
     )

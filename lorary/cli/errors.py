@@ -1,4 +1,4 @@
-"""Turn what went wrong into one short paragraph and an exit code."""
+"""Turn an exception into one short paragraph and an exit code."""
 
 import errno
 import os
@@ -17,41 +17,41 @@ from lorary.files import quote, shorten
 
 USER_ERROR = 2
 INTERRUPTED = 130
-# What a shell reports of a program that SIGPIPE ended.
+# The code that shells report for a program ended by SIGPIPE.
 BROKEN_PIPE = 141
 
 ADVICE = {
-    errno.ENOSPC: "free some space and run the same command again: what was finished is kept",
-    errno.EACCES: "check who may read and write there",
-    errno.EROFS: "choose a place that can be written to",
+    errno.ENOSPC: "free some disk space and run the same command again: finished work is kept",
+    errno.EACCES: "check the permissions of this path",
+    errno.EROFS: "choose a writable place",
     errno.ENOENT: "check the path",
 }
-# In characters, whatever a message quotes.
+# Longest message in characters.
 LONGEST = 1000
 PACKAGE = Path(lorary.__file__).parent
 UNKNOWN = (
-    "a file or an option is not what it should be, or lorary has a fault: run the same command with --debug, "
-    "and report what it prints if all files are sound"
+    "a file or an option is invalid, or lorary has a bug: run the same command with --debug, "
+    "and report its output if all files are valid"
 )
-# What our functions call the file that they work on.
+# Variable names that hold the current file in this package's functions.
 PLACES = ("path", "file", "folder", "place", "url")
 
 
 def report_errors(action: Callable[[], int], debug: bool) -> int:
-    """Run an action; explain on stderr whatever goes wrong.
+    """Run an action, and explain any error on stderr.
 
     Args:
         action: returns an exit code.
-        debug: show the traceback, too.
+        debug: whether to show the traceback too.
 
     Returns:
-        The action's exit code, 2 after an error, 130 after Ctrl-C, or 141 if nobody reads the output
-        any more.
+        The action's exit code, 2 after an error, 130 after Ctrl-C, or 141 if the reader of the output has
+        closed the pipe.
     """
     try:
         return _run(action, debug)
     except KeyboardInterrupt:
-        return INTERRUPTED  # a second Ctrl-C, while the first was being explained
+        return INTERRUPTED  # a second Ctrl-C, while the first one's message was printed
     finally:
         for stream in (sys.stdout, sys.stderr):
             _finish(stream)
@@ -65,7 +65,7 @@ def _run(action: Callable[[], int], debug: bool) -> int:
     except KeyboardInterrupt as interrupt:
         print_error(f"\n{_trace(debug)}stopped: {explain_interrupt(interrupt)}")
         return INTERRUPTED
-    # Packages written in Rust raise what is no Exception, and some end the process.
+    # PyO3's panics are no subclass of Exception, and some packages raise SystemExit.
     except BaseException as error:
         if isinstance(error, BrokenPipeError) and (is_left(sys.stdout) or is_left(sys.stderr)):
             return BROKEN_PIPE
@@ -74,20 +74,20 @@ def _run(action: Callable[[], int], debug: bool) -> int:
 
 
 def explain(error: BaseException) -> str:
-    """Say in one paragraph what went wrong, and what to do about it or where it happened."""
+    """Describe an error in one paragraph: the problem, and what to do or where it happened."""
     if isinstance(error, OSError) and error.strerror is not None:
         where = f": {quote(error.filename)}" if error.filename is not None else ""
         advice = ADVICE.get(error.errno or 0)
         return f"{error.strerror}{where}" + (f": {advice}" if advice else "")
     if _is_ours(error):
         return shorten(_say(error), LONGEST)
-    advice = "install the package that is missing" if isinstance(error, ImportError) else UNKNOWN
+    advice = "install the missing package" if isinstance(error, ImportError) else UNKNOWN
     return f"{shorten(_say(error), LONGEST // 2)} ({_describe_place(error)}): {advice}"
 
 
 def explain_interrupt(interrupt: KeyboardInterrupt) -> str:
-    """Say what is kept: in the words of whoever was interrupted, where it had some."""
-    return _say(interrupt, "what was finished is kept; run the same command again to go on")
+    """Describe what an interrupt kept: the interrupt's own message, or a general one."""
+    return _say(interrupt, "finished work is kept; run the same command again to continue")
 
 
 def _say(error: BaseException, default: str | None = None) -> str:
@@ -99,7 +99,7 @@ def _say(error: BaseException, default: str | None = None) -> str:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Tell whether an error was made to be read by whoever called the command."""
+    """Tell whether an error's message was written for the user of the command."""
     if isinstance(error, LoraryError | OSError):
         return True
     frames = list(_walk(error.__traceback__))
@@ -107,7 +107,7 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _describe_place(error: BaseException) -> str:
-    """Name the kind of error, the line that raised it, our line that led there, and the file at hand."""
+    """Name the error's class, the line that raised it, this package's calling line, and the current file."""
     frames = list(_walk(error.__traceback__))
     own = [place for place in frames if _is_lorary(place[0])]
     lines = dict.fromkeys(_name_line(*place) for place in (*frames[-1:], *own[-1:]))
@@ -131,7 +131,7 @@ def _is_lorary(frame: FrameType) -> bool:
 
 def _name_line(frame: FrameType, line: int) -> str:
     path = Path(frame.f_code.co_filename)
-    # Enough to find it, without saying whose home it lies in.
+    # Short paths identify the line and do not reveal the home folder.
     parts = path.relative_to(PACKAGE.parent).parts if _is_lorary(frame) else path.parts[-2:]
     return f"{'/'.join(parts)}:{line}"
 
@@ -150,7 +150,7 @@ def _trace(debug: bool) -> str:
 
 
 def _finish(stream: TextIO) -> None:
-    # What cannot be written now, Python would try to write again at the end, and complain.
+    # Python flushes again at exit and reports the error a second time, unless the stream is silenced.
     try:
         stream.flush()
     except (OSError, ValueError):

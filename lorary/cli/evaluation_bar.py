@@ -1,4 +1,4 @@
-"""The bar of an evaluation."""
+"""The progress bar of an evaluation."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ from lorary.evaluation import EvalProgress
 
 @contextmanager
 def show_evaluation(what: str) -> Iterator[Callable[[EvalProgress], None]]:
-    """Show a bar of an evaluation's work, naming the route; yields its ``on_progress``.
+    """Show the progress of an evaluation and its current route; yields a function for ``on_progress``.
 
     Args:
-        what: what is being measured, in a few words.
+        what: the description before the bar.
     """
     with show_bar(what) as update:
         yield lambda event: update(event.num_done, event.num_total, event.route)

@@ -1,4 +1,4 @@
-"""Open a library that a command needs experts of."""
+"""Open a library that must hold experts."""
 
 import os
 from collections import defaultdict
@@ -7,17 +7,17 @@ from lorary.errors import LibraryError
 from lorary.files import quote
 from lorary.library import Library
 
-# Names in a built model's folder. The room that writes them, ``assembly``, takes seconds to import, and
-# commands that load no model need them for a hint only.
+# Names in a built model's folder, repeated from ``assembly`` (a test holds them equal): importing that room
+# takes seconds, and commands that load no model need the names for a hint only.
 MODEL_FILE = "lorary_model.json"
 EXPERTS = "experts"
 
 
 def open_filled_library(url: str) -> Library:
-    """Open a library that must hold an expert.
+    """Open a library that must hold at least one expert.
 
     Raises:
-        LibraryError: if there is no library, or it is empty.
+        LibraryError: if the library is missing or empty.
     """
     try:
         library = Library.open(url)
@@ -25,7 +25,7 @@ def open_filled_library(url: str) -> Library:
         if os.path.isfile(f"{url}/{MODEL_FILE}"):
             place = f"{url.rstrip('/')}/{EXPERTS}"
             raise LibraryError(
-                f"{quote(url)} is a built model: its experts are the library {quote(place)}"
+                f"{quote(url)} is a built model, not a library: use its library {quote(place)}"
             ) from error
         raise
     if not len(library):
@@ -37,10 +37,14 @@ def open_filled_library(url: str) -> Library:
 
 
 def group_by_base(library: Library, base: str | None) -> dict[str, list[str]]:
-    """List the experts of each base model, whose layers only compare among themselves.
+    """List the experts of each base model. Only experts of the same base model have comparable layers.
+
+    Args:
+        library: the experts.
+        base: only this base model; None means all.
 
     Raises:
-        LibraryError: if there is none for the base that was asked for.
+        LibraryError: if no expert is for ``base``.
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for entry in library.entries(base=base):

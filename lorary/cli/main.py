@@ -1,4 +1,4 @@
-"""Find the command that was meant, read its options, run it."""
+"""Find the command, read its options, run it."""
 
 import sys
 from collections.abc import Sequence
@@ -21,24 +21,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command of ``lorary``.
 
     Args:
-        argv: the words after ``lorary``; those of this process if ``None``.
+        argv: the words after ``lorary``; None means this process's own.
 
     Returns:
-        The exit code: 0, 2 after an error that was explained, 130 after Ctrl-C, 141 if whoever read the
-        output has left.
+        The exit code: 0, 2 after an error, 130 after Ctrl-C, 141 if the reader of the output has closed the
+        pipe.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    # It means the same before and after the command's name.
+    # Allowed before and after the command's name.
     debug = DEBUG in words
     with guard_streams():
         return report_errors(lambda: run_command([word for word in words if word != DEBUG]), debug)
 
 
 def run_command(words: Sequence[str]) -> int:
-    """Run the command that the first words name, or print what there is to choose from.
+    """Run the command that the first words name, or print the list of commands.
 
     Raises:
-        ValueError: if there is no such command, or its options are wrong.
+        ValueError: if there is no such command, or its options are invalid.
     """
     if words and words[0] == "--version":
         print_line(f"lorary {__version__}")

@@ -1,4 +1,4 @@
-"""Read a command's options: from a YAML file, from the command line, the latter winning."""
+"""Read a command's options from a YAML file and the command line, which has precedence."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from lorary.cli.command import Command
 from lorary.cli.spelling import CheckedConfigFile, check_options, check_words, find_groups
 from lorary.files import shorten
 
-# Characters of jsonargparse's messages, which quote whole values.
+# Longest message in characters: jsonargparse quotes whole values.
 LONGEST = 600
 
 
@@ -21,11 +21,10 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
     """Read the options of a command.
 
     Returns:
-        The options by name, those for which nothing was said at their defaults; ``None`` if help was
-        asked for, which is then printed.
+        The options by name, with defaults for those not given; None after ``--help``, which is printed.
 
     Raises:
-        ValueError: if an option is unknown, missing or of the wrong kind.
+        ValueError: if an option is unknown, missing or of the wrong type.
     """
     parser = build_parser(name, command)
     check_words(words)
@@ -38,14 +37,14 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
         raise ValueError(f"an option's value is out of range ({error}): see lorary {name} --help") from error
     except SystemExit as ended:
         if ended.code:
-            raise ValueError(f"the options cannot be read: see lorary {name} --help") from ended
-        # --help and --print_config end like this.
+            raise ValueError(f"the options cannot be parsed: see lorary {name} --help") from ended
+        # argparse exits after --help and --print_config.
         return None
 
 
 def build_parser(name: str, command: Command) -> ArgumentParser:
     """Build the parser of one command."""
-    # A dataclass's field docstrings become the help of its options.
+    # Options that come from a dataclass take their help from its field docstrings.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(
         prog=f"lorary {name}",

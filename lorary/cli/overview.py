@@ -1,10 +1,10 @@
-"""What ``lorary --help`` and ``lorary GROUP --help`` print."""
+"""The texts of ``lorary --help`` and ``lorary GROUP --help``."""
 
 from lorary.cli.command_table import COMMANDS, GROUPS
 
 
 def format_overview(group: str | None) -> str:
-    """List the commands of a group, or of all of ``lorary``, with a line on each."""
+    """List the commands of a group, or all commands if it is None, with their summaries."""
     program = f"lorary {group}" if group else "lorary"
     lines = {
         name.removeprefix(f"{group} ") if group else name: listing.summary
@@ -16,10 +16,10 @@ def format_overview(group: str | None) -> str:
         [
             f"usage: {program} COMMAND [options]",
             "",
-            GROUPS[group] if group else "One language model out of a library of LoRA experts.",
+            GROUPS[group] if group else "Build one language model from a library of LoRA experts.",
             "",
             *(f"  {name:<{width}}{summary}" for name, summary in lines.items()),
             "",
-            f"{program} COMMAND --help shows options and an example; --debug shows where an error came from.",
+            f"{program} COMMAND --help shows options and an example; --debug shows the traceback of errors.",
         ]
     )

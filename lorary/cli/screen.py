@@ -1,7 +1,7 @@
-"""The gate to the terminal: what others may have written is shown there, never acted on.
+"""Guarded stdout and stderr: control characters are shown as text, and the terminal never acts on them.
 
-Everything that this room prints goes through ``lorary.cli.printing`` and ``lorary.cli.console``, which escape
-it. This file is for what prints besides: other packages' warnings and logs.
+Commands print through ``lorary.cli.printing`` and ``lorary.cli.console``, which escape their texts. This
+module escapes the output of other packages, such as warnings and logs.
 """
 
 import os
@@ -14,22 +14,22 @@ from typing import Any, TextIO, cast
 
 from lorary.files import escape
 
-# What tqdm, which draws the bars of downloads, moves the cursor with: writes that hold nothing else.
+# tqdm, which draws the bars of downloads, moves the cursor by writes that hold nothing else.
 _MOVE = re.compile(r"\r|\n*(\x1b\[A)*")
 
 
 class GuardedStream:
-    """A text stream that escapes what a terminal would act on, whoever writes to it.
+    """A text stream that escapes control characters.
 
     Args:
-        stream: where text goes; None, as it is in a process without standard streams, drops it.
+        stream: the target; None, as in a process without standard streams, discards the text.
     """
 
     def __init__(self, stream: TextIO | None):
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write text; a bar on a terminal may go back to the beginning of its line."""
+        """Write text; on a terminal, a progress bar's cursor movements at its start are kept."""
         if self.stream is not None:
             start = _MOVE.match(text) if self.stream.isatty() else None
             moves = start.end() if start and (start[0] == "\r" or start[0] == text) else 0
@@ -42,12 +42,12 @@ class GuardedStream:
             self.write(line)
 
     def flush(self) -> None:
-        """Hand on what was written so far."""
+        """Flush the target."""
         if self.stream is not None:
             self.stream.flush()
 
     def isatty(self) -> bool:
-        """Tell whether it is a terminal."""
+        """Tell whether the target is a terminal."""
         return self.stream is not None and self.stream.isatty()
 
     def __getattr__(self, name: str) -> Any:
@@ -56,7 +56,7 @@ class GuardedStream:
 
 @contextmanager
 def guard_streams() -> Iterator[None]:
-    """Within this context stdout and stderr are given escapes for what they cannot show or encode."""
+    """Escape within this context what stdout and stderr cannot show or encode."""
     kept = sys.stdout, sys.stderr
     _fill_gaps()
     for stream in kept:
@@ -71,7 +71,7 @@ def guard_streams() -> Iterator[None]:
 
 
 def is_left(stream: TextIO) -> bool:
-    """Tell whether whoever read a stream, at the other end of a pipe, has left."""
+    """Tell whether a stream is a pipe whose reader has closed it."""
     try:
         poll = select.poll()
         poll.register(stream.fileno(), select.POLLOUT)
@@ -81,7 +81,7 @@ def is_left(stream: TextIO) -> bool:
 
 
 def silence(stream: TextIO) -> None:
-    """Send to nowhere what else is written: whoever read it has left, or its disk is full."""
+    """Discard all further output of a stream, after its pipe was closed or its disk became full."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -89,7 +89,7 @@ def silence(stream: TextIO) -> None:
 
 
 def _fill_gaps() -> None:
-    """Open what the process was started without, or the next file would get its number, and our messages."""
+    """Open missing standard streams: otherwise the next opened file gets their number, and our messages."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)

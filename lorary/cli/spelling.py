@@ -1,4 +1,4 @@
-"""Refuse unknown options, all of them at once, each with the nearest known ones."""
+"""Refuse unknown options, all in one message, each with the nearest known ones."""
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +11,9 @@ from lorary.errors import suggest
 from lorary.files import quote
 from lorary.files.yaml_text import read_yaml, refuse_yaml_bomb
 
-# Too short to nest deeply or to repeat much.
+# Shorter values cannot nest or repeat enough to exhaust the YAML parser.
 SHORT = 60
-# More would fill screens.
+# Faults in one message; more would fill the screen.
 MAX_FAULTS = 5
 
 
@@ -22,7 +22,7 @@ class CheckedConfigFile(ActionConfigFile):
 
     @staticmethod
     def apply_config(parser: Any, cfg: Namespace, dest: str, value: str) -> None:
-        """Apply one file; jsonargparse itself is given no file to read."""
+        """Apply one file; it is read here, within limits, and not by jsonargparse."""
         content = read_config(parser, value)
         unchecked = {"_skip_validation": True, "_skip_required": True}
         found = parser.parse_object(content, env=False, defaults=False, **unchecked)
@@ -31,10 +31,10 @@ class CheckedConfigFile(ActionConfigFile):
 
 
 def check_options(parser: ArgumentParser, words: Sequence[str]) -> None:
-    """Refuse words such as ``--taks`` that are no option of this parser.
+    """Refuse words such as ``--taks`` that are not options of this parser.
 
     Raises:
-        ValueError: naming every unknown option, and the known ones nearest to it.
+        ValueError: with every unknown option and the nearest known ones.
     """
     known = {option[2:] for option in parser._option_string_actions if option.startswith("--")}
     groups = find_groups(parser)
@@ -42,7 +42,7 @@ def check_options(parser: ArgumentParser, words: Sequence[str]) -> None:
     given = [word[2:].partition("=")[0] for word in options if word.startswith("--")]
     faults = [_describe(option, known) for option in given if option.removesuffix("+") not in known]
     faults += [
-        f"--{option} has no value of its own: give --{option}.NAME, or a file by --config"
+        f"--{option} is a group of options and takes no value: use --{option}.NAME, or a file with --config"
         for option in given
         if option in groups
     ]
@@ -51,7 +51,7 @@ def check_options(parser: ArgumentParser, words: Sequence[str]) -> None:
 
 
 def find_groups(parser: ArgumentParser) -> dict[str, argparse.Action]:
-    """Find the options that stand for a group of options; jsonargparse would read files and import names."""
+    """Find the options that stand for a group; jsonargparse takes files and import paths as their values."""
     return {
         action.dest: action
         for action in parser._actions
@@ -60,10 +60,10 @@ def find_groups(parser: ArgumentParser) -> dict[str, argparse.Action]:
 
 
 def check_words(words: Sequence[str]) -> None:
-    """Refuse words that cannot be written down, or that would burst the parser of their values.
+    """Refuse words that are not UTF-8, or whose values would exhaust the YAML parser.
 
     Raises:
-        ValueError: naming the word.
+        ValueError: with the word.
     """
     for word in words:
         value = word.partition("=")[2] if word.startswith("--") else word
@@ -75,8 +75,8 @@ def read_config(parser: ArgumentParser, file: str) -> dict[str, Any]:
 
     Raises:
         OSError: if the file cannot be read.
-        FormatError: if it is no YAML file, or beyond the limits.
-        ValueError: if it holds no mapping, or keys that are no option of this parser: the first are named.
+        FormatError: if it is not YAML, or exceeds a limit.
+        ValueError: if it is not a mapping, or has keys that are not options; the first are named.
     """
     content = read_yaml(file)
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
@@ -103,10 +103,10 @@ def _check_text(text: str, where: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{where} must be UTF-8 text: give the file another name, or correct it") from error
+        raise ValueError(f"{where} must be UTF-8 text: correct it, or rename the file") from error
     if "\0" in text:
-        raise ValueError(f"{where} must not hold a zero character")
-    # jsonargparse looks at values as YAML.
+        raise ValueError(f"{where} must not contain a null character: remove it")
+    # jsonargparse parses every value as YAML.
     if len(text) > SHORT:
         try:
             refuse_yaml_bomb(text)
@@ -125,7 +125,7 @@ def _describe(option: str, known: set[str]) -> str:
 def _find_unknown(content: Mapping[Any, Any], known: set[str], above: str = "") -> Iterator[str]:
     for key, value in content.items():
         path = f"{above}{key}"
-        # What lies below a known key, such as a mapping's own keys, is for its type to judge.
+        # Keys below a known option belong to its value, which its type checks.
         if path in known:
             continue
         if isinstance(value, Mapping) and any(name.startswith(f"{path}.") for name in known):

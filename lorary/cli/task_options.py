@@ -1,4 +1,4 @@
-"""The options that say which tasks a command works on, and how their examples become prompts."""
+"""The options for a command's tasks and for the prompts made from their examples."""
 
 from typing import Literal
 
@@ -11,18 +11,18 @@ from lorary.data.readers.columns import PARTS
 from lorary.data.readers.read import Turns
 
 TASKS_HELP = (
-    "Task files, folders of them, hf:owner/name, 'synthetic' or synthetic:NAME; NAME=PLACE gives a task its "
-    "name. In YAML also a mapping: name to place, or to one place per split"
+    "Task files, folders of task files, hf:owner/name, 'synthetic' or synthetic:NAME; NAME=PLACE names a "
+    "task. In YAML also a mapping from name to place, or to one place per split"
 )
 
 COLUMNS_HELP = (
-    f"For rows of no known format: the columns that make each part ({', '.join(PARTS)}), as in "
+    f"For rows of no known format: the columns of each part ({', '.join(PARTS)}), as in "
     "input=question,context target=sql"
 )
 
 
 def add_task_options(parser: ArgumentParser, *, required: bool = True) -> None:
-    """Add the tasks, how their files are read, and the template."""
+    """Add the options for tasks, for reading their files, and for the template."""
     parser.add_argument(
         "--tasks", action=KeepPlaces, nargs="+", required=required, metavar="PLACE", help=TASKS_HELP
     )
@@ -30,12 +30,12 @@ def add_task_options(parser: ArgumentParser, *, required: bool = True) -> None:
 
 
 def add_reading_options(parser: ArgumentParser) -> None:
-    """Add how task files are read, and the template."""
+    """Add the options for reading task files and for the template."""
     parser.add_argument(
         "--format",
         choices=list(FORMATS),
         metavar="NAME",
-        help=f"Format of the rows; each row's fields tell if not given: {', '.join(FORMATS)}",
+        help=f"Format of the rows: {', '.join(FORMATS)}; if not given: recognised by each row's fields",
     )
     parser.add_argument("--columns", action=KeepPlaces, nargs="+", metavar="PART=COLUMN,…", help=COLUMNS_HELP)
     parser.add_argument(
@@ -44,7 +44,9 @@ def add_reading_options(parser: ArgumentParser) -> None:
         default="last",
         help="Which of the assistant's turns in a conversation are targets",
     )
-    parser.add_argument("--skip-bad", action="store_true", help="Count bad rows instead of refusing the file")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="Skip and count bad rows instead of refusing the file"
+    )
     parser.add_argument(
         "--template", type=Literal["plain", "chat"], default="plain", help="How examples become prompts"
     )
@@ -53,5 +55,5 @@ def add_reading_options(parser: ArgumentParser) -> None:
         "--with-definition",
         type=bool,
         default=True,
-        help="Whether prompts open with the task's definition, where it has one",
+        help="Whether prompts begin with the task's definition, if it has one",
     )

@@ -1,4 +1,4 @@
-"""Where tasks lie: what people write on a command line or in YAML, as one place per task."""
+"""Parse the value of ``--tasks``, from the command line or YAML, into one place per task."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from lorary.files import quote, require_regular
 SPLIT_WORDS = {**{name: name for name in SPLIT_NAMES}, "dev": "validation"}
 
 Place = str | Mapping[str, str]
-"""A path or id, or one of these per split."""
+"""A path or hub id, or one per split."""
 
 
 def find_places(given: Any) -> list[tuple[str | None, Place]]:
@@ -23,8 +23,8 @@ def find_places(given: Any) -> list[tuple[str | None, Place]]:
             stand for the task files in them.
 
     Raises:
-        ValueError: if it is something else, or empty.
-        DataError: if a folder holds no task files.
+        ValueError: if it is empty or of another form.
+        DataError: if a folder contains no task files.
     """
     if isinstance(given, str):
         given = [given]
@@ -36,14 +36,14 @@ def find_places(given: Any) -> list[tuple[str | None, Place]]:
         named = []
     if not named or not all(_is_place(place) for _, place in named):
         raise ValueError(
-            "tasks must be places or NAME=PLACE, or in YAML a mapping of names to a place or to one place "
-            f"per split, found {quote(given)}"
+            "tasks must be places or NAME=PLACE, or in YAML a mapping from names to a place or to one place "
+            f"per split, found {quote(given)}: correct --tasks"
         )
     return [found for name, place in named for found in _open_folder(name, place)]
 
 
 def group_files(folder: Path) -> dict[str, Place]:
-    """Find the tasks of a folder: a file each, or several named after splits.
+    """Find the tasks of a folder: one file each, or one file per split.
 
     ``arc.train.jsonl`` and ``arc.validation.jsonl`` make one task, ``arc``; ``train.jsonl`` and
     ``test.jsonl`` make one with the folder's name.
@@ -65,8 +65,8 @@ def group_files(folder: Path) -> dict[str, Place]:
         groups.setdefault(name or folder.absolute().name, {})[SPLIT_WORDS.get(split, "")] = str(path)
     if not groups:
         raise DataError(
-            f"folder {quote(str(folder))} holds no task file ({', '.join(sorted(SUFFIXES))}): name a file, "
-            "or a folder with task files directly in it"
+            f"folder {quote(str(folder))} contains no task file ({', '.join(sorted(SUFFIXES))}): name a "
+            "file, or a folder with task files directly in it"
         )
     return {name: _choose_place(name, files) for name, files in groups.items()}
 
@@ -75,15 +75,15 @@ def _choose_place(name: str, files: dict[str, str]) -> Place:
     if "" in files and len(files) > 1:
         split = files[next(key for key in files if key)]
         raise DataError(
-            f"task {quote(name)} is in {quote(files[''])} and, split, in {quote(split)}: name the file that "
-            "is meant"
+            f"task {quote(name)} has the file {quote(files[''])} and the split file {quote(split)}: name one "
+            "of them"
         )
-    # Training examples alone are split by content, like a file that is not named after a split.
+    # A file of training examples alone is split by content, like a file without a split in its name.
     return next(iter(files.values())) if files.keys() <= {"", "train"} else files
 
 
 def _strip_suffixes(path: Path) -> str | None:
-    """Return a task file's name without its suffixes; None if it is no task file, or hidden."""
+    """Return a task file's name without its suffixes; None for hidden and other files."""
     if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
         return None
     stem = path
@@ -108,7 +108,7 @@ def _is_place(place: Any) -> bool:
 
 def _open_folder(name: str | None, place: Place) -> list[tuple[str | None, Place]]:
     for part in [place] if isinstance(place, str) else place.values():
-        # Reading a device never ends, and opening a named pipe waits for somebody to write.
+        # Reading a device never ends, and opening a named pipe waits for a writer.
         if Path(part).exists() and not Path(part).is_dir():
             require_regular(Path(part).stat(), part)
     if not isinstance(place, str) or not Path(place).is_dir():
@@ -118,7 +118,7 @@ def _open_folder(name: str | None, place: Place) -> list[tuple[str | None, Place
         return list(found.items())
     if len(found) > 1:
         raise ValueError(
-            f"{quote(place)} holds {len(found)} tasks ({', '.join(list(found)[:4])}, …), which cannot all be "
-            f"named {quote(name)}: leave the name out, or name one file"
+            f"{quote(place)} has {len(found)} tasks ({', '.join(list(found)[:4])}, …), which cannot all be "
+            f"named {quote(name)}: leave out the name, or give one file"
         )
     return [(name, next(iter(found.values())))]

@@ -1,4 +1,4 @@
-"""Read the tasks that the options name."""
+"""Read the tasks of ``--tasks``."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,13 +18,13 @@ MOST_NAMED, LONGEST_NAME = 8, 60
 
 
 def read_tasks(options: Namespace) -> dict[str, Task]:
-    """Read all tasks that the options name, and say once, on stderr, what no example holds.
+    """Read all tasks of ``--tasks``, and report on stderr the columns and answers that are not used.
 
     Returns:
-        The tasks by name, in the order given; names are fit to be experts' names.
+        The tasks by name, in the order given; every name is a valid name for an expert.
 
     Raises:
-        ValueError: if the option is no list or mapping of places, or two tasks have one name.
+        ValueError: if the option is not a list or mapping of places, or two tasks have the same name.
         DataError: if a place cannot be read.
     """
     tasks: dict[str, Task] = {}
@@ -32,7 +32,7 @@ def read_tasks(options: Namespace) -> dict[str, Task]:
         for task in _read_place(name, place, options):
             if task.name in tasks:
                 raise ValueError(
-                    f"two tasks are named {quote(task.name)}: give one of them another name, as in "
+                    f"two tasks have the name {quote(task.name)}: rename one of them, as in "
                     "--tasks NAME=PLACE"
                 )
             tasks[check_name(task.name)] = task
@@ -42,7 +42,7 @@ def read_tasks(options: Namespace) -> dict[str, Task]:
 
 
 def find_task_template(options: Namespace) -> Template:
-    """Find the template that the options name."""
+    """Return the template of ``--template``, with its arguments."""
     return find_template(
         options.template,
         with_definition=options.with_definition,
@@ -51,34 +51,36 @@ def find_task_template(options: Namespace) -> Template:
 
 
 def describe_skipped(tasks: Mapping[str, Task]) -> str:
-    """Say what readers left out, ready to stand after a comma; nothing if they left nothing out."""
-    counts = {
-        "bad rows skipped": sum(task.num_skipped for task in tasks.values()),
-        "duplicates dropped": sum(task.num_duplicates for task in tasks.values()),
-        "dropped because a later split asks the same": sum(task.num_overlapping for task in tasks.values()),
-    }
-    return "".join(f", {count:,} {what}" for what, count in counts.items() if count)
+    """Describe what readers left out, each part after a comma; an empty text if they left out nothing."""
+    num_skipped = sum(task.num_skipped for task in tasks.values())
+    num_duplicates = sum(task.num_duplicates for task in tasks.values())
+    num_overlapping = sum(task.num_overlapping for task in tasks.values())
+    return (
+        (f", {say_count(num_skipped, 'bad row')} skipped" if num_skipped else "")
+        + (f", {say_count(num_duplicates, 'duplicate')} dropped" if num_duplicates else "")
+        + (f", {num_overlapping:,} dropped because a later split has the same" if num_overlapping else "")
+    )
 
 
 def describe_unread(tasks: Mapping[str, Task]) -> Iterator[str]:
-    """Say which columns of the rows stand in no example, and which answers are left out as bad ones."""
+    """Describe the columns that no example uses, and the answers that the data marks as bad."""
     unused: dict[tuple[str, ...], list[str]] = {}
     for name, task in tasks.items():
         unused.setdefault(task.unused, []).append(name)
     for columns, names in unused.items():
         if columns:
-            yield f"columns not used: {_list_some(columns)} (in {_list_some(names)})"
+            yield f"unused columns: {_list_some(columns)} (in {_list_some(names)})"
     rejected = [name for name, task in tasks.items() if task.num_rejected]
     if rejected:
         count = say_count(sum(tasks[name].num_rejected for name in rejected), "answer")
-        yield f"{count} marked as bad, never trained on (in {_list_some(rejected)})"
+        yield f"{count} marked as bad, left out (in {_list_some(rejected)})"
 
 
 def read_columns(value: object) -> dict[str, Any] | None:
-    """Read the map of columns: words such as ``input=question,context``, or a mapping of YAML.
+    """Parse the map of columns: words such as ``input=question,context``, or a mapping from YAML.
 
     Raises:
-        ValueError: if it is something else.
+        ValueError: if it is of another form.
     """
     if value is None or isinstance(value, Mapping):
         return None if value is None else dict(value)
@@ -89,16 +91,16 @@ def read_columns(value: object) -> dict[str, Any] | None:
     columns = {part: names for part, equals, names in parts if equals}
     if not isinstance(words, list) or len(columns) < len(words):
         raise ValueError(
-            f"columns must say each part once, as in input=question,context target=sql, found {quote(value)}"
+            f"columns must name each part once, as in input=question,context target=sql, found {quote(value)}"
         )
     return columns
 
 
 def repeat_tasks(options: Namespace) -> list[str]:
-    """Write the tasks, and how they are read, as words of another command line.
+    """Write the options for tasks as words of another command line.
 
     Returns:
-        The words; none if a YAML file split the tasks, or mapped their columns, by hand.
+        The words; empty if a YAML file has one place per split, or maps columns, which words cannot express.
     """
     places, columns = _repeat_places(options), options.columns
     if not places or isinstance(columns, Mapping):

@@ -1,4 +1,4 @@
-"""The bar of a training run."""
+"""The progress bar of a training run."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,10 +11,10 @@ from lorary.training.loop.event import TrainEvent
 
 @contextmanager
 def show_training(what: str) -> Iterator[Callable[[TrainEvent[Expert]], None]]:
-    """Show a bar of optimiser steps with tokens per second and the mean loss; yields its ``on_progress``.
+    """Show optimiser steps, tokens per second and the mean loss; yields a function for ``on_progress``.
 
     Args:
-        what: what is being trained, in a few words.
+        what: the description before the bar.
     """
     begun = time.monotonic()
 

@@ -44,7 +44,7 @@ def test_without_debug_there_is_one_paragraph(lorary):
 def test_a_full_disk_is_explained():
     assert explain(OSError(errno.ENOSPC, "No space left on device", "lib/x")) == (
         "No space left on device: 'lib/x': "
-        "free some space and run the same command again: what was finished is kept"
+        "free some disk space and run the same command again: finished work is kept"
     )
 
 
@@ -55,7 +55,7 @@ def test_an_error_without_words_is_named():
 def test_ctrl_c_says_what_is_kept_and_how_to_go_on(capsys):
     assert report_errors(fail_with(KeyboardInterrupt()), debug=False) == 130
     assert capsys.readouterr().err == (
-        "\nstopped: what was finished is kept; run the same command again to go on\n"
+        "\nstopped: finished work is kept; run the same command again to continue\n"
     )
 
 
@@ -118,7 +118,7 @@ def test_an_error_that_is_not_ours_names_its_place_in_one_line(capsys, action, m
 def test_a_package_that_is_missing_is_to_be_installed(lorary, library):
     code, _, errors = lorary("merge", library.url, "--out", "s3://bucket/expert")
     assert (code, errors.startswith("error: Install s3fs to access S3 (ImportError in ")) == (2, True)
-    assert errors.endswith(": install the package that is missing\n")
+    assert errors.endswith(": install the missing package\n")
 
 
 def test_an_error_names_our_line_that_led_there_and_the_file_at_hand(lorary, library, monkeypatch):
@@ -223,7 +223,7 @@ def test_arguments_that_are_no_text_are_named():
     code, _, errors = run_apart("library", "ls", "--task", os.fsdecode(b"a\xff"), "lib", PYTHONUTF8="1")
     assert (code, errors) == (
         2,
-        b"error: argument 'a\\udcff' must be UTF-8 text: give the file another name, or correct it\n",
+        b"error: argument 'a\\udcff' must be UTF-8 text: correct it, or rename the file\n",
     )
 
 

@@ -63,7 +63,7 @@ def test_a_file_that_is_not_yaml_is_refused_in_one_line(lorary, tmp_path):
         ("task: !!python/object/apply:os.system ['true']", "a value of the kind"),
         ("1: x", "must map options to values"),
         ("? [a]\n: x", "not a YAML file|must map options"),
-        ('library: "a\\0b"', "must not hold a zero character"),
+        ('library: "a\\0b"', "must not contain a null character"),
         ("".join(f"unknown{n}: 1\n" for n in range(1000)), "…$"),
         ("x" * 300 + ": 1", "unknown option"),
     ],
@@ -103,7 +103,8 @@ def test_a_group_of_options_takes_no_value(lorary, value):
         code, _, errors = lorary("train", "lib", "--tasks", "generated", *words)
         assert (code, errors) == (
             2,
-            "error: --training has no value of its own: give --training.NAME, or a file by --config\n",
+            "error: --training is a group of options and takes no value: use --training.NAME, or a file with "
+            "--config\n",
         )
 
 

@@ -31,22 +31,22 @@ def test_a_file_may_be_new_or_there(places, out):
 @pytest.mark.parametrize(
     ("out", "is_file", "message"),
     [
-        ("file", False, "must be a folder or nothing yet"),
-        ("fifo", False, "must be a folder or nothing yet"),
-        ("/dev/null", False, "must be a folder or nothing yet"),
-        ("folder", True, "must be a file or nothing yet"),
-        ("fifo", True, "must be a file or nothing yet"),
-        ("link", True, "must be a file or nothing yet"),
-        ("/dev/null", True, "must be a file or nothing yet"),
-        ("/dev/stdout", True, "must be a file or nothing yet"),
-        ("file/below", False, "must lie in a folder, but '.*file' is none"),
-        ("fifo/below", True, "must lie in a folder, but '.*fifo' is none"),
-        ("lib", False, "must lie outside of library 'lib'"),
-        ("lib/x/y", False, "must lie outside of library 'lib'"),
-        ("folder/../lib/poetry/expert.json", True, "must lie outside of library 'lib'"),
-        ("inside/x", True, "must lie outside of library 'lib'"),
-        ("s3://bucket/x", False, "must be a place on this machine"),
-        ("file:///x", True, "must be a place on this machine"),
+        ("file", False, "must be a folder or not exist yet"),
+        ("fifo", False, "must be a folder or not exist yet"),
+        ("/dev/null", False, "must be a folder or not exist yet"),
+        ("folder", True, "must be a regular file or not exist yet"),
+        ("fifo", True, "must be a regular file or not exist yet"),
+        ("link", True, "must be a regular file or not exist yet"),
+        ("/dev/null", True, "must be a regular file or not exist yet"),
+        ("/dev/stdout", True, "must be a regular file or not exist yet"),
+        ("file/below", False, "must be inside a folder, but '.*file' is not a folder"),
+        ("fifo/below", True, "must be inside a folder, but '.*fifo' is not a folder"),
+        ("lib", False, "must be outside library 'lib'"),
+        ("lib/x/y", False, "must be outside library 'lib'"),
+        ("folder/../lib/poetry/expert.json", True, "must be outside library 'lib'"),
+        ("inside/x", True, "must be outside library 'lib'"),
+        ("s3://bucket/x", False, "must be a local path, found a URL"),
+        ("file:///x", True, "must be a local path, found a URL"),
     ],
 )
 def test_a_place_where_nothing_can_be_written_is_refused(places, out, is_file, message):
@@ -65,5 +65,5 @@ def test_clusters_are_not_computed_for_such_a_place(lorary, library, monkeypatch
 
 def test_links_in_a_circle_are_no_folder(places):
     Path("loop").symlink_to("loop")
-    with pytest.raises(ValueError, match="must lie outside of library 'loop'"):
+    with pytest.raises(ValueError, match="must be outside library 'loop'"):
         check_out(Path("loop"), "loop")

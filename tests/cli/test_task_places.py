@@ -57,20 +57,22 @@ def test_a_folder_of_one_task_may_be_named(tmp_path):
     assert name == "poetry"
     assert set(place) == {"train", "test"}
     (tmp_path / "other.jsonl").touch()
-    with pytest.raises(ValueError, match=r"holds 2 tasks .* cannot all be named 'poetry'"):
+    with pytest.raises(ValueError, match=r"has 2 tasks .* cannot all be named 'poetry'"):
         find_places([f"poetry={tmp_path}"])
 
 
 def test_a_folder_without_task_files_is_refused(tmp_path):
     (tmp_path / "README.md").touch()
-    with pytest.raises(DataError, match="holds no task file"):
+    with pytest.raises(DataError, match="contains no task file"):
         find_places([str(tmp_path)])
 
 
 def test_a_task_both_whole_and_split_is_refused(tmp_path):
     for name in ("arc.jsonl", "arc.test.jsonl"):
         (tmp_path / name).touch()
-    with pytest.raises(DataError, match=r"task 'arc' is in .*arc\.jsonl' and, split, in .*arc\.test\.jsonl'"):
+    with pytest.raises(
+        DataError, match=r"task 'arc' has the file .*arc\.jsonl' and the split file .*arc\.test\.jsonl'"
+    ):
         find_places([str(tmp_path)])
 
 

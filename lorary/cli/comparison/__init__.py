@@ -1,1 +1,1 @@
-"""What ``lorary eval`` and ``lorary report`` share: tasks, experts and routes to compare."""
+"""The common part of ``lorary eval`` and ``lorary report``: tasks, experts and routes to compare."""

@@ -1,4 +1,4 @@
-"""What routers need that know examples of the experts' tasks, found from the training examples of these."""
+"""Compute the facts that some routers need from training examples of the experts' tasks."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -7,7 +7,7 @@ from lorary.cli.bars import show_count
 from lorary.cli.console import show_status
 from lorary.data import Task, Template
 from lorary.facts import find_task_facts, list_task_facts
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.training import prepare_examples
 
@@ -15,20 +15,20 @@ from lorary.training import prepare_examples
 def find_task_of_each(
     experts: Sequence[str], own: Mapping[str, str], tasks: Mapping[str, Task], routers: Collection[str]
 ) -> dict[str, Task]:
-    """Find the task that each expert was trained on, for the routers that need examples of it.
+    """Find the task that each expert was trained on, if a router needs examples of it.
 
     Args:
         experts: names of all experts.
         own: task -> its own expert.
-        tasks: the tasks at hand.
+        tasks: the tasks of ``--tasks``.
         routers: names of routers.
 
     Returns:
-        Expert -> task, or nothing if no router needs any.
+        Expert -> task; empty if no router needs examples.
 
     Raises:
-        ValueError: if a router does and the task of an expert is not at hand, or has no training examples, or
-            an expert is that of several tasks.
+        ValueError: if a router needs examples, and an expert has several tasks, no task in ``tasks``, or a
+            task without training examples.
     """
     picky = [router for router in routers if list_task_facts([router])]
     if not picky:
@@ -37,15 +37,15 @@ def find_task_of_each(
     shared = [expert for expert in found if list(own.values()).count(expert) > 1]
     if shared:
         raise ValueError(
-            f"router {quote(picky[0])} needs examples of every expert's one task, but expert "
-            f"{quote(shared[0])} is that of several: leave that router out"
+            f"router {quote(picky[0])} needs one task per expert, but expert "
+            f"{quote(shared[0])} has several: leave out that router"
         )
     missing = [expert for expert in experts if expert not in found]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ValueError(
             f"router {quote(picky[0])} needs training examples of every expert's own task, but --tasks has "
-            f"none for expert {quote(missing[0])}{more}: name their tasks too, or leave that router out"
+            f"none for expert {quote(missing[0])}{more}: add their tasks, or leave out that router"
         )
     return {expert: found[expert] for expert in experts}
 
@@ -57,12 +57,12 @@ def provide_material(
     template: Template,
     routers: Collection[str],
 ) -> None:
-    """Take what the routers need from the library's artifacts, or find it and keep it there."""
+    """Load the facts that the routers need from the library's artifacts; compute and store missing ones."""
     needs = list_task_facts(routers)
     if not needs:
         return
     with show_status("reading examples of the experts' tasks"):
         examples = prepare_examples(model.tokenizer, task_of, template)
-    with show_count(f"finding the {' and '.join(needs)} of {len(examples)} experts") as show:
+    with show_count(f"computing the {' and '.join(needs)} of {say_count(len(examples), 'expert')}") as show:
         found = find_task_facts(model, library, examples, needs, on_progress=show)
     model.provide(found, names=list(examples))

@@ -14,32 +14,34 @@ def add_comparison_options(parser: ArgumentParser, *routes: str) -> None:
     """Add the library, the tasks, the routes, the metrics and the model.
 
     Args:
-        parser: the command's.
-        routes: what the option of the routes is called; the first is its name.
+        parser: the command's parser.
+        routes: names of the option for the routes; the first is its main name.
     """
     parser.add_argument("library", help="Folder or URL of the library")
     add_task_options(parser)
     parser.add_argument(
         *routes,
         type=list[str] | str | None,
-        help="Routes, with commas: base, random, oracle, expert:NAME, a control's name, "
+        help="Routes, separated by commas: base, random, oracle, expert:NAME, a control's name, "
         f"{describe_routers()}; "
-        f"{','.join(DEFAULT_ROUTES)} and all controls if not given",
+        f"if not given: {','.join(DEFAULT_ROUTES)} and all controls",
     )
     parser.add_argument(
         "--against",
         type=str | None,
-        help="The route that all others are held against, example by example; of those measured, the first "
-        f"of {', '.join(REFERENCES)} if not given",
+        help="The reference route: all others are compared with it, example by example; if not given: the "
+        f"first measured one of {', '.join(REFERENCES)}",
     )
     parser.add_argument(
         "--metrics",
         type=list[str] | str,
         default="loss",
-        help=f"With commas: {describe_metrics()}",
+        help=f"Metrics, separated by commas: {describe_metrics()}",
     )
     parser.add_argument(
-        "--controls", type=str | None, help="A library of further experts, such as one trained on all tasks"
+        "--controls",
+        type=str | None,
+        help="Library of control experts, such as one trained on all tasks; routers never choose them",
     )
     add_base_options(parser)
     add_router_options(parser, with_tasks=True)

@@ -1,4 +1,4 @@
-"""What an evaluation takes: tasks, routes, and a model that carries all experts and controls."""
+"""Prepare an evaluation: tasks, routes, and a model with all experts and controls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,18 +24,18 @@ from lorary.transforms import random_expert
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that is needed to compare routes; base and experts are loaded."""
+    """The inputs of a comparison of routes, with base and experts loaded."""
 
     library: Library
-    """The experts, as stored."""
+    """The stored experts."""
     model: RoutedModel
-    """Base, experts and controls; nobody routes yet."""
+    """Base, experts and controls, without a router."""
     tasks: Mapping[str, Task]
-    """What to measure on, by name."""
+    """The tasks to measure, by name."""
     own: Mapping[str, str]
-    """Task -> its own expert, for those that have one."""
+    """Task -> its own expert, for tasks that have one."""
     routes: Sequence[Route]
-    """The ways of answering."""
+    """The routes to compare."""
     template: Template
     """How examples become prompts."""
     config: EvalConfig
@@ -43,14 +43,14 @@ class Comparison:
 
 
 def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
-    """Check all that can be checked, then load base and experts once.
+    """Check all options, then load base and experts once.
 
     Args:
-        options: the command's.
-        routers: those to make ready besides the routes'.
+        options: the command's options.
+        routers: names of further routers to prepare, besides those of the routes.
 
     Raises:
-        ValueError: naming the option that is wrong.
+        ValueError: with the invalid option.
         LoraryError: if a library, a task or the base model cannot be used.
     """
     config = read_eval_options(options)
@@ -75,17 +75,17 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     )
     template = find_task_template(options)
     provide_material(model, library, task_of, template, (*configured, *routers))
-    # Only the oracle asks for own experts, and it is among the routes only if every task has one.
+    # Only the oracle uses own experts, and it is a route only if every task has one.
     answering = {task: own.get(task, task) for task in tasks}
     routes = find_routes(names, model, answering, options=configured, combine=options.combine or "outputs")
     return Comparison(library, model, tasks, own, routes, template, config)
 
 
 def read_eval_options(options: Namespace) -> EvalConfig:
-    """Build the configuration.
+    """Build the configuration of the evaluation.
 
     Raises:
-        ValueError: naming what is wrong.
+        ValueError: with the invalid setting.
     """
     return EvalConfig(metrics=tuple(split_commas(options.metrics)), **vars(options.evaluation))
 
@@ -93,7 +93,7 @@ def read_eval_options(options: Namespace) -> EvalConfig:
 def gather_controls(
     library: Library, controls: Mapping[str, Expert], routes: Sequence[str], seed: int
 ) -> dict[str, Expert]:
-    """Load the controls that the routes name, and make the random one if it is among them."""
+    """Load the controls among the routes; make the random expert if it is a route and not a control."""
     wanted = {route.removeprefix(EXPERT_PREFIX) for route in routes}
     found = {name: controls[name] for name in controls if name in wanted}
     if RANDOM in wanted and RANDOM not in found:

@@ -1,4 +1,4 @@
-"""Which experts answer for which task, and which routes are compared."""
+"""Choose the routes to compare."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -18,19 +18,19 @@ def choose_routes(
     experts: Collection[str],
     controls: Collection[str],
 ) -> list[str]:
-    """Choose the routes to compare, and refuse those that cannot be.
+    """Choose the routes to compare, and refuse impossible ones.
 
     Args:
-        asked: names, or one text with commas; None means the default ones, all given controls, and the oracle
+        asked: names, or one text with commas; None means the default routes, all controls, and the oracle
             if every task has its own expert.
         tasks: names of the tasks.
         own: task -> its own expert.
         experts: names of the library's experts.
-        controls: names of the given controls.
+        controls: names of the controls.
 
     Raises:
-        ValueError: if a name is no route, or stands twice.
-        UnknownExpert: if the oracle is asked for and a task has no expert, or an expert is unknown.
+        ValueError: if a name is not a route, or is given twice.
+        UnknownExpert: if the oracle is a route and a task has no expert, or if an expert is unknown.
     """
     if asked is None:
         names = [*DEFAULT_ROUTES[:-1], *controls, *DEFAULT_ROUTES[-1:]]
@@ -39,7 +39,9 @@ def choose_routes(
     check_routes(names, experts, {*controls, RANDOM})
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not names:
-        raise ValueError(f"routes must be named once each, at least one, found {quote(names)}")
+        raise ValueError(
+            f"routes must be at least one name, each once, found {quote(names)}: correct --routes"
+        )
     missing = [task for task in tasks if task not in own]
     if ORACLE in names and missing:
         raise UnknownExpert(missing[0], experts, "the library (the oracle needs an expert of each task)")
@@ -47,20 +49,20 @@ def choose_routes(
 
 
 def check_against(against: str | None, routes: Collection[str]) -> None:
-    """Refuse a route to hold the others against that is not among them.
+    """Refuse a reference route that is not among the routes.
 
     Raises:
-        ValueError: which there are.
+        ValueError: with the nearest routes.
     """
     if against is not None and against not in routes:
         raise ValueError(
-            f"--against must name one of the routes that are compared, found {quote(against)}: "
+            f"--against must be one of the compared routes, found {quote(against)}: "
             f"{suggest(against, routes)}"
         )
 
 
 def split_commas(asked: str | Sequence[str]) -> list[str]:
-    """Split ``a,b`` as the command line has it; a list from YAML stays."""
+    """Split a text such as ``a,b``; a list from YAML is kept."""
     if isinstance(asked, str):
         return [name.strip() for name in asked.split(",") if name.strip()]
     return list(asked)

@@ -62,7 +62,7 @@ def test_options_are_never_ignored(lorary, build, tmp_path):
     place = str(tmp_path / "my-model")
     code, _, said = lorary("generate", place, PROMPT, "--arrow.top_k", "1")
     assert code == 2
-    assert "'arrow' has options here, but does not decide: say --router arrow" in said
+    assert "options of router 'arrow' are given, but it is not used: add --router arrow" in said
     code, _, said = lorary("generate", place, PROMPT, "--expert", "price")
     assert (code, "'prices'" in said) == (2, True)
 
@@ -93,7 +93,10 @@ def test_what_cannot_be_done_is_refused_before_anything_is_loaded(build, tmp_pat
     for words, complaint in (
         (("--router", "arow"), "arrow"),
         (("--router", "arrow", "--arrow.top_k", "9"), "top_k"),
-        (("--arrow.top_k", "2"), "'arrow' has options here, but does not decide: say --router arrow"),
+        (
+            ("--arrow.top_k", "2"),
+            "options of router 'arrow' are given, but it is not used: add --router arrow",
+        ),
         (("--router", "phatgoose"), "router 'phatgoose' needs the gates of every expert"),
     ):
         code, _, said = build(*words)
@@ -109,7 +112,7 @@ def test_a_built_model_names_its_base_itself(build, lorary, tmp_path):
     assert build()[0] == 0
     code, _, said = lorary("generate", str(tmp_path / "my-model"), PROMPT, "--base", "smollm2-135m")
     assert code == 2
-    assert "a built model brings its base model: leave out --base and --revision" in said
+    assert "a built model has its own base model: leave out --base and --revision" in said
 
 
 def test_commands_that_want_a_library_say_where_a_built_model_has_it(lorary, build, tmp_path):

@@ -25,7 +25,7 @@ def test_a_file_is_described_and_an_example_shows_prompt_and_target(lorary, file
     assert (
         shown[0].startswith("  | CREATE TABLE t") and shown[1] == "  | (id INT)" and shown[4] == "  | Answer:"
     )
-    assert errors == "columns not used: id (in sums)\n"
+    assert errors == "unused columns: id (in sums)\n"
 
 
 def test_json_holds_the_same(lorary, file):
@@ -52,14 +52,14 @@ def test_turns_and_rejected_answers_are_counted(lorary, tmp_path):
     path.write_text("".join(json.dumps({"messages": talk, "label": good}) + "\n" for good in (True, False)))
     code, output, errors = lorary("data", "show", str(path), "--turns", "all")
     assert code == 0 and "examples  2: " in output and "rejected  1 answer marked as bad\n" in output
-    assert errors == "1 answer marked as bad, never trained on (in talk)\n"
+    assert errors == "1 answer marked as bad, left out (in talk)\n"
 
 
 def test_a_base_model_shows_its_tokens_and_its_chat_template(lorary, file, tiny_base):
     code, output, _ = lorary("data", "show", file, "--base", tiny_base)
     assert code == 0 and "  > " in output
     code, _, errors = lorary("data", "show", file, "--template", "chat")
-    assert code == 2 and "say with --base which" in errors
+    assert code == 2 and "--template chat needs a base model" in errors
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones(lorary, file):

@@ -165,7 +165,7 @@ def test_yaml_may_list_routes_and_metrics(lorary, trained_library, tmp_path):
 def test_a_metric_that_suits_no_example_is_named(measure):
     code, output, _ = measure("--routes", "base", "--metrics", "loss,accuracy_sum")
     assert code == 0
-    assert "no example suits accuracy_sum: accuracies need examples with choices" in output
+    assert "no example can be used for accuracy_sum: accuracies need examples with choices" in output
 
 
 def test_ctrl_c_says_that_nothing_is_kept(measure, monkeypatch):
@@ -179,7 +179,7 @@ def test_ctrl_c_says_that_nothing_is_kept(measure, monkeypatch):
     monkeypatch.setattr(command, "show_evaluation", interrupt)
     code, _, errors = measure("--routes", "base")
     assert code == 130
-    assert "keeps no numbers; the library is as it was" in errors
+    assert "keeps no results; the library is unchanged" in errors
 
 
 def test_the_oracle_is_left_out_where_a_task_has_no_expert(lorary, trained_library):
@@ -194,7 +194,7 @@ def test_the_oracle_is_left_out_where_a_task_has_no_expert(lorary, trained_libra
 
 def test_an_expert_of_several_tasks_is_not_for_routers_that_learn_from_examples():
     tasks = {name: generate_task(name) for name in ("plurals", "prices")}
-    with pytest.raises(ValueError, match="expert 'words' is that of several: leave that router out"):
+    with pytest.raises(ValueError, match="expert 'words' has several: leave out that router"):
         find_task_of_each(["words"], dict.fromkeys(tasks, "words"), tasks, ["retrieval"])
     assert find_task_of_each(["words"], dict.fromkeys(tasks, "words"), tasks, ["arrow"]) == {}
 
@@ -208,7 +208,7 @@ def test_given_controls_are_among_the_default_routes():
     ("words", "message"),
     [
         (("--routes", "base,arow"), "there is no route 'arow': did you mean 'arrow'"),
-        (("--routes", "base,base"), "routes must be named once each"),
+        (("--routes", "base,base"), "routes must be at least one name, each once"),
         (("--routes", "expert:plural"), "has no expert 'plural': did you mean 'plurals'"),
         (("--routes", "multi-task"), "there is no route 'multi-task'"),
         (("--routes", "base,uniform", "--against", "bose"), "found 'bose': did you mean 'base'"),
@@ -297,4 +297,4 @@ def test_such_routers_need_the_task_of_every_expert(measure, router, monkeypatch
     assert (
         f"router {router!r} needs training examples of every expert's own task, but --tasks has none" in said
     )
-    assert "for expert 'past_tense': name their tasks too, or leave that router out" in said
+    assert "for expert 'past_tense': add their tasks, or leave out that router" in said

@@ -101,7 +101,10 @@ def test_experts_are_shown_with_their_shares(lorary, trained_library, answer):
             (PROMPT, "--calibrated.top_k", "4"),
             "top_k must be between 1 and the number of experts, 3, found 4",
         ),
-        ((PROMPT, "--arrow.top_k", "2"), "'arrow' has options here, but does not decide: say --router arrow"),
+        (
+            (PROMPT, "--arrow.top_k", "2"),
+            "options of router 'arrow' are given, but it is not used: add --router arrow",
+        ),
         ((PROMPT, "--calibrated.temperature", "0"), "temperature must be above 0, found 0"),
         ((PROMPT, "--temperature", "-1"), "--temperature at least 0, found 64 and -1.0"),
         ((PROMPT, "--max-new-tokens", "0"), "--max-new-tokens must be at least 1"),
@@ -141,7 +144,10 @@ def test_experts_for_several_bases_need_to_be_told_which(lorary, library, make_e
     library.add(replace(make_expert("elsewhere"), base_model="other-base"))
     code, _, errors = lorary("generate", library.url, PROMPT)
     assert code == 2
-    assert "must be for one base model, they are for 'other-base', 'tiny-base': say with --base" in errors
+    assert (
+        "must be for one base model, found 'other-base', 'tiny-base': choose the base model with --base"
+        in errors
+    )
 
 
 def test_a_prompt_on_stdin_that_never_ends_is_refused(lorary, trained_library, monkeypatch):
@@ -165,7 +171,7 @@ def test_a_device_that_is_not_there_is_refused(lorary, trained_library, device):
     code, _, errors = lorary("generate", trained_library, PROMPT, f"--device={device}")
     assert (code, errors.count("\n")) == (2, 1)
     assert errors.startswith(
-        "error: --device must name a device of this machine, such as cpu or cuda:1, found "
+        "error: --device must be a device of this machine, such as cpu or cuda:1, found "
     )
 
 

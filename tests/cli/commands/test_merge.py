@@ -4,6 +4,7 @@ import json
 import pytest
 import torch
 
+from lorary.cli.commands.merge.options import METHODS
 from lorary.experts import Expert, ExpertCard, Factors, read_peft
 from lorary.library import Library
 from lorary.transforms import merge
@@ -40,7 +41,7 @@ def test_experts_are_merged_into_the_library(lorary, library):
     assert lines[6].startswith(
         f"merged 2 experts into 'both' in library {library.url!r} in 1 s: rank 2, 20 par"
     )
-    assert "of a layer's norm in the mean" in lines[7] and "in layers.0.proj" in lines[7]
+    assert "in the mean over layers" in lines[7] and "in layers.0.proj" in lines[7]
     assert lines[-1] == f"next: lorary generate {library.url} PROMPT --expert both"
 
 
@@ -78,7 +79,7 @@ def test_a_merge_goes_into_a_folder_as_a_plain_adapter(lorary, library, tmp_path
     assert code == 0 and len(library) == 3
     expert = read_peft(folder)
     assert expert.name == "mixed" and expert.dtypes == (torch.bfloat16,) and expert.max_rank == 4
-    assert "nothing was cut off: every layer is the exact merge" in output
+    assert "exact: no layer was truncated" in output
     assert output.splitlines()[-1] == f"next: lorary library add {library.url} {folder}"
 
 
@@ -170,19 +171,19 @@ def test_the_help_names_every_method(lorary):
 
 def test_what_is_there_is_replaced_only_if_asked_for(lorary, library, tmp_path):
     code, _, errors = lorary("merge", library.url, "--out", "sql")
-    assert code == 2 and "has an expert 'sql' already: choose another name, or --replace it" in errors
+    assert code == 2 and "already has an expert 'sql': choose another name, or add --replace" in errors
     assert lorary("merge", library.url, "--out", "sql", "--replace")[0] == 0
     folder = str(tmp_path / "out")
     assert lorary("merge", library.url, "--out", folder)[0] == 0
     code, _, errors = lorary("merge", library.url, "--out", folder)
-    assert code == 2 and f"there is something at {folder!r} already" in errors
+    assert code == 2 and f"{folder!r} already exists" in errors
     assert lorary("merge", library.url, "--out", folder, "--replace")[0] == 0
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "--out must say where the merged expert goes"),
+        ([], "--out is missing"),
         (["--out", "_x"], "an expert's name must not begin with '_'"),
         (["--out", "x", "--experts", "poerty"], "has no expert 'poerty': did you mean 'poetry'"),
         (["--out", "x", "--experts", ","], "at least one expert is needed to merge, found none"),
@@ -192,7 +193,7 @@ def test_what_is_there_is_replaced_only_if_asked_for(lorary, library, tmp_path):
             ["--out", "x", "--options", "density"],
             "--options takes NAME=VALUE, such as density=0.3, found 'density'",
         ),
-        (["--out", "x", "--options", "density=["], "a value of --options cannot be understood"),
+        (["--out", "x", "--options", "density=["], "a value of --options must be valid YAML"),
         (["--out", "x", "--options", "density=1.5"], "density must lie in (0, 1], found 1.5"),
         (["--out", "x", "--weights", "1,many,3"], "a weight must be a finite number, found 'many'"),
         (["--out", "x", "--weights", "1,2"], "weights must be one number per expert, found 2 for 3"),
@@ -241,4 +242,8 @@ def test_ctrl_c_says_that_nothing_was_written(lorary, library, monkeypatch):
 
     monkeypatch.setattr("lorary.cli.commands.merge.run.merge_by_recipe", interrupt)
     code, _, errors = lorary("merge", library.url, "--out", "x")
-    assert code == 130 and "nothing was written; the same command starts over" in errors
+    assert code == 130 and "nothing was written; run the same command again to start over" in errors
+
+
+def test_help_lists_every_method_of_the_table():
+    assert sorted(METHODS) == sorted([*MERGES, "lorahub"])

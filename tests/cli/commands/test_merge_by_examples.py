@@ -55,10 +55,10 @@ class TestLorahub:
             (
                 ("--weights", "1,2,3"),
                 ("generated:iso_dates",),
-                "finds the weights itself: leave out --weights",
+                "computes the weights itself: leave out --weights",
             ),
             (("--recipe", "x.yaml"), ("generated:iso_dates",), "leave out --recipe"),
-            ((), ("generated:iso_dates", "generated:plurals"), "for one new task, found 2 in --tasks"),
+            ((), ("generated:iso_dates", "generated:plurals"), "needs one task, found 2"),
             (("--options", "num_step=3"), ("generated:iso_dates",), "did you mean 'num_steps'?"),
             (("--options", "limit=0"), ("generated:iso_dates",), "limit must be positive, not 0"),
         ],
@@ -72,7 +72,7 @@ class TestLorahub:
     def test_tasks_are_for_no_other_method(self, lorary, library):
         code, _, said = lorary("merge", library.url, "--tasks", "generated:plurals", "--out", "x")
         assert code == 2
-        assert "--tasks gives --method lorahub and regmean their examples; no other method" in said
+        assert "only --method lorahub and regmean use the examples of --tasks" in said
 
 
 class TestRegmean:

@@ -19,7 +19,7 @@ def test_eval_finds_what_a_new_router_needs_of_the_tasks(lorary, trained_library
     code, output, said = lorary(*words, "--toy.power", "2")
     assert code == 0, said
     assert set(json.loads(output)["loss"]["mean"]) == {"base", "toy"}
-    assert "finding the counts of 3 experts" in said
+    assert "computing the counts of 3 experts" in said
     assert toy.counts.calls == [["past_tense", "plurals", "prices"]]
     assert lorary(*words, "--toy.power", "2")[0] == 0
     assert len(toy.counts.calls) == 1

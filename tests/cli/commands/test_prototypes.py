@@ -29,7 +29,7 @@ def test_people_see_a_line_per_expert_and_how_many_were_new(lorary, library):
     lines = output.splitlines()
     assert [line.split("  ")[0] for line in lines[1:4]] == ["card games", "poetry", "sql"]
     assert "layers.0.proj" in lines[1]
-    assert lines[4].startswith("prototypes of 3 experts: 0 were there, 3 are new")
+    assert lines[4].startswith("prototypes of 3 experts: 0 loaded, 3 computed")
     assert lines[5] == f"next: lorary generate {library.url} PROMPT --show-experts"
 
 

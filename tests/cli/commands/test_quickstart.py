@@ -38,7 +38,7 @@ def test_everything_is_made_and_shown_and_the_next_call_only_shows_it(
     assert code == 0
     for route in ("base", "uniform", "multi-task", "arrow", "calibrated", "oracle"):
         assert route in first
-    assert "Answers of the calibrated router" in first
+    assert "Answers with the calibrated router" in first
     assert len(Library.open(str(out / "library"))) == 8
     assert list(Library.open(str(out / "controls"))) == ["multi-task"]
     assert "<html" in (out / "routing.html").read_text()
@@ -67,9 +67,9 @@ def test_the_sentence_below_the_table_gives_its_numbers():
         for value in values
     ]
     said = read_result(PLAN, Result.from_records(records))
-    assert "calibrated, the default router, sees no task's data and answers 100% of the questions" in said
-    assert "(oracle) answers 100%, Arrow 0%" in said
-    assert "with 25% of the experts' examples, 50%: calibrated minus multi-task is +50 ± 35 points." in said
+    assert "100% with calibrated, the default router, which sees no data of the tasks" in said
+    assert "100% with each task's own expert (oracle); 0% with Arrow" in said
+    assert "The difference calibrated minus multi-task is +50 ± 35 percentage points." in said
 
 
 def test_other_sizes_are_another_plan_whose_outcome_is_not_reused(tmp_path):

@@ -109,5 +109,5 @@ def test_an_interrupted_report_writes_nothing(report, monkeypatch, tmp_path):
     monkeypatch.setattr("lorary.cli.commands.report.gather.show_evaluation", interrupt)
     code, _, said = report()
     assert code == 130
-    assert "a report that was stopped keeps no numbers" in said
+    assert "an interrupted report keeps no results" in said
     assert not (tmp_path / "out").exists()

@@ -34,9 +34,9 @@ def test_it_says_what_it_will_do_and_what_came_of_it(train_quickly, tmp_path, wr
     code, output, _ = train_quickly("--tasks", write_rows("poetry.jsonl"), "generated:plurals")
     assert code == 0
     lines = output.splitlines()
-    assert lines[0] == f"library   {tmp_path / 'lib'} (0 experts in it)"
+    assert lines[0] == f"library   {tmp_path / 'lib'} (has 0 experts)"
     assert lines[2] == "tasks     2: poetry, plurals"
-    assert f"run       {tmp_path / 'lib-run'} (from the start)" in lines
+    assert f"state     new run, saved in {tmp_path / 'lib-run'}" in lines
     start = lines.index(next(line for line in lines if line.startswith("expert ")))
     assert [line.split()[:2] for line in lines[start + 1 : start + 3]] == [["poetry", "2"], ["plurals", "2"]]
     curves = json.loads((tmp_path / "lib-run" / "curves.json").read_text())
@@ -135,7 +135,7 @@ def test_the_same_command_again_finds_all_done(train_quickly, tmp_path):
     before = Library.open(str(tmp_path / "lib"))["plurals"]
     code, output, _ = train_quickly("--tasks", "generated:plurals")
     assert code == 0
-    assert "(goes on: 1 of 1 expert finished)" in output
+    assert "resumed, 1 of 1 expert finished, from" in output
     after = Library.open(str(tmp_path / "lib"))["plurals"]
     for path, factors in before.factors.items():
         assert torch.equal(factors.b, after.factors[path].b)
@@ -157,11 +157,11 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(train_quickl
         code, _, errors = train_quickly(*words)
     assert code == 130
     assert f"1 of 2 experts are finished and in library '{tmp_path / 'lib'}'" in errors
-    assert "the same command (without --fresh) goes on from there" in errors
+    assert "run the same command again, without --fresh, to resume" in errors
     assert list(Library.open(str(tmp_path / "lib"))) == ["plurals"]
     code, output, _ = train_quickly(*words)
     assert code == 0
-    assert "(goes on: 1 of 2 experts finished)" in output
+    assert "resumed, 1 of 2 experts finished, from" in output
     assert sorted(Library.open(str(tmp_path / "lib"))) == ["plurals", "prices"]
 
 
@@ -182,7 +182,7 @@ def test_an_expert_trained_otherwise_is_replaced_only_if_asked(train_quickly, lo
     other = ("--tasks", "generated:plurals", "--training.learning_rate", "0.5", "--fresh")
     code, _, errors = train_quickly(*other)
     assert code == 2
-    assert "has 'plurals' already, trained otherwise: replace with --replace" in errors
+    assert "already has 'plurals' from other data or settings: add --replace" in errors
     assert Library.open(str(tmp_path / "lib"))["plurals"].card.provenance["training"]["learning_rate"] == 1e-3
     assert train_quickly(*other, "--replace")[0] == 0
     assert Library.open(str(tmp_path / "lib"))["plurals"].card.provenance["training"]["learning_rate"] == 0.5
@@ -205,7 +205,7 @@ def test_bad_rows_can_be_skipped_and_are_counted(train_quickly, write_rows, tmp_
     assert not (tmp_path / "lib").exists()
     code, output, _ = train_quickly("--tasks", path, "--skip-bad")
     assert code == 0
-    assert "tasks     1: poetry, 1 bad rows skipped" in output
+    assert "tasks     1: poetry, 1 bad row skipped" in output
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_bad_rows_can_be_skipped_and_are_counted(train_quickly, write_rows, tmp_
     [
         (("--tasks", "nowhere.jsonl"), "there is no task file 'nowhere.jsonl'"),
         (("--tasks", "generated:plural"), "no synthetic task is named 'plural': did you mean 'plurals'"),
-        (("--tasks", "generated", "generated:prices"), "two tasks are named 'prices'"),
+        (("--tasks", "generated", "generated:prices"), "two tasks have the name 'prices'"),
         (("--tasks", "generated:plurals", "--expert", "../x"), "'../x'"),
         (("--tasks", "generated:plurals", "--training.rank", "0"), "rank must be at least 1, not 0"),
         (("--tasks", "generated:plurals", "--training.ranc", "3"), "unknown option 'training.ranc': did you"),
@@ -258,13 +258,13 @@ def test_an_expert_per_group_of_tasks_knows_its_tasks(train_quickly, tmp_path):
     [
         (
             ('{"words": ["plurls"]}',),
-            "group 'words' has a task 'plurls' that is not in --tasks: did you mean",
+            "group 'words' has the task 'plurls', which is not in --tasks: did you mean",
         ),
         (('{"words": []}',), "group 'words' must name at least one task, each once, found []"),
         (('{"words": ["plurals", "plurals"]}',), "group 'words' must name at least one task, each once"),
         (('{"../x": ["plurals"]}',), "'../x'"),
         (("{}",), "--groups must name at least one expert, found none"),
-        (('{"words": ["plurals"]}', "--expert", "all"), "give one of them"),
+        (('{"words": ["plurals"]}', "--expert", "all"), "give only one of them"),
     ],
 )
 def test_groups_that_cannot_be_trained_are_refused(train_quickly, words, complaint, tmp_path, monkeypatch):

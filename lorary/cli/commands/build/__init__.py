@@ -1,1 +1,1 @@
-"""``lorary build``: its options, and what it does."""
+"""``lorary build``: its options and its work."""

@@ -1,7 +1,7 @@
-"""Build a routed model: one folder with router, experts and versions, to be loaded with one line.
+"""Build a routed model: one folder with experts and router, loaded with one line of Python.
 
-The folder holds the experts of a library as PEFT adapters, the router with its options and everything it is
-built from. The base model is named in it; --with-base puts its weights there too.
+The folder has the experts as PEFT adapters, the router's options, and the facts that the router is built
+from. It names the base model and its revision; --with-base adds the base model's weights.
 """
 
 from pathlib import Path
@@ -12,16 +12,18 @@ from lorary.cli.base_options import add_base_options
 from lorary.cli.router_options import add_router_options, list_ready_routers
 from lorary.routing import DEFAULT_ROUTER
 
-EXAMPLE = "lorary build ./my-loras --router arrow --out my-model"
+EXAMPLE = "lorary build ./my-loras --out my-model"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the library, the router, and where the model goes."""
+    """Add the library, the router and the folder."""
     parser.add_argument("library", help="Folder or URL of the library")
     parser.add_argument("--out", type=Path, required=True, help="Folder of the model; it must not exist yet")
-    parser.add_argument("--router", type=str, default=DEFAULT_ROUTER, help=", ".join(list_ready_routers()))
     parser.add_argument(
-        "--with-base", action="store_true", help="Put the base model's weights into the folder too"
+        "--router", type=str, default=DEFAULT_ROUTER, help=f"Router: {', '.join(list_ready_routers())}"
+    )
+    parser.add_argument(
+        "--with-base", action="store_true", help="Save the base model's weights in the folder too"
     )
     add_base_options(parser)
     add_router_options(parser)

@@ -1,4 +1,4 @@
-"""Load a library, make its router ready, and write both as one folder."""
+"""Load a library, prepare the router, and save both as one folder."""
 
 import json
 from dataclasses import asdict
@@ -17,7 +17,7 @@ from lorary.models.new_folder import require_free
 
 
 def run(options: Namespace) -> int:
-    """Check everything, say what will be done, then load, write and report."""
+    """Check the options and print the plan; then load, save and report."""
     check_out(options.out, options.library)
     library = open_filled_library(options.library)
     refuse_unused_options(options, [options.router])
@@ -27,7 +27,7 @@ def run(options: Namespace) -> int:
     plan = f"{say_count(len(library), 'expert')}, router {options.router}, {with_base} the base model"
     print_line(f"building {plan}", stderr=True)
     base = load_options_base(options, library)
-    with show_status("preparing the router and writing"):
+    with show_status("preparing the router and saving the model"):
         model = load_model(base, library, router=options.router, combine=options.combine, **asdict(config))
         save_model(model, options.out, with_base=options.with_base)
     size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())

@@ -1,1 +1,1 @@
-"""``lorary cluster``: its options, and what it does."""
+"""``lorary cluster``: its options and its work."""

@@ -1,9 +1,9 @@
-"""Put experts into clusters that change their base model alike: model-based clustering.
+"""Group experts with similar weight changes into clusters (model-based clustering).
 
-Writes the YAML with which `lorary train --config` trains one expert per cluster on the tasks of its members,
-and beside it a picture. Experts are compared by the exact cosines of their weight changes, less what all
-have in common, or as in the paper (--method mbc). Without --num-clusters the number with the greatest mean
-silhouette is taken.
+Writes a YAML file with which `lorary train --config` trains one expert per cluster on the tasks of its
+members, and a picture beside it. The similarity is the exact cosine of the experts' normalised weight
+changes minus their mean, or that of the paper (--method mbc). Without --num-clusters, the number with the
+largest mean silhouette is chosen.
 """
 
 from pathlib import Path
@@ -15,29 +15,31 @@ EXAMPLE = "lorary cluster ./my-loras --out clusters.yaml"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the library, how its experts are compared, and where the outcome goes."""
+    """Add the library, the settings of the clustering, and the file."""
     parser.add_argument("library", help="Folder or URL of the library")
     parser.add_argument(
         "--method",
         type=Literal["cosine", "mbc"],
         default="cosine",
-        help="Compare whole weight changes exactly, or the largest fifth of the factors as the paper does, "
-        "which needs experts that were trained from the same start (--training.same_start true)",
+        help="cosine compares the whole weight changes exactly; mbc compares the largest fifth of the "
+        "factors' entries, as in the paper, for experts with the same start (--training.same_start true)",
     )
-    parser.add_argument("--num-clusters", type=int | None, help="How many; chosen by silhouette if not given")
-    parser.add_argument("--max-clusters", type=int, default=20, help="Most clusters to try")
+    parser.add_argument(
+        "--num-clusters", type=int | None, help="Number of clusters; if not given: chosen by silhouette"
+    )
+    parser.add_argument("--max-clusters", type=int, default=20, help="Maximum number of clusters to try")
     parser.add_argument(
         "--sketch",
         type=int | None,
-        help="Compare nearly, along so many random directions on either side of a layer, such as 16: seconds "
-        "where a thousand experts take minutes",
+        help="Approximate the cosines by this many random directions on each side of a layer, such as 16; a "
+        "thousand experts then take seconds instead of minutes",
     )
     parser.add_argument("--base", type=str | None, help="Only experts for this base model")
-    parser.add_argument("--seed", type=int, default=0, help="Of the starts of k-means")
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the starts of k-means")
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("clusters.yaml"),
-        help="File for the tasks of each cluster; the picture beside it has the same name with .png",
+        help="YAML file for the tasks of each cluster; the picture has the same name with .png",
     )
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table")

@@ -1,4 +1,4 @@
-"""Find the clusters of a library, and write them down."""
+"""Compute the clusters of a library, and write them as YAML and as a picture."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,17 +18,15 @@ from lorary.transforms import cluster_experts
 from lorary.transforms.clustering import Clusters
 
 COLUMNS = ("cluster", "experts", "inside", "outside", "tasks")
-# A mean silhouette below this says that clusters hardly stand apart.
+# Below this mean silhouette, clusters are hardly separated.
 FAINT = 0.05
 
 
 def run(options: Namespace) -> int:
-    """Find the clusters, write them down, and say what they are."""
+    """Check the options, compute the clusters, write and print them."""
     picture = options.out.with_suffix(".png") if options.out.name else options.out
     if picture == options.out:
-        raise ValueError(
-            f"--out must name a YAML file such as clusters.yaml, found {quote(str(options.out))}"
-        )
+        raise ValueError(f"--out must be a YAML file such as clusters.yaml, found {quote(str(options.out))}")
     for place in (options.out, picture):
         check_out(place, options.library, is_file=True)
     library = open_filled_library(options.library)
@@ -58,7 +56,7 @@ def run(options: Namespace) -> int:
 
 
 def group_tasks(library: Library, found: Clusters) -> dict[str, list[str]]:
-    """List the tasks of each cluster, each once; an expert that names none is its own task."""
+    """List the tasks of each cluster, without repetitions; an expert without tasks counts as its own task."""
     own = {entry.name: entry.own_tasks for entry in library.entries()}
     return {
         f"cluster_{number}": list(dict.fromkeys(task for name in members for task in own[name]))
@@ -67,7 +65,7 @@ def group_tasks(library: Library, found: Clusters) -> dict[str, list[str]]:
 
 
 def write_groups(path: Path, groups: Mapping[str, Sequence[str]], library: str) -> None:
-    """Write what ``lorary train --config`` reads."""
+    """Write the groups as a file for ``lorary train --config``."""
     what = f"Clusters of the experts in {quote(library)}"
     head = f"# {what}, for: lorary train LIBRARY --tasks TASKS --config THIS\n"
     body = yaml.safe_dump({"groups": dict(groups)}, sort_keys=False, allow_unicode=True)
@@ -75,7 +73,7 @@ def write_groups(path: Path, groups: Mapping[str, Sequence[str]], library: str) 
 
 
 def describe_clusters(found: Clusters, groups: Mapping[str, Sequence[str]]) -> dict[str, object]:
-    """Say all that is known, for JSON."""
+    """Describe all clusters in JSON values."""
     clusters = []
     for (name, tasks), members in zip(groups.items(), found.members, strict=True):
         inside, outside = mean_cosines(found, members)
@@ -96,7 +94,7 @@ def tabulate_clusters(
 
 
 def mean_cosines(found: Clusters, members: Sequence[str]) -> tuple[float | None, float | None]:
-    """Average the cosines of a cluster's pairs, and of its experts with all others; None without any."""
+    """Average the cosines within a cluster, and between it and other experts; None without such pairs."""
     own = [name in members for name in found.names]
     others = [not is_own for is_own in own]
     block = found.similarity[own][:, own]
@@ -106,12 +104,12 @@ def mean_cosines(found: Clusters, members: Sequence[str]) -> tuple[float | None,
 
 
 def print_silhouettes(found: Clusters) -> None:
-    """Show how well each number of clusters stands apart."""
+    """Print the mean silhouette of each number of clusters."""
     if not found.silhouettes:
         return
     shown = ", ".join(f"{count}: {value:.4f}" for count, value in found.silhouettes.items())
     best = max(found.silhouettes.values())
     print_line(
-        f"mean silhouette by number of clusters, 1 is best: {shown}"
-        + ("; no number stands apart, so choose --num-clusters by need" if best < FAINT else "")
+        f"mean silhouette by number of clusters (1 is best): {shown}"
+        + ("; the clusters are hardly separated: choose --num-clusters yourself" if best < FAINT else "")
     )

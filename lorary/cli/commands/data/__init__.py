@@ -1,1 +1,1 @@
-"""Commands on data: what is understood of a file."""
+"""The commands of ``lorary data``."""

@@ -1,7 +1,7 @@
-"""Show what is understood of task files: formats, counts, and an example as a model reads it.
+"""Show how task files are read: formats, counts, and an example as the model sees it.
 
-In the example, lines of the prompt begin with '|' and those of the target with '>'. With --base they are
-decoded from that model's tokens, as training sees them.
+In the example, lines of the prompt begin with '|' and lines of the target with '>'. With --base the example
+is decoded from that model's tokens, as in training.
 """
 
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ from lorary.data import Example, Task, Template, tokenize_examples
 from lorary.files import say_count, shorten
 
 EXAMPLE = "lorary data show synthetic:plurals"
-# Characters of a prompt or a target, and tokens of an example, that are shown.
+# Longest prompt or target shown, in characters.
 LONGEST = 4000
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the tasks, how they are read, and the base model."""
+    """Add the tasks, the options for reading them, and the base model."""
     parser.add_argument(
-        "tasks", action=KeepPlaces, nargs="+", metavar="FILE", help="As --tasks of other commands"
+        "tasks", action=KeepPlaces, nargs="+", metavar="FILE", help="Places, as in --tasks of other commands"
     )
     add_reading_options(parser)
     parser.add_argument("--base", type=str | None, help="Base model whose tokens and chat template are shown")
@@ -33,12 +33,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Read the tasks, and print what each was found to be."""
+    """Read the tasks, and describe each of them."""
     tasks = read_tasks(options)
     template = find_task_template(options)
     tokenizer = None if options.base is None else lorary.load_base(options.base).tokenizer
     if options.template == "chat" and tokenizer is None:
-        raise ValueError("the chat template is the base model's: say with --base which")
+        raise ValueError("--template chat needs a base model, which has the chat template: add --base")
     shown = {name: render_example(task, template, tokenizer) for name, task in tasks.items()}
     if options.json:
         print_json([summarize_task(name, task, shown[name]) for name, task in tasks.items()])
@@ -51,7 +51,7 @@ def run(options: Namespace) -> int:
 
 
 def render_example(task: Task, template: Template, tokenizer: Any) -> tuple[str, str]:
-    """Give the prompt and the target of a task's first example, as text or, with a tokenizer, from tokens."""
+    """Render the prompt and the target of a task's first example: as text, or decoded from its tokens."""
     example = find_example(task)
     if tokenizer is None:
         (reply,) = template.reply(task, example, example.targets[:1])
@@ -61,12 +61,12 @@ def render_example(task: Task, template: Template, tokenizer: Any) -> tuple[str,
 
 
 def find_example(task: Task) -> Example:
-    """Give the first example, of training if there are any."""
+    """Return the first example of the first split, which is the training split if the task has one."""
     return next(iter(task.splits.values()))[0]
 
 
 def describe_task(name: str, task: Task) -> Iterator[tuple[str, str]]:
-    """Say what was read, as (label, text) lines; some texts are empty."""
+    """Describe a task, as pairs of label and text; some texts are empty."""
     splits = ", ".join(f"{len(examples):,} {split}" for split, examples in task.splits.items())
     yield "task", name
     yield "format", ", ".join(task.formats)
@@ -77,7 +77,7 @@ def describe_task(name: str, task: Task) -> Iterator[tuple[str, str]]:
 
 
 def print_example(prompt: str, target: str) -> None:
-    """Print an example, every line with what it belongs to."""
+    """Print an example, with a mark before each line of the prompt and of the target."""
     print_line("example   | prompt, > target")
     for mark, text in (("|", prompt), (">", target)):
         for line in shorten(text, LONGEST).split("\n"):
@@ -85,7 +85,7 @@ def print_example(prompt: str, target: str) -> None:
 
 
 def summarize_task(name: str, task: Task, shown: tuple[str, str]) -> dict[str, Any]:
-    """Put what was read into JSON values."""
+    """Describe a task in JSON values."""
     return {
         "task": name,
         "formats": list(task.formats),

@@ -1,3 +1,3 @@
-"""What ``lorary eval`` does around the evaluation itself: its experts and routes, its tables."""
+"""``lorary eval``: its options, its work and its tables."""
 
 __all__: list[str] = []

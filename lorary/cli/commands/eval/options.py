@@ -1,7 +1,7 @@
-"""Compare ways of using a library: the base model, experts, routers.
+"""Compare routes on tasks: the base model, single experts, routers.
 
-Prints a table per metric with standard errors. A route is base, the name of a router, oracle (each task's own
-expert), random (a control without knowledge), expert:NAME, or a name from --controls.
+Prints a table per metric, with standard errors. A route is base, the name of a router, oracle (each task's
+own expert), random (an expert of random weights), expert:NAME, or the name of an expert in --controls.
 """
 
 from pathlib import Path
@@ -10,11 +10,13 @@ from jsonargparse import ArgumentParser
 
 from lorary.cli.comparison.options import add_comparison_options
 
-EXAMPLE = "lorary eval ./my-loras --tasks synthetic --routes base,uniform,arrow --metrics loss,exact_match"
+EXAMPLE = (
+    "lorary eval ./my-loras --tasks synthetic --routes base,uniform,calibrated --metrics loss,exact_match"
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add what is compared, and where the numbers go."""
+    """Add the comparison and the folder of its results."""
     add_comparison_options(parser, "--routes", "--router")
     parser.add_argument("--out", type=Path | None, help="Folder for results.json and table.md")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of tables")

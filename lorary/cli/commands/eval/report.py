@@ -13,7 +13,7 @@ from lorary.reports import difference_grid, render_markdown, render_table, resul
 
 
 def print_result(result: Result, console: Console, against: str | None = None) -> None:
-    """Print a table per metric, and how far each route lies from the one that all are held against."""
+    """Print a table per metric, and a table of each route's difference from the reference route."""
     for metric in result.metrics:
         console.print(render_table(result_grid(result, metric), console.width))
         differences = find_differences(result, metric, against)
@@ -22,27 +22,27 @@ def print_result(result: Result, console: Console, against: str | None = None) -
 
 
 def find_differences(result: Result, metric: str, against: str | None = None) -> list[Difference]:
-    """Hold every route against one.
+    """Compare every route with a reference route.
 
     Args:
-        result: where the numbers are.
-        metric: the metric.
-        against: the route; None for ``choose_reference``'s.
+        result: the results.
+        metric: name of the metric.
+        against: the reference route; None means that of ``choose_reference``.
     """
     return compare_routes(result, metric, against or choose_reference(result, metric))
 
 
 def write_result(result: Result, out: Path, against: str | None = None) -> None:
-    """Write all numbers as JSON, and the tables as Markdown."""
+    """Write all results as JSON, and the tables as Markdown."""
     result.to_json(out / "results.json")
     write_whole(out / "table.md", "\n".join(_markdown_parts(result, against)).encode())
 
 
 def summarize_result(result: Result, against: str | None = None) -> dict[str, Any]:
-    """Put means, standard errors and differences into JSON values.
+    """Describe means, standard errors and differences in JSON values.
 
     Returns:
-        Metric -> what it is; task -> route -> mean; route -> mean over tasks; differences from one route.
+        Metric -> its title, task -> route -> mean, route -> mean over tasks, differences from the reference.
     """
     return {metric: _summarize_metric(result, metric, against) for metric in result.metrics}
 

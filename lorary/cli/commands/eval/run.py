@@ -1,4 +1,4 @@
-"""Measure each route on each task, and show the numbers."""
+"""Measure each route on each task, and print the results."""
 
 from jsonargparse import Namespace
 
@@ -10,10 +10,11 @@ from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.tasks import repeat_tasks
 from lorary.evaluation import Result, evaluate
+from lorary.files import say_count
 
 
 def run(options: Namespace) -> int:
-    """Read everything, measure each route on each task, and show the numbers."""
+    """Check the options, measure each route on each task, and print the results."""
     if options.out is not None:
         check_out(options.out, options.library)
     result = measure(options)
@@ -25,9 +26,9 @@ def run(options: Namespace) -> int:
     print_result(result, open_console(), options.against)
     missing = [metric for metric in read_eval_options(options).metrics if metric not in result.metrics]
     if missing:
-        print_line(f"no example suits {', '.join(missing)}: accuracies need examples with choices")
+        print_line(f"no example can be used for {', '.join(missing)}: accuracies need examples with choices")
     if options.out is not None:
-        print_line(f"numbers: {options.out / 'results.json'}  tables: {options.out / 'table.md'}")
+        print_line(f"results: {options.out / 'results.json'}  tables: {options.out / 'table.md'}")
         print_next("lorary", "generate", options.library, "PROMPT", "--show-experts")
     else:
         words = repeat_tasks(options) or ["--config", "FILE"]
@@ -38,7 +39,7 @@ def run(options: Namespace) -> int:
 def measure(options: Namespace) -> Result:
     """Load base and experts once, and evaluate."""
     found = prepare_comparison(options)
-    what = f"comparing {len(found.routes)} routes on {len(found.tasks)} tasks"
+    what = f"comparing {say_count(len(found.routes), 'route')} on {say_count(len(found.tasks), 'task')}"
     try:
         with show_evaluation(what) as show:
             return evaluate(
@@ -46,5 +47,5 @@ def measure(options: Namespace) -> Result:
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            "an evaluation that was stopped keeps no numbers; the library is as it was"
+            "an interrupted evaluation keeps no results; the library is unchanged"
         ) from None

@@ -1,1 +1,1 @@
-"""``lorary export``: its options, and what it does."""
+"""``lorary export``: its options and its work."""

@@ -1,7 +1,7 @@
-"""Export one expert for other programs: as a PEFT adapter, or folded into its base model.
+"""Export an expert as a PEFT adapter, or folded into its base model.
 
-Without --fold the folder is a PEFT adapter, which PEFT and vLLM load; with it, a plain transformers model
-whose weights are those of base and expert together. A merged expert is an expert like any other.
+Without --fold the folder is a PEFT adapter, which PEFT and vLLM can load. With --fold it is a transformers
+model whose weights are the sum of base model and expert. Merged experts can be exported too.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ EXAMPLE = "lorary export ./my-loras poetry --fold --out poetry-model"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the expert, and where it goes in which form."""
+    """Add the expert, the folder and its format."""
     parser.add_argument("library", help="Folder or URL of the library")
     parser.add_argument("expert", help="Name of the expert")
     parser.add_argument("--out", type=Path, required=True, help="Folder to write; it must not exist yet")
@@ -23,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dtype",
         type=Literal["float16", "bfloat16", "float32"] | None,
-        help="Of the weights that are written; as they are if not given",
+        help="Dtype of the weights; if not given: the expert's, or with --fold the base model's",
     )
     add_base_options(parser)
     parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")

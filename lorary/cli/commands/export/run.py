@@ -16,13 +16,16 @@ from lorary.models.new_folder import require_free
 
 
 def run(options: Namespace) -> int:
-    """Check everything, write the folder, and say where it is."""
+    """Check the options, write the folder, and print its path."""
     check_out(options.out, options.library)
     library = open_filled_library(options.library)
     if options.expert not in library:
         raise UnknownExpert(options.expert, library, f"library {quote(options.library)}")
     if not options.fold and (options.base is not None or options.revision is not None):
-        raise ValueError("--base and --revision are for --fold: an adapter alone needs no base model")
+        raise ValueError(
+            "--base and --revision need --fold, because an adapter alone needs no base model: add --fold, or "
+            "leave them out"
+        )
     require_free(options.out)
     expert = library[options.expert]
     form = write_folded(options, expert) if options.fold else write_adapter(options, expert)
@@ -30,23 +33,23 @@ def run(options: Namespace) -> int:
     if options.json:
         print_json({"out": str(options.out), "expert": expert.name, "fold": options.fold, "bytes": size})
         return 0
-    print_line(f"{form}  {options.out}  ({size / 1e6:.1f} MB; README.md says how to load it)")
+    print_line(f"{form}  {options.out}  ({size / 1e6:.1f} MB; its README.md shows how to load it)")
     print_next("lorary", "library", "show", options.library, options.expert)
     return 0
 
 
 def write_adapter(options: Namespace, expert: Expert) -> str:
-    """Write a PEFT folder; returns what it is, in words."""
+    """Write a PEFT folder; returns the name of the format."""
     write_peft(expert, options.out, dtype=options.dtype and getattr(torch, options.dtype))
     return "PEFT adapter"
 
 
 def write_folded(options: Namespace, expert: Expert) -> str:
-    """Load the base model, add the expert and write both as one; returns what it is, in words."""
+    """Load the base model, fold the expert into it and write it; returns the name of the format."""
     name = options.base or expert.base_model
     if not name:
         raise ValueError(
-            f"expert {quote(expert.name)} does not say which base model it is for: name it with --base"
+            f"the card of expert {quote(expert.name)} names no base model: choose it with --base"
         )
     revision = options.revision or (None if options.base else expert.card.base_revision)
     with show_status(f"folding {expert.name} into {name}"):

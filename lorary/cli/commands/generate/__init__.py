@@ -1,1 +1,1 @@
-"""The parts of ``lorary generate``: the command, and how it shows which experts the tokens used."""
+"""``lorary generate``: its options, its work and the display of the routing."""

@@ -1,7 +1,7 @@
-"""Answer a prompt with a library's experts, or with a model that was built from one.
+"""Answer a prompt with a library's experts, or with a built model.
 
-A router chooses the experts, some routers once from the prompt, others for every token. A built model brings
-its router. With --expert one expert answers alone, with --router none the base model.
+A router chooses the experts: some routers choose once per prompt, others for every token. A built model
+has its own router. With --expert, one expert answers alone; with --router none, the base model answers alone.
 """
 
 from typing import Literal
@@ -17,25 +17,25 @@ EXAMPLE = "lorary generate ./my-loras 'Write the number in words: 42' --template
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the library, the prompt, who answers and how."""
+    """Add the library, the prompt, the router or expert, and the settings of generation."""
     parser.add_argument("library", help="Folder or URL of the library, or folder of a built model")
-    parser.add_argument("prompt", help="What to go on from; '-' reads it from stdin")
+    parser.add_argument("prompt", help="The prompt; '-' reads it from stdin")
     parser.add_argument(
         "--router",
         type=str | None,
-        help=f"{', '.join(list_ready_routers())}, or none for the base alone; {DEFAULT_ROUTER}, "
-        "or a built model's own, if not given",
+        help=f"Router: {', '.join(list_ready_routers())}, or none for the base model alone; if not given: "
+        f"{DEFAULT_ROUTER}, or a built model's own",
     )
-    parser.add_argument("--expert", type=str | None, help="Let this expert answer, whatever the router")
-    parser.add_argument("--max-new-tokens", type=int, default=64, help="Most tokens of the answer")
+    parser.add_argument("--expert", type=str | None, help="Answer with this expert alone, without a router")
+    parser.add_argument("--max-new-tokens", type=int, default=64, help="Maximum tokens of the answer")
     parser.add_argument(
-        "--temperature", type=float, default=0.0, help="0 always takes the likeliest token; above, samples"
+        "--temperature", type=float, default=0.0, help="Sampling temperature; 0 takes the most probable token"
     )
     parser.add_argument(
         "--template",
         type=Literal["none", "plain", "chat"],
         default="none",
-        help="What to put around the prompt: nothing, 'Answer:' as in training, or the model's chat turns",
+        help="Template of the prompt: plain adds 'Answer:', as in training; chat is the model's own",
     )
     add_template_args(parser)
     parser.add_argument("--show-experts", action="store_true", help="Show which experts the tokens used")

@@ -1,21 +1,21 @@
-"""Which experts the tokens of a text used, as coloured lines."""
+"""Print the experts that each token used, as coloured lines."""
 
 from rich.text import Text
 
 from lorary.assembly import Explanation
 from lorary.cli.console import open_console
-from lorary.files import escape
+from lorary.files import escape, say_count
 
 COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red")
 NUM_SHOWN = 6
 
 
 def print_routing(explanation: Explanation, num_prompt_tokens: int) -> None:
-    """Print the text, each token in the colour of the expert it used most, and the experts used most.
+    """Print each token in the colour of its main expert, and the experts with the largest mean shares.
 
     Args:
         explanation: the routing of prompt and answer.
-        num_prompt_tokens: how many of its tokens are the prompt's.
+        num_prompt_tokens: number of tokens of the prompt.
     """
     shares = explanation.shares_per_token()  # [T, E]
     means = shares.mean(0)
@@ -33,11 +33,15 @@ def print_routing(explanation: Explanation, num_prompt_tokens: int) -> None:
         experts.append(f"{explanation.experts[expert]} {float(means[expert]):.0%}  ", style=colours[expert])
     if len(order) > len(shown):
         others = float(means[order[len(shown) :]].sum())
-        experts.append(f"{len(order) - len(shown)} others {others:.0%}", style="dim")
+        rest = say_count(len(order) - len(shown), "other")
+        experts.append(f"{rest} {others:.0%}", style="dim")
     console = open_console(soft_wrap=True)
     console.print()
     console.print(Text("tokens   ", style="bold") + text)
     console.print(Text("experts  ", style="bold") + experts)
     console.print(
-        Text("a token has the colour of the expert it used most, averaged over layers", style="dim")
+        Text(
+            "each token has the colour of the expert with the largest share, averaged over layers",
+            style="dim",
+        )
     )

@@ -1,4 +1,4 @@
-"""Load a routed model, let it answer, and show how."""
+"""Load a routed model, answer the prompt, and show the routing."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,16 +25,16 @@ from lorary.files import quote
 from lorary.routing import DEFAULT_ROUTER, router_named
 
 STDIN = "-"
-# Characters: more than any base model reads, too few to fill the memory.
+# In characters: more than any base model's context, and less than would fill the memory.
 MAX_PROMPT = 10_000_000
 
 
 def run(options: Namespace) -> int:
-    """Load what is needed, answer, and show how."""
+    """Check the options, load the model, answer, and show the routing if asked for."""
     check_generation(options)
     prompt = read_prompt() if options.prompt == STDIN else options.prompt
     if not prompt:
-        raise ValueError("the prompt is empty: give some text to go on from")
+        raise ValueError("the prompt is empty: give some text")
     model = load_routed(options)
     prompt_ids = dress_prompt(model, prompt, options.template, read_template_args(options.template_args))
     answer = answer_prompt(model, prompt_ids, options)
@@ -59,7 +59,7 @@ def read_prompt() -> str:
     """Read the prompt from stdin.
 
     Raises:
-        ValueError: if it is longer than any model reads, or no text.
+        ValueError: if it is longer than ``MAX_PROMPT``, or not UTF-8.
     """
     try:
         prompt = sys.stdin.read(MAX_PROMPT + 1)
@@ -67,20 +67,20 @@ def read_prompt() -> str:
     except UnicodeError as error:
         raise ValueError(f"the prompt on stdin must be UTF-8 text ({error}): convert it") from error
     if len(prompt) > MAX_PROMPT:
-        raise ValueError(f"the prompt on stdin must have at most {MAX_PROMPT:,} characters: give less of it")
+        raise ValueError(f"the prompt on stdin must have at most {MAX_PROMPT:,} characters: shorten it")
     return prompt.rstrip("\n")
 
 
 def check_generation(options: Namespace) -> None:
-    """Refuse what cannot be done before anything is loaded.
+    """Refuse invalid options before anything is loaded.
 
     Raises:
-        ValueError: naming the option.
+        ValueError: with the option.
     """
     if options.router not in (None, "none"):
         router_named(options.router)
     if options.show_experts and (options.router == "none" or options.expert is not None):
-        raise ValueError("--show-experts shows what a router chose: leave out --expert and --router none")
+        raise ValueError("--show-experts shows the choices of a router: leave out --expert and --router none")
     if options.template != "chat" and read_template_args(options.template_args):
         raise ValueError("--template-args are the chat template's: use --template chat, or leave them out")
     if options.max_new_tokens < 1 or not 0 <= options.temperature < inf:
@@ -91,12 +91,12 @@ def check_generation(options: Namespace) -> None:
 
 
 def load_routed(options: Namespace) -> RoutedModel:
-    """Load the base model with those experts that may be needed.
+    """Load a built model, or the base model with the experts of a library.
 
     Raises:
-        ValueError: if an option is wrong, or of a router that does not decide.
+        ValueError: if an option is invalid, or belongs to a router that is not used.
         LibraryError: if the library is empty.
-        UnknownExpert: if the expert that was asked for is not in it.
+        UnknownExpert: if the library has no expert of the name in ``--expert``.
     """
     is_built = is_saved_model(options.library)
     router = options.router or (None if is_built or options.expert is not None else DEFAULT_ROUTER)
@@ -118,14 +118,14 @@ def load_routed(options: Namespace) -> RoutedModel:
 
 
 def load_built(options: Namespace) -> RoutedModel:
-    """Load a model that ``lorary build`` made: with its own router, or with what the options say instead.
+    """Load a model of ``lorary build``, with its own router or with that of the options.
 
     Raises:
-        ValueError: if the base model is named, which the built model does itself.
-        UnknownExpert: if the expert that was asked for is not in it.
+        ValueError: if a base model is given: a built model has its own.
+        UnknownExpert: if the model has no expert of the name in ``--expert``.
     """
     if options.base is not None or options.revision is not None:
-        raise ValueError("a built model brings its base model: leave out --base and --revision")
+        raise ValueError("a built model has its own base model: leave out --base and --revision")
     names = list(read_saved_model(options.library).experts)
     if options.expert is not None and options.expert not in names:
         raise UnknownExpert(options.expert, names, f"model {quote(options.library)}")
@@ -141,7 +141,7 @@ def load_built(options: Namespace) -> RoutedModel:
 def dress_prompt(
     model: RoutedModel, prompt: str, template: str, template_args: Mapping[str, Any]
 ) -> list[int]:
-    """Tokenise a prompt, with what the template puts around it."""
+    """Render a prompt with the template, and tokenise it."""
     if template == "none":
         return encode_prompt(model.tokenizer, prompt)
     found = find_template(template, template_args=template_args)
@@ -153,7 +153,7 @@ def dress_prompt(
 
 
 def answer_prompt(model: RoutedModel, prompt_ids: Sequence[int], options: Namespace) -> str:
-    """Let the model go on from a prompt."""
+    """Generate the continuation of a prompt."""
     chosen = nullcontext() if options.expert is None else model.assign([options.expert])
     with chosen:
         return model.generate(
@@ -164,7 +164,7 @@ def answer_prompt(model: RoutedModel, prompt_ids: Sequence[int], options: Namesp
 def describe_answer(
     prompt: str, answer: str, router: str | None, expert: str | None, explanation: Explanation | None
 ) -> dict[str, Any]:
-    """Put an answer, and the routing if it was asked for, into JSON values."""
+    """Describe an answer, and its routing unless it is None, in JSON values."""
     found: dict[str, Any] = {
         "prompt": prompt,
         "answer": answer,

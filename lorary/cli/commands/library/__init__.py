@@ -1,1 +1,1 @@
-"""The commands ``lorary library …``: each works on one library, given by its folder or URL."""
+"""The commands of ``lorary library``: each works on one library, given by its folder or URL."""

@@ -1,6 +1,6 @@
-"""Add a PEFT adapter to a library, which is made if there is none yet.
+"""Add a PEFT adapter to a library; a missing library is created.
 
-The adapter is copied: its own folder stays as it is.
+The adapter is copied. Its own folder is not changed.
 """
 
 from pathlib import Path
@@ -11,10 +11,10 @@ import lorary
 from lorary.cli.console import print_next
 from lorary.cli.printing import print_line
 from lorary.errors import FormatError
-from lorary.files import quote
+from lorary.files import quote, say_count
 
 CONFIG = "adapter_config.json"
-# Adapters of a folder: one each, a training run's checkpoints, a model of the hub's cache.
+# Adapters inside a folder: subfolders such as a run's checkpoints, or snapshots in the hub's cache.
 BENEATH = (f"*/{CONFIG}", f"snapshots/*/{CONFIG}")
 NUM_SHOWN = 4
 EXAMPLE = "lorary library add ./my-loras downloads/poetry-lora --name poetry"
@@ -24,28 +24,29 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the library, the adapter's folder and the expert's name."""
     parser.add_argument("library", help="Folder or URL of the library")
     parser.add_argument("folder", help="Folder or URL of the PEFT adapter")
-    parser.add_argument("--name", type=str | None, help="Name of the expert; the folder's name if not given")
+    parser.add_argument("--name", type=str | None, help="Name of the expert; if not given: the folder's name")
 
 
 def run(options: Namespace) -> int:
-    """Read the adapter, then store it under a name that is free."""
+    """Read the adapter, then store it under a free name."""
     refuse_parent(options.folder)
     # Read first: a bad adapter must leave no new library behind.
     expert = lorary.read_peft(options.folder, options.name)
     library = lorary.Library.open(options.library, create=True)
     library.add(expert)
     print_line(
-        f"added expert {quote(expert.name)} to library {quote(options.library)}, which now has {len(library)}"
+        f"added expert {quote(expert.name)} to library {quote(options.library)}, which now has "
+        f"{say_count(len(library), 'expert')}"
     )
     print_next("lorary", "library", "show", options.library, expert.name)
     return 0
 
 
 def refuse_parent(folder: str) -> None:
-    """Refuse a local folder that is no adapter, but holds adapters.
+    """Refuse a local folder that is not an adapter but contains adapters.
 
     Raises:
-        FormatError: naming them.
+        FormatError: with the first of them.
     """
     parent = Path(folder)
     if not parent.is_dir() or (parent / CONFIG).exists():
@@ -55,7 +56,7 @@ def refuse_parent(folder: str) -> None:
         shown = ", ".join(quote(place) for place in found[:NUM_SHOWN]) + (
             ", …" if len(found) > NUM_SHOWN else ""
         )
-        what = "an adapter" if len(found) == 1 else f"{len(found)} adapters"
         raise FormatError(
-            f"{quote(folder)} is no adapter but holds {what}: add each by its own folder, {shown}"
+            f"{quote(folder)} is not an adapter but contains {say_count(len(found), 'adapter')}: add each by "
+            f"its own folder, {shown}"
         )

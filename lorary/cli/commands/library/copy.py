@@ -1,4 +1,4 @@
-"""Copy an expert within a library, under another name."""
+"""Copy an expert under another name within a library."""
 
 from jsonargparse import ArgumentParser, Namespace
 

@@ -1,6 +1,6 @@
-"""Remove what was computed from experts that are gone, such as their prototypes.
+"""Remove artifacts, such as prototypes, of experts that are no longer in a library.
 
-Nothing of the experts that are there is touched, and all that is removed can be computed again.
+The artifacts of present experts are kept. Removed ones can be computed again.
 """
 
 from jsonargparse import ArgumentParser, Namespace
@@ -20,14 +20,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Remove them, and say how many there were."""
+    """Remove the artifacts, and print their number and size."""
     pruned = lorary.Library.open(options.library).prune()
     if options.json:
         print_json(pruned._asdict())
         return 0
     print_line(
-        f"removed {say_count(pruned.num_removed, 'artifact')} of experts that are gone from library "
-        f"{quote(options.library)}, {pruned.num_bytes / 1e6:.1f} MB; kept {pruned.num_kept:,}"
+        f"removed {say_count(pruned.num_removed, 'artifact')} of absent experts "
+        f"({pruned.num_bytes / 1e6:.1f} MB) from library {quote(options.library)}, kept {pruned.num_kept:,}"
     )
     print_next("lorary", "library", "ls", options.library)
     return 0

@@ -1,6 +1,6 @@
-"""Give an expert another name.
+"""Rename an expert.
 
-What was computed from its weights, such as prototypes, stays valid.
+Its artifacts, such as prototypes, stay valid.
 """
 
 from jsonargparse import ArgumentParser, Namespace

@@ -1,7 +1,7 @@
-"""Remove experts from a library, with their weights.
+"""Remove experts and their weights from a library.
 
-If one of the names is unknown, none is removed. What was computed from them stays, in case they come back;
-`lorary library prune` removes it.
+If one of the names is unknown, no expert is removed. Artifacts, such as prototypes, are kept in case an
+expert is added again; `lorary library prune` removes them.
 """
 
 from jsonargparse import ArgumentParser, Namespace
@@ -22,7 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Look for all of them, then remove one after the other."""
+    """Check that all experts exist, then remove them one by one."""
     library = lorary.Library.open(options.library)
     names = dict.fromkeys(options.names)
     for name in names:

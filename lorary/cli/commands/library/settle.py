@@ -1,6 +1,7 @@
-"""Finish the change that another machine, another user or a copy's original left half done in a library.
+"""Finish an interrupted change of a library that another user or another machine began.
 
-Only needed where a command says so. Nobody may be writing to the library; nothing outside it is touched.
+Use it when another command asks for it, for instance on a copy of a library that was copied during a change.
+Make sure that no other process is writing to the library. Files outside the library are not changed.
 """
 
 from jsonargparse import ArgumentParser, Namespace
@@ -20,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Settle it, and say what was moved."""
+    """Finish the change, and print what was moved."""
     moves = lorary.Library.settle(options.library)
     if options.json:
         print_json(moves)

@@ -1,6 +1,6 @@
-"""Show all that is known about one expert.
+"""Show the card of one expert.
 
-That is what its small files say: no weights are opened.
+Reads only the expert's small files, not its weights.
 """
 
 import json
@@ -30,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Print one expert's card, line by line."""
+    """Print one expert's card, a line per field."""
     entries = {entry.name: entry for entry in lorary.Library.open(options.library).entries()}
     if options.name not in entries:
         raise UnknownExpert(options.name, entries, f"library {quote(options.library)}")
@@ -46,12 +46,12 @@ def run(options: Namespace) -> int:
 def _describe(entry: "Entry") -> Iterator[tuple[str, str]]:
     card = entry.card
     yield "base model", entry.base_model
-    yield "its revision", card.base_revision or ""
-    yield "its fingerprint", card.base_fingerprint or ""
+    yield "base revision", card.base_revision or ""
+    yield "base fingerprint", card.base_fingerprint or ""
     yield "description", card.description
     yield "tasks", ", ".join(card.tasks)
     yield "tags", ", ".join(card.tags)
-    yield "made from", ", ".join(card.parents)
+    yield "parents", ", ".join(card.parents)
     yield "highest rank", format_count(entry.max_rank)
     yield "modules", format_count(entry.num_modules)
     yield "parameters", format_count(entry.num_parameters)

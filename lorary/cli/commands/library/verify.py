@@ -1,6 +1,6 @@
-"""Check that experts, and what was computed from them, are whole: present, readable, and as they were stored.
+"""Check that the experts and artifacts of a library are complete and unchanged.
 
-Reads every byte. Exits with 2 if anything is wrong.
+Reads every byte. Exits with code 2 if there is a problem.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -21,12 +21,12 @@ EXAMPLE = "lorary library verify ./my-loras"
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the library and the experts."""
     parser.add_argument("library", help="Folder or URL of the library")
-    parser.add_argument("names", nargs="*", default=[], help="Names of the experts; all if none is given")
+    parser.add_argument("names", nargs="*", default=[], help="Names of the experts; if not given: all")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")
 
 
 def run(options: Namespace) -> int:
-    """Print what is wrong, a line each."""
+    """Print a line for each problem."""
     library = lorary.Library.open(options.library)
     names = options.names or list(library)
     with show_count("verifying", is_transient=True) as show:
@@ -38,13 +38,13 @@ def run(options: Namespace) -> int:
             print_line(str(problem))
         print_line(f"{say_count(len(problems), 'problem')} in {say_count(len(names), 'expert')}")
     else:
-        print_line(f"all is well with {say_count(len(names), 'expert')} in library {quote(options.library)}")
+        print_line(f"no problem in {say_count(len(names), 'expert')} of library {quote(options.library)}")
         print_next("lorary", "library", "ls", options.library)
     return USER_ERROR if problems else 0
 
 
 def _count(names: Sequence[str], show: Callable[[int, int], None]) -> Iterator[str]:
-    """Yield names, and show how many were asked for."""
+    """Yield names, and show the number of those already taken."""
     for number, name in enumerate(names):
         show(number, len(names))
         yield name

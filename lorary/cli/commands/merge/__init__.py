@@ -1,1 +1,1 @@
-"""Parts of ``lorary merge``: the recipe it follows, the place it writes to, and what it says."""
+"""``lorary merge``: its options, its recipe, the place of the result and the report."""

@@ -1,4 +1,4 @@
-"""The methods of ``lorary merge`` that look at examples: which options go with them."""
+"""Check the options of the merging methods that need examples."""
 
 from jsonargparse import Namespace
 
@@ -9,10 +9,10 @@ REGMEAN = "regmean"
 
 
 def check_options(options: Namespace) -> None:
-    """Refuse options that do not go together in a search, before anything is read.
+    """Refuse contradicting options of ``--method lorahub``, before anything is read.
 
     Raises:
-        ValueError: if tasks are missing, or weights stand beside them.
+        ValueError: if tasks are missing, or weights or a recipe are given.
     """
     if options.method != LORAHUB:
         return
@@ -20,19 +20,17 @@ def check_options(options: Namespace) -> None:
         raise ValueError("--method lorahub needs --tasks: a file with a few examples of the new task")
     beside = [f"--{name}" for name in ("weights", "recipe") if getattr(options, name) is not None]
     if beside:
-        raise ValueError(f"--method lorahub finds the weights itself: leave out {', '.join(beside)}")
+        raise ValueError(f"--method lorahub computes the weights itself: leave out {', '.join(beside)}")
 
 
 def check_recipe(options: Namespace, recipe: MergeRecipe) -> None:
-    """Refuse tasks for a recipe that looks at none, and the other way round, before anything is read.
+    """Refuse a recipe without the tasks that it needs, and tasks that it does not use.
 
     Raises:
-        ValueError: if ``--tasks`` is missing or for nothing.
+        ValueError: if ``--tasks`` is missing or not used.
     """
     needs = recipe.merge_method == REGMEAN
     if needs and options.tasks is None:
         raise ValueError("--method regmean needs --tasks: training examples of every expert's own task")
     if options.tasks is not None and not needs:
-        raise ValueError(
-            "--tasks gives --method lorahub and regmean their examples; no other method looks at any"
-        )
+        raise ValueError("only --method lorahub and regmean use the examples of --tasks: leave out --tasks")

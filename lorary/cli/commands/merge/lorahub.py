@@ -13,7 +13,7 @@ from lorary.cli.commands.merge.by_examples import LORAHUB
 from lorary.cli.commands.merge.recipe import choose_names, make_linear, read_pairs
 from lorary.cli.tasks import find_task_template, read_tasks
 from lorary.experts import Expert
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.models import attach_experts
 from lorary.training import LorahubConfig, TrainingExamples, prepare_examples, search_weights
@@ -24,10 +24,10 @@ NUM_EXAMPLES = 16
 
 
 def read_search(options: Namespace) -> LorahubConfig:
-    """Build the configuration of the search from the method's own options.
+    """Build the configuration of the search from ``--options``.
 
     Raises:
-        ValueError: if one is unknown or out of range.
+        ValueError: if an option is unknown or out of range.
     """
     given: Mapping[str, Any] = read_pairs(options.options, "--options")
     known = list(LorahubConfig.__dataclass_fields__)
@@ -40,7 +40,7 @@ def read_search(options: Namespace) -> LorahubConfig:
 
 
 def outline_recipe(options: Namespace, library: Library) -> MergeRecipe:
-    """Say what will be merged and how, with weights still to be found: a linear merge."""
+    """Make the recipe of a linear merge whose weights are not known yet."""
     read_search(options)
     return make_linear(options, choose_names(options, library))
 
@@ -48,24 +48,24 @@ def outline_recipe(options: Namespace, library: Library) -> MergeRecipe:
 def find_weights(
     options: Namespace, library: Library, recipe: MergeRecipe
 ) -> tuple[MergeRecipe, LorahubResult]:
-    """Search for the weights on the experts' base model.
+    """Search for the weights, on the experts' base model.
 
     Returns:
-        The recipe with the weights of those experts that took part, and what the search found.
+        The recipe with the experts and weights of the search, and the search's result.
 
     Raises:
         ValueError: if there is more than one task.
-        DataError: if it cannot be read, or has no training example.
+        DataError: if the task cannot be read, or has no training example.
     """
     config = read_search(options)
     tasks = read_tasks(options)
     if len(tasks) != 1:
-        raise ValueError(f"--method lorahub is for one new task, found {len(tasks)} in --tasks")
+        raise ValueError(f"--method lorahub needs one task, found {len(tasks)}: name one file in --tasks")
     experts = {name: library[name] for name in recipe.names}
     base = load_experts_base(experts, find_device(options))
     examples = prepare(options, base.tokenizer, tasks)
     stack = attach_experts(base.model, experts)
-    with show_count(f"weighing experts on {len(examples.train)} examples") as show:
+    with show_count(f"searching weights on {say_count(len(examples.train), 'example')}") as show:
         found = search_weights(
             stack,
             recipe.names,
@@ -84,14 +84,14 @@ def prepare(options: Namespace, tokenizer: Any, tasks: Mapping[str, Any]) -> Tra
 
 
 def note_search(expert: Expert, found: LorahubResult) -> Expert:
-    """Write into a merged expert's card what its weights were found by."""
+    """Record the losses of the search in a merged expert's card."""
     losses = {"loss": found.loss, "base_loss": found.base_loss}
     provenance = {**expert.card.provenance, LORAHUB: losses}
     return replace(expert, card=replace(expert.card, provenance=provenance))
 
 
 def describe_search(found: LorahubResult) -> str:
-    """Say what the search found, in a line."""
+    """Describe the search's result in one line."""
     ranked = sorted(found.weights.items(), key=lambda item: -abs(item[1]))
     shown = ", ".join(f"{name} {weight:+.2f}" for name, weight in ranked[:6])
     return f"loss on the examples {found.loss:.3f}, base model {found.base_loss:.3f}; largest weights {shown}"

@@ -1,4 +1,4 @@
-"""Where a merged expert goes: into the library by a name, or into a folder of its own."""
+"""The place of a merged expert: a name in the library, or a folder of its own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from lorary.transforms import MergeRecipe
 
 @dataclass(frozen=True, kw_only=True)
 class MergePlace:
-    """A place for one expert."""
+    """The place of one expert."""
 
     name: str
     """The expert's name."""
@@ -23,10 +23,10 @@ class MergePlace:
 
 
 def find_place(out: str) -> MergePlace:
-    """Understand ``--out``: with a slash or a dot in front it is a folder, else a name in the library.
+    """Parse ``--out``: a folder if it has a slash or begins with a dot, else a name in the library.
 
     Raises:
-        ValueError: if the name, or the folder's, is not fit for an expert.
+        ValueError: if it is not a valid name for an expert.
     """
     if "/" not in out and not out.startswith("."):
         return MergePlace(name=check_name(out), folder=None)
@@ -34,10 +34,10 @@ def find_place(out: str) -> MergePlace:
 
 
 def find_places(last: MergePlace | None, recipes: Sequence[MergeRecipe]) -> list[MergePlace | None]:
-    """Say where the merges of a recipe file go: the last to ``--out``, others beside it by their own names.
+    """List the places of a recipe file's merges: ``--out`` for the last, beside it for the others.
 
     Raises:
-        ValueError: if another than the last has no name.
+        ValueError: if a merge before the last has no name.
     """
     places: list[MergePlace | None] = []
     for number, recipe in enumerate(recipes[:-1], 1):
@@ -45,7 +45,7 @@ def find_places(last: MergePlace | None, recipes: Sequence[MergeRecipe]) -> list
             places.append(None)
         elif recipe.name is None:
             raise ValueError(
-                f"merge {number} of the recipe file must have a name: it says where the result goes"
+                f"merge {number} of the recipe file has no name, which is needed to store it: add a name"
             )
         elif last.folder is None:
             places.append(MergePlace(name=recipe.name, folder=None))
@@ -56,29 +56,29 @@ def find_places(last: MergePlace | None, recipes: Sequence[MergeRecipe]) -> list
 
 
 def require_free(place: MergePlace, library: Library) -> None:
-    """Refuse a place that is taken, before any work is done.
+    """Refuse a place that is not free, before any work is done.
 
     Raises:
-        LibraryError: if the library has an expert of that name.
-        FormatError: if there is something at the folder.
+        LibraryError: if the library has an expert of this name.
+        FormatError: if the folder exists.
     """
     if place.folder is None:
         if place.name in library:
             raise LibraryError(
-                f"library {quote(library.url)} has an expert {quote(place.name)} already: choose another "
-                "name, or --replace it"
+                f"library {quote(library.url)} already has an expert {quote(place.name)}: choose another "
+                "name, or add --replace"
             )
         return
     fs, path = url_to_fs(place.folder)
     if fs.exists(path):
         raise FormatError(
-            f"there is something at {quote(place.folder)} already: choose another folder, or --replace the "
+            f"{quote(place.folder)} already exists: choose another folder, or add --replace to replace the "
             "adapter in it"
         )
 
 
 def store_expert(expert: Expert, place: MergePlace, library: Library) -> None:
-    """Write an expert to its place, whole or not at all."""
+    """Write an expert to its place, completely or not at all."""
     if place.folder is None:
         library[place.name] = expert
     else:

@@ -1,4 +1,4 @@
-"""From the options of ``lorary merge`` to a recipe."""
+"""Make a recipe from the options of ``lorary merge``."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite, nan
@@ -14,21 +14,21 @@ from lorary.library import Library
 from lorary.transforms import MergeRecipe, make_recipe
 from lorary.transforms.merging import read_recipes
 
-# What a recipe says itself, so that it cannot be said beside one.
+# Options that a recipe file sets itself, so they are refused beside --recipe.
 SAID_BY_RECIPE = ("method", "experts", "weights", "options", "rank", "space", "layers", "dtype", "base")
 
 
 def find_recipes(options: Namespace, library: Library) -> Sequence[MergeRecipe]:
-    """Read the recipe file, which may hold several, or make a recipe of the other options.
+    """Read the recipes of ``--recipe``, or make one recipe from the other options.
 
     Raises:
-        ValueError: if it is not sound, or options are given that the file says itself.
-        LibraryError: if the library has no expert for the base model asked for.
+        ValueError: if a recipe is invalid, or options are given that a recipe file sets itself.
+        LibraryError: if the library has no expert for the base model of ``--base``.
     """
     if options.recipe is not None:
         beside = [f"--{name}" for name in SAID_BY_RECIPE if getattr(options, name) is not None]
         if beside:
-            raise ValueError(f"--recipe says what to merge and how: leave out {', '.join(beside)}")
+            raise ValueError(f"the file of --recipe sets these options itself: leave out {', '.join(beside)}")
         return read_recipes(options.recipe)
     recipe = make_recipe(
         choose_names(options, library),
@@ -46,7 +46,7 @@ def find_recipes(options: Namespace, library: Library) -> Sequence[MergeRecipe]:
 def make_linear(
     options: Namespace, names: Sequence[str], weights: Mapping[str, float] | None = None
 ) -> MergeRecipe:
-    """Make the recipe of a linear merge as the options want it."""
+    """Make the recipe of a linear merge from the options."""
     return make_recipe(
         names,
         "linear",
@@ -59,7 +59,7 @@ def make_linear(
 
 
 def repeat_options(options: Namespace) -> list[str]:
-    """Write the options down again as words of a command line, to merge and not only to plan."""
+    """Write the options as words of a command line that merges, without ``--dry-run``."""
     words = [options.library]
     for name in ("recipe", *SAID_BY_RECIPE):
         given = getattr(options, name)
@@ -73,10 +73,10 @@ def repeat_options(options: Namespace) -> list[str]:
 
 
 def choose_names(options: Namespace, library: Library) -> list[str]:
-    """List the experts to merge: those named, or all, or all for a base model.
+    """List the experts to merge: those of ``--experts``, else all, or all for the base model of ``--base``.
 
     Raises:
-        LibraryError: if there is none for the base model.
+        LibraryError: if no expert is for the base model.
     """
     if options.experts is not None:
         words = [options.experts] if isinstance(options.experts, str) else options.experts
@@ -91,17 +91,17 @@ def choose_names(options: Namespace, library: Library) -> list[str]:
 
 
 def split_names(word: str, library: Library) -> list[str]:
-    """Split ``a,b,c``, unless there is an expert of that very name."""
+    """Split ``a,b,c``, unless an expert has this name."""
     if word in library:
         return [word]
     return [name.strip() for name in word.split(",") if name.strip()]
 
 
 def read_weights(given: Any) -> Sequence[float] | Mapping[str, float] | None:
-    """Understand weights: numbers in the experts' order, or ``NAME=NUMBER``, with commas or spaces between.
+    """Parse weights: numbers in the experts' order, or ``NAME=NUMBER``, separated by commas or spaces.
 
     Raises:
-        ValueError: if one is no number, or only some have a name.
+        ValueError: if one is not a number, or only some have a name.
     """
     if given is None or isinstance(given, Mapping):
         return given if given is None else _check_names(given, "--weights")
@@ -112,10 +112,10 @@ def read_weights(given: Any) -> Sequence[float] | Mapping[str, float] | None:
 
 
 def read_pairs(given: Any, option: str) -> Mapping[str, Any]:
-    """Understand words such as ``density=0.3``, whose values are written as in YAML.
+    """Parse words such as ``density=0.3``, whose values are YAML.
 
     Raises:
-        ValueError: if a word is no such pair.
+        ValueError: if a word is not of this form.
     """
     if given is None or isinstance(given, Mapping):
         return _check_names(given or {}, option)
@@ -126,13 +126,13 @@ def read_pairs(given: Any, option: str) -> Mapping[str, Any]:
     try:
         return {name: parse_yaml(text) for name, text in map(_split_pair, words)}
     except ValueError as error:
-        raise ValueError(f"a value of {option} cannot be understood: {error}") from error
+        raise ValueError(f"a value of {option} must be valid YAML: {error}") from error
 
 
 def _check_names(given: Mapping[Any, Any], option: str) -> Mapping[str, Any]:
     odd = [name for name in given if not isinstance(name, str)]
     if odd:
-        raise ValueError(f"{option} must map names to values, found {quote(odd[0], 60)} for a name")
+        raise ValueError(f"{option} must map names to values, found {quote(odd[0], 60)} as a name")
     return given
 
 

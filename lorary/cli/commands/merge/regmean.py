@@ -1,4 +1,4 @@
-"""``lorary merge --method regmean``: what each expert's layers were given, from examples of its own tasks."""
+"""``lorary merge --method regmean``: layer inputs of each expert, from examples of its own tasks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from lorary.cli.console import show_status
 from lorary.cli.tasks import find_task_template, read_tasks
 from lorary.data import Task
 from lorary.facts import collect_inputs
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.models import BaseModel, attach_experts
 from lorary.training import prepare_examples
@@ -18,20 +18,20 @@ from lorary.transforms import MergeRecipe
 
 
 def collect_activations(options: Namespace, library: Library, recipe: MergeRecipe) -> dict[str, list[Tensor]]:
-    """Run examples of every expert's own tasks, each with its own expert.
+    """Run examples of every expert's own tasks with that expert, and collect the inputs of its layers.
 
     Returns:
         Module path -> inputs of that layer ``[N, I]``, one tensor per expert.
 
     Raises:
-        ValueError: if the tasks of an expert are not among those given.
-        DataError: if one cannot be read, or has no training example.
+        ValueError: if an expert has no task in ``--tasks``.
+        DataError: if a task cannot be read, or has no training example.
     """
     tasks = read_tasks(options)
     own = find_tasks_of_each(library, recipe.names, tasks)
     experts = {name: library[name] for name in recipe.names}
     base = load_experts_base(experts, find_device(options))
-    with show_status(f"running examples of {len(experts)} experts' tasks"):
+    with show_status(f"collecting layer inputs of {say_count(len(experts), 'expert')}"):
         texts = prepare_texts(options, base, tasks, own)
         stack = attach_experts(base.model, experts)
         activations = collect_inputs(stack, texts)
@@ -42,10 +42,10 @@ def collect_activations(options: Namespace, library: Library, recipe: MergeRecip
 def find_tasks_of_each(
     library: Library, names: Sequence[str], tasks: Mapping[str, Task]
 ) -> dict[str, list[str]]:
-    """Find which of the tasks each expert was trained on; one whose card names none has its own name's.
+    """Find the tasks that each expert was trained on; if its card names none, the task of the expert's name.
 
     Raises:
-        ValueError: naming the experts that have none here.
+        ValueError: with the first expert that has no task in ``tasks``.
     """
     trained = {entry.name: entry.own_tasks for entry in library.entries()}
     own = {name: [task for task in trained[name] if task in tasks] for name in names}
@@ -54,7 +54,7 @@ def find_tasks_of_each(
         more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
         raise ValueError(
             f"method 'regmean' needs training examples of every expert's own task, but --tasks has none for "
-            f"expert {quote(lacking[0])}{more}: name their tasks too, or leave these experts out"
+            f"expert {quote(lacking[0])}{more}: add their tasks, or leave out these experts"
         )
     return own
 
@@ -62,7 +62,7 @@ def find_tasks_of_each(
 def prepare_texts(
     options: Namespace, base: BaseModel, tasks: Mapping[str, Task], own: Mapping[str, Sequence[str]]
 ) -> dict[str, list[tuple[int, ...]]]:
-    """Tokenise training examples, prompts with answers, taking an expert's tasks in turns."""
+    """Tokenise training examples, prompts with answers, alternating between an expert's tasks."""
     wanted = {task: tasks[task] for found in own.values() for task in found}
     examples = prepare_examples(base.tokenizer, wanted, find_task_template(options))
     texts = {}

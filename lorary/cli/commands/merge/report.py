@@ -1,4 +1,4 @@
-"""What ``lorary merge`` says before and after."""
+"""Describe the plan and the outcome of a merge."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,13 +13,13 @@ NUM_NAMES = 6
 
 
 def describe_plan(plan: MergePlan, recipe: MergeRecipe) -> Iterator[tuple[str, str]]:
-    """Say what will be merged and what it takes, a label and a text per line."""
+    """Describe what will be merged and the resources needed, as pairs of label and text."""
     shown = ", ".join(plan.names[:NUM_NAMES]) + (", …" if len(plan.names) > NUM_NAMES else "")
-    yield "experts", f"{len(plan.names):,}: {shown}; for {plan.base_model or 'a base model not named'}"
+    yield "experts", f"{len(plan.names):,}: {shown}; for {plan.base_model or 'an unknown base model'}"
     options = ", ".join(f"{name} {value}" for name, value in recipe.parameters.items())
     yield "method", f"{plan.method} on {plan.space}" + (f", {options}" if options else "")
     if plan.num_blocks is not None:
-        yield "blocks", f"{plan.num_blocks:,}, over which lists of values run"
+        yield "blocks", f"{plan.num_blocks:,}, over which lists of values are interpolated"
     for sentence in plan.ignored:
         yield "ignored", sentence
     ranks = sorted({layer.rank for layer in plan.layers})
@@ -32,12 +32,12 @@ def describe_plan(plan: MergePlan, recipe: MergeRecipe) -> Iterator[tuple[str, s
 
 
 def summarize_plan(plan: MergePlan) -> dict[str, Any]:
-    """Put a plan into JSON values."""
+    """Describe a plan in JSON values."""
     return {**asdict(plan), "seconds": round(plan.seconds, 2)}
 
 
 def summarize_merge(expert: Expert, seconds: float) -> dict[str, Any]:
-    """Put a merged expert's size and losses into JSON values."""
+    """Describe a merged expert's size and truncation errors in JSON values."""
     errors = expert.card.provenance["truncation_error"]
     return {
         "expert": expert.name,
@@ -51,7 +51,7 @@ def summarize_merge(expert: Expert, seconds: float) -> dict[str, Any]:
 
 
 def describe_merge(expert: Expert, where: str, seconds: float) -> Iterator[str]:
-    """Say what came out, a line each."""
+    """Describe a merged expert, one line each."""
     errors = expert.card.provenance["truncation_error"]
     worst = max(errors, key=lambda path: errors[path])
     yield (
@@ -59,22 +59,22 @@ def describe_merge(expert: Expert, where: str, seconds: float) -> Iterator[str]:
         f"rank {expert.max_rank}, {expert.num_parameters:,} parameters"
     )
     if errors[worst] == 0:
-        yield "nothing was cut off: every layer is the exact merge"
+        yield "exact: no layer was truncated"
         return
     mean = sum(errors.values()) / len(errors)
     yield (
-        f"cutting to that rank lost {mean:.0%} of a layer's norm in the mean, {errors[worst]:.0%} at most, "
-        f"in {worst}; --rank 99% would keep more"
+        f"relative error of truncation to that rank: {mean:.0%} in the mean over layers, {errors[worst]:.0%} "
+        f"at most, in {worst}; --rank 99% keeps more"
     )
 
 
 def say_bytes(number: int) -> str:
-    """Write a size for people: ``12 MB``, ``3.4 GB``."""
+    """Write a size such as ``12 MB`` or ``3.4 GB``."""
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{max(1, round(number / 1e6)):,} MB"
 
 
 def say_seconds(seconds: float) -> str:
-    """Write a time for people: ``3 s``, ``12 min``, ``2.5 h``."""
+    """Write a time such as ``3 s``, ``12 min`` or ``2.5 h``."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,4 @@
-"""Check a merge and say what it takes; then merge, store and report."""
+"""Check a merge and print its plan; then merge, store and report."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from lorary.transforms.merging import MergePlan
 
 
 def run(options: Namespace) -> int:
-    """Check everything and say what will be done; then merge, store and report."""
+    """Check the options and print the plan; then merge, store and report."""
     check_options(options)
     library = open_filled_library(options.library)
     place = choose_place(options, library)
@@ -46,12 +46,12 @@ def run(options: Namespace) -> int:
 
 
 def load_lorahub() -> ModuleType:
-    """Import what searches for weights; that runs a base model and takes seconds, and few merges need it."""
+    """Import the search for weights, which takes seconds and is used by one method only."""
     return load_module("merge.lorahub")
 
 
 def run_one(options: Namespace, library: Library, recipe: MergeRecipe, place: MergePlace | None) -> int:
-    """Say what one merge will do; then merge, store and report."""
+    """Print the plan of one merge; then merge, store and report."""
     search = load_lorahub() if options.method == LORAHUB else None
     plan = make_plan(library, recipe)
     if not (options.json and options.dry_run):
@@ -76,16 +76,16 @@ def run_one(options: Namespace, library: Library, recipe: MergeRecipe, place: Me
 
 
 def choose_place(options: Namespace, library: Library) -> MergePlace | None:
-    """Say where the merged expert goes; a dry run needs no place.
+    """Choose the place of the merged expert; None for a dry run without ``--out``.
 
     Raises:
-        ValueError: if it is not said, or not fit for an expert.
-        LibraryError, FormatError: if something is there, and it is not to be replaced.
+        ValueError: if ``--out`` is missing, or not a valid name for an expert.
+        LibraryError, FormatError: if the place is not free, and ``--replace`` is not given.
     """
     if options.out is None:
         if options.dry_run:
             return None
-        raise ValueError("--out must say where the merged expert goes: a name in the library, or a folder")
+        raise ValueError("--out is missing: give the merged expert a name in the library, or a folder")
     place = find_place(options.out)
     if not options.replace:
         require_free(place, library)
@@ -93,13 +93,13 @@ def choose_place(options: Namespace, library: Library) -> MergePlace | None:
 
 
 def make_plan(library: Library, recipe: MergeRecipe) -> MergePlan:
-    """Check that the experts can be merged, and estimate what it takes."""
-    with show_status(f"looking at {say_count(len(recipe.names), 'expert')}"):
+    """Check that the experts can be merged, and estimate memory and time."""
+    with show_status(f"checking {say_count(len(recipe.names), 'expert')}"):
         return plan_merge(library, recipe)
 
 
 def print_plan(plan: MergePlan, recipe: MergeRecipe, options: Namespace, place: MergePlace | None) -> None:
-    """Print what will be merged, where it goes, and what that takes."""
+    """Print the plan of a merge and its place."""
     out = [] if place is None else [("out", place.folder or place.name)]
     facts = [*describe_plan(plan, recipe), *out]
     print_facts(facts, stderr=options.json)
@@ -111,17 +111,17 @@ def merge_experts(
     name: str,
     activations: Mapping[str, Sequence[Tensor]] | None,
 ) -> Expert:
-    """Merge under a progress bar."""
+    """Merge with a progress bar."""
     try:
         with show_layers(f"merging {say_count(len(recipe.names), 'expert')}") as show:
             return merge_by_recipe(library, recipe, name=name, activations=activations, progress=show)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("nothing was written; the same command starts over") from None
+        raise KeyboardInterrupt("nothing was written; run the same command again to start over") from None
 
 
 @contextmanager
 def show_layers(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar of merged layers with the time left, on a terminal's stderr; yields what counts them."""
+    """Show a bar of merged layers on a terminal's stderr; yields a function of number done and total."""
     columns = (
         progress.MofNCompleteColumn(),
         progress.TextColumn("layers"),
@@ -133,7 +133,7 @@ def show_layers(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def report(options: Namespace, expert: Expert, place: MergePlace, seconds: float) -> None:
-    """Print what came out, and what to do with it."""
+    """Print the outcome and the next command."""
     if options.json:
         print_json({**summarize_merge(expert, seconds), "out": place.folder or place.name})
         return

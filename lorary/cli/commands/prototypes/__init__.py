@@ -1,1 +1,1 @@
-"""``lorary prototypes``: its options, and what it does."""
+"""``lorary prototypes``: its options and its work."""

@@ -1,7 +1,8 @@
-"""Compute the Arrow prototypes that a library lacks, and show how strong its experts are.
+"""Compute the missing Arrow prototypes of a library, and show the gains of its experts.
 
-Prototypes are kept in the library under the hash of the weights they belong to, so nothing is computed twice;
-the commands that route compute missing ones themselves.
+A prototype is the unit input that an expert amplifies most in a layer; its gain is the factor. Prototypes are
+stored in the library under the hash of the expert's weights, so they are computed once. Commands that need
+prototypes compute missing ones themselves.
 """
 
 from jsonargparse import ArgumentParser

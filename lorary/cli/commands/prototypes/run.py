@@ -1,4 +1,4 @@
-"""Find the prototypes of each base model's experts, and print their gains."""
+"""Compute the missing prototypes of each base model's experts, and print all gains."""
 
 import time
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ NUM_LARGEST = 3
 
 
 def run(options: Namespace) -> int:
-    """Find the prototypes of each base model's experts, and print their gains."""
+    """Compute the missing prototypes of each base model's experts, and print all gains."""
     library = open_filled_library(options.library)
     num_new, seconds, gains = find_gains(library, group_by_base(library, options.base))
     counts = {"experts": len(gains), "there": len(gains) - num_new, "new": num_new}
@@ -28,8 +28,8 @@ def run(options: Namespace) -> int:
         return 0
     print_table(COLUMNS, [describe_gains(name, found) for name, found in gains.items()], COLUMNS[1:3])
     print_line(
-        f"prototypes of {say_count(len(gains), 'expert')}: {counts['there']:,} were there, {num_new:,} are "
-        f"new, {seconds:.1f} s; a gain is the most an expert amplifies an input of a layer"
+        f"prototypes of {say_count(len(gains), 'expert')}: {counts['there']:,} loaded, {num_new:,} computed, "
+        f"{seconds:.1f} s; the gain is the largest norm of b a x over unit inputs x of a layer"
     )
     print_next("lorary", "generate", options.library, "PROMPT", "--show-experts")
     return 0
@@ -38,18 +38,18 @@ def run(options: Namespace) -> int:
 def find_gains(
     library: Library, groups: dict[str, list[str]]
 ) -> tuple[int, float, dict[str, dict[str, float]]]:
-    """Find all prototypes.
+    """Load all prototypes, and compute the missing ones.
 
     Returns:
-        How many experts' were computed, the seconds it took, and expert -> layer -> gain.
+        The number of experts with new prototypes, the seconds taken, and expert -> layer -> gain.
     """
     num_new, gains, begun = 0, {}, time.monotonic()
-    with show_status("looking for prototypes") as status:
+    with show_status("loading prototypes") as status:
 
         def count(names: Sequence[str]) -> None:
             nonlocal num_new
             num_new += len(names)
-            status.update(say_status(f"prototypes of {say_count(num_new, 'expert')} computed"))
+            status.update(say_status(f"computed the prototypes of {say_count(num_new, 'expert')}"))
 
         for names in groups.values():
             gains.update(spread_gains(names, find_prototypes(library, names, on_computed=count)))
@@ -57,7 +57,7 @@ def find_gains(
 
 
 def spread_gains(names: Sequence[str], prototypes: dict[str, LayerPrototypes]) -> dict[str, dict[str, float]]:
-    """Turn layers' gains ``[E]`` into expert -> layer -> gain, without layers that an expert leaves alone."""
+    """Turn layers' gains ``[E]`` into expert -> layer -> gain, without unchanged layers."""
     rows = {path: gains.tolist() for path, (_, gains) in prototypes.items()}
     return {
         name: {path: row[index] for path, row in rows.items() if row[index] > 0}

@@ -1,3 +1,3 @@
-"""What ``lorary quickstart`` does, step by step: its plan, its work, and how it shows what it found."""
+"""``lorary quickstart``: its options, its plan, its steps and the display of the outcome."""
 
 __all__: list[str] = []

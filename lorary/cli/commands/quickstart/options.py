@@ -1,7 +1,7 @@
-"""Train a small library on tasks that lorary writes itself, route tokens through it, and compare.
+"""Train experts on synthetic tasks, route requests among them, and compare with the base model.
 
-Needs no data and no network: the base model comes with a Python package. Takes minutes on two CPU cores;
-run again, it shows what it found at once.
+Needs no data and no network: the base model is part of a Python package. Takes a few minutes on two CPU
+cores. A second call shows the saved outcome at once.
 """
 
 from pathlib import Path
@@ -13,9 +13,9 @@ EXAMPLE = "lorary quickstart --out runs/quickstart"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the folder and the sizes."""
-    parser.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="Folder for all it makes")
+    parser.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="Folder for all files")
     parser.add_argument(
-        "--fresh", action="store_true", help="Throw away what an earlier run left and start over"
+        "--fresh", action="store_true", help="Delete the files of an earlier run and start over"
     )
     parser.add_argument("--base", default="smollm2-135m", help="Base model: hub id, folder, or smollm2-135m")
     parser.add_argument("--num-tests", type=int, default=8, help="Test examples per task")

@@ -1,4 +1,4 @@
-"""What the quickstart found, kept for the next call; reading it needs neither the model nor PyTorch."""
+"""The saved outcome of the quickstart, for the next call; reading it needs neither the model nor PyTorch."""
 
 import json
 import math
@@ -23,18 +23,18 @@ ADVICE = "delete it to measure again, or start over with --fresh"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the quickstart found."""
+    """The outcome of the quickstart."""
 
     result: Result
-    """The comparison."""
+    """The comparison of the routes."""
     samples: tuple[RoutedSample, ...]
     """Answers of the routed model, with the experts of each token."""
     seconds: float
-    """How long it took."""
+    """Time taken."""
 
 
 def load_outcome(plan: QuickstartPlan, out: Path) -> Outcome | None:
-    """Read what an earlier run of the same plan found; None if there is none, or its numbers are another's.
+    """Read the saved outcome of a plan; None if there is none, or if its results are of another plan.
 
     Raises:
         FormatError: if a file is damaged.
@@ -46,7 +46,7 @@ def load_outcome(plan: QuickstartPlan, out: Path) -> Outcome | None:
         return None
     if saved.get("plan") != json.loads(json.dumps(asdict(plan))):
         return None
-    # Earlier versions wrote no hash. A run that was killed may have left another plan's numbers.
+    # Earlier versions wrote no hash. A killed run may have left the results of another plan.
     if saved.get("results_sha256", _hash(results)) != _hash(results):
         return None
     with _naming(out / RECORD):
@@ -56,7 +56,7 @@ def load_outcome(plan: QuickstartPlan, out: Path) -> Outcome | None:
 
 
 def save_outcome(plan: QuickstartPlan, outcome: Outcome, out: Path) -> None:
-    """Write what was found, for the next call to show."""
+    """Save the outcome for the next call."""
     outcome.result.to_json(out / RESULTS)
     record = {
         "plan": asdict(plan),
@@ -93,7 +93,7 @@ def _parse_token(token: Any, plan: QuickstartPlan) -> RoutedToken:
     experts = []
     for pair in _expect(list, found["experts"]):
         if not isinstance(pair, list) or len(pair) != 2 or pair[0] not in plan.tasks:
-            raise ValueError(f"an expert of the plan and its share must stand where {quote(pair, 80)} is")
+            raise ValueError(f"an expert of the plan and its share are expected, found {quote(pair, 80)}")
         experts.append((str(pair[0]), _parse_number(pair[1])))
     if not experts:
         raise ValueError(f"token {quote(found['text'], 60)} must have experts, found none")
@@ -102,11 +102,11 @@ def _parse_token(token: Any, plan: QuickstartPlan) -> RoutedToken:
 
 def _parse_number(value: Any) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):
-        raise ValueError(f"a number must stand where {quote(value, 60)} is")
+        raise ValueError(f"a number is expected, found {quote(value, 60)}")
     return float(value)
 
 
 def _expect(kind: type, value: Any) -> Any:
     if not isinstance(value, kind):
-        raise ValueError(f"a {kind.__name__} must stand where {quote(value, 60)} is")
+        raise ValueError(f"a {kind.__name__} is expected, found {quote(value, 60)}")
     return value

@@ -1,4 +1,4 @@
-"""What the quickstart will do, in numbers."""
+"""The settings of the quickstart."""
 
 from dataclasses import dataclass
 
@@ -13,29 +13,29 @@ TASKS = (
     "word_initials",
 )
 ROUTER = "calibrated"
-"""The default router (a test holds them equal): it gives the answers and pictures below the table."""
+"""The default router (a test holds them equal), whose answers and routing are shown."""
 ROUTES = ("base", "uniform", "multi-task", "arrow", ROUTER, "oracle")
 METRICS = ("exact_match", "loss")
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuickstartPlan:
-    """All that the outcome depends on; another plan's outcome is not reused."""
+    """All settings that the outcome depends on. A saved outcome is reused for the same plan only."""
 
     base: str = "smollm2-135m"
     """The base model."""
     tasks: tuple[str, ...] = TASKS
-    """Generated tasks; one expert each."""
+    """Synthetic tasks, with one expert each."""
     num_tests: int = 8
     """Test examples per task."""
     max_steps: int = 16
     """Optimiser steps per expert, of ``batch_size`` examples."""
     batch_size: int = 8
-    """Examples per step."""
+    """Examples per optimiser step."""
     learning_rate: float = 2e-3
     """Peak learning rate."""
     seed: int = 0
-    """Of tasks and training."""
+    """Seed of tasks and training."""
 
     @property
     def multi_task_steps(self) -> int:
@@ -44,7 +44,7 @@ class QuickstartPlan:
 
     @property
     def multi_task_share(self) -> float:
-        """Its examples, as a share of those of all other experts together."""
+        """Number of its examples, divided by that of all other experts together."""
         return self.multi_task_steps / (len(self.tasks) * self.max_steps)
 
     def __post_init__(self) -> None:

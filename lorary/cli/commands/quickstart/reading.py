@@ -1,4 +1,4 @@
-"""One sentence that says what the quickstart's table shows."""
+"""A summary of the quickstart's table, in words."""
 
 from lorary.cli.commands.quickstart.plan import ROUTER, QuickstartPlan
 from lorary.evaluation import Result, paired_difference
@@ -8,11 +8,11 @@ CONTROL = "multi-task"
 
 
 def read_result(plan: QuickstartPlan, result: Result) -> str:
-    """Say how the default router does beside its controls.
+    """Compare the default router with the other routes, in words.
 
     Args:
-        plan: what was done.
-        result: the comparison; holds ``METRIC`` of every route of the plan.
+        plan: the settings of the quickstart.
+        result: the comparison, with ``METRIC`` for every route.
     """
 
     def share(route: str) -> str:
@@ -21,9 +21,9 @@ def read_result(plan: QuickstartPlan, result: Result) -> str:
     lead = paired_difference(result, METRIC, ROUTER, CONTROL)
     error = "" if lead.standard_error is None else f" ± {100 * lead.standard_error:.0f}"
     return (
-        f"How to read it: {ROUTER}, the default router, sees no task's data and answers {share(ROUTER)} of "
-        f"the questions exactly. Each task's own expert (oracle) answers {share('oracle')}, Arrow "
-        f"{share('arrow')}, and one LoRA trained on all tasks, with {plan.multi_task_share:.0%} of the "
-        f"experts' examples, {share(CONTROL)}: {ROUTER} minus {CONTROL} is "
-        f"{100 * lead.mean:+.0f}{error} points."
+        f"Exact answers: {share(ROUTER)} with {ROUTER}, the default router, which sees no data of the tasks; "
+        f"{share('oracle')} with each task's own expert (oracle); {share('arrow')} with Arrow; "
+        f"{share(CONTROL)} with one LoRA trained on all tasks, with {plan.multi_task_share:.0%} of the "
+        f"experts' examples ({CONTROL}). The difference {ROUTER} minus {CONTROL} is "
+        f"{100 * lead.mean:+.0f}{error} percentage points."
     )

@@ -1,4 +1,4 @@
-"""Show what an earlier quickstart found, or do everything and show that."""
+"""Show the saved outcome of the quickstart, or run it and show its outcome."""
 
 from jsonargparse import Namespace
 
@@ -9,13 +9,13 @@ from lorary.cli.commands.quickstart.show import show_outcome
 
 
 def run(options: Namespace) -> int:
-    """Show what an earlier run found, or do everything and show that."""
+    """Show the saved outcome of the same plan, or run all steps and show theirs."""
     plan = QuickstartPlan(
         base=options.base, num_tests=options.num_tests, max_steps=options.max_steps, seed=options.seed
     )
     outcome = None if options.fresh else load_outcome(plan, options.out)
     if outcome is None:
-        # Takes seconds to import, and an earlier outcome is shown without it.
+        # Takes seconds to import, and a saved outcome does not need it.
         outcome = load_module("quickstart.steps").make_outcome(plan, options.out, fresh=options.fresh)
     show_outcome(plan, outcome, options.out)
     return 0

@@ -1,4 +1,4 @@
-"""What the quickstart prints: one table, a few answers, where things are and what to do next."""
+"""Print the quickstart's outcome: one table, some answers, the written files and the next command."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -29,7 +29,7 @@ NUM_SHOWN = 3
 
 
 def show_outcome(plan: QuickstartPlan, outcome: Outcome, out: Path) -> None:
-    """Print everything."""
+    """Print the outcome."""
     console = open_console()
     names = list(plan.tasks)
     console.print()
@@ -41,7 +41,7 @@ def show_outcome(plan: QuickstartPlan, outcome: Outcome, out: Path) -> None:
     console.print()
     console.print(Text(read_result(plan, outcome.result)))
     console.print()
-    console.print(Text(f"Answers of the {ROUTER} router, and the experts that it chose:"))
+    console.print(Text(f"Answers with the {ROUTER} router, and the chosen experts:"))
     console.print()
     for sample in outcome.samples:
         _show_sample(console, sample, names)

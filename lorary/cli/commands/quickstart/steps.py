@@ -1,4 +1,4 @@
-"""The quickstart's work: train, store, route, measure, answer, draw."""
+"""The steps of the quickstart: train, store, route, measure, answer, draw."""
 
 import os
 import shutil
@@ -14,13 +14,14 @@ from lorary.cli.training_bar import show_training
 from lorary.data import Task, find_template, mix_tasks
 from lorary.data.synthetic import generate_tasks
 from lorary.evaluation import EvalConfig, Result, evaluate, find_routes, survey_routing
+from lorary.files import say_count
 from lorary.library import Library
 from lorary.models import BaseModel, load_base
 from lorary.reports import RoutedSample, plot_usage, trace_sample, write_routing_html
 from lorary.training import TrainConfig, prepare_examples, train_experts
 
 TEMPLATE = find_template("plain")
-# What the quickstart leaves in its folder; only it leaves the first two.
+# The quickstart's files; the first two identify a folder as the quickstart's own.
 MARKS = ("outcome.json", "library-run")
 PARTS = (*MARKS, "controls-run", "library", "controls", "results.json", "routing.html", "routing.png")
 NUM_ANSWERS = 4
@@ -29,18 +30,18 @@ ANSWER_TOKENS = 32
 
 
 def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
-    """Do everything; what was trained already is taken up, unless ``fresh``."""
+    """Run all steps; training resumes from an earlier run unless ``fresh``."""
     begun = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     if fresh:
         remove_earlier(out)
-    with show_status("loading the base model (the first time, its weights are unpacked: half a minute)"):
+    with show_status("loading the base model (the first time takes half a minute, to unpack the weights)"):
         base = load_base(plan.base)
     tasks = generate_tasks(
         plan.tasks, seed=plan.seed, train=plan.max_steps * plan.batch_size, validation=0, test=plan.num_tests
     )
     model = _build_model(plan, base, tasks, out)
-    with show_evaluation(f"comparing {len(ROUTES)} ways of answering") as show:
+    with show_evaluation(f"comparing {say_count(len(ROUTES), 'route')}") as show:
         result = evaluate(
             model,
             tasks,
@@ -51,7 +52,7 @@ def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
             ),
             on_progress=show,
         )
-    with show_status("tracing tokens through the experts"):
+    with show_status("analysing the routing of tokens"):
         answering = EvalConfig(num_examples=1, max_new_tokens=ANSWER_TOKENS)
         samples = tuple(
             trace_sample(model, name, tasks[name], TEMPLATE, answering) for name in list(tasks)[:NUM_ANSWERS]
@@ -63,7 +64,7 @@ def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
 
 
 def remove_earlier(out: Path) -> None:
-    """Remove what an earlier quickstart left in a folder, and nothing else that may lie there."""
+    """Remove the files of an earlier quickstart from a folder, and no others."""
     if not any(os.path.lexists(out / part) for part in MARKS):
         return
     for part in PARTS:
@@ -75,11 +76,11 @@ def remove_earlier(out: Path) -> None:
 
 
 def _build_model(plan: QuickstartPlan, base: BaseModel, tasks: dict[str, Task], out: Path) -> RoutedModel:
-    what = f"training {len(tasks)} experts at once"
+    what = f"training {say_count(len(tasks), 'expert')} at once"
     experts = _train(plan, base, tasks, plan.max_steps, what, out / "library")
     together = {"multi-task": mix_tasks(tasks, "multi-task")}
     controls = _train(
-        plan, base, together, plan.multi_task_steps, "training one on all tasks", out / "controls"
+        plan, base, together, plan.multi_task_steps, "training one expert on all tasks", out / "controls"
     )
     return load_model(base, experts, router=ROUTER, controls=controls)
 
@@ -114,6 +115,6 @@ def _draw(
         usage_by_task=survey.usage_by_task,
         usage_by_layer=survey.usage_by_layer,
         result=result,
-        title=f"Which experts the {ROUTER} router chose",
+        title=f"Experts chosen by the {ROUTER} router",
     )
     plot_usage(out / "routing.png", survey.usage_by_task, f"experts chosen by the {ROUTER} router")

@@ -1,3 +1,3 @@
-"""What ``lorary report`` does before it draws."""
+"""``lorary report``: its options, its measurements and its page."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Everything that a report shows, measured with base and experts loaded once."""
+"""Measure all parts of a report, with base and experts loaded once."""
 
 from dataclasses import asdict, replace
 
@@ -10,6 +10,7 @@ from lorary.cli.evaluation_bar import show_evaluation
 from lorary.evaluation import Result, Route, RoutingSurvey, evaluate, survey_routing
 from lorary.evaluation.config import EvalConfig
 from lorary.evaluation.routes import EXPERT_PREFIX
+from lorary.files import say_count
 from lorary.reports import LibraryReport
 from lorary.reports.routed_sample import RoutedSample, Usage
 from lorary.reports.traced_sample import trace_sample
@@ -20,24 +21,24 @@ from lorary.transforms import expert_similarity
 def gather_report(
     found: Comparison, router: str, config: RouterConfig, options: Namespace
 ) -> tuple[LibraryReport, Result | None]:
-    """Measure everything.
+    """Measure all parts of a report.
 
     Args:
         found: tasks, routes and the model.
-        router: the router to look into.
+        router: the router to analyse.
         config: its configuration.
-        options: the command's.
+        options: the command's options.
 
     Returns:
-        The report, and the losses of every expert on every task, if they were asked for.
+        The report, and the losses of every expert on every task; None if ``--transfer-examples`` is 0.
     """
     combine = options.combine or "outputs"
-    # What is quick, and may refuse experts or router, goes first.
+    # The quick parts go first: they may refuse experts or router.
     similarity = expert_similarity(found.library, found.model.names)
     with found.model.routed(router, config, combine):
         survey = _survey(found, options.traced_examples)
         samples = _trace(found, options.num_samples)
-    what = f"comparing {len(found.routes)} routes on {len(found.tasks)} tasks"
+    what = f"comparing {say_count(len(found.routes), 'route')} on {say_count(len(found.tasks), 'task')}"
     with show_evaluation(what) as show:
         result = evaluate(
             found.model, found.tasks, found.routes, found.template, found.config, on_progress=show
@@ -47,13 +48,13 @@ def gather_report(
     report = LibraryReport(
         title=options.title or f"Library {options.library}",
         facts={
-            "library": f"{options.library}, {len(names)} experts",
+            "library": f"{options.library}, {say_count(len(names), 'expert')}",
             "base model": found.model.base.name,
             "router": f"{router}, {combine} combined, {_describe(config)}",
             "tasks": f"{len(found.tasks)}, split {found.config.split}",
             "examples per task": (
                 f"{found.config.num_examples or 'all'} for the results, {options.traced_examples} for the "
-                f"routing, {options.transfer_examples} for the transfer (fewer where there are fewer)"
+                f"routing, {options.transfer_examples} for the transfer (or all, if a task has fewer)"
             ),
         },
         names=names,
@@ -76,7 +77,7 @@ def _describe(config: RouterConfig) -> str:
 
 
 def _order(rows: Usage, found: Comparison) -> Usage:
-    """Put tasks in the order of their own experts, so that these stand on the diagonal; the others follow."""
+    """Sort tasks by their own experts, which so lie on the diagonal; tasks without an own expert follow."""
     places = {name: place for place, name in enumerate(found.model.names)}
     ordered = sorted(rows, key=lambda task: places.get(found.own.get(task, ""), len(places)))
     return {task: rows[task] for task in ordered}
@@ -88,7 +89,8 @@ def _measure_transfer(found: Comparison, num_examples: int) -> Result:
     for name in found.model.names:
         routes.append(Route(name=EXPERT_PREFIX + name, expert_of=dict.fromkeys(found.tasks, name)))
     config = replace(found.config, metrics=("loss",), num_examples=num_examples)
-    what = f"trying {len(found.model.names)} experts on {len(found.tasks)} tasks"
+    experts, tasks = say_count(len(found.model.names), "expert"), say_count(len(found.tasks), "task")
+    what = f"measuring {experts} on {tasks}"
     with show_evaluation(what) as show:
         return evaluate(found.model, found.tasks, routes, found.template, config, on_progress=show)
 
@@ -105,7 +107,7 @@ def _compare_with_base(transfer: Result, names: tuple[str, ...]) -> dict[str, di
 
 def _survey(found: Comparison, num_examples: int) -> RoutingSurvey:
     config: EvalConfig = replace(found.config, num_examples=num_examples)
-    with show_count("following tokens through the experts") as show:
+    with show_count("analysing the routing of tokens") as show:
         return survey_routing(found.model, found.tasks, found.template, config, on_progress=show)
 
 

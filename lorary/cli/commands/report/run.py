@@ -1,4 +1,4 @@
-"""Measure everything that a report shows, and write its page."""
+"""Measure all parts of a report, and write its page."""
 
 from jsonargparse import Namespace
 
@@ -14,7 +14,7 @@ from lorary.reports import write_report_html, write_report_json
 
 
 def run(options: Namespace) -> int:
-    """Measure everything, write the page, and say where it is."""
+    """Measure all parts, write the page, and print its path."""
     check_sizes(options)
     check_out(options.out, options.library)
     library = open_filled_library(options.library)
@@ -23,9 +23,7 @@ def run(options: Namespace) -> int:
     try:
         report, transfer = gather_report(found, options.router, config, options)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            "a report that was stopped keeps no numbers; the library is as it was"
-        ) from None
+        raise KeyboardInterrupt("an interrupted report keeps no results; the library is unchanged") from None
     assert report.result is not None
     report.result.to_json(options.out / "results.json")
     if transfer is not None:
@@ -39,10 +37,10 @@ def run(options: Namespace) -> int:
 
 
 def check_sizes(options: Namespace) -> None:
-    """Refuse sizes that make no report.
+    """Refuse sizes that are too small.
 
     Raises:
-        ValueError: naming the option.
+        ValueError: with the option.
     """
     for name, least in (("traced_examples", 1), ("transfer_examples", 0), ("num_samples", 0)):
         if options[name] < least:

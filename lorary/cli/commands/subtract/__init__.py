@@ -1,1 +1,1 @@
-"""``lorary subtract``: its options, and what it does."""
+"""``lorary subtract``: its options and its work."""

@@ -1,4 +1,4 @@
-"""Take one expert away from all others, and write these as a library."""
+"""Subtract one expert from all others, and write the results as a library."""
 
 from jsonargparse import Namespace
 
@@ -14,13 +14,13 @@ from lorary.transforms import subtract_general
 
 
 def run(options: Namespace) -> int:
-    """Check everything, subtract, write the folder, and say where it is."""
+    """Check the options, subtract, write the folder, and print its path."""
     check_out(options.out, options.library)
     library = open_filled_library(options.library)
     names = [name for group in group_by_base(library, options.base).values() for name in group]
     others = [name for name in names if name != options.general]
     rest = subtract_general(library, options.general, names=others, scale=options.scale)
-    with new_folder(options.out) as scratch, show_count(f"taking {options.general} away") as show:
+    with new_folder(options.out) as scratch, show_count(f"subtracting {options.general}") as show:
         made, rank = Library.open(str(scratch), create=True), 0
         for number, expert in enumerate(rest, 1):
             made.add(expert)

@@ -1,3 +1,3 @@
-"""What ``lorary train`` does around the training itself: its plan, its storing, its report."""
+"""``lorary train``: its options, its plan, the storing of experts and its report."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Which tasks each expert is trained on: its own, all of them, or a group."""
+"""Choose the tasks that each expert is trained on: its own task, all tasks, or a group."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,12 +13,12 @@ from lorary.training import TrainingExamples
 def choose_members(
     tasks: Sequence[str], expert: str | None, groups: Mapping[str, Sequence[str]] | None
 ) -> dict[str, tuple[str, ...]]:
-    """Say which tasks each expert is trained on.
+    """Choose the tasks that each expert is trained on.
 
     Args:
         tasks: names of all tasks.
-        expert: the one expert of all tasks, or None.
-        groups: expert -> its tasks, or None; tasks in no group are not trained on.
+        expert: name of one expert for all tasks, or None.
+        groups: expert -> its tasks, or None; tasks in no group are not used.
 
     Returns:
         Expert -> names of its tasks.
@@ -27,7 +27,9 @@ def choose_members(
         ValueError: if both are given, a group is empty or names a task twice, or a task is unknown.
     """
     if expert is not None and groups is not None:
-        raise ValueError("--expert trains one expert on all tasks, --groups one per group: give one of them")
+        raise ValueError(
+            "--expert trains one expert on all tasks and --groups one per group: give only one of them"
+        )
     if expert is not None:
         return {check_name(expert): tuple(tasks)}
     if groups is None:
@@ -39,7 +41,8 @@ def choose_members(
         for task in members:
             if task not in tasks:
                 raise ValueError(
-                    f"group {name!r} has a task {quote(task)} that is not in --tasks: {suggest(task, tasks)}"
+                    f"group {name!r} has the task {quote(task)}, which is not in --tasks: "
+                    f"{suggest(task, tasks)}"
                 )
         if not members or len(set(members)) < len(members):
             raise ValueError(
@@ -49,7 +52,7 @@ def choose_members(
 
 
 def pool_tasks(tasks: Mapping[str, Task], members: Mapping[str, Sequence[str]]) -> dict[str, Task]:
-    """Put the tasks of each expert into one; a task that is alone stays as it is."""
+    """Mix the tasks of each expert into one; a single task of the expert's name is kept."""
     return {
         name: tasks[own[0]] if list(own) == [name] else mix_tasks({task: tasks[task] for task in own}, name)
         for name, own in members.items()
@@ -59,5 +62,5 @@ def pool_tasks(tasks: Mapping[str, Task], members: Mapping[str, Sequence[str]]) 
 def name_members(
     examples: Mapping[str, TrainingExamples], members: Mapping[str, Sequence[str]]
 ) -> dict[str, TrainingExamples]:
-    """Note in each expert's examples which tasks they are from, for its card."""
+    """Record in each expert's examples the names of its tasks, for its card."""
     return {name: replace(found, tasks=tuple(members[name])) for name, found in examples.items()}

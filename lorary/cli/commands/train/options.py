@@ -1,8 +1,8 @@
 """Train one expert per task, many at once, into a library.
 
-Goes on where an earlier run of the same command was stopped; finished experts are in the library at once.
-Without epochs, max_steps or max_tokens each expert sees its examples 3 times. --expert trains one expert on
-all tasks, --groups one on each group of them.
+Resumes an interrupted run of the same command. Each finished expert is stored in the library at once. Without
+--training.epochs, max_steps and max_tokens the default is 3 epochs. --expert trains one expert on all tasks,
+--groups one expert per group of tasks.
 """
 
 from pathlib import Path
@@ -18,33 +18,39 @@ EXAMPLE = "lorary train ./my-loras --tasks synthetic --training.max_steps 4"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the library, the tasks, the base model and how to train."""
-    parser.add_argument("library", help="Folder or URL of the library; made if there is none")
+    """Add the library, the tasks, the base model and the training configuration."""
+    parser.add_argument("library", help="Folder or URL of the library; created if missing")
     add_task_options(parser)
     parser.add_argument(
-        "--max-length", type=int, default=512, help="Most tokens of prompt and target together"
+        "--max-length", type=int, default=512, help="Maximum tokens of prompt and target together"
     )
     parser.add_argument(
         "--truncation",
         type=Truncation,
         default="prompt-middle",
-        help="What to do with longer examples; a target is never cut",
+        help="How to handle longer examples; targets are never truncated",
     )
     add_base_options(parser, DEFAULT_BASE)
     parser.add_argument(
-        "--expert", type=str | None, help="Train one expert of this name on all tasks, not one per task"
+        "--expert",
+        type=str | None,
+        help="Train one expert of this name on all tasks, instead of one per task",
     )
     parser.add_argument(
         "--groups",
         type=dict[str, list[str]] | None,
-        help="Train one expert per group of tasks: in YAML or JSON, expert to the names of its tasks",
+        help="Train one expert per group of tasks: a mapping in YAML or JSON from expert to its task names",
     )
     parser.add_argument(
-        "--run", type=Path | None, help="Folder of the resumable state; beside a local library if not given"
+        "--run",
+        type=Path | None,
+        help="Folder of the resumable state; if not given: beside a local library, else below ./runs",
     )
     parser.add_argument("--fresh", action="store_true", help="Start over instead of resuming")
     parser.add_argument(
-        "--replace", action="store_true", help="Replace experts of these names that were trained otherwise"
+        "--replace",
+        action="store_true",
+        help="Replace experts of the same names that have other data or settings",
     )
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table")
     parser.add_class_arguments(TrainConfig, "training")

@@ -1,4 +1,4 @@
-"""What a training run will do, said before it begins."""
+"""Describe a training run before it begins."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,8 +18,8 @@ def choose_run_folder(library: str, apart: str | None) -> Path:
     """Choose a folder for a run's state: beside a local library, else under ``./runs``.
 
     Args:
-        library: its place.
-        apart: what sets this run apart from one that trains an expert per task, if anything does.
+        library: folder or URL of the library.
+        apart: a suffix for runs that do not train one expert per task; else None.
     """
     name = library.rstrip("/").rpartition("/")[2] or "library"
     place = Path("runs") / name if "://" in library else Path(library)
@@ -34,10 +34,10 @@ def describe_plan(
     run_folder: Path,
     fresh: bool,
 ) -> Iterator[tuple[str, str]]:
-    """Describe a run, as (label, text) lines.
+    """Describe a run, as pairs of label and text.
 
     Raises:
-        IncompatibleExpert: if no layer of the base is to be trained.
+        IncompatibleExpert: if no layer of the base model is selected.
     """
     yield "base", f"{base.name}, {str(base.model.dtype).removeprefix('torch.')} on {base.model.device}"
     yield "tasks", f"{len(tasks)}: {_list_names(list(tasks))}{describe_skipped(tasks)}"
@@ -45,7 +45,7 @@ def describe_plan(
     yield from _describe_prompts(examples)
     yield "experts", _describe_experts(base, examples, config)
     yield "steps", _describe_steps(examples, config)
-    yield "run", f"{run_folder} ({_describe_state(run_folder, examples, fresh)})"
+    yield "state", f"{_describe_state(run_folder, examples, fresh)} {run_folder}"
 
 
 def _describe_examples(examples: Mapping[str, TrainingExamples], config: TrainConfig) -> str:
@@ -53,9 +53,9 @@ def _describe_examples(examples: Mapping[str, TrainingExamples], config: TrainCo
     num_cut, num_skipped = sum(e.num_cut for e in found), sum(e.num_skipped for e in found)
     num_held_out = sum(len(e.validation) for e in found) if config.validate_every else 0
     return (
-        f"{sum(len(e.train) for e in found):,} to train on"
-        + (f", {num_held_out:,} to validate with" if num_held_out else "")
-        + (f", {num_cut:,} prompts shortened" if num_cut else "")
+        f"{sum(len(e.train) for e in found):,} for training"
+        + (f", {num_held_out:,} for validation" if num_held_out else "")
+        + (f", {say_count(num_cut, 'prompt')} truncated" if num_cut else "")
         + (f", {num_skipped:,} left out as too long" if num_skipped else "")
     )
 
@@ -97,15 +97,15 @@ def _describe_steps(examples: Mapping[str, TrainingExamples], config: TrainConfi
         num_steps += len(batches)
         num_tokens += sum(len(found.train[index]) for batch in batches for index in batch)
     early = ", fewer if experts stop early" if config.patience is not None else ""
-    return f"{num_steps:,} in all, on {num_tokens:,} tokens{early}"
+    return f"{num_steps:,} in total, on {say_count(num_tokens, 'token')}{early}"
 
 
 def _describe_state(run_folder: Path, examples: Mapping[str, TrainingExamples], fresh: bool) -> str:
 
     num_finished = None if fresh else count_finished(run_folder, examples)
     if num_finished is None:
-        return "from the start"
-    return f"goes on: {num_finished} of {say_count(len(examples), 'expert')} finished"
+        return "new run, saved in"
+    return f"resumed, {num_finished} of {say_count(len(examples), 'expert')} finished, from"
 
 
 def _list_names(names: list[str]) -> str:

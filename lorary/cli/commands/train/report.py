@@ -1,4 +1,4 @@
-"""What a training run gave: curves on disk, and a table or JSON."""
+"""Describe the outcome of a training run, as a table or JSON."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from lorary.training.curves import smooth_curve
 from lorary.training.progress import UnitProgress
 from lorary.training.train import TrainOutcome
 
-COLUMNS = ("expert", "steps", "tokens", "loss at first", "at last", "best validation")
+COLUMNS = ("expert", "steps", "tokens", "first loss", "last loss", "best validation loss")
 NUMERIC = COLUMNS[1:]
 
 
 def summarize_progress(name: str, found: UnitProgress) -> dict[str, Any]:
-    """Put one expert's training in numbers; losses of single steps jump, so they are smoothed."""
+    """Describe one expert's training in JSON values; losses are smoothed over steps."""
     losses = smooth_curve(found.train_curve)
     return {
         "expert": name,
@@ -26,7 +26,7 @@ def summarize_progress(name: str, found: UnitProgress) -> dict[str, Any]:
 
 
 def tabulate_outcome(outcome: TrainOutcome) -> list[tuple[str, ...]]:
-    """Lay out a run's experts, a row of ``COLUMNS`` each."""
+    """Make a table row of ``COLUMNS`` for each expert of a run."""
     rows = [summarize_progress(name, found) for name, found in outcome.progress.items()]
     return [
         (

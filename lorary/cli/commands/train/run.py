@@ -1,4 +1,4 @@
-"""Read tasks and say what will be done; then train, store and report."""
+"""Read the tasks and print the plan; then train, store and report."""
 
 import time
 from pathlib import Path
@@ -29,7 +29,7 @@ DEFAULT_EPOCHS = 3.0
 
 
 def run(options: Namespace) -> int:
-    """Read everything and say what will be done; then train, store and report."""
+    """Read the inputs and print the plan; then train, store and report."""
     config = read_training_options(options)
     tasks = read_tasks(options)
     members = choose_members(list(tasks), options.expert, options.groups)
@@ -38,12 +38,12 @@ def run(options: Namespace) -> int:
     apart = options.expert or ("groups" if options.groups else None)
     run_folder = options.run or choose_run_folder(options.library, apart)
     plan = list(describe_plan(base, tasks, examples, config, run_folder, options.fresh))
-    # Made only now: bad input must leave no new library behind.
+    # Created only after all checks, so that bad input leaves no new library behind.
     library = Library.open(options.library, create=True)
     store = ExpertStore(library, examples, describe_prompts(options))
     if not options.replace:
         store.check_names(config, base.fingerprint)
-    there = f"{options.library} ({say_count(len(library), 'expert')} in it)"
+    there = f"{options.library} (has {say_count(len(library), 'expert')})"
     print_facts([("library", there), *plan], stderr=options.json)
     begun = time.monotonic()
     outcome = train(options, base, examples, config, store, run_folder)
@@ -52,10 +52,10 @@ def run(options: Namespace) -> int:
 
 
 def read_training_options(options: Namespace) -> TrainConfig:
-    """Build the configuration, with a bound if none was given.
+    """Build the configuration, with ``DEFAULT_EPOCHS`` if no bound is given.
 
     Raises:
-        ValueError: naming all that is wrong.
+        ValueError: with all invalid settings.
     """
     given = dict(vars(options.training))
     if all(given[name] is None for name in ("epochs", "max_steps", "max_tokens")):
@@ -69,7 +69,7 @@ def prepare_all(
     experts: dict[str, Task],
     config: TrainConfig,
 ) -> dict[str, TrainingExamples]:
-    """Tokenise what each expert is trained on."""
+    """Tokenise the examples of each expert."""
     return prepare_examples(
         base.tokenizer,
         experts,
@@ -81,7 +81,7 @@ def prepare_all(
 
 
 def describe_prompts(options: Namespace) -> dict[str, object]:
-    """Say how examples became prompts, for the experts' cards."""
+    """Describe how examples became prompts, for the experts' cards."""
     template_args = read_template_args(options.template_args)
     return {
         "template": options.template,
@@ -100,7 +100,7 @@ def train(
     store: ExpertStore,
     run_folder: Path,
 ) -> TrainOutcome:
-    """Train under a progress bar, storing experts as they are finished."""
+    """Train with a progress bar, and store each expert as soon as it is finished."""
     finished: dict[str, Expert] = {}
     try:
         with show_training(f"training {say_count(len(examples), 'expert')}") as show:
@@ -116,9 +116,9 @@ def train(
     except KeyboardInterrupt:
         store.store(finished)
         raise KeyboardInterrupt(
-            f"{len(store.stored)} of {say_count(len(examples), 'expert')} are finished and in library "
-            f"{quote(options.library)}; what the others had learnt when last saved is in "
-            f"{quote(str(run_folder))}: the same command (without --fresh) goes on from there"
+            f"{len(store.stored)} of {say_count(len(examples), 'expert')} finished and stored in library "
+            f"{quote(options.library)}; the last saved state of the others is in {quote(str(run_folder))}: "
+            "run the same command again, without --fresh, to resume"
         ) from None
     store.store(outcome.experts)
     return outcome
@@ -127,7 +127,7 @@ def train(
 def report(
     options: Namespace, outcome: TrainOutcome, store: ExpertStore, run_folder: Path, seconds: float
 ) -> None:
-    """Save the loss curves beside the run, and print what came out."""
+    """Save the loss curves in the run's folder, and print the outcome."""
     save_curves(run_folder / "curves.json", outcome.progress)
     plot_curves(run_folder / "curves.png", outcome.progress)
     if options.json:

@@ -1,4 +1,4 @@
-"""Putting trained experts into the library, each as soon as it is finished."""
+"""Store trained experts in the library, each as soon as it is finished."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,11 +13,11 @@ from lorary.training.same_training import find_training_fault
 
 
 class ExpertStore:
-    """A library that a run fills; what goes into it comes from the run, which has checked what it took up.
+    """The library of a run; the run itself has checked the experts that it resumed.
 
     Args:
-        library: where experts go.
-        examples: expert name -> what it is trained on.
+        library: the library to fill.
+        examples: expert name -> its examples.
         prompts: how examples became prompts, for the experts' cards.
     """
 
@@ -32,10 +32,10 @@ class ExpertStore:
         self._prompts = dict(prompts)
 
     def check_names(self, config: TrainConfig, fingerprint: str) -> None:
-        """Refuse to replace experts that another training, or nobody here, has made.
+        """Refuse to replace experts of other origin: of another training run, or added by hand.
 
         Raises:
-            LibraryError: naming the first few.
+            LibraryError: with the first three.
         """
         cards = {entry.name: entry.card for entry in self.library.entries() if entry.name in self.examples}
         others = [
@@ -51,18 +51,17 @@ class ExpertStore:
         if others:
             more = ", …" if len(others) > 3 else ""
             raise LibraryError(
-                f"library {self.library.url!r} has {', '.join(others[:3])}{more} already, trained otherwise: "
-                "replace with --replace, or train into another library"
+                f"library {self.library.url!r} already has {', '.join(others[:3])}{more} from other data or "
+                "settings: add --replace to replace them, or train into another library"
             )
 
     def store(self, experts: Mapping[str, Expert]) -> None:
-        """Store those experts that are not stored yet."""
+        """Store the experts that are not stored yet."""
         for name, expert in experts.items():
             if name not in self.stored:
                 self._store(expert)
 
     def _store(self, expert: Expert) -> None:
-
         run = describe_run(seeds={}, settings={})
         provenance = {
             **expert.card.provenance,

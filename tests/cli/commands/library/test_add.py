@@ -59,7 +59,7 @@ def test_a_bad_adapter_leaves_no_new_library(lorary, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("places", "what"), [(("a", "b"), "2 adapters"), (("snapshots/c0ffee",), "an adapter")]
+    ("places", "what"), [(("a", "b"), "2 adapters"), (("snapshots/c0ffee",), "1 adapter")]
 )
 def test_a_folder_of_adapters_is_refused_with_their_names(lorary, tmp_path, places, what):
     for place in places:
@@ -67,6 +67,6 @@ def test_a_folder_of_adapters_is_refused_with_their_names(lorary, tmp_path, plac
         (tmp_path / "many" / place / "adapter_config.json").write_text("{}")
     code, _, said = lorary("library", "add", str(tmp_path / "lib"), str(tmp_path / "many"))
     assert code == 2
-    assert f"is no adapter but holds {what}: add each by its own folder" in said
+    assert f"is not an adapter but contains {what}: add each by its own folder" in said
     assert all(repr(str(tmp_path / "many" / place)) in said for place in places)
     assert not (tmp_path / "lib").exists()

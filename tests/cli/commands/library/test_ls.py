@@ -66,7 +66,7 @@ def test_a_pipe_gets_a_line_per_expert(lorary, library, make_expert):
 
 def test_nothing_that_matches_is_said(lorary, library):
     _, output, _ = lorary("library", "ls", library.url, "--task", "chess")
-    assert output.startswith(f"no expert matches: library {library.url!r} has 3 others\n")
+    assert output.startswith(f"no expert matches the filters: library {library.url!r} has 3 experts\n")
 
 
 def test_an_empty_library_is_said(lorary, tmp_path):

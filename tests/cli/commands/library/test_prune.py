@@ -17,7 +17,7 @@ def test_what_belongs_to_no_expert_is_removed(lorary, pruned_from):
     code, output, errors = lorary("library", "prune", url)
     assert (code, errors) == (0, "")
     assert output.splitlines() == [
-        f"removed 1 artifact of experts that are gone from library {url!r}, 0.0 MB; kept 2",
+        f"removed 1 artifact of absent experts (0.0 MB) from library {url!r}, kept 2",
         f"next: lorary library ls {url}",
     ]
     assert lorary("library", "prune", url)[1].startswith("removed 0 artifacts")

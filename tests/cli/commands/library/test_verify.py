@@ -17,7 +17,7 @@ def damaged(library):
 def test_a_whole_library_is_well(lorary, library):
     code, output, errors = lorary("library", "verify", library.url)
     assert (code, errors) == (0, "")
-    assert output.startswith(f"all is well with 3 experts in library {library.url!r}\n")
+    assert output.startswith(f"no problem in 3 experts of library {library.url!r}\n")
 
 
 def test_a_changed_byte_is_found(lorary, damaged):
@@ -30,7 +30,7 @@ def test_a_changed_byte_is_found(lorary, damaged):
 def test_only_the_named_experts_are_read(lorary, damaged):
     code, output, _ = lorary("library", "verify", damaged.url, "poetry", "card games")
     assert code == 0
-    assert output.startswith("all is well with 2 experts")
+    assert output.startswith("no problem in 2 experts")
 
 
 def test_json_lists_the_problems(lorary, damaged):

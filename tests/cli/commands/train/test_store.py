@@ -54,7 +54,7 @@ def test_the_same_training_may_be_stored_again_however_it_was_cut_up(library):
 def test_whatever_a_card_says_of_its_training_it_is_another_one(library, provenance):
     """Guards a bug: a card whose provenance was a list ended in an ``AttributeError``."""
     library["poetry"] = make_expert(provenance)
-    with pytest.raises(LibraryError, match="has 'poetry' already, trained otherwise: replace with --replace"):
+    with pytest.raises(LibraryError, match="already has 'poetry' from other data or settings: add --replace"):
         check(library)
 
 
