@@ -1,4 +1,4 @@
-"""Base model + experts + router + what is known about the experts = a model that is ready to be asked."""
+"""Assemble a ready model from a base model, experts, a router and facts about the experts."""
 
 from lorary.assembly.explanation import Explanation
 from lorary.assembly.load import load_model

@@ -1,4 +1,4 @@
-"""Letting a model go on from prompts.
+"""Generate the continuations of prompts.
 
 B prompts, L their length.
 """
@@ -50,12 +50,12 @@ def answer_prompts(
         stack: the experts on the model.
         base: the model.
         inputs: ``input_ids`` and ``attention_mask``, ``[B, L]``, padded on the left.
-        limits: where each answer ends at the latest.
-        generation: how tokens are chosen, see ``describe_generation``.
-        compile: whether, and how, to compile what is done for each token.
+        limits: the limit of each answer.
+        generation: arguments of ``model.generate``, see ``describe_generation``.
+        compile: whether, or with which configuration, to compile the step of each token.
 
     Returns:
-        The token ids that were added to each prompt, up to and with the one that ends the answer.
+        The token ids added to each prompt, up to and including the one that ends the answer.
     """
     answers: list[list[int]] = [[] for _ in limits]
     for members in group_prompts(stack, inputs["attention_mask"]):
@@ -82,14 +82,14 @@ def _can_drop_rows(model: PreTrainedModel, generation: Mapping[str, Any]) -> boo
 
 
 class _Batch:
-    """Prompts that are continued side by side; those that are done leave it every few steps.
+    """Prompts that run as one batch; finished ones are removed from it every few steps.
 
     Args:
         stack: the experts on the model.
         base: the model.
         inputs: all prompts of the call.
-        limits: where each answer ends at the latest.
-        members: which of them stand in this batch.
+        limits: the limit of each answer.
+        members: the prompts of this batch, by their place in the call.
     """
 
     def __init__(
@@ -101,9 +101,9 @@ class _Batch:
         members: Sequence[int],
     ):
         self.rows = list(members)
-        """The prompts that are still continued, by their place in the call."""
+        """The unfinished prompts, by their place in the call."""
         self.answers: dict[int, list[int]] = {}
-        """Finished answers, by the same."""
+        """Finished answers, by their place in the call."""
         self._stack, self._base, self._limits = stack, base, limits
         self._length = int(inputs["attention_mask"][self.rows].sum(1).max())
         self._ids = inputs["input_ids"][self.rows, -self._length :]
@@ -115,7 +115,7 @@ class _Batch:
         self._requests = torch.arange(len(limits)) if active.rows is None else active.rows.cpu()
 
     def go_on(self, generation: Mapping[str, Any], num_steps: int | None) -> None:
-        """Continue all rows by some tokens, or to their ends, and take out those that are done."""
+        """Continue all rows by some tokens, or to their ends, and remove finished ones."""
         limits = [self._limits[row] for row in self.rows]
         needs_text = any(limit.first_line for limit in limits)
         ends = AnswersEnd(limits, self._length, self._base.tokenizer if needs_text else None)
@@ -146,7 +146,7 @@ class _Batch:
             if end is None:
                 kept.append(place)
             else:
-                # What follows is padding: others of the batch are longer.
+                # The rest is padding, if another answer of the batch is longer.
                 self.answers[row] = answer[:end]
         self._kept = torch.tensor(kept, dtype=torch.long)
         self.rows = [self.rows[place] for place in kept]
@@ -160,5 +160,5 @@ def _say_how_to_compile(compile: bool | CompileConfig) -> dict[str, Any]:
         return {}
     config = CompileConfig() if compile is True else compile
     config._compile_all_devices = True  # else transformers compiles on GPUs only
-    # Steps are alike only if the cache does not grow.
+    # A growing cache changes shapes at every step, which would compile again.
     return {"cache_implementation": "static", "compile_config": config}

@@ -1,4 +1,4 @@
-"""Who answers each request of a call: from what a user wrote to one chooser.
+"""Build one chooser from the ``experts`` argument of a call.
 
 P requests of a call, K experts of a request.
 """
@@ -18,11 +18,11 @@ from lorary.models import ExpertStack
 from lorary.routing import Chooser, Mixed
 
 AUTO = "auto"
-"""Stands for the router that is set."""
+"""The current router."""
 
 ExpertChoice = str | Mapping[str, float] | Chooser | None
-"""What may be said of one request: an expert's name, experts with their weights, a router or any chooser,
-``"auto"`` for the router that is set, or None for the base model alone."""
+"""The choice for one request: an expert's name, experts with their weights, a router or any chooser,
+``"auto"`` for the current router, or None for the base model alone."""
 
 Decided = tuple[Sequence[int], Sequence[float]]
 """The experts of one request, K places in the stack, and their weights."""
@@ -33,10 +33,10 @@ def find_requests(inputs: Mapping[str, Any], rows: Tensor | None) -> int:
 
     Args:
         inputs: the model's keyword arguments.
-        rows: which request each token belongs to; None takes each row of the batch for one.
+        rows: the request of each token; None means that each row of the batch is one request.
 
     Raises:
-        ValueError: if the batch does not show in the inputs.
+        ValueError: if the inputs have neither ``input_ids`` nor ``inputs_embeds``.
     """
     if rows is not None:
         return int(rows.max()) + 1 if rows.numel() else 0
@@ -47,10 +47,10 @@ def find_requests(inputs: Mapping[str, Any], rows: Tensor | None) -> int:
 
 
 def spread_choices(experts: ExpertChoice | Sequence[ExpertChoice], num_requests: int) -> list[ExpertChoice]:
-    """Give each request's choice; one that is not a list holds for all.
+    """Return the choice of each request; a choice that is not a list is used for all.
 
     Raises:
-        ValueError: if there is not one for each request.
+        ValueError: if the list has not one choice per request.
     """
     if isinstance(experts, str | Mapping) or not isinstance(experts, Sequence):
         return [experts] * num_requests
@@ -62,11 +62,11 @@ def spread_choices(experts: ExpertChoice | Sequence[ExpertChoice], num_requests:
 
 
 class Prompts:
-    """The token ids of a call's requests, taken out of its inputs when they are asked for.
+    """The token ids of a call's requests, extracted from its inputs at first use.
 
     Args:
         inputs: the model's keyword arguments.
-        rows: which request each token belongs to; None takes each row of the batch for one.
+        rows: the request of each token; None means that each row of the batch is one request.
     """
 
     def __init__(self, inputs: Mapping[str, Any], rows: Tensor | None = None):
@@ -75,10 +75,10 @@ class Prompts:
         self._found: list[list[int]] | None = None
 
     def ids(self, row: int) -> list[int]:
-        """Give one request's token ids.
+        """Return one request's token ids.
 
         Raises:
-            ValueError: if the prompts cannot be told from the inputs.
+            ValueError: if the inputs do not have the whole prompts as ``input_ids``.
         """
         if self._found is None:
             self._found = self._find()
@@ -105,19 +105,19 @@ def build_chooser(
     default: Chooser | None,
     prompts: Prompts,
 ) -> Chooser | None:
-    """Put the choices of all requests of a call together.
+    """Combine the choices of all requests of a call into one chooser.
 
     Args:
         stack: the experts on the model.
         choices: one for each request.
-        default: who chooses for ``"auto"``; None for the base model alone.
+        default: the chooser for ``"auto"``; None for the base model alone.
         prompts: the requests' token ids, for routers that decide from them.
 
     Raises:
-        ValueError: if a choice is nothing that can choose, or a weight is not finite.
+        ValueError: if a choice is of another type, or a weight is not finite.
         UnknownExpert: if a name is not on the model.
     """
-    # Who is decided for beforehand, by how their experts are combined.
+    # combine -> request -> experts, for requests whose experts are known before the call.
     decided: dict[str, dict[int, Decided]] = {}
     asked: dict[int, tuple[Chooser, list[int]]] = {}
     for row, choice in enumerate(choices):
@@ -163,7 +163,7 @@ def _check_chooser(choice: Any) -> Chooser:
 
 
 def _plan(stack: ExpertStack, decided: Mapping[int, Decided], num_requests: int, combine: str) -> Chooser:
-    """Make a plan for all requests; those that are not decided have no weight in it."""
+    """Make a plan for all requests; the weights of undecided requests are 0."""
     top_k = max(1, *(len(places) for places, _ in decided.values()))
     indices = torch.zeros(num_requests, top_k, dtype=torch.int64)
     weights = torch.zeros(num_requests, top_k)

@@ -1,4 +1,4 @@
-"""Deciding once per request: the base model reads the prompts, a router chooses.
+"""Choose experts once per request: the base model runs the prompts, a router chooses from activations.
 
 B sequences of a batch, L their length, P prompts, T tokens, E experts, K experts kept per request, D width of
 an embedding.
@@ -17,13 +17,13 @@ from lorary.routing.request import OUTPUT, RequestRouter
 
 
 class RequestDecider:
-    """Chooses experts for whole requests, from their prompts alone.
+    """Chooses experts for whole requests, from their prompts only.
 
     Args:
-        stack: the experts on the model; while prompts are read, they take no part.
-        router: chooses from what the base model makes of the prompts.
-        base: the base model, whose tokenizer turns token ids back into text, for an encoder.
-        encoder: embeds the prompts' texts in place of the base model, if the router chooses by embeddings.
+        stack: the experts on the model; they are off while the prompts run.
+        router: chooses from the base model's activations on the prompts.
+        base: the base model, whose tokenizer decodes token ids for an encoder.
+        encoder: embeds the prompts' texts instead of the base model, if the router uses embeddings.
     """
 
     def __init__(
@@ -43,13 +43,13 @@ class RequestDecider:
 
         Args:
             input_ids: ``[B, L]``.
-            attention_mask: ``[B, L]``, 0 where there is padding, on either side; None for no padding.
+            attention_mask: ``[B, L]``, 0 for padding, on either side; None for no padding.
 
         Returns:
-            Indices ``[B, K]`` int64 and weights ``[B, K]`` float32, as ``ExpertStack.planned`` takes them.
+            Indices ``[B, K]`` int64 and weights ``[B, K]`` float32, the arguments of ``ExpertStack.planned``.
 
         Raises:
-            ValueError: if the two are not of one shape, or a prompt is empty.
+            ValueError: if the shapes differ, or a prompt is empty.
         """
         return self.decide_prompts(list_prompts(input_ids, attention_mask))
 
@@ -59,7 +59,7 @@ class RequestDecider:
 
     @torch.no_grad()
     def decide_packed(self, requests: Requests) -> tuple[Tensor, Tensor]:
-        """Choose experts for prompts that are laid out already; see ``decide``.
+        """Choose experts for packed prompts; see ``decide``.
 
         Args:
             requests: P prompts, on the model's device.
@@ -75,18 +75,18 @@ class RequestDecider:
     def explain(
         self, input_ids: Tensor, num_prompt_tokens: int | None, num_experts: int
     ) -> dict[str, Tensor]:
-        """Tell which experts each token of a text uses, by the decision from its prompt.
+        """Return the experts that each token of a text uses, as chosen from its prompt.
 
         Args:
             input_ids: the text, ``[1, T]``.
-            num_prompt_tokens: how many of its first tokens are the prompt; None for all.
+            num_prompt_tokens: number of its first tokens that are the prompt; None means all.
             num_experts: E.
 
         Returns:
             Module path -> routing weights ``[T, E]``, float32, on the CPU: the same at each layer.
 
         Raises:
-            ValueError: if the text has no such prompt.
+            ValueError: if ``num_prompt_tokens`` is not from 1 to T.
         """
         length = input_ids.shape[1]
         if num_prompt_tokens is not None and not 1 <= num_prompt_tokens <= length:

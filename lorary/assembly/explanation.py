@@ -1,4 +1,4 @@
-"""What routers did with a text: which experts each token used at each layer.
+"""The routing of a text: the experts that each token used at each layer.
 
 L routed layers, T tokens, E experts, K experts kept per token.
 """
@@ -17,33 +17,33 @@ class Explanation:
     """The routing of one text."""
 
     tokens: tuple[str, ...]
-    """The text as the tokenizer cuts it, T pieces."""
+    """The tokens as texts, T."""
     experts: tuple[str, ...]
     """Names of the experts, E."""
     layers: tuple[str, ...]
     """Module paths of the routed layers, L, in the model's order."""
     weights: Tensor
-    """Routing weights, ``[L, T, E]``, float32, on the CPU; the rows of a layer's token sum to 1, to less
-    where the router leaves a share to the base model, or to more where it says so."""
+    """Routing weights, ``[L, T, E]``, float32, on the CPU. The weights of a token at a layer sum to 1, to
+    less if the router gives a share to the base model, or to more for some routers (see ``calibrated``)."""
 
     def shares(self) -> Tensor:
-        """Give the weights as parts of a whole, ``[L, T, E]``: a sum above 1 is divided out."""
+        """Return the weights as shares, ``[L, T, E]``: a sum above 1 is normalised to 1."""
         return self.weights / self.weights.sum(-1, keepdim=True).clamp_min(1)
 
     def shares_per_token(self) -> Tensor:
-        """Give each token's share per expert, averaged over layers, ``[T, E]``."""
+        """Return each token's share per expert, averaged over layers, ``[T, E]``."""
         return self.shares().mean(0)
 
     def shares_per_layer(self) -> Tensor:
-        """Give each layer's share per expert, averaged over tokens, ``[L, E]``."""
+        """Return each layer's share per expert, averaged over tokens, ``[L, E]``."""
         return self.shares().mean(1)
 
 
 class Recorder:
-    """A chooser that notes what another one chooses at each layer.
+    """A chooser that records the choices of another chooser at each layer.
 
     Args:
-        chooser: who chooses.
+        chooser: the other chooser.
         num_experts: E.
     """
 
@@ -54,7 +54,7 @@ class Recorder:
         self._num_experts = num_experts
 
     def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
-        """Choose as the other; see ``Chooser``."""
+        """Return and record the other chooser's choice; see ``Chooser``."""
         choice = self._chooser.choose(path, x, rows)
         if choice is not None:
             spread = torch.zeros(len(x), self._num_experts, device=x.device)  # [T, E]
@@ -63,5 +63,5 @@ class Recorder:
 
 
 def build_explanation(tokens: list[str], experts: tuple[str, ...], seen: Mapping[str, Tensor]) -> Explanation:
-    """Put recorded weights together."""
+    """Build an explanation from recorded weights."""
     return Explanation(tuple(tokens), experts, tuple(seen), torch.stack(list(seen.values())))

@@ -1,4 +1,4 @@
-"""The files of a saved model's folder, known by their hashes."""
+"""The files of a saved model's folder, with their hashes."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -19,25 +19,25 @@ AGAIN = "build the model again, or fetch it again"
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """Give every file's path beneath a saved model's folder -> its SHA-256.
+    """Hash the files of a saved model's folder: relative path -> SHA-256.
 
-    What a library needs while it is open, such as its lock, is left out; its artifacts are not.
+    The library's private files, such as its lock, are left out; its artifacts are included.
     """
     names = [name for name in _list_files(folder) if name.startswith(KEPT) or not name.startswith(PRIVATE)]
     return {name: hash_file(folder / name) for name in names}
 
 
 def check_files(folder: Path, expected: Mapping[str, str]) -> None:
-    """Refuse a folder in which a file is not what was saved, is missing, or was put beside what is read.
+    """Refuse a folder with a changed or missing file, or with an added file beside those that are loaded.
 
-    No link is followed. Files at the top, which nobody reads, and a library's artifacts may be added.
+    Links are not followed. Files at the top, which are not loaded, and artifacts of the library may be added.
 
     Args:
         folder: the folder.
-        expected: path beneath it -> SHA-256.
+        expected: relative path -> SHA-256.
 
     Raises:
-        FormatError: naming the file.
+        FormatError: with the file.
     """
     found = set(_list_files(folder))
     for name, digest in sorted(expected.items()):
@@ -52,10 +52,10 @@ def check_files(folder: Path, expected: Mapping[str, str]) -> None:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a saved model whose parts lie elsewhere.
+    """Refuse a saved model whose subfolders are links.
 
     Raises:
-        FormatError: naming the part.
+        FormatError: with the subfolder.
     """
     for part in (EXPERTS, BASE):
         if (folder / part).is_symlink():
@@ -65,10 +65,10 @@ def refuse_links(folder: Path) -> None:
 
 
 def hash_file(path: Path) -> str:
-    """Give a regular file's SHA-256, worked out once as long as the file stays the same.
+    """Return a regular file's SHA-256, computed once per file identity.
 
     Raises:
-        FormatError: if it is a link, no file at all, or cannot be read.
+        FormatError: if it is a link or no regular file, or cannot be read.
     """
     try:
         with open_regular(path, follow=False) as file:
@@ -90,7 +90,7 @@ def _hash(path: Path, identity: tuple[int, ...]) -> str:
 
 
 def is_beneath(name: str) -> bool:
-    """Tell whether a path as it stands in a file stays beneath the folder that it is taken from."""
+    """Tell whether a relative path stays inside its folder."""
     parts = PurePosixPath(name).parts
     return (
         bool(parts) and str(PurePosixPath(*parts)) == name and ".." not in parts and not name.startswith("/")
@@ -98,7 +98,7 @@ def is_beneath(name: str) -> bool:
 
 
 def _list_files(folder: Path, above: str = "") -> Iterator[str]:
-    """List what is no folder beneath a folder; links are listed, not followed."""
+    """List all files below a folder; links are listed, but not followed."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):

@@ -1,4 +1,4 @@
-"""How the next token is chosen: likeliest or drawn, with nothing that a model's own configuration prefers."""
+"""The arguments of generation: greedy or sampled, without the preferences of a model's own configuration."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from lorary.files import quote
 
-# What a model is, not how it prefers to answer.
+# Settings that describe the model or its cache, not the choice of tokens.
 _KEPT = {
     # Said for each prompt.
     "max_new_tokens",
@@ -18,10 +18,10 @@ _KEPT = {
 
 
 def check_sampling(temperature: float, config: GenerationConfig | None = None) -> None:
-    """Refuse what no answer can be drawn with.
+    """Refuse invalid settings of sampling.
 
     Raises:
-        ValueError: naming what is wrong.
+        ValueError: with the invalid setting.
     """
     if not temperature >= 0:
         raise ValueError(f"temperature must be at least 0, found {temperature!r}")
@@ -40,13 +40,13 @@ def describe_generation(
     top_p: float,
     config: GenerationConfig | None,
 ) -> dict[str, Any]:
-    """Give the keyword arguments of ``model.generate``.
+    """Build the keyword arguments of ``model.generate``.
 
     Args:
-        model: the base model; what its generation configuration prefers is set back to the defaults.
-        temperature: 0 always takes the likeliest token.
-        top_p: sample from the likeliest tokens that hold this much probability.
-        config: what it sets comes before all else.
+        model: the base model; the preferences of its generation configuration are reset to the defaults.
+        temperature: 0 takes the most probable token.
+        top_p: sample from the most probable tokens with this total probability.
+        config: its settings have precedence over all others.
     """
     defaults = GenerationConfig._get_default_generation_params()
     own = vars(model.generation_config)
@@ -60,7 +60,7 @@ def describe_generation(
         "do_sample": samples,
         "temperature": temperature if samples else None,
         "top_p": top_p if samples else None,
-        # 0 looks at all tokens; transformers' own default is the best 50.
+        # 0 means all tokens; the default of transformers is the 50 most probable ones.
         "top_k": 0 if samples else None,
     }
     given = {} if config is None else vars(config)

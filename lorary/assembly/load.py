@@ -1,4 +1,4 @@
-"""From names to a ready model."""
+"""Load a ready model: base model, experts and router."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,35 +40,34 @@ def load_model(
     device: str | torch.device | None = None,
     **options: Any,
 ) -> RoutedModel:
-    """Put a library's experts on their base model and a router in charge; or load what ``save_model`` wrote.
+    """Attach a library's experts to their base model and set a router; or load a model of ``save_model``.
 
     Args:
-        base: hub id, folder, ``"smollm2-135m"`` (embedded), or a model that is loaded already. Without
-            ``experts``, the folder of a saved model, which brings all of what follows.
+        base: hub id, folder, ``"smollm2-135m"`` (embedded), or a loaded model. Without ``experts``, the
+            folder of a saved model, which has experts, router and facts.
         experts: a library, any other mapping name -> expert, or a library's URL.
-        router: a key of ``ROUTERS``; None lets the base answer alone until ``assign`` or ``set_router``. If
+        router: a key of ``ROUTERS``; None means the base model alone until ``assign`` or ``set_router``. If
             not given, ``"calibrated"``, or the saved model's own.
-        combine: ``"outputs"`` or ``"factors"``, see ``mix``. If not given, outputs, or as in the saved model.
-        controls: further experts that no router chooses, but that ``assign`` knows by these names.
-        facts: what some routers need and only data can tell, by its name in ``FACTS``: of layers, such as
-            ``"means"`` and ``"gates"``, module path -> ``[E, I]``; of the output, such as ``"embeddings"``,
-            expert -> ``[N, D]``.
-        encoder: what made the embeddings, texts -> ``[N, D]``; None for the base model.
-        tokenizer: only for a ``transformers`` model that is loaded already. Without it, logits and token ids
-            work, and text looks for the tokenizer by the model's ``name_or_path``, on this machine alone.
-        revision: of a hub model; None takes the one that the experts' cards name.
-        dtype: of the base model's weights; None chooses what the hardware multiplies fast.
+        combine: ``"outputs"`` or ``"factors"``, see ``mix``. If not given, outputs, or the saved model's own.
+        controls: further experts, which ``assign`` can use by these names, but no router chooses.
+        facts: facts from examples of tasks that some routers need, by name in ``FACTS``. Facts of layers,
+            such as ``"means"`` and ``"gates"``: module path -> ``[E, I]``. Facts of the output, such as
+            ``"embeddings"``: expert -> ``[N, D]``.
+        encoder: the encoder of the embeddings, texts -> ``[N, D]``; None means the base model.
+        tokenizer: only for a loaded ``transformers`` model. Without it, logits and token ids work; for text
+            the tokenizer is loaded by the model's ``name_or_path``, from local files only.
+        revision: of a hub model; None means the one in the experts' cards.
+        dtype: of the base model's weights; None means one that the hardware multiplies fast.
         device: None means a GPU if there is one.
         options: of the router, such as ``top_k`` and ``temperature``: the fields of its configuration,
-            ``CalibratedConfig`` for ``"calibrated"``. Facts may stand among them, such as ``means=…``.
+            ``CalibratedConfig`` for ``"calibrated"``. Facts can be given here too, such as ``means=…``.
 
     Returns:
         The model; it owns the base model until ``detach``.
 
     Raises:
-        ValueError: for an unknown router, options that it does not have or that are out of range, or if it
-            needs
-            facts that were not given.
+        ValueError: if the router is unknown, an option is unknown or out of range, or a fact that the router
+            needs is not given.
         LibraryError: if there is no expert.
         IncompatibleExpert: if an expert was trained on another base model.
         BaseModelError: if the base model cannot be loaded, or is not the saved model's.
@@ -100,7 +99,7 @@ def load_model(
     for expert in everyone.values():
         check_base(loaded, expert)
     everyone = fit_paths(loaded.model, everyone)
-    # What a library keeps of an expert goes by the paths in its file: renamed ones are not the library's.
+    # A library's artifacts use the module paths of its files, so they do not fit experts with renamed paths.
     fitted = {name: everyone[name] for name in own}
     is_library = all(fitted[name] is own[name] for name in own)
     model = RoutedModel(loaded, attach_experts(loaded.model, everyone), library if is_library else fitted)

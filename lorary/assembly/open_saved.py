@@ -1,4 +1,4 @@
-"""From the folder of a saved model, and what its user wants otherwise, to what ``load_model`` is given."""
+"""Open the folder of a saved model, with a user's changes, as arguments for ``load_model``."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -32,35 +32,35 @@ from lorary.routing import configure_router
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedModel:
-    """A saved model that is being loaded."""
+    """The parts of a saved model, before its base model is loaded."""
 
     folder: Path
-    """Where it lies."""
+    """The model's folder."""
     saved: SavedModel
-    """What it says of itself."""
+    """The content of its ``lorary_model.json``."""
     library: Library
     """Its experts."""
     material: Mapping[str, Mapping[str, Tensor]]
-    """What only data could tell."""
+    """The facts that were given to it, from examples of tasks."""
     router: str | None
-    """Who is to route."""
+    """The router to set; None for the base model alone."""
     options: Mapping[str, Any]
     """Options of the router."""
     combine: str
-    """How experts are to be put together."""
+    """``"outputs"`` or ``"factors"``, see ``mix``."""
 
     def choose_material(
         self, given: Collection[str], encoder: Encoder | None
     ) -> dict[str, Mapping[str, Tensor]]:
-        """Give the saved facts that are to be used: all for which nothing else is handed over.
+        """Return the saved facts to use: all that the user did not give.
 
         Args:
-            given: the facts that are handed over.
-            encoder: what made those of the output layer; None for the base model.
+            given: names of the facts that the user gave.
+            encoder: the encoder of the facts of the output layer; None means the base model.
 
         Raises:
-            ValueError: if the router needs the encoder that made a fact, and it was not handed over; or if
-                one was that did not make it.
+            ValueError: if the router needs a fact of an encoder that is not given, or an encoder is given for
+                facts of the base model.
         """
         found = {}
         for name, rows in self.material.items():
@@ -83,15 +83,15 @@ class OpenedModel:
     def hand_over(
         self, model: RoutedModel, material: Mapping[str, Mapping[str, Tensor]], encoder: Encoder | None
     ) -> None:
-        """Give a model what only data could tell.
+        """Give saved facts to a model.
 
         Args:
             model: the model.
-            material: as ``choose_material`` gives it.
-            encoder: what made what is known of the output layer; None for the base model.
+            material: the result of ``choose_material``.
+            encoder: the encoder of the facts of the output layer; None means the base model.
 
         Raises:
-            FormatError: if something does not fit the model's layers or experts.
+            FormatError: if a fact does not fit the model's layers or experts.
         """
         has_output = any(FACTS[name].place == "output" for name in material)
         try:
@@ -103,7 +103,7 @@ class OpenedModel:
             ) from error
 
     def load_base(self, dtype: torch.dtype | None, device: str | torch.device | None) -> BaseModel:
-        """Load the base model from the folder, or else by its name, in the dtype in which it was saved.
+        """Load the base model from the folder, or by its name if it is not there, in the saved dtype.
 
         Raises:
             BaseModelError: if it cannot be loaded, or has other weights or settings.
@@ -136,15 +136,15 @@ def open_saved(
     """Open the folder of a saved model.
 
     Args:
-        place: the folder; all else that ``load_model`` takes without experts is refused.
-        router: who is to route instead of the saved router; ``...`` for that one.
-        combine: how experts are put together instead; None for as saved.
-        options: of the router; for the saved router they are changes to its saved ones.
-        tokenizer: must be None, the folder's base model has one.
-        revision: must be None, the folder names one.
+        place: the folder; other kinds of base models are refused.
+        router: the router to set; ``...`` means the saved one.
+        combine: ``"outputs"`` or ``"factors"``; None means the saved value.
+        options: of the router; for the saved router they override the saved options.
+        tokenizer: must be None; the saved base model has one.
+        revision: must be None; the folder names one.
 
     Raises:
-        ValueError: if there is no saved model to open, or something is given that the folder decides.
+        ValueError: if ``place`` is not a saved model, or ``tokenizer`` or ``revision`` is given.
         FormatError: if the folder is damaged.
     """
     if not isinstance(place, str | Path) or not is_saved_model(place):

@@ -1,4 +1,4 @@
-"""Prompts as a model takes them, and what ends its answers.
+"""Tokenised prompts, and the tokens that end an answer.
 
 B prompts, L their length.
 """
@@ -21,14 +21,14 @@ Prompt = str | Sequence[int]
 
 
 def encode_prompts(base: BaseModel, prompts: Sequence[Prompt], device: torch.device) -> dict[str, Tensor]:
-    """Tokenise prompts into one batch, padded on the left: generation goes on from the right.
+    """Tokenise prompts into one batch, padded on the left because generation continues on the right.
 
     Returns:
         ``input_ids`` and ``attention_mask``, ``[B, L]``.
 
     Raises:
         ValueError: if there is no prompt, or one is empty.
-        BaseModelError: if the tokenizer breaks down, or a text has none.
+        BaseModelError: if the tokenizer fails, or there is a text and no tokenizer.
     """
     ids = [
         _tokenize(base.tokenizer, prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts
@@ -52,7 +52,7 @@ def _tokenize(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
 
 
 def find_padding_id(base: BaseModel) -> int:
-    """Give a token id to pad with; padding is masked, so any id works."""
+    """Choose a token id for padding; padding is masked, so any id works."""
     tokenizer = base.given_tokenizer
     named = () if tokenizer is None else (tokenizer.pad_token_id, tokenizer.eos_token_id)
     return next((int(found) for found in named if found is not None), 0)

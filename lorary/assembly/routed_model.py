@@ -1,4 +1,4 @@
-"""A base model, its experts and a router: ready to be asked.
+"""A base model with experts and a router.
 
 B sequences of a batch, L their length, V vocabulary, E experts, N rows, I layer input, D width of embeddings.
 """
@@ -35,17 +35,17 @@ from lorary.routing.named import LayerPrototypes
 
 
 class RoutedModel:
-    """Experts on a base model, with whoever routes; made by ``load_model``.
+    """A base model with experts and a router; made by ``load_model``.
 
-    Threads may share a model. ``assign`` and ``routed`` hold for the thread that enters them; ``set_router``,
-    ``add_expert``, ``remove_expert`` and ``detach`` hold for all, and wait until no other thread is within a
-    call or a context. A thread within one must therefore not wait for another that uses the model.
+    Threads may share a model. ``assign`` and ``routed`` apply to the thread that enters them. ``set_router``,
+    ``add_expert``, ``remove_expert`` and ``detach`` apply to all threads, and wait until no other thread is
+    in a call or a context. So a thread inside a context must not wait for another thread that uses the model.
 
     Args:
-        base: the base model, now carrying the experts.
+        base: the base model, with the experts attached.
         stack: all experts on the model.
-        experts: those among them that a router may choose, first in the stack; the rest (controls) answer
-            only to their names.
+        experts: the experts that a router may choose, first in the stack; the rest are controls, which are
+            used by name only.
     """
 
     def __init__(self, base: BaseModel, stack: ExpertStack, experts: Mapping[str, Expert]):
@@ -57,7 +57,7 @@ class RoutedModel:
 
     @property
     def stack(self) -> ExpertStack:
-        """All experts on the model; another one once an expert was added or removed."""
+        """All experts on the model; a new object after an expert was added or removed."""
         return self.facts.stack
 
     @property
@@ -67,28 +67,28 @@ class RoutedModel:
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """The experts that answer only to their names."""
+        """The experts that are used by name only."""
         stack, names = self.facts.carried
         return stack.names[len(names) :]
 
     @property
     def model(self) -> PreTrainedModel:
-        """The ``transformers`` model that carries the experts."""
+        """The ``transformers`` model with the experts."""
         return self.base.model
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The base model's tokenizer; ``BaseModelError`` if it was not given and is not on this machine."""
+        """The base model's tokenizer; ``BaseModelError`` if it was not given and has no local files."""
         return self.base.tokenizer
 
     @property
     def decider(self) -> RequestDecider | None:
-        """What decides once per request, if the router in charge is of that kind."""
+        """The current router's decider, if it chooses once per request; else None."""
         return self._router.decider
 
     @property
     def routing(self) -> tuple[str | None, RouterConfig | None, str]:
-        """The router in charge, its options and how experts are combined."""
+        """The current router, its options and how experts are combined."""
         router = self._router
         return router.name, router.options, router.combine
 
@@ -102,21 +102,21 @@ class RoutedModel:
         """Run the model as ``transformers`` does; ``logits`` are ``[B, L, V]``.
 
         Args:
-            experts: who answers each request, see ``generate``. A router that decides per request does so
-                from the whole of ``input_ids``.
-            rows: which request each token belongs to, of the shape of ``input_ids``, -1 for padding, where
-                rows of the batch hold several requests; None takes each row for one.
+            experts: the choice for each request, see ``generate``. A router that chooses per request uses the
+                whole of ``input_ids``.
+            rows: the request of each token, in the shape of ``input_ids``, -1 for padding, if rows of the
+                batch hold several requests; None means that each row is one request.
             inputs: of the ``transformers`` model.
 
         Raises:
-            ValueError: if there is not a choice for each request, or one cannot choose.
+            ValueError: if the list has not one choice per request, or a choice is of another type.
             UnknownExpert: if a name is not on this model.
         """
         with self.stack.in_use(), self._choosing(experts, inputs, rows):
             return self.model(**inputs)
 
     def router(self, name: str | None, *, combine: str = "outputs", **options: Any) -> Router:
-        """Build a router for these experts, to be passed to calls: ``generate(…, experts=router)``.
+        """Build a router for these experts, as an argument of calls: ``generate(…, experts=router)``.
 
         Args:
             name: a key of ``ROUTERS``; None for the base model alone.
@@ -124,8 +124,8 @@ class RoutedModel:
             options: of the router: the fields of its configuration.
 
         Raises:
-            ValueError: if there is no such router or option, one does not suit the experts, or the router
-                needs what was not handed over with ``provide``.
+            ValueError: if there is no such router or option, an option does not suit the experts, or the
+                router needs a fact that was not given with ``provide``.
         """
         config = None if name is None else configure_router(name, options)
         with self.stack.in_use():
@@ -134,7 +134,7 @@ class RoutedModel:
     def set_router(
         self, router: str | None, options: RouterConfig | None = None, combine: str = "outputs"
     ) -> None:
-        """Choose who routes from now on, in all threads, without loading anything again.
+        """Set the default router of all threads; nothing is reloaded.
 
         Args:
             router: a key of ``ROUTERS``; None for the base model alone.
@@ -142,16 +142,16 @@ class RoutedModel:
             combine: ``"outputs"`` or ``"factors"``, see ``mix``.
 
         Raises:
-            ValueError: if the router or the way to combine is unknown, the options are another router's or
-                do not suit the experts, or the router needs what was not handed over with ``provide``; or
-                within ``assign`` or ``routed``.
+            ValueError: if the router or ``combine`` is unknown, the options are another router's or do not
+                suit the experts, the router needs a fact that was not given with ``provide``, or this thread
+                is within ``assign`` or ``routed``.
         """
         with self.stack.context.lock.changing("set a router"):
             self._default = build_router(router, options, combine, self.facts)
             self.stack.set_default(None if router is None else self._default)
 
     def prototypes(self) -> dict[str, LayerPrototypes]:
-        """Give every layer's Arrow prototypes ``[E, I]`` and gains ``[E]``, found when first asked for."""
+        """Return every layer's Arrow prototypes ``[E, I]`` and gains ``[E]``, computed at first use."""
         with self.stack.in_use(), self.facts.lock:
             found = self.facts.find("prototypes")
         return {path: (rows, found["gains"][path]) for path, rows in found["prototypes"].items()}
@@ -164,19 +164,20 @@ class RoutedModel:
         encoder: Encoder | None = None,
         **named: Mapping[str, Tensor] | None,
     ) -> None:
-        """Hand over what some routers need and only data can tell; it is kept until its expert is removed.
+        """Give facts from examples of tasks that some routers need; each is kept until its expert is removed.
 
         Args:
-            facts: name in ``FACTS`` -> rows: of layers, such as ``"means"`` and ``"gates"``, module path ->
-                ``[N, I]``; of the output, such as ``"embeddings"``, expert -> its examples' ``[N, D]``.
-            names: the experts that rows of layers belong to; None for all that a router may choose.
-            encoder: what made the embeddings, texts -> ``[N, D]``; None for the base model.
-            named: further facts by their names, such as ``means=…``.
+            facts: facts by name in ``FACTS``. Facts of layers, such as ``"means"`` and ``"gates"``: module
+                path -> ``[N, I]``. Facts of the output, such as ``"embeddings"``: expert -> its examples'
+                ``[N, D]``.
+            names: the experts of the rows, for facts of layers; None means all that a router may choose.
+            encoder: the encoder of the embeddings, texts -> ``[N, D]``; None means the base model.
+            named: further facts by name, such as ``means=…``.
 
         Raises:
-            ValueError: if there is no such fact, a path or shape is not one of this model's, or there is an
-                encoder alone.
-            UnknownExpert: if a name is none of the experts'.
+            ValueError: if there is no such fact, a path or shape does not fit this model, or an encoder is
+                given without embeddings.
+            UnknownExpert: if a name is not on this model.
         """
         everything = {**(facts or {}), **named}
         given = {name: rows for name, rows in everything.items() if rows is not None}
@@ -185,14 +186,14 @@ class RoutedModel:
             self.facts.give(given, chosen, encoder)
 
     def add_expert(self, expert: Expert) -> None:
-        """Put one more expert on the model, for the router to choose too; nothing else is loaded again.
+        """Add an expert that the router may choose; nothing else is reloaded.
 
-        The stacks grow by one, only the new expert's prototypes are computed, and the router that is set
-        stays, with its options.
+        The stacks grow by one, and only the new expert's facts are computed. The current router is kept, with
+        its options.
 
         Raises:
-            ValueError: within ``assign`` or ``routed``, or if the router's options do not suit the experts
-                any more, or it needs what has to be given for the new one too.
+            ValueError: if this thread is within ``assign`` or ``routed``, if the router's options do not suit
+                the new experts, or if the router needs a fact of the new expert that must be given.
             IncompatibleExpert: if the name is taken, or the expert is for another base model.
         """
         with self.stack.context.lock.changing("add an expert"):
@@ -207,11 +208,11 @@ class RoutedModel:
                 raise
 
     def remove_expert(self, name: str) -> None:
-        """Take an expert off the model; the router that is set stays, with its options.
+        """Remove an expert from the model; the current router is kept, with its options.
 
         Raises:
-            ValueError: within ``assign`` or ``routed``, or if the expert is the last one, or the router's
-                options do not suit the others.
+            ValueError: if this thread is within ``assign`` or ``routed``, if the expert is the last one, or
+                if the router's options do not suit the others.
             UnknownExpert: if no expert that a router may choose has this name.
         """
         with self.stack.context.lock.changing("remove an expert"):
@@ -258,7 +259,7 @@ class RoutedModel:
         generation_config: GenerationConfig | None = None,
         compile: bool | CompileConfig = False,
     ) -> str | list[Any]:
-        """Continue texts. A router that decides per request does so once, from each prompt.
+        """Continue prompts. A router that chooses per request chooses once, from each prompt.
 
         Args:
             prompts: one text, or several texts or lists of token ids, which run as one batch. A text is
@@ -266,18 +267,18 @@ class RoutedModel:
                 end that it may add.
             experts: who answers each prompt, or all: an expert's name, ``{name: weight}``, a router from
                 ``router(…)`` or any other ``Chooser``, None for the base model alone, ``"auto"`` for the
-                router that is set or what a context says.
-            max_new_tokens: most tokens to add to each, or to all.
-            first_line: whether an answer ends with its first line of visible text, for each or for all.
-            temperature: 0 always takes the likeliest token, whatever the base model's configuration prefers;
-                above, tokens are sampled.
-            top_p: sample from the likeliest tokens that hold this much probability.
-            generation_config: what it sets comes before all of these, such as a ``repetition_penalty``;
-                ``model.base.model.generation_config`` answers as the base model prefers to.
-            compile: compile what is done for each token by ``torch.compile``, with a cache of fixed length;
-                on GPUs as CUDA graphs. The first answer then takes a minute or more, and so does another
-                batch size, router or number of experts. A ``CompileConfig`` says how. One thread at a time
-                answers by compiled steps.
+                router of the context or the current one.
+            max_new_tokens: maximum number of tokens to add; one number for all, or one per prompt.
+            first_line: whether an answer ends with its first line of visible text; one value, or one per prompt.
+            temperature: 0 takes the most probable token, whatever the base model's configuration prefers;
+                above 0, tokens are sampled.
+            top_p: sample from the most probable tokens with this total probability.
+            generation_config: its settings, such as ``repetition_penalty``, have precedence over all of
+                these; ``model.base.model.generation_config`` uses the base model's preferences.
+            compile: compile the step of each token by ``torch.compile``, with a cache of fixed length; on
+                GPUs as CUDA graphs. The first answer then takes a minute or more, as does the first one with
+                another batch size, router or number of experts. A ``CompileConfig`` sets the details.
+                Compiled generation runs in one thread at a time.
 
         Returns:
             What was added to each prompt, without special tokens and the token that ends the answer, but with
@@ -286,8 +287,8 @@ class RoutedModel:
             and with the one that ends the answer.
 
         Raises:
-            ValueError: if a prompt is empty, a number out of range, there is not a choice for each prompt, or
-                one cannot choose.
+            ValueError: if a prompt is empty, a number is out of range, the list has not one choice per
+                prompt, or a choice is of another type.
             UnknownExpert: if a name is not on this model.
             BaseModelError: if a prompt is a text and there is no tokenizer, or the base model has too few
                 positions for a prompt and its answer.
@@ -300,7 +301,7 @@ class RoutedModel:
         given = getattr(generation_config, "max_new_tokens", None)
         limits = spread_limits(max_new_tokens if given is None else given, first_line, len(batch))
         inputs = self._encode(batch)
-        # The last new token is not read.
+        # The last new token is not an input of the model.
         longest = max(
             length + limit.max_new_tokens - 1
             for length, limit in zip(inputs["attention_mask"].sum(1).tolist(), limits, strict=True)
@@ -316,15 +317,16 @@ class RoutedModel:
 
     @torch.inference_mode()
     def explain(self, text: Prompt, num_prompt_tokens: int | None = None) -> Explanation:
-        """Run a text and tell which experts each token used at each layer.
+        """Run a text and return the experts that each token used at each layer.
 
         Args:
             text: a text, tokenised as by ``generate``, or its token ids.
-            num_prompt_tokens: how many of its first tokens were the prompt, from which a router that decides
-                per request decides; None for all.
+            num_prompt_tokens: number of its first tokens that are the prompt, for routers that choose per
+                request; None means all.
 
         Raises:
-            ValueError: if no router is set, the text is empty, or it has fewer tokens than that.
+            ValueError: if no router is set, the text is empty, or it has fewer tokens than
+                ``num_prompt_tokens``.
             BaseModelError: if the base model has too few positions for it.
         """
         inputs = self._encode([text])
@@ -348,7 +350,7 @@ class RoutedModel:
         return build_explanation(tokens, names, seen)
 
     def detach(self) -> BaseModel:
-        """Take the experts off and give the base model back as it was."""
+        """Remove the experts and return the original base model."""
         self.stack.detach()
         return self.base
 
