@@ -269,7 +269,7 @@ class RoutedModel:
                 ``router(…)`` or any other ``Chooser``, None for the base model alone, ``"auto"`` for the
                 router of the context or the current one.
             max_new_tokens: maximum number of tokens to add; one number for all, or one per prompt.
-            first_line: whether an answer ends with its first line of visible text; one value, or one per prompt.
+            first_line: whether an answer ends with its first line of visible text; for all, or per prompt.
             temperature: 0 takes the most probable token, whatever the base model's configuration prefers;
                 above 0, tokens are sampled.
             top_p: sample from the most probable tokens with this total probability.
