@@ -1,4 +1,4 @@
-"""Calibrations: how unusual requests of no task in particular are to each expert, at each layer.
+"""Calibrations: how unusual generic requests are to each expert, at each layer.
 
 E experts that a router may choose, R rank, I layer input.
 """

@@ -43,7 +43,7 @@ def find_embeddings(
         experts: where they were loaded from.
         sequences: expert -> prompts of its own task, without their answers; some 20 are plenty.
         encoder: texts -> vectors, in place of the base model; then nothing is kept.
-        tokens_per_pass: most tokens in one forward pass; a longer prompt runs alone.
+        tokens_per_pass: maximum number of tokens per forward pass; a longer prompt runs alone.
 
     Returns:
         Expert -> embeddings ``[N, D]``, float32, on the CPU: each prompt's mean last hidden state, or what
@@ -78,9 +78,9 @@ def embed_prompts(
     """Average the base model's last hidden states over each prompt.
 
     Args:
-        stack: the experts on the model; they take no part.
+        stack: the experts on the model; they are off during these passes.
         sequences: name -> prompts of at least one token each.
-        tokens_per_pass: most tokens in one forward pass; a longer prompt runs alone.
+        tokens_per_pass: maximum number of tokens per forward pass; a longer prompt runs alone.
 
     Returns:
         Name -> what goes into the output layer, averaged over a prompt, ``[N, D]``, float32, on the CPU.

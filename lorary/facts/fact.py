@@ -44,9 +44,9 @@ class Context:
     experts: Mapping[str, Expert]
     """The same experts as they were loaded; the artifacts of a ``Library`` are used."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What the fact depends on besides: options of the router that needs it, or of whoever asks."""
+    """Further inputs of the fact: options of the router that needs it, or of the caller."""
     examples: Mapping[str, TrainingExamples] = field(default_factory=dict)
-    """Expert -> examples of its own task; empty where no tasks are at hand."""
+    """Expert -> examples of its own task; empty if there are no tasks."""
     on_progress: Callable[[int, int], None] | None = None
     """Called with how many steps are done, and of how many, by what takes long."""
 
@@ -72,7 +72,7 @@ class Fact:
     source: Source
     """What it is computed from."""
     advice: str
-    """How a user who lacks it comes by it, as an order."""
+    """How a user gets it, in the imperative, for messages."""
     compute: Callable[[Context, Sequence[str]], Mapping[str, Artifact]]
     """Computes it for the experts of some names, which are on the model: an artifact for each (`pack_rows`
     makes them of vectors)."""
@@ -89,7 +89,7 @@ class Fact:
     digest: Callable[[Context, str], str] | None = None
     """Hashes the examples of one expert, if it depends on any."""
     check: Callable[[Context], IsSound] = _check_rows
-    """Makes what tells whether a stored artifact of an expert may be used, see ``soundness.py``."""
+    """Makes the check of stored artifacts, see ``soundness.py``."""
     unpack: Callable[[Context, Sequence[str], Sequence[Artifact]], Laid] | None = None
     """Puts artifacts of experts of these names together; if not given, as vectors of each layer, or as the
     one tensor that each expert has before the output layer."""
@@ -119,5 +119,5 @@ class Fact:
 
     @property
     def needs_tasks(self) -> bool:
-        """Whether it can only be computed where examples of the experts' tasks are at hand."""
+        """Whether it needs examples of the experts' tasks."""
         return self.source in (Source.EXAMPLES, Source.TRAINING)

@@ -7,7 +7,7 @@ from lorary.facts.soundness import Artifact
 
 
 def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
-    """Give views of the stacks, in which these experts stand first: nothing is copied."""
+    """Return views of the stacks, in which these experts come first: nothing is copied."""
     layers = context.stack.layers
     return {
         "a": {path: layer.a[: len(names)] for path, layer in layers.items()},

@@ -37,10 +37,10 @@ def measure_readings(
     """Measure readings ``a x`` of all tokens of some texts, the first token of each left out.
 
     Args:
-        stack: the experts on the model; they take no part.
+        stack: the experts on the model; they are off during these passes.
         a: module path -> down-projections ``[E, R, I]``, on the layer's device.
         sequences: token ids of the texts, at least two in each.
-        tokens_per_pass: most tokens in one forward pass; a longer text runs alone.
+        tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
 
     Returns:
         Moments by module path.
@@ -82,10 +82,10 @@ def measure_deviations(
     """Measure how unusual texts are to experts, and how much that varies.
 
     Args:
-        stack: the experts on the model; they take no part.
+        stack: the experts on the model; they are off during these passes.
         meter: describes their tokens.
         sequences: token ids of the texts, at least two in each.
-        tokens_per_pass: most tokens in one forward pass; a longer text runs alone.
+        tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
 
     Returns:
         Module path -> mean and standard deviation over the texts, ``[E]`` each, float32.

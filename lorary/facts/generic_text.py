@@ -1,4 +1,4 @@
-"""Requests of no task in particular: pieces of what the base model writes by itself, or the user's own."""
+"""Generic requests: pieces of text that the base model generates, or a user's own texts."""
 
 import random
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ LENGTH = 128
 # Requests that are cut from each text, one for each way in which requests end.
 PIECES = 3
 SHORTEST = 8
-# What asks for an answer in plain prompts.
+# The cue for an answer in plain prompts.
 CUE = "\nAnswer:"
 SEED = 0
 ALGORITHM = "generic-text-1"
@@ -38,7 +38,7 @@ class GenericRequests:
 
     Args:
         base: the base model.
-        stack: the experts on it; they take no part.
+        stack: the experts on it; they are off during these passes.
         texts: the user's own, as they are put to the model; None for what the base model writes.
 
     Raises:
@@ -52,7 +52,7 @@ class GenericRequests:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells this text from another; for text that the base model writes, how it does."""
+        """Identifies this text; for generated text, the settings of the generation."""
         if self._own is None:
             written = [ALGORITHM, NUM_TEXTS, LENGTH, SEED, CUTTING, PIECES]
             return {"written": written, "base": self._base.fingerprint}
@@ -117,7 +117,7 @@ def write_texts(
 
     Args:
         base: the base model.
-        stack: the experts on it; they take no part.
+        stack: the experts on it; they are off during these passes.
         num_texts: how many texts.
         length: tokens of each, the opening token among them; fewer if the model reads no more.
         seed: of the draws.

@@ -1,4 +1,4 @@
-"""Facts that are handed over instead of computed.
+"""Facts that a user gives instead of computing them here.
 
 N rows, I layer input, D width of an embedding.
 """
@@ -17,17 +17,17 @@ from lorary.models import ExpertStack
 
 
 def can_be_given(fact: Fact) -> bool:
-    """Tell whether a fact can be handed over: if it is one tensor of the fact's name."""
+    """Tell whether a fact can be given: it must be one tensor of the fact's name."""
     return list(fact.shapes) == [fact.name]
 
 
 def list_givable() -> list[str]:
-    """List the facts that can be handed over."""
+    """List the facts that can be given."""
     return [name for name, fact in FACTS.items() if can_be_given(fact)]
 
 
 def check_given(names: Sequence[str]) -> None:
-    """Refuse names of what cannot be handed over.
+    """Refuse names of facts that cannot be given.
 
     Raises:
         ValueError: naming the nearest facts.
@@ -46,14 +46,14 @@ def take_rows(
     names: Sequence[str],
     known: Mapping[str, Artifact],
 ) -> Mapping[str, Artifact]:
-    """Check rows that were handed over, and turn them into an artifact per expert.
+    """Check given rows, and turn them into an artifact per expert.
 
     Args:
         fact: what they are of.
         stack: the experts on the model.
         rows: module path -> ``[N, I]``; or expert -> ``[N, D]`` for a fact of the output layer.
         names: the experts that rows of layers belong to.
-        known: what was handed over before.
+        known: the rows given before.
 
     Raises:
         ValueError: if a path is no layer with experts, or a shape is not as it must be.

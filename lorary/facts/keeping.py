@@ -25,7 +25,7 @@ def keep_artifacts(
         parameters: names of the experts in question -> all else that each one's artifact depends on; what
             JSON can hold.
         compute: called for those that are missing, a batch at a time.
-        is_sound: looks at what was kept; what it does not accept counts as missing.
+        is_sound: checks a stored artifact; a refused one counts as missing.
 
     Raises:
         UnknownExpert: if a library has no expert of a name.

@@ -1,4 +1,4 @@
-"""What is known about the experts on one model: computed when first asked for, or given.
+"""The facts about the experts on one model: computed at first use, or given.
 
 E experts that a router may choose, N experts in question, I layer input, D width of an embedding.
 """
@@ -69,7 +69,7 @@ class Facts:
             options: what it depends on besides.
 
         Raises:
-            ValueError: if it has to be given and was not; the message says how.
+            ValueError: if it must be given and is not; the message explains how.
         """
         fact = FACTS[name]
         context = self._make_context(self._experts, options or {})
@@ -82,7 +82,7 @@ class Facts:
         names: Sequence[str],
         encoder: Encoder | None = None,
     ) -> None:
-        """Keep what was handed over.
+        """Store given facts.
 
         Args:
             facts: key of ``FACTS`` -> rows: module path -> ``[N, I]``, where a layer without any gets zeros;

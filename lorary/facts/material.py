@@ -17,7 +17,7 @@ def gather_layers(facts: Facts, needs: Needs) -> dict[str, LayerMaterial]:
         needs: facts -> their options; those of the output layer are left out.
 
     Raises:
-        ValueError: if something had to be given and was not; the message says how.
+        ValueError: if a fact must be given and is not; the message explains how.
     """
     found: dict[str, Mapping[str, Tensor]] = {}
     shapes: dict[str, str] = {}
@@ -40,7 +40,7 @@ def gather_request(facts: Facts, needs: Needs) -> RequestMaterial:
     """Put together what a router needs that decides per request.
 
     Raises:
-        ValueError: if something had to be given and was not; the message says how.
+        ValueError: if a fact must be given and is not; the message explains how.
     """
     output = [name for name in needs if FACTS[name].place == "output"]
     found = {
@@ -48,6 +48,6 @@ def gather_request(facts: Facts, needs: Needs) -> RequestMaterial:
         for name in output
         for tensor, rows in facts.find(name, needs[name]).items()
     }
-    # A router of embeddings alone looks at no layer.
+    # A router that uses embeddings only needs no layer.
     layers = gather_layers(facts, needs) if len(output) < len(needs) else {}
     return RequestMaterial(num_experts=len(facts.names), layers=layers, tensors=found)

@@ -1,4 +1,4 @@
-"""What experts' own task tokens look like on their way into each layer: mean activations.
+"""Mean activations: the mean input of each layer on tokens of each expert's own task.
 
 N experts in question, I layer input.
 """
@@ -62,7 +62,7 @@ def _read_texts(context: Context, name: str) -> list[list[int]]:
 
 
 def _identify(context: Context) -> dict[str, Any]:
-    # Which layers were looked at is part of what is kept: another expert may bring more of them.
+    # The stored layers are part of the artifact: a further expert may change more layers.
     layers = sha256("\n".join(sorted(context.stack.layers)).encode()).hexdigest()[:16]
     return {"layers": layers}
 
@@ -84,7 +84,7 @@ def mean_activations(
     Args:
         stack: the experts on the model.
         sequences: expert -> token ids of texts of its own task.
-        tokens_per_pass: most tokens in one forward pass; a longer text runs alone.
+        tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
 
     Returns:
         Module path -> means ``[N, I]``, float32, on the CPU; rows in the order of ``sequences``.

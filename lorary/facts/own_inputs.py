@@ -26,8 +26,8 @@ def collect_inputs(
     Args:
         stack: the experts on the model.
         texts: expert -> token ids of texts of its own task.
-        num_tokens: most tokens of each expert; of its texts the first are read, the last of these in part.
-        tokens_per_pass: most tokens in one forward pass; a longer text runs alone.
+        num_tokens: maximum number of tokens per expert; its first texts are used, the last of them in part.
+        tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
 
     Returns:
         Module path -> for each expert, in the order of ``texts``, its inputs ``[N, I]``, in the model's

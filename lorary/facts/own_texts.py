@@ -27,7 +27,7 @@ def read_own_texts(
         stack: the experts on the model.
         texts: expert -> texts of its own task.
         receive: called once per layer and pass.
-        tokens_per_pass: most tokens in one forward pass; a longer text runs alone.
+        tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
 
     Raises:
         ValueError: if an expert has no tokens.
@@ -67,7 +67,7 @@ def _run_pass(
     lengths = torch.tensor([len(ids) for _, ids in texts], device=device)
     mask = torch.arange(longest, device=device) < lengths[:, None]  # [B, L]
     owner = torch.tensor([row for row, _ in texts], device=device).repeat_interleave(lengths)
-    # What comes out is not looked at: one logit is enough.
+    # The logits are not used: one position is enough.
     nowhere = torch.zeros(1, dtype=torch.long, device=device)
     with (
         stack.assign([names[row] for row, _ in texts]),

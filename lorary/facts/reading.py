@@ -1,4 +1,4 @@
-"""What the base model alone makes of prompts, averaged over each.
+"""Activations of the base model on prompts, averaged over each prompt.
 
 P prompts, B rows of a pass, L row length, F features, D width of the last hidden states.
 """
@@ -18,11 +18,11 @@ from lorary.routing.request import OUTPUT, TokenReader
 
 @torch.no_grad()
 def read_averages(stack: ExpertStack, router: TokenReader, requests: Requests) -> dict[str, Tensor]:
-    """Let the base model read prompts, and average the features that a router makes of their tokens.
+    """Run prompts through the base model, and average the router's features of their tokens.
 
     Args:
-        stack: the experts on the model; they take no part.
-        router: says where to look, and at what.
+        stack: the experts on the model; they are off during these passes.
+        router: defines the places and the features.
         requests: the prompts, on the model's device.
 
     Returns:
@@ -66,7 +66,7 @@ def read_hidden(stack: ExpertStack, requests: Requests) -> Tensor:
 
 @contextmanager
 def capture_hidden(stack: ExpertStack, receive: Receive) -> Iterator[None]:
-    """Within this context, whenever this thread runs the model, hand over what goes into its output layer.
+    """Within this context, pass the inputs of the output layer on, whenever this thread runs the model.
 
     Args:
         stack: the experts on the model.
@@ -84,8 +84,8 @@ def capture_hidden(stack: ExpertStack, receive: Receive) -> Iterator[None]:
 
 
 def read_alone(stack: ExpertStack, requests: Requests) -> None:
-    """Run the base model over prompts, for those who look on; experts, routers and logits are left out."""
-    # What comes out is not looked at: one logit is enough.
+    """Run the base model on prompts for hooks on its layers; experts, routers and logits are left out."""
+    # The logits are not used: one position is enough.
     nowhere = torch.zeros(1, dtype=torch.long, device=stack.model.device)
     with stack.assign([None]), select_positions(stack.model, nowhere):
         stack.model(**requests.inputs)

@@ -32,7 +32,7 @@ class KnownExperts(Protocol):
         ...
 
     def find_width(self, path: str, found: int) -> int | None:
-        """Give a layer's I, where an artifact says ``found``; None if there is no such layer."""
+        """Return a layer's I, to compare with ``found``; None if there is no such layer."""
         ...
 
     def adds_nothing(self, name: str, path: str) -> bool:
@@ -77,7 +77,7 @@ class StoredExperts:
         return {path: (pair.rank, pair.a.shape[1]) for path, pair in self._experts[name].outlines.items()}
 
     def find_width(self, path: str, found: int) -> int | None:
-        """Give ``found``: a library does not say which other layers there are."""
+        """Return ``found``: a library does not know the layers of the base model."""
         return found
 
     def adds_nothing(self, name: str, path: str) -> bool:

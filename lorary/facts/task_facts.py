@@ -15,7 +15,7 @@ from lorary.training import TrainingExamples
 
 
 def list_task_facts(routers: Collection[str]) -> list[str]:
-    """List the facts that these routers need and that only examples of the experts' tasks can tell.
+    """List the facts that these routers need and that need examples of the experts' tasks.
 
     Args:
         routers: names; those of other routes need nothing.

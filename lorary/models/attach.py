@@ -27,7 +27,7 @@ from lorary.routing.shapes import check_router
 
 
 class ExpertStack:
-    """The experts on one model: its ``ExpertLinear`` layers, their names, and who chooses among them.
+    """The experts on one model: its ``ExpertLinear`` layers, the experts' names and the choosers.
 
     Made by ``attach_experts`` and ``attach_slots``; ``detach`` gives the base model back as it was. Threads
     may share it: ``choosing``, ``assign`` and ``planned`` hold for the thread that enters them, and whoever
@@ -36,7 +36,7 @@ class ExpertStack:
     Args:
         model: the base model, changed in place.
         names: one per expert, in the order of the stacks.
-        layers: module path -> the layer that now stands there.
+        layers: module path -> its new layer.
         context: shared by the layers, and by the stacks of other experts that these become.
     """
 
@@ -127,7 +127,7 @@ class ExpertStack:
         return Plan(indices.to(device), weights.to(device), len(self.names), combine)
 
     def set_default(self, chooser: LayerRouters | None) -> None:
-        """Let routers choose where a call names nobody; None for the base model alone.
+        """Set the default chooser of calls; None for the base model alone.
 
         Raises:
             ValueError: within a context of this stack.
@@ -196,7 +196,7 @@ def attach_experts(
         dtype: of the stacks; None takes each layer's own.
 
     Returns:
-        The stack, with nobody choosing yet: the model still answers as the base.
+        The stack, without a chooser: the model still answers as the base model.
 
     Raises:
         IncompatibleExpert: if there is no expert, a module of one is missing in the model, of another shape
@@ -225,7 +225,7 @@ def attach_slots(
     Args:
         model: the base model.
         layers: which of its layers, by module path (see ``find_layers``).
-        num_slots: E, how many experts stand side by side.
+        num_slots: E, the number of experts in the stack.
         rank: R, of each.
 
     Returns:

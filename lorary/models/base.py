@@ -31,7 +31,7 @@ class BaseModel:
     given_tokenizer: PreTrainedTokenizerBase | None
     """The tokenizer it was given with; ``None`` looks for one when text is first needed."""
     name: str
-    """What it was asked for by: hub id, folder, or ``smollm2-135m``."""
+    """The name it was loaded by: hub id, folder, or ``smollm2-135m``."""
     revision: str | None
     """The hub's commit, where there is one."""
     fingerprint: str
@@ -96,7 +96,7 @@ def load_base(
         if isinstance(error, Exception) or is_panic(error):
             raise BaseModelError(_explain_failure(name, error)) from error
         raise
-    # A folder does not say which commit it is.
+    # A folder has no commit.
     return replace(base, revision=commit or base.revision, asked_revision=asked)
 
 

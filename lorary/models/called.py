@@ -35,7 +35,7 @@ _KEPT: "WeakKeyDictionary[PreTrainedModel, dict[str, str]]" = WeakKeyDictionary(
 
 
 def find_unfit_layers(model: PreTrainedModel) -> Mapping[str, str]:
-    """Find the linear layers that cannot carry experts, and say why.
+    """Find the linear layers that cannot have experts, with the reasons.
 
     An expert changes what a layer answers for a token. So the layer has to be called with all tokens of a
     batch, in their order. Found by trial and kept as long as the model is; nothing on the model is changed.
@@ -132,7 +132,7 @@ def _run(
 
 
 def _keeps_order(before: Sequence[Tensor], swapped: _Inputs, changed: Sequence[_Inputs], path: str) -> bool:
-    """Tell whether rows stand for tokens in the batch's order, at each call of a layer."""
+    """Tell whether rows are tokens in the batch's order, at each call of a layer."""
     others = [each.get(path, []) for each in (swapped, *changed)]
     if any(len(calls) != len(before) for calls in others):
         return False

@@ -17,7 +17,7 @@ Receive = Callable[[str, Tensor], None]
 
 @contextmanager
 def capture_inputs(stack: ExpertStack, mask: Tensor, receive: Receive) -> Iterator[None]:
-    """Within this context, when this thread runs the model, hand over what goes into layers with experts.
+    """Within this context, pass on the inputs of layers with experts, when this thread runs the model.
 
     Args:
         stack: the experts on the model.

@@ -41,7 +41,7 @@ def check_copies(model: PreTrainedModel, experts: Iterable[Expert]) -> None:
 
 
 def _list_copies(expert: Expert) -> dict[str, dict[str, str]]:
-    """List what an expert's card says of copies: path -> name of a dtype -> description."""
+    """List the copies in an expert's card: path -> name of a dtype -> description."""
     copies = expert.card.provenance.get(COPIED_WEIGHTS) or {}
     if not isinstance(copies, dict) or not all(isinstance(value, str | dict) for value in copies.values()):
         raise IncompatibleExpert(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Logits looked at together, 4 MB in float32: a block that stays in a processor's cache.
+# Logits per block, 4 MB in float32: a block that stays in a processor's cache.
 _BLOCK_NUMEL = 2**20
 
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-# A model that cannot take some input says so in a way of its own.
+# Models report unsupported input by various exceptions.
 MODEL_FAILURES = (
     ArithmeticError,
     AssertionError,

@@ -54,7 +54,7 @@ class ExpertLinear(nn.Module):
         self.register_buffer("ranks", None, persistent=False)
         self.note_ranks([a.shape[1]] * len(a) if ranks is None else ranks)
         self.path = path
-        # A submodule, so that it moves with the layer; it is asked through the default chooser.
+        # A submodule, so that it moves with the layer; it is used through the default chooser.
         self.default_router: nn.Module | None = None
         self._context = context
 
@@ -75,7 +75,7 @@ class ExpertLinear(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The base layer's weight: some models look at its dtype or device."""
+        """The base layer's weight: some models use its dtype or device."""
         return self.base.weight
 
     @property

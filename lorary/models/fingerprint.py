@@ -17,7 +17,7 @@ WITHOUT_EFFECT = ("dropout", "pdrop", "token_id", "initializer", "use_cache", "s
 
 
 def fingerprint_model(model: PreTrainedModel) -> str:
-    """Hash a model's weights and the settings that say what is done with them.
+    """Hash a model's weights and the settings that define its computation.
 
     Args:
         model: a base model without experts on it.

@@ -20,7 +20,7 @@ class HubModel(NamedTuple):
 
 
 def locate_hub_model(name: str, revision: str | None) -> HubModel:
-    """Find out whether the hub can be asked for a model, or an earlier download has to do.
+    """Find out whether the hub is reachable, or an earlier download must be used.
 
     Given the id without a network, ``huggingface_hub`` would try again and again for a minute.
 

@@ -1,4 +1,4 @@
-"""Values that each thread has for itself, and hooks that heed one thread only."""
+"""Thread-local values, and hooks for one thread only."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Who chooses experts while a model runs: for one call in one thread, or by default.
+"""The chooser while a model runs: that of the call in this thread, or the default.
 
 P requests of a call, T tokens.
 """
@@ -13,14 +13,14 @@ from lorary.models.use_lock import UseLock
 from lorary.routing import Chooser
 
 PADDING = -1
-"""The request of tokens that nobody looks at."""
+"""The request of padding tokens."""
 
 
 class Call:
     """What holds for one call of the model.
 
     Args:
-        chooser: who chooses; None for the base model alone.
+        chooser: chooses experts; None for the base model alone.
         rows: which request each token belongs to, ``[T]`` or of the batch's shape; ``PADDING`` where there is
             none. ``[B]`` says it for whole rows of a batch. None takes each row of a batch for a request.
         num_requests: P, if it is known: a batch of another size is refused.
@@ -78,7 +78,7 @@ def _repeat(rows: Tensor, size: int) -> Tensor:
 
 
 class RoutingContext:
-    """What all layers of one model share: who chooses in the thread that runs them."""
+    """The state shared by all layers of one model: the chooser of each thread, and the default."""
 
     def __init__(self) -> None:
         self.default = Call(None)

@@ -1,4 +1,4 @@
-"""Stacks of many experts' factors, as the layers that stand for a model's own take them.
+"""Stacks of many experts' factors, for the layers that replace a model's own.
 
 E experts, R rank, I layer input, O layer output.
 """

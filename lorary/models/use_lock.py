@@ -1,10 +1,10 @@
-"""Many threads may use a model at once; who changes it for everybody waits until nobody does."""
+"""A lock for a model: many threads may use it at once; a thread that changes it waits until none does."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# Nobody is notified when a thread ends within a context, so that those who wait look again.
+# A thread that ends within a context sends no notification, so waiting threads check again.
 _LOOK_AGAIN_S = 0.1
 
 
@@ -21,7 +21,7 @@ class UseLock:
     """Held by any number of threads that use a model, or by the one that changes it.
 
     Both are entered again freely by a thread that holds them, and a thread that changes the model may use it.
-    New users let those go first who wait to change it. A thread that ended within a context holds nothing.
+    New users wait for threads that wait to change it. A thread that ended in a context holds nothing.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class UseLock:
 
     @contextmanager
     def using(self) -> Iterator[None]:
-        """Within this context nobody else changes the model."""
+        """Within this context no other thread changes the model."""
         me = self._find_me()
         with self._freed:
             if not me.num_uses and self._changer is not me:
@@ -51,7 +51,7 @@ class UseLock:
 
     @contextmanager
     def changing(self, what: str) -> Iterator[None]:
-        """Within this context nobody else uses the model.
+        """Within this context no other thread uses the model.
 
         Args:
             what: what is going to be done, for the message.

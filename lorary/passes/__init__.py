@@ -1,4 +1,4 @@
-"""How token sequences run through a model with experts: planned into passes, laid out exactly."""
+"""Run token sequences through a model with experts, in passes of an exact layout."""
 
 from lorary.passes.layout import Layout, find_layout
 from lorary.passes.left_padding import can_pad_left

@@ -9,14 +9,14 @@ from lorary.passes.trial import try_model
 
 
 class Layout(StrEnum):
-    """How sequences stand in a forward pass. The first that is exact on a model is also its cheapest."""
+    """The arrangement of sequences in a forward pass, cheapest first; the first exact one is used."""
 
     SHARED = "shared"
     """Several sequences per row, equal beginnings stored once; a mask only where a beginning is shared."""
     MASKED = "masked"
-    """As ``SHARED``, with a mask in every pass: the model does not read beginnings from ``position_ids``."""
+    """As ``SHARED``, with a mask in every pass: the model does not detect beginnings by ``position_ids``."""
     PACKED = "packed"
-    """Several sequences per row, nothing shared; ``position_ids`` say where each begins."""
+    """Several sequences per row, nothing shared; ``position_ids`` restart at each beginning."""
     PADDED = "padded"
     """One sequence per row, padded on the right."""
     ALONE = "alone"
@@ -35,7 +35,7 @@ def find_layout(stack: ExpertStack, longest: int, row_length: int) -> Layout:
     model. Nothing on the model is changed.
 
     Args:
-        stack: the experts on the model; they take no part.
+        stack: the experts on the model; they are off during these passes.
         longest: tokens of the longest sequence.
         row_length: of the rows that sequences are packed into.
 
@@ -63,7 +63,7 @@ class _Limits:
         self.takes_batches = not _changes_with_length(config, longest)
         # Keys that are compressed in blocks of the row mix its texts; blocks may be longer than a trial.
         compresses = any(getattr(config, name, None) for name in ("compress_rates", "indexer_compress_ratio"))
-        # A mask of our own replaces the model's, windows and chunks included.
+        # A given mask replaces the model's own, with its windows and chunks.
         self.takes_masks = (
             self.takes_batches
             and not compresses

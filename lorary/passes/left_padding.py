@@ -24,11 +24,11 @@ _KEPT: "WeakKeyDictionary[PreTrainedModel, tuple[tuple[object, ...], bool]]" = W
 def can_pad_left(stack: ExpertStack) -> bool:
     """Tell whether each prompt of a batch padded on the left is continued as if it were alone.
 
-    Models that keep a state, or whose biases count from the row's beginning, may not heed such a padding. The
+    Models with a state, or with biases counted from the row's beginning, may not ignore such padding. The
     base model alone is tried, once; nothing on the model is changed.
 
     Args:
-        stack: the experts on the model; they take no part.
+        stack: the experts on the model; they are off during these passes.
     """
     model = stack.model
     key = (model.config._attn_implementation, model.dtype)

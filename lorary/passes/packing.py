@@ -25,7 +25,7 @@ class Batch:
 
     Packed rows that share no cell need no ``attention_mask`` where ``transformers`` reads the beginnings from
     ``position_ids``, which it does only if it gets neither a mask nor a cache. Padding at a packed row's end
-    is one more sequence, owned by nobody.
+    is one more sequence without an owner.
     """
 
     input_ids: Tensor
@@ -80,10 +80,10 @@ def pack_sequences(
             zero, where norms have no gradient.
         groups: sequences of one group share the cells of equal beginnings; None shares nothing. Whatever
             depends on more than the tokens before (the expert, say) must be the same throughout a group.
-        always_mask: give a mask also where no cell is shared.
+        always_mask: make a mask even if no cell is shared.
 
     Returns:
-        The batch; ``owner`` and ``label_owner`` say where each sequence went.
+        The batch; ``owner`` and ``label_owner`` have the sequence of each cell and label.
 
     Raises:
         ValueError: if there is no sequence, or one has no prompt.

@@ -1,4 +1,4 @@
-"""Which sequences begin alike, and how many cells they need if they share what they begin with."""
+"""Find sequences with equal beginnings, and the number of cells that they need if they share these."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ TokenIds = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Piece:
-    """Sequences of one group that stand in one row, sorted so that neighbours share most."""
+    """Sequences of one group in one row, sorted so that neighbours share most."""
 
     members: list[int]
     """Indices of the sequences."""

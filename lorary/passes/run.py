@@ -23,7 +23,7 @@ def score_pass(stack: ExpertStack, part: Pass, chooser: Chooser | None) -> Tenso
 
     Returns:
         Negative log-likelihoods ``[N]``, float32, with gradients where PyTorch records them;
-        ``part.sequence`` says whose each is.
+        ``part.sequence`` has the sequence of each.
     """
     inputs = part.batch.model_inputs(stack.model.dtype)
     with stack.choosing(chooser, rows=part.call_rows):
@@ -31,7 +31,7 @@ def score_pass(stack: ExpertStack, part: Pass, chooser: Chooser | None) -> Tenso
 
 
 def run_pass(stack: ExpertStack, part: Pass, chooser: Chooser | None) -> None:
-    """Run a pass for those who look on by hooks (``capture_inputs``); its logits are not computed.
+    """Run a pass for hooks on layers (``capture_inputs``); its logits are not computed.
 
     Args:
         stack: the experts on the model.

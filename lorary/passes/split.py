@@ -52,7 +52,7 @@ def split_passes(
     row_length: int,
     device: torch.device | str = "cpu",
 ) -> Iterator[Pass]:
-    """Divide sequences into passes, and lay each out when it is asked for.
+    """Divide sequences into passes, and build each batch when it is needed.
 
     Args:
         sequences: prompts with their targets.
@@ -90,7 +90,7 @@ def split_passes(
 
 
 def read_whole(prompt: Sequence[int]) -> TokenizedExample:
-    """Make a sequence in which every token of a prompt is a target position, for those who read, not score.
+    """Make a sequence in which every token of a prompt is a target position, to read activations.
 
     Its labels mean nothing: the last one is 0.
 

@@ -27,7 +27,7 @@ _TEXTS = (
     (20, 21, 22, 23, 24),
 )
 _BEGINNING = (5, 6, 7)
-# What is added to the tokens after the beginning to say something else; the texts' order stays.
+# Added to the tokens after the beginning to change a text; the order of the texts stays.
 _OTHERWISE = 25
 # Largest error in units of the logits' standard deviation. Rounding in float32 makes about 1e-6.
 _TOLERANCES = {torch.float64: 1e-9, torch.float32: 5e-5}
@@ -39,9 +39,9 @@ class Tried:
     """What is exact on a model, for short texts."""
 
     masked: bool
-    """Rows of several texts that share beginnings, under a mask of who sees whom."""
+    """Rows of several texts that share beginnings, with an attention mask."""
     packed: bool
-    """Rows of several texts, told apart by ``position_ids``."""
+    """Rows of several texts, distinguished by ``position_ids``."""
     padded: bool
     """Rows of one text each, padded on the right."""
 
@@ -91,7 +91,7 @@ def _try_layouts(model: PreTrainedModel) -> Tried:
 def _check_causal(model: PreTrainedModel, text: list[int], read: Tensor, vocabulary: int) -> None:
     other = [*text[:-1], (text[-1] + _OTHERWISE) % vocabulary]
     found = _read(model, pad_sequences(_as_sequences([other])))[0]
-    # NaN tells nothing of who sees whom; it is for those to name who look at losses.
+    # NaN says nothing about attention; code that uses losses reports it.
     if read.isfinite().all() and _differ(found[:-1], read[:-1], _find_limit(model, [read])):
         raise BaseModelError(
             f"{type(model).__name__} lets each token see those after it, so it predicts none: load a causal "
@@ -122,7 +122,7 @@ def _is_exact(
         if any(_differ(found, expected, limit) for found, expected in zip(together, alone, strict=True)):
             return False
         for kept in range(len(texts)):
-            # The other texts say something else: if this one changes, it sees them.
+            # The other texts are changed: if this one's losses change, it attends to them.
             changed = [
                 text if index == kept else _change(text, vocabulary) for index, text in enumerate(texts)
             ]

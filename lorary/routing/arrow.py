@@ -1,4 +1,4 @@
-"""Arrow: a token goes to the experts whose prototypes it lies along.
+"""Arrow: a token uses the experts whose prototypes have the largest products with it.
 
 Shape letters: T tokens, E experts, I layer input, K experts kept per token.
 """

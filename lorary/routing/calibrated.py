@@ -1,7 +1,7 @@
 """Calibrated scores: how unusual a request is in the eyes of each expert, in units of generic requests.
 
 Scores of different experts do not compare as they are: one expert answers every input strongly, another none.
-So an expert's view of a request is held against its view of requests of no task in particular, at each layer.
+So an expert's reaction to a request is compared with its reaction to generic requests, at each layer.
 
 Shape letters: T tokens, B requests, E experts, R rank, I layer input.
 """
@@ -17,7 +17,7 @@ SMALLEST_DEVIATION = 0.01
 
 
 def whiten_readings(roots: Tensor, mean: Tensor, covariance: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """Find how far readings ``a x`` lie from generic ones, with generic ones spread alike in all directions.
+    """Measure the distance of ``a x`` from its mean on generic tokens, after whitening by their covariance.
 
     What an expert adds has the length of ``rootᵀ a x``. The covariance of that over generic tokens,
     ``S = rootᵀ C root``, is divided out: ``reader = root (S + ridge · trace(S))^-½``.

@@ -33,14 +33,14 @@ class CalibratedConfig:
     """How far above the fourth the best score must be for the kept experts to get the whole request; where it
     is less, they get as much less, and all experts alike share the rest. Null always gives them the whole."""
     spread: float = 1.5
-    """What all experts together weigh in a request that is left to them; they shrink one another."""
+    """Sum of the weights if a request is left to all experts; above 1, since their mean partly cancels."""
     last_share: float = 0.25
     """How much the last token, where the answer begins, counts over and above the mean of all."""
     ridge: float = 0.01
     """How much of what generic tokens do is added in all directions, as a share of its variance; a great
     one measures what experts add by its mere length."""
     generic: Sequence[str] | None = None
-    """Requests of no task in particular, as they are put to the model; null lets the base write some."""
+    """Generic requests, as full prompts; null means that the base model generates some."""
     abstain: float | None = None
     """The base model's score, which competes with the kept experts'; null gives it no share."""
 
@@ -175,7 +175,7 @@ class CalibratedRouter(DeviationMeter):
 
 
 def trust_margin(scores: Tensor, margin: float) -> Tensor:
-    """Tell how far a choice can be trusted: whether the best expert stands out.
+    """Estimate the confidence of a choice: whether the best expert stands out.
 
     Args:
         scores: ``[B, E]``; a NaN counts as the worst.

@@ -31,7 +31,7 @@ class Choice(NamedTuple):
     combine: str = "outputs"
     """``"outputs"`` or ``"factors"``, see ``lorary.models.mix``."""
     subset: Subset | None = None
-    """The experts in use, if they are few and known: a layer may then take their stacks out of the whole."""
+    """The experts in use, if they are few and known beforehand: a layer may then slice their stacks."""
 
 
 class Chooser(Protocol):
@@ -78,10 +78,10 @@ class Mixed:
     """Lets each request of a call have a chooser of its own.
 
     Args:
-        parts: requests and who chooses for them, each request at most once; the base model answers the rest.
+        parts: requests and their chooser, each request at most once; the others use the base model alone.
 
     Raises:
-        ValueError: if a request stands twice or is negative.
+        ValueError: if a request is given twice or is negative.
     """
 
     def __init__(self, parts: Sequence[tuple[Sequence[int], Chooser]]):
@@ -139,7 +139,7 @@ class Mixed:
         return table[rows.clamp(max=len(table) - 1)]
 
     def _choose_for_all(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
-        """Ask every chooser about all tokens, so that no shape depends on who has how many."""
+        """Let every chooser choose for all tokens, so that no shape depends on their numbers of tokens."""
         parts = self._number_parts(rows)[:, None]
         found = [
             (parts == number, choice)

@@ -1,4 +1,4 @@
-"""Mean activation: a token goes to the experts whose own task tokens it resembles.
+"""Mean activation: a token uses the experts whose mean task activation is most similar to it.
 
 Shape letters: T tokens, E experts, I layer input, K experts kept per token.
 """

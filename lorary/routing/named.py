@@ -1,4 +1,4 @@
-"""The routers that can be asked for by name, and how to build each: for one layer, or for a whole model."""
+"""The table of routers by name, with the builder of each: for one layer, or for a whole model."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
@@ -42,7 +42,7 @@ class RouterConfig(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RouterKind:
-    """What the name of a router stands for that decides per token and layer."""
+    """A router that chooses per token and layer, by name."""
 
     config: type[Any]
     """The dataclass of its options, a ``RouterConfig``."""
@@ -52,7 +52,7 @@ class RouterKind:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestRouterKind:
-    """What the name of a router stands for that decides once per request, from its prompt."""
+    """A router that chooses once per request, from its prompt, by name."""
 
     config: type[Any]
     """The dataclass of its options, a ``RouterConfig``."""
@@ -76,7 +76,7 @@ REQUEST_ROUTERS: dict[str, RequestRouterKind] = {
 }
 ROUTERS: dict[str, RouterKind | RequestRouterKind] = {**TOKEN_ROUTERS, **REQUEST_ROUTERS}
 DEFAULT_ROUTER = "calibrated"
-"""What decides if nobody says who: of what needs the experts alone the best (docs/results/routing.md)."""
+"""The default router: the best of those that need only the experts (docs/results/routing.md)."""
 
 
 def router_named(name: str) -> RouterKind | RequestRouterKind:

@@ -17,7 +17,7 @@ class TokenReader(Protocol):
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Where it looks at tokens: module paths of layers with experts (at their inputs), or ``OUTPUT``."""
+        """Where it uses tokens: module paths of layers with experts (their inputs), or ``OUTPUT``."""
         ...
 
     @property
@@ -36,7 +36,7 @@ class TokenReader(Protocol):
 
 
 class RequestRouter(TokenReader, Protocol):
-    """Chooses experts for whole requests, by averages of what the base model alone makes of their tokens."""
+    """Chooses experts for whole requests, by averages of the base model's activations on their tokens."""
 
     def choose(self, averages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Choose by averages ``[B, F]`` per place: indices ``[B, K]`` int64, weights ``[B, K]`` float32."""

@@ -44,7 +44,7 @@ def check_router(router: nn.Module, path: str, x: Tensor, num_experts: int) -> N
     """Refuse a layer router that does not fit its layer, before compiled operators read what it holds.
 
     A router says in ``SHAPES`` what its buffers' shapes must be, E being the experts that it chooses from.
-    Whether it does or not, it is asked about one token.
+    In either case, it is tried on one token.
 
     Args:
         router: the router.

@@ -52,7 +52,7 @@ def keep_top_k(
 
 
 def resolve_top_k(top_k: int | None, num_experts: int, default: int = DEFAULT_TOP_K) -> int:
-    """Decide how many experts to keep: as many as asked for, or the default, or all if there are fewer.
+    """Choose the number of experts to keep: ``top_k``, or the default, or all if there are fewer.
 
     Raises:
         ValueError: if more are asked for than there are.
@@ -88,7 +88,7 @@ def check_choice(temperature: float, abstain: float | None) -> None:
 
 
 def find_choice_faults(top_k: int | None, temperature: float, abstain: float | None) -> list[str]:
-    """List what is wrong with the options of a choice, as far as one can tell without the experts."""
+    """List invalid options of a choice, as far as they can be checked without the experts."""
     faults = []
     if top_k is not None and top_k < 1:
         faults.append(f"top_k must be at least 1, found {quote(top_k)}")

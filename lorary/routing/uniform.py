@@ -1,4 +1,4 @@
-"""Uniform routing: every token uses all experts alike.
+"""Uniform routing: every token uses all experts with equal weights.
 
 Shape letters: T tokens, E experts, I layer input.
 """

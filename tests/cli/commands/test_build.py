@@ -120,5 +120,5 @@ def test_commands_that_want_a_library_say_where_a_built_model_has_it(lorary, bui
     place = str(tmp_path / "my-model")
     code, _, said = lorary("eval", place, "--tasks", "generated:plurals")
     assert code == 2
-    assert f"is a built model: its experts are the library '{place}/experts'" in said.replace("\n", " ")
+    assert f"is a built model, not a library: use its library '{place}/experts'" in said.replace("\n", " ")
     assert lorary("prototypes", f"{place}/experts")[0] == 0

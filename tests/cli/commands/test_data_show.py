@@ -40,7 +40,7 @@ def test_columns_can_be_mapped(lorary, file):
     code, output, _ = lorary("data", "show", file, "--columns", "input=question", "target=context")
     assert code == 0 and "format    columns\n" in output and "unused    columns answer, id\n" in output
     code, _, errors = lorary("data", "show", file, "--columns", "input=question", "target")
-    assert code == 2 and "columns must say each part once" in errors
+    assert code == 2 and "columns must name each part once" in errors
     code, _, errors = lorary("data", "show", file, "--columns", "input=query", "target=context")
     assert code == 2 and "there is no column 'query' for the input" in errors
 

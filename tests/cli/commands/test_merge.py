@@ -145,7 +145,7 @@ def test_each_document_of_a_recipe_is_a_merge_and_what_is_ignored_is_told(lorary
     assert same_weights(read_peft(folder.parent / "first"), library["first"])
     recipe.write_text(recipe.read_text().replace("name: first\n", ""))
     code, _, errors = lorary("merge", library.url, "--recipe", str(recipe), "--out", "other")
-    assert code == 2 and "merge 1 of the recipe file must have a name" in errors
+    assert code == 2 and "merge 1 of the recipe file has no name" in errors
 
 
 def test_programs_get_json(lorary, library):

@@ -26,7 +26,7 @@ def test_generated_tasks_need_no_data(train_quickly, tmp_path):
     library = Library.open(str(tmp_path / "lib"))
     assert sorted(library) == sorted(SYNTHETIC_TASKS)
     assert "experts   12, 8 at a time; rank 2 on 14 layers" in output
-    assert "steps     24 in all" in output
+    assert "steps     24 in total" in output
     assert output.endswith(f"next: lorary eval {tmp_path / 'lib'} --tasks generated\n")
 
 
@@ -79,7 +79,7 @@ def test_json_is_all_that_stdout_gets(train_quickly, tmp_path):
     (expert,) = found["experts"]
     assert (expert["expert"], expert["steps"]) == ("plurals", 2)
     assert expert["best_validation_loss"] > 0
-    assert "steps     2 in all" in errors
+    assert "steps     2 in total" in errors
 
 
 def test_one_expert_may_learn_all_tasks(train_quickly, tmp_path):
@@ -110,7 +110,7 @@ def test_yaml_names_tasks_and_settings(lorary, tmp_path, tiny_base, write_rows):
     assert sorted(library) == ["poetry", "prose"]
     assert library["prose"].max_rank == 1
     assert library["prose"].card.provenance["data"]["num_train"] == 30
-    assert "steps     2 in all" in output
+    assert "steps     2 in total" in output
     assert f"next: lorary library show {tmp_path / 'lib'} poetry" in output
 
 
@@ -156,7 +156,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(train_quickl
         patch.setattr(train, "show_training", interrupt)
         code, _, errors = train_quickly(*words)
     assert code == 130
-    assert f"1 of 2 experts are finished and in library '{tmp_path / 'lib'}'" in errors
+    assert f"1 of 2 experts finished and stored in library '{tmp_path / 'lib'}'" in errors
     assert "run the same command again, without --fresh, to resume" in errors
     assert list(Library.open(str(tmp_path / "lib"))) == ["plurals"]
     code, output, _ = train_quickly(*words)
@@ -290,7 +290,7 @@ def test_ctrl_c_before_the_run_has_looked_at_its_folder_stores_nothing_from_ther
     monkeypatch.setattr("lorary.training.train.find_layers", interrupt)
     code, _, errors = train_quickly(*words, *other)
     assert code == 130
-    assert "0 of 1 expert are finished and in library" in errors
+    assert "0 of 1 expert finished and stored in library" in errors
     assert Library.open(str(tmp_path / "lib"))["plurals"].card.provenance["date"] == before
 
 

@@ -16,7 +16,7 @@ def test_an_adapter_becomes_an_expert(lorary, library, folder, make_expert):
     code, output, _ = lorary("library", "add", library.url, folder)
     assert code == 0
     assert output == (
-        f"added expert 'haiku' to library {library.url!r}, which now has 4\n"
+        f"added expert 'haiku' to library {library.url!r}, which now has 4 experts\n"
         f"next: lorary library show {library.url} haiku\n"
     )
     stored, given = library["haiku"].factors["layers.0.proj"], make_expert("haiku").factors["layers.0.proj"]

@@ -60,5 +60,5 @@ def test_what_belongs_to_no_expert_is_found_where_all_is_looked_at(lorary, libra
 
 def test_help_says_that_names_may_be_left_out(lorary):
     said = " ".join(lorary("library", "verify", "--help")[1].split())
-    assert "Names of the experts; all if none is given" in said
+    assert "Names of the experts; if not given: all" in said
     assert "all if none is given (required)" not in said
