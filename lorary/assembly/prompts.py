@@ -59,7 +59,7 @@ def find_padding_id(base: BaseModel) -> int:
 
 
 def find_ending_ids(base: BaseModel) -> list[int]:
-    """List what ends an answer: what the model's configuration says, and what experts were taught.
+    """List the tokens that end an answer: those of the model's configuration, and those of training.
 
     Experts learn to end with the token that the chat template writes after an answer, or with the tokenizer's
     end of text.

@@ -263,9 +263,8 @@ class RoutedModel:
 
         Args:
             prompts: one text, or several texts or lists of token ids, which run as one batch. A text is
-                tokenised as the tokenizer does it by itself, with its opening token if it has one, without an
-                end that it may add.
-            experts: who answers each prompt, or all: an expert's name, ``{name: weight}``, a router from
+                tokenised with the tokenizer's begin-of-text token, if it has one, and without an end token.
+            experts: the choice for each prompt, or for all: an expert's name, ``{name: weight}``, a router of
                 ``router(…)`` or any other ``Chooser``, None for the base model alone, ``"auto"`` for the
                 router of the context or the current one.
             max_new_tokens: maximum number of tokens to add; one number for all, or one per prompt.
@@ -281,10 +280,10 @@ class RoutedModel:
                 Compiled generation runs in one thread at a time.
 
         Returns:
-            What was added to each prompt, without special tokens and the token that ends the answer, but with
-            a space that parts it from the prompt; a string for a string. If all prompts are
-            token ids and the base model was given without a tokenizer, the token ids that were added, up to
-            and with the one that ends the answer.
+            The continuation of each prompt, without special tokens and the token that ends the answer, but
+            with the space after the prompt; a string for a string. If all prompts are token ids and the base
+            model was given without a tokenizer, the added token ids, up to and including the one that ends the
+            answer.
 
         Raises:
             ValueError: if a prompt is empty, a number is out of range, the list has not one choice per
