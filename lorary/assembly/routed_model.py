@@ -282,8 +282,8 @@ class RoutedModel:
         Returns:
             The continuation of each prompt, without special tokens and the token that ends the answer, but
             with the space after the prompt; a string for a string. If all prompts are token ids and the base
-            model was given without a tokenizer, the added token ids, up to and including the one that ends the
-            answer.
+            model was given without a tokenizer, the added token ids, up to and including the one that ends
+            the answer.
 
         Raises:
             ValueError: if a prompt is empty, a number is out of range, the list has not one choice per
