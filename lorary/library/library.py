@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from lorary.errors import LibraryError
 from lorary.experts import Expert, check_name, write_expert_files
 from lorary.experts.peft_reader import build_expert
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.library import catalog
 from lorary.library.artifacts import Artifacts
 from lorary.library.commits import Plan, commit_plan
@@ -90,7 +90,7 @@ class Library(MutableMapping[str, Expert]):
         return self._storage.url
 
     def __repr__(self) -> str:
-        return f"Library({self.url!r}, {len(self)} experts)"
+        return f"Library({self.url!r}, {say_count(len(self), 'expert')})"
 
     def __getitem__(self, name: str) -> Expert:
         """Read an expert; its weights are memory-mapped where the file system is local.

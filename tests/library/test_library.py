@@ -165,7 +165,7 @@ def test_a_path_with_wildcards_in_it_is_taken_literally(tmp_path, make_expert):
 
 def test_a_library_shows_itself_with_its_place_and_size(library, url, make_expert):
     library["a"] = make_expert("a")
-    assert repr(library) == f"Library({url!r}, 1 experts)"
+    assert repr(library) == f"Library({url!r}, 1 expert)"
 
 
 def test_an_unknown_expert_is_told_with_the_nearest_names(library, url, make_expert):
