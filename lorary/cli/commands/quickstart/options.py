@@ -19,5 +19,5 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--base", default="smollm2-135m", help="Base model: hub id, folder, or smollm2-135m")
     parser.add_argument("--num-tests", type=int, default=8, help="Test examples per task")
-    parser.add_argument("--max-steps", type=int, default=16, help="Optimiser steps per expert")
+    parser.add_argument("--max-steps", type=int, default=12, help="Optimiser steps per expert")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the tasks and of the training")

@@ -15,7 +15,7 @@ TASKS = (
 ROUTER = "calibrated"
 """The default router (a test holds them equal), whose answers and routing are shown."""
 ROUTES = ("base", "uniform", "multi-task", "arrow", ROUTER, "oracle")
-METRICS = ("exact_match", "loss")
+METRIC = "exact_match"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class QuickstartPlan:
     """Synthetic tasks, with one expert each."""
     num_tests: int = 8
     """Test examples per task."""
-    max_steps: int = 16
+    max_steps: int = 12
     """Optimiser steps per expert, of ``batch_size`` examples."""
     batch_size: int = 8
     """Examples per optimiser step."""

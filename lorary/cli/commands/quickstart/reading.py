@@ -1,9 +1,8 @@
 """A summary of the quickstart's table, in words."""
 
-from lorary.cli.commands.quickstart.plan import ROUTER, QuickstartPlan
+from lorary.cli.commands.quickstart.plan import METRIC, ROUTER, QuickstartPlan
 from lorary.evaluation import Result, paired_difference
 
-METRIC = "exact_match"
 CONTROL = "multi-task"
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lorary.cli.commands.quickstart.outcome import Outcome
-from lorary.cli.commands.quickstart.plan import ROUTER, QuickstartPlan
+from lorary.cli.commands.quickstart.plan import METRIC, ROUTER, QuickstartPlan
 from lorary.cli.commands.quickstart.reading import read_result
 from lorary.cli.console import open_console, print_next
 from lorary.files import escape
@@ -33,11 +33,7 @@ def show_outcome(plan: QuickstartPlan, outcome: Outcome, out: Path) -> None:
     console = open_console()
     names = list(plan.tasks)
     console.print()
-    console.print(render_table(result_grid(outcome.result, "exact_match"), console.width))
-    means = ", ".join(
-        f"{route} {outcome.result.overall(route, 'loss').mean:.2f}" for route in outcome.result.routes
-    )
-    console.print(Text(f"mean loss per answer token: {means}", style="dim"))
+    console.print(render_table(result_grid(outcome.result, METRIC), console.width))
     console.print()
     console.print(Text(read_result(plan, outcome.result)))
     console.print()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lorary.assembly import RoutedModel, load_model
 from lorary.cli.commands.quickstart.outcome import Outcome, save_outcome
-from lorary.cli.commands.quickstart.plan import METRICS, ROUTER, ROUTES, QuickstartPlan
+from lorary.cli.commands.quickstart.plan import METRIC, ROUTER, ROUTES, QuickstartPlan
 from lorary.cli.console import show_status
 from lorary.cli.evaluation_bar import show_evaluation
 from lorary.cli.training_bar import show_training
@@ -25,7 +25,7 @@ TEMPLATE = find_template("plain")
 MARKS = ("outcome.json", "library-run")
 PARTS = (*MARKS, "controls-run", "library", "controls", "results.json", "routing.html", "routing.png")
 NUM_ANSWERS = 4
-NUM_TRACED = 4
+NUM_TRACED = 2
 ANSWER_TOKENS = 32
 
 
@@ -48,7 +48,7 @@ def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
             find_routes(ROUTES, model, {name: name for name in tasks}),
             TEMPLATE,
             EvalConfig(
-                metrics=METRICS, num_examples=plan.num_tests, max_new_tokens=ANSWER_TOKENS, batch_size=32
+                metrics=(METRIC,), num_examples=plan.num_tests, max_new_tokens=ANSWER_TOKENS, batch_size=64
             ),
             on_progress=show,
         )
