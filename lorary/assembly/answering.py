@@ -13,6 +13,7 @@ from transformers import CompileConfig, DynamicCache, PreTrainedModel, StoppingC
 from transformers.cache_utils import DynamicLayer
 
 from lorary.assembly.answer_limits import AnswerLimit, AnswersEnd
+from lorary.assembly.generation import depends_on_place
 from lorary.assembly.prompts import find_ending_ids, find_padding_id
 from lorary.models import BaseModel, ExpertStack
 from lorary.passes import can_pad_left
@@ -21,17 +22,21 @@ from lorary.passes import can_pad_left
 NUM_STEPS = 8
 
 
-def group_prompts(stack: ExpertStack, attention_mask: Tensor) -> list[list[int]]:
+def group_prompts(
+    stack: ExpertStack, attention_mask: Tensor, generation: Mapping[str, Any]
+) -> list[list[int]]:
     """Divide prompts so that each group can run as one batch: all, or those of one length.
 
     Args:
         stack: the experts on the model.
         attention_mask: ``[B, L]``, padded on the left.
+        generation: arguments of ``model.generate``, see ``describe_generation``.
     """
     groups: dict[int, list[int]] = {}
     for index, length in enumerate(attention_mask.sum(1).tolist()):
         groups.setdefault(length, []).append(index)
-    if len(groups) == 1 or can_pad_left(stack):
+    # Settings that look at a row's tokens take padding for tokens of the prompt.
+    if len(groups) == 1 or (not depends_on_place(generation) and can_pad_left(stack)):
         return [list(range(len(attention_mask)))]
     return list(groups.values())
 
@@ -58,7 +63,7 @@ def answer_prompts(
         The token ids added to each prompt, up to and including the one that ends the answer.
     """
     answers: list[list[int]] = [[] for _ in limits]
-    for members in group_prompts(stack, inputs["attention_mask"]):
+    for members in group_prompts(stack, inputs["attention_mask"], generation):
         batch = _Batch(stack, base, inputs, limits, members)
         num_steps = NUM_STEPS if not compile and _can_drop_rows(base.model, generation) else None
         while batch.rows:
@@ -72,6 +77,8 @@ def _can_drop_rows(model: PreTrainedModel, generation: Mapping[str, Any]) -> boo
     """Tell whether rows can be taken out of a model's cache between steps without a change to the others."""
     if generation["do_sample"] or generation.get("use_cache", model.generation_config.use_cache) is False:
         # Draws come from one source for all rows.
+        return False
+    if depends_on_place(generation) or model.generation_config.cache_implementation is not None:
         return False
     if "past_key_values" not in signature(model.forward).parameters:
         return False
@@ -133,17 +140,17 @@ class _Batch:
                 return_dict_in_generate=True,
             )
         self._ids = output.sequences
-        self._take_out(ends)
+        self._take_out(ends, is_over=num_steps is None)
         if self.rows:
             self._cache = output.past_key_values
             self._cache.batch_select_indices(self._kept.to(self._ids.device))
 
-    def _take_out(self, ends: AnswersEnd) -> None:
+    def _take_out(self, ends: AnswersEnd, is_over: bool) -> None:
         kept = []
         for place, (row, length) in enumerate(zip(self.rows, ends.lengths, strict=True)):
             answer = self._ids[place, self._length :].tolist()[:length]
             end = next((index + 1 for index, token in enumerate(answer) if token in self._ending), length)
-            if end is None:
+            if end is None and not is_over:
                 kept.append(place)
             else:
                 # The rest is padding, if another answer of the batch is longer.

@@ -1,5 +1,6 @@
 """The arguments of generation: greedy or sampled, without the preferences of a model's own configuration."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import GenerationConfig, PreTrainedModel
@@ -14,6 +15,12 @@ _KEPT = {
     *("use_cache", "cache_implementation", "cache_config", "max_cache_len", "prefill_chunk_size"),
     *("compile_config", "disable_compile", "continuous_batching_config", "low_memory"),
     *("transformers_version", "_from_model_config", "_commit_hash"),
+}
+# Settings under which a token's choice depends on its scores alone.
+_OF_ONE_TOKEN = {
+    *("max_length", "do_sample", "num_beams", "num_return_sequences", "use_cache"),
+    *("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"),
+    *("renormalize_logits", "remove_invalid_values", "suppress_tokens"),
 }
 
 
@@ -65,3 +72,19 @@ def describe_generation(
     }
     given = {} if config is None else vars(config)
     return found | {name: value for name, value in given.items() if name in known and value is not None}
+
+
+def depends_on_place(generation: Mapping[str, Any]) -> bool:
+    """Tell whether the choice of a token depends on the row's other tokens or on where the answer begins.
+
+    Examples are ``repetition_penalty`` and ``forced_eos_token_id``.
+
+    Args:
+        generation: the result of ``describe_generation``.
+    """
+    defaults = GenerationConfig._get_default_generation_params()
+    return any(
+        value is not None and value != defaults.get(name)
+        for name, value in generation.items()
+        if name not in _OF_ONE_TOKEN
+    )

@@ -21,7 +21,16 @@ _FLOAT = re.compile(
 
 
 class _Loader(_FASTEST):
-    """Reads ``1e-3`` as a number and ``2024-01-31`` as text, as YAML 1.2 does."""
+    """Reads ``1e-3`` as a number, ``2024-01-31`` as text and no key given twice, as YAML 1.2 does."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        if len(found) < len(node.value):
+            keys = [key.value for key, _ in node.value]
+            twice = next((place for place, key in enumerate(keys) if key in keys[:place]), -1)
+            problem = f"the key {quote(keys[twice], 60)} is given twice: keep one"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.value[twice][0].start_mark)
+        return found
 
 
 _Loader.yaml_implicit_resolvers = {

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from transformers import GenerationConfig
 
 from lorary.assembly import answering
 from lorary.assembly.answer_limits import AnswerLimit, AnswersEnd, spread_limits
@@ -85,3 +86,44 @@ def test_sampled_answers_are_drawn_for_the_whole_batch(model, monkeypatch):
     monkeypatch.setattr(answering, "NUM_STEPS", 8)
     torch.manual_seed(0)
     assert model.generate(PROMPTS, max_new_tokens=6, temperature=1.0) == first
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"forced_eos_token_id": 0},
+        {"encoder_repetition_penalty": 1.5},
+        {"exponential_decay_length_penalty": (2, 1.5)},
+        {"guidance_scale": 1.5},
+        {"min_new_tokens": 4},
+        {"min_length": 17},
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Unfeasible length")
+def test_settings_that_count_from_the_end_of_the_prompt_are_not_counted_from_a_continuation(
+    model, monkeypatch, setting
+):
+    """Answers are made in continuations of a few tokens each, at which such settings would begin again."""
+    config = GenerationConfig(**setting)
+    # Token 172 is frequent in the answers.
+    model.model.generation_config.eos_token_id = [0, 172]
+    limits = [3, 20, 12, 20]
+    monkeypatch.setattr(answering, "NUM_STEPS", 100)
+    expected = [
+        model.generate([prompt], max_new_tokens=limit, generation_config=config)[0]
+        for prompt, limit in zip(PROMPTS, limits, strict=True)
+    ]
+    monkeypatch.setattr(answering, "NUM_STEPS", 2)
+    assert model.generate(PROMPTS, max_new_tokens=limits, generation_config=config) == expected
+
+
+@pytest.mark.parametrize("kind", ["static", "dynamic"])
+def test_a_model_that_names_its_cache_answers_as_any_other(model, kind):
+    expected = model.generate(PROMPTS, max_new_tokens=[3, 20, 12, 20])
+    model.model.generation_config.cache_implementation = kind
+    assert model.generate(PROMPTS, max_new_tokens=[3, 20, 12, 20]) == expected
+
+
+def test_a_time_limit_ends_all_answers(model):
+    config = GenerationConfig(max_time=1e-9)
+    assert len(model.generate([[5, 6]], max_new_tokens=30, generation_config=config)[0]) <= 1

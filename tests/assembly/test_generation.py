@@ -60,7 +60,7 @@ def test_a_model_that_heeds_no_left_padding_answers_prompts_of_one_length_togeth
     expected = model.generate(prompts, experts=experts, max_new_tokens=5)
     monkeypatch.setattr("lorary.assembly.answering.can_pad_left", lambda stack: False)
     mask = torch.tensor([[1, 1, 1], [0, 0, 1], [1, 1, 1], [0, 0, 1]])
-    assert group_prompts(model.stack, mask) == [[0, 2], [1, 3]]
+    assert group_prompts(model.stack, mask, {}) == [[0, 2], [1, 3]]
     assert model.generate(prompts, experts=experts, max_new_tokens=5) == expected
     with model.assign(experts):
         assert model.generate(prompts, max_new_tokens=5) == expected

@@ -31,6 +31,7 @@ LAUGHS = "a0: &a0 [x, x]\n" + "".join(
         ("a: !!timestamp 'x'", "a value of the kind 'tag:yaml.org,2002:timestamp': write plain values"),
         ("a: &a {b: 1}\nc: {<<: *a}", "merges mappings by '<<': write the keys out"),
         ("{a: 1}: 2", "is not a YAML file"),
+        ("a: 1\nb: [{c: 1, c: 2}]", "the key 'c' is given twice: keep one in line 2, column 12"),
         ("--- 1\n--- 2", "is not a YAML file: it holds 2 documents: keep one"),
         ('"\\ud800"', "half of a surrogate pair|invalid Unicode"),
         ("a: 0x" + "f" * 100_000, "an integer of more than 40 digits"),

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lorary.data.conversation import expand_turns
 from lorary.data.hub import is_hub_id, list_hub_splits, name_hub_task, open_hub_split
@@ -60,6 +60,8 @@ def read_task(
         ValueError: if an argument makes no sense.
         DataError: if a place is missing, corrupt, of an unknown format, or has a bad row or no usable one.
     """
+    if turns not in get_args(Turns):
+        raise ValueError(f"turns must be one of {get_args(Turns)}, found {quote(turns, 60)}")
     config = splits or SplitConfig()
     places = _list_places(place)
     sources = {split: _open_source(where) for split, where in places.items()}

@@ -90,6 +90,8 @@ def test_places_for_no_split_or_an_unknown_one_are_refused(write_rows):
     path = write_rows(ROWS)
     with pytest.raises(ValueError, match=r"splits among \('train', 'validation', 'test'\), not \['dev'\]"):
         read_task({"train": path, "dev": path})
+    with pytest.raises(ValueError, match=r"turns must be one of \('last', 'all'\), found 'each'"):
+        read_task(ROWS, name="sums", turns="each")
     with pytest.raises(ValueError, match="not for none"):
         read_task({})
 
