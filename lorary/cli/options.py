@@ -57,6 +57,10 @@ def build_parser(name: str, command: Command) -> ArgumentParser:
     parser.add_argument(
         "--config", action=CheckedConfigFile, metavar="FILE", help="Read options from a YAML file"
     )
+    for action in parser._actions:
+        # jsonargparse puts a backspace into this text, which guarded streams show as an escape.
+        if "--print_config" in action.option_strings:
+            action.metavar = "[=FLAGS]"
     command.add_arguments(parser)
     for group in find_groups(parser).values():
         group.help = argparse.SUPPRESS

@@ -40,7 +40,7 @@ def print_answer(text: str) -> None:
 def print_facts(facts: Sequence[tuple[str, str]], *, stderr: bool = False) -> None:
     """Print a label and a text per line."""
     for label, text in facts:
-        print_line(f"{label:<10}{text}", stderr=stderr)
+        print_line(f"{label:<9} {text}", stderr=stderr)
 
 
 def print_json(value: Any) -> None:

@@ -113,3 +113,12 @@ def test_a_number_out_of_range_is_refused(lorary, value):
     code, _, errors = lorary("generate", "lib", "hi", f"--temperature={value}")
     assert (code, errors.count("\n")) == (2, 1)
     assert "see lorary generate --help" in errors or "--temperature" in errors
+
+
+def test_help_has_no_escaped_control_character(lorary):
+    """Guards the help of --print_config, which read ``--print_config \\x08[=flags]``."""
+    code, output, _ = lorary("library", "ls", "--help")
+    assert code == 0
+    assert "--print_config" in output
+    assert "\\x08" not in output
+    assert "\b" not in output

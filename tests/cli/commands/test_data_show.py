@@ -65,3 +65,9 @@ def test_a_base_model_shows_its_tokens_and_its_chat_template(lorary, file, tiny_
 def test_an_unknown_format_is_refused_with_the_known_ones(lorary, file):
     code, _, errors = lorary("data", "show", file, "--format", "alpacca")
     assert code == 2 and "alpacca" in errors and "alpaca" in errors
+
+
+def test_a_definition_stands_apart_from_its_label(lorary):
+    """Guards the line ``definitionCount the noun up to two.``"""
+    _, output, _ = lorary("data", "show", "synthetic:plurals")
+    assert "definition Count the noun up to two.\n" in output
