@@ -30,6 +30,12 @@ def encode_prompts(base: BaseModel, prompts: Sequence[Prompt], device: torch.dev
         ValueError: if there is no prompt, or one is empty.
         BaseModelError: if the tokenizer fails, or there is a text and no tokenizer.
     """
+    for prompt in prompts:
+        if isinstance(prompt, int):
+            raise ValueError(
+                f"each prompt must be a text or a list of token ids, found {prompt!r}: put the token ids of "
+                "one prompt into a list of their own, [[…]]"
+            )
     ids = [
         _tokenize(base.tokenizer, prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts
     ]

@@ -25,6 +25,7 @@ from lorary.assembly.router import Router, build_router, find_config
 from lorary.experts import Expert
 from lorary.facts.encoder import Encoder
 from lorary.facts.known import Facts
+from lorary.files import quote
 from lorary.models import BaseModel, ExpertStack
 from lorary.models.base import check_base
 from lorary.models.fit_paths import fit_paths
@@ -179,6 +180,9 @@ class RoutedModel:
                 given without embeddings.
             UnknownExpert: if a name is not on this model.
         """
+        twice = sorted((facts or {}).keys() & named.keys())
+        if twice:
+            raise ValueError(f"{quote(twice[0])} is given twice: in facts, and by its name")
         everything = {**(facts or {}), **named}
         given = {name: rows for name, rows in everything.items() if rows is not None}
         with self.stack.in_use(), self.facts.lock:

@@ -71,7 +71,11 @@ class ChatTemplate:
                 f"the chat template of {quote(tokenizer.name_or_path)} must write the assistant's answers, "
                 "it leaves them out: use template 'plain'"
             )
-        wholes = [finish(make_answer(example, answer)) for answer in answers]
+        messages_of = [make_answer(example, answer) for answer in answers]
+        wholes = [finish(message) for message in messages_of]
+        for message, whole in zip(messages_of, wholes, strict=True):
+            if message.get("tool_calls") and finish(_without_calls(message)) == whole:
+                raise DataError(_explain_left_out(tokenizer, "tool calls"))
         replies = [_cut_reply(prompt, before, whole, ending) for whole in wholes]
         has_system = any(turn.role == "system" for turn in example.history)
         is_merged = has_system and all(message["role"] != "system" for message in messages)
@@ -86,6 +90,17 @@ class ChatTemplate:
         self._check(tokenizer)
         messages = list_messages(example, task.definition_of(example) if self.with_definition else "")
         tools = load_tools(example)
+        prompt, messages = self._write_prompt(tokenizer, messages, tools)
+        self._check_tools(tokenizer, messages, tools, prompt)
+        return prompt, messages
+
+    def _write_prompt(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+    ) -> tuple[str, list[dict[str, Any]]]:
+        """Return the prompt, and the messages as the template takes them."""
         try:
             return self._write(tokenizer, messages, tools, add_generation_prompt=True), messages
         except DataError:
@@ -95,6 +110,24 @@ class ChatTemplate:
                 if merged != messages:
                     return self._write(tokenizer, merged, tools, add_generation_prompt=True), merged
             raise
+
+    def _check_tools(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        messages: Messages,
+        tools: list[dict[str, Any]] | None,
+        prompt: str,
+    ) -> None:
+        """Refuse a template that leaves out tools, or calls of them."""
+        silent = [_without_calls(message) for message in messages]
+        without: dict[str, tuple[Messages, list[dict[str, Any]] | None]] = {}
+        if tools:
+            without["tools"] = messages, None
+        if silent != list(messages):
+            without["tool calls"] = silent, tools
+        for what, (some, some_tools) in without.items():
+            if self._write(tokenizer, some, some_tools, add_generation_prompt=True) == prompt:
+                raise DataError(_explain_left_out(tokenizer, what))
 
     def _write(
         self,
@@ -143,6 +176,20 @@ class ChatTemplate:
                     f"the chat template of {quote(tokenizer.name_or_path)} does not read the argument "
                     f"{quote(name, 60)}: {suggest(name, sorted(words))}"
                 )
+
+
+def _without_calls(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "tool_calls" not in message:
+        return message
+    # Many templates need the key.
+    return {"content": "", **{name: value for name, value in message.items() if name != "tool_calls"}}
+
+
+def _explain_left_out(tokenizer: "PreTrainedTokenizerBase", what: str) -> str:
+    return (
+        f"the chat template of {quote(tokenizer.name_or_path)} leaves out the {what} of a conversation: use "
+        "template 'plain', or leave such conversations out"
+    )
 
 
 def _cut_reply(prompt: str, before: str, whole: str, ending: str) -> Reply:

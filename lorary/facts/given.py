@@ -67,10 +67,17 @@ def take_rows(
 
 
 def _check_layers(fact: str, stack: ExpertStack, rows: Mapping[str, Tensor], names: Sequence[str]) -> None:
+    if not rows:
+        raise ValueError(f"{fact} must have rows for at least one layer, found none")
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise ValueError(f"{fact} must have one row for each expert, but {twice[0]!r} is named twice")
     for path, tensor in rows.items():
         if path not in stack.layers:
             raise ValueError(f"{fact} must be of layers with experts, {quote(path)} is none of them")
         expected = (len(names), stack.layers[path].a.shape[2])
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{fact} of {quote(path)} must be a tensor, found {type(tensor).__name__}")
         if tensor.shape != expected:
             raise ValueError(
                 f"{fact} of {quote(path)} must be {list(expected)}, one row for each of "

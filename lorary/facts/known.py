@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lorary.errors import UnknownExpert
+from lorary.errors import LibraryError, UnknownExpert
 from lorary.experts import Expert
 from lorary.facts.encoder import Encoder
 from lorary.facts.fact import Context, Fact, Laid
@@ -41,6 +41,7 @@ class Facts:
         """The experts on the model, and the names of those that a router may choose: exchanged together."""
         self.base = base
         self._experts = experts
+        self._contents = _identify(experts, self.names)
         self._added: dict[str, Expert] = {}
         # (fact, what it depends on) -> expert -> artifact
         self._computed: dict[tuple[str, str], dict[str, Artifact]] = {}
@@ -70,6 +71,7 @@ class Facts:
 
         Raises:
             ValueError: if it must be given and is not; the message explains how.
+            LibraryError: if the library holds another expert of a name than when the model was loaded.
         """
         fact = FACTS[name]
         context = self._make_context(self._experts, options or {})
@@ -199,5 +201,24 @@ class Facts:
                 and (name in self._added) is (experts is self._added)
             ]
             if missing:
+                if experts is self._experts:
+                    self._check_unchanged(missing)
                 known.update(find_artifacts(fact, self._make_context(experts, context.options), missing))
         return {**known, **given}
+
+    def _check_unchanged(self, names: Sequence[str]) -> None:
+        """Refuse experts that a library holds other contents of than when the model was loaded."""
+        for name, content in _identify(self._experts, names).items():
+            if content != self._contents[name]:
+                raise LibraryError(
+                    f"expert {name!r} in the library is not the one this model was loaded with: load the "
+                    "model again"
+                )
+
+
+def _identify(experts: Mapping[str, Expert], names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Give the hashes of what a library stores of some experts; nothing for other mappings."""
+    if not isinstance(experts, Library):
+        return {}
+    keys = experts.artifacts.find_keys("content", {name: {} for name in names})
+    return {name: key.subjects for name, key in keys.items()}

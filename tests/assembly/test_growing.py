@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from lorary.assembly import load_model
-from lorary.errors import FormatError, IncompatibleExpert, UnknownExpert
+from lorary.errors import FormatError, IncompatibleExpert, LibraryError, UnknownExpert
 from lorary.experts import Expert, Factors
 from lorary.facts import list_task_facts, prototypes
 from lorary.library import Library
 from lorary.models import ExpertLinear
-from lorary.routing import ROUTERS, ArrowConfig, FixedConfig, SingleConfig
+from lorary.routing import ROUTERS, ArrowConfig, CalibratedConfig, FixedConfig, SingleConfig
 from lorary.transforms.prototypes import library_prototypes
 
 OPTIONS = {
@@ -222,3 +222,17 @@ def test_within_contexts_nothing_is_added_or_removed(late, model):
         model.remove_expert("dates")
     model.add_expert(late)
     assert model.names[-1] == "late"
+
+
+@pytest.mark.parametrize("first", ["uniform", "arrow", None])
+def test_an_expert_replaced_in_the_library_is_not_taken_for_the_one_on_the_model(
+    tmp_path, build_tiny_base, experts, late, first
+):
+    """Guards a harm: the facts of the new expert routed to the old one."""
+    library = Library.open(str(tmp_path / "lib"), create=True)
+    for expert in experts.values():
+        library.add(expert)
+    model = load_model(build_tiny_base(), library, router=first)
+    library["dates"] = late
+    with pytest.raises(LibraryError, match="expert 'dates' in the library is not the one"):
+        model.set_router("calibrated", CalibratedConfig(generic=("some words", "other words")))

@@ -41,3 +41,10 @@ def test_empty_prompts_are_refused(base):
     for prompts in ([], [""], ["ab", []]):
         with pytest.raises(ValueError, match="a prompt must have at least one token"):
             encode_prompts(base, prompts, CPU)
+
+
+def test_the_ids_of_one_prompt_without_a_list_around_them_are_refused(base):
+    with pytest.raises(
+        ValueError, match=r"found 1: put the token ids of one prompt into a list of their own"
+    ):
+        encode_prompts(base, [1, 2, 3], torch.device("cpu"))

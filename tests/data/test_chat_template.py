@@ -222,3 +222,17 @@ def test_answers_end_with_the_templates_token_and_the_tokenizers(chat_tokenizer)
         chat_tokenizer.chat_template = nothing
         assert find_turn_ending(chat_tokenizer) is None
         assert list_endings(chat_tokenizer) == [eos]
+
+
+def test_a_template_that_leaves_out_tools_or_calls_is_refused(chat_tokenizer):
+    """Guards a harm: a target that was a call became an empty answer, which taught silence."""
+    chat_tokenizer.chat_template = CHATML
+    call = '{"tool_calls": [{"type": "function", "function": {"name": "add", "arguments": {}}}]}'
+    turn = Turn("assistant", "", call)
+    tools = '[{"type": "function", "function": {"name": "add", "parameters": {}}}]'
+    with pytest.raises(DataError, match="leaves out the tool calls of a conversation: use template 'plain'"):
+        show(chat_tokenizer, Example("Add.", (turn.plain,), answer=turn))
+    with pytest.raises(DataError, match="leaves out the tool calls"):
+        show(chat_tokenizer, Example("And?", ("3",), history=(Turn("user", "Add."), turn)))
+    with pytest.raises(DataError, match="leaves out the tools of a conversation"):
+        show(chat_tokenizer, Example("Add.", ("3",), tools=tools))

@@ -15,6 +15,7 @@ from lorary.files import quote
 
 # LLaMA-Factory's rows have the latter.
 LABELS = ("label", "kto_tag")
+NUMBERS = {"0": False, "0.0": False, "1": True, "1.0": True}
 RATED = (MESSAGES, SHAREGPT, ALPACA, PAIR)
 
 
@@ -34,7 +35,7 @@ def part_good(row: Row) -> Sequence[Row]:
 
 def _is_good(row: Row) -> bool:
     name = next((name for name in LABELS if name in row), LABELS[0])
-    value = _read_truth(row.get(name))
+    value = _read_label(row, name)
     if value is None:
         raise ValueError(f"field {name!r} must be true or false, not {quote(row.get(name), 60)}")
     return value
@@ -47,13 +48,21 @@ def _read_truth(value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
+def _read_label(row: Row, name: str) -> bool | None:
+    """Read a row's label. Numbers count beside KTO's own fields only: elsewhere they are classes."""
+    value = row.get(name)
+    if {"prompt", "completion"} <= row.keys() and str(value).strip() in NUMBERS:
+        return NUMBERS[str(value).strip()]
+    return _read_truth(value)
+
+
 def _matches(row: Row) -> bool:
-    is_rated = any(_read_truth(row.get(name)) is not None for name in LABELS)
+    is_rated = any(_read_label(row, name) is not None for name in LABELS)
     return is_rated and any(candidate.matches(row) for candidate in RATED)
 
 
 KTO = RowFormat(
-    keys="label | kto_tag (true or false), and the fields of messages, sharegpt, alpaca or pair",
+    keys="label | kto_tag (true or false; also 1 or 0 beside prompt, completion), and the fields of messages, sharegpt, alpaca or pair",
     meaning="rows marked true are read as those without a label, those marked false are never trained on",
     example={"prompt": "Is ice cold?", "completion": "Yes.", "label": True},
     matches=_matches,

@@ -247,3 +247,16 @@ def test_ctrl_c_says_that_nothing_was_written(lorary, library, monkeypatch):
 
 def test_help_lists_every_method_of_the_table():
     assert sorted(METHODS) == sorted([*MERGES, "lorahub"])
+
+
+def test_the_plan_shows_the_values_of_each_expert(lorary, library, tmp_path):
+    recipe = tmp_path / "ties.yaml"
+    recipe.write_text(
+        "merge_method: ties\nmodels:\n"
+        "  - {model: poetry, parameters: {density: 0.5, weight: 0.6}}\n"
+        "  - {model: sql, parameters: {density: 0.5, weight: 0.4}}\n"
+    )
+    code, printed, _ = lorary("merge", library.url, "--recipe", str(recipe), "--dry-run")
+    assert code == 0
+    assert "density 0.5" in printed
+    assert "weight 0.6 / 0.4" in printed

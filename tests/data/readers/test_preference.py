@@ -48,3 +48,14 @@ def test_rows_marked_false_are_counted_and_stand_nowhere(write_rows):
     task = read_task(write_rows(rows))
     assert (task.num_examples, task.num_rejected, task.formats) == (3, 3, ("kto",))
     assert "bad" not in repr(task.splits)
+
+
+@pytest.mark.parametrize("labels", [(0, 1), (0.0, 1.0), ("0", "1"), (False, True)])
+def test_numbers_are_labels_beside_the_fields_of_kto(write_rows, labels):
+    """Guards a harm: answers that were marked 0 were trained on."""
+    rows = [
+        {"prompt": f"{n}?", "completion": ["bad", "good"][n % 2], "label": labels[n % 2]} for n in range(6)
+    ]
+    task = read_task(write_rows(rows))
+    assert (task.num_examples, task.num_rejected, task.formats) == (3, 3, ("kto",))
+    assert "bad" not in repr(task.splits)

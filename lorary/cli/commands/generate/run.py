@@ -15,7 +15,7 @@ from lorary.cli.base_model import find_device, load_options_base
 from lorary.cli.commands.generate.routing_text import print_routing
 from lorary.cli.console import print_next, show_status
 from lorary.cli.filled_library import open_filled_library
-from lorary.cli.printing import print_answer, print_json
+from lorary.cli.printing import print_answer, print_json, print_line
 from lorary.cli.router_options import read_router_options, refuse_unused_options
 from lorary.cli.template_options import read_template_args
 from lorary.data import Example, Task, find_template
@@ -27,6 +27,10 @@ from lorary.routing import DEFAULT_ROUTER, router_named
 STDIN = "-"
 # In characters: more than any base model's context, and less than would fill the memory.
 MAX_PROMPT = 10_000_000
+EMPTY = (
+    "note: the answer is empty, the model ended at once; experts answer best to the --template that they "
+    "were trained with"
+)
 
 
 def run(options: Namespace) -> int:
@@ -47,6 +51,8 @@ def run(options: Namespace) -> int:
         print_json(describe_answer(prompt, answer, router, options.expert, explanation))
         return 0
     print_answer(answer.strip("\n"))
+    if not answer.strip():
+        print_line(EMPTY, stderr=True)
     if explanation is not None:
         print_routing(explanation, num_prompt_tokens=len(prompt_ids))
     elif model.routing[0] is not None:

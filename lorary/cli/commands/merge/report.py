@@ -16,7 +16,7 @@ def describe_plan(plan: MergePlan, recipe: MergeRecipe) -> Iterator[tuple[str, s
     """Describe what will be merged and the resources needed, as pairs of label and text."""
     shown = ", ".join(plan.names[:NUM_NAMES]) + (", …" if len(plan.names) > NUM_NAMES else "")
     yield "experts", f"{len(plan.names):,}: {shown}; for {plan.base_model or 'an unknown base model'}"
-    options = ", ".join(f"{name} {value}" for name, value in recipe.parameters.items())
+    options = ", ".join(_describe_options(recipe))
     yield "method", f"{plan.method} on {plan.space}" + (f", {options}" if options else "")
     if plan.num_blocks is not None:
         yield "blocks", f"{plan.num_blocks:,}, over which lists of values are interpolated"
@@ -29,6 +29,18 @@ def describe_plan(plan: MergePlan, recipe: MergeRecipe) -> Iterator[tuple[str, s
     rounds = "once" if plan.num_rounds == 1 else f"in {plan.num_rounds} rounds"
     yield "reads", f"{say_bytes(plan.expert_bytes)} of factors, every expert {rounds}"
     yield "needs", f"about {say_bytes(plan.peak_bytes)} of memory and {say_seconds(plan.seconds)}"
+
+
+def _describe_options(recipe: MergeRecipe) -> Iterator[str]:
+    """Describe the method's options; where experts have values of their own, in the experts' order."""
+    own = [name for model in recipe.models for name in model.parameters]
+    for name in dict.fromkeys([*recipe.parameters, *own]):
+        values = [model.parameters.get(name, recipe.parameters.get(name)) for model in recipe.models]
+        if all(value == values[0] for value in values):
+            yield f"{name} {values[0]}"
+        else:
+            shown = " / ".join("default" if value is None else str(value) for value in values[:NUM_NAMES])
+            yield f"{name} {shown}" + (" / …" if len(values) > NUM_NAMES else "")
 
 
 def summarize_plan(plan: MergePlan) -> dict[str, Any]:
