@@ -62,7 +62,8 @@ def _matches(row: Row) -> bool:
 
 
 KTO = RowFormat(
-    keys="label | kto_tag (true or false; also 1 or 0 beside prompt, completion), and the fields of messages, sharegpt, alpaca or pair",
+    keys="label | kto_tag (true or false; also 1 or 0 beside prompt, completion), "
+    "and the fields of messages, sharegpt, alpaca or pair",
     meaning="rows marked true are read as those without a label, those marked false are never trained on",
     example={"prompt": "Is ice cold?", "completion": "Yes.", "label": True},
     matches=_matches,
