@@ -136,6 +136,7 @@ class _Batch:
                 stopping_criteria=StoppingCriteriaList([ends]),
                 **generation,
                 **({} if self._cache is None else {"past_key_values": self._cache}),
+                **({"tokenizer": self._base.tokenizer} if generation.get("stop_strings") else {}),
                 max_new_tokens=left if num_steps is None else min(left, num_steps),
                 return_dict_in_generate=True,
             )

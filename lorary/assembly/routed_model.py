@@ -277,7 +277,8 @@ class RoutedModel:
                 above 0, tokens are sampled.
             top_p: sample from the most probable tokens with this total probability.
             generation_config: its settings, such as ``repetition_penalty``, have precedence over all of
-                these; ``model.base.model.generation_config`` uses the base model's preferences.
+                these, but for special tokens and cache; ``model.base.model.generation_config`` uses the base
+                model's preferences.
             compile: compile the step of each token by ``torch.compile``, with a cache of fixed length; on
                 GPUs as CUDA graphs. The first answer then takes a minute or more, as does the first one with
                 another batch size, router or number of experts. A ``CompileConfig`` sets the details.

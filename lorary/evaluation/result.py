@@ -90,7 +90,10 @@ class Result:
         """
         columns = gather_columns(records)
         headers = () if header is None else (header,)
-        metric_of = {metric.name: metric for metric in metrics}
+        metric_of: dict[str, Metric] = {}
+        for metric in metrics:
+            if metric_of.setdefault(metric.name, metric) != metric:
+                raise ValueError(f"metric {quote(metric.name)} is given twice, with different meanings")
         return cls(columns.scores, headers, attachments or {}, metric_of, columns.example_ids)
 
     @property

@@ -84,3 +84,14 @@ def test_a_prompt_beyond_the_models_positions_is_refused_before_any_work(
         model.generate([[5] * 26], max_new_tokens=8)
     with pytest.raises(BaseModelError, match="the text has 45 tokens, but GPT2LMHeadModel has 32 positions"):
         model.explain([5] * 45)
+
+
+def test_answers_end_with_the_strings_of_a_generation_configuration(model):
+    whole = model.generate(PROMPTS[:2], max_new_tokens=12)
+    stop = whole[0][len(whole[0]) // 2]
+    ended = model.generate(
+        PROMPTS[:2], max_new_tokens=12, generation_config=GenerationConfig(stop_strings=[stop])
+    )
+    for answer, full in zip(ended, whole, strict=True):
+        assert full.startswith(answer)
+        assert answer == full or answer.endswith(stop)

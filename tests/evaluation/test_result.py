@@ -237,3 +237,9 @@ def test_a_file_with_a_nan_is_no_sound_result(small_result, tmp_path):
     path.write_text(path.read_text().replace("6.0", "NaN", 1))
     with pytest.raises(FormatError, match=r"result.json' must be a JSON file, .*NaN is no JSON number"):
         Result.from_json(path)
+
+
+def test_one_metric_with_two_directions_is_refused():
+    up, down = (Metric(name="speed", title="speed", description="It.", lower_is_better=low) for low in (0, 1))
+    with pytest.raises(ValueError, match="metric 'speed' is given twice, with different meanings"):
+        Result.from_records([("task", "base", "speed", 1.0)], metrics=[up, down])
