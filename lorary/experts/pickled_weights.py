@@ -19,6 +19,8 @@ from lorary.files import escape, find_limit, quote, say_limit, shorten
 
 PICKLE_FILES = ("adapter_model.bin", "adapter_model.ckpt")
 MEGABYTE = 1_000_000
+# PyTorch's unpickler calls these too, with a size as large as a pickle of a few bytes likes.
+COSTLY = (b"cbuiltins\nbytearray\n", b"c__builtin__\nbytearray\n", b"c_codecs\nencode\n")
 
 
 def load_pickled(content: bytes, path: str) -> dict[str, Tensor]:
@@ -68,9 +70,12 @@ def _check_archive(content: bytes, path: str) -> None:
         raise _refuse(path, "its members are compressed")
     if sum(member.file_size for member in members) > len(content):
         raise _refuse(path, "its members overlap")
-    index = max((member.file_size for member in members if member.filename.endswith(".pkl")), default=0)
-    if index > find_limit("pickle_mb") * MEGABYTE:
+    indices = [member for member in members if member.filename.endswith(".pkl")]
+    if max((member.file_size for member in indices), default=0) > find_limit("pickle_mb") * MEGABYTE:
         raise FormatError(f"{quote(path)} has too long an index: {say_limit('pickle_mb')}")
+    # Members are stored as they are, so their bytes stand in the file.
+    if any(name in content for name in COSTLY):
+        raise _refuse(path, "it builds what no tensor needs")
 
 
 def _is_plain(tensor: Any) -> bool:

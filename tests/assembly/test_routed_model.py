@@ -177,7 +177,7 @@ def test_without_a_router_there_is_nothing_to_explain(model):
         ("", {}, "at least one token"),
         ([], {}, "at least one prompt"),
         (["fine", []], {}, "at least one token"),
-        ("fine", {"temperature": -0.5}, "temperature at least 0, found 64 and -0.5"),
+        ("fine", {"temperature": -0.5}, "temperature must be at least 0, found -0.5"),
         ("fine", {"max_new_tokens": 0}, "max_new_tokens must be at least 1"),
     ],
 )

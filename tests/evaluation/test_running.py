@@ -128,7 +128,7 @@ def test_a_measure_with_several_metrics_needs_nothing_but_its_line(model, tasks,
     limits = []
 
     def answer(self, prompts, *, max_new_tokens, **given):
-        limits.append(max_new_tokens)
+        limits.extend(max_new_tokens)
         return [answers[self.tokenizer.decode(prompt).split("day ")[1].split("\n")[0]] for prompt in prompts]
 
     monkeypatch.setattr(RoutedModel, "generate", answer)

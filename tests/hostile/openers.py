@@ -46,6 +46,7 @@ READ_BY: dict[str, tuple[str, ...] | str] = {
     "cli/commands/merge/recipe.py": "understands words of the command line",
     "cli/commands/quickstart/outcome.py": ("outcome",),
     "cli/screen.py": "opens the null device",
+    "cli/template_options.py": "understands words of the command line",
     "cli/spelling.py": ("lorary-config", "lorary-train", "lorary-settings"),
     "data/conversation.py": "understands what it wrote itself a moment ago",
     "data/readers/chat.py": ("task-messages", "task-sharegpt", "task-row"),

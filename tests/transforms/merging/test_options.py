@@ -19,5 +19,5 @@ def test_all_faults_are_reported_with_the_nearest_names():
         build_config("ties", TiesConfig, {"densty": 0.2, "sclae": 1.0, "normalize": 3})
     assert str(caught.value) == (
         "merging by 'ties': unknown option 'densty': did you mean 'density'?; unknown option "
-        "'sclae': did you mean 'scale'?; normalize must be true or false, found 3"
+        "'sclae': did you mean 'scale' or 'rescale'?; normalize must be true or false, found 3"
     )
