@@ -5,17 +5,8 @@ from lorary.assembly import load_model
 from lorary.errors import UnknownExpert
 from lorary.facts import embeddings, find_embeddings
 from lorary.facts.embeddings import embed_prompts
-from lorary.library import Library
 
 PROMPTS = {"dates": [[5, 6, 7], [8, 9, 10, 11, 12], [13]], "morse": [[20, 21], [5, 6, 7]]}
-
-
-@pytest.fixture
-def library(tmp_path, experts):
-    library = Library.open(str(tmp_path / "lib"), create=True)
-    for expert in experts.values():
-        library.add(expert)
-    return library
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import torch
 from lorary.assembly import load_model
 from lorary.data import TokenizedExample
 from lorary.facts import find_gates, gates
-from lorary.library import Library
 from lorary.training import GateConfig, TrainingExamples
 
 THREE, FOUR = GateConfig(num_steps=3), GateConfig(num_steps=4)
@@ -18,14 +17,6 @@ def draw(first):
 
 
 EXAMPLES = {"dates": draw(5), "morse": draw(6)}
-
-
-@pytest.fixture
-def library(tmp_path, experts):
-    library = Library.open(str(tmp_path / "lib"), create=True)
-    for expert in experts.values():
-        library.add(expert)
-    return library
 
 
 @pytest.fixture

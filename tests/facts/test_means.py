@@ -5,17 +5,8 @@ from lorary.assembly import load_model
 from lorary.errors import LibraryError, UnknownExpert
 from lorary.facts import find_means, means
 from lorary.facts.means import mean_activations
-from lorary.library import Library
 
 TEXTS = {"dates": [[5, 6, 7], [8, 9, 10, 11, 12], [13]], "morse": [[20, 21], [5, 6, 7]]}
-
-
-@pytest.fixture
-def library(tmp_path, experts):
-    library = Library.open(str(tmp_path / "lib"), create=True)
-    for expert in experts.values():
-        library.add(expert)
-    return library
 
 
 @pytest.fixture

@@ -12,14 +12,6 @@ from lorary.transforms.prototypes import library_prototypes
 
 
 @pytest.fixture
-def library(tmp_path, experts):
-    library = Library.open(str(tmp_path / "lib"), create=True)
-    for expert in experts.values():
-        library.add(expert)
-    return library
-
-
-@pytest.fixture
 def computed(monkeypatch):
     """Names of the experts whose prototypes were computed, a list per call."""
     calls = []
