@@ -1,9 +1,10 @@
 """Experts in a model: the primitive ``mix``, the layer ``ExpertLinear``, base models, attach and fold."""
 
 from lorary.kernels.checks import COMBINES
-from lorary.models.attach import ExpertStack, attach_experts
+from lorary.models.attach import attach_experts
 from lorary.models.base import BaseModel, load_base, wrap_base
 from lorary.models.expert_linear import ExpertLinear
+from lorary.models.expert_stack import ExpertStack
 from lorary.models.fold import fold
 from lorary.models.layers import layer_shape
 from lorary.models.logits import select_positions

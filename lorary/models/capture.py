@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from lorary.models.attach import ExpertStack
+from lorary.models.expert_stack import ExpertStack
 from lorary.models.per_thread import in_this_thread
 
 Receive = Callable[[str, Tensor], None]

@@ -7,7 +7,7 @@ from functools import partial
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from lorary.models.attach import ExpertStack
+from lorary.models.expert_stack import ExpertStack
 from lorary.models.per_thread import PerThread
 from lorary.models.routing_context import Call
 

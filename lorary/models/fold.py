@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedModel
 
 from lorary.experts import Expert
-from lorary.models.attach import check_expert
+from lorary.models.check_expert import check_expert
 from lorary.models.copied_weights import check_copies
 from lorary.models.fit_paths import fit_paths
 from lorary.models.layers import add_to_weight

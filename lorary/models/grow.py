@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert
-from lorary.models.attach import ExpertStack, check_expert
 from lorary.models.called import check_called
+from lorary.models.check_expert import check_expert
 from lorary.models.copied_weights import check_copies
 from lorary.models.expert_linear import ExpertLinear
+from lorary.models.expert_stack import ExpertStack
 from lorary.models.fit_paths import fit_paths
 from lorary.models.layers import is_base_layer, layer_shape
 

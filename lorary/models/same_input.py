@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lorary.models.attach import ExpertStack
+from lorary.models.expert_stack import ExpertStack
 from lorary.models.per_thread import in_this_thread
 
 _Place = tuple[int, torch.Size, tuple[int, ...]]

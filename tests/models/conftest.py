@@ -44,6 +44,12 @@ def make_expert():
     return make
 
 
+@pytest.fixture
+def experts(llama, make_expert):
+    """Three experts of the Llama."""
+    return {name: make_expert(llama, name, seed=seed) for seed, name in enumerate(["poetry", "sql", "law"])}
+
+
 @pytest.fixture(scope="session")
 def input_ids():
     """Three sequences of seven tokens."""

@@ -1,0 +1,62 @@
+"""Whether each module of an expert is a layer of a model, of the right shape."""
+
+from collections.abc import Mapping
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from lorary.errors import IncompatibleExpert
+from lorary.experts import BaseIdentity, Expert
+from lorary.experts.base_names import compare_bases
+from lorary.files import escape, quote, shorten
+from lorary.models.expert_linear import ExpertLinear
+from lorary.models.layers import is_base_layer, layer_shape
+
+
+def check_expert(
+    model: PreTrainedModel, expert: Expert, modules: Mapping[str, nn.Module] | None = None
+) -> list[str]:
+    """Check that each module of an expert is a layer of the model, of the right shape; list their paths.
+
+    Args:
+        model: the base model, with experts or without.
+        expert: the expert.
+        modules: the model's by path, where many experts are checked; None lists them.
+
+    Raises:
+        IncompatibleExpert: naming the first few that do not fit.
+    """
+    modules = dict(model.named_modules()) if modules is None else modules
+    faults = []
+    for path, (a, b) in expert.outlines.items():
+        layer = modules.get(path)
+        if isinstance(layer, ExpertLinear):
+            layer = layer.base
+        if layer is None or not is_base_layer(layer):
+            faults.append(f"{_shown(path)} is no linear layer of it")
+        elif layer_shape(layer) != (a.shape[1], b.shape[0]):
+            faults.append(f"{_shown(path)} maps {layer_shape(layer)}, the expert {(a.shape[1], b.shape[0])}")
+    if faults:
+        shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
+        raise IncompatibleExpert(
+            f"expert {expert.name!r} (trained on {quote(expert.base_model)}) does not fit this "
+            f"{type(model).__name__}: {shown}. {_advise(model, expert, modules)}"
+        )
+    return list(expert.outlines)
+
+
+def _advise(model: PreTrainedModel, expert: Expert, modules: Mapping[str, nn.Module]) -> str:
+    """Say what to do about an expert that does not fit, but not to load the model that was loaded."""
+    known = next((path for path, layer in modules.items() if is_base_layer(layer)), "")
+    example = f" (its layers have names such as {_shown(known.removesuffix('.base'))})" if known else ""
+    ours, theirs = model.name_or_path, expert.base_model
+    if ours and theirs and compare_bases(BaseIdentity(theirs), BaseIdentity(ours)).fits:
+        return (
+            f"It names this base model, so it was trained with another class or version of that{example}: "
+            "load that one, or train it again"
+        )
+    return f"Load it with its own base model{example and f'; this is another{example}'}"
+
+
+def _shown(path: str) -> str:
+    return shorten(escape(path, keep=""), 80)
