@@ -47,35 +47,6 @@ class TokenizedExamples:
     """How many have their system turn in the user's first turn, because the chat template refuses it."""
 
 
-def tokenize_example(
-    tokenizer: "PreTrainedTokenizerBase",
-    template: Template,
-    task: Task,
-    example: Example,
-    *,
-    max_length: int,
-    truncation: Truncation = "error",
-    eos: bool = True,
-) -> TokenizedExample:
-    """Tokenise one example and its first target; see ``tokenize_examples``.
-
-    Raises:
-        ValueError: if ``truncation`` is ``skip``, which leaves nothing to return.
-        DataError: as ``tokenize_examples``; or if it is a text of several pieces.
-    """
-    if truncation == "skip":
-        raise ValueError("truncation 'skip' is for many examples: use tokenize_examples")
-    found = tokenize_examples(
-        tokenizer, template, task, [example], max_length=max_length, truncation=truncation, eos=eos
-    )
-    if len(found.examples) > 1:
-        raise DataError(
-            f"task {task.name!r}: a text of {len(found.examples)} pieces of {max_length} tokens is no single "
-            "example: use tokenize_examples, or raise max_length"
-        )
-    return found.examples[0]
-
-
 def tokenize_examples(
     tokenizer: "PreTrainedTokenizerBase",
     template: Template,
@@ -128,32 +99,6 @@ def tokenize_examples(
         num_skipped=len(examples) - len({index for index, _ in kept}),
         num_rewritten=sum(found.is_rewritten for found in encoded),
         num_merged=sum(found.is_merged for found in encoded),
-    )
-
-
-def tokenize_choices(
-    tokenizer: "PreTrainedTokenizerBase",
-    template: Template,
-    task: Task,
-    example: Example,
-    *,
-    max_length: int,
-    truncation: Truncation = "error",
-) -> list[TokenizedExample]:
-    """Tokenise every choice of an example as an answer, without an end-of-text token.
-
-    All share one prompt, cut to fit the longest choice, so that their likelihoods compare.
-
-    Raises:
-        ValueError: if the example has no choices, or ``truncation`` is ``skip`` or makes no sense.
-        DataError: if the example is too long for the policy, or a choice alone is.
-    """
-    if example.choices is None:
-        raise ValueError(
-            f"tokenize_choices needs choices, not an example without choices: {example.input[:80]!r}"
-        )
-    return tokenize_answers(
-        tokenizer, template, task, example, example.choices, max_length=max_length, truncation=truncation
     )
 
 

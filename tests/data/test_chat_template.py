@@ -7,7 +7,7 @@ from lorary.data.chat_template import ChatTemplate
 from lorary.data.conversation import expand_turns, list_messages, make_answer
 from lorary.data.endings import find_turn_ending, list_endings
 from lorary.data.task import Example, Task
-from lorary.data.tokens import tokenize_answers, tokenize_choices, tokenize_example, tokenize_examples
+from lorary.data.tokens import tokenize_answers, tokenize_examples
 from lorary.data.turns import Turn
 from lorary.errors import DataError
 from tests.data.chat_templates import (
@@ -22,6 +22,7 @@ from tests.data.chat_templates import (
     PHI,
     THINKING,
 )
+from tests.data.tokenized import tokenize_one
 
 CHAT = ChatTemplate(with_definition=False)
 ASK = Example("Is it?", ("yes",), ("yes", "no"))
@@ -36,12 +37,12 @@ TASK = Task("t", {"train": (ASK,)})
 
 
 def show(tokenizer, example, template=CHAT, **options):
-    found = tokenize_example(tokenizer, template, TASK, example, max_length=999, **options)
+    found = tokenize_one(tokenizer, template, TASK, example, max_length=999, **options)
     return tokenizer.decode(found.prompt_ids), tokenizer.decode(found.target_ids)
 
 
 def show_choices(tokenizer, example=ASK, template=CHAT):
-    found = tokenize_choices(tokenizer, template, TASK, example, max_length=999)
+    found = tokenize_answers(tokenizer, template, TASK, example, example.choices, max_length=999)
     assert len({choice.prompt_ids for choice in found}) == 1
     return tokenizer.decode(found[0].prompt_ids), [tokenizer.decode(choice.target_ids) for choice in found]
 
@@ -187,7 +188,7 @@ def test_after_a_line_break_an_answer_has_no_space_that_the_tokenizer_adds(sente
     """Guards against '▁yes', which no model says after a line break."""
     sentence_tokenizer.chat_template = CHATML
     sentence_tokenizer.add_tokens(["<|im_start|>", "<|im_end|>"])
-    found = tokenize_example(sentence_tokenizer, CHAT, TASK, ASK, max_length=999)
+    found = tokenize_one(sentence_tokenizer, CHAT, TASK, ASK, max_length=999)
     assert sentence_tokenizer.convert_ids_to_tokens(found.target_ids)[0] == "yes"
     whole = sentence_tokenizer.apply_chat_template(
         [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": "yes"}], tokenize=False
@@ -195,9 +196,9 @@ def test_after_a_line_break_an_answer_has_no_space_that_the_tokenizer_adds(sente
     ids = sentence_tokenizer(whole.removesuffix("\n"), add_special_tokens=False)["input_ids"]
     assert [*found.prompt_ids, *found.target_ids] == ids
     sentence_tokenizer.chat_template = MISTRAL
-    found = tokenize_example(sentence_tokenizer, CHAT, TASK, ASK, max_length=999)
+    found = tokenize_one(sentence_tokenizer, CHAT, TASK, ASK, max_length=999)
     assert sentence_tokenizer.convert_ids_to_tokens(found.target_ids) == ["▁yes", "</s>"]
-    (choice, _) = tokenize_choices(sentence_tokenizer, CHAT, TASK, ASK, max_length=999)
+    (choice, _) = tokenize_answers(sentence_tokenizer, CHAT, TASK, ASK, ASK.choices, max_length=999)
     assert sentence_tokenizer.convert_ids_to_tokens(choice.target_ids) == ["▁yes"]
 
 
@@ -205,8 +206,8 @@ def test_an_answer_that_would_change_the_prompts_tokens_leaves_them(chat_tokeniz
     """An answer that opens with a line break would join the prompt's last one into a single token."""
     chat_tokenizer.chat_template = CHATML
     example = Example("Is it?", ("\nyes",))
-    found = tokenize_example(chat_tokenizer, CHAT, TASK, example, max_length=999)
-    prompt = tokenize_example(chat_tokenizer, CHAT, TASK, ASK, max_length=999).prompt_ids
+    found = tokenize_one(chat_tokenizer, CHAT, TASK, example, max_length=999)
+    prompt = tokenize_one(chat_tokenizer, CHAT, TASK, ASK, max_length=999).prompt_ids
     assert found.prompt_ids == prompt
     assert chat_tokenizer.decode(found.target_ids) == "\nyes<|im_end|>"
 

@@ -1,7 +1,7 @@
 import pytest
 
 from lorary.data import Example, Task, find_template, tokenize_examples
-from lorary.data.tokens import tokenize_answers, tokenize_choices
+from lorary.data.tokens import tokenize_answers
 from lorary.evaluation import MEASURES, EvalConfig
 from lorary.evaluation.measures import Generate, Likelihood, Metric, Score
 from lorary.evaluation.request_pool import gather_requests
@@ -83,7 +83,10 @@ def test_requests_are_tokenised_as_in_training_and_in_choosing(model, tasks):
     pool = gather(model, {"morse": task}, "loss", "accuracy_sum")
     tokens = {item.tokens for item in pool.scores}
     assert set(tokenize_examples(model.tokenizer, PLAIN, task, [example], max_length=512).examples) <= tokens
-    assert set(tokenize_choices(model.tokenizer, PLAIN, task, example, max_length=512)) <= tokens
+    assert (
+        set(tokenize_answers(model.tokenizer, PLAIN, task, example, example.choices, max_length=512))
+        <= tokens
+    )
 
 
 @pytest.mark.parametrize("policy", ["skip", "prompt-left"])

@@ -4,7 +4,7 @@ import torch
 from lorary.assembly import RoutedModel
 from lorary.assembly.deciding import RequestDecider
 from lorary.data import Example, Task, find_template, tokenize_examples
-from lorary.data.tokens import tokenize_choices
+from lorary.data.tokens import tokenize_answers
 from lorary.errors import DataError
 from lorary.evaluation import MEASURES, EvalConfig, Route, evaluate, find_routes
 from lorary.evaluation.chosen_examples import identify_examples
@@ -67,7 +67,9 @@ def test_choices_are_made_by_brute_force(model, tasks):
     }.items():
         expected = []
         for example in with_choices:
-            options = tokenize_choices(model.tokenizer, PLAIN, tasks["morse"], example, max_length=512)
+            options = tokenize_answers(
+                model.tokenizer, PLAIN, tasks["morse"], example, example.choices, max_length=512
+            )
             losses = [
                 sum_losses(model, route, "morse", option.prompt_ids, option.target_ids)
                 / normalise(option, text)
@@ -228,7 +230,9 @@ def test_a_request_is_decided_from_its_prompt_alone(model, tasks, request_routes
                     answer = model.generate([found.prompt_ids], max_new_tokens=3)[0].strip()
                 matches.append(exact_match(answer.partition("\n")[0], example.targets))
                 if example.choices:
-                    options = tokenize_choices(model.tokenizer, PLAIN, task, example, max_length=512)
+                    options = tokenize_answers(
+                        model.tokenizer, PLAIN, task, example, example.choices, max_length=512
+                    )
                     sums = [score(option.target_ids) for option in options]
                     choices.append(float(example.choices[sums.index(min(sums))] == example.targets[0]))
             assert result.values(name, route.name, "loss") == pytest.approx(losses, rel=1e-4)
