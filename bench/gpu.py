@@ -114,7 +114,7 @@ def _list_routes(
 ) -> dict[str, Route]:
     def set_up(kernels: str | None, found: Mapping[str, torch.nn.Module] | None, combine: str) -> None:
         use_kernels(kernels)
-        stack.set_routers(found, combine)
+        stack.set_default(None if found is None else stack.layer_routers(found, combine))
 
     return {
         "base": Route(model, partial(set_up, None, None, "outputs")),

@@ -82,8 +82,8 @@ def _measure_place(base: BaseModel, place: Place, options: Options) -> dict[str,
     )
     with torch.no_grad(), attached as (stack, routers):
         sides = {
-            "base": Side(lambda _: run(), partial(stack.set_routers, None)),
-            "this": Side(lambda _: run(), partial(stack.set_routers, routers)),
+            "base": Side(lambda _: run(), partial(stack.set_default, None)),
+            "this": Side(lambda _: run(), partial(stack.set_default, stack.layer_routers(routers))),
         }
         times = interleave(sides, options.repeats)
     return {

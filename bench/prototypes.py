@@ -16,8 +16,8 @@ from bench.report import Cell, Table
 from bench.timing import Side, Times, interleave, ratio, spread_times
 from lorary import Expert
 from lorary.lowrank import thin_svd
+from lorary.lowrank.pairs import pad_ranks
 from lorary.transforms.prototypes import library_prototypes
-from lorary.transforms.stacks import stack_factors
 
 SPECTRA = {"flat": FLAT, "decaying": DECAYING}
 
@@ -86,7 +86,7 @@ def _describe_side(
 
 
 def _exact_vectors(experts: Mapping[str, Expert], path: str) -> Tensor:
-    a, b = stack_factors(experts, path)
+    a, b = pad_ranks([expert.factors[path] for expert in experts.values()])
     return thin_svd(a.double(), b.double())[2][..., 0]  # [E, I]
 
 

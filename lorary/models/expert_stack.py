@@ -129,16 +129,6 @@ class ExpertStack:
             for path, layer in self.layers.items():
                 layer.default_router = None if chooser is None else chooser.routers[path]
 
-    def set_routers(self, routers: Mapping[str, nn.Module] | None, combine: str = "outputs") -> None:
-        """Let routers choose by default, one for each layer; None for the base model alone.
-
-        Raises:
-            ValueError: if a layer has none or one that does not fit it, or within a context of this stack;
-                the routers stay as they were.
-        """
-        with self.context.lock.changing("set routers"):
-            self.set_default(None if routers is None else self.layer_routers(routers, combine))
-
     def layer_routers(self, routers: Mapping[str, nn.Module], combine: str = "outputs") -> LayerRouters:
         """Make a chooser of routers, each on its layer's device.
 

@@ -2,7 +2,7 @@
 
 from lorary.passes.layout import Layout, find_layout
 from lorary.passes.left_padding import can_pad_left
-from lorary.passes.run import run_pass, score_pass
+from lorary.passes.run import score_pass
 from lorary.passes.split import Pass, read_whole, split_passes
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "can_pad_left",
     "find_layout",
     "read_whole",
-    "run_pass",
     "score_pass",
     "split_passes",
 ]

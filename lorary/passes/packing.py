@@ -14,9 +14,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from lorary.data.tokens import TokenizedExample
+from lorary.models.routing_context import PADDING
 from lorary.passes.prefixes import TokenIds, cut_pieces, measure_overlap, read_tokens
-
-PADDING = -1
 
 
 @dataclass(frozen=True, eq=False)

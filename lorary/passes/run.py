@@ -3,10 +3,9 @@
 N target tokens.
 """
 
-import torch
 from torch import Tensor
 
-from lorary.models import ExpertStack, select_positions
+from lorary.models import ExpertStack
 from lorary.models.logits import target_losses
 from lorary.passes.split import Pass
 from lorary.routing import Chooser
@@ -28,17 +27,3 @@ def score_pass(stack: ExpertStack, part: Pass, chooser: Chooser | None) -> Tenso
     inputs = part.batch.model_inputs(stack.model.dtype)
     with stack.choosing(chooser, rows=part.call_rows):
         return target_losses(stack.model, inputs, part.batch.positions, part.batch.labels)
-
-
-def run_pass(stack: ExpertStack, part: Pass, chooser: Chooser | None) -> None:
-    """Run a pass for hooks on layers (``capture_inputs``); its logits are not computed.
-
-    Args:
-        stack: the experts on the model.
-        part: the sequences.
-        chooser: as for ``score_pass``.
-    """
-    # One logit is the least that a model computes.
-    nowhere = torch.zeros(1, dtype=torch.long, device=stack.model.device)
-    with stack.choosing(chooser, rows=part.call_rows), select_positions(stack.model, nowhere):
-        stack.model(**part.batch.model_inputs(stack.model.dtype))

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from lorary.data import TokenizedExample
+from lorary.models.routing_context import PADDING
 from lorary.passes.layout import Layout
-from lorary.passes.packing import PADDING, Batch, pack_sequences, pad_sequences
+from lorary.passes.packing import Batch, pack_sequences, pad_sequences
 from lorary.passes.prefixes import group_padded, plan_passes
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors, read_alike
-from lorary.lowrank.pairs import pad_ranks
 
 Progress = Callable[[int, int], None]
 """Called with the number of experts or layers done and the number of all."""
@@ -34,33 +33,6 @@ class FactorBatch(NamedTuple):
     """Down-projections, ``[P, N, R, I]``."""
     b: Tensor
     """Up-projections, ``[P, N, O, R]``."""
-
-
-def stack_factors(
-    experts: Mapping[str, Expert], path: str, dtype: torch.dtype | None = None
-) -> tuple[Tensor, Tensor]:
-    """Stack one layer's factors of all experts; ranks are zero-padded and missing layers are zeros.
-
-    Args:
-        experts: a library or any other mapping, in the order in which they are stacked.
-        path: the layer's module path.
-        dtype: of the stacks; None for the smallest one that holds every factor exactly.
-
-    Returns:
-        ``a [E, R, I]`` and ``b [E, O, R]``, where R is the largest rank.
-
-    Raises:
-        ValueError: if no expert has this layer.
-        IncompatibleExpert: if two experts disagree on the layer's shape.
-    """
-    pairs = [expert.factors.get(path) for expert in experts.values()]
-    widths = _Widths()
-    for name, pair in zip(experts, pairs, strict=True):
-        if pair is not None:
-            widths.check(name, path, pair)
-    if all(pair is None for pair in pairs):
-        raise ValueError(f"at least one expert must change module {path!r}, found none among {len(pairs)}")
-    return pad_ranks(pairs, dtype)
 
 
 def batch_factors(

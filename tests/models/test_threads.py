@@ -134,7 +134,7 @@ def test_experts_come_and_go_only_while_no_other_thread_uses_the_model(stack, ma
 
 
 CHANGES = {
-    "set routers": lambda stack: stack.set_routers(None),
+    "set a router": lambda stack: stack.set_default(None),
     "detach the experts": lambda stack: stack.detach(),
     "set the experts aside": lambda stack: stack.set_aside().__enter__(),
     "remove an expert": lambda stack: drop_expert(stack, "a"),

@@ -6,7 +6,7 @@ import torch
 from lorary.data import TokenizedExample
 from lorary.models import attach_experts, fold
 from lorary.models.capture import capture_inputs
-from lorary.passes import Layout, read_whole, run_pass, score_pass, split_passes
+from lorary.passes import Layout, read_whole, score_pass, split_passes
 
 SEQUENCES = [
     TokenizedExample((5, 6, 7, 8), (9, 10)),
@@ -88,7 +88,7 @@ def _read(stack, path, prompts, layout):
         seen = {}
         everything = torch.ones_like(part.batch.input_ids, dtype=torch.bool)
         with capture_inputs(stack, everything, seen.__setitem__):
-            run_pass(stack, part, None)
+            score_pass(stack, part, None)
         inputs = seen[path][part.batch.positions]
         for index in part.members.tolist():
             found[index] = inputs[part.sequence == index]

@@ -5,7 +5,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lorary.data import TokenizedExample
-from lorary.passes.packing import PADDING, pack_sequences
+from lorary.models.routing_context import PADDING
+from lorary.passes.packing import pack_sequences
 from lorary.passes.prefixes import read_tokens
 
 # A definition, two questions after it, and their answers; one question stands alone, one example twice.
