@@ -1,4 +1,7 @@
-"""What is known about experts on a base model: a table of facts, and how each is computed, kept or given."""
+"""Facts about experts on a base model, such as prototypes or trained gates: one table, and a file for each.
+
+A fact is computed here and stored with the library's experts, or given by the user.
+"""
 
 from lorary.facts.embeddings import find_embeddings
 from lorary.facts.gates import find_gates

@@ -1,6 +1,6 @@
-"""Tensors that took time to compute and belong to no library, kept in this machine's cache folder.
+"""Artifacts that belong to no library and took long to compute, stored in this machine's cache folder.
 
-The folder is its user's alone: what others could write there would be taken for computed.
+Only the user can write to that folder: a tensor that someone else put there would be used as if computed.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ class Cache:
     """Artifacts in the cache folder: ``$LORARY_CACHE`` or ``~/.cache/lorary``."""
 
     def name_place(self, key: Key) -> Path:
-        """Return where an artifact is kept."""
+        """Return the path of an artifact's file."""
         return find_cache_folder() / "artifacts" / key.algorithm / f"{key.digest}.safetensors"
 
     def load(self, key: Key) -> Artifact | None:
@@ -36,7 +36,8 @@ class Cache:
             return None
 
     def save(self, key: Key, tensors: Mapping[str, Tensor]) -> None:
-        """Write an artifact, whole or not at all. Where that fails it is computed again next time."""
+        """Write an artifact, completely or not at all."""
+        # Nothing is lost if this fails: the artifact is computed again next time.
         with suppress(OSError, SafetensorError):
             make_private_folder(find_cache_folder(), follow=True)
             write_whole(self.name_place(key), pack_artifact(tensors, key.source))
@@ -48,7 +49,7 @@ class Cache:
 
 
 def identify_experts(experts: Mapping[str, Expert], names: Sequence[str]) -> dict[str, str]:
-    """Return the hash of each expert's factors, which artifacts of experts of no library are kept under."""
+    """Return the hash of each expert's factors, for keys of artifacts of experts without a library."""
     return {name: _hash_factors(experts[name]) for name in names}
 
 

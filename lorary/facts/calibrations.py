@@ -1,4 +1,6 @@
-"""Calibrations: how unusual generic requests are to each expert, at each layer.
+"""Calibrations: how strongly each expert reacts to generic requests at each layer, as a mean and a deviation.
+
+They also have what is needed to measure a reaction: a whitening matrix and an offset in rank space.
 
 E experts that a router may choose, R rank, I layer input.
 """
@@ -45,7 +47,7 @@ def _identify(context: Context) -> dict[str, Any]:
 
 def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
     stack, options, sequences = context.stack, context.options, _find_requests(context).sequences()
-    # Of a library all at once: neighbours of one layout are read together.
+    # A library reads experts of the same layout together, so all names are asked for at once.
     loaded = dict(Selection(context.experts, names).items())
     a, roots = _read_factors(stack, list(loaded.values()))
     readers, offsets = {}, {}
@@ -69,7 +71,7 @@ def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
 def _read_factors(
     stack: ExpertStack, experts: Sequence[Expert]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Give down-projections ``[E, R, I]`` and roots of up-projections ``[E, R, R]`` by module path."""
+    """Return down-projections ``[E, R, I]`` and roots of ``bᵀb``, ``[E, R, R]``, by module path."""
     a, roots = {}, {}
     ranks = [expert.ranks for expert in experts]
     for path in sorted({path for own in ranks for path in own}):
@@ -87,7 +89,7 @@ def _read_factors(
 
 @dataclass
 class _Packed:
-    """One expert's calibration, layer after layer: a file with a tensor for each would read far slower."""
+    """One expert's calibration, with all layers joined: a file with a tensor per layer is read far slower."""
 
     ranks: dict[str, int] = field(default_factory=dict)
     readers: list[Tensor] = field(default_factory=list)
@@ -110,7 +112,7 @@ class _Packed:
 
 
 def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
-    """Bring experts' artifacts together, layer by layer; ranks are filled up with zeros."""
+    """Stack the artifacts of several experts, layer by layer; ranks are padded with zeros."""
     fields = ("readers", "offsets", "generic_means", "generic_deviations")
     found: dict[str, dict[str, Tensor]] = {name: {} for name in fields}
     count = len(artifacts)
@@ -118,7 +120,7 @@ def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact
         rank = layer.a.shape[1]
         for name, shape in zip(fields, [(rank, rank), (rank,), (), ()], strict=True):
             found[name][path] = torch.zeros(count, *shape)
-    # Experts that change the same layers by the same ranks are taken apart at once.
+    # Experts with the same layers and ranks are split into layers together.
     alike: dict[bytes, list[int]] = defaultdict(list)
     for index, artifact in enumerate(artifacts):
         alike[artifact["layout"].numpy().tobytes()].append(index)
@@ -142,7 +144,7 @@ def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact
 
 
 def are_sound_calibrations(known: KnownExperts, name: str, artifact: Artifact) -> bool:
-    """Tell whether an artifact may hold this expert's calibrations."""
+    """Return whether an artifact's layout, sizes and numbers suit this expert's calibrations."""
     ranks = {path: rank for path, (rank, _) in known.find_shapes(name).items()}
     sizes = {
         "readers": (sum(rank**2 for rank in ranks.values()),),

@@ -1,4 +1,4 @@
-"""What facts are found on: a base model that carries experts."""
+"""The model that facts are computed on: a base model with experts attached."""
 
 from typing import Protocol
 
@@ -6,12 +6,12 @@ from lorary.models import BaseModel, ExpertStack
 
 
 class Carrier(Protocol):
-    """A base model with experts on it, such as a ``RoutedModel``."""
+    """A base model with experts attached, such as a ``RoutedModel``."""
 
     base: BaseModel
-    """The base model; its layers are those of the stack."""
+    """The base model that the experts of ``stack`` are attached to."""
 
     @property
     def stack(self) -> ExpertStack:
-        """The experts on it."""
+        """The attached experts."""
         ...

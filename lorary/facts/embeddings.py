@@ -1,4 +1,4 @@
-"""Embeddings of experts' example prompts, kept with a library's experts.
+"""Embeddings of experts' example prompts, stored with a library's experts.
 
 N examples of an expert, D width of an embedding.
 """
@@ -34,30 +34,32 @@ def find_embeddings(
     encoder: Encoder | None = None,
     tokens_per_pass: int = 2048,
 ) -> dict[str, Tensor]:
-    """Embed experts' example prompts; a ``Library`` keeps them, and only those it lacks are computed.
+    """Return the embeddings of experts' example prompts; missing ones are computed.
 
-    They are kept under the base model's fingerprint and the hash of the prompts.
+    If ``experts`` is a ``Library``, embeddings are stored in it, under the base model's fingerprint and the
+    hash of the prompts.
 
     Args:
-        model: carries the experts.
-        experts: where they were loaded from.
-        sequences: expert -> prompts of its own task, without their answers; some 20 are plenty.
-        encoder: texts -> vectors, in place of the base model; then nothing is kept.
+        model: a model with the experts attached.
+        experts: the mapping that they were loaded from.
+        sequences: expert -> token ids of prompts of its own task, without answers; about 20 are enough.
+        encoder: function from texts to vectors, used instead of the base model; nothing is stored then.
         tokens_per_pass: maximum number of tokens per forward pass; a longer prompt runs alone.
 
     Returns:
-        Expert -> embeddings ``[N, D]``, float32, on the CPU: each prompt's mean last hidden state, or what
-        the encoder says. Hand them over with ``provide(embeddings=…)``, and the encoder with them.
+        Expert -> embeddings ``[N, D]``, float32, on the CPU: each prompt's mean last hidden state, or its
+        vector from the encoder. Pass them to ``provide(embeddings=…)``, together with the encoder if any.
 
     Raises:
-        ValueError: if an expert has no prompts, or one is empty, or for what an encoder gives.
+        ValueError: if an expert has no prompts, if one is empty, or if the encoder does not return one
+            vector per text.
         UnknownExpert: if an expert is not on the model, or not in the library.
-        LibraryError: if nothing can be written.
+        LibraryError: if the library cannot be written.
     """
     for name, prompts in sequences.items():
         model.stack.index(name)
         if not prompts or not all(len(ids) for ids in prompts):
-            raise ValueError(f"expert {name!r} needs prompts of at least one token each, and one at least")
+            raise ValueError(f"expert {name!r} needs at least one prompt, of at least one token each")
     if encoder is not None:
         return {name: embed_with(encoder, model.base.tokenizer, own) for name, own in sequences.items()}
 
@@ -78,12 +80,12 @@ def embed_prompts(
     """Average the base model's last hidden states over each prompt.
 
     Args:
-        stack: the experts on the model; they are off during these passes.
-        sequences: name -> prompts of at least one token each.
+        stack: the experts on the model; they are switched off during these passes.
+        sequences: name -> token ids of prompts, of at least one token each.
         tokens_per_pass: maximum number of tokens per forward pass; a longer prompt runs alone.
 
     Returns:
-        Name -> what goes into the output layer, averaged over a prompt, ``[N, D]``, float32, on the CPU.
+        Name -> the mean input of the output layer over each prompt, ``[N, D]``, float32, on the CPU.
     """
     flat = [ids for prompts in sequences.values() for ids in prompts]
     rows: dict[int, Tensor] = {}
@@ -107,6 +109,7 @@ def _compute(context: Context, names: Sequence[str]) -> Mapping[str, Artifact]:
 
 def _check(context: Context) -> IsSound:
     output = context.base.model.get_output_embeddings()
+    # The output layer may itself carry experts; its base layer has the weight.
     width = getattr(output, "base", output).weight.shape[1]
 
     def is_sound(name: str, artifact: Artifact) -> bool:

@@ -1,4 +1,4 @@
-"""Encoders of texts, which may embed prompts in place of the base model.
+"""Encoders of texts, which can be used instead of the base model to embed prompts.
 
 P prompts, D width of an embedding.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 Encoder = Callable[[Sequence[str]], Any]
-"""Texts -> their embeddings ``[P, D]``: a tensor or an array."""
+"""Function from P texts to their embeddings ``[P, D]``, as a tensor or an array."""
 
 
 def embed_with(
@@ -19,16 +19,21 @@ def embed_with(
 ) -> Tensor:
     """Embed prompts with an encoder of texts.
 
+    Args:
+        encoder: the encoder.
+        tokenizer: the base model's, which turns token ids back into text.
+        prompts: token ids.
+
     Returns:
         Embeddings ``[P, D]``, float32, on the CPU.
 
     Raises:
-        ValueError: if the encoder gives anything but a vector per text.
+        ValueError: if the encoder does not return one vector per text.
     """
     texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in prompts]
     vectors = torch.as_tensor(encoder(texts)).detach().float().cpu()
     if vectors.dim() != 2 or len(vectors) != len(texts):
         raise ValueError(
-            f"the encoder must give one vector per text, [{len(texts)}, D], found {list(vectors.shape)}"
+            f"the encoder must return one vector per text, [{len(texts)}, D], found {list(vectors.shape)}"
         )
     return vectors

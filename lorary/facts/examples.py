@@ -1,4 +1,4 @@
-"""Examples of experts' tasks, as facts take them from their context."""
+"""The examples of an expert's task that a fact is computed from."""
 
 from collections.abc import Sequence
 from hashlib import sha256
@@ -8,22 +8,22 @@ from lorary.facts.fact import Context
 from lorary.training import TrainingExamples
 
 NUM_TEXTS = 20
-"""Of each task; more change means and nearest neighbours little."""
+"""Number of examples of each task; more of them change means and nearest neighbours little."""
 
 
 def choose_examples(context: Context, name: str) -> Sequence[TokenizedExample]:
-    """Give the examples of an expert's task that are read: the first few, or so many as ``num_texts`` says.
+    """Return the first training examples of an expert's task: ``options["num_texts"]``, else ``NUM_TEXTS``.
 
     Raises:
         ValueError: if the expert has none.
     """
     if name not in context.examples:
-        raise ValueError(f"expert {name!r} has no examples of its own task: give some for every expert")
+        raise ValueError(f"expert {name!r} has no examples of its own task: pass examples for every expert")
     return context.examples[name].train[: context.options.get("num_texts", NUM_TEXTS)]
 
 
 def wrap_texts(texts: Sequence[Sequence[int]]) -> TrainingExamples:
-    """Take texts without answers, as token ids, for examples."""
+    """Turn texts, given as token ids, into examples without answers."""
     return TrainingExamples(train=tuple(TokenizedExample(tuple(ids), ()) for ids in texts))
 
 

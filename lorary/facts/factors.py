@@ -1,4 +1,4 @@
-"""The experts' own factors, as they lie in the model's stacks."""
+"""The experts' own factors, as views of the model's stacks."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from lorary.facts.soundness import Artifact
 
 
 def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
-    """Return views of the stacks, in which these experts come first: nothing is copied."""
+    """Return views of the stacks, whose first experts are the named ones: nothing is copied."""
     layers = context.stack.layers
     return {
         "a": {path: layer.a[: len(names)] for path, layer in layers.items()},

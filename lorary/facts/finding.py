@@ -1,4 +1,4 @@
-"""Finding facts: stored ones are taken, the others computed and stored."""
+"""Finding facts: stored artifacts are used, missing ones are computed and stored."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,19 +12,23 @@ from lorary.library import Library
 
 
 def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[str, Artifact]:
-    """Give what a fact knows of some experts; what is not stored yet is computed, and stored.
+    """Return a fact's artifacts of some experts; missing ones are computed and stored.
 
-    Stored artifacts are known by the hash of the expert's content, the algorithm, all that the fact says it
-    depends on, and the expert's examples: those of other weights or other examples are never taken.
+    The key of a stored artifact has the hash of the expert's content, the algorithm, the fact's parameters
+    and the hash of the expert's examples. So an artifact of other weights or other examples is never used.
 
     Args:
         fact: the fact.
         context: what it is computed from.
         names: experts on the model.
 
+    Returns:
+        Expert -> artifact.
+
     Raises:
         UnknownExpert: if an expert is not on the model, or not in the library.
-        LibraryError: if an expert in the library is not the one that was loaded, or nothing can be written.
+        LibraryError: if an expert in the library is not the one that was loaded, or the library cannot be
+            written.
     """
     for name in names:
         context.stack.index(name)
@@ -33,7 +37,7 @@ def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[s
 
     def compute(batch: Mapping[str, Expert]) -> Mapping[str, Artifact]:
         if fact.needs_tasks:
-            # The model runs its own experts; what comes out is stored with the library's.
+            # Computed with the model's experts, stored under the library's: they must be the same.
             for name, expert in batch.items():
                 check_loaded(context.stack, expert, name)
         return fact.compute(replace(context, experts=batch), list(batch))
@@ -48,6 +52,6 @@ def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[s
 
 
 def find_rows(fact: Fact, context: Context, names: Sequence[str]) -> Laid:
-    """Give what a fact knows of some experts, put together; see ``find_artifacts``."""
+    """Return a fact's stacked tensors for some experts, in the order of ``names``; see ``find_artifacts``."""
     artifacts = find_artifacts(fact, context, names)
     return fact.lay_out(context, names, [artifacts[name] for name in names])

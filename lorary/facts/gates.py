@@ -1,6 +1,6 @@
-"""Trained gates: for each expert and layer the vector of PhatGOOSE.
+"""Trained gates: PhatGOOSE's vector of each expert at each layer.
 
-N experts in question, I layer input.
+N experts of a call, I layer input.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,18 +28,17 @@ def find_gates(
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Mapping[str, Tensor]:
-    """Give each expert's PhatGOOSE gates; a ``Library`` keeps them, and only those it lacks are trained.
+    """Return each expert's PhatGOOSE gates; missing ones are trained. A ``Library`` stores them.
 
     Args:
-        model: carries the experts.
-        experts: where they were loaded from.
+        model: a model with the experts attached.
+        experts: the mapping that they were loaded from.
         examples: expert -> examples of its own task.
         config: how they are trained; None for the defaults.
-        on_progress: called after each step with how many are done, and of how many.
+        on_progress: called after each step with the number of finished steps and of all steps.
 
     Returns:
-        Module path -> gates ``[N, I]``, rows in the order of ``examples``; hand them over with
-        ``provide(gates=…)``.
+        Module path -> gates ``[N, I]``, rows in the order of ``examples``; pass them to ``provide(gates=…)``.
 
     Raises:
         ValueError, TrainingError: as ``train_gates``.

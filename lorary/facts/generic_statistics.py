@@ -1,6 +1,6 @@
-"""What experts make of it while the base model reads generic requests.
+"""Statistics of experts' outputs while the base model reads generic requests.
 
-E experts in question, R rank, I layer input.
+E experts of a call, R rank, I layer input, T tokens.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from lorary.routing.calibrated_router import DeviationMeter
 
 
 class Moments(NamedTuple):
-    """Mean and covariance of what one layer's down-projections make of tokens."""
+    """Mean and covariance of ``a x`` over tokens, at one layer."""
 
     mean: Tensor
     """``[E, R]``, float64."""
@@ -34,10 +34,10 @@ def measure_readings(
     *,
     tokens_per_pass: int = 2048,
 ) -> dict[str, Moments]:
-    """Measure readings ``a x`` of all tokens of some texts, the first token of each left out.
+    """Measure the mean and covariance of ``a x`` over the tokens of some texts, without each text's first.
 
     Args:
-        stack: the experts on the model; they are off during these passes.
+        stack: the experts on the model; they are switched off during these passes.
         a: module path -> down-projections ``[E, R, I]``, on the layer's device.
         sequences: token ids of the texts, at least two in each.
         tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
@@ -53,6 +53,7 @@ def measure_readings(
     def add(path: str, x: Tensor) -> None:
         if path in a:
             rows = a[path]
+            # Summed in float64: the covariance is a difference of two large sums.
             readings = linear(x, rows.flatten(0, 1).to(x.dtype)).unflatten(-1, rows.shape[:2]).double()
             sums[path] += readings.sum(0)
             by_expert = readings.transpose(0, 1)  # [E, T, R]
@@ -61,6 +62,7 @@ def measure_readings(
     for members in cut_passes([len(ids) for ids in sequences], tokens_per_pass):
         requests = pad_prompts([sequences[index] for index in members], stack.model.device)
         mask = requests.inputs["attention_mask"].bool()
+        # The first token's input is the same in every text, and far larger than the others.
         mask[:, 0] = False
         with capture_inputs(stack, mask, add):
             read_alone(stack, requests)
@@ -79,11 +81,11 @@ def measure_deviations(
     *,
     tokens_per_pass: int = 2048,
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Measure how unusual texts are to experts, and how much that varies.
+    """Measure how strongly experts react to texts, as a mean and a standard deviation over the texts.
 
     Args:
-        stack: the experts on the model; they are off during these passes.
-        meter: describes their tokens.
+        stack: the experts on the model; they are switched off during these passes.
+        meter: measures the reaction to each token.
         sequences: token ids of the texts, at least two in each.
         tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
 

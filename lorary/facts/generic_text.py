@@ -1,4 +1,4 @@
-"""Generic requests: pieces of text that the base model generates, or a user's own texts."""
+"""Generic requests: pieces of text that the base model generated, or a user's own texts."""
 
 import random
 from collections.abc import Sequence
@@ -21,14 +21,16 @@ from lorary.library import Key
 from lorary.models import BaseModel, ExpertStack
 
 NUM_TEXTS = 64
-# Tokens of a text, its opening token among them.
+# Number of tokens of a text, including its opening token.
 LENGTH = 128
-# Requests that are cut from each text, one for each way in which requests end.
+# Number of requests cut from each text: one for each of the three endings in _end_request.
 PIECES = 3
+# Smallest number of tokens of a request.
 SHORTEST = 8
-# The cue for an answer in plain prompts.
+# The cue that precedes the answer in plain prompts.
 CUE = "\nAnswer:"
 SEED = 0
+# Versions of how texts are written and how they are cut; parts of the keys of stored artifacts.
 ALGORITHM = "generic-text-1"
 CUTTING = "generic-requests-1"
 
@@ -38,8 +40,9 @@ class GenericRequests:
 
     Args:
         base: the base model.
-        stack: the experts on it; they are off during these passes.
-        texts: the user's own, as they are put to the model; None for what the base model writes.
+        stack: the experts on it; they are switched off during these passes.
+        texts: the user's own requests, exactly as the model receives them; None for text that the base
+            model generates.
 
     Raises:
         ValueError: if a text has fewer than two tokens.
@@ -52,32 +55,36 @@ class GenericRequests:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Identifies this text; for generated text, the settings of the generation."""
+        """Identifies the texts in keys of artifacts: a hash, or the settings of generated text."""
         if self._own is None:
             written = [ALGORITHM, NUM_TEXTS, LENGTH, SEED, CUTTING, PIECES]
             return {"written": written, "base": self._base.fingerprint}
         return {"given": sha256(str(self._own).encode()).hexdigest(), "base": self._base.fingerprint}
 
     def sequences(self) -> list[list[int]]:
-        """Give their token ids, at least two each. Text that is not shipped is written once and cached."""
+        """Return the requests' token ids, at least two each.
+
+        Some base models' generated text comes with the package; otherwise it is generated once and cached.
+        """
         if self._own is None:
             return cut_requests(self._base, _load_written(self._base, self._stack).tolist())
         return self._own
 
 
 def cut_requests(base: BaseModel, texts: Sequence[Sequence[int]], seed: int = SEED) -> list[list[int]]:
-    """Cut pieces of all lengths from texts, and let them end in the ways in which requests do.
+    """Cut pieces of random length from texts, and give them the endings that requests have.
 
-    By turns a piece stands alone, is followed by the cue of plain prompts, or is a user's turn in the model's
-    chat template (again with the cue if it has none): what a request ends with is no mark of its task.
+    In turn a piece is left as it is, is followed by the cue of plain prompts, or becomes a user's turn in the
+    model's chat template (or has the cue if there is no template). So the ending of a request does not count
+    as a sign of any task.
 
     Args:
         base: the base model.
         texts: token ids, with an opening token each.
-        seed: of places and lengths.
+        seed: of the pieces' places and lengths.
 
     Returns:
-        Token ids of ``PIECES`` requests per text, as the tokenizer gives them for a text.
+        Token ids of ``PIECES`` requests per text, as the tokenizer encodes them.
     """
     chance = random.Random(seed)
     requests = []
@@ -99,6 +106,7 @@ def _end_request(base: BaseModel, text: str, ending: int) -> list[int]:
             spelt = ChatTemplate().render(Task("generic", {"test": (example,)}), example, tokenizer)
             return encode_texts(tokenizer, [spelt])[0]
     ids = encode_prompt(tokenizer, text + CUE if ending else text)
+    # At least two tokens, since statistics leave out the first.
     return ids if len(ids) > 1 else [*ids, *ids]
 
 
@@ -110,17 +118,18 @@ def write_texts(
     length: int = LENGTH,
     seed: int = SEED,
 ) -> Tensor:
-    """Let the base model write texts: each token drawn by its probability, after the opening token.
+    """Let the base model generate texts after an opening token, sampled at temperature 1.
 
-    An end of text does not stop it, so that all texts are equally long. The state of chance outside is left
-    as it was.
+    Generation goes on after an end-of-text token, so that all texts have the same length. PyTorch's global
+    random state is restored afterwards.
 
     Args:
         base: the base model.
-        stack: the experts on it; they are off during these passes.
-        num_texts: how many texts.
-        length: tokens of each, the opening token among them; fewer if the model reads no more.
-        seed: of the draws.
+        stack: the experts on it; they are switched off during generation.
+        num_texts: number of texts.
+        length: number of tokens of each, including the opening token; fewer if the model's context is
+            shorter.
+        seed: of the sampling.
 
     Returns:
         Token ids ``[num_texts, length]``, on the CPU.
@@ -181,7 +190,7 @@ def _tokenize(base: BaseModel, text: str) -> list[int]:
     ids = encode_prompt(base.tokenizer, text)
     if len(ids) < 2:
         raise ValueError(
-            "a generic request must have at least two tokens, since its first is left out, "
-            f"found {quote(text)}"
+            "a generic request must have at least two tokens (the first is left out of the statistics), "
+            f"found {quote(text)}: use longer texts"
         )
     return ids

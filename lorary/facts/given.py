@@ -1,4 +1,4 @@
-"""Facts that a user gives instead of computing them here.
+"""Facts that the user passes to ``provide``.
 
 N rows, I layer input, D width of an embedding.
 """
@@ -17,12 +17,12 @@ from lorary.models import ExpertStack
 
 
 def can_be_given(fact: Fact) -> bool:
-    """Tell whether a fact can be given: it must be one tensor of the fact's name."""
+    """Return whether a fact can be given: it must consist of one tensor, of the fact's name."""
     return list(fact.shapes) == [fact.name]
 
 
 def list_givable() -> list[str]:
-    """List the facts that can be given."""
+    """List the names of the facts that can be given."""
     return [name for name, fact in FACTS.items() if can_be_given(fact)]
 
 
@@ -30,12 +30,12 @@ def check_given(names: Sequence[str]) -> None:
     """Refuse names of facts that cannot be given.
 
     Raises:
-        ValueError: naming the nearest facts.
+        ValueError: if a name is not that of a fact that can be given; the message has the nearest names.
     """
     for name in names:
         if name not in list_givable():
             raise ValueError(
-                f"{quote(name)} is no fact that can be handed over: {suggest(name, list_givable())}"
+                f"{quote(name)} is not a fact that provide() takes: {suggest(name, list_givable())}"
             )
 
 
@@ -49,14 +49,17 @@ def take_rows(
     """Check given rows, and turn them into an artifact per expert.
 
     Args:
-        fact: what they are of.
+        fact: the fact that the rows are values of.
         stack: the experts on the model.
         rows: module path -> ``[N, I]``; or expert -> ``[N, D]`` for a fact of the output layer.
         names: the experts that rows of layers belong to.
-        known: the rows given before.
+        known: expert -> artifact given earlier; embeddings must have the same width.
+
+    Returns:
+        Expert -> artifact.
 
     Raises:
-        ValueError: if a path is no layer with experts, or a shape is not as it must be.
+        ValueError: if a path is not that of a layer with experts, a shape is wrong or a number is not finite.
     """
     if fact.place == "layers":
         _check_layers(fact.name, stack, rows, names)
@@ -68,13 +71,13 @@ def take_rows(
 
 def _check_layers(fact: str, stack: ExpertStack, rows: Mapping[str, Tensor], names: Sequence[str]) -> None:
     if not rows:
-        raise ValueError(f"{fact} must have rows for at least one layer, found none")
+        raise ValueError(f"{fact} must have rows for at least one layer, found no layers")
     twice = sorted({name for name in names if list(names).count(name) > 1})
     if twice:
         raise ValueError(f"{fact} must have one row for each expert, but {twice[0]!r} is named twice")
     for path, tensor in rows.items():
         if path not in stack.layers:
-            raise ValueError(f"{fact} must be of layers with experts, {quote(path)} is none of them")
+            raise ValueError(f"{fact} must be for layers with experts, but {quote(path)} is not one of them")
         expected = (len(names), stack.layers[path].a.shape[2])
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{fact} of {quote(path)} must be a tensor, found {type(tensor).__name__}")
@@ -99,11 +102,11 @@ def _check_output(fact: str, before: Mapping[str, Tensor], rows: Mapping[str, Te
         first, expected = next(iter(widths.items()))
         if width != expected:
             raise ValueError(
-                f"{fact} must all come from one encoder, but those of {first!r} are {expected} wide "
-                f"and those of {name!r} {width}: find them all again, and hand them over together"
+                f"{fact} must all come from one encoder, but those of {first!r} have {expected} numbers "
+                f"and those of {name!r} have {width}: compute all of them again, and pass them together"
             )
 
 
 def _require_finite(tensor: Tensor, what: str) -> None:
     if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
-        raise ValueError(f"{what} must be finite floating numbers: find them again")
+        raise ValueError(f"{what} must be finite floating-point numbers: compute them again")

@@ -1,4 +1,4 @@
-"""Keeping artifacts of experts: in their library, or in the cache folder for experts of other mappings."""
+"""Storing artifacts of experts: in their library, or in the cache folder if they belong to no library."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,15 +17,18 @@ def keep_artifacts(
     compute: Compute,
     is_sound: IsSound = lambda name, artifact: True,
 ) -> dict[str, Artifact]:
-    """Give artifacts of experts, and compute those that are not kept yet.
+    """Return the artifacts of some experts; missing ones are computed and stored.
 
     Args:
-        experts: where the experts are.
-        algorithm: what ``compute`` does, with a version in its name.
-        parameters: names of the experts in question -> all else that each one's artifact depends on; what
-            JSON can hold.
-        compute: called for those that are missing, a batch at a time.
-        is_sound: checks a stored artifact; a refused one counts as missing.
+        experts: the mapping that has the experts.
+        algorithm: name of what ``compute`` does, with a version.
+        parameters: expert -> everything else that its artifact depends on, as JSON values; an artifact is
+            returned for each of these experts.
+        compute: called for experts without a stored artifact, one batch at a time.
+        is_sound: checks a stored artifact; one that fails counts as missing.
+
+    Returns:
+        Expert -> artifact.
 
     Raises:
         UnknownExpert: if a library has no expert of a name.

@@ -1,6 +1,6 @@
-"""The facts about the experts on one model: computed at first use, or given.
+"""The facts about the experts on one model: computed at first use, or given by the user.
 
-E experts that a router may choose, N experts in question, I layer input, D width of an embedding.
+E experts that a router may choose, N rows, I layer input, D width of an embedding.
 """
 
 import json
@@ -23,27 +23,29 @@ from lorary.models import BaseModel, ExpertStack
 
 
 class Facts:
-    """What is known about the experts on one model, by fact and expert.
+    """The facts about the experts on one model, by fact and expert.
 
-    Whoever asks or gives holds ``lock``, and uses the model already (see ``ExpertStack.in_use``) if it asks.
+    The caller of a method holds ``lock``. The caller of ``find`` has also entered ``ExpertStack.in_use``.
 
     Args:
         base: the base model.
         stack: the experts on it.
-        experts: those that a router may choose, first in the stack. The artifacts of a ``Library`` are used.
+        experts: those that a router may choose; they come first in the stack. If it is a ``Library``, its
+            stored artifacts are used.
     """
 
     def __init__(self, base: BaseModel, stack: ExpertStack, experts: Mapping[str, Expert]):
         self.lock = threading.RLock()
         self.encoder: Encoder | None = None
-        """What made the embeddings that were given; None for the base model."""
+        """The encoder of the given embeddings; None for the base model."""
+        # One tuple, so that a thread without the lock never sees a new stack with old names.
         self.carried = stack, stack.names[: len(experts)]
-        """The experts on the model, and the names of those that a router may choose: exchanged together."""
+        """The experts on the model, and the names of those that a router may choose."""
         self.base = base
         self._experts = experts
         self._contents = _identify(experts, self.names)
         self._added: dict[str, Expert] = {}
-        # (fact, what it depends on) -> expert -> artifact
+        # (fact, its parameters as JSON) -> expert -> artifact
         self._computed: dict[tuple[str, str], dict[str, Artifact]] = {}
         # fact -> expert -> artifact
         self._given: dict[str, dict[str, Artifact]] = {}
@@ -59,19 +61,19 @@ class Facts:
         return self.carried[1]
 
     def expert(self, name: str) -> Expert:
-        """Give one of the experts as it was loaded or added."""
+        """Return one of the experts as it was loaded or added."""
         return self._added.get(name) or self._experts[name]
 
     def find(self, name: str, options: Mapping[str, Any] | None = None) -> Laid:
-        """Give what a fact knows of all experts that a router may choose.
+        """Return a fact's stacked tensors for all experts that a router may choose.
 
         Args:
             name: a key of ``FACTS``.
-            options: what it depends on besides.
+            options: the fact's options, such as those of the router that needs it.
 
         Raises:
-            ValueError: if it must be given and is not; the message explains how.
-            LibraryError: if the library holds another expert of a name than when the model was loaded.
+            ValueError: if the user must give the fact and has not; the message explains how.
+            LibraryError: if an expert in the library was replaced after the model was loaded.
         """
         fact = FACTS[name]
         context = self._make_context(self._experts, options or {})
@@ -87,23 +89,23 @@ class Facts:
         """Store given facts.
 
         Args:
-            facts: key of ``FACTS`` -> rows: module path -> ``[N, I]``, where a layer without any gets zeros;
-                or, for a fact of the output layer, expert -> ``[N, D]``, with at least one row, D being that
-                of all others.
-            names: the experts that rows of layers belong to.
-            encoder: what made those of the output layer; None for the base model.
+            facts: key of ``FACTS`` -> its rows. For a fact of layers: module path -> ``[N, I]``; layers that
+                are missing get zeros. For a fact of the output layer: expert -> ``[N, D]``, with at least one
+                row and the same D for all experts.
+            names: the N experts that rows of layers belong to.
+            encoder: the encoder of given embeddings; None for the base model.
 
         Raises:
-            ValueError: if a fact cannot be handed over, a path is no layer with experts, a shape is not as it
-                must be, or there is an encoder without what it made.
-            UnknownExpert: if a name is none of the experts'.
+            ValueError: if a fact cannot be given, a path is not that of a layer with experts, a shape is
+                wrong, or there is an encoder without embeddings.
+            UnknownExpert: if a name is not that of an expert that a router may choose.
         """
         check_given(list(facts))
         of_output = [name for name in facts if FACTS[name].place == "output"]
         for expert in (*names, *(expert for name in of_output for expert in facts[name])):
             self.require(expert)
         if encoder is not None and not of_output:
-            raise ValueError("an encoder must come with the embeddings that it made: give embeddings=... too")
+            raise ValueError("an encoder needs the embeddings that it computed: pass embeddings=... too")
         for name, rows in facts.items():
             known = self._given.get(name, {})
             self._given[name] = {**known, **take_rows(FACTS[name], self.stack, rows, names, known)}
@@ -111,19 +113,19 @@ class Facts:
             self.encoder = encoder
 
     def require(self, name: str) -> None:
-        """Refuse a name that no expert has which a router may choose.
+        """Check that a name is that of an expert that a router may choose.
 
         Raises:
-            UnknownExpert: if it is none of theirs.
+            UnknownExpert: if it is not.
         """
         if name not in self.names:
             raise UnknownExpert(name, self.names, "this model")
 
     def list_given(self, names: Sequence[str]) -> dict[str, Tensor]:
-        """List what was given for every expert that a router may choose.
+        """List the facts that were given for all of these experts.
 
         Args:
-            names: these experts, in the order of the answer's rows.
+            names: experts that a router may choose, in the order of the returned rows.
 
         Returns:
             ``FACT/PATH`` -> ``[E, I]``, ``FACT/EXPERT`` -> ``[N, D]``.
@@ -137,10 +139,10 @@ class Facts:
         return found
 
     def store(self, library: Library) -> None:
-        """Put what was computed from the experts into a library of the same experts.
+        """Store the facts computed on this model in a library of the same experts.
 
         Args:
-            library: holds every expert that a router may choose.
+            library: contains every expert that a router may choose.
 
         Raises:
             LibraryError: if it cannot be written.
@@ -155,10 +157,14 @@ class Facts:
             library.artifacts.save_all({key: known[expert] for expert, key in keys.items()})
 
     def check(self, needs: Iterable[str], names: Sequence[str]) -> None:
-        """Refuse if something that has to be given was not, for one of these experts.
+        """Check that every fact that only a user can give was given for all of these experts.
+
+        Args:
+            needs: facts that a router needs.
+            names: the experts.
 
         Raises:
-            ValueError: naming it, and how to get it.
+            ValueError: if one is missing; the message explains how to get it.
         """
         for fact in sorted(set(needs)):
             known = self._given.get(fact, {})
@@ -166,17 +172,17 @@ class Facts:
             if FACTS[fact].needs_tasks and missing:
                 more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
                 raise ValueError(
-                    f"this router needs the {fact} of every expert, but has none of {missing[0]!r}{more}: "
-                    f"{FACTS[fact].advice}, hand them over with provide({fact}=...), then set the router"
+                    f"this router needs the {fact} of every expert, found none for {missing[0]!r}{more}: "
+                    f"{FACTS[fact].advice}, pass them to provide({fact}=...), then set the router"
                 )
 
     def add(self, stack: ExpertStack, expert: Expert) -> None:
-        """Take note of one more expert, after the others that a router may choose."""
+        """Add an expert, as the last of those that a router may choose; ``stack`` already has it."""
         self.carried = stack, (*self.names, expert.name)
         self._added[expert.name] = expert
 
     def remove(self, stack: ExpertStack, name: str) -> None:
-        """Forget all about an expert."""
+        """Remove an expert and its facts; ``stack`` no longer has it."""
         self.carried = stack, tuple(other for other in self.names if other != name)
         self._added.pop(name, None)
         for known in (*self._computed.values(), *self._given.values()):
@@ -192,6 +198,7 @@ class Facts:
         given = self._given.get(fact.name, {})
         identity = json.dumps(fact.list_parameters(context), sort_keys=True)
         known = self._computed.setdefault((fact.name, identity), {})
+        # Added experts are not in the library, so their facts are found apart from the others'.
         for experts in (self._added, self._experts):
             missing = [
                 name
@@ -207,7 +214,7 @@ class Facts:
         return {**known, **given}
 
     def _check_unchanged(self, names: Sequence[str]) -> None:
-        """Refuse experts that a library holds other contents of than when the model was loaded."""
+        """Refuse experts that were replaced in the library after the model was loaded."""
         for name, content in _identify(self._experts, names).items():
             if content != self._contents[name]:
                 raise LibraryError(
@@ -217,7 +224,7 @@ class Facts:
 
 
 def _identify(experts: Mapping[str, Expert], names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Give the hashes of what a library stores of some experts; nothing for other mappings."""
+    """Return the hashes of experts' content in a library; nothing for other mappings."""
     if not isinstance(experts, Library):
         return {}
     keys = experts.artifacts.find_keys("content", {name: {} for name in names})

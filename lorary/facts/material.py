@@ -1,4 +1,4 @@
-"""Putting together what a router is built from: the facts that it needs, layer by layer."""
+"""Gathering the facts that a router is built from, layer by layer."""
 
 from collections.abc import Mapping
 
@@ -10,14 +10,17 @@ from lorary.routing.material import LayerMaterial, Needs, RequestMaterial
 
 
 def gather_layers(facts: Facts, needs: Needs) -> dict[str, LayerMaterial]:
-    """Put together what a router needs for every layer with experts, on that layer's device.
+    """Gather the facts that a router needs at each layer with experts, on that layer's device.
 
     Args:
-        facts: what is known about the experts.
-        needs: facts -> their options; those of the output layer are left out.
+        facts: the facts about the experts on the model.
+        needs: fact -> its options; facts of the output layer are left out.
+
+    Returns:
+        Module path -> tensors by name.
 
     Raises:
-        ValueError: if a fact must be given and is not; the message explains how.
+        ValueError: if the user must give a fact and has not; the message explains how.
     """
     found: dict[str, Mapping[str, Tensor]] = {}
     shapes: dict[str, str] = {}
@@ -37,10 +40,10 @@ def gather_layers(facts: Facts, needs: Needs) -> dict[str, LayerMaterial]:
 
 
 def gather_request(facts: Facts, needs: Needs) -> RequestMaterial:
-    """Put together what a router needs that decides per request.
+    """Gather the facts that a request router needs, of layers and of the output layer.
 
     Raises:
-        ValueError: if a fact must be given and is not; the message explains how.
+        ValueError: if the user must give a fact and has not; the message explains how.
     """
     output = [name for name in needs if FACTS[name].place == "output"]
     found = {
@@ -48,6 +51,6 @@ def gather_request(facts: Facts, needs: Needs) -> RequestMaterial:
         for name in output
         for tensor, rows in facts.find(name, needs[name]).items()
     }
-    # A router that uses embeddings only needs no layer.
+    # A router that needs facts of the output layer only, such as embeddings, gets no layers.
     layers = gather_layers(facts, needs) if len(output) < len(needs) else {}
     return RequestMaterial(num_experts=len(facts.names), layers=layers, tensors=found)

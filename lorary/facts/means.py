@@ -1,6 +1,6 @@
 """Mean activations: the mean input of each layer on tokens of each expert's own task.
 
-N experts in question, I layer input.
+N experts of a call, I layer input.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,20 +30,23 @@ def find_means(
     *,
     tokens_per_pass: int = 2048,
 ) -> Mapping[str, Tensor]:
-    """Give each expert's mean activations; a ``Library`` keeps them, and only those it lacks are computed.
+    """Return each expert's mean activations; missing ones are computed. A ``Library`` stores them.
 
     Args:
-        model: carries the experts.
-        experts: where they were loaded from.
-        sequences: expert -> texts of its own task.
-        tokens_per_pass: see `mean_activations`.
+        model: a model with the experts attached.
+        experts: the mapping that they were loaded from.
+        sequences: expert -> token ids of texts of its own task.
+        tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
 
     Returns:
-        As `mean_activations`, rows in the order of ``sequences``; hand them over with ``provide(means=…)``.
+        Module path -> means ``[N, I]``, float32, on the CPU; rows in the order of ``sequences``. Pass them to
+        ``provide(means=…)``.
 
     Raises:
-        ValueError, UnknownExpert: as `mean_activations`.
-        LibraryError: as ``find_artifacts``.
+        ValueError: if an expert has no tokens.
+        UnknownExpert: if an expert is not on the model, or not in the library.
+        LibraryError: if an expert in the library is not the one that was loaded, or the library cannot be
+            written.
     """
     context = Context(
         base=model.base,
@@ -62,7 +65,7 @@ def _read_texts(context: Context, name: str) -> list[list[int]]:
 
 
 def _identify(context: Context) -> dict[str, Any]:
-    # The stored layers are part of the artifact: a further expert may change more layers.
+    # An artifact has a mean for each layer with experts; an expert added later may change further layers.
     layers = sha256("\n".join(sorted(context.stack.layers)).encode()).hexdigest()[:16]
     return {"layers": layers}
 
@@ -77,9 +80,9 @@ def _compute(context: Context, names: Sequence[str]) -> Mapping[str, Artifact]:
 def mean_activations(
     stack: ExpertStack, sequences: Mapping[str, Sequences], *, tokens_per_pass: int = 2048
 ) -> dict[str, Tensor]:
-    """Average what goes into each layer with experts, over all tokens of an expert's texts.
+    """Average the inputs of each layer with experts over all tokens of an expert's texts.
 
-    Every text is read by the base model with its own expert, which is how the expert was trained.
+    The base model reads every text with the text's own expert switched on, as in that expert's training.
 
     Args:
         stack: the experts on the model.

@@ -1,4 +1,4 @@
-"""What experts' layers were given on their own tasks: what RegMean merges by.
+"""Inputs of experts' layers on texts of their own tasks, which RegMean merges by.
 
 N inputs of an expert, I layer input.
 """
@@ -21,18 +21,18 @@ def collect_inputs(
     *,
     tokens_per_pass: int = 2048,
 ) -> dict[str, list[Tensor]]:
-    """Collect what goes into each layer with experts when each expert reads texts of its own task.
+    """Collect the inputs of each layer with experts while each expert reads texts of its own task.
 
     Args:
         stack: the experts on the model.
         texts: expert -> token ids of texts of its own task.
-        num_tokens: maximum number of tokens per expert; its first texts are used, the last of them in part.
+        num_tokens: maximum number of tokens per expert. Its first texts are used; the last one may be cut.
         tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
 
     Returns:
-        Module path -> for each expert, in the order of ``texts``, its inputs ``[N, I]``, in the model's
-        dtype, on the CPU: what ``merge`` takes as ``activations``. Layers that read the same input, such as
-        q, k and v, have the same tensors.
+        Module path -> the inputs ``[N, I]`` of each expert, in the order of ``texts``, in the model's dtype,
+        on the CPU. ``merge`` takes them as ``activations``. Layers that receive the same input, such as q, k
+        and v, share the same tensors.
 
     Raises:
         ValueError: if an expert has no tokens, or ``num_tokens`` is below 1.
@@ -55,7 +55,7 @@ def collect_inputs(
 
 
 def _cut_texts(texts: Sequences, num_tokens: int) -> list[Sequence[int]]:
-    """Take the first tokens of all texts together."""
+    """Return the first texts, cut so that all together have at most ``num_tokens`` tokens."""
     kept: list[Sequence[int]] = []
     for ids in texts:
         room = num_tokens - sum(map(len, kept))

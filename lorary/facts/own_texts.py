@@ -1,4 +1,4 @@
-"""Running texts of experts' own tasks, each with its own expert, and seeing what goes into each layer.
+"""Running texts of experts' own tasks, each with its own expert, and passing on the inputs of each layer.
 
 N tokens of a pass, I layer input, B sequences of a pass, L their length.
 """
@@ -14,19 +14,19 @@ from lorary.models.capture import capture_inputs
 Sequences = Sequence[Sequence[int]]
 """Token ids, a list per text."""
 Receive = Callable[[str, Tensor, Tensor], None]
-"""Called with a module path, the expert of each token ``[N]`` by its number, and the inputs ``[N, I]``."""
+"""Called with a module path, the expert's number of each token ``[N]``, and the inputs ``[N, I]``."""
 
 
 @torch.no_grad()
 def read_own_texts(
     stack: ExpertStack, texts: Mapping[str, Sequences], receive: Receive, *, tokens_per_pass: int = 2048
 ) -> None:
-    """Read every text by the base model with its own expert, which is how the expert was trained.
+    """Run every text through the base model with its own expert switched on, as in the expert's training.
 
     Args:
         stack: the experts on the model.
-        texts: expert -> texts of its own task.
-        receive: called once per layer and pass.
+        texts: expert -> token ids of texts of its own task.
+        receive: called once per layer and pass; experts are numbered in the order of ``texts``.
         tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
 
     Raises:
@@ -36,7 +36,7 @@ def read_own_texts(
     for name, own in texts.items():
         stack.index(name)
         if not own or not all(own):
-            raise ValueError(f"expert {name!r} needs texts of at least one token each, and one text at least")
+            raise ValueError(f"expert {name!r} needs at least one text, of at least one token each")
     names = list(texts)
     rows = [(row, ids) for row, name in enumerate(names) for ids in texts[name]]
     rows.sort(key=lambda text: len(text[1]))
@@ -48,7 +48,7 @@ def read_own_texts(
 def _cut_passes(
     texts: Sequence[tuple[int, Sequence[int]]], tokens_per_pass: int
 ) -> list[list[tuple[int, Sequence[int]]]]:
-    """Cut texts, sorted by length, into passes that hold so many tokens when padded."""
+    """Cut texts, sorted by length, into passes of at most ``tokens_per_pass`` tokens, padding included."""
     passes: list[list[tuple[int, Sequence[int]]]] = []
     for text in texts:
         if not passes or (len(passes[-1]) + 1) * len(text[1]) > tokens_per_pass:
@@ -62,12 +62,12 @@ def _run_pass(
 ) -> None:
     device = stack.model.device
     longest = max(len(ids) for _, ids in texts)
-    # Padded on the right: no token sees what comes after it.
+    # Padded on the right, where causal attention keeps padding from any token.
     input_ids = torch.tensor([[*ids, *[0] * (longest - len(ids))] for _, ids in texts], device=device)
     lengths = torch.tensor([len(ids) for _, ids in texts], device=device)
     mask = torch.arange(longest, device=device) < lengths[:, None]  # [B, L]
     owner = torch.tensor([row for row, _ in texts], device=device).repeat_interleave(lengths)
-    # The logits are not used: one position is enough.
+    # Logits are not used, so they are computed at one position only.
     nowhere = torch.zeros(1, dtype=torch.long, device=device)
     with (
         stack.assign([names[row] for row, _ in texts]),

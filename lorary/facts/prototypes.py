@@ -1,4 +1,7 @@
-"""Arrow prototypes: the unit input that each expert amplifies most at each layer, and by how much."""
+"""Arrow prototypes: the unit input that each expert amplifies most at each layer, and its gain.
+
+E experts, N experts of a batch, I layer input.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +29,11 @@ from lorary.library.derive import Selection
 from lorary.routing.named import LayerPrototypes
 from lorary.transforms.prototypes import library_prototypes
 
-# An expert's artifact: all its prototypes one after the other, float32 [sum of I], its gains [layers], and as
-# "layout" the bytes of a JSON object, module path -> I. A tensor per layer would take ten times as long.
+# An expert's artifact: its prototypes of all layers joined, float32 [sum of I], its gains [layers], and
+# "layout", the bytes of a JSON object, module path -> I. One tensor per layer would take ten times as long
+# to read.
 ALGORITHM = "arrow-prototypes-2"
-# A prototype is a unit vector; it was computed in float32.
+# Allowed error of a prototype's squared length, which is 1 up to float32 rounding.
 _TOLERANCE = 0.01
 
 
@@ -39,18 +43,18 @@ def find_prototypes(
     *,
     on_computed: Callable[[Sequence[str]], None] | None = None,
 ) -> dict[str, LayerPrototypes]:
-    """Give every layer's prototypes and gains; a ``Library`` computes and stores only those it has not yet.
+    """Return the prototypes and gains of every layer; missing ones are computed. A ``Library`` stores them.
 
     Args:
         experts: name -> expert.
-        names: which of them, in the order of the answer's rows; None for all, in the mapping's order.
-        on_computed: called with the names of each batch of experts whose prototypes had to be computed.
+        names: the experts, in the order of the returned rows; None for all, in the mapping's order.
+        on_computed: called after each computed batch, with the names of its experts.
 
     Returns:
-        Module path -> prototypes ``[E, I]`` and gains ``[E]``, as ``library_prototypes`` gives them.
+        Module path -> prototypes ``[E, I]`` and gains ``[E]``, as from ``library_prototypes``.
 
     Raises:
-        ValueError, IncompatibleExpert, FormatError: as ``library_prototypes`` does.
+        ValueError, IncompatibleExpert, FormatError: as ``library_prototypes``.
         LibraryError: if the artifacts cannot be written.
     """
 
@@ -73,7 +77,7 @@ def find_prototypes(
 
 
 def compute_prototypes(experts: Mapping[str, Expert]) -> dict[str, dict[str, Tensor]]:
-    """Compute an artifact per expert."""
+    """Compute the prototypes of some experts, as an artifact for each."""
     return pack_prototypes(library_prototypes(experts), list(experts))
 
 
@@ -91,7 +95,18 @@ def pack_prototypes(
 
 
 def gather_prototypes(artifacts: Sequence[tuple[str, Artifact]]) -> dict[str, LayerPrototypes]:
-    """Bring experts' artifacts together; those that change the same layers are taken apart at once."""
+    """Stack experts' artifacts by layer, with zeros for experts that do not change a layer.
+
+    Args:
+        artifacts: pairs of an expert's name and its artifact.
+
+    Returns:
+        Module path -> prototypes ``[E, I]`` and gains ``[E]``, rows in the order of ``artifacts``.
+
+    Raises:
+        IncompatibleExpert: if two experts have different I for a layer.
+    """
+    # Experts with the same layout are split into layers together.
     everyone = [artifact for _, artifact in artifacts]
     alike: dict[bytes, list[int]] = defaultdict(list)
     for index, artifact in enumerate(everyone):
@@ -116,15 +131,15 @@ def gather_prototypes(artifacts: Sequence[tuple[str, Artifact]]) -> dict[str, La
 def _refuse_other_width(path: str, known: int, width: int, name: str) -> None:
     if known != width:
         raise IncompatibleExpert(
-            f"experts must change layers of one shape, but the input of module {quote(path)} is {known} "
-            f"wide for some and {width} wide for expert {name!r}: were they trained on the same base model?"
+            f"experts must agree on the shapes of layers, but the input width of module {quote(path)} is "
+            f"{known} for some experts and {width} for expert {name!r}: use experts of one base model"
         )
 
 
 def are_sound_prototypes(known: KnownExperts, name: str, artifact: Artifact) -> bool:
-    """Tell whether an artifact may hold this expert's prototypes.
+    """Return whether an artifact's layout, sizes and numbers suit this expert's prototypes.
 
-    It may have zeros for layers that only others change.
+    Layers that only other experts change may be present, with zeros.
     """
     layout = read_any_layout(artifact)
     own = {path: width for path, (_, width) in known.find_shapes(name).items()}
@@ -140,6 +155,7 @@ def are_sound_prototypes(known: KnownExperts, name: str, artifact: Artifact) -> 
     is_unit = (squares - 1).abs() <= _TOLERANCE
     if not bool(torch.where(gains > 0, is_unit, gains == 0).all()):
         return False
+    # A gain of 0 is right only where the expert adds nothing; any other gain needs a layer of the expert's.
     return all(
         path not in own or known.adds_nothing(name, path) if gain == 0 else path in own
         for path, gain in zip(layout, gains.tolist(), strict=True)
@@ -149,7 +165,10 @@ def are_sound_prototypes(known: KnownExperts, name: str, artifact: Artifact) -> 
 def unpack_prototypes(
     context: Context, names: Sequence[str], artifacts: Sequence[Artifact], prefix: str = ""
 ) -> Laid:
-    """Give each layer's prototypes ``[E, I]`` and gains ``[E]``; zeros where an expert leaves it alone."""
+    """Return prototypes ``[E, I]`` and gains ``[E]`` of each layer with experts.
+
+    An expert that does not change a layer has zeros there. Names of tensors begin with ``prefix``.
+    """
     count = len(names)
     found = gather_prototypes(list(zip(names, artifacts, strict=True)))
     pairs = {

@@ -18,11 +18,11 @@ from lorary.routing.request import OUTPUT, TokenReader
 
 @torch.no_grad()
 def read_averages(stack: ExpertStack, router: TokenReader, requests: Requests) -> dict[str, Tensor]:
-    """Run prompts through the base model, and average the router's features of their tokens.
+    """Run prompts through the base model, and average the router's token features over each prompt.
 
     Args:
-        stack: the experts on the model; they are off during these passes.
-        router: defines the places and the features.
+        stack: the experts on the model; they are switched off during this pass.
+        router: defines the places (module paths, or the output layer) and the features of tokens there.
         requests: the prompts, on the model's device.
 
     Returns:
@@ -48,10 +48,10 @@ def read_averages(stack: ExpertStack, router: TokenReader, requests: Requests) -
 
 @torch.no_grad()
 def read_hidden(stack: ExpertStack, requests: Requests) -> Tensor:
-    """Let the base model read prompts, and average each prompt's last hidden states.
+    """Run prompts through the base model, and average the last hidden states over each prompt.
 
     Returns:
-        What goes into the output layer, averaged over all tokens of a prompt, ``[P, D]``, float32.
+        The mean input of the output layer over all tokens of each prompt, ``[P, D]``, float32.
     """
     weights = requests.weigh_cells(skip_first=False)
     found: list[Tensor] = []
@@ -66,11 +66,11 @@ def read_hidden(stack: ExpertStack, requests: Requests) -> Tensor:
 
 @contextmanager
 def capture_hidden(stack: ExpertStack, receive: Receive) -> Iterator[None]:
-    """Within this context, pass the inputs of the output layer on, whenever this thread runs the model.
+    """Within this context, ``receive`` gets the output layer's inputs whenever this thread runs the model.
 
     Args:
         stack: the experts on the model.
-        receive: called with ``OUTPUT`` and all tokens' last hidden states, ``[B×L, D]``.
+        receive: called with ``OUTPUT`` and the last hidden states of all tokens, ``[B×L, D]``.
     """
 
     def hand_over(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -84,8 +84,8 @@ def capture_hidden(stack: ExpertStack, receive: Receive) -> Iterator[None]:
 
 
 def read_alone(stack: ExpertStack, requests: Requests) -> None:
-    """Run the base model on prompts for hooks on its layers; experts, routers and logits are left out."""
-    # The logits are not used: one position is enough.
+    """Run the base model alone on prompts, for hooks on its layers; its output is discarded."""
+    # Logits are not used, so they are computed at one position only.
     nowhere = torch.zeros(1, dtype=torch.long, device=stack.model.device)
     with stack.assign([None]), select_positions(stack.model, nowhere):
         stack.model(**requests.inputs)

@@ -1,5 +1,6 @@
-"""Prompts as the base model reads them in one pass, and which cells belong to which prompt.
+"""Prompts as the base model reads them in one pass, and the prompt that each cell belongs to.
 
+A cell is one position of the batch: a row and a column of ``input_ids``.
 B rows, L row length, P prompts, N tokens of all prompts.
 """
 
@@ -13,23 +14,23 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Requests:
-    """Some prompts in one pass. Rows may be padded, hold several prompts, or cells that prompts share."""
+    """Prompts of one pass. A row may have padding, several prompts, or beginnings that prompts share."""
 
     inputs: Mapping[str, Any]
-    """Keyword arguments of a ``transformers`` model, ``input_ids [B, L]`` among them."""
+    """Keyword arguments of a ``transformers`` model, including ``input_ids [B, L]``."""
     cells: Tensor
-    """Where each prompt's tokens are, one prompt after the other, ``[N]``: indices among all B×L."""
+    """The cell of each token, ``[N]``, as an index among the B×L; one prompt after the other."""
     owner: Tensor
-    """Which prompt each belongs to, from 0 and rising, ``[N]``."""
+    """The prompt of each token, ``[N]``, from 0 to P - 1 in ascending order."""
     count: int
-    """P; each prompt has at least one token."""
+    """Number of prompts, P; each has at least one token."""
 
     def weigh_cells(self, skip_first: bool, last_share: float = 0.0) -> Tensor:
-        """Give the matrix that turns what is at all cells into averages over prompts, ``[P, B×L]``.
+        """Return the matrix ``[P, B×L]`` that averages values at cells over each prompt.
 
         Args:
-            skip_first: leave out each prompt's first token, unless it is the only one. A model parks much
-                of its attention there, and what it holds is the same for every prompt.
+            skip_first: leave out each prompt's first token, unless it is the only one. Its hidden state is
+                nearly the same in every prompt, because models use it as an attention sink.
             last_share: the average is ``(1 - last_share) · mean + last_share · last token``.
         """
         lengths = torch.bincount(self.owner, minlength=self.count)
@@ -46,7 +47,7 @@ class Requests:
         return weights
 
     def token_ids(self) -> list[list[int]]:
-        """Give each prompt's token ids."""
+        """Return each prompt's token ids."""
         flat = self.inputs["input_ids"].flatten()[self.cells]
         lengths = torch.bincount(self.owner, minlength=self.count).tolist()
         return [part.tolist() for part in flat.split(lengths)]
@@ -55,8 +56,12 @@ class Requests:
 def pad_prompts(prompts: Sequence[Sequence[int]], device: torch.device) -> Requests:
     """Put prompts into one batch, a row each.
 
-    They are padded on the right, where no token sees the padding, and every model gives each token the place
-    that it has in its own prompt.
+    They are padded on the right. So no token attends to padding, and every token has the position that it has
+    in its own prompt, even in models that count positions from the row's start.
+
+    Args:
+        prompts: token ids.
+        device: of the returned tensors.
 
     Raises:
         ValueError: if there is no prompt, or one is empty.
@@ -81,29 +86,33 @@ def pad_prompts(prompts: Sequence[Sequence[int]], device: torch.device) -> Reque
 
 
 def list_prompts(input_ids: Tensor, attention_mask: Tensor | None = None) -> list[list[int]]:
-    """Take the prompts out of a padded batch.
+    """Return the token ids of each prompt in a padded batch.
 
     Args:
         input_ids: ``[B, L]``.
-        attention_mask: ``[B, L]``, 0 where there is padding; None for no padding.
+        attention_mask: ``[B, L]``, 0 at padding; None for no padding.
 
     Raises:
-        ValueError: if the two are not of one shape ``[B, L]``.
+        ValueError: if the two do not have the same shape ``[B, L]``.
     """
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     if input_ids.dim() != 2 or mask.shape != input_ids.shape:
         raise ValueError(
-            "a router that decides per request needs input_ids and attention_mask of one shape, [B, L], "
+            "a router that chooses per request needs input_ids and attention_mask of the same shape [B, L], "
             f"found {tuple(input_ids.shape)} and {tuple(mask.shape)}"
         )
     return [ids[seen.bool()].tolist() for ids, seen in zip(input_ids.cpu(), mask.cpu(), strict=True)]
 
 
 def cut_passes(lengths: Sequence[int], tokens_per_pass: int) -> list[list[int]]:
-    """Cut texts of these lengths into passes that hold so many tokens when padded; a longer one runs alone.
+    """Divide texts into passes of at most ``tokens_per_pass`` tokens, padding included.
+
+    Args:
+        lengths: number of tokens of each text.
+        tokens_per_pass: the limit; a longer text runs alone.
 
     Returns:
-        The indices of each pass, short texts first.
+        The indices of the texts of each pass, short texts first.
     """
     passes: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: lengths[index]):

@@ -1,4 +1,4 @@
-"""Whether the experts of a library are those that a model carries."""
+"""Checking that the experts of a library are those on a model."""
 
 import torch
 
@@ -9,10 +9,10 @@ from lorary.models.fit_paths import fit_paths
 
 
 def check_loaded(stack: ExpertStack, expert: Expert, name: str) -> None:
-    """Refuse an expert whose weights are not those that the model carries under its name.
+    """Check that an expert's weights equal those on the model under that name.
 
     Raises:
-        LibraryError: if they are not.
+        LibraryError: if they differ.
     """
     index = stack.index(name)
     (expert,) = fit_paths(stack.model, {name: expert}).values()

@@ -1,4 +1,4 @@
-"""Texts that a base model wrote and that come with this package, so that its first use needs no writing."""
+"""Texts that a base model generated and that come with this package, so that its first use is faster."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ FOLDER = Path(__file__).with_name("written")
 
 
 def read_shipped_texts(fingerprint: str) -> Tensor | None:
-    """Return the texts of a base model; None where the package has none of it.
+    """Return the shipped texts of a base model; None if the package has none.
 
-    They are what ``write_texts`` gave once, on one machine: sampling differs from machine to machine, so
-    shipped texts also make calibrations of the embedded base model the same everywhere.
+    ``write_texts`` generated them once. Sampling gives other texts on other machines, so shipped texts also
+    make the calibrations of the embedded base model equal on all machines.
 
     Args:
         fingerprint: of the base model, see ``fingerprint_model``.

@@ -1,9 +1,9 @@
-"""Whether tensors that a library or the cache keeps are what they are taken for.
+"""Checks of artifacts that were stored in a library or in the cache folder.
 
-Others may have made or damaged them. So each is held against the model's layers and the expert before
-anything is cut or computed by it. That it was computed from this expert's numbers cannot be told.
+Someone else may have written or damaged them. So each is compared with the model's layers and the expert
+before it is used. Plausible numbers that were computed from another expert cannot be detected.
 
-E experts, R rank of an expert at a layer, I layer input.
+R rank of an expert at a layer, I layer input.
 """
 
 from collections.abc import Mapping
@@ -21,34 +21,34 @@ from lorary.models import ExpertStack
 Artifact = Mapping[str, Tensor]
 """Named tensors."""
 Layout = Mapping[str, int]
-"""Module path -> how many numbers it takes, in this order."""
+"""Module path -> number of its values in the joined tensor; the order is that of the tensor."""
 
 
 class KnownExperts(Protocol):
-    """What artifacts of experts are held against."""
+    """The experts that artifacts are compared with."""
 
     def find_shapes(self, name: str) -> Mapping[str, tuple[int, int]]:
-        """Give an expert's R and I by module path."""
+        """Return an expert's R and I by module path."""
         ...
 
     def find_width(self, path: str, found: int) -> int | None:
-        """Return a layer's I, to compare with ``found``; None if there is no such layer."""
+        """Return a layer's I, to be compared with ``found``; None if there is no such layer."""
         ...
 
     def adds_nothing(self, name: str, path: str) -> bool:
-        """Tell whether an expert's change of a layer is zero."""
+        """Return whether an expert's change of a layer is zero."""
         ...
 
 
 class CarriedExperts:
-    """Experts as a model carries them; nothing is read again."""
+    """Experts on a model; nothing is read from their library."""
 
     def __init__(self, stack: ExpertStack):
         self._stack = stack
         self._ranks = {path: layer.list_ranks() for path, layer in stack.layers.items()}
 
     def find_shapes(self, name: str) -> Mapping[str, tuple[int, int]]:
-        """Give an expert's R and I by module path."""
+        """Return an expert's R and I by module path."""
         index, layers = self._stack.index(name), self._stack.layers
         return {
             path: (ranks[index], layers[path].a.shape[2])
@@ -57,11 +57,11 @@ class CarriedExperts:
         }
 
     def find_width(self, path: str, found: int) -> int | None:
-        """Give a layer's I; None if the model has no experts there."""
+        """Return a layer's I; None if the model has no experts there."""
         return self._stack.layers[path].a.shape[2] if path in self._stack.layers else None
 
     def adds_nothing(self, name: str, path: str) -> bool:
-        """Tell whether an expert's change of a layer is zero."""
+        """Return whether an expert's change of a layer is zero."""
         index, layer = self._stack.index(name), self._stack.layers[path]
         return is_zero(layer.a[index], layer.b[index])
 
@@ -73,41 +73,41 @@ class StoredExperts:
         self._experts = experts
 
     def find_shapes(self, name: str) -> Mapping[str, tuple[int, int]]:
-        """Give an expert's R and I by module path."""
+        """Return an expert's R and I by module path."""
         return {path: (pair.rank, pair.a.shape[1]) for path, pair in self._experts[name].outlines.items()}
 
     def find_width(self, path: str, found: int) -> int | None:
-        """Return ``found``: a library does not know the layers of the base model."""
+        """Return ``found``, since a library has no shapes of the base model to compare with."""
         return found
 
     def adds_nothing(self, name: str, path: str) -> bool:
-        """Tell whether an expert's change of a layer is zero."""
+        """Return whether an expert's change of a layer is zero."""
         return is_zero(*self._experts[name].factors[path])
 
 
 def read_layout(artifact: Artifact) -> Layout:
-    """Read which numbers of an artifact belong to which module.
+    """Return the layout of an artifact's joined tensors.
 
     Raises:
-        FormatError: if it is not a JSON object of numbers of at least 1.
+        FormatError: if it is not a JSON object of integers of at least 1.
     """
     return _parse_layout(artifact["layout"].numpy().tobytes())
 
 
-# Experts of one recipe have one layout.
+# Experts of one training recipe share one layout, so few layouts are parsed.
 @lru_cache(maxsize=64)
 def _parse_layout(content: bytes) -> Layout:
     layout = parse_json_object(content, "layout")
     for path, size in layout.items():
         if type(size) is not int or size < 1:
             raise FormatError(
-                f"a layout must hold numbers of at least 1, found {quote(size)} for {quote(path)}"
+                f"a layout must have integers of at least 1, found {quote(size)} for {quote(path)}"
             )
     return layout
 
 
 def read_any_layout(artifact: Artifact) -> Layout | None:
-    """Read an artifact's layout; None if it has none that can be understood."""
+    """Return an artifact's layout; None if it is missing or invalid."""
     layout = artifact.get("layout")
     if layout is None or layout.dtype != torch.uint8 or layout.dim() != 1:
         return None
@@ -118,7 +118,7 @@ def read_any_layout(artifact: Artifact) -> Layout | None:
 
 
 def has_form(artifact: Artifact, sizes: Mapping[str, tuple[int, ...]], *, has_layout: bool = True) -> bool:
-    """Tell whether an artifact holds finite float32 tensors of these shapes, and nothing else."""
+    """Return whether an artifact has exactly these tensors, finite and float32, and a layout if asked."""
     return artifact.keys() == sizes.keys() | ({"layout"} if has_layout else set()) and all(
         artifact[name].dtype == torch.float32
         and tuple(artifact[name].shape) == shape
@@ -128,5 +128,6 @@ def has_form(artifact: Artifact, sizes: Mapping[str, tuple[int, ...]], *, has_la
 
 
 def is_zero(a: Tensor, b: Tensor) -> bool:
-    """Tell whether ``b @ a`` is zero."""
+    """Return whether ``b @ a`` is zero."""
+    # If the product is zero, one factor usually is. In float64 products of tiny numbers do not underflow.
     return not (bool(a.any()) and bool(b.any()) and bool((b.double() @ a.double()).any()))

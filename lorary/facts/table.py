@@ -1,4 +1,4 @@
-"""The facts that routers may need, by name. A new one is a file of its own and a line here."""
+"""The facts that routers may need, by name. A new fact is one file and one line here."""
 
 from lorary.facts.calibrations import CALIBRATIONS
 from lorary.facts.embeddings import EMBEDDINGS

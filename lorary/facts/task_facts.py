@@ -1,4 +1,4 @@
-"""What routers know of the experts' tasks, from a few examples of these."""
+"""Facts that are computed from examples of the experts' tasks."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -18,7 +18,7 @@ def list_task_facts(routers: Collection[str]) -> list[str]:
     """List the facts that these routers need and that need examples of the experts' tasks.
 
     Args:
-        routers: names; those of other routes need nothing.
+        routers: names of routers; other names, such as ``"base"``, are ignored.
     """
     needs = {fact for router in routers if router in ROUTERS for fact in ROUTERS[router].config().needs}
     return [name for name, fact in FACTS.items() if name in needs and fact.needs_tasks]
@@ -33,24 +33,27 @@ def find_task_facts(
     options: Mapping[str, Mapping[str, Any]] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Mapping[str, Tensor]]:
-    """Find facts that need examples of the experts' tasks; a ``Library`` keeps them.
+    """Return facts that need examples of the experts' tasks; missing ones are computed.
+
+    A ``Library`` stores them.
 
     Args:
-        model: carries the experts.
-        experts: where they were loaded from.
+        model: a model with the experts attached.
+        experts: the mapping that they were loaded from.
         examples: expert -> training examples of its own task.
-        facts: names of those to find.
-        options: fact -> what it depends on besides, such as the fields of a ``GateConfig`` for ``"gates"``;
-            those left out take their defaults.
-        on_progress: called with how many steps are done, and of how many, by what takes long.
+        facts: names of the facts.
+        options: fact -> its options, such as the fields of a ``GateConfig`` for ``"gates"``; missing options
+            have their defaults.
+        on_progress: called by facts that take long, with the number of finished steps and of all steps.
 
     Returns:
         Fact -> its rows, in the order of ``examples``, as ``RoutedModel.provide`` takes them.
 
     Raises:
-        ValueError: if an expert has no examples, or options do not work.
+        ValueError: if an expert has no examples, or an option is invalid.
         UnknownExpert: if an expert is not on the model, or not in the library.
-        LibraryError: if an expert in the library is not the one that was loaded, or nothing can be written.
+        LibraryError: if an expert in the library is not the one that was loaded, or the library cannot be
+            written.
     """
     found: dict[str, Mapping[str, Tensor]] = {}
     for name in facts:

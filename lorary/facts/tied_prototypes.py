@@ -1,4 +1,4 @@
-"""Prototypes of layers that read one input, such as q, k and v, taken as one layer."""
+"""One prototype for layers that receive the same input, such as q, k and v."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -26,7 +26,7 @@ def _compute(context: Context, names: Sequence[str]) -> Mapping[str, Artifact]:
 
 
 def _identify(context: Context) -> dict[str, Any]:
-    """Which layers there are: a new one shares its input, and so its prototype, with others."""
+    # A further layer may join a group of layers with the same input, which changes the group's prototype.
     return {"layers": sha256("\n".join(sorted(context.stack.layers)).encode()).hexdigest()[:16]}
 
 

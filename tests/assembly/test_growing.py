@@ -163,7 +163,7 @@ def test_means_are_kept_for_those_that_stay(late, model):
     first, second = draw(5), draw(1)
     model.provide(means=first)
     model.set_router("mean_activation")
-    with pytest.raises(ValueError, match="needs the means of every expert, but has none of 'late'"):
+    with pytest.raises(ValueError, match="needs the means of every expert, found none for 'late'"):
         model.add_expert(late)
     assert "late" not in model.names
     model.set_router(None)

@@ -241,7 +241,10 @@ def test_controls_are_never_decided_for(base, build_tiny_base, experts, draw_exp
             "without past_key_values, found input_ids, past_key_values: run the ",
         ),
         ({"input_ids": None, "inputs_embeds": torch.ones(1, 2, 16)}, "found inputs_embeds: run"),
-        ({"attention_mask": torch.ones(2, 1, 9, 9)}, r"of one shape, \[B, L\], found \(2, 9\) and \(2, 1, 9"),
+        (
+            {"attention_mask": torch.ones(2, 1, 9, 9)},
+            r"of the same shape \[B, L\], found \(2, 9\) and \(2, 1, 9",
+        ),
         ({"attention_mask": torch.zeros(2, 9)}, "a prompt must have at least one token"),
     ],
 )

@@ -41,7 +41,7 @@ def test_an_encoder_that_gives_no_vector_per_text_is_refused(ready, sequences):
     for answer, shape in (([1.0, 2.0], r"\[2\]"), ([[1.0, 2.0]], r"\[1, 2\]")):
         with pytest.raises(ValueError, match=rf"one vector per text, \[2, D\], found {shape}"):
             find_embeddings(ready, {}, dates, encoder=lambda texts, answer=answer: answer)
-    with pytest.raises(ValueError, match="an encoder must come with the embeddings that it made"):
+    with pytest.raises(ValueError, match="an encoder needs the embeddings that it computed"):
         ready.provide(encoder=lambda texts: texts)
 
 
@@ -50,7 +50,10 @@ def test_an_encoder_that_gives_no_vector_per_text_is_refused(ready, sequences):
     [
         ({"dates": torch.ones(3)}, r"embeddings of expert 'dates' must be \[N, D\], .* found \[3\]"),
         ({"dates": torch.ones(0, 16)}, r"at least one, found \[0, 16\]"),
-        ({"dates": torch.ones(2, 9)}, "those of 'dates' are 9 wide and those of 'morse' 16: find them all"),
+        (
+            {"dates": torch.ones(2, 9)},
+            "those of 'dates' have 9 numbers and those of 'morse' have 16: compute all",
+        ),
     ],
 )
 def test_embeddings_that_do_not_fit_are_refused(ready, embeddings, message):
@@ -63,8 +66,8 @@ def test_embeddings_that_do_not_fit_are_refused(ready, embeddings, message):
 
 def test_retrieval_without_embeddings_is_refused(model):
     message = (
-        "needs the embeddings of every expert, but has none of 'dates' and 4 more: find them with "
-        r"lorary.facts.find_embeddings, hand them over with provide\(embeddings=...\)"
+        "needs the embeddings of every expert, found none for 'dates' and 4 more: find them with "
+        r"lorary.facts.find_embeddings, pass them to provide\(embeddings=...\)"
     )
     with pytest.raises(ValueError, match=message):
         model.set_router("retrieval")
@@ -74,7 +77,7 @@ def test_retrieval_without_embeddings_is_refused(model):
 def test_embeddings_are_asked_for_before_an_expert_comes(ready, base, draw_expert):
     late = draw_expert(base, "late")
     ready.set_router("retrieval")
-    with pytest.raises(ValueError, match="needs the embeddings of every expert, but has none of 'late'"):
+    with pytest.raises(ValueError, match="needs the embeddings of every expert, found none for 'late'"):
         ready.add_expert(late)
     ready.set_router(None)
     ready.add_expert(late)

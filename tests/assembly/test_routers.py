@@ -136,11 +136,11 @@ def test_an_abstaining_router_leaves_the_rest_to_the_base(ready, input_ids):
     [
         (
             "phatgoose",
-            "needs the gates of every expert, but has none of 'dates' and 4 more: train them with ",
+            "needs the gates of every expert, found none for 'dates' and 4 more: train them with ",
         ),
         (
             "mean_activation",
-            "needs the means of every expert, but has none of 'dates' and 4 more: find them ",
+            "needs the means of every expert, found none for 'dates' and 4 more: find them ",
         ),
     ],
 )
@@ -158,7 +158,7 @@ def test_what_is_given_must_fit_the_model(model, given):
     path = next(iter(given["means"]))
     with pytest.raises(ValueError, match=r"means of '.*' must be \[5, 16\], one row for each .*\[4, 16\]"):
         model.provide(means={path: given["means"][path][:4]})
-    with pytest.raises(ValueError, match="gates must be of layers with experts, 'nowhere' is none"):
+    with pytest.raises(ValueError, match="gates must be for layers with experts, but 'nowhere' is not"):
         model.provide(gates={"nowhere": torch.ones(5, 16)})
 
 

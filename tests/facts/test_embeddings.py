@@ -63,7 +63,9 @@ def test_a_mapping_computes_all_each_time(model, experts, computed):
 
 def test_an_expert_without_prompts_or_unknown_is_refused(model, experts):
     for prompts in ([], [[5], []]):
-        with pytest.raises(ValueError, match="expert 'dates' needs prompts of at least one token each"):
+        with pytest.raises(
+            ValueError, match="expert 'dates' needs at least one prompt, of at least one token"
+        ):
             find_embeddings(model, experts, {"dates": prompts})
     with pytest.raises(UnknownExpert, match="'date': did you mean 'dates'"):
         find_embeddings(model, experts, {"date": [[5]]})

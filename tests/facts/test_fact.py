@@ -61,7 +61,7 @@ def test_what_is_computed_on_a_base_model_is_stored_for_that_one(tmp_path, conte
 
 
 def test_facts_of_tasks_that_are_stored_must_tell_examples_apart():
-    with pytest.raises(ValueError, match=r"fact 'ones' is stored and depends on examples .* give digest=..."):
+    with pytest.raises(ValueError, match=r"fact 'ones' is stored and depends on examples .* digest=..."):
         replace(ONES, source=Source.EXAMPLES, algorithm="ones-1")
 
 

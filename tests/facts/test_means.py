@@ -108,7 +108,7 @@ def test_an_expert_that_was_replaced_since_it_was_loaded_is_refused(
 
 def test_an_expert_without_texts_or_unknown_is_refused(model, experts):
     for texts in ([], [[5], []]):
-        with pytest.raises(ValueError, match="expert 'dates' needs texts of at least one token each"):
+        with pytest.raises(ValueError, match="expert 'dates' needs at least one text, of at least one token"):
             mean_activations(model.stack, {"dates": texts})
     with pytest.raises(UnknownExpert, match="'date': did you mean 'dates'"):
         find_means(model, experts, {"date": [[5]]})

@@ -59,7 +59,7 @@ def test_layers_that_read_the_same_input_share_it(model):
 def test_bad_input_is_refused(model):
     with pytest.raises(UnknownExpert, match="prose"):
         collect_inputs(model.stack, {"prose": [[1]]})
-    with pytest.raises(ValueError, match="'dates' needs texts of at least one token each"):
+    with pytest.raises(ValueError, match="'dates' needs at least one text, of at least one token"):
         collect_inputs(model.stack, {"dates": []})
     with pytest.raises(ValueError, match="num_tokens must be at least 1, found 0"):
         collect_inputs(model.stack, TEXTS, 0)

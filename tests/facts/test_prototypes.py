@@ -63,7 +63,7 @@ def test_experts_for_layers_of_another_width_are_refused(library, experts):
     wider = {path: Factors(torch.randn(2, a.shape[1] + 3), torch.randn(len(b), 2))}
     find_prototypes(library)
     library.add(Expert("wider", "other", wider))
-    message = rf"input of module '{path}' is \d+ wide for some and \d+ wide for expert '\w+'"
+    message = rf"input width of module '{path}' is \d+ for some experts and \d+ for expert '\w+'"
     with pytest.raises(IncompatibleExpert, match=message):
         find_prototypes(library)
 

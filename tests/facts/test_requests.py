@@ -47,7 +47,7 @@ def test_a_batch_gives_back_its_prompts_whatever_side_is_padded():
 @pytest.mark.parametrize("mask", [torch.ones(2, 4), torch.ones(2, 1, 3, 3)])
 def test_a_mask_of_another_shape_is_refused(mask):
     with pytest.raises(
-        ValueError, match=r"input_ids and attention_mask of one shape, \[B, L\], found \(2, 3"
+        ValueError, match=r"input_ids and attention_mask of the same shape \[B, L\], found \(2, 3"
     ):
         list_prompts(torch.ones(2, 3, dtype=torch.long), mask)
 
