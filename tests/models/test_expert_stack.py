@@ -28,7 +28,7 @@ def test_uniform_routers_do_what_a_uniform_plan_does(llama, experts, compute_log
     stack = attach_experts(llama, experts)
     with stack.planned(torch.tensor([[0, 1, 2]] * 3), torch.full((3, 3), 1 / 3), combine=combine):
         planned = compute_logits(llama)
-    stack.set_routers({path: UniformRouter(3) for path in stack.layers}, combine)
+    stack.set_default(stack.layer_routers({path: UniformRouter(3) for path in stack.layers}, combine))
     torch.testing.assert_close(compute_logits(llama), planned, rtol=1e-4, atol=1e-4)
 
 
@@ -36,7 +36,7 @@ def test_set_aside_experts_come_back_even_after_an_error(family, build_base, mak
     base = build_base(family)
     plain = compute_logits(base)
     stack = attach_experts(base, {"poetry": make_expert(base)})
-    stack.set_routers({path: FixedRouter(torch.tensor([0])) for path in stack.layers})
+    stack.set_default(stack.layer_routers({path: FixedRouter(torch.tensor([0])) for path in stack.layers}))
     routed = compute_logits(base)
     with stack.set_aside() as bare:
         assert torch.equal(compute_logits(bare), plain)
@@ -52,7 +52,7 @@ def test_detaching_gives_back_the_very_same_model(family, build_base, make_exper
     parameters = [(name, id(parameter)) for name, parameter in base.named_parameters()]
     plain = compute_logits(base)
     stack = attach_experts(base, {"poetry": make_expert(base)})
-    stack.set_routers({path: FixedRouter(torch.tensor([0])) for path in stack.layers})
+    stack.set_default(stack.layer_routers({path: FixedRouter(torch.tensor([0])) for path in stack.layers}))
     assert not torch.equal(compute_logits(base), plain)
     assert stack.detach() is base
     assert [(path, id(module)) for path, module in base.named_modules()] == before
@@ -71,7 +71,7 @@ def test_an_assignment_ends_with_its_context_even_by_an_error(llama, experts, co
 
 def test_an_inner_assignment_gives_way_to_the_outer_one(llama, experts, compute_logits):
     stack = attach_experts(llama, experts)
-    stack.set_routers({path: UniformRouter(3) for path in stack.layers}, "factors")
+    stack.set_default(stack.layer_routers({path: UniformRouter(3) for path in stack.layers}, "factors"))
     routed = compute_logits(llama)
     with stack.assign(["law"] * 3):
         outer = compute_logits(llama)
@@ -79,7 +79,7 @@ def test_an_inner_assignment_gives_way_to_the_outer_one(llama, experts, compute_
             assert not torch.allclose(compute_logits(llama), outer, atol=1e-2)
         assert torch.equal(compute_logits(llama), outer)
     assert torch.equal(compute_logits(llama), routed)
-    stack.set_routers(None)
+    stack.set_default(None)
     assert not torch.allclose(compute_logits(llama), routed, atol=1e-2)
 
 
@@ -108,5 +108,5 @@ def test_a_layer_without_a_router_is_refused(llama, experts):
         r"every layer with experts needs a router, 1 have none, such as 'model\.layers\.1\.mlp\.up_proj'"
     )
     with pytest.raises(ValueError, match=message):
-        stack.set_routers(routers)
+        stack.set_default(stack.layer_routers(routers))
     assert all(layer.router is None for layer in stack.layers.values())
