@@ -1,24 +1,29 @@
 """Read the tasks of ``--tasks``."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from jsonargparse import Namespace
 
-from lorary.cli.printing import print_line
+from lorary.cli.left_out import tell_rows
 from lorary.cli.task_places import find_places
 from lorary.cli.template_options import read_template_args
 from lorary.data import Task, Template, find_template, read_task
 from lorary.data.synthetic import read_synthetic
 from lorary.experts import check_name
-from lorary.files import quote, say_count, shorten
-
-MOST_NAMED, LONGEST_NAME = 8, 60
+from lorary.files import quote
 
 
 def read_tasks(options: Namespace) -> dict[str, Task]:
-    """Read all tasks of ``--tasks``, and report on stderr the columns and answers that are not used.
+    """Read all tasks of ``--tasks`` as ``load_tasks``, and print on stderr what is left out of their rows."""
+    tasks = load_tasks(options)
+    tell_rows(tasks)
+    return tasks
+
+
+def load_tasks(options: Namespace) -> dict[str, Task]:
+    """Read all tasks of ``--tasks``.
 
     Returns:
         The tasks by name, in the order given; every name is a valid name for an expert.
@@ -36,8 +41,6 @@ def read_tasks(options: Namespace) -> dict[str, Task]:
                     "--tasks NAME=PLACE"
                 )
             tasks[check_name(task.name)] = task
-    for line in describe_unread(tasks):
-        print_line(line, stderr=True)
     return tasks
 
 
@@ -48,32 +51,6 @@ def find_task_template(options: Namespace) -> Template:
         with_definition=options.with_definition,
         template_args=read_template_args(options.template_args),
     )
-
-
-def describe_skipped(tasks: Mapping[str, Task]) -> str:
-    """Describe what readers left out, each part after a comma; an empty text if they left out nothing."""
-    num_skipped = sum(task.num_skipped for task in tasks.values())
-    num_duplicates = sum(task.num_duplicates for task in tasks.values())
-    num_overlapping = sum(task.num_overlapping for task in tasks.values())
-    return (
-        (f", {say_count(num_skipped, 'bad row')} skipped" if num_skipped else "")
-        + (f", {say_count(num_duplicates, 'duplicate')} dropped" if num_duplicates else "")
-        + (f", {num_overlapping:,} dropped because a later split has the same" if num_overlapping else "")
-    )
-
-
-def describe_unread(tasks: Mapping[str, Task]) -> Iterator[str]:
-    """Describe the columns that no example uses, and the answers that the data marks as bad."""
-    unused: dict[tuple[str, ...], list[str]] = {}
-    for name, task in tasks.items():
-        unused.setdefault(task.unused, []).append(name)
-    for columns, names in unused.items():
-        if columns:
-            yield f"unused columns: {_list_some(columns)} (in {_list_some(names)})"
-    rejected = [name for name, task in tasks.items() if task.num_rejected]
-    if rejected:
-        count = say_count(sum(tasks[name].num_rejected for name in rejected), "answer")
-        yield f"{count} marked as bad, left out (in {_list_some(rejected)})"
 
 
 def read_columns(value: object) -> dict[str, Any] | None:
@@ -136,8 +113,3 @@ def _read_place(name: str | None, place: str | Mapping[str, str], options: Names
             skip_bad=options.skip_bad,
         )
     ]
-
-
-def _list_some(names: Sequence[str]) -> str:
-    shown = ", ".join(shorten(name, LONGEST_NAME) for name in names[:MOST_NAMED])
-    return f"{shown}, …" if len(names) > MOST_NAMED else shown

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lorary.data.encoded import ExampleEncoder
 from lorary.data.fitting import Truncation, check_truncation, cut_prompt, cut_text
+from lorary.data.prompt_counts import PromptCounts
 from lorary.data.task import Example, Task
 from lorary.data.templates import Template
 from lorary.errors import DataError
@@ -37,14 +38,8 @@ class TokenizedExamples:
     """What can be used, in order."""
     indices: tuple[int, ...]
     """For each, its place among the examples that were given, once for each piece of a text."""
-    num_cut: int
-    """How many of them have a shortened prompt."""
-    num_skipped: int
-    """How many were left out because they are too long (policy ``skip``)."""
-    num_rewritten: int = 0
-    """For how many the chat template writes the finished conversation otherwise than the prompt."""
-    num_merged: int = 0
-    """How many have their system turn in the user's first turn, because the chat template refuses it."""
+    counts: PromptCounts
+    """How many were left out (policy ``skip``) or changed."""
 
 
 def tokenize_examples(
@@ -95,10 +90,12 @@ def tokenize_examples(
     return TokenizedExamples(
         examples=tuple(example for _, example in kept),
         indices=tuple(index for index, _ in kept),
-        num_cut=sum(example.num_cut > 0 for _, example in kept),
-        num_skipped=len(examples) - len({index for index, _ in kept}),
-        num_rewritten=sum(found.is_rewritten for found in encoded),
-        num_merged=sum(found.is_merged for found in encoded),
+        counts=PromptCounts(
+            num_cut=sum(example.num_cut > 0 for _, example in kept),
+            num_skipped=len(examples) - len({index for index, _ in kept}),
+            num_rewritten=sum(found.is_rewritten for found in encoded),
+            num_merged=sum(found.is_merged for found in encoded),
+        ),
     )
 
 

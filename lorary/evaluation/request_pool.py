@@ -1,11 +1,12 @@
 """All requests of an evaluation: gathered from all measures, tokenised once for all routes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
 from lorary.data import Example, Task, Template, TokenizedExample
+from lorary.data.prompt_counts import PromptCounts
 from lorary.data.tokens import tokenize_answers
 from lorary.data.turns import drop_thoughts
 from lorary.evaluation.chosen_examples import ChosenExamples, choose_examples, identify_examples
@@ -70,8 +71,8 @@ class RequestPool:
     """Prompts that are to be answered, all different."""
     num_examples: Mapping[str, int]
     """Task -> examples that are measured."""
-    num_too_long: Mapping[str, int]
-    """Task -> examples left out because they are too long."""
+    counts: Mapping[str, PromptCounts]
+    """Task -> how many of its examples were left out or changed."""
 
     @property
     def prompts(self) -> list[tuple[int, ...]]:
@@ -155,7 +156,10 @@ def gather_requests(
         scores=tuple(scores),
         answers=tuple(answers),
         num_examples={name: len(found.examples) for name, found in chosen.items()},
-        num_too_long={name: found.tokens.num_skipped for name, found in chosen.items()},
+        counts={
+            name: replace(found.tokens.counts, num_cut=_count_cut(name, (*scores, *answers)))
+            for name, found in chosen.items()
+        },
     )
 
 
@@ -207,7 +211,8 @@ class _TaskBuilder:
         )
 
     def _build_prompt(self, index: int, max_new_tokens: int, first_line: bool) -> Item:
-        prompt = TokenizedExample(self.chosen.tokens.examples[index].prompt_ids, ())
+        tokens = self.chosen.tokens.examples[index]
+        prompt = TokenizedExample(tokens.prompt_ids, (), tokens.num_cut)
         return Item(self.name, prompt, max_new_tokens, first_line)
 
     def _find_answer_limit(self) -> int:
@@ -219,6 +224,11 @@ class _TaskBuilder:
 def _place_items(items: Iterable[Item], known: dict[Item, int]) -> tuple[int, ...]:
     """Find each item's place among the known ones; new ones are added."""
     return tuple(known.setdefault(item, len(known)) for item in items)
+
+
+def _count_cut(task: str, items: Iterable[Item]) -> int:
+    """Count a task's shortened prompts; choices after one prompt share it."""
+    return len({item.tokens.prompt_ids for item in items if item.task == task and item.tokens.num_cut})
 
 
 def _check_values(measure: Measure, values: Mapping[str, float]) -> None:

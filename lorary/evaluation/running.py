@@ -53,7 +53,8 @@ def evaluate(
 
     Returns:
         One number per task, route, metric and example; ``loss`` is the mean over an example's target tokens.
-        A task without choices has no accuracies. The header counts the examples left out as too long.
+        A task without choices has no accuracies. The header counts the examples that were left out or
+        changed.
 
     Raises:
         DataError: if a task has no example in the split, or none that fits.
@@ -85,7 +86,7 @@ def evaluate(
         "template": str(template),
         "routes": [_describe(route) for route in routes],
         "examples": dict(pool.num_examples),
-        "too long": dict(pool.num_too_long),
+        "prompts": {task: asdict(counts) for task, counts in pool.counts.items()},
     }
     header = describe_run(seeds={"examples": config.seed}, settings=settings)
     return Result.from_records(records, header, metrics=[find_metric(name) for name in config.metrics])

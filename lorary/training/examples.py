@@ -1,7 +1,7 @@
 """What an expert is trained on, as tokens."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 
@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lorary.data import Task, Template, subsample, tokenize_examples
 from lorary.data.fitting import Truncation
+from lorary.data.prompt_counts import PromptCounts
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import DataError
 
@@ -23,14 +24,8 @@ class TrainingExamples:
     """What its early stop and best weights are chosen by."""
     tasks: tuple[str, ...] = ()
     """Names of the tasks they come from."""
-    num_cut: int = 0
-    """Training examples whose prompt was shortened."""
-    num_skipped: int = 0
-    """Training examples left out because they were too long."""
-    num_rewritten: int = 0
-    """Training examples whose finished conversation the chat template writes otherwise than the prompt."""
-    num_merged: int = 0
-    """Training examples whose system turn opens the user's first, because the chat template refuses it."""
+    counts: PromptCounts = field(default_factory=PromptCounts)
+    """How many examples of both were left out or changed."""
 
     @cached_property
     def digest(self) -> str:
@@ -88,9 +83,6 @@ def prepare_examples(
             train=found.examples,
             validation=validation.examples,
             tasks=(task.name,),
-            num_cut=found.num_cut,
-            num_skipped=found.num_skipped,
-            num_rewritten=found.num_rewritten,
-            num_merged=found.num_merged,
+            counts=found.counts + validation.counts,
         )
     return prepared

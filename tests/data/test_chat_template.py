@@ -129,13 +129,13 @@ def test_a_refused_system_turn_opens_the_users_first(chat_tokenizer, template):
     alone = Example("", ("yes",), history=(("system", "Be brief."),))
     assert "Be brief." in show(chat_tokenizer, alone)[0]
     found = tokenize_examples(chat_tokenizer, CHAT, TASK, [TOLD, ASK, TALK], max_length=999)
-    assert (found.num_merged, found.num_rewritten) == (1, 0)
+    assert (found.counts.num_merged, found.counts.num_rewritten) == (1, 0)
 
 
 def test_a_system_turn_that_the_template_takes_stays_one(chat_tokenizer):
     chat_tokenizer.chat_template = CHATML
     assert show(chat_tokenizer, TOLD)[0].startswith("<|im_start|>system\nBe brief.<|im_end|>\n")
-    assert tokenize_examples(chat_tokenizer, CHAT, TASK, [TOLD], max_length=999).num_merged == 0
+    assert tokenize_examples(chat_tokenizer, CHAT, TASK, [TOLD], max_length=999).counts.num_merged == 0
 
 
 def test_a_conversation_that_is_refused_without_its_system_turn_too_is_told_as_it_is(chat_tokenizer):
@@ -168,7 +168,7 @@ def test_a_prompt_that_the_finished_conversation_does_not_have_is_kept_and_count
     chat_tokenizer.chat_template = FORCED_THINKING
     assert show(chat_tokenizer, ASK) == ("<|user|>Is it?<|assistant|><think>\n", "yes<end>")
     found = tokenize_examples(chat_tokenizer, CHAT, TASK, [ASK, TALK], max_length=999)
-    assert (found.num_rewritten, found.num_merged) == (2, 0)
+    assert (found.counts.num_rewritten, found.counts.num_merged) == (2, 0)
 
 
 def test_calls_of_tools_end_as_the_template_ends_them(chat_tokenizer):

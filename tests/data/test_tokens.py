@@ -39,7 +39,7 @@ def test_many_examples_are_tokenised_as_each_alone_is(byte_tokenizer):
     found = tokenize_examples(byte_tokenizer, PLAIN, TASK, [SHORT, LONG], max_length=99)
     alone = [tokenize_one(byte_tokenizer, PLAIN, TASK, one, max_length=99) for one in (SHORT, LONG)]
     assert list(found.examples) == alone
-    assert (found.indices, found.num_cut, found.num_skipped) == ((0, 1), 0, 0)
+    assert (found.indices, found.counts.num_cut, found.counts.num_skipped) == ((0, 1), 0, 0)
     assert tokenize_examples(byte_tokenizer, PLAIN, TASK, [], max_length=99).examples == ()
 
 
@@ -59,7 +59,7 @@ def test_a_long_prompt_is_cut_to_the_limit_and_the_target_stays_whole(byte_token
     assert [len(example) for example in found.examples] == [16, 20]
     assert text_of(byte_tokenizer, found.examples[1]) == (prompt, " no<end>")
     assert found.examples[1].num_cut == 48 - 16
-    assert (found.num_cut, found.num_skipped) == (1, 0)
+    assert (found.counts.num_cut, found.counts.num_skipped) == (1, 0)
 
 
 def test_cutting_the_middle_keeps_the_definition(byte_tokenizer):
@@ -80,7 +80,7 @@ def test_skipping_leaves_out_what_does_not_fit_and_says_what_stayed(byte_tokeniz
         byte_tokenizer, PLAIN, TASK, [LONG, SHORT, LONG], max_length=20, truncation="skip"
     )
     assert text_of(byte_tokenizer, found.examples[0])[1] == " yes<end>"
-    assert (found.indices, found.num_cut, found.num_skipped) == ((1,), 0, 2)
+    assert (found.indices, found.counts.num_cut, found.counts.num_skipped) == ((1,), 0, 2)
 
 
 def test_choices_share_one_prompt_and_have_no_end(byte_tokenizer):
@@ -150,4 +150,4 @@ def test_a_long_text_is_cut_into_pieces_that_lose_nothing(byte_tokenizer):
     found = tokenize_examples(byte_tokenizer, PLAIN, TASK, texts, max_length=5, truncation="skip")
     pieces = [text_of(byte_tokenizer, piece) for piece in found.examples]
     assert pieces == [("<end>", "abcd"), ("d", "efgh"), ("h", "<end>"), ("<end>", "xyz<end>")]
-    assert (found.indices, found.num_skipped) == ((0, 0, 0, 2), 1)
+    assert (found.indices, found.counts.num_skipped) == ((0, 0, 0, 2), 1)

@@ -273,7 +273,7 @@ def test_the_header_says_what_was_measured_and_what_was_left_out(model, tasks):
     # "Write the date.", "day 3", "Answer:", the date and its end are 41 bytes; later days have two more.
     short = EvalConfig(max_length=42)
     result = evaluate(model, {"dates": tasks["dates"]}, [Route(name="base")], PLAIN, short)
-    assert result.headers[0]["settings"]["too long"] == {"dates": 4}
+    assert result.headers[0]["settings"]["prompts"]["dates"]["num_skipped"] == 4
 
 
 def test_what_cannot_be_measured_is_refused(model, tasks):

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from lorary.data import Example, PlainTemplate, Task
+from lorary.data.prompt_counts import PromptCounts
 from lorary.errors import DataError
 from lorary.training import TrainingExamples, prepare_examples
 
@@ -27,16 +28,16 @@ def test_training_and_validation_examples_become_tokens(tokenizer):
         "i <eos>",
     ]
     assert [tokenizer.decode(example.target_ids) for example in found.validation] == ["c <eos>", "e f <eos>"]
-    assert (found.num_cut, found.num_skipped) == (0, 0)
+    assert (found.counts.num_cut, found.counts.num_skipped) == (0, 0)
 
 
 def test_long_examples_are_cut_or_left_out_and_counted(tokenizer):
     task = task_of(train=ROWS)
     cut = prepare_examples(tokenizer, {"x": task}, PlainTemplate(), max_length=12)["x"]
-    assert (len(cut.train), cut.num_cut, cut.num_skipped) == (3, 1, 0)
+    assert (len(cut.train), cut.counts.num_cut, cut.counts.num_skipped) == (3, 1, 0)
     assert max(len(example) for example in cut.train) == 12
     skipped = prepare_examples(tokenizer, {"x": task}, PlainTemplate(), max_length=12, truncation="skip")["x"]
-    assert (len(skipped.train), skipped.num_cut, skipped.num_skipped) == (2, 0, 1)
+    assert (len(skipped.train), skipped.counts.num_cut, skipped.counts.num_skipped) == (2, 0, 1)
 
 
 def test_validation_examples_are_the_first_few(tokenizer):
@@ -55,7 +56,7 @@ def test_the_digest_knows_every_token_of_both_splits(make_examples):
         replace(examples, validation=examples.validation[1:]),
     ]
     assert len({examples.digest, *(other.digest for other in changed)}) == 5
-    assert replace(examples, num_cut=4).digest == examples.digest
+    assert replace(examples, counts=PromptCounts(num_cut=4)).digest == examples.digest
 
 
 def test_a_task_without_training_examples_is_refused(tokenizer):

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from lorary.assembly import RoutedModel
 from lorary.cli.bars import show_count
 from lorary.cli.console import show_status
+from lorary.cli.left_out import tell_prompts
 from lorary.data import Task, Template
 from lorary.facts import find_task_facts, list_task_facts
 from lorary.files import quote, say_count
@@ -63,6 +64,7 @@ def provide_material(
         return
     with show_status("reading examples of the experts' tasks"):
         examples = prepare_examples(model.tokenizer, task_of, template)
+    tell_prompts((found.counts for found in examples.values()), "examples of the experts' tasks")
     with show_count(f"computing the {' and '.join(needs)} of {say_count(len(examples), 'expert')}") as show:
         found = find_task_facts(model, library, examples, needs, on_progress=show)
     model.provide(found, names=list(examples))

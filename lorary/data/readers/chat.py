@@ -1,6 +1,6 @@
 """Turns of a conversation from a row, in the forms that OpenAI's and ShareGPT's data have."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lorary.data.conversation import build_example
@@ -35,7 +35,20 @@ def read_conversation(row: Row, name: str) -> Example:
     Raises:
         ValueError: saying what is wrong with it.
     """
-    return build_example([*take_system(row), *read_turns(row, name)], take_tools(row))
+    return build_noted(row, [*take_system(row), *read_turns(row, name)])
+
+
+def build_noted(row: Row, turns: Sequence[Turn]) -> Example:
+    """Make an example of a conversation and the row's tools; the row notes turns after the answer as unused.
+
+    Raises:
+        ValueError: as ``build_example``.
+    """
+    example = build_example(turns, take_tools(row))
+    num_read = len(example.history) + bool(example.input) + 1
+    if isinstance(row, Fields) and len(turns) > num_read:
+        row.note_unused(["messages after the last answer"])
+    return example
 
 
 def take_system(row: Row) -> list[Turn]:

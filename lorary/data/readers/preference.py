@@ -6,9 +6,8 @@ The chosen answer is the target; the rejected one is counted and never trained o
 import re
 from collections.abc import Mapping
 
-from lorary.data.conversation import build_example
 from lorary.data.readers.alpaca import read_alpaca, read_history
-from lorary.data.readers.chat import read_turns, take_system, take_tools
+from lorary.data.readers.chat import build_noted, read_turns, take_system
 from lorary.data.readers.row_format import Row, RowFormat, is_filled, name_keys, take_text
 from lorary.data.task import Example
 from lorary.data.turns import Turn
@@ -34,7 +33,7 @@ def read_preference(row: Row) -> Example:
     elif not any(turn.role != "system" for turn in before):
         wanted = ", ".join(map(repr, (*CONVERSATIONS, *ASKED)))
         raise ValueError(f"beside 'chosen' there must be one of {wanted}, the row has {name_keys(row)}")
-    return build_example([*take_system(row), *read_history(row), *before, *chosen], take_tools(row))
+    return build_noted(row, [*take_system(row), *read_history(row), *before, *chosen])
 
 
 def count_rejected(row: Row) -> int:

@@ -89,11 +89,13 @@ def read_task(
 
 def _expand_task(task: Task) -> Task:
     """Make an example of every turn of the assistant's."""
-    expanded = {
-        split: drop_duplicates([turn for example in examples for turn in expand_turns(example)])
+    turns = {
+        split: [turn for example in examples for turn in expand_turns(example)]
         for split, examples in task.splits.items()
     }
-    return replace(task, splits=expanded)
+    expanded = {split: drop_duplicates(examples) for split, examples in turns.items()}
+    num_same = _count(turns.values()) - _count(expanded.values())
+    return replace(task, splits=expanded, num_duplicates=task.num_duplicates + num_same)
 
 
 def _list_places(place: Place | Mapping[str, Place]) -> dict[str, Place]:

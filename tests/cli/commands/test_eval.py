@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lorary.assembly import load_model
-from lorary.cli.commands.eval import run as command
+from lorary.cli.comparison import measure as command
 from lorary.cli.comparison.material import find_task_of_each, provide_material
 from lorary.cli.comparison.routes import choose_routes
 from lorary.data import find_template

@@ -203,9 +203,9 @@ def test_bad_rows_can_be_skipped_and_are_counted(train_quickly, write_rows, tmp_
     code, _, errors = train_quickly("--tasks", path)
     assert (code, "line 31" in errors, path in errors) == (2, True, True)
     assert not (tmp_path / "lib").exists()
-    code, output, _ = train_quickly("--tasks", path, "--skip-bad")
+    code, output, errors = train_quickly("--tasks", path, "--skip-bad")
     assert code == 0
-    assert "tasks     1: poetry, 1 bad row skipped" in output
+    assert "tasks     1: poetry\n" in output and errors.startswith("1 bad row skipped (in poetry)\n")
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_a_chat_templates_arguments_are_in_the_cards_and_merged_system_turns_are
     words = ["--tasks", str(path), "--template", "chat", "--template-args", "is_loud=true"]
     code, output, errors = lorary("train", str(tmp_path / "lib"), *words, "--base", str(base), *QUICK)
     assert code == 0, errors
-    assert "system    the chat template refuses system turns: " in output
+    assert "the user's first turn, because the chat template refuses system turns\n" in output
     card = Library.open(str(tmp_path / "lib"))["talk"].card
     assert card.provenance["prompts"]["template_args"] == {"is_loud": True}
     code, output, _ = lorary("data", "show", *words[1:], "--base", str(base))

@@ -5,17 +5,22 @@ is decoded from that model's tokens, as in training.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
 import lorary
+from lorary.cli.console import show_status
 from lorary.cli.keep_places import KeepPlaces
+from lorary.cli.left_out import describe_prompts, describe_rows
 from lorary.cli.printing import print_facts, print_json, print_line
 from lorary.cli.task_options import add_reading_options
-from lorary.cli.tasks import describe_skipped, find_task_template, read_tasks
+from lorary.cli.tasks import find_task_template, load_tasks
 from lorary.data import Example, Task, Template, tokenize_examples
-from lorary.files import say_count, shorten
+from lorary.data.chat_template import ChatTemplate
+from lorary.data.prompt_counts import PromptCounts
+from lorary.files import shorten
 
 EXAMPLE = "lorary data show synthetic:plurals"
 # Longest prompt or target shown, in characters.
@@ -34,20 +39,54 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Read the tasks, and describe each of them."""
-    tasks = read_tasks(options)
+    tasks = load_tasks(options)
     template = find_task_template(options)
     tokenizer = None if options.base is None else lorary.load_base(options.base).tokenizer
     if options.template == "chat" and tokenizer is None:
         raise ValueError("--template chat needs a base model, which has the chat template: add --base")
-    shown = {name: render_example(task, template, tokenizer) for name, task in tasks.items()}
+    shown = {name: render_task(task, template, tokenizer) for name, task in tasks.items()}
     if options.json:
         print_json([summarize_task(name, task, shown[name]) for name, task in tasks.items()])
         return 0
     for name, task in tasks.items():
-        print_facts([(label, text) for label, text in describe_task(name, task) if text])
-        print_example(*shown[name])
+        print_facts([(label, text) for label, text in describe_task(name, task, shown[name].counts) if text])
+        print_example(shown[name].prompt, shown[name].target)
         print_line("")
     return 0
+
+
+@dataclass(frozen=True)
+class RenderedTask:
+    """What a model reads of a task."""
+
+    prompt: str
+    """The prompt of the first example."""
+    target: str
+    """Its target."""
+    counts: PromptCounts
+    """How many conversations the template changes."""
+
+
+def render_task(task: Task, template: Template, tokenizer: Any) -> RenderedTask:
+    """Render a task's first example, and count the conversations that the template changes."""
+    prompt, target = render_example(task, template, tokenizer)
+    return RenderedTask(prompt, target, count_changes(task, template, tokenizer))
+
+
+def count_changes(task: Task, template: Template, tokenizer: Any) -> PromptCounts:
+    """Count the conversations that a chat template does not take as they are."""
+    if not isinstance(template, ChatTemplate):
+        return PromptCounts()
+    with show_status("rendering all conversations"):
+        replies = [
+            template.reply(task, example, example.targets[:1], tokenizer)[0]
+            for examples in task.splits.values()
+            for example in examples
+        ]
+    return PromptCounts(
+        num_merged=sum(reply.is_merged for reply in replies),
+        num_rewritten=sum(reply.is_rewritten for reply in replies),
+    )
 
 
 def render_example(task: Task, template: Template, tokenizer: Any) -> tuple[str, str]:
@@ -65,14 +104,16 @@ def find_example(task: Task) -> Example:
     return next(iter(task.splits.values()))[0]
 
 
-def describe_task(name: str, task: Task) -> Iterator[tuple[str, str]]:
+def describe_task(name: str, task: Task, counts: PromptCounts) -> Iterator[tuple[str, str]]:
     """Describe a task, as pairs of label and text; some texts are empty."""
     splits = ", ".join(f"{len(examples):,} {split}" for split, examples in task.splits.items())
     yield "task", name
     yield "format", ", ".join(task.formats)
-    yield "examples", f"{task.num_examples:,}: {splits}{describe_skipped({name: task})}"
-    yield "unused", ", ".join(task.unused) and f"columns {', '.join(task.unused)}"
-    yield "rejected", (task.num_rejected and f"{say_count(task.num_rejected, 'answer')} marked as bad") or ""
+    yield "examples", f"{task.num_examples:,}: {splits}"
+    for text in describe_rows({name: task}):
+        yield "rows", text
+    for text in describe_prompts([counts]):
+        yield "prompts", text
     yield "definition", shorten(" ".join(task.definition.split()), 200)
 
 
@@ -84,7 +125,7 @@ def print_example(prompt: str, target: str) -> None:
             print_line(f"  {mark} {line}")
 
 
-def summarize_task(name: str, task: Task, shown: tuple[str, str]) -> dict[str, Any]:
+def summarize_task(name: str, task: Task, shown: RenderedTask) -> dict[str, Any]:
     """Describe a task in JSON values."""
     return {
         "task": name,
@@ -94,8 +135,10 @@ def summarize_task(name: str, task: Task, shown: tuple[str, str]) -> dict[str, A
         "num_duplicates": task.num_duplicates,
         "num_overlapping": task.num_overlapping,
         "num_rejected": task.num_rejected,
+        "num_merged": shown.counts.num_merged,
+        "num_rewritten": shown.counts.num_rewritten,
         "unused": list(task.unused),
         "definition": task.definition,
-        "prompt": shown[0],
-        "target": shown[1],
+        "prompt": shown.prompt,
+        "target": shown.target,
     }

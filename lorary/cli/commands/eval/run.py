@@ -3,14 +3,13 @@
 from jsonargparse import Namespace
 
 from lorary.cli.commands.eval.report import print_result, summarize_result, write_result
+from lorary.cli.comparison.measure import measure_routes
 from lorary.cli.comparison.prepare import prepare_comparison, read_eval_options
 from lorary.cli.console import open_console, print_next
-from lorary.cli.evaluation_bar import show_evaluation
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.tasks import repeat_tasks
-from lorary.evaluation import Result, evaluate
-from lorary.files import say_count
+from lorary.evaluation import Result
 
 
 def run(options: Namespace) -> int:
@@ -39,12 +38,8 @@ def run(options: Namespace) -> int:
 def measure(options: Namespace) -> Result:
     """Load base and experts once, and evaluate."""
     found = prepare_comparison(options)
-    what = f"comparing {say_count(len(found.routes), 'route')} on {say_count(len(found.tasks), 'task')}"
     try:
-        with show_evaluation(what) as show:
-            return evaluate(
-                found.model, found.tasks, found.routes, found.template, found.config, on_progress=show
-            )
+        return measure_routes(found)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             "an interrupted evaluation keeps no results; the library is unchanged"

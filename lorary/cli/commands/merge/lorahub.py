@@ -11,6 +11,7 @@ from lorary.cli.bars import show_count
 from lorary.cli.base_model import find_device, load_experts_base
 from lorary.cli.commands.merge.by_examples import LORAHUB
 from lorary.cli.commands.merge.recipe import choose_names, make_linear, read_pairs
+from lorary.cli.left_out import tell_prompts
 from lorary.cli.tasks import find_task_template, read_tasks
 from lorary.experts import Expert
 from lorary.files import quote, say_count
@@ -80,6 +81,7 @@ def find_weights(
 def prepare(options: Namespace, tokenizer: Any, tasks: Mapping[str, Any]) -> TrainingExamples:
     """Tokenise the first few training examples of the task."""
     (found,) = prepare_examples(tokenizer, tasks, find_task_template(options)).values()
+    tell_prompts([found.counts], "training and validation examples")
     return replace(found, train=found.train[:NUM_EXAMPLES])
 
 

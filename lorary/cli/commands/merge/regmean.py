@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lorary.cli.base_model import find_device, load_experts_base
 from lorary.cli.console import show_status
+from lorary.cli.left_out import tell_prompts
 from lorary.cli.tasks import find_task_template, read_tasks
 from lorary.data import Task
 from lorary.facts import collect_inputs
@@ -65,6 +66,7 @@ def prepare_texts(
     """Tokenise training examples, prompts with answers, alternating between an expert's tasks."""
     wanted = {task: tasks[task] for found in own.values() for task in found}
     examples = prepare_examples(base.tokenizer, wanted, find_task_template(options))
+    tell_prompts((found.counts for found in examples.values()), "examples of the experts' tasks")
     texts = {}
     for name, found in own.items():
         ranked = [

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from jsonargparse import Namespace
 
 from lorary.cli.bars import show_count
+from lorary.cli.comparison.measure import measure_routes
 from lorary.cli.comparison.prepare import Comparison
 from lorary.cli.evaluation_bar import show_evaluation
 from lorary.evaluation import Result, Route, RoutingSurvey, evaluate, survey_routing
@@ -38,11 +39,7 @@ def gather_report(
     with found.model.routed(router, config, combine):
         survey = _survey(found, options.traced_examples)
         samples = _trace(found, options.num_samples)
-    what = f"comparing {say_count(len(found.routes), 'route')} on {say_count(len(found.tasks), 'task')}"
-    with show_evaluation(what) as show:
-        result = evaluate(
-            found.model, found.tasks, found.routes, found.template, found.config, on_progress=show
-        )
+    result = measure_routes(found)
     transfer = _measure_transfer(found, options.transfer_examples) if options.transfer_examples else None
     names = found.model.names
     report = LibraryReport(

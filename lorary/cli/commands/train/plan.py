@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lorary.cli.tasks import describe_skipped
+from lorary.cli.left_out import describe_prompts
 from lorary.data import Task
 from lorary.files import say_count
 from lorary.models import BaseModel, find_layers, layer_shape
@@ -40,9 +40,10 @@ def describe_plan(
         IncompatibleExpert: if no layer of the base model is selected.
     """
     yield "base", f"{base.name}, {str(base.model.dtype).removeprefix('torch.')} on {base.model.device}"
-    yield "tasks", f"{len(tasks)}: {_list_names(list(tasks))}{describe_skipped(tasks)}"
+    yield "tasks", f"{len(tasks)}: {_list_names(list(tasks))}"
     yield "examples", _describe_examples(examples, config)
-    yield from _describe_prompts(examples)
+    for text in describe_prompts(found.counts for found in examples.values()):
+        yield "prompts", text
     yield "experts", _describe_experts(base, examples, config)
     yield "steps", _describe_steps(examples, config)
     yield "state", f"{_describe_state(run_folder, examples, fresh)} {run_folder}"
@@ -50,32 +51,10 @@ def describe_plan(
 
 def _describe_examples(examples: Mapping[str, TrainingExamples], config: TrainConfig) -> str:
     found = list(examples.values())
-    num_cut, num_skipped = sum(e.num_cut for e in found), sum(e.num_skipped for e in found)
     num_held_out = sum(len(e.validation) for e in found) if config.validate_every else 0
-    return (
-        f"{sum(len(e.train) for e in found):,} for training"
-        + (f", {num_held_out:,} for validation" if num_held_out else "")
-        + (f", {say_count(num_cut, 'prompt')} truncated" if num_cut else "")
-        + (f", {num_skipped:,} left out as too long" if num_skipped else "")
+    return f"{sum(len(e.train) for e in found):,} for training" + (
+        f", {num_held_out:,} for validation" if num_held_out else ""
     )
-
-
-def _describe_prompts(examples: Mapping[str, TrainingExamples]) -> Iterator[tuple[str, str]]:
-    """Say where the chat template does not take a conversation as it is."""
-    num_merged = sum(found.num_merged for found in examples.values())
-    num_rewritten = sum(found.num_rewritten for found in examples.values())
-    if num_merged:
-        yield (
-            "system",
-            f"the chat template refuses system turns: {say_count(num_merged, 'example')} with theirs in the "
-            "user's first turn",
-        )
-    if num_rewritten:
-        yield (
-            "prompts",
-            f"{say_count(num_rewritten, 'finished conversation')} not beginning with the prompt that "
-            "generation reads: the answer follows that prompt",
-        )
 
 
 def _describe_experts(base: BaseModel, examples: Mapping[str, TrainingExamples], config: TrainConfig) -> str:

@@ -1,0 +1,21 @@
+"""Measure the routes of a comparison."""
+
+from lorary.cli.comparison.prepare import Comparison
+from lorary.cli.evaluation_bar import show_evaluation
+from lorary.cli.left_out import tell_prompts
+from lorary.data.prompt_counts import PromptCounts
+from lorary.evaluation import Result, evaluate
+from lorary.files import say_count
+
+
+def measure_routes(found: Comparison) -> Result:
+    """Measure every route on every task; then print on stderr which examples were left out or changed."""
+    what = f"comparing {say_count(len(found.routes), 'route')} on {say_count(len(found.tasks), 'task')}"
+    with show_evaluation(what) as show:
+        result = evaluate(
+            found.model, found.tasks, found.routes, found.template, found.config, on_progress=show
+        )
+    (header,) = result.headers
+    counts = [PromptCounts(**given) for given in header["settings"]["prompts"].values()]
+    tell_prompts(counts, "measured examples")
+    return result
