@@ -99,6 +99,7 @@ READ_BY: dict[str, tuple[str, ...] | str] = {
     "library/storage/local/calls.py": ("library", "journal"),
     "library/storage/local/folder.py": ("library", "prune"),
     "library/storage/local/journal.py": ("journal",),
+    "library/storage/local/pieces.py": ("library", "prune"),
     "library/storage/owner.py": "reads what the system says of this machine",
     "library/storage/remote/folder.py": "no file system of this machine: its content goes the same ways",
     "library/storage/remote/journal.py": "no file system of this machine: its content goes the same ways",

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from lorary.errors import LibraryError
-from lorary.library.storage.local.folder import PIECE_BYTES
+from lorary.library.storage.local.pieces import PIECE_BYTES
 from lorary.library.storage.opening import open_storage
 
 

@@ -1,32 +1,27 @@
-"""A library's folder on a local disk, in which no link is ever followed.
-
-Every path is walked from the library's own folder, each part looked up in the folder that was opened before
-it, so that nothing leads elsewhere, whoever exchanges a folder for a link meanwhile.
-"""
+"""The file operations of a library on a local disk."""
 
 import errno
 import hashlib
 import stat
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from lorary.errors import FormatError, LibraryError, LoraryError
 from lorary.experts.weights_file import StoredTensors, map_tensors
-from lorary.files import find_limit, quote, require_regular, say_limit
+from lorary.files import find_limit, quote, say_limit
 from lorary.library.storage.contract import Kind, refuse_link
 from lorary.library.storage.local import calls
 from lorary.library.storage.local.file_lock import FileLock
+from lorary.library.storage.local.path_walker import PathWalker
+from lorary.library.storage.local.pieces import read_pieces, split_content, write_all
 from lorary.library.storage.local.trees import remove_tree, walk_tree
 from lorary.library.storage.lock import Lock
 
-PIECE_BYTES = 1 << 20
 # What says that nothing is there; every other failure says nothing of the sort.
 ABSENT = (FileNotFoundError, NotADirectoryError)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-# What systems answer to opening a link that must not be followed.
-_MAYBE_LINK = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
 
 
 class LocalFolder:
@@ -38,17 +33,18 @@ class LocalFolder:
     def __init__(self, url: str, root: str):
         self.url = url
         self.root = root
+        self._walker = PathWalker(url, root)
 
     def path(self, relative: str) -> str:
         """Return the path of something in this folder, for messages."""
-        return f"{self.root}/{relative}" if relative else self.root
+        return self._walker.path(relative)
 
     def find_kind(self, relative: str = "") -> Kind | None:
         """Tell what is at this path; ``None`` if nothing is."""
         try:
             if not relative:
                 return find_kind(calls.look_at_root(self.root))
-            with self._parent(relative) as (parent, name):
+            with self._walker.parent(relative) as (parent, name):
                 return find_kind(calls.look_at(name, parent))
         except ABSENT:
             return None
@@ -60,7 +56,7 @@ class LocalFolder:
     def list_kinds(self, relative: str = "") -> dict[str, Kind]:
         """List what is right in a folder, sorted by name; nothing if there is no such folder."""
         found: dict[str, Kind] = {}
-        with suppress(FileNotFoundError), self._folder(relative) as folder:
+        with suppress(FileNotFoundError), self._walker.folder(relative) as folder:
             for name in sorted(calls.list_names(folder)):
                 # What was removed meanwhile is not there.
                 with suppress(FileNotFoundError):
@@ -76,14 +72,14 @@ class LocalFolder:
             raise LibraryError(refuse_link(self.url, relative))
         if kind != "folder":
             return {relative: kind}
-        with self._folder(relative) as folder:
+        with self._walker.folder(relative) as folder:
             found = walk_tree(folder)
         return {f"{relative}/{name}": find_kind(status) for name, status in sorted(found.items())}
 
     def read(self, relative: str, start: int = 0, end: int | None = None) -> bytes:
         """Return a file's bytes, or those from start to end; ``FileNotFoundError`` if it is missing."""
-        with self._file(relative) as file:
-            return b"".join(_read_pieces(file, start, end))
+        with self._walker.file(relative) as file:
+            return b"".join(read_pieces(file, start, end))
 
     def read_many(self, relatives: Iterable[str]) -> dict[str, bytes | Exception]:
         """Return the bytes of many small files, or what went wrong with each."""
@@ -91,19 +87,19 @@ class LocalFolder:
 
     def read_tensors(self, relative: str) -> StoredTensors:
         """Map a weights file."""
-        with self._file(relative) as descriptor, open(descriptor, "rb", closefd=False) as file:
+        with self._walker.file(relative) as descriptor, open(descriptor, "rb", closefd=False) as file:
             return map_tensors(file, self.path(relative))
 
     def count_bytes(self, relative: str) -> int:
         """Return a file's size."""
-        with self._parent(relative) as (parent, name):
+        with self._walker.parent(relative) as (parent, name):
             return calls.look_at(name, parent).st_size
 
     def hash(self, relative: str) -> str:
         """Return the SHA-256 of a file's bytes, reading it in pieces."""
         digest = hashlib.sha256()
-        with self._file(relative) as file:
-            for piece in _read_pieces(file):
+        with self._walker.file(relative) as file:
+            for piece in read_pieces(file):
                 digest.update(piece)
         return digest.hexdigest()
 
@@ -116,9 +112,9 @@ class LocalFolder:
         if self.find_kind(relative) is None:
             if above:
                 self.make_folder(above)
-            with self._folder(above) as parent, suppress(FileExistsError):
+            with self._walker.folder(above) as parent, suppress(FileExistsError):
                 calls.make_folder(name, parent)
-        with self._folder(relative):
+        with self._walker.folder(relative):
             pass  # what is there is a folder
 
     def write(self, relative: str, content: bytes) -> None:
@@ -128,40 +124,43 @@ class LocalFolder:
     def write_many(self, files: Mapping[str, bytes | Path]) -> None:
         """Write files, path -> content or the file that has it, each as durably as ``write``."""
         for relative, content in files.items():
-            with self._file(relative, calls.open_to_write) as file:
-                for piece in _split_content(content):
-                    _write_all(file, piece)
+            with self._walker.file(relative, calls.open_to_write) as file:
+                for piece in split_content(content):
+                    write_all(file, piece)
         # Only now: a disk brings many files to rest in hardly more time than one.
         for relative in files:
-            with self._file(relative) as file:
+            with self._walker.file(relative) as file:
                 calls.sync(file)
 
     def copy_file(self, source: str, target: str) -> None:
         """Copy one file, as durably as ``write``."""
-        with self._file(source) as file, self._file(target, calls.open_to_write) as copied:
-            for piece in _read_pieces(file):
-                _write_all(copied, piece)
+        with self._walker.file(source) as file, self._walker.file(target, calls.open_to_write) as copied:
+            for piece in read_pieces(file):
+                write_all(copied, piece)
             calls.sync(copied)
 
     def move(self, source: str, target: str) -> None:
         """Give a file or folder another path in one step; a folder must not be there yet."""
         # Never a copy, which can stop half-way.
-        with self._parent(source) as (above, name), self._parent(target) as (new_above, new_name):
+        with (
+            self._walker.parent(source) as (above, name),
+            self._walker.parent(target) as (new_above, new_name),
+        ):
             calls.rename(name, above, new_name, new_above)
 
     def remove(self, relative: str) -> None:
         """Remove a file, a link, or a whole folder; do nothing where there is none."""
-        with suppress(*ABSENT), self._parent(relative) as (parent, name):
+        with suppress(*ABSENT), self._walker.parent(relative) as (parent, name):
             remove_tree(name, parent)
 
     def sync_folder(self, relative: str = "") -> None:
         """Bring a folder's names to the disk, so that moves survive a power cut."""
-        with self._folder(relative) as folder:
+        with self._walker.folder(relative) as folder:
             calls.sync(folder)
 
     def free_bytes(self) -> int | None:
         """Return how many bytes can still be written here, or ``None`` where nobody can tell."""
-        with suppress(OSError), self._folder("") as folder:
+        with suppress(OSError), self._walker.folder("") as folder:
             return calls.count_free(folder)
         return None
 
@@ -185,7 +184,7 @@ class LocalFolder:
                 raise
             refusal = error
         try:
-            return self._open_file(relative, calls.open_to_read)
+            return self._walker.open_file(relative, calls.open_to_read)
         except OSError as error:
             if shared and error.errno in (*_REFUSED, errno.ENOENT):
                 return None
@@ -193,7 +192,7 @@ class LocalFolder:
 
     def _open_alone(self, relative: str) -> int:
         """Open a lock file; one with several names may be another lock too, and would wait for itself."""
-        descriptor = self._open_file(relative, calls.open_to_lock)
+        descriptor = self._walker.open_file(relative, calls.open_to_lock)
         if calls.look(descriptor).st_nlink > 1:
             calls.close(descriptor)
             raise LibraryError(
@@ -212,94 +211,8 @@ class LocalFolder:
             return FormatError(f"{quote(self.path(relative))} is too large: {say_limit('json_mb')}")
         return content
 
-    @contextmanager
-    def _file(self, relative: str, open_one: calls.Open | None = None) -> Iterator[int]:
-        descriptor = self._open_file(relative, open_one or calls.open_to_read)
-        try:
-            yield descriptor
-        finally:
-            _close(descriptor)
-
-    def _open_file(self, relative: str, open_one: calls.Open) -> int:
-        with self._parent(relative) as (parent, name):
-            descriptor = self._open(open_one, name, parent, relative)
-        try:
-            require_regular(calls.look(descriptor), self.path(relative))
-        except BaseException:
-            _close(descriptor)
-            raise
-        return descriptor
-
-    @contextmanager
-    def _parent(self, relative: str) -> Iterator[tuple[int, str]]:
-        *above, name = _split(relative)
-        with self._folder("/".join(above)) as parent:
-            yield parent, name
-
-    @contextmanager
-    def _folder(self, relative: str) -> Iterator[int]:
-        descriptor = calls.open_root(self.root)
-        try:
-            walked = ""
-            for part in _split(relative) if relative else ():
-                walked += f"/{part}"
-                inner = self._open(calls.open_folder, part, descriptor, walked[1:])
-                _close(descriptor)
-                descriptor = inner
-            yield descriptor
-        finally:
-            _close(descriptor)
-
-    def _open(self, open_one: calls.Open, name: str, parent: int, relative: str) -> int:
-        try:
-            return open_one(name, parent)
-        except OSError as error:
-            if error.errno in _MAYBE_LINK and stat.S_ISLNK(calls.look_at(name, parent).st_mode):
-                raise LibraryError(refuse_link(self.url, relative)) from error
-            error.filename = self.path(relative)
-            raise
-
 
 def find_kind(status: calls.Status) -> Kind:
     """Tell what a file system's status is of."""
     kinds: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
     return kinds.get(stat.S_IFMT(status.st_mode), "other")
-
-
-def _split(relative: str) -> list[str]:
-    parts = relative.split("/")
-    for part in ("", ".", ".."):
-        if part in parts:
-            raise ValueError(f"a path inside a library must not hold {part!r}, got {quote(relative)}")
-    return parts
-
-
-def _read_pieces(file: int, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-    while end is None or start < end:
-        wanted = PIECE_BYTES if end is None else min(PIECE_BYTES, end - start)
-        piece = calls.read(file, wanted, start)
-        if not piece:
-            return
-        yield piece
-        start += len(piece)
-
-
-def _split_content(content: bytes | Path) -> Iterator[bytes]:
-    if isinstance(content, bytes):
-        yield content
-        return
-    with content.open("rb") as file:
-        while piece := file.read(PIECE_BYTES):
-            yield piece
-
-
-def _write_all(file: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[calls.write(file, rest) :]
-
-
-def _close(descriptor: int) -> None:
-    # All that was written was synced before.
-    with suppress(OSError):
-        calls.close(descriptor)
