@@ -27,8 +27,8 @@ REQUESTS = [0, 0, 1, 1, 2]
 PROMPTS = [[5, 6, 7, 8], [9, 10], [11, 12, 13]]
 BATCH = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12], [13, 14, 15, 16]])
 REFUSED = {
-    "cpmant": (BaseModelError, "lets each token see those after it"),
-    "prophetnet": (BaseModelError, "gives no logits for each token"),
+    "cpmant": (BaseModelError, "a token attends to later tokens"),
+    "prophetnet": (BaseModelError, "does not return logits for each token"),
     "xlnet": (IncompatibleExpert, "cannot carry experts"),
 }
 # transformers itself cannot generate with it: its cache has other sizes than its layers.

@@ -1,4 +1,4 @@
-"""Run token sequences through a model with experts, in passes of an exact layout."""
+"""Running token sequences through a model with experts, in layouts that do not change the results."""
 
 from lorary.passes.layout import Layout, find_layout
 from lorary.passes.left_padding import can_pad_left

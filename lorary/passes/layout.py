@@ -29,18 +29,18 @@ class Layout(StrEnum):
 
 
 def find_layout(stack: ExpertStack, longest: int, row_length: int) -> Layout:
-    """Find the cheapest layout in which every sequence comes out as if it ran alone.
+    """Find the cheapest layout in which every sequence has the same result as alone.
 
-    A few short passes of the base model are compared with each text alone; the result is kept for the
-    model. Nothing on the model is changed.
+    The base model runs a few short texts in each layout and alone. The result of this trial is remembered for
+    the model, which is not changed.
 
     Args:
-        stack: the experts on the model; they are off during these passes.
-        longest: tokens of the longest sequence.
-        row_length: of the rows that sequences are packed into.
+        stack: the experts on the model; they are switched off during the trial.
+        longest: number of tokens of the longest sequence.
+        row_length: length of the rows that sequences are packed into.
 
     Raises:
-        BaseModelError: if the model is not causal: a token of a text sees those after it.
+        BaseModelError: if the model is not causal, so that a token attends to later tokens.
     """
     with stack.choosing(None):
         tried = try_model(stack.model)
@@ -53,28 +53,28 @@ def find_layout(stack: ExpertStack, longest: int, row_length: int) -> Layout:
 
 
 class _Limits:
-    """What lengths rule out, which short trials cannot show."""
+    """Layouts that are not exact for long texts, read from the configuration because trials are short."""
 
     def __init__(self, model: PreTrainedModel, longest: int, row: int):
         config = model.config.get_text_config()
         chunk = getattr(config, "attention_chunk_size", None)
         windows = [getattr(config, name, None) for name in ("sliding_window", "attention_window_size")]
-        # Some RoPE variants choose their frequencies by the longest text of the batch.
+        # Some RoPE variants compute frequencies from the longest text of the batch.
         self.takes_batches = not _changes_with_length(config, longest)
-        # Keys that are compressed in blocks of the row mix its texts; blocks may be longer than a trial.
+        # Keys compressed in blocks of a row mix the texts of the row; a block may be longer than the trial.
         compresses = any(getattr(config, name, None) for name in ("compress_rates", "indexer_compress_ratio"))
-        # A given mask replaces the model's own, with its windows and chunks.
+        # A mask that is passed to the model replaces its own mask, which has its windows and chunks.
         self.takes_masks = (
             self.takes_batches
             and not compresses
             and not any(size is not None and size < longest for size in (*windows, chunk))
         )
-        # Chunks are counted from the beginning of the row, not of the text.
+        # Chunks are counted from the beginning of the row, not from that of a text.
         self.takes_rows = self.takes_batches and not compresses and (chunk is None or row <= chunk)
 
 
 def _changes_with_length(config: object, longest: int) -> bool:
-    """Tell whether a batch with a text of this length gives all its texts other positions."""
+    """Return whether a text of this length changes the positional encoding of the whole batch."""
     scaling = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
     kinds = [scaling, *(each for each in scaling.values() if isinstance(each, dict))]
     most = getattr(config, "max_position_embeddings", None)

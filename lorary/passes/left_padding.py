@@ -1,4 +1,4 @@
-"""Whether prompts of different lengths can be answered in one batch, padded on the left: found by trying.
+"""Trying whether a model can answer prompts of different lengths in one batch, padded on the left.
 
 B prompts, V vocabulary.
 """
@@ -15,20 +15,20 @@ from lorary.models.evaluating import MODEL_FAILURES, evaluating
 from lorary.passes.trial import find_tolerance
 
 _PROMPTS = ((5, 6, 7, 8, 9), (10, 11), (12, 13, 14))
-_NUM_STEPS = 2  # the second one reads the cache
+_NUM_STEPS = 2  # only the second step reads the key-value cache
 
 _KEPT: "WeakKeyDictionary[PreTrainedModel, tuple[tuple[object, ...], bool]]" = WeakKeyDictionary()
 
 
 @torch.no_grad()
 def can_pad_left(stack: ExpertStack) -> bool:
-    """Tell whether each prompt of a batch padded on the left is continued as if it were alone.
+    """Return whether each prompt of a batch padded on the left has the same logits as alone.
 
-    Models with a state, or with biases counted from the row's beginning, may not ignore such padding. The
-    base model alone is tried, once; nothing on the model is changed.
+    Recurrent models, and models with biases counted from the row's beginning, may be influenced by the
+    padding. The base model is tried once, without experts; it is not changed.
 
     Args:
-        stack: the experts on the model; they are off during these passes.
+        stack: the experts on the model; they are switched off during the trial.
     """
     model = stack.model
     key = (model.config._attn_implementation, model.dtype)
@@ -47,12 +47,12 @@ def _try_padding(model: PreTrainedModel) -> bool:
         alone = torch.cat([_predict(model, [prompt]) for prompt in prompts])
     except MODEL_FAILURES:
         return False
-    # Written so that NaN differs.
+    # NaN compares as False, so a model that gives NaN counts as not exact.
     return bool((together - alone).abs().max() <= find_tolerance(model) * alone.std())
 
 
 def _predict(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Tensor:
-    """Give the logits of the tokens that follow, ``[B, steps × V]``."""
+    """Return the logits of the generated tokens, ``[B, steps × V]``."""
     longest = max(map(len, prompts))
     ids = torch.tensor([[prompt[0]] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
     mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])

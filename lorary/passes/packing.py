@@ -1,9 +1,11 @@
-"""Laying token sequences out in rows: side by side with hardly any padding, or one to a row.
+"""Arranging token sequences in rows: several in a row with little padding, or one per row.
 
-B rows, L row length, N target positions. A *cell* is a place in a row: the model runs over cells. Sequences
-that may share hold the cells of their common beginning together, so that a task's definition, or a question
-before its choices, is read once; each row then is a forest of prefix trees, and a cell sees its ancestors
-alone. The last token of a sequence predicts nothing and has no cell.
+A *cell* is a position in a row; the model computes every cell. Sequences of one group share the cells of
+equal beginnings. So a task's definition, or a question before its choices, is computed once. A row is then a
+forest of prefix trees, and a cell attends to its ancestors only. The last token of a sequence has no cell,
+because it predicts nothing.
+
+B rows, L row length, N target positions.
 """
 
 from collections.abc import Hashable, Sequence
@@ -20,38 +22,38 @@ from lorary.passes.prefixes import TokenIds, cut_pieces, measure_overlap, read_t
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Sequences laid out for one forward pass; call the model with ``model_inputs()``.
+    """Sequences arranged for one forward pass; call the model with ``model_inputs()``.
 
-    Packed rows that share no cell need no ``attention_mask`` where ``transformers`` reads the beginnings from
-    ``position_ids``, which it does only if it gets neither a mask nor a cache. Padding at a packed row's end
-    is one more sequence without an owner.
+    Packed rows without shared cells need no ``attention_mask`` if ``transformers`` detects the beginnings of
+    sequences by ``position_ids``. It does so only without a mask and without a cache. Padding at the end of a
+    packed row is one more sequence, without an owner.
     """
 
     input_ids: Tensor
     """Token ids, ``[B, L]``."""
     position_ids: Tensor | None
-    """Each cell's place in its own sequence, ``[B, L]``; None where each row holds one sequence."""
+    """Position of each cell in its own sequence, ``[B, L]``; None if each row has one sequence."""
     owner: Tensor
-    """The first of the given sequences that holds a cell, ``[B, L]``; -1 for padding."""
+    """The sequence of each cell, ``[B, L]``: the first one if several share it; -1 for padding."""
     labels: Tensor
-    """The tokens to be predicted, ``[N]``: each sequence's targets in their order."""
+    """The tokens to be predicted, ``[N]``: the targets of all sequences in order."""
     label_owner: Tensor
-    """Which sequence each label belongs to, ``[N]``."""
+    """The sequence of each label, ``[N]``."""
     positions: Tensor
-    """The cell that predicts each label, ``[N]``: its index among all B×L; several labels may share one."""
+    """The cell that predicts each label, ``[N]``, as an index among the B×L; several labels may share one."""
     attention_mask: Tensor | None
-    """True where a cell (row) sees another (column), ``[B, 1, L, L]``; or, where each row holds one sequence,
-    where there is a token, ``[B, L]``. None where the model needs none."""
+    """``[B, 1, L, L]``: True where a cell (third index) attends to another (fourth). If each row has one
+    sequence, ``[B, L]``: True at tokens. None if no mask is needed."""
 
     def model_inputs(self, dtype: torch.dtype = torch.float32) -> dict[str, Tensor | bool]:
-        """Give the keyword arguments for a ``transformers`` model whose weights have this dtype."""
+        """Return the keyword arguments for a ``transformers`` model whose weights have this dtype."""
         inputs: dict[str, Tensor | bool] = {"input_ids": self.input_ids, "use_cache": False}
         if self.position_ids is not None:
             inputs["position_ids"] = self.position_ids
         if self.attention_mask is not None and self.attention_mask.dim() == 2:
             inputs["attention_mask"] = self.attention_mask.long()
         elif self.attention_mask is not None:
-            # As numbers to add: both eager attention and the fused kernels take that.
+            # As numbers to be added to scores: eager attention and the fused kernels both accept this form.
             unseen = torch.zeros(self.attention_mask.shape, dtype=dtype, device=self.input_ids.device)
             inputs["attention_mask"] = unseen.masked_fill_(~self.attention_mask, torch.finfo(dtype).min)
         return inputs
@@ -70,19 +72,17 @@ def pack_sequences(
     *,
     always_mask: bool = False,
 ) -> Batch:
-    """Pack tokenised examples into as few rows as first-fit decreasing needs.
+    """Pack tokenised examples into few rows (by first-fit decreasing), of nearly equal length.
 
     Args:
         sequences: prompts with their targets.
-        row_length: L, raised to the longest sequence if that is longer.
-        padding_id: any valid token id; None takes one of the sequences': a padding token's embedding may be
-            zero, where norms have no gradient.
-        groups: sequences of one group share the cells of equal beginnings; None shares nothing. Whatever
-            depends on more than the tokens before (the expert, say) must be the same throughout a group.
+        row_length: L; it is raised to the length of the longest sequence if necessary.
+        padding_id: any valid token id. None: a token of the sequences, because the embedding of a padding
+            token may be zero, where norms have no gradient.
+        groups: the group of each sequence; sequences of one group share the cells of equal beginnings. All
+            else that the model's output depends on, such as the experts, must be equal within a group. None:
+            nothing is shared.
         always_mask: make a mask even if no cell is shared.
-
-    Returns:
-        The batch; ``owner`` and ``label_owner`` have the sequence of each cell and label.
 
     Raises:
         ValueError: if there is no sequence, or one has no prompt.
@@ -98,12 +98,11 @@ def pack_sequences(
 
 
 def pad_sequences(sequences: Sequence[TokenizedExample], padding_id: int | None = None) -> Batch:
-    """Give each tokenised example a row of its own, padded on the right, where no token sees the padding.
+    """Put each tokenised example into its own row, padded on the right, where no token attends to padding.
 
     Args:
         sequences: prompts with their targets.
-        padding_id: any valid token id; None takes one of the sequences': a padding token's embedding may be
-            zero, where norms have no gradient.
+        padding_id: any valid token id; None: a token of the sequences, see ``pack_sequences``.
 
     Raises:
         ValueError: if there is no sequence, or one has no prompt.
@@ -130,10 +129,12 @@ def pad_sequences(sequences: Sequence[TokenizedExample], padding_id: int | None 
 
 def _check_sequences(sequences: Sequence[TokenizedExample]) -> None:
     if not sequences:
-        raise ValueError("there is no sequence to lay out")
+        raise ValueError("there must be at least one sequence, found none")
     for index, sequence in enumerate(sequences):
         if not sequence.prompt_ids:
-            raise ValueError(f"sequence {index} has no prompt: its first target token could not be predicted")
+            raise ValueError(
+                f"sequence {index} must have a prompt of at least one token, which predicts its first target"
+            )
 
 
 def _list_labels(sequences: Sequence[TokenizedExample]) -> Tensor:
@@ -155,6 +156,7 @@ class _Builder:
         self.input_ids = torch.full((num_rows, length), padding_id)
         self.position_ids = torch.zeros(num_rows, length, dtype=torch.long)
         self.owner = torch.full((num_rows, length), PADDING)
+        # [B, L, L]; padding attends to itself, since a row of the mask without True gives NaN.
         self.sees = torch.eye(length, dtype=torch.bool).repeat(num_rows, 1, 1)
         self.positions: list[list[int]] = [[] for _ in sequences]
         self.is_shared = False
@@ -177,8 +179,12 @@ class _Builder:
         )
 
     def _place_piece(self, row: int, start: int, members: Sequence[int]) -> int:
-        """Place sequences that share beginnings, each after the one it shares most with."""
-        path: list[int] = []
+        """Place sequences that share beginnings, each after the one that it shares most with.
+
+        Returns:
+            The first free cell of the row.
+        """
+        path: list[int] = []  # the cells of the current sequence, shared ones included
         before: TokenIds = ()
         for index in members:
             tokens = self.tokens[index]
@@ -200,7 +206,7 @@ class _Builder:
 
 
 def _balance_rows(lengths: Sequence[int], row_length: int) -> list[list[int]]:
-    """Fill as few rows as rows of this length need, and make them as short as that allows."""
+    """Return the sequences of each row: few rows, as short as their number allows."""
     rows = _fill_rows(lengths, row_length)
     shortest = max(max(lengths), -(-sum(lengths) // len(rows)))
     for length in range(shortest, row_length, max(1, row_length // 32)):
@@ -211,7 +217,7 @@ def _balance_rows(lengths: Sequence[int], row_length: int) -> list[list[int]]:
 
 
 def _fill_rows(lengths: Sequence[int], row_length: int) -> list[list[int]]:
-    """First-fit decreasing: the longest first, each into the first row that has room."""
+    """Return the sequences of each row, by first-fit decreasing: the longest first, each to the first fit."""
     rows: list[list[int]] = []
     room: list[int] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):

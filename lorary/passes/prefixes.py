@@ -1,4 +1,4 @@
-"""Find sequences with equal beginnings, and the number of cells that they need if they share these."""
+"""Finding sequences with equal beginnings, and the number of cells that they need if they share these."""
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ TokenIds = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Piece:
-    """Sequences of one group in one row, sorted so that neighbours share most."""
+    """Sequences of one group in one row, sorted so that neighbours share the longest beginnings."""
 
     members: list[int]
     """Indices of the sequences."""
     num_cells: int
-    """Cells that they need together."""
+    """Number of cells of all of them together."""
 
 
 def read_tokens(sequence: TokenizedExample) -> TokenIds:
-    """Give what the model has to read of an example: all but the last target token."""
+    """Return the tokens of an example that the model computes: all except the last target."""
     return (*sequence.prompt_ids, *sequence.target_ids)[:-1]
 
 
 def measure_overlap(left: TokenIds, right: TokenIds) -> int:
-    """Count the tokens with which both begin."""
+    """Return the length of the common beginning of two sequences."""
     shortest = min(len(left), len(right))
     for index in range(shortest):
         if left[index] != right[index]:
@@ -33,12 +33,12 @@ def measure_overlap(left: TokenIds, right: TokenIds) -> int:
 
 
 def cut_pieces(tokens: Sequence[TokenIds], groups: Sequence[Hashable] | None, row_length: int) -> list[Piece]:
-    """Gather sequences that may share into pieces that fit into a row.
+    """Gather the sequences of each group into pieces that fit into a row.
 
     Args:
-        tokens: what the model reads of each sequence.
-        groups: which sequences may share; None for none.
-        row_length: most cells of a piece; a single longer sequence is a piece of its own.
+        tokens: the tokens of each sequence, from ``read_tokens``.
+        groups: the group of each sequence; None if nothing is shared.
+        row_length: maximum number of cells of a piece; a longer sequence is a piece of its own.
     """
     pieces: list[Piece] = []
     members: list[int] = []
@@ -55,15 +55,16 @@ def cut_pieces(tokens: Sequence[TokenIds], groups: Sequence[Hashable] | None, ro
 def plan_passes(
     sequences: Sequence[TokenizedExample], groups: Sequence[Hashable] | None, max_cells: int
 ) -> list[list[int]]:
-    """Divide sequences into forward passes, those that share most in the same one.
+    """Divide sequences into forward passes, such that sequences with long equal beginnings share a pass.
 
     Args:
         sequences: prompts with their targets.
-        groups: which of them may share, see ``pack_sequences``; None for none.
-        max_cells: what one pass may hold; a single longer sequence runs alone.
+        groups: the group of each sequence, see ``pack_sequences``; None if nothing is shared.
+        max_cells: maximum number of cells of a pass; a longer sequence runs alone.
 
     Returns:
-        The indices of each pass; those that share nothing are sorted by length, so that little is padded.
+        The indices of the sequences of each pass. If nothing is shared, they are sorted by length, which
+        needs little padding.
     """
     tokens = [read_tokens(sequence) for sequence in sequences]
     passes: list[list[int]] = []
@@ -78,10 +79,11 @@ def plan_passes(
 
 
 def group_padded(sequences: Sequence[TokenizedExample], max_cells: int) -> list[list[int]]:
-    """Divide sequences into passes that hold so many cells when each is padded to the longest of its pass.
+    """Divide sequences into passes with a row per sequence, of at most ``max_cells`` cells with padding.
 
     Returns:
-        The indices of each pass, short sequences first; a longer one than ``max_cells`` runs alone.
+        The indices of the sequences of each pass, short sequences first; one longer than ``max_cells`` runs
+        alone.
     """
     lengths = [len(read_tokens(sequence)) for sequence in sequences]
     passes: list[list[int]] = []
@@ -93,7 +95,7 @@ def group_padded(sequences: Sequence[TokenizedExample], max_cells: int) -> list[
 
 
 def _walk(tokens: Sequence[TokenIds], groups: Sequence[Hashable] | None) -> Iterator[tuple[int, int, bool]]:
-    """Yield each sequence, the cells it needs after its neighbour, and whether it opens a group."""
+    """Yield each sequence, the cells that it needs after the previous one, and whether it begins a group."""
     if groups is None:
         for index in sorted(range(len(tokens)), key=lambda index: len(tokens[index])):
             yield index, len(tokens[index]), True
@@ -103,6 +105,7 @@ def _walk(tokens: Sequence[TokenIds], groups: Sequence[Hashable] | None) -> Iter
         gathered.setdefault(group, []).append(index)
     for members in gathered.values():
         before: TokenIds = ()
+        # In lexicographic order, neighbours share the longest beginnings.
         for place, index in enumerate(sorted(members, key=tokens.__getitem__)):
             yield index, len(tokens[index]) - measure_overlap(before, tokens[index]), place == 0
             before = tokens[index]

@@ -12,17 +12,17 @@ from lorary.routing import Chooser
 
 
 def score_pass(stack: ExpertStack, part: Pass, chooser: Chooser | None) -> Tensor:
-    """Score the target tokens of a pass.
+    """Compute the losses of the target tokens of a pass.
 
     Args:
         stack: the experts on the model.
         part: the sequences.
-        chooser: chooses for their requests; None for the base model alone. ``stack.plan(indices, weights)``
-            makes one of experts that are known for each request.
+        chooser: chooses experts for the requests; None for the base model alone.
+            ``stack.plan(indices, weights)`` is a chooser of known experts for each request.
 
     Returns:
-        Negative log-likelihoods ``[N]``, float32, with gradients where PyTorch records them;
-        ``part.sequence`` has the sequence of each.
+        Negative log-likelihoods ``[N]``, float32, with gradients if PyTorch records them. ``part.sequence``
+        has the sequence of each.
     """
     inputs = part.batch.model_inputs(stack.model.dtype)
     with stack.choosing(chooser, rows=part.call_rows):

@@ -21,11 +21,11 @@ class Pass:
     """Sequences that run through the model together."""
 
     members: Tensor
-    """Which of the given sequences these are, ``[P]``."""
+    """Indices of the sequences among all given ones, ``[P]``."""
     requests: Tensor
-    """The request of each, ``[P]``: what a chooser calls ``rows``."""
+    """The request of each sequence, ``[P]``; a chooser's ``rows``."""
     batch: Batch
-    """How they are laid out; its owners are places among ``members``."""
+    """The sequences arranged in rows; its ``owner`` has indices into ``members``."""
 
     @property
     def rows(self) -> Tensor:
@@ -35,12 +35,12 @@ class Pass:
 
     @property
     def call_rows(self) -> Tensor:
-        """The same as a call of the model is told: ``[B]`` where each row of the batch is one sequence."""
+        """The same as an argument of a call: ``[B]`` if each row of the batch is one sequence."""
         return self.requests if self.batch.position_ids is None else self.rows
 
     @property
     def sequence(self) -> Tensor:
-        """Which of the given sequences each target token belongs to, ``[N]``."""
+        """Index, among all given sequences, of each target token's sequence, ``[N]``."""
         return self.members[self.batch.label_owner]
 
 
@@ -53,20 +53,21 @@ def split_passes(
     row_length: int,
     device: torch.device | str = "cpu",
 ) -> Iterator[Pass]:
-    """Divide sequences into passes, and build each batch when it is needed.
+    """Divide sequences into passes; each batch is built when it is needed.
 
     Args:
         sequences: prompts with their targets.
-        requests: the request of each sequence, from 0. Those of one request are answered alike, so where
-            ``layout`` shares beginnings they share them: whatever a chooser makes a choice depend on besides
-            the tokens before must be equal for them.
-        layout: what is exact on the model, see ``find_layout``.
-        tokens_per_pass: most cells of a pass (shared ones count once); a longer sequence runs alone.
-        row_length: of packed rows, raised to the longest sequence of a pass.
-        device: where the passes' tensors go.
+        requests: the request of each sequence, from 0. Sequences of one request use the same experts. If
+            ``layout`` shares beginnings, they share theirs; so a chooser's choice for a token may depend on
+            the request and on the tokens up to that one only.
+        layout: an exact layout on the model, from ``find_layout``.
+        tokens_per_pass: maximum number of cells of a pass, shared cells counted once; a longer sequence runs
+            alone.
+        row_length: length of packed rows; it is raised to that of the longest sequence of a pass.
+        device: of the passes' tensors.
 
     Yields:
-        Each sequence in one of the passes.
+        Passes, which together have each sequence once.
 
     Raises:
         ValueError: if a sequence has no prompt.
@@ -91,9 +92,9 @@ def split_passes(
 
 
 def read_whole(prompt: Sequence[int]) -> TokenizedExample:
-    """Make a sequence in which every token of a prompt is a target position, to read activations.
+    """Make a sequence in which every token of a prompt has a cell and is a target position.
 
-    Its labels mean nothing: the last one is 0.
+    It serves to read activations. Its labels are not meaningful: the last one is 0.
 
     Args:
         prompt: token ids, at least one.

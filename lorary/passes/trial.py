@@ -1,4 +1,4 @@
-"""Whether sequences that share a forward pass come out as if each ran alone: found by trying.
+"""Trying which layouts of a forward pass give each sequence the same result as alone.
 
 B rows, L row length, V vocabulary.
 """
@@ -18,7 +18,7 @@ from lorary.models import select_positions
 from lorary.models.evaluating import MODEL_FAILURES, evaluating
 from lorary.passes.packing import Batch, pack_sequences, pad_sequences
 
-# Three texts with one beginning, one of which is longer, and two that begin otherwise.
+# Three texts with an equal beginning, one of them longer, and two with other beginnings.
 _TEXTS = (
     (5, 6, 7, 8, 9, 10),
     (5, 6, 7, 11, 12, 13, 14, 15, 16),
@@ -27,16 +27,16 @@ _TEXTS = (
     (20, 21, 22, 23, 24),
 )
 _BEGINNING = (5, 6, 7)
-# Added to the tokens after the beginning to change a text; the order of the texts stays.
+# Added to the tokens after the beginning to change a text; sorting the texts gives the same order as before.
 _OTHERWISE = 25
-# Largest error in units of the logits' standard deviation. Rounding in float32 makes about 1e-6.
+# Largest error of equal logits, in units of their standard deviation. Rounding in float32 gives about 1e-6.
 _TOLERANCES = {torch.float64: 1e-9, torch.float32: 5e-5}
 _HALF_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What is exact on a model, for short texts."""
+    """The layouts that are exact on a model, for short texts."""
 
     masked: bool
     """Rows of several texts that share beginnings, with an attention mask."""
@@ -51,13 +51,13 @@ _KEPT: "WeakKeyDictionary[PreTrainedModel, tuple[tuple[object, ...], Tried]]" = 
 
 @torch.no_grad()
 def try_model(model: PreTrainedModel) -> Tried:
-    """Try each layout on a model; what was found is kept as long as the model is.
+    """Try each layout on a model; the result is remembered as long as the model exists.
 
     Args:
-        model: any causal language model; left as it was.
+        model: any causal language model; it is not changed.
 
     Raises:
-        BaseModelError: if it gives no logits for each token, or a token of a text sees those after it.
+        BaseModelError: if it does not return logits for each token, or a token attends to later tokens.
     """
     key = (model.config._attn_implementation, model.dtype)
     kept = _KEPT.get(model)
@@ -74,7 +74,7 @@ def _try_layouts(model: PreTrainedModel) -> Tried:
         alone = [_read(model, pad_sequences(_as_sequences([text])))[0] for text in texts]
     except MODEL_FAILURES as error:
         raise BaseModelError(
-            f"{type(model).__name__} gives no logits for each token of a short text: {error}"
+            f"{type(model).__name__} does not return logits for each token of a short text: {error}"
         ) from error
     _check_causal(model, texts[0], alone[0], vocabulary)
     row = max(len(text) for text in texts) * 2
@@ -91,16 +91,16 @@ def _try_layouts(model: PreTrainedModel) -> Tried:
 def _check_causal(model: PreTrainedModel, text: list[int], read: Tensor, vocabulary: int) -> None:
     other = [*text[:-1], (text[-1] + _OTHERWISE) % vocabulary]
     found = _read(model, pad_sequences(_as_sequences([other])))[0]
-    # NaN says nothing about attention; code that uses losses reports it.
+    # NaN shows nothing about attention; code that uses losses reports it.
     if read.isfinite().all() and _differ(found[:-1], read[:-1], _find_limit(model, [read])):
         raise BaseModelError(
-            f"{type(model).__name__} lets each token see those after it, so it predicts none: load a causal "
-            "language model, or this one with is_decoder=True in its configuration"
+            f"a base model must be causal, but in {type(model).__name__} a token attends to later tokens: "
+            "load a causal language model, or this one with is_decoder=True in its configuration"
         )
 
 
 def find_tolerance(model: PreTrainedModel) -> float:
-    """Give the largest error of equal logits, in units of their standard deviation."""
+    """Return the largest error of equal logits, in units of their standard deviation."""
     return _TOLERANCES.get(model.dtype, _HALF_TOLERANCE)
 
 
@@ -115,14 +115,14 @@ def _is_exact(
     alone: Sequence[Tensor],
     vocabulary: int,
 ) -> bool:
-    """Tell whether all texts come out as alone, and whether none feels what the others say."""
+    """Return whether each text has the same logits as alone, and no text influences another."""
     limit = _find_limit(model, alone)
     try:
         together = _read(model, lay_out(_as_sequences(texts)))
         if any(_differ(found, expected, limit) for found, expected in zip(together, alone, strict=True)):
             return False
         for kept in range(len(texts)):
-            # The other texts are changed: if this one's losses change, it attends to them.
+            # Only the other texts are changed: if this one's logits change, it attends to them.
             changed = [
                 text if index == kept else _change(text, vocabulary) for index, text in enumerate(texts)
             ]
@@ -140,7 +140,7 @@ def _change(text: Sequence[int], vocabulary: int) -> list[int]:
 
 
 def _differ(left: Tensor, right: Tensor, limit: float) -> bool:
-    # Written so that NaN differs.
+    # NaN compares as False, so NaN counts as a difference.
     return not bool((left - right).abs().max() <= limit)
 
 
@@ -149,7 +149,7 @@ def _as_sequences(texts: Sequence[Sequence[int]]) -> list[TokenizedExample]:
 
 
 def _read(model: PreTrainedModel, batch: Batch) -> list[Tensor]:
-    """Give the logits at each token of each text, ``[tokens, V]``."""
+    """Return the logits at each token of each text, ``[tokens, V]``."""
     batch = batch.to(model.device)
     with select_positions(model, batch.positions):
         logits = model(**batch.model_inputs(model.dtype)).logits[0].float()

@@ -1,4 +1,4 @@
-"""Which experts a token or request uses: pure functions from scores to ``(indices, weights)``; routers."""
+"""Routers, which choose the experts of a token or a request, built on pure functions of scores."""
 
 from lorary.routing.arrow import ArrowConfig
 from lorary.routing.calibrated_router import CalibratedConfig

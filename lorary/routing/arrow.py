@@ -1,4 +1,4 @@
-"""Arrow: a token uses the experts whose prototypes have the largest products with it.
+"""Arrow: a token uses the experts whose prototypes have the largest inner products with it.
 
 Shape letters: T tokens, E experts, I layer input, K experts kept per token.
 """
@@ -16,6 +16,7 @@ from lorary.routing.material import LayerMaterial, Needs
 from lorary.routing.option_types import require_types
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
 
+# Up to this number of tokens, as in a decode step, the fused operator is faster on CPUs.
 FEW_TOKENS = 32
 
 
@@ -24,17 +25,17 @@ class ArrowConfig:
     """How Arrow turns inputs and prototypes into a choice of experts."""
 
     top_k: int | None = None
-    """How many experts each token keeps at each layer; 4, or all if there are fewer, if not given."""
+    """Number of experts that each token keeps at each layer; if not given: 4, or all if there are fewer."""
     temperature: float = 1.0
-    """Divides the scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
+    """Divides the scores: a small value gives the best expert all the weight, a large one equal weights."""
     input_norm: InputNorm = "none"
     """What each input is divided by before it is scored: nothing, its length, or its root mean square."""
     weigh_by_gain: bool = False
-    """Multiply each score by how much its expert amplifies its prototype."""
+    """Multiply each score by the expert's gain, the factor by which it amplifies its prototype."""
     tie_inputs: bool = False
-    """Let layers that read the same input, such as q, k and v, share one prototype and so one choice."""
+    """Use one prototype, and so one choice, for layers that receive the same input, such as q, k and v."""
     abstain: float | None = None
-    """The base model's score, which competes with the kept experts'; null gives it no share."""
+    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -49,7 +50,7 @@ class ArrowConfig:
         return {"tied_prototypes" if self.tie_inputs else "prototypes": {}}
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse options that cannot work with these experts.
+        """Check that the options suit these experts.
 
         Raises:
             ValueError: if ``top_k`` is above their number.
@@ -60,21 +61,21 @@ class ArrowConfig:
 def arrow_scores(
     x: Tensor, prototypes: Tensor, gains: Tensor | None = None, input_norm: InputNorm = "none"
 ) -> Tensor:
-    """Score each expert for each token by how far the token reaches along its prototype, ``|x · v_e|``.
+    """Score each expert for each token by the size of the token along its prototype, ``|x · v_e|``.
 
     Args:
-        x: layer inputs, ``[T, I]``. The product runs in their dtype.
+        x: layer inputs, ``[T, I]``. The product is computed in their dtype.
         prototypes: unit rows ``[E, I]``; their signs do not matter.
-        gains: ``[E]``, multiplied to the scores; None for 1.
-        input_norm: divides each input by nothing (``none``), by its length (``unit``: scores are the absolute
-            cosines) or by its root mean square (``rms``: cosines times the square root of I, the size they
-            have after a normalised input). An input of zeros scores zero.
+        gains: ``[E]``, factors of the scores; None for 1.
+        input_norm: what each input is divided by. ``none``: nothing. ``unit``: its length, so that scores are
+            absolute cosines. ``rms``: its root mean square, so that scores are absolute cosines times √I. An
+            input of zeros has scores of zero.
 
     Returns:
         Scores ``[T, E]`` in float32, at least 0.
 
     Raises:
-        ValueError: if ``input_norm`` is not one of these.
+        ValueError: if ``input_norm`` is none of these.
 
     Source: Arrow, arXiv:2405.11157.
     """
@@ -85,12 +86,12 @@ def arrow_scores(
 
 
 class ArrowRouter(nn.Module):
-    """One layer's Arrow router. Move it to the model's dtype, or each call converts the prototypes.
+    """One layer's Arrow router. Move it to the model's dtype: else each call converts the prototypes.
 
     Args:
         prototypes: unit rows ``[E, I]``, as from ``arrow_prototypes``.
         gains: ``[E]``, used with ``weigh_by_gain`` only; None is fine without it.
-        top_k: K, how many experts each token keeps.
+        top_k: K, the number of experts that each token keeps.
         temperature: divides the scores before the softmax.
         input_norm: ``none``, ``unit`` or ``rms``, see `arrow_scores`.
         weigh_by_gain: multiply each score by its expert's gain.
@@ -122,7 +123,7 @@ class ArrowRouter(nn.Module):
         check_input_norm(input_norm)
         check_top_k(top_k, prototypes.shape[0])
         check_choice(temperature, abstain)
-        # |x · g v| = g |x · v|: weighing now costs nothing later.
+        # |x · g v| = g |x · v|, so the gains are multiplied in once, here.
         weighed = prototypes * gains[:, None] if weigh_by_gain and gains is not None else prototypes
         self.register_buffer("prototypes", weighed.detach())
         self.top_k = top_k
@@ -139,12 +140,12 @@ class ArrowRouter(nn.Module):
         return keep_top_k(scores, self.top_k, self.temperature, self.abstain)
 
     def _find_fused(self, x: Tensor) -> Operators | None:
-        """Find what does it all at once where that is faster, as for the few tokens of a decode step."""
+        """Return the compiled operators where one fused operator is faster; None elsewhere."""
         plain = self.input_norm == "none" and self.prototypes.dtype == x.dtype and not x.requires_grad
         return find_operators(x) if plain and (len(x) <= FEW_TOKENS or x.is_cuda) else None
 
     def extra_repr(self) -> str:
-        """Show what cannot be seen from the buffers, as ``print(model)`` does."""
+        """Return the options for ``repr``, as ``print(model)`` does."""
         experts, inputs = self.prototypes.shape
         return (
             f"num_experts={experts}, in_features={inputs}, top_k={self.top_k}, "

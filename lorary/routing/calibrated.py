@@ -1,7 +1,8 @@
-"""Calibrated scores: how unusual a request is in the eyes of each expert, in units of generic requests.
+"""Calibrated scores: how strongly experts react to a request, relative to generic requests.
 
-Scores of different experts do not compare as they are: one expert answers every input strongly, another none.
-So an expert's reaction to a request is compared with its reaction to generic requests, at each layer.
+Reactions of different experts are not comparable by themselves: one expert reacts strongly to every input,
+another weakly. So an expert's reaction to a request is compared with its reaction to generic requests, at
+each layer.
 
 Shape letters: T tokens, B requests, E experts, R rank, I layer input.
 """
@@ -13,30 +14,33 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 SMALLEST_DEVIATION = 0.01
-"""Where generic requests hardly differ, so does their logarithm: no score is divided by less than this."""
+"""Smallest standard deviation, of logarithms, that scores are divided by: some layers react equally to all
+generic requests, and dividing by their tiny deviation would make them dominate the mean over layers."""
 
 
 def whiten_readings(roots: Tensor, mean: Tensor, covariance: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-    """Measure the distance of ``a x`` from its mean on generic tokens, after whitening by their covariance.
+    """Compute matrices that whiten experts' outputs by their covariance on generic tokens, in rank space.
 
-    What an expert adds has the length of ``rootᵀ a x``. The covariance of that over generic tokens,
-    ``S = rootᵀ C root``, is divided out: ``reader = root (S + ridge · trace(S))^-½``.
+    An expert's output ``b a x`` has the length of ``rootᵀ a x``, whose covariance over generic tokens is
+    ``S = rootᵀ C root``. The whitening matrix is ``reader = root (S + ridge · trace(S))^-½``.
 
     Args:
-        roots: of the up-projections, ``[E, R, R]``, from `compute_norm_roots`; zeros for no expert.
-        mean: of generic readings ``a x``, ``[E, R]``.
-        covariance: C, of generic readings, ``[E, R, R]``.
-        ridge: above 0; a great one leaves the lengths of what the expert adds, but for their unit.
+        roots: roots of ``bᵀb``, ``[E, R, R]``, from `compute_norm_roots`; zeros where there is no expert.
+        mean: of ``a x`` over generic tokens, ``[E, R]``.
+        covariance: C, of ``a x`` over generic tokens, ``[E, R, R]``.
+        ridge: above 0. The larger it is, the less is whitened; for a very large one only the length of the
+            expert's output counts.
 
     Returns:
-        Readers ``[E, R, R]`` and offsets ``mean · reader`` ``[E, R]``, both float32, the widest direction
-        first, so that an expert of a lower rank fills the first rows and columns; zeros for an expert that
-        adds the same to all generic tokens. Neither the factorisation nor zeros in R matter.
+        Readers ``[E, R, R]`` and offsets ``mean · reader`` ``[E, R]``, both float32. Directions of largest
+        variance come first, so that an expert of lower rank fills the first rows and columns. An expert with
+        the same output for all generic tokens has zeros. The result does not depend on how a weight change
+        is factorised, nor on zeros that pad R.
     """
     wide = roots.double()
     spread = wide.mT @ covariance.double() @ wide
     eigenvalues, eigenvectors = (found.flip(-1) for found in torch.linalg.eigh(spread))
-    eigenvalues = eigenvalues.clamp_min(0)
+    eigenvalues = eigenvalues.clamp_min(0)  # rounding makes some slightly negative
     total = eigenvalues.sum(-1, keepdim=True)  # [E, 1]
     shrink = torch.where(total > 0, (eigenvalues + ridge * total).rsqrt(), 0.0)
     readers = wide @ (eigenvectors * shrink[:, None, :])
@@ -45,16 +49,16 @@ def whiten_readings(roots: Tensor, mean: Tensor, covariance: Tensor, ridge: floa
 
 
 def log_deviations(x: Tensor, a: Tensor, readers: Tensor, offsets: Tensor) -> Tensor:
-    """Measure how unusual each token is to each expert, ``log |readerᵀ a x - offset|``.
+    """Measure how strongly each expert reacts to each token, ``log |readerᵀ a x - offset|``.
 
     Args:
-        x: layer inputs, ``[T, I]``. The product with ``a`` runs in their dtype.
+        x: layer inputs, ``[T, I]``. The product with ``a`` is computed in their dtype.
         a: down-projections, ``[E, R, I]``.
         readers: ``[E, R, R]``, from `whiten_readings`.
-        offsets: ``[E, R]``, likewise.
+        offsets: ``[E, R]``, from `whiten_readings`.
 
     Returns:
-        Logarithms ``[T, E]`` in float32; that of the smallest normal number where there is no difference.
+        Logarithms ``[T, E]`` in float32; for a distance of 0, the logarithm of the smallest normal number.
     """
     readings = linear(x, a.flatten(0, 1).to(x.dtype)).unflatten(-1, a.shape[:2]).float()  # [T, E, R]
     lengths = (torch.einsum("ter,ers->tes", readings, readers) - offsets).norm(dim=-1)
@@ -62,11 +66,14 @@ def log_deviations(x: Tensor, a: Tensor, readers: Tensor, offsets: Tensor) -> Te
 
 
 def average_layers(scores: Mapping[str, Tensor], has: Mapping[str, Tensor]) -> Tensor:
-    """Average scores ``[B, E]`` over those layers that an expert changes; without any it scores 0.
+    """Average each expert's scores over the layers that it changes.
 
     Args:
-        scores: by module path, each on its layer's device.
+        scores: module path -> scores ``[B, E]``, on the layer's device.
         has: module path -> whether each expert changes the layer, ``[E]``.
+
+    Returns:
+        Averages ``[B, E]``, on the first layer's device; 0 for an expert that changes no layer.
     """
     device = next(iter(scores.values())).device
     counted = torch.stack([has[path].to(device) for path in scores])  # [layers, E]

@@ -1,4 +1,4 @@
-"""Calibrated routing: a request goes to the experts to which it is more unusual than generic requests are.
+"""Calibrated routing: a request uses the experts that react to it more strongly than to generic requests.
 
 Shape letters: T tokens, B requests, E experts, R rank, I layer input, K experts kept per request.
 """
@@ -18,31 +18,34 @@ from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, 
 
 DEFAULT_TOP_K = 8
 RIVAL = 3
-"""The best expert is held against the fourth: near twins may come first together and both be right."""
+"""Place (from 0) of the score that the best score is compared with: several similar experts may all be right,
+so the best is compared with the fourth and not with the second."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibratedConfig:
-    """How calibrated routing turns a request into a choice of experts, with no data of their tasks."""
+    """How calibrated routing turns a request into a choice of experts, without data of their tasks."""
 
     top_k: int | None = None
-    """How many experts each request keeps; 8, or all if there are fewer, if not given."""
+    """Number of experts that each request keeps; if not given: 8, or all if there are fewer."""
     temperature: float = 0.15
-    """Divides the scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
+    """Divides the scores: a small value gives the best expert all the weight, a large one equal weights."""
     margin: float | None = 0.5
-    """How far above the fourth the best score must be for the kept experts to get the whole request; where it
-    is less, they get as much less, and all experts alike share the rest. Null always gives them the whole."""
+    """Difference between the best and the fourth score from which the kept experts get the whole weight. For
+    a smaller difference they get a proportional part, and all experts share the rest equally. Null: always
+    whole."""
     spread: float = 1.5
-    """Sum of the weights if a request is left to all experts; above 1, since their mean partly cancels."""
+    """Sum of the weights if no expert stands out and all are used; above 1, since their mean partly
+    cancels."""
     last_share: float = 0.25
-    """How much the last token, where the answer begins, counts over and above the mean of all."""
+    """Weight of the last token, where the answer begins; the mean over all tokens has the rest."""
     ridge: float = 0.01
-    """How much of what generic tokens do is added in all directions, as a share of its variance; a great
-    one measures what experts add by its mere length."""
+    """Regularises the whitening of experts' outputs, as a share of their total variance on generic tokens;
+    with a large value only the length of an output counts."""
     generic: Sequence[str] | None = None
     """Generic requests, as full prompts; null means that the base model generates some."""
     abstain: float | None = None
-    """The base model's score, which competes with the kept experts'; null gives it no share."""
+    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -50,7 +53,7 @@ class CalibratedConfig:
         bounds = f"({SMALLEST:g} to {LARGEST:g})"
         if self.margin is not None and not SMALLEST <= self.margin <= LARGEST:
             faults.append(
-                f"margin must be above 0, or None to be always sure, found {quote(self.margin)} {bounds}"
+                f"margin must be above 0, or None for no margin, found {quote(self.margin)} {bounds}"
             )
         if not 0 <= self.spread <= LARGEST:
             faults.append(f"spread must be at least 0, found {quote(self.spread)} (at most {LARGEST:g})")
@@ -62,11 +65,12 @@ class CalibratedConfig:
             faults.append("generic must be a list of texts, none of them empty")
         elif self.generic is not None and len(self.generic) < 2:
             faults.append(
-                "generic must hold at least two texts; leave it out to let the base model write some"
+                f"generic must have at least two texts, found {len(self.generic)}: add some, or leave it out "
+                "to let the base model generate some"
             )
         if faults:
             raise ValueError("; ".join(faults))
-        # A list would make the frozen options change with it.
+        # A list could be changed later, and the frozen options with it.
         object.__setattr__(self, "generic", None if self.generic is None else tuple(self.generic))
 
     @property
@@ -76,7 +80,7 @@ class CalibratedConfig:
         return {"factors": {}, "calibrations": options}
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse options that cannot work with these experts.
+        """Check that the options suit these experts.
 
         Raises:
             ValueError: if ``top_k`` is above their number.
@@ -85,13 +89,13 @@ class CalibratedConfig:
 
 
 class DeviationMeter:
-    """Measures how unusual requests are to experts, before that is held against generic requests.
+    """Measures how strongly experts react to requests, before the comparison with generic requests.
 
     Args:
         a: module path -> down-projections ``[E, R, I]``; not copied.
         readers: module path -> ``[E, R, R]``, from `whiten_readings`.
-        offsets: module path -> ``[E, R]``, likewise.
-        last_share: how much a request's last token counts over and above the mean of all.
+        offsets: module path -> ``[E, R]``, from `whiten_readings`.
+        last_share: weight of a request's last token; the mean over all tokens has the rest.
     """
 
     skips_first = True
@@ -109,25 +113,26 @@ class DeviationMeter:
         self.last_share = last_share
 
     def describe(self, place: str, x: Tensor) -> Tensor:
-        """Measure how unusual tokens ``[T, I]`` are: ``[T, E]``."""
+        """Return the experts' reactions ``[T, E]`` to tokens ``[T, I]``, see `log_deviations`."""
         return log_deviations(x, self.a[place], self.readers[place], self.offsets[place])
 
 
 class CalibratedRouter(DeviationMeter):
-    """Chooses by how unusual requests are to experts, in units of generic requests; a ``RequestRouter``.
+    """A ``RequestRouter`` by experts' reactions to a request, as z-scores over generic requests.
 
     Args:
         a: module path -> down-projections ``[E, R, I]``; not copied.
         readers: module path -> ``[E, R, R]``, from `whiten_readings`; zeros for an expert without the layer.
-        offsets: module path -> ``[E, R]``, likewise.
-        generic: module path -> mean and standard deviation, over generic requests, of what ``describe``
-            averages to, ``[E]`` each.
-        last_share: how much a request's last token counts over and above the mean of all.
-        top_k: K, how many experts each request keeps.
+        offsets: module path -> ``[E, R]``, from `whiten_readings`.
+        generic: module path -> mean and standard deviation, over generic requests, of a request's average of
+            ``describe``, ``[E]`` each.
+        last_share: weight of a request's last token; the mean over all tokens has the rest.
+        top_k: K, the number of experts that each request keeps.
         temperature: divides the scores before the softmax.
         abstain: the base model's score, see `keep_top_k`.
-        margin: how far above the fourth the best score must be, see `trust_margin`; None trusts always.
-        spread: what all experts together weigh in a request that is left to them.
+        margin: difference between the best and the fourth score for full trust, see `trust_margin`; None for
+            full trust always.
+        spread: sum of all experts' weights in a request without any trust.
 
     Raises:
         ValueError: if an option is out of range.
@@ -156,9 +161,14 @@ class CalibratedRouter(DeviationMeter):
         self.margin, self.spread = margin, spread
 
     def choose(self, averages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Choose for requests with these mean deviations, ``[B, E]`` by path: ``[B, K]`` and ``[B, K]``.
+        """Choose experts for requests.
 
-        K is ``top_k``, or E with a margin, since any request may be left to all experts in part.
+        Args:
+            averages: module path -> averages of ``describe`` over each request, ``[B, E]``.
+
+        Returns:
+            Indices ``[B, K]`` int64 and weights ``[B, K]`` float32. K is ``top_k``; with a margin it is E,
+            since all experts share the weight that trust leaves.
         """
         scores = {}
         for path, found in averages.items():
@@ -175,14 +185,14 @@ class CalibratedRouter(DeviationMeter):
 
 
 def trust_margin(scores: Tensor, margin: float) -> Tensor:
-    """Estimate the confidence of a choice: whether the best expert stands out.
+    """Compute how far the best expert stands out, as a share of a margin.
 
     Args:
         scores: ``[B, E]``; a NaN counts as the worst.
-        margin: how far above the fourth score the best must be to be trusted wholly.
+        margin: difference between the best and the fourth score for a trust of 1.
 
     Returns:
-        From 0 to 1, ``[B, 1]``; 1 where there are no four experts.
+        Trust from 0 to 1, ``[B, 1]``; 1 if there are fewer than four experts.
     """
     if scores.shape[1] <= RIVAL:
         return torch.ones_like(scores[:, :1])
@@ -198,7 +208,7 @@ def build_calibrated(config: CalibratedConfig, material: RequestMaterial) -> Req
         ValueError: if the material lacks what the router needs, or has fewer experts than ``top_k``.
     """
     if not material.layers:
-        raise ValueError("this router needs what is known at each layer with experts, found no layer")
+        raise ValueError("this router needs facts of at least one layer with experts, found no layer")
 
     def take(field: str) -> dict[str, Tensor]:
         return {path: layer.take(field) for path, layer in material.layers.items()}

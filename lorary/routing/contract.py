@@ -1,7 +1,8 @@
-"""The contract of routing: for a layer and its tokens, which experts, with which weights.
+"""The contract of routing: a chooser returns the experts, with weights, of a layer's tokens.
 
-Who chooses is passed to a call of the model; a layer asks it for each of its inputs. Shape letters: T tokens,
-I layer input, K experts kept per token, P requests of a call.
+A chooser is an argument of a call of the model; each layer calls it with its input.
+
+Shape letters: T tokens, I layer input, K experts kept per token, U experts in use.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,21 +14,21 @@ from torch import Tensor, nn
 
 
 class Subset(NamedTuple):
-    """The experts in use, where they are known beforehand."""
+    """The experts in use, if they are known beforehand."""
 
     experts: slice | Tensor
-    """Their places in the stacks: neighbours as a slice, else ``[U]``."""
+    """Their places in the stacks: a slice if they are adjacent, else ``[U]``."""
     indices: Tensor
-    """Each token's experts by their numbers among these, ``[T, K]``."""
+    """Each token's experts as indices among these, ``[T, K]``."""
 
 
 class Choice(NamedTuple):
-    """Which experts each token uses at one layer."""
+    """The experts that each token uses at one layer."""
 
     indices: Tensor
-    """Places in the stacks, ``[T, K]``, int64."""
+    """Places of the experts in the stacks, ``[T, K]``, int64."""
     weights: Tensor
-    """Their weights, ``[T, K]``; 0 leaves an expert out."""
+    """Their weights, ``[T, K]``; 0 excludes an expert."""
     combine: str = "outputs"
     """``"outputs"`` or ``"factors"``, see ``lorary.models.mix``."""
     subset: Subset | None = None
@@ -35,7 +36,7 @@ class Choice(NamedTuple):
 
 
 class Chooser(Protocol):
-    """Chooses experts for the tokens of a call: by name, by layer routers, or in a way of a user's own."""
+    """Chooses experts for the tokens of a call, for example by name or by layer routers."""
 
     def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
         """Choose for one layer.
@@ -43,8 +44,9 @@ class Chooser(Protocol):
         Args:
             path: the layer's module path.
             x: its input, ``[T, I]``.
-            rows: which request of the call each token belongs to, ``[T]`` int64; -1 for padding. All layers
-                of a call that read the same tokens are given the same tensor.
+            rows: the request of the call that each token belongs to, ``[T]`` int64; -1 for padding. It is the
+                same tensor object for all layers of a call with the same tokens, so a chooser may cache by
+                it.
 
         Returns:
             The choice; None for the base model alone.
@@ -53,7 +55,7 @@ class Chooser(Protocol):
 
 
 class LayerRouters:
-    """Chooses by a router for each layer: token by token, whatever request a token belongs to.
+    """Chooses by a router for each layer, token by token; the requests of tokens do not matter.
 
     Args:
         routers: module path -> a module ``x [T, I] -> (indices [T, K], weights [T, K])``; None for the base
@@ -66,7 +68,7 @@ class LayerRouters:
         self.combine = combine
 
     def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
-        """Ask the layer's router; see ``Chooser``."""
+        """Call the layer's router; see ``Chooser``."""
         router = self.routers[path]
         if router is None:
             return None
@@ -75,21 +77,25 @@ class LayerRouters:
 
 
 class Mixed:
-    """Lets each request of a call have a chooser of its own.
+    """A chooser that gives the requests of a call to several choosers.
 
     Args:
-        parts: requests and their chooser, each request at most once; the others use the base model alone.
+        parts: pairs of some requests and their chooser, each request in one pair at most; requests in no pair
+            use the base model alone.
 
     Raises:
-        ValueError: if a request is given twice or is negative.
+        ValueError: if a request is in two pairs or is negative.
     """
 
     def __init__(self, parts: Sequence[tuple[Sequence[int], Chooser]]):
         everyone = [row for rows, _ in parts for row in rows]
         if len(set(everyone)) < len(everyone) or min(everyone, default=0) < 0:
-            raise ValueError(f"each request must have one chooser, found requests {sorted(everyone)[:20]}")
+            raise ValueError(
+                "requests must be numbers from 0, each with one chooser, found requests "
+                f"{sorted(everyone)[:20]}"
+            )
         self._choosers = [chooser for _, chooser in parts]
-        # Request -> the number of its part; the last row is padding's.
+        # Request -> number of its part. The last entry, -1, serves padding (index -1) and unknown requests.
         table = torch.full((max(everyone, default=-1) + 2,), -1)
         for number, (rows, _) in enumerate(parts):
             table[list(rows)] = number
@@ -97,10 +103,10 @@ class Mixed:
         self._last: tuple[Tensor, list[Tensor]] | None = None
 
     def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
-        """Ask each part's chooser about its own tokens; see ``Chooser``.
+        """Call each part's chooser with its own tokens; see ``Chooser``.
 
         Raises:
-            ValueError: if several experts of a token are combined in different ways.
+            ValueError: if two choosers combine several experts of a token in different ways.
         """
         if torch.compiler.is_compiling():
             return self._choose_for_all(path, x, rows)
@@ -118,13 +124,13 @@ class Mixed:
         weights = x.new_zeros(len(rows), top_k, dtype=_promote_dtypes([choice for _, choice in found]))
         for own, choice in found:
             kept = choice.indices.shape[1]
-            # Expert 0 with weight 0 fills a row up; that costs nothing.
+            # Rows are padded with expert 0 at weight 0, which the operators skip.
             indices[own, :kept] = choice.indices
             weights[own, :kept] = choice.weights.to(weights.dtype)
         return Choice(indices, weights, _agree_on_combine([choice for _, choice in found]))
 
     def _divide(self, rows: Tensor) -> list[Tensor]:
-        """Find the tokens of each part; found once for all layers of a call."""
+        """Return the tokens of each part, computed once for all layers of a call."""
         last = self._last
         if last is not None and last[0] is rows:
             return last[1]
@@ -134,12 +140,12 @@ class Mixed:
         return places
 
     def _number_parts(self, rows: Tensor) -> Tensor:
-        """Give the number of each token's part, ``[T]``; -1 for requests that are in none."""
+        """Return the number of each token's part, ``[T]``; -1 for requests that are in none."""
         table = self._table.to(rows.device)
         return table[rows.clamp(max=len(table) - 1)]
 
     def _choose_for_all(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
-        """Let every chooser choose for all tokens, so that no shape depends on their numbers of tokens."""
+        """Call every chooser with all tokens: in a compiled graph, shapes must not depend on values."""
         parts = self._number_parts(rows)[:, None]
         found = [
             (parts == number, choice)
@@ -160,8 +166,11 @@ def _promote_dtypes(choices: Sequence[Choice]) -> torch.dtype:
 
 
 def _agree_on_combine(choices: Sequence[Choice]) -> str:
-    """Give the one way to combine; a single expert comes out the same either way."""
+    """Return the one way to combine; choices of one expert per token agree with both ways."""
     ways = {choice.combine for choice in choices if choice.indices.shape[1] > 1} or {choices[0].combine}
     if len(ways) > 1:
-        raise ValueError("requests of one call must combine experts in one way, found outputs and factors")
+        raise ValueError(
+            "requests of one call must combine experts in the same way, found outputs and factors: use one, "
+            "or two calls"
+        )
     return ways.pop()

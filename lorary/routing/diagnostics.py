@@ -1,11 +1,11 @@
-"""How undecided a router is, for tables and pictures. Shape letter: K experts kept per token."""
+"""The entropy of routing weights, for tables and pictures. Shape letter: K experts kept per token."""
 
 import torch
 from torch import Tensor
 
 
 def routing_entropy(weights: Tensor) -> Tensor:
-    """Measure how undecided each token is: 0 for one expert, ``log K`` for K equal ones.
+    """Compute the entropy of each token's weights: 0 for one expert, ``log K`` for K equal ones.
 
     Args:
         weights: ``[*, K]``, at least 0 with sum 1.

@@ -20,10 +20,10 @@ WHERE = "this model"
 
 @dataclass(frozen=True, kw_only=True)
 class FixedConfig:
-    """Which experts every token uses, and how much of each."""
+    """The experts that every token uses, and their weights."""
 
     weights: Mapping[str, float] = field(default_factory=dict)
-    """Weight of each expert by its name; any numbers, also negative, up to 1e30. The others are left out."""
+    """Weight of each expert by name: any numbers, also negative, up to 1e30. Other experts are not used."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -37,15 +37,15 @@ class FixedConfig:
         return {}
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse options that cannot work with these experts.
+        """Check that the options suit these experts.
 
         Raises:
             ValueError: if no expert has a weight.
-            UnknownExpert: if a name is none of theirs.
+            UnknownExpert: if a name is not that of one of the experts.
         """
         if not self.weights:
             raise ValueError(
-                "fixed routing needs a weight for at least one expert: give weights={name: weight}"
+                "fixed routing needs a weight for at least one expert: pass weights={name: weight}"
             )
         for name in self.weights:
             if name not in names:
@@ -54,10 +54,10 @@ class FixedConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SingleConfig:
-    """Which one expert every token uses."""
+    """The one expert that every token uses."""
 
     expert: str | None = None
-    """Its name."""
+    """Name of the expert."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -68,14 +68,14 @@ class SingleConfig:
         return {}
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse options that cannot work with these experts.
+        """Check that the options suit these experts.
 
         Raises:
             ValueError: if no expert is named.
-            UnknownExpert: if it is none of theirs.
+            UnknownExpert: if it is not one of the experts.
         """
         if self.expert is None:
-            raise ValueError("single routing needs the expert that answers: give expert=name")
+            raise ValueError("single routing needs the name of an expert: pass expert=name")
         if self.expert not in names:
             raise UnknownExpert(self.expert, names, WHERE)
 
@@ -85,7 +85,7 @@ class FixedRouter(nn.Module):
 
     Args:
         indices: the experts, ``[K]``, integers from 0.
-        weights: how much of each, ``[K]``; any finite numbers, also negative. None for equal ones of sum 1.
+        weights: ``[K]``, any finite numbers, also negative. None for equal weights with sum 1.
 
     Raises:
         ValueError: if the two disagree on K, K is 0, or a value is out of range.
@@ -106,7 +106,7 @@ class FixedRouter(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Choose the same for each token of ``x [T, I]``: ``[T, K]`` int64 and ``[T, K]`` float32."""
-        # The model may have been moved to bfloat16, and its buffers with it.
+        # If the model was moved to bfloat16, so were its buffers.
         return self.indices.expand(x.shape[0], -1), self.weights.float().expand(x.shape[0], -1)
 
     def extra_repr(self) -> str:
@@ -119,7 +119,7 @@ def build_fixed(config: FixedConfig, material: LayerMaterial) -> FixedRouter:
 
     Raises:
         ValueError: if no expert has a weight.
-        UnknownExpert: if a name is none of theirs.
+        UnknownExpert: if a name is not that of one of the experts.
     """
     names = material.names or ()
     config.check(names)
@@ -132,7 +132,7 @@ def build_single(config: SingleConfig, material: LayerMaterial) -> FixedRouter:
 
     Raises:
         ValueError: if no expert is named.
-        UnknownExpert: if it is none of theirs.
+        UnknownExpert: if it is not one of the experts.
     """
     names = material.names or ()
     config.check(names)

@@ -1,4 +1,4 @@
-"""What inputs are divided by before they are scored.
+"""Normalising inputs before they are scored.
 
 Shape letters: T tokens, E experts, I layer input.
 """
@@ -16,20 +16,23 @@ INPUT_NORMS: Sequence[str] = get_args(InputNorm)
 
 
 def normalise_scores(scores: Tensor, x: Tensor, input_norm: InputNorm) -> Tensor:
-    """Turn scores of inputs into those of normalised inputs, for scores that grow as their input does.
+    """Turn scores of inputs into scores of normalised inputs.
+
+    The scores must be proportional to the length of their input.
 
     Args:
         scores: ``[T, E]``, float32.
         x: the inputs that were scored, ``[T, I]``.
-        input_norm: divides each input by nothing (``none``), by its length (``unit``) or by its root mean
+        input_norm: what each input is divided by: nothing (``none``), its length (``unit``) or its root mean
             square (``rms``). An input of zeros keeps its scores of zero.
 
     Raises:
-        ValueError: if ``input_norm`` is not one of these.
+        ValueError: if ``input_norm`` is none of these.
     """
     check_input_norm(input_norm)
     if input_norm == "none":
         return scores
+    # Squares of 16-bit numbers overflow or lose digits in their own dtype.
     wide = torch.promote_types(x.dtype, torch.float32)
     size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide).float()
     if input_norm == "rms":
@@ -38,10 +41,10 @@ def normalise_scores(scores: Tensor, x: Tensor, input_norm: InputNorm) -> Tensor
 
 
 def check_input_norm(input_norm: str) -> None:
-    """Refuse an unknown way to normalise inputs.
+    """Check the option.
 
     Raises:
-        ValueError: naming the known ones.
+        ValueError: if it has another value than the known ones.
     """
     faults = find_norm_faults(input_norm)
     if faults:
@@ -49,7 +52,7 @@ def check_input_norm(input_norm: str) -> None:
 
 
 def find_norm_faults(input_norm: str) -> list[str]:
-    """List what is wrong with the option, for a configuration that reports all its faults at once."""
+    """List the option's faults, for a configuration that reports all its faults at once."""
     if input_norm in INPUT_NORMS:
         return []
     return [f"input_norm must be one of {', '.join(INPUT_NORMS)}, found {quote(input_norm)}"]

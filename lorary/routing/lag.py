@@ -1,4 +1,4 @@
-"""LAG: Arrow proposes candidates, SpectR chooses among them.
+"""LAG: Arrow selects candidates, SpectR chooses among them.
 
 Shape letters: T tokens, E experts, R rank, I layer input, O layer output, C candidates, K experts kept per
 token.
@@ -26,15 +26,16 @@ class LagConfig:
     """How LAG turns inputs, prototypes and factors into a choice of experts."""
 
     top_k: int | None = None
-    """How many experts each token keeps at each layer; 4, or all candidates if fewer, if not given."""
+    """Number of experts that each token keeps at each layer; if not given: 4, or all candidates if fewer."""
     candidates: int | None = None
-    """How many of them Arrow proposes, at least top_k; 20, or all if there are fewer, if not given."""
+    """Number of experts that Arrow selects, at least top_k; if not given: 20, or all if there are fewer."""
     temperature: float = 1.0
-    """Divides SpectR's scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
+    """Divides SpectR's scores: a small value gives the best expert all the weight, a large one equal
+    weights."""
     input_norm: InputNorm = "none"
     """What each input is divided by before it is scored: nothing, its length, or its root mean square."""
     abstain: float | None = None
-    """The base model's score, which competes with the kept experts'; null gives it no share."""
+    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -53,7 +54,7 @@ class LagConfig:
         return {"prototypes": {}, "factors": {}}
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse options that cannot work with these experts.
+        """Check that the options suit these experts.
 
         Raises:
             ValueError: if ``top_k`` or ``candidates`` is above their number.
@@ -61,7 +62,7 @@ class LagConfig:
         self.resolve(len(names))
 
     def resolve(self, num_experts: int) -> tuple[int, int]:
-        """Decide how many candidates there are and how many of them are kept, C and K.
+        """Return the number of candidates and the number of kept experts, C and K.
 
         Raises:
             ValueError: if either is above the number of experts.
@@ -78,14 +79,14 @@ class LagConfig:
 
 
 class LagRouter(nn.Module):
-    """One layer's LAG router. It reads the layer's own ``a``, and needs a new one when that is replaced.
+    """One layer's LAG router. It refers to the layer's ``a``: if that is replaced, build another router.
 
     Args:
         prototypes: unit rows ``[E, I]``, as from ``arrow_prototypes``.
         a: down-projections, ``[E, R, I]``; not copied.
         b: up-projections, ``[E, O, R]``.
-        top_k: K, how many experts each token keeps.
-        candidates: C, how many Arrow proposes.
+        top_k: K, the number of experts that each token keeps.
+        candidates: C, the number of experts that Arrow selects.
         temperature: divides SpectR's scores before the softmax.
         input_norm: ``none``, ``unit`` or ``rms``, see `spectr_scores`.
         abstain: the base model's score, see `keep_top_k`.
@@ -135,13 +136,13 @@ class LagRouter(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Choose experts for each token of ``x [T, I]``: ``[T, K]`` int64 and ``[T, K]`` float32."""
         candidates = arrow_scores(x, self.prototypes).topk(self.candidates, dim=-1).indices  # [T, C]
-        # One wide product over all experts costs less than fetching each token's own candidates.
+        # One product over all experts takes less time than gathering each token's own candidates.
         scores = spectr_scores(x, self.a, self.roots, self.input_norm).gather(1, candidates)
         chosen, weights = keep_top_k(scores, self.top_k, self.temperature, self.abstain)
         return candidates.gather(1, chosen), weights
 
     def extra_repr(self) -> str:
-        """Show what cannot be seen from the buffers, as ``print(model)`` does."""
+        """Return the options for ``repr``, as ``print(model)`` does."""
         experts, rank, inputs = self.a.shape
         return (
             f"num_experts={experts}, rank={rank}, in_features={inputs}, top_k={self.top_k}, "

@@ -1,4 +1,4 @@
-"""What routers are built from: facts about the experts, as tensors by their names.
+"""The material that routers are built from: facts about the experts, as named tensors.
 
 Shape letters: E experts, I layer input, N rows of one expert, D embedding.
 """
@@ -19,21 +19,20 @@ facts is ``lorary.facts.FACTS``."""
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerMaterial:
-    """What is known about the experts at one layer; what the router does not need is left out.
+    """Facts about the experts at one layer, as far as the router needs them.
 
     Raises:
-        ValueError: if a tensor has not one row per expert, there is not one name for each, or shapes
-            disagree.
+        ValueError: if a tensor does not have E rows, there are not E names, or shapes disagree.
     """
 
     num_experts: int
-    """E, how many experts the router may choose from."""
+    """E, the number of experts that the router may choose from."""
     names: tuple[str, ...] | None = None
     """Their names."""
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
-    """By their names, ``[E, …]``; a fact gives one or several."""
+    """Name -> tensor ``[E, …]``; a fact consists of one or several."""
     shapes: Mapping[str, str] = field(default_factory=dict)
-    """Tensor -> a letter for each dimension, such as ``"EI"``; those without may have any further ones."""
+    """Tensor -> a letter for each dimension, such as ``"EI"``. A tensor without an entry has any shape."""
 
     def __post_init__(self) -> None:
         named = {} if self.names is None else {"names": self.names}
@@ -44,32 +43,32 @@ class LayerMaterial:
                 )
         fault = find_shape_fault(self.shapes, self.tensors, {"E": self.num_experts})
         if fault:
-            raise ValueError(f"what a router is built from must fit together: {fault}")
+            raise ValueError(f"the tensors that a router is built from must agree on their shapes: {fault}")
 
     def take(self, name: str) -> Tensor:
-        """Give one of the tensors.
+        """Return one of the tensors.
 
         Raises:
-            ValueError: if it was left out.
+            ValueError: if it is missing.
         """
         return _take(self.tensors, name, self.num_experts)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RequestMaterial:
-    """What is known about the experts, for a router that decides per request.
+    """Facts about the experts, as far as a request router needs them.
 
     Raises:
-        ValueError: if there is not one tensor for each expert.
+        ValueError: if a fact does not have one tensor for each expert.
     """
 
     num_experts: int
-    """E, how many experts the router may choose from."""
+    """E, the number of experts that the router may choose from."""
     layers: Mapping[str, LayerMaterial] = field(default_factory=dict)
-    """Module path -> what is known at that layer; empty if nothing there is needed."""
+    """Module path -> facts of that layer; empty if none are needed."""
     tensors: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
-    """What is known before the model's output layer: name -> a tensor per expert, such as embeddings of its
-    examples, ``[N, D]``."""
+    """Facts of the output layer: name -> a tensor per expert, such as embeddings of its examples, ``[N,
+    D]``."""
 
     def __post_init__(self) -> None:
         for name, own in self.tensors.items():
@@ -79,10 +78,10 @@ class RequestMaterial:
                 )
 
     def take(self, name: str) -> tuple[Tensor, ...]:
-        """Give one of the tuples of tensors, one tensor per expert.
+        """Return one of the tuples of tensors, one tensor per expert.
 
         Raises:
-            ValueError: if it was left out.
+            ValueError: if it is missing.
         """
         return _take(self.tensors, name, self.num_experts)
 

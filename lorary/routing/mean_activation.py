@@ -1,4 +1,4 @@
-"""Mean activation: a token uses the experts whose mean task activation is most similar to it.
+"""Mean activation: a token uses the experts whose mean input on their own tasks is most similar to it.
 
 Shape letters: T tokens, E experts, I layer input, K experts kept per token.
 """
@@ -20,11 +20,11 @@ class MeanActivationConfig:
     """How mean-activation routing turns inputs and mean inputs into a choice of experts."""
 
     top_k: int | None = None
-    """How many experts each token keeps at each layer; 4, or all if there are fewer, if not given."""
+    """Number of experts that each token keeps at each layer; if not given: 4, or all if there are fewer."""
     temperature: float = 1.0
-    """Divides the scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
+    """Divides the scores: a small value gives the best expert all the weight, a large one equal weights."""
     abstain: float | None = None
-    """The base model's score, which competes with the kept experts'; null gives it no share."""
+    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -38,7 +38,7 @@ class MeanActivationConfig:
         return {"means": {}}
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse options that cannot work with these experts.
+        """Check that the options suit these experts.
 
         Raises:
             ValueError: if ``top_k`` is above their number.
@@ -47,10 +47,10 @@ class MeanActivationConfig:
 
 
 def mean_activation_scores(x: Tensor, means: Tensor) -> Tensor:
-    """Score each expert for each token by ``x · m_e / sqrt(I)``, with the direction m of its mean input.
+    """Score each expert for each token by ``x · m_e / sqrt(I)``, m being the direction of its mean input.
 
     Args:
-        x: layer inputs, ``[T, I]``. The product runs in their dtype.
+        x: layer inputs, ``[T, I]``. The product is computed in their dtype.
         means: the experts' mean inputs as unit rows, ``[E, I]``.
 
     Returns:
@@ -62,11 +62,11 @@ def mean_activation_scores(x: Tensor, means: Tensor) -> Tensor:
 
 
 class MeanActivationRouter(nn.Module):
-    """One layer's mean-activation router. Move it to the model's dtype, or each call converts the means.
+    """One layer's mean-activation router. Move it to the model's dtype: else each call converts the means.
 
     Args:
         means: mean inputs of any length, ``[E, I]``; zeros give scores of 0.
-        top_k: K, how many experts each token keeps.
+        top_k: K, the number of experts that each token keeps.
         temperature: divides the scores before the softmax.
         abstain: the base model's score, see `keep_top_k`.
 
@@ -92,7 +92,7 @@ class MeanActivationRouter(nn.Module):
         return keep_top_k(mean_activation_scores(x, self.means), self.top_k, self.temperature, self.abstain)
 
     def extra_repr(self) -> str:
-        """Show what cannot be seen from the buffers, as ``print(model)`` does."""
+        """Return the options for ``repr``, as ``print(model)`` does."""
         experts, inputs = self.means.shape
         return (
             f"num_experts={experts}, in_features={inputs}, top_k={self.top_k}, "

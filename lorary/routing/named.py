@@ -1,4 +1,4 @@
-"""The table of routers by name, with the builder of each: for one layer, or for a whole model."""
+"""The table of routers: the options and the builder of each, by name."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
@@ -36,13 +36,13 @@ class RouterConfig(Protocol):
         ...
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse options that cannot work with the experts of these names."""
+        """Check that the options suit the experts of these names; ``ValueError`` if not."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class RouterKind:
-    """A router that chooses per token and layer, by name."""
+    """An entry of the table: a router that chooses per token and layer."""
 
     config: type[Any]
     """The dataclass of its options, a ``RouterConfig``."""
@@ -52,7 +52,7 @@ class RouterKind:
 
 @dataclass(frozen=True, kw_only=True)
 class RequestRouterKind:
-    """A router that chooses once per request, from its prompt, by name."""
+    """An entry of the table: a router that chooses once per request, from its prompt."""
 
     config: type[Any]
     """The dataclass of its options, a ``RouterConfig``."""
@@ -76,14 +76,14 @@ REQUEST_ROUTERS: dict[str, RequestRouterKind] = {
 }
 ROUTERS: dict[str, RouterKind | RequestRouterKind] = {**TOKEN_ROUTERS, **REQUEST_ROUTERS}
 DEFAULT_ROUTER = "calibrated"
-"""The default router: the best of those that need only the experts (docs/results/routing.md)."""
+"""The default router: the best one that needs nothing but the experts (docs/results/routing.md)."""
 
 
 def router_named(name: str) -> RouterKind | RequestRouterKind:
     """Look a router up by name.
 
     Raises:
-        ValueError: if there is none of that name; the message has the nearest.
+        ValueError: if there is no router of that name; the message has the nearest names.
     """
     if name not in ROUTERS:
         raise ValueError(f"no router is named {quote(name)}: {suggest(str(name)[:200], ROUTERS)}")
@@ -91,15 +91,15 @@ def router_named(name: str) -> RouterKind | RequestRouterKind:
 
 
 def configure_router(name: str, options: Mapping[str, Any]) -> RouterConfig:
-    """Put a router's options together.
+    """Build a router's configuration.
 
     Args:
         name: a key of ``ROUTERS``.
-        options: by their names; those left out take their defaults.
+        options: name -> value; missing options have their defaults.
 
     Raises:
         ValueError: if there is no such router, the router has no such option (the message has the nearest and
-            all known ones), or one is out of range.
+            all known options), or a value is out of range.
     """
     kind = router_named(name)
     known = list_options(name)

@@ -1,6 +1,6 @@
-"""Whether a router's options have the types that its configuration declares.
+"""Checking that a router's options have the types that its configuration declares.
 
-Options come from files and command lines too, where a number may be a text, or larger than any tensor holds.
+Options also come from files and command lines, where a number may be a text, or too large for float32.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_t
 from lorary.files import quote
 
 SMALLEST, LARGEST = 1e-30, 1e30
-"""What numbers are divided and multiplied by: float32 holds the answers."""
-MEANT: Mapping[Any, str] = {
+"""Bounds of numbers that scores are divided or multiplied by, so that results stay within float32."""
+TYPE_NAMES: Mapping[Any, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
@@ -31,10 +31,10 @@ class Options(Protocol):
 
 
 def require_types(options: Options) -> None:
-    """Refuse options whose values are not of the declared types; a whole number is a number too.
+    """Check that all options have values of the declared types; a whole number also counts as a number.
 
     Raises:
-        ValueError: naming all of them.
+        ValueError: if some have not; the message has all of them.
     """
     hints = _find_hints(type(options))
     faults = [
@@ -74,4 +74,4 @@ def _describe(hint: Any) -> str:
     if get_origin(hint) is UnionType:
         parts = [part for part in get_args(hint) if part is not NoneType]
         return " or ".join([*map(_describe, parts), *["None"] * (NoneType in get_args(hint))])
-    return MEANT[get_origin(hint) or hint]
+    return TYPE_NAMES[get_origin(hint) or hint]

@@ -1,4 +1,4 @@
-"""PhatGOOSE: a token goes to the experts whose trained gates it opens.
+"""PhatGOOSE: a token uses the experts whose trained gates are most similar to it.
 
 Shape letters: T tokens, E experts, I layer input, K experts kept per token.
 """
@@ -15,7 +15,7 @@ from lorary.routing.material import LayerMaterial, Needs
 from lorary.routing.option_types import require_types
 from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
 
-# The paper's.
+# As in the paper.
 DEFAULT_TOP_K = 2
 
 
@@ -24,11 +24,11 @@ class PhatgooseConfig:
     """How PhatGOOSE turns inputs and gates into a choice of experts."""
 
     top_k: int | None = None
-    """How many experts each token keeps at each layer; 2, or all if there are fewer, if not given."""
+    """Number of experts that each token keeps at each layer; if not given: 2, or all if there are fewer."""
     temperature: float = 1.0
-    """Divides the scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
+    """Divides the scores: a small value gives the best expert all the weight, a large one equal weights."""
     abstain: float | None = None
-    """The base model's score, which competes with the kept experts'; null gives it no share."""
+    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -42,7 +42,7 @@ class PhatgooseConfig:
         return {"gates": {}}
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse options that cannot work with these experts.
+        """Check that the options suit these experts.
 
         Raises:
             ValueError: if ``top_k`` is above their number.
@@ -51,13 +51,13 @@ class PhatgooseConfig:
 
 
 def standardise(rows: Tensor) -> Tensor:
-    """Give each row zero mean and unit variance over its features.
+    """Scale each row to zero mean and unit variance over its features.
 
     Args:
         rows: ``[*, I]``, of any floating dtype.
 
     Returns:
-        ``[*, I]`` in float32. A row of zeros stays one.
+        ``[*, I]`` in float32. A row of equal numbers becomes zeros.
     """
     centred = rows.float() - rows.float().mean(-1, keepdim=True)
     deviation = centred.square().mean(-1, keepdim=True).sqrt()
@@ -68,8 +68,8 @@ def phatgoose_scores(x: Tensor, gates: Tensor) -> Tensor:
     """Score each expert for each token by ``x̄ · ū_e / sqrt(I)``, both standardised over their features.
 
     Args:
-        x: layer inputs, ``[T, I]``. The product runs in their dtype.
-        gates: the experts' gates, standardised already, ``[E, I]``.
+        x: layer inputs, ``[T, I]``. The product is computed in their dtype.
+        gates: the experts' gates, already standardised, ``[E, I]``.
 
     Returns:
         Scores ``[T, E]`` in float32. An expert with a gate of zeros scores 0.
@@ -80,11 +80,11 @@ def phatgoose_scores(x: Tensor, gates: Tensor) -> Tensor:
 
 
 class PhatgooseRouter(nn.Module):
-    """One layer's PhatGOOSE router. Move it to the model's dtype, or each call converts the gates.
+    """One layer's PhatGOOSE router. Move it to the model's dtype: else each call converts the gates.
 
     Args:
         gates: as trained, ``[E, I]``.
-        top_k: K, how many experts each token keeps.
+        top_k: K, the number of experts that each token keeps.
         temperature: divides the scores before the softmax.
         abstain: the base model's score, see `keep_top_k`.
 
@@ -110,7 +110,7 @@ class PhatgooseRouter(nn.Module):
         return keep_top_k(phatgoose_scores(x, self.gates), self.top_k, self.temperature, self.abstain)
 
     def extra_repr(self) -> str:
-        """Show what cannot be seen from the buffers, as ``print(model)`` does."""
+        """Return the options for ``repr``, as ``print(model)`` does."""
         experts, inputs = self.gates.shape
         return (
             f"num_experts={experts}, in_features={inputs}, top_k={self.top_k}, "

@@ -1,6 +1,6 @@
-"""Routers that decide once per request: what they promise.
+"""The contract of routers that choose once per request.
 
-Shape letters: T tokens, F features, B requests, E experts, K experts kept per request.
+Shape letters: T tokens, I width of a place, F features, B requests, K experts kept per request.
 """
 
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from typing import Protocol
 from torch import Tensor
 
 OUTPUT = "output"
-"""The place before the model's output layer; all other places are module paths of layers with experts."""
+"""The place for inputs of the model's output layer; other places are module paths of layers with experts."""
 
 
 class TokenReader(Protocol):
-    """Describes tokens at some places of the base model by features, which are averaged over a request."""
+    """Computes features of tokens at some places of the base model, which are averaged over a request."""
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Where it uses tokens: module paths of layers with experts (their inputs), or ``OUTPUT``."""
+        """The layers whose inputs it uses: module paths of layers with experts, or ``OUTPUT``."""
         ...
 
     @property
@@ -27,17 +27,24 @@ class TokenReader(Protocol):
 
     @property
     def last_share(self) -> float:
-        """How much the last token counts over and above: ``(1 - share) · mean of all + share · last``."""
+        """Weight of the last token in the average, ``(1 - share) · mean of all + share · last``."""
         ...
 
     def describe(self, place: str, x: Tensor) -> Tensor:
-        """Turn tokens ``[T, I]`` at a place into features ``[T, F]``, whose average over a request counts."""
+        """Compute features ``[T, F]`` of the tokens ``[T, I]`` at a place."""
         ...
 
 
 class RequestRouter(TokenReader, Protocol):
-    """Chooses experts for whole requests, by averages of the base model's activations on their tokens."""
+    """Chooses experts for whole requests, by the average features of their tokens."""
 
     def choose(self, averages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Choose by averages ``[B, F]`` per place: indices ``[B, K]`` int64, weights ``[B, K]`` float32."""
+        """Choose experts for requests.
+
+        Args:
+            averages: place -> average features ``[B, F]``.
+
+        Returns:
+            Indices ``[B, K]`` int64 and weights ``[B, K]`` float32.
+        """
         ...

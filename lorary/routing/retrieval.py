@@ -1,4 +1,4 @@
-"""Retrieval: a request goes to the experts whose example requests it is nearest to.
+"""Retrieval: a request uses the experts whose example requests are nearest to it.
 
 Shape letters: B requests, E experts, N examples, D embedding, K experts kept per request.
 """
@@ -22,13 +22,13 @@ class RetrievalConfig:
     """How retrieval turns a request and the experts' examples into a choice of experts."""
 
     top_k: int = 1
-    """How many experts each request keeps; with 1 it is answered by a single expert."""
+    """Number of experts that each request keeps; with 1 a single expert answers it."""
     temperature: float = 1.0
-    """Divides the cosines: near 0 the best expert takes all, a large one makes the kept ones equal."""
+    """Divides the cosines: a small value gives the best expert all the weight, a large one equal weights."""
     nearest: int = 1
-    """An expert's score is the mean cosine of so many of its nearest examples."""
+    """Number of an expert's nearest examples; its score is the mean of their cosines."""
     abstain: float | None = None
-    """The base model's score, which competes with the kept experts'; null gives it no share."""
+    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -44,7 +44,7 @@ class RetrievalConfig:
         return {"embeddings": {}}
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse options that cannot work with these experts.
+        """Check that the options suit these experts.
 
         Raises:
             ValueError: if ``top_k`` is above their number.
@@ -53,18 +53,19 @@ class RetrievalConfig:
 
 
 def retrieval_scores(requests: Tensor, examples: Sequence[Tensor], nearest: int = 1) -> Tensor:
-    """Score each expert for each request by the cosine with its nearest examples.
+    """Score each expert for each request by the mean cosine with its nearest examples.
 
-    Everything is centred first, by the mean over the examples of all experts: raw hidden states of one model
-    all point much the same way.
+    All vectors are centred first, by the mean over the examples of all experts, because the raw hidden states
+    of a model all have nearly the same direction.
 
     Args:
-        requests: their embeddings, ``[B, D]``.
-        examples: of each expert, ``[N, D]`` with at least one row.
-        nearest: how many of its nearest examples a score is the mean of; all, if there are fewer.
+        requests: embeddings, ``[B, D]``.
+        examples: embeddings of each expert's examples, ``[N, D]`` with at least one row.
+        nearest: number of nearest examples; all of an expert's, if it has fewer.
 
     Returns:
-        Scores ``[B, E]`` in float32, from -1 to 1. A vector that equals the mean has cosine 0 with all.
+        Scores ``[B, E]`` in float32, from -1 to 1. A vector that equals the mean has cosine 0 with every
+        other.
 
     Source: LoraRetriever, arXiv:2402.09997.
     """
@@ -77,13 +78,13 @@ def retrieval_scores(requests: Tensor, examples: Sequence[Tensor], nearest: int 
 
 
 class RetrievalRouter:
-    """Chooses experts by their examples; a ``RequestRouter``.
+    """A ``RequestRouter`` by the experts' nearest examples.
 
     Args:
         examples: embeddings of each expert's examples, ``[N, D]`` with at least one row.
-        top_k: K, how many experts each request keeps.
+        top_k: K, the number of experts that each request keeps.
         temperature: divides the cosines before the softmax.
-        nearest: how many of its nearest examples an expert's score is the mean of.
+        nearest: number of nearest examples whose cosines an expert's score is the mean of.
         abstain: the base model's score, see `keep_top_k`.
 
     Raises:
@@ -112,21 +113,27 @@ class RetrievalRouter:
         self.abstain = abstain
 
     def describe(self, place: str, x: Tensor) -> Tensor:
-        """Take tokens ``[T, D]`` as they are."""
+        """Return the tokens ``[T, D]`` unchanged."""
         return x
 
     def choose(self, averages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Choose for requests with these embeddings ``[B, D]`` (at ``OUTPUT``): ``[B, K]`` and ``[B, K]``.
+        """Choose experts for requests.
+
+        Args:
+            averages: ``OUTPUT`` -> embeddings ``[B, D]``.
+
+        Returns:
+            Indices ``[B, K]`` int64 and weights ``[B, K]`` float32.
 
         Raises:
-            ValueError: if they are not as wide as the examples'.
+            ValueError: if their D is not that of the examples' embeddings.
         """
         requests = averages[OUTPUT]
         width = self.examples[0].shape[1]
         if requests.shape[-1] != width:
             raise ValueError(
-                f"requests must be embedded as the examples were, which are {width} wide, found "
-                f"{requests.shape[-1]}: find the examples' embeddings with the encoder that is in use"
+                f"embeddings of requests must have {width} numbers, like those of the examples, found "
+                f"{requests.shape[-1]}: compute the examples' embeddings with the encoder that is in use"
             )
         examples = [rows.to(requests.device) for rows in self.examples]
         scores = retrieval_scores(requests, examples, self.nearest)

@@ -1,4 +1,4 @@
-"""Shapes that tensors must have together, written as letters, and what a router of a layer must give.
+"""Checks of tensors' shapes, written as letters, and of what a layer router returns.
 
 E experts, I layer input, K experts kept per token.
 """
@@ -14,15 +14,15 @@ from lorary.files import quote, shorten
 def find_shape_fault(
     shapes: Mapping[str, str], tensors: Mapping[str, Tensor], sizes: Mapping[str, int]
 ) -> str | None:
-    """Say what is wrong with the shapes of some tensors.
+    """Describe the first fault in the shapes of some tensors.
 
     Args:
-        shapes: name -> a letter for each dimension, such as ``"ERI"``; one letter is one size everywhere.
-        tensors: name -> tensor; those without a shape may have any.
-        sizes: letter -> size, those that are known.
+        shapes: name -> a letter for each dimension, such as ``"ERI"``; a letter has the same size everywhere.
+        tensors: name -> tensor; a tensor without an entry in ``shapes`` may have any shape.
+        sizes: letter -> size, as far as sizes are known.
 
     Returns:
-        The first fault; None if all is well.
+        The fault; None if there is none.
     """
     known = dict(sizes)
     for name, letters in shapes.items():
@@ -41,19 +41,19 @@ def find_shape_fault(
 
 @torch.no_grad()
 def check_router(router: nn.Module, path: str, x: Tensor, num_experts: int) -> None:
-    """Refuse a layer router that does not fit its layer, before compiled operators read what it holds.
+    """Check that a layer router fits its layer, before compiled operators read its buffers.
 
-    A router says in ``SHAPES`` what its buffers' shapes must be, E being the experts that it chooses from.
-    In either case, it is tried on one token.
+    A router may state the shapes of its buffers in ``SHAPES``, where E is the number of experts that it
+    chooses from. Every router is tried on one token.
 
     Args:
         router: the router.
         path: the layer's module path, for messages.
-        x: what its layer reads, one token ``[1, I]``.
-        num_experts: all experts on the layer.
+        x: an input of the layer, one token ``[1, I]``.
+        num_experts: number of all experts on the layer.
 
     Raises:
-        ValueError: naming the layer and what is wrong.
+        ValueError: if it does not fit; the message has the layer and the fault.
     """
     shapes: Mapping[str, str] = getattr(router, "SHAPES", {})
     buffers = dict(router.named_buffers(recurse=False))
@@ -70,7 +70,7 @@ def _find_count_fault(
 ) -> str | None:
     for name, letters in shapes.items():
         if letters[0] == "E" and len(buffers[name]) > num_experts:
-            return f"{name} must be of at most {num_experts} experts, found {len(buffers[name])}"
+            return f"{name} must be for at most {num_experts} experts, found {len(buffers[name])}"
     return None
 
 
@@ -78,15 +78,21 @@ def _find_answer_fault(router: nn.Module, x: Tensor, num_experts: int) -> str | 
     try:
         indices, weights = router(x)
         if indices.shape != weights.shape or indices.dim() != 2 or len(indices) != len(x):
-            return f"it must give [T, K] twice, found {list(indices.shape)} and {list(weights.shape)}"
+            return (
+                "it must return indices and weights of shape [T, K], found "
+                f"{list(indices.shape)} and {list(weights.shape)}"
+            )
         if indices.dtype != torch.int64 or not weights.is_floating_point():
-            return f"it must give int64 and floating weights, found {indices.dtype} and {weights.dtype}"
+            return (
+                "it must return int64 indices and floating-point weights, found "
+                f"{indices.dtype} and {weights.dtype}"
+            )
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < num_experts:
             return f"it must choose among {num_experts} experts, found {indices.flatten().tolist()[:20]}"
         if not weights.isfinite().all():
-            return "it must give finite weights"
+            return "it must return finite weights, found NaN or infinity"
     except (ArithmeticError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
-        # A router made elsewhere fails in a way of its own.
+        # A user's own router may raise any of these.
         return (
             f"it cannot read a token of {x.shape[1]} numbers ({type(error).__name__}: {shorten(str(error))})"
         )

@@ -1,4 +1,4 @@
-"""SpectR: a token goes to the experts that would change it most.
+"""SpectR: a token uses the experts that would change it most.
 
 Shape letters: T tokens, E experts, R rank, I layer input, O layer output, K experts kept per token.
 """
@@ -22,13 +22,13 @@ class SpectrConfig:
     """How SpectR turns inputs and factors into a choice of experts."""
 
     top_k: int | None = None
-    """How many experts each token keeps at each layer; 4, or all if there are fewer, if not given."""
+    """Number of experts that each token keeps at each layer; if not given: 4, or all if there are fewer."""
     temperature: float = 1.0
-    """Divides the scores: near 0 the best expert takes all, a large one makes the kept ones equal."""
+    """Divides the scores: a small value gives the best expert all the weight, a large one equal weights."""
     input_norm: InputNorm = "none"
     """What each input is divided by before it is scored: nothing, its length, or its root mean square."""
     abstain: float | None = None
-    """The base model's score, which competes with the kept experts'; null gives it no share."""
+    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
 
     def __post_init__(self) -> None:
         require_types(self)
@@ -43,7 +43,7 @@ class SpectrConfig:
         return {"factors": {}}
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse options that cannot work with these experts.
+        """Check that the options suit these experts.
 
         Raises:
             ValueError: if ``top_k`` is above their number.
@@ -52,10 +52,10 @@ class SpectrConfig:
 
 
 def compute_norm_roots(b: Tensor) -> Tensor:
-    """Shrink up-projections to what decides lengths: ``|z @ root_e| = |b_e @ z|`` for every z.
+    """Compute small matrices that give the same lengths as up-projections: ``|z @ root_e| = |b_e @ z|``.
 
-    ``b^T b = q diag(s) q^T`` gives the root ``q sqrt(diag(s))``. Kept instead of the Gram matrix itself,
-    it may be rounded to bfloat16: what it measures stays a length, and errors are not squared.
+    From ``b^T b = q diag(s) q^T`` follows the root ``q sqrt(diag(s))``. Unlike the Gram matrix ``b^T b``, it
+    can be rounded to bfloat16: errors are not squared, and lengths cannot become negative.
 
     Args:
         b: up-projections, ``[E, O, R]``.
@@ -77,14 +77,14 @@ def compute_norm_roots(b: Tensor) -> Tensor:
 
 
 def spectr_scores(x: Tensor, a: Tensor, roots: Tensor, input_norm: InputNorm = "none") -> Tensor:
-    """Score each expert for each token by the length of what it would add, ``|b_e a_e x|``.
+    """Score each expert for each token by the length of its output, ``|b_e a_e x|``.
 
-    Everything happens in rank space: the largest tensor is ``[T, E, R]``.
+    All is computed in rank space: the largest tensor is ``[T, E, R]``.
 
     Args:
-        x: layer inputs, ``[T, I]``. The product with ``a`` runs in their dtype.
+        x: layer inputs, ``[T, I]``. The product with ``a`` is computed in their dtype.
         a: down-projections, ``[E, R, I]``.
-        roots: of the up-projections, ``[E, R, R]``, from `compute_norm_roots`.
+        roots: roots of ``bᵀb``, ``[E, R, R]``, from `compute_norm_roots`.
         input_norm: ``none``, ``unit`` or ``rms``, see `normalise_scores`.
 
     Returns:
@@ -101,12 +101,12 @@ def spectr_scores(x: Tensor, a: Tensor, roots: Tensor, input_norm: InputNorm = "
 
 
 class SpectrRouter(nn.Module):
-    """One layer's SpectR router. It reads the layer's own ``a``, and needs a new one when that is replaced.
+    """One layer's SpectR router. It refers to the layer's ``a``: if that is replaced, build another router.
 
     Args:
         a: down-projections, ``[E, R, I]``; not copied.
         b: up-projections, ``[E, O, R]``.
-        top_k: K, how many experts each token keeps.
+        top_k: K, the number of experts that each token keeps.
         temperature: divides the scores before the softmax.
         input_norm: ``none``, ``unit`` or ``rms``, see `spectr_scores`.
         abstain: the base model's score, see `keep_top_k`.
@@ -147,7 +147,7 @@ class SpectrRouter(nn.Module):
         return keep_top_k(scores, self.top_k, self.temperature, self.abstain)
 
     def extra_repr(self) -> str:
-        """Show what cannot be seen from the buffers, as ``print(model)`` does."""
+        """Return the options for ``repr``, as ``print(model)`` does."""
         experts, rank, inputs = self.a.shape
         return (
             f"num_experts={experts}, rank={rank}, in_features={inputs}, top_k={self.top_k}, "

@@ -1,4 +1,4 @@
-"""Scores in, a few experts and their weights out.
+"""Keeping the experts with the best scores, and computing their weights.
 
 Shape letters: T tokens, E experts, K experts kept per token.
 """
@@ -18,24 +18,24 @@ DEFAULT_TOP_K = 4
 def keep_top_k(
     scores: Tensor, top_k: int, temperature: float = 1.0, abstain: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Keep each token's best experts, and share its weight among them by a softmax.
+    """Keep each token's experts with the best scores; a softmax of these scores gives their weights.
 
     Args:
-        scores: one per token and expert, ``[T, E]``, of any floating dtype. A NaN counts as the worst score,
-            an infinity as the largest or smallest number.
-        top_k: K, how many experts to keep.
-        temperature: the kept scores are divided by it: near 0 the best expert takes all, at infinity the
-            kept ones share equally.
-        abstain: the base model's score, the same for every token: it takes part in the softmax beside the
-            kept experts, and its share goes to no expert. None for no share.
+        scores: ``[T, E]``, of any floating dtype. A NaN counts as the worst score, an infinity as the largest
+            or smallest number.
+        top_k: K, the number of experts to keep.
+        temperature: the kept scores are divided by it. A small value gives the best expert all the weight,
+            infinity gives equal weights.
+        abstain: the base model's score, the same for every token. It is one more term of the softmax, and
+            its share goes to no expert. None for no share.
 
     Returns:
-        Indices ``[T, K]`` int64, best first, and weights ``[T, K]`` float32, positive with sum 1; with
-        ``abstain`` the sum is below 1, by the base model's share.
+        Indices ``[T, K]`` int64, best first, and weights ``[T, K]`` float32, positive with sum 1. With
+        ``abstain`` the sum is 1 less the base model's share.
 
     Raises:
         ValueError: if ``top_k`` is not between 1 and E, ``temperature`` is not above 0, ``abstain`` is not
-            finite, or one of these is out of what float32 can be divided by.
+            finite, or a number is outside the range that float32 scores can be divided by.
     """
     check_top_k(top_k, scores.shape[-1])
     check_choice(temperature, abstain)
@@ -47,15 +47,16 @@ def keep_top_k(
     kept, indices = torch.topk(torch.nan_to_num(wide, nan=torch.finfo(torch.float32).min), top_k, dim=-1)
     if abstain is None:
         return indices, torch.softmax(kept, dim=-1)
+    # The base model's term takes part in the softmax; its weight is dropped.
     base = kept.new_full((*kept.shape[:-1], 1), abstain / temperature)
     return indices, torch.softmax(torch.cat([kept, base], dim=-1), dim=-1)[..., :-1]
 
 
 def resolve_top_k(top_k: int | None, num_experts: int, default: int = DEFAULT_TOP_K) -> int:
-    """Choose the number of experts to keep: ``top_k``, or the default, or all if there are fewer.
+    """Return the number of experts to keep: ``top_k``; if None, the default, or all if there are fewer.
 
     Raises:
-        ValueError: if more are asked for than there are.
+        ValueError: if ``top_k`` is below 1 or above the number of experts.
     """
     if top_k is None:
         return min(default, num_experts)
@@ -64,10 +65,10 @@ def resolve_top_k(top_k: int | None, num_experts: int, default: int = DEFAULT_TO
 
 
 def check_top_k(top_k: int, num_experts: int) -> None:
-    """Refuse to keep fewer experts than one, or more than there are.
+    """Check that ``top_k`` is between 1 and the number of experts.
 
     Raises:
-        ValueError: naming both numbers.
+        ValueError: if it is not.
     """
     if not 1 <= top_k <= num_experts:
         raise ValueError(
@@ -77,10 +78,10 @@ def check_top_k(top_k: int, num_experts: int) -> None:
 
 
 def check_choice(temperature: float, abstain: float | None) -> None:
-    """Refuse a temperature that no score can be divided by, and a base model's score that is no number.
+    """Check that scores can be divided by ``temperature``, and that ``abstain`` is finite or None.
 
     Raises:
-        ValueError: naming what is wrong.
+        ValueError: if not; the message has all faults.
     """
     faults = find_choice_faults(None, temperature, abstain)
     if faults:
@@ -88,7 +89,7 @@ def check_choice(temperature: float, abstain: float | None) -> None:
 
 
 def find_choice_faults(top_k: int | None, temperature: float, abstain: float | None) -> list[str]:
-    """List invalid options of a choice, as far as they can be checked without the experts."""
+    """List the faults of these options that can be found without the experts."""
     faults = []
     if top_k is not None and top_k < 1:
         faults.append(f"top_k must be at least 1, found {quote(top_k)}")

@@ -15,7 +15,7 @@ from lorary.routing.material import LayerMaterial, Needs
 
 @dataclass(frozen=True, kw_only=True)
 class UniformConfig:
-    """Uniform routing has nothing to configure."""
+    """Uniform routing, which has no options."""
 
     @property
     def needs(self) -> Needs:
@@ -23,7 +23,7 @@ class UniformConfig:
         return {}
 
     def check(self, names: Sequence[str]) -> None:
-        """Refuse nothing: it works with any experts."""
+        """Accept any experts."""
 
 
 class UniformRouter(nn.Module):
@@ -53,7 +53,7 @@ class UniformRouter(nn.Module):
         return self.indices.expand(shape), weights
 
     def extra_repr(self) -> str:
-        """Show what cannot be seen from the buffers, as ``print(model)`` does."""
+        """Return the options for ``repr``, as ``print(model)`` does."""
         return f"num_experts={self.indices.shape[0]}"
 
 

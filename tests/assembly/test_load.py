@@ -127,7 +127,7 @@ def test_an_empty_library_is_refused(base, library):
         ({"router": "uniform", "top_k": 2}, "router 'uniform' has no option 'top_k': it has none"),
         ({"router": None, "top_k": 2}, "without a router there is nothing to configure, found top_k"),
         ({"router": "lag", "candidates": 6}, "candidates must be at most the number of experts, 5, found 6"),
-        ({"router": "fixed"}, "give weights={name: weight}"),
+        ({"router": "fixed"}, "pass weights={name: weight}"),
         ({"combine": "both"}, "combine must be one of .*, not 'both'"),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_router_that_needs_data_is_refused_with_what_to_do(lorary, trained_lib
     [
         (("--router", "spectr", "--spectr.top_k", "4"), "the number of experts, 3, found 4"),
         (("--router", "lag", "--lag.temperature", "0"), "temperature must be above 0, found 0"),
-        (("--router", "single"), "the expert that answers: give expert=name"),
+        (("--router", "single"), "the name of an expert: pass expert=name"),
         (("--router", "single", "--single.expert", "price"), "no expert 'price': did you mean 'prices'"),
         (
             ("--router", "spectr", "--spectr.topk", "2"),

@@ -153,13 +153,13 @@ def test_generic_texts_are_kept_as_they_were_given():
     ("options", "message"),
     [
         ({"last_share": 1.5}, "last_share must lie in \\[0, 1\\], found 1.5"),
-        ({"margin": 0.0}, "margin must be above 0, or None to be always sure, found 0.0"),
+        ({"margin": 0.0}, "margin must be above 0, or None for no margin, found 0.0"),
         ({"spread": -1.0}, "spread must be at least 0, found -1.0"),
         ({"ridge": 0.0}, "ridge must be above 0, found 0.0"),
         ({"ridge": float("inf")}, "ridge must be above 0, found inf"),
         ({"generic": "a text"}, "generic must be a list of texts, none of them empty"),
         ({"generic": ["fine", ""]}, "generic must be a list of texts, none of them empty"),
-        ({"generic": ["one"]}, "generic must hold at least two texts"),
+        ({"generic": ["one"]}, "generic must have at least two texts, found 1"),
         ({"last_share": -1.0, "ridge": -1.0, "top_k": 0}, "top_k .*; last_share .*; ridge "),
     ],
 )

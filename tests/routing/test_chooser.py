@@ -85,13 +85,13 @@ def test_gradients_reach_the_weights():
 
 @pytest.mark.parametrize("parts", [[[0, 1], [1]], [[0, 0]], [[-1]]])
 def test_a_request_with_two_choosers_or_none_that_can_be_is_refused(parts):
-    with pytest.raises(ValueError, match="each request must have one chooser"):
+    with pytest.raises(ValueError, match="requests must be numbers from 0, each with one chooser"):
         Mixed([(rows, Nobody()) for rows in parts])
 
 
 def test_several_ways_to_combine_are_refused():
     mixed = Mixed([([0], ByToken()), ([1], ByToken("factors"))])
-    with pytest.raises(ValueError, match="must combine experts in one way"):
+    with pytest.raises(ValueError, match="must combine experts in the same way"):
         mixed.choose("a", X, ROWS)
     one = LayerRouters({"a": FixedRouter(torch.tensor([7]))}, "factors")
     assert Mixed([([0], ByToken()), ([1], one)]).choose("a", X, ROWS).combine == "outputs"

@@ -35,9 +35,9 @@ def test_a_single_expert_is_given_by_name(draw):
 @pytest.mark.parametrize(
     ("config", "error", "message"),
     [
-        (FixedConfig(), ValueError, "at least one expert: give weights={name: weight}"),
+        (FixedConfig(), ValueError, "at least one expert: pass weights={name: weight}"),
         (FixedConfig(weights={"price": 1.0}), UnknownExpert, "no expert 'price': did you mean 'prices'"),
-        (SingleConfig(), ValueError, "the expert that answers: give expert=name"),
+        (SingleConfig(), ValueError, "the name of an expert: pass expert=name"),
         (SingleConfig(expert="mors"), UnknownExpert, "no expert 'mors': did you mean 'morse'"),
     ],
 )

@@ -66,7 +66,9 @@ def test_experts_with_many_examples_are_not_preferred_by_a_mean(draw):
 
 
 def test_requests_of_another_width_are_refused(draw, examples):
-    with pytest.raises(ValueError, match=r"embedded as the examples were, which are 10 wide, found 9: find "):
+    with pytest.raises(
+        ValueError, match=r"embeddings of requests must have 10 numbers, .* found 9: compute "
+    ):
         RetrievalRouter(examples).choose({OUTPUT: draw(2, 9)})
 
 
