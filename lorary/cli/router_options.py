@@ -83,8 +83,8 @@ def read_router_options(
     if given and not with_tasks:
         raise ValueError(
             f"router {quote(router)} needs the {given[0]} of every expert, which only `lorary eval` and "
-            f"`lorary report` compute, from --tasks; in Python, {FACTS[given[0]].advice} and pass them to "
-            f"load_model({given[0]}=...). "
+            "`lorary report` compute, from --tasks; in Python, get them from lorary.facts.find_task_facts "
+            "and pass them to load_model(facts=...). "
             f"This command has {', '.join(list_ready_routers())}"
         )
     config.check(names)

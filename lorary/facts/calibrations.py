@@ -161,7 +161,6 @@ def are_sound_calibrations(known: KnownExperts, name: str, artifact: Artifact) -
 CALIBRATIONS = Fact(
     name="calibrations",
     source=Source.GENERIC,
-    advice="load the model with its experts",
     compute=_compute,
     shapes={"readers": "ERR", "offsets": "ER", "generic_means": "E", "generic_deviations": "E"},
     algorithm=ALGORITHM,

@@ -5,7 +5,6 @@ from hashlib import sha256
 
 from lorary.data import TokenizedExample
 from lorary.facts.fact import Context
-from lorary.training import TrainingExamples
 
 NUM_TEXTS = 20
 """Number of examples of each task; more of them change means and nearest neighbours little."""
@@ -15,16 +14,15 @@ def choose_examples(context: Context, name: str) -> Sequence[TokenizedExample]:
     """Return the first training examples of an expert's task: ``options["num_texts"]``, else ``NUM_TEXTS``.
 
     Raises:
-        ValueError: if the expert has none.
+        ValueError: if the expert has none, or one has no prompt.
     """
-    if name not in context.examples:
-        raise ValueError(f"expert {name!r} has no examples of its own task: pass examples for every expert")
-    return context.examples[name].train[: context.options.get("num_texts", NUM_TEXTS)]
-
-
-def wrap_texts(texts: Sequence[Sequence[int]]) -> TrainingExamples:
-    """Turn texts, given as token ids, into examples without answers."""
-    return TrainingExamples(train=tuple(TokenizedExample(tuple(ids), ()) for ids in texts))
+    examples = context.examples[name].train if name in context.examples else ()
+    if not examples or not all(example.prompt_ids for example in examples):
+        raise ValueError(
+            f"expert {name!r} needs at least one example of its own task, with a prompt of at least one "
+            "token each: pass examples for every expert"
+        )
+    return examples[: context.options.get("num_texts", NUM_TEXTS)]
 
 
 def hash_tokens(texts: Sequence[Sequence[int]]) -> str:

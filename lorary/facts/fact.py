@@ -71,8 +71,6 @@ class Fact:
     """Its name in a router's ``needs`` and in ``provide``."""
     source: Source
     """What it is computed from."""
-    advice: str
-    """How a user gets it, as an imperative for messages."""
     compute: Callable[[Context, Sequence[str]], Mapping[str, Artifact]]
     """Computes an artifact for each named expert, all of them on the model (`pack_rows` makes artifacts of
     vectors)."""

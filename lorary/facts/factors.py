@@ -18,7 +18,6 @@ def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact
 FACTORS = Fact(
     name="factors",
     source=Source.EXPERTS,
-    advice="load the model with its experts",
     compute=lambda context, names: {name: {} for name in names},
     shapes={"a": "ERI", "b": "EOR"},
     unpack=_unpack,

@@ -173,7 +173,8 @@ class Facts:
                 more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
                 raise ValueError(
                     f"this router needs the {fact} of every expert, found none for {missing[0]!r}{more}: "
-                    f"{FACTS[fact].advice}, pass them to provide({fact}=...), then set the router"
+                    f"compute them with lorary.facts.find_task_facts(model, experts, examples, [{fact!r}]), "
+                    "pass the result to provide(...), then set the router"
                 )
 
     def add(self, stack: ExpertStack, expert: Expert) -> None:

@@ -10,53 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorary.experts import Expert
-from lorary.facts.carrier import Carrier
-from lorary.facts.examples import choose_examples, hash_tokens, wrap_texts
+from lorary.facts.examples import choose_examples, hash_tokens
 from lorary.facts.fact import Context, Fact, Source
-from lorary.facts.finding import find_rows
 from lorary.facts.own_texts import Sequences, read_own_texts
 from lorary.facts.rows import pack_rows
 from lorary.facts.soundness import Artifact
 from lorary.models import ExpertStack
 
 ALGORITHM = "mean-activations-1"
-
-
-def find_means(
-    model: Carrier,
-    experts: Mapping[str, Expert],
-    sequences: Mapping[str, Sequences],
-    *,
-    tokens_per_pass: int = 2048,
-) -> Mapping[str, Tensor]:
-    """Return each expert's mean activations; missing ones are computed. A ``Library`` stores them.
-
-    Args:
-        model: a model with the experts attached.
-        experts: the mapping that they were loaded from.
-        sequences: expert -> token ids of texts of its own task.
-        tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
-
-    Returns:
-        Module path -> means ``[N, I]``, float32, on the CPU; rows in the order of ``sequences``. Pass them to
-        ``provide(means=…)``.
-
-    Raises:
-        ValueError: if an expert has no tokens.
-        UnknownExpert: if an expert is not on the model, or not in the library.
-        LibraryError: if an expert in the library is not the one that was loaded, or the library cannot be
-            written.
-    """
-    context = Context(
-        base=model.base,
-        stack=model.stack,
-        experts=experts,
-        options={"num_texts": None, "tokens_per_pass": tokens_per_pass},
-        examples={name: wrap_texts(texts) for name, texts in sequences.items()},
-    )
-    with model.stack.in_use():
-        return find_rows(MEANS, context, list(sequences))["means"]
 
 
 def _read_texts(context: Context, name: str) -> list[list[int]]:
@@ -115,7 +76,6 @@ def mean_activations(
 MEANS = Fact(
     name="means",
     source=Source.EXAMPLES,
-    advice="find them with lorary.facts.find_means",
     compute=_compute,
     algorithm=ALGORITHM,
     identify=_identify,

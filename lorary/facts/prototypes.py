@@ -184,7 +184,6 @@ def unpack_prototypes(
 PROTOTYPES = Fact(
     name="prototypes",
     source=Source.EXPERTS,
-    advice="compute them with lorary.facts.find_prototypes",
     compute=lambda context, names: compute_prototypes(Selection(context.experts, names)),
     shapes={"prototypes": "EI", "gains": "E"},
     algorithm=ALGORITHM,

@@ -42,8 +42,8 @@ def find_task_facts(
         experts: the mapping that they were loaded from.
         examples: expert -> training examples of its own task.
         facts: names of the facts.
-        options: fact -> its options, such as the fields of a ``GateConfig`` for ``"gates"``; missing options
-            have their defaults.
+        options: fact -> its options: the fields of a ``GateConfig`` for ``"gates"``, ``num_texts`` and
+            ``tokens_per_pass`` for ``"means"`` and ``"embeddings"``; missing options have their defaults.
         on_progress: called by facts that take long, with the number of finished steps and of all steps.
 
     Returns:

@@ -33,7 +33,6 @@ def _identify(context: Context) -> dict[str, Any]:
 TIED_PROTOTYPES = Fact(
     name="tied_prototypes",
     source=Source.EXPERTS,
-    advice="load the model with its experts",
     compute=_compute,
     shapes={"tied_prototypes": "EI", "tied_gains": "E"},
     identify=_identify,

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from lorary.assembly import load_model
-from lorary.facts import find_embeddings
+from lorary.facts import find_task_facts
+from tests.facts.texts import take_for_examples
 
 NUM_KEPT = 3
 EXAMPLES = {
@@ -51,7 +52,7 @@ def sequences(base):
 def ready(model, sequences):
     """The model with embeddings of everyone's examples."""
     model.set_router(None)
-    model.provide(embeddings=find_embeddings(model, dict.fromkeys(model.names), sequences))
+    model.provide(find_task_facts(model, {}, take_for_examples(sequences), ["embeddings"]))
     return model
 
 

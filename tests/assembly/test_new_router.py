@@ -98,7 +98,7 @@ def test_a_saved_fact_that_no_table_knows_is_refused(model, tmp_path, monkeypatc
 def test_experts_come_and_go(model, library, draw_expert, build_tiny_base):
     late = draw_expert(build_tiny_base(), "late", rank=3)
     with pytest.raises(
-        ValueError, match="needs the counts of every expert, found none for 'late': count them "
+        ValueError, match="needs the counts of every expert, found none for 'late': compute them "
     ):
         model.add_expert(late)
     model.set_router(None)
@@ -128,7 +128,7 @@ def test_experts_come_and_go(model, library, draw_expert, build_tiny_base):
 
 def test_without_its_knowledge_it_is_refused(library, build_tiny_base):
     assert list_task_facts(["toy", "arrow"]) == ["counts"]
-    message = r"needs the counts of every expert, .*count them with toy.count, pass them to provide\(counts="
+    message = r"needs the counts of every expert, .*find_task_facts\(model, experts, examples, \['counts'\]\)"
     with pytest.raises(ValueError, match=message):
         load_model(build_tiny_base(), library, router="toy")
 

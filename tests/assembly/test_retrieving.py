@@ -5,17 +5,17 @@ import torch
 
 from lorary.assembly import load_model
 from lorary.errors import UnknownExpert
-from lorary.facts import find_embeddings
+from lorary.facts import find_task_facts
+from lorary.facts.encoder import embed_with
 from lorary.routing import RetrievalConfig
+from tests.facts.texts import take_for_examples
 
 PROMPTS = ["a", "plural of mouse", "2024-01-03 in words"]
 
 
 def test_load_model_takes_a_request_router_with_all_it_needs(build_tiny_base, experts, ready, sequences):
-    embeddings = find_embeddings(ready, experts, sequences)
-    model = load_model(
-        build_tiny_base(), experts, router="retrieval", embeddings=embeddings, top_k=2, temperature=0.1
-    )
+    facts = find_task_facts(ready, experts, take_for_examples(sequences), ["embeddings"])
+    model = load_model(build_tiny_base(), experts, router="retrieval", facts=facts, top_k=2, temperature=0.1)
     ready.set_router("retrieval", RetrievalConfig(top_k=2, temperature=0.1))
     assert model.generate(PROMPTS, max_new_tokens=4) == ready.generate(PROMPTS, max_new_tokens=4)
 
@@ -24,7 +24,7 @@ def test_a_callable_may_embed_in_place_of_the_base_model(ready, sequences):
     def encoder(texts):
         return [[text.count("-"), text.count("2"), len(text)] for text in texts]
 
-    embeddings = find_embeddings(ready, {}, sequences, encoder=encoder)
+    embeddings = {name: embed_with(encoder, ready.tokenizer, own) for name, own in sequences.items()}
     assert embeddings["morse"].tolist() == [[3.0, 0.0, 11.0], [2.0, 0.0, 4.0], [0.0, 0.0, 7.0]]
     ready.provide(embeddings=embeddings, encoder=encoder)
     ready.set_router("retrieval")
@@ -37,10 +37,9 @@ def test_a_callable_may_embed_in_place_of_the_base_model(ready, sequences):
 
 
 def test_an_encoder_that_gives_no_vector_per_text_is_refused(ready, sequences):
-    dates = {"dates": sequences["dates"]}
     for answer, shape in (([1.0, 2.0], r"\[2\]"), ([[1.0, 2.0]], r"\[1, 2\]")):
         with pytest.raises(ValueError, match=rf"one vector per text, \[2, D\], found {shape}"):
-            find_embeddings(ready, {}, dates, encoder=lambda texts, answer=answer: answer)
+            embed_with(lambda texts, answer=answer: answer, ready.tokenizer, sequences["dates"])
     with pytest.raises(ValueError, match="an encoder needs the embeddings that it computed"):
         ready.provide(encoder=lambda texts: texts)
 
@@ -66,8 +65,8 @@ def test_embeddings_that_do_not_fit_are_refused(ready, embeddings, message):
 
 def test_retrieval_without_embeddings_is_refused(model):
     message = (
-        "needs the embeddings of every expert, found none for 'dates' and 4 more: find them with "
-        r"lorary.facts.find_embeddings, pass them to provide\(embeddings=...\)"
+        "needs the embeddings of every expert, found none for 'dates' and 4 more: compute them with "
+        r"lorary.facts.find_task_facts\(model, experts, examples, \['embeddings'\]\), pass the result to "
     )
     with pytest.raises(ValueError, match=message):
         model.set_router("retrieval")

@@ -8,10 +8,11 @@ import torch
 from lorary.assembly import load_model, save_model
 from lorary.assembly.saved_model import is_saved_model
 from lorary.errors import BaseModelError, FormatError, IncompatibleExpert, LibraryError
-from lorary.facts import FACTS, find_embeddings
+from lorary.facts import FACTS, find_task_facts
 from lorary.library import Library
 from lorary.models import load_base
 from lorary.routing import configure_router
+from tests.facts.texts import take_for_examples
 
 ROUTES = {
     "arrow": {"top_k": 2, "temperature": 0.5},
@@ -54,8 +55,8 @@ def full(late, model, sequences):
         for path, layer in model.stack.layers.items()
     }
     texts = {**sequences, LATE: sequences["dates"][:1]}  # no tie with them
-    embeddings = find_embeddings(model, dict.fromkeys(model.names), texts)
-    model.provide(means=rows, gates={path: -row for path, row in rows.items()}, embeddings=embeddings)
+    model.provide(find_task_facts(model, {}, take_for_examples(texts), ["embeddings"]))
+    model.provide(means=rows, gates={path: -row for path, row in rows.items()})
     return model
 
 

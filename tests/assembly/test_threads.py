@@ -9,8 +9,9 @@ import torch
 from transformers import CompileConfig
 
 from lorary.assembly import RoutedModel, load_model, save_model
-from lorary.facts import FACTS, find_embeddings
+from lorary.facts import FACTS, find_task_facts
 from lorary.routing import ArrowConfig, configure_router
+from tests.facts.texts import take_for_examples
 
 NUM_THREADS = 3
 ROUNDS = 6
@@ -234,8 +235,8 @@ def test_means_and_embeddings_are_found_while_others_ask(build, sequences):
 
     def answer(number):
         if number == 0:
-            found = find_embeddings(model, dict.fromkeys(model.names), sequences)
-            return [found[name] for name in model.names]
+            found = find_task_facts(model, {}, take_for_examples(sequences), ["embeddings"])
+            return [found["embeddings"][name] for name in model.names]
         return read_assigned(model, number)
 
     expected = [answer(number) for number in range(NUM_THREADS)]

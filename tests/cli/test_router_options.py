@@ -82,7 +82,7 @@ def test_a_router_that_needs_data_is_refused_with_what_to_do(lorary, trained_lib
     )
     code, _, errors = lorary("generate", trained_library, PROMPT, "--router", router)
     assert code == 2
-    assert expected in errors and f"load_model({field}=...)" in errors
+    assert expected in errors and "find_task_facts and pass them to load_model(facts=...)" in errors
 
 
 @pytest.mark.parametrize(

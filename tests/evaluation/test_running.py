@@ -10,9 +10,10 @@ from lorary.evaluation import MEASURES, EvalConfig, Route, evaluate, find_routes
 from lorary.evaluation.chosen_examples import identify_examples
 from lorary.evaluation.measures.exact_match import exact_match
 from lorary.evaluation.request_pool import gather_requests
-from lorary.facts import find_embeddings
+from lorary.facts import find_task_facts
 from lorary.routing import CalibratedConfig, RetrievalConfig
 from lorary.routing.named import REQUEST_ROUTERS
+from tests.facts.texts import take_for_examples
 
 PLAIN = find_template("plain")
 OWN = {"dates": "dates", "morse": "morse"}
@@ -199,7 +200,7 @@ def request_routes(model):
     """A route for each router that decides per request, several experts at a time."""
     prompts = {"dates": ["day 3"], "morse": ["letter a", "what is"], "plurals": ["plural of goose"]}
     sequences = {name: [model.tokenizer(text)["input_ids"] for text in own] for name, own in prompts.items()}
-    model.provide(embeddings=find_embeddings(model, {}, sequences))
+    model.provide(find_task_facts(model, {}, take_for_examples(sequences), ["embeddings"]))
     options = {
         "calibrated": CalibratedConfig(top_k=2, temperature=0.1, generic=("Some text.", "1 2 3 4 5 6")),
         "retrieval": RetrievalConfig(top_k=2, temperature=0.1),

@@ -3,8 +3,9 @@ import torch
 
 from lorary.assembly import load_model
 from lorary.errors import UnknownExpert
-from lorary.facts import embeddings, find_embeddings
+from lorary.facts import embeddings, find_task_facts
 from lorary.facts.embeddings import embed_prompts
+from tests.facts.texts import take_for_examples
 
 PROMPTS = {"dates": [[5, 6, 7], [8, 9, 10, 11, 12], [13]], "morse": [[20, 21], [5, 6, 7]]}
 
@@ -20,6 +21,10 @@ def computed(monkeypatch):
 
     monkeypatch.setattr(embeddings, "embed_prompts", count)
     return calls
+
+
+def find_embeddings(model, experts, prompts):
+    return find_task_facts(model, experts, take_for_examples(prompts), ["embeddings"])["embeddings"]
 
 
 @pytest.mark.parametrize("tokens_per_pass", [1, 6, 1000])
@@ -64,7 +69,7 @@ def test_a_mapping_computes_all_each_time(model, experts, computed):
 def test_an_expert_without_prompts_or_unknown_is_refused(model, experts):
     for prompts in ([], [[5], []]):
         with pytest.raises(
-            ValueError, match="expert 'dates' needs at least one prompt, of at least one token"
+            ValueError, match="expert 'dates' needs at least one example of its own task, with a prompt of"
         ):
             find_embeddings(model, experts, {"dates": prompts})
     with pytest.raises(UnknownExpert, match="'date': did you mean 'dates'"):

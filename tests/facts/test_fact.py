@@ -22,7 +22,7 @@ def compute_ones(context, names):
     return pack_rows({path: torch.ones(len(names), width) for path, width in widths.items()}, names)
 
 
-ONES = Fact(name="ones", source=Source.EXPERTS, advice="count to one", compute=compute_ones)
+ONES = Fact(name="ones", source=Source.EXPERTS, compute=compute_ones)
 
 
 def test_a_fact_is_a_vector_per_expert_and_layer_unless_it_says_otherwise(context):
@@ -69,4 +69,4 @@ def test_tensors_are_called_differently_in_all_facts_and_no_fact_as_a_routers_op
     tensors = [tensor for fact in FACTS.values() for tensor in fact.shapes]
     assert len(set(tensors)) == len(tensors)
     assert not FACTS.keys() & {option for router in ROUTERS for option in list_options(router)}
-    assert all(name == fact.name and fact.advice for name, fact in FACTS.items())
+    assert all(name == fact.name for name, fact in FACTS.items())

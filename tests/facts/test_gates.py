@@ -6,7 +6,7 @@ import torch
 
 from lorary.assembly import load_model
 from lorary.data import TokenizedExample
-from lorary.facts import find_gates, gates
+from lorary.facts import find_task_facts, gates
 from lorary.training import GateConfig, TrainingExamples
 
 THREE, FOUR = GateConfig(num_steps=3), GateConfig(num_steps=4)
@@ -17,6 +17,11 @@ def draw(first):
 
 
 EXAMPLES = {"dates": draw(5), "morse": draw(6)}
+
+
+def find_gates(model, experts, examples, config=THREE, **options):
+    chosen = {"gates": asdict(config)}
+    return find_task_facts(model, experts, examples, ["gates"], options=chosen, **options)["gates"]
 
 
 @pytest.fixture
@@ -55,8 +60,8 @@ def test_other_data_other_options_and_other_experts_are_trained_anew(library, bu
 
 def test_rows_come_in_the_order_that_was_asked_for(library, build_tiny_base, calls):
     model = load_model(build_tiny_base(), library, router=None)
-    find_gates(model, library, {"dates": draw(5)})
-    found = find_gates(model, library, {"plurals": draw(9), "dates": draw(5)})
+    find_task_facts(model, library, {"dates": draw(5)}, ["gates"])
+    found = find_task_facts(model, library, {"plurals": draw(9), "dates": draw(5)}, ["gates"])["gates"]
     assert all(rows[:, 0].tolist() == [7.0, 5.0] for rows in found.values())
     model.provide(gates=found, names=["plurals", "dates"])
 

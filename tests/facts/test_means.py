@@ -3,8 +3,9 @@ import torch
 
 from lorary.assembly import load_model
 from lorary.errors import LibraryError, UnknownExpert
-from lorary.facts import find_means, means
+from lorary.facts import find_task_facts, means
 from lorary.facts.means import mean_activations
+from tests.facts.texts import take_for_examples
 
 TEXTS = {"dates": [[5, 6, 7], [8, 9, 10, 11, 12], [13]], "morse": [[20, 21], [5, 6, 7]]}
 
@@ -20,6 +21,10 @@ def computed(monkeypatch):
 
     monkeypatch.setattr(means, "mean_activations", count)
     return calls
+
+
+def find_means(model, experts, texts):
+    return find_task_facts(model, experts, take_for_examples(texts), ["means"])["means"]
 
 
 @torch.no_grad()

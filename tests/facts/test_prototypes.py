@@ -6,7 +6,8 @@ import torch
 from lorary.assembly import load_model
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors
-from lorary.facts import find_prototypes, prototypes
+from lorary.facts import prototypes
+from lorary.facts.prototypes import find_prototypes
 from lorary.library import Library
 from lorary.transforms.prototypes import library_prototypes
 

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from lorary.assembly import load_model
-from lorary.facts import calibrations, find_embeddings, find_means, finding, prototypes
+from lorary.facts import calibrations, find_task_facts, finding, prototypes
 from lorary.facts.prototypes import are_sound_prototypes
 from lorary.facts.soundness import StoredExperts
 from lorary.library import Library
 from lorary.library.artifacts import Artifacts
+from tests.facts.texts import take_for_examples
 
 
 @pytest.fixture
@@ -129,25 +130,24 @@ def test_calibrations_that_do_not_fit_are_computed_anew(library, build_tiny_base
     assert torch.equal(read(load_model(build_tiny_base(), library, **options)), expected)
 
 
-@pytest.mark.parametrize("what", CHANGES)
-def test_means_that_do_not_fit_are_found_anew(library, base, sequences, what, monkeypatch):
-    model = load_model(base, library, router=None)
-    expected = find_means(model, library, sequences)
-    stored = damage_all(monkeypatch, library, lambda artifact: CHANGES[what](artifact, "rows"))
-    for path, rows in find_means(model, library, sequences).items():
-        assert torch.equal(rows, expected[path])
-    assert len(stored) == len(sequences)
-
-
 @pytest.mark.parametrize(
-    "what", ["NaN", "one infinity", "too short", "another dtype", "left out", "one tensor more"]
+    ("fact", "tensor", "what"),
+    [
+        *(("means", "rows", what) for what in CHANGES),
+        *(
+            ("embeddings", "embeddings", what)
+            for what in ("NaN", "one infinity", "too short", "another dtype", "left out", "one tensor more")
+        ),
+    ],
 )
-def test_embeddings_that_do_not_fit_are_found_anew(library, base, sequences, what, monkeypatch):
+def test_facts_of_tasks_that_do_not_fit_are_found_anew(
+    library, base, sequences, fact, tensor, what, monkeypatch
+):
     model = load_model(base, library, router=None)
-    sequences = {name: own * 2 for name, own in sequences.items()}
-    expected = find_embeddings(model, library, sequences)
-    stored = damage_all(monkeypatch, library, lambda artifact: CHANGES[what](artifact, "embeddings"))
-    for name, rows in find_embeddings(model, library, sequences).items():
+    examples = take_for_examples({name: own * 2 for name, own in sequences.items()})
+    expected = find_task_facts(model, library, examples, [fact])[fact]
+    stored = damage_all(monkeypatch, library, lambda artifact: CHANGES[what](artifact, tensor))
+    for name, rows in find_task_facts(model, library, examples, [fact])[fact].items():
         assert torch.equal(rows, expected[name])
     assert len(stored) == len(sequences)
 

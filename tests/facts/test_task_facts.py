@@ -3,8 +3,10 @@ import torch
 
 from lorary.assembly import load_model
 from lorary.data import TokenizedExample
-from lorary.facts import find_embeddings, find_means, find_task_facts, list_task_facts
+from lorary.facts import find_task_facts, list_task_facts
+from lorary.facts.embeddings import embed_prompts
 from lorary.facts.examples import NUM_TEXTS
+from lorary.facts.means import mean_activations
 from lorary.library import Library
 from lorary.training import TrainingExamples
 
@@ -50,9 +52,7 @@ def test_means_are_of_examples_and_embeddings_of_prompts_and_of_the_first_few(ba
     texts = {name: [(*one.prompt_ids, *one.target_ids) for one in own] for name, own in few.items()}
     prompts = {name: [one.prompt_ids for one in own] for name, own in few.items()}
     model = load_model(base, library, router=None)
-    model.provide(
-        means=find_means(model, library, texts), embeddings=find_embeddings(model, library, prompts)
-    )
+    model.provide(means=mean_activations(model.stack, texts), embeddings=embed_prompts(model.stack, prompts))
     for ours, expected in zip(found, explain(model), strict=True):
         torch.testing.assert_close(ours, expected)
 

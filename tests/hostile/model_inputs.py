@@ -13,12 +13,13 @@ from lorary.assembly import RoutedModel, load_model, save_model
 from lorary.assembly.saved_model import is_saved_model
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import FormatError
-from lorary.facts import find_means
+from lorary.facts import find_task_facts
 from lorary.kernels import build
 from lorary.library import Library
 from lorary.models import BaseModel, load_base, mix
 from lorary.training import TrainConfig, TrainingExamples, train_experts
 from lorary.training.train import TrainOutcome
+from tests.facts.texts import take_for_examples
 from tests.hostile.library_inputs import make_library
 from tests.hostile.reader import Nearly, check_expert, check_finite, digest_expert
 from tests.hostile.text_inputs import Ran, run_all
@@ -173,7 +174,7 @@ def read_task_rows(folder: Path) -> dict[str, torch.Tensor]:
     library = Library.open(folder / "lib")
     model = load_model(copy_base(), library, router=None)
     sequences = {name: [[72, 105, 33], [5, 6]] for name in NAMES}
-    return dict(find_means(model, library, sequences))
+    return dict(find_task_facts(model, library, take_for_examples(sequences), ["means"])["means"])
 
 
 def check_task_rows(found: dict[str, torch.Tensor]) -> None:

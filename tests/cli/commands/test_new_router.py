@@ -29,4 +29,4 @@ def test_generate_says_what_a_new_router_lacks(lorary, trained_library):
     code, _, said = lorary("generate", trained_library, "hello", "--router", "toy")
     assert code == 2
     assert "router 'toy' needs the counts of every expert, which only `lorary eval` and" in said
-    assert "count them with toy.count" in said
+    assert "get them from lorary.facts.find_task_facts" in said
