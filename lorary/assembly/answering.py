@@ -13,6 +13,7 @@ from transformers import CompileConfig, DynamicCache, PreTrainedModel, StoppingC
 from transformers.cache_utils import DynamicLayer
 
 from lorary.assembly.answer_limits import AnswerLimit, AnswersEnd
+from lorary.assembly.generate_call import GenerateCall
 from lorary.assembly.generation import depends_on_place
 from lorary.assembly.prompts import find_ending_ids, find_padding_id
 from lorary.models import BaseModel, ExpertStack
@@ -44,9 +45,7 @@ def group_prompts(
 def answer_prompts(
     stack: ExpertStack,
     base: BaseModel,
-    inputs: Mapping[str, Tensor],
-    limits: Sequence[AnswerLimit],
-    generation: Mapping[str, Any],
+    call: GenerateCall,
     compile: bool | CompileConfig,
 ) -> list[list[int]]:
     """Continue prompts with the answers generated under the current routing, in as many batches as needed.
@@ -54,20 +53,18 @@ def answer_prompts(
     Args:
         stack: the experts on the model.
         base: the model.
-        inputs: ``input_ids`` and ``attention_mask``, ``[B, L]``, padded on the left.
-        limits: the limit of each answer.
-        generation: arguments of ``model.generate``, see ``describe_generation``.
+        call: the prompts, with the limits of their answers.
         compile: whether, or with which configuration, to compile the step of each token.
 
     Returns:
         The token ids added to each prompt, up to and including the one that ends the answer.
     """
-    answers: list[list[int]] = [[] for _ in limits]
-    for members in group_prompts(stack, inputs["attention_mask"], generation):
-        batch = _Batch(stack, base, inputs, limits, members)
-        num_steps = NUM_STEPS if not compile and _can_drop_rows(base.model, generation) else None
+    answers: list[list[int]] = [[] for _ in call.limits]
+    for members in group_prompts(stack, call.inputs["attention_mask"], call.generation):
+        batch = _Batch(stack, base, call.inputs, call.limits, members)
+        num_steps = NUM_STEPS if not compile and _can_drop_rows(base.model, call.generation) else None
         while batch.rows:
-            batch.go_on({**generation, **_say_how_to_compile(compile)}, num_steps)
+            batch.go_on({**call.generation, **_say_how_to_compile(compile)}, num_steps)
         for row, answer in batch.answers.items():
             answers[row] = answer
     return answers

@@ -4,8 +4,8 @@ B sequences of a batch, L their length, V vocabulary, E experts, N rows, I layer
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,26 +13,23 @@ from torch import Tensor
 from transformers import CompileConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from lorary.assembly.answer_limits import spread_limits
 from lorary.assembly.answering import answer_prompts
-from lorary.assembly.choosing import AUTO, ExpertChoice, Prompts, build_chooser, find_requests, spread_choices
+from lorary.assembly.choosing import AUTO, ExpertChoice
+from lorary.assembly.current_router import CurrentRouter
 from lorary.assembly.deciding import RequestDecider
-from lorary.assembly.decoding import decode_answers, list_prompts
-from lorary.assembly.explanation import Explanation, Recorder, build_explanation
-from lorary.assembly.generation import check_sampling, describe_generation
-from lorary.assembly.prompts import Prompt, encode_prompts, find_ending_ids
-from lorary.assembly.router import Router, build_router, find_config
+from lorary.assembly.explaining import build_explanation, explain_routing
+from lorary.assembly.explanation import Explanation
+from lorary.assembly.generate_call import prepare_call, write_answers
+from lorary.assembly.growing import add_expert, remove_expert
+from lorary.assembly.prompts import Prompt, encode_prompts
+from lorary.assembly.router import Router, build_router
 from lorary.experts import Expert
 from lorary.facts.encoder import Encoder
+from lorary.facts.given import join_given
 from lorary.facts.known import Facts
-from lorary.files import quote
 from lorary.models import BaseModel, ExpertStack
-from lorary.models.base import check_base
-from lorary.models.fit_paths import fit_paths
-from lorary.models.grow import drop_expert, insert_expert
 from lorary.models.positions import check_length
-from lorary.routing import Chooser, LayerRouters, RouterConfig, configure_router
-from lorary.routing.named import LayerPrototypes
+from lorary.routing import RouterConfig, configure_router
 
 
 class RoutedModel:
@@ -52,7 +49,7 @@ class RoutedModel:
     def __init__(self, base: BaseModel, stack: ExpertStack, experts: Mapping[str, Expert]):
         self.base = base
         self.facts = Facts(base, stack, experts)
-        self._default = Router(None, None, "outputs", dict.fromkeys(stack.layers))
+        self._current = CurrentRouter(self.facts)
         # PyTorch's compiler is not made for several threads that run what it compiled.
         self._compiled = threading.RLock()
 
@@ -69,8 +66,7 @@ class RoutedModel:
     @property
     def controls(self) -> tuple[str, ...]:
         """The experts that are used by name only."""
-        stack, names = self.facts.carried
-        return stack.names[len(names) :]
+        return self.facts.controls
 
     @property
     def model(self) -> PreTrainedModel:
@@ -85,13 +81,12 @@ class RoutedModel:
     @property
     def decider(self) -> RequestDecider | None:
         """The current router's decider, if it chooses once per request; else None."""
-        return self._router.decider
+        return self._current.router.decider
 
     @property
     def routing(self) -> tuple[str | None, RouterConfig | None, str]:
         """The current router, its options and how experts are combined."""
-        router = self._router
-        return router.name, router.options, router.combine
+        return self._current.settings
 
     def __call__(
         self,
@@ -113,7 +108,7 @@ class RoutedModel:
             ValueError: if the list has not one choice per request, or a choice is of another type.
             UnknownExpert: if a name is not on this model.
         """
-        with self.stack.in_use(), self._choosing(experts, inputs, rows):
+        with self.stack.in_use(), self._current.choosing(experts, inputs, rows):
             return self.model(**inputs)
 
     def router(self, name: str | None, *, combine: str = "outputs", **options: Any) -> Router:
@@ -147,15 +142,7 @@ class RoutedModel:
                 suit the experts, the router needs a fact that was not given with ``provide``, or this thread
                 is within ``assign`` or ``routed``.
         """
-        with self.stack.context.lock.changing("set a router"):
-            self._default = build_router(router, options, combine, self.facts)
-            self.stack.set_default(None if router is None else self._default)
-
-    def prototypes(self) -> dict[str, LayerPrototypes]:
-        """Return every layer's Arrow prototypes ``[E, I]`` and gains ``[E]``, computed at first use."""
-        with self.stack.in_use(), self.facts.lock:
-            found = self.facts.find("prototypes")
-        return {path: (rows, found["gains"][path]) for path, rows in found["prototypes"].items()}
+        self._current.set(router, options, combine)
 
     def provide(
         self,
@@ -180,14 +167,9 @@ class RoutedModel:
                 given without embeddings.
             UnknownExpert: if a name is not on this model.
         """
-        twice = sorted((facts or {}).keys() & named.keys())
-        if twice:
-            raise ValueError(f"{quote(twice[0])} is given twice: in facts, and by its name")
-        everything = {**(facts or {}), **named}
-        given = {name: rows for name, rows in everything.items() if rows is not None}
+        given = join_given(facts or {}, named)
         with self.stack.in_use(), self.facts.lock:
-            chosen = self.names if names is None else names
-            self.facts.give(given, chosen, encoder)
+            self.facts.give(given, self.names if names is None else names, encoder)
 
     def add_expert(self, expert: Expert) -> None:
         """Add an expert that the router may choose; nothing else is reloaded.
@@ -200,16 +182,7 @@ class RoutedModel:
                 the new experts, or if the router needs a fact of the new expert that must be given.
             IncompatibleExpert: if the name is taken, or the expert is for another base model.
         """
-        with self.stack.context.lock.changing("add an expert"):
-            check_base(self.base, expert)
-            (expert,) = fit_paths(self.model, {expert.name: expert}).values()
-            self._check_routing((*self.names, expert.name))
-            self.facts.add(insert_expert(self.stack, expert, len(self.names)), expert)
-            try:
-                self.set_router(*self.routing)
-            except BaseException:
-                self._forget(expert.name)
-                raise
+        add_expert(self.facts, self._current, expert)
 
     def remove_expert(self, name: str) -> None:
         """Remove an expert from the model; the current router is kept, with its options.
@@ -219,26 +192,15 @@ class RoutedModel:
                 if the router's options do not suit the others.
             UnknownExpert: if no expert that a router may choose has this name.
         """
-        with self.stack.context.lock.changing("remove an expert"):
-            self.facts.require(name)
-            left = tuple(other for other in self.names if other != name)
-            if not left:
-                raise ValueError(f"expert {name!r} is the last one: use detach() to get the base model back")
-            self._check_routing(left)
-            self._forget(name)
+        remove_expert(self.facts, self._current, name)
 
-    @contextmanager
     def routed(
         self, router: str | None, options: RouterConfig | None = None, combine: str = "outputs"
-    ) -> Iterator[None]:
+    ) -> AbstractContextManager[None]:
         """Within this context another router is the default, in this thread; see ``set_router``."""
-        with self.stack.in_use():
-            chosen = build_router(router, options, combine, self.facts)
-            with self.stack.choosing(chosen):
-                yield
+        return self._current.routed(router, options, combine)
 
-    @contextmanager
-    def assign(self, names: Sequence[str | None]) -> Iterator[None]:
+    def assign(self, names: Sequence[str | None]) -> AbstractContextManager[None]:
         """Within this context each sequence of a batch uses the expert named for it, in this thread.
 
         Args:
@@ -247,8 +209,7 @@ class RoutedModel:
         Raises:
             UnknownExpert: if a name is not on this model.
         """
-        with self.stack.in_use(), self.stack.assign(names):
-            yield
+        return self._current.assigned(names)
 
     @torch.inference_mode()
     def generate(
@@ -297,27 +258,19 @@ class RoutedModel:
             BaseModelError: if a prompt is a text and there is no tokenizer, or the base model has too few
                 positions for a prompt and its answer.
         """
-        check_sampling(temperature, generation_config)
-        generation = describe_generation(
-            self.model, temperature=temperature, top_p=top_p, config=generation_config
+        call = prepare_call(
+            self.base,
+            prompts,
+            max_new_tokens=max_new_tokens,
+            first_line=first_line,
+            temperature=temperature,
+            top_p=top_p,
+            config=generation_config,
         )
-        batch = [prompts] if isinstance(prompts, str) else prompts
-        given = getattr(generation_config, "max_new_tokens", None)
-        limits = spread_limits(max_new_tokens if given is None else given, first_line, len(batch))
-        inputs = self._encode(batch)
-        # The last new token is not an input of the model.
-        longest = max(
-            length + limit.max_new_tokens - 1
-            for length, limit in zip(inputs["attention_mask"].sum(1).tolist(), limits, strict=True)
-        )
-        check_length(self.model, longest, "the longest prompt with its answer")
         alone = self._compiled if compile else nullcontext()
-        with self.stack.in_use(), alone, self._choosing(experts, inputs):
-            answers = answer_prompts(self.stack, self.base, inputs, limits, generation, compile)
-        if self.base.given_tokenizer is None and not any(isinstance(prompt, str) for prompt in batch):
-            return answers
-        texts = decode_answers(self.tokenizer, list_prompts(inputs), answers, find_ending_ids(self.base))
-        return texts[0] if isinstance(prompts, str) else texts
+        with self.stack.in_use(), alone, self._current.choosing(experts, call.inputs):
+            answers = answer_prompts(self.stack, self.base, call, compile)
+        return write_answers(self.base, call, answers)
 
     @torch.inference_mode()
     def explain(self, text: Prompt, num_prompt_tokens: int | None = None) -> Explanation:
@@ -333,71 +286,14 @@ class RoutedModel:
                 ``num_prompt_tokens``.
             BaseModelError: if the base model has too few positions for it.
         """
-        inputs = self._encode([text])
+        inputs = encode_prompts(self.base, [text], self.model.device)
         check_length(self.model, inputs["input_ids"].shape[1], "the text")
         with self.stack.in_use():
-            names, chooser = self.names, self._active
-            seen = {}
-            if isinstance(chooser, Router) and chooser.decider is not None:
-                seen = chooser.decider.explain(inputs["input_ids"], num_prompt_tokens, len(names))
-            elif isinstance(chooser, LayerRouters):
-                recorder = Recorder(chooser, len(names))
-                with self.stack.choosing(recorder):
-                    self.model(**inputs)
-                seen = recorder.seen
-        if not seen:
-            raise ValueError(
-                "there is no routing to explain: no router is set, or experts are assigned by name; use "
-                "set_router first, outside of assign"
-            )
-        tokens = [self.tokenizer.decode([token]) for token in inputs["input_ids"][0].tolist()]
-        return build_explanation(tokens, names, seen)
+            names, chooser = self.names, self._current.chooser
+            seen = explain_routing(self.stack, chooser, inputs, num_prompt_tokens, len(names))
+        return build_explanation(self.tokenizer, inputs["input_ids"][0].tolist(), names, seen)
 
     def detach(self) -> BaseModel:
         """Remove the experts and return the original base model."""
         self.stack.detach()
         return self.base
-
-    def _encode(self, prompts: Sequence[Prompt]) -> dict[str, Tensor]:
-        return encode_prompts(self.base, prompts, self.model.device)
-
-    @property
-    def _active(self) -> Chooser | None:
-        """Who chooses in this thread where nobody is named."""
-        return self.stack.context.active.chooser
-
-    @property
-    def _router(self) -> Router:
-        """The router in charge in this thread, also where experts are assigned."""
-        chooser = self._active
-        return chooser if isinstance(chooser, Router) else self._default
-
-    @contextmanager
-    def _choosing(
-        self,
-        experts: ExpertChoice | Sequence[ExpertChoice],
-        inputs: Mapping[str, Any],
-        rows: Tensor | None = None,
-    ) -> Iterator[None]:
-        """Within this context each request of a call is answered by whom it names."""
-        active = self.stack.context.active
-        decides = isinstance(active.chooser, Router) and active.chooser.decider is not None
-        if experts == AUTO and not decides:
-            chooser, num_requests = active.chooser, active.num_requests
-            rows = active.rows if rows is None else rows
-        else:
-            num_requests = find_requests(inputs, rows)
-            choices = spread_choices(experts, num_requests)
-            chooser = build_chooser(self.stack, choices, active.chooser, Prompts(inputs, rows))
-        with self.stack.choosing(chooser, rows, num_requests if rows is None else None):
-            yield
-
-    def _check_routing(self, names: Sequence[str]) -> None:
-        """Refuse if the router that is set could not choose among these experts."""
-        router, options, _ = self.routing
-        if router is not None:
-            self.facts.check(find_config(router, options, names).needs, names)
-
-    def _forget(self, name: str) -> None:
-        self.facts.remove(drop_expert(self.stack, name), name)
-        self.set_router(*self.routing)

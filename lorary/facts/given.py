@@ -39,6 +39,20 @@ def check_given(names: Sequence[str]) -> None:
             )
 
 
+def join_given(
+    facts: Mapping[str, Mapping[str, Tensor]], named: Mapping[str, Mapping[str, Tensor] | None]
+) -> dict[str, Mapping[str, Tensor]]:
+    """Put together the facts of a mapping and those given by keywords, without those that are None.
+
+    Raises:
+        ValueError: if a fact is in both.
+    """
+    twice = sorted(facts.keys() & named.keys())
+    if twice:
+        raise ValueError(f"{quote(twice[0])} is given twice: in facts, and by its name")
+    return {name: rows for name, rows in {**facts, **named}.items() if rows is not None}
+
+
 def take_rows(
     fact: Fact,
     stack: ExpertStack,

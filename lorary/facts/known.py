@@ -60,6 +60,12 @@ class Facts:
         """The experts that a router may choose."""
         return self.carried[1]
 
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The experts that are used by name only, last in the stack."""
+        stack, names = self.carried
+        return stack.names[len(names) :]
+
     def expert(self, name: str) -> Expert:
         """Return one of the experts as it was loaded or added."""
         return self._added.get(name) or self._experts[name]

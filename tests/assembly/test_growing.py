@@ -114,10 +114,10 @@ def test_prototypes_not_asked_for_so_far_are_computed_later(base, build_tiny_bas
     model.remove_expert("dates")
     assert computed == []
     rest = {name: expert for name, expert in experts.items() if name != "dates"}
-    expected = load_model(build_tiny_base(), {**rest, "late": late}, router="arrow").prototypes()
-    for path, pair in model.prototypes().items():
-        for found, other in zip(pair, expected[path], strict=True):
-            torch.testing.assert_close(found, other)
+    expected = load_model(build_tiny_base(), {**rest, "late": late}, router="arrow").facts.find("prototypes")
+    for name, rows in model.facts.find("prototypes").items():
+        for path, found in rows.items():
+            torch.testing.assert_close(found, expected[name][path])
 
 
 def test_an_expert_may_come_back_with_other_weights(base, build_tiny_base, experts, draw_expert, input_ids):

@@ -67,7 +67,7 @@ def test_a_router_gets_the_material_of_its_own_layer(ready, given, name):
     ready.set_router(name, config)
     for path, layer in ready.stack.layers.items():
         known = {"a": layer.a, "b": layer.b, **{field: rows[path] for field, rows in given.items()}}
-        known["prototypes"], known["gains"] = ready.prototypes()[path]
+        known |= {name: rows[path] for name, rows in ready.facts.find("prototypes").items()}
         kind = TOKEN_ROUTERS[name]
         material = LayerMaterial(
             num_experts=5,

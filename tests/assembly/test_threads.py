@@ -117,7 +117,6 @@ CALLS = {
     "generate": lambda model, number: model.generate(PROMPTS[number:], max_new_tokens=4),
     "model": lambda model, number: type(model.model),
     "names": lambda model, number: model.names,
-    "prototypes": lambda model, number: [part for pair in model.prototypes().values() for part in pair],
     "provide": provide,
     "remove_expert": grow,
     "routed": read_nested,

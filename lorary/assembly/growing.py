@@ -1,0 +1,50 @@
+"""Adding an expert to a routed model, and removing one: the router stays, with its options."""
+
+from lorary.assembly.current_router import CurrentRouter
+from lorary.experts import Expert
+from lorary.facts.known import Facts
+from lorary.models.base import check_base
+from lorary.models.fit_paths import fit_paths
+from lorary.models.grow import drop_expert, insert_expert
+
+
+def add_expert(facts: Facts, current: CurrentRouter, expert: Expert) -> None:
+    """Add an expert that the router may choose, see ``RoutedModel.add_expert``.
+
+    Args:
+        facts: the model's experts; the new one comes after all that a router may choose.
+        current: the model's router.
+        expert: the new one.
+    """
+    with facts.stack.context.lock.changing("add an expert"):
+        check_base(facts.base, expert)
+        (expert,) = fit_paths(facts.base.model, {expert.name: expert}).values()
+        current.check((*facts.names, expert.name))
+        facts.add(insert_expert(facts.stack, expert, len(facts.names)), expert)
+        try:
+            current.set_again()
+        except BaseException:
+            _remove(facts, current, expert.name)
+            raise
+
+
+def remove_expert(facts: Facts, current: CurrentRouter, name: str) -> None:
+    """Remove an expert that the router may choose, see ``RoutedModel.remove_expert``.
+
+    Args:
+        facts: the model's experts.
+        current: the model's router.
+        name: the expert.
+    """
+    with facts.stack.context.lock.changing("remove an expert"):
+        facts.require(name)
+        left = tuple(other for other in facts.names if other != name)
+        if not left:
+            raise ValueError(f"expert {name!r} is the last one: use detach() to get the base model back")
+        current.check(left)
+        _remove(facts, current, name)
+
+
+def _remove(facts: Facts, current: CurrentRouter, name: str) -> None:
+    facts.remove(drop_expert(facts.stack, name), name)
+    current.set_again()
