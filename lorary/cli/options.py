@@ -21,7 +21,8 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
     """Read the options of a command.
 
     Returns:
-        The options by name, with defaults for those not given; None after ``--help``, which is printed.
+        The options by name, with defaults for those not given, and as ``words`` the words themselves; None
+        after ``--help``, which is printed.
 
     Raises:
         ValueError: if an option is unknown, missing or of the wrong type.
@@ -30,7 +31,7 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
     check_words(words)
     check_options(parser, words)
     try:
-        return parser.parse_args(list(words))
+        options = parser.parse_args(list(words))
     except argparse.ArgumentError as error:
         raise ValueError(f"{shorten(str(error), LONGEST)}: see lorary {name} --help") from error
     except (ArithmeticError, RecursionError) as error:
@@ -40,6 +41,8 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
             raise ValueError(f"the options cannot be parsed: see lorary {name} --help") from ended
         # argparse exits after --help and --print_config.
         return None
+    options.words = list(words)
+    return options
 
 
 def build_parser(name: str, command: Command) -> ArgumentParser:

@@ -76,9 +76,13 @@ def read_config(parser: ArgumentParser, file: str) -> dict[str, Any]:
     Raises:
         OSError: if the file cannot be read.
         FormatError: if it is not YAML, or exceeds a limit.
-        ValueError: if it is not a mapping, or has keys that are not options; the first are named.
+        ValueError: if there is no such file, it is not a mapping, or has keys that are not options; the first
+            are named.
     """
-    content = read_yaml(file)
+    try:
+        content = read_yaml(file)
+    except FileNotFoundError as error:
+        raise ValueError(f"there is no file of options {quote(file)}: check --config") from error
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         raise ValueError(f"{quote(file)} must map options to values, found {quote(content)}")
     known = set(parser.get_defaults().keys())

@@ -73,33 +73,6 @@ def read_columns(value: object) -> dict[str, Any] | None:
     return columns
 
 
-def repeat_tasks(options: Namespace) -> list[str]:
-    """Write the options for tasks as words of another command line.
-
-    Returns:
-        The words; empty if a YAML file has one place per split, or maps columns, which words cannot express.
-    """
-    places, columns = _repeat_places(options), options.columns
-    if not places or isinstance(columns, Mapping):
-        return []
-    return [
-        *places,
-        *(["--format", options.format] if options.format else []),
-        *(["--columns", *([columns] if isinstance(columns, str) else columns)] if columns else []),
-        *(["--turns", options.turns] if options.turns != "last" else []),
-        *(["--skip-bad"] if options.skip_bad else []),
-    ]
-
-
-def _repeat_places(options: Namespace) -> list[str]:
-    if isinstance(options.tasks, Mapping):
-        places = find_places(options.tasks)
-        if not all(isinstance(place, str) for _, place in places):
-            return []
-        return ["--tasks", *(f"{name}={place}" for name, place in places)]
-    return ["--tasks", *([options.tasks] if isinstance(options.tasks, str) else options.tasks)]
-
-
 def _read_place(name: str | None, place: str | Mapping[str, str], options: Namespace) -> Sequence[Task]:
     if isinstance(place, str) and (found := read_synthetic(place)) is not None:
         return found if name is None or len(found) > 1 else [replace(found[0], name=name)]

@@ -5,7 +5,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from lorary.experts import Expert
+from lorary.files import quote
 from lorary.transforms.merging.recipe.recipe import MergeRecipe
+
+
+def find_shadowed(experts: Mapping[str, Expert], recipe: MergeRecipe) -> tuple[str, ...]:
+    """Say which experts the recipe cannot mean, because an earlier recipe has the name."""
+    return tuple(
+        f"expert {quote(name)} of the library: in this recipe the name means another document's result"
+        for name in recipe.earlier
+        if name in experts
+    )
 
 
 def add_earlier(

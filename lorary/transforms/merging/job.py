@@ -1,6 +1,6 @@
 """A merge made ready: everything is checked and worked out, and no weights are read yet."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,12 +56,15 @@ class MergeJob:
     """Of the merged factors; None keeps the experts'."""
 
 
-def prepare_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergeJob:
+def prepare_merge(
+    experts: Mapping[str, Expert], recipe: MergeRecipe, shadowed: Iterable[str] = ()
+) -> MergeJob:
     """Look at the experts' shapes and work out what the recipe says about each layer.
 
     Args:
         experts: a library or any other mapping that has the recipe's experts.
         recipe: what to merge and how.
+        shadowed: sentences on experts that the recipe cannot mean.
 
     Raises:
         UnknownExpert: if a name is not among the experts.
@@ -77,13 +80,14 @@ def prepare_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergeJo
     paths = [layer.path for layer in survey.layers]
     num_blocks = _find_num_blocks(recipe, survey.base_model)
     settings = resolve_recipe(recipe, paths, models=placing.models, num_blocks=num_blocks)
+    idle = find_idle_filters(recipe, paths, models=placing.models, num_blocks=num_blocks)
     job = MergeJob(
         recipe=recipe,
         survey=survey,
         placing=placing,
         settings=settings,
         num_blocks=num_blocks,
-        ignored=join_ignored(recipe.ignored, placing.ignored, find_idle_filters(recipe, paths)),
+        ignored=join_ignored(recipe.ignored, placing.ignored, shadowed, idle),
         kind=kind,
         rules=rules,
         space=next(space for space in kind.spaces if recipe.space in (None, space)),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lorary.experts import Expert, Factors, check_name
 from lorary.transforms.merging.card import describe_merge
-from lorary.transforms.merging.earlier import add_earlier
+from lorary.transforms.merging.earlier import add_earlier, find_shadowed
 from lorary.transforms.merging.inputs import LayerInputs
 from lorary.transforms.merging.job import MergeJob, prepare_merge
 from lorary.transforms.merging.layer import Change, MergeLayer
@@ -111,8 +111,9 @@ def merge_by_recipe(
         ValueError, UnknownExpert, IncompatibleExpert, FormatError: as ``merge`` does.
     """
     check_name(name)
+    shadowed = find_shadowed(experts, recipe)
     experts = add_earlier(experts, recipe, lambda other, called: merge_by_recipe(experts, other, name=called))
-    job = prepare_merge(experts, recipe)
+    job = prepare_merge(experts, recipe, shadowed)
     inputs = _check_inputs(job, grams, activations)
     factors: dict[str, Factors] = {}
     errors: dict[str, float] = {}

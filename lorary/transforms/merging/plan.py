@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lorary.experts import Expert
-from lorary.transforms.merging.earlier import add_earlier
+from lorary.transforms.merging.earlier import add_earlier, find_shadowed
 from lorary.transforms.merging.estimate import estimate_layer, measure_speed
 from lorary.transforms.merging.job import MergeJob, compute_most_rank, outline_result, prepare_merge
 from lorary.transforms.merging.recipe.ignored import join_ignored
@@ -112,7 +112,8 @@ def _prepare_outlined(experts: Mapping[str, Expert], recipe: MergeRecipe) -> Mer
     def outline(other: MergeRecipe, called: str) -> Expert:
         return outline_result(_prepare_outlined(experts, other), called)
 
-    return prepare_merge(add_earlier(experts, recipe, outline), recipe)
+    shadowed = find_shadowed(experts, recipe)
+    return prepare_merge(add_earlier(experts, recipe, outline), recipe, shadowed)
 
 
 def _plan_layer(job: MergeJob, outline: LayerOutline) -> PlannedLayer:

@@ -33,7 +33,7 @@ def test_clusters_are_printed_written_and_drawn(lorary, kinds, tmp_path):
     assert lines[2].rstrip().endswith("queries, b2")
     assert "mean silhouette by number of clusters (1 is best): 2: 0." in output
     assert f"tasks: {out}  picture: {out.with_suffix('.png')}" in output
-    assert lines[-1] == f"next: lorary train CLUSTER_LIBRARY --tasks TASKS --config {out}"
+    assert lines[-1] == f"next: lorary train CLUSTER_LIBRARY --tasks TASKS --config {out} --base tiny-base"
     assert yaml.safe_load(out.read_text()) == {
         "groups": {"cluster_1": ["odes", "rhymes", "songs"], "cluster_2": ["queries", "b2"]}
     }

@@ -107,7 +107,7 @@ def test_routes_may_be_called_router(measure):
 def test_without_a_folder_the_next_command_writes_one(measure, trained_library):
     code, output, _ = measure("--routes", "base")
     assert code == 0
-    words = "--tasks generated:plurals generated:prices --out results"
+    words = f"{' '.join([*TASKS, *FEW])} --routes base --out results"
     assert output.endswith(f"next: lorary eval {trained_library} {words}\n")
 
 

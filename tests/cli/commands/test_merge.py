@@ -123,10 +123,7 @@ def test_a_dry_run_says_what_would_be_done_and_how_to_do_it(lorary, library):
     lines = output.splitlines()
     assert lines[3] == "reads     1 MB of factors, every expert once"
     assert lines[4].startswith("needs     about 1 MB of memory and 1 s")
-    assert lines[5].startswith(
-        f"next: lorary merge {library.url} --method linear --experts poetry,sql --weights 1 2"
-    )
-    assert lines[5].endswith("--rank 2 --out NAME")
+    assert lines[5] == f"next: lorary merge {library.url} {' '.join(words)} --out NAME"
 
 
 def test_each_document_of_a_recipe_is_a_merge_and_what_is_ignored_is_told(lorary, library, tmp_path):
@@ -145,7 +142,56 @@ def test_each_document_of_a_recipe_is_a_merge_and_what_is_ignored_is_told(lorary
     assert same_weights(read_peft(folder.parent / "first"), library["first"])
     recipe.write_text(recipe.read_text().replace("name: first\n", ""))
     code, _, errors = lorary("merge", library.url, "--recipe", str(recipe), "--out", "other")
-    assert code == 2 and "merge 1 of the recipe file has no name" in errors
+    assert code == 2 and "document 1 of the recipe file has no name" in errors
+    assert "add the key name, as in name: first" in errors
+    code, _, errors = lorary("merge", library.url, "--recipe", str(recipe), "--dry-run")
+    assert code == 2 and "document 1 of the recipe file has no name" in errors
+
+
+TWO = """
+name: first
+models: [{model: poetry}, {model: sql}]
+merge_method: linear
+---
+models: [{model: first}, {model: card games}]
+merge_method: linear
+"""
+
+
+def test_several_documents_give_one_json_value(lorary, library, tmp_path):
+    """Guards one JSON object after the other, which no JSON parser reads."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(TWO)
+    words = ("merge", library.url, "--recipe", str(recipe), "--out", "last", "--json")
+    plans = json.loads(lorary(*words, "--dry-run")[1])
+    assert [plan["names"] for plan in plans] == [["poetry", "sql"], ["first", "card games"]]
+    outcomes = json.loads(lorary(*words)[1])
+    assert [outcome["expert"] for outcome in outcomes] == ["first", "last"]
+
+
+def test_one_next_command_follows_several_documents(lorary, library, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(TWO)
+    output = lorary("merge", library.url, "--recipe", str(recipe), "--out", "last")[1]
+    assert output.count("next: ") == 1
+    assert output.endswith(f"next: lorary generate {library.url} PROMPT --expert last\n")
+
+
+def test_an_expert_that_a_document_shadows_and_a_filter_without_effect_are_told(lorary, library, tmp_path):
+    """Guards a document named as an expert, which took its place in silence."""
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "name: sql\nmodels: [{model: poetry}]\nmerge_method: linear\n---\n"
+        "models: [{model: sql}, {model: card games}]\nmerge_method: linear\n"
+        "parameters: {weight: [{filter: nothing, value: 2}, {value: 1}]}\n"
+    )
+    code, output, _ = lorary("merge", library.url, "--recipe", str(recipe), "--dry-run")
+    assert code == 0
+    assert (
+        "ignored   expert 'sql' of the library: in this recipe the name means another document's result\n"
+        in output
+    )
+    assert "ignored   filter 'nothing': the experts change no module of such a name" in output
 
 
 def test_programs_get_json(lorary, library):
@@ -203,7 +249,7 @@ def test_what_is_there_is_replaced_only_if_asked_for(lorary, library, tmp_path):
         (["--out", "x", "--method", "regmean"], "--method regmean needs --tasks"),
         (["--out", "x", "--base", "big"], "has no expert for base model 'big'"),
         (["--out", "x", "--recipe", "none.yaml", "--method", "ties"], "leave out --method"),
-        (["--out", "x", "--recipe", "none.yaml"], "No such file or directory: 'none.yaml'"),
+        (["--out", "x", "--recipe", "none.yaml"], "there is no recipe file 'none.yaml': check --recipe"),
     ],
 )
 def test_bad_input_is_explained_and_nothing_is_written(lorary, library, words, message):

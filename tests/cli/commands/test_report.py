@@ -27,9 +27,8 @@ def test_page_and_numbers_are_written_and_people_told_where(report, tmp_path, tr
     assert output.startswith(
         f"page: {out / 'report.html'}  numbers: results.json, report.json, transfer.json"
     )
-    assert output.endswith(
-        f"next: lorary generate {trained_library} PROMPT --router calibrated --show-experts\n"
-    )
+    words = "PROMPT --router calibrated --template plain --show-experts"
+    assert output.endswith(f"next: lorary generate {trained_library} {words}\n")
     page = (out / "report.html").read_text()
     for heading in ("Results", "Experts by task", "Transfer", "Which experts are alike", "Token by token"):
         assert f"<h2>{heading}" in page

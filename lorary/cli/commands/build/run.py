@@ -11,6 +11,7 @@ from lorary.cli.console import print_next, show_status
 from lorary.cli.filled_library import open_filled_library
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
+from lorary.cli.repeat import repeat_prompts
 from lorary.cli.router_options import read_router_options, refuse_unused_options
 from lorary.files import say_count
 from lorary.models.new_folder import require_free
@@ -37,5 +38,7 @@ def run(options: Namespace) -> int:
         return 0
     print_line(f"model     {options.out}  ({plan}; {size / 1e6:.0f} MB)")
     print_line(f"python    lorary.load_model({json.dumps(str(options.out))})")
-    print_next("lorary", "generate", str(options.out), "PROMPT", "--show-experts")
+    device = [] if options.device is None else ["--device", options.device]
+    words = [*repeat_prompts(library.entries()), *device]
+    print_next("lorary", "generate", str(options.out), "PROMPT", *words, "--show-experts")
     return 0

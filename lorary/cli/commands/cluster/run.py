@@ -11,6 +11,7 @@ from lorary.cli.console import print_next, print_table
 from lorary.cli.filled_library import group_by_base, open_filled_library
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
+from lorary.cli.repeat import repeat_training
 from lorary.files import quote, say_count, write_whole
 from lorary.library import Library
 from lorary.reports import plot_clusters
@@ -51,7 +52,9 @@ def run(options: Namespace) -> int:
     print_table(COLUMNS, tabulate_clusters(found, groups), COLUMNS[1:4])
     print_silhouettes(found)
     print_line(f"tasks: {options.out}  picture: {picture}")
-    print_next("lorary", "train", "CLUSTER_LIBRARY", "--tasks", "TASKS", "--config", str(options.out))
+    entries = [entry for entry in library.entries() if entry.name in found.names]
+    words = ["--tasks", "TASKS", "--config", str(options.out), *repeat_training(entries)]
+    print_next("lorary", "train", "CLUSTER_LIBRARY", *words)
     return 0
 
 

@@ -8,7 +8,7 @@ from lorary.cli.comparison.prepare import prepare_comparison, read_eval_options
 from lorary.cli.console import open_console, print_next
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
-from lorary.cli.tasks import repeat_tasks
+from lorary.cli.repeat import repeat_base, repeat_command, repeat_prompt_template
 from lorary.evaluation import Result
 
 
@@ -28,10 +28,10 @@ def run(options: Namespace) -> int:
         print_line(f"no example can be used for {', '.join(missing)}: accuracies need examples with choices")
     if options.out is not None:
         print_line(f"results: {options.out / 'results.json'}  tables: {options.out / 'table.md'}")
-        print_next("lorary", "generate", options.library, "PROMPT", "--show-experts")
+        words = [*repeat_base(options), *repeat_prompt_template(options)]
+        print_next("lorary", "generate", options.library, "PROMPT", *words, "--show-experts")
     else:
-        words = repeat_tasks(options) or ["--config", "FILE"]
-        print_next("lorary", "eval", options.library, *words, "--out", "results")
+        print_next("lorary", "eval", *repeat_command(options, "--out", "results"))
     return 0
 
 

@@ -16,6 +16,7 @@ from lorary.cli.commands.generate.routing_text import print_routing
 from lorary.cli.console import print_next, show_status
 from lorary.cli.filled_library import open_filled_library
 from lorary.cli.printing import print_answer, print_json, print_line
+from lorary.cli.repeat import repeat_command
 from lorary.cli.router_options import read_router_options, refuse_unused_options
 from lorary.cli.template_options import read_template_args
 from lorary.data import Example, Task, find_template
@@ -56,8 +57,7 @@ def run(options: Namespace) -> int:
     if explanation is not None:
         print_routing(explanation, num_prompt_tokens=len(prompt_ids))
     elif model.routing[0] is not None:
-        words = [prompt if options.prompt != STDIN else STDIN, "--template", options.template]
-        print_next("lorary", "generate", options.library, *words, "--show-experts")
+        print_next("lorary", "generate", *repeat_command(options, "--show-experts"))
     return 0
 
 

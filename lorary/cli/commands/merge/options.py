@@ -98,4 +98,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--device", type=str | None, help="Device for regmean and lorahub, such as cuda:1")
     parser.add_argument("--replace", action="store_true", help="Replace an expert of the same name")
     parser.add_argument("--dry-run", action="store_true", help="Print the plan only")
-    parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="Print JSON instead of lines: a list if a recipe file has several documents",
+    )

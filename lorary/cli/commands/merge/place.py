@@ -41,12 +41,13 @@ def find_places(last: MergePlace | None, recipes: Sequence[MergeRecipe]) -> list
     """
     places: list[MergePlace | None] = []
     for number, recipe in enumerate(recipes[:-1], 1):
+        if recipe.name is None:
+            raise ValueError(
+                f"document {number} of the recipe file has no name, under which its result is stored: add "
+                "the key name, as in name: first"
+            )
         if last is None:
             places.append(None)
-        elif recipe.name is None:
-            raise ValueError(
-                f"merge {number} of the recipe file has no name, which is needed to store it: add a name"
-            )
         elif last.folder is None:
             places.append(MergePlace(name=recipe.name, folder=None))
         else:

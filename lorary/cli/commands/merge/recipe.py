@@ -6,7 +6,6 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from lorary.cli.tasks import repeat_tasks
 from lorary.errors import LibraryError
 from lorary.files import quote
 from lorary.files.yaml_text import parse_yaml
@@ -22,14 +21,17 @@ def find_recipes(options: Namespace, library: Library) -> Sequence[MergeRecipe]:
     """Read the recipes of ``--recipe``, or make one recipe from the other options.
 
     Raises:
-        ValueError: if a recipe is invalid, or options are given that a recipe file sets itself.
+        ValueError: if there is no such file, a recipe is invalid, or options are given that a recipe sets.
         LibraryError: if the library has no expert for the base model of ``--base``.
     """
     if options.recipe is not None:
         beside = [f"--{name}" for name in SAID_BY_RECIPE if getattr(options, name) is not None]
         if beside:
             raise ValueError(f"the file of --recipe sets these options itself: leave out {', '.join(beside)}")
-        return read_recipes(options.recipe)
+        try:
+            return read_recipes(options.recipe)
+        except FileNotFoundError as error:
+            raise ValueError(f"there is no recipe file {quote(options.recipe)}: check --recipe") from error
     recipe = make_recipe(
         choose_names(options, library),
         options.method or "ties",
@@ -56,20 +58,6 @@ def make_linear(
         layers=options.layers or "same",
         dtype=options.dtype,
     )
-
-
-def repeat_options(options: Namespace) -> list[str]:
-    """Write the options as words of a command line that merges, without ``--dry-run``."""
-    words = [options.library]
-    for name in ("recipe", *SAID_BY_RECIPE):
-        given = getattr(options, name)
-        if isinstance(given, Mapping):
-            words += [f"--{name}", *(f"{key}={value}" for key, value in given.items())]
-        elif given is not None:
-            words += [f"--{name}", *map(str, _as_list(given))]
-    if options.tasks is not None:
-        words += repeat_tasks(options)
-    return [*words, "--out", options.out or "NAME", *(["--replace"] if options.replace else [])]
 
 
 def choose_names(options: Namespace, library: Library) -> list[str]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from jsonargparse import Namespace
 from rich import progress
@@ -12,11 +13,12 @@ from torch import Tensor
 from lorary.cli.command_table import load_module
 from lorary.cli.commands.merge.by_examples import LORAHUB, REGMEAN, check_options, check_recipe
 from lorary.cli.commands.merge.place import MergePlace, find_place, find_places, require_free, store_expert
-from lorary.cli.commands.merge.recipe import find_recipes, repeat_options
+from lorary.cli.commands.merge.recipe import find_recipes
 from lorary.cli.commands.merge.report import describe_merge, describe_plan, summarize_merge, summarize_plan
 from lorary.cli.console import open_bar, print_next, show_status
 from lorary.cli.filled_library import open_filled_library
 from lorary.cli.printing import print_facts, print_json, print_line
+from lorary.cli.repeat import repeat_command, repeat_prompts
 from lorary.experts import Expert
 from lorary.files import quote, say_count
 from lorary.library import Library
@@ -30,18 +32,21 @@ def run(options: Namespace) -> int:
     library = open_filled_library(options.library)
     place = choose_place(options, library)
     if options.method == LORAHUB:
-        recipe = load_lorahub().outline_recipe(options, library)
-        return run_one(options, library, recipe, place)
-    recipes = find_recipes(options, library)
-    for recipe in recipes:
-        check_recipe(options, recipe)
+        recipes: Sequence[MergeRecipe] = [load_lorahub().outline_recipe(options, library)]
+    else:
+        recipes = find_recipes(options, library)
+        for recipe in recipes:
+            check_recipe(options, recipe)
     places = find_places(place, recipes)
     if not options.replace:
         for other in places:
             if other is not None:
                 require_free(other, library)
-    for recipe, own in zip(recipes, places, strict=True):
-        run_one(options, library, recipe, own)
+    found = [run_one(options, library, recipe, own) for recipe, own in zip(recipes, places, strict=True)]
+    if options.json:
+        print_json(found[0] if len(found) == 1 else found)
+    else:
+        print_next("lorary", *suggest_next(options, library, recipes, place))
     return 0
 
 
@@ -50,18 +55,16 @@ def load_lorahub() -> ModuleType:
     return load_module("merge.lorahub")
 
 
-def run_one(options: Namespace, library: Library, recipe: MergeRecipe, place: MergePlace | None) -> int:
-    """Print the plan of one merge; then merge, store and report."""
+def run_one(
+    options: Namespace, library: Library, recipe: MergeRecipe, place: MergePlace | None
+) -> dict[str, Any]:
+    """Print the plan of one merge; then merge, store and report; returns the outcome in JSON values."""
     search = load_lorahub() if options.method == LORAHUB else None
     plan = make_plan(library, recipe)
     if not (options.json and options.dry_run):
         print_plan(plan, recipe, options, place)
     if place is None or options.dry_run:
-        if options.json:
-            print_json(summarize_plan(plan))
-        else:
-            print_next("lorary", "merge", *repeat_options(options))
-        return 0
+        return summarize_plan(plan)
     begun = time.monotonic()
     activations = None
     if search:
@@ -71,8 +74,23 @@ def run_one(options: Namespace, library: Library, recipe: MergeRecipe, place: Me
         activations = load_module("merge.regmean").collect_activations(options, library, recipe)
     expert = merge_experts(library, recipe, place.name, activations)
     store_expert(search.note_search(expert, found) if search else expert, place, library)
-    report(options, expert, place, time.monotonic() - begun)
-    return 0
+    return report(options, expert, place, time.monotonic() - begun)
+
+
+def suggest_next(
+    options: Namespace, library: Library, recipes: Sequence[MergeRecipe], place: MergePlace | None
+) -> list[str]:
+    """Write the next command: after a dry run the merge itself, else one that uses the merged expert."""
+    if place is None or options.dry_run:
+        out = [] if place else ["--out", recipes[-1].name or "NAME"]
+        return ["merge", *repeat_command(options, *out, without="--dry-run")]
+    if place.folder is not None:
+        name = ["--name", f"{place.name}-merged"] if place.name in library else []
+        return ["library", "add", options.library, place.folder, *name]
+    parents = {name for recipe in recipes for name in recipe.names}
+    prompts = repeat_prompts(entry for entry in library.entries() if entry.name in parents)
+    device = [] if options.device is None else ["--device", options.device]
+    return ["generate", options.library, "PROMPT", "--expert", place.name, *prompts, *device]
 
 
 def choose_place(options: Namespace, library: Library) -> MergePlace | None:
@@ -132,19 +150,13 @@ def show_layers(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(line, completed=done, total=total)
 
 
-def report(options: Namespace, expert: Expert, place: MergePlace, seconds: float) -> None:
-    """Print the outcome and the next command."""
-    if options.json:
-        print_json({**summarize_merge(expert, seconds), "out": place.folder or place.name})
-        return
+def report(options: Namespace, expert: Expert, place: MergePlace, seconds: float) -> dict[str, Any]:
+    """Print the outcome of one merge, unless JSON is wanted; returns it in JSON values."""
     where = (
         f"{quote(place.name)} in library {quote(options.library)}"
         if place.folder is None
         else quote(place.folder)
     )
-    for line in describe_merge(expert, where, seconds):
+    for line in describe_merge(expert, where, seconds) if not options.json else ():
         print_line(line)
-    if place.folder is None:
-        print_next("lorary", "generate", options.library, "PROMPT", "--expert", place.name)
-    else:
-        print_next("lorary", "library", "add", options.library, place.folder)
+    return {**summarize_merge(expert, seconds), "out": place.folder or place.name}

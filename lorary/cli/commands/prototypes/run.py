@@ -10,6 +10,7 @@ from lorary.cli.console import print_next, print_table, say_status, show_status
 from lorary.cli.filled_library import group_by_base, open_filled_library
 from lorary.cli.printing import print_json, print_line
 from lorary.facts.prototypes import find_prototypes
+from lorary.cli.repeat import repeat_prompts
 from lorary.files import say_count
 from lorary.library import Library
 from lorary.routing.named import LayerPrototypes
@@ -31,7 +32,12 @@ def run(options: Namespace) -> int:
         f"prototypes of {say_count(len(gains), 'expert')}: {counts['there']:,} loaded, {num_new:,} computed, "
         f"{seconds:.1f} s; the gain is the largest norm of b a x over unit inputs x of a layer"
     )
-    print_next("lorary", "generate", options.library, "PROMPT", "--show-experts")
+    entries = library.entries()
+    if len({entry.base_model for entry in entries}) == 1:
+        words = [*repeat_prompts(entries), "--show-experts"]
+        print_next("lorary", "generate", options.library, "PROMPT", *words)
+    else:
+        print_next("lorary", "library", "ls", options.library)
     return 0
 
 

@@ -8,7 +8,8 @@ from lorary.cli.console import print_next
 from lorary.cli.filled_library import open_filled_library
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_line
-from lorary.cli.router_options import read_router_options
+from lorary.cli.repeat import repeat_base, repeat_prompt_template, repeat_router
+from lorary.cli.router_options import list_ready_routers, read_router_options
 from lorary.files import quote
 from lorary.reports import write_report_html, write_report_json
 
@@ -32,7 +33,11 @@ def run(options: Namespace) -> int:
     write_report_html(options.out / "report.html", report)
     files = ["results.json", "report.json", *(["transfer.json"] if transfer is not None else [])]
     print_line(f"page: {options.out / 'report.html'}  numbers: {', '.join(files)}")
-    print_next("lorary", "generate", options.library, "PROMPT", "--router", options.router, "--show-experts")
+    # Routers that need tasks cannot be built by ``lorary generate``.
+    is_ready = options.router in list_ready_routers()
+    router = repeat_router(options, options.router, type(config)) if is_ready else []
+    words = [*router, *repeat_base(options), *repeat_prompt_template(options), "--show-experts"]
+    print_next("lorary", "generate", options.library, "PROMPT", *words)
     return 0
 
 

@@ -7,6 +7,7 @@ from lorary.cli.console import print_next
 from lorary.cli.filled_library import group_by_base, open_filled_library
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
+from lorary.cli.repeat import repeat_prompts
 from lorary.files import say_count
 from lorary.library import Library
 from lorary.models.new_folder import new_folder
@@ -32,5 +33,6 @@ def run(options: Namespace) -> int:
     print_line(
         f"{say_count(len(others), 'expert')} without {options.general}, rank up to {rank}: {options.out}"
     )
-    print_next("lorary", "generate", str(options.out), "PROMPT")
+    prompts = repeat_prompts(library.entries(base=options.base))
+    print_next("lorary", "generate", str(options.out), "PROMPT", *prompts)
     return 0

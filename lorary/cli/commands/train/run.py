@@ -12,7 +12,8 @@ from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progres
 from lorary.cli.commands.train.store import ExpertStore
 from lorary.cli.console import print_next, print_table
 from lorary.cli.printing import print_facts, print_json, print_line
-from lorary.cli.tasks import find_task_template, read_tasks, repeat_tasks
+from lorary.cli.repeat import repeat_tasks
+from lorary.cli.tasks import find_task_template, read_tasks
 from lorary.cli.template_options import read_template_args
 from lorary.cli.training_bar import show_training
 from lorary.data import Task
@@ -142,6 +143,9 @@ def report(
     )
     words = [] if options.expert or options.groups else repeat_tasks(options)
     if words:
-        print_next("lorary", "eval", options.library, *words)
+        device = [] if options.device is None else ["--device", options.device]
+        # Experts name their base model; a longer limit in training is needed in measuring too.
+        length = ["--evaluation.max_length", str(options.max_length)] if options.max_length != 512 else []
+        print_next("lorary", "eval", options.library, *words, *device, *length)
     else:
         print_next("lorary", "library", "show", options.library, next(iter(outcome.experts)))

@@ -18,7 +18,7 @@ from lorary.transforms.merging.recipe.blocks import (
     find_place,
 )
 from lorary.transforms.merging.recipe.recipe import MergeRecipe, RecipeModel, RecipeSlice
-from lorary.transforms.merging.recipe.settings import Setting, evaluate_setting, find_filters
+from lorary.transforms.merging.recipe.settings import Setting, choose_filter, evaluate_setting, find_filters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,18 +80,36 @@ def resolve_recipe(
     return found
 
 
-def find_idle_filters(recipe: MergeRecipe, paths: Sequence[str]) -> tuple[str, ...]:
-    """Say which filters fit no module that is merged, such as those for layers that no expert changes."""
+def find_idle_filters(
+    recipe: MergeRecipe,
+    paths: Sequence[str],
+    *,
+    models: Sequence[RecipeModel] | None = None,
+    num_blocks: int | None = None,
+) -> tuple[str, ...]:
+    """Say which filters choose a value for no module that is merged; arguments as ``resolve_recipe``."""
+    chosen = recipe.models if models is None else models
     sources = [recipe.parameters, *(part.parameters for part in recipe.slices)]
-    models = [*recipe.models, *(model for part in recipe.slices for model in part.models)]
-    sources += [model.parameters for model in models]
-    settings = [setting for source in sources for setting in source.values()]
-    filters = dict.fromkeys(text for setting in settings for text in find_filters(setting))
-    idle = [quote(text) for text in filters if not any(text in f"{path}.weight" for path in paths)]
-    if not idle:
-        return ()
-    return (
-        f"filter {', '.join(idle)}: the experts change no module of such a name, only such as {paths[0]!r}",
+    sources += [model.parameters for part in recipe.slices for model in part.models]
+    sources += [model.parameters for model in chosen]
+    filters = dict.fromkeys(
+        text for source in sources for setting in source.values() for text in find_filters(setting)
+    )
+    used = set()
+    for path, depth in compute_depths(paths, num_blocks).items() if filters else ():
+        found = _find_sources(recipe, chosen, path, depth)
+        settings = [
+            setting for source in (*found.shared, *found.models) for setting in (source or {}).values()
+        ]
+        used |= {choose_filter(setting, path) for setting in settings}
+    unfit = [text for text in filters if not any(text in f"{path}.weight" for path in paths)]
+    late = [text for text in filters if text not in used and text not in unfit]
+    reasons = {
+        f"the experts change no module of such a name, only such as {paths[0]!r}": unfit,
+        "filters before it fit its modules, or its slice has none of them": late,
+    }
+    return tuple(
+        f"filter {', '.join(map(quote, some))}: {reason}" for reason, some in reasons.items() if some
     )
 
 

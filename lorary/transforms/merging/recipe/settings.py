@@ -56,6 +56,14 @@ def find_filters(setting: Setting) -> list[str]:
     return [text for text in filters if text not in (None, "*")]
 
 
+def choose_filter(setting: Setting, path: str) -> str | None:
+    """Give the filter that chooses a setting's value for a module; None if no filter does."""
+    if not isinstance(setting, list | tuple) or not isinstance(setting[0], Mapping):
+        return None
+    filters = [item.get("filter") for item in setting]
+    return next((text for text in filters if _fits(text, path)), None)
+
+
 def evaluate_setting(setting: Setting, path: str, depth: float) -> Any:
     """Give a setting's value for one module.
 
@@ -75,10 +83,13 @@ def evaluate_setting(setting: Setting, path: str, depth: float) -> Any:
         above = min(below + 1, len(setting) - 1)
         return setting[below] + (place - below) * (setting[above] - setting[below])
     for choice in setting:
-        text = choice.get("filter")
-        if text in (None, "*") or text in f"{path}.weight":
+        if _fits(choice.get("filter"), path):
             return evaluate_setting(choice["value"], path, depth)
     return None
+
+
+def _fits(text: str | None, path: str) -> bool:
+    return text in (None, "*") or text in f"{path}.weight"
 
 
 def evaluate_settings(settings: Mapping[str, Setting], path: str, depth: float) -> dict[str, Any]:

@@ -95,6 +95,24 @@ def test_filters_that_fit_no_module_are_told():
     )
 
 
+def test_filters_that_others_forestall_are_told():
+    """Guards filters behind one that fits all of their modules, and filters of another slice's modules."""
+    values = [{"filter": "layers", "value": 2}, {"filter": "mlp", "value": 3}, {"value": 1}]
+    (sentence,) = find_idle_filters(make(parameters={"scale": values}, a={}), PATHS)
+    assert sentence.startswith("filter 'mlp': filters before it fit its modules")
+    models = (RecipeModel(model="a"),)
+    up = {"scale": [{"filter": "mlp.up", "value": 2}]}
+    first, last = (
+        tuple(
+            RecipeSlice(begin=b, end=b + 2, models=models, parameters=up if b == own else {}) for b in (0, 2)
+        )
+        for own in (0, 2)
+    )
+    (sentence,) = find_idle_filters(MergeRecipe(merge_method="ties", models=models, slices=last), PATHS)
+    assert sentence.startswith("filter 'mlp.up': ")
+    assert find_idle_filters(MergeRecipe(merge_method="ties", models=models, slices=first), PATHS) == ()
+
+
 def test_lists_of_values_are_known():
     assert follows_depth(make(parameters={"scale": [1, 2]}, a={}))
     assert follows_depth(make(a={"weight": [{"filter": "mlp", "value": [0, 1]}, {"value": 1}]}))
