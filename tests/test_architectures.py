@@ -29,7 +29,7 @@ BATCH = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12], [13, 14, 15, 16]])
 REFUSED = {
     "cpmant": (BaseModelError, "a token attends to later tokens"),
     "prophetnet": (BaseModelError, "does not return logits for each token"),
-    "xlnet": (IncompatibleExpert, "cannot carry experts"),
+    "xlnet": (IncompatibleExpert, "cannot have experts"),
 }
 # transformers itself cannot generate with it: its cache has other sizes than its layers.
 WITHOUT_GENERATION = {"xlstm"}

@@ -1,4 +1,4 @@
-"""Experts in a model: the primitive ``mix``, the layer ``ExpertLinear``, base models, attach and fold."""
+"""Base models and the experts on them: the operator ``mix``, the layer ``ExpertLinear``, attach and fold."""
 
 from lorary.kernels.checks import COMBINES
 from lorary.models.attach import attach_experts

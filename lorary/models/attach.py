@@ -1,4 +1,4 @@
-"""Putting experts on a base model.
+"""Attaching experts to a base model.
 
 E experts, R rank, I layer input, O layer output.
 """
@@ -24,27 +24,27 @@ from lorary.models.stacks import Stack, stack_experts
 def attach_experts(
     model: PreTrainedModel, experts: Mapping[str, Expert], dtype: torch.dtype | None = None
 ) -> ExpertStack:
-    """Put experts on a model, in place: every layer that any of them changes becomes an ``ExpertLinear``.
+    """Attach experts to a model, in place: every layer that any of them changes becomes an ``ExpertLinear``.
 
     Args:
-        model: their base model.
-        experts: name -> expert; lower ranks are padded with zeros, missing layers filled with them. Layers
-            of a multimodal model's text part are found in a text model, and back, see ``fit_paths``.
-        dtype: of the stacks; None takes each layer's own.
+        model: the experts' base model.
+        experts: name -> expert. Lower ranks and layers that an expert does not change are padded with zeros.
+            Module paths of a multimodal model and of its text model are converted, see ``fit_paths``.
+        dtype: of the stacks; None for each layer's own.
 
     Returns:
-        The stack, without a chooser: the model still answers as the base model.
+        The stack, without a chooser: the model still computes the base model's output.
 
     Raises:
-        IncompatibleExpert: if there is no expert, a module of one is missing in the model, of another shape
-            or not called by it, or the model carries experts already.
+        IncompatibleExpert: if there is no expert; if a module of one is missing in the model, has another
+            shape or is never called; or if experts are attached already.
     """
     _check_bare(model)
     if not experts:
-        raise IncompatibleExpert("there is no expert to put on the model: add one to the library first")
+        raise IncompatibleExpert("there must be at least one expert to attach, found none: add one first")
     loaded = fit_paths(model, dict(experts.items()))
     modules = dict(model.named_modules())
-    # Experts that lie in files of one layout share their outlines: one stands for all.
+    # Experts from files of the same layout share one outlines object: checking one of them is enough.
     different = {id(expert.outlines): expert for expert in loaded.values()}.values()
     check_copies(model, loaded.values())
     changed = {path for expert in different for path in check_expert(model, expert, modules)}
@@ -57,19 +57,19 @@ def attach_experts(
 def attach_slots(
     model: PreTrainedModel, layers: Mapping[str, BaseLayer], num_slots: int, rank: int
 ) -> ExpertStack:
-    """Put empty experts (all zeros, float32) on a model, in place, for training to fill.
+    """Attach empty experts (all zeros, float32) to a model, in place, for training to fill.
 
     Args:
         model: the base model.
-        layers: which of its layers, by module path (see ``find_layers``).
-        num_slots: E, the number of experts in the stack.
-        rank: R, of each.
+        layers: module path -> layer of the model, see ``find_layers``.
+        num_slots: E, the number of experts.
+        rank: R of each expert.
 
     Returns:
-        The stack, its experts named ``"slot 0"``, ``"slot 1"``, ….
+        The stack. Its experts are named ``"slot 0"``, ``"slot 1"``, ….
 
     Raises:
-        IncompatibleExpert: if the model carries experts already.
+        IncompatibleExpert: if experts are attached already.
     """
     _check_bare(model)
     stacks = {}
@@ -87,7 +87,9 @@ def attach_slots(
 def _check_bare(model: PreTrainedModel) -> None:
     for path, module in model.named_modules():
         if isinstance(module, ExpertLinear):
-            raise IncompatibleExpert(f"the model carries experts already (at {path}): detach those first")
+            raise IncompatibleExpert(
+                f"the model must have no experts yet, but some are attached (at {path}): detach them first"
+            )
 
 
 def _install(model: PreTrainedModel, names: list[str], stacks: Mapping[str, Stack]) -> ExpertStack:

@@ -1,4 +1,4 @@
-"""Loading a base model from a hub id, a local folder, or the package that embeds one."""
+"""Loading a base model: by hub id, from a local folder, or the embedded one."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,27 +24,27 @@ from lorary.models.usable import check_usable
 
 @dataclass(frozen=True, eq=False)
 class BaseModel:
-    """A loaded base model and what it takes to know it again."""
+    """A loaded base model with its identity."""
 
     model: PreTrainedModel
     """The ``transformers`` model, unchanged."""
     given_tokenizer: PreTrainedTokenizerBase | None
-    """The tokenizer it was given with; ``None`` looks for one when text is first needed."""
+    """The tokenizer that was passed with it; None: it is searched for when text is first needed."""
     name: str
     """The name it was loaded by: hub id, folder, or ``smollm2-135m``."""
     revision: str | None
-    """The hub's commit, where there is one."""
+    """The hub's commit; None if it is not known."""
     fingerprint: str
     """Hash of weights and settings, see ``fingerprint_model``."""
     asked_revision: str | None = None
-    """The commit, branch or tag of its hub that it was asked for by; None where it came from no hub."""
+    """The commit, branch or tag that was asked for; None if it is not from a hub."""
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Its tokenizer, see ``find_tokenizer``.
 
         Raises:
-            BaseModelError: if it was not given and is not on this machine.
+            BaseModelError: if none was passed and none is on this machine.
         """
         return find_tokenizer(self.model) if self.given_tokenizer is None else self.given_tokenizer
 
@@ -56,22 +56,22 @@ def load_base(
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
 ) -> BaseModel:
-    """Load a causal language model with its tokenizer, ready for evaluation.
+    """Load a causal language model with its tokenizer, in evaluation mode.
 
-    Code that comes with a model is never run, and weights are read from safetensors alone: pickles can run
-    code when opened.
+    Code that comes with a model is never run. Weights are read from safetensors only, because a pickle can
+    run code when it is opened.
 
     Args:
         name: ``"smollm2-135m"`` (embedded), a local folder, or a hub id.
         revision: a hub commit, branch or tag.
-        dtype: of the weights; None takes ``default_dtype(device)``.
-        device: where to put it; None means a GPU if there is one.
+        dtype: of the weights; None for ``default_dtype(device)``.
+        device: of the weights; None for a GPU if there is one, else the CPU.
 
     Returns:
         The model with its identity. Its parameters do not require gradients.
 
     Raises:
-        BaseModelError: if it cannot be found or is no causal language model.
+        BaseModelError: if it cannot be found or loaded, or is not a causal language model.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = dtype or default_dtype(device)
@@ -91,7 +91,7 @@ def load_base(
         raise
     except PermissionError as error:
         raise BaseModelError(f"base model {quote(name)} cannot be read: {error}") from error
-    # What a folder holds makes transformers stumble in ways of its own.
+    # On damaged or unusual files, transformers raises errors of many types.
     except BaseException as error:
         if isinstance(error, Exception) or is_panic(error):
             raise BaseModelError(_explain_failure(name, error)) from error
@@ -114,23 +114,23 @@ def _load_embedded(dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedToken
     try:
         return _load(str(embedded.unpack_embedded()), None, dtype)
     except (OSError, ValueError, SafetensorError):
-        # What was unpacked earlier may be damaged.
+        # The files that were unpacked earlier may be damaged.
         return _load(str(embedded.unpack_embedded(again=True)), None, dtype)
 
 
 def wrap_base(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None, *, name: str | None = None
 ) -> BaseModel:
-    """Give a model that is loaded already its identity; its parameters are frozen.
+    """Make a base model of a ``transformers`` model that is loaded already; its parameters are frozen.
 
     Args:
         model: a plain ``transformers`` causal language model.
-        tokenizer: its tokenizer; None for one that is found by the model's ``name_or_path`` when text is
-            first needed. Logits and token ids need none.
-        name: what to call it; None takes the name it was loaded by.
+        tokenizer: its tokenizer. None: it is searched for by the model's ``name_or_path`` when text is first
+            needed; logits and token ids do not need it.
+        name: the base model's name; None for the name that the model was loaded by.
 
     Raises:
-        BaseModelError: if it is no plain model, or its weights are not in memory.
+        BaseModelError: if it is not a plain model, or its weights are not in memory.
     """
     check_usable(model)
     model.eval().requires_grad_(False)
@@ -140,22 +140,22 @@ def wrap_base(
 
 
 def check_base(base: BaseModel, expert: Expert) -> None:
-    """Refuse an expert that was trained on another base model, see ``lorary.experts.base_names``.
+    """Check that an expert was trained on this base model, by the rules of ``lorary.experts.base_names``.
 
     Raises:
-        IncompatibleExpert: naming both bases.
+        IncompatibleExpert: if it was trained on another; the message names both.
     """
     theirs = expert.card.base_fingerprint
     wanted = identify_base(expert)
     fits = is_same_base(wanted, BaseIdentity(base.name, base.fingerprint, base.revision))
-    # Which commit a tag was cannot be told, but which tag was asked for can.
+    # The commit of a tag is not known here, but the tag that was asked for is.
     if fits and (theirs or not is_other_tag(wanted.revision, base.asked_revision)):
         return
     marks, advice = "", "load it with that base model"
     if theirs:
         marks = f" (fingerprint {theirs}, not {base.fingerprint})"
         if compare_bases(BaseIdentity(expert.base_model), BaseIdentity(base.name)).fits:
-            advice = "load it with that base model as it was then, by its revision or from a copy"
+            advice = "load it with the version of that base model that it was trained on"
     elif wanted.revision:
         found = base.revision if base.asked_revision is None else base.asked_revision
         marks = f" (revision {quote(wanted.revision)}, not {quote(found)})"
@@ -167,7 +167,7 @@ def check_base(base: BaseModel, expert: Expert) -> None:
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
-    """Choose bfloat16 where the hardware multiplies it fast, else float32."""
+    """Return bfloat16 for devices that multiply it fast, else float32."""
     if device.type == "cpu":
         fast = torch.ops.mkldnn._is_mkldnn_bf16_supported()
         return torch.bfloat16 if fast else torch.float32
@@ -180,7 +180,7 @@ def _explain_failure(name: str, error: BaseException) -> str:
     except (OSError, ValueError):
         is_here = False
     if is_here:
-        found = f"the folder {quote(name)} holds no causal language model that transformers can load"
+        found = f"the folder {quote(name)} has no causal language model that transformers can load"
     else:
         found = (
             f"no base model {quote(name)}: it is neither a local folder nor a model that this machine can "

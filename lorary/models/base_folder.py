@@ -1,4 +1,4 @@
-"""A base model's folder looked through before ``transformers`` is given it, which does more than read it."""
+"""Checking a base model's folder before ``transformers`` opens it, which could fetch files or run code."""
 
 import os
 import stat
@@ -15,15 +15,17 @@ ADAPTER_FILE = "adapter_config.json"
 
 
 def check_base_folder(folder: Path) -> None:
-    """Refuse a folder that would make ``transformers`` go elsewhere, fetch code, or wait for ever.
+    """Check that ``transformers`` will read files of this folder only, run no code, and not wait forever.
 
     Args:
-        folder: a local folder; nothing is done where it is none.
+        folder: a path; nothing is checked if it is not that of a folder.
 
     Raises:
-        BaseModelError: if it holds an adapter, which would be put on whatever model that names; if an index
-            of weights names files outside the folder; or if its configuration asks for code by name.
-        FormatError: if a file is none, such as a named pipe, or an index or configuration is no JSON object.
+        BaseModelError: if the folder has an adapter, which ``transformers`` would put on the model that the
+            adapter names; if an index of weights names files outside the folder; or if the configuration
+            names code to be loaded.
+        FormatError: if a file is not a regular file, such as a named pipe, or an index or configuration is
+            not a JSON object.
     """
     if not folder.is_dir():
         return
@@ -34,8 +36,8 @@ def check_base_folder(folder: Path) -> None:
             require_regular(status, str(folder / name))
     if ADAPTER_FILE in names:
         raise BaseModelError(
-            f"the folder {quote(str(folder))} holds an adapter, {ADAPTER_FILE}, not only a base model: give "
-            "the base model's own folder, and add the adapter to a library with `lorary library add`"
+            f"the folder of a base model must have no adapter, found {ADAPTER_FILE} in {quote(str(folder))}: "
+            "name the base model's own folder, and add the adapter to a library with `lorary library add`"
         )
     for name in names:
         if name.endswith(".index.json"):
@@ -49,18 +51,18 @@ def _check_index(path: Path) -> None:
     for name in found.values() if isinstance(found, Mapping) else [found]:
         if not isinstance(name, str) or Path(name).name != name or name == "..":
             raise BaseModelError(
-                f"{quote(str(path))} must name files that lie beside it, found {quote(name)}: fetch the base "
-                "model again"
+                f"{quote(str(path))} must name files of its own folder, found {quote(name)}: download the "
+                "base model again"
             )
 
 
 def _check_config(path: Path) -> None:
     for key, value in _walk(read_json_object(LocalFileSystem(), str(path))):
-        # A kernel on the hub, such as "owner/name:function", whose code would be fetched and run.
+        # A kernel on the hub, such as "owner/name:function": its code would be downloaded and run.
         if key.endswith("implementation") and isinstance(value, str) and "/" in value:
             raise BaseModelError(
-                f"{quote(str(path))} asks for code by name, {key} {quote(value)}: if you trust the model, "
-                "remove that"
+                f"{quote(str(path))} must not name code to be loaded, found {key} {quote(value)}: if you "
+                "trust the model, remove that entry"
             )
 
 
@@ -75,5 +77,5 @@ def _walk(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def is_panic(error: BaseException) -> bool:
-    """Tell whether the Rust code of a tokenizer gave up, which is no ``Exception`` in Python."""
+    """Return whether an error is a panic of a tokenizer's Rust code, which is not an ``Exception``."""
     return type(error).__name__ == "PanicException"

@@ -1,4 +1,4 @@
-"""Which layers a text runs through, token by token: found by running two short texts.
+"""Finding the layers that can have experts, by running two short texts.
 
 B texts, L tokens of each, I layer input.
 """
@@ -19,17 +19,18 @@ from lorary.models.per_thread import in_this_thread
 
 _TEXTS = ((5, 6, 7), (8, 9, 10))
 _OTHER = 11
-# Largest relative difference of the same numbers, computed beside others: half precision is that coarse.
+# Largest relative difference of equal inputs in different batches; half precision rounds that coarsely.
 _ROUNDING = 0.02
 
 _NOT_CALLED = (
-    "no text runs through it: its weight is read without calling it, or it serves images, sound or an encoder"
+    "it is not called for text: its weight is read without a call, or it is part of an encoder of images, "
+    "sound or text"
 )
-_NOT_LINEAR = "it does more than a linear layer, or gives more than one tensor"
-_ROUTED = "it is given the tokens in an order of its own, as the parts of a mixture of experts are"
+_NOT_LINEAR = "it computes more than a linear layer, or returns several tensors"
+_ROUTED = "it receives tokens in another order than the batch's, as in a mixture of experts"
 
 _Inputs = dict[str, list[Tensor]]
-"""Module path -> what went into it at each call, ``[rows, I]``."""
+"""Module path -> its input at each call, ``[rows, I]``."""
 
 _KEPT: "WeakKeyDictionary[PreTrainedModel, dict[str, str]]" = WeakKeyDictionary()
 
@@ -37,14 +38,15 @@ _KEPT: "WeakKeyDictionary[PreTrainedModel, dict[str, str]]" = WeakKeyDictionary(
 def find_unfit_layers(model: PreTrainedModel) -> Mapping[str, str]:
     """Find the linear layers that cannot have experts, with the reasons.
 
-    An expert changes what a layer answers for a token. So the layer has to be called with all tokens of a
-    batch, in their order. Found by trial and kept as long as the model is; nothing on the model is changed.
+    An expert changes a layer's output for a token. So the layer must be called with all tokens of a batch, in
+    the batch's order. This is found by a trial, whose result is remembered as long as the model exists. The
+    model is not changed.
 
     Args:
         model: any causal language model, with experts or without.
 
     Returns:
-        Module path -> why not, for messages. Empty also where the model cannot run two short texts.
+        Module path -> the reason, for messages. Empty if the model cannot run two short texts.
     """
     if model not in _KEPT:
         _KEPT[model] = _try_layers(model)
@@ -52,22 +54,22 @@ def find_unfit_layers(model: PreTrainedModel) -> Mapping[str, str]:
 
 
 def check_called(model: PreTrainedModel, name: str, paths: Sequence[str]) -> None:
-    """Refuse an expert whose layers cannot carry it.
+    """Check that all layers that an expert changes can have experts.
 
     Args:
         model: the base model, with experts or without.
-        name: the expert's.
+        name: the expert's name, for the message.
         paths: the layers that it changes.
 
     Raises:
-        IncompatibleExpert: naming the first few layers that cannot.
+        IncompatibleExpert: if some cannot; the message names the first few, with the reasons.
     """
     unfit = find_unfit_layers(model)
     faults = [f"{shorten(escape(path, keep=''), 80)}: {unfit[path]}" for path in paths if path in unfit]
     if faults:
         shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
         raise IncompatibleExpert(
-            f"expert {name!r} changes layers of this {type(model).__name__} that cannot carry experts "
+            f"expert {name!r} changes layers of this {type(model).__name__} that cannot have experts "
             f"({shown}): fold it into the base model (lorary.fold), or train it without these layers"
         )
 
@@ -109,7 +111,7 @@ def _change(texts: Tensor, place: int, size: int) -> Tensor:
 def _run(
     model: PreTrainedModel, layers: Mapping[str, nn.Module], texts: Tensor
 ) -> tuple[_Inputs, dict[str, bool]]:
-    """Run texts ``[B, L]``; returns what went into each layer, and whether what came out is of its shape."""
+    """Run texts ``[B, L]``; return each layer's inputs, and whether its output has a linear layer's shape."""
     inputs: _Inputs = {}
     is_linear: dict[str, bool] = {}
 
@@ -132,7 +134,14 @@ def _run(
 
 
 def _keeps_order(before: Sequence[Tensor], swapped: _Inputs, changed: Sequence[_Inputs], path: str) -> bool:
-    """Tell whether rows are tokens in the batch's order, at each call of a layer."""
+    """Return whether rows are tokens in the batch's order, at each call of a layer.
+
+    Args:
+        before: the layer's inputs for the two texts, ``[rows, I]`` per call.
+        swapped: all layers' inputs for the texts in reverse order.
+        changed: for each place, all layers' inputs with another token there in the first text.
+        path: the layer.
+    """
     others = [each.get(path, []) for each in (swapped, *changed)]
     if any(len(calls) != len(before) for calls in others):
         return False
@@ -152,17 +161,17 @@ def _is_ordered(before: Tensor, swapped: Tensor, changed: Sequence[Tensor]) -> b
     if bool((_compare(swapped.unflatten(0, (num_texts, -1)), blocks.flip(0)) > _ROUNDING).any()):
         return False
     if blocks.shape[1] % length:
-        return True  # the model puts tokens of its own before a text: they are of its request all the same
+        return True  # the model adds tokens of its own before each text; they belong to the text's request
     first = blocks[0].unflatten(0, (length, -1)).flatten(1)  # [L, rows of a token x I]
     for place, other in enumerate(changed):
-        felt = _compare(other.view_as(blocks)[0].view_as(first), first)  # [L]
-        # A token changes its own rows; those of tokens before it change by rounding at most.
-        if bool(felt[place] < felt[:place].sum()):
+        differences = _compare(other.view_as(blocks)[0].view_as(first), first)  # [L]
+        # A token changes its own rows; rows of earlier tokens change by rounding only.
+        if bool(differences[place] < differences[:place].sum()):
             return False
     return True
 
 
 def _compare(found: Tensor, expected: Tensor) -> Tensor:
-    """Give the relative difference of each row, ``[*]``."""
+    """Return the relative difference of each row, ``[*]``."""
     expected = expected.float()
     return (found.float() - expected).norm(dim=-1) / expected.norm(dim=-1).clamp(min=1e-30)

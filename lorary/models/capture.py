@@ -1,6 +1,6 @@
-"""Seeing what goes into the layers of a model that carry experts.
+"""Capturing the inputs of layers with experts.
 
-B rows of a batch, L row length, N wanted tokens, I layer input.
+B rows of a batch, L row length, N selected tokens, I layer input.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,17 +17,17 @@ Receive = Callable[[str, Tensor], None]
 
 @contextmanager
 def capture_inputs(stack: ExpertStack, mask: Tensor, receive: Receive) -> Iterator[None]:
-    """Within this context, pass on the inputs of layers with experts, when this thread runs the model.
+    """Within this context, pass inputs of layers with experts to ``receive`` when this thread runs the model.
 
     Args:
         stack: the experts on the model.
-        mask: which tokens of the batch are wanted, ``[B, L]``, true N times.
-        receive: called once per layer and run, in the order in which the layers run, with the layer's module
-            path and the wanted tokens ``[N, I]``, in the batch's order: a copy in the model's dtype, cut off
-            from gradients.
+        mask: the selected tokens of the batch, ``[B, L]``, True N times.
+        receive: called once per layer and run, in the order in which the layers run. It gets the layer's
+            module path and the inputs of the selected tokens ``[N, I]``, in the batch's order: a copy in the
+            model's dtype, without gradients.
 
     Raises:
-        ValueError: (when the model runs) if the batch is not of the mask's shape.
+        ValueError: (when the model runs) if the batch does not have the mask's shape.
     """
     wanted = mask.flatten().nonzero().squeeze(-1)
 
@@ -36,8 +36,8 @@ def capture_inputs(stack: ExpertStack, mask: Tensor, receive: Receive) -> Iterat
             x = inputs[0].detach()
             if x.shape[:-1] != mask.shape:
                 raise ValueError(
-                    f"the mask is for {tuple(mask.shape)} (sequences, tokens), but {path} reads "
-                    f"{tuple(x.shape[:-1])}: give one that fits the batch"
+                    f"the mask must have the batch's shape, found {tuple(mask.shape)} (sequences, tokens), "
+                    f"but {path} has inputs {tuple(x.shape[:-1])}: pass a mask of that shape"
                 )
             receive(path, x.flatten(0, -2)[wanted.to(x.device)])
 

@@ -1,4 +1,4 @@
-"""Whether each module of an expert is a layer of a model, of the right shape."""
+"""Checking that each module of an expert is a layer of a model, with the right shape."""
 
 from collections.abc import Mapping
 
@@ -16,15 +16,18 @@ from lorary.models.layers import is_base_layer, layer_shape
 def check_expert(
     model: PreTrainedModel, expert: Expert, modules: Mapping[str, nn.Module] | None = None
 ) -> list[str]:
-    """Check that each module of an expert is a layer of the model, of the right shape; list their paths.
+    """Check that each module of an expert is a layer of the model, with the right shape.
 
     Args:
         model: the base model, with experts or without.
         expert: the expert.
-        modules: the model's by path, where many experts are checked; None lists them.
+        modules: module path -> module of the model; pass it if many experts are checked. None: it is listed.
+
+    Returns:
+        The module paths of the layers.
 
     Raises:
-        IncompatibleExpert: naming the first few that do not fit.
+        IncompatibleExpert: if some do not fit; the message names the first few.
     """
     modules = dict(model.named_modules()) if modules is None else modules
     faults = []
@@ -33,7 +36,7 @@ def check_expert(
         if isinstance(layer, ExpertLinear):
             layer = layer.base
         if layer is None or not is_base_layer(layer):
-            faults.append(f"{_shown(path)} is no linear layer of it")
+            faults.append(f"{_shown(path)} is not one of its linear layers")
         elif layer_shape(layer) != (a.shape[1], b.shape[0]):
             faults.append(f"{_shown(path)} maps {layer_shape(layer)}, the expert {(a.shape[1], b.shape[0])}")
     if faults:
@@ -46,14 +49,14 @@ def check_expert(
 
 
 def _advise(model: PreTrainedModel, expert: Expert, modules: Mapping[str, nn.Module]) -> str:
-    """Say what to do about an expert that does not fit, but not to load the model that was loaded."""
+    """Return advice for an expert that does not fit. It never is to load the model that is loaded already."""
     known = next((path for path, layer in modules.items() if is_base_layer(layer)), "")
     example = f" (its layers have names such as {_shown(known.removesuffix('.base'))})" if known else ""
     ours, theirs = model.name_or_path, expert.base_model
     if ours and theirs and compare_bases(BaseIdentity(theirs), BaseIdentity(ours)).fits:
         return (
-            f"It names this base model, so it was trained with another class or version of that{example}: "
-            "load that one, or train it again"
+            f"It was trained on another class or version of this base model{example}: load that one, or "
+            "train the expert again"
         )
     return f"Load it with its own base model{example and f'; this is another{example}'}"
 

@@ -1,4 +1,4 @@
-"""Gradient checkpointing of a model with experts: decoder layers are run again on the way back."""
+"""Gradient checkpointing of a model with experts: decoder layers are run again during backward."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,10 +14,10 @@ from lorary.models.routing_context import Call
 
 @contextmanager
 def checkpoint_layers(stack: ExpertStack) -> Iterator[None]:
-    """Within this context the model keeps only what goes into its decoder layers, not what they compute.
+    """Within this context only the inputs of decoder layers are kept for backward, not what they compute.
 
-    Backward may come after the plan of the forward pass has ended: each layer is run again under the plan it
-    had, in whichever thread. Dropout stays off, as it is elsewhere in training.
+    Each layer is run again with the experts of its forward pass, even if backward runs in another thread or
+    after the forward pass's context has ended. Dropout stays off, as elsewhere in training.
 
     Args:
         stack: the experts on the model.
@@ -28,14 +28,16 @@ def checkpoint_layers(stack: ExpertStack) -> Iterator[None]:
     layers = [module for module in stack.model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers:
         raise ValueError(
-            f"{type(stack.model).__name__} has no layers that can be checkpointed: "
+            f"{type(stack.model).__name__} has no layers that support gradient checkpointing: "
             "leave gradient_checkpointing out"
         )
     run_again = partial(checkpoint, use_reentrant=False, context_fn=partial(_contexts, stack.context.own))
     were_training = [layer.training for layer in layers]
     for layer in layers:
         layer.gradient_checkpointing, layer._gradient_checkpointing_func = True, run_again
-        layer.training = True  # of this module alone: it asks for it, its parts would drop out
+        # transformers checkpoints a layer only in training mode. Its submodules stay in evaluation mode, so
+        # nothing drops out.
+        layer.training = True
     try:
         yield
     finally:
@@ -48,5 +50,5 @@ _Contexts = tuple[AbstractContextManager[None], AbstractContextManager[None]]
 
 
 def _contexts(own: PerThread[Call | None]) -> _Contexts:
-    """Give the contexts of the way forward, and of running a layer again, in a thread of autograd's maybe."""
+    """Return the contexts of a layer's forward pass and of its second run (maybe in autograd's thread)."""
     return nullcontext(), own.set_to(own.cell.value)

@@ -1,4 +1,4 @@
-"""The loss of wide logits, with no copy of them in float32.
+"""Cross-entropy of wide logits, without a float32 copy of all of them.
 
 N positions, V vocabulary.
 """
@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Logits per block, 4 MB in float32: a block that stays in a processor's cache.
+# Logits per block, 4 MB in float32, so that a block stays in the processor's cache.
 _BLOCK_NUMEL = 2**20
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Score labels under logits, as ``torch.nn.functional.cross_entropy`` does in float32.
+    """Compute the loss of each label, as ``torch.nn.functional.cross_entropy`` does in float32.
 
     Args:
         logits: ``[N, V]``, of any floating dtype.
@@ -42,7 +42,7 @@ class _CrossEntropy(torch.autograd.Function):
         for block, log_sum, scale, out in zip(*parts, strict=True):
             torch.mul((block.float() - log_sum[:, None]).exp_(), scale[:, None], out=out)
         right = labels[:, None]
-        # Rounded once, as the float32 difference is.
+        # The label's gradient, p - 1, is computed in float32: from the rounded p it would be inexact near 0.
         exact = ((logits.gather(1, right).float() - log_sums[:, None]).exp() - 1) * gradient[:, None]
         return found.scatter_(1, right, exact.to(found.dtype)), None
 

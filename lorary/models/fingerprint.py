@@ -1,4 +1,4 @@
-"""A short hash by which a base model is known again, whatever it is called and wherever it lies."""
+"""A short hash that identifies a base model, independently of its name and place."""
 
 import hashlib
 import inspect
@@ -12,7 +12,7 @@ from lorary.experts.base_names import WEIGHT_DIGITS
 
 SAMPLES_PER_TENSOR = 16
 SETTING_DIGITS = 8
-# Settings of an architecture that leave its answers as they are: training, caching, special tokens.
+# Parts of names of settings that do not change a model's logits: training, caching, special tokens.
 WITHOUT_EFFECT = ("dropout", "pdrop", "token_id", "initializer", "use_cache", "summary_", "pretraining_tp")
 
 
@@ -20,7 +20,7 @@ def fingerprint_model(model: PreTrainedModel) -> str:
     """Hash a model's weights and the settings that define its computation.
 
     Args:
-        model: a base model without experts on it.
+        model: a base model without experts.
 
     Returns:
         24 hexadecimal digits: 16 of the weights, then 8 of the settings.
@@ -30,10 +30,10 @@ def fingerprint_model(model: PreTrainedModel) -> str:
 
 @torch.no_grad()
 def _hash_weights(model: PreTrainedModel) -> str:
-    """Hash each parameter's name, its shape and up to 16 evenly spaced values.
+    """Hash the name, the shape and up to 16 evenly spaced values of each parameter.
 
-    They are rounded to bfloat16, so that a checkpoint loaded as float32 or as bfloat16 has one fingerprint.
-    (float16 may round some values differently.)
+    Values are rounded to bfloat16, so that a checkpoint has the same fingerprint in float32 and in bfloat16.
+    In float16 some values may round differently.
     """
     digest = hashlib.sha256(model.config.model_type.encode())
     for name, parameter in sorted(model.named_parameters()):
@@ -46,9 +46,9 @@ def _hash_weights(model: PreTrainedModel) -> str:
 
 
 def _hash_settings(model: PreTrainedModel) -> str:
-    """Hash what shapes don't tell, such as the number of heads, RoPE and the norms' epsilon.
+    """Hash settings that weights' shapes do not show, such as number of heads, RoPE and norms' epsilon.
 
-    Only what the architecture itself declares counts: tools leave notes of their own in configurations.
+    Only settings that the architecture itself declares are used, since tools add other entries.
     """
     config = model.config.get_text_config()
     declared = inspect.signature(type(config)).parameters.keys() - PreTrainedConfig().to_dict().keys()
@@ -62,7 +62,7 @@ def _hash_settings(model: PreTrainedModel) -> str:
 
 
 def _as_floats(value: Any) -> Any:
-    """Write whole numbers as floats, since files say 10000 or 10000.0 for the same."""
+    """Turn whole numbers into floats, since files have 10000 or 10000.0 for the same setting."""
     if isinstance(value, dict):
         return {str(key): _as_floats(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
-"""Experts whose layers a model calls by other paths: those of the text model within a multimodal one.
+"""Renaming experts' modules between a multimodal model and its text model, which have the same layers.
 
-A class for text and images keeps its text model in ``language_model``, in some versions before ``model`` and
-in some after it; the class for text alone has no such part. Their layers are the same.
+A class for text and images has its text model in the submodule ``language_model``, in some versions before
+``model`` in the path and in some after it. The class for text alone has no such submodule.
 """
 
 import warnings
@@ -23,23 +23,23 @@ TEXT_MODEL = "language_model"
 
 
 def fit_paths(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[str, Expert]:
-    """Give experts whose modules have the paths that a model calls its layers by.
+    """Rename the modules of experts to the paths of a model's layers, if only ``language_model`` differs.
 
-    Experts that fit as they are, or that no renaming lets fit, are given as they are. Says once which of the
-    others were renamed.
+    Experts that fit already, or that cannot be made to fit, are returned unchanged. One warning lists the
+    renamed ones.
 
     Args:
         model: the base model, with experts or without.
         experts: name -> expert.
 
     Returns:
-        The same names -> experts.
+        Name -> expert, for the same names.
 
     Raises:
         IncompatibleExpert: if a module could be either of two layers.
     """
     modules = dict(model.named_modules())
-    # Experts that lie in files of one layout share their outlines: one stands for all.
+    # Experts from files of the same layout share one outlines object, so paths are searched once for them.
     different = {id(expert.outlines): expert for expert in experts.values()}
     renames = {key: _find_renames(model, expert, modules) for key, expert in different.items()}
     fitted = {
@@ -52,8 +52,8 @@ def fit_paths(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[str
         old, new = next((old, new) for old, new in pairs if old != new)
         more = f" and {len(renamed) - 1} more" if len(renamed) > 1 else ""
         warnings.warn(
-            f"expert {renamed[0]!r}{more}: trained within another class of model, {quote(old, 100)} is taken "
-            f"for {quote(new, 100)} of this {type(model).__name__}",
+            f"expert {renamed[0]!r}{more}: trained on another class of model, so {quote(old, 100)} is used "
+            f"as {quote(new, 100)} of this {type(model).__name__}",
             stacklevel=2,
         )
     return fitted
@@ -62,7 +62,7 @@ def fit_paths(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[str
 def _find_renames(
     model: PreTrainedModel, expert: Expert, modules: Mapping[str, nn.Module]
 ) -> dict[str, str] | None:
-    """Find the path of each module in the model; None where nothing is, or can be, renamed."""
+    """Find the path of each module in the model; None if nothing needs renaming or not all can be renamed."""
     if all(_is_layer(modules.get(path)) for path in expert.outlines):
         return None
     known: dict[str, list[str]] = defaultdict(list)
@@ -87,7 +87,7 @@ def _rename(model: PreTrainedModel, expert: Expert, paths: Mapping[str, str]) ->
     copies = expert.card.provenance.get(COPIED_WEIGHTS)
     if not isinstance(copies, dict):
         return renamed
-    # The copies of the base's weights, which it is held against, are called otherwise too.
+    # The card's hashes of base weights are stored by path, so these paths are renamed too.
     weights = {_leave_out(path): path for path, _ in model.named_parameters(remove_duplicate=False)}
     moved = {weights.get(_leave_out(path), path): described for path, described in copies.items()}
     return replace(
@@ -100,5 +100,5 @@ def _is_layer(module: nn.Module | None) -> bool:
 
 
 def _leave_out(path: str) -> str:
-    """Leave the text model's name out of a path."""
+    """Return a path without the text model's name."""
     return ".".join(part for part in path.split(".") if part != TEXT_MODEL)

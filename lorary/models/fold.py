@@ -1,4 +1,4 @@
-"""An expert folded into its base model: plain weights, no experts left."""
+"""Folding an expert into its base model, which gives a plain model."""
 
 import copy
 
@@ -18,13 +18,14 @@ def fold(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
 
     Args:
         model: the expert's base model, a plain ``transformers`` model.
-        expert: the expert; each layer gets ``W + b @ a``, summed in float32 and rounded once.
+        expert: the expert; each layer's weight becomes ``W + b @ a``, summed in float32 and rounded once.
 
     Returns:
-        A new model without any trace of lorary. The given one is untouched.
+        A new plain ``transformers`` model. The given one is not changed.
 
     Raises:
-        IncompatibleExpert: if a module of the expert is missing in the model or of another shape.
+        IncompatibleExpert: if a module of the expert is missing in the model, has another shape, or has
+            quantised weights.
     """
     (expert,) = fit_paths(model, {expert.name: expert}).values()
     check_copies(model, [expert])
@@ -39,7 +40,7 @@ def fold(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
 
 
 def _note_untied(model: PreTrainedModel) -> None:
-    """Say in the settings that the output layer has weights of its own, if it has: else saving drops them."""
+    """Record in the settings that the output layer has its own weights, since saving would drop them else."""
     output = model.get_output_embeddings()
     if output is None or output.weight is model.get_input_embeddings().weight:
         return

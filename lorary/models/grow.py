@@ -1,4 +1,4 @@
-"""Changing which experts a model carries, without putting all of them on again.
+"""Adding and removing one expert on a model, without attaching the others again.
 
 E experts, R rank, W layer input or output.
 """
@@ -18,27 +18,27 @@ from lorary.models.layers import is_base_layer, layer_shape
 
 
 def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack:
-    """Put one more expert on a model: every stack grows by one, padded to the larger rank.
+    """Add an expert to a model: every stack grows by one and is padded to the larger rank.
 
     Args:
-        stack: the experts on the model. Its layers are changed in place and go over to the answer, which is
-            to be used from now on; their routers stay as they were and have to be set again.
-        expert: the new one; it may change layers that carried no expert so far.
+        stack: the experts on the model. Its layers are changed in place and belong to the returned stack
+            afterwards; use only that one. Routers are not changed and must be set again.
+        expert: the expert to add; it may change layers that had no experts so far.
         index: its place among the others, 0 to E.
 
     Returns:
         The stack of E+1 experts.
 
     Raises:
-        IncompatibleExpert: if the name is taken, or a module of the expert is missing in the model or of
-            another shape; the model is as it was then.
+        IncompatibleExpert: if the name is taken, or a module of the expert is missing in the model or has
+            another shape; the model is not changed then.
         ValueError: within ``assign``, ``planned`` or ``routed``.
     """
     with stack.context.lock.changing("add an expert"):
         if expert.name in stack.names:
             raise IncompatibleExpert(
-                f"the model carries an expert {expert.name!r} already: remove that first, or name this one "
-                "otherwise"
+                f"an expert's name must be new on this model, but {expert.name!r} is taken: remove that "
+                "expert first, or choose another name"
             )
         (expert,) = fit_paths(stack.model, {expert.name: expert}).values()
         check_copies(stack.model, [expert])
@@ -60,14 +60,14 @@ def _insert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack:
 
 
 def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
-    """Take one expert off a model.
+    """Remove one expert from a model.
 
     Args:
         stack: the experts on the model; changed as by `insert_expert`.
-        name: which one.
+        name: the expert to remove.
 
     Returns:
-        The stack of E-1 experts; ranks and layers stay, also where only this expert needed them.
+        The stack of E-1 experts. R and the layers with experts stay, even if only this expert needed them.
 
     Raises:
         UnknownExpert: if it is not on the model.
@@ -85,7 +85,7 @@ def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
 
 
 def _widen_layers(stack: ExpertStack, paths: list[str]) -> dict[str, ExpertLinear]:
-    """Give the layers at some more paths their empty stacks; returns all layers, in the model's order."""
+    """Make layers with empty stacks (R = 0) at some paths; return all layers, in the model's order."""
     for path in paths:
         base = stack.model.get_submodule(path)
         if not is_base_layer(base):
@@ -101,7 +101,7 @@ def _widen_layers(stack: ExpertStack, paths: list[str]) -> dict[str, ExpertLinea
 
 
 def _insert_row(stacked: Tensor, row: Tensor | None, index: int) -> Tensor:
-    """Insert one expert's ``[R, W]``, or zeros, into ``[E, R, W]``; the ranks need not be the same."""
+    """Insert one expert's ``[R, W]``, or zeros for None, into ``[E, R, W]``; the ranks may differ."""
     count, rank, width = stacked.shape
     needed = rank if row is None else max(rank, row.shape[0])
     grown = stacked.new_zeros(count + 1, needed, width)

@@ -1,4 +1,4 @@
-"""Where a hub model is on this machine, found out without waiting for a hub that cannot be reached."""
+"""Locating a hub model: at the hub if it answers soon, else among earlier downloads."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -11,25 +11,25 @@ PATIENCE_S = 3.0
 
 
 class HubModel(NamedTuple):
-    """What ``transformers`` is to load for a hub id."""
+    """The source from which ``transformers`` loads a hub id."""
 
     source: str
     """The id itself, or the folder of an earlier download."""
     commit: str | None
-    """Which commit that folder is; None for an id."""
+    """The commit of that folder; None for an id."""
 
 
 def locate_hub_model(name: str, revision: str | None) -> HubModel:
-    """Find out whether the hub is reachable, or an earlier download must be used.
+    """Return the hub id if the hub answers, else the folder of an earlier download.
 
-    Given the id without a network, ``huggingface_hub`` would try again and again for a minute.
+    Without a network, ``huggingface_hub`` would retry for a minute.
 
     Args:
         name: a hub id.
         revision: a commit, branch or tag.
 
     Raises:
-        FileNotFoundError: if the hub is silent and the model was not downloaded before.
+        FileNotFoundError: if the hub does not answer and the model was not downloaded before.
     """
     if _is_hub_reachable():
         return HubModel(name, None)
@@ -45,7 +45,7 @@ def locate_hub_model(name: str, revision: str | None) -> HubModel:
 def _is_hub_reachable() -> bool:
     try:
         get_session().head(constants.ENDPOINT, timeout=PATIENCE_S)
-    # Each version of huggingface_hub has another HTTP library, so its errors have no name to catch them by.
+    # The HTTP library, and so the type of its errors, depends on huggingface_hub's version.
     except Exception:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Which layers of a base model can carry experts, and what their weights look like.
+"""The kinds of layers that can have experts, their shapes, and changes of their weights.
 
 I layer input, O layer output.
 """
@@ -14,29 +14,35 @@ BaseLayer: TypeAlias = nn.Linear | Conv1D
 
 
 def is_base_layer(module: nn.Module) -> bool:
-    """Tell whether experts can be put on this module (linear layers, GPT-2's Conv1D, their quantised kin)."""
+    """Return whether a module can have experts: linear layers, GPT-2's Conv1D, their quantised subclasses."""
     return isinstance(module, nn.Linear | Conv1D)
 
 
 def layer_shape(layer: BaseLayer) -> tuple[int, int]:
-    """Give a layer's input and output width, ``(I, O)``."""
+    """Return a layer's input and output width, ``(I, O)``."""
+    # The weight's own shape is no help: Conv1D stores it transposed, quantised layers pack it.
     if isinstance(layer, Conv1D):
         return layer.nx, layer.nf
     return layer.in_features, layer.out_features
 
 
 def add_to_weight(layer: BaseLayer, change: Tensor) -> None:
-    """Give a layer its weight plus a change ``[O, I]``, summed in float32 and rounded once.
+    """Add a change to a layer's weight, summed in float32 and rounded once.
+
+    Args:
+        layer: the layer, changed in place.
+        change: ``[O, I]``.
 
     Raises:
         IncompatibleExpert: if the layer's weights are quantised.
     """
     if not layer.weight.is_floating_point():
         raise IncompatibleExpert(
-            f"weights of dtype {layer.weight.dtype} cannot be added to: load the base model without "
-            "quantisation"
+            f"weights must be floating-point numbers to be changed, found {layer.weight.dtype}: load the "
+            "base model without quantisation"
         )
     change = change.T if isinstance(layer, Conv1D) else change
     changed = (layer.weight.detach().float() + change.float()).to(layer.weight.dtype)
-    # A new parameter: an output layer may share the old one with the embeddings, which must stay as they are.
+    # A new parameter, because an output layer may share its parameter with the embeddings, which must not
+    # change.
     layer.weight = nn.Parameter(changed, requires_grad=layer.weight.requires_grad)

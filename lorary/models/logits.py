@@ -1,6 +1,6 @@
-"""Computing logits only where they are wanted.
+"""Computing logits at some positions only.
 
-B rows, L row length, N wanted positions, V vocabulary.
+B rows, L row length, N positions, V vocabulary.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,14 +17,13 @@ from lorary.models.per_thread import in_this_thread
 
 @contextmanager
 def select_positions(model: PreTrainedModel, positions: Tensor) -> Iterator[None]:
-    """Within this context the model's ``logits`` are, in this thread, those of the wanted positions only.
+    """Within this context, in this thread, the model computes ``logits`` at the given positions only.
 
-    The output layer is the widest of a small model; a loss on a few target tokens need not pay for all of it.
+    In a small model the output layer takes much of the time, and a loss needs few positions.
 
     Args:
         model: any causal language model.
-        positions: the wanted ones, ``[N]``: indices among all B×L; one may stand twice. The logits then are
-            ``[1, N, V]``.
+        positions: ``[N]``, indices among the B×L; an index may occur twice. The logits are ``[1, N, V]``.
     """
 
     def keep_inputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -35,7 +34,7 @@ def select_positions(model: PreTrainedModel, positions: Tensor) -> Iterator[None
 
     output = model.get_output_embeddings()
     if isinstance(output, ExpertLinear):
-        # A plan on this layer speaks of all positions.
+        # The chooser of this layer has requests for all positions, so all inputs must reach it.
         handle = output.register_forward_hook(in_this_thread(keep_outputs))
     else:
         handle = output.register_forward_pre_hook(in_this_thread(keep_inputs))
@@ -48,13 +47,13 @@ def select_positions(model: PreTrainedModel, positions: Tensor) -> Iterator[None
 def target_losses(
     model: PreTrainedModel, inputs: Mapping[str, Any], positions: Tensor, labels: Tensor
 ) -> Tensor:
-    """Score the tokens that follow some positions.
+    """Compute the loss of the tokens that follow some positions.
 
     Args:
         model: any causal language model.
         inputs: its keyword arguments, for ``[B, L]`` tokens.
-        positions: those whose next token is scored, ``[N]``: indices among all B×L.
-        labels: those next tokens, ``[N]``.
+        positions: ``[N]``, indices among the B×L.
+        labels: the token that follows each position, ``[N]``.
 
     Returns:
         Negative log-likelihoods, ``[N]``, float32.

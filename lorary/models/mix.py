@@ -1,12 +1,13 @@
-"""The one primitive: apply to each token a weighted few of many low-rank experts.
+"""The operator ``mix``: the weighted outputs of each token's experts, out of many low-rank experts.
 
 E experts, R rank (zero-padded), I layer input, O layer output, T tokens, K experts per token.
 
     outputs    y_t = sum_k w_tk b_e a_e x_t                    merge after the product
     factors    y_t = (sum_k w_tk b_e) (sum_k w_tk a_e) x_t     merge before the product
 
-Each back end is *shrink* (down to rank space), a small weighting there, and *expand* (up to the output),
-forward and backward; none builds anything of size T×E×O or T×R×I for more than the tokens it was chosen for.
+Each back end has three steps, forward and backward: *shrink* (``a x``, to rank space), weighting there, and
+*expand* (``b z``, to the output). No back end makes a tensor of size T×E×O; T×K×R×I occurs for few tokens
+only.
 """
 
 import torch
@@ -30,35 +31,36 @@ def mix(
     onto: Tensor | None = None,
     ranks: Tensor | None = None,
 ) -> Tensor:
-    """Add up what each token's experts make of it.
+    """Compute the weighted sum of the outputs of each token's experts.
 
     Args:
         x: layer inputs, ``[T, I]``.
         a: down-projections, ``[E, R, I]``.
         b: up-projections, ``[E, O, R]``; fastest as a transposed view of contiguous ``[E, R, O]``.
-        indices: the experts of each token, ``[T, K]`` integers in ``[0, E)``; one may stand twice.
-        weights: their weights, ``[T, K]``; 0 leaves an expert out.
+        indices: the experts of each token, ``[T, K]`` integers in ``[0, E)``; one may occur twice.
+        weights: their weights, ``[T, K]``; 0 excludes an expert.
         combine: ``"outputs"`` or ``"factors"``, as above.
-        backend: a key of ``BACKENDS``; None chooses by size.
-        onto: what the sum is added to, such as the base layer's answer, ``[T, O]`` in the dtype of ``x``;
-            None for nothing.
-        ranks: how many of the R each expert uses, ``[E]`` integers in ``[0, R]``, the rest of its factors
-            being zeros: some back ends then leave these out. None for R each.
+        backend: a key of ``BACKENDS``; None for the fastest one at these sizes.
+        onto: a tensor that the sum is added to, such as the base layer's output, ``[T, O]`` in the dtype of
+            ``x``; None for nothing.
+        ranks: number of the R rows that each expert uses, ``[E]`` integers in ``[0, R]``; the other rows of
+            its factors must be zeros, and some back ends skip them. None for R each.
 
     Returns:
         ``[T, O]`` in the dtype of ``x``. Differentiable in ``x``, ``a``, ``b``, ``weights`` and ``onto``.
 
     Raises:
-        TypeError: if something is no tensor.
-        ValueError: if shapes disagree, numbers are complex or of another kind than said here, ``combine`` or
-            ``backend`` is unknown, or the back end cannot take these tensors.
-        RuntimeError: if an index is not in [0, E), or a rank not in [0, R]; on a GPU as late as something
-            waits for it.
+        TypeError: if an argument is not a tensor.
+        ValueError: if shapes disagree, a dtype is complex or of another kind than stated here, ``combine`` or
+            ``backend`` is unknown, or the back end does not support these tensors.
+        RuntimeError: if an index is not in [0, E), or a rank not in [0, R]. On a GPU it is raised when the
+            host next waits for the device.
 
     Source: LoRA, arXiv:2106.09685; Arrow, arXiv:2405.11157 (``factors``).
     """
     check_kinds(x=x, a=a, b=b, indices=indices, weights=weights, onto=onto, ranks=ranks)
     check_shapes(x, a, b, indices, weights, onto, ranks)
+    # Asynchronous, so that the host does not wait for a GPU.
     is_known = (indices >= 0) & (indices < len(a))
     torch._assert_async(is_known.all(), f"indices must lie in [0, {len(a)}), the number of experts")
     if ranks is not None:
@@ -86,7 +88,7 @@ def mix_stacks(
     onto: Tensor | None,
     ranks: Tensor | None,
 ) -> Tensor:
-    """Do ``mix`` for layers that are called hundreds of times a step: with quick checks, of no numbers.
+    """Compute ``mix`` for layers, which call it hundreds of times a step: it checks no values of tensors.
 
     Args:
         x: ``[T, I]``.
@@ -103,7 +105,7 @@ def mix_stacks(
 
     Raises:
         ValueError: if shapes or dtypes disagree.
-        IndexError: or RuntimeError, if an index is not in [0, E). Triton gives NaN.
+        IndexError, RuntimeError: if an index is not in [0, E). Triton kernels give NaN instead.
     """
     x, a, b_t, indices, weights, onto = convert(x, a, b_t, indices, weights, onto)
     backend, operators = find_backend(x, a, b_t, indices, weights, onto)
@@ -123,7 +125,7 @@ def _mix_plain(
     onto: Tensor | None,
     ranks: Tensor | None,
 ) -> Tensor:
-    """Check as compiled operators do: PyTorch's own would stretch what is too small."""
+    """Make the checks of compiled operators, since PyTorch would broadcast tensors of wrong shapes."""
     check_kinds(x=x, a=a, b=b_t, indices=indices, weights=weights, onto=onto, ranks=ranks)
     check_mix(x, a, b_t, indices, weights, onto, combine, ranks)
     y = backend(x, a, b_t, indices, weights.to(x.dtype), combine)

@@ -1,7 +1,7 @@
-"""Which back end does ``mix``: the one place that decides, for the public function and for layers.
+"""The choice of ``mix``'s back end, for the public function and for layers.
 
-Compiled operators, C++ or Triton, where there are some for the tensors; else the plain PyTorch that was
-fastest at these sizes. In a graph that is traced, operators are nodes of it (``kernels/traced.py``).
+Compiled operators (C++ or Triton) are used if they support the tensors; otherwise the plain PyTorch back end
+that was fastest at these sizes. In a traced graph, operators are nodes (``kernels/traced.py``).
 """
 
 from collections.abc import Callable, Mapping
@@ -28,9 +28,9 @@ BACKENDS: dict[str, Backend] = {
     "triton": mix_triton,
 }
 COMPILED: Mapping[str, Callable[[Tensor], bool]] = {"compiled": is_compiled_for, "triton": is_triton_for}
-"""Back ends that are not everywhere, and what tells whether they can take tensors like ``x``."""
+"""Back ends that depend on the machine -> whether they support tensors like ``x``."""
 
-# From `python -m bench mix` on two CPU cores.
+# Limits between back ends, measured by `python -m bench mix` on two CPU cores.
 GATHER_PAIRS = 64
 DENSE_RANKS_DECODE = 64
 DENSE_RANKS = 1024
@@ -43,38 +43,38 @@ def find_backend(
     """Find the back end for a call; see ``mix_stacks`` for the arguments.
 
     Returns:
-        The back end, and the operators that it is to use; None if it is plain PyTorch.
+        The back end, and the operators that it uses; None for plain PyTorch.
     """
     operators = find_operators(x)
     is_traced = torch.compiler.is_compiling()
     if is_traced and needs_gradients(x, a, b_t, weights, onto):
-        operators = None  # there is nothing to trace backward
+        operators = None  # the operators' nodes have no backward
     sizes = (*indices.shape, *a.shape[:2])
     if len(sizes) != 4:
-        return mix_dense, None  # its checks say what is wrong
+        return mix_dense, None  # the checks before it report the wrong shapes
     name = choose_backend(*sizes, operators)
     if name in COMPILED:
         return mix_compiled, operators
     if name == "grouped" and is_traced:
-        return mix_dense, None  # a graph cannot depend on who is in which group
+        return mix_dense, None  # in a graph, shapes must not depend on the sizes of groups
     return BACKENDS[name], None
 
 
 def choose_backend(
     num_tokens: int, top_k: int, num_experts: int, rank: int, operators: Operators | None = None
 ) -> str:
-    """Name the back end that was fastest for these sizes where we measured (see ``bench/mix.py``).
+    """Return the name of the back end that was fastest at these sizes in measurements (``bench/mix.py``).
 
     Args:
         num_tokens: T.
         top_k: K.
         num_experts: E.
         rank: R.
-        operators: the compiled operators there are for the tensors.
+        operators: the compiled operators for the tensors; None if there are none.
     """
     pairs = num_tokens * top_k
     if pairs == 0:
-        return "dense"  # there is nothing to fetch or to sort
+        return "dense"  # the other back ends do not support empty tensors
     if operators is not None:
         if operators.FOR_ANY_SIZE:
             return "triton"
@@ -85,18 +85,18 @@ def choose_backend(
 
 
 def reads_all_experts(x: Tensor, num_tokens: int, top_k: int, num_experts: int, rank: int) -> bool:
-    """Tell whether ``mix`` works on whole stacks at these sizes, not only on the experts that are named."""
+    """Return whether ``mix`` computes all experts of the stacks at these sizes, not only those in use."""
     return choose_backend(num_tokens, top_k, num_experts, rank, find_operators(x)) == "dense"
 
 
 def require_backend(name: str, x: Tensor) -> None:
-    """Refuse a back end that there is not, or not for tensors like ``x``.
+    """Check that a back end exists and supports tensors like ``x``.
 
     Raises:
-        ValueError: naming those that there are.
+        ValueError: if not.
     """
     if name not in BACKENDS:
-        raise ValueError(f"backend must be one of {tuple(BACKENDS)}, not {quote(name)}")
+        raise ValueError(f"backend must be one of {tuple(BACKENDS)}, found {quote(name)}")
     if name == "compiled" and not is_compiled_for(x):
         raise ValueError(
             f"there are no compiled operators for {x.dtype} on {x.device} here: leave backend out"

@@ -1,6 +1,6 @@
-"""``mix`` by compiled operators: no work for experts that a token does not use, few calls.
+"""``mix`` by compiled operators, which compute only the experts of each token, in few calls.
 
-The gradients are the same operators with the roles of the factors exchanged.
+Gradients are computed by the same operators with the roles of the factors exchanged.
 """
 
 from typing import Any
@@ -32,9 +32,9 @@ def mix_compiled(
         indices: ``[T, K]`` int64.
         weights: ``[T, K]`` of ``sum_dtype``.
         combine: ``"outputs"`` or ``"factors"``.
-        onto: added to, ``[T, O]``; None for nothing.
+        onto: a tensor that the sum is added to, ``[T, O]``; None for nothing.
         ranks: ``[E]``; None for R each.
-        operators: those for the device of ``x``.
+        operators: the operators for the device of ``x``.
 
     Returns:
         ``[T, O]``.
@@ -55,12 +55,12 @@ def mix_triton(
     onto: Tensor | None = None,
     ranks: Tensor | None = None,
 ) -> Tensor:
-    """Do the same by the operators for CUDA devices."""
+    """Compute the same as ``mix_compiled``, by the operators for CUDA devices."""
     return mix_compiled(x, a, b_t, indices, weights, combine, onto, ranks, load_triton())
 
 
 def needs_gradients(*inputs: Tensor | None) -> bool:
-    """Tell whether what is made of these will be differentiated."""
+    """Return whether gradients of a function of these tensors will be recorded."""
     return torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in inputs)
 
 
@@ -92,6 +92,7 @@ class _Mix(torch.autograd.Function):
         raised = operators.shrink_rows(grad, b_t, indices)  # the output's gradient in rank space, [T, K, R]
         weight = weights[:, :, None]
         if ctx.combine == "factors":
+            # y = (Σ w b)(Σ w a) x: by the product rule each weight has two terms.
             shrunk_sum = (weight * shrunk).sum(1, keepdim=True)
             raised_sum = (weight * raised).sum(1, keepdim=True)
             to_weights = (raised * shrunk_sum + shrunk * raised_sum).sum(-1)

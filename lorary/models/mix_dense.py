@@ -1,10 +1,10 @@
-"""``mix`` by two wide products over all experts at once: best while experts × rank is small."""
+"""``mix`` by two wide products over all experts: fastest if experts × rank is small."""
 
 from torch import Tensor
 
 
 def mix_dense(x: Tensor, a: Tensor, b_t: Tensor, indices: Tensor, weights: Tensor, combine: str) -> Tensor:
-    """Shrink every token through every expert, weigh in rank space, expand; see ``mix``.
+    """Shrink every token by every expert, weight in rank space, expand; see ``mix``.
 
     Args:
         x: ``[T, I]``.
@@ -19,7 +19,7 @@ def mix_dense(x: Tensor, a: Tensor, b_t: Tensor, indices: Tensor, weights: Tenso
     """
     num_experts, rank, width = a.shape
     gate = x.new_zeros(x.shape[0], num_experts).scatter_add(1, indices, weights)  # [T, E]
-    # Spread before multiplying: a product that broadcasts over a last axis of size R does not vectorise.
+    # Repeated before the product, since one that broadcasts over a last axis of size R is not vectorised.
     gates = gate.repeat_interleave(rank, dim=1)  # [T, E*R]
     shrunk = x @ a.reshape(num_experts * rank, width).T
     if combine == "factors":

@@ -1,11 +1,11 @@
-"""``mix`` over tokens sorted by expert: does no work for an expert that a token does not use."""
+"""``mix`` over tokens sorted by expert: computes only the experts that each token uses."""
 
 import torch
 from torch import Tensor
 
 
 def mix_grouped(x: Tensor, a: Tensor, b_t: Tensor, indices: Tensor, weights: Tensor, combine: str) -> Tensor:
-    """Sort the (token, expert) pairs by expert, pad the groups to one length, and use two batched products.
+    """Sort the pairs of token and expert by expert, and compute two products per expert in use; see ``mix``.
 
     Args:
         x: ``[T, I]``.
@@ -37,6 +37,7 @@ def mix_grouped(x: Tensor, a: Tensor, b_t: Tensor, indices: Tensor, weights: Ten
 
 
 def _runs(rows: Tensor, expert: Tensor) -> list[tuple[int, Tensor]]:
+    """Split rows, sorted by expert, into the rows of each expert in use."""
     used, counts = (each.tolist() for each in expert.unique_consecutive(return_counts=True))
     if used[0] < 0:
         raise IndexError(f"indices must be at least 0, found {used[0]}")

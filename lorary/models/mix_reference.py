@@ -1,4 +1,4 @@
-"""``mix`` as its formula reads: what every back end is held against."""
+"""The reference for ``mix``, which every back end is tested against."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from torch import Tensor
 def mix_reference(
     x: Tensor, a: Tensor, b_t: Tensor, indices: Tensor, weights: Tensor, combine: str
 ) -> Tensor:
-    """Do ``mix`` the way its formula reads: form each token's own factors, then apply them. Slow, clear."""
+    """Compute ``mix`` literally by its formula: form each token's factors, then apply them. Slow."""
     a_token = a[indices]  # [T, K, R, I]
     b_token = b_t[indices].transpose(2, 3)  # [T, K, O, R]
     w = weights[:, :, None, None]

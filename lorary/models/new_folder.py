@@ -1,4 +1,4 @@
-"""A new folder that appears whole or not at all."""
+"""Making a new folder completely or not at all."""
 
 import os
 import shutil
@@ -14,10 +14,10 @@ from lorary.files import quote
 
 
 def require_free(place: str | Path) -> None:
-    """Refuse a place where there is something already; an empty folder is free.
+    """Check that nothing exists at a place; an empty folder is allowed.
 
     Raises:
-        LibraryError: if it is not free.
+        LibraryError: if something does.
     """
     path = Path(place)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
@@ -28,16 +28,16 @@ def require_free(place: str | Path) -> None:
 
 @contextmanager
 def new_folder(place: str | Path) -> Iterator[Path]:
-    """Within this context fill a folder beside its place; it is moved there at the end, or removed.
+    """Within this context, fill a temporary folder; at the end it is moved to its place, or removed.
 
     Args:
-        place: where the folder shall be; missing folders above it are made.
+        place: the new folder's path; missing parent folders are made.
 
     Yields:
-        The folder to fill.
+        The folder to fill, beside its place so that moving it is one rename.
 
     Raises:
-        LibraryError: if there is something at that place, or it cannot be written.
+        LibraryError: if something exists at that place, or it cannot be written.
     """
     path = Path(place)
     require_free(path)
@@ -45,11 +45,11 @@ def new_folder(place: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        # A temporary folder is its owner's only; this one is to be an ordinary folder.
+        # mkdtemp gives access to the owner only; the result is to be an ordinary folder.
         os.chmod(scratch, 0o755)
         yield scratch
         os.replace(scratch, path)
-    # safetensors has an error of its own for a full disk.
+    # On a full disk, safetensors raises its own type of error.
     except (OSError, SafetensorError) as error:
         raise LibraryError(f"cannot write {quote(str(path))}: {error}") from error
     finally:

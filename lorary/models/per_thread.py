@@ -9,27 +9,28 @@ Value = TypeVar("Value")
 
 
 class _Cell(Generic[Value]):
-    """Where one thread keeps its value."""
+    """The value of one thread."""
 
     def __init__(self, value: Value):
         self.value = value
 
 
 class PerThread(threading.local, Generic[Value]):
-    """A value that each thread has for itself; ``torch.compile`` can read it within a graph.
+    """A value per thread, which ``torch.compile`` can read within a graph.
 
     Args:
-        value: what every thread begins with.
+        value: the initial value of every thread.
     """
 
     def __init__(self, value: Value):
-        # Called again in each thread that asks.
+        # threading.local calls this again in each thread that accesses the object.
         self.cell = _Cell(value)
 
     @contextmanager
     def set_to(self, value: Value) -> Iterator[None]:
-        """Within this context the thread that entered it has another value."""
-        cell = self.cell  # another thread may be the one that tidies up what a thread left open
+        """Within this context the value of the thread that entered it is another."""
+        # The cell is remembered: if a generator is left open, another thread may run the cleanup.
+        cell = self.cell
         before = cell.value
         cell.value = value
         try:
@@ -38,12 +39,12 @@ class PerThread(threading.local, Generic[Value]):
             cell.value = before
 
 
-# Not `threading.get_ident()`: the system gives the numbers of ended threads to new ones.
+# Not `threading.get_ident()`, because numbers of ended threads are used again.
 _here = PerThread(None)
 
 
 def in_this_thread(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a module's hook that does nothing when another thread runs the module."""
+    """Return a module hook that does nothing when another thread than this one runs the module."""
     owner = _here.cell
 
     def act_here(*given: Any) -> Any:

@@ -10,10 +10,14 @@ from lorary.models.quiet import without_progress_bars
 
 
 def write_plain(model: PreTrainedModel, folder: Path) -> None:
-    """Write a model's weights and settings; the model is left as it is.
+    """Write a model's weights and settings; the model is not changed.
 
-    A generation configuration that sets a ``temperature``, or another number for sampling, and does not
-    sample is refused by ``transformers``: it gets ``do_sample=True``, as the message asks.
+    ``transformers`` refuses to save a generation configuration that sets ``temperature``, or another number
+    for sampling, without ``do_sample``. Such a configuration is saved with ``do_sample=True``.
+
+    Args:
+        model: the model.
+        folder: the folder to write to.
 
     Raises:
         BaseModelError: if ``transformers`` refuses its settings for another reason; nothing is written then.

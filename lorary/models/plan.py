@@ -1,4 +1,4 @@
-"""Experts of whole requests, fixed before the model runs.
+"""The chooser of experts that are known for each request before the model runs.
 
 P requests of a call, T tokens, K experts per request, E experts.
 """
@@ -11,12 +11,12 @@ from lorary.routing.contract import Subset
 
 
 class Plan:
-    """A ``Chooser`` that knows the experts of each request beforehand.
+    """A ``Chooser`` of given experts for each request.
 
     Args:
-        indices: experts, ``[P, K]``.
-        weights: their weights, of the same shape; 0 leaves an expert out.
-        num_experts: E, to leave out stacks that no request uses.
+        indices: the experts of each request, ``[P, K]``.
+        weights: their weights, ``[P, K]``; 0 excludes an expert.
+        num_experts: E, the number of experts in the stacks.
         combine: ``"outputs"`` or ``"factors"``, see ``mix``.
 
     Raises:
@@ -26,42 +26,46 @@ class Plan:
     def __init__(self, indices: Tensor, weights: Tensor, num_experts: int, combine: str = "outputs"):
         if indices.shape != weights.shape or indices.dim() != 2:
             raise ValueError(
-                "a plan takes indices and weights of one shape, [P, K]; "
+                "a plan needs indices and weights of the same shape [P, K], "
                 f"found {tuple(indices.shape)} and {tuple(weights.shape)}"
             )
         if indices.is_floating_point() or indices.is_complex() or not weights.is_floating_point():
             raise ValueError(
-                f"a plan takes whole indices and floating weights, found {indices.dtype} and {weights.dtype}"
+                "a plan needs integer indices and floating-point weights, "
+                f"found {indices.dtype} and {weights.dtype}"
             )
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < num_experts:
-            raise ValueError(f"a plan's indices must lie in [0, {num_experts})")
+            raise ValueError(
+                f"a plan's indices must be in [0, {num_experts}), the number of experts, found "
+                f"{int(indices.min())} to {int(indices.max())}"
+            )
         self.num_requests = len(indices)
         self.is_base_only = not bool(weights.any())
         self._combine = combine
         indices, weights = _leave_out_zeros(indices, weights)
         self.used, local = _narrow(indices, num_experts)
-        """The experts that any request uses: neighbours as a slice, else ``[U]``; None for all."""
-        # The last row is padding's, which is request -1: no expert has weight there.
+        """The experts that any request uses: a slice if they are adjacent, else ``[U]``; None for all."""
+        # Padding has request -1, so its row is the last one, with weights 0.
         self._indices, self._weights, self._local = map(_add_row, (indices, weights, local))
         self._last: tuple[Tensor, Choice] | None = None
 
     def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
-        """Give each token its request's experts; see ``Chooser``."""
+        """Return the experts of each token's request; see ``Chooser``."""
         if self.is_base_only:
             return None
         if torch.compiler.is_compiling():
-            # A compiled step serves whatever experts are in use.
+            # Without a subset, since a compiled graph must serve any experts in use.
             return Choice(
                 self._indices.to(rows.device)[rows], self._weights.to(rows.device)[rows], self._combine
             )
         last = self._last
-        # All layers of a call have one answer.
+        # All layers of a call pass the same tensor of rows, so the choice is computed once per call.
         if last is None or last[0] is not rows:
             last = self._last = rows, self._spread(rows)
         return last[1]
 
     def _spread(self, rows: Tensor) -> Choice:
-        """Take the plan's rows for tokens ``[T]``."""
+        """Return the plan's entries for tokens with these requests ``[T]``."""
         indices, weights, local = (
             table.to(rows.device)[rows] for table in (self._indices, self._weights, self._local)
         )
@@ -74,24 +78,24 @@ def _add_row(table: Tensor) -> Tensor:
 
 
 def _leave_out_zeros(indices: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Cut K to the most experts that a row gives weight to: a router may name all, and mean a few."""
+    """Reduce K to the largest number of nonzero weights in a row, since a router may return all experts."""
     counts = weights != 0
     if weights.requires_grad or bool(counts.all()):
         return indices, weights
     longest = max(int(counts.sum(-1).max()), 1)
     order = (~counts).to(torch.int8).argsort(dim=-1, stable=True)[..., :longest]
     indices, weights = indices.gather(-1, order), weights.gather(-1, order)
-    # A shorter row's rest names its first expert again, so that no stack is taken for it.
+    # Padding of shorter rows repeats the row's first expert, so that no further expert counts as used.
     return indices.where(weights != 0, indices[..., :1]), weights
 
 
 def _narrow(indices: Tensor, num_experts: int) -> tuple[slice | Tensor | None, Tensor]:
-    """Say which stacks are used (None: all), and renumber the indices among those."""
+    """Return the experts in use (None: all), and the indices renumbered among them."""
     used, local = indices.unique(return_inverse=True)
     if len(used) == num_experts:
         return None, indices
     first = int(used[0]) if len(used) else 0
     if len(used) and int(used[-1]) - first + 1 == len(used):
-        # Neighbours are a view: no copy forward, a cheap gradient backward.
+        # A slice of the stacks is a view: no copy in forward, a cheap gradient in backward.
         return slice(first, first + len(used)), local
     return used, local

@@ -1,17 +1,17 @@
-"""How many tokens a model can read."""
+"""The number of tokens that a model can read."""
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from lorary.errors import BaseModelError
 
-# Some models' position tables have a few rows more than they have positions.
+# Tables of positions may have a few more rows than the model has positions (OPT's has 2).
 _SPARE_ROWS = 8
 _SIZES = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx")
 
 
 def count_positions(model: PreTrainedModel) -> int | None:
-    """Count the positions of a model that has a table of them, learned or computed; None if it takes any.
+    """Return the size of a model's table of positions, learned or computed; None if it has no such table.
 
     Args:
         model: any causal language model, with experts or without.
@@ -19,6 +19,7 @@ def count_positions(model: PreTrainedModel) -> int | None:
     config = model.config.get_text_config()
     sizes = {int(size) for name in _SIZES if (size := getattr(config, name, None))}
     words = model.get_input_embeddings()
+    # A size in the configuration counts only if the model has a table of that length; else it is advice.
     rows = [
         module.num_embeddings
         for module in model.modules()
@@ -30,12 +31,12 @@ def count_positions(model: PreTrainedModel) -> int | None:
 
 
 def check_length(model: PreTrainedModel, length: int, what: str) -> None:
-    """Refuse a text that a model cannot read, before it is run.
+    """Check that a model has positions for a text, before it is run.
 
     Args:
         model: the model.
-        length: tokens of the text.
-        what: the text is, for the message.
+        length: number of tokens of the text.
+        what: name of the text, for the message.
 
     Raises:
         BaseModelError: if the model has fewer positions.

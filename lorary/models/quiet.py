@@ -1,4 +1,4 @@
-"""Keeping the progress bars of ``transformers`` out of ours."""
+"""Suppressing the progress bars of ``transformers``."""
 
 import sys
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 @contextmanager
 def without_progress_bars() -> Iterator[None]:
-    """Within this context ``transformers`` draws no bars while it loads weights; a hub's downloads do."""
+    """Within this context ``transformers`` draws no bars while it loads weights; downloads still do."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -23,23 +23,23 @@ def without_progress_bars() -> Iterator[None]:
 
 @contextmanager
 def without_conversion_bar() -> Iterator[None]:
-    """Within this context no ``tqdm`` bar reaches the terminal; all other text on stderr does.
+    """Within this context ``tqdm`` bars on stderr are suppressed; all other text is printed.
 
-    The conversion of GGUF files draws its bar whatever the switch of ``transformers`` says.
+    The conversion of GGUF files draws its bar even if progress bars of ``transformers`` are switched off.
     """
     with redirect_stderr(_WithoutBars(sys.stderr)):
         yield
 
 
 class _WithoutBars(TextIOBase):
-    """A text stream that leaves out what ``tqdm`` writes: lines that begin with a carriage return."""
+    """A text stream without the lines of ``tqdm``, which begin with a carriage return."""
 
     def __init__(self, stream: TextIO):
         self._stream = stream
         self._is_in_bar = False
 
     def write(self, text: str) -> int:
-        """Pass text on, unless it is a bar or the line feed that ends one."""
+        """Write text, unless it is a bar or the line feed after one."""
         if text.startswith("\r"):
             self._is_in_bar = True
         elif not (self._is_in_bar and text == "\n"):
@@ -48,5 +48,5 @@ class _WithoutBars(TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Flush what was passed on."""
+        """Flush the underlying stream."""
         self._stream.flush()

@@ -1,4 +1,4 @@
-"""The chooser while a model runs: that of the call in this thread, or the default.
+"""The chooser of the current call, or the default chooser.
 
 P requests of a call, T tokens.
 """
@@ -17,13 +17,13 @@ PADDING = -1
 
 
 class Call:
-    """What holds for one call of the model.
+    """The routing of one call of the model.
 
     Args:
         chooser: chooses experts; None for the base model alone.
-        rows: which request each token belongs to, ``[T]`` or of the batch's shape; ``PADDING`` where there is
-            none. ``[B]`` says it for whole rows of a batch. None takes each row of a batch for a request.
-        num_requests: P, if it is known: a batch of another size is refused.
+        rows: the request of each token, ``[T]`` or in the batch's shape, with ``PADDING`` for padding; or of
+            each row of the batch, ``[B]``. None: each row of the batch is a request.
+        num_requests: P, if it is known; a batch of another size is refused.
     """
 
     def __init__(self, chooser: Chooser | None, rows: Tensor | None = None, num_requests: int | None = None):
@@ -33,16 +33,16 @@ class Call:
         self._last: tuple[tuple[torch.Size, torch.device], Tensor] | None = None
 
     def rows_of(self, x: Tensor) -> Tensor:
-        """Say which request each token of a layer's input belongs to.
+        """Return the request of each token of a layer's input.
 
         Args:
-            x: a layer's input, ``[B, L, I]`` or, where the model flattens its batch, ``[T, I]``.
+            x: a layer's input, ``[B, L, I]``, or ``[T, I]`` if the model flattens its batch.
 
         Returns:
-            ``[T]``, int64; the same tensor for all inputs of one shape that follow each other.
+            ``[T]``, int64; the same tensor object for consecutive inputs of the same shape.
 
         Raises:
-            ValueError: if the batch is not one of this call.
+            ValueError: if the batch's size does not fit this call's requests.
         """
         shape = x.shape[:-1]
         if torch.compiler.is_compiling():
@@ -56,8 +56,8 @@ class Call:
         if self.rows is not None:
             if not self.rows.numel() or shape.numel() % self.rows.numel():
                 raise ValueError(
-                    f"the call says of {self.rows.numel()} tokens which request they belong to, but a layer "
-                    f"reads {shape.numel()}: give rows for all tokens of the batch"
+                    f"the call must have the request of each token of the batch, found {self.rows.numel()} "
+                    f"for {shape.numel()} tokens: pass rows for all tokens"
                 )
             return _repeat(self.rows.to(device), shape.numel())
         count = shape[0] if self.num_requests is None else self.num_requests
@@ -66,13 +66,13 @@ class Call:
         if count != shape[0] and not (is_flat and shape.numel() % count == 0):
             raise ValueError(
                 f"experts were given for {count} sequences, this batch has {tuple(shape)} "
-                "(sequences, tokens): give one expert per sequence of the batch"
+                "(sequences, tokens): pass experts for each sequence of the batch"
             )
         return _repeat(torch.arange(count, device=device), shape.numel())
 
 
 def _repeat(rows: Tensor, size: int) -> Tensor:
-    """Say for each of a layer's inputs, ``[size]``, what is known for each row or token, in their order."""
+    """Repeat each entry equally often, in order, to ``[size]``: requests of rows become those of tokens."""
     each = size // len(rows)
     return rows if each == 1 else rows[:, None].expand(len(rows), each).reshape(-1)
 
@@ -82,18 +82,18 @@ class RoutingContext:
 
     def __init__(self) -> None:
         self.default = Call(None)
-        """What holds in threads that have no call of their own."""
+        """The routing in threads without a current call."""
         self.own: PerThread[Call | None] = PerThread(None)
-        """The call that a thread is in; None for the default."""
+        """The current call of each thread; None for the default."""
         self.lock = UseLock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What threads do with a model is no part of its copies.
+        # A copy of a model has the default chooser, but not the threads' current calls.
         return _copy_context, (self.default.chooser,)
 
     @property
     def active(self) -> Call:
-        """What holds in this thread."""
+        """The current call of this thread, else the default."""
         return self.own.cell.value or self.default
 
 

@@ -1,4 +1,4 @@
-"""Which layers of a model read the same input, such as q, k and v."""
+"""Finding layers of a model that receive the same input, such as q, k and v."""
 
 from collections.abc import Callable
 
@@ -9,21 +9,21 @@ from lorary.models.expert_stack import ExpertStack
 from lorary.models.per_thread import in_this_thread
 
 _Place = tuple[int, torch.Size, tuple[int, ...]]
-"""Where a tensor lies in memory, its shape and its strides."""
+"""Address, shape and strides of a tensor."""
 
 
 @torch.no_grad()
 def group_same_inputs(stack: ExpertStack) -> list[tuple[str, ...]]:
-    """Find which layers with experts read the same input.
+    """Find layers with experts that receive the same input.
 
-    Found by asking: the base model alone reads two tokens, and layers that are given the very same tensor
-    belong together. So no names of modules need to be known.
+    The base model runs two tokens; layers that receive the same tensor form a group. Module names are not
+    used.
 
     Args:
         stack: the experts on the model.
 
     Returns:
-        Module paths of each group, in the order in which they run; a layer on its own is a group of one.
+        Module paths of each group, in the order in which they run; a group may have one layer.
     """
     seen: list[tuple[str, Tensor]] = []
     handles = [
@@ -36,13 +36,13 @@ def group_same_inputs(stack: ExpertStack) -> list[tuple[str, ...]]:
     finally:
         for handle in handles:
             handle.remove()
-    # All inputs are still held in `seen`, so no two of them can have lain in the same place.
+    # `seen` keeps all inputs alive, so different inputs have different addresses.
     groups: dict[_Place, dict[str, None]] = {}
     for path, x in seen:
         groups.setdefault((x.data_ptr(), x.shape, x.stride()), {})[path] = None
     grouped = [tuple(group) for group in groups.values()]
-    asleep = set(stack.layers).difference(*grouped)
-    return grouped + [(path,) for path in stack.layers if path in asleep]
+    not_called = set(stack.layers).difference(*grouped)
+    return grouped + [(path,) for path in stack.layers if path in not_called]
 
 
 def _note_into(seen: list[tuple[str, Tensor]], path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

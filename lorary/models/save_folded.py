@@ -1,4 +1,4 @@
-"""An expert folded into its base model, as a plain ``transformers`` folder."""
+"""Saving an expert folded into its base model, as a plain ``transformers`` folder."""
 
 from pathlib import Path
 
@@ -15,17 +15,18 @@ from lorary.models.plain_folder import write_plain
 def save_folded(
     base: BaseModel, expert: Expert, folder: str | Path, *, dtype: torch.dtype | None = None
 ) -> None:
-    """Write base model plus expert so that ``transformers`` loads them without lorary.
+    """Write base model and expert as one model, which ``transformers`` loads without lorary.
 
     Args:
-        base: the expert's base model; left as it is.
-        expert: each layer gets ``W + b @ a``, summed in float32 and rounded once.
-        folder: where to write weights, settings, tokenizer and a README; it must not exist, or be empty.
+        base: the expert's base model; it is not changed.
+        expert: the expert; each layer's weight becomes ``W + b @ a``, summed in float32 and rounded once.
+        folder: the folder for weights, settings, tokenizer and a README; it must be new or empty.
         dtype: of the weights; None for the base model's.
 
     Raises:
-        IncompatibleExpert: if the expert was trained on another base model, or its weights are quantised.
-        LibraryError: if the place is taken or cannot be written; nothing half-written is left.
+        IncompatibleExpert: if the expert was trained on another base model, or the base model's weights are
+            quantised.
+        LibraryError: if the folder is not empty or cannot be written; no partial folder is left.
     """
     check_base(base, expert)
     with new_folder(folder) as scratch:

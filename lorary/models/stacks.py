@@ -1,4 +1,4 @@
-"""Stacks of many experts' factors, for the layers that replace a model's own.
+"""Stacking the factors of many experts, for layers with experts.
 
 E experts, R rank, I layer input, O layer output.
 """
@@ -21,21 +21,22 @@ class Stack(NamedTuple):
     b_t: Tensor
     """Up-projections, transposed, ``[E, R, O]``."""
     ranks: list[int]
-    """How many of the R each expert uses; the rest are zeros."""
+    """Number of the R rows that each expert uses; the others are zeros."""
 
 
 @torch.no_grad()
 def stack_experts(
     layers: Mapping[str, BaseLayer], experts: Sequence[Expert], dtype: torch.dtype | None = None
 ) -> dict[str, Stack]:
-    """Stack the factors of experts that fit a model, reading each once.
+    """Stack the factors of experts that fit a model, reading each expert once.
 
-    Besides the stacks there is memory for few experts at a time, so loading takes experts once.
+    Besides the stacks, only few experts are in memory at a time.
 
     Args:
-        layers: module path -> layer, those that any of the experts changes and no others.
-        experts: in the order of the stacks; zeros fill up lower ranks and missing layers.
-        dtype: of the stacks; None takes each layer's own, bfloat16 for quantised ones.
+        layers: module path -> layer, for all layers that any of the experts changes.
+        experts: the experts, in the order of the stacks. Lower ranks and layers that an expert does not
+            change are padded with zeros.
+        dtype: of the stacks; None for each layer's own, bfloat16 for quantised layers.
 
     Returns:
         Module path -> stack, on the layer's device.
@@ -54,7 +55,7 @@ def stack_experts(
 
 
 def _make_room(layer: BaseLayer, ranks: list[int], dtype: torch.dtype | None) -> Stack:
-    """Make a layer's stack: with zeros where experts will not fill all of it."""
+    """Allocate a layer's stack, filled with zeros if experts will not fill all of it."""
     if dtype is None:
         dtype = layer.weight.dtype if layer.weight.is_floating_point() else torch.bfloat16
     make = torch.empty if min(ranks) == max(ranks) else torch.zeros

@@ -1,4 +1,4 @@
-"""Which layers a LoRA configuration's ``target_modules`` means."""
+"""Finding the layers that a LoRA configuration's ``target_modules`` means."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -11,22 +11,22 @@ from lorary.models.layers import BaseLayer, is_base_layer
 
 
 def find_layers(model: PreTrainedModel, target_modules: str | Sequence[str]) -> dict[str, BaseLayer]:
-    """Find the layers that a LoRA configuration's ``target_modules`` means, as PEFT reads it.
+    """Find the layers that a LoRA configuration's ``target_modules`` means, as PEFT does.
 
-    PEFT takes every linear layer that matches. Here those are left out that cannot carry experts: a text
-    never runs through them, or not token by token (see ``find_unfit_layers``).
+    PEFT uses every linear layer that matches. Layers that cannot have experts are left out here, see
+    ``find_unfit_layers``.
 
     Args:
         model: the base model.
-        target_modules: ``"all-linear"`` (all but the output layer), a regular expression that must match a
-            whole module path, or a list of path endings such as ``"q_proj"``.
+        target_modules: ``"all-linear"`` (all except the output layer), a regular expression that must match
+            a whole module path, or a list of path endings such as ``"q_proj"``.
 
     Returns:
         Module path -> layer, in the model's order.
 
     Raises:
-        IncompatibleExpert: if nothing matches, or all that one target matches cannot carry experts.
-        ValueError: if it is no regular expression, or one that takes too long to match.
+        IncompatibleExpert: if nothing matches, or no layer that a target matches can have experts.
+        ValueError: if it is not a regular expression, or one that takes too long to match.
     """
     layers = {path: module for path, module in model.named_modules() if is_base_layer(module)}
     unfit = find_unfit_layers(model)
@@ -37,14 +37,14 @@ def find_layers(model: PreTrainedModel, target_modules: str | Sequence[str]) -> 
         if matching and not fit:
             path = next(iter(matching))
             raise IncompatibleExpert(
-                f"target_modules {quote(target)} match layers of {type(model).__name__} that cannot carry "
-                f"experts, such as {path} ({unfit[path]}): leave it out"
+                f"target_modules {quote(target)} match only layers of {type(model).__name__} that cannot "
+                f"have experts, such as {path} ({unfit[path]}): leave it out"
             )
         found.update(fit)
     if not found:
         endings = sorted({path.rpartition(".")[2] for path in layers})
         raise IncompatibleExpert(
-            f"target_modules {quote(target_modules)} match no layer of {type(model).__name__}: "
+            f"target_modules must match a layer of {type(model).__name__}, found {quote(target_modules)}: "
             f"its layers end in {endings}"
         )
     return {path: layer for path, layer in layers.items() if path in found}
@@ -53,7 +53,7 @@ def find_layers(model: PreTrainedModel, target_modules: str | Sequence[str]) -> 
 def _read_targets(
     model: PreTrainedModel, layers: Mapping[str, BaseLayer], target_modules: str | Sequence[str]
 ) -> dict[str, Callable[[str], bool]]:
-    """Give for each target the test of a module path."""
+    """Return for each target a function that tests a module path."""
     if target_modules == "all-linear":
         output = model.get_output_embeddings()
         return {"all-linear": lambda path: layers[path] is not output}

@@ -1,4 +1,4 @@
-"""A base model's tokenizer, found when text is first needed."""
+"""Finding a base model's tokenizer when text is first needed."""
 
 from pathlib import Path
 
@@ -10,15 +10,15 @@ from lorary.models.base_folder import check_base_folder, is_panic
 
 
 def find_tokenizer(model: PreTrainedModel) -> PreTrainedTokenizerBase:
-    """Find the tokenizer of a model that was given without one, by the name the model was loaded by.
+    """Find the tokenizer of a model that was passed without one, by the name that the model was loaded by.
 
-    Nothing is fetched and no code is run: only a local folder and what was downloaded earlier are looked at.
+    Only local folders and earlier downloads are searched. Nothing is downloaded and no code is run.
 
     Raises:
-        BaseModelError: if there is none, saying how to give one.
+        BaseModelError: if none is found; the message explains how to pass one.
     """
     name = model.config.name_or_path
-    reason = "the model does not say what it was loaded from"
+    reason = "the model has no name_or_path"
     try:
         if name:
             check_base_folder(Path(name))
@@ -28,14 +28,14 @@ def find_tokenizer(model: PreTrainedModel) -> PreTrainedTokenizerBase:
             )
     except (BaseModelError, FormatError) as error:
         reason = str(error)
-    # What a folder holds makes transformers stumble in ways of its own.
+    # On damaged or unusual files, transformers raises errors of many types.
     except BaseException as error:
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
         reason = shorten(escape((str(error).strip() or type(error).__name__).splitlines()[0]), 300)
-    where = f"this machine has none for {quote(name)}" if name else "none is known"
+    where = f"none is on this machine for {quote(name)}" if name else "none can be found"
     raise BaseModelError(
-        f"text needs the base model's tokenizer, which was not given, and {where} ({reason}): pass "
+        f"text needs the base model's tokenizer: none was passed, and {where} ({reason}). Pass "
         "tokenizer=AutoTokenizer.from_pretrained(…) with the model; without it, token ids, logits and "
         "routers that read no text, such as 'arrow', can be used"
     )

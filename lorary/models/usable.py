@@ -1,4 +1,4 @@
-"""Which loaded models experts can be put on: whole, plain ``transformers`` models."""
+"""Checking that a loaded model can have experts: it must be a complete, plain ``transformers`` model."""
 
 from numbers import Integral
 from typing import Any
@@ -10,21 +10,21 @@ from lorary.files import quote
 
 
 def check_usable(model: Any) -> None:
-    """Refuse a model that is wrapped, changed or not there, before anything is done with it.
+    """Check that a model is not wrapped or changed, and that its weights are in memory.
 
     Raises:
-        BaseModelError: saying what it is and what to give instead.
+        BaseModelError: if not; the message says what to pass instead.
     """
-    # By its attribute: importing torch._dynamo for its class takes a second.
+    # Recognised by its attribute, because importing torch._dynamo for its class takes a second.
     if hasattr(model, "_orig_mod"):
         raise BaseModelError(
-            "the base model was compiled by torch.compile, and its steps would not see experts: give the "
-            "model itself (model._orig_mod); generate(compile=True) compiles what needs it"
+            "a base model must not be compiled by torch.compile, since its compiled steps would ignore "
+            "experts: pass the model itself (model._orig_mod), and use generate(compile=True)"
         )
     kind = type(model)
     if not isinstance(model, PreTrainedModel):
         advice = (
-            ": give model.merge_and_unload() or model.unload()" if kind.__module__.startswith("peft.") else ""
+            ": pass model.merge_and_unload() or model.unload()" if kind.__module__.startswith("peft.") else ""
         )
         raise BaseModelError(f"a base model must be a transformers model, found {kind.__name__}{advice}")
     _check_layers(model)
@@ -35,8 +35,8 @@ def _check_layers(model: PreTrainedModel) -> None:
     for path, module in model.named_modules():
         if type(module).__module__.startswith("peft."):
             raise BaseModelError(
-                f"this {type(model).__name__} carries PEFT layers already, such as {path}: its answers are "
-                "not those of the base model. Load the base model anew, or take them off with PEFT's unload()"
+                f"a base model must have no PEFT layers, this {type(model).__name__} has some, such as "
+                f"{path}: load the base model again, or remove them with PEFT's unload()"
             )
     absent = [name for name, tensor in model.named_parameters() if tensor.is_meta]
     if absent:
@@ -46,16 +46,17 @@ def _check_layers(model: PreTrainedModel) -> None:
         where = (
             f"offloaded to {' and '.join(devices)}"
             if devices
-            else "on the device 'meta', which holds no numbers"
+            else "on the device 'meta', which has no values"
         )
         raise BaseModelError(
-            f"{len(absent)} weights of this {type(model).__name__} are {where}, such as {absent[0]}: load it "
-            "whole, in a smaller dtype if memory is short"
+            f"all weights of a base model must be in memory, but {len(absent)} of this "
+            f"{type(model).__name__} are {where}, such as {absent[0]}: load all of it, "
+            "in a smaller dtype if memory is short"
         )
 
 
 def _check_generation(model: PreTrainedModel) -> None:
-    """Look at what every answer needs of the generation configuration, which no one checks on reading."""
+    """Check the types of some generation settings, which ``transformers`` does not check on reading."""
     config = getattr(model, "generation_config", None)
     for name in ("eos_token_id", "pad_token_id", "bos_token_id", "decoder_start_token_id"):
         value = getattr(config, name, None)

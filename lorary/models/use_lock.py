@@ -1,15 +1,15 @@
-"""A lock for a model: many threads may use it at once; a thread that changes it waits until none does."""
+"""A lock for a model: many threads may use it at once; a thread that changes it waits until none uses it."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# A thread that ends within a context sends no notification, so waiting threads check again.
+# Interval of checking. A thread that ends within a context sends no notification, so waiting threads poll.
 _LOOK_AGAIN_S = 0.1
 
 
 class _Thread:
-    """One thread's part in a lock."""
+    """One thread's entries into a lock."""
 
     def __init__(self) -> None:
         self.thread = threading.current_thread()
@@ -20,8 +20,8 @@ class _Thread:
 class UseLock:
     """Held by any number of threads that use a model, or by the one that changes it.
 
-    Both are entered again freely by a thread that holds them, and a thread that changes the model may use it.
-    New users wait for threads that wait to change it. A thread that ended in a context holds nothing.
+    A thread may enter its contexts again, and a thread that changes the model may use it. New users wait for
+    threads that wait to change the model. A thread that ended within a context no longer counts.
     """
 
     def __init__(self) -> None:
@@ -54,10 +54,10 @@ class UseLock:
         """Within this context no other thread uses the model.
 
         Args:
-            what: what is going to be done, for the message.
+            what: the intended change, for the message.
 
         Raises:
-            ValueError: if this thread uses the model itself: it would wait for itself.
+            ValueError: if this thread uses the model itself, since it would wait for itself.
         """
         me = self._find_me()
         with self._freed:

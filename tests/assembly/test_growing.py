@@ -203,7 +203,7 @@ def test_an_expert_with_broken_weights_leaves_the_model_as_it_was(late, model, i
 def test_an_expert_of_another_base_or_a_taken_name_is_refused(model, build_tiny_base, draw_expert, experts):
     with pytest.raises(IncompatibleExpert, match="expert 'stranger' was trained on 'tiny-1'"):
         model.add_expert(draw_expert(build_tiny_base(seed=1), "stranger"))
-    with pytest.raises(IncompatibleExpert, match="carries an expert 'morse' already"):
+    with pytest.raises(IncompatibleExpert, match="must be new on this model, but 'morse' is taken"):
         model.add_expert(experts["morse"])
 
 

@@ -40,9 +40,9 @@ def test_an_answer_ends_with_the_ending_token_and_has_no_padding(bare, input_ids
 
 @pytest.mark.parametrize("prompts", ["text", ["text", [5, 6]]])
 def test_text_asks_for_the_tokenizer(bare, prompts):
-    with pytest.raises(BaseModelError, match=r"which was not given, and none is known .*tokenizer=Auto"):
+    with pytest.raises(BaseModelError, match=r"none was passed, and none can be found .*tokenizer=Auto"):
         bare.generate(prompts)
-    with pytest.raises(BaseModelError, match="which was not given"):
+    with pytest.raises(BaseModelError, match="none was passed"):
         bare.explain("text")
 
 
@@ -56,7 +56,7 @@ def test_a_tokenizer_that_lies_where_the_model_came_from_is_found(build_tiny_bas
 
 
 def test_saving_the_base_model_asks_for_the_tokenizer_and_leaves_nothing(bare, tmp_path):
-    with pytest.raises(LoraryError, match="which was not given"):
+    with pytest.raises(LoraryError, match="none was passed"):
         save_model(bare, tmp_path / "saved", with_base=True)
     assert not (tmp_path / "saved").exists()
     save_model(bare, tmp_path / "saved")

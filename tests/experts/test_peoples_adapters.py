@@ -176,9 +176,7 @@ class TestCopiedWeights:
         else:
             with torch.no_grad():
                 base.lm_head.weight[3, 5] += 0.5
-        with pytest.raises(
-            IncompatibleExpert, match=r"'poetry' came with weights .* and this Llama.* has others"
-        ):
+        with pytest.raises(IncompatibleExpert, match=r"'poetry' had weights .* and this Llama.* has others"):
             fold(base, expert)
         with pytest.raises(IncompatibleExpert, match="or resized with the expert"):
             attach_experts(base, {"poetry": expert})
@@ -199,7 +197,7 @@ class TestCopiedWeights:
         if loaded:
             with torch.no_grad():
                 base.lm_head.weight[3, 5] *= 1.02
-            with pytest.raises(IncompatibleExpert, match=r"came with weights 'lm_head\.weight'"):
+            with pytest.raises(IncompatibleExpert, match=r"had weights 'lm_head\.weight'"):
                 attach_experts(base, {"poetry": expert})
 
     def test_where_rounding_cannot_be_told_from_training_it_says_how_to_tell(self, base, copied):
@@ -218,7 +216,7 @@ class TestCopiedWeights:
         fold(base, expert)
         with torch.no_grad():
             base.lm_head.weight[3, 5] += 0.5
-        with pytest.raises(IncompatibleExpert, match="came with weights"):
+        with pytest.raises(IncompatibleExpert, match="had weights"):
             fold(base, expert)
 
     @pytest.mark.parametrize(
@@ -226,9 +224,7 @@ class TestCopiedWeights:
     )
     def test_notes_that_mean_nothing_are_refused(self, base, make_expert, notes):
         shapes = {"model.layers.0.self_attn.q_proj": (2, 32, 32)}
-        with pytest.raises(
-            IncompatibleExpert, match=r"must describe weights by their paths|came with weights"
-        ):
+        with pytest.raises(IncompatibleExpert, match=r"must be a mapping of paths|had weights"):
             fold(base, make_expert(shapes=shapes, provenance={COPIED_WEIGHTS: notes}))
 
 
@@ -257,7 +253,7 @@ class TestModulesToSave:
             expert = read_peft(tmp_path / "poetry")
         with pytest.raises(
             IncompatibleExpert,
-            match=r"'poetry' came with weights 'lm_head.weight'.*trained \(modules_to_save\)",
+            match=r"'poetry' had weights 'lm_head.weight'.*trained \(modules_to_save\)",
         ):
             fold(base, expert)
 

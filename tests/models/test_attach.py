@@ -120,7 +120,7 @@ def test_slots_are_empty_experts(llama, compute_logits):
 
 
 def test_no_expert_at_all_is_refused(llama):
-    with pytest.raises(IncompatibleExpert, match="there is no expert to put on the model: add one"):
+    with pytest.raises(IncompatibleExpert, match="at least one expert to attach, found none"):
         attach_experts(llama, {})
 
 
@@ -129,6 +129,6 @@ def test_a_model_that_carries_experts_is_refused(llama, experts, attach):
     """Guards a bug: the refusal blamed the new experts, since their layers were wrapped already."""
     layers = find_layers(llama, ["q_proj"])
     attach_experts(llama, experts)
-    message = r"the model carries experts already \(at model\.layers\.0\.\S+\): detach those first"
+    message = r"some are attached \(at model\.layers\.0\.\S+\): detach them first"
     with pytest.raises(IncompatibleExpert, match=message):
         attach_experts(llama, experts) if attach == "experts" else attach_slots(llama, layers, 1, 1)

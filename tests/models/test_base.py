@@ -70,7 +70,7 @@ def test_another_fingerprint_is_refused_even_under_the_same_name(base, make_expe
     expert = replace(make_expert(base.model, base_fingerprint="0123456789abcdef"), base_model="org/Tiny")
     message = (
         rf"this model is 'org/Tiny' \(fingerprint 0123456789abcdef, not {base.fingerprint}\): load it with "
-        "that base model as it was then"
+        "the version of that base model that it was trained on"
     )
     with pytest.raises(IncompatibleExpert, match=message):
         check_base(base, expert)
@@ -87,25 +87,25 @@ def test_an_unknown_base_is_refused_with_what_there_is():
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
     with pytest.raises(
-        BaseModelError, match=r"the folder '.+' holds no causal language model that transformers"
+        BaseModelError, match=r"the folder '.+' has no causal language model that transformers"
     ):
         load_base(str(tmp_path))
 
 
 def test_a_model_without_a_tokenizer_is_refused(llama, tmp_path):
     llama.save_pretrained(tmp_path)
-    with pytest.raises(BaseModelError, match="holds no causal language model"):
+    with pytest.raises(BaseModelError, match="has no causal language model"):
         load_base(str(tmp_path))
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path):
     AutoConfig.for_model("t5").save_pretrained(tmp_path)
-    with pytest.raises(BaseModelError, match="holds no causal language model"):
+    with pytest.raises(BaseModelError, match="has no causal language model"):
         load_base(str(tmp_path))
 
 
 def test_damaged_weights_are_refused(folder):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(BaseModelError, match="holds no causal language model"):
+    with pytest.raises(BaseModelError, match="has no causal language model"):
         load_base(str(folder))

@@ -25,7 +25,7 @@ def test_a_plain_folder_passes(tmp_path):
 def test_an_adapter_beside_a_base_model_is_refused(tmp_path):
     """Guards a harm: transformers loaded the model that the adapter names, and put the adapter on it."""
     write(tmp_path, "adapter_config.json", {"base_model_name_or_path": "/elsewhere"})
-    with pytest.raises(BaseModelError, match=r"holds an adapter, adapter_config.json.* `lorary library add`"):
+    with pytest.raises(BaseModelError, match=r"must have no adapter, .* `lorary library add`"):
         load_base(str(tmp_path))
 
 
@@ -34,7 +34,7 @@ def test_an_index_must_name_files_beside_it(tmp_path, name):
     """Guards a harm: weights outside of a saved model's folder were loaded, whatever its hashes."""
     value = [name] if isinstance(name, list) else {"weight": name}
     write(tmp_path, "model.safetensors.index.json", {"weight_map": value})
-    with pytest.raises(BaseModelError, match="must name files that lie beside it"):
+    with pytest.raises(BaseModelError, match="must name files of its own folder"):
         check_base_folder(tmp_path)
 
 
@@ -44,7 +44,7 @@ def test_an_index_must_name_files_beside_it(tmp_path, name):
 )
 def test_a_configuration_that_asks_for_code_is_refused(tmp_path, config):
     write(tmp_path, "config.json", config)
-    with pytest.raises(BaseModelError, match=r"asks for code by name, .*implementation 'evil/kernel"):
+    with pytest.raises(BaseModelError, match=r"not name code to be loaded, .*implementation 'evil/kernel"):
         check_base_folder(tmp_path)
 
 

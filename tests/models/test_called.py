@@ -28,11 +28,11 @@ def test_every_layer_of_an_ordinary_model_is_fit(family, build_base):
 @pytest.mark.parametrize(
     ("model_type", "ending", "reason"),
     [
-        ("mamba", "dt_proj", "its weight is read without calling it"),
-        ("falcon_mamba", "dt_proj", "its weight is read without calling it"),
-        ("llama4_text", "router", "gives more than one tensor"),
-        ("phimoe", "router", "gives more than one tensor"),
-        ("bart", "encoder_attn.k_proj", "no text runs through it"),
+        ("mamba", "dt_proj", "its weight is read without a call"),
+        ("falcon_mamba", "dt_proj", "its weight is read without a call"),
+        ("llama4_text", "router", "returns several tensors"),
+        ("phimoe", "router", "returns several tensors"),
+        ("bart", "encoder_attn.k_proj", "it is not called for text"),
     ],
 )
 def test_layers_that_cannot_carry_experts_are_left_out_of_all_linear(model_type, ending, reason):
@@ -48,8 +48,8 @@ def test_an_expert_of_such_a_layer_is_refused_by_name():
     path = "backbone.layers.0.mixer.dt_proj"
     expert = make_expert(model, path)
     message = (
-        r"expert 'poetry' changes layers of this MambaForCausalLM that cannot carry experts "
-        rf"\({path}: no text runs through it.*: fold it into the base model"
+        r"expert 'poetry' changes layers of this MambaForCausalLM that cannot have experts "
+        rf"\({path}: it is not called for text.*: fold it into the base model"
     )
     with pytest.raises(IncompatibleExpert, match=message):
         attach_experts(model, {"poetry": expert})
@@ -60,7 +60,7 @@ def test_an_expert_of_such_a_layer_is_refused_by_name():
 
 
 def test_a_target_of_such_layers_alone_is_refused():
-    message = "target_modules 'dt_proj' match layers of MambaForCausalLM that cannot carry experts, such as"
+    message = "'dt_proj' match only layers of MambaForCausalLM that cannot have experts, such as"
     with pytest.raises(IncompatibleExpert, match=message):
         find_layers(build("mamba"), ["in_proj", "dt_proj"])
 

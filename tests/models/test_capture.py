@@ -65,9 +65,7 @@ def test_tokens_are_cut_off_from_gradients(stack, mask, input_ids):
 
 def test_a_mask_for_another_batch_is_refused(stack, mask, input_ids):
     with (
-        pytest.raises(
-            ValueError, match=r"the mask is for \(3, 7\) \(sequences, tokens\), but .* reads \(2, 7\)"
-        ),
+        pytest.raises(ValueError, match=r"found \(3, 7\) \(sequences, tokens\), but .* has inputs \(2, 7\)"),
         capture_inputs(stack, mask, lambda path, x: None),
     ):
         stack.model(input_ids=input_ids[:2])

@@ -13,8 +13,8 @@ def test_modules_that_the_model_lacks_are_refused_by_name_and_nothing_changes(ll
     experts["alien"] = Expert("alien", "org/other", dict.fromkeys(paths, pair))
     message = (
         r"expert 'alien' \(trained on 'org/other'\) does not fit this LlamaForCausalLM: "
-        r"model\.embed_tokens is no linear layer of it; model\.layers\.7\.mlp is no linear layer of it; "
-        r"a\.q is no linear layer of it; and 2 more\. Load it with its own base model"
+        r"model\.embed_tokens is not one of its linear layers; model\.layers\.7\.mlp is not one of its "
+        r"linear layers; a\.q is not one of its linear layers; and 2 more\. Load it with its own base model"
     )
     before = [type(module) for module in llama.modules()]
     with pytest.raises(IncompatibleExpert, match=message):

@@ -73,7 +73,7 @@ def test_a_model_without_such_layers_is_refused(llama, monkeypatch):
     stack = make_stack(llama)
     monkeypatch.setattr("lorary.models.checkpointing.GradientCheckpointingLayer", nullcontext)
     with (
-        pytest.raises(ValueError, match="LlamaForCausalLM has no layers that can be checkpointed"),
+        pytest.raises(ValueError, match="LlamaForCausalLM has no layers that support gradient checkpointing"),
         checkpoint_layers(stack),
     ):
         pass

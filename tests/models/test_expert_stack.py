@@ -87,7 +87,7 @@ def test_a_batch_of_another_size_than_assigned_is_refused(llama, experts, comput
     stack = attach_experts(llama, experts)
     with (
         stack.assign(["law", "sql"]),
-        pytest.raises(ValueError, match="give one expert per sequence of the batch"),
+        pytest.raises(ValueError, match="pass experts for each sequence of the batch"),
     ):
         compute_logits(llama)
 

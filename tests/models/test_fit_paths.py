@@ -22,7 +22,7 @@ NAMINGS = {
     "text part inside": lambda path: path.replace("model.", "model.language_model.", 1),
     "text part outside": lambda path: f"language_model.{path}",
 }
-SAID = "trained within another class of model, .*language_model.* is taken for '(model.layers.0|lm_head)"
+SAID = "trained on another class of model, .*language_model.* is used as '(model.layers.0|lm_head)"
 
 
 @pytest.fixture(params=NAMINGS.values(), ids=NAMINGS)
@@ -74,7 +74,7 @@ def test_it_is_found_in_a_multimodal_model_too(llama, expert, new_path):
                     place.add_module(part, Part())
                 place = getattr(place, part)
             place.add_module(parts[-1], module)
-    with pytest.warns(UserWarning, match="is taken for '.*language_model"):
+    with pytest.warns(UserWarning, match="is used as '.*language_model"):
         fitted = fit_paths(whole, {"poetry": expert})["poetry"]
     assert list(fitted.factors) == [new_path(path) for path in expert.factors]
 
@@ -133,7 +133,7 @@ def test_a_prefix_that_leads_to_no_layer_is_refused_with_a_layer_that_there_is(l
     alien = rename(expert, lambda path: path.replace("model.", "language_model.decoder.", 1))
     with pytest.raises(
         IncompatibleExpert,
-        match=r"is no linear layer of it.*names such as model\.layers\.0\.self_attn\.q_proj",
+        match=r"is not one of its linear layers.*names such as model\.layers\.0\.self_attn\.q_proj",
     ):
         attach_experts(llama, {"poetry": alien})
 
@@ -152,6 +152,6 @@ def test_a_prefix_that_leads_to_two_layers_is_refused(llama, expert):
 def test_advice_does_not_repeat_what_was_done(llama, expert):
     alien = replace(rename(expert, lambda path: f"{path}.x"), base_model="org/tiny")
     llama.config._name_or_path = llama.name_or_path = "org/tiny"
-    with pytest.raises(IncompatibleExpert, match="names this base model") as caught:
+    with pytest.raises(IncompatibleExpert, match="another class or version of this base model") as caught:
         attach_experts(llama, {"poetry": alien})
     assert "its own base model" not in str(caught.value)

@@ -91,7 +91,7 @@ def test_an_expert_that_does_not_fit_leaves_the_model_as_it_was(build_base, expe
     misfit = Expert("misfit", "org/base", {path: Factors(torch.ones(2, 5), torch.ones(32, 2))})
     with pytest.raises(IncompatibleExpert, match=r"'misfit' .* maps \(32, 32\), the expert \(5, 32\)"):
         insert_expert(stack, misfit, 1)
-    with pytest.raises(IncompatibleExpert, match="carries an expert 'sql' already: remove that first"):
+    with pytest.raises(IncompatibleExpert, match="but 'sql' is taken: remove that"):
         insert_expert(stack, experts["sql"], 1)
     with pytest.raises(UnknownExpert, match="'law'"):
         drop_expert(stack, "law")

@@ -59,9 +59,7 @@ def test_a_string_is_a_regular_expression_over_whole_paths(llama):
 
 
 def test_targets_that_match_nothing_are_refused_with_what_there_is(llama):
-    message = (
-        r"target_modules \['c_attn'\] match no layer of LlamaForCausalLM: its layers end in \['down_proj', "
-    )
+    message = r"must match a layer of LlamaForCausalLM, found \['c_attn'\]: its layers end in \['down_proj', "
     with pytest.raises(IncompatibleExpert, match=message):
         find_layers(llama, ["c_attn"])
 
@@ -69,9 +67,7 @@ def test_targets_that_match_nothing_are_refused_with_what_there_is(llama):
 def test_quantised_weights_are_refused():
     layer = nn.Linear(4, 4)
     layer.weight = nn.Parameter(torch.zeros(4, 4, dtype=torch.int8), requires_grad=False)
-    with pytest.raises(
-        IncompatibleExpert, match=r"dtype torch.int8 cannot be added to: load .* without quantisation"
-    ):
+    with pytest.raises(IncompatibleExpert, match=r"found torch.int8: load .* without quantisation"):
         add_to_weight(layer, torch.zeros(4, 4))
 
 

@@ -70,11 +70,11 @@ def test_a_plan_without_weight_is_for_the_base_alone():
 
 @pytest.mark.parametrize(("indices", "weights"), [([[1]], [[1.0, 0.0]]), ([1], [1.0]), ([[[1]]], [[[1.0]]])])
 def test_indices_and_weights_of_different_or_wrong_shape_are_refused(indices, weights):
-    with pytest.raises(ValueError, match=r"indices and weights of one shape, \[P, K\]; found"):
+    with pytest.raises(ValueError, match=r"indices and weights of the same shape \[P, K\], found"):
         plan_of(indices, 3, weights)
 
 
 @pytest.mark.parametrize("index", [-1, 3])
 def test_an_expert_out_of_range_is_refused(index):
-    with pytest.raises(ValueError, match=r"a plan's indices must lie in \[0, 3\)"):
+    with pytest.raises(ValueError, match=r"a plan's indices must be in \[0, 3\), the number of"):
         plan_of([[0], [index]], 3)

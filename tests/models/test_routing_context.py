@@ -34,7 +34,7 @@ def test_a_batch_of_another_size_is_refused(shape):
 
 
 def test_rows_for_other_tokens_are_refused():
-    with pytest.raises(ValueError, match=r"says of 2 tokens .* a layer reads 3: give rows for all tokens"):
+    with pytest.raises(ValueError, match=r"found 2 for 3 tokens: pass rows for all tokens"):
         Call(None, rows=torch.tensor([0, 1])).rows_of(torch.zeros(1, 3, 5))
 
 

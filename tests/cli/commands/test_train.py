@@ -224,7 +224,7 @@ def test_bad_rows_can_be_skipped_and_are_counted(train_quickly, write_rows, tmp_
         ),
         (("--tasks", "generated:plurals", "--max-length", "6"), "prompt and target must fit in 6 tokens"),
         (("--tasks", "generated:plurals", "--truncation", "cut"), "truncation"),
-        (("--tasks", "generated:plurals", "--training.target_modules", "nothing"), "match no layer of Llama"),
+        (("--tasks", "generated:plurals", "--training.target_modules", "nothing"), "must match a layer"),
         ((), "tasks"),
     ],
 )
