@@ -55,12 +55,12 @@ def main() -> None:
     cluster_of = {task: name for name, own in members.items() for task in own}
     for name in args.sets:
         tasks = find_tasks(args.data, name)
-        result = measure(model, name, tasks, find_routes(tasks, cluster_of), args.num_test)
+        result = measure(model, name, tasks, make_routes(tasks, cluster_of), args.num_test)
         result.to_json(args.out / f"{stem}-{name}.json")
         show(result, ("uniform", "multi-task"), args.out / f"{stem}-{name}.md")
 
 
-def find_routes(tasks: Mapping[str, Task], cluster_of: Mapping[str, str]) -> list[Route]:
+def make_routes(tasks: Mapping[str, Task], cluster_of: Mapping[str, str]) -> list[Route]:
     """List controls, routers and, where every task has a cluster, each task's own."""
     routes = [
         Route(name="base"),

@@ -17,7 +17,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 import lorary
 from lorary.data import Task, find_template, mix_tasks
-from lorary.evaluation import EvalConfig, compare_routes, evaluate, find_routes
+from lorary.evaluation import EvalConfig, compare_routes, evaluate, make_routes
 from lorary.library import Library
 from lorary.models import BaseModel
 from lorary.reports import difference_grid, render_markdown, render_table, result_grid
@@ -100,7 +100,7 @@ def compare(
     """Print and write the tables."""
     everyone = {name: controls[name] for name in controls} | {"random": random_expert(experts)}
     model = lorary.load_model(base, experts, router=None, controls=everyone)
-    routes = find_routes(ROUTES, model, {name: name for name in tasks})
+    routes = make_routes(ROUTES, model, {name: name for name in tasks})
     config = EvalConfig(metrics=tuple(args.metrics), num_examples=args.num_test, max_length=LONGEST)
     with show_bar("evaluating") as show:
         result = evaluate(

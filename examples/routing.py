@@ -92,14 +92,14 @@ def main() -> None:
     provide_material(model, experts, read_tasks(args.data), routers, gates)
     for name in args.sets:
         tasks = find_tasks(args.data, name)
-        routes = find_routes(tasks, model, args.routers, args.controls)
+        routes = make_routes(tasks, model, args.routers, args.controls)
         result = measure(model, name, tasks, routes, args.num_test, args.metrics)
         result.to_json(args.out / f"routing-{name}{args.suffix[0]}.json")
         rivals = [rival for rival in args.rivals if set(result.routes) > {rival}]
         show(result, rivals, args.out / f"routing-{name}{args.suffix[0]}.md")
 
 
-def find_routes(
+def make_routes(
     tasks: Mapping[str, Task], model: RoutedModel, routers: list[str], controls: list[str]
 ) -> list[Route]:
     """List the controls and the routers; the oracle only where every task has an expert."""

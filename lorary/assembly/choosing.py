@@ -28,7 +28,7 @@ Decided = tuple[Sequence[int], Sequence[float]]
 """The experts of one request, K places in the stack, and their weights."""
 
 
-def find_requests(inputs: Mapping[str, Any], rows: Tensor | None) -> int:
+def count_requests(inputs: Mapping[str, Any], rows: Tensor | None) -> int:
     """Count the requests of a call.
 
     Args:
@@ -96,7 +96,7 @@ class Prompts:
         if self._rows is None:
             return list_prompts(inputs["input_ids"], inputs.get("attention_mask"))
         ids, rows = inputs["input_ids"].flatten().cpu(), self._rows.flatten().cpu()
-        return [ids[rows == row].tolist() for row in range(find_requests(inputs, self._rows))]
+        return [ids[rows == row].tolist() for row in range(count_requests(inputs, self._rows))]
 
 
 def build_chooser(

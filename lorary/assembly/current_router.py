@@ -6,8 +6,15 @@ from typing import Any
 
 from torch import Tensor
 
-from lorary.assembly.choosing import AUTO, ExpertChoice, Prompts, build_chooser, find_requests, spread_choices
-from lorary.assembly.router import Router, build_router, find_config
+from lorary.assembly.choosing import (
+    AUTO,
+    ExpertChoice,
+    Prompts,
+    build_chooser,
+    count_requests,
+    spread_choices,
+)
+from lorary.assembly.router import Router, build_router, complete_config
 from lorary.facts.known import Facts
 from lorary.models import ExpertStack
 from lorary.routing import Chooser, RouterConfig
@@ -59,7 +66,7 @@ class CurrentRouter:
         """
         name, options, _ = self.settings
         if name is not None:
-            self._facts.check(find_config(name, options, names).needs, names)
+            self._facts.check(complete_config(name, options, names).needs, names)
 
     @contextmanager
     def routed(self, name: str | None, options: RouterConfig | None, combine: str) -> Iterator[None]:
@@ -96,7 +103,7 @@ class CurrentRouter:
             chooser, num_requests = active.chooser, active.num_requests
             rows = active.rows if rows is None else rows
         else:
-            num_requests = find_requests(inputs, rows)
+            num_requests = count_requests(inputs, rows)
             choices = spread_choices(experts, num_requests)
             chooser = build_chooser(stack, choices, active.chooser, Prompts(inputs, rows))
         with stack.choosing(chooser, rows, num_requests if rows is None else None):

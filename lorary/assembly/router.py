@@ -61,14 +61,14 @@ def build_router(
     if name is None:
         return Router(None, None, combine, nobody)
     with facts.lock:
-        config = find_config(name, options, facts.names)
+        config = complete_config(name, options, facts.names)
         if name in REQUEST_ROUTERS:
             return Router(name, options, combine, nobody, build_decider(name, config, facts))
         placed = facts.stack.layer_routers(build_layer_routers(name, config, facts))
         return Router(name, options, combine, placed.routers)
 
 
-def find_config(router: str, options: RouterConfig | None, names: Sequence[str]) -> RouterConfig:
+def complete_config(router: str, options: RouterConfig | None, names: Sequence[str]) -> RouterConfig:
     """Give a router's configuration, the default one if there is none.
 
     Args:

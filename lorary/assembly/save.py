@@ -10,7 +10,7 @@ from safetensors.torch import save
 
 from lorary.assembly.folder_files import BASE, EXPERTS, hash_files
 from lorary.assembly.routed_model import RoutedModel
-from lorary.assembly.router import find_config
+from lorary.assembly.router import complete_config
 from lorary.assembly.saved_model import MATERIAL_FILE, MODEL_FILE, SavedModel
 from lorary.facts.same_experts import check_loaded
 from lorary.files import escape_markdown
@@ -45,7 +45,7 @@ def save_model(model: RoutedModel, folder: str | Path, *, with_base: bool = Fals
 
 def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
     router, options, combine = model.routing
-    config = None if router is None else find_config(router, options, model.names)
+    config = None if router is None else complete_config(router, options, model.names)
     library = Library.open(str(folder / EXPERTS), create=True)
     for name in model.names:
         expert = model.facts.expert(name)
@@ -71,7 +71,7 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
         experts=library.weight_hashes(),
         material_sha256=None if material is None else sha256(material).hexdigest(),
         has_encoder=model.facts.encoder is not None,
-        versions=_find_versions(),
+        versions=_list_versions(),
     )
     (folder / "README.md").write_text(render_readme(saved), encoding="utf-8")
     (folder / MODEL_FILE).write_bytes(replace(saved, files=hash_files(folder)).dump())
@@ -83,7 +83,7 @@ def _save_base(model: RoutedModel, folder: Path) -> None:
     model.tokenizer.save_pretrained(folder)
 
 
-def _find_versions() -> dict[str, str]:
+def _list_versions() -> dict[str, str]:
     found = {}
     for package in PACKAGES:
         # One that was put on the path without being installed has none.

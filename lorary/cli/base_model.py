@@ -24,7 +24,7 @@ def load_options_base(options: Namespace, library: Library | None = None) -> Bas
         BaseModelError: if it cannot be loaded.
         ValueError: if ``--base`` is missing and the library's experts are for several base models.
     """
-    device = find_device(options)
+    device = read_device(options)
     name, revision = options.base, options.revision
     if name is None:
         assert library is not None
@@ -34,7 +34,7 @@ def load_options_base(options: Namespace, library: Library | None = None) -> Bas
         return load_base(name, revision=revision, device=device)
 
 
-def find_device(options: Namespace) -> str | None:
+def read_device(options: Namespace) -> str | None:
     """Return the device of ``--device`` after a small computation on it; None if the option is not given.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from lorary.cli.base_options import DEFAULT_BASE
-from lorary.cli.task_places import find_places
+from lorary.cli.task_places import parse_places
 from lorary.data.templates import TEMPLATES
 from lorary.library import Entry
 
@@ -38,7 +38,7 @@ def repeat_tasks(options: Namespace) -> list[str]:
     """
     given = [options.tasks] if isinstance(options.tasks, str) else options.tasks
     if isinstance(given, Mapping):
-        places = find_places(given)
+        places = parse_places(given)
         if not all(isinstance(place, str) for _, place in places):
             return []
         given = [f"{name}={place}" for name, place in places]

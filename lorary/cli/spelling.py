@@ -89,18 +89,18 @@ def read_config(parser: ArgumentParser, file: str) -> dict[str, Any]:
     faults = [_describe(key, known) for key in _find_unknown(content, known)]
     if faults:
         raise ValueError(f"{quote(file)} has an " + _join(faults))
-    for text in _find_texts(content):
+    for text in _list_texts(content):
         _check_text(text, f"{quote(file)}: {quote(text, 60)}")
     return dict(content)
 
 
-def _find_texts(value: Any) -> Iterator[str]:
+def _list_texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping | list | tuple | set):
         parts = [part for pair in value.items() for part in pair] if isinstance(value, Mapping) else value
         for part in parts:
-            yield from _find_texts(part)
+            yield from _list_texts(part)
 
 
 def _check_text(text: str, where: str) -> None:

@@ -15,7 +15,7 @@ Place = str | Mapping[str, str]
 """A path or hub id, or one per split."""
 
 
-def find_places(given: Any) -> list[tuple[str | None, Place]]:
+def parse_places(given: Any) -> list[tuple[str | None, Place]]:
     """Turn the value of ``--tasks`` into places, each with the name it was given, if any.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from lorary.cli.left_out import tell_rows
-from lorary.cli.task_places import find_places
+from lorary.cli.task_places import parse_places
 from lorary.cli.template_options import read_template_args
 from lorary.data import Task, Template, find_template, read_task
 from lorary.data.synthetic import read_synthetic
@@ -33,7 +33,7 @@ def load_tasks(options: Namespace) -> dict[str, Task]:
         DataError: if a place cannot be read.
     """
     tasks: dict[str, Task] = {}
-    for name, place in find_places(options.tasks):
+    for name, place in parse_places(options.tasks):
         for task in _read_place(name, place, options):
             if task.name in tasks:
                 raise ValueError(
@@ -44,7 +44,7 @@ def load_tasks(options: Namespace) -> dict[str, Task]:
     return tasks
 
 
-def find_task_template(options: Namespace) -> Template:
+def read_task_template(options: Namespace) -> Template:
     """Return the template of ``--template``, with its arguments."""
     return find_template(
         options.template,

@@ -84,7 +84,7 @@ def tokenize_examples(
             continue
         if truncation == "skip" and len(prompt) + len(target) > max_length:
             continue
-        room = _find_room(task, examples[index], prompt, len(target), max_length, truncation)
+        room = _measure_room(task, examples[index], prompt, len(target), max_length, truncation)
         cut = cut_prompt(prompt, room, truncation, encoder.num_opening)
         kept.append((index, TokenizedExample(cut, tuple(target), len(prompt) - len(cut))))
     return TokenizedExamples(
@@ -135,12 +135,12 @@ def tokenize_answers(
         raise ValueError(f"tokenize_answers needs answers and a policy that keeps them, not {found}")
     encoder = ExampleEncoder(tokenizer, template, eos=eos)
     prompt, targets, *_ = encoder.encode_choices(task, example, answers)
-    room = _find_room(task, example, prompt, max(map(len, targets)), max_length, truncation)
+    room = _measure_room(task, example, prompt, max(map(len, targets)), max_length, truncation)
     cut = cut_prompt(prompt, room, truncation, encoder.num_opening)
     return [TokenizedExample(cut, tuple(target), len(prompt) - len(cut)) for target in targets]
 
 
-def _find_room(
+def _measure_room(
     task: Task,
     example: Example,
     prompt: Sequence[int],

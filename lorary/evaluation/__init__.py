@@ -14,7 +14,7 @@ from lorary.evaluation.result import Result
 from lorary.evaluation.run_header import describe_run
 
 if TYPE_CHECKING:
-    from lorary.evaluation.routes import Route, check_routes, find_routes
+    from lorary.evaluation.routes import Route, check_routes, make_routes
     from lorary.evaluation.routing_survey import RoutingSurvey, survey_routing
     from lorary.evaluation.running import EvalProgress, evaluate
 
@@ -33,7 +33,7 @@ __all__ = [
     "describe_metrics",
     "describe_run",
     "evaluate",
-    "find_routes",
+    "make_routes",
     "paired_difference",
     "survey_routing",
 ]
@@ -45,7 +45,7 @@ _FILES = {
     "RoutingSurvey": "routing_survey",
     "check_routes": "routes",
     "evaluate": "running",
-    "find_routes": "routes",
+    "make_routes": "routes",
     "survey_routing": "routing_survey",
 }
 

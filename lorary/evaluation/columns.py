@@ -50,7 +50,7 @@ def gather_columns(records: Iterable[Record | Sequence[object]]) -> Columns:
     example_ids: dict[ExamplesKey, tuple[str, ...]] = {}
     for key, column in columns.items():
         values = tuple(record.value for record in column)
-        ids = _find_ids(key, [record.example for record in column])
+        ids = _check_ids(key, [record.example for record in column])
         if ids is not None:
             known = example_ids.setdefault((key[0], key[2]), ids)
             values = align_values(key, values, ids, known)
@@ -130,7 +130,7 @@ def check_columns(columns: Columns) -> None:
             )
 
 
-def _find_ids(key: ScoreKey, ids: Sequence[str | None]) -> tuple[str, ...] | None:
+def _check_ids(key: ScoreKey, ids: Sequence[str | None]) -> tuple[str, ...] | None:
     known = [example for example in ids if example is not None]
     if known and (len(known) < len(ids) or len(set(known)) < len(known)):
         task, route, metric = key

@@ -178,7 +178,7 @@ class _TaskBuilder:
         """Let a measure ask about every example; new items are added to ``scores`` and ``answers``."""
         is_one_line = not any("\n" in target for each in self.chosen.examples for target in each.targets)
         ids = identify_examples(self.chosen.examples)
-        limit = self._find_answer_limit()
+        limit = self._choose_answer_limit()
         for index, example in enumerate(self.chosen.examples):
             places: list[ScorePlaces | AnswerPlace] = []
             for request in measure.requests(example):
@@ -215,7 +215,7 @@ class _TaskBuilder:
         prompt = TokenizedExample(tokens.prompt_ids, (), tokens.num_cut)
         return Item(self.name, prompt, max_new_tokens, first_line)
 
-    def _find_answer_limit(self) -> int:
+    def _choose_answer_limit(self) -> int:
         # Up to twice the longest target: a model that never stops costs no more than that.
         longest = max(len(tokens.target_ids) for tokens in self.chosen.tokens.examples)
         return min(self.config.max_new_tokens, max(SHORTEST_ANSWER, 1 << longest.bit_length()))

@@ -64,7 +64,7 @@ class Route:
         )
 
 
-def find_routes(
+def make_routes(
     names: Sequence[str],
     model: RoutedModel,
     experts_of_tasks: Mapping[str, str],
@@ -91,7 +91,7 @@ def find_routes(
     return [
         Route(name=name, router=name, options=configured.get(name), combine=combine)
         if name in ROUTERS
-        else _find_route(name, model, experts_of_tasks)
+        else _make_route(name, model, experts_of_tasks)
         for name in names
     ]
 
@@ -100,7 +100,7 @@ def check_routes(names: Sequence[str], experts: Collection[str], controls: Colle
     """Refuse route names that mean nothing, before anything is loaded.
 
     Args:
-        names: what ``find_routes`` will be given.
+        names: what ``make_routes`` will be given.
         experts: the experts that will be on the model.
         controls: the controls that will be.
 
@@ -117,7 +117,7 @@ def check_routes(names: Sequence[str], experts: Collection[str], controls: Colle
             raise ValueError(f"there is no route {quote(name)}: {suggest(name, [*known, 'expert:NAME'])}")
 
 
-def _find_route(name: str, model: RoutedModel, own: Mapping[str, str]) -> Route:
+def _make_route(name: str, model: RoutedModel, own: Mapping[str, str]) -> Route:
     if name == "base":
         return Route(name=name)
     one = name.removeprefix(EXPERT_PREFIX)

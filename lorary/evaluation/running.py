@@ -46,7 +46,7 @@ def evaluate(
     Args:
         model: the model; nothing is set on it.
         tasks: what to measure on, by name.
-        routes: ways of answering, see ``find_routes``.
+        routes: ways of answering, see ``make_routes``.
         template: how examples become prompts.
         config: metrics and sizes.
         on_progress: called after each forward pass or batch of answers.

@@ -68,7 +68,7 @@ def compare_bases(one: BaseIdentity, other: BaseIdentity) -> BaseMatch:
         return BaseMatch(False)
     if not one.name or not other.name or _tidy(one.name) == _tidy(other.name):
         return BaseMatch(True)
-    ours, theirs = _find_own_name(one.name), _find_own_name(other.name)
+    ours, theirs = _extract_own_name(one.name), _extract_own_name(other.name)
     if ours is None or theirs is None:
         return BaseMatch(False)
     if ours == theirs:
@@ -140,7 +140,7 @@ def _tidy(name: str) -> str:
     return name.replace("\\", "/").rstrip("/")
 
 
-def _find_own_name(name: str) -> str | None:
+def _extract_own_name(name: str) -> str | None:
     """Give the part of a name that says which model it is, without case; None if no part does."""
     path = _tidy(name)
     cached = _CACHED.search(path)

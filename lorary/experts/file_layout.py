@@ -117,7 +117,7 @@ def _lay_out(content: bytes) -> tuple[dict[str, Tensor], int]:
         raise ValueError(f"it names too many tensors: {say_limit('tensor_count')}")
     tensors = parse_json_object(content, "header")
     tensors.pop("__metadata__", None)
-    found = sorted((_find_place(name, tensor), name) for name, tensor in tensors.items())
+    found = sorted((_read_place(name, tensor), name) for name, tensor in tensors.items())
     outlines, end = {}, 0
     for (begin, stop), name in found:
         outline = _outline(name, tensors[name])
@@ -127,7 +127,7 @@ def _lay_out(content: bytes) -> tuple[dict[str, Tensor], int]:
     return outlines, end
 
 
-def _find_place(name: str, tensor: Any) -> tuple[int, int]:
+def _read_place(name: str, tensor: Any) -> tuple[int, int]:
     place = tensor.get("data_offsets") if isinstance(tensor, dict) else None
     if not _are_counts(place) or len(place) != 2:
         raise ValueError(f"tensor {quote(name, 80)} has no place in it")

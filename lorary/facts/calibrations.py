@@ -36,17 +36,17 @@ from lorary.routing.spectr import compute_norm_roots
 ALGORITHM = "calibrated-deviation-1"
 
 
-def _find_requests(context: Context) -> GenericRequests:
+def _make_requests(context: Context) -> GenericRequests:
     return GenericRequests(context.base, context.stack, context.options["generic"])
 
 
 def _identify(context: Context) -> dict[str, Any]:
     options = {name: context.options[name] for name in ("ridge", "last_share")}
-    return {**_find_requests(context).identity, **options}
+    return {**_make_requests(context).identity, **options}
 
 
 def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
-    stack, options, sequences = context.stack, context.options, _find_requests(context).sequences()
+    stack, options, sequences = context.stack, context.options, _make_requests(context).sequences()
     # A library reads experts of the same layout together, so all names are asked for at once.
     loaded = dict(Selection(context.experts, names).items())
     a, roots = _read_factors(stack, list(loaded.values()))

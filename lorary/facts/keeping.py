@@ -38,10 +38,10 @@ def keep_artifacts(
     if isinstance(experts, Library):
         artifacts = experts.artifacts
 
-        def find_keys(some: Sequence[str]) -> dict[str, Key]:
-            return artifacts.find_keys(algorithm, {name: parameters[name] for name in some})
+        def make_keys(some: Sequence[str]) -> dict[str, Key]:
+            return artifacts.make_keys(algorithm, {name: parameters[name] for name in some})
 
-        return derive_artifacts(artifacts, experts, names, find_keys, compute, is_sound)
+        return derive_artifacts(artifacts, experts, names, make_keys, compute, is_sound)
     hashes = identify_experts(experts, names)
     keys = {name: Key(algorithm, parameters[name], (hashes[name],)) for name in names}
     store: ArtifactStore = Cache()

@@ -159,7 +159,7 @@ class Facts:
             if algorithm is None or not present:
                 continue
             parameters = json.loads(identity)
-            keys = library.artifacts.find_keys(algorithm, dict.fromkeys(present, parameters))
+            keys = library.artifacts.make_keys(algorithm, dict.fromkeys(present, parameters))
             library.artifacts.save_all({key: known[expert] for expert, key in keys.items()})
 
     def check(self, needs: Iterable[str], names: Sequence[str]) -> None:
@@ -234,5 +234,5 @@ def _identify(experts: Mapping[str, Expert], names: Sequence[str]) -> dict[str, 
     """Return the hashes of experts' content in a library; nothing for other mappings."""
     if not isinstance(experts, Library):
         return {}
-    keys = experts.artifacts.find_keys("content", {name: {} for name in names})
+    keys = experts.artifacts.make_keys("content", {name: {} for name in names})
     return {name: key.subjects for name, key in keys.items()}

@@ -27,18 +27,18 @@ def find_operators(x: Tensor) -> Operators | None:
         ValueError: if it is anything else.
     """
     if torch.compiler.is_compiling():
-        return traced.OPERATORS[_find_kind_for_graph(x.device.type, x.dtype)]
-    kind = _find_kind(x)
+        return traced.OPERATORS[_choose_kind_for_graph(x.device.type, x.dtype)]
+    kind = _choose_kind(x)
     return load_triton() if kind == "triton" else cpu if kind == "cpu" else None
 
 
 @torch.compiler.assume_constant_result
-def _find_kind_for_graph(device: str, dtype: torch.dtype) -> str:
+def _choose_kind_for_graph(device: str, dtype: torch.dtype) -> str:
     """Look at the environment for a graph that is traced, which cannot."""
-    return _find_kind(torch.empty(0, device=device, dtype=dtype))
+    return _choose_kind(torch.empty(0, device=device, dtype=dtype))
 
 
-def _find_kind(x: Tensor) -> str:
+def _choose_kind(x: Tensor) -> str:
     wish = read_wish()
     if wish == "triton" and is_triton_for(x):
         return "triton"

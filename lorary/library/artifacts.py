@@ -78,16 +78,16 @@ class Artifacts:
             LibraryError: if the results can't be written, or an expert is replaced meanwhile.
         """
 
-        def find_keys(some: Sequence[str]) -> dict[str, Key]:
-            return self.find_keys(algorithm, dict.fromkeys(some, parameters))
+        def make_keys(some: Sequence[str]) -> dict[str, Key]:
+            return self.make_keys(algorithm, dict.fromkeys(some, parameters))
 
         wanted = list(self._experts) if names is None else list(names)
-        return derive_artifacts(self, self._experts, wanted, find_keys, compute, is_sound)
+        return derive_artifacts(self, self._experts, wanted, make_keys, compute, is_sound)
 
-    def find_key(self, algorithm: str, parameters: Mapping[str, Any], names: Sequence[str]) -> Key:
+    def make_key(self, algorithm: str, parameters: Mapping[str, Any], names: Sequence[str]) -> Key:
         """Return the key of what is computed from several experts together, as they are now.
 
-        Find it before computing: what is saved under it belongs to these weights, whatever is stored under
+        Make it before computing: what is saved under it belongs to these weights, whatever is stored under
         the names meanwhile.
 
         Raises:
@@ -97,7 +97,7 @@ class Artifacts:
         hashes = self._identify(names)
         return Key(algorithm, parameters, tuple(hashes[name] for name in names))
 
-    def find_keys(self, algorithm: str, parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Key]:
+    def make_keys(self, algorithm: str, parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Key]:
         """Return the key of what is computed from each of some experts alone, as they are now.
 
         Args:
@@ -117,7 +117,7 @@ class Artifacts:
             LibraryError: if it can't be read for another reason.
         """
         try:
-            return open_artifact(_read(self._storage, _find_path(key)), key)
+            return open_artifact(_read(self._storage, _make_path(key)), key)
         # What is damaged can be computed again.
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FormatError):
             return None
@@ -136,7 +136,7 @@ class Artifacts:
         Raises:
             LibraryError: if they can't be written for another reason, such as a full disk.
         """
-        packed = {_find_path(key): pack_artifact(tensors, key.source) for key, tensors in artifacts.items()}
+        packed = {_make_path(key): pack_artifact(tensors, key.source) for key, tensors in artifacts.items()}
         kinds = ", ".join(sorted({key.algorithm for key in artifacts}))
         what = f"store {quote(kinds)} of {len(packed)} experts"
         num_bytes = sum(map(len, packed.values()))
@@ -158,7 +158,7 @@ def open_artifact(content: bytes, key: Key) -> Artifact:
     return artifact
 
 
-def find_subjects(storage: Storage, path: str) -> tuple[str, ...]:
+def read_subjects(storage: Storage, path: str) -> tuple[str, ...]:
     """Return the hashes of what an artifact says it was computed from, reading its header alone; none if it
     says nothing."""
     try:
@@ -185,7 +185,7 @@ def find_artifact_fault(storage: Storage, path: str) -> str | None:
     return None
 
 
-def _find_path(key: Key) -> str:
+def _make_path(key: Key) -> str:
     return f"{ARTIFACTS}/{key.algorithm}/{key.digest}.safetensors"
 
 

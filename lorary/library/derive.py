@@ -58,7 +58,7 @@ def derive_artifacts(
     store: ArtifactStore,
     experts: Mapping[str, Expert],
     names: Sequence[str],
-    find_keys: Callable[[Sequence[str]], Mapping[str, Key]],
+    make_keys: Callable[[Sequence[str]], Mapping[str, Key]],
     compute: Compute,
     is_sound: IsSound,
 ) -> dict[str, Artifact]:
@@ -68,7 +68,7 @@ def derive_artifacts(
         store: where artifacts are kept.
         experts: where ``compute`` gets its experts from.
         names: the experts to return artifacts of.
-        find_keys: names -> the keys of their artifacts, by what the experts are now.
+        make_keys: names -> the keys of their artifacts, by what the experts are now.
         compute: some experts -> for each of them, named tensors.
         is_sound: what is stored and is not, counts as missing.
 
@@ -76,7 +76,7 @@ def derive_artifacts(
         LibraryError: if an expert is replaced meanwhile, or the results can't be written.
         ValueError: if ``compute`` doesn't return exactly the experts it was given.
     """
-    keys = find_keys(names)
+    keys = make_keys(names)
     named = {keys[name]: name for name in names}
     known = {key: store.load(key) for key in named}
     found = {
@@ -89,7 +89,7 @@ def derive_artifacts(
     for start in range(0, len(missing), BATCH_SIZE):
         batch = missing[start : start + BATCH_SIZE]
         computed = _compute_batch(experts, batch, compute)
-        _require_unchanged(batch, keys, find_keys(batch))
+        _require_unchanged(batch, keys, make_keys(batch))
         artifacts = {keys[name]: dict(computed[name]) for name in batch}
         store.save_all(artifacts)
         found |= artifacts

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import NamedTuple
 
-from lorary.library.artifacts import ARTIFACTS, find_subjects
+from lorary.library.artifacts import ARTIFACTS, read_subjects
 from lorary.library.storage.contract import Storage
 
 
@@ -34,7 +34,7 @@ def find_unused_artifacts(storage: Storage, present: Collection[str]) -> tuple[l
     num_bytes = num_kept = 0
     unused = []
     for path, kind in storage.walk(ARTIFACTS).items():
-        subjects = find_subjects(storage, path) if kind == "file" else ()
+        subjects = read_subjects(storage, path) if kind == "file" else ()
         if subjects and all(subject in present for subject in subjects):
             num_kept += 1
             continue

@@ -92,7 +92,7 @@ def _check_causal(model: PreTrainedModel, text: list[int], read: Tensor, vocabul
     other = [*text[:-1], (text[-1] + _OTHERWISE) % vocabulary]
     found = _read(model, pad_sequences(_as_sequences([other])))[0]
     # NaN shows nothing about attention; code that uses losses reports it.
-    if read.isfinite().all() and _differ(found[:-1], read[:-1], _find_limit(model, [read])):
+    if read.isfinite().all() and _differ(found[:-1], read[:-1], _measure_limit(model, [read])):
         raise BaseModelError(
             f"a base model must be causal, but in {type(model).__name__} a token attends to later tokens: "
             "load a causal language model, or this one with is_decoder=True in its configuration"
@@ -104,7 +104,7 @@ def find_tolerance(model: PreTrainedModel) -> float:
     return _TOLERANCES.get(model.dtype, _HALF_TOLERANCE)
 
 
-def _find_limit(model: PreTrainedModel, logits: Sequence[Tensor]) -> float:
+def _measure_limit(model: PreTrainedModel, logits: Sequence[Tensor]) -> float:
     return find_tolerance(model) * float(torch.cat(list(logits)).std())
 
 
@@ -116,7 +116,7 @@ def _is_exact(
     vocabulary: int,
 ) -> bool:
     """Return whether each text has the same logits as alone, and no text influences another."""
-    limit = _find_limit(model, alone)
+    limit = _measure_limit(model, alone)
     try:
         together = _read(model, lay_out(_as_sequences(texts)))
         if any(_differ(found, expected, limit) for found, expected in zip(together, alone, strict=True)):

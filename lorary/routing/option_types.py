@@ -36,7 +36,7 @@ def require_types(options: Options) -> None:
     Raises:
         ValueError: if some have not; the message has all of them.
     """
-    hints = _find_hints(type(options))
+    hints = _read_hints(type(options))
     faults = [
         f"{field.name} must be {_describe(hints[field.name])}, found {quote(value, 60)}"
         for field in fields(options)
@@ -47,7 +47,7 @@ def require_types(options: Options) -> None:
 
 
 @cache
-def _find_hints(kind: type) -> dict[str, Any]:
+def _read_hints(kind: type) -> dict[str, Any]:
     return get_type_hints(kind)
 
 

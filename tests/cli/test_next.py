@@ -13,7 +13,7 @@ from lorary.cli.command_table import COMMANDS, load_command
 from lorary.cli.commands import build
 from lorary.cli.options import read_options
 from lorary.cli.repeat import repeat_router, repeat_tasks
-from lorary.cli.tasks import find_task_template, load_tasks
+from lorary.cli.tasks import load_tasks, read_task_template
 from lorary.evaluation import Result
 from lorary.library import Library
 from lorary.routing import ROUTERS
@@ -200,7 +200,7 @@ def test_options_from_yaml_become_words(inside):
     assert words[:3] == ["--tasks", "first=a.jsonl", "second=b.jsonl"]
     again = read("eval", "lib", *words)
     assert load_tasks(again) == load_tasks(options)
-    assert find_task_template(again) == find_task_template(options)
+    assert read_task_template(again) == read_task_template(options)
     Path("c.yaml").write_text(json.dumps({"tasks": {"first": {"train": "a.jsonl", "test": "b.jsonl"}}}))
     assert repeat_tasks(read("train", "lib", "--config", "c.yaml")) == []
 

@@ -2,7 +2,7 @@ import pytest
 
 from lorary.data import TokenizedExample
 from lorary.errors import UnknownExpert
-from lorary.evaluation import Route, check_routes, find_routes
+from lorary.evaluation import Route, check_routes, make_routes
 from lorary.evaluation.items import Item
 from lorary.passes import Layout
 from lorary.routing import ROUTERS, ArrowConfig
@@ -13,7 +13,7 @@ OWN = {"dates": "dates", "morse": "morse"}
 def test_names_become_routes(model):
     names = ["base", "uniform", "arrow", "oracle", "random", "expert:plurals"]
     arrow = ArrowConfig(top_k=2)
-    found = find_routes(names, model, OWN, options={"arrow": arrow}, combine="factors")
+    found = make_routes(names, model, OWN, options={"arrow": arrow}, combine="factors")
     routes = {route.name: route for route in found}
     assert list(routes) == names
     assert routes["base"] == Route(name="base")
@@ -26,13 +26,13 @@ def test_names_become_routes(model):
 
 @pytest.mark.parametrize("name", ROUTERS)
 def test_every_router_is_a_route(model, name):
-    (route,) = find_routes([name], model, OWN)
+    (route,) = make_routes([name], model, OWN)
     assert route == Route(name=name, router=name)
 
 
 def test_the_oracle_answers_with_the_experts_it_is_given(model):
     """Guards a bug: the experts given were ignored, and those of the tasks' names taken."""
-    (route,) = find_routes(["oracle"], model, {"days": "dates", "signals": "morse"})
+    (route,) = make_routes(["oracle"], model, {"days": "dates", "signals": "morse"})
     assert route.expert_of == {"days": "dates", "signals": "morse"}
 
 
@@ -64,11 +64,11 @@ def test_only_routes_with_own_experts_decide_without_reading(model, route, expec
 )
 def test_what_is_no_route_is_refused(model, name, kind, message):
     with pytest.raises(kind, match=message):
-        find_routes(["base", name], model, OWN)
+        make_routes(["base", name], model, OWN)
     with pytest.raises(kind, match=message):
         check_routes([name], model.names, model.controls)
 
 
 def test_an_oracle_with_an_unknown_expert_is_refused(model):
     with pytest.raises(UnknownExpert, match="'signals'"):
-        find_routes(["oracle"], model, {"morse": "signals"})
+        make_routes(["oracle"], model, {"morse": "signals"})

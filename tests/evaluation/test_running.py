@@ -6,7 +6,7 @@ from lorary.assembly.deciding import RequestDecider
 from lorary.data import Example, Task, find_template, tokenize_examples
 from lorary.data.tokens import tokenize_answers
 from lorary.errors import DataError
-from lorary.evaluation import MEASURES, EvalConfig, Route, evaluate, find_routes
+from lorary.evaluation import MEASURES, EvalConfig, Route, evaluate, make_routes
 from lorary.evaluation.chosen_examples import identify_examples
 from lorary.evaluation.measures.exact_match import exact_match
 from lorary.evaluation.request_pool import gather_requests
@@ -43,7 +43,7 @@ def sum_losses(model, route, task, prompt, target):
 
 
 def test_losses_are_those_of_transformers_for_each_example(model, tasks):
-    routes = find_routes(NAMES, model, OWN)
+    routes = make_routes(NAMES, model, OWN)
     result = evaluate(model, tasks, routes, PLAIN)
     assert set(result.routes) == set(NAMES)
     for name, task in tasks.items():
@@ -58,7 +58,7 @@ def test_losses_are_those_of_transformers_for_each_example(model, tasks):
 
 def test_choices_are_made_by_brute_force(model, tasks):
     config = EvalConfig(metrics=("accuracy_sum", "accuracy_per_token", "accuracy_per_byte"))
-    (route,) = find_routes(["oracle"], model, OWN)
+    (route,) = make_routes(["oracle"], model, OWN)
     result = evaluate(model, tasks, [route], PLAIN, config)
     with_choices = [example for example in tasks["morse"].split("test") if example.choices]
     for metric, normalise in {
@@ -107,7 +107,7 @@ def test_a_task_with_answers_of_several_lines_is_matched_whole(model, monkeypatc
 
 @pytest.mark.parametrize("name", ["arrow", "oracle"])
 def test_exact_match_is_that_of_prompts_answered_alone(model, tasks, name):
-    routes = find_routes([name], model, OWN)
+    routes = make_routes([name], model, OWN)
     found = []
     for example in tasks["dates"].split("test"):
         prompt = PLAIN.render(tasks["dates"], example)
@@ -158,14 +158,14 @@ def test_a_measure_that_breaks_its_promise_is_refused(model, tasks, code_measure
 
 def test_examples_have_the_same_ids_under_all_routes_and_metrics(model, tasks):
     config = EvalConfig(metrics=("loss", "accuracy_sum"))
-    result = evaluate(model, tasks, find_routes(["base", "uniform"], model, OWN), PLAIN, config)
+    result = evaluate(model, tasks, make_routes(["base", "uniform"], model, OWN), PLAIN, config)
     ids = identify_examples(tasks["morse"].split("test"))
     assert result.example_ids["morse", "loss"] == tuple(ids)
     assert result.example_ids["morse", "accuracy_sum"] == tuple(ids[:4])
 
 
 def test_sizes_of_passes_and_batches_change_nothing(model, tasks):
-    routes = find_routes(["arrow", "oracle"], model, OWN)
+    routes = make_routes(["arrow", "oracle"], model, OWN)
     metrics = ("loss", "exact_match", "accuracy_sum")
     large = evaluate(model, tasks, routes, PLAIN, EvalConfig(metrics=metrics, max_new_tokens=3))
     small = EvalConfig(metrics=metrics, max_new_tokens=3, tokens_per_pass=50, batch_size=1)
@@ -176,8 +176,8 @@ def test_sizes_of_passes_and_batches_change_nothing(model, tasks):
 
 def test_every_route_sees_the_same_examples_and_their_number_is_bounded(model, tasks):
     config = EvalConfig(num_examples=2, seed=4)
-    one = evaluate(model, tasks, find_routes(["base"], model, OWN), PLAIN, config)
-    two = evaluate(model, tasks, find_routes(["uniform", "base"], model, OWN), PLAIN, config)
+    one = evaluate(model, tasks, make_routes(["base"], model, OWN), PLAIN, config)
+    two = evaluate(model, tasks, make_routes(["uniform", "base"], model, OWN), PLAIN, config)
     assert len(one.values("dates", "base", "loss")) == 2
     assert two.values("morse", "base", "loss") == pytest.approx(one.values("morse", "base", "loss"))
 
@@ -186,7 +186,7 @@ def test_progress_ends_at_its_total(model, tasks):
     news = []
     config = EvalConfig(metrics=("loss", "exact_match", "accuracy_sum"), max_new_tokens=2, batch_size=3)
     evaluate(
-        model, tasks, find_routes(["base", "uniform"], model, OWN), PLAIN, config, on_progress=news.append
+        model, tasks, make_routes(["base", "uniform"], model, OWN), PLAIN, config, on_progress=news.append
     )
     done = [event.num_done for event in news]
     assert done == sorted(done)
@@ -206,7 +206,7 @@ def request_routes(model):
         "retrieval": RetrievalConfig(top_k=2, temperature=0.1),
     }
     assert options.keys() == REQUEST_ROUTERS.keys()
-    return find_routes(list(options), model, OWN, options=options, combine="factors")
+    return make_routes(list(options), model, OWN, options=options, combine="factors")
 
 
 def test_a_request_is_decided_from_its_prompt_alone(model, tasks, request_routes):
@@ -261,13 +261,13 @@ def test_each_prompt_is_read_once_for_its_decision(model, tasks, request_routes,
 def test_the_models_own_router_is_put_back(model, tasks):
     model.set_router("uniform")
     before = [layer.router for layer in model.stack.layers.values()]
-    evaluate(model, tasks, find_routes(["arrow", "base"], model, OWN), PLAIN)
+    evaluate(model, tasks, make_routes(["arrow", "base"], model, OWN), PLAIN)
     assert [layer.router for layer in model.stack.layers.values()] == before
 
 
 def test_the_header_says_what_was_measured_and_what_was_left_out(model, tasks):
     config = EvalConfig(max_length=40)
-    result = evaluate(model, {"morse": tasks["morse"]}, find_routes(["arrow"], model, OWN), PLAIN, config)
+    result = evaluate(model, {"morse": tasks["morse"]}, make_routes(["arrow"], model, OWN), PLAIN, config)
     settings = result.headers[0]["settings"]
     assert settings["examples"] == {"morse": len(result.values("morse", "arrow", "loss"))}
     assert settings["routes"][0]["combine"] == "outputs"

@@ -24,14 +24,14 @@ class Store:
 
     def __init__(self, library, algorithm, parameters):
         self.artifacts = library.artifacts
-        self.find_key = lambda subject: Key(algorithm, parameters, (subject,))
-        self.find_key(HASH)
+        self.make_key = lambda subject: Key(algorithm, parameters, (subject,))
+        self.make_key(HASH)
 
     def save(self, artifacts):
-        self.artifacts.save_all({self.find_key(subject): tensors for subject, tensors in artifacts.items()})
+        self.artifacts.save_all({self.make_key(subject): tensors for subject, tensors in artifacts.items()})
 
     def load(self, subject):
-        return self.artifacts.load(self.find_key(subject))
+        return self.artifacts.load(self.make_key(subject))
 
 
 @pytest.fixture
@@ -195,32 +195,32 @@ def sum_all(experts):
 def test_several_experts_together_have_an_artifact_of_their_own(library, make_expert):
     for seed, name in enumerate("abc"):
         library[name] = make_expert(name, seed)
-    key = library.artifacts.find_key("centroids-1", {"count": 2}, ["b", "a"])
+    key = library.artifacts.make_key("centroids-1", {"count": 2}, ["b", "a"])
     assert library.artifacts.load(key) is None
     library.artifacts.save(key, {"rows": torch.eye(2)})
     reopened = type(library).open(library.url)
     assert torch.equal(reopened.artifacts.load(key)["rows"], torch.eye(2))
     for others in (["a", "b"], ["a"], ["a", "b", "c"]):
-        other = library.artifacts.find_key("centroids-1", {"count": 2}, others)
+        other = library.artifacts.make_key("centroids-1", {"count": 2}, others)
         assert other != key and library.artifacts.load(other) is None
     library.rename("a", "z")
-    assert library.artifacts.find_key("centroids-1", {"count": 2}, ["b", "z"]) == key
+    assert library.artifacts.make_key("centroids-1", {"count": 2}, ["b", "z"]) == key
     assert library.verify() == []
 
 
 def test_what_was_computed_from_an_expert_that_was_replaced_meanwhile_is_nobodys(library, make_expert):
     library["a"] = make_expert("a", 1)
-    key = library.artifacts.find_key("sum-1", {}, ["a"])
+    key = library.artifacts.make_key("sum-1", {}, ["a"])
     library["a"] = make_expert("a", 2)
     library.artifacts.save(key, {"x": torch.ones(1)})
-    assert library.artifacts.load(library.artifacts.find_key("sum-1", {}, ["a"])) is None
+    assert library.artifacts.load(library.artifacts.make_key("sum-1", {}, ["a"])) is None
 
 
 def test_names_and_subjects_that_are_none_are_refused(library):
     with pytest.raises(UnknownExpert, match="no expert 'a'"):
-        library.artifacts.find_key("sum-1", {}, ["a"])
+        library.artifacts.make_key("sum-1", {}, ["a"])
     with pytest.raises(ValueError, match="an artifact of 'sum-1' must have a subject, found none"):
-        library.artifacts.find_key("sum-1", {}, [])
+        library.artifacts.make_key("sum-1", {}, [])
 
 
 @pytest.mark.parametrize("sidecar", ["none", "without the configuration's hash"])

@@ -49,7 +49,7 @@ def test_what_was_computed_from_experts_that_are_gone_is_removed(library, make_e
 def test_what_was_computed_from_several_goes_with_the_first_of_them(library, make_expert):
     for seed, name in enumerate("abc"):
         library[name] = make_expert(name, seed)
-    pairs = [library.artifacts.find_key("pair-1", {}, names) for names in ("ab", "bc", "ac")]
+    pairs = [library.artifacts.make_key("pair-1", {}, names) for names in ("ab", "bc", "ac")]
     library.artifacts.save_all({key: {"x": torch.ones(2)} for key in pairs})
     del library["a"]
     assert library.prune()[:2] == (2, 1)

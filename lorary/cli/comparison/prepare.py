@@ -11,9 +11,9 @@ from lorary.cli.comparison.material import find_task_of_each, provide_material
 from lorary.cli.comparison.routes import RANDOM, check_against, choose_routes, split_commas
 from lorary.cli.filled_library import open_filled_library
 from lorary.cli.router_options import read_router_options, refuse_unused_options
-from lorary.cli.tasks import find_task_template, read_tasks
+from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.data import Task, Template
-from lorary.evaluation import EvalConfig, Route, find_routes
+from lorary.evaluation import EvalConfig, Route, make_routes
 from lorary.evaluation.routes import EXPERT_PREFIX
 from lorary.experts import Expert
 from lorary.library import Library
@@ -73,11 +73,11 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     model = load_model(
         base, library, router=None, controls=gather_controls(library, controls, names, config.seed)
     )
-    template = find_task_template(options)
+    template = read_task_template(options)
     provide_material(model, library, task_of, template, (*configured, *routers))
     # Only the oracle uses own experts, and it is a route only if every task has one.
     answering = {task: own.get(task, task) for task in tasks}
-    routes = find_routes(names, model, answering, options=configured, combine=options.combine or "outputs")
+    routes = make_routes(names, model, answering, options=configured, combine=options.combine or "outputs")
     return Comparison(library, model, tasks, own, routes, template, config)
 
 

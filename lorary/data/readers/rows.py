@@ -56,7 +56,7 @@ def read_rows(
         ValueError: if ``format`` is unknown, ``columns`` makes no sense, or both are given.
         DataError: if a row cannot be used and ``skip_bad`` is false, or if no row can.
     """
-    told = _find_told(format or source.format, columns, is_format_given=format is not None)
+    told = _choose_told(format or source.format, columns, is_format_given=format is not None)
     read, problem = ReadRows(), ""
     for place, content in source.records:
         try:
@@ -70,7 +70,7 @@ def read_rows(
     return read
 
 
-def _find_told(
+def _choose_told(
     format: str | None, columns: Columns | None, *, is_format_given: bool
 ) -> tuple[str, RowFormat] | None:
     if columns is not None:

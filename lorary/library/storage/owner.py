@@ -20,7 +20,7 @@ class Identified(Protocol):
         """Tell this folder from its copies, which an inode does; empty where nothing does."""
 
 
-def find_owner(folder: Identified) -> str:
+def identify_owner(folder: Identified) -> str:
     """Name whoever changes a library from here, in 16 hexadecimal digits.
 
     Another machine, another user and a copy of the folder give others, each time the same. The disk that the
@@ -29,12 +29,12 @@ def find_owner(folder: Identified) -> str:
     Raises:
         OSError: if the folder cannot be looked at.
     """
-    parts = ("lorary library", _find_machine(), str(os.geteuid()), folder.identify())
+    parts = ("lorary library", _read_machine(), str(os.geteuid()), folder.identify())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:OWNER_DIGITS]
 
 
 @cache
-def _find_machine() -> str:
+def _read_machine() -> str:
     for file in MACHINE_FILES:
         with suppress(OSError, ValueError):
             found = Path(file).read_text("ascii").strip()

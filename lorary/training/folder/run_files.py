@@ -46,7 +46,7 @@ def refuse_damage(path: Path, advice: str, what: str = "") -> Iterator[None]:
         raise TrainingError(f"{what}{quote(str(path))} is damaged ({fault}): {advice}") from error
 
 
-def find_status(path: Path) -> os.stat_result | None:
+def read_status(path: Path) -> os.stat_result | None:
     """Look at what stands at a path, itself and not what a link points to; None only if nothing does."""
     try:
         return path.lstat()
@@ -61,7 +61,7 @@ def has_file(path: Path) -> bool:
         ValueError: if it is a link.
         FormatError: if it is anything else than a regular file.
     """
-    status = find_status(path)
+    status = read_status(path)
     if status is None:
         return False
     if stat.S_ISDIR(status.st_mode):
@@ -77,7 +77,7 @@ def has_folder(path: Path) -> bool:
     Raises:
         ValueError: if it is a link, or anything else than a folder.
     """
-    status = find_status(path)
+    status = read_status(path)
     if status is None:
         return False
     _refuse_link(status)
@@ -111,7 +111,7 @@ def remove(path: Path) -> None:
 
     A folder leaves its place in one step, so that no half of it is ever found there.
     """
-    status = find_status(path)
+    status = read_status(path)
     if status is None:
         return
     if not stat.S_ISDIR(status.st_mode):

@@ -28,10 +28,10 @@ from lorary.training.folder.digests import hash_json
 from lorary.training.folder.finished import RECORD, Product, ProductForm, read_finished, write_finished
 from lorary.training.folder.run_files import (
     START_OVER,
-    find_status,
     has_file,
     has_folder,
     read_record,
+    read_status,
     refuse_damage,
     remove,
     sweep,
@@ -203,10 +203,10 @@ def count_finished(path: str | Path, names: Iterable[str]) -> int | None:
         OSError: if the system does not say what is there.
     """
     folder = Path(path)
-    if find_status(folder) is None or find_status(folder / MARKER) is None:
+    if read_status(folder) is None or read_status(folder / MARKER) is None:
         return None
     records = [folder / FINISHED / check_name(name) / RECORD for name in names]
-    return sum(find_status(record) is not None for record in records)
+    return sum(read_status(record) is not None for record in records)
 
 
 def _take_up(

@@ -10,7 +10,7 @@ from lorary.cli.comparison.material import find_task_of_each, provide_material
 from lorary.cli.comparison.routes import choose_routes
 from lorary.data import find_template
 from lorary.data.synthetic import generate_task, generate_tasks
-from lorary.evaluation import EvalConfig, Result, evaluate, find_routes
+from lorary.evaluation import EvalConfig, Result, evaluate, make_routes
 from lorary.facts import gates
 from lorary.library import Library
 from lorary.models import load_base
@@ -41,7 +41,7 @@ def test_numbers_are_those_of_evaluate(measure, trained_library, tiny_base, tmp_
     found = Result.from_json(tmp_path / "out" / "results.json")
     model = load_model(load_base(tiny_base), trained_library, router=None)
     tasks = generate_tasks(["plurals", "prices"])
-    routes = find_routes(["base", "arrow", "oracle"], model, {name: name for name in tasks})
+    routes = make_routes(["base", "arrow", "oracle"], model, {name: name for name in tasks})
     config = EvalConfig(metrics=("loss", "exact_match"), num_examples=3)
     expected = evaluate(model, tasks, routes, find_template("plain"), config)
     assert set(found.scores) == set(expected.scores)
@@ -262,7 +262,7 @@ def test_routers_that_know_the_tasks_learn_from_their_training_examples(lorary, 
         find_template("plain"),
         ["mean_activation", "retrieval"],
     )
-    routes = find_routes(["mean_activation", "retrieval"], model, {name: name for name in tasks})
+    routes = make_routes(["mean_activation", "retrieval"], model, {name: name for name in tasks})
     result = evaluate(model, tasks, routes, find_template("plain"), EvalConfig(num_examples=3))
     for router in ("mean_activation", "retrieval"):
         assert found[router]["mean"] == pytest.approx(result.overall(router, "loss").mean, abs=1e-3)

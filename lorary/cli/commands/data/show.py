@@ -16,7 +16,7 @@ from lorary.cli.keep_places import KeepPlaces
 from lorary.cli.left_out import describe_prompts, describe_rows
 from lorary.cli.printing import print_facts, print_json, print_line
 from lorary.cli.task_options import add_reading_options
-from lorary.cli.tasks import find_task_template, load_tasks
+from lorary.cli.tasks import load_tasks, read_task_template
 from lorary.data import Example, Task, Template, tokenize_examples
 from lorary.data.chat_template import ChatTemplate
 from lorary.data.prompt_counts import PromptCounts
@@ -40,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Read the tasks, and describe each of them."""
     tasks = load_tasks(options)
-    template = find_task_template(options)
+    template = read_task_template(options)
     tokenizer = None if options.base is None else lorary.load_base(options.base).tokenizer
     if options.template == "chat" and tokenizer is None:
         raise ValueError("--template chat needs a base model, which has the chat template: add --base")
@@ -91,7 +91,7 @@ def count_changes(task: Task, template: Template, tokenizer: Any) -> PromptCount
 
 def render_example(task: Task, template: Template, tokenizer: Any) -> tuple[str, str]:
     """Render the prompt and the target of a task's first example: as text, or decoded from its tokens."""
-    example = find_example(task)
+    example = take_example(task)
     if tokenizer is None:
         (reply,) = template.reply(task, example, example.targets[:1])
         return template.render(task, example), reply.text
@@ -99,7 +99,7 @@ def render_example(task: Task, template: Template, tokenizer: Any) -> tuple[str,
     return tokenizer.decode(found.prompt_ids), tokenizer.decode(found.target_ids)
 
 
-def find_example(task: Task) -> Example:
+def take_example(task: Task) -> Example:
     """Return the first example of the first split, which is the training split if the task has one."""
     return next(iter(task.splits.values()))[0]
 

@@ -16,12 +16,12 @@ def print_result(result: Result, console: Console, against: str | None = None) -
     """Print a table per metric, and a table of each route's difference from the reference route."""
     for metric in result.metrics:
         console.print(render_table(result_grid(result, metric), console.width))
-        differences = find_differences(result, metric, against)
+        differences = compare_with_reference(result, metric, against)
         if differences:
             console.print(render_table(difference_grid(differences), console.width))
 
 
-def find_differences(result: Result, metric: str, against: str | None = None) -> list[Difference]:
+def compare_with_reference(result: Result, metric: str, against: str | None = None) -> list[Difference]:
     """Compare every route with a reference route.
 
     Args:
@@ -69,7 +69,7 @@ def _summarize_metric(result: Result, metric: str, against: str | None) -> dict[
         },
         "differences": [
             {**asdict(difference), "metric": metric}
-            for difference in find_differences(result, metric, against)
+            for difference in compare_with_reference(result, metric, against)
         ],
     }
 
@@ -77,6 +77,6 @@ def _summarize_metric(result: Result, metric: str, against: str | None) -> dict[
 def _markdown_parts(result: Result, against: str | None) -> Iterator[str]:
     for metric in result.metrics:
         yield render_markdown(result_grid(result, metric, 3))
-        differences = find_differences(result, metric, against)
+        differences = compare_with_reference(result, metric, against)
         if differences:
             yield render_markdown(difference_grid(differences))

@@ -3,7 +3,7 @@
 import torch
 from jsonargparse import Namespace
 
-from lorary.cli.base_model import find_device
+from lorary.cli.base_model import read_device
 from lorary.cli.console import print_next, show_status
 from lorary.cli.filled_library import open_filled_library
 from lorary.cli.out_place import check_out
@@ -53,7 +53,7 @@ def write_folded(options: Namespace, expert: Expert) -> str:
         )
     revision = options.revision or (None if options.base else expert.card.base_revision)
     with show_status(f"folding {expert.name} into {name}"):
-        base = load_base(name, revision=revision, device=find_device(options))
+        base = load_base(name, revision=revision, device=read_device(options))
         dtype = options.dtype and getattr(torch, options.dtype)
         save_folded(base, expert, options.out, dtype=dtype)
     return "transformers model"

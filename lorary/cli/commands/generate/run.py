@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 
 from lorary.assembly import Explanation, RoutedModel, load_model
 from lorary.assembly.saved_model import is_saved_model, read_saved_model
-from lorary.cli.base_model import find_device, load_options_base
+from lorary.cli.base_model import load_options_base, read_device
 from lorary.cli.commands.generate.routing_text import print_routing
 from lorary.cli.console import print_next, show_status
 from lorary.cli.filled_library import open_filled_library
@@ -139,7 +139,7 @@ def load_built(options: Namespace) -> RoutedModel:
     given: dict[str, Any] = {}
     if isinstance(router, str):
         given = asdict(read_router_options(options, router, names))
-    device = find_device(options)
+    device = read_device(options)
     with show_status(f"loading {options.library}"):
         return load_model(options.library, router=router, combine=options.combine, device=device, **given)
 

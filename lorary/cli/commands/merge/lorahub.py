@@ -8,11 +8,11 @@ from typing import Any
 from jsonargparse import Namespace
 
 from lorary.cli.bars import show_count
-from lorary.cli.base_model import find_device, load_experts_base
+from lorary.cli.base_model import load_experts_base, read_device
 from lorary.cli.commands.merge.by_examples import LORAHUB
 from lorary.cli.commands.merge.recipe import choose_names, make_linear, read_pairs
 from lorary.cli.left_out import tell_prompts
-from lorary.cli.tasks import find_task_template, read_tasks
+from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.experts import Expert
 from lorary.files import quote, say_count
 from lorary.library import Library
@@ -46,7 +46,7 @@ def outline_recipe(options: Namespace, library: Library) -> MergeRecipe:
     return make_linear(options, choose_names(options, library))
 
 
-def find_weights(
+def run_search(
     options: Namespace, library: Library, recipe: MergeRecipe
 ) -> tuple[MergeRecipe, LorahubResult]:
     """Search for the weights, on the experts' base model.
@@ -63,7 +63,7 @@ def find_weights(
     if len(tasks) != 1:
         raise ValueError(f"--method lorahub needs one task, found {len(tasks)}: name one file in --tasks")
     experts = {name: library[name] for name in recipe.names}
-    base = load_experts_base(experts, find_device(options))
+    base = load_experts_base(experts, read_device(options))
     examples = prepare(options, base.tokenizer, tasks)
     stack = attach_experts(base.model, experts)
     with show_count(f"searching weights on {say_count(len(examples.train), 'example')}") as show:
@@ -80,7 +80,7 @@ def find_weights(
 
 def prepare(options: Namespace, tokenizer: Any, tasks: Mapping[str, Any]) -> TrainingExamples:
     """Tokenise the first few training examples of the task."""
-    (found,) = prepare_examples(tokenizer, tasks, find_task_template(options)).values()
+    (found,) = prepare_examples(tokenizer, tasks, read_task_template(options)).values()
     tell_prompts([found.counts], "training and validation examples")
     return replace(found, train=found.train[:NUM_EXAMPLES])
 

@@ -22,7 +22,7 @@ class MergePlace:
     """Its folder or URL; None for the library."""
 
 
-def find_place(out: str) -> MergePlace:
+def parse_place(out: str) -> MergePlace:
     """Parse ``--out``: a folder if it has a slash or begins with a dot, else a name in the library.
 
     Raises:
@@ -33,7 +33,7 @@ def find_place(out: str) -> MergePlace:
     return MergePlace(name=check_name(out.rstrip("/").rsplit("/", 1)[-1]), folder=out)
 
 
-def find_places(last: MergePlace | None, recipes: Sequence[MergeRecipe]) -> list[MergePlace | None]:
+def list_places(last: MergePlace | None, recipes: Sequence[MergeRecipe]) -> list[MergePlace | None]:
     """List the places of a recipe file's merges: ``--out`` for the last, beside it for the others.
 
     Raises:

@@ -17,7 +17,7 @@ from lorary.transforms.merging import read_recipes
 SAID_BY_RECIPE = ("method", "experts", "weights", "options", "rank", "space", "layers", "dtype", "base")
 
 
-def find_recipes(options: Namespace, library: Library) -> Sequence[MergeRecipe]:
+def make_recipes(options: Namespace, library: Library) -> Sequence[MergeRecipe]:
     """Read the recipes of ``--recipe``, or make one recipe from the other options.
 
     Raises:

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from jsonargparse import Namespace
 from torch import Tensor
 
-from lorary.cli.base_model import find_device, load_experts_base
+from lorary.cli.base_model import load_experts_base, read_device
 from lorary.cli.console import show_status
 from lorary.cli.left_out import tell_prompts
-from lorary.cli.tasks import find_task_template, read_tasks
+from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.data import Task
 from lorary.facts import collect_inputs
 from lorary.files import quote, say_count
@@ -31,7 +31,7 @@ def collect_activations(options: Namespace, library: Library, recipe: MergeRecip
     tasks = read_tasks(options)
     own = find_tasks_of_each(library, recipe.names, tasks)
     experts = {name: library[name] for name in recipe.names}
-    base = load_experts_base(experts, find_device(options))
+    base = load_experts_base(experts, read_device(options))
     with show_status(f"collecting layer inputs of {say_count(len(experts), 'expert')}"):
         texts = prepare_texts(options, base, tasks, own)
         stack = attach_experts(base.model, experts)
@@ -65,7 +65,7 @@ def prepare_texts(
 ) -> dict[str, list[tuple[int, ...]]]:
     """Tokenise training examples, prompts with answers, alternating between an expert's tasks."""
     wanted = {task: tasks[task] for found in own.values() for task in found}
-    examples = prepare_examples(base.tokenizer, wanted, find_task_template(options))
+    examples = prepare_examples(base.tokenizer, wanted, read_task_template(options))
     tell_prompts((found.counts for found in examples.values()), "examples of the experts' tasks")
     texts = {}
     for name, found in own.items():

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lorary.cli.command_table import load_module
 from lorary.cli.commands.merge.by_examples import LORAHUB, REGMEAN, check_options, check_recipe
-from lorary.cli.commands.merge.place import MergePlace, find_place, find_places, require_free, store_expert
-from lorary.cli.commands.merge.recipe import find_recipes
+from lorary.cli.commands.merge.place import MergePlace, list_places, parse_place, require_free, store_expert
+from lorary.cli.commands.merge.recipe import make_recipes
 from lorary.cli.commands.merge.report import describe_merge, describe_plan, summarize_merge, summarize_plan
 from lorary.cli.console import open_bar, print_next, show_status
 from lorary.cli.filled_library import open_filled_library
@@ -32,12 +32,12 @@ def run(options: Namespace) -> int:
     library = open_filled_library(options.library)
     place = choose_place(options, library)
     if options.method == LORAHUB:
-        recipes: Sequence[MergeRecipe] = [load_lorahub().outline_recipe(options, library)]
+        recipes: Sequence[MergeRecipe] = [load_method(LORAHUB).outline_recipe(options, library)]
     else:
-        recipes = find_recipes(options, library)
+        recipes = make_recipes(options, library)
         for recipe in recipes:
             check_recipe(options, recipe)
-    places = find_places(place, recipes)
+    places = list_places(place, recipes)
     if not options.replace:
         for other in places:
             if other is not None:
@@ -50,16 +50,19 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def load_lorahub() -> ModuleType:
-    """Import the search for weights, which takes seconds and is used by one method only."""
-    return load_module("merge.lorahub")
+def load_method(method: str) -> ModuleType:
+    """Import the module of a method that needs examples.
+
+    These import transformers, which takes two seconds; other merges start without it.
+    """
+    return load_module(f"merge.{method}")
 
 
 def run_one(
     options: Namespace, library: Library, recipe: MergeRecipe, place: MergePlace | None
 ) -> dict[str, Any]:
     """Print the plan of one merge; then merge, store and report; returns the outcome in JSON values."""
-    search = load_lorahub() if options.method == LORAHUB else None
+    search = load_method(LORAHUB) if options.method == LORAHUB else None
     plan = make_plan(library, recipe)
     if not (options.json and options.dry_run):
         print_plan(plan, recipe, options, place)
@@ -68,10 +71,10 @@ def run_one(
     begun = time.monotonic()
     activations = None
     if search:
-        recipe, found = search.find_weights(options, library, recipe)
+        recipe, found = search.run_search(options, library, recipe)
         print_line(search.describe_search(found), stderr=options.json)
     elif recipe.merge_method == REGMEAN:
-        activations = load_module("merge.regmean").collect_activations(options, library, recipe)
+        activations = load_method(REGMEAN).collect_activations(options, library, recipe)
     expert = merge_experts(library, recipe, place.name, activations)
     store_expert(search.note_search(expert, found) if search else expert, place, library)
     return report(options, expert, place, time.monotonic() - begun)
@@ -104,7 +107,7 @@ def choose_place(options: Namespace, library: Library) -> MergePlace | None:
         if options.dry_run:
             return None
         raise ValueError("--out is missing: give the merged expert a name in the library, or a folder")
-    place = find_place(options.out)
+    place = parse_place(options.out)
     if not options.replace:
         require_free(place, library)
     return place

@@ -22,7 +22,7 @@ NUM_LARGEST = 3
 def run(options: Namespace) -> int:
     """Compute the missing prototypes of each base model's experts, and print all gains."""
     library = open_filled_library(options.library)
-    num_new, seconds, gains = find_gains(library, group_by_base(library, options.base))
+    num_new, seconds, gains = compute_gains(library, group_by_base(library, options.base))
     counts = {"experts": len(gains), "there": len(gains) - num_new, "new": num_new}
     if options.json:
         print_json({**counts, "seconds": round(seconds, 2), "gains": gains})
@@ -41,7 +41,7 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def find_gains(
+def compute_gains(
     library: Library, groups: dict[str, list[str]]
 ) -> tuple[int, float, dict[str, dict[str, float]]]:
     """Load all prototypes, and compute the missing ones.

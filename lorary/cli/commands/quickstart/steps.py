@@ -13,7 +13,7 @@ from lorary.cli.evaluation_bar import show_evaluation
 from lorary.cli.training_bar import show_training
 from lorary.data import Task, find_template, mix_tasks
 from lorary.data.synthetic import generate_tasks
-from lorary.evaluation import EvalConfig, Result, evaluate, find_routes, survey_routing
+from lorary.evaluation import EvalConfig, Result, evaluate, make_routes, survey_routing
 from lorary.files import say_count
 from lorary.library import Library
 from lorary.models import BaseModel, load_base
@@ -45,7 +45,7 @@ def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
         result = evaluate(
             model,
             tasks,
-            find_routes(ROUTES, model, {name: name for name in tasks}),
+            make_routes(ROUTES, model, {name: name for name in tasks}),
             TEMPLATE,
             EvalConfig(
                 metrics=(METRIC,), num_examples=plan.num_tests, max_new_tokens=ANSWER_TOKENS, batch_size=64

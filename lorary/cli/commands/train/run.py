@@ -13,7 +13,7 @@ from lorary.cli.commands.train.store import ExpertStore
 from lorary.cli.console import print_next, print_table
 from lorary.cli.printing import print_facts, print_json, print_line
 from lorary.cli.repeat import repeat_tasks
-from lorary.cli.tasks import find_task_template, read_tasks
+from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.cli.template_options import read_template_args
 from lorary.cli.training_bar import show_training
 from lorary.data import Task
@@ -74,7 +74,7 @@ def prepare_all(
     return prepare_examples(
         base.tokenizer,
         experts,
-        find_task_template(options),
+        read_task_template(options),
         max_length=options.max_length,
         truncation=options.truncation,
         max_validation_examples=config.max_validation_examples,

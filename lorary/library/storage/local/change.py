@@ -17,7 +17,7 @@ class LocalChange:
 
     Args:
         storage: the library's.
-        owner: whose change it is, see ``find_owner``.
+        owner: whose change it is, see ``identify_owner``.
         swapping: keeps all readers out for the length of a ``with`` block.
     """
 
@@ -87,7 +87,7 @@ class LocalChange:
         for folder in folders:
             self._storage.sync_folder(folder)
 
-    def find_outcome(self) -> None:
+    def determine_outcome(self) -> None:
         """Look what became of a change that failed so that it could not be told then.
 
         Raises:

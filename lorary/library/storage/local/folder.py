@@ -43,9 +43,9 @@ class LocalFolder:
         """Tell what is at this path; ``None`` if nothing is."""
         try:
             if not relative:
-                return find_kind(calls.look_at_root(self.root))
+                return read_kind(calls.look_at_root(self.root))
             with self._walker.parent(relative) as (parent, name):
-                return find_kind(calls.look_at(name, parent))
+                return read_kind(calls.look_at(name, parent))
         except ABSENT:
             return None
 
@@ -60,7 +60,7 @@ class LocalFolder:
             for name in sorted(calls.list_names(folder)):
                 # What was removed meanwhile is not there.
                 with suppress(FileNotFoundError):
-                    found[name] = find_kind(calls.look_at(name, folder))
+                    found[name] = read_kind(calls.look_at(name, folder))
         return found
 
     def walk(self, relative: str) -> dict[str, Kind]:
@@ -74,7 +74,7 @@ class LocalFolder:
             return {relative: kind}
         with self._walker.folder(relative) as folder:
             found = walk_tree(folder)
-        return {f"{relative}/{name}": find_kind(status) for name, status in sorted(found.items())}
+        return {f"{relative}/{name}": read_kind(status) for name, status in sorted(found.items())}
 
     def read(self, relative: str, start: int = 0, end: int | None = None) -> bytes:
         """Return a file's bytes, or those from start to end; ``FileNotFoundError`` if it is missing."""
@@ -212,7 +212,7 @@ class LocalFolder:
         return content
 
 
-def find_kind(status: calls.Status) -> Kind:
+def read_kind(status: calls.Status) -> Kind:
     """Tell what a file system's status is of."""
     kinds: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
     return kinds.get(stat.S_IFMT(status.st_mode), "other")

@@ -33,7 +33,7 @@ class Journal(NamedTuple):
     """One change that somebody began."""
 
     owner: str | None
-    """Who, as ``find_owner`` has it; None if an older lorary wrote it."""
+    """Who, as ``identify_owner`` has it; None if an older lorary wrote it."""
     moves: list[Move]
     """All of its moves, in order."""
 

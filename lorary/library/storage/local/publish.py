@@ -22,7 +22,7 @@ from lorary.library.storage.local.change import LocalChange, drop_journal
 from lorary.library.storage.local.folder import LocalFolder
 from lorary.library.storage.local.journal import LEFTOVER, MOST_BYTES, Journal, moves_file, parse_journal
 from lorary.library.storage.lock import LOCK_TIMEOUT_S
-from lorary.library.storage.owner import find_owner
+from lorary.library.storage.owner import identify_owner
 from lorary.library.storage.places import JOURNAL, PRIVATE, TMP, TRASH
 
 
@@ -65,7 +65,7 @@ class Publisher:
                 unfinished.
         """
         with self._write_lock.hold(timeout=self._timeout if timeout is None else timeout):
-            owner = find_owner(self._storage)
+            owner = identify_owner(self._storage)
             if self._storage.find_kind(JOURNAL) is not None:
                 self._finish(owner)
             self._clear(owner)
@@ -79,7 +79,7 @@ class Publisher:
         """Finish and clear away what this user's dead writers left here, if no writer is at work."""
         # Busy or read-only: then it is for the next one who writes.
         with suppress(*FAILURES):
-            if self._storage.find_kind(JOURNAL) or any(self._list_leftovers(find_owner(self._storage))):
+            if self._storage.find_kind(JOURNAL) or any(self._list_leftovers(identify_owner(self._storage))):
                 with self.writing(timeout=0.0):
                     pass
 
@@ -106,7 +106,7 @@ class Publisher:
     def _close(self, change: LocalChange, owner: str) -> None:
         """Bring a change to its end; what fails here is for the next writer, and is no part of the change."""
         with suppress(*FAILURES):
-            change.find_outcome()
+            change.determine_outcome()
             if self._storage.find_kind(JOURNAL) is not None:
                 self._finish(owner)
                 change.outcome = Outcome.MADE
@@ -123,7 +123,7 @@ class Publisher:
             ) from error
 
     def _require_own(self, journal: Journal) -> None:
-        if journal.owner == find_owner(self._storage):
+        if journal.owner == identify_owner(self._storage):
             return
         moves = "; ".join(f"{source!r} to {target!r}" for source, target in journal.moves)
         raise LibraryError(

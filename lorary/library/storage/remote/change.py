@@ -19,7 +19,7 @@ class RemoteChange:
 
     Args:
         folder: the library's.
-        owner: whose change it is, see ``find_owner``.
+        owner: whose change it is, see ``identify_owner``.
     """
 
     def __init__(self, folder: RemoteFolder, owner: str):

@@ -23,7 +23,7 @@ class RemoteJournal(NamedTuple):
     """One commit that somebody began."""
 
     owner: str
-    """Who, as ``find_owner`` has it."""
+    """Who, as ``identify_owner`` has it."""
     copies: dict[str, str]
     """File -> the file that it becomes a copy of."""
     deletes: list[str]

@@ -8,7 +8,7 @@ from lorary.files import quote, shorten
 from lorary.library.storage.contract import FAILURES, Outcome
 from lorary.library.storage.locating import locate
 from lorary.library.storage.lock import LOCK_TIMEOUT_S, ThreadLock
-from lorary.library.storage.owner import find_owner
+from lorary.library.storage.owner import identify_owner
 from lorary.library.storage.places import JOURNAL, TMP
 from lorary.library.storage.remote.change import RemoteChange, make_copies
 from lorary.library.storage.remote.folder import RemoteFolder
@@ -36,14 +36,14 @@ class RemoteStorage(RemoteFolder):
     def reading(self) -> Iterator[None]:
         """Keep this process's writers out while the block reads, after finishing what a dead one left."""
         with self._lock.hold(timeout=self._timeout):
-            self._finish(find_owner(self))
+            self._finish(identify_owner(self))
             yield
 
     @contextmanager
     def changing(self) -> Iterator[RemoteChange]:
         """Be the only writer of this process."""
         with self._lock.hold(timeout=self._timeout):
-            owner = find_owner(self)
+            owner = identify_owner(self)
             self._finish(owner)
             self._clear(owner)
             change = RemoteChange(self, owner)

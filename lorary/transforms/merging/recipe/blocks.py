@@ -21,7 +21,7 @@ class Place(NamedTuple):
     """It is before the first block."""
 
 
-def find_place(path: str) -> Place:
+def parse_place(path: str) -> Place:
     """Find the block that a module is in from the first number in its path."""
     found = _NUMBER.search(path)
     if found is None:
@@ -40,7 +40,7 @@ def compute_depths(paths: Iterable[str], num_blocks: int | None = None) -> dict[
     Returns:
         Path -> 0 for the first block and what is before it, 1 for the last block and what is behind it.
     """
-    places = {path: find_place(path) for path in paths}
+    places = {path: parse_place(path) for path in paths}
     counts: dict[str, int] = defaultdict(int)
     for place in places.values():
         if place.block is not None:
@@ -52,7 +52,7 @@ def compute_depths(paths: Iterable[str], num_blocks: int | None = None) -> dict[
 
 def find_largest_block(paths: Iterable[str]) -> int | None:
     """Give the largest block number of a model with one list of blocks; of others None."""
-    places = [place for path in paths if (place := find_place(path)).block is not None]
+    places = [place for path in paths if (place := parse_place(path)).block is not None]
     if len({place.tower for place in places}) != 1:
         return None
     return max(place.block for place in places if place.block is not None)

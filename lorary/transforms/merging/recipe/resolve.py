@@ -15,10 +15,10 @@ from lorary.transforms.merging.recipe.blocks import (
     compute_depth_between,
     compute_depths,
     find_largest_block,
-    find_place,
+    parse_place,
 )
 from lorary.transforms.merging.recipe.recipe import MergeRecipe, RecipeModel, RecipeSlice
-from lorary.transforms.merging.recipe.settings import Setting, choose_filter, evaluate_setting, find_filters
+from lorary.transforms.merging.recipe.settings import Setting, choose_filter, evaluate_setting, list_filters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ def resolve_recipe(
     found = {}
     for path, depth in compute_depths(paths, num_blocks).items():
         try:
-            found[path] = _resolve_layer(recipe, _find_sources(recipe, chosen, path, depth), chosen)
+            found[path] = _resolve_layer(recipe, _collect_sources(recipe, chosen, path, depth), chosen)
         except ValueError as error:
             faults[str(error)] = None
     if faults:
@@ -93,11 +93,11 @@ def find_idle_filters(
     sources += [model.parameters for part in recipe.slices for model in part.models]
     sources += [model.parameters for model in chosen]
     filters = dict.fromkeys(
-        text for source in sources for setting in source.values() for text in find_filters(setting)
+        text for source in sources for setting in source.values() for text in list_filters(setting)
     )
     used = set()
     for path, depth in compute_depths(paths, num_blocks).items() if filters else ():
-        found = _find_sources(recipe, chosen, path, depth)
+        found = _collect_sources(recipe, chosen, path, depth)
         settings = [
             setting for source in (*found.shared, *found.models) for setting in (source or {}).values()
         ]
@@ -138,7 +138,7 @@ def _check_blocks(recipe: MergeRecipe, paths: Sequence[str], num_blocks: int | N
         )
 
 
-def _find_sources(recipe: MergeRecipe, models: Sequence[RecipeModel], path: str, depth: float) -> _Sources:
+def _collect_sources(recipe: MergeRecipe, models: Sequence[RecipeModel], path: str, depth: float) -> _Sources:
     if not recipe.slices:
         own = tuple(model.parameters for model in models)
         return _Sources(path=path, depth=depth, shared=(recipe.parameters,), models=own)
@@ -153,7 +153,7 @@ def _find_sources(recipe: MergeRecipe, models: Sequence[RecipeModel], path: str,
 
 
 def _find_slice(slices: Sequence[RecipeSlice], path: str) -> tuple[RecipeSlice, float]:
-    place = find_place(path)
+    place = parse_place(path)
     if place.block is None:
         return (slices[0], 0.0) if place.is_before else (slices[-1], 1.0)
     part = next(part for part in slices if part.begin <= place.block < part.end)
@@ -171,7 +171,7 @@ def _resolve_layer(recipe: MergeRecipe, sources: _Sources, models: Sequence[Reci
     own = {}
     for name in rules.own_options:
         if any(name in (parameters or {}) for parameters in sources.models):
-            default = find_option(config, name)
+            default = read_option(config, name)
             own[name] = tuple(_look_up(sources, name, index, default) for index in range(len(models)))
     for values in zip(*own.values(), strict=True):
         build_config(recipe.merge_method, kind.config, {**options, **dict(zip(own, values, strict=True))})
@@ -207,7 +207,7 @@ def _resolve_weights(sources: _Sources, models: Sequence[RecipeModel], rules: Me
     return tuple(weights)
 
 
-def find_option(config: Any, name: str) -> Any:
+def read_option(config: Any, name: str) -> Any:
     """Give an option of a configuration, or of that of its inner method."""
     return getattr(config.inner_config if isinstance(config, CoreConfig) else config, name)
 

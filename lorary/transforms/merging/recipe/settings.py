@@ -48,7 +48,7 @@ def _is_number(item: Any) -> bool:
     return is_number and abs(item) <= sys.float_info.max
 
 
-def find_filters(setting: Setting) -> list[str]:
+def list_filters(setting: Setting) -> list[str]:
     """List the filters of a setting, besides those that fit everything."""
     if not isinstance(setting, list | tuple):
         return []

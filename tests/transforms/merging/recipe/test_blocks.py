@@ -1,6 +1,6 @@
 import pytest
 
-from lorary.transforms.merging.recipe.blocks import compute_depths, find_largest_block, find_place
+from lorary.transforms.merging.recipe.blocks import compute_depths, find_largest_block, parse_place
 
 
 def test_depth_is_the_first_number_in_a_path_over_the_last_one():
@@ -38,4 +38,4 @@ def test_each_list_of_blocks_is_counted_by_itself():
 def test_the_largest_block_is_found():
     assert find_largest_block(["lm_head", "model.layers.4.q", "model.layers.11.experts.40.up"]) == 11
     assert find_largest_block(["lm_head"]) is None
-    assert find_place("model.layers.11.experts.40.up").tower == "model.layers"
+    assert parse_place("model.layers.11.experts.40.up").tower == "model.layers"

@@ -3,8 +3,8 @@ import pytest
 from lorary.transforms.merging.recipe.settings import (
     evaluate_setting,
     evaluate_settings,
-    find_filters,
     find_setting_faults,
+    list_filters,
 )
 
 
@@ -39,8 +39,8 @@ def test_settings_without_a_value_are_left_out():
 
 
 def test_filters_are_listed():
-    assert find_filters([{"filter": "mlp", "value": 1}, {"filter": "*", "value": 2}, {"value": 3}]) == ["mlp"]
-    assert find_filters([1, 2]) == [] and find_filters(0.5) == []
+    assert list_filters([{"filter": "mlp", "value": 1}, {"filter": "*", "value": 2}, {"value": 3}]) == ["mlp"]
+    assert list_filters([1, 2]) == [] and list_filters(0.5) == []
 
 
 @pytest.mark.parametrize(
