@@ -54,7 +54,7 @@ def merge_all(experts: Library, names: Sequence[str], rank: int, data: Path, out
         else:
             with show_bar(f"merging by {name}") as progress:
                 looked = look_at_data(experts, name, data)
-                expert = lorary.merge(experts, method, rank=rank, progress=progress, **options, **looked)
+                expert = lorary.merge(experts, method, rank=rank, on_progress=progress, **options, **looked)
         place[name] = expert.rename(name)
     return {name: place[name] for name in names}
 

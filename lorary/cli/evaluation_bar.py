@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from lorary.cli.bars import show_bar
-from lorary.evaluation import EvalProgress
+from lorary.evaluation import EvalEvent
 
 
 @contextmanager
-def show_evaluation(what: str) -> Iterator[Callable[[EvalProgress], None]]:
+def show_evaluation(what: str) -> Iterator[Callable[[EvalEvent], None]]:
     """Show the progress of an evaluation and its current route; yields a function for ``on_progress``.
 
     Args:

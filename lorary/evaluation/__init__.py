@@ -16,13 +16,13 @@ from lorary.evaluation.run_header import describe_run
 if TYPE_CHECKING:
     from lorary.evaluation.routes import Route, check_routes, make_routes
     from lorary.evaluation.routing_survey import RoutingSurvey, survey_routing
-    from lorary.evaluation.running import EvalProgress, evaluate
+    from lorary.evaluation.running import EvalEvent, evaluate
 
 __all__ = [
     "MEASURES",
     "Difference",
     "EvalConfig",
-    "EvalProgress",
+    "EvalEvent",
     "Record",
     "Result",
     "Route",
@@ -40,7 +40,7 @@ __all__ = [
 
 # Public name -> the file it lives in.
 _FILES = {
-    "EvalProgress": "running",
+    "EvalEvent": "running",
     "Route": "routes",
     "RoutingSurvey": "routing_survey",
     "check_routes": "routes",

@@ -21,7 +21,7 @@ ROW_LENGTH = 512
 
 
 @dataclass(frozen=True)
-class EvalProgress:
+class EvalEvent:
     """How far an evaluation has come."""
 
     route: str
@@ -39,7 +39,7 @@ def evaluate(
     template: Template,
     config: EvalConfig | None = None,
     *,
-    on_progress: Callable[[EvalProgress], None] | None = None,
+    on_progress: Callable[[EvalEvent], None] | None = None,
 ) -> Result:
     """Measure each route on each task's examples.
 
@@ -76,7 +76,7 @@ def evaluate(
             nonlocal done
             done += amount
             if on_progress is not None:
-                on_progress(EvalProgress(route.name, done, pool.num_units * len(routes)))
+                on_progress(EvalEvent(route.name, done, pool.num_units * len(routes)))
 
         with model.stack.in_use():
             records += _measure_route(model, route, pool, config, layout, report)

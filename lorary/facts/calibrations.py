@@ -34,6 +34,8 @@ from lorary.routing.calibrated_router import DeviationMeter
 from lorary.routing.spectr import compute_norm_roots
 
 ALGORITHM = "calibrated-deviation-1"
+# The name of the whitening matrices in stored artifacts, which earlier versions wrote.
+STORED_WHITENERS = "readers"
 
 
 def _make_requests(context: Context) -> GenericRequests:
@@ -50,10 +52,10 @@ def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
     # A library reads experts of the same layout together, so all names are asked for at once.
     loaded = dict(Selection(context.experts, names).items())
     a, roots = _read_factors(stack, list(loaded.values()))
-    readers, offsets = {}, {}
+    whiteners, offsets = {}, {}
     for path, moments in measure_readings(stack, a, sequences).items():
-        readers[path], offsets[path] = whiten_readings(roots[path], *moments, options["ridge"])
-    meter = DeviationMeter(a, readers, offsets, last_share=options["last_share"])
+        whiteners[path], offsets[path] = whiten_readings(roots[path], *moments, options["ridge"])
+    meter = DeviationMeter(a, whiteners, offsets, last_share=options["last_share"])
     packed = {name: _Packed() for name in loaded}
     for path, (means, deviations) in measure_deviations(stack, meter, sequences).items():
         for index, (name, expert) in enumerate(loaded.items()):
@@ -61,7 +63,7 @@ def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
                 rank = expert.outlines[path].rank
                 packed[name].add(
                     path,
-                    readers[path][index, :rank, :rank],
+                    whiteners[path][index, :rank, :rank],
                     offsets[path][index, :rank],
                     torch.stack([means[index], deviations[index]]),
                 )
@@ -92,19 +94,19 @@ class _Packed:
     """One expert's calibration, with all layers joined: a file with a tensor per layer is read far slower."""
 
     ranks: dict[str, int] = field(default_factory=dict)
-    readers: list[Tensor] = field(default_factory=list)
+    whiteners: list[Tensor] = field(default_factory=list)
     offsets: list[Tensor] = field(default_factory=list)
     levels: list[Tensor] = field(default_factory=list)
 
     def add(self, path: str, whitener: Tensor, offset: Tensor, level: Tensor) -> None:
         self.ranks[path] = len(offset)
-        self.readers.append(whitener.cpu().flatten())
+        self.whiteners.append(whitener.cpu().flatten())
         self.offsets.append(offset.cpu())
         self.levels.append(level.cpu())
 
     def artifact(self) -> dict[str, Tensor]:
         return {
-            "readers": torch.cat(self.readers),
+            STORED_WHITENERS: torch.cat(self.whiteners),
             "offsets": torch.cat(self.offsets),
             "levels": torch.stack(self.levels),
             "layout": write_layout(self.ranks),
@@ -113,7 +115,7 @@ class _Packed:
 
 def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:
     """Stack the artifacts of several experts, layer by layer; ranks are padded with zeros."""
-    fields = ("readers", "offsets", "generic_means", "generic_deviations")
+    fields = ("whiteners", "offsets", "generic_means", "generic_deviations")
     found: dict[str, dict[str, Tensor]] = {name: {} for name in fields}
     count = len(artifacts)
     for path, layer in context.stack.layers.items():
@@ -126,18 +128,19 @@ def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact
         alike[artifact["layout"].numpy().tobytes()].append(index)
     for rows in alike.values():
         ranks = read_layout(artifacts[rows[0]])
-        readers, offsets, levels = (
-            torch.stack([artifacts[row][name] for row in rows]) for name in ("readers", "offsets", "levels")
+        whiteners, offsets, levels = (
+            torch.stack([artifacts[row][name] for row in rows])
+            for name in (STORED_WHITENERS, "offsets", "levels")
         )
         parts = zip(
             ranks.items(),
-            readers.split([rank**2 for rank in ranks.values()], dim=1),
+            whiteners.split([rank**2 for rank in ranks.values()], dim=1),
             offsets.split(list(ranks.values()), dim=1),
             levels.unbind(1),
             strict=True,
         )
         for (path, rank), whitener, offset, level in parts:
-            found["readers"][path][rows, :rank, :rank] = whitener.unflatten(1, (rank, rank))
+            found["whiteners"][path][rows, :rank, :rank] = whitener.unflatten(1, (rank, rank))
             found["offsets"][path][rows, :rank] = offset
             found["generic_means"][path][rows], found["generic_deviations"][path][rows] = level.unbind(1)
     return found
@@ -147,7 +150,7 @@ def are_sound_calibrations(known: KnownExperts, name: str, artifact: Artifact) -
     """Return whether an artifact's layout, sizes and numbers suit this expert's calibrations."""
     ranks = {path: rank for path, (rank, _) in known.find_shapes(name).items()}
     sizes = {
-        "readers": (sum(rank**2 for rank in ranks.values()),),
+        STORED_WHITENERS: (sum(rank**2 for rank in ranks.values()),),
         "offsets": (sum(ranks.values()),),
         "levels": (len(ranks), 2),
     }
@@ -162,7 +165,7 @@ CALIBRATIONS = Fact(
     name="calibrations",
     source=Source.GENERIC,
     compute=_compute,
-    shapes={"readers": "ERR", "offsets": "ER", "generic_means": "E", "generic_deviations": "E"},
+    shapes={"whiteners": "ERR", "offsets": "ER", "generic_means": "E", "generic_deviations": "E"},
     algorithm=ALGORITHM,
     is_cached=True,
     identify=_identify,

@@ -13,11 +13,11 @@ from lorary.facts.requests import Requests
 from lorary.models import ExpertStack, select_positions
 from lorary.models.capture import Receive, capture_inputs
 from lorary.models.per_thread import in_this_thread
-from lorary.routing.request import OUTPUT, TokenReader
+from lorary.routing.request import OUTPUT, TokenDescriber
 
 
 @torch.no_grad()
-def read_averages(stack: ExpertStack, router: TokenReader, requests: Requests) -> dict[str, Tensor]:
+def read_averages(stack: ExpertStack, router: TokenDescriber, requests: Requests) -> dict[str, Tensor]:
     """Run prompts through the base model, and average the router's token features over each prompt.
 
     Args:

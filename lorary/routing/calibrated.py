@@ -22,7 +22,7 @@ def whiten_readings(roots: Tensor, mean: Tensor, covariance: Tensor, ridge: floa
     """Compute matrices that whiten experts' outputs by their covariance on generic tokens, in rank space.
 
     An expert's output ``b a x`` has the length of ``rootᵀ a x``, whose covariance over generic tokens is
-    ``S = rootᵀ C root``. The whitening matrix is ``reader = root (S + ridge · trace(S))^-½``.
+    ``S = rootᵀ C root``. The whitening matrix is ``whitener = root (S + ridge · trace(S))^-½``.
 
     Args:
         roots: roots of ``bᵀb``, ``[E, R, R]``, from `compute_norm_roots`; zeros where there is no expert.
@@ -32,10 +32,10 @@ def whiten_readings(roots: Tensor, mean: Tensor, covariance: Tensor, ridge: floa
             expert's output counts.
 
     Returns:
-        Readers ``[E, R, R]`` and offsets ``mean · reader`` ``[E, R]``, both float32. Directions of largest
-        variance come first, so that an expert of lower rank fills the first rows and columns. An expert with
-        the same output for all generic tokens has zeros. The result does not depend on how a weight change
-        is factorised, nor on zeros that pad R.
+        Whiteners ``[E, R, R]`` and offsets ``mean · whitener`` ``[E, R]``, both float32. Directions of
+        largest variance come first, so that an expert of lower rank fills the first rows and columns. An
+        expert with the same output for all generic tokens has zeros. The result does not depend on how a
+        weight change is factorised, nor on zeros that pad R.
     """
     wide = roots.double()
     spread = wide.mT @ covariance.double() @ wide
@@ -43,25 +43,25 @@ def whiten_readings(roots: Tensor, mean: Tensor, covariance: Tensor, ridge: floa
     eigenvalues = eigenvalues.clamp_min(0)  # rounding makes some slightly negative
     total = eigenvalues.sum(-1, keepdim=True)  # [E, 1]
     shrink = torch.where(total > 0, (eigenvalues + ridge * total).rsqrt(), 0.0)
-    readers = wide @ (eigenvectors * shrink[:, None, :])
-    offsets = torch.einsum("er,ers->es", mean.double(), readers)
-    return readers.float(), offsets.float()
+    whiteners = wide @ (eigenvectors * shrink[:, None, :])
+    offsets = torch.einsum("er,ers->es", mean.double(), whiteners)
+    return whiteners.float(), offsets.float()
 
 
-def log_deviations(x: Tensor, a: Tensor, readers: Tensor, offsets: Tensor) -> Tensor:
+def log_deviations(x: Tensor, a: Tensor, whiteners: Tensor, offsets: Tensor) -> Tensor:
     """Measure how strongly each expert reacts to each token, ``log |readerᵀ a x - offset|``.
 
     Args:
         x: layer inputs, ``[T, I]``. The product with ``a`` is computed in their dtype.
         a: down-projections, ``[E, R, I]``.
-        readers: ``[E, R, R]``, from `whiten_readings`.
+        whiteners: ``[E, R, R]``, from `whiten_readings`.
         offsets: ``[E, R]``, from `whiten_readings`.
 
     Returns:
         Logarithms ``[T, E]`` in float32; for a distance of 0, the logarithm of the smallest normal number.
     """
     readings = linear(x, a.flatten(0, 1).to(x.dtype)).unflatten(-1, a.shape[:2]).float()  # [T, E, R]
-    lengths = (torch.einsum("ter,ers->tes", readings, readers) - offsets).norm(dim=-1)
+    lengths = (torch.einsum("ter,ers->tes", readings, whiteners) - offsets).norm(dim=-1)
     return lengths.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 

@@ -93,7 +93,7 @@ class DeviationMeter:
 
     Args:
         a: module path -> down-projections ``[E, R, I]``; not copied.
-        readers: module path -> ``[E, R, R]``, from `whiten_readings`.
+        whiteners: module path -> ``[E, R, R]``, from `whiten_readings`.
         offsets: module path -> ``[E, R]``, from `whiten_readings`.
         last_share: weight of a request's last token; the mean over all tokens has the rest.
     """
@@ -103,18 +103,18 @@ class DeviationMeter:
     def __init__(
         self,
         a: Mapping[str, Tensor],
-        readers: Mapping[str, Tensor],
+        whiteners: Mapping[str, Tensor],
         offsets: Mapping[str, Tensor],
         *,
         last_share: float = 0.25,
     ):
         self.places = tuple(a)
-        self.a, self.readers, self.offsets = dict(a), dict(readers), dict(offsets)
+        self.a, self.whiteners, self.offsets = dict(a), dict(whiteners), dict(offsets)
         self.last_share = last_share
 
     def describe(self, place: str, x: Tensor) -> Tensor:
         """Return the experts' reactions ``[T, E]`` to tokens ``[T, I]``, see `log_deviations`."""
-        return log_deviations(x, self.a[place], self.readers[place], self.offsets[place])
+        return log_deviations(x, self.a[place], self.whiteners[place], self.offsets[place])
 
 
 class CalibratedRouter(DeviationMeter):
@@ -122,7 +122,7 @@ class CalibratedRouter(DeviationMeter):
 
     Args:
         a: module path -> down-projections ``[E, R, I]``; not copied.
-        readers: module path -> ``[E, R, R]``, from `whiten_readings`; zeros for an expert without the layer.
+        whiteners: module path -> ``[E, R, R]``, from `whiten_readings`; zeros if an expert lacks the layer.
         offsets: module path -> ``[E, R]``, from `whiten_readings`.
         generic: module path -> mean and standard deviation, over generic requests, of a request's average of
             ``describe``, ``[E]`` each.
@@ -141,7 +141,7 @@ class CalibratedRouter(DeviationMeter):
     def __init__(
         self,
         a: Mapping[str, Tensor],
-        readers: Mapping[str, Tensor],
+        whiteners: Mapping[str, Tensor],
         offsets: Mapping[str, Tensor],
         generic: Mapping[str, tuple[Tensor, Tensor]],
         *,
@@ -152,11 +152,11 @@ class CalibratedRouter(DeviationMeter):
         margin: float | None = None,
         spread: float = 1.0,
     ):
-        super().__init__(a, readers, offsets, last_share=last_share)
+        super().__init__(a, whiteners, offsets, last_share=last_share)
         check_top_k(top_k, len(next(iter(a.values()))))
         check_choice(temperature, abstain)
         self.generic = dict(generic)
-        self._has = {path: rows.flatten(1).any(1) for path, rows in readers.items()}
+        self._has = {path: rows.flatten(1).any(1) for path, rows in whiteners.items()}
         self.top_k, self.temperature, self.abstain = top_k, temperature, abstain
         self.margin, self.spread = margin, spread
 
@@ -216,7 +216,7 @@ def build_calibrated(config: CalibratedConfig, material: RequestMaterial) -> Req
     means, deviations = take("generic_means"), take("generic_deviations")
     return CalibratedRouter(
         take("a"),
-        take("readers"),
+        take("whiteners"),
         take("offsets"),
         {path: (rows, deviations[path]) for path, rows in means.items()},
         last_share=config.last_share,

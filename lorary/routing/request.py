@@ -12,7 +12,7 @@ OUTPUT = "output"
 """The place for inputs of the model's output layer; other places are module paths of layers with experts."""
 
 
-class TokenReader(Protocol):
+class TokenDescriber(Protocol):
     """Computes features of tokens at some places of the base model, which are averaged over a request."""
 
     @property
@@ -35,7 +35,7 @@ class TokenReader(Protocol):
         ...
 
 
-class RequestRouter(TokenReader, Protocol):
+class RequestRouter(TokenDescriber, Protocol):
     """Chooses experts for whole requests, by the average features of their tokens."""
 
     def choose(self, averages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

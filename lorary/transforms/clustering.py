@@ -53,7 +53,7 @@ def cluster_experts(
     max_clusters: int = MAX_CLUSTERS,
     seed: int = 0,
     sketch: int | None = None,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
 ) -> Clusters:
     """Put experts into groups that change their base model alike.
 
@@ -71,7 +71,7 @@ def cluster_experts(
         max_clusters: most clusters to try; there are always fewer than experts.
         seed: of the k-means starts, the best of 50.
         sketch: for ``"cosine"``, see `expert_similarity`: for a thousand experts and more; None is exact.
-        progress: called with the number of steps done and of all, while experts are read.
+        on_progress: called with the number of steps done and of all, while experts are read.
 
     Raises:
         ValueError: if there are fewer than two experts, an option is unknown or out of range, or there are
@@ -92,9 +92,9 @@ def cluster_experts(
     if method == "mbc" and sketch is not None:
         raise ValueError("sketch is for method='cosine' only: leave it out")
     similarity, points = (
-        _compare_changes(experts, chosen, sketch, progress)
+        _compare_changes(experts, chosen, sketch, on_progress)
         if method == "cosine"
-        else _compare_as_mbc(experts, chosen, progress)
+        else _compare_as_mbc(experts, chosen, on_progress)
     )
     num_different = len(np.unique(points.round(5), axis=0))
     if num_clusters is not None and num_clusters > num_different:
@@ -135,15 +135,15 @@ def center_similarity(similarity: Matrix) -> tuple[Matrix, Matrix]:
 
 
 def _compare_changes(
-    experts: Mapping[str, Expert], names: Sequence[str], sketch: int | None, progress: Progress | None
+    experts: Mapping[str, Expert], names: Sequence[str], sketch: int | None, on_progress: Progress | None
 ) -> tuple[Matrix, Matrix]:
-    return center_similarity(_as_matrix(expert_similarity(experts, names, progress, sketch=sketch)))
+    return center_similarity(_as_matrix(expert_similarity(experts, names, on_progress, sketch=sketch)))
 
 
 def _compare_as_mbc(
-    experts: Mapping[str, Expert], names: Sequence[str], progress: Progress | None
+    experts: Mapping[str, Expert], names: Sequence[str], on_progress: Progress | None
 ) -> tuple[Matrix, Matrix]:
-    similarity = _as_matrix(sparse_similarity(experts, names, progress=progress))
+    similarity = _as_matrix(sparse_similarity(experts, names, on_progress=on_progress))
     return similarity, similarity
 
 

@@ -40,7 +40,7 @@ def arrow_prototypes(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def library_prototypes(
-    experts: Mapping[str, Expert], names: Sequence[str] | None = None, progress: Progress | None = None
+    experts: Mapping[str, Expert], names: Sequence[str] | None = None, on_progress: Progress | None = None
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Find the prototypes of all experts at every layer that one of them changes.
 
@@ -49,7 +49,7 @@ def library_prototypes(
     Args:
         experts: a library or any other mapping.
         names: the experts, in the order of the answer's rows; None for all, in the mapping's order.
-        progress: called with the number of experts read and the number of all.
+        on_progress: called with the number of experts read and the number of all.
 
     Returns:
         Module path -> prototypes ``[E, I]`` and gains ``[E]``, both float32, as `arrow_prototypes` gives
@@ -63,7 +63,7 @@ def library_prototypes(
     """
     chosen = choose_names(experts, names)
     found: dict[str, tuple[Tensor, Tensor]] = {}
-    for batch in batch_factors(experts, chosen, progress):
+    for batch in batch_factors(experts, chosen, on_progress):
         prototypes, gains = (
             part.unflatten(0, batch.a.shape[:2])
             for part in arrow_prototypes(batch.a.flatten(0, 1), batch.b.flatten(0, 1))

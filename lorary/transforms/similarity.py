@@ -21,7 +21,7 @@ from lorary.transforms.stacks import Progress, choose_names
 def expert_similarity(
     experts: Mapping[str, Expert],
     names: Sequence[str] | None = None,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
     *,
     sketch: int | None = None,
 ) -> Tensor:
@@ -34,7 +34,7 @@ def expert_similarity(
     Args:
         experts: a library or any other mapping.
         names: the experts, in the order of the answer's rows; None for all, in the mapping's order.
-        progress: called with the number of layers done and the number of all; with a sketch, of experts.
+        on_progress: called with the number of layers done and the number of all; with a sketch, of experts.
         sketch: None for the exact products, whose work grows as (E R)²; else along how many random directions
             on either side a layer's change is measured, work that grows as E R. With 16 directions and 210
             layers no cosine of 128 random experts was off by more than 0.02.
@@ -53,10 +53,10 @@ def expert_similarity(
         raise ValueError(f"sketch must be at least 1, or None for exact products, found {quote(sketch)}")
     survey = survey_experts(experts, choose_names(experts, names), "all")
     if sketch is None:
-        products = _multiply_exactly(experts, survey, progress)
+        products = _multiply_exactly(experts, survey, on_progress)
     else:
         paths = [layer.path for layer in survey.layers]
-        rows = sketch_experts(experts, survey.names, paths, sketch, progress)
+        rows = sketch_experts(experts, survey.names, paths, sketch, on_progress)
         products = rows @ rows.mT
         products = (products + products.mT).double() / 2
     norms = products.diagonal().clamp(min=0).sqrt()
@@ -65,11 +65,11 @@ def expert_similarity(
     return similarity.fill_diagonal_(1.0).float()
 
 
-def _multiply_exactly(experts: Mapping[str, Expert], survey: Survey, progress: Progress | None) -> Tensor:
+def _multiply_exactly(experts: Mapping[str, Expert], survey: Survey, on_progress: Progress | None) -> Tensor:
     """Compute all inner products, ``[E, E]`` in float64."""
     total = torch.zeros(len(survey.names), len(survey.names), dtype=torch.float64)
     for number, (_, pairs) in enumerate(stream_layers(experts, survey.names, survey.layers), 1):
         total += gram_inner(*pad_ranks(pairs)).cpu()
-        if progress is not None:
-            progress(number, len(survey.layers))
+        if on_progress is not None:
+            on_progress(number, len(survey.layers))
     return total

@@ -19,7 +19,7 @@ def sketch_experts(
     names: Sequence[str],
     paths: Sequence[str],
     size: int,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
 ) -> Tensor:
     """Measure every layer of every expert along random directions, reading one expert after the other.
 
@@ -31,7 +31,7 @@ def sketch_experts(
         names: the experts, in the order of the answer's rows.
         paths: the modules that any of them changes.
         size: S; a layer's change becomes S² numbers.
-        progress: called with the number of experts done and of all.
+        on_progress: called with the number of experts done and of all.
 
     Returns:
         ``[E, L S²]``, float32; a layer that an expert leaves alone is zero.
@@ -42,7 +42,7 @@ def sketch_experts(
     """
     column = {path: number for number, path in enumerate(paths)}
     rows = torch.zeros(len(names), len(paths), size**2)
-    for layers, where, a, b in batch_factors(experts, names, progress):
+    for layers, where, a, b in batch_factors(experts, names, on_progress):
         # A seed for each shape [O, I].
         seed = a.shape[-1] << 32 | b.shape[-2]
         sketches = sketch_pairs(a.flatten(0, 1), b.flatten(0, 1), size, seed).unflatten(0, a.shape[:2])

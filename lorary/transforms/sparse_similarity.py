@@ -22,7 +22,7 @@ def sparse_similarity(
     *,
     density: float = 0.2,
     dimensions: int = 64,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
 ) -> Tensor:
     """Compute cosines of experts' factors, of which only the largest numbers count, in few dimensions.
 
@@ -37,7 +37,7 @@ def sparse_similarity(
         names: the experts, in the order of the answer's rows; None for all.
         density: share of an expert's numbers that is kept.
         dimensions: most singular directions; there are no more than experts.
-        progress: called with the number of steps done and of all: every expert, then every layer.
+        on_progress: called with the number of steps done and of all: every expert, then every layer.
 
     Returns:
         A symmetric matrix ``[E, E]``, float32, with ones on its diagonal. An expert that changes nothing has
@@ -60,16 +60,16 @@ def sparse_similarity(
     thresholds = torch.zeros(len(survey.names), dtype=torch.float64)
     for index, name in enumerate(survey.names):
         thresholds[index] = compute_threshold(experts[name], density)
-        if progress is not None:
-            progress(index + 1, num_steps)
+        if on_progress is not None:
+            on_progress(index + 1, num_steps)
     total = torch.zeros(len(survey.names), len(survey.names), dtype=torch.float64)
     for number, (_, pairs) in enumerate(stream_layers(experts, survey.names, survey.layers), 1):
         for factor in pad_ranks(pairs):
             rows = factor.flatten(1)  # [E, R I] or [E, O R]
             kept = torch.where(rows.abs() >= thresholds[:, None], rows, 0.0)
             total += (kept @ kept.mT).cpu()
-        if progress is not None:
-            progress(len(survey.names) + number, num_steps)
+        if on_progress is not None:
+            on_progress(len(survey.names) + number, num_steps)
     return _compare_leading(total, dimensions)
 
 

@@ -36,14 +36,14 @@ class FactorBatch(NamedTuple):
 
 
 def batch_factors(
-    experts: Mapping[str, Expert], names: Sequence[str], progress: Progress | None = None
+    experts: Mapping[str, Expert], names: Sequence[str], on_progress: Progress | None = None
 ) -> Iterator[FactorBatch]:
     """Gather the factors of all experts and layers into batches of one shape, reading each expert once.
 
     Args:
         experts: a library or any other mapping.
         names: the experts to take; a batch's experts are given as a slice of these.
-        progress: called with the number of experts that were read, some at a time.
+        on_progress: called with the number of experts that were read, some at a time.
 
     Yields:
         Batches that together hold every pair of factors once. Memory does not grow with the experts' number.
@@ -71,8 +71,8 @@ def batch_factors(
                 some = paths[first : first + count]
                 a, b = (torch.stack(factors) for factors in zip(*(pairs[path] for path in some), strict=True))
                 yield FactorBatch(some, where, a, b)
-        if progress is not None:
-            progress(where.stop, len(names))
+        if on_progress is not None:
+            on_progress(where.stop, len(names))
 
 
 def choose_names(experts: Mapping[str, Expert], names: Sequence[str] | None) -> list[str]:

@@ -34,25 +34,25 @@ def test_each_expert_comes_out_as_calibrated_alone_and_by_hand(model, experts):
     sequences = GenericRequests(model.base, model.stack, GENERIC).sequences()
     for index, expert in enumerate(experts.values()):
         a = {path: pair.a[None] for path, pair in expert.factors.items()}
-        readers, offsets = {}, {}
+        whiteners, offsets = {}, {}
         for path, moments in measure_readings(model.stack, a, sequences).items():
             roots = compute_norm_roots(expert.factors[path].b[None])
-            readers[path], offsets[path] = whiten_readings(roots, *moments, CONFIG.ridge)
-        meter = DeviationMeter(a, readers, offsets, last_share=CONFIG.last_share)
+            whiteners[path], offsets[path] = whiten_readings(roots, *moments, CONFIG.ridge)
+        meter = DeviationMeter(a, whiteners, offsets, last_share=CONFIG.last_share)
         expected = measure_deviations(model.stack, meter, sequences)
         for path in model.stack.layers:
             means, deviations = found["generic_means"][path], found["generic_deviations"][path]
             if path not in expert.factors:
-                assert not found["readers"][path][index].any() and means[index] == 0
+                assert not found["whiteners"][path][index].any() and means[index] == 0
                 continue
             torch.testing.assert_close(means[index], expected[path][0][0], atol=1e-3, rtol=1e-3)
             torch.testing.assert_close(deviations[index], expected[path][1][0], atol=1e-3, rtol=1e-2)
-            rank = readers[path].shape[1]
-            whitener, offset = found["readers"][path][index], found["offsets"][path][index]
+            rank = whiteners[path].shape[1]
+            whitener, offset = found["whiteners"][path][index], found["offsets"][path][index]
             assert not whitener[rank:].any() and not offset[rank:].any()
-            metric = readers[path][0] @ readers[path][0].T
+            metric = whiteners[path][0] @ whiteners[path][0].T
             torch.testing.assert_close((whitener @ whitener.T)[:rank, :rank], metric, atol=1e-3, rtol=1e-3)
-            expected_offset = readers[path][0] @ offsets[path][0]
+            expected_offset = whiteners[path][0] @ offsets[path][0]
             torch.testing.assert_close((whitener @ offset)[:rank], expected_offset, atol=1e-3, rtol=1e-3)
 
 
@@ -86,7 +86,7 @@ def test_only_a_new_expert_is_calibrated(base, experts, draw_expert, readings):
     model.add_expert(draw_expert(base, "late"))
     model.remove_expert("dates")
     assert readings == [5, 1]
-    assert len(model.decider.router.readers[next(iter(model.stack.layers))]) == 5
+    assert len(model.decider.router.whiteners[next(iter(model.stack.layers))]) == 5
 
 
 def test_an_expert_may_come_back_with_other_weights(base, experts, draw_expert, readings):

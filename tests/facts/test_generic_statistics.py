@@ -45,9 +45,9 @@ def test_deviations_are_averaged_over_tokens_and_then_over_texts(model, tokens, 
     generator = torch.Generator().manual_seed(3)
     a = {path: layer.a.detach() for path, layer in model.stack.layers.items()}
     sizes = next(iter(a.values())).shape[:2]
-    readers = {path: torch.randn(*sizes, sizes[1], generator=generator) for path in a}
+    whiteners = {path: torch.randn(*sizes, sizes[1], generator=generator) for path in a}
     offsets = {path: torch.randn(*sizes, generator=generator) for path in a}
-    meter = DeviationMeter(a, readers, offsets, last_share=0.3)
+    meter = DeviationMeter(a, whiteners, offsets, last_share=0.3)
     found = measure_deviations(model.stack, meter, TEXTS, tokens_per_pass=tokens_per_pass)
     for path, (mean, deviation) in found.items():
         rows = [meter.describe(path, x.float()) for x in tokens[path]]

@@ -85,7 +85,7 @@ def make_request_material() -> Callable[..., RequestMaterial]:
                 num_experts=len(chosen),
                 tensors={
                     "a": a,
-                    "readers": rows(a.shape[1], a.shape[1], bare=bare),
+                    "whiteners": rows(a.shape[1], a.shape[1], bare=bare),
                     "offsets": rows(a.shape[1], bare=bare),
                     "generic_means": 0.05 * rows(),
                     "generic_deviations": 1 + 0.05 * rows().abs(),

@@ -66,11 +66,11 @@ def test_with_a_great_ridge_only_the_length_of_what_is_added_counts(draw, generi
 def test_an_expert_that_adds_nothing_or_always_the_same_has_no_reader(draw, generic):
     a, b = draw(3, 2, 16), draw(3, 5, 2)
     b[1] = 0
-    readers, offsets = calibrate(a, b, generic, 0.01)
-    assert not readers[1].any() and not offsets[1].any() and readers[0].any() and readers[2].any()
-    readers, offsets = calibrate(a, b, torch.zeros(5, 16), 0.01)
-    assert not readers.any() and not offsets.any()
-    assert log_deviations(draw(3, 16), a, readers, offsets).isfinite().all()
+    whiteners, offsets = calibrate(a, b, generic, 0.01)
+    assert not whiteners[1].any() and not offsets[1].any() and whiteners[0].any() and whiteners[2].any()
+    whiteners, offsets = calibrate(a, b, torch.zeros(5, 16), 0.01)
+    assert not whiteners.any() and not offsets.any()
+    assert log_deviations(draw(3, 16), a, whiteners, offsets).isfinite().all()
 
 
 def test_an_expert_is_averaged_over_the_layers_that_it_changes():
@@ -82,19 +82,19 @@ def test_an_expert_is_averaged_over_the_layers_that_it_changes():
 def test_scores_are_in_units_of_generic_requests_and_averaged_over_layers(draw):
     paths = ("one", "two")
     a = {path: draw(3, 2, 16) for path in paths}
-    readers, offsets = {path: draw(3, 2, 2) for path in paths}, {path: draw(3, 2) for path in paths}
+    whiteners, offsets = {path: draw(3, 2, 2) for path in paths}, {path: draw(3, 2) for path in paths}
     generic = {path: (draw(3), draw(3).abs() + 0.5) for path in paths}
     averages = {path: draw(5, 3) for path in paths}
     expected = sum((averages[path] - generic[path][0]) / generic[path][1] for path in paths) / 2
-    router = CalibratedRouter(a, readers, offsets, generic, top_k=3, temperature=0.7)
+    router = CalibratedRouter(a, whiteners, offsets, generic, top_k=3, temperature=0.7)
     indices, weights = router.choose(averages)
     torch.testing.assert_close(weights, torch.softmax(expected / 0.7, 1).gather(1, indices))
 
 
 def test_no_score_is_divided_by_next_to_nothing(draw):
-    a, readers, offsets = {"one": draw(2, 2, 16)}, {"one": draw(2, 2, 2)}, {"one": draw(2, 2)}
+    a, whiteners, offsets = {"one": draw(2, 2, 16)}, {"one": draw(2, 2, 2)}, {"one": draw(2, 2)}
     generic = {"one": (torch.zeros(2), torch.zeros(2))}
-    router = CalibratedRouter(a, readers, offsets, generic, top_k=2)
+    router = CalibratedRouter(a, whiteners, offsets, generic, top_k=2)
     _, weights = router.choose({"one": torch.tensor([[0.02, 0.01]])})
     torch.testing.assert_close(weights, torch.softmax(torch.tensor([[0.02, 0.01]]) / SMALLEST_DEVIATION, 1))
 
@@ -109,9 +109,11 @@ def test_the_best_is_trusted_by_how_far_it_is_above_the_fourth():
 
 
 def test_what_no_expert_stands_out_for_is_shared_by_all(draw):
-    a, readers, offsets = {"one": draw(5, 2, 16)}, {"one": draw(5, 2, 2)}, {"one": draw(5, 2)}
+    a, whiteners, offsets = {"one": draw(5, 2, 16)}, {"one": draw(5, 2, 2)}, {"one": draw(5, 2)}
     generic = {"one": (torch.zeros(5), torch.ones(5))}
-    router = CalibratedRouter(a, readers, offsets, generic, top_k=2, temperature=0.5, margin=4.0, spread=2.0)
+    router = CalibratedRouter(
+        a, whiteners, offsets, generic, top_k=2, temperature=0.5, margin=4.0, spread=2.0
+    )
     sure, half = [0.0, 9.0, 8.0, 1.0, 0.5], [0.0, 1.0, 3.0, 1.0, 1.0]
     indices, weights = router.choose({"one": torch.tensor([sure, half])})
     assert indices.tolist() == [[0, 1, 2, 3, 4]] * 2
@@ -126,18 +128,20 @@ def test_what_no_expert_stands_out_for_is_shared_by_all(draw):
 
 
 def test_with_equal_scores_all_experts_alike_answer(draw):
-    a, readers, offsets = {"one": draw(6, 2, 16)}, {"one": draw(6, 2, 2)}, {"one": draw(6, 2)}
+    a, whiteners, offsets = {"one": draw(6, 2, 16)}, {"one": draw(6, 2, 2)}, {"one": draw(6, 2)}
     generic = {"one": (torch.zeros(6), torch.ones(6))}
-    router = CalibratedRouter(a, readers, offsets, generic, top_k=2, margin=0.5, spread=3.0)
+    router = CalibratedRouter(a, whiteners, offsets, generic, top_k=2, margin=0.5, spread=3.0)
     _, weights = router.choose({"one": torch.ones(2, 6)})
     torch.testing.assert_close(weights, torch.full((2, 6), 0.5))
 
 
 def test_a_router_describes_tokens_as_its_meter_does(draw):
-    a, readers, offsets = {"one": draw(2, 2, 16)}, {"one": draw(2, 2, 2)}, {"one": draw(2, 2)}
+    a, whiteners, offsets = {"one": draw(2, 2, 16)}, {"one": draw(2, 2, 2)}, {"one": draw(2, 2)}
     x = draw(4, 16)
-    meter = DeviationMeter(a, readers, offsets, last_share=0.5)
-    assert torch.equal(meter.describe("one", x), log_deviations(x, a["one"], readers["one"], offsets["one"]))
+    meter = DeviationMeter(a, whiteners, offsets, last_share=0.5)
+    assert torch.equal(
+        meter.describe("one", x), log_deviations(x, a["one"], whiteners["one"], offsets["one"])
+    )
     assert (meter.places, meter.last_share, meter.skips_first) == (("one",), 0.5, True)
 
 

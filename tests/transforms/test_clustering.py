@@ -114,7 +114,7 @@ def test_two_experts_are_one_cluster_or_two(families):
 def test_experts_can_be_chosen_and_progress_followed(families):
     seen = []
     found = cluster_experts(
-        families, "mbc", names=["c1", "a1", "c2"], progress=lambda done, total: seen.append((done, total))
+        families, "mbc", names=["c1", "a1", "c2"], on_progress=lambda done, total: seen.append((done, total))
     )
     assert found.names == ("c1", "a1", "c2")
     assert found.members == (("c1", "c2"), ("a1",))

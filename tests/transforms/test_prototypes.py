@@ -102,7 +102,7 @@ def test_prototypes_of_factors_in_training_need_no_gradient(draw):
 
 def test_progress_counts_the_experts(experts):
     calls = []
-    library_prototypes(experts, progress=lambda done, total: calls.append((done, total)))
+    library_prototypes(experts, on_progress=lambda done, total: calls.append((done, total)))
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

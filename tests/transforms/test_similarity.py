@@ -66,7 +66,7 @@ def test_one_expert_and_half_precision(make_expert):
 
 def test_progress_counts_layers(experts):
     seen = []
-    expert_similarity(experts, progress=lambda done, total: seen.append((done, total)))
+    expert_similarity(experts, on_progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
@@ -108,7 +108,7 @@ def test_a_sketch_refuses_what_the_exact_way_refuses(experts, make_expert):
 
 def test_progress_of_a_sketch_counts_experts(experts):
     seen = []
-    expert_similarity(experts, sketch=4, progress=lambda done, total: seen.append((done, total)))
+    expert_similarity(experts, sketch=4, on_progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

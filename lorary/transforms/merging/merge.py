@@ -35,7 +35,7 @@ def merge(
     name: str = "merged",
     grams: Mapping[str, Tensor] | None = None,
     activations: Mapping[str, Sequence[Tensor]] | None = None,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
     **options: Any,
 ) -> Expert:
     """Merge experts into one.
@@ -57,7 +57,7 @@ def merge(
         name: of the merged expert.
         grams: for ``regmean``: module path -> ``[E, I, I]``, sums of ``x x^T`` over each expert's inputs.
         activations: instead of ``grams``: module path -> one ``[N, I]`` per expert.
-        progress: called after each layer.
+        on_progress: called after each layer.
         **options: the method's own, such as ``density``; its configuration checks them.
 
     Returns:
@@ -82,7 +82,7 @@ def merge(
         options=options,
     )
     return merge_by_recipe(
-        mapping, recipe, name=name, grams=grams, activations=activations, progress=progress
+        mapping, recipe, name=name, grams=grams, activations=activations, on_progress=on_progress
     )
 
 
@@ -94,7 +94,7 @@ def merge_by_recipe(
     name: str = "merged",
     grams: Mapping[str, Tensor] | None = None,
     activations: Mapping[str, Sequence[Tensor]] | None = None,
-    progress: Progress | None = None,
+    on_progress: Progress | None = None,
 ) -> Expert:
     """Merge experts as a recipe says, such as one that ``read_recipe`` read; see ``merge``.
 
@@ -105,7 +105,7 @@ def merge_by_recipe(
         name: of the merged expert.
         grams: for ``regmean``: module path -> ``[E, I, I]``.
         activations: instead of ``grams``: module path -> one ``[N, I]`` per expert.
-        progress: called after each layer.
+        on_progress: called after each layer.
 
     Raises:
         ValueError, UnknownExpert, IncompatibleExpert, FormatError: as ``merge`` does.
@@ -120,8 +120,8 @@ def merge_by_recipe(
     layers = job.survey.layers
     for outline, pairs in stream_layers(experts, job.survey.names, layers):
         factors[outline.path], errors[outline.path] = _merge_layer(job, outline, pairs, inputs)
-        if progress is not None:
-            progress(len(factors), len(layers))
+        if on_progress is not None:
+            on_progress(len(factors), len(layers))
     return Expert(name, job.survey.base_model, factors, describe_merge(job, errors))
 
 

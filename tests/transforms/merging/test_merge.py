@@ -150,7 +150,7 @@ def test_regmean_takes_inputs_and_no_other_method_does(experts, module_delta):
 
 def test_progress_counts_the_layers(experts):
     calls = []
-    merge(experts, progress=lambda done, total: calls.append((done, total)))
+    merge(experts, on_progress=lambda done, total: calls.append((done, total)))
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 

@@ -41,7 +41,7 @@ def run(options: Namespace) -> int:
             max_clusters=options.max_clusters,
             seed=options.seed,
             sketch=options.sketch,
-            progress=show,
+            on_progress=show,
         )
     groups = group_tasks(library, found)
     write_groups(options.out, groups, options.library)

@@ -135,7 +135,7 @@ def merge_experts(
     """Merge with a progress bar."""
     try:
         with show_layers(f"merging {say_count(len(recipe.names), 'expert')}") as show:
-            return merge_by_recipe(library, recipe, name=name, activations=activations, progress=show)
+            return merge_by_recipe(library, recipe, name=name, activations=activations, on_progress=show)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("nothing was written; run the same command again to start over") from None
 
