@@ -3,70 +3,47 @@
 L routed layers, T tokens, E experts, K experts kept per token.
 """
 
-from collections.abc import Mapping, Sequence
-
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from lorary.assembly.explanation import Explanation
+from lorary.assembly.prompts import Prompt, encode_prompts
 from lorary.assembly.router import Router
-from lorary.models import ExpertStack
+from lorary.facts.known import Facts
+from lorary.models.positions import check_length
 from lorary.routing import Choice, Chooser, LayerRouters
 
 
-def explain_routing(
-    stack: ExpertStack,
-    chooser: Chooser | None,
-    inputs: Mapping[str, Tensor],
-    num_prompt_tokens: int | None,
-    num_experts: int,
-) -> dict[str, Tensor]:
-    """Run a text and record the experts that a router chooses for each token at each layer.
+def explain_text(
+    facts: Facts, chooser: Chooser | None, text: Prompt, num_prompt_tokens: int | None
+) -> Explanation:
+    """Run a text and return the experts that each token used, see ``RoutedModel.explain``.
 
     Args:
-        stack: the experts on the model.
-        chooser: the router in charge.
-        inputs: ``input_ids`` and ``attention_mask`` of one text, ``[1, T]``.
+        facts: the experts on the model.
+        chooser: the chooser in charge; other kinds than routers are refused.
+        text: a text or its token ids.
         num_prompt_tokens: number of its first tokens that are the prompt, for routers that choose per
             request; None means all.
-        num_experts: E, those that a router may choose.
-
-    Returns:
-        Module path -> routing weights ``[T, E]``, float32, on the CPU.
-
-    Raises:
-        ValueError: if the chooser is no router, or ``num_prompt_tokens`` is not from 1 to T.
     """
-    if isinstance(chooser, Router) and chooser.decider is not None:
-        return chooser.decider.explain(inputs["input_ids"], num_prompt_tokens, num_experts)
+    inputs = encode_prompts(facts.base, [text], facts.base.model.device)
+    ids = inputs["input_ids"]
+    check_length(facts.base.model, ids.shape[1], "the text")
     seen: dict[str, Tensor] = {}
-    if isinstance(chooser, LayerRouters):
-        recorder = Recorder(chooser, num_experts)
-        with stack.choosing(recorder):
-            stack.model(**inputs)
+    if isinstance(chooser, Router) and chooser.decider is not None:
+        seen = chooser.decider.explain(ids, num_prompt_tokens, len(facts.names))
+    elif isinstance(chooser, LayerRouters):
+        recorder = Recorder(chooser, len(facts.names))
+        with facts.stack.choosing(recorder):
+            facts.base.model(**inputs)
         seen = recorder.seen
     if not seen:
         raise ValueError(
             "there is no routing to explain: no router is set, or experts are assigned by name; use "
             "set_router first, outside of assign"
         )
-    return seen
-
-
-def build_explanation(
-    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], names: Sequence[str], seen: Mapping[str, Tensor]
-) -> Explanation:
-    """Build an explanation from recorded weights.
-
-    Args:
-        tokenizer: decodes each token.
-        ids: the text's T tokens.
-        names: of the experts, E.
-        seen: module path -> routing weights ``[T, E]``.
-    """
-    tokens = tuple(tokenizer.decode([token]) for token in ids)
-    return Explanation(tokens, tuple(names), tuple(seen), torch.stack(list(seen.values())))
+    tokens = tuple(facts.base.tokenizer.decode([token]) for token in ids[0].tolist())
+    return Explanation(tokens, facts.names, tuple(seen), torch.stack(list(seen.values())))
 
 
 class Recorder:

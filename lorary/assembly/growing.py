@@ -3,21 +3,22 @@
 from lorary.assembly.current_router import CurrentRouter
 from lorary.experts import Expert
 from lorary.facts.known import Facts
-from lorary.models.base import check_base
+from lorary.models.check_base import check_base
 from lorary.models.fit_paths import fit_paths
 from lorary.models.grow import drop_expert, insert_expert
 
 
-def add_expert(facts: Facts, current: CurrentRouter, expert: Expert) -> None:
+def add_expert(facts: Facts, current: CurrentRouter, expert: Expert, trust_base: bool) -> None:
     """Add an expert that the router may choose, see ``RoutedModel.add_expert``.
 
     Args:
         facts: the model's experts; the new one comes after all that a router may choose.
         current: the model's router.
         expert: the new one.
+        trust_base: whether to take an expert that names another base model, with a warning.
     """
     with facts.stack.context.lock.changing("add an expert"):
-        check_base(facts.base, expert)
+        check_base(facts.base, expert, trust=trust_base)
         (expert,) = fit_paths(facts.base.model, {expert.name: expert}).values()
         current.check((*facts.names, expert.name))
         facts.add(insert_expert(facts.stack, expert, len(facts.names)), expert)

@@ -13,14 +13,14 @@ from lorary.assembly.open_saved import open_saved
 from lorary.assembly.routed_model import RoutedModel
 from lorary.errors import LibraryError
 from lorary.experts import Expert
-from lorary.experts.base_names import agree_on_revision
+from lorary.experts.base_revisions import agree_on_revision
 from lorary.experts.expert import identify_base
 from lorary.facts import FACTS
 from lorary.facts.encoder import Encoder
 from lorary.files import quote
 from lorary.library import Library
 from lorary.models import COMBINES, BaseModel, attach_experts, load_base, wrap_base
-from lorary.models.base import check_base
+from lorary.models.check_base import check_base
 from lorary.models.fit_paths import fit_paths
 from lorary.routing import DEFAULT_ROUTER, RouterConfig, configure_router
 
@@ -38,6 +38,7 @@ def load_model(
     revision: str | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
+    trust_base: bool = False,
     **options: Any,
 ) -> RoutedModel:
     """Attach a library's experts to their base model and set a router; or load a model of ``save_model``.
@@ -59,6 +60,8 @@ def load_model(
         revision: of a hub model; None means the one in the experts' cards.
         dtype: of the base model's weights; None means one that the hardware multiplies fast.
         device: None means a GPU if there is one.
+        trust_base: whether to take experts that name another base model, by name, revision or fingerprint,
+            with a warning. Shapes of layers are always checked. A saved model needs it only to be built.
         options: of the router, such as ``top_k`` and ``temperature``: the fields of its configuration,
             ``CalibratedConfig`` for ``"calibrated"``. Facts can be given here too, such as ``means=…``.
 
@@ -96,8 +99,9 @@ def load_model(
     if isinstance(base, str) and saved is None and revision is None and not Path(base).exists():
         revision = agree_on_revision({name: identify_base(expert) for name, expert in own.items()})
     loaded = _load_any_base(base, tokenizer, revision, dtype, device)
-    for expert in everyone.values():
-        check_base(loaded, expert)
+    # The experts of a saved model were checked, or trusted, before it was saved.
+    unchecked = everyone if saved is None else controls or {}
+    check_base(loaded, *unchecked.values(), trust=trust_base)
     everyone = fit_paths(loaded.model, everyone)
     # A library's artifacts use the module paths of its files, so they do not fit experts with renamed paths.
     fitted = {name: everyone[name] for name in own}

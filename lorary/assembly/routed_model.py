@@ -17,18 +17,17 @@ from lorary.assembly.answering import answer_prompts
 from lorary.assembly.choosing import AUTO, ExpertChoice
 from lorary.assembly.current_router import CurrentRouter
 from lorary.assembly.deciding import RequestDecider
-from lorary.assembly.explaining import build_explanation, explain_routing
+from lorary.assembly.explaining import explain_text
 from lorary.assembly.explanation import Explanation
 from lorary.assembly.generate_call import prepare_call, write_answers
 from lorary.assembly.growing import add_expert, remove_expert
-from lorary.assembly.prompts import Prompt, encode_prompts
+from lorary.assembly.prompts import Prompt
 from lorary.assembly.router import Router, build_router
 from lorary.experts import Expert
 from lorary.facts.encoder import Encoder
 from lorary.facts.given import join_given
 from lorary.facts.known import Facts
 from lorary.models import BaseModel, ExpertStack
-from lorary.models.positions import check_length
 from lorary.routing import RouterConfig, configure_router
 
 
@@ -171,18 +170,18 @@ class RoutedModel:
         with self.stack.in_use(), self.facts.lock:
             self.facts.give(given, self.names if names is None else names, encoder)
 
-    def add_expert(self, expert: Expert) -> None:
+    def add_expert(self, expert: Expert, *, trust_base: bool = False) -> None:
         """Add an expert that the router may choose; nothing else is reloaded.
 
         The stacks grow by one, and only the new expert's facts are computed. The current router is kept, with
-        its options.
+        its options. ``trust_base`` takes an expert that names another base model, with a warning.
 
         Raises:
             ValueError: if this thread is within ``assign`` or ``routed``, if the router's options do not suit
                 the new experts, or if the router needs a fact of the new expert that must be given.
             IncompatibleExpert: if the name is taken, or the expert is for another base model.
         """
-        add_expert(self.facts, self._current, expert)
+        add_expert(self.facts, self._current, expert, trust_base)
 
     def remove_expert(self, name: str) -> None:
         """Remove an expert from the model; the current router is kept, with its options.
@@ -286,12 +285,8 @@ class RoutedModel:
                 ``num_prompt_tokens``.
             BaseModelError: if the base model has too few positions for it.
         """
-        inputs = encode_prompts(self.base, [text], self.model.device)
-        check_length(self.model, inputs["input_ids"].shape[1], "the text")
         with self.stack.in_use():
-            names, chooser = self.names, self._current.chooser
-            seen = explain_routing(self.stack, chooser, inputs, num_prompt_tokens, len(names))
-        return build_explanation(self.tokenizer, inputs["input_ids"][0].tolist(), names, seen)
+            return explain_text(self.facts, self._current.chooser, text, num_prompt_tokens)
 
     def detach(self) -> BaseModel:
         """Remove the experts and return the original base model."""

@@ -9,12 +9,13 @@ from jsonargparse import Namespace
 
 from lorary.cli.console import show_status
 from lorary.experts import BaseIdentity, Expert, is_same_base
-from lorary.experts.base_names import agree_on_revision
+from lorary.experts.base_identity import read_identity
+from lorary.experts.base_revisions import agree_on_revision
 from lorary.experts.expert import identify_base
 from lorary.files import quote, shorten
 from lorary.library import Library
 from lorary.models import BaseModel, load_base
-from lorary.models.base import check_base
+from lorary.models.check_base import check_base
 
 
 def load_options_base(options: Namespace, library: Library | None = None) -> BaseModel:
@@ -61,7 +62,7 @@ def find_base(library: Library) -> tuple[str, str | None]:
         IncompatibleExpert: if the experts are for different revisions.
     """
     bases = {
-        entry.name: BaseIdentity(entry.base_model, entry.card.base_fingerprint, entry.card.base_revision)
+        entry.name: read_identity(entry.base_model, entry.card.base_fingerprint, entry.card.base_revision)
         for entry in library.entries()
     }
     names = Counter(base.name for base in bases.values())
@@ -70,7 +71,7 @@ def find_base(library: Library) -> tuple[str, str | None]:
         found = ", ".join(quote(name, 60) for name in sorted(names)[:8])
         raise ValueError(
             f"the experts of library {quote(library.url)} must be for one base model, found {found}: "
-            "choose the base model with --base"
+            "choose the base model with --base; if all are one model, add --trust-base"
         )
     # Of several names of one model, the one that most experts give.
     return names.most_common(1)[0][0], agree_on_revision(bases)

@@ -60,9 +60,10 @@ def repeat_prompt_template(options: Namespace) -> list[str]:
 
 
 def repeat_base(options: Namespace) -> list[str]:
-    """Write the base model, its revision and its device, as far as they are given."""
+    """Write the base model, its revision, its device and whether it is trusted, as far as they are given."""
     given = {name: options.get(name) for name in ("base", "revision", "device")}
-    return [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
+    words = [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
+    return [*words, *(["--trust-base"] if options.get("trust_base") else [])]
 
 
 def repeat_router(options: Namespace, router: str, kind: type[Any]) -> list[str]:

@@ -6,7 +6,8 @@ whose product is added to that layer's weight. On disk it is a PEFT adapter fold
 """
 
 from lorary.experts.alike import read_alike
-from lorary.experts.base_names import BaseIdentity, is_same_base
+from lorary.experts.base_identity import BaseIdentity
+from lorary.experts.base_names import is_same_base
 from lorary.experts.card import ExpertCard
 from lorary.experts.expert import Expert
 from lorary.experts.factors import Factors

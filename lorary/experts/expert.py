@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from lorary.experts.base_names import BaseIdentity
+from lorary.experts.base_identity import BaseIdentity, read_identity
 from lorary.experts.card import ExpertCard
 from lorary.experts.factors import DTYPES, Factors, find_factor_fault, name_dtypes, refuse_not_finite
 from lorary.experts.names import check_known_name
@@ -95,6 +95,22 @@ class Expert:
         """Return this expert under another name, sharing its factors."""
         return replace(self, name=name)
 
+    def with_base(
+        self, base_model: str, *, revision: str | None = None, fingerprint: str | None = None
+    ) -> "Expert":
+        """Return this expert for another base model, or another name of it, sharing its factors.
+
+        Use it where an adapter gives a wrong name, or a path. What its card says of the base model is
+        replaced; shapes are checked when it is used.
+
+        Args:
+            base_model: hub id or path.
+            revision: of the base model on its hub.
+            fingerprint: of its weights and settings.
+        """
+        card = replace(self.card, base_revision=revision, base_fingerprint=fingerprint)
+        return replace(self, base_model=base_model, card=card)
+
     def rename_modules(self, paths: Mapping[str, str]) -> "Expert":
         """Return this expert for a model that calls its layers otherwise, sharing its factors.
 
@@ -124,4 +140,4 @@ def check_finite(expert: Expert, file: str = "") -> None:
 
 def identify_base(expert: Expert) -> BaseIdentity:
     """Give what an expert says of its base model."""
-    return BaseIdentity(expert.base_model, expert.card.base_fingerprint, expert.card.base_revision)
+    return read_identity(expert.base_model, expert.card.base_fingerprint, expert.card.base_revision)

@@ -31,7 +31,9 @@ from lorary.experts.weights_file import (
 from lorary.files import parse_json_object, quote, read_at_most, read_json_object, refuse_irregular
 
 
-def read_peft(folder: str | os.PathLike[str], name: str | None = None) -> Expert:
+def read_peft(
+    folder: str | os.PathLike[str], name: str | None = None, *, base_model: str | None = None
+) -> Expert:
     """Read a PEFT LoRA adapter as an expert.
 
     Which modules it changes is what the weights file says, however the configuration selected them
@@ -40,6 +42,8 @@ def read_peft(folder: str | os.PathLike[str], name: str | None = None) -> Expert
     Args:
         folder: a path, or a URL fsspec understands; local weights are memory-mapped.
         name: the expert's name; None takes the sidecar's, or else the folder's.
+        base_model: what it was trained on; None means what the adapter says. Given, it replaces the adapter's
+            base model with its revision and fingerprint.
 
     Returns:
         The expert, with the scale folded into each ``b``. Factors keep the file's dtype where the
@@ -56,7 +60,7 @@ def read_peft(folder: str | os.PathLike[str], name: str | None = None) -> Expert
     fs, path = url_to_fs(os.fspath(folder))
     expert = read_expert_folder(fs, path, name)
     check_finite(expert)
-    return expert
+    return expert if base_model is None else expert.with_base(base_model)
 
 
 def read_expert_folder(fs: AbstractFileSystem, path: str, name: str | None = None) -> Expert:

@@ -8,10 +8,8 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from lorary.errors import BaseModelError, IncompatibleExpert
-from lorary.experts import BaseIdentity, Expert, is_same_base
-from lorary.experts.base_names import compare_bases, is_other_tag
-from lorary.experts.expert import identify_base
+from lorary.errors import BaseModelError
+from lorary.experts.base_identity import find_path_commit
 from lorary.files import escape, quote, shorten
 from lorary.models import embedded
 from lorary.models.base_folder import check_base_folder, is_panic
@@ -135,35 +133,8 @@ def wrap_base(
     check_usable(model)
     model.eval().requires_grad_(False)
     name = name or model.config.name_or_path or model.config.model_type
-    revision = getattr(model.config, "_commit_hash", None)
+    revision = getattr(model.config, "_commit_hash", None) or find_path_commit(name)
     return BaseModel(model, tokenizer, name, revision, fingerprint_model(model))
-
-
-def check_base(base: BaseModel, expert: Expert) -> None:
-    """Check that an expert was trained on this base model, by the rules of ``lorary.experts.base_names``.
-
-    Raises:
-        IncompatibleExpert: if it was trained on another; the message names both.
-    """
-    theirs = expert.card.base_fingerprint
-    wanted = identify_base(expert)
-    fits = is_same_base(wanted, BaseIdentity(base.name, base.fingerprint, base.revision))
-    # The commit of a tag is not known here, but the tag that was asked for is.
-    if fits and (theirs or not is_other_tag(wanted.revision, base.asked_revision)):
-        return
-    marks, advice = "", "load it with that base model"
-    if theirs:
-        marks = f" (fingerprint {theirs}, not {base.fingerprint})"
-        if compare_bases(BaseIdentity(expert.base_model), BaseIdentity(base.name)).fits:
-            advice = "load it with the version of that base model that it was trained on"
-    elif wanted.revision:
-        found = base.revision if base.asked_revision is None else base.asked_revision
-        marks = f" (revision {quote(wanted.revision)}, not {quote(found)})"
-        advice = f"load it with revision={quote(wanted.revision)} of that base model"
-    raise IncompatibleExpert(
-        f"expert {expert.name!r} was trained on {quote(expert.base_model)}, "
-        f"this model is {quote(base.name)}{marks}: {advice}"
-    )
 
 
 def default_dtype(device: torch.device) -> torch.dtype:

@@ -6,14 +6,20 @@ import torch
 
 from lorary.experts import Expert
 from lorary.files import escape_markdown
-from lorary.models.base import BaseModel, check_base
+from lorary.models.base import BaseModel
+from lorary.models.check_base import check_base
 from lorary.models.fold import fold
 from lorary.models.new_folder import new_folder
 from lorary.models.plain_folder import write_plain
 
 
 def save_folded(
-    base: BaseModel, expert: Expert, folder: str | Path, *, dtype: torch.dtype | None = None
+    base: BaseModel,
+    expert: Expert,
+    folder: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    trust_base: bool = False,
 ) -> None:
     """Write base model and expert as one model, which ``transformers`` loads without lorary.
 
@@ -22,13 +28,14 @@ def save_folded(
         expert: the expert; each layer's weight becomes ``W + b @ a``, summed in float32 and rounded once.
         folder: the folder for weights, settings, tokenizer and a README; it must be new or empty.
         dtype: of the weights; None for the base model's.
+        trust_base: whether to take an expert that names another base model, with a warning.
 
     Raises:
         IncompatibleExpert: if the expert was trained on another base model, or the base model's weights are
             quantised.
         LibraryError: if the folder is not empty or cannot be written; no partial folder is left.
     """
-    check_base(base, expert)
+    check_base(base, expert, trust=trust_base)
     with new_folder(folder) as scratch:
         folded = fold(base.model, expert)
         write_plain(folded.to(dtype or folded.dtype), scratch)

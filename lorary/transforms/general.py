@@ -7,7 +7,7 @@ from lorary.errors import UnknownExpert
 from lorary.experts import Expert
 from lorary.transforms.merging import merge
 from lorary.transforms.merging.methods.subtract import SubtractConfig
-from lorary.transforms.merging.survey import check_bases
+from lorary.transforms.merging.one_base import check_one_base
 from lorary.transforms.stacks import choose_names
 
 
@@ -49,8 +49,7 @@ def subtract_general(
     chosen = choose_names(experts, names)
     if general.name in chosen:
         raise ValueError(f"expert {general.name!r} cannot be taken away from itself: leave it out of names")
-    bases = [(expert.base_model, expert.card) for expert in map(experts.__getitem__, chosen)]
-    check_bases([general.name, *chosen], [(general.base_model, general.card), *bases])
+    check_one_base({general.name: general, **{name: experts[name] for name in chosen}})
     return (_subtract(experts[name].rename(name), general, scale) for name in chosen)
 
 

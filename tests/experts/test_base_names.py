@@ -1,13 +1,7 @@
 import pytest
 
-from lorary.errors import IncompatibleExpert
-from lorary.experts.base_names import (
-    BaseIdentity,
-    BaseMatch,
-    agree_on_revision,
-    compare_bases,
-    is_same_base,
-)
+from lorary.experts.base_identity import BaseIdentity
+from lorary.experts.base_names import BaseMatch, compare_bases, is_same_base
 
 WEIGHTS, SETTINGS = "0123456789abcdef", "01234567"
 
@@ -47,7 +41,10 @@ def test_names_of_one_model_fit_wherever_it_lies(name):
     ],
 )
 def test_a_quantised_copy_fits_and_its_suffix_is_told(name, dropped):
-    assert compare(name, "org/tiny-model") == BaseMatch(True, dropped)
+    found = compare_bases(BaseIdentity(name), BaseIdentity("org/tiny-model"))
+    note = f"{name!r} and 'org/tiny-model' are taken for one base model: {dropped!r} names a quantised copy"
+    assert found == BaseMatch(True, (note,))
+    assert compare_bases(BaseIdentity("org/tiny-model"), BaseIdentity(name)).fits
 
 
 @pytest.mark.parametrize(
@@ -87,30 +84,19 @@ def test_a_user_is_told_that_a_quantised_copy_is_taken_for_its_original():
         assert is_same_base(BaseIdentity("a/tiny-bnb-4bit"), BaseIdentity("b/tiny"))
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "expected"),
-    [
-        ("v1", "v1", True),
-        ("v1", "v10", False),
-        ("v1", None, True),
-        ("v1", "main", True),
-        ("0123456789abcdef", "0123456", True),
-        ("0123456789abcdef", "fedcba9", False),
-        ("v1", "0123456789abcdef", True),  # which commit a tag was cannot be told
-    ],
-)
-def test_revisions_must_be_equal_where_they_compare(one, other, expected):
-    identities = [BaseIdentity("org/base", None, revision) for revision in (one, other)]
-    assert compare_bases(*identities).fits is expected
-    with_prints = [identity._replace(fingerprint="0" * 16) for identity in identities]
-    assert compare_bases(*with_prints).fits
+@pytest.mark.parametrize(("other", "fits"), [("v2", False), ("v1", True), (None, True)])
+def test_revisions_must_not_differ_unless_fingerprints_are_equal(other, fits):
+    one, another = (BaseIdentity("org/base", None, revision) for revision in ("v1", other))
+    assert compare_bases(one, another) == BaseMatch(fits)
+    assert compare_bases(*(each._replace(fingerprint=WEIGHTS) for each in (one, another))) == BaseMatch(True)
 
 
-def test_experts_agree_on_a_revision_or_are_refused():
-    bases = {name: BaseIdentity("org/base", None, revision) for name, revision in (("a", "v1"), ("b", None))}
-    assert agree_on_revision(bases) == "v1"
-    bases["c"] = BaseIdentity("org/base", None, "v2")
-    with pytest.raises(IncompatibleExpert, match="'a' for 'v1', 'c' for 'v2'"):
-        agree_on_revision(bases)
-    alike = {name: base._replace(fingerprint="0" * 16) for name, base in bases.items()}
-    assert agree_on_revision(alike) is None
+def test_a_tag_that_may_be_a_commit_fits_and_both_are_told():
+    """A tag and a commit fitted silently."""
+    with pytest.warns(UserWarning, match=r"revisions 'v1' and '0{40}' of 'org/tiny' are taken for one"):
+        assert is_same_base(BaseIdentity("org/tiny", None, "v1"), BaseIdentity("tiny", None, "0" * 40))
+
+
+def test_unknown_revisions_of_other_models_say_nothing():
+    one, other = BaseIdentity("org/tiny", None, "v1"), BaseIdentity("org/other", None, "0" * 40)
+    assert compare_bases(one, other) == BaseMatch(False)

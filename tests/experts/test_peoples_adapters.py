@@ -22,7 +22,7 @@ from lorary.experts.copied_weights import NOTE as COPIED_WEIGHTS
 from lorary.experts.copied_weights import describe_weight
 from lorary.library import Library
 from lorary.models import attach_experts, fold, wrap_base
-from lorary.models.base import check_base
+from lorary.models.check_base import check_base
 
 
 @pytest.fixture

@@ -67,6 +67,7 @@ READ_BY: dict[str, tuple[str, ...] | str] = {
     "evaluation/result_file.py": ("result", "outcome"),
     "evaluation/run_header.py": "reads what the system says of the processor",
     "experts/base_blocks.py": ITS_OWN_TESTS,
+    "experts/base_revisions.py": ITS_OWN_TESTS,
     "experts/card.py": "understands what it wrote itself a moment ago",
     "experts/checked_files.py": ("adapter", "plain-adapter"),
     "experts/file_layout.py": ("adapter", "library"),

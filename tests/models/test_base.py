@@ -1,12 +1,10 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from transformers import AutoConfig
 
-from lorary.errors import BaseModelError, IncompatibleExpert
+from lorary.errors import BaseModelError
 from lorary.models import load_base, wrap_base
-from lorary.models.base import check_base, default_dtype
+from lorary.models.base import default_dtype
 from lorary.models.fingerprint import fingerprint_model
 
 
@@ -48,32 +46,6 @@ def test_a_model_in_memory_is_called_what_it_was_loaded_by(folder, tokenizer, bu
 def test_the_dtype_is_one_the_hardware_has():
     assert default_dtype(torch.device("cuda")) == torch.bfloat16
     assert default_dtype(torch.device("cpu")) in (torch.bfloat16, torch.float32)
-
-
-@pytest.mark.parametrize("name", ["org/Tiny", "tiny", "/home/someone/models/tiny/", ""])
-def test_an_expert_without_fingerprint_is_known_by_the_end_of_its_bases_name(base, make_expert, name):
-    check_base(base, replace(make_expert(base.model), base_model=name))
-
-
-def test_equal_fingerprints_fit_whatever_the_names(base, make_expert):
-    for known in (base.fingerprint, base.fingerprint[:16]):
-        check_base(base, make_expert(base.model, base_fingerprint=known))
-
-
-def test_an_expert_for_another_base_is_refused_by_name(base, make_expert):
-    message = r"'poetry' was trained on 'org/base', this model is 'org/Tiny': load it with that base model"
-    with pytest.raises(IncompatibleExpert, match=message):
-        check_base(base, make_expert(base.model))
-
-
-def test_another_fingerprint_is_refused_even_under_the_same_name(base, make_expert):
-    expert = replace(make_expert(base.model, base_fingerprint="0123456789abcdef"), base_model="org/Tiny")
-    message = (
-        rf"this model is 'org/Tiny' \(fingerprint 0123456789abcdef, not {base.fingerprint}\): load it with "
-        "the version of that base model that it was trained on"
-    )
-    with pytest.raises(IncompatibleExpert, match=message):
-        check_base(base, expert)
 
 
 def test_an_unknown_base_is_refused_with_what_there_is():

@@ -9,7 +9,7 @@ import torch
 from lorary.assembly import load_model
 from lorary.errors import BaseModelError, IncompatibleExpert
 from lorary.models import hub, load_base
-from lorary.models.base import check_base
+from lorary.models.check_base import check_base
 from lorary.models.hub import PATIENCE_S, locate_hub_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -76,6 +76,26 @@ def test_an_expert_of_a_revision_loads_that_or_is_refused(tagged, llama, make_ex
         check_base(main, experts["a"])
     with pytest.raises(IncompatibleExpert, match=message):
         load_model("org/tiny", experts, router=None, revision="main", dtype=torch.float32, device="cpu")
+
+
+def test_the_folder_of_a_download_has_its_revision_in_its_path(tagged, llama, make_expert):
+    base = load_base(str(tagged), dtype=torch.float32, device="cpu")
+    assert (base.revision, base.asked_revision) == ("f" * 40, None)
+    expert = make_expert(llama, "a").with_base("org/tiny", revision="v1")
+    check_base(base, expert)
+    with pytest.raises(IncompatibleExpert, match=f"revision '{COMMIT}', not '{'f' * 40}'"):
+        check_base(base, expert.with_base("org/tiny", revision=COMMIT))
+
+
+def test_a_copy_of_a_download_has_no_revision_which_is_told(tagged, llama, make_expert, tmp_path):
+    shutil.copytree(tagged, tmp_path / "tiny")
+    experts = {name: make_expert(llama, name).with_base("org/tiny", revision="v1") for name in "ab"}
+    with pytest.warns(UserWarning, match=r"tiny' is taken for revision 'v1' of 'org/tiny'") as told:
+        load_model(str(tmp_path / "tiny"), experts, router=None, dtype=torch.float32, device="cpu")
+    assert len(told) == 1
+    experts["b"] = experts["b"].with_base("org/tiny", revision="v2")
+    with pytest.raises(IncompatibleExpert, match="different revisions of their base model"):
+        load_model(str(tmp_path / "tiny"), experts, router=None, dtype=torch.float32, device="cpu")
 
 
 def test_experts_of_two_revisions_are_refused_by_name(tagged, llama, make_expert):

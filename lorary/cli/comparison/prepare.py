@@ -71,7 +71,11 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     task_of = find_task_of_each(list(library), own, tasks, (*configured, *routers))
     base = load_options_base(options, library)
     model = load_model(
-        base, library, router=None, controls=gather_controls(library, controls, names, config.seed)
+        base,
+        library,
+        router=None,
+        controls=gather_controls(library, controls, names, config.seed),
+        trust_base=options.trust_base,
     )
     template = read_task_template(options)
     provide_material(model, library, task_of, template, (*configured, *routers))

@@ -5,14 +5,14 @@ Shape letters: I layer input, O layer output.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal, NamedTuple
 
 import torch
 
 from lorary.errors import IncompatibleExpert
-from lorary.experts import BaseIdentity, Expert, ExpertCard, is_same_base
+from lorary.experts import Expert, ExpertCard
 from lorary.files import quote
+from lorary.transforms.merging.one_base import check_one_base
 
 LayerChoice = Literal["same", "common", "all"]
 """All experts must change the same layers; those that all change; those that any changes."""
@@ -71,19 +71,19 @@ def survey_experts(experts: Mapping[str, Expert], names: Sequence[str], layers: 
             change the same layers as far as asked for.
     """
     found: dict[str, dict[int, _Shape]] = {}
-    bases: list[tuple[str, ExpertCard]] = []
+    chosen_experts: list[Expert] = []
     for index, name in enumerate(names):
         expert = experts[name]
-        bases.append((expert.base_model, expert.card))
+        chosen_experts.append(expert)
         for path, (a, b) in expert.outlines.items():
             dtype = torch.promote_types(a.dtype, b.dtype)
             found.setdefault(path, {})[index] = _Shape(b.shape[0], a.shape[1], a.shape[0], dtype)
-    check_bases(names, bases)
+    check_one_base(dict(zip(names, chosen_experts, strict=True)))
     chosen = _choose_paths(names, found, layers)
     return Survey(
         names=tuple(names),
-        base_model=next((name for name, _ in bases if name), ""),
-        cards=tuple(card for _, card in bases),
+        base_model=next((expert.base_model for expert in chosen_experts if expert.base_model), ""),
+        cards=tuple(expert.card for expert in chosen_experts),
         layers=tuple(_describe(names, path, found[path]) for path in chosen),
     )
 
@@ -93,37 +93,6 @@ class _Shape(NamedTuple):
     inputs: int
     rank: int
     dtype: torch.dtype
-
-
-def check_bases(names: Sequence[str], bases: Sequence[tuple[str, ExpertCard]]) -> None:
-    """Refuse experts of which any two are for different base models.
-
-    Args:
-        names: the experts'.
-        bases: each one's base model and card.
-
-    Raises:
-        IncompatibleExpert: naming the two.
-    """
-    different: dict[BaseIdentity, str] = {}
-    for name, (base_model, card) in zip(names, bases, strict=True):
-        different.setdefault(BaseIdentity(base_model, card.base_fingerprint, card.base_revision), name)
-    # Each with each: one that says little fits others that do not fit each other.
-    for (one, one_name), (other, name) in combinations(different.items(), 2):
-        if not is_same_base(one, other):
-            raise IncompatibleExpert(
-                f"experts that are put together must be for one base model, but expert {one_name!r} is for "
-                f"{quote(one.name)} and expert {name!r} for {quote(other.name)}{_tell_apart(one, other)}: "
-                "name experts of one base model"
-            )
-
-
-def _tell_apart(one: BaseIdentity, other: BaseIdentity) -> str:
-    if one.fingerprint and other.fingerprint:
-        return f" (fingerprints {quote(one.fingerprint)} and {quote(other.fingerprint)})"
-    if one.revision and other.revision and one.revision != other.revision:
-        return f" (revisions {quote(one.revision)} and {quote(other.revision)})"
-    return ""
 
 
 def _choose_paths(

@@ -54,7 +54,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_loaded(export, tmp_pa
     code, _, said = export("price")
     assert (code, "'prices'" in said) == (2, True)
     code, _, said = export("prices", "--base", "smollm2-135m")
-    assert (code, "--base and --revision need --fold" in said) == (2, True)
+    assert (code, "--revision and --trust-base need --fold" in said) == (2, True)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("all my work")
     code, _, said = export("prices", "--fold")

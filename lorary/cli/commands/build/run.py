@@ -29,7 +29,14 @@ def run(options: Namespace) -> int:
     print_line(f"building {plan}", stderr=True)
     base = load_options_base(options, library)
     with show_status("preparing the router and saving the model"):
-        model = load_model(base, library, router=options.router, combine=options.combine, **asdict(config))
+        model = load_model(
+            base,
+            library,
+            router=options.router,
+            combine=options.combine,
+            trust_base=options.trust_base,
+            **asdict(config),
+        )
         save_model(model, options.out, with_base=options.with_base)
     size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
     if options.json:

@@ -11,6 +11,8 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
+from lorary.cli.base_options import add_trust_option
+
 EXAMPLE = "lorary cluster ./my-loras --out clusters.yaml"
 
 
@@ -35,6 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "thousand experts then take seconds instead of minutes",
     )
     parser.add_argument("--base", type=str | None, help="Only experts for this base model")
+    add_trust_option(parser)
     parser.add_argument("--seed", type=int, default=0, help="Seed of the starts of k-means")
     parser.add_argument(
         "--out",

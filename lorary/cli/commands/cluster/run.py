@@ -12,6 +12,7 @@ from lorary.cli.filled_library import group_by_base, open_filled_library
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_training
+from lorary.cli.trusted_base import choose_experts
 from lorary.files import quote, say_count, write_whole
 from lorary.library import Library
 from lorary.reports import plot_clusters
@@ -34,7 +35,7 @@ def run(options: Namespace) -> int:
     names = [name for group in group_by_base(library, options.base).values() for name in group]
     with show_count(f"comparing {say_count(len(names), 'expert')}") as show:
         found = cluster_experts(
-            library,
+            choose_experts(options, library, names),
             options.method,
             options.num_clusters,
             names=names,

@@ -114,13 +114,22 @@ def load_routed(options: Namespace) -> RoutedModel:
         if options.expert not in library:
             raise UnknownExpert(options.expert, library, f"library {quote(options.library)}")
         base = load_options_base(options, library)
-        return load_model(base, {options.expert: library[options.expert]}, router=None)
+        chosen = {options.expert: library[options.expert]}
+        return load_model(base, chosen, router=None, trust_base=options.trust_base)
     if options.router == "none":
-        return load_model(load_options_base(options, library), library, router=None)
+        base = load_options_base(options, library)
+        return load_model(base, library, router=None, trust_base=options.trust_base)
     assert router is not None
     config = read_router_options(options, router, list(library))
     base = load_options_base(options, library)
-    return load_model(base, library, router=router, combine=options.combine, **asdict(config))
+    return load_model(
+        base,
+        library,
+        router=router,
+        combine=options.combine,
+        trust_base=options.trust_base,
+        **asdict(config),
+    )
 
 
 def load_built(options: Namespace) -> RoutedModel:
@@ -130,8 +139,10 @@ def load_built(options: Namespace) -> RoutedModel:
         ValueError: if a base model is given: a built model has its own.
         UnknownExpert: if the model has no expert of the name in ``--expert``.
     """
-    if options.base is not None or options.revision is not None:
-        raise ValueError("a built model has its own base model: leave out --base and --revision")
+    if options.base is not None or options.revision is not None or options.trust_base:
+        raise ValueError(
+            "a built model has its own base model: leave out --base, --revision and --trust-base"
+        )
     names = list(read_saved_model(options.library).experts)
     if options.expert is not None and options.expert not in names:
         raise UnknownExpert(options.expert, names, f"model {quote(options.library)}")

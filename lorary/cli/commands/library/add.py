@@ -21,17 +21,20 @@ EXAMPLE = "lorary library add ./my-loras downloads/poetry-lora --name poetry"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Add the library, the adapter's folder and the expert's name."""
+    """Add the library, the adapter's folder, the expert's name and its base model."""
     parser.add_argument("library", help="Folder or URL of the library")
     parser.add_argument("folder", help="Folder or URL of the PEFT adapter")
     parser.add_argument("--name", type=str | None, help="Name of the expert; if not given: the folder's name")
+    parser.add_argument(
+        "--base", type=str | None, help="Base model of the expert; if not given: what the adapter says"
+    )
 
 
 def run(options: Namespace) -> int:
     """Read the adapter, then store it under a free name."""
     refuse_parent(options.folder)
     # Read first: a bad adapter must leave no new library behind.
-    expert = lorary.read_peft(options.folder, options.name)
+    expert = lorary.read_peft(options.folder, options.name, base_model=options.base)
     library = lorary.Library.open(options.library, create=True)
     library.add(expert)
     print_line(

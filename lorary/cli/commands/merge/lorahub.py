@@ -47,7 +47,7 @@ def outline_recipe(options: Namespace, library: Library) -> MergeRecipe:
 
 
 def run_search(
-    options: Namespace, library: Library, recipe: MergeRecipe
+    options: Namespace, experts: Mapping[str, Expert], recipe: MergeRecipe
 ) -> tuple[MergeRecipe, LorahubResult]:
     """Search for the weights, on the experts' base model.
 
@@ -62,10 +62,10 @@ def run_search(
     tasks = read_tasks(options)
     if len(tasks) != 1:
         raise ValueError(f"--method lorahub needs one task, found {len(tasks)}: name one file in --tasks")
-    experts = {name: library[name] for name in recipe.names}
-    base = load_experts_base(experts, read_device(options))
+    chosen = {name: experts[name] for name in recipe.names}
+    base = load_experts_base(chosen, read_device(options))
     examples = prepare(options, base.tokenizer, tasks)
-    stack = attach_experts(base.model, experts)
+    stack = attach_experts(base.model, chosen)
     with show_count(f"searching weights on {say_count(len(examples.train), 'example')}") as show:
         found = search_weights(
             stack,

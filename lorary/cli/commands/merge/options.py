@@ -12,6 +12,7 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
+from lorary.cli.base_options import add_trust_option
 from lorary.cli.keep_places import KeepPlaces
 from lorary.cli.task_options import add_task_options
 
@@ -91,6 +92,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="Dtype of the merged factors; if not given: that of the experts",
     )
     parser.add_argument("--base", type=str | None, help="Without --experts: only experts for this base model")
+    add_trust_option(parser)
     parser.add_argument(
         "--recipe", type=str | None, help="YAML file with experts, method and options, in mergekit's format"
     )

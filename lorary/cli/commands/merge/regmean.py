@@ -10,6 +10,7 @@ from lorary.cli.console import show_status
 from lorary.cli.left_out import tell_prompts
 from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.data import Task
+from lorary.experts import Expert
 from lorary.facts import collect_inputs
 from lorary.files import quote, say_count
 from lorary.library import Library
@@ -18,8 +19,16 @@ from lorary.training import prepare_examples
 from lorary.transforms import MergeRecipe
 
 
-def collect_activations(options: Namespace, library: Library, recipe: MergeRecipe) -> dict[str, list[Tensor]]:
+def collect_activations(
+    options: Namespace, library: Library, experts: Mapping[str, Expert], recipe: MergeRecipe
+) -> dict[str, list[Tensor]]:
     """Run examples of every expert's own tasks with that expert, and collect the inputs of its layers.
+
+    Args:
+        options: the command's options.
+        library: says which tasks experts were trained on.
+        experts: its experts, for one base model.
+        recipe: the merge.
 
     Returns:
         Module path -> inputs of that layer ``[N, I]``, one tensor per expert.
@@ -30,11 +39,11 @@ def collect_activations(options: Namespace, library: Library, recipe: MergeRecip
     """
     tasks = read_tasks(options)
     own = find_tasks_of_each(library, recipe.names, tasks)
-    experts = {name: library[name] for name in recipe.names}
-    base = load_experts_base(experts, read_device(options))
-    with show_status(f"collecting layer inputs of {say_count(len(experts), 'expert')}"):
+    chosen = {name: experts[name] for name in recipe.names}
+    base = load_experts_base(chosen, read_device(options))
+    with show_status(f"collecting layer inputs of {say_count(len(chosen), 'expert')}"):
         texts = prepare_texts(options, base, tasks, own)
-        stack = attach_experts(base.model, experts)
+        stack = attach_experts(base.model, chosen)
         activations = collect_inputs(stack, texts)
     stack.detach()
     return activations

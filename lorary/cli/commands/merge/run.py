@@ -19,11 +19,13 @@ from lorary.cli.console import open_bar, print_next, show_status
 from lorary.cli.filled_library import open_filled_library
 from lorary.cli.printing import print_facts, print_json, print_line
 from lorary.cli.repeat import repeat_command, repeat_prompts
+from lorary.cli.trusted_base import choose_experts
 from lorary.experts import Expert
 from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.transforms import MergeRecipe, merge_by_recipe, plan_merge
 from lorary.transforms.merging import MergePlan
+from lorary.transforms.merging.recipe.placing import name_experts
 
 
 def run(options: Namespace) -> int:
@@ -63,7 +65,8 @@ def run_one(
 ) -> dict[str, Any]:
     """Print the plan of one merge; then merge, store and report; returns the outcome in JSON values."""
     search = load_method(LORAHUB) if options.method == LORAHUB else None
-    plan = make_plan(library, recipe)
+    experts = find_experts(options, library, recipe)
+    plan = make_plan(experts, recipe)
     if not (options.json and options.dry_run):
         print_plan(plan, recipe, options, place)
     if place is None or options.dry_run:
@@ -71,11 +74,11 @@ def run_one(
     begun = time.monotonic()
     activations = None
     if search:
-        recipe, found = search.run_search(options, library, recipe)
+        recipe, found = search.run_search(options, experts, recipe)
         print_line(search.describe_search(found), stderr=options.json)
     elif recipe.merge_method == REGMEAN:
-        activations = load_method(REGMEAN).collect_activations(options, library, recipe)
-    expert = merge_experts(library, recipe, place.name, activations)
+        activations = load_method(REGMEAN).collect_activations(options, library, experts, recipe)
+    expert = merge_experts(experts, recipe, place.name, activations)
     store_expert(search.note_search(expert, found) if search else expert, place, library)
     return report(options, expert, place, time.monotonic() - begun)
 
@@ -113,10 +116,20 @@ def choose_place(options: Namespace, library: Library) -> MergePlace | None:
     return place
 
 
-def make_plan(library: Library, recipe: MergeRecipe) -> MergePlan:
+def find_experts(options: Namespace, library: Library, recipe: MergeRecipe) -> Mapping[str, Expert]:
+    """Return the experts of the library, with ``--trust-base`` for the recipe's base model or for one."""
+    named = name_experts(library, recipe)
+    base_model = named.base_model
+    names = list(dict.fromkeys(name for name in named.names if name in library))
+    if base_model is not None and base_model in library:
+        return choose_experts(options, library, list(dict.fromkeys([*names, base_model])))
+    return choose_experts(options, library, names, base_model)
+
+
+def make_plan(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergePlan:
     """Check that the experts can be merged, and estimate memory and time."""
     with show_status(f"checking {say_count(len(recipe.names), 'expert')}"):
-        return plan_merge(library, recipe)
+        return plan_merge(experts, recipe)
 
 
 def print_plan(plan: MergePlan, recipe: MergeRecipe, options: Namespace, place: MergePlace | None) -> None:
@@ -127,7 +140,7 @@ def print_plan(plan: MergePlan, recipe: MergeRecipe, options: Namespace, place: 
 
 
 def merge_experts(
-    library: Library,
+    experts: Mapping[str, Expert],
     recipe: MergeRecipe,
     name: str,
     activations: Mapping[str, Sequence[Tensor]] | None,
@@ -135,7 +148,7 @@ def merge_experts(
     """Merge with a progress bar."""
     try:
         with show_layers(f"merging {say_count(len(recipe.names), 'expert')}") as show:
-            return merge_by_recipe(library, recipe, name=name, activations=activations, on_progress=show)
+            return merge_by_recipe(experts, recipe, name=name, activations=activations, on_progress=show)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("nothing was written; run the same command again to start over") from None
 

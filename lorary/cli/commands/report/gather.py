@@ -1,5 +1,6 @@
 """Measure all parts of a report, with base and experts loaded once."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from jsonargparse import Namespace
@@ -11,6 +12,7 @@ from lorary.cli.evaluation_bar import show_evaluation
 from lorary.evaluation import Result, Route, RoutingSurvey, evaluate, survey_routing
 from lorary.evaluation.config import EvalConfig
 from lorary.evaluation.routes import EXPERT_PREFIX
+from lorary.experts import Expert
 from lorary.files import say_count
 from lorary.reports import LibraryReport
 from lorary.reports.routed_sample import RoutedSample, Usage
@@ -35,7 +37,10 @@ def gather_report(
     """
     combine = options.combine or "outputs"
     # The quick parts go first: they may refuse experts or router.
-    similarity = expert_similarity(found.library, found.model.names)
+    experts: Mapping[str, Expert] = found.library
+    if options.trust_base:
+        experts = {name: expert.with_base(found.model.base.name) for name, expert in experts.items()}
+    similarity = expert_similarity(experts, found.model.names)
     with found.model.routed(router, config, combine):
         survey = _survey(found, options.traced_examples)
         samples = _trace(found, options.num_samples)

@@ -8,6 +8,7 @@ from lorary.cli.filled_library import group_by_base, open_filled_library
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_prompts
+from lorary.cli.trusted_base import choose_experts
 from lorary.files import say_count
 from lorary.library import Library
 from lorary.models.new_folder import new_folder
@@ -20,7 +21,8 @@ def run(options: Namespace) -> int:
     library = open_filled_library(options.library)
     names = [name for group in group_by_base(library, options.base).values() for name in group]
     others = [name for name in names if name != options.general]
-    rest = subtract_general(library, options.general, names=others, scale=options.scale)
+    experts = choose_experts(options, library, [options.general, *others])
+    rest = subtract_general(experts, options.general, names=others, scale=options.scale)
     with new_folder(options.out) as scratch, show_count(f"subtracting {options.general}") as show:
         made, rank = Library.open(str(scratch), create=True), 0
         for number, expert in enumerate(rest, 1):
