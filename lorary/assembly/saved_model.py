@@ -24,12 +24,11 @@ from lorary.assembly.saved_values import DTYPE_NAMES, check_values
 from lorary.errors import FormatError, IncompatibleExpert
 from lorary.facts.given import list_givable
 from lorary.files import (
+    LIMITS,
     dump_json_object,
-    find_limit,
     open_regular,
     parse_json_object,
     quote,
-    say_limit,
     shorten,
 )
 from lorary.library import Library
@@ -122,7 +121,7 @@ def read_saved_model(folder: str | Path) -> SavedModel:
 
 
 def _read(path: Path) -> bytes:
-    most = int(find_limit("json_mb") * 1_000_000)
+    most = LIMITS["json_mb"].num_bytes
     try:
         with open_regular(path, follow=False) as file:
             content = file.read(most + 1)
@@ -136,7 +135,7 @@ def _read(path: Path) -> bytes:
             f"{quote(str(path))} must be a file that can be read, and no link: {AGAIN}"
         ) from error
     if len(content) > most:
-        raise FormatError(f"{quote(str(path))} is too large: {say_limit('json_mb')}")
+        raise FormatError(f"{quote(str(path))} is too large: {LIMITS['json_mb'].advice}")
     return content
 
 
@@ -179,9 +178,9 @@ def read_material(folder: str | Path, saved: SavedModel) -> dict[str, dict[str, 
     path = Path(folder) / MATERIAL_FILE
     try:
         with open_regular(path, follow=False) as file:
-            most = int(find_limit("material_mb") * 1_000_000)
+            most = LIMITS["material_mb"].num_bytes
             if os.fstat(file.fileno()).st_size > most:
-                raise FormatError(f"{quote(str(path))} is too large: {say_limit('material_mb')}")
+                raise FormatError(f"{quote(str(path))} is too large: {LIMITS['material_mb'].advice}")
             content = file.read(most)
         if sha256(content).hexdigest() != saved.material_sha256:
             raise FormatError(f"{quote(str(path))} is not what was saved: build the model again")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from lorary.files import check_shape, escape, find_limit, quote, shorten
+from lorary.files import LIMITS, check_shape, escape, quote, shorten
 
 # Where there is none of these, JSON has neither half a character nor a huge integer nor any depth; it is much
 # faster to look for them than to walk through the values.
@@ -107,6 +107,7 @@ def _check_unicode(card: ExpertCard) -> None:
         value = getattr(card, own.name)
         if own.name != "provenance" or SUSPECT.search(json.dumps(value)):
             try:
-                check_shape(value, max_depth=int(find_limit("json_depth")) - 1)  # the file is one level above
+                # The file is one level above.
+                check_shape(value, max_depth=int(LIMITS["json_depth"].value) - 1)
             except ValueError as error:
                 raise ValueError(f"{own.name}: {error}") from error

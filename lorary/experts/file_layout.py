@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lorary.errors import FormatError
 from lorary.experts.factors import DTYPES
-from lorary.files import find_limit, parse_json_object, quote, say_limit
+from lorary.files import LIMITS, parse_json_object, quote
 
 Identity = tuple[int, ...]
 """What changes when a file is replaced or written to."""
@@ -37,7 +37,6 @@ STORED_DTYPES = {
 # A product of lengths beyond this would overflow where bytes are counted.
 MOST_NUMBERS = 2**56
 MOST_DIMENSIONS = 8
-MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +85,8 @@ def cut_header(file: BinaryIO, num_bytes: int, path: str) -> bytes:
     length = int.from_bytes(file.read(8), "little")
     if length > num_bytes:
         return b""
-    if length > find_limit("header_mb") * MEGABYTE:
-        raise FormatError(f"{quote(path)} has too long a header: {say_limit('header_mb')}")
+    if length > LIMITS["header_mb"].num_bytes:
+        raise FormatError(f"{quote(path)} has too long a header: {LIMITS['header_mb'].advice}")
     return file.read(length)
 
 
@@ -113,8 +112,8 @@ def _lay_out(content: bytes) -> tuple[dict[str, Tensor], int]:
     if content[:1] != b"{":
         raise ValueError("it has no header")
     # Each tensor has a brace of its own.
-    if content.count(b"{") - 2 > find_limit("tensor_count"):
-        raise ValueError(f"it names too many tensors: {say_limit('tensor_count')}")
+    if content.count(b"{") - 2 > LIMITS["tensor_count"].value:
+        raise ValueError(f"it names too many tensors: {LIMITS['tensor_count'].advice}")
     tensors = parse_json_object(content, "header")
     tensors.pop("__metadata__", None)
     found = sorted((_read_place(name, tensor), name) for name, tensor in tensors.items())

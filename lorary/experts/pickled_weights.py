@@ -15,10 +15,9 @@ from torch import Tensor
 
 from lorary.errors import FormatError
 from lorary.experts.factors import DTYPES
-from lorary.files import escape, find_limit, quote, say_limit, shorten
+from lorary.files import LIMITS, escape, quote, shorten
 
 PICKLE_FILES = ("adapter_model.bin", "adapter_model.ckpt")
-MEGABYTE = 1_000_000
 # PyTorch's unpickler calls these too, with a size as large as a pickle of a few bytes likes.
 COSTLY = (b"cbuiltins\nbytearray\n", b"c__builtin__\nbytearray\n", b"c_codecs\nencode\n")
 
@@ -48,8 +47,8 @@ def load_pickled(content: bytes, path: str) -> dict[str, Tensor]:
     tensors = value.get("state_dict", value) if isinstance(value, Mapping) else value
     if not isinstance(tensors, Mapping) or not tensors:
         raise _refuse(path, "it is no dictionary of tensors")
-    if len(tensors) > find_limit("tensor_count"):
-        raise FormatError(f"{quote(path)} names too many tensors: {say_limit('tensor_count')}")
+    if len(tensors) > LIMITS["tensor_count"].value:
+        raise FormatError(f"{quote(path)} names too many tensors: {LIMITS['tensor_count'].advice}")
     held = 0
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not _is_plain(tensor):
@@ -71,8 +70,8 @@ def _check_archive(content: bytes, path: str) -> None:
     if sum(member.file_size for member in members) > len(content):
         raise _refuse(path, "its members overlap")
     indices = [member for member in members if member.filename.endswith(".pkl")]
-    if max((member.file_size for member in indices), default=0) > find_limit("pickle_mb") * MEGABYTE:
-        raise FormatError(f"{quote(path)} has too long an index: {say_limit('pickle_mb')}")
+    if max((member.file_size for member in indices), default=0) > LIMITS["pickle_mb"].num_bytes:
+        raise FormatError(f"{quote(path)} has too long an index: {LIMITS['pickle_mb'].advice}")
     # Members are stored as they are, so their bytes stand in the file.
     if any(name in content for name in COSTLY):
         raise _refuse(path, "it builds what no tensor needs")

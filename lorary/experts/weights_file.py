@@ -18,7 +18,6 @@ from torch import Tensor
 
 from lorary.errors import FormatError
 from lorary.experts.file_layout import (
-    MEGABYTE,
     FileLayout,
     Header,
     Identity,
@@ -27,7 +26,7 @@ from lorary.experts.file_layout import (
     parse_layout,
     read_header,
 )
-from lorary.files import escape, find_limit, open_regular, quote, read_at_most, say_limit, shorten
+from lorary.files import LIMITS, escape, open_regular, quote, read_at_most, shorten
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 # The first bytes of torch.save's zip archive and of a plain pickle.
@@ -139,9 +138,10 @@ def map_tensors(file: BinaryIO, path: str) -> StoredTensors:
     if layout.dtype is None:
         file.seek(0)
         # No more than there is: as many bytes as are asked for are set aside beforehand.
-        content = file.read(min(header.num_bytes, int(find_limit("weights_mb") * MEGABYTE)))
+        limit = LIMITS["weights_mb"]
+        content = file.read(min(header.num_bytes, limit.num_bytes))
         if len(content) < header.num_bytes:
-            raise FormatError(f"{quote(path)} cannot be mapped and is too large: {say_limit('weights_mb')}")
+            raise FormatError(f"{quote(path)} cannot be mapped and is too large: {limit.advice}")
         return load_tensors(content, path)
     mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     block = torch.frombuffer(mapped, dtype=layout.dtype, offset=layout.start)

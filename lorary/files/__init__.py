@@ -3,7 +3,7 @@
 from lorary.files.cache_folder import find_cache_folder, make_private_folder
 from lorary.files.counts import say_count
 from lorary.files.json_text import dump_json_object, escape_json, parse_json_object, read_json_object
-from lorary.files.limits import find_limit, say_limit
+from lorary.files.limits import LIMITS
 from lorary.files.markdown import escape_markdown
 from lorary.files.patterns import PatternMatcher, compile_pattern
 from lorary.files.quoting import escape, quote, shorten
@@ -12,6 +12,7 @@ from lorary.files.shape import check_shape
 from lorary.files.whole import write_whole
 
 __all__ = [
+    "LIMITS",
     "PatternMatcher",
     "check_shape",
     "compile_pattern",
@@ -20,7 +21,6 @@ __all__ = [
     "escape_json",
     "escape_markdown",
     "find_cache_folder",
-    "find_limit",
     "make_private_folder",
     "open_regular",
     "parse_json_object",
@@ -30,7 +30,6 @@ __all__ = [
     "refuse_irregular",
     "require_regular",
     "say_count",
-    "say_limit",
     "shorten",
     "write_whole",
 ]

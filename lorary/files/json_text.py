@@ -8,7 +8,7 @@ from typing import Any
 from fsspec import AbstractFileSystem
 
 from lorary.errors import FormatError
-from lorary.files.limits import find_limit, say_limit
+from lorary.files.limits import LIMITS
 from lorary.files.quoting import is_visible, quote, shorten
 from lorary.files.regular import read_at_most
 from lorary.files.shape import MAX_DIGITS, check_shape
@@ -83,8 +83,8 @@ def escape_json(text: str) -> str:
 
 def _parse(content: bytes) -> Any:
     # What separates values and opens groups; commas within text count too, but cost nothing to count.
-    if content.count(b",") + content.count(b"{") + content.count(b"[") > find_limit("json_values"):
-        raise ValueError(f"it holds too many values: {say_limit('json_values')}")
+    if content.count(b",") + content.count(b"{") + content.count(b"[") > LIMITS["json_values"].value:
+        raise ValueError(f"it holds too many values: {LIMITS['json_values'].advice}")
     value = json.loads(
         content.decode("utf-8-sig"),
         object_pairs_hook=_build_object,
@@ -92,7 +92,7 @@ def _parse(content: bytes) -> Any:
         parse_float=_parse_float,
         parse_int=_parse_int,
     )
-    depth = int(find_limit("json_depth"))
+    depth = int(LIMITS["json_depth"].value)
     # Most files can neither nest too deeply nor escape half a character.
     if content.count(b"[") + content.count(b"{") > depth or b"\\u" in content:
         check_shape(value, max_depth=depth)

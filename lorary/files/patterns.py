@@ -5,7 +5,7 @@ import time
 
 import regex
 
-from lorary.files.limits import find_limit, say_limit
+from lorary.files.limits import LIMITS
 from lorary.files.quoting import quote, shorten
 
 # Nobody writes longer ones by hand, and compiling takes memory that grows with the length.
@@ -56,7 +56,7 @@ class PatternMatcher:
     """
 
     def __init__(self) -> None:
-        self._seconds = find_limit("pattern_seconds")
+        self._seconds = LIMITS["pattern_seconds"].value
 
     def fully_matches(self, pattern: "regex.Pattern[str]", text: str) -> bool:
         """Tell whether a pattern matches the whole of a text.
@@ -85,5 +85,5 @@ class PatternMatcher:
         self._seconds -= seconds
         if self._seconds <= 0:
             raise PatternError(
-                f"pattern {quote(pattern, 60)} takes too long to match: {say_limit('pattern_seconds')}"
+                f"pattern {quote(pattern, 60)} takes too long to match: {LIMITS['pattern_seconds'].advice}"
             )

@@ -11,7 +11,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from lorary.errors import FormatError
-from lorary.files.limits import find_limit, say_limit
+from lorary.files.limits import LIMITS
 from lorary.files.quoting import quote
 
 _KINDS = {
@@ -21,7 +21,6 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
-MEGABYTE = 1_000_000
 
 
 def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> BinaryIO:
@@ -94,7 +93,7 @@ def read_at_most(fs: AbstractFileSystem, path: str, limit: str = "json_mb") -> b
         FileNotFoundError: if there is no such file.
         FormatError: if it is larger, or no regular file.
     """
-    most = int(find_limit(limit) * MEGABYTE)
+    most = LIMITS[limit].num_bytes
     if isinstance(fs, LocalFileSystem):
         with open_regular(path) as file:
             # As many bytes as are asked for are set aside beforehand.
@@ -102,5 +101,5 @@ def read_at_most(fs: AbstractFileSystem, path: str, limit: str = "json_mb") -> b
     else:
         content = bytes(fs.cat_file(path, start=0, end=most + 1))
     if len(content) > most:
-        raise FormatError(f"{quote(path)} is too large: {say_limit(limit)}")
+        raise FormatError(f"{quote(path)} is too large: {LIMITS[limit].advice}")
     return content

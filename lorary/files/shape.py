@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lorary.files.limits import say_limit
+from lorary.files.limits import LIMITS
 from lorary.files.quoting import quote
 
 # Enough for any 64-bit number, too few to make arithmetic slow.
@@ -29,9 +29,9 @@ def check_shape(value: Any, *, max_depth: int, max_count: float = float("inf")) 
         found, depth = waiting.pop()
         count += 1
         if depth > max_depth:
-            raise ValueError(f"it nests too deeply: {say_limit('json_depth')}")
+            raise ValueError(f"it nests too deeply: {LIMITS['json_depth'].advice}")
         if count + len(waiting) > max_count:
-            raise ValueError(f"it holds too many values: {say_limit('yaml_nodes')}")
+            raise ValueError(f"it holds too many values: {LIMITS['yaml_nodes'].advice}")
         if isinstance(found, int) and abs(found) >= 10**MAX_DIGITS:
             raise ValueError(f"it holds an integer of more than {MAX_DIGITS} digits")
         if isinstance(found, str):

@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 
 from lorary.errors import FormatError
-from lorary.files.limits import find_limit, say_limit
+from lorary.files.limits import LIMITS
 from lorary.files.quoting import quote, shorten
-from lorary.files.regular import MEGABYTE, open_regular
+from lorary.files.regular import open_regular
 from lorary.files.shape import check_shape
 
 # libyaml reads six times as fast as Python does, but overflows its stack where values nest deeply.
@@ -85,11 +85,11 @@ def parse_yaml(text: str) -> Any:
 
 
 def _read_text(path: str | Path) -> str:
-    most = int(find_limit("json_mb") * MEGABYTE)
+    most = LIMITS["json_mb"].num_bytes
     with open_regular(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
-        raise FormatError(f"{quote(str(path))} is too large: {say_limit('json_mb')}")
+        raise FormatError(f"{quote(str(path))} is too large: {LIMITS['json_mb'].advice}")
     try:
         return content.decode("utf-8-sig")
     except ValueError as error:
@@ -97,7 +97,7 @@ def _read_text(path: str | Path) -> str:
 
 
 def _parse_documents(text: str) -> list[Any]:
-    depth = int(find_limit("json_depth"))
+    depth = int(LIMITS["json_depth"].value)
     try:
         # Before any value is built: building recurs once for each level.
         for event in _look_through(text, depth):
@@ -107,7 +107,7 @@ def _parse_documents(text: str) -> list[Any]:
         raise ValueError(_describe(error)) from error
     # Anything else that loading raises is about a value it could not build.
     for value in documents:
-        check_shape(value, max_depth=depth, max_count=find_limit("yaml_nodes"))
+        check_shape(value, max_depth=depth, max_count=LIMITS["yaml_nodes"].value)
     return documents
 
 
@@ -119,7 +119,7 @@ def refuse_yaml_bomb(text: str) -> None:
     """
     groups = set()
     try:
-        for event in _look_through(text, int(find_limit("json_depth"))):
+        for event in _look_through(text, int(LIMITS["json_depth"].value)):
             if isinstance(event, yaml.CollectionStartEvent):
                 groups.add(event.anchor)
             elif isinstance(event, yaml.AliasEvent) and event.anchor in groups:
@@ -131,7 +131,7 @@ def refuse_yaml_bomb(text: str) -> None:
 def _look_through(text: str, max_depth: int) -> Iterator[yaml.Event]:
     """Yield what the text consists of, which takes no memory, within the limits."""
     depth = count = 0
-    most = find_limit("yaml_nodes")
+    most = LIMITS["yaml_nodes"].value
     for event in yaml.parse(text, Loader=_FASTEST):
         count += isinstance(event, yaml.NodeEvent)
         if isinstance(event, yaml.CollectionStartEvent):
@@ -139,9 +139,9 @@ def _look_through(text: str, max_depth: int) -> Iterator[yaml.Event]:
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
         if depth > max_depth:
-            raise ValueError(f"it nests too deeply: {say_limit('json_depth')}")
+            raise ValueError(f"it nests too deeply: {LIMITS['json_depth'].advice}")
         if count > most:
-            raise ValueError(f"it holds too many values: {say_limit('yaml_nodes')}")
+            raise ValueError(f"it holds too many values: {LIMITS['yaml_nodes'].advice}")
         yield event
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lorary.errors import FormatError, LibraryError
 from lorary.experts import Expert
-from lorary.files import find_limit, quote, say_limit
+from lorary.files import LIMITS, quote
 from lorary.library.artifact_file import (
     LENGTH_BYTES,
     MOST_HEADER_BYTES,
@@ -190,8 +190,8 @@ def _make_path(key: Key) -> str:
 
 
 def _read(storage: Storage, path: str) -> bytes:
-    most = int(find_limit("artifact_mb") * 1_000_000)
+    most = LIMITS["artifact_mb"].num_bytes
     content = storage.read(path, end=most + 1)
     if len(content) > most:
-        raise FormatError(f"is too large: {say_limit('artifact_mb')}")
+        raise FormatError(f"is too large: {LIMITS['artifact_mb'].advice}")
     return content

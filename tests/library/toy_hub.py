@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from lorary.errors import FormatError
 from lorary.experts.weights_file import load_tensors
-from lorary.files import find_limit, say_limit
+from lorary.files import LIMITS
 from lorary.library.storage.contract import Outcome, RevisionMoved, Stored
 
 
@@ -100,8 +100,8 @@ class ToyHub:
     def _read_small(self, relative):
         if relative not in self.files:
             return FileNotFoundError(relative)
-        if len(self.files[relative]) > find_limit("json_mb") * 1_000_000:
-            return FormatError(f"'{relative}' is too large: {say_limit('json_mb')}")
+        if len(self.files[relative]) > LIMITS["json_mb"].num_bytes:
+            return FormatError(f"'{relative}' is too large: {LIMITS['json_mb'].advice}")
         return self.files[relative]
 
     def read_tensors(self, relative):

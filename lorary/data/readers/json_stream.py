@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from lorary.data.readers.unpack import CHUNK, MEGABYTE
-from lorary.files import escape, find_limit, quote, say_limit, shorten
+from lorary.data.readers.unpack import CHUNK
+from lorary.files import LIMITS, escape, quote, shorten
 
 NO_SPACE = re.compile(r"[^ \t\n\r]")
 _decode = json.JSONDecoder().raw_decode
@@ -53,7 +53,7 @@ class JsonStream:
     def read_value(self) -> object:
         """Read one value of any kind, of limited length."""
         self.peek()
-        most = int(find_limit("row_mb") * MEGABYTE)
+        most = LIMITS["row_mb"].num_bytes
         while True:
             try:
                 value, end = _decode(self._text, self._at)
@@ -69,7 +69,7 @@ class JsonStream:
             if end == len(self._text) and more > 0 and self._read(more):
                 continue
             if end - self._at > most:
-                raise ValueError(f"a value is too long {self._place()}: {say_limit('row_mb')}")
+                raise ValueError(f"a value is too long {self._place()}: {LIMITS['row_mb'].advice}")
             if problem:
                 raise ValueError(f"{shorten(escape(problem, keep=''))} {self._place()}")
             self._at = end

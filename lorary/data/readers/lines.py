@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from lorary.data.readers.unpack import MEGABYTE, open_unpacked
+from lorary.data.readers.unpack import open_unpacked
 from lorary.errors import DataError
-from lorary.files import escape, find_limit, quote, say_limit, shorten
+from lorary.files import LIMITS, escape, quote, shorten
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # Reading them takes time, and nobody writes so many.
@@ -78,12 +78,13 @@ def say_not_utf8(path: Path, place: str, error: UnicodeDecodeError, offset: int)
 
 
 def _read_raw_lines(path: Path) -> Iterator[bytes]:
-    most = int(find_limit("row_mb") * MEGABYTE)
+    limit = LIMITS["row_mb"]
+    most = limit.num_bytes
     with open_unpacked(path) as file:
         number = 0
         while line := file.readline(most + 1):
             if len(line) > most and not line.endswith(b"\n"):
-                raise DataError(f"{quote(str(path))}, line {number + 1} is too long: {say_limit('row_mb')}")
+                raise DataError(f"{quote(str(path))}, line {number + 1} is too long: {limit.advice}")
             # Within JSON, a line end of old can only be that.
             parts = [line] if b"\r" not in line[:-2] else re.findall(rb"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+", line)
             number += len(parts)

@@ -4,16 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lorary.data.readers.unpack import HARMLESS, MEGABYTE
+from lorary.data.readers.unpack import HARMLESS
 from lorary.data.source import Record
 from lorary.errors import DataError
-from lorary.files import escape, find_limit, open_regular, quote, refuse_irregular, say_limit, shorten
+from lorary.files import LIMITS, escape, open_regular, quote, refuse_irregular, shorten
 
 MAGIC = b"PAR1"
 # Few, because a long value that many rows share is in the file once, and in memory for each row of a batch.
 BATCH = 8
 # Of the names and lists in a file's description.
-MOST_BYTES = 16 * MEGABYTE
+MOST_BYTES = 16 * 10**6
 MOST_VALUES = 300_000
 
 
@@ -50,10 +50,10 @@ def read_parquet(path: Path) -> Iterator[Record]:
 
 def _refuse_bomb(num_bytes: int, path: Path) -> None:
     """Refuse a file that unpacks to far more than it is."""
-    if num_bytes > find_limit("task_gb") * 1000 * MEGABYTE:
-        raise DataError(f"{quote(str(path))} is too large: {say_limit('task_gb')}")
-    if num_bytes > HARMLESS and num_bytes > find_limit("unpack_ratio") * path.stat().st_size:
-        raise DataError(f"{quote(str(path))} unpacks to far more than it is: {say_limit('unpack_ratio')}")
+    if num_bytes > LIMITS["task_gb"].num_bytes:
+        raise DataError(f"{quote(str(path))} is too large: {LIMITS['task_gb'].advice}")
+    if num_bytes > HARMLESS and num_bytes > LIMITS["unpack_ratio"].value * path.stat().st_size:
+        raise DataError(f"{quote(str(path))} unpacks to far more than it is: {LIMITS['unpack_ratio'].advice}")
 
 
 def _measure(value: Any) -> int:

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lorary.data.readers.lines import read_raw_text
-from lorary.data.readers.unpack import MEGABYTE
 from lorary.data.source import Record
 from lorary.errors import DataError
-from lorary.files import escape, find_limit, quote, say_limit, shorten
+from lorary.files import LIMITS, escape, quote, shorten
 
 SUFFIXES = {".csv", ".tsv"}
 PACKED = {".gz", ".xz"}
@@ -34,7 +33,7 @@ def read_table(path: Path) -> Iterator[Record]:
     Raises:
         DataError: if the file cannot be read, or its first line does not name columns.
     """
-    most = int(find_limit("row_mb") * MEGABYTE)
+    most = LIMITS["row_mb"].num_bytes
     # The module's own limit, 131 kB, is for the whole process.
     csv.field_size_limit(max(most, csv.field_size_limit()))
     lines = read_raw_text(path)
@@ -77,7 +76,7 @@ def _count_text(lines: Iterator[str], most: int, path: Path) -> Iterator[str]:
     for line in lines:
         length = length + len(line) if is_open else len(line)
         if length > most:
-            raise DataError(f"{quote(str(path))}: a row is too long: {say_limit('row_mb')}")
+            raise DataError(f"{quote(str(path))}: a row is too long: {LIMITS['row_mb'].advice}")
         # Within quotes, a quote is written as two.
         is_open ^= line.count('"') % 2 == 1
         yield line

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lorary.data.readers.lines import parse_json
-from lorary.files import check_shape, find_limit, quote
+from lorary.files import LIMITS, check_shape, quote
 
 
 def read_calls(value: object) -> list[dict[str, Any]]:
@@ -40,7 +40,7 @@ def dump_fields(value: object) -> str:
     Raises:
         ValueError: if it nests too deeply, or holds what JSON or UTF-8 does not.
     """
-    check_shape(value, max_depth=int(find_limit("json_depth")))
+    check_shape(value, max_depth=int(LIMITS["json_depth"].value))
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, RecursionError) as error:

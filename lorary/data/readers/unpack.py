@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from lorary.errors import DataError, FormatError
-from lorary.files import find_limit, open_regular, quote, refuse_irregular, say_limit
+from lorary.files import LIMITS, open_regular, quote, refuse_irregular
 
 GZIP_MAGIC = b"\x1f\x8b"
 XZ_MAGIC = b"\xfd7zXZ\x00"
 CHUNK = 2**16
-MEGABYTE = 1_000_000
 # Up to here nobody looks how much smaller the packed file is: a few equal rows pack well.
-HARMLESS = 100 * MEGABYTE
+HARMLESS = 100 * 10**6  # bytes
 
 
 @contextmanager
@@ -45,7 +44,7 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
 
 def _explain(path: Path, error: Exception) -> str:
     if "memory" in str(error).lower():
-        return f"{quote(str(path))} needs too much memory to be unpacked: {say_limit('unpack_mb')}"
+        return f"{quote(str(path))} needs too much memory to be unpacked: {LIMITS['unpack_mb'].advice}"
     return f"{quote(str(path))} is corrupt or cut short ({error}): fetch it again"
 
 
@@ -76,7 +75,7 @@ class _Xz:
                 data = data.lstrip(b"\0")  # padding between streams
                 if not data:
                     return b""
-                memory = int(find_limit("unpack_mb") * MEGABYTE)
+                memory = LIMITS["unpack_mb"].num_bytes
                 self._stream = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=memory)
             elif not data and self._stream.needs_input:
                 raise EOFError("the last stream has no end")
@@ -110,8 +109,8 @@ class _Counted(io.RawIOBase):
 
     def _check(self) -> None:
         name = quote(str(self._path))
-        if self._count > find_limit("task_gb") * 1000 * MEGABYTE:
-            raise DataError(f"{name} is too large: {say_limit('task_gb')}")
+        if self._count > LIMITS["task_gb"].num_bytes:
+            raise DataError(f"{name} is too large: {LIMITS['task_gb'].advice}")
         is_packed = self._unpacked is not self._packed
-        if is_packed and self._count > max(HARMLESS, find_limit("unpack_ratio") * self._packed.tell()):
-            raise DataError(f"{name} unpacks to far more than it is: {say_limit('unpack_ratio')}")
+        if is_packed and self._count > max(HARMLESS, LIMITS["unpack_ratio"].value * self._packed.tell()):
+            raise DataError(f"{name} unpacks to far more than it is: {LIMITS['unpack_ratio'].advice}")

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lorary.files import find_limit, open_regular, parse_json_object, quote, say_limit
+from lorary.files import LIMITS, open_regular, parse_json_object, quote
 from lorary.files.whole import publish
 from lorary.training.folder.digests import hash_tensors
 from lorary.training.folder.run_files import name_scratch
@@ -99,8 +99,8 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """
     with open_regular(path, follow=False) as beginning:
         length = int.from_bytes(beginning.read(8), "little")
-    if length > find_limit("header_mb") * 1_000_000:
-        raise ValueError(f"its header is too large: {say_limit('header_mb')}")
+    if length > LIMITS["header_mb"].num_bytes:
+        raise ValueError(f"its header is too large: {LIMITS['header_mb'].advice}")
     with safe_open(os.fspath(path), framework="pt") as file:
         # Nothing else is ever written, and PyTorch need not know what else safetensors has names for.
         tensors = {key: _get_float32(file, key) for key in file.keys()}  # noqa: SIM118 (the file is no mapping)

@@ -8,7 +8,7 @@ from lorary.data.readers import describe_formats
 from lorary.data.readers.alpaca import CUE, write_standard
 from lorary.data.readers.columns import PARTS
 from lorary.data.readers.content import MEDIA
-from lorary.files.limits import LIMITS, name_variable
+from lorary.files.limits import LIMITS
 
 PAGE = (Path(__file__).parents[3] / "docs/data.md").read_text()
 
@@ -27,4 +27,4 @@ def test_alpacas_prompt_on_the_page_is_the_one_that_is_written():
 def test_parts_media_and_limits_stand_on_the_page():
     assert all(f"`{word}`" in PAGE for word in (*PARTS, *MEDIA))
     for name in ("row_mb", "task_gb", "unpack_ratio", "unpack_mb"):
-        assert f"`{name_variable(name)}` | {LIMITS[name].default:g} |" in PAGE
+        assert f"`{LIMITS[name].variable}` | {LIMITS[name].default:g} |" in PAGE

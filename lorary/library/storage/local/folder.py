@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lorary.errors import FormatError, LibraryError, LoraryError
 from lorary.experts.weights_file import StoredTensors, map_tensors
-from lorary.files import find_limit, quote, say_limit
+from lorary.files import LIMITS, quote
 from lorary.library.storage.contract import Kind, refuse_link
 from lorary.library.storage.local import calls
 from lorary.library.storage.local.file_lock import FileLock
@@ -202,13 +202,13 @@ class LocalFolder:
         return descriptor
 
     def _read_small(self, relative: str) -> bytes | Exception:
-        most = int(find_limit("json_mb") * 1_000_000)
+        most = LIMITS["json_mb"].num_bytes
         try:
             content = self.read(relative, end=most + 1)
         except (OSError, LoraryError) as error:
             return error
         if len(content) > most:
-            return FormatError(f"{quote(self.path(relative))} is too large: {say_limit('json_mb')}")
+            return FormatError(f"{quote(self.path(relative))} is too large: {LIMITS['json_mb'].advice}")
         return content
 
 

@@ -9,7 +9,7 @@ from fsspec import AbstractFileSystem
 
 from lorary.errors import FormatError
 from lorary.experts.weights_file import StoredTensors, load_tensors
-from lorary.files import find_limit, quote, say_limit
+from lorary.files import LIMITS, quote
 from lorary.library.storage.contract import Kind
 
 PIECE_BYTES = 1 << 20
@@ -72,13 +72,14 @@ class RemoteFolder:
     def read_many(self, relatives: Iterable[str]) -> dict[str, bytes | Exception]:
         """Return the bytes of many small files, or what went wrong with each, in few requests."""
         names = list(relatives)
-        most = int(find_limit("json_mb") * 1_000_000)
+        limit = LIMITS["json_mb"]
+        most = limit.num_bytes
         # Not fs.cat: that would take a '[' or '*' in a folder's name for a pattern.
         paths = [self.path(name) for name in names]
         contents: list[Any] = self.fs.cat_ranges(paths, 0, most + 1, on_error="return") if paths else []
         for place, content in enumerate(contents):
             if not isinstance(content, Exception) and len(content) > most:
-                contents[place] = FormatError(f"{quote(paths[place])} is too large: {say_limit('json_mb')}")
+                contents[place] = FormatError(f"{quote(paths[place])} is too large: {limit.advice}")
         return dict(zip(names, contents, strict=True))
 
     def read_tensors(self, relative: str) -> StoredTensors:
