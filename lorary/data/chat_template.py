@@ -1,7 +1,5 @@
 """The tokenizer's own chat template: prompts, and answers as they stand in the finished conversation."""
 
-import inspect
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lorary.data.conversation import list_messages, load_tools, make_answer, merge_system
 from lorary.data.reply import Reply, find_common_start
 from lorary.data.task import Example, Task
+from lorary.data.template_names import list_arguments, list_given
 from lorary.errors import DataError, suggest
 from lorary.files import escape, quote, shorten
 
@@ -164,17 +163,17 @@ class ChatTemplate:
             )
         if not self.template_args:
             return
-        source = "\n".join(found.values()) if isinstance(found, Mapping) else found
         # Jinja takes any name and says nothing of those that are not read.
-        words = set(re.findall(r"[A-Za-z_]\w*", source))
-        taken = set(inspect.signature(tokenizer.apply_chat_template).parameters) | {"messages"}
+        given = list_given(tokenizer)
+        known = list_arguments(found.values() if isinstance(found, Mapping) else [found], given)
         for name in self.template_args:
-            if name in taken:
+            if name in given:
                 raise DataError(f"template argument {quote(name, 60)} is given by the data: leave it out")
-            if name not in words:
+            if known is not None and name not in known:
+                advice = suggest(name, known) if known else "it reads none"
                 raise DataError(
                     f"the chat template of {quote(tokenizer.name_or_path)} does not read the argument "
-                    f"{quote(name, 60)}: {suggest(name, sorted(words))}"
+                    f"{quote(name, 60)}: {advice}"
                 )
 
 

@@ -21,10 +21,14 @@ def build_example(turns: Sequence[Turn], tools: str = "") -> Example:
     places = [place for place, turn in enumerate(turns) if turn.role == "assistant" and turn.is_target]
     if not places:
         raise ValueError("a conversation must have a turn of the assistant's to learn, it has none")
-    last = places[-1]
-    if not last:
+    if not places[-1]:
         raise ValueError("the assistant's turn must follow another one, it follows nothing")
-    history, answer = tuple(turns[:last]), turns[last]
+    return _answer_at(turns, places[-1], tools)
+
+
+def _answer_at(turns: Sequence[Turn], place: int, tools: str) -> Example:
+    """Make the turn at a place the target."""
+    history, answer = tuple(turns[:place]), turns[place]
     asked = ""
     if history[-1].role == "user" and not history[-1].fields:
         asked, history = history[-1].text, history[:-1]
@@ -43,7 +47,7 @@ def expand_turns(example: Example) -> tuple[Example, ...]:
     A turn that opens the conversation, or that training may not learn, gives none.
     """
     earlier = [
-        build_example(example.history[: place + 1], example.tools)
+        _answer_at(example.history, place, example.tools)
         for place, turn in enumerate(example.history)
         if place and turn.role == "assistant" and turn.is_target
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 
 from lorary.data.turns import ROLES, Turn
 from lorary.errors import DataError
@@ -48,10 +49,7 @@ class Example:
                 f"every target must have text, or be '', one does not: {quote(self.targets, 100)}"
             )
         self._check_choices()
-        object.__setattr__(self, "history", tuple(Turn(*turn) for turn in self.history))
-        for turn in self.history:
-            if turn.role not in ROLES:
-                raise ValueError(f"a turn's role must be one of {ROLES}, not {quote(turn.role, 60)}")
+        self._check_history()
         if self.answer is not None and self.answer.plain != self.targets[0]:
             raise ValueError("the first target must be the answer's plain form")
 
@@ -59,6 +57,14 @@ class Example:
     def is_text(self) -> bool:
         """Whether nothing is asked: the target is a text to be learnt from its first word on."""
         return not self.input and not self.history
+
+    def _check_history(self) -> None:
+        # A long conversation gives an example per turn: what is done for each turn of each adds up.
+        if not isinstance(self.history, tuple) or set(map(type, self.history)) - {Turn}:
+            object.__setattr__(self, "history", tuple(Turn(*turn) for turn in self.history))
+        for role in set(map(itemgetter(0), self.history)):
+            if role not in ROLES:
+                raise ValueError(f"a turn's role must be one of {ROLES}, not {quote(role, 60)}")
 
     def _check_choices(self) -> None:
         if self.choices is None:

@@ -84,6 +84,8 @@ def load_base(
                 asked = revision or "main"
                 source, commit = locate_hub_model(source, revision)
             model, tokenizer = _load(source, revision, dtype)
+        # Messages name the model, and not the folder of the cache that it was read from.
+        tokenizer.name_or_path = name
         base = wrap_base(model.to(device), tokenizer, name=name)
     except BaseModelError:
         raise

@@ -70,6 +70,15 @@ def test_every_command_says_the_same_words_once(lorary, talks, gemma_base, train
     assert find_lines(errors)[5].endswith(f" examples {MERGED}") and len(find_lines(errors)) == 6
 
 
+def test_of_very_many_turns_the_first_are_counted_and_it_says_so(lorary, talks, gemma_base, monkeypatch):
+    monkeypatch.setattr("lorary.cli.commands.data.show.MOST_TURNS", 30)
+    words = ("--skip-bad", "--template", "chat", "--base", gemma_base)
+    _, output, _ = lorary("data", "show", talks, *words)
+    assert f"prompts   10 examples {MERGED} (of the first 10 examples)\n" in output
+    (found,) = json.loads(lorary("data", "show", talks, *words, "--json")[1])
+    assert (found["num_counted"], found["num_merged"], found["num_rewritten"]) == (10, 10, 0)
+
+
 def test_each_kind_of_change_has_its_words():
     """Guards a count that a reader or a template keeps and nobody prints."""
     task = Task("a", {"test": (Example("q", ("a",)),)}, num_overlapping=2, num_rejected=1, unused=("id",))

@@ -106,6 +106,9 @@ def test_arguments_that_no_template_reads_are_refused(chat_tokenizer):
     chat_tokenizer.chat_template = THINKING
     with pytest.raises(DataError, match=r"does not read the argument 'enable_thinkin'.*'enable_thinking'"):
         show(chat_tokenizer, ASK, ChatTemplate(template_args={"enable_thinkin": False}))
+    for name in ("message", "endif", "content"):
+        with pytest.raises(DataError, match=f"argument '{name}': known are enable_thinking$"):
+            show(chat_tokenizer, ASK, ChatTemplate(template_args={name: 1}))
     with pytest.raises(DataError, match="argument 'tools' is given by the data: leave it out"):
         show(chat_tokenizer, ASK, ChatTemplate(template_args={"tools": []}))
     with pytest.raises(ValueError, match=r"'plain' takes no arguments, found \['a'\]"):

@@ -57,6 +57,13 @@ def test_messages_hold_every_turn_and_the_definition():
     ]
 
 
+def test_the_turns_of_a_long_conversation_are_shared_by_its_examples():
+    """Guards a copy of every turn for every example, which took seconds for two thousand turns."""
+    turns = [Turn(role, f"{role} {n}") for n in range(50) for role in ("user", "assistant")]
+    examples = expand_turns(build_example(turns))
+    assert len(examples) == 50 and all(one.history[0] is examples[-1].history[0] for one in examples[1:])
+
+
 def test_an_answer_is_a_message_with_all_that_it_holds():
     answer = Turn("assistant", "Hm.", '{"tool_calls": [{"function": {"name": "add", "arguments": {}}}]}')
     example = build_example([Turn("user", "Add."), answer])

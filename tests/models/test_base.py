@@ -29,6 +29,12 @@ def test_a_local_folder_is_loaded_with_its_tokenizer(folder, llama, compute_logi
     assert base.fingerprint == fingerprint_model(llama)
 
 
+def test_a_tokenizer_is_called_as_its_base_model(folder, monkeypatch):
+    """Guards messages that show a folder of the cache in place of the model's name."""
+    monkeypatch.setattr("lorary.models.base.locate_hub_model", lambda name, revision: (folder, None))
+    assert load_base("owner/name").tokenizer.name_or_path == "owner/name"
+
+
 def test_a_loaded_base_is_frozen_and_in_evaluation_mode(folder):
     base = load_base(str(folder), device="cpu")
     assert not base.model.training

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lorary.data.readers.fields import Fields
-from lorary.data.readers.row_format import Row, RowFormat, name_keys, take_text
+from lorary.data.readers.row_format import Row, RowFormat, take_text
 from lorary.data.task import Example
 from lorary.data.turns import Turn
 from lorary.errors import suggest
@@ -13,6 +13,10 @@ from lorary.files import quote
 PARTS = ("input", "target", "system", "definition")
 Columns = Mapping[str, str | Sequence[str]]
 """Part of an example -> the column, or columns, that it is made of; see ``PARTS``."""
+
+
+class UnknownColumn(ValueError):
+    """A row does not have a column of the map."""
 
 
 def build_columns_format(columns: Columns) -> RowFormat:
@@ -67,7 +71,8 @@ def _join_texts(row: Row, part: str, names: Sequence[str]) -> str:
     known = row.columns if isinstance(row, Fields) else {name.casefold() for name in row}
     for name in names:
         if name.casefold() not in known:
-            raise ValueError(f"there is no column {quote(name, 60)} for the {part}, only {name_keys(row)}")
+            near = suggest(name, list(row))
+            raise UnknownColumn(f"there is no column {quote(name, 60)} for the {part}: {near}")
     texts = [_read_text(row, name) for name in names if name in row]
     return "\n\n".join(text for text in texts if text)
 

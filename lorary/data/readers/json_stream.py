@@ -57,11 +57,13 @@ class JsonStream:
         while True:
             try:
                 value, end = _decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                problem, fault, end = error.msg, self._dropped + error.pos, len(self._text)
             except (ValueError, RecursionError) as error:
-                problem = str(error) or type(error).__name__
-                end = len(self._text)
+                problem, end = str(error) or type(error).__name__, len(self._text)
+                fault = self._dropped + self._at
             else:
-                problem = ""
+                problem, fault = "", 0
             # What ends where the text that was read ends may go on, also a number. Four times as much each
             # time: then all tries together cost little more than the last.
             length = len(self._text) - self._at
@@ -71,7 +73,7 @@ class JsonStream:
             if end - self._at > most:
                 raise ValueError(f"a value is too long {self._place()}: {LIMITS['row_mb'].advice}")
             if problem:
-                raise ValueError(f"{shorten(escape(problem, keep=''))} {self._place()}")
+                raise ValueError(f"{shorten(escape(problem, keep=''))} {self._place(fault)}")
             self._at = end
             return value
 
@@ -107,9 +109,11 @@ class JsonStream:
         self.take(":")
         return key
 
-    def _place(self) -> str:
-        near = self._text[self._at : self._at + 20]
-        where = f"at character {self._dropped + self._at + 1:,}"
+    def _place(self, character: int | None = None) -> str:
+        """Describe the place of a character, counted from the beginning of the text; or the current one."""
+        at = self._at if character is None else character - self._dropped
+        near = self._text[at : at + 20].rstrip()
+        where = f"at character {self._dropped + at + 1:,}"
         return f"{where}, near {quote(near)}" if near else f"{where}, where the text ends"
 
     def _read(self, size: int) -> bool:

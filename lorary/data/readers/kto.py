@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from lorary.data.readers.alpaca import ALPACA
 from lorary.data.readers.messages import MESSAGES
 from lorary.data.readers.pairs import PAIR
-from lorary.data.readers.row_format import Row, RowFormat
+from lorary.data.readers.row_format import Row, RowFormat, name_keys
 from lorary.data.readers.sharegpt import SHAREGPT
 from lorary.data.task import Example
 from lorary.files import quote
@@ -23,8 +23,10 @@ def read_kto(row: Row) -> Example:
     """Read the question and its good answer, as a row without a rating."""
     found = next((candidate for candidate in RATED if candidate.matches(row)), None)
     if found is None:
-        wanted = "; ".join(candidate.keys for candidate in RATED)
-        raise ValueError(f"beside 'label' there must be the fields of one of: {wanted}")
+        raise ValueError(
+            "beside the label there must be the fields of messages, sharegpt, alpaca or pair, the row has "
+            f"{name_keys(row)}"
+        )
     return found.read(row)
 
 

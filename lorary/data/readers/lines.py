@@ -52,6 +52,12 @@ def parse_json(text: str) -> object:
     """Return the JSON value in ``text``, or the error if there is none."""
     try:
         return json.loads(text)
+    except json.JSONDecodeError as error:
+        text = text.rstrip("\r\n")
+        near = text[error.pos : error.pos + 20].rstrip()
+        where = f", near {quote(near)}" if near else ", where the line ends"
+        place = min(error.pos, len(text)) + 1
+        return ValueError(f"not valid JSON: {error.msg} at character {place:,}{where}")
     except (ValueError, RecursionError) as error:
         problem = str(error) or type(error).__name__
         return ValueError(f"not valid JSON: {shorten(escape(problem, keep=''))}")

@@ -39,8 +39,7 @@ def read_pair(row: Row) -> Example:
     """
     pair = _find_pair(row)
     if pair is None:
-        wanted = " or ".join(f"{asked!r} and {answered!r}" for asked, answered in PAIRS)
-        raise ValueError(f"the row must have fields {wanted}, it has {name_keys(row)}")
+        raise ValueError(_explain_lack(row))
     asked, answered = pair
     answers = row[answered] if isinstance(row[answered], list | tuple) else [row[answered]]
     context = [take_text(row, "context")] if is_filled(row, "context") else []
@@ -55,6 +54,18 @@ def read_pair(row: Row) -> Example:
 
 def _find_pair(row: Row) -> tuple[str, str] | None:
     return next((pair for pair in PAIRS if all(name in row for name in pair)), None)
+
+
+def _explain_lack(row: Row) -> str:
+    """Say which field a row lacks, or that it has no question either."""
+    asked = next((asked for asked, _ in PAIRS if asked in row), None)
+    if asked is not None:
+        wanted = " or ".join(repr(answered) for other, answered in PAIRS if other == asked)
+        return f"beside {asked!r} there must be {wanted}, the row has {name_keys(row)}"
+    return (
+        f"the row must have a question and its answer, such as 'prompt' and 'completion', it has "
+        f"{name_keys(row)}: say which columns are what, as in --columns input=question target=answer"
+    )
 
 
 def _strip_end(answer: object) -> object:

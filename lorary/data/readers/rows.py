@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lorary.data.readers.columns import Columns, build_columns_format
+from lorary.data.readers.columns import Columns, UnknownColumn, build_columns_format
 from lorary.data.readers.content import refuse_media
 from lorary.data.readers.fields import Fields
 from lorary.data.readers.formats import FORMATS, detect_format, find_format, match_format
@@ -64,10 +64,16 @@ def read_rows(
         except ValueError as error:
             read.num_skipped, problem = read.num_skipped + 1, problem or f"{place}: {error}"
             if not skip_bad:
-                raise DataError(f"{quote(source.name)}, {problem} (skip_bad leaves such rows out)") from error
+                raise DataError(f"{quote(source.name)}, {problem}{_advise(error, read)}") from error
     if not read.examples:
         raise DataError(f"{quote(source.name)} must have at least one usable row: {_explain(read, problem)}")
     return read
+
+
+def _advise(error: ValueError, read: ReadRows) -> str:
+    """Advise to leave out bad rows, unless the map of columns fits no row so far."""
+    is_map_wrong = isinstance(error, UnknownColumn) and not read.formats
+    return "" if is_map_wrong else " (--skip-bad, in Python skip_bad=True, leaves such rows out)"
 
 
 def _choose_told(

@@ -43,7 +43,7 @@ def test_a_map_that_makes_no_sense_is_refused(columns, message):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"question": "q", "sql": "s"}, "there is no column 'context' for the input, only 'question', 'sql'"),
+        ({"question": "q", "sql": "s"}, "no column 'context' for the input: known are question, sql"),
         ({"question": "", "context": " ", "sql": "s"}, "'question' and 'context' for the input must not be"),
         ({"question": "q", "context": "c", "sql": ""}, "'sql' for the target must not be empty"),
         ({"question": "q", "context": ["c"], "sql": "s"}, "'context' must be text"),

@@ -49,7 +49,17 @@ def test_a_broken_line_is_one_bad_record_wherever_it_stands(tmp_path, place):
     found = list(open_file(save(tmp_path, "\n".join(lines))).records)
     assert [isinstance(row, ValueError) for _, row in found] == [at == place for at in range(3)]
     assert found[place].place == f"line {place + 1}"
-    assert "not valid JSON" in str(found[place].row)
+    said = "not valid JSON: Expecting property name enclosed in double quotes at character "
+    assert str(found[place].row) == f"{said}16, where the line ends"
+
+
+@pytest.mark.parametrize("text", ['[{"input": "a"},\n {"input": "b"', '{\n "input": "a",\n "target": [1, 2'])
+def test_json_that_is_cut_short_is_refused_at_one_place(tmp_path, text):
+    """Guards messages with two positions, of which one counts from where a value begins."""
+    with pytest.raises(DataError) as caught:
+        list(open_file(save(tmp_path, text)).records)
+    assert f"at character {len(text) + 1}, where the text ends" in str(caught.value)
+    assert "(char" not in str(caught.value) and "column" not in str(caught.value)
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])

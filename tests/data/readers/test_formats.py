@@ -183,6 +183,15 @@ def test_every_format_refuses_a_row_of_another_kind_with_a_message(name):
         FORMATS[name].read({"colour": "red"})
 
 
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("row", [{"colour": "red"}, {f"a long name of column {n}": "x" for n in range(30)}])
+def test_every_refusal_of_a_row_fits_on_a_few_lines(name, row):
+    """Guards messages that list every field that some format has."""
+    with pytest.raises(ValueError, match=r"must|missing") as caught:
+        FORMATS[name].read(row)
+    assert len(str(caught.value)) <= 180 + sum(len(repr(key)) + 2 for key in list(row)[:10])
+
+
 # What test sets without answers, and careless rows, look like.
 BAD = [
     (
@@ -210,7 +219,7 @@ BAD = [
     ("squad", {"question": "a", "context": "b", "answers": {"text": []}}, "the list is empty"),
     ("preference", {"chosen": "a", "rejected": "b"}, "beside 'chosen' there must be one of"),
     ("kto", {"prompt": "a", "completion": "b", "label": 3}, "'label' must be true or false, not 3"),
-    ("kto", {"label": True}, "there must be the fields of one of"),
+    ("kto", {"label": True}, "there must be the fields of messages, sharegpt, alpaca or pair"),
     ("text", {"text": " "}, "'text' is empty"),
     ("pair", {"input": "a", "target": []}, "the list is empty"),
     ("pair", {"prompt": "a", "completion": "<|endoftext|>"}, "'completion' is empty"),

@@ -155,7 +155,7 @@ BOMBS = {
     "a row of many values": (lambda path: path.write_bytes(b"[[" + b"[]," * 10**7), "LORARY_MAX_ROW_MB"),
     "a line of many values": (
         lambda path: path.write_bytes(LINE + b'{"input": [' + b"[]," * 2 * 10**6 + b"[]]}"),
-        "must have fields|must be",
+        "must have|must be",
     ),
     "packed blank lines": (lambda path: write_gzip(path, b"", b"\n"), "LORARY_MAX_UNPACK_RATIO"),
     "a row and packed blank lines": (lambda path: write_gzip(path, LINE, b"\n"), "lines are blank"),

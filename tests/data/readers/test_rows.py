@@ -36,8 +36,8 @@ def test_a_format_can_be_told():
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (BAD, r"'rows.jsonl', line 2: 'target' is empty \(skip_bad leaves such rows out\)"),
-        ({"input": "b"}, "'rows.jsonl', line 2: the row must have fields 'input' and 'target' or"),
+        (BAD, r"'rows.jsonl', line 2: 'target' is empty \(--skip-bad, in Python skip_bad=True, leaves such"),
+        ({"input": "b"}, "'rows.jsonl', line 2: beside 'input' there must be 'target', the row has 'input'"),
         (ValueError("not valid JSON: x"), "'rows.jsonl', line 2: not valid JSON: x"),
         (["a"], r"'rows.jsonl', line 2: a row must be a JSON object with fields, not \['a'\]"),
     ],
@@ -45,6 +45,16 @@ def test_a_format_can_be_told():
 def test_a_bad_row_is_refused_by_file_and_line(row, message):
     with pytest.raises(DataError, match=message):
         read_rows(source_of(GOOD, row))
+
+
+def test_a_map_that_fits_no_row_is_refused_with_the_nearest_columns():
+    """Guards advice to leave out bad rows where the map of columns is mistyped."""
+    with pytest.raises(DataError, match=r"no column 'inptu' for the input: did you mean 'input'\?$"):
+        read_rows(source_of(GOOD), columns={"input": "inptu", "target": "target"})
+    with pytest.raises(DataError, match=r"no column 'question' for the input: known are a, b$"):
+        read_rows(source_of({"a": "1", "b": "2"}), columns={"input": "question", "target": "b"})
+    with pytest.raises(DataError, match=r"line 2: there is no column 'input' .* leaves such rows out"):
+        read_rows(source_of(GOOD, {"target": "x"}), columns={"input": "input", "target": "target"})
 
 
 def test_a_source_without_a_usable_row_is_refused_even_where_bad_rows_are_skipped():

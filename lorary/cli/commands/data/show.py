@@ -4,8 +4,10 @@ In the example, lines of the prompt begin with '|' and lines of the target with 
 is decoded from that model's tokens, as in training.
 """
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
@@ -15,23 +17,23 @@ from lorary.cli.console import show_status
 from lorary.cli.keep_places import KeepPlaces
 from lorary.cli.left_out import describe_prompts, describe_rows
 from lorary.cli.printing import print_facts, print_json, print_line
-from lorary.cli.task_options import add_reading_options
+from lorary.cli.task_options import TASKS_HELP, add_reading_options
 from lorary.cli.tasks import load_tasks, read_task_template
 from lorary.data import Example, Task, Template, tokenize_examples
 from lorary.data.chat_template import ChatTemplate
 from lorary.data.prompt_counts import PromptCounts
-from lorary.files import shorten
+from lorary.files import say_count, shorten
 
 EXAMPLE = "lorary data show synthetic:plurals"
 # Longest prompt or target shown, in characters.
 LONGEST = 4000
+# Most turns of conversations that are rendered to be counted, which takes some ten seconds.
+MOST_TURNS = 200_000
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the tasks, the options for reading them, and the base model."""
-    parser.add_argument(
-        "tasks", action=KeepPlaces, nargs="+", metavar="FILE", help="Places, as in --tasks of other commands"
-    )
+    parser.add_argument("tasks", action=KeepPlaces, nargs="+", help=TASKS_HELP)
     add_reading_options(parser)
     parser.add_argument("--base", type=str | None, help="Base model whose tokens and chat template are shown")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")
@@ -49,7 +51,7 @@ def run(options: Namespace) -> int:
         print_json([summarize_task(name, task, shown[name]) for name, task in tasks.items()])
         return 0
     for name, task in tasks.items():
-        print_facts([(label, text) for label, text in describe_task(name, task, shown[name].counts) if text])
+        print_facts([(label, text) for label, text in describe_task(name, task, shown[name]) if text])
         print_example(shown[name].prompt, shown[name].target)
         print_line("")
     return 0
@@ -64,25 +66,29 @@ class RenderedTask:
     target: str
     """Its target."""
     counts: PromptCounts
-    """How many conversations the template changes."""
+    """How many of its conversations the template changes."""
+    num_counted: int
+    """How many examples were looked at for that, from the first one on."""
 
 
 def render_task(task: Task, template: Template, tokenizer: Any) -> RenderedTask:
     """Render a task's first example, and count the conversations that the template changes."""
     prompt, target = render_example(task, template, tokenizer)
-    return RenderedTask(prompt, target, count_changes(task, template, tokenizer))
-
-
-def count_changes(task: Task, template: Template, tokenizer: Any) -> PromptCounts:
-    """Count the conversations that a chat template does not take as they are."""
+    examples = [example for examples in task.splits.values() for example in examples]
     if not isinstance(template, ChatTemplate):
-        return PromptCounts()
-    with show_status("rendering all conversations"):
-        replies = [
-            template.reply(task, example, example.targets[:1], tokenizer)[0]
-            for examples in task.splits.values()
-            for example in examples
-        ]
+        return RenderedTask(prompt, target, PromptCounts(), len(examples))
+    num_turns = list(accumulate(len(example.history) + 2 for example in examples))
+    first = examples[: bisect_right(num_turns, MOST_TURNS)] or examples[:1]
+    with show_status(f"rendering {say_count(len(first), 'conversation')}"):
+        counts = count_changes(task, first, template, tokenizer)
+    return RenderedTask(prompt, target, counts, len(first))
+
+
+def count_changes(
+    task: Task, examples: Sequence[Example], template: Template, tokenizer: Any
+) -> PromptCounts:
+    """Count the conversations that a chat template does not take as they are."""
+    replies = [template.reply(task, one, one.targets[:1], tokenizer)[0] for one in examples]
     return PromptCounts(
         num_merged=sum(reply.is_merged for reply in replies),
         num_rewritten=sum(reply.is_rewritten for reply in replies),
@@ -104,7 +110,7 @@ def take_example(task: Task) -> Example:
     return next(iter(task.splits.values()))[0]
 
 
-def describe_task(name: str, task: Task, counts: PromptCounts) -> Iterator[tuple[str, str]]:
+def describe_task(name: str, task: Task, shown: RenderedTask) -> Iterator[tuple[str, str]]:
     """Describe a task, as pairs of label and text; some texts are empty."""
     splits = ", ".join(f"{len(examples):,} {split}" for split, examples in task.splits.items())
     yield "task", name
@@ -112,8 +118,9 @@ def describe_task(name: str, task: Task, counts: PromptCounts) -> Iterator[tuple
     yield "examples", f"{task.num_examples:,}: {splits}"
     for text in describe_rows({name: task}):
         yield "rows", text
-    for text in describe_prompts([counts]):
-        yield "prompts", text
+    is_part = shown.num_counted < task.num_examples
+    for text in describe_prompts([shown.counts]):
+        yield "prompts", text + (f" (of the first {shown.num_counted:,} examples)" if is_part else "")
     yield "definition", shorten(" ".join(task.definition.split()), 200)
 
 
@@ -135,6 +142,7 @@ def summarize_task(name: str, task: Task, shown: RenderedTask) -> dict[str, Any]
         "num_duplicates": task.num_duplicates,
         "num_overlapping": task.num_overlapping,
         "num_rejected": task.num_rejected,
+        "num_counted": shown.num_counted,
         "num_merged": shown.counts.num_merged,
         "num_rewritten": shown.counts.num_rewritten,
         "unused": list(task.unused),
