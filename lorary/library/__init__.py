@@ -1,9 +1,9 @@
-"""Where experts live: a ``Library`` is a mapping from names to experts, kept in a folder at a URL.
+"""The ``Library``: a mapping from names to experts, stored in a folder at a URL.
 
-Each expert is a plain PEFT adapter folder, ``<library>/<name>/``, that PEFT and vLLM load as it is. Beside
-them are ``library.json``, which makes the folder a library, and ``.lorary/``: locks, changes being made, and
-artifacts, the tensors that were derived from experts. A change happens entirely or not at all; several
-processes may read and change a library at once.
+Each expert is a plain PEFT adapter folder, ``<library>/<name>/``, which PEFT and vLLM can load. Beside them
+are ``library.json``, which marks the folder as a library, and ``.lorary/``, with locks, changes in progress,
+and artifacts (tensors computed from experts). A change is made completely or not at all. Several processes
+may read and change a library at the same time.
 """
 
 from lorary.library.entry import Entry

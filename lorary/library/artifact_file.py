@@ -1,4 +1,7 @@
-"""One artifact as a safetensors file that says what it was computed from, and the hash of its own content."""
+"""The file of an artifact: safetensors whose metadata has its source and the hash of its own content.
+
+The source describes what the artifact was computed from: subjects, algorithm and parameters.
+"""
 
 import hashlib
 import json
@@ -19,33 +22,35 @@ Artifact = dict[str, Tensor]
 
 LENGTH_BYTES = 8
 MOST_HEADER_BYTES = 16_000_000
-# A part of the source, and of what is hashed, where zeros stand in its place. As JSON within JSON; sorted, it
-# is the first of the source, which begins the file.
+# The hash's key in the source. The hash is computed with zeros in its own place. Keys are sorted, so
+# "_sha256"
+# comes first; as JSON inside JSON its quotes are escaped.
 HASH = "_sha256"
 _START = b'{\\"_sha256\\":\\"'
 _BLANK = "0" * 64
 
 
 def pack_artifact(artifact: Mapping[str, Tensor], source: Mapping[str, Any]) -> bytes:
-    """Write an artifact as a file.
+    """Return the bytes of an artifact's file.
 
     Args:
-        artifact: name -> tensor, anywhere and of any strides.
-        source: what it was computed from; what JSON can hold.
+        artifact: name -> tensor, on any device and with any strides.
+        source: what it was computed from, as JSON values.
     """
-    # Copies, because safetensors refuses tensors that share memory, such as slices of one stack.
+    # Cloned, because safetensors refuses tensors that share memory, such as slices of one stack.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in artifact.items()}
     content = save(tensors, {"source": canonical_json({**source, HASH: _BLANK})})
     return _exchange_hash(content, _BLANK, hashlib.sha256(content).hexdigest())
 
 
 def unpack_artifact(content: bytes) -> tuple[Artifact, dict[str, Any]]:
-    """Read an artifact and what it was computed from.
+    """Read an artifact and its source from the bytes of its file.
 
-    One that an older lorary wrote has no hash; then its numbers are only seen to be finite.
+    A file of an earlier version has no hash; then only its numbers are checked to be finite.
 
     Raises:
-        FormatError: if it is damaged, is not what was written, or holds a number that is not finite.
+        FormatError: if the file is damaged, has another hash than its own, or has a number that is not
+            finite.
     """
     source = read_source(content)
     digest = source.pop(HASH, None)
@@ -56,22 +61,22 @@ def unpack_artifact(content: bytes) -> tuple[Artifact, dict[str, Any]]:
     try:
         artifact = load(content)
     except (SafetensorError, ValueError) as error:
-        raise FormatError("is no sound safetensors file") from error
+        raise FormatError("is not a valid safetensors file") from error
     _refuse_not_finite(artifact)
     return artifact, source
 
 
 def read_source(content: bytes) -> dict[str, Any]:
-    """Read what a file says it was computed from, from its beginning.
+    """Read an artifact's source from the beginning of its file.
 
     Raises:
-        FormatError: if it says nothing that can be understood.
+        FormatError: if the header is invalid or has no source.
     """
     length = int.from_bytes(content[:LENGTH_BYTES], "little")
     header = content[LENGTH_BYTES : LENGTH_BYTES + min(length, MOST_HEADER_BYTES)]
     metadata = parse_json_object(header, "header").get("__metadata__")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("source"), str):
-        raise FormatError("does not say what it was computed from")
+        raise FormatError("has no source in its header")
     return parse_json_object(metadata["source"].encode(), "source")
 
 
@@ -80,16 +85,16 @@ def _exchange_hash(content: bytes, old: str, new: str) -> bytes:
 
 
 def canonical_json(value: Mapping[str, object]) -> str:
-    """Write a mapping so that equal ones give equal text.
+    """Encode a mapping as JSON, such that equal mappings give equal text.
 
     Raises:
-        TypeError: if it holds what JSON can't.
+        TypeError: if it has values that JSON cannot represent.
     """
     try:
         return json.dumps(dict(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"an artifact's parameters must hold only what JSON can ({error}), got {quote(dict(value))}"
+            f"an artifact's parameters must be JSON values ({error}), found {quote(dict(value))}"
         ) from error
 
 
@@ -100,4 +105,4 @@ def _refuse_not_finite(artifact: Artifact) -> None:
             alike[tensor.dtype].append(tensor.flatten())
     for tensors in alike.values():
         if not is_finite(torch.cat(tensors).float() if tensors[0].itemsize < 2 else torch.cat(tensors)):
-            raise FormatError("holds NaN or infinite numbers")
+            raise FormatError("has NaN or infinite numbers")

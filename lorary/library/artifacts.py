@@ -1,7 +1,7 @@
-"""Tensors computed from experts, kept in their library under the hash of what they were computed from.
+"""Artifacts: tensors computed from experts and stored in their library.
 
-An artifact's key is the hash of (its subjects, the algorithm, its parameters), so an artifact is never stale:
-other weights or other parameters have another key. Renaming or copying an expert keeps its artifacts.
+An artifact is stored under the hash of its subjects, algorithm and parameters. So it is never out of date:
+other weights or other parameters have another key. Renamed and copied experts keep their artifacts.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,12 +33,12 @@ ARTIFACTS = f"{PRIVATE}/artifacts"
 
 
 class Artifacts:
-    """The artifacts of a library, by key; called, it computes those of each expert that are missing.
+    """The artifacts of a library, by key. A call returns each expert's artifact, and computes missing ones.
 
     Args:
-        storage: the library's.
+        storage: the library's storage.
         experts: the library.
-        identify: names of experts -> the hashes that tell their content as it is now.
+        identify: function from names of experts to the hashes of their current content.
     """
 
     def __init__(
@@ -59,23 +59,23 @@ class Artifacts:
         names: Iterable[str] | None = None,
         is_sound: IsSound = lambda name, artifact: True,
     ) -> dict[str, Artifact]:
-        """Return tensors derived from each expert, computing only those that are not stored yet.
+        """Return an artifact of each expert; missing ones are computed and stored.
 
         Args:
-            algorithm: a name for what ``compute`` does, such as ``"arrow-prototypes-1"``.
-            parameters: all that the result depends on besides the expert; what JSON can hold.
-            compute: some experts -> for each of them, named tensors. It sees only experts that miss theirs,
-                a batch at a time, and must not look at anything but them.
-            names: the experts to return artifacts of; ``None`` means all.
-            is_sound: looks at what was stored, with the expert's name; what it does not accept is computed
-                again.
+            algorithm: a name of what ``compute`` does, such as ``"arrow-prototypes-1"``.
+            parameters: everything that the result depends on besides the expert, as JSON values.
+            compute: function from some experts to named tensors of each. It is called with experts without a
+                stored artifact, one batch at a time, and must use nothing but these experts.
+            names: the experts; ``None`` for all.
+            is_sound: function of an expert's name and its stored artifact; if it returns False, the artifact
+                is computed again.
 
         Returns:
             Expert name -> tensor name -> tensor, sorted by expert or in the order of ``names``.
 
         Raises:
-            UnknownExpert: if there is none of a name.
-            LibraryError: if the results can't be written, or an expert is replaced meanwhile.
+            UnknownExpert: if there is no expert of a name.
+            LibraryError: if the results cannot be written, or an expert is replaced in the meantime.
         """
 
         def make_keys(some: Sequence[str]) -> dict[str, Key]:
@@ -85,40 +85,45 @@ class Artifacts:
         return derive_artifacts(self, self._experts, wanted, make_keys, compute, is_sound)
 
     def make_key(self, algorithm: str, parameters: Mapping[str, Any], names: Sequence[str]) -> Key:
-        """Return the key of what is computed from several experts together, as they are now.
+        """Return the key of an artifact of several experts together, with their current content.
 
-        Make it before computing: what is saved under it belongs to these weights, whatever is stored under
-        the names meanwhile.
+        Call it before the artifact is computed: an expert may be replaced during the computation, but the key
+        keeps the hashes of the weights that were read.
+
+        Args:
+            algorithm: a name of what computes the artifact.
+            parameters: everything that it depends on besides the experts, as JSON values.
+            names: the experts, in an order that counts.
 
         Raises:
-            UnknownExpert: if there is none of a name.
+            UnknownExpert: if there is no expert of a name.
             ValueError: if there are no names.
         """
         hashes = self._identify(names)
         return Key(algorithm, parameters, tuple(hashes[name] for name in names))
 
     def make_keys(self, algorithm: str, parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Key]:
-        """Return the key of what is computed from each of some experts alone, as they are now.
+        """Return the key of an artifact of each expert, with its current content.
 
         Args:
-            algorithm: what computes it.
-            parameters: expert -> all else that its artifact depends on.
+            algorithm: a name of what computes the artifacts.
+            parameters: expert -> everything else that its artifact depends on.
 
         Raises:
-            UnknownExpert: if there is none of a name.
+            UnknownExpert: if there is no expert of a name.
         """
         hashes = self._identify(list(parameters))
         return {name: Key(algorithm, own, (hashes[name],)) for name, own in parameters.items()}
 
     def load(self, key: Key) -> Artifact | None:
-        """Return an artifact; ``None`` if it is missing, damaged, or computed from something else.
+        """Return an artifact; ``None`` if it is missing, damaged, or has another source.
 
         Raises:
-            LibraryError: if it can't be read for another reason.
+            LibraryError: if it cannot be read for another reason.
         """
         try:
             return open_artifact(_read(self._storage, _make_path(key)), key)
-        # What is damaged can be computed again.
+        # A damaged artifact counts as missing, since it can be computed again.
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FormatError):
             return None
         except OSError as error:
@@ -131,10 +136,10 @@ class Artifacts:
     def save_all(self, artifacts: Mapping[Key, Mapping[str, Tensor]]) -> None:
         """Store artifacts, replacing damaged ones.
 
-        Where nobody may write, nothing is stored: then they are computed each time.
+        If the user may not write to the library, nothing is stored; artifacts are then computed each time.
 
         Raises:
-            LibraryError: if they can't be written for another reason, such as a full disk.
+            LibraryError: if they cannot be written for another reason, such as a full disk.
         """
         packed = {_make_path(key): pack_artifact(tensors, key.source) for key, tensors in artifacts.items()}
         kinds = ", ".join(sorted({key.algorithm for key in artifacts}))
@@ -147,20 +152,19 @@ class Artifacts:
 
 
 def open_artifact(content: bytes, key: Key) -> Artifact:
-    """Read the file of an artifact.
+    """Read an artifact from the bytes of its file, and check that its source is that of the key.
 
     Raises:
-        FormatError: if it is damaged, or was computed from something else than its key says.
+        FormatError: if the file is damaged or has another source.
     """
     artifact, source = unpack_artifact(content)
     if canonical_json(source) != canonical_json(key.source):
-        raise FormatError("was computed from something else")
+        raise FormatError("has another source than its key")
     return artifact
 
 
 def read_subjects(storage: Storage, path: str) -> tuple[str, ...]:
-    """Return the hashes of what an artifact says it was computed from, reading its header alone; none if it
-    says nothing."""
+    """Return the hashes of an artifact's subjects, reading its header only; none if it has no source."""
     try:
         length = int.from_bytes(storage.read(path, end=LENGTH_BYTES), "little")
         content = storage.read(path, end=LENGTH_BYTES + min(length, MOST_HEADER_BYTES))
@@ -170,18 +174,18 @@ def read_subjects(storage: Storage, path: str) -> tuple[str, ...]:
 
 
 def find_artifact_fault(storage: Storage, path: str) -> str | None:
-    """Read an artifact entirely and say what is wrong with it.
+    """Read an artifact completely and describe its fault; None if it has none.
 
     Args:
-        storage: the library's.
-        path: the artifact's, in ``ARTIFACTS``.
+        storage: the library's storage.
+        path: the artifact's path, below ``ARTIFACTS``.
     """
     try:
         _, source = unpack_artifact(_read(storage, path))
     except (FormatError, OSError) as error:
         return str(error)
     if path != f"{ARTIFACTS}/{source.get('algorithm')}/{hash_source(source)}.safetensors":
-        return "lies where an artifact of another source belongs"
+        return "is at the place of an artifact with another source"
     return None
 
 

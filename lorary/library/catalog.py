@@ -1,8 +1,8 @@
-"""Which folders of a library are experts, and what their small files say.
+"""Listing the experts of a library, from their folders and small files.
 
-A folder is an expert if it has ``adapter_config.json`` or ``expert.json``: every PEFT adapter copied in by
-hand is one, and one that lost a file is still seen, so that ``verify`` can say so. There is no index that
-could go stale.
+A folder is an expert if it has ``adapter_config.json`` or ``expert.json``. So a PEFT adapter that was copied
+in by hand is an expert, and an expert that lost a file is still listed, for ``verify`` to report. There is no
+index that could be out of date.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ _SMALL_FILES = (SIDECAR_FILE, CONFIG_FILE)
 
 
 def is_expert(storage: Storage, name: object) -> bool:
-    """Return whether there is an expert of this name; never looks outside the library."""
+    """Return whether there is an expert of this name; a name can never lead outside the library."""
     return (
         is_name(name)
         and storage.find_kind(str(name)) == "folder"
@@ -32,7 +32,7 @@ def is_expert(storage: Storage, name: object) -> bool:
 
 
 def is_link(storage: Storage, name: object) -> bool:
-    """Return whether there is a symbolic link where an expert of this name would be."""
+    """Return whether there is a symbolic link at the place of an expert of this name."""
     return is_name(name) and storage.find_kind(str(name)) == "link"
 
 
@@ -47,38 +47,38 @@ def list_entries(storage: Storage) -> list[Entry]:
     """Describe every expert, sorted by name, without opening a weights file.
 
     Raises:
-        FormatError: if an expert's small files can't be understood.
+        FormatError: if an expert's small files are invalid.
     """
     found = _read_small_files(storage, _list_folders(storage))
     return [parse_entry(name, storage.path(name), *found[name]) for name in sorted(found)]
 
 
 def hash_weights(storage: Storage, names: Sequence[str]) -> dict[str, str]:
-    """Return the hash of each expert's weights file; only a plain adapter's is read for it.
+    """Return the hash of each expert's weights file; the file is read only if no hash is stored.
 
     Args:
-        storage: the library's.
-        names: names of experts that are there.
+        storage: the library's storage.
+        names: names of existing experts.
     """
     return {entry.name: _hash_weights(storage, entry) for entry in _read_entries(storage, names)}
 
 
 def identify_experts(storage: Storage, names: Sequence[str]) -> dict[str, str]:
-    """Return the hash that tells each expert's content, which its artifacts are kept under.
+    """Return the hash of each expert's content, by which its artifacts are stored.
 
-    It is the hash of the weights file where the sidecar vouches for the configuration, which holds the scale:
-    then an edited configuration is refused when the expert is read. Elsewhere the configuration may be edited
-    by hand, so that it is hashed too.
+    If the sidecar has the hash of the configuration (which has the scale), an edited configuration is refused
+    when the expert is read, so the hash of the weights file is enough. Otherwise the configuration may have
+    been edited by hand, so it is hashed too.
 
     Args:
-        storage: the library's.
-        names: names of experts that are there.
+        storage: the library's storage.
+        names: names of existing experts.
     """
     return {entry.name: _identify(storage, entry) for entry in _read_entries(storage, names)}
 
 
 def require_expert(storage: Storage, name: object) -> None:
-    """Raise ``UnknownExpert``, with the nearest names, unless there is an expert of this name."""
+    """Raise ``UnknownExpert``, with the nearest names, if there is no expert of this name."""
     if not is_expert(storage, name):
         if is_link(storage, name):
             raise LibraryError(refuse_link(storage.url, str(name)))
@@ -86,17 +86,17 @@ def require_expert(storage: Storage, name: object) -> None:
 
 
 def require_free_name(storage: Storage, name: str, instead_of: str | None = None) -> None:
-    """Raise ``LibraryError`` if there is an expert, or anything else, of this name, or of one much like it.
+    """Raise ``LibraryError`` if a name, or one that some file systems treat as equal, is taken.
 
     Args:
-        storage: the library's.
+        storage: the library's storage.
         name: the new name.
-        instead_of: a name that is given up for it.
+        instead_of: a name that becomes free in the same change.
     """
     if is_expert(storage, name):
         raise LibraryError(
-            f"library {quote(storage.url)} has an expert {name!r} already: "
-            "choose another name, or delete that one first"
+            f"library {quote(storage.url)} already has an expert {name!r}: "
+            "choose another name, or delete that expert first"
         )
     require_no_stranger(storage, name)
     others = storage.list_kinds()
@@ -105,16 +105,17 @@ def require_free_name(storage: Storage, name: str, instead_of: str | None = None
     namesake = find_namesake(name, others)
     if namesake is not None:
         raise LibraryError(
-            f"library {quote(storage.url)} has {quote(namesake)} already, which on some disks is the same "
-            f"name as {name!r} (they differ only in case or in how accents are written): choose another name"
+            f"library {quote(storage.url)} already has {quote(namesake)}, which is the same name as {name!r} "
+            "on some file systems (they differ only in case or in how accents are encoded): choose another "
+            "name"
         )
 
 
 def require_no_stranger(storage: Storage, name: str) -> None:
-    """Raise ``LibraryError`` if there is something of this name that is not an expert."""
+    """Raise ``LibraryError`` if something of this name exists that is not an expert."""
     if storage.find_kind(name) and not is_expert(storage, name):
         raise LibraryError(
-            f"library {quote(storage.url)} has something named {name!r} that is not an expert: "
+            f"library {quote(storage.url)} has a file or folder {name!r} that is not an expert: "
             "choose another name"
         )
 
@@ -136,15 +137,15 @@ def _hash_weights(storage: Storage, entry: Entry) -> str:
 
 
 def _list_folders(storage: Storage) -> list[str]:
-    """List the folders that could be experts. What is a link is none: ``verify`` tells of it."""
+    """List the folders whose names are valid for experts; links are left out, and ``verify`` reports them."""
     kinds = storage.list_kinds()
     if not kinds and storage.find_kind(MARKER) is None:
-        raise LibraryError(f"library {quote(storage.url)} is gone: it was moved or deleted")
+        raise LibraryError(f"library {quote(storage.url)} no longer exists: it was moved or deleted")
     return [name for name, kind in kinds.items() if kind == "folder" and is_name(name)]
 
 
 def _read_small_files(storage: Storage, names: Sequence[str]) -> dict[str, tuple[bytes | None, bytes | None]]:
-    """Read the sidecars and, of those without one, the configurations; leave out what has neither."""
+    """Read sidecars and, for folders without one, configurations; folders without both are left out."""
     sidecars = _read_existing(storage, names, SIDECAR_FILE)
     configs = _read_existing(storage, [name for name in names if name not in sidecars], CONFIG_FILE)
     return {name: (sidecars.get(name), configs.get(name)) for name in sidecars.keys() | configs.keys()}

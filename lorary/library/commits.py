@@ -1,4 +1,4 @@
-"""Committing a change that is planned on what is stored, again if somebody else was faster."""
+"""Planning a change on the current state of a library and committing it, again if another came first."""
 
 from collections.abc import Callable, Collection
 
@@ -10,23 +10,25 @@ from lorary.library.storage.contract import Outcome, Puts, Revision, RevisionMov
 MOST_TRIES = 20
 
 Plan = Callable[[], tuple[Puts, Collection[str]]]
-"""Looks at the storage, refuses what cannot be done, and returns what a commit puts and deletes."""
+"""Function that reads the storage, raises an error for a change that is not possible, and returns the puts
+and deletes of a commit."""
 
 
 def commit_plan(
     storage: Storage, what: str, plan: Plan, *, num_bytes: int = 0, outcome: str | None = None
 ) -> Revision:
-    """Plan a change on one revision and commit it to that.
+    """Plan a change on the current revision and commit it to that revision.
 
     Args:
-        storage: the library's.
-        what: what is done, such as ``"store expert 'poetry'"``.
+        storage: the library's storage.
+        what: the change, for messages, such as ``"store expert 'poetry'"``.
         plan: called once for each revision that the change is tried on.
-        num_bytes: how many bytes it takes, if it is known.
-        outcome: what is said of the library after a failure; ``None`` finds it out.
+        num_bytes: number of bytes to be written, if known.
+        outcome: sentence about the state of the library after a failure; ``None`` for the actual outcome.
 
     Raises:
-        LibraryError: if the storage failed, saying what became of the library; or if others keep changing it.
+        LibraryError: if the storage fails, or if other processes commit each time in between. The message
+            states the outcome.
     """
     change = None
     try:
@@ -37,10 +39,10 @@ def commit_plan(
             except RevisionMoved:
                 continue
     except OSError as error:
-        # Only now: leaving the block may have finished what failed within it.
+        # Read outside of the block, since leaving the block may have finished the change.
         told = outcome or (change.outcome if change else Outcome.UNCHANGED).value
         raise explain_failure(storage, error, what, told, num_bytes) from error
     raise LibraryError(
-        f"cannot {what} in library {quote(storage.url)}: others changed it {MOST_TRIES} times meanwhile; "
-        f"try again. {outcome or Outcome.UNCHANGED.value}"
+        f"cannot {what} in library {quote(storage.url)}: other processes changed it {MOST_TRIES} times in "
+        f"the meantime; try again. {outcome or Outcome.UNCHANGED.value}"
     )

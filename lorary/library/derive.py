@@ -1,4 +1,4 @@
-"""Computing the artifacts that are not stored yet, a batch of experts at a time."""
+"""Computing missing artifacts, one batch of experts at a time."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
@@ -11,16 +11,17 @@ from lorary.files import quote
 from lorary.library.artifact_file import Artifact
 from lorary.library.key import Key
 
-# What was computed is stored after each batch, so that an interruption loses no more than one.
+# Artifacts are stored after each batch, so that an interruption loses one batch at most.
 BATCH_SIZE = 64
 
 Compute = Callable[[Mapping[str, Expert]], Mapping[str, Mapping[str, Tensor]]]
+"""Function from some experts to named tensors of each."""
 IsSound = Callable[[str, Mapping[str, Tensor]], bool]
-"""Expert's name, its stored tensors -> whether they may be used."""
+"""Function of an expert's name and its stored tensors: whether they may be used."""
 
 
 class ArtifactStore(Protocol):
-    """Where artifacts are kept: a library, or the cache folder of this machine."""
+    """A store of artifacts: a library, or the cache folder of this machine."""
 
     def load(self, key: Key) -> Artifact | None:
         """Return an artifact; ``None`` if it is missing or damaged."""
@@ -32,7 +33,7 @@ class ArtifactStore(Protocol):
 
 
 class Selection(Mapping[str, Expert]):
-    """Some of the experts of a mapping, each read when it is asked for."""
+    """Some experts of a mapping, each read when it is accessed."""
 
     def __init__(self, experts: Mapping[str, Expert], names: Sequence[str]):
         self._experts = experts
@@ -44,7 +45,7 @@ class Selection(Mapping[str, Expert]):
         return self._experts[name]
 
     def __contains__(self, name: object) -> bool:
-        # A mapping's own way to find out is to read the expert.
+        # The inherited method would read the expert.
         return name in self._names
 
     def __iter__(self) -> Iterator[str]:
@@ -62,19 +63,19 @@ def derive_artifacts(
     compute: Compute,
     is_sound: IsSound,
 ) -> dict[str, Artifact]:
-    """Return an artifact for each name, computing and storing those that are missing.
+    """Return an artifact of each named expert; missing ones are computed and stored.
 
     Args:
-        store: where artifacts are kept.
-        experts: where ``compute`` gets its experts from.
-        names: the experts to return artifacts of.
-        make_keys: names -> the keys of their artifacts, by what the experts are now.
-        compute: some experts -> for each of them, named tensors.
-        is_sound: what is stored and is not, counts as missing.
+        store: the store of artifacts.
+        experts: the mapping that ``compute`` gets its experts from.
+        names: the experts.
+        make_keys: function from names to the keys of their artifacts, by the experts' current content.
+        compute: function from some experts to named tensors of each.
+        is_sound: checks a stored artifact; one that fails counts as missing.
 
     Raises:
-        LibraryError: if an expert is replaced meanwhile, or the results can't be written.
-        ValueError: if ``compute`` doesn't return exactly the experts it was given.
+        LibraryError: if an expert is replaced in the meantime, or the results cannot be written.
+        ValueError: if ``compute`` does not return tensors of exactly the experts that it was given.
     """
     keys = make_keys(names)
     named = {keys[name]: name for name in names}
@@ -84,7 +85,7 @@ def derive_artifacts(
         for key, artifact in known.items()
         if artifact is not None and is_sound(named[key], artifact)
     }
-    # Experts with the same weights, such as copies, share an artifact: one name stands for all.
+    # Experts with equal content, such as copies, share an artifact, which is computed for one of them.
     missing = list({keys[name]: name for name in names if keys[name] not in found}.values())
     for start in range(0, len(missing), BATCH_SIZE):
         batch = missing[start : start + BATCH_SIZE]
@@ -102,8 +103,8 @@ def _compute_batch(
     computed = compute(Selection(experts, batch))
     if computed.keys() != set(batch):
         raise ValueError(
-            "compute must return exactly the experts it was given, "
-            f"{quote(sorted(batch))}, got {quote(sorted(computed))}"
+            "compute must return exactly the experts that it was given, "
+            f"{quote(sorted(batch))}, found {quote(sorted(computed))}"
         )
     return computed
 
@@ -112,6 +113,6 @@ def _require_unchanged(batch: Sequence[str], before: Mapping[str, Key], after: M
     changed = [name for name in batch if before[name] != after[name]]
     if changed:
         raise LibraryError(
-            f"expert {changed[0]!r} was replaced while something was computed from it: start again; "
-            "what was finished before is kept"
+            f"expert {changed[0]!r} was replaced while an artifact of it was computed: start again; "
+            "artifacts that were stored before are kept"
         )

@@ -1,4 +1,4 @@
-"""What a library says about an expert without opening its weights."""
+"""The description of an expert in a library's listing, made without opening its weights."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,35 +15,35 @@ ADVICE = "restore it or delete its folder"
 class Entry:
     """One line of a library's listing.
 
-    What only lorary's sidecar says is ``None`` for a plain PEFT adapter that was copied in by hand.
+    Fields that only ``expert.json`` has are ``None`` for a plain PEFT adapter that was copied in by hand.
     """
 
     name: str
     """The folder's name, which is the expert's name."""
     base_model: str
-    """The model it was trained on; empty if the adapter does not say."""
+    """The model it was trained on; empty if the adapter does not name it."""
     card: ExpertCard
-    """What is known about it; empty for a plain PEFT adapter."""
+    """Its card; empty for a plain PEFT adapter."""
     num_parameters: int | None
-    """How many numbers its factors hold."""
+    """Number of values of its factors."""
     num_modules: int | None
-    """How many modules have factors."""
+    """Number of modules that it changes."""
     max_rank: int | None
     """The largest rank over its modules."""
     dtype: str | None
-    """Such as ``"bfloat16"``."""
+    """Dtype of its factors, such as ``"bfloat16"``."""
     weights_sha256: str | None
-    """Hash of its weights file; without it ``verify`` can't tell whether the weights changed."""
+    """Stored hash of its weights file; without it ``verify`` cannot detect a change of the file."""
     config_sha256: str | None
-    """Hash of its configuration, likewise."""
+    """Stored hash of its configuration; without it ``verify`` cannot detect a change of the file."""
 
     @property
     def own_tasks(self) -> tuple[str, ...]:
-        """The tasks that it was trained on; one whose card names none has that of its own name."""
+        """The tasks that it was trained on; if the card has none, the task of the expert's name."""
         return self.card.tasks or (self.name,)
 
     def matches(self, task: str | None, base: str | None, tag: str | None) -> bool:
-        """Return whether this expert has the task, the base model and the tag; ``None`` asks nothing."""
+        """Return whether this expert has the task, the base model and the tag; ``None`` matches anything."""
         return (
             (task is None or task in self.card.tasks)
             and (base is None or base == self.base_model)
@@ -52,16 +52,16 @@ class Entry:
 
 
 def parse_entry(name: str, path: str, sidecar: bytes | None, config: bytes | None) -> Entry:
-    """Understand what an expert's two small files say.
+    """Parse an expert's small files.
 
     Args:
         name: the folder's name.
         path: the folder's path, for messages.
-        sidecar: the bytes of ``expert.json``, if it has one.
-        config: the bytes of ``adapter_config.json``; looked at only if there is no sidecar.
+        sidecar: the bytes of ``expert.json``; None if there is none.
+        config: the bytes of ``adapter_config.json``; used only if there is no sidecar.
 
     Raises:
-        FormatError: if the file is not what it claims to be.
+        FormatError: if the file is invalid.
     """
     if sidecar is not None:
         return _describe(name, parse_sidecar_bytes(sidecar, f"{path}/{SIDECAR_FILE}"))
@@ -70,7 +70,7 @@ def parse_entry(name: str, path: str, sidecar: bytes | None, config: bytes | Non
 
 
 def parse_sidecar_bytes(content: bytes, path: str) -> Sidecar:
-    """Understand the bytes of an ``expert.json``; ``FormatError`` names ``path``."""
+    """Parse the bytes of an ``expert.json``; a ``FormatError`` names ``path``."""
     return parse_sidecar(parse_json_object(content, path, ADVICE), path)
 
 
@@ -90,7 +90,7 @@ def _describe(name: str, sidecar: Sidecar) -> Entry:
 
 
 def _describe_plain(name: str, settings: dict[str, Any], path: str) -> Entry:
-    # Another type of adapter is listed all the same; reading it says why it can't be used.
+    # Adapters of other types are listed too; reading one raises an error that explains why it cannot be used.
     is_lora = settings.get("peft_type") == "LORA"
     config = parse_adapter_config(settings, path)
     return Entry(

@@ -1,4 +1,4 @@
-"""What to say when the operating system refuses a write."""
+"""Error messages for writes that the operating system refuses."""
 
 import errno
 
@@ -8,24 +8,27 @@ from lorary.library.storage.contract import Storage
 
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
-EXPERTS_UNCHANGED = "The experts are as they were"
+EXPERTS_UNCHANGED = "The experts are unchanged"
 
 
 class WriteForbidden(LibraryError):
-    """The operating system lets nobody write there, or not this user."""
+    """The user may not write to the library, or its file system is read-only."""
 
 
 def explain_failure(
     storage: Storage, error: OSError, what: str, outcome: str, num_bytes: int = 0
 ) -> LibraryError:
-    """Turn a failed write into an error that says what was not done, what holds now, and what to do.
+    """Turn a failed write into an error that states what failed, why, what to do, and the library's state.
 
     Args:
-        storage: the library's.
-        error: what the operating system said.
-        what: what was tried, such as ``"store expert 'poetry'"``.
-        outcome: what became of it, as a sentence without its full stop.
-        num_bytes: how many bytes it takes, if it is known.
+        storage: the library's storage.
+        error: the operating system's error.
+        what: the change, such as ``"store expert 'poetry'"``.
+        outcome: the state of the library, as a sentence without its full stop.
+        num_bytes: number of bytes to be written, if known.
+
+    Returns:
+        The error to raise.
     """
     kind = WriteForbidden if error.errno in NOT_ALLOWED else LibraryError
     start = f"cannot {what} in library {quote(storage.url)}"
@@ -36,7 +39,7 @@ def explain_failure(
         cause = f"no space left in {quote(storage.root)}: {needed}, {found}; free some space and try again"
     elif error.errno in NOT_ALLOWED:
         cause = (
-            f"not allowed to write there ({shorten(str(error))}): ask for the right to, "
+            f"not allowed to write there ({shorten(str(error))}): ask for permission, "
             "or copy the library elsewhere"
         )
     else:

@@ -1,4 +1,4 @@
-"""What an artifact is known by: the hash of all that it was computed from."""
+"""The key of an artifact: the hash of everything that it was computed from."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,22 +12,23 @@ from lorary.library.artifact_file import canonical_json
 
 @dataclass(frozen=True)
 class Key:
-    """The address of an artifact: what computed it, with which settings, from what.
+    """The key of an artifact: algorithm, parameters and subjects.
 
-    Subjects are hashes of content, so that an artifact is never stale: another content has another key.
+    Subjects are hashes of experts' content. So an artifact is never out of date: other content has another
+    key.
 
     Raises:
-        ValueError: if the algorithm is no safe name, or there is no subject.
-        TypeError: if the parameters hold what JSON cannot.
+        ValueError: if the algorithm's name is not safe as a file name, or there is no subject.
+        TypeError: if the parameters have values that JSON cannot represent.
     """
 
     algorithm: str
-    """What computes the artifact; with a version in it, if it ever changes its results."""
+    """Name of what computes the artifact, with a version that changes whenever its results change."""
     parameters: Mapping[str, Any]
-    """All that the artifact depends on besides its subjects; what JSON can hold."""
+    """Everything that the artifact depends on besides its subjects, as JSON values."""
     subjects: tuple[str, ...]
-    """The hash of the expert that it was computed from, or of each of several together. Their order counts,
-    because rows of an artifact may follow it; where it makes no difference, give them sorted."""
+    """The hash of the expert that it was computed from, or the hashes of several experts. Their order counts,
+    because the rows of an artifact may follow it. If it does not matter, sort them."""
 
     def __post_init__(self) -> None:
         check_name(self.algorithm)
@@ -41,23 +42,23 @@ class Key:
 
     @property
     def source(self) -> dict[str, Any]:
-        """What an artifact's file says it was computed from."""
-        # A single expert is written as in libraries of the first versions, which knew no others.
+        """The source as written into an artifact's file."""
+        # A single subject is written as text, as in libraries of the first versions.
         weights = self.subjects[0] if len(self.subjects) == 1 else list(self.subjects)
         return {"weights": weights, "algorithm": self.algorithm, "parameters": self.parameters}
 
     @property
     def digest(self) -> str:
-        """The hash that the artifact is stored under."""
+        """The hash that is the name of the artifact's file."""
         return hash_source(self.source)
 
 
 def hash_source(source: Mapping[str, Any]) -> str:
-    """Return the hash of what an artifact was computed from."""
+    """Return the hash of an artifact's source."""
     return hashlib.sha256(canonical_json(source).encode()).hexdigest()
 
 
 def list_subjects(source: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the subjects in what an artifact's file says; none if it names none."""
+    """Return the subjects in an artifact's source; an empty tuple if there are none."""
     weights = source.get("weights")
     return tuple(map(str, weights)) if isinstance(weights, list) else (str(weights),) if weights else ()

@@ -1,4 +1,4 @@
-"""The library: a mapping from names to experts, kept in a folder at a URL."""
+"""The library: a mapping from names to experts, stored in a folder at a URL."""
 
 import os
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
@@ -24,11 +24,11 @@ from lorary.library.verify import Problem, find_artifact_problems, find_problems
 
 
 class Library(MutableMapping[str, Expert]):
-    """Experts by name, in a folder at a URL; each is a plain PEFT adapter folder with a sidecar.
+    """Experts by name, in a folder at a URL. Each is a plain PEFT adapter folder with an ``expert.json``.
 
-    Every change happens entirely or not at all, also if the process is killed or the disk is full. On a
-    local disk several processes may read and change a library at once; elsewhere one process may, with
-    several threads, unless that storage says more. A PEFT adapter folder copied in by hand is an expert too.
+    A change is made completely or not at all, even if the process is killed or the disk is full. On a local
+    disk several processes may read and change a library at the same time; on other file systems one process
+    may, with several threads. A PEFT adapter folder that was copied in by hand is an expert too.
     """
 
     def __init__(self, url: str | os.PathLike[str], *, lock_timeout: float = LOCK_TIMEOUT_S):
@@ -39,7 +39,7 @@ class Library(MutableMapping[str, Expert]):
             lock_timeout: seconds to wait while other processes write.
 
         Raises:
-            LibraryError: if there is no library, saying how to make one.
+            LibraryError: if there is no library; the message explains how to make one.
         """
         self._storage = open_storage(url, lock_timeout)
         require_library(self._storage)
@@ -51,10 +51,11 @@ class Library(MutableMapping[str, Expert]):
 
         Args:
             url: a folder's path, or a URL such as ``memory://name``.
-            create: make a library if there is none. A folder of PEFT adapters becomes one as it is.
+            create: make a library if there is none. A folder of PEFT adapters becomes a library without other
+                changes.
 
         Raises:
-            LibraryError: if there is no library, or something else is in its place.
+            LibraryError: if there is no library, or something else is at that place.
         """
         if create:
             make_library(open_storage(url))
@@ -62,20 +63,20 @@ class Library(MutableMapping[str, Expert]):
 
     @classmethod
     def settle(cls, url: str | os.PathLike[str]) -> list[tuple[str, str]]:
-        """Finish the change that somebody else left half done in a library, and clear away what was staged.
+        """Finish a change that another machine or user left unfinished, and remove staged files.
 
-        A library finishes by itself what the same user's processes left on the same machine. What another
-        machine, another user, or the library that this one was copied from left is refused until it is
-        settled. Only experts' folders and what lies in ``.lorary`` is moved.
+        An unfinished change of the same user on the same machine is finished automatically. One of another
+        machine, of another user, or of the library that this one was copied from is refused until this method
+        is called. It moves only experts' folders and files below ``.lorary``.
 
         Args:
-            url: the library's folder or URL; nobody else may be writing to it.
+            url: the library's folder or URL. No other process may be writing to it.
 
         Returns:
-            What was moved or copied within the library, and where to; nothing if there was no such change.
+            Source and target of each move or copy within the library; empty if no change was unfinished.
 
         Raises:
-            LibraryError: if there is no library, or what was left is not a library's change.
+            LibraryError: if there is no library, or its journal is not one that a library writes.
         """
         storage = open_storage(url)
         require_library(storage)
@@ -86,7 +87,7 @@ class Library(MutableMapping[str, Expert]):
 
     @property
     def url(self) -> str:
-        """Where the library is, as it was opened."""
+        """The URL or path that the library was opened by."""
         return self._storage.url
 
     def __repr__(self) -> str:
@@ -96,28 +97,28 @@ class Library(MutableMapping[str, Expert]):
         """Read an expert; its weights are memory-mapped where the file system is local.
 
         Raises:
-            UnknownExpert: if there is none of this name; the message has the nearest names.
-            FormatError: if its files can't be read as an expert, or are not what was stored. For the weights
-                that is found out, once, when a number of theirs is first asked for.
+            UnknownExpert: if there is no expert of this name; the message has the nearest names.
+            FormatError: if its files are invalid, or differ from the stored ones. The weights are checked
+                once, when their values are first read.
         """
         with self._reading():
             catalog.require_expert(self._storage, name)
             opened = open_expert(self._storage, name)
-        # Not under the lock: understanding what others wrote may take as long as they like.
+        # Outside of the lock, since files from elsewhere may take long to parse.
         return build_expert(opened, name)
 
     def __setitem__(self, name: str, expert: Expert) -> None:
         """Store an expert under a name, replacing any expert of that name.
 
         Raises:
-            ValueError: if the name isn't safe as a folder's name.
-            LibraryError: if it can't be written, saying what became of the library, which is as it was in
-                nearly every case.
+            ValueError: if the name is not safe as a folder's name.
+            LibraryError: if it cannot be written; the message states whether the library is unchanged, as in
+                nearly all cases.
         """
         self._store(check_name(name), expert, replace=True)
 
     def __delitem__(self, name: str) -> None:
-        """Delete an expert; tensors of it that are in use stay valid."""
+        """Delete an expert; its tensors that are in use stay valid."""
 
         def plan() -> tuple[Puts, list[str]]:
             catalog.require_expert(self._storage, name)
@@ -139,20 +140,20 @@ class Library(MutableMapping[str, Expert]):
             return len(catalog.list_experts(self._storage))
 
     def add(self, expert: Expert, name: str | None = None) -> None:
-        """Store an expert under a name that is still free.
+        """Store an expert under a new name.
 
         Args:
             expert: the expert.
-            name: the name to store it under; ``None`` takes its own.
+            name: the name to store it under; ``None`` for its own.
 
         Raises:
-            LibraryError: if the name is taken, also by another process in this moment; or if the expert
-                can't be written, saying what became of the library, as it was in nearly every case.
+            LibraryError: if the name is taken, or the expert cannot be written; the message states whether
+                the library is unchanged, as in nearly all cases.
         """
         self._store(check_name(expert.name if name is None else name), expert, replace=False)
 
     def rename(self, old: str, new: str) -> None:
-        """Give an expert another name that is still free; its weights are not copied."""
+        """Rename an expert to a new name; on a local disk its weights are not copied."""
         check_name(new)
 
         def plan() -> tuple[Puts, list[str]]:
@@ -163,7 +164,7 @@ class Library(MutableMapping[str, Expert]):
         self._commit(f"rename expert {quote(old)} to {new!r}", plan)
 
     def copy(self, old: str, new: str) -> None:
-        """Store an expert once more, under a name that is still free."""
+        """Store a copy of an expert under a new name."""
         check_name(new)
 
         def plan() -> tuple[Puts, list[str]]:
@@ -184,26 +185,29 @@ class Library(MutableMapping[str, Expert]):
             tag: only experts with this tag.
 
         Raises:
-            FormatError: if what is known about an expert can't be read; ``verify`` lists all such.
+            FormatError: if an expert's small files are invalid; ``verify`` lists all such experts.
         """
         with self._reading():
             entries = catalog.list_entries(self._storage)
         return [entry for entry in entries if entry.matches(task, base, tag)]
 
     def weight_hashes(self) -> dict[str, str]:
-        """Give the SHA-256 of every expert's weights file as noted when stored, which ``verify`` checks."""
+        """Return the stored SHA-256 of every expert's weights file, which ``verify`` checks."""
         return self._hash_weights(list(self))
 
     def verify(self, names: Iterable[str] | None = None, *, rest: bool | None = None) -> list[Problem]:
-        """Read experts entirely and list everything that is wrong with them; none if all is well.
+        """Read experts completely and list all faults.
 
         Args:
-            names: the experts to look at, one after the other; ``None`` means all.
-            rest: whether to look at all artifacts, too, and at what else lies in the library; ``None`` means
-                so if no names are given.
+            names: the experts; ``None`` for all.
+            rest: whether to check all artifacts and other files in the library, too; ``None``: if no names
+                are given.
+
+        Returns:
+            The faults; empty if there are none.
 
         Raises:
-            UnknownExpert: if there is none of a name.
+            UnknownExpert: if there is no expert of a name.
         """
         found: list[Problem] = []
         for name in list(self) if names is None else names:
@@ -218,15 +222,15 @@ class Library(MutableMapping[str, Expert]):
 
     @property
     def artifacts(self) -> Artifacts:
-        """What was computed from the experts: ``.load(key)``, ``.save(key, tensors)``, and as a call
-        ``(algorithm, parameters, compute, names)`` all that is missing."""
+        """The artifacts of the experts: ``.load(key)``, ``.save(key, tensors)``, and the call
+        ``artifacts(algorithm, parameters, compute, names)``, which computes missing ones."""
         return Artifacts(self._storage, self, self._identify)
 
     def prune(self) -> Pruned:
-        """Remove the artifacts of experts that are gone, alone or among others; they can be computed again.
+        """Remove every artifact of which an expert no longer exists; artifacts can be computed again.
 
         Raises:
-            LibraryError: if the library can't be changed.
+            LibraryError: if the library cannot be changed.
         """
         found = Pruned(0, 0, 0)
 
@@ -241,7 +245,7 @@ class Library(MutableMapping[str, Expert]):
 
     def _store(self, name: str, expert: Expert, replace: bool) -> None:
         if not isinstance(expert, Expert):
-            raise TypeError(f"a library holds experts, got {type(expert).__name__} for {name!r}")
+            raise TypeError(f"a library stores experts, found {type(expert).__name__} for {name!r}")
         files = write_expert_files(expert.rename(name))
         puts: Puts = {f"{name}/{file}": content for file, content in files.items()}
 

@@ -1,4 +1,4 @@
-"""The file that makes a folder a library: finding it, making it, and saying what is there instead."""
+"""``library.json``, which marks a folder as a library: checking it, and writing it."""
 
 import json
 
@@ -14,10 +14,10 @@ MOST_BYTES = 64_000
 
 
 def require_library(storage: Storage) -> None:
-    """Make sure that there is a library here that this lorary understands.
+    """Check that there is a library at this storage, of a format that this version reads.
 
     Raises:
-        LibraryError: saying what is here instead, and how to make a library.
+        LibraryError: if not; the message states what is there instead, and how to make a library.
     """
     try:
         _require_folder(storage)
@@ -31,7 +31,7 @@ def _require_folder(storage: Storage) -> None:
     if kind is None:
         raise LibraryError(f"there is no library at {quote(storage.url)}: {_say_create(storage)} makes one")
     if kind != "folder":
-        raise LibraryError(f"{quote(storage.url)} is a file, not a library: give a folder")
+        raise LibraryError(f"a library must be a folder, {quote(storage.url)} is a file: name a folder")
     if storage.find_kind(MARKER) is None:
         raise LibraryError(
             f"{quote(storage.url)} is not a library (it has no {MARKER}): {_say_what(storage)}"
@@ -39,10 +39,10 @@ def _require_folder(storage: Storage) -> None:
 
 
 def make_library(storage: Storage) -> None:
-    """Make a library here unless there is one; a folder of PEFT adapters becomes one as it is.
+    """Make a library unless there is one; a folder of PEFT adapters becomes a library without other changes.
 
     Raises:
-        LibraryError: if something else is here, or nothing can be written.
+        LibraryError: if something else is at this place, or nothing can be written.
     """
     try:
         kind = storage.find_kind()
@@ -67,14 +67,14 @@ def _check_version(storage: Storage) -> None:
     except (FormatError, KeyError) as error:
         raise LibraryError(
             f"{quote(storage.url)} has a damaged {MARKER} ({shorten(str(error))}): "
-            f'it must hold {{"lorary": {VERSION}, "kind": "library"}}'
+            f'it must be {{"lorary": {VERSION}, "kind": "library"}}'
         ) from error
     if kind != "library" or type(version) is not int or version < 1:
-        raise LibraryError(f"{quote(storage.url)} is not a library: its {MARKER} says {quote(marker)}")
+        raise LibraryError(f"{quote(storage.url)} is not a library: its {MARKER} has {quote(marker)}")
     if version > VERSION:
         raise LibraryError(
-            f"library {quote(storage.url)} has format {version}, this lorary reads up to {VERSION}: "
-            "upgrade lorary"
+            f"library {quote(storage.url)} has format {version}, this version of lorary reads up to "
+            f"{VERSION}: upgrade lorary"
         )
 
 
@@ -82,10 +82,10 @@ def _say_what(storage: Storage) -> str:
     if storage.find_kind(CONFIG_FILE):
         return "it is a single adapter; read it with lorary.read_peft and add it to a library"
     if adapters := _find_adapters(storage):
-        return f"it holds adapters such as {quote(adapters[0])}; {_say_create(storage)} makes it a library"
+        return f"it has adapters such as {quote(adapters[0])}; {_say_create(storage)} makes it a library"
     if _is_empty(storage):
         return f"it is empty; {_say_create(storage)} makes it a library"
-    return f"it holds other files, such as {quote(_list_visible(storage)[0])}; give an empty or a new folder"
+    return f"it has other files, such as {quote(_list_visible(storage)[0])}; name an empty or a new folder"
 
 
 def _say_create(storage: Storage) -> str:

@@ -1,4 +1,4 @@
-"""Which names in a library can be experts', and which of them some file systems take for each other."""
+"""Checking names of experts, and finding names that some file systems treat as equal."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from lorary.experts.names import fold_name
 
 
 def is_name(name: object) -> bool:
-    """Return whether this could be an expert's name."""
+    """Return whether a name is valid for an expert."""
     try:
         check_known_name(name)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -16,6 +16,6 @@ def is_name(name: object) -> bool:
 
 
 def find_namesake(name: str, others: Iterable[str]) -> str | None:
-    """Find a name that differs from this one, but only in case or in how its accents are written."""
+    """Return a name that differs from this one only in case or in how accents are encoded, or None."""
     folded = fold_name(name)
     return next((other for other in others if other != name and fold_name(other) == folded), None)

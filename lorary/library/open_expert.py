@@ -1,4 +1,4 @@
-"""Opening an expert's files in a library: all that is done while its lock is held."""
+"""Opening an expert's files in a library: the part of reading that needs the library's lock."""
 
 from lorary.experts.peft_config import CONFIG_FILE
 from lorary.experts.peft_reader import OpenedAdapter, explain_missing
@@ -10,14 +10,14 @@ _ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 def open_expert(storage: Storage, name: str) -> OpenedAdapter:
-    """Read an expert's small files and map its weights; nothing of it is understood yet.
+    """Read an expert's small files and map its weights; nothing is parsed yet.
 
     Args:
-        storage: the library's.
+        storage: the library's storage.
         name: a checked name.
 
     Raises:
-        FormatError: if a file is missing, too large, or no regular file.
+        FormatError: if a file is missing, too large, or not a regular file.
         LibraryError: if a file is a link.
     """
     config, sidecar = storage.read_many([f"{name}/{CONFIG_FILE}", f"{name}/{SIDECAR_FILE}"]).values()

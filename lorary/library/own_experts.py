@@ -1,4 +1,4 @@
-"""Which expert is a task's own, by what the experts' cards say."""
+"""Finding the expert of each task, by the tasks in the experts' cards."""
 
 from collections.abc import Collection, Sequence
 
@@ -8,8 +8,12 @@ from lorary.library.entry import Entry
 def find_own_experts(entries: Sequence[Entry], tasks: Collection[str]) -> dict[str, str]:
     """Find each task's own expert.
 
-    It is the one of the task's name, else the only one trained on that task alone, else the only one trained
-    on it among others, such as that of its cluster.
+    It is the expert of the task's name; else the only expert trained on that task alone; else the only expert
+    trained on it together with others, such as the expert of its cluster.
+
+    Args:
+        entries: the experts.
+        tasks: names of tasks.
 
     Returns:
         Task -> expert, for the tasks that have one.

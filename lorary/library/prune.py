@@ -1,4 +1,4 @@
-"""Finding artifacts of experts that are gone."""
+"""Finding artifacts of experts that no longer exist."""
 
 from collections.abc import Collection
 from typing import NamedTuple
@@ -8,28 +8,28 @@ from lorary.library.storage.contract import Storage
 
 
 class Pruned(NamedTuple):
-    """What pruning did."""
+    """The result of pruning."""
 
     num_removed: int
-    """Artifacts that are gone now."""
+    """Number of removed artifacts."""
     num_kept: int
-    """Artifacts of experts that are there."""
+    """Number of artifacts that were kept."""
     num_bytes: int
-    """How many bytes were freed."""
+    """Number of freed bytes."""
 
 
 def find_unused_artifacts(storage: Storage, present: Collection[str]) -> tuple[list[str], Pruned]:
-    """Find all artifacts but those of experts that are there.
+    """Find the artifacts of which at least one expert no longer exists.
 
-    What was computed from several experts counts as soon as one of them is gone. What is damaged counts too:
-    it is computed again anyway. Of a link the link goes, never what it leads to.
+    Damaged artifacts are found too, since they would be computed again anyway. For a link, the link itself is
+    removed, never its target.
 
     Args:
-        storage: the library's.
-        present: the hashes of the experts that are there.
+        storage: the library's storage.
+        present: the hashes of the existing experts.
 
     Returns:
-        The paths of what is to be removed, and what that frees.
+        The paths to be removed, and the counts.
     """
     num_bytes = num_kept = 0
     unused = []

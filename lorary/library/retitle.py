@@ -1,4 +1,4 @@
-"""An expert under another name: a copy of what is stored, but for the files that hold the name."""
+"""Storing an expert under another name: its files are copied, except those that contain the name."""
 
 from lorary.experts.folder import CARD_FILE
 from lorary.experts.sidecar import SIDECAR_FILE
@@ -8,30 +8,33 @@ from lorary.library.storage.contract import Puts, Storage, Stored
 
 
 def copy_as(storage: Storage, old: str, new: str) -> Puts:
-    """Return what a commit puts to store an expert once more, under another name; no weights are read.
+    """Return the puts of a commit that stores an expert under another name; no weights are read.
 
     Args:
-        storage: the library's.
+        storage: the library's storage.
         old: the expert's name.
-        new: its other name.
+        new: the other name.
 
     Raises:
-        FormatError: if its sidecar can't be understood.
+        FormatError: if its ``expert.json`` is invalid.
     """
     changed = retitle(storage, old, new)
     return {new: Stored(old), **{f"{new}/{file}": content for file, content in changed.items()}}
 
 
 def retitle(storage: Storage, old: str, new: str) -> dict[str, bytes]:
-    """Return the files of an expert that hold its name, with the new one.
+    """Return the files of an expert that contain its name, rewritten with the other name.
 
     Args:
-        storage: the library's.
+        storage: the library's storage.
         old: the expert's name.
-        new: its other name.
+        new: the other name.
+
+    Returns:
+        File name -> content.
 
     Raises:
-        FormatError: if its sidecar can't be understood.
+        FormatError: if its ``expert.json`` is invalid.
     """
     changed = {}
     for file in (SIDECAR_FILE, CARD_FILE):

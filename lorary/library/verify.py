@@ -1,4 +1,4 @@
-"""Finding what is wrong with stored experts: lost files, changed bytes, contents that can't be read."""
+"""Finding faults of stored experts: missing files, changed bytes, invalid content."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ NEEDED_FILES = (CONFIG_FILE, WEIGHTS_FILE, SIDECAR_FILE)
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing that is wrong in a library."""
+    """One fault in a library."""
 
     expert: str
-    """The expert's name; empty for what belongs to none."""
+    """The expert's name; empty if it belongs to no expert."""
     file: str
-    """The file that is wrong, in the expert's folder or else in the library; empty for the whole expert."""
+    """The faulty file, in the expert's folder or else in the library; empty for the whole expert."""
     message: str
-    """What is wrong and what to do."""
+    """The fault, and what to do."""
 
     def __str__(self) -> str:
         where = "/".join(part for part in (self.expert, self.file) if part)
@@ -38,10 +38,10 @@ class Problem:
 
 
 def find_problems(storage: Storage, name: str) -> list[Problem]:
-    """Read everything of one expert and list what is wrong with it.
+    """Read all files of one expert and list its faults.
 
     Args:
-        storage: the library's.
+        storage: the library's storage.
         name: a checked name.
     """
     if storage.find_kind(name) == "link":
@@ -71,24 +71,24 @@ def find_problems(storage: Storage, name: str) -> list[Problem]:
 
 
 def find_strange_names(storage: Storage) -> list[Problem]:
-    """List what lies beside the experts and is left out of every listing, but may be meant as one."""
+    """List links and folders with invalid names, which may be meant as experts but are not listed."""
     found = []
     for name, kind in storage.list_kinds().items():
         if kind == "link" and name != MARKER:
             found.append(Problem(expert="", file=name, message=refuse_link(storage.url, name)))
         elif kind == "folder" and name[0] not in "._" and not is_name(name):
-            message = "is no expert, because its name is not allowed: give the folder another name"
+            message = "is not listed as an expert, because its name is not allowed: rename the folder"
             found.append(Problem(expert="", file=shorten(escape(name, keep="")), message=message))
     return found
 
 
 def find_artifact_problems(storage: Storage) -> list[Problem]:
-    """Read all artifacts entirely and list what is wrong with them."""
+    """Read all artifacts completely and list their faults."""
     found = []
     for path, kind in storage.walk(ARTIFACTS).items():
         fault = find_artifact_fault(storage, path) if kind == "file" else f"is {KIND_WORDS[kind]}, not a file"
         if fault:
-            message = f"{fault}: delete it, it is computed again where it is needed"
+            message = f"{fault}: delete it, it will be computed again when needed"
             found.append(Problem(expert="", file=path, message=message))
     return found
 
@@ -96,7 +96,7 @@ def find_artifact_problems(storage: Storage) -> list[Problem]:
 def _say_strange(storage: Storage, path: str, kind: Kind) -> str:
     if kind == "link":
         return refuse_link(storage.url, path)
-    return f"is {KIND_WORDS[kind]}, where a file belongs: restore the file, or add the expert again"
+    return f"must be a file, found {KIND_WORDS[kind]}: restore the file, or add the expert again"
 
 
 def _check_sidecar(storage: Storage, name: str, files: Collection[str]) -> list[Problem]:
@@ -117,8 +117,8 @@ def _check_name(sidecar: Sidecar, name: str) -> list[Problem]:
     if sidecar.name == name:
         return []
     message = (
-        f"says the expert is {sidecar.name!r}, but its folder is {name!r} (copied or moved by hand?): "
-        "`lorary library rename` gives both one name; or correct 'name' there"
+        f"has the name {sidecar.name!r}, but its folder is {name!r} (copied or moved by hand?): rename the "
+        "expert with `lorary library rename`, or correct 'name' in the file"
     )
     return [Problem(expert=name, file=SIDECAR_FILE, message=message)]
 
@@ -136,7 +136,7 @@ def _check_hash(storage: Storage, name: str, file: str, expected: str) -> list[P
 
 def _check_reading(storage: Storage, name: str) -> list[Problem]:
     try:
-        # Without the sidecar, whose hashes were looked at: what else is wrong shall be told, too.
+        # Without the sidecar, whose hashes were checked already, so that other faults are found too.
         check_finite(build_expert(open_expert(storage, name)._replace(sidecar=None), name))
     except (LoraryError, OSError, ValueError) as error:
         return [Problem(expert=name, file="", message=f"cannot be read: {error}")]

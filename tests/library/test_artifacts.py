@@ -80,9 +80,9 @@ def test_a_damaged_artifact_counts_as_missing_and_can_be_replaced(open_store, li
 
 
 def test_parameters_that_json_cannot_hold_are_refused(open_store):
-    with pytest.raises(TypeError, match=r"parameters must hold only what JSON can .*device"):
+    with pytest.raises(TypeError, match=r"parameters must be JSON values .*device"):
         open_store(parameters={"device": torch.device("cpu")})
-    with pytest.raises(TypeError, match="parameters must hold only what JSON can"):
+    with pytest.raises(TypeError, match="parameters must be JSON values"):
         canonical_json({"x": float("nan")})
     with pytest.raises(ValueError, match="name must not"):
         open_store("../outside")
@@ -142,7 +142,9 @@ def test_an_artifact_in_the_place_of_another_counts_as_missing(open_store, libra
     one, other = library._storage.walk(ARTIFACTS)
     library._storage.write(one, library._storage.read(other))
     assert [open_store().load(digest) for digest in (HASH, OTHER)].count(None) == 1
-    assert find_artifact_fault(library._storage, one).startswith("lies where an artifact of another source")
+    assert find_artifact_fault(library._storage, one).startswith(
+        "is at the place of an artifact with another source"
+    )
     assert find_artifact_fault(library._storage, other) is None
 
 

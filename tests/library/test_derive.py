@@ -120,7 +120,7 @@ def test_compute_sees_no_other_experts(library, make_expert):
 
 def test_compute_must_return_the_experts_it_was_given(library, make_expert):
     library["a"] = make_expert("a")
-    with pytest.raises(ValueError, match=r"exactly the experts it was given, \['a'\], got \['b'\]"):
+    with pytest.raises(ValueError, match=r"exactly the experts that it was given, \['a'\], found \['b'\]"):
         library.artifacts("bad-1", {}, lambda experts: {"b": {}})
 
 
@@ -132,7 +132,7 @@ def test_an_expert_replaced_meanwhile_never_gets_the_other_ones_artifact(library
         library["a"] = make_expert("a", 2)
         return found
 
-    with pytest.raises(LibraryError, match="expert 'a' was replaced while something was computed from it"):
+    with pytest.raises(LibraryError, match="expert 'a' was replaced while an artifact of it was computed"):
         library.artifacts("sum-1", {}, replace)
     assert library.artifacts("sum-1", {}, sums) == Sums()(library)
 

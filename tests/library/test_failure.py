@@ -31,7 +31,7 @@ def test_every_refused_write_leaves_the_library_as_it_was(library, make_expert, 
             lambda: library.copy("a", "b"),
             lambda: library.rename("a", "b"),
         ):
-            with pytest.raises(LibraryError, match="The library is as it was"):
+            with pytest.raises(LibraryError, match="The library is unchanged"):
                 change()
     assert list(library) == ["a"] and same(library["a"], make_expert("a", 1))
     assert library.verify() == []
@@ -42,9 +42,9 @@ def test_a_full_disk_is_told_with_what_is_needed_and_what_is_free(local, code):
     message = str(explain_failure(local._storage, fail(code), "store expert 'a'", UNCHANGED, 1_234_567))
     assert message.startswith(f"cannot store expert 'a' in library {local.url!r}: no space left in ")
     assert "1,234,567 bytes are needed, " in message
-    assert message.endswith(" are free; free some space and try again. The library is as it was")
+    assert message.endswith(" are free; free some space and try again. The library is unchanged")
 
 
 def test_a_forbidden_write_is_told_with_what_to_do(local):
     message = str(explain_failure(local._storage, fail(errno.EACCES), "delete expert 'a'", UNCHANGED))
-    assert "not allowed to write there ([Errno 13] Permission denied: 'lib/file'): ask for the" in message
+    assert "not allowed to write there ([Errno 13] Permission denied: 'lib/file'): ask for" in message

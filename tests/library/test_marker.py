@@ -23,7 +23,7 @@ def test_a_folder_of_adapters_becomes_a_library_as_it_is(tmp_path, make_expert):
     write_peft(make_expert("a"), tmp_path / "a")
     (tmp_path / "README.md").write_text("my adapters")
     told = (
-        r"it holds adapters such as 'a'; Library.open\(.*create=True\), .* or `lorary library add` makes it a"
+        r"it has adapters such as 'a'; Library.open\(.*create=True\), .* or `lorary library add` makes it a"
     )
     with pytest.raises(LibraryError, match=told):
         Library.open(tmp_path)
@@ -50,7 +50,7 @@ def test_a_single_adapter_is_not_a_library(tmp_path, make_expert):
 def test_a_folder_with_other_files_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     for create in (False, True):
-        with pytest.raises(LibraryError, match=r"it holds other files, such as 'thesis.tex'; give an empty"):
+        with pytest.raises(LibraryError, match=r"it has other files, such as 'thesis.tex'; name an empty"):
             Library.open(tmp_path, create=create)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -62,7 +62,7 @@ def test_an_empty_folder_is_told_with_how_to_make_it_a_library(tmp_path):
 
 def test_a_file_is_not_a_library(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(LibraryError, match="is a file, not a library: give a folder"):
+    with pytest.raises(LibraryError, match=r"a library must be a folder, .* is a file: name a folder"):
         Library.open(tmp_path / "file")
     with pytest.raises(LibraryError, match=r"cannot make a library at .*: it is a file"):
         Library.open(tmp_path / "file", create=True)
@@ -73,8 +73,11 @@ def test_a_file_is_not_a_library(tmp_path):
     [
         ("{", "has a damaged library.json"),
         ("[]", "has a damaged library.json"),
-        ('{"lorary": 2, "kind": "library"}', "has format 2, this lorary reads up to 1: upgrade lorary"),
-        ('{"lorary": 1, "kind": "run"}', "is not a library: its library.json says"),
+        (
+            '{"lorary": 2, "kind": "library"}',
+            "has format 2, this version of lorary reads up to 1: upgrade lorary",
+        ),
+        ('{"lorary": 1, "kind": "run"}', "is not a library: its library.json has"),
     ],
 )
 def test_a_library_of_another_format_is_refused(local, content, told):

@@ -82,7 +82,7 @@ def test_a_sidecar_of_another_name_is_found(damage):
         return json.dumps(json.loads(content) | {"name": "other"}).encode()
 
     [problem] = damage("expert.json", rename)
-    assert problem.startswith("a/expert.json: says the expert is 'other', but its folder is 'a' (copied or ")
+    assert problem.startswith("a/expert.json: has the name 'other', but its folder is 'a' (copied or ")
 
 
 def test_a_damaged_sidecar_is_found(damage):
@@ -129,7 +129,7 @@ def test_a_damaged_artifact_is_found(derived, content):
     derived._storage.write(path, content)
     [problem] = derived.verify()
     assert str(problem).startswith(f"{path}: ")
-    assert str(problem).endswith("delete it, it is computed again where it is needed")
+    assert str(problem).endswith("delete it, it will be computed again when needed")
 
 
 def test_an_artifact_whose_numbers_changed_is_found_where_all_is_looked_at(derived):
@@ -156,6 +156,6 @@ def test_a_folder_whose_name_no_expert_may_have_is_found(local, make_expert):
     shutil.copytree(f"{local.url}/a", f"{local.url}/x\u202e")
     assert list(local) == ["a"]
     assert [str(problem) for problem in local.verify()] == [
-        f"{name}: is no expert, because its name is not allowed: give the folder another name"
+        f"{name}: is not listed as an expert, because its name is not allowed: rename the folder"
         for name in ("a:b", "x\\u202e")
     ]

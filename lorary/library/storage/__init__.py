@@ -1,1 +1,1 @@
-"""How a library's files are read and changed: one contract, a storage for each kind of place."""
+"""Storages: how a library's files are read and changed. One contract, and a class for each kind of place."""

@@ -1,4 +1,4 @@
-"""The contract of a storage: how a library reads its files, and changes them by commits."""
+"""The contract of a storage: a library reads files by paths, and changes them by commits."""
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -12,7 +12,7 @@ from lorary.experts.weights_file import StoredTensors
 from lorary.files import quote
 
 Kind = Literal["file", "folder", "link", "other"]
-"""What a path names. A link is never followed; "other" is a named pipe, a device or a socket."""
+"""The kind of a path. A link is never followed; "other" is a named pipe, a device or a socket."""
 
 KIND_WORDS: dict[Kind, str] = {
     "file": "a file",
@@ -20,96 +20,97 @@ KIND_WORDS: dict[Kind, str] = {
     "link": "a symbolic link",
     "other": "a named pipe, a device or a socket",
 }
-"""Each kind as it stands in messages."""
+"""Each kind as it is worded in messages."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A file or a whole folder of the storage itself, as it was before the commit: nothing is downloaded."""
+    """A put's source: a file or folder of the storage, as before the commit. Nothing is downloaded."""
 
     path: str
     """Relative to the storage."""
 
 
 Source = bytes | Path | Stored
-"""What a put writes: bytes, a local file, or a copy of what is stored."""
+"""The source of a put: bytes, a local file, or a stored file or folder to be copied."""
 Puts = Mapping[str, Source]
-"""Path -> what shall be there. A folder is put by ``Stored``; files are put on top of it."""
+"""Path -> source. A folder is put by ``Stored``; files of the same commit are then put into it."""
 Revision = str
-"""Names the state that a commit made. What can be asked of it depends on the storage."""
+"""Name of the state that a commit made. Its meaning depends on the storage."""
 
 
 FAILURES = (OSError, LibraryError, FormatError)
-"""What a storage raises when it cannot do what it is asked for."""
+"""The errors of a storage that cannot do what it is asked to."""
 
 
 class Outcome(Enum):
-    """What became of a change, for whoever is told that it failed."""
+    """The state of the library after a change that failed, worded for messages."""
 
-    UNCHANGED = "The library is as it was"
+    UNCHANGED = "The library is unchanged"
     MADE = "The change itself was made"
-    UNFINISHED = "The change is half made; whoever uses the library next finishes it, and nothing is lost"
+    UNFINISHED = "The change is half made: the next access to the library finishes it, and nothing is lost"
     UNKNOWN = (
-        "Whether the change was made could not be found out: list the library to see; it is whole either way"
+        "It is not known whether the change was made: list the library to find out; it is consistent in both "
+        "cases"
     )
 
 
 class RevisionMoved(LibraryError):
-    """Somebody else committed since the change began: what it was planned on may not hold any more."""
+    """Another writer committed since the change began, so the change must be planned again."""
 
 
 class Change(Protocol):
-    """What a writer may do while a change is open."""
+    """An open change, by which a writer commits."""
 
     outcome: Outcome
-    """What became of the commit."""
+    """The result of the commit."""
 
     def commit(self, puts: Puts, deletes: Collection[str] = ()) -> Revision:
-        """Change the storage: remove paths, then put others.
+        """Change the storage: remove some paths, then put others.
 
-        All experts' folders change together or not at all. What is right in the storage or in ``.lorary``,
-        such as an artifact, is whole or not there, each file by itself.
+        All experts' folders change together or not at all. A file directly in the storage or below
+        ``.lorary``, such as an artifact, is written completely or not at all, independently of others.
 
         Args:
-            puts: path -> source. What a ``Stored`` source names is copied as it was before the commit.
-            deletes: files and whole folders, as they were before the commit; missing ones do no harm.
+            puts: path -> source. ``Stored`` sources are copied as they were before the commit.
+            deletes: files and folders, as they were before the commit; missing paths are ignored.
 
         Raises:
-            RevisionMoved: if somebody else committed since the change began; nothing was changed.
-            LibraryError: if something in a folder to be copied is no file.
-            OSError: if the storage failed; ``outcome`` says what holds now, once the change is closed.
+            RevisionMoved: if another writer committed since the change began; nothing was changed.
+            LibraryError: if something in a folder to be copied is not a file.
+            OSError: if the storage failed; ``outcome`` has the result, once the change is closed.
         """
 
 
 class Storage(Protocol):
-    """A folder at a URL; every path is relative to it, with ``/`` between its parts, ``""`` being the folder.
+    """A folder at a URL. Paths are relative to it, with ``/`` between parts; ``""`` is the folder itself.
 
-    It is read by paths and changed by commits alone: no file is renamed, moved or written in part.
+    It is read by paths and changed by commits only: users of a storage never rename, move or write files.
 
-    Nothing is there only where the file system says so: any other failure is an ``OSError``. A symbolic link
-    on the way to something, or where a file or folder is expected, is a ``LibraryError`` that names it; what
-    else is no regular file where one is expected, a ``FormatError``.
+    A path counts as missing only if the file system reports it as missing; any other failure is an
+    ``OSError``. A symbolic link anywhere in a path is a ``LibraryError`` that names it. Something else than a
+    regular file in place of a file is a ``FormatError``.
     """
 
     url: str
-    """As it was given."""
+    """The URL as given by the user."""
     root: str
-    """The folder's own path."""
+    """The folder's path in its file system."""
 
     def path(self, relative: str) -> str:
-        """Return the file system's own path of something in this folder, for messages."""
+        """Return a path in terms of the file system, for messages."""
 
     def find_kind(self, relative: str = "") -> Kind | None:
-        """Tell what is at this path; ``None`` if nothing is."""
+        """Return the kind of a path; ``None`` if nothing is there."""
 
     def find_existing(self, relatives: Iterable[str]) -> set[str]:
-        """Tell which of many paths name anything, in as few requests as possible."""
+        """Return those of many paths that exist, in as few requests as possible."""
 
     def list_kinds(self, relative: str = "") -> dict[str, Kind]:
-        """List what is right in a folder, sorted by name; nothing if there is no such folder."""
+        """List the direct content of a folder, sorted by name; empty if the folder is missing."""
 
     def walk(self, relative: str) -> dict[str, Kind]:
-        """List all that lies at or below a path, relative to this storage, but no folders.
+        """List everything at or below a path, except folders, by paths relative to this storage.
 
         Links below it are listed; a link at the path itself is refused.
         """
@@ -118,10 +119,10 @@ class Storage(Protocol):
         """Return a file's bytes, or those from start to end; ``FileNotFoundError`` if it is missing."""
 
     def read_many(self, relatives: Iterable[str]) -> dict[str, bytes | Exception]:
-        """Return the bytes of many small files, or what went wrong with each, in few requests."""
+        """Return for each of many small files its bytes or the error of reading it, in few requests."""
 
     def read_tensors(self, relative: str) -> StoredTensors:
-        """Open a weights file; its numbers are mapped where the file is local."""
+        """Open a weights file; a local file is memory-mapped."""
 
     def count_bytes(self, relative: str) -> int:
         """Return a file's size."""
@@ -130,44 +131,45 @@ class Storage(Protocol):
         """Return the SHA-256 of a file's bytes, reading it in pieces."""
 
     def free_bytes(self) -> int | None:
-        """Return how many bytes can still be written here, or ``None`` where nobody can tell."""
+        """Return the number of bytes that can still be written here; ``None`` if it is not known."""
 
     def make_root(self) -> None:
-        """Make the storage's own folder, empty, unless it is there already."""
+        """Make the storage's own folder, unless it exists."""
 
     def reading(self) -> AbstractContextManager[None]:
-        """See one revision for the length of a ``with`` block: no commit is seen in part.
+        """Within this context, all reads see one revision: no commit is seen in part.
 
         Raises:
-            LibraryError: if a writer keeps the storage for too long, or a change of somebody else is
-                unfinished.
+            LibraryError: if a writer holds the storage for too long, or a change of another machine or user
+                is unfinished.
         """
 
     def changing(self) -> AbstractContextManager[Change]:
-        """Read and change one revision for the length of a ``with`` block.
+        """Within this context, read and change one revision.
 
-        What is read in the block holds when its commit is made. Storages with locks keep other writers out
-        meanwhile; others refuse the commit by ``RevisionMoved``. However the block is left, nothing stays
-        half done that can be finished or taken back now.
+        Everything that is read in the block is still valid when its commit is made: storages with locks keep
+        other writers out; others refuse the commit by ``RevisionMoved``. When the block is left, a change
+        that was made in part is finished or undone if possible.
 
         Raises:
             LibraryError: as for ``reading``.
         """
 
     def tidy(self) -> None:
-        """Finish and clear away what this user's dead writers left here, if no writer is at work."""
+        """Finish and remove what this user's killed writers left, unless another writer is active."""
 
     def settle(self) -> list[tuple[str, str]]:
-        """Finish and clear away what anybody left; return what was moved or copied, and where to.
+        """Finish and remove what any writer left; return source and target of each move or copy.
 
         Raises:
-            LibraryError: if a writer is at work, or what was left is not a library's change.
+            LibraryError: if a writer is active, or the journal is not one that a library writes.
         """
 
 
 def refuse_link(url: str, relative: str) -> str:
-    """Say that something in a library is a symbolic link, and what to do."""
+    """Return the error message about a symbolic link in a library."""
     return (
-        f"{quote(relative)} in library {quote(url)} is a symbolic link, and none is followed inside a "
-        "library: put what it leads to in its place, such as with `lorary library add`, or remove the link"
+        f"{quote(relative)} in library {quote(url)} is a symbolic link, and links inside a library are not "
+        "followed: put the link's target in its place, for example with `lorary library add`, or remove the "
+        "link"
     )

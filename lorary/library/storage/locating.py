@@ -1,4 +1,4 @@
-"""Finding the file system that a URL belongs to, and the path there."""
+"""Finding the file system of a URL, and its path there."""
 
 import fsspec
 from fsspec import AbstractFileSystem
@@ -19,7 +19,7 @@ def locate(url: str) -> tuple[AbstractFileSystem, str]:
         raise LibraryError(f"{quote(url)} needs a package that is not installed: {error}") from error
     except ValueError as error:
         raise LibraryError(
-            f"{quote(url)} is not a place lorary can reach ({error}): "
-            "give a folder, or a URL such as 'memory://name'"
+            f"a library's place must be a folder or a URL that fsspec knows, found {quote(url)} ({error}): "
+            "name a folder, or a URL such as 'memory://name'"
         ) from error
     return fs, root.rstrip("/") or "/"

@@ -1,4 +1,4 @@
-"""What a lock is, and one for the threads of this process."""
+"""The contract of locks, and a lock for the threads of one process."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,19 +11,19 @@ LOCK_TIMEOUT_S = 120.0
 
 
 class Lock(Protocol):
-    """What keeps writers apart, and readers out of a swap."""
+    """A lock that excludes writers from each other, and readers from a swap."""
 
     def hold(self, *, shared: bool = False, timeout: float = LOCK_TIMEOUT_S) -> AbstractContextManager[None]:
-        """Hold the lock for the length of a ``with`` block."""
+        """Within this context the lock is held; ``shared`` holders do not exclude each other."""
 
 
 class ThreadLock:
-    """The best there is without lock files: keeps the threads of this process apart.
+    """A lock among the threads of this process, for file systems without lock files.
 
-    It is all that ``memory://`` needs, since no other process sees that file system.
+    For ``memory://`` it is sufficient, since no other process sees that file system.
     """
 
-    # One for all stores: two Library objects at one URL must exclude each other.
+    # One lock for all storages, because two Library objects of one URL must exclude each other.
     _lock = RLock()
 
     def __init__(self, owner: str):
@@ -31,9 +31,12 @@ class ThreadLock:
 
     @contextmanager
     def hold(self, *, shared: bool = False, timeout: float = LOCK_TIMEOUT_S) -> Iterator[None]:
-        """Hold the lock for the length of a ``with`` block; ``shared`` makes no difference."""
+        """Within this context the lock is held, whether ``shared`` or not."""
         if not self._lock.acquire(timeout=timeout):
-            raise LibraryError(f"{self._owner} is busy: another thread has been using it for {timeout:.0f} s")
+            raise LibraryError(
+                f"{self._owner} is busy: another thread has been using it for {timeout:.0f} s; try again "
+                "when that thread has finished"
+            )
         try:
             yield
         finally:

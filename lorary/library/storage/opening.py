@@ -1,4 +1,4 @@
-"""Finding out which kind of storage a URL asks for."""
+"""The table of storages by URL scheme."""
 
 import os
 from collections.abc import Callable
@@ -11,18 +11,18 @@ from lorary.library.storage.lock import LOCK_TIMEOUT_S
 from lorary.library.storage.remote.storage import RemoteStorage
 
 STORAGES: dict[str, Callable[[str, float], Storage]] = {"file": LocalStorage, "local": LocalStorage}
-"""A URL's scheme -> (URL, seconds to wait for other writers) -> storage."""
+"""URL scheme -> function from URL and timeout in seconds to storage; other schemes use ``RemoteStorage``."""
 
 
 def open_storage(url: str | os.PathLike[str], timeout: float = LOCK_TIMEOUT_S) -> Storage:
-    """Find the folder at a URL, which need not be there yet.
+    """Return the storage of a URL; its folder need not exist yet.
 
     Args:
-        url: a folder's path, or a URL; what is not in ``STORAGES`` is looked for in fsspec.
-        timeout: seconds to wait while others write.
+        url: a folder's path, or a URL of a scheme in ``STORAGES`` or of fsspec.
+        timeout: seconds to wait for other writers.
 
     Raises:
-        LibraryError: if it is no place that can be reached.
+        LibraryError: if the scheme is unknown, or needs a package that is not installed.
     """
     place = os.fspath(url)
     return STORAGES.get(get_protocol(place), RemoteStorage)(place, timeout)

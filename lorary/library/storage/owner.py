@@ -1,4 +1,4 @@
-"""Whose leftovers these are: this user's, on this machine, of this very folder, or somebody else's."""
+"""An id of the writer of a change: machine, user and folder. It shows whose leftovers may be finished."""
 
 import hashlib
 import os
@@ -8,26 +8,27 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-# What names a machine for as long as its system is installed; what it holds is not meant to be published.
+# Files with the machine's id, which stays the same while the system is installed. It is confidential, so only
+# a hash of it is stored.
 MACHINE_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 OWNER_DIGITS = 16
 
 
 class Identified(Protocol):
-    """A folder that can be told from its copies."""
+    """A folder with an identifier that its copies do not have."""
 
     def identify(self) -> str:
-        """Tell this folder from its copies, which an inode does; empty where nothing does."""
+        """Return the folder's identifier, such as its inode; empty if it has none."""
 
 
 def identify_owner(folder: Identified) -> str:
-    """Name whoever changes a library from here, in 16 hexadecimal digits.
+    """Return the id of this machine, user and folder, as 16 hexadecimal digits.
 
-    Another machine, another user and a copy of the folder give others, each time the same. The disk that the
-    folder lies on does not count: its number may change when the machine starts anew.
+    Another machine, another user, or a copy of the folder has another id. The device number is not included,
+    because it may change at a restart.
 
     Raises:
-        OSError: if the folder cannot be looked at.
+        OSError: if the folder's status cannot be read.
     """
     parts = ("lorary library", _read_machine(), str(os.geteuid()), folder.identify())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:OWNER_DIGITS]

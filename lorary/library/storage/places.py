@@ -1,17 +1,17 @@
-"""Where a library keeps what is no expert's, the same in every storage."""
+"""Paths of a library's own files, the same in every storage."""
 
 MARKER = "library.json"
-"""Makes a folder a library."""
+"""Marks a folder as a library."""
 PRIVATE = ".lorary"
-"""Locks, changes being made, artifacts."""
+"""Folder of locks, changes in progress and artifacts."""
 JOURNAL = f"{PRIVATE}/journal.json"
-"""The change that is being published."""
+"""The journal of the change in progress."""
 TMP = f"{PRIVATE}/tmp"
-"""What is staged."""
+"""Folder of staged files and folders."""
 TRASH = f"{PRIVATE}/trash"
-"""What was taken out of the way."""
+"""Folder of replaced and removed folders."""
 
 
 def is_part_of_expert(path: str) -> bool:
-    """Return whether a path is in an expert's folder; else it is the library's own, such as an artifact."""
+    """Return whether a path is in an expert's folder; others, such as artifacts, are the library's own."""
     return "/" in path and not path.startswith(f"{PRIVATE}/")

@@ -72,7 +72,10 @@ def test_threads_are_kept_apart_where_there_are_no_lock_files():
         thread = threading.Thread(target=enter)
         thread.start()
         thread.join()
-    assert refused == ["library 'm' is busy: another thread has been using it for 0 s"]
+    assert refused == [
+        "library 'm' is busy: another thread has been using it for 0 s; try again when that thread has "
+        "finished"
+    ]
 
 
 def test_processes_that_add_different_names_at_once_all_succeed(race, local):
@@ -86,7 +89,8 @@ def test_of_processes_that_add_the_same_name_at_once_exactly_one_wins(race, loca
     [won] = [result for result in found if result.startswith("won")]
     assert local["prize"].card.description == str(float(won.split()[1]))
     told = (
-        f"library {local.url!r} has an expert 'prize' already: choose another name, or delete that one first"
+        f"library {local.url!r} already has an expert 'prize': choose another name, or delete that "
+        "expert first"
     )
     assert sorted(result for result in found if result != won) == [told] * 3
     assert local.verify() == []
@@ -115,7 +119,10 @@ def test_readers_see_the_old_or_the_new_and_never_half_while_another_process_wri
 def test_a_library_held_by_a_writer_is_busy_and_says_so(local, make_expert):
     lock = local._storage.make_lock(".lorary/write.lock")
     impatient = Library(local.url, lock_timeout=0.0)
-    with lock.hold(), pytest.raises(LibraryError, match=r"is busy: .* try again when that one is done"):
+    with (
+        lock.hold(),
+        pytest.raises(LibraryError, match=r"is busy: .* try again when that process has finished"),
+    ):
         impatient.add(make_expert())
     impatient.add(make_expert())
 
@@ -129,5 +136,5 @@ def test_a_lock_that_is_another_one_too_is_refused(local):
     (folder / "write.lock").touch()
     for name in ("gate.lock", "swap.lock"):
         (folder / name).hardlink_to(folder / "write.lock")
-    with pytest.raises(LibraryError, match="has other names, so it is no lock: remove it"):
+    with pytest.raises(LibraryError, match="must have one name, found several hard links: remove it"):
         local.entries()

@@ -1,1 +1,1 @@
-"""A library on a local disk: changes are staged, written down in a journal, and published by moves."""
+"""A library on a local disk: changes are staged, recorded in a journal, and published by moves."""

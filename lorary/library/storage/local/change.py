@@ -1,4 +1,4 @@
-"""One change to a library: prepared where nobody sees it, published by a few moves, or taken back."""
+"""One change to a library on a local disk: staged, then published by a few moves, or undone."""
 
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -13,12 +13,12 @@ from lorary.library.storage.places import JOURNAL, PRIVATE, TMP, TRASH
 
 
 class LocalChange:
-    """See ``Change``: what a writer may do while it is the only one.
+    """See ``Change``. Its user holds the write lock.
 
     Args:
-        storage: the library's.
-        owner: whose change it is, see ``identify_owner``.
-        swapping: keeps all readers out for the length of a ``with`` block.
+        storage: the library's storage.
+        owner: identifies the writer, see ``identify_owner``.
+        swapping: returns a context that keeps all readers out.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class LocalChange:
         self._moves: Sequence[Move] = ()
 
     def commit(self, puts: Puts, deletes: Collection[str] = ()) -> Revision:
-        """Remove paths, then put others; see ``Change``. Of an expert that is renamed nothing is copied."""
+        """Remove paths, then put others; see ``Change``. A renamed expert is moved, not copied."""
         plan = plan_commit(self._storage, puts, deletes)
         if moves := [move for change in plan.folders for move in self._stage_change(change)]:
             self.publish(moves)
@@ -41,10 +41,10 @@ class LocalChange:
         return uuid.uuid4().hex
 
     def stage(self, files: Puts) -> str:
-        """Write files into a new folder that nobody sees yet.
+        """Write files into a new staging folder.
 
         Returns:
-            The folder's path, for ``publish`` to move from.
+            The folder's path, which ``publish`` moves.
         """
         folder = self.new_path(TMP)
         self._storage.make_folder(folder)
@@ -53,7 +53,7 @@ class LocalChange:
         return folder
 
     def new_path(self, parent: str) -> str:
-        """Return a path in ``TMP`` or ``TRASH`` that is free, and known as the owner's; its parent exists."""
+        """Return a new path in ``TMP`` or ``TRASH`` that begins with the owner's id; its parent is made."""
         self._storage.make_folder(parent)
         return f"{parent}/{self._owner}{uuid.uuid4().hex[len(self._owner) :]}"
 
@@ -61,10 +61,10 @@ class LocalChange:
         """Make all of these moves or none.
 
         Args:
-            moves: source and target of each; no target may exist when its turn comes.
+            moves: source and target of each, in order; a target must not exist when its move is made.
 
         Raises:
-            OSError: if a move failed; ``outcome`` says what became of the others.
+            OSError: if a move failed; ``outcome`` has the state of the others.
         """
         with self._swapping():
             # A single rename is atomic by itself.
@@ -75,7 +75,7 @@ class LocalChange:
                 drop_journal(self._storage)
 
     def write_whole(self, files: Puts) -> None:
-        """Write files, path -> source, each there entirely or not at all, replacing any."""
+        """Write or replace files, path -> source, each completely or not at all."""
         staged = {path: self.new_path(TMP) for path in files}
         self._write({staged[path]: source for path, source in files.items()})
         folders = {path.rpartition("/")[0] for path in files}
@@ -88,21 +88,21 @@ class LocalChange:
             self._storage.sync_folder(folder)
 
     def determine_outcome(self) -> None:
-        """Look what became of a change that failed so that it could not be told then.
+        """Determine the outcome of a failed change, if it was not known at the failure.
 
         Raises:
-            OSError: if that can't be told now either.
+            OSError: if it cannot be determined now either.
         """
         if self.outcome not in (Outcome.UNKNOWN, Outcome.UNFINISHED):
             return
         if len(self._moves) == 1:
             self.outcome = Outcome.MADE if self._was_made(self._moves[0]) else Outcome.UNCHANGED
         elif self._storage.find_kind(JOURNAL) is None:
-            # It goes last of all, so either it never came or all moves were taken back.
+            # The journal is removed last, so either it was never written or all moves were undone.
             self.outcome = Outcome.UNCHANGED
 
     def _stage_change(self, change: FolderChange) -> list[Move]:
-        """Stage what becomes of one folder; return the moves that publish it."""
+        """Stage the new content of one folder; return the moves that publish it."""
         name = change.name
         if change.old_name is not None:
             staged, aside = self.stage(change.files), self.new_path(TRASH)
@@ -113,7 +113,7 @@ class LocalChange:
         return plan_replacement(name, staged, self.new_path(TRASH)) if change.is_there else [(staged, name)]
 
     def _write(self, files: Puts) -> None:
-        """Write files, path -> source, as durably as a storage can."""
+        """Write files, path -> source, and flush them to the disk."""
         contents: dict[str, bytes | Path] = {}
         for path, source in files.items():
             self._storage.make_folder(path.rpartition("/")[0])
@@ -130,7 +130,7 @@ class LocalChange:
             self._storage.move(staged, JOURNAL)
             self._storage.sync_folder(PRIVATE)
         except FAILURES:
-            # Else the next writer would make the moves that this one reports as failed.
+            # Otherwise the next writer would make the moves that are reported as failed here.
             self.outcome = Outcome.UNKNOWN
             drop_journal(self._storage)
             self.outcome = Outcome.UNCHANGED
@@ -150,10 +150,10 @@ class LocalChange:
             raise
 
     def _undo(self, done: int) -> None:
-        """Take back moves. If that fails, the journal stays and the change happens: nothing is lost."""
+        """Undo moves. If that fails, the journal stays and the change is finished later: nothing is lost."""
         is_single = len(self._moves) == 1
         self.outcome = Outcome.UNKNOWN if is_single else Outcome.UNFINISHED
-        # A move that failed may have been made nevertheless, such as on a server whose answer was lost.
+        # A move that failed may still have been made, for example if a file server's answer was lost.
         if done < len(self._moves) and self._was_made(self._moves[done]):
             done += 1
         for source, target in reversed(self._moves[:done]):
@@ -169,6 +169,6 @@ class LocalChange:
 
 
 def drop_journal(storage: LocalFolder) -> None:
-    """Remove the journal for good: one that came back after a power cut would be obeyed."""
+    """Remove the journal, and flush the removal: one that reappears after a power cut would be executed."""
     storage.remove(JOURNAL)
     storage.sync_folder(PRIVATE)

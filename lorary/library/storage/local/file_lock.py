@@ -1,4 +1,4 @@
-"""A lock that dies with the process that holds it, so that a killed writer never blocks the next one."""
+"""A file lock that is released when its process ends, so that a killed writer does not block others."""
 
 import fcntl
 import time
@@ -9,16 +9,17 @@ from lorary.errors import LibraryError
 from lorary.library.storage.local import calls
 from lorary.library.storage.lock import LOCK_TIMEOUT_S
 
-# Long enough not to spin, short enough that a swap (two renames) is hardly noticed.
+# Interval of tries: long enough to use little CPU time, and short, since a swap takes only two renames.
 POLL_S = 0.005
 
 
 class FileLock:
-    """A lock file taken with ``flock``: the kernel frees it when its process ends, however it ends.
+    """A lock by ``flock`` on a file; the kernel releases it when the process ends in any way.
 
     Args:
-        open_file: ``shared`` -> the opened lock file, or ``None`` where nobody can write, so none is needed.
-        owner: what is locked, for messages.
+        open_file: function from ``shared`` to the opened lock file, or to ``None`` if nobody can write there,
+            so that no lock is needed.
+        owner: name of what is locked, for messages.
     """
 
     def __init__(self, open_file: Callable[[bool], int | None], owner: str):
@@ -27,16 +28,16 @@ class FileLock:
 
     @contextmanager
     def hold(self, *, shared: bool = False, timeout: float = LOCK_TIMEOUT_S) -> Iterator[None]:
-        """Hold the lock for the length of a ``with`` block; not reentrant.
+        """Within this context the lock is held; it is not reentrant.
 
         Args:
-            shared: let other shared holders in (readers); otherwise be alone (writers).
-            timeout: seconds to wait for the others.
+            shared: True for readers, which hold the lock together; False for a writer, which holds it alone.
+            timeout: seconds to wait for other holders.
 
         Raises:
             LibraryError: if the others did not finish in time, or the lock file is a link.
-            OSError: if the lock file can't be made and the lock is not shared. A shared lock is then
-                not taken: where no lock file can be made, nobody writes through this mount.
+            OSError: if the lock file cannot be made and the lock is not shared. A shared lock is skipped in
+                that case: if no lock file can be made, nobody writes through this mount.
         """
         descriptor = self._open_file(shared)
         if descriptor is None:
@@ -50,10 +51,10 @@ class FileLock:
 
     @staticmethod
     def _give_back(descriptor: int) -> None:
-        """Free the lock, also if Ctrl-C comes meanwhile; what was done under it is done, whatever fails."""
+        """Release the lock, even if Ctrl-C interrupts it; failures are ignored, since the work is done."""
         try:
             with suppress(OSError):
-                # Closing alone would leave the lock to a child that was forked meanwhile.
+                # Closing alone would leave the lock with a child process that was forked in between.
                 calls.lock(descriptor, fcntl.LOCK_UN)
         finally:
             with suppress(OSError):
@@ -69,6 +70,6 @@ class FileLock:
                 if time.monotonic() >= deadline:
                     raise LibraryError(
                         f"{self._owner} is busy: another process has been using it for {timeout:.0f} s; "
-                        "try again when that one is done"
+                        "try again when that process has finished"
                     ) from None
             time.sleep(POLL_S)

@@ -19,15 +19,19 @@ from lorary.library.storage.local.pieces import read_pieces, split_content, writ
 from lorary.library.storage.local.trees import remove_tree, walk_tree
 from lorary.library.storage.lock import Lock
 
-# What says that nothing is there; every other failure says nothing of the sort.
+# The only errors that mean that a path is missing.
 ABSENT = (FileNotFoundError, NotADirectoryError)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class LocalFolder:
-    """The file operations beneath ``LocalStorage``.
+    """The file operations of ``LocalStorage``.
 
-    What is written is on the disk for good when ``write`` and its like return.
+    When a method that writes returns, the content is flushed to the disk.
+
+    Args:
+        url: the library's URL, for messages.
+        root: path of its own folder.
     """
 
     def __init__(self, url: str, root: str):
@@ -36,11 +40,11 @@ class LocalFolder:
         self._walker = PathWalker(url, root)
 
     def path(self, relative: str) -> str:
-        """Return the path of something in this folder, for messages."""
+        """Return a path in terms of the file system, for messages."""
         return self._walker.path(relative)
 
     def find_kind(self, relative: str = "") -> Kind | None:
-        """Tell what is at this path; ``None`` if nothing is."""
+        """Return the kind of a path; ``None`` if nothing is there."""
         try:
             if not relative:
                 return read_kind(calls.look_at_root(self.root))
@@ -50,21 +54,21 @@ class LocalFolder:
             return None
 
     def find_existing(self, relatives: Iterable[str]) -> set[str]:
-        """Tell which of many paths name anything."""
+        """Return those of many paths that exist."""
         return {relative for relative in relatives if self.find_kind(relative)}
 
     def list_kinds(self, relative: str = "") -> dict[str, Kind]:
-        """List what is right in a folder, sorted by name; nothing if there is no such folder."""
+        """List the direct content of a folder, sorted by name; empty if the folder is missing."""
         found: dict[str, Kind] = {}
         with suppress(FileNotFoundError), self._walker.folder(relative) as folder:
             for name in sorted(calls.list_names(folder)):
-                # What was removed meanwhile is not there.
+                # A name may have been removed since the folder was listed.
                 with suppress(FileNotFoundError):
                     found[name] = read_kind(calls.look_at(name, folder))
         return found
 
     def walk(self, relative: str) -> dict[str, Kind]:
-        """List all that lies at or below a path, relative to this storage, but no folders."""
+        """List everything at or below a path, except folders, by paths relative to this storage."""
         kind = self.find_kind(relative)
         if kind is None:
             return {}
@@ -82,11 +86,11 @@ class LocalFolder:
             return b"".join(read_pieces(file, start, end))
 
     def read_many(self, relatives: Iterable[str]) -> dict[str, bytes | Exception]:
-        """Return the bytes of many small files, or what went wrong with each."""
+        """Return for each of many small files its bytes or the error of reading it."""
         return {relative: self._read_small(relative) for relative in relatives}
 
     def read_tensors(self, relative: str) -> StoredTensors:
-        """Map a weights file."""
+        """Memory-map a weights file."""
         with self._walker.file(relative) as descriptor, open(descriptor, "rb", closefd=False) as file:
             return map_tensors(file, self.path(relative))
 
@@ -104,7 +108,7 @@ class LocalFolder:
         return digest.hexdigest()
 
     def make_folder(self, relative: str = "") -> None:
-        """Make a folder and those above it within this one, unless it is there already."""
+        """Make a folder and its parent folders within this one, unless it exists."""
         if not relative:
             calls.make_root(self.root)
             return
@@ -115,33 +119,33 @@ class LocalFolder:
             with self._walker.folder(above) as parent, suppress(FileExistsError):
                 calls.make_folder(name, parent)
         with self._walker.folder(relative):
-            pass  # what is there is a folder
+            pass  # raises if the path exists and is not a folder
 
     def write(self, relative: str, content: bytes) -> None:
-        """Write a file; when this returns, it is on the disk and not just in its cache."""
+        """Write a file and flush it to the disk."""
         self.write_many({relative: content})
 
     def write_many(self, files: Mapping[str, bytes | Path]) -> None:
-        """Write files, path -> content or the file that has it, each as durably as ``write``."""
+        """Write files, path -> content or a local file that has it, and flush them to the disk."""
         for relative, content in files.items():
             with self._walker.file(relative, calls.open_to_write) as file:
                 for piece in split_content(content):
                     write_all(file, piece)
-        # Only now: a disk brings many files to rest in hardly more time than one.
+        # Flushed after all are written, since flushing many files takes hardly longer than flushing one.
         for relative in files:
             with self._walker.file(relative) as file:
                 calls.sync(file)
 
     def copy_file(self, source: str, target: str) -> None:
-        """Copy one file, as durably as ``write``."""
+        """Copy a file and flush the copy to the disk."""
         with self._walker.file(source) as file, self._walker.file(target, calls.open_to_write) as copied:
             for piece in read_pieces(file):
                 write_all(copied, piece)
             calls.sync(copied)
 
     def move(self, source: str, target: str) -> None:
-        """Give a file or folder another path in one step; a folder must not be there yet."""
-        # Never a copy, which can stop half-way.
+        """Move a file or folder in one step; if it is a folder, the target must not exist."""
+        # Always a rename, since a copy can stop halfway.
         with (
             self._walker.parent(source) as (above, name),
             self._walker.parent(target) as (new_above, new_name),
@@ -149,27 +153,27 @@ class LocalFolder:
             calls.rename(name, above, new_name, new_above)
 
     def remove(self, relative: str) -> None:
-        """Remove a file, a link, or a whole folder; do nothing where there is none."""
+        """Remove a file, a link, or a folder with its content; a missing path is ignored."""
         with suppress(*ABSENT), self._walker.parent(relative) as (parent, name):
             remove_tree(name, parent)
 
     def sync_folder(self, relative: str = "") -> None:
-        """Bring a folder's names to the disk, so that moves survive a power cut."""
+        """Flush a folder's names to the disk, so that moves survive a power cut."""
         with self._walker.folder(relative) as folder:
             calls.sync(folder)
 
     def free_bytes(self) -> int | None:
-        """Return how many bytes can still be written here, or ``None`` where nobody can tell."""
+        """Return the number of bytes that can still be written here; ``None`` if it is not known."""
         with suppress(OSError), self._walker.folder("") as folder:
             return calls.count_free(folder)
         return None
 
     def identify(self) -> str:
-        """Tell this folder from its copies."""
+        """Return the folder's inode, which differs from those of its copies."""
         return str(calls.look_at_root(self.root).st_ino)
 
     def make_lock(self, relative: str) -> Lock:
-        """Give the lock that a file stands for; the file is made when it is first held."""
+        """Return the lock of a file; the file is made when the lock is first held."""
         return FileLock(partial(self._open_lock, relative), f"library {quote(self.url)}")
 
     def _open_lock(self, relative: str, shared: bool) -> int | None:
@@ -191,13 +195,16 @@ class LocalFolder:
             raise refusal from None
 
     def _open_alone(self, relative: str) -> int:
-        """Open a lock file; one with several names may be another lock too, and would wait for itself."""
+        """Open a lock file that has one name only.
+
+        A file with several hard links could be two locks at once, and a process would wait for itself.
+        """
         descriptor = self._walker.open_file(relative, calls.open_to_lock)
         if calls.look(descriptor).st_nlink > 1:
             calls.close(descriptor)
             raise LibraryError(
-                f"{quote(relative)} in library {quote(self.url)} has other names, so it is no lock: "
-                "remove it, it is made anew"
+                f"lock file {quote(relative)} in library {quote(self.url)} must have one name, found several "
+                "hard links: remove it, it will be made again"
             )
         return descriptor
 
@@ -213,6 +220,6 @@ class LocalFolder:
 
 
 def read_kind(status: calls.Status) -> Kind:
-    """Tell what a file system's status is of."""
+    """Return the kind that a status describes."""
     kinds: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
     return kinds.get(stat.S_IFMT(status.st_mode), "other")

@@ -1,8 +1,8 @@
-"""The moves of a change that is being made, as they are written down: ``.lorary/journal.json``.
+"""The journal, ``.lorary/journal.json``: the moves of a change in progress.
 
-A journal is obeyed after a crash, so it may come from anywhere, such as from a library that was downloaded.
-It names its owner, and nothing in it is taken for granted: only the very moves that a library makes are
-understood, between experts' folders and its own staging folders.
+A journal is executed after a crash, and may come from elsewhere, for example with a downloaded library. So it
+names its owner, and only moves that a library's own changes consist of are accepted: between experts' folders
+and staging folders.
 """
 
 import json
@@ -18,40 +18,40 @@ from lorary.library.names import is_name
 from lorary.library.storage.owner import OWNER_DIGITS
 from lorary.library.storage.places import MARKER, TMP, TRASH
 
-# What the sidecar and the card say changes with the expert's name.
+# The files of an expert that contain its name.
 RENAMED_FILES = (SIDECAR_FILE, CARD_FILE)
 MOST_BYTES = 4_000_000
 STAGING_ID = re.compile(r"[0-9a-f]{32}")
-# An id, or a file of a renamed expert that was put aside.
+# An id, or a file of a renamed expert that was moved aside (.0 or .1).
 LEFTOVER = re.compile(r"[0-9a-f]{32}(\.[01])?")
 
 Move = tuple[str, str]
-"""What is moved, and where to: paths in the library."""
+"""Source and target of a move: paths in the library."""
 
 
 class Journal(NamedTuple):
-    """One change that somebody began."""
+    """A change in progress."""
 
     owner: str | None
-    """Who, as ``identify_owner`` has it; None if an older lorary wrote it."""
+    """Id of the writer, from ``identify_owner``; None in journals of earlier versions."""
     moves: list[Move]
-    """All of its moves, in order."""
+    """All moves of the change, in order."""
 
 
 def plan_replacement(name: str, staged: str, aside: str) -> list[Move]:
-    """List the moves that put a staged folder in an expert's place."""
+    """Return the moves that replace an expert's folder by a staged one."""
     return [(name, aside), (staged, name)]
 
 
 def plan_renaming(old: str, new: str, files: Sequence[str], staged: str, aside: str) -> list[Move]:
-    """List the moves that give an expert another name, exchanging the files that hold its name.
+    """Return the moves that rename an expert and replace the files that contain its name.
 
     Args:
         old: the expert's name.
-        new: its other name.
-        files: names of the files that are exchanged.
-        staged: the folder that holds them as they shall be.
-        aside: a free path that is the expert's meanwhile.
+        new: the new name.
+        files: names of the replaced files.
+        staged: the folder that has the new files.
+        aside: a free path, where the expert's folder is in the meantime.
     """
     moves = [(old, aside)]
     for number, file in enumerate(files):
@@ -60,16 +60,16 @@ def plan_renaming(old: str, new: str, files: Sequence[str], staged: str, aside: 
 
 
 def dump_journal(journal: Journal) -> bytes:
-    """Write a journal as JSON."""
+    """Encode a journal as JSON."""
     return json.dumps({"owner": journal.owner, "moves": journal.moves}).encode()
 
 
 def parse_journal(content: bytes, path: str) -> Journal:
-    """Understand a journal.
+    """Parse a journal.
 
     Args:
-        content: of the file.
-        path: the file's, for messages.
+        content: bytes of the file.
+        path: the file's path, for messages.
 
     Raises:
         FormatError: if it is not one that a library writes.
@@ -77,9 +77,11 @@ def parse_journal(content: bytes, path: str) -> Journal:
     found = parse_json_object(content, path)
     owner, moves = found.get("owner"), found.get("moves")
     if owner is not None and not (isinstance(owner, str) and len(owner) == OWNER_DIGITS):
-        raise FormatError(f"{quote(path)} names no owner, but {quote(owner, 60)}")
+        raise FormatError(
+            f"owner in {quote(path)} must be text of {OWNER_DIGITS} characters, found {quote(owner, 60)}"
+        )
     if not _are_moves(moves) or not _is_plan(moves):
-        raise FormatError(f"{quote(path)} asks for moves that no library makes: {quote(moves)}")
+        raise FormatError(f"{quote(path)} must have only moves that a library makes, found {quote(moves)}")
     return Journal(owner, [(source, target) for source, target in moves])
 
 
@@ -93,7 +95,10 @@ def _are_moves(value: object) -> TypeGuard[list[list[str]]]:
 
 
 def _is_plan(moves: list[list[str]]) -> bool:
-    """Tell whether these are moves that a change is made of, no place staged at twice."""
+    """Return whether the moves are a sequence of replacements, removals, additions and renamings of experts.
+
+    Every staging path must occur once.
+    """
     rest = [(source, target) for source, target in moves]
     names, staged, aside = [], [], []
     while rest:
@@ -119,7 +124,7 @@ def _is_plan(moves: list[list[str]]) -> bool:
 
 
 def _take_renaming(moves: Sequence[Move]) -> list[Move]:
-    """Return the moves at the beginning that rename one expert; none if they do something else."""
+    """Return the moves at the beginning that rename one expert; an empty list if they do not rename."""
     old, aside = moves[0]
     end = next((place for place, (source, _) in enumerate(moves) if source == aside), None)
     if end is None:
@@ -132,11 +137,11 @@ def _take_renaming(moves: Sequence[Move]) -> list[Move]:
 
 
 def is_staging(path: str, parent: str) -> bool:
-    """Tell whether a path is one that a library stages a folder at, in ``TMP`` or ``TRASH``."""
+    """Return whether a path is that of a staging folder in ``parent``, which is ``TMP`` or ``TRASH``."""
     above, _, name = path.rpartition("/")
     return above == parent and STAGING_ID.fullmatch(name) is not None
 
 
 def moves_file(path: str) -> bool:
-    """Tell whether a path in a journal is a file's; all others are experts' folders."""
+    """Return whether a path in a journal is that of a file; all others are folders of experts."""
     return path.count("/") > 2 or (path.startswith(f"{TRASH}/") and not is_staging(path, TRASH))

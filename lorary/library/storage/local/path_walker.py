@@ -1,7 +1,7 @@
-"""Opening what lies below a library's own folder, without following a link.
+"""Opening files and folders of a library without following links.
 
-Every path is walked from the library's own folder, each part looked up in the folder that was opened before
-it, so that nothing leads elsewhere, whoever exchanges a folder for a link meanwhile.
+Every path is opened part by part from the library's own folder, each part relative to the folder opened
+before it. So no path leads outside, even if someone replaces a folder by a link in the meantime.
 """
 
 import errno
@@ -14,7 +14,7 @@ from lorary.files import quote, require_regular
 from lorary.library.storage.contract import refuse_link
 from lorary.library.storage.local import calls
 
-# What systems answer to opening a link that must not be followed.
+# Errors of different systems for opening a link with O_NOFOLLOW.
 _MAYBE_LINK = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
 
 
@@ -22,8 +22,8 @@ class PathWalker:
     """Opens files and folders by their paths below a library's own folder.
 
     Args:
-        url: the library's, for messages.
-        root: its own folder, which may be reached through links.
+        url: the library's URL, for messages.
+        root: path of its own folder; links in this path are followed.
     """
 
     def __init__(self, url: str, root: str):
@@ -31,7 +31,7 @@ class PathWalker:
         self.root = root
 
     def path(self, relative: str) -> str:
-        """Return the path of something in this folder, for messages."""
+        """Return a path in terms of the file system, for messages."""
         return f"{self.root}/{relative}" if relative else self.root
 
     @contextmanager
@@ -44,7 +44,7 @@ class PathWalker:
             _close(descriptor)
 
     def open_file(self, relative: str, open_one: calls.Open) -> int:
-        """Open a regular file; whoever asked closes it."""
+        """Open a regular file; the caller closes it."""
         with self.parent(relative) as (parent, name):
             descriptor = self._open(open_one, name, parent, relative)
         try:
@@ -56,7 +56,7 @@ class PathWalker:
 
     @contextmanager
     def parent(self, relative: str) -> Iterator[tuple[int, str]]:
-        """Within this context the folder above a path is open; gives it and the name in it."""
+        """Within this context the parent folder of a path is open; yields it and the path's last part."""
         *above, name = _split(relative)
         with self.folder("/".join(above)) as parent:
             yield parent, name
@@ -90,11 +90,13 @@ def _split(relative: str) -> list[str]:
     parts = relative.split("/")
     for part in ("", ".", ".."):
         if part in parts:
-            raise ValueError(f"a path inside a library must not hold {part!r}, got {quote(relative)}")
+            raise ValueError(
+                f"a path inside a library must not have a part {part!r}, found {quote(relative)}"
+            )
     return parts
 
 
 def _close(descriptor: int) -> None:
-    # All that was written was synced before.
+    # Errors of closing are ignored, since everything that was written was flushed before.
     with suppress(OSError):
         calls.close(descriptor)

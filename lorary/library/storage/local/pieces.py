@@ -1,4 +1,4 @@
-"""Contents of files in pieces, so that memory does not grow with the file."""
+"""Reading and writing files in pieces, so that memory does not grow with the file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def read_pieces(file: int, start: int = 0, end: int | None = None) -> Iterator[b
 
 
 def split_content(content: bytes | Path) -> Iterator[bytes]:
-    """Give what is to be written, bytes or another file's content, in pieces."""
+    """Yield the content to be written, bytes or another file's content, in pieces."""
     if isinstance(content, bytes):
         yield content
         return
@@ -30,7 +30,7 @@ def split_content(content: bytes | Path) -> Iterator[bytes]:
 
 
 def write_all(file: int, content: bytes) -> None:
-    """Write all of the bytes to an opened file; one call may write a part of them."""
+    """Write all bytes to an opened file; a single system call may write only some of them."""
     rest = memoryview(content)
     while rest:
         rest = rest[calls.write(file, rest) :]

@@ -1,4 +1,4 @@
-"""What a commit does to each expert's folder on a local disk."""
+"""Dividing a commit into changes of experts' folders and of other files, on a local disk."""
 
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
@@ -12,34 +12,34 @@ from lorary.library.storage.places import is_part_of_expert
 
 
 class FolderChange(NamedTuple):
-    """What becomes of one folder."""
+    """The change of one expert's folder."""
 
     name: str
     files: dict[str, Source]
-    """All that shall be in it, by path in the folder; of a renamed expert only what is exchanged."""
+    """Its new content, by path in the folder; for a renamed expert, only the replaced files."""
     is_there: bool
-    """Whether there is a folder of this name, which is replaced, or removed if there are no files."""
+    """Whether a folder of this name exists. It is replaced, or removed if there are no files."""
     old_name: str | None = None
-    """The folder that gets this name as it is, but for ``files``."""
+    """For a renamed expert, its folder before; apart from ``files`` its content stays."""
 
 
 class Commit(NamedTuple):
     """A commit, divided."""
 
     folders: list[FolderChange]
-    """Changes of experts' folders, which belong together. Removals come first: the last one tells whether
-    all were made."""
+    """Changes of experts' folders, which are made together. Removals come first, because the last move shows
+    whether all were made, and a removed folder leaves no trace."""
     puts: Puts
-    """All other files, each by itself."""
+    """All other files, each independent of the others."""
     deletes: list[str]
-    """What else is removed."""
+    """All other removed paths."""
 
 
 def plan_commit(storage: LocalFolder, puts: Puts, deletes: Collection[str]) -> Commit:
-    """Divide a commit into what becomes of each folder and of each other file.
+    """Divide a commit into changes of experts' folders and of other files.
 
     Raises:
-        LibraryError: if something in a folder to be copied is no file, such as a link.
+        LibraryError: if something in a folder to be copied is not a file, such as a link.
     """
     folder_puts = {
         path: put for path, put in puts.items() if is_part_of_expert(path) or _is_folder(storage, put)
@@ -65,7 +65,7 @@ def _is_folder(storage: LocalFolder, source: Source) -> bool:
 
 
 def _find_renamed(storage: LocalFolder, puts: Puts, deletes: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Find folders that get another name and nothing else but files that hold it: new name, old name."""
+    """Yield new and old name of each folder that is renamed, with no other change than its name's files."""
     for new, source in puts.items():
         if not isinstance(source, Stored) or "/" in new + source.path or source.path not in deletes:
             continue
@@ -105,7 +105,7 @@ def _list_files(storage: LocalFolder, folder: str) -> dict[str, Source]:
     for path, kind in found.items():
         if kind != "file":
             raise LibraryError(
-                f"{quote(path)} in library {quote(storage.url)} is {KIND_WORDS[kind]}, "
-                "where only files can be copied: remove it, or put in its place what it leads to"
+                f"only files of a library can be copied, but {quote(path)} in {quote(storage.url)} is "
+                f"{KIND_WORDS[kind]}: remove it, or put a file in its place"
             )
     return {path[len(folder) + 1 :]: Stored(path) for path in found}

@@ -10,9 +10,9 @@ from lorary.library.storage.lock import LOCK_TIMEOUT_S
 
 
 class LocalStorage(LocalFolder):
-    """See ``Storage``. Several processes may read and change it at once.
+    """See ``Storage``. Several processes may read and change it at the same time.
 
-    A reader keeps commits of experts waiting, so what it sees in one ``with`` block is one revision.
+    Commits of experts wait for readers, so all reads in one ``with`` block see one revision.
     """
 
     def __init__(self, url: str, timeout: float = LOCK_TIMEOUT_S):
@@ -20,22 +20,22 @@ class LocalStorage(LocalFolder):
         self._publisher = Publisher(self, timeout)
 
     def make_root(self) -> None:
-        """Make the library's own folder, and those above it."""
+        """Make the library's own folder, and its parent folders."""
         self.make_folder()
 
     def reading(self) -> AbstractContextManager[None]:
-        """Keep writers from publishing while the block reads, after finishing what a dead one left."""
+        """Within this context no writer publishes; see ``Publisher.reading``."""
         return self._publisher.reading()
 
     def changing(self) -> AbstractContextManager[LocalChange]:
-        """Be the only writer."""
+        """Within this context there is no other writer; see ``Publisher.writing``."""
         return self._publisher.writing()
 
     def tidy(self) -> None:
-        """Finish and clear away what this user's dead writers left here, if no writer is at work."""
+        """Finish and remove what this user's killed writers left, unless another writer is active."""
         self._publisher.tidy()
 
     def settle(self) -> list[tuple[str, str]]:
-        """Finish and clear away what anybody left, also another machine, another user, or a copy."""
+        """Finish and remove what any writer left; return source and target of each move."""
         found = self._publisher.settle()
         return [] if found is None else found.moves

@@ -1,4 +1,4 @@
-"""Whole folders on a local disk, walked and removed from one opened folder to the next."""
+"""Listing and removing folders with their content, each folder opened relative to its parent."""
 
 import errno
 import os
@@ -7,18 +7,18 @@ from contextlib import suppress
 
 from lorary.library.storage.local import calls
 
-# Each level keeps a folder open.
+# Each level needs an open file descriptor.
 MOST_LEVELS = 100
 
 
 def walk_tree(folder: int, levels: int = MOST_LEVELS) -> dict[str, os.stat_result]:
-    """List what lies below an opened folder, but no folders.
+    """List everything below an opened folder, except folders.
 
     Returns:
-        Path, relative to the folder -> what the system says of it.
+        Path relative to the folder -> status.
 
     Raises:
-        OSError: if folders nest too deeply (ENAMETOOLONG), or one cannot be read.
+        OSError: if folders are nested too deeply (ENAMETOOLONG), or one cannot be read.
     """
     found: dict[str, os.stat_result] = {}
     for name in calls.list_names(folder):
@@ -36,11 +36,11 @@ def walk_tree(folder: int, levels: int = MOST_LEVELS) -> dict[str, os.stat_resul
 
 
 def remove_tree(name: str, parent: int, levels: int = MOST_LEVELS) -> None:
-    """Remove what has a name in an opened folder; of a link, the link.
+    """Remove a name in an opened folder, with everything below it; a link is removed, not its target.
 
     Raises:
-        FileNotFoundError: if there is nothing of this name.
-        OSError: if folders nest too deeply (ENAMETOOLONG), or something cannot be removed.
+        FileNotFoundError: if the name does not exist.
+        OSError: if folders are nested too deeply (ENAMETOOLONG), or something cannot be removed.
     """
     if not stat.S_ISDIR(calls.look_at(name, parent).st_mode):
         calls.unlink(name, parent)
@@ -57,5 +57,5 @@ def remove_tree(name: str, parent: int, levels: int = MOST_LEVELS) -> None:
 
 def _open_inner(name: str, parent: int, levels: int) -> int:
     if levels == 0:
-        raise OSError(errno.ENAMETOOLONG, f"more than {MOST_LEVELS} folders lie in each other", name)
+        raise OSError(errno.ENAMETOOLONG, f"folders are nested more than {MOST_LEVELS} levels deep", name)
     return calls.open_folder(name, parent)

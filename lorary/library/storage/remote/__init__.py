@@ -1,1 +1,1 @@
-"""A library on any file system that fsspec knows: changes are staged, then copied into place."""
+"""A library on any fsspec file system other than a local disk: changes are staged, then copied into place."""

@@ -1,4 +1,4 @@
-"""One commit on a file system without moves: staged, written down by exclusive create, then copied."""
+"""One commit on a file system without moves: staged, recorded in a journal, then copied."""
 
 import errno
 import os
@@ -18,8 +18,8 @@ class RemoteChange:
     """See ``Change``.
 
     Args:
-        folder: the library's.
-        owner: whose change it is, see ``identify_owner``.
+        folder: the library's folder.
+        owner: identifies the writer, see ``identify_owner``.
     """
 
     def __init__(self, folder: RemoteFolder, owner: str):
@@ -42,7 +42,7 @@ class RemoteChange:
         return uuid.uuid4().hex
 
     def _list_files(self, puts: Puts) -> dict[str, Source]:
-        """Give every file of the folders that are put, and on top of them the files."""
+        """Return all files that a commit puts: those of folders, replaced by files put explicitly."""
         found: dict[str, Source] = {}
         folders = set()
         for path, source in puts.items():
@@ -58,7 +58,7 @@ class RemoteChange:
         return {**found, **{path: source for path, source in puts.items() if path not in folders}}
 
     def _stage(self, files: Puts) -> dict[str, str]:
-        """Put what is not stored yet where nobody sees it; return what each file becomes a copy of."""
+        """Stage files that are not stored yet; return for each file the path that it will be copied from."""
         copies = {
             path: source.path
             if isinstance(source, Stored) and source.path not in files
@@ -79,14 +79,14 @@ class RemoteChange:
 
     def _publish(self, journal: RemoteJournal) -> None:
         try:
-            # From here on the change will happen.
+            # Once the journal exists, the change will be made, by this process or a later one.
             self._folder.create(JOURNAL, dump_journal(journal))
         except FileExistsError as error:
             raise RevisionMoved(
-                f"library {quote(self._folder.url)} is being changed by somebody else"
+                f"library {quote(self._folder.url)} is being changed by another process"
             ) from error
         except OSError:
-            # The file may be there nevertheless, such as on a server whose answer was lost.
+            # The file may exist all the same, for example if the server's answer was lost.
             self.outcome = Outcome.UNKNOWN
             self._folder.remove(JOURNAL)
             self.outcome = Outcome.UNCHANGED
@@ -97,25 +97,25 @@ class RemoteChange:
 
 
 def make_copies(folder: RemoteFolder, journal: RemoteJournal) -> None:
-    """Do what a journal says, perhaps once more, and drop it.
+    """Make the copies and removals of a journal, and remove it. It may be executed several times.
 
     Raises:
-        LibraryError: if a file is gone that is to be copied, and was not.
+        LibraryError: if a source is missing that was not copied yet.
     """
     for target, source in journal.copies.items():
         try:
             folder.copy_file(source, target)
         except FileNotFoundError as error:
-            # Sources are removed only after all copies were made, so this one was made before.
+            # Sources are removed only after all copies are made; so if the target exists, this copy was made.
             if folder.find_kind(target) is None:
                 raise LibraryError(
-                    f"library {quote(folder.url)} holds an unfinished change, and {quote(source)}, which it "
-                    f"needs, is gone: bring it back, or delete {JOURNAL} once all experts are there"
+                    f"library {quote(folder.url)} has an unfinished change whose file {quote(source)} is "
+                    f"missing: restore it, or delete {JOURNAL} after checking that all experts exist"
                 ) from error
     for path in journal.deletes:
         folder.remove(path)
     for name in {path.partition("/")[0] for path in journal.deletes}:
-        # Some file systems keep a folder that nothing is in.
+        # Some file systems keep empty folders.
         if not folder.walk(name):
             folder.remove(name)
     folder.remove(JOURNAL)

@@ -1,4 +1,4 @@
-"""A library's folder on any file system that fsspec knows and that is no local disk."""
+"""The file operations of a library on an fsspec file system other than a local disk."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ ABSENT = (FileNotFoundError, NotADirectoryError)
 
 
 class RemoteFolder:
-    """The file operations beneath ``RemoteStorage``. Such file systems know no links and no moves."""
+    """The file operations of ``RemoteStorage``. Such file systems have no links and no atomic moves."""
 
     def __init__(self, url: str, fs: AbstractFileSystem, root: str):
         self.url = url
@@ -25,20 +25,20 @@ class RemoteFolder:
         self.root = root
 
     def path(self, relative: str) -> str:
-        """Return the file system's own path of something in this folder."""
+        """Return a path in terms of the file system."""
         return f"{self.root}/{relative}" if relative else self.root
 
     def find_kind(self, relative: str = "") -> Kind | None:
-        """Tell what is at this path; ``None`` if nothing is."""
+        """Return the kind of a path; ``None`` if nothing is there."""
         try:
-            # Not fs.exists, to which every failure means that nothing is there.
+            # Not fs.exists, which returns False for any failure.
             found = self.fs.info(self.path(relative))
         except ABSENT:
             return None
         return "folder" if found["type"] == "directory" else "file"
 
     def find_existing(self, relatives: Iterable[str]) -> set[str]:
-        """Tell which of many paths of small files name one, in as few requests as possible."""
+        """Return those of many paths of small files that exist, in as few requests as possible."""
         found = self.read_many(relatives)
         for content in found.values():
             if isinstance(content, OSError) and not isinstance(content, ABSENT):
@@ -46,9 +46,9 @@ class RemoteFolder:
         return {relative for relative, content in found.items() if not isinstance(content, ABSENT)}
 
     def list_kinds(self, relative: str = "") -> dict[str, Kind]:
-        """List what is right in a folder, sorted by name; nothing if there is no such folder."""
+        """List the direct content of a folder, sorted by name; empty if the folder is missing."""
         folder = self.path(relative)
-        # A remote file system may remember an older listing.
+        # fsspec may have cached an older listing.
         self.fs.invalidate_cache(folder)
         try:
             listed = self.fs.ls(folder, detail=True)
@@ -61,7 +61,7 @@ class RemoteFolder:
         return dict(sorted(kinds.items()))
 
     def walk(self, relative: str) -> dict[str, Kind]:
-        """List all that lies at or below a path, relative to this storage, but no folders."""
+        """List everything at or below a path, except folders, by paths relative to this storage."""
         found = self.fs.find(self.path(relative))
         return {path[len(self.root) + 1 :]: "file" for path in sorted(found)}
 
@@ -70,11 +70,11 @@ class RemoteFolder:
         return bytes(self.fs.cat_file(self.path(relative), start=start, end=end))
 
     def read_many(self, relatives: Iterable[str]) -> dict[str, bytes | Exception]:
-        """Return the bytes of many small files, or what went wrong with each, in few requests."""
+        """Return for each of many small files its bytes or the error of reading it, in few requests."""
         names = list(relatives)
         limit = LIMITS["json_mb"]
         most = limit.num_bytes
-        # Not fs.cat: that would take a '[' or '*' in a folder's name for a pattern.
+        # Not fs.cat, which would read a '[' or '*' in a name as a pattern.
         paths = [self.path(name) for name in names]
         contents: list[Any] = self.fs.cat_ranges(paths, 0, most + 1, on_error="return") if paths else []
         for place, content in enumerate(contents):
@@ -83,7 +83,7 @@ class RemoteFolder:
         return dict(zip(names, contents, strict=True))
 
     def read_tensors(self, relative: str) -> StoredTensors:
-        """Read a weights file whole."""
+        """Read a weights file into memory."""
         return load_tensors(self.read(relative), self.path(relative))
 
     def count_bytes(self, relative: str) -> int:
@@ -99,7 +99,7 @@ class RemoteFolder:
         return digest.hexdigest()
 
     def make_folder(self, relative: str = "") -> None:
-        """Make a folder and those above it, unless it is there already."""
+        """Make a folder and its parent folders, unless it exists."""
         self.fs.makedirs(self.path(relative), exist_ok=True)
 
     def write(self, relative: str, content: bytes) -> None:
@@ -117,7 +117,7 @@ class RemoteFolder:
                 file.write(content)
 
     def create(self, relative: str, content: bytes) -> None:
-        """Write a file that is not there yet; ``FileExistsError`` if it is."""
+        """Create a file; raise ``FileExistsError`` if it exists."""
         self.make_folder(relative.rpartition("/")[0])
         self.fs.pipe_file(self.path(relative), content, mode="create")
 
@@ -127,9 +127,9 @@ class RemoteFolder:
         self.fs.cp_file(self.path(source), self.path(target))
 
     def remove(self, relative: str) -> None:
-        """Remove a file or a whole folder; do nothing where there is none."""
+        """Remove a file, or a folder with its content; a missing path is ignored."""
         path = self.path(relative)
-        # Not fs.rm, which would take a '[' or '*' in a name for a pattern.
+        # Not fs.rm, which would read a '[' or '*' in a name as a pattern.
         below = self.fs.find(path, withdirs=True, detail=True)
         for found in sorted(below, reverse=True):
             if below[found]["type"] == "file":
@@ -140,9 +140,9 @@ class RemoteFolder:
             self.fs.rmdir(path)
 
     def free_bytes(self) -> int | None:
-        """Return ``None``: nobody can tell."""
+        """Return ``None``, since it is not known."""
         return None
 
     def identify(self) -> str:
-        """Return the folder's path there: copies have others."""
+        """Return the folder's path, which differs from those of its copies."""
         return f"{self.fs.protocol}{self.root}"

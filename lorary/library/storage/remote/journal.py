@@ -1,8 +1,8 @@
-"""A commit that is being copied into place, as it is written down: ``.lorary/journal.json``.
+"""The journal, ``.lorary/journal.json``: a commit whose files are being copied into place.
 
-Its sources lie still until the journal is gone, so whoever obeys it after a crash may begin anew. It names
-its owner, and only copies within the library are understood: into experts' folders, from them or from staged
-files.
+Its sources do not change while the journal exists, so after a crash it can be executed again from the
+beginning. It names its owner. Only copies within the library are accepted: into experts' folders, from
+experts' folders or staged files.
 """
 
 import json
@@ -20,27 +20,27 @@ STAGED = re.compile(rf"{re.escape(TMP)}/[0-9a-f]{{32}}")
 
 
 class RemoteJournal(NamedTuple):
-    """One commit that somebody began."""
+    """A commit in progress."""
 
     owner: str
-    """Who, as ``identify_owner`` has it."""
+    """Id of the writer, from ``identify_owner``."""
     copies: dict[str, str]
-    """File -> the file that it becomes a copy of."""
+    """Target -> source of each copy."""
     deletes: list[str]
-    """Files that are removed once all copies are made."""
+    """Files to be removed after all copies are made."""
 
 
 def dump_journal(journal: RemoteJournal) -> bytes:
-    """Write a journal as JSON."""
+    """Encode a journal as JSON."""
     return json.dumps(journal._asdict()).encode()
 
 
 def parse_journal(content: bytes, path: str) -> RemoteJournal:
-    """Understand a journal.
+    """Parse a journal.
 
     Args:
-        content: of the file.
-        path: the file's, for messages.
+        content: bytes of the file.
+        path: the file's path, for messages.
 
     Raises:
         FormatError: if it is not one that a library writes.
@@ -50,9 +50,11 @@ def parse_journal(content: bytes, path: str) -> RemoteJournal:
     copies: Any = found.get("copies")
     deletes: Any = found.get("deletes")
     if not (isinstance(owner, str) and len(owner) == OWNER_DIGITS):
-        raise FormatError(f"{quote(path)} names no owner, but {quote(owner, 60)}")
+        raise FormatError(
+            f"owner in {quote(path)} must be text of {OWNER_DIGITS} characters, found {quote(owner, 60)}"
+        )
     if not _are_copies(copies, deletes):
-        raise FormatError(f"{quote(path)} asks for copies that no library makes: {quote(found)}")
+        raise FormatError(f"{quote(path)} must have only copies that a library makes, found {quote(found)}")
     return RemoteJournal(owner, copies, deletes)
 
 
@@ -62,7 +64,7 @@ def _are_copies(copies: Any, deletes: Any) -> bool:
         and isinstance(deletes, list)
         and all(map(_is_in_expert, (*copies, *deletes)))
         and all(_is_in_expert(file) or _is_staged(file) for file in copies.values())
-        # Else nobody could begin anew: a source is overwritten by the commit itself.
+        # No source may be overwritten or removed by the commit itself, so that it can be executed again.
         and not set(copies) & {*copies.values(), *deletes}
     )
 

@@ -1,4 +1,4 @@
-"""``RemoteStorage``: a library on any file system that fsspec knows and that is no local disk."""
+"""``RemoteStorage``: a library on any fsspec file system other than a local disk."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,9 +18,10 @@ from lorary.library.storage.remote.journal import MOST_BYTES, STAGED, RemoteJour
 class RemoteStorage(RemoteFolder):
     """See ``Storage``. One process at a time may change it; its threads exclude each other.
 
-    A commit is staged and written down by exclusive create; from then on it will happen, whoever makes its
-    copies. A reader in the process that writes sees one revision. One in another process finds the journal
-    when it begins to read, but may see the commit in part if that begins later; hashes then tell.
+    A commit is staged and recorded in a journal that is created exclusively. From then on it will be made, by
+    this process or a later one. A reader in the writer's process sees one revision. A reader in another
+    process finds the journal if it exists when the reading begins; a commit that begins later may be seen in
+    part, which shows as a hash that differs.
     """
 
     def __init__(self, url: str, timeout: float = LOCK_TIMEOUT_S):
@@ -34,14 +35,14 @@ class RemoteStorage(RemoteFolder):
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Keep this process's writers out while the block reads, after finishing what a dead one left."""
+        """Within this context no thread of this process writes; an unfinished change is finished first."""
         with self._lock.hold(timeout=self._timeout):
             self._finish(identify_owner(self))
             yield
 
     @contextmanager
     def changing(self) -> Iterator[RemoteChange]:
-        """Be the only writer of this process."""
+        """Within this context there is no other writer in this process."""
         with self._lock.hold(timeout=self._timeout):
             owner = identify_owner(self)
             self._finish(owner)
@@ -53,20 +54,20 @@ class RemoteStorage(RemoteFolder):
                 self._close(change, owner)
 
     def tidy(self) -> None:
-        """Finish and clear away what this user's dead writers left here."""
-        # Read-only: then it is for the next one who writes.
+        """Finish and remove what this user's killed writers left."""
+        # If the file system is read-only, the next writer does it.
         with suppress(*FAILURES), self.changing():
             pass
 
     def settle(self) -> list[tuple[str, str]]:
-        """Finish and clear away what anybody left; return what was copied, and where to."""
+        """Finish and remove what any writer left; return source and target of each copy."""
         with self._lock.hold(timeout=self._timeout):
             found = self._finish(None)
             self._clear("")
             return [] if found is None else [(source, target) for target, source in found.copies.items()]
 
     def _close(self, change: RemoteChange, owner: str) -> None:
-        """Bring a change to its end; what fails here is for the next writer, and is no part of the change."""
+        """Finish a change and clean up. Failures are ignored: the next writer tries again."""
         with suppress(*FAILURES):
             if change.outcome is Outcome.UNFINISHED:
                 self._finish(owner)
@@ -74,7 +75,7 @@ class RemoteStorage(RemoteFolder):
             self._clear(owner)
 
     def _finish(self, owner: str | None) -> RemoteJournal | None:
-        """Make the copies of an unfinished change; ``owner`` None takes over anybody's."""
+        """Make the copies of an unfinished change; ``owner`` None accepts one of any writer."""
         try:
             content = self.read(JOURNAL, end=MOST_BYTES)
         except FileNotFoundError:
@@ -83,24 +84,24 @@ class RemoteStorage(RemoteFolder):
             journal = parse_journal(content, self.path(JOURNAL))
         except FormatError as error:
             raise LibraryError(
-                f"library {quote(self.url)} has a {JOURNAL} that cannot be obeyed "
-                f"({shorten(str(error), 400)}); nothing was changed. What a writer left in {TMP} "
-                f"may be the only copy of an expert: move it back by hand, then delete {JOURNAL}"
+                f"library {quote(self.url)} has an invalid {JOURNAL} "
+                f"({shorten(str(error), 400)}); nothing was changed. A file in {TMP} "
+                f"may be the only copy of one of an expert's: move it back by hand, then delete {JOURNAL}"
             ) from error
         if owner not in (None, journal.owner):
             raise LibraryError(
-                f"library {quote(self.url)} holds a change that another machine, another user or the library "
-                f"it was copied from began and did not finish ({shorten(', '.join(journal.copies), 300)}); "
-                "nothing was changed. If nobody is writing to it now, `lorary library settle` finishes the "
-                "change"
+                f"library {quote(self.url)} has an unfinished change of another machine, of another user or "
+                f"of the library that it was copied from ({shorten(', '.join(journal.copies), 300)}); "
+                "nothing was changed. If no process is writing to it now, `lorary library settle` finishes "
+                "the change"
             )
         make_copies(self, journal)
         return journal
 
     def _clear(self, owner: str) -> None:
-        """Remove what an owner staged; an empty one stands for everybody."""
+        """Remove the staged files of an owner; ``""`` for all owners."""
         for name in self.list_kinds(TMP):
             if STAGED.fullmatch(f"{TMP}/{name}") and name.startswith(owner):
-                # Rubbish that can't be removed now harms nobody; the next writer tries again.
+                # A leftover that cannot be removed does no harm; the next writer tries again.
                 with suppress(OSError):
                     self.remove(f"{TMP}/{name}")

@@ -39,7 +39,7 @@ def test_a_taken_name_is_refused(lorary, library, folder):
     before = library["sql"].factors["layers.0.proj"].a.clone()
     code, _, errors = lorary("library", "add", library.url, folder, "--name", "sql")
     assert code == 2
-    assert "has an expert 'sql' already" in errors
+    assert "already has an expert 'sql'" in errors
     assert torch.equal(library["sql"].factors["layers.0.proj"].a, before)
 
 

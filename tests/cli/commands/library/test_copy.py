@@ -13,7 +13,7 @@ def test_both_have_the_same_weights(lorary, library):
 def test_a_taken_name_is_refused(lorary, library):
     code, _, errors = lorary("library", "copy", library.url, "sql", "poetry")
     assert code == 2
-    assert "has an expert 'poetry' already" in errors
+    assert "already has an expert 'poetry'" in errors
 
 
 def test_an_unknown_expert_is_refused(lorary, library):

@@ -13,7 +13,7 @@ def test_the_expert_has_its_new_name_and_its_old_weights(lorary, library):
 def test_a_taken_name_is_refused(lorary, library):
     code, _, errors = lorary("library", "rename", library.url, "sql", "poetry")
     assert code == 2
-    assert "has an expert 'poetry' already" in errors
+    assert "already has an expert 'poetry'" in errors
     assert len(library) == 3
 
 

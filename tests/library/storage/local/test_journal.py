@@ -85,7 +85,7 @@ HOSTILE = [
 @pytest.mark.parametrize("moves", HOSTILE)
 def test_moves_that_no_library_makes_are_refused(moves):
     """Guards against a journal that moves a planted file into the user's packages."""
-    with pytest.raises(FormatError, match="'j' asks for moves that no library makes"):
+    with pytest.raises(FormatError, match="'j' must have only moves that a library makes"):
         parse_journal(json.dumps({"owner": OWNER, "moves": moves}).encode(), "j")
 
 
@@ -97,7 +97,7 @@ def test_what_is_no_json_object_is_refused(content):
 
 @pytest.mark.parametrize("owner", [1, "short", ["x"], {}])
 def test_an_owner_that_is_none_is_refused(owner):
-    with pytest.raises(FormatError, match="'j' names no owner"):
+    with pytest.raises(FormatError, match="owner in 'j' must be text of 16 characters"):
         parse_journal(json.dumps({"owner": owner, "moves": PLANS[0]}).encode(), "j")
 
 

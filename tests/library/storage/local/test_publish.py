@@ -51,7 +51,7 @@ def test_an_unreadable_journal_is_an_error_that_keeps_what_may_be_the_only_copy(
     storage.move("a", f"{TRASH}/only-copy")
     storage.write(JOURNAL, b"{")
     for use in (lambda: list(Library.open(local.url)), lambda: Library.settle(local.url)):
-        with pytest.raises(LibraryError, match=r"cannot be obeyed .*may be the only copy.*move it back"):
+        with pytest.raises(LibraryError, match=r"has an invalid .*may be the only copy.*move it back"):
             use()
     assert storage.find_kind(f"{TRASH}/only-copy/adapter_config.json")
 
@@ -89,7 +89,7 @@ def test_a_change_that_somebody_else_began_is_refused_until_it_is_settled(left, 
         lambda: library.verify(),
     ):
         with pytest.raises(
-            LibraryError, match=r"began and did not finish .*'a' to .*`lorary library settle`"
+            LibraryError, match=r"unfinished change of another machine, .*'a' to .*`lorary library settle`"
         ):
             use()
     assert sorted(Path(library.url).rglob("*")) == before
