@@ -45,6 +45,7 @@ READ_BY: dict[str, tuple[str, ...] | str] = {
     "assembly/saved_model.py": ("saved-arrow", "saved-means"),
     "cli/commands/merge/recipe.py": "understands words of the command line",
     "cli/commands/quickstart/outcome.py": ("outcome",),
+    "cli/repeat.py": "understands words of the command line",
     "cli/screen.py": "opens the null device",
     "cli/template_options.py": "understands words of the command line",
     "cli/spelling.py": ("lorary-config", "lorary-train", "lorary-settings"),
