@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lorary.transforms.merging import merge_by_recipe
-from tests.transforms.merging.recipe.people import MODELS, keep_full_rank, check, dense, slerp
+from tests.transforms.merging.recipe.people import MODELS, check, dense, keep_full_rank, slerp
 
 
 def trim(d, density):
