@@ -3,18 +3,16 @@
 import os
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
 from lorary.errors import FormatError
-from lorary.files import open_regular, quote
+from lorary.files import hash_file, open_regular, quote
 from lorary.library.artifacts import ARTIFACTS
 
 EXPERTS = "experts"
 BASE = "base"
 KEPT = f"{EXPERTS}/{ARTIFACTS}/"
 PRIVATE = KEPT.removesuffix("artifacts/")
-_PART = 2**20
 AGAIN = "build the model again, or fetch it again"
 
 
@@ -24,7 +22,7 @@ def hash_files(folder: Path) -> dict[str, str]:
     The library's private files, such as its lock, are left out; its artifacts are included.
     """
     names = [name for name in _list_files(folder) if name.startswith(KEPT) or not name.startswith(PRIVATE)]
-    return {name: hash_file(folder / name) for name in names}
+    return {name: _hash_once(folder / name) for name in names}
 
 
 def check_files(folder: Path, expected: Mapping[str, str]) -> None:
@@ -44,7 +42,7 @@ def check_files(folder: Path, expected: Mapping[str, str]) -> None:
         place = quote(str(folder / name))
         if name not in found:
             raise FormatError(f"{place} cannot be read, it is missing: {AGAIN}")
-        if hash_file(folder / name) != digest:
+        if _hash_once(folder / name) != digest:
             raise FormatError(f"{place} is not what was saved: {AGAIN}")
     for name in sorted(found - expected.keys()):
         if name.startswith((f"{BASE}/", f"{EXPERTS}/")) and not name.startswith(PRIVATE):
@@ -64,7 +62,7 @@ def refuse_links(folder: Path) -> None:
             )
 
 
-def hash_file(path: Path) -> str:
+def _hash_once(path: Path) -> str:
     """Return a regular file's SHA-256, computed once per file identity.
 
     Raises:
@@ -82,11 +80,7 @@ def hash_file(path: Path) -> str:
 
 @lru_cache(maxsize=4096)
 def _hash(path: Path, identity: tuple[int, ...]) -> str:
-    digest = sha256()
-    with open_regular(path, follow=False) as file:
-        while part := file.read(_PART):
-            digest.update(part)
-    return digest.hexdigest()
+    return hash_file(path)
 
 
 def is_beneath(name: str) -> bool:

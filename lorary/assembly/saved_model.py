@@ -6,7 +6,6 @@ what only data could tell; ``base/``, if it is there, is the base model as ``tra
 of earlier versions lack the hashes of files: there, only weights and material have one.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from errno import ENAMETOOLONG
@@ -24,11 +23,10 @@ from lorary.assembly.saved_values import DTYPE_NAMES, check_values
 from lorary.errors import FormatError, IncompatibleExpert
 from lorary.facts.given import list_givable
 from lorary.files import (
-    LIMITS,
     dump_json_object,
-    open_regular,
     parse_json_object,
     quote,
+    read_at_most,
     shorten,
 )
 from lorary.library import Library
@@ -121,22 +119,17 @@ def read_saved_model(folder: str | Path) -> SavedModel:
 
 
 def _read(path: Path) -> bytes:
-    most = LIMITS["json_mb"].num_bytes
     try:
-        with open_regular(path, follow=False) as file:
-            content = file.read(most + 1)
+        return read_at_most(path, follow=False)
     except FileNotFoundError:
         raise FormatError(
             f"{quote(str(path.parent))} holds no routed model, {MODEL_FILE} is missing: build one with "
             "`lorary build`"
         ) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise FormatError(
             f"{quote(str(path))} must be a file that can be read, and no link: {AGAIN}"
         ) from error
-    if len(content) > most:
-        raise FormatError(f"{quote(str(path))} is too large: {LIMITS['json_mb'].advice}")
-    return content
 
 
 def open_saved_experts(folder: str | Path, saved: SavedModel) -> Library:
@@ -177,11 +170,7 @@ def read_material(folder: str | Path, saved: SavedModel) -> dict[str, dict[str, 
         return {}
     path = Path(folder) / MATERIAL_FILE
     try:
-        with open_regular(path, follow=False) as file:
-            most = LIMITS["material_mb"].num_bytes
-            if os.fstat(file.fileno()).st_size > most:
-                raise FormatError(f"{quote(str(path))} is too large: {LIMITS['material_mb'].advice}")
-            content = file.read(most)
+        content = read_at_most(path, "material_mb", follow=False)
         if sha256(content).hexdigest() != saved.material_sha256:
             raise FormatError(f"{quote(str(path))} is not what was saved: build the model again")
         tensors = load(content)

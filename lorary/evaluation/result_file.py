@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
 
-from fsspec.implementations.local import LocalFileSystem
-
 from lorary.errors import FormatError
 from lorary.evaluation.columns import ExamplesKey, ScoreKey
 from lorary.evaluation.measures import Metric
@@ -67,7 +65,7 @@ def read_result(path: str | os.PathLike[str]) -> ResultParts:
         FormatError: if the file is no regular file, too large, not JSON, not a result, or of another version.
     """
     shown = quote(os.fspath(path))
-    document = parse_json(read_at_most(LocalFileSystem(), os.fspath(path), "result_mb"), os.fspath(path))
+    document = parse_json(read_at_most(path, "result_mb"), os.fspath(path))
     if not isinstance(document, dict) or "lorary_result" not in document:
         raise FormatError(f"{shown} is JSON but no lorary result: it has no 'lorary_result'")
     found = document["lorary_result"]

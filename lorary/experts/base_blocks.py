@@ -3,10 +3,8 @@
 import os
 from typing import Any
 
-from fsspec.implementations.local import LocalFileSystem
-
 from lorary.errors import FormatError
-from lorary.files import read_json_object, refuse_irregular
+from lorary.files import read_json_object
 
 CONFIG_NAME = "config.json"
 # What configurations call it; models with several parts have that of the text model in a part of its own.
@@ -27,8 +25,7 @@ def count_blocks(base_model: str) -> int | None:
     if not base_model or path is None:
         return None
     try:
-        with refuse_irregular(path):
-            config = read_json_object(LocalFileSystem(), path)
+        config = read_json_object(path)
     except (OSError, FormatError):
         return None  # whoever loads the model is told
     return _find_count(config)

@@ -28,7 +28,8 @@ from lorary.experts.weights_file import (
     load_tensors,
     read_tensors,
 )
-from lorary.files import parse_json_object, quote, read_at_most, read_json_object, refuse_irregular
+from lorary.files import parse_json_object, quote, read_at_most, read_json_object
+from lorary.files.regular import refuse_loops
 
 
 def read_peft(
@@ -94,8 +95,7 @@ def open_adapter(fs: AbstractFileSystem, path: str) -> OpenedAdapter:
         OSError: if the system refuses to read a file that is there.
     """
     _check_files(fs, path)
-    with refuse_irregular(f"{path}/{CONFIG_FILE}"):
-        config = read_at_most(fs, f"{path}/{CONFIG_FILE}")
+    config = read_at_most(f"{path}/{CONFIG_FILE}", fs=fs)
     return OpenedAdapter(path, config, _read_sidecar(fs, path), _read_weights(fs, path))
 
 
@@ -104,10 +104,9 @@ def _read_weights(fs: AbstractFileSystem, path: str) -> StoredTensors:
     file = next(
         file for file in (WEIGHTS_FILE, *PICKLE_FILES) if _find_kind(fs, f"{path}/{file}") is not None
     )
-    with refuse_irregular(f"{path}/{file}"):
-        if file == WEIGHTS_FILE:
-            return read_tensors(fs, f"{path}/{file}")
-        tensors = load_pickled(read_at_most(fs, f"{path}/{file}", "weights_mb"), f"{path}/{file}")
+    if file == WEIGHTS_FILE:
+        return read_tensors(fs, f"{path}/{file}")
+    tensors = load_pickled(read_at_most(f"{path}/{file}", "weights_mb", fs=fs), f"{path}/{file}")
     return load_tensors(dump_tensors(tensors), f"{path}/{file}")
 
 
@@ -181,8 +180,7 @@ def read_card(fs: AbstractFileSystem, path: str) -> Sidecar:
         return known
     _check_files(fs, path)
     config_path = f"{path}/{CONFIG_FILE}"
-    with refuse_irregular(config_path):
-        raw = read_json_object(fs, config_path)
+    raw = read_json_object(config_path, fs=fs)
     check_peft_type(raw, config_path)
     return _card_from_config(parse_adapter_config(raw, config_path), path)
 
@@ -205,7 +203,7 @@ def _check_files(fs: AbstractFileSystem, path: str) -> None:
 def _find_kind(fs: AbstractFileSystem, path: str) -> str | None:
     """Say what lies at a path; None only if the system says that nothing does."""
     try:
-        with refuse_irregular(path):
+        with refuse_loops(path):
             return str(fs.info(path)["type"])
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -226,8 +224,7 @@ def explain_missing(path: str, missing: Sequence[str]) -> FormatError:
 
 def _read_sidecar(fs: AbstractFileSystem, path: str) -> bytes | None:
     try:
-        with refuse_irregular(f"{path}/{SIDECAR_FILE}"):
-            return read_at_most(fs, f"{path}/{SIDECAR_FILE}")
+        return read_at_most(f"{path}/{SIDECAR_FILE}", fs=fs)
     except (FileNotFoundError, NotADirectoryError):
         return None
 

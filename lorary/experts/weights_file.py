@@ -114,7 +114,7 @@ def read_tensors(fs: AbstractFileSystem, path: str) -> StoredTensors:
     if isinstance(fs, LocalFileSystem):
         with open_regular(path) as file:
             return map_tensors(file, path)
-    return load_tensors(read_at_most(fs, path, "weights_mb"), path)
+    return load_tensors(read_at_most(path, "weights_mb", fs=fs), path)
 
 
 def map_tensors(file: BinaryIO, path: str) -> StoredTensors:

@@ -7,7 +7,7 @@ from lorary.files.limits import LIMITS
 from lorary.files.markdown import escape_markdown
 from lorary.files.patterns import PatternMatcher, compile_pattern
 from lorary.files.quoting import escape, quote, shorten
-from lorary.files.regular import open_regular, read_at_most, refuse_irregular, require_regular
+from lorary.files.regular import hash_file, open_regular, read_at_most, require_regular
 from lorary.files.shape import check_shape
 from lorary.files.whole import write_whole
 
@@ -21,13 +21,13 @@ __all__ = [
     "escape_json",
     "escape_markdown",
     "find_cache_folder",
+    "hash_file",
     "make_private_folder",
     "open_regular",
     "parse_json_object",
     "quote",
     "read_at_most",
     "read_json_object",
-    "refuse_irregular",
     "require_regular",
     "say_count",
     "shorten",

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from typing import Any
 
@@ -50,19 +51,21 @@ def parse_json_object(content: bytes, path: str, advice: str = AGAIN) -> dict[st
     return value
 
 
-def read_json_object(fs: AbstractFileSystem, path: str, advice: str = AGAIN) -> dict[str, Any]:
+def read_json_object(
+    path: str | os.PathLike[str], advice: str = AGAIN, *, fs: AbstractFileSystem | None = None
+) -> dict[str, Any]:
     """Read a JSON file whose top level is an object.
 
     Args:
-        fs: the file system it lies on.
-        path: the file's path there.
+        path: the file's path.
         advice: what to do about a file that is refused, for messages.
+        fs: the file system it lies on; None for the local one.
 
     Raises:
         FileNotFoundError: if there is no such file.
         FormatError: if it is no regular file, too large, not JSON, or not an object.
     """
-    return parse_json_object(read_at_most(fs, path), path, advice)
+    return parse_json_object(read_at_most(path, fs=fs), os.fspath(path), advice)
 
 
 def dump_json_object(value: dict[str, Any]) -> bytes:

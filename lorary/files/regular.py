@@ -4,7 +4,8 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from hashlib import sha256
 from typing import BinaryIO
 
 from fsspec import AbstractFileSystem
@@ -21,6 +22,7 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+_PART = 2**20
 
 
 def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> BinaryIO:
@@ -32,12 +34,12 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> Binary
 
     Raises:
         OSError: if it cannot be opened; with ``follow=False`` also (ELOOP) if it is a link.
-        IsADirectoryError: if it is a folder.
-        FormatError: if it is anything else than a file.
+        FormatError: if it is anything else than a file, or a link that leads nowhere but to itself.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
     try:
-        descriptor = os.open(path, flags)
+        with refuse_loops(os.fspath(path)) if follow else nullcontext():
+            descriptor = os.open(path, flags)
     except OSError as error:
         if error.errno == errno.ENXIO:  # what a socket says
             require_regular(os.stat(path), os.fspath(path))
@@ -51,8 +53,8 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> Binary
 
 
 @contextmanager
-def refuse_irregular(path: str) -> Iterator[None]:
-    """Refuse a file that turns out to be a folder, or a link that leads nowhere but to itself.
+def refuse_loops(path: str) -> Iterator[None]:
+    """Refuse a link that leads nowhere but to itself.
 
     Args:
         path: the file's, for the message.
@@ -63,43 +65,62 @@ def refuse_irregular(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        found = {errno.EISDIR: "a folder", errno.ELOOP: "links that lead to each other"}.get(error.errno or 0)
-        if found is None:
+        if error.errno != errno.ELOOP:
             raise
-        raise FormatError(
-            f"{quote(path)} must be a regular file, found {found}: give the file itself"
-        ) from error
+        raise _explain(path, "links that lead to each other") from error
 
 
 def require_regular(status: os.stat_result, path: str) -> None:
     """Refuse what is no regular file, naming what it is; see ``open_regular``."""
-    if stat.S_ISREG(status.st_mode):
-        return
-    if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(21, os.strerror(21), path)
-    found = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-    raise FormatError(f"{quote(path)} must be a regular file, found {found}: give the file itself")
+    if not stat.S_ISREG(status.st_mode):
+        raise _explain(path, _KINDS.get(stat.S_IFMT(status.st_mode), "something else"))
 
 
-def read_at_most(fs: AbstractFileSystem, path: str, limit: str = "json_mb") -> bytes:
+def _explain(path: str, found: str) -> FormatError:
+    return FormatError(f"{quote(path)} must be a regular file, found {found}: give the file itself")
+
+
+def read_at_most(
+    path: str | os.PathLike[str],
+    limit: str = "json_mb",
+    *,
+    fs: AbstractFileSystem | None = None,
+    follow: bool = True,
+) -> bytes:
     """Return the bytes of a small file.
 
     Args:
-        fs: the file system it lies on.
-        path: the file's path there.
+        path: the file's path.
         limit: the key of ``LIMITS`` that says how many megabytes are read.
+        fs: the file system it lies on; None for the local one.
+        follow: on the local one, whether the last part of the path may be a symbolic link.
 
     Raises:
         FileNotFoundError: if there is no such file.
         FormatError: if it is larger, or no regular file.
+        OSError: as ``open_regular``.
     """
     most = LIMITS[limit].num_bytes
-    if isinstance(fs, LocalFileSystem):
-        with open_regular(path) as file:
+    if fs is None or isinstance(fs, LocalFileSystem):
+        with open_regular(path, follow=follow) as file:
             # As many bytes as are asked for are set aside beforehand.
             content = file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
     else:
-        content = bytes(fs.cat_file(path, start=0, end=most + 1))
+        content = bytes(fs.cat_file(os.fspath(path), start=0, end=most + 1))
     if len(content) > most:
-        raise FormatError(f"{quote(path)} is too large: {LIMITS[limit].advice}")
+        raise FormatError(f"{quote(os.fspath(path))} is too large: {LIMITS[limit].advice}")
     return content
+
+
+def hash_file(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a local file's bytes.
+
+    Raises:
+        OSError: if it cannot be read, or is a link.
+        FormatError: if it is no regular file.
+    """
+    digest = sha256()
+    with open_regular(path, follow=False) as file:
+        while part := file.read(_PART):
+            digest.update(part)
+    return digest.hexdigest()

@@ -10,7 +10,7 @@ import yaml
 from lorary.errors import FormatError
 from lorary.files.limits import LIMITS
 from lorary.files.quoting import quote, shorten
-from lorary.files.regular import open_regular
+from lorary.files.regular import read_at_most
 from lorary.files.shape import check_shape
 
 # libyaml reads six times as fast as Python does, but overflows its stack where values nest deeply.
@@ -85,13 +85,8 @@ def parse_yaml(text: str) -> Any:
 
 
 def _read_text(path: str | Path) -> str:
-    most = LIMITS["json_mb"].num_bytes
-    with open_regular(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise FormatError(f"{quote(str(path))} is too large: {LIMITS['json_mb'].advice}")
     try:
-        return content.decode("utf-8-sig")
+        return read_at_most(path).decode("utf-8-sig")
     except ValueError as error:
         raise FormatError(f"{quote(str(path))} is not a YAML file: {shorten(str(error))}") from error
 

@@ -1,7 +1,6 @@
 import json
 
 import pytest
-from fsspec.implementations.local import LocalFileSystem
 
 from lorary.errors import FormatError
 from lorary.files import dump_json_object, escape_json, read_json_object
@@ -12,7 +11,7 @@ from lorary.files.quoting import is_visible
 def test_an_object_reads_back_as_written(tmp_path):
     value = {"name": "詩", "numbers": [1, 2.5], "none": None}
     (tmp_path / "x.json").write_bytes(dump_json_object(value))
-    assert read_json_object(LocalFileSystem(), str(tmp_path / "x.json")) == value
+    assert read_json_object(tmp_path / "x.json") == value
 
 
 @pytest.mark.parametrize(
@@ -40,7 +39,7 @@ def test_what_is_no_sound_json_object_is_refused_with_its_path(tmp_path, content
     with pytest.raises(
         FormatError, match=f"^'{path}' .*{message}.*fetch or write it again|^'{path}' {message}"
     ) as found:
-        read_json_object(LocalFileSystem(), str(path))
+        read_json_object(path)
     assert len(str(found.value)) < 800
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from lorary.data.readers.unpack import HARMLESS
 from lorary.data.source import Record
 from lorary.errors import DataError
-from lorary.files import LIMITS, escape, open_regular, quote, refuse_irregular, shorten
+from lorary.files import LIMITS, escape, open_regular, quote, shorten
 
 MAGIC = b"PAR1"
 # Few, because a long value that many rows share is in the file once, and in memory for each row of a batch.
@@ -28,7 +28,7 @@ def read_parquet(path: Path) -> Iterator[Record]:
     from pyarrow import parquet
 
     try:
-        with refuse_irregular(str(path)), open_regular(path) as file:
+        with open_regular(path) as file:
             opened = parquet.ParquetFile(
                 file, thrift_string_size_limit=MOST_BYTES, thrift_container_size_limit=MOST_VALUES
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from lorary.errors import DataError, FormatError
-from lorary.files import LIMITS, open_regular, quote, refuse_irregular
+from lorary.files import LIMITS, open_regular, quote
 
 GZIP_MAGIC = b"\x1f\x8b"
 XZ_MAGIC = b"\xfd7zXZ\x00"
@@ -28,7 +28,7 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
             also while it is read.
     """
     try:
-        with refuse_irregular(str(path)), open_regular(path) as packed:
+        with open_regular(path) as packed:
             magic = packed.read(len(XZ_MAGIC))
             packed.seek(0)
             yield io.BufferedReader(_Counted(_unpack(packed, magic), packed, path), CHUNK)

@@ -3,35 +3,16 @@
 import json
 from collections.abc import Mapping
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-
-from lorary.files import open_regular
-
-PART = 2**20
 
 
 def hash_json(value: Any) -> str:
     """Hash a value that JSON can hold; how it is laid out in a file makes no difference."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return sha256(text.encode()).hexdigest()
-
-
-def hash_file(path: Path) -> str:
-    """Hash a file's bytes.
-
-    Raises:
-        OSError: if it cannot be read, or is a link.
-        FormatError: if it is no regular file.
-    """
-    with open_regular(path, follow=False) as file:
-        digest = sha256()
-        while part := file.read(PART):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def hash_tensors(record: Any, tensors: Mapping[str, Tensor]) -> str:

@@ -15,9 +15,9 @@ from typing import Any, Protocol, TypeVar
 from fsspec.implementations.local import LocalFileSystem
 
 from lorary.experts.folder import replace_folder
-from lorary.files import quote
+from lorary.files import hash_file, quote
 from lorary.files.whole import sync_folder
-from lorary.training.folder.digests import hash_file, hash_json
+from lorary.training.folder.digests import hash_json
 from lorary.training.folder.run_files import has_file, has_folder, read_record, remove
 from lorary.training.progress import UnitPlan, UnitProgress, parse_progress
 

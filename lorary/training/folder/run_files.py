@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from fsspec.implementations.local import LocalFileSystem
 from safetensors import SafetensorError
 
 from lorary.errors import LoraryError, TrainingError
@@ -98,7 +97,7 @@ def read_record(path: Path) -> dict[str, Any]:
         OSError: if it cannot be read.
         FormatError: if it is too large, or no JSON object.
     """
-    return read_json_object(LocalFileSystem(), str(path))
+    return read_json_object(path)
 
 
 def name_scratch(folder: Path) -> Path:

@@ -5,16 +5,13 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
-
-from fsspec.implementations.local import LocalFileSystem
 
 from lorary.cli.commands.quickstart.plan import QuickstartPlan
 from lorary.errors import FormatError
 from lorary.evaluation import Result
-from lorary.files import quote, read_at_most, read_json_object, write_whole
+from lorary.files import hash_file, quote, read_json_object, write_whole
 from lorary.reports import RoutedSample, RoutedToken
 
 RECORD, RESULTS = "outcome.json", "results.json"
@@ -40,14 +37,14 @@ def load_outcome(plan: QuickstartPlan, out: Path) -> Outcome | None:
         FormatError: if a file is damaged.
     """
     try:
-        saved = read_json_object(LocalFileSystem(), str(out / RECORD), ADVICE)
-        results = read_at_most(LocalFileSystem(), str(out / RESULTS))
+        saved = read_json_object(out / RECORD, ADVICE)
+        digest = hash_file(out / RESULTS)
     except FileNotFoundError:
         return None
     if saved.get("plan") != json.loads(json.dumps(asdict(plan))):
         return None
     # Earlier versions wrote no hash. A killed run may have left the results of another plan.
-    if saved.get("results_sha256", _hash(results)) != _hash(results):
+    if saved.get("results_sha256", digest) != digest:
         return None
     with _naming(out / RECORD):
         samples = tuple(_parse_sample(sample, plan) for sample in _expect(list, saved["samples"]))
@@ -62,13 +59,9 @@ def save_outcome(plan: QuickstartPlan, outcome: Outcome, out: Path) -> None:
         "plan": asdict(plan),
         "seconds": outcome.seconds,
         "samples": [asdict(sample) for sample in outcome.samples],
-        "results_sha256": _hash((out / RESULTS).read_bytes()),
+        "results_sha256": hash_file(out / RESULTS),
     }
     write_whole(out / RECORD, json.dumps(record, ensure_ascii=True, allow_nan=False))
-
-
-def _hash(content: bytes) -> str:
-    return sha256(content).hexdigest()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lorary.errors import suggest
-from lorary.files import quote, refuse_irregular
+from lorary.files import quote
 from lorary.files.yaml_text import read_yaml_documents
 from lorary.transforms.merging.checks import MOST_FAULTS, join_faults
 from lorary.transforms.merging.recipe.forms import find_form_faults, find_name_fault
@@ -52,8 +52,7 @@ def read_recipes(path: str | Path) -> tuple[MergeRecipe, ...]:
     Raises:
         OSError, FormatError, ValueError: as ``read_recipe`` does.
     """
-    with refuse_irregular(str(path)):
-        documents = read_yaml_documents(path)
+    documents = read_yaml_documents(path)
     named: dict[str, MergeRecipe] = {}
     recipes = []
     for number, content in enumerate(documents, 1):
