@@ -1,4 +1,4 @@
-"""Training: one loop, and what it trains; runs can be killed at any moment and go on from there."""
+"""Training: one loop and its objectives. A run can be killed at any moment and resumed from its folder."""
 
 from lorary.training.config import TrainConfig
 from lorary.training.examples import TrainingExamples, prepare_examples

@@ -1,4 +1,4 @@
-"""What a training run is told."""
+"""The configuration of a training run."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -17,7 +17,7 @@ from lorary.training.field_checks import (
 )
 from lorary.training.loop.settings import LoopSettings
 
-# How often the state is saved, how many tokens share a pass and what is computed twice change no expert.
+# Settings that do not change the trained experts.
 WITHOUT_EFFECT = ("checkpoint_seconds", "tokens_per_pass", "gradient_checkpointing")
 SCHEDULES = ("linear", "cosine", "constant")
 _SIZES = {
@@ -36,26 +36,27 @@ _RATES = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """How experts are trained; the same for every expert of a run."""
+    """The configuration of a training run, the same for all of its experts."""
 
     rank: int = 8
     """Rank of each expert's factors."""
     alpha: float = 16.0
-    """LoRA's alpha: the weight change is ``alpha / rank * b @ a``; saved experts have this folded in."""
+    """LoRA's alpha: the weight change is ``alpha / rank * b @ a``; in saved experts ``b`` includes the
+    factor."""
     use_rslora: bool = False
     """Divide alpha by the square root of the rank instead of the rank."""
     target_modules: str | list[str] = "all-linear"
-    """Layers that get experts: 'all-linear', path endings, or a regular expression over whole paths."""
+    """Layers that experts change: 'all-linear', path endings, or a regular expression for whole paths."""
     batch_size: int = 8
     """Examples per optimiser step of one expert."""
     tokens_per_pass: int = 2048
-    """Most tokens in one forward pass, shared ones counted once; larger batches are accumulated."""
+    """Maximum tokens in one forward pass, shared ones counted once; gradients of several passes add up."""
     row_length: int = 512
     """Length of the rows that examples are packed into (longer examples make longer rows)."""
     gradient_checkpointing: bool = False
-    """Run decoder layers again on the way back instead of keeping what they computed: slower, less memory."""
+    """Run decoder layers again during backward instead of keeping their activations: slower, less memory."""
     num_slots: int = 8
-    """Experts trained side by side; others wait until one has finished."""
+    """Number of experts trained at the same time; others wait until one has finished."""
     learning_rate: float = 1e-3
     """Peak learning rate of AdamW."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -65,41 +66,41 @@ class TrainConfig:
     weight_decay: float = 0.0
     """AdamW's weight decay."""
     max_grad_norm: float | None = 1.0
-    """Largest norm of one expert's gradient; null does not clip."""
+    """Maximum norm of one expert's gradient; null: no clipping."""
     epochs: float | None = None
-    """Passes over an expert's examples; null sets no bound."""
+    """Number of passes over an expert's examples; null: no bound."""
     max_steps: int | None = None
-    """Most optimiser steps of one expert; null sets no bound."""
+    """Maximum optimiser steps of one expert; null: no bound."""
     max_tokens: int | None = None
-    """Most tokens (input and target) one expert is trained on; null sets no bound."""
+    """Maximum tokens (input and target) that one expert is trained on; null: no bound."""
     validate_every: int | None = None
-    """Steps between two validation losses; null does not validate and keeps the last weights."""
+    """Steps between two validation losses; null: no validation, and the last weights are kept."""
     patience: int | None = None
-    """Validations without improvement after which an expert stops early; null never stops early."""
+    """Validations without improvement after which an expert's training stops; null: no early stop."""
     max_validation_examples: int = 32
-    """Examples per validation loss."""
+    """Maximum examples per validation loss."""
     checkpoint_seconds: float = 60.0
-    """Seconds between two savings of the resumable state."""
+    """Seconds between two writes of the resumable state."""
     seed: int = 0
-    """Seed of initial weights and of the order of examples, together with each expert's name."""
+    """Seed, combined with each expert's name, of initial weights and of the order of examples."""
     same_start: bool = False
-    """Give all experts the same initial weights, as where each is trained by itself with one seed: their
-    factors then compare, which clustering by the paper's recipe needs."""
+    """Use the same initial weights for all experts, which makes their factors comparable; clustering by the
+    recipe of MBC's paper needs this."""
 
     def __post_init__(self) -> None:
         faults = [*find_field_faults(self, _SIZES)]
         if self.epochs is None and self.max_steps is None and self.max_tokens is None:
-            faults.append("one of epochs, max_steps and max_tokens must bound the run")
+            faults.append("one of epochs, max_steps and max_tokens must be set, found none")
         faults += find_field_faults(self, _RATES)
         if self.patience is not None and self.validate_every is None:
-            faults.append("patience needs validate_every: an early stop looks at validation losses")
+            faults.append("patience needs validate_every, because an early stop depends on validation losses")
         if self.schedule not in SCHEDULES:
             faults.append(
-                f"schedule must be 'linear', 'cosine' or 'constant', not {quote(self.schedule, 60)}"
+                f"schedule must be 'linear', 'cosine' or 'constant', found {quote(self.schedule, 60)}"
             )
         targets = [self.target_modules] if isinstance(self.target_modules, str) else self.target_modules
         if not isinstance(targets, list | tuple) or not all(isinstance(target, str) for target in targets):
-            faults.append(f"target_modules must be a string or a list of them, not {quote(targets, 60)}")
+            faults.append(f"target_modules must be a string or a list of strings, found {quote(targets, 60)}")
         if faults:
             raise ValueError("training configuration: " + "; ".join(faults))
 
@@ -110,24 +111,24 @@ class TrainConfig:
 
     @property
     def loop(self) -> LoopSettings:
-        """What of it the loop is told."""
+        """The settings for the loop."""
         return LoopSettings(**{field.name: getattr(self, field.name) for field in fields(LoopSettings)})
 
 
 def list_effective(config: TrainConfig) -> dict[str, Any]:
-    """Give the settings that an expert depends on, as JSON values: a run is known again by them."""
+    """Return the settings that an expert depends on, as JSON values; they identify a run."""
     return _keep_effective(asdict(config))
 
 
 def gives_the_same(settings: object, config: TrainConfig) -> bool:
-    """Tell whether an expert trained with some settings is the one that a configuration gives.
+    """Return whether a training with some settings gives the same expert as a configuration.
 
-    This decides wherever that is asked: for a run folder, for the experts in it, and for a library's.
+    Run folders, the experts in them, and libraries all use this function.
 
     Args:
-        settings: what an expert's card says of its training; anybody's, so it may be of any type. What an
-            earlier version had no setting for was as it now is by default.
-        config: how experts are trained here.
+        settings: the training settings in an expert's card. A card may come from anywhere, so they may be of
+            any type. Settings that are missing, as in cards of earlier versions, count as today's defaults.
+        config: the configuration.
     """
     if not isinstance(settings, Mapping):
         return False

@@ -1,4 +1,4 @@
-"""Loss curves of a run: as numbers, and as one picture."""
+"""Loss curves of a run, as JSON and as one picture."""
 
 import json
 import math
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MAX_COLUMNS = 6
 MAX_TITLE = 30
-# A picture of more would have more rows of pixels than PNG writers take.
+# Maximum number of drawn experts; more would exceed the height that PNG writers accept.
 MAX_DRAWN = 600
 TRAIN, VALIDATION = "#8fb3d9", "#c2410c"
 
@@ -25,8 +25,8 @@ def save_curves(path: str | Path, progress: Mapping[str, UnitProgress]) -> None:
     """Write the curves of all experts as one JSON object, by expert.
 
     Args:
-        path: the file; replaced if it is there.
-        progress: expert name -> what a run knows of it.
+        path: the file; an existing one is replaced.
+        progress: expert name -> its progress.
     """
     records = {
         name: {
@@ -43,19 +43,19 @@ def save_curves(path: str | Path, progress: Mapping[str, UnitProgress]) -> None:
 
 
 def plot_curves(path: str | Path, progress: Mapping[str, UnitProgress]) -> None:
-    """Draw each expert's training and validation loss in a small picture of its own, all in one PNG.
+    """Draw the training and validation losses of all experts into one PNG, with a small plot for each.
 
-    Training losses are smoothed, since single batches jump; a dot marks the weights that were kept. Of more
-    than 600 experts the first are drawn.
+    Training losses are smoothed, since those of single batches vary strongly. A dot marks the step whose
+    weights were kept. If there are more than 600 experts, the first 600 are drawn.
 
     Args:
-        path: the file; replaced if it is there.
-        progress: expert name -> what a run knows of it, at least one.
+        path: the file; an existing one is replaced.
+        progress: expert name -> its progress, at least one.
 
     Raises:
         ValueError: if there is no expert.
     """
-    # Imported here: slow, and needed for pictures only. Without pyplot nothing global is touched.
+    # Imported here, because it is slow and needed for pictures only. Without pyplot, no global state changes.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -81,20 +81,20 @@ def plot_curves(path: str | Path, progress: Mapping[str, UnitProgress]) -> None:
     figure.supylabel("loss per target token", fontsize="medium")
     content = BytesIO()
     with warnings.catch_warnings():
-        # Names in scripts that the font lacks are drawn as boxes.
+        # Characters that the font lacks are drawn as boxes.
         warnings.filterwarnings("ignore", message=r"Glyph \d+")
         figure.savefig(content, format="png", dpi=110)
     write_whole(Path(path), content.getvalue())
 
 
 def smooth_curve(curve: Sequence[tuple[int, float]]) -> list[float]:
-    """Average each loss with its neighbours, over about a twentieth of the curve.
+    """Average each loss with its neighbours, in a window of about a twentieth of the curve.
 
     Args:
         curve: ``(step, loss)`` in order.
 
     Returns:
-        As many losses; the first and last are averaged over fewer.
+        The smoothed losses, one for each; windows are shorter at both ends.
     """
     losses = [loss for _, loss in curve]
     reach = len(losses) // 40
@@ -103,7 +103,7 @@ def smooth_curve(curve: Sequence[tuple[int, float]]) -> list[float]:
 
 
 def _draw_expert(axes: "Axes", name: str, found: UnitProgress) -> None:
-    # Without parsing: a dollar sign would start a formula.
+    # Without parsing, since a dollar sign would start a formula.
     title = shorten(escape(name, keep=""), MAX_TITLE)
     axes.set_title(title, fontsize="small", loc="left", parse_math=False)
     axes.tick_params(labelsize="x-small", length=2)

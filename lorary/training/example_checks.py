@@ -1,4 +1,4 @@
-"""Whether a model can read tokenised examples: what it cannot would end in a kernel, without a name."""
+"""Checking that a model can read tokenised examples; a kernel would fail without naming the example."""
 
 from collections.abc import Sequence
 from numbers import Integral
@@ -13,16 +13,16 @@ from lorary.training.examples import TrainingExamples
 
 
 def check_training_examples(name: str, examples: TrainingExamples, model: PreTrainedModel) -> None:
-    """Refuse what an expert cannot be trained on.
+    """Check that an expert can be trained on some examples.
 
     Args:
-        name: the expert's.
-        examples: what it is to be trained on.
+        name: the expert's name, for messages.
+        examples: its examples.
         model: the base model, with or without experts.
 
     Raises:
-        TypeError: if they are no ``TrainingExamples``.
-        ValueError: if there is none to train on, or the model cannot read one.
+        TypeError: if they are not ``TrainingExamples``.
+        ValueError: if there is no training example, or the model cannot read one.
     """
     if not isinstance(examples, TrainingExamples):
         raise TypeError(f"expert {quote(name)} must have TrainingExamples, found {quote(examples, 60)}")
@@ -33,15 +33,15 @@ def check_training_examples(name: str, examples: TrainingExamples, model: PreTra
 
 
 def check_examples(whose: str, examples: Sequence[TokenizedExample], model: PreTrainedModel) -> None:
-    """Refuse examples that a model cannot read.
+    """Check that a model can read some examples.
 
     Args:
-        whose: they are, for the message.
+        whose: name of the examples' owner, for the message.
         examples: the examples.
         model: the model.
 
     Raises:
-        ValueError: naming the first, and what is wrong with it.
+        ValueError: if it cannot; the message has the first such example and its fault.
     """
     size = model.get_input_embeddings().weight.shape[0]
     most = count_positions(model)
@@ -65,5 +65,5 @@ def _find_fault(example: TokenizedExample, size: int, most: int | None) -> str |
             "with the base model's tokenizer"
         )
     if most is not None and len(example) > most:
-        return f"it has {len(example)} tokens, the base model has {most} positions: cut it, or leave it out"
+        return f"it must fit in the base model's {most} positions, found {len(example)} tokens: shorten it"
     return None

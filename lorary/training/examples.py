@@ -1,4 +1,4 @@
-"""What an expert is trained on, as tokens."""
+"""The tokenised examples that an expert is trained on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,17 +19,17 @@ class TrainingExamples:
     """One expert's tokenised examples."""
 
     train: tuple[TokenizedExample, ...]
-    """What it learns from."""
+    """Training examples."""
     validation: tuple[TokenizedExample, ...] = ()
-    """What its early stop and best weights are chosen by."""
+    """Examples for validation losses, by which the best weights and an early stop are chosen."""
     tasks: tuple[str, ...] = ()
-    """Names of the tasks they come from."""
+    """Names of the tasks that the examples come from."""
     counts: PromptCounts = field(default_factory=PromptCounts)
-    """How many examples of both were left out or changed."""
+    """Numbers of examples that were left out or changed."""
 
     @cached_property
     def digest(self) -> str:
-        """A hash of all tokens, by which a run is known again."""
+        """A hash of all tokens, which identifies the data of a run."""
         parts = [
             f"{name} {example.prompt_ids}{example.target_ids}"
             for name, part in (("train", self.train), ("validation", self.validation))
@@ -51,33 +51,37 @@ def prepare_examples(
 
     Args:
         tokenizer: the base model's.
-        tasks: expert name -> what to train it on.
-        template: how examples become prompts.
-        max_length: most tokens of prompt and target together.
-        truncation: what to do with longer ones; a target is never cut.
-        max_validation_examples: how many validation examples to keep.
+        tasks: expert name -> the task that it is trained on.
+        template: turns examples into prompts.
+        max_length: maximum number of tokens of prompt and target together.
+        truncation: how longer examples are shortened or left out; a target is never cut.
+        max_validation_examples: maximum number of validation examples.
 
     Returns:
-        Expert name -> tokens.
+        Expert name -> its examples.
 
     Raises:
-        DataError: if a task has no training example, or one is too long for the policy.
+        DataError: if a task has no training example, or all are too long, or one is too long and
+            ``truncation`` is ``"error"``.
     """
     prepared = {}
     for name, task in tasks.items():
         if not task.splits.get("train"):
-            raise DataError(f"task {task.name!r} has no training examples: it has {sorted(task.splits)} only")
+            raise DataError(
+                f"task {task.name!r} must have training examples, found only splits {sorted(task.splits)}"
+            )
         found = tokenize_examples(
             tokenizer, template, task, task.splits["train"], max_length=max_length, truncation=truncation
         )
-        # By content hash, not the first ones: a mixture's first examples are all of one task.
+        # Chosen by content hash, since the first examples of a mixture all belong to one task.
         held_out = subsample(task.splits.get("validation", ()), max_validation_examples)
         validation = tokenize_examples(
             tokenizer, template, task, held_out, max_length=max_length, truncation=truncation
         )
         if not found.examples:
             raise DataError(
-                f"task {task.name!r}: no training example fits in {max_length} tokens; raise max_length"
+                f"task {task.name!r} must have a training example of at most {max_length} tokens, found "
+                "none: raise max_length"
             )
         prepared[name] = TrainingExamples(
             train=found.examples,

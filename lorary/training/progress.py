@@ -1,4 +1,4 @@
-"""How far one expert has come, in plain numbers, and whether numbers read from a file can be true."""
+"""The progress of one unit in plain numbers, and checks of such numbers that were read from a file."""
 
 import math
 from collections.abc import Mapping
@@ -12,22 +12,22 @@ Curve = list[tuple[int, float]]
 
 @dataclass(frozen=True)
 class UnitPlan:
-    """What of one expert's training is settled before its first step."""
+    """The part of one unit's training that is known before its first step."""
 
     tokens: tuple[int, ...]
-    """Tokens (input and target) of each step's batch."""
+    """Number of tokens (input and target) of each step's batch."""
     validate_every: int | None = None
-    """Steps between two validation losses; None if there are none."""
+    """Steps between two validation losses; None: no validation."""
     patience: int | None = None
-    """Validations without improvement that end the training; None if they do not."""
+    """Validations without improvement that end the training; None: no early stop."""
 
     @property
     def num_steps(self) -> int:
-        """How many steps there are unless it stops early."""
+        """Number of steps, unless training stops early."""
         return len(self.tokens)
 
     def is_due(self, step: int) -> bool:
-        """Tell whether a validation follows a step: at the interval, and at the end."""
+        """Return whether a validation follows a step: at each interval, and at the end."""
         if self.validate_every is None:
             return False
         return step % self.validate_every == 0 or step >= self.num_steps
@@ -35,12 +35,12 @@ class UnitPlan:
 
 @dataclass
 class UnitProgress:
-    """What of a trainee's state is plain numbers."""
+    """The part of a unit's state that is plain numbers."""
 
     step: int = 0
-    """Optimiser steps taken."""
+    """Number of optimiser steps taken."""
     tokens: int = 0
-    """Tokens (input and target) trained on."""
+    """Number of tokens (input and target) trained on."""
     train_curve: Curve = field(default_factory=list)
     """``(step, mean loss of the step's target tokens)``."""
     validation_curve: Curve = field(default_factory=list)
@@ -48,21 +48,25 @@ class UnitProgress:
     best_loss: float | None = None
     """Lowest validation loss."""
     best_step: int | None = None
-    """When it was."""
+    """The step of the lowest validation loss."""
     num_worse: int = 0
-    """Validations since then."""
+    """Number of validations since then."""
     is_finished: bool = False
-    """Whether there is nothing left to do."""
+    """Whether the training has ended."""
 
     def record_step(self, loss: float, num_tokens: int, plan: UnitPlan) -> None:
-        """Note a step that was taken; the last one of the plan finishes the expert."""
+        """Record a step; the last one of the plan ends the training."""
         self.step += 1
         self.tokens += num_tokens
         self.train_curve.append((self.step, loss))
         self.is_finished = self.step >= plan.num_steps
 
     def record_validation(self, loss: float, plan: UnitPlan) -> bool:
-        """Note a validation loss; the end of patience finishes the expert. True for the best so far."""
+        """Record a validation loss, and end the training if patience is used up.
+
+        Returns:
+            Whether the loss is the lowest so far.
+        """
         self.validation_curve.append((self.step, loss))
         if self.best_loss is None or loss < self.best_loss:
             self.best_loss, self.best_step, self.num_worse = loss, self.step, 0
@@ -74,22 +78,22 @@ class UnitProgress:
 
 
 def parse_progress(record: Mapping[str, Any], plan: UnitPlan) -> UnitProgress:
-    """Understand the numbers that a file holds.
+    """Parse and check a progress that was read from a file.
 
-    All of them follow from the plan and the losses, so whatever contradicts those is found.
+    All numbers follow from the plan and the losses, so contradictions are found.
 
     Args:
         record: a ``UnitProgress`` as a JSON object.
-        plan: the expert's.
+        plan: the unit's plan.
 
     Raises:
-        ValueError: saying which number cannot be true, and why.
+        ValueError: if a number contradicts the plan or the losses; the message names it.
     """
     known = [found.name for found in fields(UnitProgress)]
     wrong = [key for key in record if key not in known] + [key for key in known if key not in record]
     if wrong:
         raise ValueError(
-            f"progress must hold {', '.join(known)}, but {quote(wrong[0], 60)} is new or missing"
+            f"progress must have the keys {', '.join(known)}, but {quote(wrong[0], 60)} is unknown or missing"
         )
     train, validation = (_parse_curve(record, key) for key in ("train_curve", "validation_curve"))
     progress = _replay(plan, train, validation)
@@ -116,7 +120,7 @@ def _parse_curve(record: Mapping[str, Any], key: str) -> Curve:
 
 
 def _replay(plan: UnitPlan, train: Curve, validation: Curve) -> UnitProgress:
-    """Go through a training again whose losses are known."""
+    """Compute the progress that follows from a plan and known losses."""
     _check_steps("train_curve", train, list(range(1, len(train) + 1)))
     if len(train) > plan.num_steps:
         raise ValueError(f"train_curve must end by step {plan.num_steps}, found step {len(train)}")
@@ -125,7 +129,9 @@ def _replay(plan: UnitPlan, train: Curve, validation: Curve) -> UnitProgress:
     progress = UnitProgress()
     for (step, loss), num_tokens in zip(train, plan.tokens, strict=False):
         if progress.is_finished:
-            raise ValueError(f"train_curve must end with the early stop at step {progress.step}, it goes on")
+            raise ValueError(
+                f"train_curve must end with the early stop at step {progress.step}, found a later step"
+            )
         progress.record_step(loss, num_tokens, plan)
         if step in losses:
             progress.record_validation(losses[step], plan)
@@ -136,6 +142,6 @@ def _check_steps(key: str, curve: Curve, expected: list[int]) -> None:
     found = [step for step, _ in curve]
     if found != expected:
         raise ValueError(
-            f"{key} must be of steps {shorten(str(expected[:9]), 60)}… ({len(expected)} in all), found "
+            f"{key} must have steps {shorten(str(expected[:9]), 60)}… ({len(expected)} in all), found "
             f"{shorten(str(found[:9]), 60)}… ({len(found)} in all)"
         )

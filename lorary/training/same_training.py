@@ -1,4 +1,4 @@
-"""Whether an expert is the one that a training would give: asked of run folders and of libraries."""
+"""Checking that an expert is the one that a training would give, for run folders and for libraries."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,19 +11,22 @@ from lorary.training.config import TrainConfig, gives_the_same
 def find_training_fault(
     card: ExpertCard, *, base_fingerprint: str, data_digest: str, config: TrainConfig
 ) -> str | None:
-    """Say in what an expert's training differs from another, as far as that matters to the result.
+    """Describe a difference between an expert's training and a given one, if it changes the result.
 
     Args:
-        card: the expert's; it may be anybody's, so what it says of a training may be of any type.
-        base_fingerprint: the other's base model's.
-        data_digest: of the other's examples.
-        config: of the other.
+        card: the expert's card. It may come from anywhere, so its training record may be of any type.
+        base_fingerprint: fingerprint of the given training's base model.
+        data_digest: digest of its examples.
+        config: its configuration.
 
     Returns:
         The difference, as a sentence about "it"; None if there is none.
     """
     if card.base_fingerprint != base_fingerprint:
-        return f"it is of base model {quote(card.base_fingerprint, 80)}, not {base_fingerprint!r}"
+        return (
+            f"its base model must have fingerprint {base_fingerprint!r}, found "
+            f"{quote(card.base_fingerprint, 80)}"
+        )
     if _find(card.provenance, "data", "digest") != data_digest:
         return "it was trained on other examples"
     if not gives_the_same(card.provenance.get("training"), config):

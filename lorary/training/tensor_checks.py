@@ -1,4 +1,4 @@
-"""Whether tensors that a file holds have the names, shapes and numbers that they must have."""
+"""Checks of names, shapes and values of tensors that were read from a file."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,11 +8,11 @@ from lorary.files import quote
 
 
 def find_shape_fault(tensors: Mapping[str, Tensor], shapes: Mapping[str, Sequence[int]]) -> str | None:
-    """Say which tensor is missing, superfluous, of another shape or not finite; None if none is.
+    """Describe a tensor that is missing, superfluous, of another shape or not finite; None if there is none.
 
     Args:
-        tensors: what was found.
-        shapes: name -> shape of all that must be there.
+        tensors: name -> tensor, as found.
+        shapes: name -> shape, of all required tensors.
     """
     for key in sorted(tensors.keys() | shapes.keys()):
         found = list(tensors[key].shape) if key in tensors else "none"

@@ -1,4 +1,4 @@
-"""Training many experts at once, from the first step or from where a killed run was."""
+"""Training many experts in the same passes, from the start or from the state of a killed run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from lorary.training.progress import UnitProgress
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """What a run gives: experts and their curves."""
+    """The result of a run."""
 
     experts: dict[str, Expert]
-    """In the order they were asked for."""
+    """Name -> expert, in the order of the examples."""
     progress: dict[str, UnitProgress]
-    """Steps, tokens, loss curves, best validation loss."""
+    """Name -> steps, tokens, loss curves, best validation loss."""
 
 
 def train_experts(
@@ -39,13 +39,13 @@ def train_experts(
     fresh: bool = False,
     on_progress: Callable[[TrainEvent[Expert]], None] | None = None,
 ) -> TrainOutcome:
-    """Train one expert per entry, many at once, resuming whatever an earlier call left in the run folder.
+    """Train one expert for each entry of ``examples``, many at a time; a killed run in the folder is resumed.
 
     Args:
-        base: the base model, trained on where it is; carries no experts before and after.
-        examples: expert name -> tokens, see ``prepare_examples``.
-        config: how to train.
-        run_folder: where the resumable state, finished experts and curves are kept.
+        base: the base model, used on its current device. It must have no experts, and has none afterwards.
+        examples: expert name -> its examples, see ``prepare_examples``.
+        config: the configuration.
+        run_folder: folder of the resumable state, finished experts and curves.
         fresh: start over instead of resuming.
         on_progress: called after every pass.
 
@@ -53,11 +53,11 @@ def train_experts(
         The experts (best validated weights, or the last) and their curves.
 
     Raises:
-        ValueError: if there is nothing to train, an expert's name is unsafe, or the base model cannot read an
-            example.
-        IncompatibleExpert: if ``target_modules`` match no layer, or the base carries experts already.
-        TrainingError: if the folder holds another run or one is training in it, if what is taken up from it
-            is damaged (which names the file, and what to do), or if a loss or weight is not finite.
+        ValueError: if there is nothing to train, an expert's name is not safe as a folder's name, or the base
+            model cannot read an example.
+        IncompatibleExpert: if ``target_modules`` match no layer, or the base model has experts already.
+        TrainingError: if the folder has another run or one is training in it, if a file in it is damaged (the
+            message names the file, and what to do), or if a loss or weight is not finite.
     """
     _check_examples(base, examples)
     layers = find_layers(base.model, config.target_modules)
@@ -78,7 +78,7 @@ def train_experts(
 
 def _check_examples(base: BaseModel, examples: Mapping[str, TrainingExamples]) -> None:
     if not examples:
-        raise ValueError("there is nothing to train: give at least one expert's examples")
+        raise ValueError("there must be examples of at least one expert, found none: pass some")
     for name, found in examples.items():
         check_training_examples(check_name(name), found, base.model)
 

@@ -22,11 +22,11 @@ def test_all_faults_are_reported_at_once():
     with pytest.raises(ValueError, match="training configuration: ") as error:
         TrainConfig(rank=0, num_slots=-1, learning_rate=0, warmup_ratio=1.0, patience=2, schedule="step")
     assert str(error.value) == (
-        "training configuration: rank must be at least 1, not 0; num_slots must be at least 1, not -1; "
-        "one of epochs, max_steps and max_tokens must bound the run; learning_rate must be positive, not 0; "
-        "warmup_ratio must lie in [0, 1), not 1.0; "
-        "patience needs validate_every: an early stop looks at validation losses; "
-        "schedule must be 'linear', 'cosine' or 'constant', not 'step'"
+        "training configuration: rank must be at least 1, found 0; num_slots must be at least 1, found -1; "
+        "one of epochs, max_steps and max_tokens must be set, found none; learning_rate must be positive, "
+        "found 0; warmup_ratio must lie in [0, 1), found 1.0; "
+        "patience needs validate_every, because an early stop depends on validation losses; "
+        "schedule must be 'linear', 'cosine' or 'constant', found 'step'"
     )
 
 

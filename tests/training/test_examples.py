@@ -60,13 +60,13 @@ def test_the_digest_knows_every_token_of_both_splits(make_examples):
 
 
 def test_a_task_without_training_examples_is_refused(tokenizer):
-    message = r"task 'letters' has no training examples: it has \['test'\] only"
+    message = r"task 'letters' must have training examples, found only splits \['test'\]"
     with pytest.raises(DataError, match=message):
         prepare_examples(tokenizer, {"x": task_of(test=ROWS)}, PlainTemplate())
 
 
 def test_a_task_of_which_nothing_fits_is_refused(tokenizer):
-    message = "task 'letters': no training example fits in 3 tokens; raise max_length"
+    message = "task 'letters' must have a training example of at most 3 tokens, found none: raise"
     with pytest.raises(DataError, match=message):
         prepare_examples(
             tokenizer, {"x": task_of(train=ROWS)}, PlainTemplate(), max_length=3, truncation="skip"

@@ -45,7 +45,7 @@ def test_an_early_stop_is_read_back(progress):
     assert stopped.is_finished and stopped.best_step == 1
     assert parse_progress(to_file(stopped), plan) == stopped
     longer = to_file(run(UnitPlan(plan.tokens, 1, None), [3.0, 2.5, 2.25, 2.0], [2.0, 2.5, 2.5, 2.5]))
-    with pytest.raises(ValueError, match="must end with the early stop at step 3, it goes on"):
+    with pytest.raises(ValueError, match="must end with the early stop at step 3, found a later"):
         parse_progress(longer, plan)
 
 
@@ -74,12 +74,12 @@ def test_an_early_stop_is_read_back(progress):
         ("train_curve", [1, 2], "found 1 in it"),
         ("train_curve", [[1, math.nan]], "must hold finite losses, found nan at step 1"),
         ("train_curve", [[1, -math.inf]], "must hold finite losses"),
-        ("train_curve", [[2, 1.0], [1, 1.0]], r"must be of steps \[1, 2\]… \(2 in all\), found \[2, 1\]"),
-        ("train_curve", [[1, 1.0], [1, 1.0]], "must be of steps"),
-        ("train_curve", [[-1, 1.0]], "must be of steps"),
+        ("train_curve", [[2, 1.0], [1, 1.0]], r"must have steps \[1, 2\]… \(2 in all\), found \[2, 1\]"),
+        ("train_curve", [[1, 1.0], [1, 1.0]], "must have steps"),
+        ("train_curve", [[-1, 1.0]], "must have steps"),
         ("train_curve", [[step, 1.0] for step in range(1, 7)], "must end by step 5, found step 6"),
-        ("validation_curve", [[2, 2.5]], r"validation_curve must be of steps \[2, 4\]"),
-        ("validation_curve", [[2, 2.5], [3, 2.0]], "must be of steps"),
+        ("validation_curve", [[2, 2.5]], r"validation_curve must have steps \[2, 4\]"),
+        ("validation_curve", [[2, 2.5], [3, 2.0]], "must have steps"),
         ("validation_curve", "none", "must be a list"),
     ],
 )
@@ -92,12 +92,12 @@ def test_numbers_that_cannot_be_true_are_refused(progress, key, value, fault):
 def test_a_missing_number_is_refused_by_name(progress, key):
     record = to_file(progress)
     del record[key]
-    with pytest.raises(ValueError, match=f"but '{key}' is new or missing"):
+    with pytest.raises(ValueError, match=f"but '{key}' is unknown or missing"):
         parse_progress(record, PLAN)
 
 
 def test_what_nobody_knows_is_refused(progress):
-    with pytest.raises(ValueError, match="but 'lr' is new or missing"):
+    with pytest.raises(ValueError, match="but 'lr' is unknown or missing"):
         parse_progress({**to_file(progress), "lr": 1.0}, PLAN)
 
 

@@ -1,1 +1,1 @@
-"""What a run keeps on disk: its identity, the saved state, finished units, and the lock that it holds."""
+"""The files of a run: its identity, the saved state, finished units, and its lock."""

@@ -1,4 +1,4 @@
-"""Hashes by which a run knows its files again: SHA-256 of all that matters in them."""
+"""SHA-256 hashes by which a run checks its own files."""
 
 import json
 from collections.abc import Mapping
@@ -10,17 +10,17 @@ from torch import Tensor
 
 
 def hash_json(value: Any) -> str:
-    """Hash a value that JSON can hold; how it is laid out in a file makes no difference."""
+    """Hash a JSON value, independently of its layout in a file."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return sha256(text.encode()).hexdigest()
 
 
 def hash_tensors(record: Any, tensors: Mapping[str, Tensor]) -> str:
-    """Hash tensors on the CPU, with their names, dtypes and shapes, together with what is said of them.
+    """Hash tensors with their names, dtypes and shapes, together with a record about them.
 
     Args:
-        record: a value that JSON can hold.
-        tensors: tensor name -> tensor.
+        record: a JSON value.
+        tensors: name -> tensor, on the CPU.
     """
     digest = sha256(hash_json(record).encode())
     for name, tensor in sorted(tensors.items()):

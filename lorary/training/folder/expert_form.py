@@ -1,4 +1,4 @@
-"""Finished experts of a run as adapter folders, and what must hold of one that is read back."""
+"""Finished experts of a run: written as adapter folders, and checked when they are read back."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,35 +19,35 @@ WEIGHTS = "adapter_model.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertForm:
-    """What the experts of a run must be like, see ``lorary.training.folder.finished.ProductForm``."""
+    """The ``ProductForm`` of a run that trains experts (see ``lorary.training.folder.finished``)."""
 
     shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
     """Module path -> shapes of ``a`` and ``b``."""
     base_fingerprint: str
-    """The base model's."""
+    """The base model's fingerprint."""
     digests: Mapping[str, str]
     """Expert name -> digest of its examples."""
     config: TrainConfig
-    """How the run trains."""
+    """The run's configuration."""
     files: tuple[str, ...] = (WEIGHTS, "adapter_config.json", "expert.json")
 
     def write(self, product: Expert) -> dict[str, bytes]:
-        """Give the files of an adapter folder."""
+        """Return the files of an adapter folder, by name."""
         return write_expert_files(product)
 
     def read(self, folder: Path, name: str, hashes: Mapping[str, str], num_steps: int) -> Expert:
-        """Read an expert that this run would have made."""
+        """Read an expert, and check that this run could have made it; see ``ProductForm``."""
         if read_card(LocalFileSystem(), str(folder)).weights_sha256 not in (None, hashes[WEIGHTS]):
-            raise ValueError(f"{WEIGHTS} is not the file that expert.json is of: its SHA-256 differs")
+            raise ValueError(f"{WEIGHTS} does not belong to this expert.json: its SHA-256 differs")
         expert = read_peft(str(folder))
         for fault in self._find_faults(expert, name, num_steps):
             raise ValueError(fault)
         return expert
 
     def _find_faults(self, expert: Expert, name: str, num_steps: int) -> Iterator[str]:
-        """Say in what an expert differs from the one that this run would have made."""
+        """Yield the differences between an expert and the one that this run would have made."""
         if expert.name != name:
-            yield f"it is the folder of expert {quote(expert.name, 140)}, not of {name!r}"
+            yield f"its expert must be {name!r}, found {quote(expert.name, 140)}"
         fault = find_training_fault(
             expert.card,
             base_fingerprint=self.base_fingerprint,
@@ -58,7 +58,7 @@ class ExpertForm:
             yield fault
         yield from self._find_shape_faults(expert)
         if expert.card.provenance.get("steps") != num_steps:
-            yield f"its curves say {num_steps} steps, which is not when its training ended"
+            yield f"its curves have {num_steps} steps, but its training ended after another number"
 
     def _find_shape_faults(self, expert: Expert) -> Iterator[str]:
         outlines = {
@@ -70,13 +70,14 @@ class ExpertForm:
         if different:
             path = different[0]
             yield (
-                f"{len(different)} of its modules are not this run's, such as {quote(path, 100)}: its "
-                f"factors are {outlines.get(path, 'missing')}, must be {self.shapes.get(path, 'absent')}"
+                f"{len(different)} of its modules differ from this run's, such as {quote(path, 100)}: the "
+                f"shapes of factors must be {self.shapes.get(path, 'absent')}, found "
+                f"{outlines.get(path, 'none')}"
             )
         if any(tensor.dtype != torch.float32 for pair in expert.outlines.values() for tensor in pair):
-            yield "its factors are not float32"
-        # What a run writes has its scale folded in: PEFT must multiply with 1.
+            yield "its factors must be float32, found another dtype"
+        # In a run's experts, b includes the scale, so PEFT's factor must be 1.
         if isinstance(expert.factors, StoredFactors) and any(
             s != 1 for s in expert.factors.layout.scales.values()
         ):
-            yield "its adapter_config.json has another alpha than was written"
+            yield "its adapter_config.json must have the alpha that was written, found another"

@@ -1,8 +1,8 @@
-"""Finished units of a run: folders of files with a record of how they were trained and what they hash to.
+"""Finished units of a run: folders with the product's files and a record of its training.
 
 finished/<name>/
 ├── …                     the product's files, such as an expert's adapter folder
-└── progress.json        the curves; the run and the unit they are of; hashes of the files and of itself
+└── progress.json        the curves; the run's hash and the unit's name; hashes of the files and of itself
 """
 
 import json
@@ -22,36 +22,36 @@ from lorary.training.folder.run_files import has_file, has_folder, read_record, 
 from lorary.training.progress import UnitPlan, UnitProgress, parse_progress
 
 RECORD = "progress.json"
-# What a record says besides the progress; records of earlier versions say none of it.
+# Keys of a record besides the progress; records of earlier versions have none of them.
 OWN_KEYS = ("expert", "run", "files", "sha256")
 
 Product = TypeVar("Product")
 
 
 class ProductForm(Protocol[Product]):
-    """How the products of a run are kept as files."""
+    """The file format of a run's products."""
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The files that make a product what it is; a record has their hashes."""
+        """Names of the files whose hashes are stored in the record."""
         ...
 
     def write(self, product: Product) -> dict[str, bytes]:
-        """Give a product's files."""
+        """Return a product's files: name -> content."""
         ...
 
     def read(self, folder: Path, name: str, hashes: Mapping[str, str], num_steps: int) -> Product:
-        """Read a product, if it is one that the run may have made.
+        """Read a product, and check that this run could have made it.
 
         Args:
-            folder: where its files are.
-            name: the unit's.
-            hashes: file -> SHA-256 of what is there.
-            num_steps: how many steps it was trained for.
+            folder: the folder of its files.
+            name: the unit's name.
+            hashes: file -> SHA-256 of its present content.
+            num_steps: number of steps of its training.
 
         Raises:
             OSError: if a file cannot be read.
-            LoraryError, ValueError: saying what is wrong.
+            LoraryError, ValueError: if the product is invalid or of another run; the message has the fault.
         """
         ...
 
@@ -59,15 +59,15 @@ class ProductForm(Protocol[Product]):
 def write_finished(
     folder: Path, run: str, name: str, form: ProductForm[Product], product: Product, progress: UnitProgress
 ) -> None:
-    """Write a finished unit's folder, whole or not at all; one that is there is replaced.
+    """Write a finished unit's folder, completely or not at all; an existing one is replaced.
 
     Args:
-        folder: its place.
-        run: the hash of what the run is.
-        name: the unit's.
-        form: how products are kept.
-        product: what the unit became.
-        progress: its training.
+        folder: the folder's path.
+        run: the hash of the run's identity.
+        name: the unit's name.
+        form: the file format of products.
+        product: the unit's product.
+        progress: its progress.
     """
     files = form.write(product)
     record: dict[str, Any] = {
@@ -86,25 +86,25 @@ def write_finished(
 def read_finished(
     folder: Path, run: str, name: str, form: ProductForm[Product], plan: UnitPlan
 ) -> tuple[Product, UnitProgress] | None:
-    """Read a finished unit, if it is the one expected and as it was written.
+    """Read a finished unit, and check that it is the expected one and unchanged.
 
-    A folder of an earlier version has no hashes: there the product and the curves are checked for what must
-    hold of them, but an altered loss is not noticed.
+    A folder of an earlier version has no hashes. There the product and the curves are checked for consistency
+    with the plan, but a changed loss is not detected.
 
     Args:
-        folder: its place.
-        run: the hash of what the run is.
-        name: the unit's.
-        form: how products are kept.
-        plan: its training.
+        folder: the folder's path.
+        run: the hash of the run's identity.
+        name: the unit's name.
+        form: the file format of products.
+        plan: the unit's plan.
 
     Returns:
-        The product and its training; None if there is no folder, or one without a record, as a killed run of
+        The product and its progress; None if there is no folder, or one without a record, as a killed run of
         an earlier version leaves it.
 
     Raises:
         OSError: if a file cannot be read.
-        LoraryError, ValueError: saying what is wrong.
+        LoraryError, ValueError: if the unit is damaged or another one; the message has the fault.
     """
     if not has_folder(folder) or not has_file(folder / RECORD):
         return None
@@ -113,25 +113,25 @@ def read_finished(
     found = {file: _hash_present(folder, file) for file in form.files}
     for file in form.files:
         if hashes is not None and found[file] != hashes.get(file):
-            raise ValueError(f"{file} is not the file that was written: its SHA-256 differs")
+            raise ValueError(f"{file} was changed after it was written: its SHA-256 differs")
     progress = parse_progress(record, plan)
     if not progress.is_finished:
-        raise ValueError(f"{RECORD} says {progress.step} steps, which is not when its training ended")
+        raise ValueError(f"{RECORD} has {progress.step} steps, which do not complete the training")
     return form.read(folder, name, found, progress.step), progress
 
 
 def _take_hashes(record: dict[str, Any], run: str, name: str) -> dict[str, Any] | None:
-    """Take what a record says besides the progress; returns the files' hashes, None if it has none."""
+    """Remove and check a record's keys besides the progress; return the files' hashes, None if missing."""
     if not any(key in record for key in OWN_KEYS):
         return None
     digest = record.pop("sha256", None)
     if digest != hash_json(record):
-        raise ValueError(f"{RECORD} does not say what was written: its SHA-256 differs")
+        raise ValueError(f"{RECORD} was changed after it was written: its SHA-256 differs")
     found, owner, files = (record.pop(key, None) for key in ("expert", "run", "files"))
     if found != name:
-        raise ValueError(f"it is the folder of expert {quote(found, 140)}, not of {name!r}")
+        raise ValueError(f"its expert must be {name!r}, found {quote(found, 140)}")
     if owner != run:
-        raise ValueError("it is of another run")
+        raise ValueError("it belongs to another run")
     if not isinstance(files, dict):
         raise ValueError(f"{RECORD} must have hashes of files, found {quote(files, 60)}")
     return files

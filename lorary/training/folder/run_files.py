@@ -1,4 +1,4 @@
-"""What lies in a run's folder: nothing in it is followed through a link, and every refusal names the file."""
+"""Operations on files of a run's folder: links are not followed, and every error names the file."""
 
 import os
 import shutil
@@ -14,22 +14,22 @@ from safetensors import SafetensorError
 from lorary.errors import LoraryError, TrainingError
 from lorary.files import escape, quote, read_json_object, require_regular, shorten
 
-# Of files and folders that are being written or removed; what a kill leaves of them is swept away.
+# Prefix of files and folders that are being written or removed; `sweep` removes those of killed runs.
 SCRATCH = ".lorary-"
-START_OVER = "start over with fresh=True (--fresh), or take another folder"
+START_OVER = "start over with fresh=True (--fresh), or use another folder"
 
 
 @contextmanager
 def refuse_damage(path: Path, advice: str, what: str = "") -> Iterator[None]:
-    """Within this context, whatever a file or folder turns out to be wrong with becomes one refusal.
+    """Within this context, errors about a file or folder become a ``TrainingError`` that names it.
 
     Args:
         path: the file or folder.
         advice: what to do if it is damaged.
-        what: what it is, for the beginning of the message.
+        what: description of it, for the beginning of the message.
 
     Raises:
-        TrainingError: naming it, the fault and the advice.
+        TrainingError: for any of these errors, with the path, the fault and the advice.
     """
     try:
         yield
@@ -38,7 +38,7 @@ def refuse_damage(path: Path, advice: str, what: str = "") -> Iterator[None]:
     except OSError as error:
         raise TrainingError(
             f"{what}{quote(str(path))} cannot be used ({shorten(escape(str(error), keep=''), 300)}): "
-            "run the same command again when it can be"
+            "run the same command again when it can be read"
         ) from error
     except (LoraryError, SafetensorError, ValueError) as error:
         fault = shorten(str(error), 400)
@@ -46,7 +46,7 @@ def refuse_damage(path: Path, advice: str, what: str = "") -> Iterator[None]:
 
 
 def read_status(path: Path) -> os.stat_result | None:
-    """Look at what stands at a path, itself and not what a link points to; None only if nothing does."""
+    """Return the status of a path, of a link itself and not of its target; None only if nothing is there."""
     try:
         return path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -54,11 +54,11 @@ def read_status(path: Path) -> os.stat_result | None:
 
 
 def has_file(path: Path) -> bool:
-    """Tell whether a file is there.
+    """Return whether a file exists.
 
     Raises:
-        ValueError: if it is a link.
-        FormatError: if it is anything else than a regular file.
+        ValueError: if it is a link or a folder.
+        FormatError: if it is another kind than a regular file.
     """
     status = read_status(path)
     if status is None:
@@ -71,10 +71,10 @@ def has_file(path: Path) -> bool:
 
 
 def has_folder(path: Path) -> bool:
-    """Tell whether a folder is there.
+    """Return whether a folder exists.
 
     Raises:
-        ValueError: if it is a link, or anything else than a folder.
+        ValueError: if it is a link, or not a folder.
     """
     status = read_status(path)
     if status is None:
@@ -87,28 +87,28 @@ def has_folder(path: Path) -> bool:
 
 def _refuse_link(status: os.stat_result) -> None:
     if stat.S_ISLNK(status.st_mode):
-        raise ValueError("it is a symbolic link, and inside a run's folder none is followed")
+        raise ValueError("it is a symbolic link, and links inside a run's folder are not followed")
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a file that ``has_file`` has seen.
+    """Read a JSON object from a file that was checked by ``has_file``.
 
     Raises:
         OSError: if it cannot be read.
-        FormatError: if it is too large, or no JSON object.
+        FormatError: if it is too large, or not a JSON object.
     """
     return read_json_object(path)
 
 
 def name_scratch(folder: Path) -> Path:
-    """Name something new in a folder, by a name that nobody can have put a link at."""
+    """Return a new path in a folder, with a random name, so that nobody can have put a link there."""
     return folder / f"{SCRATCH}{uuid4().hex}"
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a folder with all in it, or a link; never what a link points to.
+    """Remove a file, a folder with its content, or a link (not its target).
 
-    A folder leaves its place in one step, so that no half of it is ever found there.
+    A folder is renamed first, so that a killed process never leaves half a folder at this path.
     """
     status = read_status(path)
     if status is None:
@@ -122,7 +122,7 @@ def remove(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed run was writing or removing in a folder."""
+    """Remove files and folders that a killed run was writing or removing in a folder."""
     with os.scandir(folder) as entries:
         left = [entry for entry in entries if entry.name.startswith(SCRATCH)]
     for entry in left:

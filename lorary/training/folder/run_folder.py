@@ -1,15 +1,15 @@
-"""A run's folder: what a killed run is taken up from, and what it has finished.
+"""A run's folder: the saved state that a killed run is resumed from, and finished units.
 
 run/
-├── run.lock             held while a run is training here
-├── run.json             what the run is: another configuration, base or data is refused
-├── state.safetensors    the experts in training, replaced whole from time to time
-└── finished/<name>/     experts that are done, as adapter folders
+├── run.lock             locked while a run is training here
+├── run.json             the run's identity: another configuration, base or data is refused
+├── state.safetensors    the experts in training, replaced completely from time to time
+└── finished/<name>/     finished experts, as adapter folders
     └── progress.json    their loss curves
 
-What is read back is what this run wrote: it carries hashes, and is refused where they differ. That finds
-damage and mistakes; whoever can write to the folder can also write hashes. Files of earlier versions have
-none, but are held against what the run's configuration, data and base model allow.
+Files have hashes, and a file with another hash is refused. This detects damage and mistakes, but not changes
+made on purpose, since anyone who can write to the folder can also write hashes. Files of earlier versions
+have no hashes; they are checked against the run's configuration, data and base model.
 """
 
 import json
@@ -50,13 +50,13 @@ class RunFolder(Generic[Product]):
     """The files of one training run.
 
     Args:
-        path: the folder; made if it is missing.
-        identity: what makes this run this run (configuration, base, data), as JSON values.
-        form: how finished units are kept as files.
-        fresh: throw away what an earlier run left.
+        path: the folder; it is made if missing.
+        identity: the run's identity (configuration, base, data), as JSON values.
+        form: the file format of finished units.
+        fresh: remove the files of an earlier run.
 
     Raises:
-        TrainingError: if the folder holds another run, or is damaged.
+        TrainingError: if the folder has another run, or is damaged.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class RunFolder(Generic[Product]):
         self.path, self.form = Path(path), form
         with refuse_damage(self.path, START_OVER):
             if fresh:
-                # Last of all what the rest belongs to: until then no other run can take it for its own.
+                # The identity is removed last, so that no other run can use the remaining files as its own.
                 for part in (FINISHED, STATE, MARKER):
                     remove(self.path / part)
             self.path.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ class RunFolder(Generic[Product]):
 
     def _open_finished(self) -> None:
         folder = self.path / FINISHED
-        with refuse_damage(folder, f"put the folder itself there, or {START_OVER}"):
+        with refuse_damage(folder, f"restore the folder, or {START_OVER}"):
             if not has_folder(folder):
                 folder.mkdir()
             sweep(folder)
@@ -94,60 +94,63 @@ class RunFolder(Generic[Product]):
         if different:
             more = f" and {len(different) - NUM_DIFFERENCES} more" if len(different) > NUM_DIFFERENCES else ""
             raise TrainingError(
-                f"{quote(str(self.path))} holds another run, which differs in "
+                f"{quote(str(self.path))} has another run, which differs in "
                 f"{'; '.join(different[:NUM_DIFFERENCES])}{more}: "
-                "take another folder, or start over with fresh=True (--fresh)"
+                "use another folder, or start over with fresh=True (--fresh)"
             )
         self._run = hash_json(known)
         if not self._was_known:
             write_whole(marker, json.dumps(identity, indent=2, sort_keys=True))
 
     def finished(self, name: str, plan: UnitPlan) -> tuple[Product, UnitProgress] | None:
-        """Give what a finished unit became, and its curves, or None.
+        """Return the product and the progress of a finished unit; None if it is not finished.
 
         Args:
-            name: the unit's.
-            plan: its training.
+            name: the unit's name.
+            plan: its plan.
 
         Raises:
-            TrainingError: if what is there is damaged, another unit's or another run's.
+            TrainingError: if its folder is damaged, or of another unit or run.
         """
         folder = self.path / FINISHED / check_name(name)
         advice = (
-            f"delete this folder to train expert {name!r} again (the others are kept), or start "
+            f"delete this folder to train expert {name!r} again (other experts are kept), or start "
             "over with fresh=True (--fresh)"
         )
         with refuse_damage(folder, advice):
             return read_finished(folder, self._run, name, self.form, plan)
 
     def finish(self, name: str, product: Product, progress: UnitProgress) -> None:
-        """Keep a finished unit, whole or not at all.
+        """Write a finished unit, completely or not at all.
 
         Raises:
-            TrainingError: if it cannot be written; what it learnt is in the state saved before.
+            TrainingError: if it cannot be written; the state saved before contains it.
         """
         folder = self.path / FINISHED / check_name(name)
         try:
             write_finished(folder, self._run, name, self.form, product, progress)
         except OSError as error:
             raise TrainingError(
-                f"cannot keep finished expert {name!r} in {quote(str(folder))}: "
-                f"{shorten(escape(str(error), keep=''), 300)}. The state saved before has it: make room, "
-                "then run the same command to go on from it"
+                f"cannot write finished expert {name!r} to {quote(str(folder))}: "
+                f"{shorten(escape(str(error), keep=''), 300)}. The state saved before contains it: free some "
+                "space, then run the same command to resume"
             ) from error
 
     def save_state(self, trainees: Mapping[str, tuple[dict[str, Tensor], UnitProgress]]) -> None:
-        """Replace the saved state of the experts in training, in one atomic step; without any, remove it.
+        """Replace the saved state of the experts in training atomically; without any expert, remove it.
+
+        Args:
+            trainees: expert name -> its tensors and its progress.
 
         Raises:
-            TrainingError: if it cannot be written; the earlier state stays.
+            TrainingError: if it cannot be written; the earlier state is kept.
         """
         path = self.path / STATE
         try:
             if trainees:
                 write_state(path, self._run, trainees)
             else:
-                # safetensors would write an empty file that it cannot read.
+                # Without tensors, safetensors would write a file that it cannot read.
                 path.unlink(missing_ok=True)
                 sync_folder(self.path)
         except (OSError, SafetensorError) as error:
@@ -155,7 +158,7 @@ class RunFolder(Generic[Product]):
             raise TrainingError(
                 f"cannot save the run's state ({size / 1e6:.0f} MB) in {quote(str(self.path))}: "
                 f"{shorten(escape(str(error), keep=''), 300)}. "
-                "The state saved before is whole: make room, then run the same command to go on from it"
+                "The state saved before is intact: free some space, then run the same command to resume"
             ) from error
 
     def load_state(
@@ -165,15 +168,15 @@ class RunFolder(Generic[Product]):
         find_fault: Callable[[Mapping[str, Tensor], UnitProgress], str | None],
         num_slots: int,
     ) -> Trainees:
-        """Give the saved state of the units that were in training; empty if there is none.
+        """Return the saved state of the units that were in training; empty if there is none.
 
         Args:
-            plans: of all units of the run, by name.
-            find_fault: says what is wrong with a unit's tensors after its progress, or None.
-            num_slots: how many units are trained side by side at most.
+            plans: unit -> plan, for all units of the run.
+            find_fault: function of a unit's tensors and progress that describes a fault, or returns None.
+            num_slots: maximum number of units in training at the same time.
 
         Raises:
-            TrainingError: if the file is damaged, or of another run.
+            TrainingError: if the file is damaged, or belongs to another run.
         """
         path = self.path / STATE
         advice = "delete it to train its experts from the start (finished ones are kept)"
@@ -184,23 +187,28 @@ class RunFolder(Generic[Product]):
             self._check_run(state)
             if len(state.trainees) > num_slots:
                 raise ValueError(
-                    f"it has {len(state.trainees)} experts, this run trains {num_slots} at a time"
+                    f"it must have at most {num_slots} experts, the number of slots, found "
+                    f"{len(state.trainees)}"
                 )
             return {name: _take_up(state, name, plans, find_fault) for name in state.trainees}
 
     def _check_run(self, state: StoredState) -> None:
         if state.run is None and not self._was_known:
-            raise ValueError(f"nothing says which run it is of: {MARKER} was missing beside it")
+            raise ValueError(f"its run is not known, because {MARKER} was missing")
         if state.run not in (None, self._run):
-            raise ValueError("it is of another run")
+            raise ValueError("it belongs to another run")
 
 
 def count_finished(path: str | Path, names: Iterable[str]) -> int | None:
-    """Count the experts that a run has finished, without reading them; None if no run is there.
+    """Count the finished experts of a run, without reading them; None if the folder has no run.
+
+    Args:
+        path: the run's folder.
+        names: names of its experts.
 
     Raises:
-        ValueError: if a name is unsafe.
-        OSError: if the system does not say what is there.
+        ValueError: if a name is not safe as a folder's name.
+        OSError: if a status cannot be read.
     """
     folder = Path(path)
     if read_status(folder) is None or read_status(folder / MARKER) is None:
@@ -216,7 +224,7 @@ def _take_up(
     find_fault: Callable[[Mapping[str, Tensor], UnitProgress], str | None],
 ) -> tuple[dict[str, Tensor], UnitProgress]:
     if name not in plans:
-        raise ValueError(f"it has an expert {quote(name, 140)}, which is not of this run")
+        raise ValueError(f"it has an expert {quote(name, 140)}, which is not one of this run")
     tensors, record = state.trainees[name]
     progress = parse_progress(record, plans[name])
     fault = find_fault(tensors, progress)
@@ -226,7 +234,7 @@ def _take_up(
 
 
 def _find_differences(known: dict[str, Any], ours: dict[str, Any], above: str = "") -> list[str]:
-    """Name the keys whose values differ, down to those of nested dicts, with both values."""
+    """List the keys whose values differ, including keys of nested dicts, with both values."""
     different = []
     for key in sorted(known.keys() | ours.keys()):
         there, here = known.get(key), ours.get(key)

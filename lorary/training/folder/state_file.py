@@ -1,7 +1,7 @@
-"""The saved state of the experts in training, as one safetensors file that is hashed as a whole.
+"""The saved state of the experts in training: one safetensors file with a hash of all of it.
 
-Its metadata has each expert's progress as JSON, by name, and under a name that no expert may have: which run
-it is of, and a hash of all of it. Files of earlier versions have neither.
+Its metadata has each expert's progress as JSON, by name. Under a name that no expert may have, it has the
+hash of the run's identity and the hash of the state. Files of earlier versions have neither.
 """
 
 import json
@@ -26,33 +26,33 @@ SEAL = "_lorary"
 
 
 class StoredTrainee(NamedTuple):
-    """What a file says of one expert in training."""
+    """The saved state of one expert in training."""
 
     tensors: dict[str, Tensor]
     """Its parameters and its optimiser's state."""
     record: dict[str, Any]
-    """Its progress, as a JSON object that nobody has looked at yet."""
+    """Its progress, as a JSON object that is not checked yet."""
 
 
 class StoredState(NamedTuple):
-    """What a file holds."""
+    """The content of a state file."""
 
     run: str | None
-    """The run it is of; None in a file of an earlier version, which also is not hashed."""
+    """The hash of the run's identity; None in a file of an earlier version, which has no hash either."""
     trainees: dict[str, StoredTrainee]
-    """Expert name -> what is said of it."""
+    """Expert name -> its state."""
 
 
 def write_state(path: Path, run: str, trainees: Mapping[str, tuple[dict[str, Tensor], UnitProgress]]) -> None:
-    """Write a state in place of the one that may be there, whole or not at all.
+    """Write or replace a state file, completely or not at all.
 
     Args:
         path: the file.
-        run: the hash of what the run is.
+        run: the hash of the run's identity.
         trainees: expert name -> its tensors and progress, at least one.
 
     Raises:
-        OSError, SafetensorError: if it cannot be written; the file is as it was.
+        OSError, SafetensorError: if it cannot be written; an existing file is unchanged.
     """
     tensors = {
         f"{name}/{key}": value for name, (parts, _) in trainees.items() for key, value in parts.items()
@@ -68,11 +68,11 @@ def write_state(path: Path, run: str, trainees: Mapping[str, tuple[dict[str, Ten
 
 
 def read_state(path: Path) -> StoredState:
-    """Read a state, and check it against its hash; whether it fits a run is not looked at.
+    """Read a state, and check its hash. It is not compared with a run.
 
     Raises:
         OSError: if it cannot be read.
-        SafetensorError, FormatError, ValueError: saying what is wrong with it.
+        SafetensorError, FormatError, ValueError: if it is damaged; the message has the fault.
     """
     texts, tensors = read_tensors(path)
     seal = texts.pop(SEAL, None)
@@ -81,11 +81,11 @@ def read_state(path: Path) -> StoredState:
     for key, tensor in tensors.items():
         name, _, part = key.rpartition("/")
         if name not in parts:
-            raise ValueError(f"tensor {quote(key, 80)} is of no expert that it names")
+            raise ValueError(f"tensor {quote(key, 80)} must belong to an expert with progress, found none")
         parts[name][part] = tensor
     for name, own in parts.items():
         if not own:
-            raise ValueError(f"expert {quote(name, 80)} has no tensors")
+            raise ValueError(f"expert {quote(name, 80)} must have tensors, found none")
     records = {name: parse_json_object(text.encode(), f"progress of {name}") for name, text in texts.items()}
     return StoredState(run, {name: StoredTrainee(parts[name], records[name]) for name in texts})
 
@@ -95,14 +95,14 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
     Raises:
         OSError: if it cannot be read.
-        SafetensorError, FormatError, ValueError: saying what is wrong with it.
+        SafetensorError, FormatError, ValueError: if it is damaged; the message has the fault.
     """
     with open_regular(path, follow=False) as beginning:
         length = int.from_bytes(beginning.read(8), "little")
     if length > LIMITS["header_mb"].num_bytes:
         raise ValueError(f"its header is too large: {LIMITS['header_mb'].advice}")
     with safe_open(os.fspath(path), framework="pt") as file:
-        # Nothing else is ever written, and PyTorch need not know what else safetensors has names for.
+        # Only float32 is written. Other dtypes are refused before PyTorch, which may not support them.
         tensors = {key: _get_float32(file, key) for key in file.keys()}  # noqa: SIM118 (the file is no mapping)
         return dict(file.metadata() or {}), tensors
 
@@ -118,7 +118,9 @@ def _open_seal(text: str, texts: Mapping[str, str], tensors: Mapping[str, Tensor
     seal = parse_json_object(text.encode(), SEAL)
     version, run, digest = (seal.get(key) for key in ("version", "run", "sha256"))
     if type(version) is int and version > VERSION:
-        raise ValueError(f"it is of version {version}, this lorary reads up to {VERSION}: upgrade lorary")
+        raise ValueError(
+            f"it is of version {version}, this version of lorary reads up to {VERSION}: upgrade lorary"
+        )
     if digest != hash_tensors([version, run, texts], tensors) or not isinstance(run, str):
-        raise ValueError("its numbers are not those that were saved: their SHA-256 differs")
+        raise ValueError("it was changed after it was saved: its SHA-256 differs")
     return run

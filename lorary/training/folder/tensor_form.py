@@ -1,4 +1,4 @@
-"""Finished units of a run that are tensors, such as gates, each kept in one file."""
+"""Finished units of a run whose products are tensors, such as gates: one file for each unit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ TENSORS = "tensors.safetensors"
 
 @dataclass(frozen=True)
 class TensorForm:
-    """What the tensors of a unit must be like, see ``lorary.training.folder.finished.ProductForm``."""
+    """The ``ProductForm`` of a run whose products are tensors (see ``lorary.training.folder.finished``)."""
 
     shapes: Mapping[str, Sequence[int]]
-    """Tensor name -> its shape."""
+    """Tensor name -> shape, for all tensors of a product."""
     files: tuple[str, ...] = (TENSORS,)
 
     def write(self, product: Mapping[str, Tensor]) -> dict[str, bytes]:
-        """Give the file of float32 tensors."""
+        """Return the file of float32 tensors, by name."""
         return {TENSORS: save(dict(product))}
 
     def read(self, folder: Path, name: str, hashes: Mapping[str, str], num_steps: int) -> dict[str, Tensor]:
-        """Read tensors of these names and shapes, all finite."""
+        """Read the tensors, and check names, shapes and finite values; see ``ProductForm``."""
         _, tensors = read_tensors(folder / TENSORS)
         fault = find_shape_fault(tensors, self.shapes)
         if fault:

@@ -1,1 +1,1 @@
-"""The one training loop: units in slots, steps, validation, checkpoints; what is trained is a value."""
+"""The training loop: units in slots, steps, validation, checkpoints. An objective states what is trained."""

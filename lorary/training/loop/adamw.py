@@ -1,4 +1,4 @@
-"""AdamW with a warm-up, a schedule and clipping, for one row of parameters.
+"""AdamW with warm-up, schedule and clipping, for one row of parameters.
 
 P parameters.
 """
@@ -18,29 +18,34 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW:
-    """How rows are optimised; ``start`` makes the optimiser of one."""
+    """AdamW's settings; ``start`` makes the optimiser of a row."""
 
     learning_rate: float
     """Peak learning rate."""
     schedule: str = "linear"
-    """What follows the warm-up, see ``learning_rate_factor``."""
+    """Decay after the warm-up, see ``learning_rate_factor``."""
     warmup_ratio: float = 0.0
     """Share of the steps over which the learning rate rises from 0."""
     weight_decay: float = 0.0
     """AdamW's weight decay."""
     max_grad_norm: float | None = None
-    """Largest norm of a row's gradient; None does not clip."""
+    """Maximum norm of a row's gradient; None: no clipping."""
 
     def start(self, values: Tensor, num_steps: int) -> "AdamWSteps":
-        """Make the optimiser of a row ``[P]``, which it changes in place, for a number of steps."""
+        """Make the optimiser of a row.
+
+        Args:
+            values: the row ``[P]``, which the optimiser changes in place.
+            num_steps: number of steps of the schedule.
+        """
         return AdamWSteps(self, values, num_steps)
 
     def find_fault(self, tensors: Mapping[str, Tensor], num_steps: int, num_parameters: int) -> str | None:
-        """Say what is wrong with tensors that are to be an optimiser's state, or None.
+        """Describe the fault in an optimiser's saved state; None if there is none.
 
         Args:
-            tensors: float32, on the CPU.
-            num_steps: how many steps it has taken.
+            tensors: the saved state, float32, on the CPU.
+            num_steps: number of steps taken.
             num_parameters: P.
         """
         shapes = {"step": [], **{key: [num_parameters] for key in MOMENTS}} if num_steps else {}
@@ -48,9 +53,9 @@ class AdamW:
         if fault or not num_steps:
             return fault
         if float(tensors["step"]) != num_steps:
-            return f"its optimiser has taken {float(tensors['step']):g} steps, its progress says {num_steps}"
+            return f"its optimiser must have taken {num_steps} steps, found {float(tensors['step']):g}"
         if (tensors["exp_avg_sq"] < 0).any():
-            return "its optimiser's mean squares must be at least 0, found some below"
+            return "its optimiser's mean squares must be at least 0, found negative ones"
         return None
 
 
@@ -69,6 +74,7 @@ class AdamWSteps:
         settings = self.settings
         if settings.max_grad_norm is not None:
             norm = gradient.norm()
+            # The same formula as in torch.nn.utils.clip_grad_norm_.
             gradient.mul_((settings.max_grad_norm / (norm + 1e-6)).clamp(max=1.0))
         factor = learning_rate_factor(
             self.num_taken, self.num_steps, settings.warmup_ratio, settings.schedule
@@ -79,12 +85,12 @@ class AdamWSteps:
         self.num_taken += 1
 
     def tensors(self) -> dict[str, Tensor]:
-        """Give the moments and the number of steps; nothing before the first."""
+        """Return the moments and the number of steps; empty before the first step."""
         state = self._adamw.state.get(self._parameters, {})
         return {key: state[key] for key in sorted(state)}
 
     def restore(self, tensors: Mapping[str, Tensor], progress: UnitProgress) -> None:
-        """Take up a state."""
+        """Continue from a saved state; see ``Optimizer``."""
         self.num_taken = progress.step
         if tensors:
             device = self._parameters.device

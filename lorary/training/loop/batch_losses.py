@@ -1,4 +1,4 @@
-"""The losses of units' batches, over as many passes as they need.
+"""The losses of units' batches, computed in as many passes as they need.
 
 N target tokens of a pass, S slots.
 """
@@ -15,25 +15,25 @@ from lorary.training.loop.contract import Objective
 from lorary.training.loop.settings import LoopSettings
 
 Batches = Mapping[int, Sequence[TokenizedExample]]
-"""Slot -> examples of the unit in it."""
+"""Slot -> examples of its unit."""
 
 
 class _PassLosses(NamedTuple):
     losses: Tensor
-    """Of each target token, ``[N]``."""
+    """Loss of each target token, ``[N]``."""
     slots: Tensor
-    """The slot that each belongs to, ``[N]``."""
+    """Slot of each token, ``[N]``."""
     shares: Tensor
-    """What each weighs in its slot's mean, ``[N]``."""
+    """Weight of each token in its slot's mean, ``[N]``."""
 
 
 class BatchLosses:
-    """Runs batches of several units side by side, each example under its own unit's routing.
+    """Runs the batches of several units in common passes, each example with its own unit's experts.
 
     Args:
-        objective: what is trained.
-        settings: the loop's.
-        longest: tokens of the longest example.
+        objective: the objective.
+        settings: the loop's settings.
+        longest: number of tokens of the longest example.
     """
 
     def __init__(self, objective: Objective[Any], settings: LoopSettings, longest: int):
@@ -41,11 +41,14 @@ class BatchLosses:
         self.layout = find_layout(objective.stack, longest, settings.row_length)
 
     def add_gradients(self, batches: Batches, after_pass: Callable[[], None]) -> dict[int, float]:
-        """Add the gradients of each slot's mean loss to its row; returns these losses.
+        """Add the gradient of each slot's mean loss to its row.
 
         Args:
             batches: slot -> examples.
             after_pass: called after each pass.
+
+        Returns:
+            Slot -> mean loss.
         """
         rows = self.objective.rows
         if not rows.has_gradients:
@@ -62,7 +65,7 @@ class BatchLosses:
 
     @torch.no_grad()
     def measure(self, batches: Batches, after_pass: Callable[[], None] = lambda: None) -> dict[int, float]:
-        """Measure each slot's mean loss."""
+        """Return each slot's mean loss, without gradients."""
         sums = dict.fromkeys(batches, 0.0)
         for part in self._run(batches):
             for slot, loss in zip(part.slots.tolist(), part.losses.tolist(), strict=True):

@@ -1,9 +1,9 @@
-"""The contract between the loop and what it trains.
+"""The contract between the loop and its objectives.
 
-A *unit* is what is trained to one end: it has a name, examples, a row of parameters, an optimiser, a
-schedule and an early stop of its own, and becomes one product. Units never touch each other, so each comes
-out as if it had been trained alone. What shares parameters must therefore be one unit: skills that several
-tasks share are one row together with the tables of these tasks, and its examples are those of all of them.
+A *unit* has its own name, examples, row of parameters, optimiser, schedule and early stop, and becomes one
+product. Units do not influence each other, so each has the same result as if it were trained alone. So
+everything that shares parameters must be one unit: skills that several tasks share, with a table for each
+task, are one row, and the unit's examples are those of all these tasks.
 
 P parameters of a unit, N target tokens of a pass.
 """
@@ -21,64 +21,75 @@ from lorary.training.loop.rows import ParameterRows
 from lorary.training.progress import UnitProgress
 
 Product = TypeVar("Product")
-"""What a finished unit becomes: an expert, gates, weights of experts."""
+"""The result of a finished unit: an expert, gates, or weights of experts."""
 ProductT_co = TypeVar("ProductT_co", covariant=True)
 
 
 class Optimizer(Protocol):
-    """Changes the parameters of one unit, step after step."""
+    """Changes the parameters of one unit, step by step."""
 
     def step(self, gradient: Tensor, loss: float) -> None:
-        """Take a step: change the unit's row in place.
+        """Change the unit's row in place.
 
         Args:
-            gradient: of the loss, ``[P]``, which may be overwritten; zeros where the rows have none.
-            loss: of the step's batch, under the values before the step.
+            gradient: of the loss, ``[P]``, which may be overwritten; zeros if the rows have no gradients.
+            loss: of the step's batch, with the values before the step.
         """
         ...
 
     def tensors(self) -> dict[str, Tensor]:
-        """Give its state, float32; what follows from the losses of the steps need not be in it."""
+        """Return its state, float32, as far as it cannot be computed from the losses of the steps."""
         ...
 
     def restore(self, tensors: Mapping[str, Tensor], progress: UnitProgress) -> None:
-        """Take up a state: ``tensors`` as it was saved, on the CPU, after the steps of ``progress``."""
+        """Continue from a saved state.
+
+        Args:
+            tensors: the saved state, on the CPU.
+            progress: the progress at that time.
+        """
         ...
 
 
 class Objective(Protocol[ProductT_co]):
-    """What is trained: parameters, the loss and the routing of a pass, and what a finished unit becomes."""
+    """What is trained: parameters, loss and routing of a pass, and the product of a finished unit."""
 
     stack: ExpertStack
-    """The model that runs, and the experts on it."""
+    """The experts on the model that runs."""
     rows: ParameterRows
-    """The parameters of the units in training, a row for each slot."""
+    """The parameters of the units in training, one row for each slot."""
 
     def start(self, name: str, slot: int, num_steps: int) -> Optimizer:
-        """Put a unit's first values into a slot's row, and give its optimiser."""
+        """Write a unit's initial values into a slot's row, and return its optimiser."""
         ...
 
     def request(self, slot: int, example: TokenizedExample) -> int:
-        """Say which request an example belongs to, from 0: those of one request are routed alike."""
+        """Return the request of an example, from 0; examples of one request use the same experts."""
         ...
 
     def routing(self, part: Pass) -> Chooser | None:
-        """Give the chooser of a pass's requests; None for the base model alone."""
+        """Return the chooser for a pass's requests; None for the base model alone."""
         ...
 
     def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
-        """Run a pass; give the loss of each target token, ``[N]``, float32: example after example.
+        """Run a pass, and return the loss of each target token, ``[N]``, float32, in the order of examples.
 
-        A unit's loss is the mean over its own target tokens. A term that is not a token's own is added to
-        each of the unit's tokens.
+        A unit's loss is the mean over its target tokens. A term that belongs to no single token must be added
+        to each of the unit's tokens.
         """
         ...
 
     def check_loss(self, name: str, what: str, loss: float, step: int) -> float:
-        """Look at a unit's loss after some steps; give the finite number to go on with.
+        """Check a unit's loss after some steps, and return a finite loss to continue with.
+
+        Args:
+            name: the unit's name.
+            what: name of the loss, for messages.
+            loss: the loss, maybe not finite.
+            step: number of steps taken.
 
         Raises:
-            TrainingError: if the unit cannot go on from there.
+            TrainingError: if the unit cannot continue with this loss.
         """
         ...
 
@@ -91,5 +102,5 @@ class Objective(Protocol[ProductT_co]):
         ...
 
     def find_optimizer_fault(self, tensors: Mapping[str, Tensor], num_steps: int) -> str | None:
-        """Say what is wrong with tensors that are to be an optimiser's state after some steps, or None."""
+        """Describe the fault in an optimiser's saved state after some steps; None if there is none."""
         ...

@@ -1,4 +1,4 @@
-"""News from a run, for progress bars."""
+"""Reports of a run, for progress bars."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ from lorary.training.loop.contract import ProductT_co
 
 @dataclass(frozen=True)
 class TrainEvent(Generic[ProductT_co]):
-    """What a run says after each pass."""
+    """The report of a run after each pass."""
 
     num_steps: int
-    """Optimiser steps taken, over all units, restored ones included."""
+    """Number of optimiser steps taken by all units, including those of resumed runs."""
     total_steps: int
-    """Steps that all units' plans add up to (early stops make it fewer)."""
+    """Number of steps of all units' plans (early stops need fewer)."""
     num_tokens: int
-    """Tokens trained on since this run was started or resumed."""
+    """Number of tokens trained on since this run was started or resumed."""
     finished: Mapping[str, ProductT_co]
-    """Products of the units that are done, those of earlier calls included."""
+    """Products of the finished units, including those of earlier calls."""
     losses: Mapping[str, float]
     """Last training loss of each unit in training."""
 
     @property
     def num_finished(self) -> int:
-        """How many units are done."""
+        """Number of finished units."""
         return len(self.finished)

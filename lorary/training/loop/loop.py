@@ -1,7 +1,7 @@
-"""The training loop: many units in one pass over the model, whatever a unit is.
+"""The training loop, which trains several units in the same passes over the model.
 
-A batch holds examples of several units, each in its own slot; whatever concerns one unit (loss mean,
-optimiser, schedule, early stop) is that unit's alone, so it comes out as if it had been trained alone.
+A batch has examples of several units, each in its own slot. Each unit has its own mean loss, optimiser,
+schedule and early stop, so its result is the same as if it were trained alone.
 """
 
 import time
@@ -24,13 +24,13 @@ class Loop(Generic[Product]):
     """One run in progress.
 
     Args:
-        objective: what is trained.
-        examples: unit -> what it is trained on.
-        settings: how units are taken through their steps.
-        folder: where the state and finished units are kept, and taken up from; None keeps nothing.
+        objective: the objective.
+        examples: unit -> its examples.
+        settings: settings of the loop.
+        folder: the run folder, to resume from and to write state and finished units to; None: none.
         after_pass: called after every pass, and when a unit is finished.
-        after_round: called after each round, in which every unit in training takes a step, with how far
-            these units have come.
+        after_round: called after each round, in which every unit in training takes a step, with the progress
+            of these units.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class Loop(Generic[Product]):
         self.saved_at = time.monotonic()
 
     def run(self) -> dict[str, tuple[Product, UnitProgress]]:
-        """Train every unit to its end, from where an earlier run of the folder was.
+        """Train every unit to its end, starting from the folder's saved state if there is one.
 
         Returns:
-            Unit -> its product and its curves, in the order of the examples.
+            Unit -> its product and its progress, in the order of the examples.
 
         Raises:
-            TrainingError: if a unit cannot go on, or the folder cannot be used.
+            TrainingError: if a unit cannot continue, or the folder cannot be used.
         """
         self._take_up()
         keeps_less = self.settings.gradient_checkpointing
@@ -76,7 +76,7 @@ class Loop(Generic[Product]):
         return {name: self.done[name] for name in self.examples}
 
     def _take_up(self) -> None:
-        """Find what an earlier run finished, and put back the units it was training."""
+        """Read finished units from the folder, and resume the units that were in training."""
         if self.folder is None:
             return
         for name in self.examples:
@@ -95,7 +95,7 @@ class Loop(Generic[Product]):
         self._release_finished()
 
     def _fill_slots(self) -> bool:
-        """Let waiting units into free slots; false when none is left to train."""
+        """Put waiting units into free slots; return False if no unit is left to train."""
         training = {trainee.name for trainee in self.active.values()}
         waiting = [name for name in self.examples if name not in self.done and name not in training]
         free = [slot for slot in range(self.objective.rows.num_slots) if slot not in self.active]
@@ -122,7 +122,7 @@ class Loop(Generic[Product]):
         try:
             yield
         except KeyboardInterrupt:
-            # Nothing of this step has reached a unit yet.
+            # No unit has taken this step yet, so its state is consistent.
             self._save_state()
             raise
 
@@ -137,14 +137,15 @@ class Loop(Generic[Product]):
             trainee.record_validation(self._check(trainee, "validation loss", losses[trainee.slot]))
 
     def _release_finished(self) -> None:
-        """Keep finished units and free their slots; save the state when that is due."""
+        """Store finished units and free their slots; save the state when it is due."""
         finished = {
             slot: self.objective.export(trainee.name, trainee.final_values(), trainee.progress)
             for slot, trainee in self.active.items()
             if trainee.progress.is_finished
         }
         if finished or time.monotonic() - self.saved_at >= self.settings.checkpoint_seconds:
-            # Saved with the finished ones in it: a kill before their folders are written loses nothing.
+            # The state includes the finished units: if the process is killed before their folders are
+            # written, nothing is lost.
             self._save_state()
         for slot, product in finished.items():
             trainee = self.active.pop(slot)
@@ -162,7 +163,8 @@ class Loop(Generic[Product]):
         if self.after_pass is None:
             return
         steps = sum(trainee.progress.step for trainee in self.active.values())
-        # A finished unit counts as its whole plan, so that an early stop does not hold the bar back.
+        # A finished unit counts with all steps of its plan, so that the bar reaches its end after early
+        # stops.
         steps += sum(self.plans[name].num_steps for name in self.done)
         losses = {
             t.name: t.progress.train_curve[-1][1] for t in self.active.values() if t.progress.train_curve

@@ -10,16 +10,15 @@ from torch import Tensor, nn
 
 
 class ParameterRows:
-    """One float32 row of parameters per slot; what a model computes with are views into the rows.
+    """One float32 row of parameters for each slot; the model computes with views of the rows.
 
-    A row is a unit: it is cleared, clipped, optimised, saved and exported as one tensor, and what happens
-    in one row never touches another.
+    A row is cleared, clipped, optimised, saved and exported as one tensor, independently of other rows.
 
     Args:
         num_slots: S.
-        shapes: name -> shape of the part of a row that goes by it; the parts lie in this order.
-        device: where the rows are.
-        has_gradients: False where units are found without gradients.
+        shapes: name -> shape of each part of a row, in order.
+        device: of the rows.
+        has_gradients: False if units are optimised without gradients.
     """
 
     def __init__(
@@ -39,11 +38,11 @@ class ParameterRows:
             name: nn.Parameter(part, requires_grad=has_gradients)
             for name, part in self._split(self.values).items()
         }
-        """Name -> that part of all rows, ``[S, *shape]``: a view, for a model to compute with."""
+        """Name -> this part of all rows, ``[S, *shape]``, as a view that the model computes with."""
         self._part_gradients = self._split(self.gradients)
 
     def _split(self, rows: Tensor) -> dict[str, Tensor]:
-        """View rows ``[S, P]`` as their parts."""
+        """Return views of the parts of rows ``[S, P]``."""
         parts, offset = {}, 0
         for name, shape in self.shapes.items():
             parts[name] = rows[:, offset : offset + shape.numel()].view(len(rows), *shape)
@@ -51,13 +50,13 @@ class ParameterRows:
         return parts
 
     def split_row(self, row: Tensor) -> dict[str, Tensor]:
-        """View a row ``[P]``, one of ``values`` or a copy of one, as its parts, by name."""
+        """Return views of the parts of a row ``[P]``, by name."""
         return {name: part[0] for name, part in self._split(row[None]).items()}
 
     def add_gradients(self, loss: Tensor) -> None:
         """Add a loss's gradients to ``gradients``."""
-        # Not ``loss.backward()``: it warns of gradients laid out in rows, as these are.
-        # None for a layer that no token went through, as happens in a base with its own mixture of experts.
+        # Not ``loss.backward()``, which warns about gradients with strides like these. A gradient is None for
+        # a layer that no token passed through, as in a base model with its own mixture of experts.
         found = torch.autograd.grad(loss, list(self.parts.values()), allow_unused=True)
         for gradient, new in zip(self._part_gradients.values(), found, strict=True):
             if new is not None:

@@ -1,4 +1,4 @@
-"""Learning rates and batches as pure functions of the step: a resumed run needs no memory of either."""
+"""Learning rates and batches as pure functions of the step, so that they need not be saved for resuming."""
 
 import math
 import random
@@ -7,13 +7,13 @@ from hashlib import sha256
 
 
 def learning_rate_factor(step: int, num_steps: int, warmup_ratio: float, schedule: str) -> float:
-    """Give the share of the peak learning rate to use at a step.
+    """Return the learning rate of a step, as a share of the peak learning rate.
 
     Args:
         step: the step about to be taken, from 0.
-        num_steps: how many there will be.
+        num_steps: number of steps.
         warmup_ratio: share of the steps over which the rate rises linearly.
-        schedule: ``"linear"``, ``"cosine"`` or ``"constant"``, for what follows.
+        schedule: decay after the warm-up: ``"linear"``, ``"cosine"`` or ``"constant"``.
     """
     warmup = math.ceil(num_steps * warmup_ratio)
     if step < warmup:
@@ -33,18 +33,18 @@ def plan_batches(
     max_steps: int | None = None,
     max_tokens: int | None = None,
 ) -> list[list[int]]:
-    """Lay out all batches of one expert: a fresh order each epoch, until the first bound is reached.
+    """Plan all batches of one unit: a new random order in each epoch, until the first bound is reached.
 
     Args:
-        lengths: tokens per example.
-        batch_size: examples per batch; no batch is smaller, except when a bound cuts the last one.
+        lengths: number of tokens of each example.
+        batch_size: examples per batch; only the last batch may be smaller, because of a bound.
         seed: of the orders.
-        epochs: most passes over the examples.
-        max_steps: most batches.
-        max_tokens: most tokens in all.
+        epochs: maximum number of passes over the examples.
+        max_steps: maximum number of batches.
+        max_tokens: maximum number of tokens in total.
 
     Returns:
-        Example indices per batch; at least one batch of one example.
+        The example indices of each batch; at least one batch with one example.
     """
     bound = math.inf if epochs is None else max(1, round(epochs * len(lengths)))
     batches: list[list[int]] = [[]]
@@ -67,5 +67,5 @@ def plan_batches(
 
 
 def seed_for(seed: int, name: str) -> int:
-    """Mix a run's seed with an expert's name, so that an expert starts alike alone and among others."""
+    """Combine a run's seed with a unit's name, so that a unit starts equally alone and among others."""
     return int.from_bytes(sha256(f"{seed}-{name}".encode()).digest()[:7], "big")

@@ -1,31 +1,31 @@
-"""What the loop is told, whatever it trains."""
+"""The settings of the loop, which are the same for all objectives."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSettings:
-    """How units are taken through their steps; the same for every unit of a run."""
+    """The settings of the loop, the same for every unit of a run."""
 
     batch_size: int
     """Examples per step of one unit."""
     seed: int = 0
-    """Seed of the order of examples, together with each unit's name."""
+    """Seed of the order of examples, combined with each unit's name."""
     epochs: float | None = None
-    """Passes over a unit's examples; None sets no bound, but one of the three must."""
+    """Number of passes over a unit's examples. At least one of the three bounds must be set."""
     max_steps: int | None = None
-    """Most steps of one unit."""
+    """Maximum number of steps of one unit."""
     max_tokens: int | None = None
-    """Most tokens (input and target) one unit is trained on."""
+    """Maximum number of tokens (input and target) that one unit is trained on."""
     tokens_per_pass: int = 2048
-    """Most tokens in one forward pass; larger batches are accumulated."""
+    """Maximum number of tokens in one forward pass; gradients of several passes add up."""
     row_length: int = 512
     """Length of the rows that examples are packed into."""
     validate_every: int | None = None
-    """Steps between two validation losses; None keeps the last values."""
+    """Steps between two validation losses; None: no validation, and the last values are kept."""
     patience: int | None = None
-    """Validations without improvement after which a unit stops early; None never stops early."""
+    """Validations without improvement after which a unit's training stops; None: no early stop."""
     checkpoint_seconds: float = 60.0
-    """Seconds between two savings of the state, where there is a run folder."""
+    """Seconds between two writes of the state, if there is a run folder."""
     gradient_checkpointing: bool = False
-    """Run decoder layers again on the way back instead of keeping what they computed."""
+    """Run decoder layers again during backward instead of keeping their activations."""

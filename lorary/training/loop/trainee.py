@@ -1,4 +1,4 @@
-"""One unit in training: its slot, its optimiser, its plan and how far it has come."""
+"""One unit in training: its slot, optimiser, plan and progress."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ VALUES, BEST_VALUES = "values", "best_values"
 
 
 def plan_unit(name: str, examples: TrainingExamples, settings: LoopSettings) -> list[list[int]]:
-    """Lay out all batches of one unit, as indices of its training examples."""
+    """Plan all batches of one unit, as indices of its training examples."""
     return plan_batches(
         [len(example) for example in examples.train],
         settings.batch_size,
@@ -30,7 +30,7 @@ def plan_unit(name: str, examples: TrainingExamples, settings: LoopSettings) -> 
 
 
 def outline_unit(batches: list[list[int]], examples: TrainingExamples, settings: LoopSettings) -> UnitPlan:
-    """Say what of one unit's training is settled by its batches, from ``plan_unit``."""
+    """Return the plan that follows from a unit's batches, which are those of ``plan_unit``."""
     lengths = [len(example) for example in examples.train]
     return UnitPlan(
         tuple(sum(lengths[index] for index in batch) for batch in batches),
@@ -43,11 +43,11 @@ class Trainee:
     """One unit in one slot, with its own optimiser, plan, step count and early stop.
 
     Args:
-        name: the unit's.
-        examples: what it learns from.
-        objective: what it is.
-        slot: which row of parameters is its own.
-        settings: the loop's.
+        name: the unit's name.
+        examples: its examples.
+        objective: the objective.
+        slot: index of its row of parameters.
+        settings: the loop's settings.
     """
 
     def __init__(
@@ -67,38 +67,38 @@ class Trainee:
         self.optimizer = objective.start(name, slot, len(self.batches))
 
     def next_batch(self) -> list[TokenizedExample]:
-        """Give the examples of the step about to be taken."""
+        """Return the examples of the step about to be taken."""
         return [self.examples.train[index] for index in self.batches[self.progress.step]]
 
     def step(self, loss: float) -> None:
-        """Take one step with the slot's gradient, clear it, and note the loss of the step's batch."""
+        """Take one step with the slot's gradient, clear it, and record the loss of the step's batch."""
         gradient = self._rows.gradients[self.slot]
         self.optimizer.step(gradient, loss)
         gradient.zero_()
         self.progress.record_step(loss, self.plan.tokens[self.progress.step], self.plan)
 
     def is_due(self) -> bool:
-        """Tell whether to validate now: at the interval, and at the end."""
+        """Return whether a validation is due: at each interval, and at the end."""
         return self.plan.is_due(self.progress.step)
 
     def record_validation(self, loss: float) -> None:
-        """Note a validation loss: keep the best values so far, stop if patience is at an end."""
+        """Record a validation loss: keep the values if they are the best so far, or stop early."""
         if self.progress.record_validation(loss, self.plan):
             self.best_values = self._rows.values[self.slot].detach().clone()
 
     def final_values(self) -> Tensor:
-        """Give the parameters to keep, ``[P]``: the best validated ones, or the last."""
+        """Return the resulting parameters, ``[P]``: the best validated ones, or the last."""
         return self._rows.values[self.slot] if self.best_values is None else self.best_values
 
     def tensors(self) -> dict[str, Tensor]:
-        """Give what of the state is tensors, to be saved."""
+        """Return the tensors of the state that is saved, as copies on the CPU."""
         saved = {VALUES: self._rows.values[self.slot], **self.optimizer.tensors()}
         if self.best_values is not None:
             saved[BEST_VALUES] = self.best_values
         return {key: value.detach().cpu().clone() for key, value in saved.items()}
 
     def restore(self, tensors: Mapping[str, Tensor], progress: UnitProgress) -> None:
-        """Take up a saved state."""
+        """Continue from a saved state."""
         device = self._rows.values.device
         self.optimizer.restore(_leave_out_values(tensors), progress)
         with torch.no_grad():
@@ -110,12 +110,12 @@ class Trainee:
 def find_state_fault(
     tensors: Mapping[str, Tensor], progress: UnitProgress, objective: Objective[Any]
 ) -> str | None:
-    """Say what is wrong with tensors that are to be a trainee's state, or None.
+    """Describe the fault in a unit's saved tensors; None if there is none.
 
     Args:
-        tensors: float32, on the CPU.
-        progress: what the trainee had done by then.
-        objective: what it is.
+        tensors: the saved tensors, float32, on the CPU.
+        progress: the unit's progress at that time.
+        objective: the objective.
     """
     names = [VALUES] if progress.best_step is None else [VALUES, BEST_VALUES]
     found = {key: value for key, value in tensors.items() if key in (VALUES, BEST_VALUES)}

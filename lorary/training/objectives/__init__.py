@@ -1,1 +1,1 @@
-"""What the loop can train, one file each."""
+"""The objectives that the loop can train, one file for each."""

@@ -1,4 +1,4 @@
-"""What the training of gates is told."""
+"""The configuration of the training of gates."""
 
 from dataclasses import dataclass
 
@@ -16,10 +16,10 @@ _CHECKS = {
 
 @dataclass(frozen=True, kw_only=True)
 class GateConfig:
-    """How gates are trained; the same for every expert."""
+    """The configuration of the training of gates, the same for every expert."""
 
     num_steps: int = 200
-    """Optimiser steps."""
+    """Number of optimiser steps."""
     batch_size: int = 8
     """Examples of each expert per step."""
     learning_rate: float = 5e-3
@@ -29,11 +29,11 @@ class GateConfig:
     weight_decay: float = 0.0
     """AdamW's weight decay."""
     tokens_per_pass: int = 2048
-    """Most tokens in one forward pass, shared ones counted once; larger batches are accumulated."""
+    """Maximum tokens in one forward pass, shared ones counted once; gradients of several passes add up."""
     row_length: int = 512
     """Length of the rows that examples are packed into (longer examples make longer rows)."""
     seed: int = 0
-    """Seed of the order of examples, together with each expert's name."""
+    """Seed, combined with each expert's name, of the order of examples."""
 
     def __post_init__(self) -> None:
         faults = [*find_field_faults(self, _CHECKS)]
@@ -42,7 +42,7 @@ class GateConfig:
 
     @property
     def loop(self) -> LoopSettings:
-        """What of it the loop is told."""
+        """The settings for the loop."""
         return LoopSettings(
             batch_size=self.batch_size,
             max_steps=self.num_steps,

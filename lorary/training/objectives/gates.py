@@ -1,7 +1,7 @@
-"""PhatGOOSE gates: for each expert and layer a vector whose gate is near 1 on the expert's own tokens.
+"""PhatGOOSE gates as an objective: vectors whose gates are near 1 on an expert's own tokens.
 
-A unit is an expert's gates at all layers. N experts whose gates are trained, T tokens, I layer input, P the
-sum of I over all layers.
+A unit consists of an expert's gates at all layers. N experts whose gates are trained, T tokens, I layer
+input, P the sum of I over all layers.
 """
 
 import math
@@ -42,35 +42,35 @@ def train_gates(
     fresh: bool = False,
     on_step: Callable[[int, Mapping[str, float]], None] | None = None,
 ) -> dict[str, Tensor]:
-    """Train the gates of many experts at once, all else frozen.
+    """Train the gates of many experts in the same passes; everything else is frozen.
 
-    With a gate u at each layer, an expert answers its own examples as ``y = W x + sigmoid(u · x) D x``.
-    Sequences of all experts stand in one batch, each assigned to its own expert, so that an expert's gates
-    come out as if they had been trained alone.
+    With a gate vector u at each layer and the expert's weight change D, the layer computes
+    ``y = W x + sigmoid(u · x) D x`` on the expert's own examples. A batch has examples of all experts, each
+    routed to its own expert. So an expert's gates are the same as if they were trained alone.
 
     Args:
-        stack: the experts on their model, frozen; left as it was.
+        stack: the experts on their model; they are frozen and not changed.
         examples: expert -> its own examples, of which ``train`` is used.
-        config: how to train.
-        run_folder: where a state is kept from which a killed training goes on; None keeps none.
-        fresh: start over instead of going on.
+        config: the configuration.
+        run_folder: folder of the state from which a killed training is resumed; None: none.
+        fresh: start over instead of resuming.
         on_step: called after each step with its number, from 1, and each expert's loss.
 
     Returns:
-        Module path -> gates ``[N, I]``, float32, on the CPU; rows in the order of ``examples``. Where an
-        expert does not change a layer, its gate stays zero.
+        Module path -> gates ``[N, I]``, float32, on the CPU; rows in the order of ``examples``. At a layer
+        that an expert does not change, its gate stays zero.
 
     Raises:
         ValueError: if there is nothing to train, an expert has no training example, or the model cannot read
-            one.
+            an example.
         UnknownExpert: if an expert is not on the model.
-        TrainingError: if a loss or a gate is not finite, or the folder holds another training, is damaged or
+        TrainingError: if a loss or a gate is not finite, or the folder has another training, is damaged or
             in use.
 
     Source: PhatGOOSE, arXiv:2402.05859.
     """
     if not examples:
-        raise ValueError("there are no gates to train: give at least one expert's examples")
+        raise ValueError("there must be examples of at least one expert, found none: pass some")
     for name, found in examples.items():
         check_training_examples(name, found, stack.model)
 
@@ -113,12 +113,12 @@ def _hash_expert(stack: ExpertStack, name: str) -> str:
 
 
 class ExpertGates:
-    """What ``train_gates`` trains, see ``lorary.training.loop.contract.Objective``.
+    """The objective of ``train_gates``, see ``lorary.training.loop.contract.Objective``.
 
     Args:
         stack: the experts on their model.
-        names: those whose gates are trained; each has the slot of its place here.
-        config: how to train.
+        names: the experts whose gates are trained, in the order of slots.
+        config: the configuration.
     """
 
     def __init__(self, stack: ExpertStack, names: list[str], config: GateConfig):
@@ -134,53 +134,53 @@ class ExpertGates:
         )
 
     def start(self, name: str, slot: int, num_steps: int) -> AdamWSteps:
-        """Start with gates that are half open: zeros."""
+        """Start with zeros, where every gate is ½."""
         self.rows.values[slot] = 0
         return self._adamw.start(self.rows.values[slot], num_steps)
 
     def request(self, slot: int, example: TokenizedExample) -> int:
-        """Route all examples of a slot alike."""
+        """Return the slot: all of its examples use the same expert."""
         return slot
 
     def routing(self, part: Pass) -> Chooser:
-        """Give each slot its own expert, as far as its gate opens."""
+        """Return the chooser that gives each slot its own expert, with its gate as the weight."""
         return self._chooser
 
     def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
-        """Give the negative log-likelihoods of the target tokens."""
+        """Return the negative log-likelihoods of the target tokens, ``[N]``."""
         return score_pass(self.stack, part, chooser)
 
     def check_loss(self, name: str, what: str, loss: float, step: int) -> float:
-        """Refuse a loss that is not finite."""
+        """Check that a loss is finite."""
         if not math.isfinite(loss):
             raise TrainingError(
-                f"expert {name!r}: the {what} of its gates is {loss} after {step} steps; lower "
-                f"learning_rate ({self.config.learning_rate:g}), or look at its examples"
+                f"expert {name!r}: the {what} of its gates must be finite, found {loss} after {step} steps: "
+                f"lower learning_rate ({self.config.learning_rate:g}), or check its examples"
             )
         return loss
 
     def export(self, name: str, values: Tensor, progress: UnitProgress) -> dict[str, Tensor]:
-        """Give an expert's gates, module path -> ``[I]``."""
+        """Return an expert's gates, module path -> ``[I]``."""
         gates = self.rows.split_row(values.detach().cpu().clone())
         for path, gate in gates.items():
-            # The last step's update has been seen by no loss.
+            # No loss was computed after the last step.
             if not gate.isfinite().all():
                 raise TrainingError(
-                    f"expert {name!r}: its gate of module {path!r} is not finite after "
-                    f"{progress.step} steps; lower learning_rate ({self.config.learning_rate:g})"
+                    f"expert {name!r}: its gate of module {path!r} must be finite, found NaN or infinity "
+                    f"after {progress.step} steps: lower learning_rate ({self.config.learning_rate:g})"
                 )
         return gates
 
     def find_optimizer_fault(self, tensors: Mapping[str, Tensor], num_steps: int) -> str | None:
-        """Look at AdamW's moments."""
+        """Describe the fault in AdamW's saved state; None if there is none."""
         return self._adamw.find_fault(tensors, num_steps, self.rows.num_parameters)
 
 
 class _OpenGates:
-    """A chooser: it gives each token its slot's expert, and how far that one's gate opens.
+    """A chooser that gives each token its slot's expert, with the gate's value as the weight.
 
     Args:
-        places: where in the stack the experts stand, ``[N]``.
+        places: the experts' places in the stack, ``[N]``.
         gates: module path -> ``[N, I]``.
     """
 
@@ -188,8 +188,9 @@ class _OpenGates:
         self.places, self.gates = places, gates
 
     def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice:
-        """Choose for tokens ``[T, I]`` by whose they are; see ``Chooser``."""
+        """Choose the expert of each token's slot; see ``Chooser``."""
         own = rows.clamp(min=0)[:, None]
-        # All products, then each token's own: this keeps no row of gates per token for the way back.
+        # All N products, of which each token's own is kept: gathering gates first would keep [T, I] for
+        # backward.
         opening = torch.sigmoid(linear(x, self.gates[path].to(x.dtype)).float().gather(1, own))
         return Choice(self.places[own], opening * (rows >= 0)[:, None])

@@ -1,4 +1,4 @@
-"""LoRA experts as an objective: a unit is an expert, its row the factors of all layers.
+"""LoRA experts as an objective: a unit is an expert, its row has the factors of all layers.
 
 S slots, P parameters of an expert, R rank, I layer input, O layer output, N target tokens.
 """
@@ -26,13 +26,13 @@ from lorary.training.progress import UnitProgress
 
 
 class LoraExperts:
-    """What ``train_experts`` trains, see ``lorary.training.loop.contract.Objective``.
+    """The objective of ``train_experts``, see ``lorary.training.loop.contract.Objective``.
 
     Args:
-        stack: empty experts on the base model, from ``attach_slots``; each slot is one of them.
+        stack: empty experts on the base model, from ``attach_slots``, one for each slot.
         base: the base model.
-        examples: expert name -> what it is trained on.
-        config: how to train.
+        examples: expert name -> its examples.
+        config: the configuration.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class LoraExperts:
 
     @torch.no_grad()
     def start(self, name: str, slot: int, num_steps: int) -> AdamWSteps:
-        """Start a new expert: ``a`` uniform in ±1/√I as PEFT does it, ``b`` zero."""
+        """Start a new expert: ``a`` uniform in ±1/√I as in PEFT, ``b`` zero."""
         seed = seed_for(self.config.seed, "" if self.config.same_start else name)
         generator = torch.Generator().manual_seed(seed)
         self.rows.values[slot] = 0
@@ -71,34 +71,34 @@ class LoraExperts:
         return self._adamw.start(self.rows.values[slot], num_steps)
 
     def request(self, slot: int, example: TokenizedExample) -> int:
-        """Route all examples of a slot alike."""
+        """Return the slot: all of its examples use the same expert."""
         return slot
 
     def routing(self, part: Pass) -> Chooser:
-        """Give each slot its own expert, with LoRA's factor before ``b @ a``."""
+        """Return the chooser that gives each slot its own expert, with LoRA's factor as the weight."""
         used = part.requests.unique()
-        # Slots that are not in the pass name one that is, so that no stack is taken for them.
+        # Slots that are not in the pass name a used one, so that the plan slices the stacks to used slots.
         indices = used.new_full((self.rows.num_slots, 1), int(used[0]))
         weights = torch.zeros(indices.shape, device=used.device)
         indices[used, 0], weights[used, 0] = used, self.config.scale
         return self.stack.plan(indices, weights)
 
     def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
-        """Give the negative log-likelihoods of the target tokens, ``[N]``."""
+        """Return the negative log-likelihoods of the target tokens, ``[N]``."""
         return score_pass(self.stack, part, chooser)
 
     def check_loss(self, name: str, what: str, loss: float, step: int) -> float:
-        """Refuse a loss that is not finite."""
+        """Check that a loss is finite."""
         if not math.isfinite(loss):
             raise TrainingError(
-                f"expert {name!r}: the {what} is {loss} after {step} steps; "
+                f"expert {name!r}: the {what} must be finite, found {loss} after {step} steps: "
                 f"lower learning_rate ({self.config.learning_rate:g}) and run again with fresh=True "
-                "(--fresh), or look at its examples"
+                "(--fresh), or check its examples"
             )
         return loss
 
     def export(self, name: str, values: Tensor, progress: UnitProgress) -> Expert:
-        """Make an expert of a row, with the scale folded into ``b``."""
+        """Make an expert of a row; its ``b`` includes LoRA's factor."""
         self.check_loss(name, "sum of weights", float(values.sum()), progress.step)
         examples = self.examples[name]
         card = ExpertCard(
@@ -118,7 +118,7 @@ class LoraExperts:
         return Expert(name, self.base.name, self.read_factors(values), card)
 
     def read_factors(self, values: Tensor) -> dict[str, Factors]:
-        """Read a row ``[P]`` as factors, by module path: copies, on the CPU."""
+        """Return the factors in a row ``[P]``, by module path, as copies on the CPU."""
         parts = self.rows.split_row(values.detach().cpu().clone())
         return {
             path: Factors(
@@ -128,5 +128,5 @@ class LoraExperts:
         }
 
     def find_optimizer_fault(self, tensors: Mapping[str, Tensor], num_steps: int) -> str | None:
-        """Look at AdamW's moments."""
+        """Describe the fault in AdamW's saved state; None if there is none."""
         return self._adamw.find_fault(tensors, num_steps, self.rows.num_parameters)

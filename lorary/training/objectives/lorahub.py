@@ -1,6 +1,6 @@
-"""LoraHub: weights of experts for a new task, found from a few examples without gradients.
+"""LoraHub as an objective: weights of experts for a new task, found from a few examples without gradients.
 
-The one unit is the new task; its row has the weights. E experts that take part.
+The only unit is the new task; its row has the weights of the E experts that take part.
 """
 
 import math
@@ -27,7 +27,7 @@ from lorary.training.objectives.weight_search import WeightSearch
 from lorary.training.progress import UnitProgress
 
 UNIT = "the new task"
-# What is told to the search of weights under which the model breaks down: it takes finite numbers only.
+# The loss that replaces one that is not finite, since the search accepts finite numbers only.
 WORST = 1e9
 
 _CHECKS = {
@@ -41,22 +41,22 @@ _CHECKS = {
 
 @dataclass(frozen=True, kw_only=True)
 class LorahubConfig:
-    """How weights are searched for."""
+    """The configuration of a search for weights."""
 
     num_experts: int | None = 20
-    """How many experts take part, drawn at random as in the paper; None for all."""
+    """Number of experts that take part, drawn at random as in the paper; None for all."""
     num_steps: int = 40
-    """How many weightings are tried, the first of which is that of the base model alone."""
+    """Number of weight vectors that are tried; the first has zeros, which is the base model alone."""
     limit: float = 1.5
-    """Weights lie between its negative and itself."""
+    """Weights are between -limit and limit."""
     penalty: float = 0.05
-    """Times the mean size of the weights is added to the loss."""
+    """Factor of the weights' mean absolute value, which is added to the loss."""
     tokens_per_pass: int = 2048
-    """Most tokens in one forward pass, shared ones counted once."""
+    """Maximum tokens in one forward pass, shared ones counted once."""
     row_length: int = 512
     """Length of the rows that examples are packed into (longer examples make longer rows)."""
     seed: int = 0
-    """Of the draw and of the search."""
+    """Seed of the draw of experts and of the search."""
 
     def __post_init__(self) -> None:
         faults = [*find_field_faults(self, _CHECKS)]
@@ -66,14 +66,14 @@ class LorahubConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LorahubResult:
-    """What a search found."""
+    """The result of a search for weights."""
 
     weights: dict[str, float]
-    """Expert -> weight, for those that took part."""
+    """Expert -> weight, for the experts that took part."""
     loss: float
-    """On the examples with these weights, nats per target token, without the penalty."""
+    """Loss on the examples with these weights, nats per target token, without the penalty."""
     base_loss: float
-    """The base model's."""
+    """Loss of the base model alone."""
 
 
 def search_weights(
@@ -84,21 +84,24 @@ def search_weights(
     *,
     on_step: Callable[[int, float], None] | None = None,
 ) -> LorahubResult:
-    """Find weights whose sum of experts answers a few examples best, by nevergrad's NGOpt.
+    """Search for weights of experts with the least loss on a few examples, by nevergrad's NGOpt.
 
-    The model is run with ``sum_e w_e b_e a_e`` in place, exactly, without merging anything; the weights are
-    then those of a ``linear`` merge. (The paper's own code adds up ``a`` and ``b`` apart, which has cross
-    terms.) Of all weightings that were tried the best is returned.
+    The model runs with the exact sum ``sum_e w_e b_e a_e``; nothing is merged. The weights can be used in a
+    ``linear`` merge. (The paper's code sums ``a`` and ``b`` separately, which adds cross terms.) The best of
+    all tried weights are returned.
 
     Args:
-        stack: the experts on their model; left as it was.
+        stack: the experts on their model; it is not changed.
         names: the experts that may take part.
-        examples: of the new task, at least one.
-        config: how to search.
-        on_step: called after each weighting with its number, from 1, and the least loss so far.
+        examples: examples of the new task, at least one.
+        config: the configuration; None for the defaults.
+        on_step: called after each try with its number, from 1, and the least loss so far.
+
+    Returns:
+        The weights and their loss.
 
     Raises:
-        ValueError: if there are no examples or experts, one is named twice, or the model cannot read an
+        ValueError: if there are no examples or experts, an expert is named twice, or the model cannot read an
             example.
         UnknownExpert: if an expert is not on the model.
         TrainingError: if the base model's loss is not finite.
@@ -107,9 +110,12 @@ def search_weights(
     """
     config = config or LorahubConfig()
     if not examples or not names:
-        raise ValueError("a search for weights needs at least one example and one expert")
+        raise ValueError(
+            "a search for weights needs at least one example and one expert, found "
+            f"{len(examples)} and {len(names)}"
+        )
     if len(set(names)) < len(names):
-        raise ValueError(f"a search for weights needs each expert once, found {quote(list(names))}")
+        raise ValueError(f"experts of a search for weights must differ, found {quote(list(names))}")
     check_examples(UNIT, examples, stack.model)
 
     def tell_step(progress: Mapping[str, UnitProgress]) -> None:
@@ -138,12 +144,12 @@ def _draw(names: Sequence[str], config: LorahubConfig) -> list[str]:
 
 
 class ExpertWeights:
-    """What ``search_weights`` searches for, see ``lorary.training.loop.contract.Objective``.
+    """The objective of ``search_weights``, see ``lorary.training.loop.contract.Objective``.
 
     Args:
         stack: the experts on their model.
-        names: those that take part.
-        config: how to search.
+        names: the experts that take part.
+        config: the configuration.
     """
 
     def __init__(self, stack: ExpertStack, names: Sequence[str], config: LorahubConfig):
@@ -153,7 +159,7 @@ class ExpertWeights:
         self._places = torch.tensor([stack.index(name) for name in names], device=device)
 
     def start(self, name: str, slot: int, num_steps: int) -> WeightSearch:
-        """Start with the base model alone: weights of zero."""
+        """Start with weights of zero, which is the base model alone."""
         config = self.config
         self._search = WeightSearch(
             self.rows.values[slot],
@@ -165,31 +171,34 @@ class ExpertWeights:
         return self._search
 
     def request(self, slot: int, example: TokenizedExample) -> int:
-        """Route all examples alike: they are of one task."""
+        """Return 0: all examples use the same experts."""
         return 0
 
     def routing(self, part: Pass) -> Chooser:
-        """Add up the experts with the weights in the row."""
+        """Return the chooser of the experts with the weights in the row."""
         return self.stack.plan(self._places[None], self.rows.values)
 
     def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
-        """Give the negative log-likelihoods of the target tokens."""
+        """Return the negative log-likelihoods of the target tokens, ``[N]``."""
         return score_pass(self.stack, part, chooser)
 
     def check_loss(self, name: str, what: str, loss: float, step: int) -> float:
-        """Refuse a base model whose loss is not finite; weights under which it is not are the worst."""
+        """Check that the base model's loss is finite; replace another one that is not by ``WORST``."""
         if math.isfinite(loss):
             return loss
         if step == 0:
-            raise TrainingError(f"the {what} of the base model on these examples is {loss}")
+            raise TrainingError(
+                f"the {what} of the base model on these examples must be finite, found {loss}: check the "
+                "examples and the base model"
+            )
         return WORST
 
     def export(self, name: str, values: Tensor, progress: UnitProgress) -> LorahubResult:
-        """Give the best weights that were tried."""
+        """Return the best weights that were tried."""
         weights = dict(zip(self.names, self._search.best.tolist(), strict=True))
         base_loss = progress.train_curve[0][1]
         return LorahubResult(weights=weights, loss=self._search.best_loss, base_loss=base_loss)
 
     def find_optimizer_fault(self, tensors: Mapping[str, Tensor], num_steps: int) -> str | None:
-        """Refuse any tensors: a search has none."""
-        return f"a search has no tensors, found {quote(sorted(tensors), 60)}" if tensors else None
+        """Describe the fault if there are any tensors, since a search has none."""
+        return f"a search must have no tensors, found {quote(sorted(tensors), 60)}" if tensors else None

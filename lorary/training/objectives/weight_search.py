@@ -1,4 +1,4 @@
-"""Parameters found without gradients, by nevergrad: what it asks for is tried, and it is told the loss.
+"""Optimising parameters without gradients, by nevergrad: it proposes candidates and receives their losses.
 
 P parameters.
 """
@@ -19,15 +19,16 @@ Weights = NDArray[np.float64]
 
 
 class WeightSearch:
-    """An ``Optimizer`` of the loop: a step scores the values in the row and puts others there to be tried.
+    """An ``Optimizer`` of the loop: a step scores the row's values, and writes the next candidate there.
 
-    The first values are zeros, the others NGOpt's. After the last step the best of all are in the row.
+    The first values are zeros, the others NGOpt's candidates. After the last step the row has the best
+    values.
 
     Args:
         values: the row, ``[P]``, which is changed in place.
-        num_steps: how many values are tried.
-        limit: values lie between its negative and itself.
-        penalty: times the mean size of the values is added to the loss.
+        num_steps: number of candidates.
+        limit: values are between -limit and limit.
+        penalty: factor of the values' mean absolute value, which is added to the loss.
         seed: of the search.
     """
 
@@ -40,12 +41,12 @@ class WeightSearch:
         self.best: Weights = self._tried
         """The values with the least score, float64."""
         self.best_loss = float("inf")
-        """Their loss, without the penalty."""
+        """The loss of ``best``, without the penalty."""
         self._best_score = float("inf")
         self._put(self._tried)
 
     def step(self, gradient: Tensor, loss: float) -> None:
-        """Tell the loss of the values in the row, and put those there that are tried next."""
+        """Pass the loss of the row's values to the search, and write the next candidate into the row."""
         score = loss + self._penalty * float(np.abs(self._tried).mean())
         if score < self._best_score:
             self.best, self.best_loss, self._best_score = self._tried, loss, score
@@ -59,11 +60,11 @@ class WeightSearch:
         self._put(self._tried if self._num_tried < self._num_steps else self.best)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Give nothing: all of its state follows from the seed and the losses."""
+        """Return nothing, since all of its state follows from the seed and the losses."""
         return {}
 
     def restore(self, tensors: Mapping[str, Tensor], progress: UnitProgress) -> None:
-        """Go through the steps again whose losses are known."""
+        """Repeat the steps with their known losses."""
         for _, loss in progress.train_curve:
             self.step(self._values, loss)
 
@@ -72,7 +73,7 @@ class WeightSearch:
 
 
 def _start_optimizer(size: int, budget: int, limit: float, seed: int) -> Any:
-    # Imported here: slow, and needed for this search only.
+    # Imported here, because it is slow and needed for this search only.
     import nevergrad
 
     with _quiet():
@@ -83,7 +84,7 @@ def _start_optimizer(size: int, budget: int, limit: float, seed: int) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the optimiser's notes on its own settings from users, who cannot change them."""
+    """Within this context, suppress warnings about the search's settings, which users cannot change."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

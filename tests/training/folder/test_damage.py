@@ -200,7 +200,9 @@ def test_an_expert_under_the_same_name_of_another_run_is_refused(
     train_experts(base, settings["examples"], config, tmp_path / "other")
     shutil.rmtree(folder / "finished/alpha")
     shutil.copytree(tmp_path / "other/finished/alpha", folder / "finished/alpha")
-    with pytest.raises(TrainingError, match=r"finished/alpha' is damaged \(it is of another run\): delete"):
+    with pytest.raises(
+        TrainingError, match=r"finished/alpha' is damaged \(it belongs to another run\): delete"
+    ):
         resume(folder)
     make_old(folder)
     with pytest.raises(TrainingError, match=r"\(it was trained with another configuration\): delete"):
@@ -211,7 +213,7 @@ def test_a_lost_marker_and_anothers_state_are_not_taken_up(folder, resume, make_
     """Guards a harm: without its run.json a folder was given to any run that came."""
     (folder / "run.json").unlink()
     config = make_config(num_slots=2, max_steps=3, validate_every=2, checkpoint_seconds=0, alpha=64)
-    with pytest.raises(TrainingError, match="it is of another run"):
+    with pytest.raises(TrainingError, match="it belongs to another run"):
         resume(folder, config=config)
 
 

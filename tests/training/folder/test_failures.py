@@ -36,7 +36,9 @@ def test_a_full_disk_is_reported_and_the_old_state_stays(folder, monkeypatch, st
         raise error
 
     monkeypatch.setattr(state_file, step, fail)
-    message = r"cannot save the run's state \(4 MB\) in '.+': no space left\. The state saved before is whole"
+    message = (
+        r"cannot save the run's state \(4 MB\) in '.+': no space left\. The state saved before is intact"
+    )
     with pytest.raises(TrainingError, match=message):
         folder.save_state({"sql": ({"values": torch.zeros(1_000_000)}, UnitProgress())})
     monkeypatch.undo()
@@ -174,7 +176,7 @@ def test_a_kill_between_removing_and_starting_over_leaves_no_half(tmp_path, at_c
         try:
             opened = open_run(Path(path), other)
         except TrainingError as error:
-            assert "holds another run" in str(error)  # noqa: PT017
+            assert "has another run" in str(error)  # noqa: PT017
         else:
             assert load(opened) == {} and find_finished(opened) is None
     else:

@@ -47,9 +47,11 @@ def test_a_state_and_an_expert_of_another_run_are_refused(folder, tmp_path):
     keep(other, make_expert(), make_progress())
     os.replace(other.path / "state.safetensors", folder.path / "state.safetensors")
     os.replace(other.path / "finished/poetry", folder.path / "finished/poetry")
-    with pytest.raises(TrainingError, match=r"is damaged \(it is of another run\): delete it"):
+    with pytest.raises(TrainingError, match=r"is damaged \(it belongs to another run\): delete it"):
         load(folder)
-    with pytest.raises(TrainingError, match=r"finished/poetry' is damaged \(it is of another run\): delete"):
+    with pytest.raises(
+        TrainingError, match=r"finished/poetry' is damaged \(it belongs to another run\): delete"
+    ):
         find_finished(folder)
 
 
@@ -95,10 +97,10 @@ FOLDER_DAMAGE = {
         "SHA-256 differs|another alpha|is not what",
     ),
     "another rank": (edit_json("adapter_config.json", r=4), "SHA-256 differs|says rank 4"),
-    "another expert's name": (edit_json("expert.json", name="sql"), "SHA-256 differs|of expert 'sql'"),
+    "another expert's name": (edit_json("expert.json", name="sql"), "SHA-256 differs|must be 'poetry', found 'sql'"),
     "another base model": (
         edit_json("expert.json", base_fingerprint="abd"),
-        "SHA-256 differs|it is of base model 'abd', not 'abc'",
+        "SHA-256 differs|its base model must have fingerprint 'abc', found 'abd'",
     ),
     "other examples": (
         edit_provenance(data={"digest": "2"}),
@@ -110,13 +112,13 @@ FOLDER_DAMAGE = {
         "SHA-256 differs|trained with another configuration",
     ),
     "a configuration of another type": (edit_provenance(training=7), "SHA-256 differs|another configuration"),
-    "another number of steps": (edit_provenance(steps=2), "SHA-256 differs|which is not when its training"),
+    "another number of steps": (edit_provenance(steps=2), "SHA-256 differs|ended after another number"),
     "a record of nothing": (lambda place: (place / "progress.json").write_text(""), "must be a JSON file"),
     "a record that is a list": (lambda place: (place / "progress.json").write_text("[]"), "a JSON object"),
     "a negative step": (edit_json("progress.json", step=-1), "SHA-256 differs|step must be 3"),
     "an unfinished record": (
         edit_json("progress.json", **asdict(make_progress(2))),
-        "SHA-256 differs|says 2 steps, which is not when its training ended",
+        "SHA-256 differs|has 2 steps, which do not complete",
     ),
     "a loss that is NaN": (
         edit_json("progress.json", train_curve=[[1, 2.5], [2, float("nan")], [3, 1.25]]),
@@ -140,7 +142,7 @@ def test_a_finished_expert_that_was_altered_is_refused_by_name(folder, damage, i
         find_finished(folder)
     message = str(error.value)
     assert message.startswith(f"{str(place)!r} is damaged (") and len(message) < 1000
-    assert "delete this folder to train expert 'poetry' again (the others are kept)" in message
+    assert "delete this folder to train expert 'poetry' again (other experts are kept)" in message
     assert any(part in message for part in fault.split("|"))
 
 
@@ -148,7 +150,7 @@ def test_an_edited_loss_is_noticed(folder):
     keep(folder, make_expert(), make_progress())
     path = folder.path / "finished/poetry/progress.json"
     path.write_text(path.read_text().replace("2.25", "2.24"))
-    with pytest.raises(TrainingError, match=r"progress\.json does not say what was written"):
+    with pytest.raises(TrainingError, match=r"progress\.json was changed after it was written"):
         find_finished(folder)
 
 
@@ -160,7 +162,7 @@ def test_the_folder_of_another_expert_is_refused(folder, is_old):
     if is_old:
         make_old(place)
     place.rename(folder.path / "finished/poetry")
-    with pytest.raises(TrainingError, match="it is the folder of expert 'sql', not of 'poetry'"):
+    with pytest.raises(TrainingError, match="its expert must be 'poetry', found 'sql'"):
         find_finished(folder)
     assert find_finished(folder, "sql") is None
 
@@ -169,13 +171,13 @@ def test_modules_of_other_shapes_are_refused(folder):
     keep(folder, make_expert(), make_progress())
     other = {"model.q_proj": ((2, 6), (5, 2)), "model.v_proj": ((2, 6), (4, 2))}
     message = (
-        r"2 of its modules are not this run's, such as 'model\.q_proj': its factors are "
-        r"\(\(2, 6\), \(4, 2\)\), must be \(\(2, 6\), \(5, 2\)\)"
+        r"2 of its modules differ from this run's, such as 'model\.q_proj': the shapes of "
+        r"factors must be \(\(2, 6\), \(5, 2\)\), found \(\(2, 6\), \(4, 2\)\)"
     )
     with pytest.raises(TrainingError, match=message):
         find_finished(folder, shapes=other)
     keep(folder, make_expert("sql", rank=3), make_progress())
-    with pytest.raises(TrainingError, match=r"\(\(3, 6\), \(4, 3\)\), must be \(\(2, 6\), \(4, 2\)\)"):
+    with pytest.raises(TrainingError, match=r"must be \(\(2, 6\), \(4, 2\)\), found \(\(3, 6\), \(4, 3\)\)"):
         find_finished(folder, "sql")
 
 

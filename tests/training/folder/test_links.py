@@ -49,7 +49,9 @@ def test_a_link_in_place_of_a_folder_is_refused_and_its_target_stays(folder, els
     os.replace(folder.path / part, elsewhere / "target")
     (folder.path / part).symlink_to(elsewhere / "target")
     before = sorted(elsewhere.rglob("*"))
-    with pytest.raises(TrainingError, match=rf"{part}' is damaged \(it is a symbolic link, and inside a run"):
+    with pytest.raises(
+        TrainingError, match=rf"{part}' is damaged \(it is a symbolic link, and links inside a run"
+    ):
         find_finished(open_run(folder.path, IDENTITY))
     assert sorted(elsewhere.rglob("*")) == before
     fresh = open_run(folder.path, IDENTITY, fresh=True)

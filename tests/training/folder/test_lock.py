@@ -41,9 +41,7 @@ def test_a_folder_is_free_again_however_the_run_ended(tmp_path):
 
 
 def test_a_second_process_is_refused_and_the_lock_of_a_killed_one_is_taken_over(other_run, tmp_path):
-    message = (
-        rf"another run \(process {other_run.pid}\) is training in '.*run': wait until it is done, end it"
-    )
+    message = rf"another run \(process {other_run.pid}\) is training in '.*run': wait until it has finished"
     with pytest.raises(TrainingError, match=message), hold_run_folder(tmp_path / "run"):
         pass
     other_run.kill()
@@ -97,9 +95,7 @@ def foreign(tmp_path):
 
 
 def refused(folder, found):
-    message = (
-        rf"run\.lock' is damaged \(.*{found}.*\): delete it; it holds nothing but the number of a process"
-    )
+    message = rf"run\.lock' is damaged \(.*{found}.*\): delete it; it has only the number of a process"
     return pytest.raises(TrainingError, match=message)
 
 
@@ -118,7 +114,7 @@ def test_a_lock_that_is_a_link_makes_and_empties_nothing_elsewhere(tmp_path, for
 def test_a_lock_that_is_another_name_of_a_file_empties_nothing(tmp_path, foreign):
     (tmp_path / "run").mkdir()
     os.link(foreign, tmp_path / "run" / LOCK_FILE)
-    with refused(tmp_path, "found one that has other names elsewhere"), hold_run_folder(tmp_path / "run"):
+    with refused(tmp_path, "must have one name, found several hard links"), hold_run_folder(tmp_path / "run"):
         pass
     assert foreign.read_text() == "mine"
 
@@ -141,7 +137,7 @@ def test_a_lock_that_is_no_file_is_refused_and_never_waited_for(tmp_path):
 def test_a_run_folder_that_is_a_file_is_refused(foreign):
     for folder in (foreign, foreign / "run"):
         with (
-            pytest.raises(TrainingError, match=r"must be a folder, found a file .*: take another folder"),
+            pytest.raises(TrainingError, match=r"must be a folder, found a file .*: use another folder"),
             hold_run_folder(folder),
         ):
             pass

@@ -91,5 +91,5 @@ def test_a_run_of_an_earlier_version_goes_on_to_the_same_end(old_base, old_examp
 def test_a_run_of_an_earlier_version_is_still_refused_to_another_configuration(
     old_base, old_examples, old_run
 ):
-    with pytest.raises(TrainingError, match=r"differs in configuration rank \(1 there, 2 here\): take"):
+    with pytest.raises(TrainingError, match=r"differs in configuration rank \(1 there, 2 here\): use"):
         train_experts(old_base, old_examples, TrainConfig(**{**SETTINGS, "rank": 2}), old_run)

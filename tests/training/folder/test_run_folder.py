@@ -74,15 +74,15 @@ def test_another_run_is_refused_with_what_differs(folder):
     with pytest.raises(TrainingError) as error:
         open_run(folder.path, other)
     assert str(error.value) == (
-        f"{str(folder.path)!r} holds another run, which differs in base model ('abc' there, 'abd' here); "
+        f"{str(folder.path)!r} has another run, which differs in base model ('abc' there, 'abd' here); "
         "configuration rank (2 there, 4 here); examples law (None there, '1' here); "
-        "examples poetry ('1' there, None here): take another folder, or start over with fresh=True (--fresh)"
+        "examples poetry ('1' there, None here): use another folder, or start over with fresh=True (--fresh)"
     )
 
 
 def test_of_many_differences_a_few_are_named(folder):
     other = {**IDENTITY, "examples": {f"{'x' * 100} {number}": "1" for number in range(50)}}
-    with pytest.raises(TrainingError, match="and 48 more: take another folder") as error:
+    with pytest.raises(TrainingError, match="and 48 more: use another folder") as error:
         open_run(folder.path, other)
     assert len(str(error.value)) < 1000
 

@@ -87,7 +87,7 @@ STATE_DAMAGE = {
     "negative mean squares": (spoil("sql/exp_avg_sq", -1.0), "mean squares must be at least 0"),
     "another number of steps": (
         spoil("sql/step", 3.0),
-        "its optimiser has taken 3 steps, its progress says 2",
+        "its optimiser must have taken 2 steps, found 3",
     ),
     "a negative step": (edit_progress(step=-2), "step must be 2 after these losses, found -2"),
     "a step beyond the plan": (
@@ -97,13 +97,16 @@ STATE_DAMAGE = {
     "a best step to come": (edit_progress(best_step=3), "best_step must be 2"),
     "finished too early": (edit_progress(is_finished=True), "is_finished must be False"),
     "a loss that is text": (edit_progress(train_curve=[[1, "2.5"], [2, 2.0]]), "train_curve must be a list"),
-    "an unknown number": (edit_progress(momentum=1), "'momentum' is new or missing"),
-    "an expert of another run": (rename_expert("prose"), "has an expert 'prose', which is not of this run"),
-    "a name that is a path": (rename_expert("../sql"), "which is not of this run"),
-    "no expert": (lambda tensors, metadata: metadata.clear(), "is of no expert that it names"),
+    "an unknown number": (edit_progress(momentum=1), "'momentum' is unknown or missing"),
+    "an expert of another run": (
+        rename_expert("prose"),
+        "has an expert 'prose', which is not one of this run",
+    ),
+    "a name that is a path": (rename_expert("../sql"), "which is not one of this run"),
+    "no expert": (lambda tensors, metadata: metadata.clear(), "must belong to an expert with progress"),
     "an expert without tensors": (
         lambda tensors, metadata: metadata.update(law=metadata["sql"]),
-        "expert 'law' has no tensors",
+        "expert 'law' must have tensors",
     ),
 }
 
@@ -132,11 +135,11 @@ def test_a_state_that_says_not_which_run_it_is_of_is_refused_where_nothing_else_
     folder.save_state({"sql": make_trainee()})
     rewrite_state(folder, lambda tensors, metadata: None)
     (folder.path / "run.json").unlink()
-    with pytest.raises(TrainingError, match=r"nothing says which run it is of: run\.json was missing"):
+    with pytest.raises(TrainingError, match=r"its run is not known, because run\.json was missing"):
         load(open_run(folder.path, IDENTITY))
 
 
 def test_more_experts_than_slots_are_refused(folder):
     folder.save_state({name: make_trainee() for name in ("poetry", "sql", "law")})
-    with pytest.raises(TrainingError, match="it has 3 experts, this run trains 2 at a time"):
+    with pytest.raises(TrainingError, match="it must have at most 2 experts, the number of slots, found 3"):
         load(folder)

@@ -121,7 +121,9 @@ def test_a_later_version_asks_for_an_upgrade(path):
         metadata[SEAL] = json.dumps({**json.loads(metadata[SEAL]), "version": 2})
 
     rewrite(path, date_later)
-    with pytest.raises(ValueError, match="it is of version 2, this lorary reads up to 1: upgrade lorary"):
+    with pytest.raises(
+        ValueError, match="it is of version 2, this version of lorary reads up to 1: upgrade lorary"
+    ):
         read_state(path)
 
 

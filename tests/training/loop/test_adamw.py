@@ -52,7 +52,7 @@ def test_a_state_that_cannot_be_is_refused():
     optimizer = SETTINGS.start(draw(0), 5)
     optimizer.step(draw(1), 1.0)
     good = optimizer.tensors()
-    assert "has taken 1 steps, its progress says 2" in SETTINGS.find_fault(good, 2, 7)
+    assert "must have taken 2 steps, found 1" in SETTINGS.find_fault(good, 2, 7)
     assert "'exp_avg' must have shape [8], found [7]" in SETTINGS.find_fault(good, 1, 8)
     assert "'exp_avg' must have shape none" in SETTINGS.find_fault(good, 0, 7)
     negative = {**good, "exp_avg_sq": -good["exp_avg_sq"]}

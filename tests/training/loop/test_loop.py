@@ -129,14 +129,14 @@ def test_another_configuration_in_the_same_folder_is_refused(base, examples, con
     train_experts(base, examples, config, tmp_path)
     other = make_config(num_slots=2, validate_every=1, patience=2, learning_rate=2e-2)
     with pytest.raises(
-        TrainingError, match=r"differs in configuration learning_rate \(0\.01 there, 0\.02 here\): take"
+        TrainingError, match=r"differs in configuration learning_rate \(0\.01 there, 0\.02 here\): use"
     ):
         train_experts(base, examples, other, tmp_path)
 
 
 def test_other_examples_in_the_same_folder_are_refused(base, examples, config, make_examples, tmp_path):
     train_experts(base, examples, config, tmp_path)
-    with pytest.raises(TrainingError, match=r"differs in examples beta \('\w+' there, '\w+' here\): take"):
+    with pytest.raises(TrainingError, match=r"differs in examples beta \('\w+' there, '\w+' here\): use"):
         train_experts(base, {**examples, "beta": make_examples(7)}, config, tmp_path)
 
 

@@ -8,13 +8,13 @@ from lorary.training import GateConfig
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_steps": 0}, "num_steps must be at least 1, not 0"),
-        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
-        ({"tokens_per_pass": 0}, "tokens_per_pass must be at least 1, not 0"),
-        ({"row_length": -1}, "row_length must be at least 1, not -1"),
-        ({"learning_rate": 0.0}, "learning_rate must be positive, not 0.0"),
-        ({"warmup_ratio": 1.0}, r"warmup_ratio must lie in \[0, 1\), not 1.0"),
-        ({"weight_decay": -0.1}, "weight_decay must be at least 0, not -0.1"),
+        ({"num_steps": 0}, "num_steps must be at least 1, found 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, found 0"),
+        ({"tokens_per_pass": 0}, "tokens_per_pass must be at least 1, found 0"),
+        ({"row_length": -1}, "row_length must be at least 1, found -1"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive, found 0.0"),
+        ({"warmup_ratio": 1.0}, r"warmup_ratio must lie in \[0, 1\), found 1.0"),
+        ({"weight_decay": -0.1}, "weight_decay must be at least 0, found -0.1"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):

@@ -123,5 +123,7 @@ def test_a_row_holds_exactly_the_factors_of_its_slot_and_what_is_exported_is_a_c
 
 def test_weights_that_are_not_finite_make_no_expert(objective):
     objective.rows.values.fill_(math.inf)
-    with pytest.raises(TrainingError, match="expert 'poetry': the sum of weights is inf after 3 steps"):
+    with pytest.raises(
+        TrainingError, match="expert 'poetry': the sum of weights must be finite, found inf after 3 steps"
+    ):
         objective.export("poetry", objective.rows.values[0], UnitProgress(step=3))
