@@ -1,4 +1,4 @@
-"""Tasks and their examples: reading them, splitting them by content, turning them into prompts and tokens."""
+"""Tasks and examples: reading, splitting by content, and turning into prompts and tokens."""
 
 from lorary.data.content import subsample
 from lorary.data.mixture import mix_tasks

@@ -1,4 +1,4 @@
-"""The tokenizer's own chat template: prompts, and answers as they stand in the finished conversation."""
+"""The tokenizer's own chat template: prompts, and answers as written in the finished conversation."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,7 +15,7 @@ from lorary.files import escape, quote, shorten
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# Stands for an answer where a template is asked what it writes around one; of Unicode's private use.
+# Placeholder of an answer, used to find what a template writes around it; from Unicode's private use area.
 MARK = "\ue000answer\ue000"
 
 Messages = Sequence[Mapping[str, Any]]
@@ -23,21 +23,21 @@ Messages = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class ChatTemplate:
-    """The tokenizer's own chat template: definition and input are the user's turn, the answer the reply."""
+    """The tokenizer's own chat template. Definition and input are the user's turn, the answer the reply."""
 
     with_definition: bool = True
-    """Whether prompts open with the task's definition."""
+    """Whether prompts begin with the task's definition."""
     template_args: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Values for the names that the tokenizer's template reads, such as ``{"enable_thinking": False}``."""
+    """Arguments of the tokenizer's template, such as ``{"enable_thinking": False}``."""
 
     holds_special_tokens = True
 
     def render(self, task: Task, example: Example, tokenizer: "PreTrainedTokenizerBase | None" = None) -> str:
-        """Return the conversation up to where the assistant begins to speak.
+        """Return the conversation up to the beginning of the assistant's answer.
 
         Raises:
             ValueError: if no tokenizer is given.
-            DataError: if the tokenizer has no chat template, the template does not read one of the arguments,
+            DataError: if the tokenizer has no chat template, the template does not use one of the arguments,
                 or it refuses the conversation.
         """
         return "" if example.is_text else self._open(task, example, tokenizer)[0]
@@ -68,7 +68,7 @@ class ChatTemplate:
         if not mark:
             raise DataError(
                 f"the chat template of {quote(tokenizer.name_or_path)} must write the assistant's answers, "
-                "it leaves them out: use template 'plain'"
+                "but leaves them out: use template 'plain'"
             )
         messages_of = [make_answer(example, answer) for answer in answers]
         wholes = [finish(message) for message in messages_of]
@@ -85,7 +85,7 @@ class ChatTemplate:
     ) -> tuple[str, Messages]:
         """Return the prompt and the messages that it was written from."""
         if tokenizer is None:
-            raise ValueError("the chat template belongs to a tokenizer: give one to render")
+            raise ValueError("a chat template needs its tokenizer, found None: pass tokenizer=")
         self._check(tokenizer)
         messages = list_messages(example, task.definition_of(example) if self.with_definition else "")
         tools = load_tools(example)
@@ -99,12 +99,12 @@ class ChatTemplate:
         messages: list[dict[str, Any]],
         tools: list[dict[str, Any]] | None,
     ) -> tuple[str, list[dict[str, Any]]]:
-        """Return the prompt, and the messages as the template takes them."""
+        """Return the prompt, and the messages in the form that the template accepts."""
         try:
             return self._write(tokenizer, messages, tools, add_generation_prompt=True), messages
         except DataError:
             merged = merge_system(messages)
-            # Where that is refused as well, the reason given is the one for the conversation as it is.
+            # If this form is refused too, the error about the original conversation is raised.
             with suppress(DataError):
                 if merged != messages:
                     return self._write(tokenizer, merged, tools, add_generation_prompt=True), merged
@@ -117,7 +117,7 @@ class ChatTemplate:
         tools: list[dict[str, Any]] | None,
         prompt: str,
     ) -> None:
-        """Refuse a template that leaves out tools, or calls of them."""
+        """Check that the template writes tools and their calls, which must change the prompt."""
         silent = [_without_calls(message) for message in messages]
         without: dict[str, tuple[Messages, list[dict[str, Any]] | None]] = {}
         if tools:
@@ -146,7 +146,7 @@ class ChatTemplate:
                     **self.template_args,
                 )
             )
-        # A template is a program of its own: what it does not expect makes it stumble in any way.
+        # A template is a program, which may raise any error on input that it does not expect.
         except Exception as error:
             reason = shorten(escape(str(error), keep=""))
             raise DataError(
@@ -155,7 +155,7 @@ class ChatTemplate:
             ) from error
 
     def _check(self, tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Refuse a tokenizer without a template, and arguments that its template does not read."""
+        """Check that the tokenizer has a template, and that the template uses all arguments."""
         found = getattr(tokenizer, "chat_template", None)
         if not found:
             raise DataError(
@@ -163,12 +163,12 @@ class ChatTemplate:
             )
         if not self.template_args:
             return
-        # Jinja takes any name and says nothing of those that are not read.
+        # Jinja accepts any argument, and does not report those that the template does not use.
         given = list_given(tokenizer)
         known = list_arguments(found.values() if isinstance(found, Mapping) else [found], given)
         for name in self.template_args:
             if name in given:
-                raise DataError(f"template argument {quote(name, 60)} is given by the data: leave it out")
+                raise DataError(f"template argument {quote(name, 60)} is set from the data: leave it out")
             if known is not None and name not in known:
                 advice = suggest(name, known) if known else "it reads none"
                 raise DataError(
@@ -180,7 +180,7 @@ class ChatTemplate:
 def _without_calls(message: Mapping[str, Any]) -> Mapping[str, Any]:
     if "tool_calls" not in message:
         return message
-    # Many templates need the key.
+    # Many templates need the key "content".
     return {"content": "", **{name: value for name, value in message.items() if name != "tool_calls"}}
 
 
@@ -192,19 +192,19 @@ def _explain_left_out(tokenizer: "PreTrainedTokenizerBase", what: str) -> str:
 
 
 def _cut_reply(prompt: str, before: str, whole: str, ending: str) -> Reply:
-    """Cut a finished conversation into prompt, opening, answer and ending.
+    """Divide a finished conversation into prompt, opening, answer and ending.
 
     Args:
-        prompt: what the template writes before the assistant speaks.
-        before: what it writes before the answer when it has a text to answer with.
+        prompt: the text up to the beginning of the assistant's answer.
+        before: the text that the template writes before a plain answer in the finished conversation.
         whole: the finished conversation.
-        ending: what it writes after a text.
+        ending: the text that it writes after a plain answer.
     """
     is_rewritten = not whole.startswith(prompt)
-    # An answer with reasoning or calls may begin within what stands before a text.
+    # An answer with reasoning or tool calls may begin within the text that precedes a plain answer.
     start = len(find_common_start([before, whole]))
     opening = "" if is_rewritten else whole[len(prompt) : start]
-    # A space belongs to the word after it, as in tokens.
+    # A space belongs to the following word, because tokenizers join them in one token.
     opening = opening.rstrip(" ")
     rest = whole[start:] if is_rewritten else whole[len(prompt) + len(opening) :]
     if ending and rest.endswith(ending):

@@ -1,4 +1,4 @@
-"""What an example is, as a hash: the ground on which splits and samples stand."""
+"""Hashes of examples' content, by which splits and samples are chosen."""
 
 import hashlib
 import unicodedata
@@ -8,15 +8,15 @@ from lorary.data.task import Example
 
 
 def normalise_text(text: str) -> str:
-    """Fold away what does not make an input another one: case, spacing, and Unicode's look-alike forms."""
+    """Normalise case, white space and equivalent Unicode forms, in which equal inputs may differ."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def hash_input(example: Example) -> str:
-    """Hash what ``example`` asks (its history and input, normalised), as 64 hexadecimal digits.
+    """Hash an example's history and input, normalised, as 64 hexadecimal digits.
 
-    Two examples that ask the same have the same hash, whatever their targets or definitions. Where nothing
-    is asked, the text itself is hashed.
+    Examples with the same history and input have the same hash, independently of targets and definitions. If
+    both are empty, the example's text is hashed.
     """
     if example.is_text:
         return _digest([normalise_text(example.targets[0])])
@@ -26,15 +26,15 @@ def hash_input(example: Example) -> str:
 
 def hash_fraction(digest: str) -> float:
     """Read a hexadecimal hash as a number in [0, 1)."""
-    # 13 digits are 52 bits: exactly a float's fraction.
+    # 13 digits are 52 bits, the number of bits in a float's fraction.
     return int(digest[:13], 16) / 16**13
 
 
 def subsample(examples: Sequence[Example], count: int, seed: int = 0) -> tuple[Example, ...]:
-    """Choose ``count`` examples by content hash, in their given order (all, if there are no more).
+    """Choose ``count`` examples by content hash, in their given order; all, if there are fewer.
 
-    The choice depends on the examples' content and on ``seed``, never on their order; a smaller count chooses
-    a subset of what a larger one does.
+    The choice depends on the examples' content and on ``seed``, not on their order. A smaller count chooses a
+    subset of the choice for a larger one.
 
     Raises:
         ValueError: if ``count`` is negative.
@@ -50,6 +50,6 @@ def _digest(parts: Sequence[str]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         encoded = part.encode("utf-8", "surrogatepass")
-        # With lengths, ["ab", "c"] and ["a", "bc"] differ.
+        # The lengths are hashed too, so that ["ab", "c"] and ["a", "bc"] differ.
         digest.update(len(encoded).to_bytes(8, "little") + encoded)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Conversations as examples, and examples as the messages that a chat template is given."""
+"""Turning conversations into examples, and examples into messages for chat templates."""
 
 import json
 from collections.abc import Sequence
@@ -9,25 +9,25 @@ from lorary.data.turns import Turn
 
 
 def build_example(turns: Sequence[Turn], tools: str = "") -> Example:
-    """Make a conversation's last assistant turn the target; what comes before it is the prompt.
+    """Make an example of a conversation: the target is its last assistant turn, the prompt all before.
 
     Args:
-        turns: the conversation; what follows the last turn that training may learn is left out.
+        turns: the conversation. Turns after the last assistant turn that may be a target are left out.
         tools: a JSON list of the tools that the assistant may call; ``''`` for none.
 
     Raises:
-        ValueError: if no assistant turn may be learnt, or nothing stands before it.
+        ValueError: if no assistant turn may be a target, or no turn precedes it.
     """
     places = [place for place, turn in enumerate(turns) if turn.role == "assistant" and turn.is_target]
     if not places:
-        raise ValueError("a conversation must have a turn of the assistant's to learn, it has none")
+        raise ValueError("a conversation must have an assistant turn that training may use, found none")
     if not places[-1]:
-        raise ValueError("the assistant's turn must follow another one, it follows nothing")
+        raise ValueError("the assistant's turn must follow another turn, but it is the first")
     return _answer_at(turns, places[-1], tools)
 
 
 def _answer_at(turns: Sequence[Turn], place: int, tools: str) -> Example:
-    """Make the turn at a place the target."""
+    """Make an example whose target is the turn at a place."""
     history, answer = tuple(turns[:place]), turns[place]
     asked = ""
     if history[-1].role == "user" and not history[-1].fields:
@@ -42,9 +42,9 @@ def _answer_at(turns: Sequence[Turn], place: int, tools: str) -> Example:
 
 
 def expand_turns(example: Example) -> tuple[Example, ...]:
-    """Give one example per assistant turn of a conversation, the last turn's being ``example`` itself.
+    """Return one example for each assistant turn of a conversation; the last one is ``example`` itself.
 
-    A turn that opens the conversation, or that training may not learn, gives none.
+    Turns that open the conversation, or that training must not use, are left out.
     """
     earlier = [
         _answer_at(example.history, place, example.tools)
@@ -55,12 +55,12 @@ def expand_turns(example: Example) -> tuple[Example, ...]:
 
 
 def list_messages(example: Example, definition: str = "") -> list[dict[str, Any]]:
-    """Give the conversation before the answer, as chat templates take it.
+    """Return the conversation before the answer as messages for chat templates.
 
     Args:
-        example: what is asked; at least a turn or an input.
-        definition: what is to be done, in words. It opens the user's last turn, because several models'
-            templates refuse a system turn, or the first turn where the user says nothing.
+        example: an example with at least one turn or an input.
+        definition: the task's definition. It is put at the beginning of the user's last turn, because several
+            models' templates refuse a system turn or an empty user turn.
     """
     asked = [{"role": "user", "content": example.input}] if example.input else []
     messages = [*(turn.message for turn in example.history), *asked]
@@ -72,10 +72,10 @@ def list_messages(example: Example, definition: str = "") -> list[dict[str, Any]
 
 
 def merge_system(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give messages without system turns: what these say opens the user's first turn.
+    """Return messages without system turns; their text is put at the beginning of the user's first turn.
 
     Args:
-        messages: of a conversation; where no user speaks, a user's turn is put first.
+        messages: a conversation. If it has no user turn, one is added at the beginning.
     """
     said = [message["content"] for message in messages if message["role"] == "system"]
     others = [dict(message) for message in messages if message["role"] != "system"]
@@ -89,11 +89,11 @@ def merge_system(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def make_answer(example: Example, text: str) -> dict[str, Any]:
-    """Give an answer as chat templates take it.
+    """Return an answer as a message for chat templates.
 
     Args:
-        example: what is answered.
-        text: one of its targets, its choices, or any other answer.
+        example: the example that is answered.
+        text: one of its targets or choices, or any other answer.
     """
     if example.answer is not None and text == example.targets[0]:
         return example.answer.message
@@ -101,5 +101,5 @@ def make_answer(example: Example, text: str) -> dict[str, Any]:
 
 
 def load_tools(example: Example) -> list[dict[str, Any]] | None:
-    """Give the tools that the assistant may call, as chat templates take them; None for none."""
+    """Return the tools that the assistant may call, in the form for chat templates; None for none."""
     return json.loads(example.tools) if example.tools else None

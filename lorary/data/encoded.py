@@ -1,4 +1,4 @@
-"""Token ids of prompts and of answers, before anything is cut."""
+"""Token ids of prompts and answers, before they are shortened."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Encoded(NamedTuple):
-    """A prompt, and answers to it."""
+    """Token ids of a prompt and of answers to it."""
 
     prompt: list[int]
-    """What the model reads."""
+    """The prompt."""
     targets: list[list[int]]
-    """What it is to say."""
+    """The answers."""
     is_rewritten: bool
     """See ``Reply``."""
     is_merged: bool
@@ -38,9 +38,9 @@ class ExampleEncoder:
 
     Args:
         tokenizer: the base model's.
-        template: how examples become prompts.
-        eos: whether answers end: with the token that the template writes after them, or else with the
-            tokenizer's end-of-text token.
+        template: turns examples into prompts.
+        eos: whether answers end with an ending token: the one that the template writes after them, or else
+            the tokenizer's end-of-text token.
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: Template, *, eos: bool):
@@ -50,14 +50,14 @@ class ExampleEncoder:
 
     @property
     def num_opening(self) -> int:
-        """How many of a prompt's first tokens are the tokenizer's own opening."""
+        """Number of tokens that the tokenizer itself puts at the beginning of a prompt."""
         return len(self._opening)
 
     def encode_examples(self, task: Task, examples: Sequence[Example]) -> list[Encoded]:
-        """Tokenise examples with their first targets. Of a text that answers nothing, all is target.
+        """Tokenise examples with their first targets. Without a question, all tokens are target.
 
-        What the template writes between prompt and answer, such as an empty thought, is part of the target:
-        the model reads the prompt alone when it answers.
+        Text that the template writes between prompt and answer, such as an empty thought, is part of the
+        target, because the model gets only the prompt when it answers.
 
         Raises:
             DataError: if the template refuses an example, or answers cannot be ended.
@@ -87,10 +87,10 @@ class ExampleEncoder:
         ]
 
     def encode_choices(self, task: Task, example: Example, answers: Sequence[str]) -> Encoded:
-        """Tokenise texts as answers to an example that asks something, all after one prompt.
+        """Tokenise texts as answers to an example with a question, all after one prompt.
 
-        What the template writes between prompt and answer is part of the prompt, so that the targets are the
-        answers' tokens alone.
+        Text that the template writes between prompt and answer is part of the prompt, so that the targets are
+        the answers' tokens only.
 
         Raises:
             DataError: if the template refuses the example, or answers cannot be ended.

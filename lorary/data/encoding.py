@@ -1,4 +1,4 @@
-"""From text to token ids where a prompt and an answer are tokenised apart and then joined."""
+"""Tokenising prompts and answers separately, such that they can be joined."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,20 +16,20 @@ def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> 
     """Tokenise many texts at once, without special tokens."""
     if not texts:
         return []
-    # verbose=False: no warning of texts beyond the model's length, since our limits are our own.
+    # verbose=False: no warnings about texts beyond the tokenizer's length, since limits are applied later.
     return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
 
 
 def encode_prompt(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """Tokenise a text to go on from: with the tokenizer's own opening, without an end that it may add."""
+    """Tokenise a prompt: with the tokens that the tokenizer puts first, without those that it puts last."""
     return [*find_opening(tokenizer), *encode_texts(tokenizer, [text])[0]]
 
 
 def encode_answers(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
     """Tokenise texts that follow other text.
 
-    A SentencePiece tokenizer puts a space before whatever it is given: there a leading space is left to it,
-    and a text without one is tokenised after a line break, which is then cut off.
+    A SentencePiece tokenizer adds a space before every text. For it, a leading space is removed first, and a
+    text without one is tokenised after a line break, whose tokens are then removed.
     """
     if not _adds_space(tokenizer):
         return encode_texts(tokenizer, texts)
@@ -47,16 +47,16 @@ def encode_replies(
     prompt_ids: Sequence[Sequence[int]],
     texts: Sequence[str],
 ) -> list[list[int]]:
-    """Tokenise texts as they are tokenised together with their prompts.
+    """Tokenise texts together with their prompts, and return the texts' tokens.
 
-    A prompt has its tokens before there is an answer. Where prompt and text together are tokenised otherwise
-    within the prompt, the text is tokenised by ``encode_answers``.
+    The prompt must keep the tokens that it has alone, because the model reads it alone. If prompt and text
+    together have other tokens within the prompt, the text is tokenised by ``encode_answers``.
 
     Args:
         tokenizer: the base model's.
-        prompts: what the texts follow.
+        prompts: the texts' prompts.
         prompt_ids: the prompts' tokens.
-        texts: one for each prompt.
+        texts: one text for each prompt.
     """
     together = encode_texts(tokenizer, [prompt + text for prompt, text in zip(prompts, texts, strict=True)])
     apart = encode_answers(tokenizer, texts)
@@ -67,7 +67,7 @@ def encode_replies(
 
 
 def find_opening(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """Return the ids the tokenizer itself opens a text with: ``[bos]`` for Llama, nothing for SmolLM2."""
+    """Return the ids that the tokenizer puts before a text: ``[bos]`` for Llama, none for SmolLM2."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     dressed = tokenizer("a")["input_ids"]
     for start in range(len(dressed) - len(bare) + 1):
@@ -77,9 +77,10 @@ def find_opening(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
 
 
 def find_text_opening(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """Return the ids that stand before a text that answers nothing.
+    """Return the ids to put before an example without a question.
 
-    They are the tokenizer's own opening or, without one, its end-of-text token; nothing if it has neither.
+    They are those that the tokenizer puts before a text, or else its end-of-text token; none if it has
+    neither.
     """
     ending = tokenizer.eos_token_id
     return find_opening(tokenizer) or ([] if ending is None else [int(ending)])
@@ -93,8 +94,8 @@ def find_ending(tokenizer: "PreTrainedTokenizerBase") -> int:
     """
     if tokenizer.eos_token_id is None:
         raise DataError(
-            f"the tokenizer of {tokenizer.name_or_path!r} must have an eos token to end answers, it has "
-            "none: set tokenizer.eos_token, or ask for answers without it (eos=False)"
+            f"the tokenizer of {tokenizer.name_or_path!r} must have an eos token to end answers, found none: "
+            "set tokenizer.eos_token, or use answers without it (eos=False)"
         )
     return int(tokenizer.eos_token_id)
 

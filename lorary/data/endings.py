@@ -1,4 +1,4 @@
-"""What ends an answer: the tokens that a chat template writes after it, or the tokenizer's own end."""
+"""Finding the tokens that end an answer: those of the chat template, or the tokenizer's end-of-text token."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ ASKED = Example("a", ("a",))
 
 
 class Endings:
-    """How answers end with one tokenizer.
+    """The endings of answers for one tokenizer.
 
     Args:
         tokenizer: the base model's.
@@ -26,25 +26,25 @@ class Endings:
 
     @cached_property
     def marks(self) -> list[str]:
-        """The tokenizer's added tokens, but for blank ones, whether they are marked special or not."""
+        """The tokenizer's added tokens, special or not, without blank ones."""
         return [mark for mark in self._tokenizer.get_added_vocab() if mark.strip()]
 
     def split(self, reply: Reply) -> tuple[str, str]:
-        """Give an answer, and what is to be learnt as its ending.
+        """Split a reply into the answer and the ending that training uses.
 
         Returns:
-            The answer, and its ending up to the first added token, which is the last that is generated;
+            The answer, and its ending up to the first added token, which is the last token of a generation;
             ``''`` if the template writes no token that could end the answer.
         """
         if reply.ending:
             return reply.text, self._cut(reply.ending)
-        # Calls of tools may end in a way of their own.
+        # Tool calls may have another ending than text.
         text = reply.text.rstrip()
         ending = max((mark for mark in self.marks if text.endswith(mark)), key=len, default="")
         return (text[: -len(ending)], ending) if ending else (reply.text, "")
 
     def _cut(self, ending: str) -> str:
-        """Cut off what follows the first added token."""
+        """Return an ending up to its first added token."""
         places = [(ending.find(mark), -len(mark)) for mark in self.marks if mark in ending]
         start, length = min(places, default=(0, 0))
         return ending[: start - length]

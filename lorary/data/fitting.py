@@ -1,26 +1,26 @@
-"""What happens to an example that is longer than the limit: the prompt may be cut, the target never is.
+"""Shortening examples that are longer than the limit: the prompt may be cut, the target never is.
 
-A text that answers nothing is cut into pieces, so that all of its tokens are targets.
+An example without a question is cut into pieces, so that all of its tokens are targets.
 """
 
 from collections.abc import Sequence
 from typing import Literal, get_args
 
 Truncation = Literal["error", "prompt-left", "prompt-middle", "skip"]
-"""What to do when prompt and target together pass the limit.
+"""What to do if prompt and target together exceed the limit.
 
-- ``error``: refuse.
-- ``prompt-left``: cut the start of the prompt.
-- ``prompt-middle``: cut the middle of the prompt, so that definition and question both stay.
+- ``error``: raise an error.
+- ``prompt-left``: cut the beginning of the prompt.
+- ``prompt-middle``: cut the middle of the prompt, so that definition and question are kept.
 - ``skip``: leave the example out.
 """
 
 
 def check_truncation(max_length: int, truncation: str) -> None:
-    """Refuse a limit or a policy that makes no sense.
+    """Check a limit and a policy.
 
     Raises:
-        ValueError: if so.
+        ValueError: if the limit is below 2, or the policy unknown.
     """
     if max_length < 2:
         raise ValueError(
@@ -35,14 +35,14 @@ def cut_prompt(prompt: Sequence[int], room: int, truncation: Truncation, num_ope
 
     Args:
         prompt: token ids.
-        room: how many may stay, at least 1.
+        room: maximum number of tokens that are kept, at least 1.
         truncation: ``prompt-left`` or ``prompt-middle``.
-        num_opening: how many tokens at the start (such as bos) stay whatever is cut, if there is room.
+        num_opening: number of tokens at the beginning (such as bos) that are always kept, if there is room.
     """
     if len(prompt) <= room:
         return tuple(prompt)
     num_head = num_opening if truncation == "prompt-left" else max(num_opening, room // 2)
-    # The last token stays: it is what the first token of the target is predicted from.
+    # The last token is always kept, because the first token of the target is predicted at it.
     num_head = min(num_head, room - 1)
     return (*prompt[:num_head], *prompt[len(prompt) - (room - num_head) :])
 
@@ -50,16 +50,16 @@ def cut_prompt(prompt: Sequence[int], room: int, truncation: Truncation, num_ope
 def cut_text(
     text: Sequence[int], opening: Sequence[int], max_length: int
 ) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
-    """Cut a text into pieces, each with the tokens that its first token is predicted from.
+    """Cut a text into pieces, each with a prompt that its first token is predicted from.
 
     Args:
         text: token ids, at least one.
-        opening: what stands before the first; may be empty, then the text's own first token does, and is
-            not predicted.
-        max_length: the most tokens of a piece together with what stands before it, at least 2.
+        opening: prompt of the first piece. If it is empty, the text's first token is the prompt and is not
+            predicted.
+        max_length: maximum number of tokens of a piece together with its prompt, at least 2.
 
     Returns:
-        Before and piece, in order. The last token of a piece stands before the next one.
+        Prompt and piece, in order. The last token of a piece is the prompt of the next one.
     """
     opening = opening[: max_length - 1]
     if not opening:

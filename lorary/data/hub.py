@@ -16,14 +16,14 @@ PREFIX = "hf:"
 
 
 class HubId(NamedTuple):
-    """A data set's id, taken apart."""
+    """The parts of a data set's id."""
 
     path: str
     """``owner/name``, or a local folder."""
     config: str | None
-    """Which of the data set's configurations; ``None`` for the only or default one."""
+    """The data set's configuration; ``None`` for the only or default one."""
     split: str | None
-    """Which split; ``None`` for all."""
+    """The split; ``None`` for all."""
 
 
 def is_hub_id(place: str) -> bool:
@@ -32,7 +32,7 @@ def is_hub_id(place: str) -> bool:
 
 
 def parse_hub_id(text: str) -> HubId:
-    """Take ``hf:owner/name[:config][#split]`` apart.
+    """Parse ``hf:owner/name[:config][#split]``.
 
     Raises:
         ValueError: if a part is empty.
@@ -40,7 +40,7 @@ def parse_hub_id(text: str) -> HubId:
     rest, hash_mark, split = text.removeprefix(PREFIX).partition("#")
     path, colon, config = rest.partition(":")
     if not path or (colon and not config) or (hash_mark and not split):
-        raise ValueError(f"a data set's id must read hf:owner/name[:config][#split], not {quote(text)}")
+        raise ValueError(f"a data set's id must be hf:owner/name[:config][#split], found {quote(text)}")
     return HubId(path, config or None, split or None)
 
 
@@ -52,9 +52,9 @@ def name_hub_task(text: str) -> str:
 
 
 def list_hub_splits(text: str) -> dict[str, str]:
-    """Return, for each of train, validation and test that the data set has, the id of that split.
+    """Return the id of each of the splits train, validation and test that the data set has.
 
-    An id that names its split stands for that split alone.
+    An id that names a split gives that split only, as ``train``.
 
     Raises:
         DataError: if the data set cannot be loaded or has none of them.
@@ -66,8 +66,8 @@ def list_hub_splits(text: str) -> dict[str, str]:
     if not found:
         example = quote(f"{text}#{next(iter(dataset), 'name')}")
         raise DataError(
-            f"{quote(text)} must have a split among {SPLIT_NAMES}, it has {_list_some(dataset)}: say which "
-            f"is which, as {{'train': {example}}}"
+            f"{quote(text)} must have a split among {SPLIT_NAMES}, found {_list_some(dataset)}: map its "
+            f"splits, as in {{'train': {example}}}"
         )
     return found
 
@@ -104,18 +104,18 @@ def _number_rows(name: str, rows: Any) -> Iterator[Record]:
 
 
 def _load_splits(text: str) -> "DatasetDict":
-    # Here, not above: datasets takes seconds to import, and files do not need it.
+    # Imported here, because datasets takes seconds to import and files do not need it.
     import datasets
 
     found = parse_hub_id(text)
     with _explain(text):
-        # Never with trust_remote_code: datasets then loads nothing but data, also from a local folder.
+        # Without trust_remote_code, datasets runs no code of a data set, also not from a local folder.
         return datasets.load_dataset(found.path, found.config)
 
 
 @contextmanager
 def _explain(text: str) -> Iterator[None]:
-    """Say which data set it was; what datasets and what it reads with raise is of too many kinds to list."""
+    """Turn any error of ``datasets`` or its back ends into a ``DataError`` that names the data set."""
     try:
         yield
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Many tasks as one, for the control that trains a single expert on all of them."""
+"""Joining many tasks into one, for the control that trains a single expert on all of them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -8,20 +8,20 @@ from lorary.data.task import SPLIT_NAMES, Example, Task
 
 
 def mix_tasks(tasks: Mapping[str, Task], name: str) -> Task:
-    """Put the examples of all tasks into one, each with its own task's definition.
+    """Join the examples of all tasks into one task; each keeps its own task's definition.
 
-    What one task tests is dropped from what another trains on, so that the mixture's expert has seen no test
-    input of any task.
+    Training examples that another task has as test inputs are dropped, so that the mixture's expert is not
+    trained on any task's test input.
 
     Args:
-        tasks: what to mix; examples stand in this order.
-        name: the mixture's.
+        tasks: the tasks; their examples are joined in this order.
+        name: the mixture's name.
 
     Raises:
         ValueError: if there are no tasks.
     """
     if not tasks:
-        raise ValueError("there must be at least one task to mix, there is none")
+        raise ValueError("there must be at least one task to mix, found none")
     pooled = {
         split: [
             _with_definition(task, example)

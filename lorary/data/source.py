@@ -1,4 +1,4 @@
-"""What a place that holds examples gives, be it a file or a data set of a hub."""
+"""A source of rows: an opened file, a split of a hub's data set, or rows in memory."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,23 +6,23 @@ from typing import NamedTuple
 
 
 class Record(NamedTuple):
-    """One row, before anybody looked at its fields."""
+    """One row, unchecked."""
 
     place: str
-    """Where it stands, as errors name it: 'line 12', 'instance 3'."""
+    """Its place, for messages: 'line 12', 'instance 3'."""
     row: object
-    """What stands there, as JSON reads it; a ``ValueError`` if it cannot be read."""
+    """Its value as read from JSON; a ``ValueError`` if it cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file or a data set's split, opened."""
+    """An opened source of rows."""
 
     name: str
-    """What errors call it: its path or id."""
+    """Its path or id, for messages."""
     records: Iterable[Record]
-    """Its rows; can be run through once."""
+    """Its rows; they can be iterated once."""
     definition: str = ""
-    """The definition of the task, where the source has one."""
+    """The task's definition, if the source has one."""
     format: str | None = None
-    """The format of its rows, where the source itself tells."""
+    """The format of its rows, if the source determines it."""

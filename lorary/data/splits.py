@@ -1,7 +1,7 @@
-"""Splits by content hash: the same input never lies in two splits, in this task or in any other.
+"""Splits by content hash: the same input is never in two splits, in this task or in any other.
 
-Where an example goes depends on its own text alone. A row added to a file, another order of rows or another
-task with the same inputs moves nothing from train to test.
+The split of an example depends on its own text only. So adding or reordering rows moves no example from train
+to test, and neither does another task with the same inputs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,20 +13,20 @@ from lorary.data.task import SPLIT_NAMES, Example
 
 @dataclass(frozen=True, kw_only=True)
 class SplitConfig:
-    """How examples are dealt to splits."""
+    """Fractions and maximum sizes of splits."""
 
     train: float = 0.8
     """Fraction of inputs for training."""
     validation: float = 0.1
-    """Fraction of inputs for early stopping and the choice of checkpoint."""
+    """Fraction of inputs for early stopping and the choice of a checkpoint."""
     test: float = 0.1
-    """Fraction of inputs for the numbers in tables."""
+    """Fraction of inputs for reported results."""
     max_train: int | None = None
-    """At most so many training examples; the rest is left out, never moved."""
+    """Maximum number of training examples; others are left out, not moved to another split."""
     max_validation: int | None = None
-    """At most so many validation examples; the rest is left out, never moved."""
+    """Maximum number of validation examples; others are left out, not moved to another split."""
     max_test: int | None = None
-    """At most so many test examples; the rest is left out, never moved."""
+    """Maximum number of test examples; others are left out, not moved to another split."""
 
     def __post_init__(self) -> None:
         fractions = (self.train, self.validation, self.test)
@@ -40,17 +40,17 @@ class SplitConfig:
             raise ValueError("; ".join(faults))
 
     def limit_of(self, split: str) -> int | None:
-        """Return the cap of one split."""
+        """Return the maximum size of a split; None if it has none."""
         return {"train": self.max_train, "validation": self.max_validation, "test": self.max_test}[split]
 
 
 def split_examples(
     examples: Sequence[Example], config: SplitConfig | None = None
 ) -> dict[str, tuple[Example, ...]]:
-    """Deal ``examples`` to train, validation and test by the hash of their input.
+    """Divide ``examples`` into train, validation and test by the hash of their input.
 
     Returns:
-        The three splits, each in the given order; a small or a lopsided set may leave one empty.
+        The three splits, each in the given order. With few examples, a split may be empty.
     """
     config = config or SplitConfig()
     dealt: dict[str, list[Example]] = {name: [] for name in SPLIT_NAMES}
@@ -62,17 +62,17 @@ def split_examples(
 def cap_splits(
     splits: Mapping[str, Sequence[Example]], config: SplitConfig
 ) -> dict[str, tuple[Example, ...]]:
-    """Leave in each split what its cap allows, chosen by content hash."""
+    """Reduce each split to its maximum size; the examples are chosen by content hash."""
     return {name: _cap_examples(splits.get(name, ()), config.limit_of(name)) for name in SPLIT_NAMES}
 
 
 def drop_duplicates(examples: Sequence[Example]) -> tuple[Example, ...]:
-    """Keep the first of every set of identical examples."""
+    """Return the examples without repetitions; the first of each is kept."""
     return tuple(dict.fromkeys(examples))
 
 
 def drop_overlap(splits: Mapping[str, Sequence[Example]]) -> dict[str, tuple[Example, ...]]:
-    """Drop from train what validation or test ask too, and from validation what test asks too."""
+    """Drop examples whose input occurs in a later split, in the order train, validation, test."""
     seen: set[str] = set()
     kept: dict[str, tuple[Example, ...]] = {}
     for name in reversed(SPLIT_NAMES):
@@ -89,7 +89,7 @@ def _choose_split(fraction: float, config: SplitConfig) -> str:
 
 
 def _cap_examples(examples: Sequence[Example], limit: int | None) -> tuple[Example, ...]:
-    """Keep the ``limit`` examples of smallest hash, in the given order."""
+    """Return the ``limit`` examples with the smallest hashes, in the given order."""
     if limit is None or len(examples) <= limit:
         return tuple(examples)
     digests = [hash_input(example) for example in examples]

@@ -1,4 +1,4 @@
-"""The two things every other room asks of data: an ``Example`` and a ``Task``."""
+"""``Example`` and ``Task``, the data types that all other rooms use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,38 +16,38 @@ class Example:
     """One question with its right answers."""
 
     input: str
-    """What the user asks; ``''`` where ``history`` ends with what is answered, or where nothing is asked."""
+    """The user's last turn; ``''`` if the answer follows another turn of ``history``, or if there is no
+    question."""
     targets: tuple[str, ...]
-    """The right answers, at least one; training uses the first. ``''``: nothing is to be said."""
+    """The right answers, at least one; training uses the first. ``''`` is an empty answer."""
     choices: tuple[str, ...] | None = None
-    """The answers to choose from, if there is a choice; ``targets[0]`` is one of them."""
+    """The answers of a multiple-choice question, including ``targets[0]``; None for other questions."""
     definition: str | None = None
-    """What to do, where it differs from the task's own definition (as in a mixture of tasks)."""
+    """The definition, if it differs from the task's (as in a mixture of tasks)."""
     history: tuple[Turn, ...] = ()
-    """Earlier turns of a conversation, before ``input``; ``(role, text)`` will do for a turn."""
+    """Earlier turns of a conversation, before ``input``; a turn may be given as ``(role, text)``."""
     cue: str | None = None
-    """Words between input and answer, instead of the template's; ``''`` if the answer continues the input."""
+    """Text between input and answer, instead of the template's; ``''`` if the answer continues the input."""
     plain: str | None = None
-    """The input as plain templates write it, where the row's format has a standard prompt of its own."""
+    """The input in plain templates, if the row's format has its own standard prompt."""
     answer: Turn | None = None
-    """The answer as chat templates take it, where it is more than text; ``targets[0]`` is its plain form."""
+    """The answer for chat templates, if it is more than text; ``targets[0]`` is its plain form."""
     tools: str = ""
-    """The tools that the assistant may call, as a JSON list such as chat templates take; ``''`` for none."""
+    """The tools that the assistant may call, as a JSON list in the form for chat templates; ``''`` for
+    none."""
 
     def __post_init__(self) -> None:
         texts = (self.input, self.definition or "", self.cue or "")
         if not all(isinstance(text, str) for text in texts):
             raise TypeError(f"input, definition and cue must be text, found {quote(texts, 100)}")
         if self.input and not self.input.strip():
-            raise ValueError("an example must have an input, this one's is blank")
+            raise ValueError("an example's input must have text, or be '', found white space only")
         if not isinstance(self.targets, tuple) or not self.targets:
             raise ValueError(
                 f"an example must have a tuple of at least one target, not {quote(self.targets, 100)}"
             )
         if not all(isinstance(target, str) and (target.strip() or not target) for target in self.targets):
-            raise ValueError(
-                f"every target must have text, or be '', one does not: {quote(self.targets, 100)}"
-            )
+            raise ValueError(f"every target must have text, or be '', found {quote(self.targets, 100)}")
         self._check_choices()
         self._check_history()
         if self.answer is not None and self.answer.plain != self.targets[0]:
@@ -55,11 +55,11 @@ class Example:
 
     @property
     def is_text(self) -> bool:
-        """Whether nothing is asked: the target is a text to be learnt from its first word on."""
+        """Whether there is no question: the target is a text that is learnt from its first word on."""
         return not self.input and not self.history
 
     def _check_history(self) -> None:
-        # A long conversation gives an example per turn: what is done for each turn of each adds up.
+        # A long conversation gives an example for each turn, so work for each turn of each example adds up.
         if not isinstance(self.history, tuple) or set(map(type, self.history)) - {Turn}:
             object.__setattr__(self, "history", tuple(Turn(*turn) for turn in self.history))
         for role in set(map(itemgetter(0), self.history)):
@@ -81,30 +81,30 @@ class Example:
 
 @dataclass(frozen=True)
 class Task:
-    """A named set of examples in splits, with what readers left out."""
+    """A named set of examples in splits, with counts of what readers left out."""
 
     name: str
-    """What the task is called in tables and as an expert."""
+    """The task's name in tables, and the default name of its expert."""
     splits: Mapping[str, tuple[Example, ...]]
-    """Examples by split: 'train', 'validation', 'test'; a split that is missing or empty has none."""
+    """Examples by split: 'train', 'validation', 'test'; a split may be missing or empty."""
     definition: str = ""
-    """What is to be done, in words; ``''`` where the examples speak for themselves."""
+    """The task's definition; ``''`` if it has none."""
     num_skipped: int = 0
-    """Rows that could not be used and were passed over (only with ``skip_bad``)."""
+    """Number of rows that could not be used and were left out (only with ``skip_bad``)."""
     num_duplicates: int = 0
-    """Rows dropped because an identical one came before."""
+    """Number of rows dropped because an identical one came before."""
     num_overlapping: int = 0
-    """Examples dropped because a later split holds the same input."""
+    """Number of examples dropped because a later split has the same input."""
     num_rejected: int = 0
-    """Answers that the data marks as bad; no example holds them."""
+    """Number of answers that the data marks as bad; no example has them."""
     formats: tuple[str, ...] = ()
     """Formats that the rows were read by, the most frequent first."""
     unused: tuple[str, ...] = ()
-    """Columns of the rows that stand neither in a prompt nor in a target."""
+    """Columns of the rows that are used neither in a prompt nor in a target."""
 
     def __post_init__(self) -> None:
         if not self.name:
-            raise ValueError("a task must have a name, this one's is empty")
+            raise ValueError("a task must have a name, found ''")
         unknown = sorted(set(self.splits) - set(SPLIT_NAMES))
         if unknown:
             raise ValueError(
@@ -113,19 +113,19 @@ class Task:
         splits = {name: tuple(self.splits[name]) for name in SPLIT_NAMES if self.splits.get(name)}
         if not splits:
             raise ValueError(f"task {quote(self.name)} must have at least one example in some split")
-        # A private copy: what the caller does to the mapping later cannot change the task.
+        # A copy, so that a later change of the caller's mapping does not change the task.
         object.__setattr__(self, "splits", splits)
 
     @property
     def num_examples(self) -> int:
-        """How many examples all splits have together."""
+        """Number of examples of all splits together."""
         return sum(len(examples) for examples in self.splits.values())
 
     def split(self, name: str) -> tuple[Example, ...]:
         """Return the examples of one split.
 
         Raises:
-            DataError: if the task has no example there.
+            DataError: if the split has no example.
         """
         if name not in self.splits:
             found = ", ".join(f"{split} ({len(examples)})" for split, examples in self.splits.items())
@@ -136,5 +136,5 @@ class Task:
         return self.splits[name]
 
     def definition_of(self, example: Example) -> str:
-        """Return what ``example`` is to be done by: its own definition, else the task's."""
+        """Return the definition of an example: its own, else the task's."""
         return self.definition if example.definition is None else example.definition

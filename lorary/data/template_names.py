@@ -1,4 +1,4 @@
-"""The arguments that a chat template reads."""
+"""Finding the arguments that a chat template uses."""
 
 import inspect
 import re
@@ -9,23 +9,23 @@ from jinja2.defaults import DEFAULT_NAMESPACE
 from jinja2.meta import find_undeclared_variables
 from transformers import PreTrainedTokenizerBase
 
-# A tag of transformers alone, around an assistant's answer.
+# A tag around an assistant's answer that only transformers has; Jinja cannot parse it.
 _GENERATION = re.compile(r"{%-?\s*(?:end)?generation\s*-?%}")
 _FUNCTIONS = {"raise_exception", "strftime_now"}
 
 
 def list_given(tokenizer: PreTrainedTokenizerBase) -> set[str]:
-    """List the names that the data and the tokenizer give to a template."""
+    """List the names that are set from the data and the tokenizer when a template is rendered."""
     own = inspect.signature(tokenizer.apply_chat_template).parameters
     return {*own, "messages", *tokenizer.special_tokens_map, *_FUNCTIONS, *DEFAULT_NAMESPACE}
 
 
 def list_arguments(sources: Iterable[str], given: Iterable[str]) -> set[str] | None:
-    """List the arguments that templates read.
+    """List the arguments that templates use.
 
     Args:
         sources: texts of templates.
-        given: names that are no arguments.
+        given: names that do not count as arguments.
 
     Returns:
         Their names; None if a template cannot be parsed.

@@ -1,4 +1,4 @@
-"""From an example to the prompt a model reads, and to the text of an answer as it follows that prompt."""
+"""Templates: turning an example into a prompt, and an answer into the text that follows the prompt."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class Template(Protocol):
-    """How an example is put to a model."""
+    """Turns examples into prompts, and answers into replies."""
 
     @property
     def with_definition(self) -> bool:
-        """Whether prompts open with the task's definition."""
+        """Whether prompts begin with the task's definition."""
 
     @property
     def holds_special_tokens(self) -> bool:
-        """Whether prompts and replies spell out special tokens, so that tokenising must add none."""
+        """Whether prompts and replies contain special tokens as text, so that tokenising must add none."""
 
     def render(self, task: Task, example: Example, tokenizer: "PreTrainedTokenizerBase | None" = None) -> str:
-        """Return the prompt: everything before the answer. An example that asks nothing has none."""
+        """Return the prompt: everything before the answer; ``''`` for an example without a question."""
 
     def reply(
         self,
@@ -36,7 +36,7 @@ class Template(Protocol):
         answers: Sequence[str],
         tokenizer: "PreTrainedTokenizerBase | None" = None,
     ) -> list[Reply]:
-        """Return each answer as it stands right after the prompt; as it is where nothing is asked."""
+        """Return each answer as it is written after the prompt; unchanged if there is no question."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +44,9 @@ class PlainTemplate:
     """Definition, input and a cue, as plain text; the answer follows after one space."""
 
     with_definition: bool = True
-    """Whether prompts open with the task's definition."""
+    """Whether prompts begin with the task's definition."""
     cue: str = "Answer:"
-    """The words, on a line of their own, that ask for the answer."""
+    """The text on the last line of a prompt, which asks for the answer."""
 
     holds_special_tokens = False
 
@@ -75,7 +75,7 @@ class PlainTemplate:
         answers: Sequence[str],
         tokenizer: "PreTrainedTokenizerBase | None" = None,
     ) -> list[Reply]:
-        """Return answers with the space that parts them from the prompt; nothing stays nothing."""
+        """Return answers with the space that separates them from the prompt; an empty answer stays empty."""
         space = "" if example.is_text else " "
         return [Reply(f"{space}{answer}" if answer else "") for answer in answers]
 
@@ -90,11 +90,11 @@ def find_template(
 
     Args:
         name: a key of ``TEMPLATES``.
-        with_definition: whether its prompts open with the task's definition.
-        template_args: values for the names that the tokenizer's chat template reads.
+        with_definition: whether its prompts begin with the task's definition.
+        template_args: arguments of the tokenizer's chat template.
 
     Raises:
-        ValueError: if there is none of that name, or it takes no arguments.
+        ValueError: if there is no template of that name, or it takes no arguments.
     """
     if name not in TEMPLATES:
         raise ValueError(f"there is no template {quote(name, 60)}: {suggest(name, TEMPLATES)}")

@@ -1,4 +1,4 @@
-"""Tokenised examples: a prompt to read and a target to predict, with nothing of the target ever cut."""
+"""Tokenised examples: a prompt, and a target to be predicted, which is never cut."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TokenizedExample:
-    """Token ids of a prompt and of the answer after it; the loss is on the answer alone."""
+    """Token ids of a prompt and of its answer; losses are computed on the answer only."""
 
     prompt_ids: tuple[int, ...]
-    """What the model reads; at least one token."""
+    """The prompt, at least one token."""
     target_ids: tuple[int, ...]
-    """What it is to say, with the end-of-text token where it is to stop."""
+    """The answer, with the token that ends it if it is to end."""
     num_cut: int = 0
-    """How many tokens of the prompt were cut away."""
+    """Number of tokens of the prompt that were removed."""
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.target_ids)
@@ -32,14 +32,14 @@ class TokenizedExample:
 
 @dataclass(frozen=True)
 class TokenizedExamples:
-    """Many tokenised examples, with what did not fit."""
+    """Tokenised examples, with counts of those that were left out or changed."""
 
     examples: tuple[TokenizedExample, ...]
-    """What can be used, in order."""
+    """The tokenised examples, in order."""
     indices: tuple[int, ...]
-    """For each, its place among the examples that were given, once for each piece of a text."""
+    """For each of them, the index of the given example; a text that was cut has one for each piece."""
     counts: PromptCounts
-    """How many were left out (policy ``skip``) or changed."""
+    """Numbers of examples that were left out (policy ``skip``) or changed."""
 
 
 def tokenize_examples(
@@ -54,24 +54,25 @@ def tokenize_examples(
 ) -> TokenizedExamples:
     """Tokenise examples and their first targets.
 
-    The prompt is what the model reads when it is to answer. With a chat template the target is what the
-    template writes after it into the finished conversation. Of an example that asks nothing, all tokens of
-    its text are targets, and the prompt is what opens a text.
-    Such a text is cut into as many pieces as it takes; each later piece has the token before it as prompt.
+    The prompt is the same as in generation. With a chat template, the target is the text that the template
+    writes after the prompt in the finished conversation. In an example without a question, all tokens of the
+    text are targets, and the prompt is an opening token. A long text is cut into pieces; each later piece has
+    the token before it as prompt.
 
     Args:
         tokenizer: the base model's.
-        template: how examples become prompts.
-        task: what the examples are of; gives the definition, and its name to errors.
-        examples: what to tokenise.
-        max_length: the most tokens that prompt and target (with its end) may have together.
-        truncation: what to do with longer ones; a target is never cut.
-        eos: whether the target ends, as in training: with the token that the chat template writes after an
-            answer, or else with the tokenizer's end-of-text token.
+        template: turns examples into prompts.
+        task: the examples' task, for its definition and its name.
+        examples: the examples.
+        max_length: maximum number of tokens of prompt and target (with its ending token) together.
+        truncation: what to do with longer examples; a target is never cut.
+        eos: whether the target ends with an ending token, as in training: the one that the chat template
+            writes after an answer, or else the tokenizer's end-of-text token.
 
     Raises:
-        ValueError: if ``max_length`` or ``truncation`` makes no sense.
-        DataError: if an example is too long for the policy, or, unless it is ``skip``, if a target alone is.
+        ValueError: if ``max_length`` or ``truncation`` is invalid.
+        DataError: if an example is too long and the policy is ``error``, or if a target alone is too long
+            and the policy is not ``skip``.
     """
     check_truncation(max_length, truncation)
     encoder = ExampleEncoder(tokenizer, template, eos=eos)
@@ -110,24 +111,24 @@ def tokenize_answers(
     truncation: Truncation = "error",
     eos: bool = False,
 ) -> list[TokenizedExample]:
-    """Tokenise any texts as answers to an example.
+    """Tokenise texts as answers to an example.
 
-    All share one prompt, cut to fit the longest answer, so that their likelihoods compare. What a chat
-    template writes between prompt and answer, such as an empty thought, is part of the prompt.
+    All have the same prompt, cut to fit the longest answer, so that their likelihoods are comparable. Text
+    that a chat template writes between prompt and answer, such as an empty thought, is part of the prompt.
 
     Args:
         tokenizer: the base model's.
-        template: how examples become prompts.
-        task: what the example is of; gives the definition, and its name to errors.
-        example: what is asked.
+        template: turns examples into prompts.
+        task: the example's task, for its definition and its name.
+        example: the example.
         answers: the texts, at least one.
-        max_length: the most tokens that prompt and answer may have together.
-        truncation: how the prompt is cut; no answer is.
-        eos: whether each answer ends, see ``tokenize_examples``.
+        max_length: maximum number of tokens of prompt and answer together.
+        truncation: how the prompt is cut; answers are never cut.
+        eos: whether each answer ends with an ending token, see ``tokenize_examples``.
 
     Raises:
-        ValueError: if there is no answer, or ``truncation`` is ``skip`` or makes no sense.
-        DataError: if the example is too long for the policy, or an answer alone is.
+        ValueError: if there is no answer, or ``truncation`` is ``skip`` or invalid.
+        DataError: if the example is too long and the policy is ``error``, or an answer alone is too long.
     """
     check_truncation(max_length, truncation)
     if truncation == "skip" or not answers:
@@ -148,7 +149,7 @@ def _measure_room(
     max_length: int,
     truncation: Truncation,
 ) -> int:
-    """Return how many tokens of the prompt may stay beside the target, or refuse."""
+    """Return the number of prompt tokens that fit beside the target; raise ``DataError`` if none do."""
     room = max_length - num_target
     if room < 1:
         problem, advice = "and the target is never cut", "raise max_length, or use truncation='skip'"

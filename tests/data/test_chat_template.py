@@ -109,7 +109,7 @@ def test_arguments_that_no_template_reads_are_refused(chat_tokenizer):
     for name in ("message", "endif", "content"):
         with pytest.raises(DataError, match=f"argument '{name}': known are enable_thinking$"):
             show(chat_tokenizer, ASK, ChatTemplate(template_args={name: 1}))
-    with pytest.raises(DataError, match="argument 'tools' is given by the data: leave it out"):
+    with pytest.raises(DataError, match="argument 'tools' is set from the data: leave it out"):
         show(chat_tokenizer, ASK, ChatTemplate(template_args={"tools": []}))
     with pytest.raises(ValueError, match=r"'plain' takes no arguments, found \['a'\]"):
         find_template("plain", template_args={"a": 1})
@@ -152,7 +152,7 @@ def test_a_template_that_stumbles_is_told_and_one_that_hides_answers_refused(cha
     with pytest.raises(DataError, match=r"refuses a conversation \(.*: use template 'plain'"):
         show(chat_tokenizer, ASK)
     chat_tokenizer.chat_template = "{{ messages[0].content }}"
-    with pytest.raises(DataError, match="must write the assistant's answers, it leaves them out"):
+    with pytest.raises(DataError, match="must write the assistant's answers, but leaves them out"):
         show(chat_tokenizer, ASK)
 
 

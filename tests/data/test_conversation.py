@@ -74,9 +74,9 @@ def test_an_answer_is_a_message_with_all_that_it_holds():
 @pytest.mark.parametrize(
     ("turns", "message"),
     [
-        ([Turn("user", "Hi")], "it has none"),
-        ([Turn("user", "Hi"), Turn("assistant", "Ho", "", False)], "it has none"),
-        ([Turn("assistant", "Ho"), Turn("user", "Hi")], "it follows nothing"),
+        ([Turn("user", "Hi")], "found none"),
+        ([Turn("user", "Hi"), Turn("assistant", "Ho", "", False)], "found none"),
+        ([Turn("assistant", "Ho"), Turn("user", "Hi")], "it is the first"),
     ],
 )
 def test_a_conversation_without_an_answer_is_refused(turns, message):

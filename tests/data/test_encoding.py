@@ -41,5 +41,5 @@ def test_a_prompt_opens_as_the_tokenizer_opens_it_and_does_not_end(sentence_toke
 def test_a_tokenizer_without_an_end_is_refused(byte_tokenizer):
     assert find_ending(byte_tokenizer) == byte_tokenizer.convert_tokens_to_ids("<end>")
     byte_tokenizer.eos_token = None
-    with pytest.raises(DataError, match=r"must have an eos token to end answers, it has none: set"):
+    with pytest.raises(DataError, match=r"must have an eos token to end answers, found none: set"):
         find_ending(byte_tokenizer)

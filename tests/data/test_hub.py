@@ -79,7 +79,7 @@ def test_an_unknown_data_set_or_split_is_refused_by_name(hub):
         read_task("hf:own/none")
     with pytest.raises(DataError, match=r"'hf:own/odd#third' has no split 'third', only first, second"):
         open_hub_split("hf:own/odd#third")
-    with pytest.raises(DataError, match=r"must have a split among .*, it has first, second: say which"):
+    with pytest.raises(DataError, match=r"must have a split among .*, found first, second: map its splits"):
         list_hub_splits("hf:own/odd")
     with pytest.raises(ValueError, match=r"must name one split, as 'hf:own/odd#train'"):
         open_hub_split("hf:own/odd")
@@ -92,7 +92,7 @@ def test_a_bad_row_is_named_by_split_and_number(hub):
 
 @pytest.mark.parametrize("text", ["hf:", "hf::easy", "hf:own/data:", "hf:own/data#"])
 def test_an_id_with_an_empty_part_is_refused(text):
-    with pytest.raises(ValueError, match="must read hf:owner/name"):
+    with pytest.raises(ValueError, match="must be hf:owner/name"):
         parse_hub_id(text)
 
 

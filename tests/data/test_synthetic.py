@@ -249,13 +249,13 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 def test_more_examples_than_there_are_is_refused() -> None:
     with pytest.raises(
         ValueError,
-        match=r"'number_words' has 999 examples, 1000 were asked for \(train 900, validation 0, test 100\)",
+        match=r"'number_words' has 999 examples, but 1000 were requested \(train 900, validation 0",
     ):
         generate_task("number_words", train=900, validation=0, test=100)
 
 
 def test_a_negative_size_is_refused_by_split() -> None:
-    with pytest.raises(ValueError, match="the validation split of 'prices' cannot hold -1 examples"):
+    with pytest.raises(ValueError, match="the validation split of 'prices' must be 0 or more, found -1"):
         generate_task("prices", validation=-1)
 
 

@@ -35,7 +35,7 @@ def test_an_empty_split_is_refused_with_what_there_is():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"input": " ", "targets": ("1",)}, "must have an input"),
+        ({"input": " ", "targets": ("1",)}, "input must have text"),
         ({"input": "a", "targets": ()}, "at least one target"),
         ({"input": "a", "targets": "yes"}, "at least one target, not 'yes'"),
         ({"input": "a", "targets": ("1", " ")}, "every target must have text"),

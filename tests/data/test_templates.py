@@ -67,7 +67,7 @@ def test_an_unknown_template_is_refused_with_the_known_ones():
 
 
 def test_a_chat_prompt_without_a_chat_template_is_refused(byte_tokenizer):
-    with pytest.raises(ValueError, match="give one to render"):
+    with pytest.raises(ValueError, match="a chat template needs its tokenizer"):
         ChatTemplate().render(TASK, ASK)
     byte_tokenizer.chat_template = None
     with pytest.raises(DataError, match="has no chat template: use template 'plain'"):

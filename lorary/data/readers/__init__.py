@@ -1,4 +1,4 @@
-"""Readers: one file per kind of row, one dict of them all, and ``read_task``, which chooses."""
+"""Readers: a file for each kind of row, a table of all, and ``read_task``, which chooses a reader."""
 
 from lorary.data.readers.formats import FORMATS, describe_formats, detect_format, find_format
 from lorary.data.readers.read import read_task

@@ -1,4 +1,4 @@
-"""Alpaca's rows: an instruction, what it is about (which may be nothing), and the answer.
+"""Alpaca's rows: an instruction, an input that may be empty, and the answer.
 
 Source of the standard prompt: Stanford Alpaca, github.com/tatsu-lab/stanford_alpaca.
 """
@@ -26,8 +26,8 @@ CUE = "### Response:"
 def read_alpaca(row: Row) -> Example:
     """Read an instruction with its input, if there is one.
 
-    Plain templates write Alpaca's standard prompt; a system turn stands in place of its opening sentences. In
-    a conversation, and in chat templates, the user says the instruction and, below it, the input.
+    Plain templates use Alpaca's standard prompt; a system turn replaces its opening sentences. In a
+    conversation, and in chat templates, the user's turn is the instruction followed by the input.
     """
     instruction = take_text(row, "instruction") if is_filled(row, "instruction") else ""
     given = "\n\n".join(take_text(row, name) for name in INPUTS if is_filled(row, name))
@@ -50,9 +50,9 @@ def write_standard(instruction: str, given: str, *, opens: bool = True) -> str:
     """Write Alpaca's standard prompt up to the line ``### Response:``.
 
     Args:
-        instruction: what to do.
-        given: what it is about; ``''`` for nothing.
-        opens: whether the sentences that explain the prompt stand at the start.
+        instruction: the instruction.
+        given: its input; ``''`` for none.
+        opens: whether the prompt begins with the sentences that explain it.
     """
     opening = [WITH_INPUT if given else WITHOUT_INPUT] if opens else []
     parts = [f"### Instruction:\n{instruction}", *([f"### Input:\n{given}"] if given else [])]

@@ -1,4 +1,4 @@
-"""Turns of a conversation from a row, in the forms that OpenAI's and ShareGPT's data have."""
+"""Reading turns of a conversation from a row, in the forms of OpenAI's and ShareGPT's data."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from lorary.data.turns import REASONING, Turn
 from lorary.files import quote
 
 CALLS = "calls"
-# Whatever data sets call those who speak.
+# Names of speakers in data sets -> role.
 SPEAKERS = {
     **dict.fromkeys(["system", "developer"], "system"),
     **dict.fromkeys(["user", "human", "prompter"], "user"),
@@ -39,7 +39,7 @@ def read_conversation(row: Row, name: str) -> Example:
 
 
 def build_noted(row: Row, turns: Sequence[Turn]) -> Example:
-    """Make an example of a conversation and the row's tools; the row notes turns after the answer as unused.
+    """Make an example of a conversation and the row's tools; turns after the answer are recorded as unused.
 
     Raises:
         ValueError: as ``build_example``.
@@ -52,21 +52,21 @@ def build_noted(row: Row, turns: Sequence[Turn]) -> Example:
 
 
 def take_system(row: Row) -> list[Turn]:
-    """Give the system turn that stands in a field of its own; none if there is none."""
+    """Return the system turn that a row has in a separate field, as a list; empty if there is none."""
     name = next((name for name in SYSTEM_FIELDS if name in row), None)
     is_there = name is not None and row[name] != ""
     return [Turn("system", take_text(row, name))] if is_there and name else []
 
 
 def take_tools(row: Row) -> str:
-    """Give a row's tools as a JSON list; ``''`` for none."""
+    """Return a row's tools as a JSON list; ``''`` for none."""
     return read_tools(row.get("tools"))
 
 
 def read_turns(row: Row, name: str) -> list[Turn]:
-    """Read the messages in a row's field: a list of them, or one as JSON text.
+    """Read the messages in a row's field: a list of messages, or such a list as JSON text.
 
-    What a message holds besides, the row notes as unused.
+    Other keys of the messages are recorded as unused.
 
     Raises:
         ValueError: saying what is wrong with it.
@@ -84,7 +84,7 @@ def read_turns(row: Row, name: str) -> list[Turn]:
 
 
 def _part_exchange(message: Any) -> list[Any]:
-    """Give the messages of a question that stands together with its answer; any other message as it is."""
+    """Split a message that has both question and answer into two; return any other message unchanged."""
     if not isinstance(message, Mapping) or not message.keys() >= {"input", "output"} or "role" in message:
         return [message]
     rest = {key: value for key, value in message.items() if key not in EXCHANGE}
@@ -93,7 +93,7 @@ def _part_exchange(message: Any) -> list[Any]:
 
 
 def _read_turn(message: Any) -> Turn | None:
-    """Read one message; None for a system turn that says nothing."""
+    """Read one message; None for an empty system turn."""
     role, content = _take_parts(message)
     refuse_media(message)
     fields = _take_fields(message, role, content)
@@ -108,11 +108,11 @@ def _read_turn(message: Any) -> Turn | None:
 
 
 def _take_parts(message: Any) -> tuple[str, object]:
-    """Return who speaks, and what stands for what is said."""
+    """Return a message's role and its content."""
     is_message = isinstance(message, Mapping) and bool(NEEDED & message.keys())
     names = [message[key] for key in ("role", "from") if message.get(key) is not None] if is_message else []
     if not names:
-        raise ValueError(f"a message must have 'role' and 'content', this is {quote(message, 60)}")
+        raise ValueError(f"a message must have 'role' and 'content', found {quote(message, 60)}")
     speaker = names[0]
     role = SPEAKERS.get(speaker.casefold()) if isinstance(speaker, str) else None
     if role is None:
@@ -122,7 +122,7 @@ def _take_parts(message: Any) -> tuple[str, object]:
 
 
 def _take_fields(message: Mapping[str, Any], role: str, content: object) -> dict[str, Any]:
-    """Return what chat templates read of a message besides role and content."""
+    """Return a message's fields besides role and content that chat templates use."""
     names = ("name", "tool_call_id", *(REASONING if role == "assistant" else ()))
     fields = {name: message[name] for name in names if isinstance(message.get(name), str) and message[name]}
     given = content if role == CALLS else message.get("tool_calls") or message.get("function_call")

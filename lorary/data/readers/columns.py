@@ -1,4 +1,4 @@
-"""Rows of any kind, by a map that says which columns are the prompt and which the target."""
+"""Reading rows of any kind by a map of columns to the parts of an example."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from lorary.files import quote
 
 PARTS = ("input", "target", "system", "definition")
 Columns = Mapping[str, str | Sequence[str]]
-"""Part of an example -> the column, or columns, that it is made of; see ``PARTS``."""
+"""Part of an example -> its column or columns; see ``PARTS``."""
 
 
 class UnknownColumn(ValueError):
@@ -20,11 +20,11 @@ class UnknownColumn(ValueError):
 
 
 def build_columns_format(columns: Columns) -> RowFormat:
-    """Make a format out of a map of columns.
+    """Make a format of a map of columns.
 
-    The texts of several columns stand below each other with an empty line between, in the map's order; a
-    number or a truth value becomes text; what is empty is left out, but not all of ``input``. Without
-    ``input`` the target is a text to be learnt from its first word on.
+    The texts of several columns are joined by empty lines, in the map's order. Numbers and truth values
+    become text. Empty values are left out, but at least one column of ``input`` must have text. Without
+    ``input``, the target is a text that is learnt from its first word on.
 
     Raises:
         ValueError: if the map names an unknown part, no target, or no column for a part.
@@ -34,7 +34,7 @@ def build_columns_format(columns: Columns) -> RowFormat:
             raise ValueError(f"columns has no part {quote(part, 60)}: {suggest(str(part), PARTS)}")
     names = {part: _list_names(part, given) for part, given in columns.items()}
     if "target" not in names:
-        raise ValueError("columns must say which column is the target, as in target=answer")
+        raise ValueError("columns must name the column of the target, as in target=answer, found none")
 
     def read(row: Row) -> Example:
         texts = {part: _join_texts(row, part, names[part]) for part in names}

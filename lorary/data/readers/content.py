@@ -1,40 +1,42 @@
-"""What a message says: text, or parts of text; what is no text is refused by name."""
+"""Reading the content of a message: text, or parts of text; images, sound and video are refused."""
 
 from collections.abc import Mapping
 
 from lorary.data.readers.row_format import Row, clean_text
 from lorary.files import quote
 
-# Columns that hold, or name, what the texts of a row speak of.
+# Columns of media that the texts of a row refer to.
 MEDIA = ("image", "images", "video", "videos", "audio", "audios")
-# What stands in a text where such a thing belongs.
+# Marks in a text at the places of such media.
 MARKS = ("<image>", "<video>", "<audio>")
 
 
 def refuse_media(row: Row) -> None:
-    """Refuse a row that cannot be understood without pictures, films or sounds.
+    """Refuse a row with images, videos or sound.
 
     Raises:
         ValueError: naming the column.
     """
     for name in MEDIA:
-        # Columns are listed as unused only where they are not looked at.
+        # Looking up a column counts as reading it, so absent ones are not looked up.
         if name in row and row[name] not in ("", [], {}):
-            raise ValueError(f"field {name!r} holds {quote(row[name], 60)}: lorary's experts read text only")
+            raise ValueError(
+                f"field {name!r} must be empty, found {quote(row[name], 60)}: experts read text only"
+            )
 
 
 def read_content(content: object, *, may_be_empty: bool = False) -> str:
     """Read the content of a message: a text, or a list of parts that are texts.
 
     Args:
-        content: what stands in the message; None for nothing.
-        may_be_empty: whether there may be nothing.
+        content: the message's content; None if it has none.
+        may_be_empty: whether the content may be empty.
 
     Returns:
-        The text, stripped; the texts of several parts stand on lines of their own.
+        The text, stripped; the texts of several parts are joined by line ends.
 
     Raises:
-        ValueError: if there is no text, or something that is no text.
+        ValueError: if there is no text, or a part that is not text.
     """
     if isinstance(content, list | tuple):
         content = "\n".join(_read_part(part) for part in content)
@@ -43,7 +45,7 @@ def read_content(content: object, *, may_be_empty: bool = False) -> str:
     text = clean_text(content, "content")
     for mark in MARKS:
         if text.startswith(mark) or text.endswith(mark):
-            raise ValueError(f"'content' has {mark!r} for something that is no text: experts read text only")
+            raise ValueError(f"'content' must be text only, found the mark {mark!r} of other media")
     return text
 
 
@@ -54,5 +56,5 @@ def _read_part(part: object) -> str:
     text = part.get("text") if isinstance(part, Mapping) else None
     if kind not in (None, "text", "input_text", "output_text") or not isinstance(text, str):
         what = f"a part of type {quote(kind, 60)}" if kind else quote(part, 60)
-        raise ValueError(f"'content' has {what}: lorary's experts read text only")
+        raise ValueError(f"'content' must be text only, found {what}")
     return text

@@ -1,4 +1,4 @@
-"""A row's fields, found whatever case their names have, with a note of which were read."""
+"""A row's fields, found by names in any case, with a record of the fields that were read."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -10,8 +10,8 @@ MOST_PARTS = 20  # of one field
 class Fields(Mapping[str, Any]):
     """A row as readers see it.
 
-    A field without a value (``null``, or NaN in a table) is not there: tables have all columns in all rows.
-    A name is found as it is written, or else in any case: ``prompt`` finds ``Prompt``.
+    A field without a value (``null``, or NaN in a table) counts as missing, because tables have all columns
+    in all rows. A name is looked up exactly, or else in any case: ``prompt`` finds ``Prompt``.
 
     Args:
         row: the row; values are not copied.
@@ -21,11 +21,11 @@ class Fields(Mapping[str, Any]):
         self._row = {str(name): value for name, value in row.items() if not _is_missing(value)}
         self._folded = {name.casefold(): name for name in reversed(self._row)}
         self.columns = {str(name).casefold() for name in row}
-        """All names in lower case, those without a value too."""
+        """All names in lower case, including those without a value."""
         self.used: set[str] = set()
-        """Names, as the row has them, of the fields that were read."""
+        """Names of the fields that were read, as spelt in the row."""
         self.unused_parts: list[str] = []
-        """What was not read within fields that were, as ``messages.weight``."""
+        """Parts of read fields that were not used, such as ``messages.weight``."""
 
     def __getitem__(self, name: str) -> Any:
         own = self._find(name)
@@ -44,7 +44,7 @@ class Fields(Mapping[str, Any]):
         return len(self._row)
 
     def note_unused(self, parts: Iterable[str]) -> None:
-        """Note what a field that is read holds and no example does."""
+        """Record parts of a read field that no example contains."""
         self.unused_parts += islice(parts, MOST_PARTS)
 
     def _find(self, name: str) -> str | None:
@@ -52,5 +52,5 @@ class Fields(Mapping[str, Any]):
 
 
 def _is_missing(value: object) -> bool:
-    # NaN alone differs from itself.
+    # Only NaN differs from itself.
     return value is None or (isinstance(value, float) and value != value)

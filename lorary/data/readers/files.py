@@ -2,7 +2,7 @@
 
 JSON may be lines, a list, objects written over several lines, or a Super-NaturalInstructions task.
 
-All are read row by row: what a file takes in memory is what its longest row takes.
+All are read row by row, so the memory needed depends only on the longest row.
 """
 
 from collections.abc import Iterator
@@ -23,20 +23,20 @@ from lorary.errors import DataError
 from lorary.files import quote
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# Before what shows what a file is.
+# Maximum number of white-space bytes before the bytes that show a file's kind.
 MOST_SPACE = 16
-# How far is looked for a sound row after a broken first line.
+# Maximum number of lines searched for a valid row after an invalid first line.
 MOST_BROKEN = 1000
-# How many keys of a value that is no task are named.
+# Maximum number of keys in a message about a JSON value that is not a task.
 MOST_KEYS = 8
 
 
 def open_file(path: Path) -> Source:
-    """Open a file of rows; what it is shows in its content, only that it is a table in its name.
+    """Open a file of rows. Its kind is found from its content; only tables are recognised by their names.
 
     Raises:
-        DataError: if the file is missing, corrupt, empty, of no known kind, or beyond a limit; reading the
-            rows may raise it too.
+        DataError: if the file is missing, corrupt, empty, of an unknown kind, or exceeds a limit; also while
+            its rows are read.
     """
     start = _read_start(path)
     refuse_foreign(start, str(path))
@@ -63,13 +63,13 @@ def _open_json_file(path: Path) -> Source:
 
 
 def _read_start(path: Path) -> bytes:
-    """Give a file's first bytes, enough to see what it is."""
+    """Return a file's first bytes, enough to recognise its kind."""
     with open_unpacked(path) as file:
         return file.read(max(LONGEST, len(MAGIC)) + MOST_SPACE)
 
 
 def _find_opening(path: Path) -> bytes:
-    """Give the first byte that is no space."""
+    """Return the first byte that is not white space."""
     with open_unpacked(path) as file:
         while chunk := file.read(CHUNK):
             if opening := chunk.removeprefix(BYTE_ORDER_MARK).lstrip():
@@ -78,20 +78,20 @@ def _find_opening(path: Path) -> bytes:
 
 
 def _has_row(path: Path, num_lines: int) -> bool:
-    """Tell whether one of the first lines is a row by itself."""
+    """Return whether one of the first lines is a complete row."""
     try:
         return any(_is_row(parse_json(text)) for _, text in islice(read_lines(path), num_lines))
     except DataError:
-        return False  # whoever reads it says what is wrong with it
+        return False  # the error will be reported when the rows are read
 
 
 def _begins_with_long_row(path: Path) -> bool:
-    """Tell whether a row over several lines stands at the beginning."""
+    """Return whether the file begins with a row over several lines."""
     try:
         _, line = next(read_lines(path))
         with suppress(ValueError, RecursionError):
             JSONDecoder().raw_decode(line.lstrip())
-            return False  # a row on a line of its own, with something behind it
+            return False  # a row on one line, followed by something else
         with _open_json(path) as stream:
             return _is_row(stream.read_value())
     except DataError:
@@ -140,7 +140,7 @@ def _name_instance(number: int, row: object) -> str:
 
 
 def _read_task_definition(path: Path) -> str:
-    """Read a task's definition, wherever it stands; of the instances no more than must be."""
+    """Read a task's definition, which may come before or after the instances."""
     found: dict[str, object] = {}
     keys: list[str] = []
     with _open_json(path) as stream:
@@ -162,7 +162,7 @@ def _read_task_definition(path: Path) -> str:
         more = ", …" if len(keys) > MOST_KEYS else ""
         raise DataError(
             f"{quote(str(path))} must be JSON lines, a list of rows, or a task with 'Definition' and "
-            f"'Instances'; it is one JSON value with {', '.join(keys[:MOST_KEYS])}{more}"
+            f"'Instances', found one JSON value with {', '.join(keys[:MOST_KEYS])}{more}"
         )
     try:
         return read_definition(found)
@@ -171,7 +171,7 @@ def _read_task_definition(path: Path) -> str:
 
 
 def _read_member(stream: JsonStream, key: str, path: Path) -> object:
-    """Read a definition; pass over anything else."""
+    """Read a definition; skip any other value."""
     if key != "Instances" or stream.peek() != "[":
         value = stream.read_value()
         if key == "Instances":
@@ -194,5 +194,5 @@ def _open_json(path: Path) -> Iterator[JsonStream]:
             raise DataError(say_not_utf8(path, "", error, before)) from error
         except ValueError as error:
             raise DataError(
-                f"{quote(str(path))} must be JSON lines or one JSON document, it is neither: {error}"
+                f"{quote(str(path))} must be JSON lines or one JSON document, but is neither: {error}"
             ) from error

@@ -1,9 +1,9 @@
-"""What is found in place of a task file: pointers, archives and web pages, each with what to do about it."""
+"""Recognising files that are not task files, such as archives and web pages, with advice for each."""
 
 from lorary.errors import DataError
 from lorary.files import quote
 
-# How a file begins -> what it is, and what to do.
+# First bytes of a file -> its kind, and advice.
 FOREIGN = {
     b"version https://git-lfs.github.com/spec/": (
         "a Git LFS pointer, not the data itself",
@@ -21,14 +21,14 @@ LONGEST = max(map(len, FOREIGN))
 
 
 def refuse_foreign(start: bytes, name: str) -> None:
-    """Refuse what begins like something other than a task file.
+    """Refuse a file whose first bytes show that it is not a task file.
 
     Args:
-        start: the file's first bytes, at least ``LONGEST`` of them if it has so many.
-        name: its path, for errors.
+        start: the file's first bytes, at least ``LONGEST`` if it has so many.
+        name: its path, for messages.
 
     Raises:
-        DataError: naming what it is and what to do.
+        DataError: if it is one of the kinds in ``FOREIGN``; the message has the kind and the advice.
     """
     opening = start.lstrip().lower()
     for magic, (kind, advice) in FOREIGN.items():

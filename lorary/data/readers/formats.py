@@ -1,4 +1,4 @@
-"""Every kind of row there is a reader for, and which one a row needs."""
+"""The table of row formats, and choosing the format of a row."""
 
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from lorary.data.readers.winogrande import WINOGRANDE
 from lorary.errors import suggest
 from lorary.files import quote
 
-# The first that matches reads: what asks for more fields stands before what asks for fewer.
+# The first format that matches a row reads it, so formats with more fields come before those with fewer.
 FORMATS: dict[str, RowFormat] = {
     "preference": PREFERENCE,
     "kto": KTO,
@@ -46,19 +46,19 @@ FORMATS: dict[str, RowFormat] = {
 
 
 class FormatNote(NamedTuple):
-    """What there is to know of a format, for documentation and help."""
+    """The description of a format, for documentation and help."""
 
     name: str
     keys: str
-    """The fields by which a row is known."""
+    """The fields that a row of this format has."""
     meaning: str
-    """What becomes the prompt and what the target."""
+    """Which fields become the prompt and which the target."""
     example: Row
-    """A row."""
+    """An example row."""
 
 
 def describe_formats() -> list[FormatNote]:
-    """Say of every format how it is known and what is read, in the order in which they are tried."""
+    """Describe every format, in the order in which they are tried."""
     return [FormatNote(name, kind.keys, kind.meaning, kind.example) for name, kind in FORMATS.items()]
 
 
@@ -66,7 +66,7 @@ def find_format(name: str) -> RowFormat:
     """Return the format called ``name``.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is no such format; the message has the nearest names.
     """
     if name not in FORMATS:
         raise ValueError(f"there is no format {quote(name, 60)}: {suggest(name, FORMATS)}")
@@ -74,15 +74,15 @@ def find_format(name: str) -> RowFormat:
 
 
 def match_format(row: Row) -> str | None:
-    """Return the name of the format whose fields ``row`` has; None if it has those of none."""
+    """Return the name of the first format whose fields ``row`` has; None if there is none."""
     return next((name for name, candidate in FORMATS.items() if candidate.matches(row)), None)
 
 
 def detect_format(row: Row) -> str:
-    """Return the name of the format whose fields ``row`` has.
+    """Return the name of the first format whose fields ``row`` has.
 
     Raises:
-        ValueError: if it has those of none; names its fields and what can be done.
+        ValueError: if there is none; the message has the row's fields and advice.
     """
     found = match_format(row)
     if found is None:

@@ -13,7 +13,7 @@ from lorary.data.task import Example
 
 
 def read_hellaswag(row: Row) -> Example:
-    """Read a context with its endings, which go on where it stops: no cue stands between."""
+    """Read a context with its endings, which continue it directly, without a cue."""
     endings = take_texts(row, "endings")
     return choose(_read_context(row), endings, take_index(row, "label", len(endings)), cue="")
 
@@ -22,7 +22,7 @@ def _read_context(row: Row) -> str:
     if "ctx" in row:
         return take_text(row, "ctx")
     begun = row.get("ctx_b")
-    # Activities without a second sentence have none, or an empty one.
+    # In rows without a second sentence, ctx_b is missing or empty.
     is_text = begun is not None and begun != ""
     return " ".join([take_text(row, "ctx_a"), *([clean_text(begun, "ctx_b")] if is_text else [])])
 

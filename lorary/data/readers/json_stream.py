@@ -1,4 +1,4 @@
-"""JSON read value by value, so that a list of a million rows is never in memory as a whole."""
+"""Reading JSON value by value, so that a list of a million rows is never in memory completely."""
 
 import codecs
 import json
@@ -14,13 +14,14 @@ _decode = json.JSONDecoder().raw_decode
 
 
 class JsonStream:
-    """A place in JSON text that is read as it is needed.
+    """A position in JSON text, which is read from a file as needed.
 
     Args:
-        file: where the text comes from, as UTF-8.
+        file: the file, with UTF-8 text.
 
     Raises:
-        ValueError: from all methods, if the text is not UTF-8 or not JSON, saying what was found where.
+        ValueError: from all methods, if the text is not UTF-8 or not JSON; the message has the fault and its
+            place.
     """
 
     def __init__(self, file: BinaryIO):
@@ -31,10 +32,10 @@ class JsonStream:
         self._dropped = 0
         self._ended = False
         self.num_bytes = 0
-        """How many bytes were read so far."""
+        """Number of bytes read so far."""
 
     def peek(self) -> str:
-        """Give the next character that is no space, without taking it; nothing at the end."""
+        """Return the next character that is not white space, without consuming it; ``''`` at the end."""
         while True:
             found = NO_SPACE.search(self._text, self._at)
             if found:
@@ -45,7 +46,7 @@ class JsonStream:
                 return ""
 
     def take(self, expected: str) -> None:
-        """Take the next character, which must be the expected one."""
+        """Consume the next character, which must be the expected one."""
         if self.peek() != expected:
             raise ValueError(f"{expected!r} is expected {self._place()}")
         self._at += 1
@@ -64,8 +65,8 @@ class JsonStream:
                 fault = self._dropped + self._at
             else:
                 problem, fault = "", 0
-            # What ends where the text that was read ends may go on, also a number. Four times as much each
-            # time: then all tries together cost little more than the last.
+            # A value that ends where the text read so far ends, such as a number, may continue. Four times as
+            # much is read each time, so that all tries together take little longer than the last.
             length = len(self._text) - self._at
             more = min(max(CHUNK, 3 * length), most + 1 - length)
             if end == len(self._text) and more > 0 and self._read(more):
@@ -78,7 +79,7 @@ class JsonStream:
             return value
 
     def read_items(self) -> Iterator[object]:
-        """Read the values of a list one by one."""
+        """Yield the values of a list one by one."""
         self.take("[")
         if self.peek() != "]":
             yield self.read_value()
@@ -88,7 +89,7 @@ class JsonStream:
         self.take("]")
 
     def read_keys(self) -> Iterator[str]:
-        """Read the keys of an object one by one; whoever gets one reads its value before the next."""
+        """Yield the keys of an object one by one; the caller must read each value before the next key."""
         self.take("{")
         if self.peek() != "}":
             yield self._read_key()
@@ -98,7 +99,7 @@ class JsonStream:
         self.take("}")
 
     def finish(self) -> None:
-        """Make sure that nothing follows."""
+        """Check that only white space follows."""
         if self.peek():
             raise ValueError(f"more follows {self._place()}")
 
@@ -110,14 +111,14 @@ class JsonStream:
         return key
 
     def _place(self, character: int | None = None) -> str:
-        """Describe the place of a character, counted from the beginning of the text; or the current one."""
+        """Describe the place of a character (or the current one), counted from the beginning of the text."""
         at = self._at if character is None else character - self._dropped
         near = self._text[at : at + 20].rstrip()
         where = f"at character {self._dropped + at + 1:,}"
         return f"{where}, near {quote(near)}" if near else f"{where}, where the text ends"
 
     def _read(self, size: int) -> bool:
-        """Read more, and forget what was taken; tells whether there was any."""
+        """Read more text, and drop consumed text; return whether there was more."""
         if self._ended:
             return False
         content = self._file.read(size)

@@ -1,6 +1,6 @@
-"""Rated rows, as KTO takes them: a question, an answer, and whether the answer is good.
+"""Rated rows for KTO: a question, an answer, and whether the answer is good.
 
-Good answers are targets; bad ones are counted and never trained on.
+Good answers are targets; bad ones are counted, but never used as targets.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from lorary.data.readers.sharegpt import SHAREGPT
 from lorary.data.task import Example
 from lorary.files import quote
 
-# LLaMA-Factory's rows have the latter.
+# LLaMA-Factory's rows have "kto_tag".
 LABELS = ("label", "kto_tag")
 NUMBERS = {"0": False, "0.0": False, "1": True, "1.0": True}
 RATED = (MESSAGES, SHAREGPT, ALPACA, PAIR)
@@ -24,14 +24,14 @@ def read_kto(row: Row) -> Example:
     found = next((candidate for candidate in RATED if candidate.matches(row)), None)
     if found is None:
         raise ValueError(
-            "beside the label there must be the fields of messages, sharegpt, alpaca or pair, the row has "
+            "a row with a label must also have the fields of messages, sharegpt, alpaca or pair, found "
             f"{name_keys(row)}"
         )
     return found.read(row)
 
 
 def part_good(row: Row) -> Sequence[Row]:
-    """Give the row if its answer is good, nothing if it is bad."""
+    """Return the row if its answer is good; nothing if it is bad."""
     return (row,) if _is_good(row) else ()
 
 
@@ -44,14 +44,14 @@ def _is_good(row: Row) -> bool:
 
 
 def _read_truth(value: object) -> bool | None:
-    """Read a truth value, also one from a table of texts; None if it is none."""
+    """Read a truth value, also as text; None if it is not one."""
     if isinstance(value, str):
         return {"true": True, "false": False}.get(value.strip().casefold())
     return value if isinstance(value, bool) else None
 
 
 def _read_label(row: Row, name: str) -> bool | None:
-    """Read a row's label. Numbers count beside KTO's own fields only: elsewhere they are classes."""
+    """Read a row's label. Numbers are truth values next to KTO's own fields; elsewhere they are classes."""
     value = row.get(name)
     if {"prompt", "completion"} <= row.keys() and str(value).strip() in NUMBERS:
         return NUMBERS[str(value).strip()]

@@ -8,7 +8,7 @@ from lorary.files import quote
 
 
 def read_labelled_choices(row: Row) -> Example:
-    """Read a row whose ``choices`` hold ``text`` and ``label`` and whose ``answerKey`` is one label."""
+    """Read a row whose ``choices`` have ``text`` and ``label``, and whose ``answerKey`` is a label."""
     choices = row.get("choices")
     if not isinstance(choices, Mapping):
         raise ValueError(f"field 'choices' must hold 'text' and 'label', not {quote(choices, 60)}")

@@ -1,4 +1,4 @@
-"""The lines of a task file, each of limited length."""
+"""Reading the lines of a task file, each of limited length."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from lorary.errors import DataError
 from lorary.files import LIMITS, escape, quote, shorten
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-# Reading them takes time, and nobody writes so many.
+# Maximum number of blank lines, since a hostile file could have very many.
 MOST_BLANK = 1_000_000
 
 
@@ -32,7 +32,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_raw_text(path: Path) -> Iterator[str]:
-    """Yield all lines of a file, with their ends; a byte order mark at its beginning is left out.
+    """Yield all lines of a file, with their line ends, without a byte order mark at the beginning.
 
     Raises:
         DataError: as ``read_lines``.
@@ -44,12 +44,12 @@ def read_raw_text(path: Path) -> Iterator[str]:
         except UnicodeDecodeError as error:
             raise DataError(say_not_utf8(path, f", line {number}", error, offset)) from error
         offset += len(line)
-        # Some editors open a file with a byte order mark.
+        # Some editors write a byte order mark at the beginning.
         yield text.removeprefix("\ufeff" if number == 1 else "")
 
 
 def parse_json(text: str) -> object:
-    """Return the JSON value in ``text``, or the error if there is none."""
+    """Return the JSON value in ``text``, or a ``ValueError`` if it is not valid JSON."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -64,21 +64,21 @@ def parse_json(text: str) -> object:
 
 
 def say_not_utf8(path: Path, place: str, error: UnicodeDecodeError, offset: int) -> str:
-    """Say that a file is not UTF-8, where, and how to convert it.
+    """Return the message about a file that is not UTF-8, with the place and how to convert it.
 
     Args:
-        path: the file's.
+        path: the file's path.
         place: such as ``", line 3"``; empty if unknown.
-        error: what Python says.
-        offset: how many bytes of the file, once unpacked, stand before those that Python looked at.
+        error: Python's error.
+        offset: number of bytes of the unpacked file before those that were decoded.
     """
     start = error.start
     near = quote(error.object[max(start - 10, 0) : start + 10])
-    found, origin = f"byte 0x{error.object[start]:02x} in {near}, at offset {offset + start:,}", "LATIN1"
+    found, origin = f"has byte 0x{error.object[start]:02x} in {near}, at offset {offset + start:,}", "LATIN1"
     if start == 0 and error.object[:2] in UTF16_MARKS:
-        found, origin = "it begins as UTF-16 does", "UTF-16"
+        found, origin = "begins like UTF-16", "UTF-16"
     return (
-        f"{quote(str(path))}{place} must be UTF-8 text, it is not: {found}: save it as UTF-8, for example "
+        f"{quote(str(path))}{place} must be UTF-8 text, but {found}: save it as UTF-8, for example "
         f"with iconv -f {origin} -t UTF-8 OLD > NEW"
     )
 
@@ -91,7 +91,7 @@ def _read_raw_lines(path: Path) -> Iterator[bytes]:
         while line := file.readline(most + 1):
             if len(line) > most and not line.endswith(b"\n"):
                 raise DataError(f"{quote(str(path))}, line {number + 1} is too long: {limit.advice}")
-            # Within JSON, a line end of old can only be that.
+            # In JSON, a carriage return can only be a line end (of old systems).
             parts = [line] if b"\r" not in line[:-2] else re.findall(rb"[^\r\n]*(?:\r\n?|\n)|[^\r\n]+", line)
             number += len(parts)
             yield from parts

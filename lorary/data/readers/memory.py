@@ -1,4 +1,4 @@
-"""Rows that are in memory already: a list of mappings, a data set of ``datasets``, a table of ``pandas``."""
+"""Rows in memory: a list of mappings, a data set of ``datasets``, or a table of ``pandas``."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -8,13 +8,13 @@ from lorary.files import quote
 
 
 def open_rows(rows: Iterable[Mapping[str, Any]] | Any) -> Source:
-    """Open rows that the caller has.
+    """Make a source of rows in memory.
 
     Args:
-        rows: an iterable of mappings, or what ``to_dict("records")`` makes one of.
+        rows: an iterable of mappings, or an object with ``to_dict("records")``.
 
     Raises:
-        TypeError: if it is nothing of the kind.
+        TypeError: if it is neither.
     """
     if hasattr(rows, "to_dict") and hasattr(rows, "columns"):
         rows = rows.to_dict("records")

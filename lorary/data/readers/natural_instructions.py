@@ -1,4 +1,4 @@
-"""Super-NaturalInstructions: a task file holds a definition and instances with one or more right outputs.
+"""Super-NaturalInstructions: a task file has a definition, and instances with one or more right outputs.
 
 Source: Super-NaturalInstructions, arXiv:2204.07705.
 """
@@ -12,7 +12,7 @@ from lorary.files import quote
 
 
 def read_instance(row: Row) -> Example:
-    """Read one instance; all its outputs are right answers, an empty one where nothing is to be said."""
+    """Read one instance; all its outputs are right answers. An empty output is an empty answer."""
     outputs = row.get("output")
     if not isinstance(outputs, list | tuple) or not outputs:
         targets = (take_text(row, "output"),) if isinstance(outputs, str) else take_texts(row, "output")
@@ -31,10 +31,10 @@ def is_task_file(content: object) -> bool:
 
 
 def read_definition(content: Mapping[str, Any]) -> str:
-    """Return a task file's definition; where a list gives several wordings, the first.
+    """Return a task file's definition; the first one, if it is a list of several wordings.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if it is neither text nor a list of texts.
     """
     definition = content["Definition"]
     if isinstance(definition, list) and definition:

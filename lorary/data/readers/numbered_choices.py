@@ -5,7 +5,7 @@ from lorary.data.task import Example
 
 
 def read_numbered_choices(row: Row) -> Example:
-    """Read a row whose ``answer`` is the place of the right one of ``choices``."""
+    """Read a row whose ``answer`` is the index of the right one of ``choices``."""
     choices = take_texts(row, "choices")
     return choose(take_text(row, "question"), choices, take_index(row, "answer", len(choices)))
 

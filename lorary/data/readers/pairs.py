@@ -1,4 +1,4 @@
-"""Plain rows: something asked and what is to be answered, under the field names that data sets use."""
+"""Plain rows: a question and its answer, under the field names that data sets use."""
 
 from lorary.data.readers.alpaca import read_history
 from lorary.data.readers.chat import take_system, take_tools
@@ -25,17 +25,17 @@ PAIRS = (
     ("dialogue", "summary"),
     ("text", "code"),
 )
-"""Question field and answer field: our own, FLAN's, P3's and completion data, GSM8K, MBPP, and their kin."""
+"""Names of question and answer field: lorary's own, FLAN's, P3's, of completion data, GSM8K, and others."""
 
-# P3's completions end with the end-of-text mark of the model they were made for.
+# P3's completions end with the end-of-text mark of the model that they were made for.
 END_OF_TEXT = "<|endoftext|>"
 
 
 def read_pair(row: Row) -> Example:
-    """Read a row with one of ``PAIRS``; the answer is a text or a list of texts that are all right.
+    """Read a row with one of ``PAIRS``; the answer is a text, or a list of texts that are all right.
 
-    A ``context`` stands before the question, below the turns of ``system`` and ``history``; a ``definition``
-    is the example's own.
+    A ``context`` is put before the question, after the turns of ``system`` and ``history``. A ``definition``
+    becomes the example's definition.
     """
     pair = _find_pair(row)
     if pair is None:
@@ -57,14 +57,14 @@ def _find_pair(row: Row) -> tuple[str, str] | None:
 
 
 def _explain_lack(row: Row) -> str:
-    """Say which field a row lacks, or that it has no question either."""
+    """Return the message about a row without an answer, or without a question."""
     asked = next((asked for asked, _ in PAIRS if asked in row), None)
     if asked is not None:
         wanted = " or ".join(repr(answered) for other, answered in PAIRS if other == asked)
-        return f"beside {asked!r} there must be {wanted}, the row has {name_keys(row)}"
+        return f"a row with {asked!r} must have {wanted} too, found {name_keys(row)}"
     return (
-        f"the row must have a question and its answer, such as 'prompt' and 'completion', it has "
-        f"{name_keys(row)}: say which columns are what, as in --columns input=question target=answer"
+        f"the row must have a question and its answer, such as 'prompt' and 'completion', found "
+        f"{name_keys(row)}: map its columns, as in --columns input=question target=answer"
     )
 
 

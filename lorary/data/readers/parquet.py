@@ -10,9 +10,9 @@ from lorary.errors import DataError
 from lorary.files import LIMITS, escape, open_regular, quote, shorten
 
 MAGIC = b"PAR1"
-# Few, because a long value that many rows share is in the file once, and in memory for each row of a batch.
+# Rows per batch: few, because a long value of many rows is in the file once, but in memory once per row.
 BATCH = 8
-# Of the names and lists in a file's description.
+# Limits of the names and lists in a file's metadata.
 MOST_BYTES = 16 * 10**6
 MOST_VALUES = 300_000
 
@@ -23,7 +23,7 @@ def read_parquet(path: Path) -> Iterator[Record]:
     Raises:
         DataError: if the file cannot be read, is damaged, or unpacks to too much.
     """
-    # Here, not above: it takes a third of a second to import, and other files do not need it.
+    # Imported here, because it takes a third of a second and other files do not need it.
     import pyarrow
     from pyarrow import parquet
 
@@ -34,7 +34,7 @@ def read_parquet(path: Path) -> Iterator[Record]:
             )
             metadata = opened.metadata
             groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-            # What the file says of itself may be too little: what is read is counted, too.
+            # The size in the metadata may be too small, so the values that are read are counted, too.
             _refuse_bomb(sum(group.total_byte_size for group in groups), path)
             number = count = 0
             for batch in opened.iter_batches(batch_size=BATCH, use_threads=False):
@@ -42,14 +42,14 @@ def read_parquet(path: Path) -> Iterator[Record]:
                     number, count = number + 1, count + _measure(row)
                     _refuse_bomb(count, path)
                     yield Record(f"row {number}", row)
-    # What a damaged file makes of it is of too many kinds to list, also plain OSError and ValueError.
+    # On damaged files, pyarrow raises errors of many types, including OSError and ValueError.
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         problem = shorten(escape(str(error), keep=""))
-        raise DataError(f"{quote(str(path))} is no Parquet file that can be read ({problem})") from error
+        raise DataError(f"{quote(str(path))} cannot be read as a Parquet file ({problem})") from error
 
 
 def _refuse_bomb(num_bytes: int, path: Path) -> None:
-    """Refuse a file that unpacks to far more than it is."""
+    """Refuse a file whose unpacked size is far larger than the file."""
     if num_bytes > LIMITS["task_gb"].num_bytes:
         raise DataError(f"{quote(str(path))} is too large: {LIMITS['task_gb'].advice}")
     if num_bytes > HARMLESS and num_bytes > LIMITS["unpack_ratio"].value * path.stat().st_size:
@@ -57,7 +57,7 @@ def _refuse_bomb(num_bytes: int, path: Path) -> None:
 
 
 def _measure(value: Any) -> int:
-    """Measure the texts in a value, roughly in bytes."""
+    """Return the total length of the texts in a value, roughly in bytes."""
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""Preference rows, as DPO takes them: a question, a chosen answer and a rejected one.
+"""Preference rows for DPO: a question, a chosen answer and a rejected one.
 
-The chosen answer is the target; the rejected one is counted and never trained on.
+The chosen answer is the target; the rejected one is counted, but never used as a target.
 """
 
 import re
@@ -14,7 +14,7 @@ from lorary.data.turns import Turn
 
 CONVERSATIONS = ("conversations", "conversation", "messages")
 ASKED = ("prompt", "question", "input", "query")
-# Anthropic's HH rows hold whole conversations as text.
+# Anthropic's HH rows have whole conversations as text.
 SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
 
 
@@ -27,12 +27,12 @@ def read_preference(row: Row) -> Example:
         )
     before, chosen = _read_asked(row), _read_chosen(row)
     if any(turn.role != "assistant" for turn in chosen):
-        # The chosen messages are a whole conversation, which mostly opens with the question.
+        # The chosen messages are a whole conversation, which usually begins with the question.
         said = {turn.text for turn in chosen}
         before = [turn for turn in before if turn.text not in said]
     elif not any(turn.role != "system" for turn in before):
         wanted = ", ".join(map(repr, (*CONVERSATIONS, *ASKED)))
-        raise ValueError(f"beside 'chosen' there must be one of {wanted}, the row has {name_keys(row)}")
+        raise ValueError(f"a row with 'chosen' must also have one of {wanted}, found {name_keys(row)}")
     return build_noted(row, [*take_system(row), *read_history(row), *before, *chosen])
 
 

@@ -1,4 +1,4 @@
-"""``read_task``: from a file, a hub's data set, rows, or one of these per split, to a ``Task``."""
+"""``read_task``: reading a ``Task`` from a file, a hub's data set, rows, or one of these for each split."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,11 +19,11 @@ from lorary.data.task import SPLIT_NAMES, Example, Task
 from lorary.files import quote
 
 Place = str | PathLike[str] | Iterable[Mapping[str, Any]]
-"""A path, ``hf:owner/name[:config][#split]``, or rows: a list of them, a data set, a table of pandas."""
+"""A path, ``hf:owner/name[:config][#split]``, or rows: a list, a data set, or a table of pandas."""
 Turns = Literal["last", "all"]
-"""Which of the assistant's turns in a conversation are learnt: the last one, or each."""
+"""The assistant's turns of a conversation that are used as targets: the last one, or each."""
 ALL = "all"
-"""Stands for the split of a place that is still to be split."""
+"""Split name of a place whose examples are not split yet."""
 SUFFIXES = {".xz", ".gz", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"}
 
 
@@ -38,26 +38,26 @@ def read_task(
     skip_bad: bool = False,
     splits: SplitConfig | None = None,
 ) -> Task:
-    """Read a task, choosing the reader by what the rows look like.
+    """Read a task; the reader of each row is chosen by the row's fields.
 
-    One file, or a hub's data set that has one split only, is split by content hash. With one place per split
-    (as a hub's data set with several gives), the places decide, and what a later split asks too is dropped
-    from an earlier one.
+    A single file, or a hub's data set with one split, is split by content hash. With one place for each split
+    (as in a hub's data set with several splits), the places are the splits, and examples whose input occurs
+    in a later split are dropped from an earlier one.
 
     Args:
         place: a path, an ``hf:`` id or rows, or split name ('train', 'validation', 'test') -> one of these.
-        name: the task's; ``None`` takes it from the place, which rows do not have.
-        definition: what is to be done, in words; ``None`` takes the file's own, if it has one.
-        format: a name in ``FORMATS``; ``None`` chooses by content.
-        columns: which columns are the prompt and which the target, for rows of no known format:
+        name: the task's name; ``None``: from the place. Rows in memory need a name.
+        definition: the task's definition; ``None``: from the file, if it has one.
+        format: a name in ``FORMATS``; ``None``: chosen by content.
+        columns: part of an example -> column or columns, for rows of no known format, such as
             ``{"input": ["question", "context"], "target": "sql"}``.
-        turns: which of the assistant's turns in a conversation become targets; ``all`` makes an example of
-            each, in the split in which the whole conversation is.
-        skip_bad: count bad rows in ``Task.num_skipped`` instead of refusing the file.
-        splits: fractions and caps; only the caps matter where places decide.
+        turns: the assistant's turns of a conversation that become targets. ``all`` makes an example of each;
+            all of them stay in the conversation's split.
+        skip_bad: leave out bad rows and count them in ``Task.num_skipped``, instead of raising an error.
+        splits: fractions and caps; with one place for each split, only the caps are used.
 
     Raises:
-        ValueError: if an argument makes no sense.
+        ValueError: if an argument is invalid.
         DataError: if a place is missing, corrupt, of an unknown format, or has a bad row or no usable one.
     """
     if turns not in get_args(Turns):
@@ -88,7 +88,7 @@ def read_task(
 
 
 def _expand_task(task: Task) -> Task:
-    """Make an example of every turn of the assistant's."""
+    """Return the task with an example for every assistant turn."""
     turns = {
         split: [turn for example in examples for turn in expand_turns(example)]
         for split, examples in task.splits.items()
@@ -99,7 +99,7 @@ def _expand_task(task: Task) -> Task:
 
 
 def _list_places(place: Place | Mapping[str, Place]) -> dict[str, Place]:
-    """Return where each split lies, or one place under ``ALL``."""
+    """Return the place of each split, or one place under ``ALL``."""
     if isinstance(place, Mapping):
         unknown = sorted(set(place) - set(SPLIT_NAMES), key=str)
         if unknown or not place:
@@ -121,7 +121,7 @@ def _open_source(place: Place) -> Source:
 def _deal_examples(
     read: Mapping[str, Sequence[Example]], config: SplitConfig
 ) -> tuple[dict[str, tuple[Example, ...]], int]:
-    """Return the splits, and how many examples were dropped because a later split asks the same."""
+    """Return the splits, and the number of examples dropped because a later split has the same input."""
     if ALL in read:
         return split_examples(read[ALL], config), 0
     apart = drop_overlap(read)
@@ -129,11 +129,11 @@ def _deal_examples(
 
 
 def _name_task(place: Place) -> str:
-    """Name a task after its file, or after the folder where the file is named after a split."""
+    """Return the name of a task: its file's, or its folder's if the file has the name of a split."""
     if isinstance(place, str) and is_hub_id(place):
         return name_hub_task(place)
     if not isinstance(place, str | PathLike):
-        raise ValueError("rows have no name of their own: give the task one, as in name='sums'")
+        raise ValueError("a task of rows in memory needs a name: pass one, as in name='sums'")
     path = Path(place)
     stem = path
     while stem.suffix.lower() in SUFFIXES or stem.suffix.lstrip(".") in SPLIT_NAMES:

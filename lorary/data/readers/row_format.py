@@ -1,4 +1,4 @@
-"""What a reader of one kind of row is, and how it takes fields out of a row."""
+"""The contract of a reader of one kind of row, and functions that read a row's fields."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,43 +9,43 @@ from lorary.data.task import Example
 from lorary.files import check_shape, quote
 
 Row = Mapping[str, Any]
-MOST_NAMED = 10  # fields in one message
+MOST_NAMED = 10  # maximum number of fields in a message
 
 
 def keep_whole(row: Row) -> Sequence[Row]:
-    """Give a row as its only part."""
+    """Return a row as its only part."""
     return (row,)
 
 
 def count_none(row: Row) -> int:
-    """Count no bad answers, whatever the row."""
+    """Return 0, for rows that mark no answers as bad."""
     return 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowFormat:
-    """How rows of one kind become examples."""
+    """A kind of row, and how its rows become examples."""
 
     keys: str
-    """The fields such a row has, in words, for documentation and errors."""
+    """Description of the row's fields, for documentation and messages."""
     meaning: str
-    """What becomes the prompt and what the target, in words, for documentation."""
+    """Description of which fields become the prompt and which the target, for documentation."""
     example: Row
     """A row of this kind, for documentation and tests."""
     matches: Callable[[Row], bool]
-    """Whether a row is of this kind, judged by its fields."""
+    """Returns whether a row is of this kind, judged by its fields."""
     read: Callable[[Row], Example]
-    """Turns a row, or a part of it, into an example; raises ``ValueError`` saying what is wrong with it."""
+    """Turns a row, or a part of it, into an example; raises ``ValueError`` with the fault of a bad row."""
     part: Callable[[Row], Sequence[Row]] = keep_whole
-    """The parts of a row that become an example each: none where it holds only a bad answer."""
+    """Returns the parts of a row that become one example each; none if it has only a bad answer."""
     count_rejected: Callable[[Row], int] = count_none
-    """How many answers a row marks as bad."""
+    """Returns the number of answers that a row marks as bad."""
 
 
 def take_text(row: Row, key: str) -> str:
-    """Return a field that must hold text, stripped and with ``\\n`` as line end."""
+    """Return a field that must be text, stripped and with ``\\n`` as line end."""
     if key not in row:
-        raise ValueError(f"field {key!r} is missing, the row has {name_keys(row)}")
+        raise ValueError(f"the row must have field {key!r}, found {name_keys(row)}")
     return clean_text(row[key], key)
 
 
@@ -64,7 +64,7 @@ def clean_text(value: object, where: str) -> str:
 
 
 def take_texts(row: Row, key: str) -> tuple[str, ...]:
-    """Return a field that must hold a list of texts."""
+    """Return a field that must be a list of texts."""
     value = row.get(key)
     if not isinstance(value, list | tuple) or not value:
         raise ValueError(f"field {key!r} must be a list of texts, not {quote(value, 60)}")
@@ -72,9 +72,9 @@ def take_texts(row: Row, key: str) -> tuple[str, ...]:
 
 
 def take_answers(row: Row, key: str) -> tuple[str, ...]:
-    """Return a field that holds a text, or a list of texts that are all right; at least one."""
+    """Return a field that is a text, or a list of at least one text; all of them are right answers."""
     if isinstance(row.get(key), list | tuple) and not row[key]:
-        raise ValueError(f"{key!r} must have at least one text, the list is empty")
+        raise ValueError(f"{key!r} must have at least one text, found an empty list")
     return take_texts(row, key) if isinstance(row.get(key), list | tuple) else (take_text(row, key),)
 
 
@@ -84,9 +84,9 @@ def is_filled(row: Row, key: str) -> bool:
 
 
 def take_index(row: Row, key: str, num_choices: int, first: int = 0) -> int:
-    """Return the right choice's place, counted from 0, from a field that counts from ``first``."""
+    """Return the right choice's index, from 0, of a field that counts from ``first``."""
     value = row.get(key)
-    # A number of a few digits: others name no choice, and take long to understand.
+    # Only numbers of few digits: longer ones cannot be an index, and take long to parse.
     number = value
     if isinstance(value, str) and len(value) < 10 and value.strip().isdecimal():
         number = int(value)
@@ -102,11 +102,11 @@ def choose(input: str, choices: tuple[str, ...], index: int, cue: str | None = N
 
 
 def has_keys(*keys: str) -> Callable[[Row], bool]:
-    """Return a test of whether a row has all of ``keys``."""
+    """Return a function that returns whether a row has all of ``keys``."""
     return lambda row: all(key in row for key in keys)
 
 
 def name_keys(row: Row) -> str:
-    """List the fields of a row, for messages: the first few of them."""
+    """List the first few fields of a row, for messages."""
     names = [quote(key, 60) for key in islice(row, MOST_NAMED)]
     return ", ".join([*names, *(["…"] if len(row) > MOST_NAMED else [])]) or "none"

@@ -1,4 +1,4 @@
-"""From a source's rows to examples, with every bad row named or counted."""
+"""Reading a source's rows into examples; every bad row is reported or counted."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,47 +14,47 @@ from lorary.data.task import Example
 from lorary.errors import DataError
 from lorary.files import quote
 
-# What the rows of a file that was read by a map of columns are counted as.
+# Format name of rows that were read by a map of columns.
 BY_COLUMNS = "columns"
-# Files that have more columns have no columns.
+# In files with more columns, fields are probably not columns, so unused ones are not recorded.
 MOST_COLUMNS = 1000
 
 
 @dataclass
 class ReadRows:
-    """The examples of a source, and what became of its rows."""
+    """The examples of a source, and counts of its rows."""
 
     examples: list[Example] = field(default_factory=list)
-    """In the source's order."""
+    """The examples, in the source's order."""
     num_skipped: int = 0
-    """Bad rows passed over."""
+    """Number of bad rows that were left out."""
     num_rejected: int = 0
-    """Answers that the rows mark as bad."""
+    """Number of answers that the rows mark as bad."""
     formats: Counter[str] = field(default_factory=Counter)
-    """Format -> rows that were read by it."""
+    """Format -> number of rows that were read by it."""
     columns: dict[str, bool] = field(default_factory=dict)
-    """Column -> whether any row's was read."""
+    """Column -> whether it was read in any row."""
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Columns that no row's example holds, in the order in which they were met."""
+        """Columns that were not read in any row, in the order of their first occurrence."""
         return tuple(name for name, is_used in self.columns.items() if not is_used)
 
 
 def read_rows(
     source: Source, *, format: str | None = None, columns: Columns | None = None, skip_bad: bool = False
 ) -> ReadRows:
-    """Read every row of a source, each by what its fields say unless that is told.
+    """Read every row of a source, by the format that its fields show, or by a given one.
 
     Args:
-        source: what to read.
-        format: a name in ``FORMATS`` for all rows; ``None`` chooses by each row's fields.
-        columns: which columns are the prompt and which the target, whatever the format.
-        skip_bad: count rows that cannot be used instead of refusing the source.
+        source: the source.
+        format: a name in ``FORMATS`` for all rows; ``None``: chosen by each row's fields.
+        columns: part of an example -> column or columns, instead of a format.
+        skip_bad: count bad rows instead of raising an error.
 
     Raises:
-        ValueError: if ``format`` is unknown, ``columns`` makes no sense, or both are given.
-        DataError: if a row cannot be used and ``skip_bad`` is false, or if no row can.
+        ValueError: if ``format`` is unknown, ``columns`` is invalid, or both are given.
+        DataError: if a row cannot be used and ``skip_bad`` is False, or if no row can be used.
     """
     told = _choose_told(format or source.format, columns, is_format_given=format is not None)
     read, problem = ReadRows(), ""
@@ -71,7 +71,7 @@ def read_rows(
 
 
 def _advise(error: ValueError, read: ReadRows) -> str:
-    """Advise to leave out bad rows, unless the map of columns fits no row so far."""
+    """Return the advice to leave out bad rows, unless the map of columns has fitted no row so far."""
     is_map_wrong = isinstance(error, UnknownColumn) and not read.formats
     return "" if is_map_wrong else " (--skip-bad, in Python skip_bad=True, leaves such rows out)"
 
@@ -81,13 +81,13 @@ def _choose_told(
 ) -> tuple[str, RowFormat] | None:
     if columns is not None:
         if is_format_given:
-            raise ValueError("format and columns both say how rows are read: give one of them")
+            raise ValueError("only one of format and columns may be given, found both: pass one of them")
         return BY_COLUMNS, build_columns_format(columns)
     return (format, find_format(format)) if format else None
 
 
 def _choose_format(content: object, seen: Counter[str]) -> tuple[str, RowFormat]:
-    """Choose by the row's fields; a row of no known kind is read, and refused, like most before it."""
+    """Choose a format by the row's fields, or the most frequent one so far, which reports the fault."""
     row = Fields(_check_row(content))
     name = match_format(row)
     if name is None:

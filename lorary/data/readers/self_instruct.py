@@ -11,7 +11,7 @@ from lorary.files import quote
 
 
 def part_instances(row: Row) -> Sequence[Row]:
-    """Give a row of Alpaca's kind for each instance."""
+    """Return a row of Alpaca's kind for each instance."""
     instances = row.get("instances")
     if not isinstance(instances, list | tuple) or not all(isinstance(one, Mapping) for one in instances):
         raise ValueError(f"'instances' must be a list of {{'input', 'output'}}, not {quote(instances, 60)}")

@@ -1,4 +1,4 @@
-"""ShareGPT's rows: a list of turns, each with who speaks (``from``) and what is said (``value``)."""
+"""ShareGPT's rows: a list of turns, each with a speaker (``from``) and a text (``value``)."""
 
 from lorary.data.readers.chat import read_conversation
 from lorary.data.readers.row_format import Row, RowFormat

@@ -1,4 +1,4 @@
-"""SQuAD: a passage, a question about it, and the answers that stand in it."""
+"""SQuAD: a passage, a question about it, and answers that occur in it."""
 
 from collections.abc import Mapping
 

@@ -12,17 +12,17 @@ from lorary.files import LIMITS, escape, quote, shorten
 SUFFIXES = {".csv", ".tsv"}
 PACKED = {".gz", ".xz"}
 TAB = "\t"
-# Spreadsheets of countries with a decimal comma write semicolons.
+# Spreadsheets in countries with a decimal comma write semicolons.
 SEPARATORS = (",", ";", TAB)
 
 
 def is_table(path: Path) -> bool:
-    """Return whether a file's name says that it is a table; its content cannot."""
+    """Return whether a file's name is that of a table, which its content does not show."""
     return find_suffix(path) in SUFFIXES
 
 
 def find_suffix(path: Path) -> str:
-    """Return the suffix of what a file holds, in lower case, whatever packs it."""
+    """Return a file's suffix in lower case, without the suffix of its compression."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     return next((suffix for suffix in reversed(suffixes) if suffix not in PACKED), "")
 
@@ -34,7 +34,7 @@ def read_table(path: Path) -> Iterator[Record]:
         DataError: if the file cannot be read, or its first line does not name columns.
     """
     most = LIMITS["row_mb"].num_bytes
-    # The module's own limit, 131 kB, is for the whole process.
+    # The csv module's limit, 131 kB by default, applies to the whole process, so it is only ever raised.
     csv.field_size_limit(max(most, csv.field_size_limit()))
     lines = read_raw_text(path)
     first = next(lines, "")
@@ -47,7 +47,7 @@ def read_table(path: Path) -> Iterator[Record]:
             cells = next(reader, None)
         except csv.Error as error:
             problem = shorten(escape(str(error), keep=""))
-            raise DataError(f"{quote(str(path))}, {place}: no row of a table ({problem})") from error
+            raise DataError(f"{quote(str(path))}, {place}: not a row of a table ({problem})") from error
         if cells is None:
             return
         if cells:
@@ -65,18 +65,18 @@ def _read_names(first: str, separator: str, path: Path) -> list[str]:
 
 def _build_row(names: list[str], cells: list[str]) -> object:
     if len(cells) != len(names):
-        return ValueError(f"the row has {len(cells)} cells, the first line names {len(names)} columns")
+        return ValueError(f"the row must have {len(names)} cells, as the first line has, found {len(cells)}")
     return {name: cell or None for name, cell in zip(names, cells, strict=True)}
 
 
 def _count_text(lines: Iterator[str], most: int, path: Path) -> Iterator[str]:
-    """Pass lines on; refuse a row of many lines that is too long, such as one whose quotes never end."""
+    """Yield the lines; refuse a row of too many lines, such as one whose quotes never end."""
     length = 0
     is_open = False
     for line in lines:
         length = length + len(line) if is_open else len(line)
         if length > most:
             raise DataError(f"{quote(str(path))}: a row is too long: {LIMITS['row_mb'].advice}")
-        # Within quotes, a quote is written as two.
+        # A quote inside quotes is written as two, so an odd number opens or closes.
         is_open ^= line.count('"') % 2 == 1
         yield line

@@ -1,9 +1,9 @@
-"""Rows of text alone: a model learns to write it, from its first word on."""
+"""Rows of text only: a model learns to write it, from its first word on."""
 
 from lorary.data.readers.row_format import Row, RowFormat, take_text
 from lorary.data.task import Example
 
-# Beside one of these a text is something asked or marked, not something to write.
+# If a row has one of these fields, its text is a question or is labelled, and is not to be learnt.
 ANSWERED = {
     *("label", "labels", "target", "targets", "output", "answer", "answers", "completion", "response"),
     *("summary", "class", "category", "code", "choices", "translation", "entities", "tags", "sentiment"),
@@ -11,7 +11,7 @@ ANSWERED = {
 
 
 def read_text(row: Row) -> Example:
-    """Read a text that answers nothing."""
+    """Read a text, as an example without a question."""
     return Example("", (take_text(row, "text"),))
 
 

@@ -1,4 +1,4 @@
-"""Tools and calls of them, as chat templates take them: OpenAI's form, with arguments as JSON objects."""
+"""Tools and their calls in the form for chat templates: OpenAI's, with arguments as JSON objects."""
 
 import json
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ def read_calls(value: object) -> list[dict[str, Any]]:
     """Read calls of tools: a list of calls, one call, or either of them as JSON text.
 
     Raises:
-        ValueError: if one has no name, or it is something else.
+        ValueError: if the value is something else, or a call has no name.
     """
     found = _load(value, "tool_calls")
     return [_read_call(call) for call in (found if isinstance(found, list | tuple) else [found])]
 
 
 def read_tools(value: object) -> str:
-    """Read the tools that an assistant may call: a list, or one as JSON text.
+    """Read the tools that an assistant may call: a list, or a list as JSON text.
 
     Returns:
         A JSON list; ``''`` for no tools.
@@ -35,10 +35,10 @@ def read_tools(value: object) -> str:
 
 
 def dump_fields(value: object) -> str:
-    """Write a value from a row as JSON, in the order it has there.
+    """Encode a value of a row as JSON, with its order of keys.
 
     Raises:
-        ValueError: if it nests too deeply, or holds what JSON or UTF-8 does not.
+        ValueError: if it is nested too deeply, or has values that JSON or UTF-8 cannot represent.
     """
     check_shape(value, max_depth=int(LIMITS["json_depth"].value))
     try:
@@ -51,10 +51,10 @@ def _read_call(call: Any) -> dict[str, Any]:
     function = call.get("function", call) if isinstance(call, Mapping) else {}
     name = function.get("name") if isinstance(function, Mapping) else None
     if not isinstance(name, str) or not name:
-        raise ValueError(f"the call of a tool must have a name, this is {quote(call, 60)}")
+        raise ValueError(f"the call of a tool must have a name, found {quote(call, 60)}")
     arguments = function.get("arguments", function.get("parameters", {}))
     if isinstance(arguments, str):
-        # Templates write arguments as JSON; a text of JSON would be written as a text within quotes.
+        # Templates encode arguments as JSON. A text of JSON would be encoded again, as a string in quotes.
         found = parse_json(arguments) if arguments.strip() else {}
         arguments = arguments if isinstance(found, ValueError) else found
     own = {"id": call["id"]} if isinstance(call.get("id"), str) else {}

@@ -1,4 +1,4 @@
-"""Task files as streams of bytes, whatever packs them; what unpacks to far more than it is, is refused."""
+"""Task files as streams of unpacked bytes; files that unpack to a far larger size are refused."""
 
 import gzip
 import io
@@ -15,17 +15,17 @@ from lorary.files import LIMITS, open_regular, quote
 GZIP_MAGIC = b"\x1f\x8b"
 XZ_MAGIC = b"\xfd7zXZ\x00"
 CHUNK = 2**16
-# Up to here nobody looks how much smaller the packed file is: a few equal rows pack well.
+# Up to this size the compression ratio is not checked, since a few equal rows compress very well.
 HARMLESS = 100 * 10**6  # bytes
 
 
 @contextmanager
 def open_unpacked(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, plain, gzip or xz, as its content shows.
+    """Open a plain, gzip or xz file; which one is found from its content.
 
     Raises:
-        DataError: if it is missing, a folder, no regular file, corrupt or cut short, or unpacks to too much;
-            also while it is read.
+        DataError: if it is missing, a folder, not a regular file, corrupt or truncated, or unpacks to too
+            much; also while it is read.
     """
     try:
         with open_regular(path) as packed:
@@ -45,7 +45,7 @@ def open_unpacked(path: Path) -> Iterator[BinaryIO]:
 def _explain(path: Path, error: Exception) -> str:
     if "memory" in str(error).lower():
         return f"{quote(str(path))} needs too much memory to be unpacked: {LIMITS['unpack_mb'].advice}"
-    return f"{quote(str(path))} is corrupt or cut short ({error}): fetch it again"
+    return f"{quote(str(path))} is corrupt or truncated ({error}): download it again"
 
 
 class _Readable(Protocol):
@@ -59,7 +59,7 @@ def _unpack(packed: BinaryIO, magic: bytes) -> _Readable:
 
 
 class _Xz:
-    """An xz file of one or more streams, unpacked in little memory, as the standard library's does not."""
+    """An xz file of one or more streams, unpacked within a memory limit, unlike by ``lzma.LZMAFile``."""
 
     def __init__(self, packed: BinaryIO):
         self._packed = packed
@@ -88,7 +88,7 @@ class _Xz:
 
 
 class _Counted(io.RawIOBase):
-    """Bytes of a stream, until they are too many."""
+    """The bytes of a stream; reading too many raises an error."""
 
     def __init__(self, unpacked: _Readable, packed: BinaryIO, path: Path):
         self._unpacked = unpacked

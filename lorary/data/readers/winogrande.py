@@ -1,4 +1,4 @@
-"""WinoGrande: a sentence with a gap and two things that may stand in it."""
+"""WinoGrande: a sentence with a gap, and two options to fill it."""
 
 from lorary.data.readers.row_format import Row, RowFormat, choose, has_keys, take_index, take_text
 from lorary.data.task import Example
@@ -6,7 +6,7 @@ from lorary.files import quote
 
 
 def read_winogrande(row: Row) -> Example:
-    """Read a sentence with its two options; the input asks for what fills the gap."""
+    """Read a sentence with its two options; the input asks which of them fills the gap."""
     sentence = take_text(row, "sentence")
     if "_" not in sentence:
         raise ValueError(f"field 'sentence' must have a gap written '_', not {quote(sentence, 60)}")

@@ -1,4 +1,4 @@
-"""Small text tasks that lorary writes itself: seeded, offline, easy for an expert and hard for its base."""
+"""Small synthetic text tasks: seeded, offline, easy for an expert and hard for its base model."""
 
 from lorary.data.synthetic.catalogue import SYNTHETIC_TASKS, generate_task, generate_tasks
 from lorary.data.synthetic.places import read_synthetic

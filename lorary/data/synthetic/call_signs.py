@@ -1,4 +1,4 @@
-"""Letters spelled in the radio alphabet."""
+"""A task: letters spelt in the radio alphabet."""
 
 from lorary.data.synthetic.recipe import Recipe, split_number, split_words
 from lorary.data.task import Example

@@ -1,4 +1,4 @@
-"""The synthetic tasks by name, and how splits are drawn from them."""
+"""The table of synthetic tasks, and drawing splits from them."""
 
 from collections.abc import Iterable
 from hashlib import sha256
@@ -34,14 +34,15 @@ SYNTHETIC_TASKS: dict[str, Recipe] = {
 def generate_task(
     name: str, *, seed: int = 0, train: int = 400, validation: int = 32, test: int = 64
 ) -> Task:
-    """Generate a task whose splits share no input, the same on every machine and version of Python.
+    """Generate a task whose splits share no input; it is the same on every machine and Python version.
 
-    Test examples are drawn first, then validation, then training ones, so a larger training split leaves the
-    others as they were. Another seed draws other splits: never test what was trained with another seed.
+    Test examples are drawn first, then validation, then training examples, so that the size of the training
+    split does not change the others. Another seed gives other splits, so an expert must be tested with the
+    seed that it was trained with.
 
     Args:
         name: one of ``SYNTHETIC_TASKS``.
-        seed: what the draw depends on, besides the name.
+        seed: seed of the draw, combined with the name.
         train: number of training examples.
         validation: number of validation examples.
         test: number of test examples.
@@ -56,7 +57,7 @@ def generate_task(
         raise ValueError(f"no synthetic task is named {name!r}: {suggest(name, SYNTHETIC_TASKS)}")
     recipe = SYNTHETIC_TASKS[name]
     _check_sizes(name, recipe, train, validation, test)
-    # Only random() is promised to give the same numbers in every version of Python.
+    # Only random() is guaranteed to give the same numbers in every version of Python.
     random = Random(int.from_bytes(sha256(f"{seed}-{name}".encode()).digest()))
     numbers = draw_numbers(random, recipe.num_examples, test + validation + train)
     examples = tuple(recipe.make_example(number) for number in numbers)
@@ -79,7 +80,7 @@ def generate_tasks(
     """Generate several tasks, by default all; see ``generate_task`` for the arguments.
 
     Args:
-        names: some of ``SYNTHETIC_TASKS``; ``None`` stands for all.
+        names: some of ``SYNTHETIC_TASKS``; ``None`` for all.
 
     Returns:
         The tasks by name, in the order of the names.
@@ -96,8 +97,8 @@ def generate_tasks(
 
 
 def draw_numbers(random: Random, size: int, count: int) -> list[int]:
-    """Draw ``count`` distinct numbers below ``size``, in random order; fewer draws give a prefix of more."""
-    # Fisher-Yates on range(size) that stores only the places that were swapped.
+    """Draw ``count`` distinct numbers below ``size``, in random order; a smaller count gives a prefix."""
+    # Fisher-Yates shuffle of range(size), storing only the swapped places.
     moved: dict[int, int] = {}
     drawn = []
     for place in range(count):
@@ -110,12 +111,10 @@ def draw_numbers(random: Random, size: int, count: int) -> list[int]:
 def _check_sizes(name: str, recipe: Recipe, train: int, validation: int, test: int) -> None:
     for split, size in (("train", train), ("validation", validation), ("test", test)):
         if size < 0:
-            raise ValueError(
-                f"the {split} split of {name!r} cannot hold {size!r} examples: ask for 0 or more"
-            )
+            raise ValueError(f"the size of the {split} split of {name!r} must be 0 or more, found {size!r}")
     total = train + validation + test
     if total > recipe.num_examples:
         raise ValueError(
-            f"synthetic task {name!r} has {recipe.num_examples} examples, {total} were asked for "
-            f"(train {train}, validation {validation}, test {test}): ask for fewer"
+            f"synthetic task {name!r} has {recipe.num_examples} examples, but {total} were requested "
+            f"(train {train}, validation {validation}, test {test}): request fewer"
         )

@@ -1,4 +1,4 @@
-"""Dates and times of day, from the way people say them to the way computers write them."""
+"""Two tasks: dates and times of day, converted to standard formats."""
 
 from datetime import date, timedelta
 
@@ -17,7 +17,7 @@ NUM_DAYS = (date(2100, 1, 1) - FIRST_DAY).days
 def make_iso_date(number: int) -> Example:
     """Build a question such as ``March 3, 1987`` or ``3 March 1987`` -> ``1987-03-03``.
 
-    A day is asked for in one of the two ways only, so no split holds the answer to another's question.
+    Each day occurs in one of the two ways only, so that no split has the answer to another split's question.
     """
     day = FIRST_DAY + timedelta(days=number)
     month = MONTHS[day.month - 1]

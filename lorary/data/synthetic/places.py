@@ -1,9 +1,9 @@
-"""Which of the places that a user writes stand for synthetic tasks: ``synthetic`` and ``synthetic:NAME``."""
+"""Reading the places ``synthetic`` and ``synthetic:NAME``, which stand for synthetic tasks."""
 
 from lorary.data.synthetic.catalogue import generate_task, generate_tasks
 from lorary.data.task import Task
 
-# "generated" was the first name; command lines and files of it still work.
+# "generated" was the name in earlier versions, and is still accepted.
 NAMES = ("synthetic", "generated")
 
 
@@ -11,7 +11,7 @@ def read_synthetic(place: str) -> list[Task] | None:
     """Generate the tasks that a place stands for.
 
     Args:
-        place: ``synthetic`` for all tasks, ``synthetic:NAME`` for one; ``generated`` means the same.
+        place: ``synthetic`` for all tasks, ``synthetic:NAME`` for one; ``generated`` is a synonym.
 
     Returns:
         The tasks; ``None`` if the place is something else, such as a path.

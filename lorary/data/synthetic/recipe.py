@@ -1,4 +1,4 @@
-"""What one synthetic task is made of: a numbered set of examples, each built from its number alone."""
+"""The contract of a synthetic task: a numbered set of examples, each built from its number."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A finite, numbered set of examples: number ``i`` always gives the same one, and no two inputs agree."""
+    """A finite, numbered set of examples. A number always gives the same example; all inputs differ."""
 
     definition: str
-    """One sentence that tells a reader what to do with the input."""
+    """The task's definition, in one sentence."""
     num_examples: int
-    """How many examples there are; they are numbered from 0."""
+    """Number of examples; they are numbered from 0."""
     make_example: Callable[[int], Example]
     """Builds the example of a number in ``range(num_examples)``."""
 
 
 def split_number(number: int, *sizes: int) -> tuple[int, ...]:
-    """Split a number into one index per size, so that each number gives another combination.
+    """Split a number into one index for each size; different numbers give different combinations.
 
     Args:
         number: in ``range(product of sizes)``.
-        sizes: how many values each index may take.
+        sizes: number of values of each index.
 
     Returns:
         One index per size, ``0 <= index < size``.
@@ -39,16 +39,16 @@ def split_number(number: int, *sizes: int) -> tuple[int, ...]:
 
 
 def pick_distinct(pool: Sequence[Item], indices: Sequence[int]) -> list[Item]:
-    """Pick items one after the other without putting any back.
+    """Pick items one after the other, without replacement.
 
     Args:
         pool: the items.
-        indices: the place of each pick among the items then left, so the ``i``-th is below ``len(pool) - i``.
+        indices: index of each pick among the remaining items, so the ``i``-th is below ``len(pool) - i``.
     """
     left = list(pool)
     return [left.pop(index) for index in indices]
 
 
 def split_words(text: str) -> tuple[str, ...]:
-    """Split a block of words at its white space: the readable way to write a long list of them."""
+    """Split a block of words at white space, which makes long lists of words readable."""
     return tuple(text.split())

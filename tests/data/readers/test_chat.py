@@ -103,8 +103,11 @@ def test_questions_may_stand_together_with_their_answers():
             {"role": "user", "content": [{"type": "image_url", "image_url": "x"}]},
             "a part of type 'image_url'",
         ),
-        ({"role": "user", "content": "<image>\nWhat is it?"}, "'<image>' for something that is no text"),
-        ({"role": "user", "content": "Hi", "images": ["x.png"]}, r"'images' holds \['x.png'\]"),
+        ({"role": "user", "content": "<image>\nWhat is it?"}, "must be text only, found the mark '<image>'"),
+        (
+            {"role": "user", "content": "Hi", "images": ["x.png"]},
+            r"'images' must be empty, found \['x.png'\]",
+        ),
         ({"role": "user", "content": " "}, "'content' is empty"),
         ({"role": "assistant", "tool_calls": [{"function": {}}]}, "the call of a tool must have a name"),
         ({"role": [], "content": "x"}, "role must be one of"),

@@ -30,7 +30,7 @@ def test_a_target_without_input_is_a_text_to_write():
     ("columns", "message"),
     [
         ({"inputs": "a", "target": "b"}, r"no part 'inputs': did you mean 'input'\?"),
-        ({"input": "a"}, "must say which column is the target"),
+        ({"input": "a"}, "must name the column of the target"),
         ({"input": [], "target": "b"}, "must name a column, or several, for 'input'"),
         ({"input": "a", "target": 3}, "must name a column, or several, for 'target', not 3"),
     ],
@@ -55,5 +55,5 @@ def test_a_row_that_does_not_fit_the_map_is_refused(row, message):
 
 
 def test_a_format_and_a_map_together_are_refused(write_rows):
-    with pytest.raises(ValueError, match="format and columns both say"):
+    with pytest.raises(ValueError, match="only one of format and columns may be given"):
         read_task(write_rows([{"a": 1}]), format="pair", columns=MAP)

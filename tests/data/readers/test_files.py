@@ -65,14 +65,14 @@ def test_json_that_is_cut_short_is_refused_at_one_place(tmp_path, text):
 @pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
 def test_a_file_cut_short_is_refused_by_name(tmp_path, pack):
     path = save(tmp_path, pack(LINES.encode() * 50)[:-9], "cut.jsonl.xz")
-    with pytest.raises(DataError, match=r"cut\.jsonl\.xz' is corrupt or cut short"):
+    with pytest.raises(DataError, match=r"cut\.jsonl\.xz' is corrupt or truncated"):
         list(open_file(path).records)
 
 
 def test_a_file_damaged_inside_is_refused_by_name(tmp_path):
     packed = bytearray(lzma.compress(LINES.encode() * 50))
     packed[len(packed) // 2] ^= 0xFF
-    with pytest.raises(DataError, match="bad' is corrupt or cut short"):
+    with pytest.raises(DataError, match="bad' is corrupt or truncated"):
         list(open_file(save(tmp_path, bytes(packed), "bad")).records)
 
 
@@ -81,11 +81,11 @@ def test_a_file_damaged_inside_is_refused_by_name(tmp_path):
     [
         ("", "is empty: it must have at least one row"),
         (" \n\n", "is empty"),
-        ("hello\nworld\n", "must be JSON lines or one JSON document, it is neither"),
-        (json.dumps(TASK)[:-3], "it is neither"),
-        (json.dumps(TASK, indent=1)[:-9], "it is neither"),
-        ("[" * 100_000, "it is neither"),
-        ('"text"', "it is one JSON value with 'text'"),
+        ("hello\nworld\n", "must be JSON lines or one JSON document, but is neither"),
+        (json.dumps(TASK)[:-3], "but is neither"),
+        (json.dumps(TASK, indent=1)[:-9], "but is neither"),
+        ("[" * 100_000, "but is neither"),
+        ('"text"', "found one JSON value with 'text'"),
         (json.dumps({"Definition": ["x"], "Instances": "y"}), "'Instances' must be a list, not str"),
         (json.dumps({"Definition": [], "Instances": []}), "'Definition' must be text"),
         ('{"input": "\xe9"}'.encode("latin-1"), "must be UTF-8 text"),

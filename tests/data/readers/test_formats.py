@@ -216,14 +216,14 @@ BAD = [
     ("alpaca", {"instruction": "", "input": "", "output": "a"}, "'instruction' is missing or empty"),
     ("alpaca", {"instruction": "a", "output": "b", "history": [["c"]]}, r"'history' must be a list of \["),
     ("self-instruct", {"instruction": "a", "instances": [3]}, "must be a list of {'input', 'output'}"),
-    ("squad", {"question": "a", "context": "b", "answers": {"text": []}}, "the list is empty"),
-    ("preference", {"chosen": "a", "rejected": "b"}, "beside 'chosen' there must be one of"),
+    ("squad", {"question": "a", "context": "b", "answers": {"text": []}}, "found an empty list"),
+    ("preference", {"chosen": "a", "rejected": "b"}, "a row with 'chosen' must also have one of"),
     ("kto", {"prompt": "a", "completion": "b", "label": 3}, "'label' must be true or false, not 3"),
-    ("kto", {"label": True}, "there must be the fields of messages, sharegpt, alpaca or pair"),
+    ("kto", {"label": True}, "must also have the fields of messages, sharegpt, alpaca or pair"),
     ("text", {"text": " "}, "'text' is empty"),
-    ("pair", {"input": "a", "target": []}, "the list is empty"),
+    ("pair", {"input": "a", "target": []}, "found an empty list"),
     ("pair", {"prompt": "a", "completion": "<|endoftext|>"}, "'completion' is empty"),
-    ("messages", {"messages": [{"role": "user", "content": "Hi"}]}, "it has none"),
+    ("messages", {"messages": [{"role": "user", "content": "Hi"}]}, "found none"),
 ]
 
 

@@ -80,7 +80,7 @@ def test_the_place_of_a_wrong_byte_is_named(tmp_path):
     with pytest.raises(DataError, match=r"line 20001 must be UTF-8 text.* byte 0xe9 in .*: save it as UTF-8"):
         read_task(path)
     path.write_bytes(json.dumps(ROW).encode("utf-16"))
-    with pytest.raises(DataError, match="must be UTF-8 text, it is not: it begins as UTF-16 does"):
+    with pytest.raises(DataError, match="must be UTF-8 text, but begins like UTF-16"):
         read_task(path)
 
 

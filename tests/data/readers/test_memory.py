@@ -20,7 +20,7 @@ def test_a_data_set_of_splits_keeps_them():
 
 
 def test_rows_must_have_a_name_and_be_rows():
-    with pytest.raises(ValueError, match="give the task one, as in name='sums'"):
+    with pytest.raises(ValueError, match="pass one, as in name='sums'"):
         read_task(ROWS)
     with pytest.raises(TypeError, match="must be a path, an id or rows, found 3"):
         read_task(3, name="sums")

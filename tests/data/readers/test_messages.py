@@ -32,8 +32,8 @@ def test_what_comes_after_the_last_answer_is_left_out():
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (talk(("assistant", "Ho")), "must follow another one, it follows nothing"),
-        (talk(("user", "Hi")), "it has none"),
+        (talk(("assistant", "Ho")), "must follow another turn, but it is the first"),
+        (talk(("user", "Hi")), "found none"),
         (talk(("user", "Hi"), ("robot", "7"), ("assistant", "Ho")), "role must be one of .* not 'robot'"),
         (talk(("user", "Hi"), ("assistant", None)), "'content' must be text, not None"),
         ({"messages": [{"from": "user"}]}, "must have 'role' and 'content'"),

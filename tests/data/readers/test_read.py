@@ -70,7 +70,7 @@ def test_a_task_is_named_after_its_file_or_after_the_folder_of_a_split(write_row
 
 def test_bad_rows_are_named_or_counted(write_rows):
     path = write_rows([ROWS[0], {"input": "x"}, *ROWS[1:]], "bad.jsonl")
-    with pytest.raises(DataError, match=r"bad\.jsonl', line 2: beside 'input' there must be 'target'"):
+    with pytest.raises(DataError, match=r"bad\.jsonl', line 2: a row with 'input' must have 'target' too"):
         read_task(path)
     task = read_task(path, skip_bad=True)
     assert (task.num_examples, task.num_skipped) == (60, 1)

@@ -19,7 +19,7 @@ def test_a_label_that_names_no_answer_is_refused(value):
 
 
 def test_a_field_that_is_missing_blank_or_no_text_is_refused():
-    with pytest.raises(ValueError, match=r"field 'a' is missing, the row has 'b', 'c'"):
+    with pytest.raises(ValueError, match=r"the row must have field 'a', found 'b', 'c'"):
         take_text({"b": 1, "c": 2}, "a")
     with pytest.raises(ValueError, match="'a' is empty"):
         take_text({"a": " \n"}, "a")

@@ -37,7 +37,7 @@ def test_a_format_can_be_told():
     ("row", "message"),
     [
         (BAD, r"'rows.jsonl', line 2: 'target' is empty \(--skip-bad, in Python skip_bad=True, leaves such"),
-        ({"input": "b"}, "'rows.jsonl', line 2: beside 'input' there must be 'target', the row has 'input'"),
+        ({"input": "b"}, "'rows.jsonl', line 2: a row with 'input' must have 'target' too, found 'input'"),
         (ValueError("not valid JSON: x"), "'rows.jsonl', line 2: not valid JSON: x"),
         (["a"], r"'rows.jsonl', line 2: a row must be a JSON object with fields, not \['a'\]"),
     ],

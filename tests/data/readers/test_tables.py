@@ -47,8 +47,8 @@ def test_a_cell_without_text_has_no_value(tmp_path):
     [
         ("a,,b\n1,2,3\n", "must begin with a line of column names, each once"),
         ("a,a\n1,2\n", "must begin with a line of column names, each once"),
-        ("question,answer\nx\n", "line 2: the row has 1 cells, the first line names 2 columns"),
-        ('question,answer\n"x,y\n', "line 2: no row of a table"),
+        ("question,answer\nx\n", "line 2: the row must have 2 cells, as the first line has, found 1"),
+        ('question,answer\n"x,y\n', "line 2: not a row of a table"),
         ("question,answer\n\xe9,y\n".encode("latin-1"), "line 2 must be UTF-8 text.* at offset 16: save"),
         ("question,answer\n", "it has no rows"),
     ],
@@ -87,7 +87,7 @@ def test_a_damaged_parquet_file_is_refused_by_name(tmp_path):
     content = path.read_bytes()
     for damaged in (content[:-9], content[:4], content[:4] + bytes(100) + content[104:]):
         path.write_bytes(damaged)
-        with pytest.raises(DataError, match=r"task\.parquet' is no Parquet file that can be read \("):
+        with pytest.raises(DataError, match=r"task\.parquet' cannot be read as a Parquet file \("):
             read_task(path)
 
 

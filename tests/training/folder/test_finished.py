@@ -97,7 +97,10 @@ FOLDER_DAMAGE = {
         "SHA-256 differs|another alpha|is not what",
     ),
     "another rank": (edit_json("adapter_config.json", r=4), "SHA-256 differs|says rank 4"),
-    "another expert's name": (edit_json("expert.json", name="sql"), "SHA-256 differs|must be 'poetry', found 'sql'"),
+    "another expert's name": (
+        edit_json("expert.json", name="sql"),
+        "SHA-256 differs|must be 'poetry'",
+    ),
     "another base model": (
         edit_json("expert.json", base_fingerprint="abd"),
         "SHA-256 differs|its base model must have fingerprint 'abc', found 'abd'",
