@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel
 
 from lorary.models import ExpertStack
 from lorary.models.evaluating import MODEL_FAILURES, evaluating
-from lorary.passes.trial import find_tolerance
+from lorary.passes.agreement import Agreement, Reading
+from lorary.passes.first_inputs import capture_first_inputs, select_cells
 
 _PROMPTS = ((5, 6, 7, 8, 9), (10, 11), (12, 13, 14))
+_NEXT = 16
 _NUM_STEPS = 2  # only the second step reads the key-value cache
 
 _KEPT: "WeakKeyDictionary[PreTrainedModel, tuple[tuple[object, ...], bool]]" = WeakKeyDictionary()
@@ -42,32 +43,52 @@ def can_pad_left(stack: ExpertStack) -> bool:
 def _try_padding(model: PreTrainedModel) -> bool:
     size = model.get_input_embeddings().weight.shape[0]
     prompts = [[token % size for token in prompt] for prompt in _PROMPTS]
+    others = [[(token + 1) % size for token in prompt] for prompt in prompts]
     try:
+        alone = [_predict(model, [prompt])[0] for prompt in prompts]
         together = _predict(model, prompts)
-        alone = torch.cat([_predict(model, [prompt]) for prompt in prompts])
+        changed = [
+            _predict(model, [prompt if index == kept else other for index, prompt in enumerate(prompts)])[
+                kept
+            ]
+            for kept, other in enumerate(others)
+        ]
+        padded_otherwise = _predict(model, prompts, padding=1)
     except MODEL_FAILURES:
         return False
-    # NaN compares as False, so a model that gives NaN counts as not exact.
-    return bool((together - alone).abs().max() <= find_tolerance(model) * alone.std())
-
-
-def _predict(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Tensor:
-    """Return the logits of the generated tokens, ``[B, steps × V]``."""
-    longest = max(map(len, prompts))
-    ids = torch.tensor([[prompt[0]] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    found = model.generate(
-        input_ids=ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        generation_config=GenerationConfig(
-            max_new_tokens=_NUM_STEPS,
-            min_new_tokens=_NUM_STEPS,
-            do_sample=False,
-            num_beams=1,
-            num_return_sequences=1,
-            pad_token_id=0,
-            output_logits=True,
-            return_dict_in_generate=True,
-        ),
+    agreement = Agreement(model.dtype, alone)
+    return not any(
+        agreement.differs(together[index], alone[index])
+        or agreement.is_influenced(changed[index].logits, together[index].logits)
+        or agreement.is_influenced(padded_otherwise[index].logits, together[index].logits)
+        for index in range(len(prompts))
     )
-    return torch.cat(found.logits, dim=1).float()
+
+
+def _predict(model: PreTrainedModel, prompts: Sequence[Sequence[int]], padding: int = 0) -> list[Reading]:
+    """Read each prompt and generate, always the same token, so that rounding does not decide which one."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[padding] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    with capture_first_inputs(model) as inputs:
+        found = model.generate(
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            prefix_allowed_tokens_fn=lambda row, ids: [_NEXT],
+            generation_config=GenerationConfig(
+                max_new_tokens=_NUM_STEPS,
+                min_new_tokens=_NUM_STEPS,
+                do_sample=False,
+                num_beams=1,
+                num_return_sequences=1,
+                pad_token_id=0,
+                output_logits=True,
+                return_dict_in_generate=True,
+            ),
+        )
+    logits = torch.stack(found.logits, dim=1).float()  # [B, steps, V]
+    cells = mask.flatten().nonzero().squeeze(1).to(model.device)
+    start = select_cells(inputs, cells, ids.numel())
+    counts = mask.sum(1).tolist()
+    starts = [None] * len(counts) if start is None else start.split(counts)
+    return [Reading(*both) for both in zip(logits, starts, strict=True)]

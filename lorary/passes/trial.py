@@ -16,22 +16,30 @@ from lorary.data import TokenizedExample
 from lorary.errors import BaseModelError
 from lorary.models import select_positions
 from lorary.models.evaluating import MODEL_FAILURES, evaluating
+from lorary.passes.agreement import Agreement, Reading, measure_change
+from lorary.passes.first_inputs import capture_first_inputs, select_cells
 from lorary.passes.packing import Batch, pack_sequences, pad_sequences
 
-# Three texts with an equal beginning, one of them longer, and two with other beginnings.
-_TEXTS = (
-    (5, 6, 7, 8, 9, 10),
-    (5, 6, 7, 11, 12, 13, 14, 15, 16),
-    (17, 18),
-    (5, 6, 7, 19),
-    (20, 21, 22, 23, 24),
-)
+# Three texts with an equal beginning, one of them longer, and two with other beginnings. All tokens after the
+# beginning are even, so adding 1 changes a text, but not the order of the sorted texts.
 _BEGINNING = (5, 6, 7)
-# Added to the tokens after the beginning to change a text; sorting the texts gives the same order as before.
-_OTHERWISE = 25
-# Largest error of equal logits, in units of their standard deviation. Rounding in float32 gives about 1e-6.
-_TOLERANCES = {torch.float64: 1e-9, torch.float32: 5e-5}
-_HALF_TOLERANCE = 0.05
+_TEXTS = (
+    (*_BEGINNING, 8, 10, 12),
+    (*_BEGINNING, 14, 16, 18, 20, 22, 24),
+    (26, 28),
+    (*_BEGINNING, 30),
+    (32, 34, 36, 38, 40),
+)
+_ROW_LENGTH = 2 * max(map(len, _TEXTS))
+# A longer text before others in a row shifts them, so that wrong positions make a large difference.
+_SHIFT, _SHIFT_START = 32, 42
+# The row has to be shorter than these sizes of a model's configuration.
+_SIZES = (
+    "max_position_embeddings",
+    "original_max_position_embeddings",
+    "n_positions",
+    "attention_chunk_size",
+)
 
 
 @dataclass(frozen=True)
@@ -68,89 +76,99 @@ def try_model(model: PreTrainedModel) -> Tried:
 
 
 def _try_layouts(model: PreTrainedModel) -> Tried:
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    texts = [[token % vocabulary for token in text] for text in _TEXTS]
+    texts = _list_texts(model)
     try:
         alone = [_read(model, pad_sequences(_as_sequences([text])))[0] for text in texts]
     except MODEL_FAILURES as error:
         raise BaseModelError(
             f"{type(model).__name__} does not return logits for each token of a short text: {error}"
         ) from error
-    _check_causal(model, texts[0], alone[0], vocabulary)
-    row = max(len(text) for text in texts) * 2
+    agreement = Agreement(model.dtype, alone, _measure_noise(model, texts[0]))
+    _check_causal(model, texts[0], alone[0].logits, agreement)
+    row = _ROW_LENGTH + len(texts[-1])
     masked = partial(pack_sequences, row_length=row, groups=[0] * len(texts), always_mask=True)
     packed = partial(pack_sequences, row_length=row)
     takes_masks = model.config._attn_implementation in ("eager", "sdpa")
     return Tried(
-        masked=takes_masks and _is_exact(model, masked, texts, alone, vocabulary),
-        packed=_is_exact(model, packed, texts, alone, vocabulary),
-        padded=_is_exact(model, pad_sequences, texts, alone, vocabulary),
+        masked=takes_masks and _is_exact(model, masked, texts, alone, agreement),
+        packed=_is_exact(model, packed, texts, alone, agreement),
+        padded=_is_exact(model, pad_sequences, texts[: len(_TEXTS)], alone, agreement),
     )
 
 
-def _check_causal(model: PreTrainedModel, text: list[int], read: Tensor, vocabulary: int) -> None:
-    other = [*text[:-1], (text[-1] + _OTHERWISE) % vocabulary]
-    found = _read(model, pad_sequences(_as_sequences([other])))[0]
+def _list_texts(model: PreTrainedModel) -> list[list[int]]:
+    """List the texts of the trial; the last one shifts the others."""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    config = model.config.get_text_config()
+    sizes = [size for name in _SIZES if (size := getattr(config, name, None))]
+    num_shifts = max(1, min([_SHIFT, *(size // 4 for size in sizes)]))
+    shift = range(_SHIFT_START, _SHIFT_START + 2 * num_shifts, 2)
+    return [[token % vocabulary for token in text] for text in (*_TEXTS, shift)]
+
+
+def _measure_noise(model: PreTrainedModel, text: list[int]) -> float:
+    """Measure how much a row's logits change when another row of the batch does; 0 if it takes no batch."""
+    try:
+        first, second = (
+            _read(model, pad_sequences(_as_sequences([text, other])))[0].logits
+            for other in (text, _change(text, model))
+        )
+    except MODEL_FAILURES:
+        return 0.0
+    return measure_change(first, second)
+
+
+def _check_causal(model: PreTrainedModel, text: list[int], read: Tensor, agreement: Agreement) -> None:
+    other = [*text[:-1], *_change(text[-1:], model)]
+    found = _read(model, pad_sequences(_as_sequences([other])))[0].logits
     # NaN shows nothing about attention; code that uses losses reports it.
-    if read.isfinite().all() and _differ(found[:-1], read[:-1], _measure_limit(model, [read])):
+    if read.isfinite().all() and agreement.is_influenced(found[:-1], read[:-1]):
         raise BaseModelError(
             f"a base model must be causal, but in {type(model).__name__} a token attends to later tokens: "
             "load a causal language model, or this one with is_decoder=True in its configuration"
         )
 
 
-def find_tolerance(model: PreTrainedModel) -> float:
-    """Return the largest error of equal logits, in units of their standard deviation."""
-    return _TOLERANCES.get(model.dtype, _HALF_TOLERANCE)
-
-
-def _measure_limit(model: PreTrainedModel, logits: Sequence[Tensor]) -> float:
-    return find_tolerance(model) * float(torch.cat(list(logits)).std())
-
-
 def _is_exact(
     model: PreTrainedModel,
     lay_out: Callable[[Sequence[TokenizedExample]], Batch],
     texts: Sequence[Sequence[int]],
-    alone: Sequence[Tensor],
-    vocabulary: int,
+    alone: Sequence[Reading],
+    agreement: Agreement,
 ) -> bool:
     """Return whether each text has the same logits as alone, and no text influences another."""
-    limit = _measure_limit(model, alone)
     try:
         together = _read(model, lay_out(_as_sequences(texts)))
-        if any(_differ(found, expected, limit) for found, expected in zip(together, alone, strict=True)):
-            return False
-        for kept in range(len(texts)):
-            # Only the other texts are changed: if this one's logits change, it attends to them.
-            changed = [
-                text if index == kept else _change(text, vocabulary) for index, text in enumerate(texts)
-            ]
+        # Not the last text: it may be longer than a window of attention, which a given mask replaces.
+        for kept in range(len(_TEXTS)):
+            if agreement.differs(together[kept], alone[kept]):
+                return False
+            changed = [text if index == kept else _change(text, model) for index, text in enumerate(texts)]
             found = _read(model, lay_out(_as_sequences(changed)))[kept]
-            if _differ(found, together[kept], limit):
+            if agreement.is_influenced(found.logits, together[kept].logits):
                 return False
     except MODEL_FAILURES:
         return False
     return True
 
 
-def _change(text: Sequence[int], vocabulary: int) -> list[int]:
+def _change(text: Sequence[int], model: PreTrainedModel) -> list[int]:
+    """Change a text's tokens after the beginning."""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
     start = len(_BEGINNING) if tuple(text[: len(_BEGINNING)]) == _BEGINNING else 0
-    return [*text[:start], *((token + _OTHERWISE) % vocabulary for token in text[start:])]
-
-
-def _differ(left: Tensor, right: Tensor, limit: float) -> bool:
-    # NaN compares as False, so NaN counts as a difference.
-    return not bool((left - right).abs().max() <= limit)
+    return [*text[:start], *((token + 1) % vocabulary for token in text[start:])]
 
 
 def _as_sequences(texts: Sequence[Sequence[int]]) -> list[TokenizedExample]:
     return [TokenizedExample(tuple(text[:1]), (*text[1:], 0)) for text in texts]
 
 
-def _read(model: PreTrainedModel, batch: Batch) -> list[Tensor]:
-    """Return the logits at each token of each text, ``[tokens, V]``."""
+def _read(model: PreTrainedModel, batch: Batch) -> list[Reading]:
+    """Read each text of a batch."""
     batch = batch.to(model.device)
-    with select_positions(model, batch.positions):
+    with select_positions(model, batch.positions), capture_first_inputs(model) as inputs:
         logits = model(**batch.model_inputs(model.dtype)).logits[0].float()
-    return list(logits.split(torch.bincount(batch.label_owner).tolist()))
+    counts = torch.bincount(batch.label_owner).tolist()
+    start = select_cells(inputs, batch.positions, batch.input_ids.numel())
+    starts = [None] * len(counts) if start is None else start.split(counts)
+    return [Reading(*both) for both in zip(logits.split(counts), starts, strict=True)]

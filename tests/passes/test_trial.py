@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -12,6 +14,24 @@ def test_models_that_heed_masks_and_positions_are_exact_in_every_layout(family, 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_the_trial_allows_for_rounding(build_base, dtype):
     assert try_model(build_base("llama").to(dtype)) == Tried(masked=True, packed=True, padded=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.slow
+def test_a_real_model_is_exact_in_every_precision(embedded_model, dtype):
+    """Rounding of 30 layers was taken for influence in half precision, and on some processors in float32."""
+    model = copy.deepcopy(embedded_model.model).to(dtype)
+    assert try_model(model) == Tried(masked=True, packed=True, padded=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_positions_that_are_counted_from_the_beginning_of_the_row_are_found(dtype):
+    """In bfloat16 the small positions of a random model stayed within the allowance for rounding."""
+    config = AutoConfig.for_model("openai-gpt", vocab_size=96, n_positions=64, n_embd=32, n_layer=1, n_head=4)
+    model = AutoModelForCausalLM.from_config(config).eval().to(dtype)
+    forward = model.forward
+    model.forward = lambda input_ids, position_ids=None, **inputs: forward(input_ids, **inputs)
+    assert not try_model(model).packed
 
 
 def test_eager_attention_heeds_masks(build_base):
