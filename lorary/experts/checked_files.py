@@ -15,11 +15,12 @@ from threading import Lock
 
 from lorary.errors import FormatError
 from lorary.experts.file_layout import Identity
-from lorary.files import find_cache_folder, make_private_folder, open_regular, write_whole
+from lorary.files import open_cache_folder, open_regular, write_whole
 
 # Clocks of file systems tick: what was written within one tick has one identity. Two seconds are FAT's.
 SETTLED_NS = 2_000_000_000
 FOLDER = "checked"
+FILE = "weights.txt"
 LINE_BYTES = 65
 MOST_LINES = 40_000
 _lock = Lock()
@@ -27,19 +28,19 @@ _lock = Lock()
 
 def was_checked(identity: Identity, sha256: str) -> bool:
     """Tell whether a file of this identity was found to have this hash."""
-    return _key(identity, sha256) in _read_known(find_cache_folder())
+    return _key(identity, sha256) in _read_known(os.environ.get("LORARY_CACHE"))
 
 
 def remember_checked(identity: Identity, sha256: str) -> None:
     """Note that a file of this identity has this hash, unless it was changed just now."""
     if time.time_ns() - max(identity[-2:]) < SETTLED_NS:
         return
-    folder, key = find_cache_folder(), _key(identity, sha256)
+    key = _key(identity, sha256)
     with _lock:
-        _read_known(folder).add(key)
+        _read_known(os.environ.get("LORARY_CACHE")).add(key)
         # Where nothing can be kept, the next process looks again.
-        with suppress(OSError):
-            _append(_name_file(folder), key)
+        with suppress(OSError, RuntimeError):
+            _append(open_cache_folder(FOLDER) / FILE, key)
 
 
 def _key(identity: Identity, sha256: str) -> str:
@@ -47,12 +48,10 @@ def _key(identity: Identity, sha256: str) -> str:
 
 
 @cache
-def _read_known(folder: Path) -> set[str]:
+def _read_known(cache_folder: str | None) -> set[str]:
     """Read what earlier processes found; of too much, the older half is dropped."""
-    if not (folder / FOLDER).exists():
-        return set()
-    with suppress(OSError, ValueError, FormatError):
-        path = _name_file(folder)
+    with suppress(OSError, RuntimeError, ValueError, FormatError):
+        path = open_cache_folder(FOLDER, make=False) / FILE
         with open_regular(path, follow=False) as file:
             lines = file.read(2 * MOST_LINES * LINE_BYTES).decode("ascii").splitlines()
         if len(lines) > MOST_LINES:
@@ -60,10 +59,6 @@ def _read_known(folder: Path) -> set[str]:
             write_whole(path, "".join(f"{line}\n" for line in lines))
         return set(lines)
     return set()
-
-
-def _name_file(folder: Path) -> Path:
-    return make_private_folder(folder / FOLDER) / "weights.txt"
 
 
 def _append(path: Path, key: str) -> None:

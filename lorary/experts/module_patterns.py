@@ -13,7 +13,7 @@ from typing import TypeAlias
 import regex
 
 from lorary.experts.slow_patterns import is_slow
-from lorary.files import PatternMatcher, compile_pattern, quote
+from lorary.files import PatternMatcher, quote
 from lorary.files.patterns import PatternError
 
 # Nothing that an expression acts on but dots, which match any character unless they are escaped; those are
@@ -90,8 +90,8 @@ class ModulePatterns:
 
 
 def _compile(key: str) -> "regex.Pattern[str]":
-    compile_pattern(key)  # by itself, or a bracket of its own would close PEFT's
-    pattern = compile_pattern(rf"(.*\.)?({key})")
+    PatternMatcher.compile(key)  # by itself, or a bracket of its own would close PEFT's
+    pattern = PatternMatcher.compile(rf"(.*\.)?({key})")
     if is_slow(pattern.pattern):
         raise PatternError(
             f"pattern {quote(key, 60)} repeats without end what can match in several ways, which takes PEFT "

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lorary.errors import FormatError
 from lorary.experts import Expert
-from lorary.files import find_cache_folder, make_private_folder, open_regular, write_whole
+from lorary.files import open_cache_folder, open_regular, write_whole
 from lorary.library import Key
 from lorary.library.artifact_file import Artifact, pack_artifact
 from lorary.library.artifacts import open_artifact
@@ -23,23 +23,22 @@ from lorary.library.artifacts import open_artifact
 class Cache:
     """Artifacts in the cache folder: ``$LORARY_CACHE`` or ``~/.cache/lorary``."""
 
-    def name_place(self, key: Key) -> Path:
-        """Return the path of an artifact's file."""
-        return find_cache_folder() / "artifacts" / key.algorithm / f"{key.digest}.safetensors"
+    def name_place(self, key: Key, *, make: bool = True) -> Path:
+        """Return the path of an artifact's file in the cache folder, which is made if it is missing."""
+        return open_cache_folder(make=make) / "artifacts" / key.algorithm / f"{key.digest}.safetensors"
 
     def load(self, key: Key) -> Artifact | None:
         """Return an artifact; None if it is missing or damaged."""
         try:
-            with open_regular(self.name_place(key), follow=False) as file:
+            with open_regular(self.name_place(key, make=False), follow=False) as file:
                 return open_artifact(file.read(), key)
-        except (OSError, FormatError):
+        except (OSError, RuntimeError, FormatError):
             return None
 
     def save(self, key: Key, tensors: Mapping[str, Tensor]) -> None:
         """Write an artifact, completely or not at all."""
         # Nothing is lost if this fails: the artifact is computed again next time.
-        with suppress(OSError, SafetensorError):
-            make_private_folder(find_cache_folder(), follow=True)
+        with suppress(OSError, RuntimeError, SafetensorError):
             write_whole(self.name_place(key), pack_artifact(tensors, key.source))
 
     def save_all(self, artifacts: Mapping[Key, Mapping[str, Tensor]]) -> None:

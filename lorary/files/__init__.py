@@ -1,11 +1,11 @@
 """Files, and text in them, that others may have made: read within limits, written whole or not at all."""
 
-from lorary.files.cache_folder import find_cache_folder, make_private_folder
+from lorary.files.cache_folder import open_cache_folder
 from lorary.files.counts import say_count
 from lorary.files.json_text import dump_json_object, escape_json, parse_json_object, read_json_object
 from lorary.files.limits import LIMITS
 from lorary.files.markdown import escape_markdown
-from lorary.files.patterns import PatternMatcher, compile_pattern
+from lorary.files.patterns import PatternMatcher
 from lorary.files.quoting import escape, quote, shorten
 from lorary.files.regular import hash_file, open_regular, read_at_most, require_regular
 from lorary.files.shape import check_shape
@@ -15,14 +15,12 @@ __all__ = [
     "LIMITS",
     "PatternMatcher",
     "check_shape",
-    "compile_pattern",
     "dump_json_object",
     "escape",
     "escape_json",
     "escape_markdown",
-    "find_cache_folder",
     "hash_file",
-    "make_private_folder",
+    "open_cache_folder",
     "open_regular",
     "parse_json_object",
     "quote",

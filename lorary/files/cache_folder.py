@@ -7,27 +7,32 @@ from pathlib import Path
 from lorary.files.quoting import quote
 
 
-def find_cache_folder() -> Path:
-    """Name the cache folder, ``$LORARY_CACHE`` or ``~/.cache/lorary``; nothing is made."""
-    return Path(os.environ.get("LORARY_CACHE") or Path.home() / ".cache" / "lorary")
+def open_cache_folder(part: str = "", *, make: bool = True) -> Path:
+    """Return the cache folder, ``$LORARY_CACHE`` or ``~/.cache/lorary``, which its owner alone may enter.
 
-
-def make_private_folder(path: Path, *, follow: bool = False) -> Path:
-    """Make a folder that its owner alone may enter, or make sure that one is such a folder.
+    It may be a link that this user made, as on clusters where homes are small.
 
     Args:
-        path: the folder; folders above it are made where missing.
-        follow: whether it may be a link that this user made, as on clusters where homes are small.
+        part: a folder in it, which is no link; empty for the cache folder itself.
+        make: whether it is made if it is missing.
 
     Returns:
         The folder itself, wherever links lead.
 
     Raises:
-        PermissionError: if it or a link to it is another user's, it is a link that is not to be followed, or
-            its mode cannot be changed.
-        OSError: if it cannot be made.
+        PermissionError: if it or a link to it is another user's, the part is a link, or a mode cannot be
+            changed.
+        OSError: if it cannot be made, or is missing.
+        RuntimeError: if the user has no home.
     """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    root = Path(os.environ.get("LORARY_CACHE") or Path.home() / ".cache" / "lorary")
+    folder = _open_private(root, follow=True, make=make)
+    return _open_private(folder / part, follow=False, make=make) if part else folder
+
+
+def _open_private(path: Path, *, follow: bool, make: bool) -> Path:
+    if make:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
     owner = path.lstat().st_uid
     folder = path.resolve() if follow else path
     status = folder.lstat()

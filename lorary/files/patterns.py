@@ -23,32 +23,6 @@ class PatternError(ValueError):
     """A pattern is no regular expression, is too large, or takes too long to match."""
 
 
-def compile_pattern(text: str) -> "regex.Pattern[str]":
-    """Compile a regular expression with the meaning that Python's ``re`` gives it.
-
-    Raises:
-        PatternError: if it is none, or too large to be safe.
-    """
-    if len(text) > MAX_LENGTH:
-        raise PatternError(f"pattern {quote(text, 60)} is longer than {MAX_LENGTH} characters")
-    if _UNSETTLED.search(text):
-        raise PatternError(f"pattern {quote(text, 60)} holds a set operation, whose meaning is not settled")
-    if _BRACE.search(text):
-        raise PatternError(f"pattern {quote(text, 60)} has a brace that is no count: escape it")
-    repeats = 1
-    for least, most in _COUNTED.findall(text):
-        repeats *= max(1, *(int(number[:9]) for number in (least, most) if number))
-    if repeats > MAX_REPEATS:
-        raise PatternError(f"pattern {quote(text, 60)} repeats too often")
-    try:
-        re.compile(text)  # what only the other engine understands is refused
-        return regex.compile(text, regex.VERSION0)
-    except (re.error, regex.error, RecursionError, OverflowError) as error:
-        raise PatternError(
-            f"pattern {quote(text, 60)} is no regular expression ({shorten(str(error), 100)})"
-        ) from error
-
-
 class PatternMatcher:
     """Matches patterns until the time for all of them together is up.
 
@@ -57,6 +31,34 @@ class PatternMatcher:
 
     def __init__(self) -> None:
         self._seconds = LIMITS["pattern_seconds"].value
+
+    @staticmethod
+    def compile(text: str) -> "regex.Pattern[str]":
+        """Compile a regular expression with the meaning that Python's ``re`` gives it.
+
+        Raises:
+            PatternError: if it is none, or too large to be safe.
+        """
+        if len(text) > MAX_LENGTH:
+            raise PatternError(f"pattern {quote(text, 60)} is longer than {MAX_LENGTH} characters")
+        if _UNSETTLED.search(text):
+            raise PatternError(
+                f"pattern {quote(text, 60)} holds a set operation, whose meaning is not settled"
+            )
+        if _BRACE.search(text):
+            raise PatternError(f"pattern {quote(text, 60)} has a brace that is no count: escape it")
+        repeats = 1
+        for least, most in _COUNTED.findall(text):
+            repeats *= max(1, *(int(number[:9]) for number in (least, most) if number))
+        if repeats > MAX_REPEATS:
+            raise PatternError(f"pattern {quote(text, 60)} repeats too often")
+        try:
+            re.compile(text)  # what only the other engine understands is refused
+            return regex.compile(text, regex.VERSION0)
+        except (re.error, regex.error, RecursionError, OverflowError) as error:
+            raise PatternError(
+                f"pattern {quote(text, 60)} is no regular expression ({shorten(str(error), 100)})"
+            ) from error
 
     def fully_matches(self, pattern: "regex.Pattern[str]", text: str) -> bool:
         """Tell whether a pattern matches the whole of a text.

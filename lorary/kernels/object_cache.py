@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lorary.files import find_cache_folder, make_private_folder, quote, write_whole
+from lorary.files import open_cache_folder, quote, write_whole
 
 LEFTOVERS = (".new-", ".lorary-")
 """How names begin that are of no use once the process that wrote them is gone."""
@@ -27,7 +27,7 @@ logger = logging.getLogger("lorary")
 def open_folder() -> Path | None:
     """Open the folder of compiled objects; None, with a warning, if it is not this user's alone."""
     try:
-        return make_private_folder(find_cache_folder() / "kernels")
+        return open_cache_folder("kernels")
     except (OSError, RuntimeError) as failure:  # RuntimeError: a user without a home
         logger.warning(
             "lorary's operators cannot be kept, every process compiles them anew, which takes seconds: %s: "

