@@ -20,9 +20,9 @@ from lorary.models import BaseModel, load_base, mix
 from lorary.training import TrainConfig, TrainingExamples, train_experts
 from lorary.training.train import TrainOutcome
 from tests.facts.texts import take_for_examples
+from tests.hostile.command_inputs import Ran, run_all
 from tests.hostile.library_inputs import make_library
 from tests.hostile.reader import Nearly, check_expert, check_finite, digest_expert
-from tests.hostile.text_inputs import Ran, run_all
 from tests.hostile.tiny import NAMES, copy_base, draw_expert, draw_experts
 
 INPUT_IDS = torch.tensor([[72, 105, 33, 5], [9, 10, 11, 12]])

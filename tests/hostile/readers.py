@@ -3,8 +3,10 @@
 from functools import partial
 
 from lorary.errors import LoraryError
+from tests.hostile import command_inputs as command
 from tests.hostile import library_inputs as library
 from tests.hostile import model_inputs as model
+from tests.hostile import task_inputs as task
 from tests.hostile import text_inputs as text
 from tests.hostile.reader import Reader, check_expert
 
@@ -40,9 +42,9 @@ Saved = partial(
     plants=SAVED_PRIVATE,
     cost=12,
 )
-TaskFile = partial(Reader, room="data", check=text.check_task)
+TaskFile = partial(Reader, room="data", check=task.check_task)
 # A command explains everything itself and raises nothing.
-Command = partial(Reader, room="cli", check=text.check_ran, raises=(), cost=6)
+Command = partial(Reader, room="cli", check=command.check_ran, raises=(), cost=6)
 
 # fmt: off
 ENTRIES = [
@@ -71,28 +73,28 @@ ENTRIES = [
     Reader("run", room="training", make=model.make_run, read=model.resume_run,
            check=model.check_outcome_of_run, answer=model.answer_run, sealed=("*",),
            plants=RUN_PLANTS, cost=6),
-    *(TaskFile(f"task-{name}", make=text.write_lines(name), read=text.read_task_at("task.jsonl"))
-      for name in text.ROWS),
-    *(TaskFile(f"task-{name}", make=text.write_lines("pair", *pack),
-               read=text.read_task_at(f"task.jsonl.{name}"))
-      for name, pack in text.PACKS.items()),
-    TaskFile("task-list", make=text.write_list, read=text.read_task_at("task.json")),
-    TaskFile("task-row", make=text.write_pretty, read=text.read_task_at("task.json")),
-    TaskFile("task-table", make=text.write_table, read=text.read_task_at("task.csv")),
-    TaskFile("task-parquet", make=text.write_parquet, read=text.read_task_at("task.parquet")),
-    TaskFile("task-document", make=text.write_document, read=text.read_task_at("task.json")),
+    *(TaskFile(f"task-{name}", make=task.write_lines(name), read=task.read_task_at("task.jsonl"))
+      for name in task.ROWS),
+    *(TaskFile(f"task-{name}", make=task.write_lines("pair", *pack),
+               read=task.read_task_at(f"task.jsonl.{name}"))
+      for name, pack in task.PACKS.items()),
+    TaskFile("task-list", make=task.write_list, read=task.read_task_at("task.json")),
+    TaskFile("task-row", make=task.write_pretty, read=task.read_task_at("task.json")),
+    TaskFile("task-table", make=task.write_table, read=task.read_task_at("task.csv")),
+    TaskFile("task-parquet", make=task.write_parquet, read=task.read_task_at("task.parquet")),
+    TaskFile("task-document", make=task.write_document, read=task.read_task_at("task.json")),
     Reader("recipe", room="transforms", make=text.make_recipe_file, read=text.read_and_merge,
            check=check_expert, raises=WITH_ARGUMENTS, cost=2),
     Reader("result", room="evaluation", make=text.make_result, read=text.read_result_file,
            check=text.check_result),
     Reader("outcome", room="cli", make=text.make_outcome, read=text.read_outcome, check=text.check_outcome),
-    Command("lorary-library", make=library.make_library, read=text.look_at_library, plants=PRIVATE),
-    Command("lorary-add", make=library.make_adapter, read=text.add_to_library),
-    Command("lorary-config", make=text.make_listing_options, read=text.list_by_options),
-    Command("lorary-train", make=text.make_training_options, read=text.plan_training),
-    Command("lorary-settings", make=text.make_training_settings, read=text.plan_by_settings),
-    Command("lorary-tasks", make=text.make_task_folder, read=text.train_task_folder),
-    Command("lorary-merge", make=text.make_merge_options, read=text.merge_on_command),
+    Command("lorary-library", make=library.make_library, read=command.look_at_library, plants=PRIVATE),
+    Command("lorary-add", make=library.make_adapter, read=command.add_to_library),
+    Command("lorary-config", make=command.make_listing_options, read=command.list_by_options),
+    Command("lorary-train", make=command.make_training_options, read=command.plan_training),
+    Command("lorary-settings", make=command.make_training_settings, read=command.plan_by_settings),
+    Command("lorary-tasks", make=command.make_task_folder, read=command.train_task_folder),
+    Command("lorary-merge", make=command.make_merge_options, read=command.merge_on_command),
     Command("lorary-generate", make=ROUTERS["arrow"], read=model.generate_on_command, cost=14),
 ]
 # fmt: on

@@ -10,7 +10,6 @@ import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from lorary.errors import FormatError
 from lorary.evaluation import Result
 from lorary.files import escape
 from lorary.files.quoting import is_visible
@@ -271,44 +270,3 @@ def test_a_header_of_any_kind_is_drawn(tmp_path, header):
     result.to_json(tmp_path / "result.json")
     write_routing_html(tmp_path / "out", [], [], result=Result.from_json(tmp_path / "result.json"))
     check_page(tmp_path / "out", [])
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"[" * 100_000,
-        b'{"lorary_result": 1}',
-        b'{"lorary_result": true, "scores": [], "headers": [], "attachments": {}}',
-        b'{"lorary_result": 1, "scores": {"a": 1}, "headers": [], "attachments": {}}',
-        b'{"lorary_result": 1, "scores": [{"task": "\\ud800", "route": "a", "metric": "loss", "values": [1]}]'
-        b', "headers": [], "attachments": {}}',
-        b'{"lorary_result": 1, "scores": [{"task": "a", "route": "a", "metric": "x", "values": [1]}], '
-        b'"headers": [], "attachments": {}}',
-        b'{"lorary_result": 1, "scores": [], "headers": [], "attachments": {"a": ' + b"9" * 5000 + b"}}",
-        b'{"lorary_result": 1, "lorary_result": 1}',
-    ],
-)
-def test_a_hostile_result_file_is_refused(tmp_path, content):
-    path = tmp_path / "result.json"
-    path.write_bytes(content)
-    with pytest.raises(FormatError) as found:
-        Result.from_json(path)
-    assert len(str(found.value)) < 1000
-
-
-@pytest.mark.parametrize("place", ["/dev/zero", "fifo"])
-def test_a_result_is_read_from_a_regular_file_only(tmp_path, monkeypatch, place):
-    import os
-
-    monkeypatch.chdir(tmp_path)
-    os.mkfifo("fifo")
-    with pytest.raises(FormatError, match="must be a regular file"):
-        Result.from_json(place)
-
-
-def test_a_result_beyond_the_limit_is_refused_with_what_raises_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("LORARY_MAX_RESULT_MB", "0.0001")
-    make_result(NAMES).to_json(tmp_path / "result.json")
-    with pytest.raises(FormatError, match="LORARY_MAX_RESULT_MB"):
-        Result.from_json(tmp_path / "result.json")

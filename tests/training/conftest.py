@@ -209,3 +209,10 @@ def experts(base, make_expert):
 def stack(base, experts):
     """The three experts on their base model."""
     return attach_experts(base.model, experts)
+
+
+@pytest.fixture
+def examples(make_examples):
+    """Three tasks of different sizes, so that their plans differ too."""
+    names = ("alpha", "beta", "gamma")
+    return {name: make_examples(shift, num_train=8 + 2 * shift) for shift, name in enumerate(names, 1)}

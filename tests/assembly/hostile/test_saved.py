@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 from hashlib import sha256
 from types import SimpleNamespace
 
@@ -11,35 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lorary.assembly import load_model, save_model
-from lorary.assembly.folder_files import is_beneath
+from lorary.assembly import load_model
 from lorary.assembly.saved_model import is_saved_model, read_material, read_saved_model
-from lorary.errors import BaseModelError, FormatError, LoraryError
-from lorary.models import load_base
+from lorary.errors import FormatError, LoraryError
 
 MODEL_FILE = "lorary_model.json"
-
-
-@pytest.fixture
-def base(build_tiny_base, tmp_path):
-    """A tiny base model that can be loaded again by its name."""
-    folder = tmp_path / "bases" / "tiny"
-    built = build_tiny_base()
-    built.model.save_pretrained(folder)
-    built.tokenizer.save_pretrained(folder)
-    return load_base(str(folder), dtype=torch.float32)
-
-
-@pytest.fixture
-def place(model, tmp_path):
-    """A saved model with its base, and all that is known of the experts."""
-    rows = {
-        path: torch.ones(len(model.names), layer.a.shape[2]) for path, layer in model.stack.layers.items()
-    }
-    model.provide(means=rows, embeddings={name: torch.ones(2, 3) for name in model.names})
-    save_model(model, tmp_path / "mine", with_base=True)
-    model.detach()
-    return tmp_path / "mine"
 
 
 def read_json(place):
@@ -242,78 +217,6 @@ def test_material_that_does_not_fit_the_model_is_refused(place, change):
     change_material(place, change)
     with pytest.raises(FormatError, match=r"material\.safetensors"):
         load_model(str(place))
-
-
-def test_code_that_comes_with_a_base_model_is_not_run(place, tmp_path):
-    folder, mark = tmp_path / "bases" / "tiny", tmp_path / "it-ran"
-    code = f"open({str(mark)!r}, 'w')\n"
-    (folder / "modeling_mine.py").write_text(code)
-    config = json.loads((folder / "config.json").read_text())
-    auto = {"AutoConfig": "modeling_mine.Config", "AutoModelForCausalLM": "modeling_mine.Model"}
-    (folder / "config.json").write_text(json.dumps({**config, "auto_map": auto, "model_type": "mine"}))
-    begun = time.monotonic()
-    with pytest.raises(BaseModelError):
-        load_base(str(folder))
-    assert not mark.exists() and time.monotonic() - begun < 10  # nobody is asked whether to trust it
-
-
-class Bomb:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
-def test_pickled_weights_are_not_read(base, tmp_path):
-    folder, mark = tmp_path / "bases" / "tiny", tmp_path / "it-ran"
-    (folder / "model.safetensors").unlink()
-    torch.save({"model.embed_tokens.weight": Bomb(mark)}, folder / "pytorch_model.bin")
-    with pytest.raises(BaseModelError, match="safetensors"):
-        load_base(str(folder))
-    assert not mark.exists()
-
-
-CONFIGS = [
-    b"",
-    b"[]",
-    b"{}",
-    b"null",
-    b"[" * 100_000,
-    b'{"model_type": 3}',
-    b'{"model_type": "llama", "vocab_size": "x"}',
-    b"\xff\xfe",
-]
-
-
-@pytest.mark.parametrize("content", CONFIGS)
-def test_a_base_model_of_any_other_content_is_refused(base, tmp_path, content):
-    folder = tmp_path / "bases" / "tiny"
-    (folder / "config.json").write_bytes(content)
-    with pytest.raises(BaseModelError):
-        load_base(str(folder))
-
-
-@pytest.mark.parametrize("name", ["\0", "a" * 5000, "\x1b[2J", ""])
-def test_names_that_are_none_are_refused_in_a_short_line(name):
-    with pytest.raises(BaseModelError) as caught:
-        load_base(name)
-    assert len(str(caught.value)) < 1000 and str(caught.value).isprintable()
-
-
-@pytest.mark.parametrize("name", ["a", "a/b.json", "experts/.lorary/artifacts/x/y"])
-def test_paths_beneath_are_told(name):
-    assert is_beneath(name)
-
-
-@pytest.mark.parametrize("name", ["", ".", "..", "../a", "a/../b", "/a", "a//b", "a/", "./a"])
-def test_paths_that_may_lead_elsewhere_are_told(name):
-    assert not is_beneath(name)
-
-
-def test_no_folder_at_all_is_told():
-    assert not is_saved_model("a" * 5000)
-    assert not is_saved_model("/dev/null")
 
 
 def test_material_beyond_the_limit_is_refused_unread(tmp_path, monkeypatch):
