@@ -12,7 +12,7 @@ from lorary.facts.fact import Fact
 from lorary.facts.rows import pack_rows
 from lorary.facts.soundness import Artifact
 from lorary.facts.table import FACTS
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.models import ExpertStack
 
 
@@ -58,6 +58,7 @@ def take_rows(
     stack: ExpertStack,
     rows: Mapping[str, Tensor],
     names: Sequence[str],
+    routed: Sequence[str],
     known: Mapping[str, Artifact],
 ) -> Mapping[str, Artifact]:
     """Check given rows, and turn them into an artifact per expert.
@@ -67,23 +68,27 @@ def take_rows(
         stack: the experts on the model.
         rows: module path -> ``[N, I]``; or expert -> ``[N, D]`` for a fact of the output layer.
         names: the experts that rows of layers belong to.
+        routed: the experts that a router may choose: rows must be given for every layer that one changes.
         known: expert -> artifact given earlier; embeddings must have the same width.
 
     Returns:
         Expert -> artifact.
 
     Raises:
-        ValueError: if a path is not that of a layer with experts, a shape is wrong or a number is not finite.
+        ValueError: if a path is not that of a layer with experts, a layer has no rows, a shape is wrong or a
+            number is not finite.
     """
     if fact.place == "layers":
-        _check_layers(fact.name, stack, rows, names)
+        _check_layers(fact.name, stack, rows, names, routed)
         return pack_rows(rows, names)
     before = {name: artifact[fact.name] for name, artifact in known.items()}
     _check_output(fact.name, before, rows)
     return {name: {fact.name: tensor.detach().float().cpu()} for name, tensor in rows.items()}
 
 
-def _check_layers(fact: str, stack: ExpertStack, rows: Mapping[str, Tensor], names: Sequence[str]) -> None:
+def _check_layers(
+    fact: str, stack: ExpertStack, rows: Mapping[str, Tensor], names: Sequence[str], routed: Sequence[str]
+) -> None:
     if not rows:
         raise ValueError(f"{fact} must have rows for at least one layer, found no layers")
     twice = sorted({name for name in names if list(names).count(name) > 1})
@@ -101,6 +106,20 @@ def _check_layers(fact: str, stack: ExpertStack, rows: Mapping[str, Tensor], nam
                 f"{len(names)} experts, found {list(tensor.shape)}"
             )
         _require_finite(tensor, f"{fact} of {quote(path)}")
+    missing = [path for path in _list_changed(stack, routed) if path not in rows]
+    if missing:
+        shown = ", ".join(map(quote, missing[:3])) + (", …" if len(missing) > 3 else "")
+        raise ValueError(
+            f"{fact} must have rows for every layer that an expert changes, found none for "
+            f"{say_count(len(missing), 'layer')}: {shown}. Compute them on this model"
+        )
+
+
+def _list_changed(stack: ExpertStack, routed: Sequence[str]) -> list[str]:
+    """List the layers that an expert of the router's changes; others are there for experts used by name."""
+    places = [stack.index(name) for name in routed]
+    ranks = {path: layer.list_ranks() for path, layer in stack.layers.items()}
+    return [path for path, own in ranks.items() if any(own[place] for place in places)]
 
 
 def _check_output(fact: str, before: Mapping[str, Tensor], rows: Mapping[str, Tensor]) -> None:

@@ -95,15 +95,15 @@ class Facts:
         """Store given facts.
 
         Args:
-            facts: key of ``FACTS`` -> its rows. For a fact of layers: module path -> ``[N, I]``; layers that
-                are missing get zeros. For a fact of the output layer: expert -> ``[N, D]``, with at least one
-                row and the same D for all experts.
+            facts: key of ``FACTS`` -> its rows. For a fact of layers: module path -> ``[N, I]``, for every
+                layer that an expert changes which a router may choose; others get zeros. For a fact of the
+                output layer: expert -> ``[N, D]``, with at least one row and the same D for all experts.
             names: the N experts that rows of layers belong to.
             encoder: the encoder of given embeddings; None for the base model.
 
         Raises:
-            ValueError: if a fact cannot be given, a path is not that of a layer with experts, a shape is
-                wrong, or there is an encoder without embeddings.
+            ValueError: if a fact cannot be given, a path is not that of a layer with experts, a layer has no
+                rows, a shape is wrong, or there is an encoder without embeddings.
             UnknownExpert: if a name is not that of an expert that a router may choose.
         """
         check_given(list(facts))
@@ -114,7 +114,8 @@ class Facts:
             raise ValueError("an encoder needs the embeddings that it computed: pass embeddings=... too")
         for name, rows in facts.items():
             known = self._given.get(name, {})
-            self._given[name] = {**known, **take_rows(FACTS[name], self.stack, rows, names, known)}
+            taken = take_rows(FACTS[name], self.stack, rows, names, self.names, known)
+            self._given[name] = {**known, **taken}
         if of_output:
             self.encoder = encoder
 

@@ -15,11 +15,10 @@ from transformers import PreTrainedModel
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert
 from lorary.experts.copied_weights import NOTE as COPIED_WEIGHTS
+from lorary.experts.text_model import leave_out_text_model
 from lorary.files import quote
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import is_base_layer
-
-TEXT_MODEL = "language_model"
 
 
 def fit_paths(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[str, Expert]:
@@ -68,8 +67,8 @@ def _find_renames(
     known: dict[str, list[str]] = defaultdict(list)
     for path, module in modules.items():
         if _is_layer(module):
-            known[_leave_out(path)].append(path)
-    found = {path: known.get(_leave_out(path), []) for path in expert.outlines}
+            known[leave_out_text_model(path)].append(path)
+    found = {path: known.get(leave_out_text_model(path), []) for path in expert.outlines}
     for path, layers in found.items():
         if len(layers) > 1:
             raise IncompatibleExpert(
@@ -88,8 +87,8 @@ def _rename(model: PreTrainedModel, expert: Expert, paths: Mapping[str, str]) ->
     if not isinstance(copies, dict):
         return renamed
     # The card's hashes of base weights are stored by path, so these paths are renamed too.
-    weights = {_leave_out(path): path for path, _ in model.named_parameters(remove_duplicate=False)}
-    moved = {weights.get(_leave_out(path), path): described for path, described in copies.items()}
+    weights = {leave_out_text_model(path): path for path, _ in model.named_parameters(remove_duplicate=False)}
+    moved = {weights.get(leave_out_text_model(path), path): described for path, described in copies.items()}
     return replace(
         renamed, card=replace(expert.card, provenance={**expert.card.provenance, COPIED_WEIGHTS: moved})
     )
@@ -97,8 +96,3 @@ def _rename(model: PreTrainedModel, expert: Expert, paths: Mapping[str, str]) ->
 
 def _is_layer(module: nn.Module | None) -> bool:
     return isinstance(module, ExpertLinear) or (module is not None and is_base_layer(module))
-
-
-def _leave_out(path: str) -> str:
-    """Return a path without the text model's name."""
-    return ".".join(part for part in path.split(".") if part != TEXT_MODEL)

@@ -162,6 +162,23 @@ def test_what_is_given_must_fit_the_model(model, given):
         model.provide(gates={"nowhere": torch.ones(5, 16)})
 
 
+def test_a_layer_without_rows_is_refused_by_name(model, given):
+    """Its rows were zeros silently."""
+    first, *rest = given["means"]
+    with pytest.raises(ValueError, match=rf"means must have rows .* 1 layer: '{first}'\."):
+        model.provide(means={path: given["means"][path] for path in rest})
+    with pytest.raises(ValueError, match=rf"for {len(rest)} layers: '.*', …\. Compute them on this model"):
+        model.provide(gates={first: given["gates"][first]}, names=list(model.names))
+
+
+def test_a_layer_that_only_a_control_changes_needs_no_rows(base, draw_expert):
+    experts = {name: draw_expert(base, name, targets=["q_proj"]) for name in ("dates", "morse")}
+    controls = {"everywhere": draw_expert(base, "everywhere")}
+    means = {path: torch.randn(2, 16) for path in experts["dates"].factors}
+    model = load_model(base, experts, router="mean_activation", means=means, controls=controls)
+    assert set(model.stack.layers) > set(means)
+
+
 def test_options_of_another_router_are_refused(model):
     with pytest.raises(ValueError, match="router 'arrow' takes options of ArrowConfig, found SpectrConfig"):
         model.set_router("arrow", SpectrConfig())

@@ -1,13 +1,17 @@
 """What each expert's layers were given, for methods that look at it.
 
+Inputs are collected on a model, whose layers may have other paths than those in experts' files: see
+``lorary.experts.text_model``.
+
 Shape letters: E experts, N inputs, I layer input.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from lorary.experts.text_model import leave_out_text_model
 from lorary.transforms.merging.survey import LayerOutline
 
 
@@ -32,6 +36,10 @@ class LayerInputs:
             )
         self._grams = grams
         self._activations = activations
+        self._paths: dict[str, str | None] = {}
+        for path in grams if grams is not None else activations or ():
+            short = leave_out_text_model(path)
+            self._paths[short] = None if short in self._paths else path
 
     def check(self, layers: Sequence[LayerOutline], num_experts: int) -> None:
         """Refuse what does not fit the layers that are merged.
@@ -47,20 +55,25 @@ class LayerInputs:
     def compute_grams(self, path: str) -> Tensor:
         """Give one layer's Gram matrices, ``[E, I, I]``."""
         if self._grams is not None:
-            return self._grams[path]
+            return self._grams[self._find_path(self._grams, path)]
         assert self._activations is not None
-        return torch.stack([inputs.double().mT @ inputs.double() for inputs in self._activations[path]])
+        found = self._activations[self._find_path(self._activations, path)]
+        return torch.stack([inputs.double().mT @ inputs.double() for inputs in found])
+
+    def _find_path(self, given: Collection[str], path: str) -> str:
+        """Find the path by which an expert's layer was given."""
+        return path if path in given else self._paths.get(leave_out_text_model(path)) or path
 
     def _find_fault(self, layer: LayerOutline, num_experts: int) -> str | None:
         width = layer.inputs
         if self._grams is not None:
-            found = self._grams.get(layer.path)
+            found = self._grams.get(self._find_path(self._grams, layer.path))
             if found is None or found.shape != (num_experts, width, width):
                 shape = "nothing" if found is None else list(found.shape)
                 return f"grams of {layer.path!r} must be [{num_experts}, {width}, {width}], found {shape}"
             return None
         assert self._activations is not None
-        inputs = self._activations.get(layer.path, ())
+        inputs = self._activations.get(self._find_path(self._activations, layer.path), ())
         shapes = [list(tensor.shape) for tensor in inputs]
         if len(shapes) != num_experts or any(len(shape) != 2 or shape[1] != width for shape in shapes):
             return f"activations of {layer.path!r} must be {num_experts} of [N, {width}], found {shapes}"

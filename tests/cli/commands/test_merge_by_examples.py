@@ -1,11 +1,13 @@
 """Merging methods that look at examples: LoRAHub and RegMean."""
 
+import warnings
+
 import pytest
 import torch
 
 from lorary.data import find_template
 from lorary.data.synthetic import generate_tasks
-from lorary.experts import read_peft
+from lorary.experts import read_peft, write_peft
 from lorary.facts import collect_inputs
 from lorary.library import Library
 from lorary.models import attach_experts, load_base
@@ -106,6 +108,37 @@ class TestRegmean:
         for path, pair in expected.factors.items():
             torch.testing.assert_close(found.factors[path].b, pair.b)
         assert found.card.parents == tuple(library)
+
+    @pytest.mark.parametrize("kind", ["text part inside", "text part outside", "torch.compile"])
+    def test_experts_of_other_classes_and_wrappers_are_merged_as_without(
+        self, lorary, average, trained_library, tmp_path, kind
+    ):
+        """Experts whose paths have `language_model` were refused after all inputs had been collected."""
+        new_path = {
+            "text part inside": lambda path: path.replace("model.", "model.language_model.", 1),
+            "text part outside": lambda path: f"language_model.{path}",
+            "torch.compile": lambda path: f"_orig_mod.{path}",
+        }[kind]
+        library = Library.open(str(tmp_path / "other"), create=True)
+        for name, expert in Library.open(trained_library).items():
+            write_peft(
+                expert.rename_modules({path: new_path(path) for path in expert.factors}), tmp_path / name
+            )
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*are read without what wrapped the model")
+                library.add(read_peft(tmp_path / name))
+        assert average("--method", "regmean", "--rank", "full")[0] == 0
+        expected = read_peft(str(tmp_path / "merged"))
+        words = ("--method", "regmean", "--rank", "full", "--out", str(tmp_path / "again"))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*trained on another class of model")
+            code, _, said = lorary("merge", library.url, *words, "--tasks", *self.TASKS)
+        assert code == 0, said
+        found = read_peft(str(tmp_path / "again"))
+        paths = {path: path if kind == "torch.compile" else new_path(path) for path in expected.factors}
+        assert found.factors.keys() == set(paths.values())
+        for path, pair in expected.factors.items():
+            torch.testing.assert_close(found.factors[paths[path]].b, pair.b)
 
     def test_a_recipe_may_ask_for_it(self, average, tmp_path):
         recipe = tmp_path / "recipe.yaml"

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -31,6 +33,27 @@ def test_exactly_one_of_the_two_is_needed():
         LayerInputs(None, None)
     with pytest.raises(ValueError, match=r"either grams .* or activations"):
         LayerInputs({}, {})
+
+
+@pytest.mark.parametrize("new_path", ["language_model.{}", "{}"])
+def test_inputs_of_a_text_model_are_those_of_a_multimodal_models_experts(layers, new_path):
+    """Experts of the other class were refused after all inputs had been collected."""
+    grams = {new_path.format(layer.path): torch.eye(layer.inputs).repeat(2, 1, 1) for layer in layers}
+    for path in (layers[0].path, f"language_model.{layers[0].path}"):
+        assert LayerInputs(grams, None).compute_grams(path) is grams[new_path.format(layers[0].path)]
+    activations = {path: [gram[0], gram[1]] for path, gram in grams.items()}
+    renamed = [replace(layer, path=f"language_model.{layer.path}") for layer in layers]
+    LayerInputs(None, activations).check(renamed, 2)
+
+
+def test_inputs_that_could_be_of_two_layers_are_refused(layers):
+    grams = {
+        f"{part}.{layer.path}": torch.eye(layer.inputs).repeat(2, 1, 1)
+        for layer in layers
+        for part in ("language_model", "language_model.language_model")
+    }
+    with pytest.raises(ValueError, match="found nothing"):
+        LayerInputs(grams, None).check(layers, 2)
 
 
 def test_what_is_missing_or_of_another_shape_is_named(layers):
