@@ -136,11 +136,11 @@ def test_an_abstaining_router_leaves_the_rest_to_the_base(ready, input_ids):
     [
         (
             "phatgoose",
-            "needs the gates of every expert, found none for 'dates' and 4 more: train them with ",
+            "needs the gates of every expert, found none for 'dates' and 4 more: compute them with ",
         ),
         (
             "mean_activation",
-            "needs the means of every expert, found none for 'dates' and 4 more: find them ",
+            "needs the means of every expert, found none for 'dates' and 4 more: compute them with ",
         ),
     ],
 )
