@@ -1,10 +1,11 @@
 """Tables, progress bars and colours through rich, with every text escaped."""
 
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 from rich import progress
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -17,10 +18,30 @@ from rich.text import Text
 from lorary.cli.screen import GuardedStream
 from lorary.files import escape, shorten
 
+_BLANKS = re.compile(r" +$", re.MULTILINE)
 # Wide enough that no row is wrapped.
 PIPE_WIDTH = 100_000
 # rich needs minutes to wrap longer cells; --json prints them whole.
 MAX_CELL = 10_000
+
+
+class StrippedStream:
+    """A text stream without blanks at the ends of lines, with which rich fills tables to their width.
+
+    Args:
+        stream: the target; each write must hold whole lines, as those of ``Console.print`` do.
+    """
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text."""
+        self._stream.write(_BLANKS.sub("", text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class GuardedConsole(Console):
@@ -34,8 +55,10 @@ class GuardedConsole(Console):
     def __init__(self, *, stderr: bool = False, soft_wrap: bool = False):
         stream = sys.stderr if stderr else sys.stdout
         target = stream.stream if isinstance(stream, GuardedStream) else stream
+        if target is None:
+            target = cast(TextIO, GuardedStream(None))
         super().__init__(
-            file=cast(TextIO, GuardedStream(None)) if target is None else target,
+            file=target if target.isatty() else cast(TextIO, StrippedStream(target)),
             soft_wrap=soft_wrap,
             markup=False,
             emoji=False,

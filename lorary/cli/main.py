@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from lorary import __version__
 from lorary.cli.command_table import COMMANDS, GROUPS, load_command, load_run
 from lorary.cli.errors import report_errors
-from lorary.cli.options import read_options
+from lorary.cli.options import HELP, read_options
 from lorary.cli.overview import format_overview
 from lorary.cli.printing import print_line, print_lines
 from lorary.cli.screen import guard_streams
@@ -14,7 +14,6 @@ from lorary.errors import suggest
 from lorary.files import quote
 
 DEBUG = "--debug"
-HELP = {"-h", "--help"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

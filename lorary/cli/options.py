@@ -3,18 +3,16 @@
 import argparse
 from collections.abc import Sequence
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace, set_parsing_settings
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from lorary.cli.command import Command
+from lorary.cli.help_text import HelpFormatter, name_values
 from lorary.cli.spelling import CheckedConfigFile, check_options, check_words, find_groups
 from lorary.files import shorten
 
 # Longest message in characters: jsonargparse quotes whole values.
 LONGEST = 600
-
-
-class HelpFormatter(argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter):
-    """Keeps the line breaks of descriptions and examples."""
+HELP = {"-h", "--help"}
 
 
 def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace | None:
@@ -60,11 +58,15 @@ def build_parser(name: str, command: Command) -> ArgumentParser:
     parser.add_argument(
         "--config", action=CheckedConfigFile, metavar="FILE", help="Read options from a YAML file"
     )
-    for action in parser._actions:
-        # jsonargparse puts a backspace into this text, which guarded streams show as an escape.
-        if "--print_config" in action.option_strings:
-            action.metavar = "[=FLAGS]"
     command.add_arguments(parser)
     for group in find_groups(parser).values():
         group.help = argparse.SUPPRESS
+    name_values(parser._actions)
+    for action in parser._actions:
+        if HELP & set(action.option_strings):
+            action.help = "Show this help and exit"
+        elif "--print_config" in action.option_strings:
+            # jsonargparse puts a backspace into this text, which guarded streams show as an escape.
+            action.metavar = "[=FLAGS]"
+            action.help = "Print all options as YAML and exit; FLAGS: skip_default, skip_unset"
     return parser

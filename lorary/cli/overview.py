@@ -1,6 +1,7 @@
 """The texts of ``lorary --help`` and ``lorary GROUP --help``."""
 
 from lorary.cli.command_table import COMMANDS, GROUPS
+from lorary.cli.help_text import wrap_rows, wrap_text
 
 
 def format_overview(group: str | None) -> str:
@@ -11,15 +12,17 @@ def format_overview(group: str | None) -> str:
         for name, listing in COMMANDS.items()
         if group is None or name.startswith(f"{group} ")
     }
-    width = max(map(len, lines)) + 2
     return "\n".join(
         [
             f"usage: {program} COMMAND [options]",
             "",
-            GROUPS[group] if group else "Build one language model from a library of LoRA experts.",
+            wrap_text(GROUPS[group] if group else "Build one language model from a library of LoRA experts."),
             "",
-            *(f"  {name:<{width}}{summary}" for name, summary in lines.items()),
+            *wrap_rows(lines.items()),
             "",
-            f"{program} COMMAND --help shows options and an example; --debug shows the traceback of errors.",
+            wrap_text(
+                f"{program} COMMAND --help shows options and an example; --debug shows the traceback of "
+                "errors."
+            ),
         ]
     )

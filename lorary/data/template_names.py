@@ -3,18 +3,22 @@
 import inspect
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, TemplateSyntaxError
 from jinja2.defaults import DEFAULT_NAMESPACE
 from jinja2.meta import find_undeclared_variables
-from transformers import PreTrainedTokenizerBase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 
 # A tag around an assistant's answer that only transformers has; Jinja cannot parse it.
 _GENERATION = re.compile(r"{%-?\s*(?:end)?generation\s*-?%}")
 _FUNCTIONS = {"raise_exception", "strftime_now"}
 
 
-def list_given(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+def list_given(tokenizer: "PreTrainedTokenizerBase") -> set[str]:
     """List the names that are set from the data and the tokenizer when a template is rendered."""
     own = inspect.signature(tokenizer.apply_chat_template).parameters
     return {*own, "messages", *tokenizer.special_tokens_map, *_FUNCTIONS, *DEFAULT_NAMESPACE}

@@ -22,7 +22,8 @@ def add_comparison_options(parser: ArgumentParser, *routes: str) -> None:
     parser.add_argument(
         *routes,
         type=list[str] | str | None,
-        help="Routes, separated by commas: base, random, oracle, expert:NAME, a control's name, "
+        metavar="NAME[,NAME…]",
+        help="Routes: base, random, oracle, expert:NAME, a control's name, "
         f"{describe_routers()}; "
         f"if not given: {','.join(DEFAULT_ROUTES)} and all controls",
     )
@@ -36,7 +37,8 @@ def add_comparison_options(parser: ArgumentParser, *routes: str) -> None:
         "--metrics",
         type=list[str] | str,
         default="loss",
-        help=f"Metrics, separated by commas: {describe_metrics()}",
+        metavar="NAME[,NAME…]",
+        help=f"Metrics: {describe_metrics()}",
     )
     parser.add_argument(
         "--controls",
