@@ -71,7 +71,8 @@ COMMANDS: dict[str, Listing] = {
     ),
     "data show": Listing(
         "Show how task files are read: formats, counts, and an example as the model sees it",
-        "data.show",
+        "data.show.options",
+        "data.show.run",
     ),
     "library ls": Listing("List the experts of a library", "library.ls"),
     "library show": Listing("Show the card of one expert", "library.show"),

@@ -3,8 +3,7 @@
 What runs a model is loaded when first used, so that results can be shown without PyTorch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lorary.evaluation.columns import Record
 from lorary.evaluation.compare import Difference, choose_reference, compare_routes, paired_difference
@@ -12,6 +11,7 @@ from lorary.evaluation.config import EvalConfig
 from lorary.evaluation.measures import MEASURES, describe_metrics
 from lorary.evaluation.result import Result
 from lorary.evaluation.run_header import describe_run
+from lorary.lazy import load_lazily
 
 if TYPE_CHECKING:
     from lorary.evaluation.routes import Route, check_routes, make_routes
@@ -38,19 +38,15 @@ __all__ = [
     "survey_routing",
 ]
 
-# Public name -> the file it lives in.
-_FILES = {
-    "EvalEvent": "running",
-    "Route": "routes",
-    "RoutingSurvey": "routing_survey",
-    "check_routes": "routes",
-    "evaluate": "running",
-    "make_routes": "routes",
-    "survey_routing": "routing_survey",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _FILES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
+__getattr__ = load_lazily(
+    __name__,
+    {
+        "EvalEvent": "running",
+        "Route": "routes",
+        "RoutingSurvey": "routing_survey",
+        "check_routes": "routes",
+        "evaluate": "running",
+        "make_routes": "routes",
+        "survey_routing": "routing_survey",
+    },
+)

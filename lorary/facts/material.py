@@ -6,7 +6,8 @@ from torch import Tensor
 
 from lorary.facts.known import Facts
 from lorary.facts.table import FACTS
-from lorary.routing.material import LayerMaterial, Needs, RequestMaterial
+from lorary.routing.configs.contract import Needs
+from lorary.routing.material import LayerMaterial, RequestMaterial
 
 
 def gather_layers(facts: Facts, needs: Needs) -> dict[str, LayerMaterial]:

@@ -26,8 +26,10 @@ from lorary.facts.soundness import (
 from lorary.files import quote
 from lorary.library import Library
 from lorary.library.derive import Selection
-from lorary.routing.named import LayerPrototypes
 from lorary.transforms.prototypes import library_prototypes
+
+LayerPrototypes = tuple[Tensor, Tensor]
+"""One layer's prototypes ``[E, I]`` and gains ``[E]``."""
 
 # An expert's artifact: its prototypes of all layers joined, float32 [sum of I], its gains [layers], and
 # "layout", the bytes of a JSON object, module path -> I. One tensor per layer would take ten times as long

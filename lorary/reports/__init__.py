@@ -3,8 +3,9 @@
 Each name is loaded when first used, because pictures bring ``matplotlib``, ``scipy``, ``sklearn``.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lorary.lazy import load_lazily
 
 if TYPE_CHECKING:
     from lorary.reports.cluster_plot import plot_clusters
@@ -31,25 +32,21 @@ __all__ = [
     "write_routing_html",
 ]
 
-# Public name -> the file it lives in.
-_FILES = {
-    "LibraryReport": "library_report",
-    "RoutedSample": "routed_sample",
-    "RoutedToken": "routed_sample",
-    "difference_grid": "tables",
-    "plot_clusters": "cluster_plot",
-    "plot_usage": "usage_plot",
-    "render_markdown": "tables",
-    "render_table": "tables",
-    "result_grid": "tables",
-    "trace_sample": "traced_sample",
-    "write_report_html": "library_report",
-    "write_report_json": "library_report",
-    "write_routing_html": "routing_picture",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _FILES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_FILES[name]}"), name)
+__getattr__ = load_lazily(
+    __name__,
+    {
+        "LibraryReport": "library_report",
+        "RoutedSample": "routed_sample",
+        "RoutedToken": "routed_sample",
+        "difference_grid": "tables",
+        "plot_clusters": "cluster_plot",
+        "plot_usage": "usage_plot",
+        "render_markdown": "tables",
+        "render_table": "tables",
+        "result_grid": "tables",
+        "trace_sample": "traced_sample",
+        "write_report_html": "library_report",
+        "write_report_json": "library_report",
+        "write_routing_html": "routing_picture",
+    },
+)

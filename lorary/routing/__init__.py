@@ -1,16 +1,25 @@
-"""Routers, which choose the experts of a token or a request, built on pure functions of scores."""
+"""Routers, which choose the experts of a token or a request, built on pure functions of scores.
 
-from lorary.routing.arrow import ArrowConfig
-from lorary.routing.calibrated_router import CalibratedConfig
-from lorary.routing.contract import Choice, Chooser, LayerRouters, Mixed
-from lorary.routing.fixed import FixedConfig, SingleConfig
-from lorary.routing.lag import LagConfig
-from lorary.routing.mean_activation import MeanActivationConfig
-from lorary.routing.named import DEFAULT_ROUTER, ROUTERS, RouterConfig, configure_router, router_named
-from lorary.routing.phatgoose import PhatgooseConfig
-from lorary.routing.retrieval import RetrievalConfig
-from lorary.routing.spectr import SpectrConfig
-from lorary.routing.uniform import UniformConfig
+What runs a router is loaded when first used, so that options can be read without PyTorch.
+"""
+
+from typing import TYPE_CHECKING
+
+from lorary.lazy import load_lazily
+from lorary.routing.configs.arrow import ArrowConfig
+from lorary.routing.configs.calibrated import CalibratedConfig
+from lorary.routing.configs.contract import RouterConfig
+from lorary.routing.configs.fixed import FixedConfig, SingleConfig
+from lorary.routing.configs.lag import LagConfig
+from lorary.routing.configs.mean_activation import MeanActivationConfig
+from lorary.routing.configs.phatgoose import PhatgooseConfig
+from lorary.routing.configs.retrieval import RetrievalConfig
+from lorary.routing.configs.spectr import SpectrConfig
+from lorary.routing.configs.uniform import UniformConfig
+from lorary.routing.named import DEFAULT_ROUTER, ROUTERS, configure_router, router_named
+
+if TYPE_CHECKING:
+    from lorary.routing.contract import Choice, Chooser, LayerRouters, Mixed
 
 __all__ = [
     "DEFAULT_ROUTER",
@@ -33,3 +42,5 @@ __all__ = [
     "configure_router",
     "router_named",
 ]
+
+__getattr__ = load_lazily(__name__, dict.fromkeys(("Choice", "Chooser", "LayerRouters", "Mixed"), "contract"))

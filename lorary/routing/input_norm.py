@@ -3,16 +3,10 @@
 Shape letters: T tokens, E experts, I layer input.
 """
 
-from collections.abc import Sequence
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor
 
-from lorary.files import quote
-
-InputNorm = Literal["none", "unit", "rms"]
-INPUT_NORMS: Sequence[str] = get_args(InputNorm)
+from lorary.routing.configs.checks import InputNorm, check_input_norm
 
 
 def normalise_scores(scores: Tensor, x: Tensor, input_norm: InputNorm) -> Tensor:
@@ -38,21 +32,3 @@ def normalise_scores(scores: Tensor, x: Tensor, input_norm: InputNorm) -> Tensor
     if input_norm == "rms":
         size = size / x.shape[-1] ** 0.5
     return scores / size.clamp_min(torch.finfo(torch.float32).tiny)
-
-
-def check_input_norm(input_norm: str) -> None:
-    """Check the option.
-
-    Raises:
-        ValueError: if it has another value than the known ones.
-    """
-    faults = find_norm_faults(input_norm)
-    if faults:
-        raise ValueError(faults[0])
-
-
-def find_norm_faults(input_norm: str) -> list[str]:
-    """List the option's faults, for a configuration that reports all its faults at once."""
-    if input_norm in INPUT_NORMS:
-        return []
-    return [f"input_norm must be one of {', '.join(INPUT_NORMS)}, found {quote(input_norm)}"]

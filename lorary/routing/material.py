@@ -5,16 +5,13 @@ Shape letters: E experts, I layer input, N rows of one expert, D embedding.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
 
 from lorary.routing.shapes import find_shape_fault
 
 Value = TypeVar("Value")
-Needs = Mapping[str, Mapping[str, Any]]
-"""Facts that a router is built from -> the options that each depends on; most depend on none. The table of
-facts is ``lorary.facts.FACTS``."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,47 +3,16 @@
 Shape letters: T tokens, E experts, I layer input, K experts kept per token.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
-from lorary.routing.material import LayerMaterial, Needs
-from lorary.routing.option_types import require_types
-from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k, resolve_top_k
-
-
-@dataclass(frozen=True, kw_only=True)
-class MeanActivationConfig:
-    """How mean-activation routing turns inputs and mean inputs into a choice of experts."""
-
-    top_k: int | None = None
-    """Number of experts that each token keeps at each layer; if not given: 4, or all if there are fewer."""
-    temperature: float = 1.0
-    """Divides the scores: a small value gives the best expert all the weight, a large one equal weights."""
-    abstain: float | None = None
-    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
-
-    def __post_init__(self) -> None:
-        require_types(self)
-        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
-        if faults:
-            raise ValueError("; ".join(faults))
-
-    @property
-    def needs(self) -> Needs:
-        """The facts that the router is built from."""
-        return {"means": {}}
-
-    def check(self, names: Sequence[str]) -> None:
-        """Check that the options suit these experts.
-
-        Raises:
-            ValueError: if ``top_k`` is above their number.
-        """
-        resolve_top_k(self.top_k, len(names))
+from lorary.routing.configs.checks import check_choice, check_top_k, resolve_top_k
+from lorary.routing.configs.mean_activation import MeanActivationConfig
+from lorary.routing.material import LayerMaterial
+from lorary.routing.top_k import keep_top_k
 
 
 def mean_activation_scores(x: Tensor, means: Tensor) -> Tensor:

@@ -1,43 +1,29 @@
 """The table of routers: the options and the builder of each, by name."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, dataclass, fields
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Any, ClassVar, Protocol
-
-from torch import Tensor, nn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from lorary.errors import suggest
 from lorary.files import quote
-from lorary.routing.arrow import ArrowConfig, build_arrow
-from lorary.routing.calibrated_router import CalibratedConfig, build_calibrated
-from lorary.routing.fixed import FixedConfig, SingleConfig, build_fixed, build_single
-from lorary.routing.lag import LagConfig, build_lag
-from lorary.routing.material import LayerMaterial, Needs, RequestMaterial
-from lorary.routing.mean_activation import MeanActivationConfig, build_mean_activation
-from lorary.routing.phatgoose import PhatgooseConfig, build_phatgoose
-from lorary.routing.request import RequestRouter
-from lorary.routing.retrieval import RetrievalConfig, build_retrieval
-from lorary.routing.spectr import SpectrConfig, build_spectr
-from lorary.routing.uniform import UniformConfig, build_uniform
+from lorary.routing.configs.arrow import ArrowConfig
+from lorary.routing.configs.calibrated import CalibratedConfig
+from lorary.routing.configs.contract import RouterConfig
+from lorary.routing.configs.fixed import FixedConfig, SingleConfig
+from lorary.routing.configs.lag import LagConfig
+from lorary.routing.configs.mean_activation import MeanActivationConfig
+from lorary.routing.configs.phatgoose import PhatgooseConfig
+from lorary.routing.configs.retrieval import RetrievalConfig
+from lorary.routing.configs.spectr import SpectrConfig
+from lorary.routing.configs.uniform import UniformConfig
 
-LayerPrototypes = tuple[Tensor, Tensor]
-"""One layer's prototypes ``[E, I]`` and gains ``[E]``."""
+if TYPE_CHECKING:
+    from torch import nn
 
-
-class RouterConfig(Protocol):
-    """A router's options: a frozen dataclass, whose fields are the options."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    @property
-    def needs(self) -> Needs:
-        """The facts that the router is built from, with these options."""
-        ...
-
-    def check(self, names: Sequence[str]) -> None:
-        """Check that the options suit the experts of these names; ``ValueError`` if not."""
-        ...
+    from lorary.routing.material import LayerMaterial, RequestMaterial
+    from lorary.routing.request import RequestRouter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +32,10 @@ class RouterKind:
 
     config: type[Any]
     """The dataclass of its options, a ``RouterConfig``."""
-    build: Callable[[Any, LayerMaterial], nn.Module]
+    build: Callable[[Any, "LayerMaterial"], "nn.Module"]
     """``(config, material) -> layer router``, called once per layer."""
+    needs_tasks: bool = False
+    """Whether one of the facts it is built from needs examples of the experts' tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,23 +44,45 @@ class RequestRouterKind:
 
     config: type[Any]
     """The dataclass of its options, a ``RouterConfig``."""
-    build: Callable[[Any, RequestMaterial], RequestRouter]
+    build: Callable[[Any, "RequestMaterial"], "RequestRouter"]
     """``(config, material) -> request router``, called once per model."""
+    needs_tasks: bool = False
+    """Whether one of the facts it is built from needs examples of the experts' tasks."""
+
+
+def _find_builder(name: str) -> Callable[[Any, Any], Any]:
+    """Find a builder, ``"file.function"``, when it is first called: options and help need no PyTorch."""
+    file, _, function = name.partition(".")
+
+    def build(config: Any, material: Any) -> Any:
+        return getattr(import_module(f"lorary.routing.{file}"), function)(config, material)
+
+    return build
 
 
 TOKEN_ROUTERS: dict[str, RouterKind] = {
-    "arrow": RouterKind(config=ArrowConfig, build=build_arrow),
-    "spectr": RouterKind(config=SpectrConfig, build=build_spectr),
-    "lag": RouterKind(config=LagConfig, build=build_lag),
-    "phatgoose": RouterKind(config=PhatgooseConfig, build=build_phatgoose),
-    "mean_activation": RouterKind(config=MeanActivationConfig, build=build_mean_activation),
-    "uniform": RouterKind(config=UniformConfig, build=build_uniform),
-    "fixed": RouterKind(config=FixedConfig, build=build_fixed),
-    "single": RouterKind(config=SingleConfig, build=build_single),
+    "arrow": RouterKind(config=ArrowConfig, build=_find_builder("arrow.build_arrow")),
+    "spectr": RouterKind(config=SpectrConfig, build=_find_builder("spectr.build_spectr")),
+    "lag": RouterKind(config=LagConfig, build=_find_builder("lag.build_lag")),
+    "phatgoose": RouterKind(
+        config=PhatgooseConfig, build=_find_builder("phatgoose.build_phatgoose"), needs_tasks=True
+    ),
+    "mean_activation": RouterKind(
+        config=MeanActivationConfig,
+        build=_find_builder("mean_activation.build_mean_activation"),
+        needs_tasks=True,
+    ),
+    "uniform": RouterKind(config=UniformConfig, build=_find_builder("uniform.build_uniform")),
+    "fixed": RouterKind(config=FixedConfig, build=_find_builder("fixed.build_fixed")),
+    "single": RouterKind(config=SingleConfig, build=_find_builder("fixed.build_single")),
 }
 REQUEST_ROUTERS: dict[str, RequestRouterKind] = {
-    "retrieval": RequestRouterKind(config=RetrievalConfig, build=build_retrieval),
-    "calibrated": RequestRouterKind(config=CalibratedConfig, build=build_calibrated),
+    "retrieval": RequestRouterKind(
+        config=RetrievalConfig, build=_find_builder("retrieval.build_retrieval"), needs_tasks=True
+    ),
+    "calibrated": RequestRouterKind(
+        config=CalibratedConfig, build=_find_builder("calibrated_router.build_calibrated")
+    ),
 }
 ROUTERS: dict[str, RouterKind | RequestRouterKind] = {**TOKEN_ROUTERS, **REQUEST_ROUTERS}
 DEFAULT_ROUTER = "calibrated"

@@ -4,52 +4,16 @@ Shape letters: B requests, E experts, N examples, D embedding, K experts kept pe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from lorary.files import quote
-from lorary.routing.material import Needs, RequestMaterial
-from lorary.routing.option_types import require_types
+from lorary.routing.configs.checks import check_choice, check_top_k
+from lorary.routing.configs.retrieval import RetrievalConfig
+from lorary.routing.material import RequestMaterial
 from lorary.routing.request import OUTPUT
-from lorary.routing.top_k import check_choice, check_top_k, find_choice_faults, keep_top_k
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrievalConfig:
-    """How retrieval turns a request and the experts' examples into a choice of experts."""
-
-    top_k: int = 1
-    """Number of experts that each request keeps; with 1 a single expert answers it."""
-    temperature: float = 1.0
-    """Divides the cosines: a small value gives the best expert all the weight, a large one equal weights."""
-    nearest: int = 1
-    """Number of an expert's nearest examples; its score is the mean of their cosines."""
-    abstain: float | None = None
-    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
-
-    def __post_init__(self) -> None:
-        require_types(self)
-        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
-        if self.nearest < 1:
-            faults.append(f"nearest must be at least 1, found {quote(self.nearest)}")
-        if faults:
-            raise ValueError("; ".join(faults))
-
-    @property
-    def needs(self) -> Needs:
-        """The facts that the router is built from."""
-        return {"embeddings": {}}
-
-    def check(self, names: Sequence[str]) -> None:
-        """Check that the options suit these experts.
-
-        Raises:
-            ValueError: if ``top_k`` is above their number.
-        """
-        check_top_k(self.top_k, len(names))
+from lorary.routing.top_k import keep_top_k
 
 
 def retrieval_scores(requests: Tensor, examples: Sequence[Tensor], nearest: int = 1) -> Tensor:

@@ -3,27 +3,14 @@
 Shape letters: T tokens, E experts, I layer input.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from lorary.routing.material import LayerMaterial, Needs
-
-
-@dataclass(frozen=True, kw_only=True)
-class UniformConfig:
-    """Uniform routing, which has no options."""
-
-    @property
-    def needs(self) -> Needs:
-        """The facts that the router is built from."""
-        return {}
-
-    def check(self, names: Sequence[str]) -> None:
-        """Accept any experts."""
+from lorary.routing.configs.uniform import UniformConfig
+from lorary.routing.material import LayerMaterial
 
 
 class UniformRouter(nn.Module):

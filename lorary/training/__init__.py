@@ -1,11 +1,19 @@
-"""Training: one loop and its objectives. A run can be killed at any moment and resumed from its folder."""
+"""Training: one loop and its objectives. A run can be killed at any moment and resumed from its folder.
 
+What runs a training is loaded when first used, so that options can be read without PyTorch.
+"""
+
+from typing import TYPE_CHECKING
+
+from lorary.lazy import load_lazily
 from lorary.training.config import TrainConfig
-from lorary.training.examples import TrainingExamples, prepare_examples
-from lorary.training.objectives.gate_config import GateConfig
-from lorary.training.objectives.gates import train_gates
-from lorary.training.objectives.lorahub import LorahubConfig, search_weights
-from lorary.training.train import train_experts
+
+if TYPE_CHECKING:
+    from lorary.training.examples import TrainingExamples, prepare_examples
+    from lorary.training.objectives.gate_config import GateConfig
+    from lorary.training.objectives.gates import train_gates
+    from lorary.training.objectives.lorahub import LorahubConfig, search_weights
+    from lorary.training.train import train_experts
 
 __all__ = [
     "GateConfig",
@@ -17,3 +25,16 @@ __all__ = [
     "train_experts",
     "train_gates",
 ]
+
+__getattr__ = load_lazily(
+    __name__,
+    {
+        "GateConfig": "objectives.gate_config",
+        "LorahubConfig": "objectives.lorahub",
+        "TrainingExamples": "examples",
+        "prepare_examples": "examples",
+        "search_weights": "objectives.lorahub",
+        "train_experts": "train",
+        "train_gates": "objectives.gates",
+    },
+)

@@ -71,7 +71,7 @@ def test_every_command_says_the_same_words_once(lorary, talks, gemma_base, train
 
 
 def test_of_very_many_turns_the_first_are_counted_and_it_says_so(lorary, talks, gemma_base, monkeypatch):
-    monkeypatch.setattr("lorary.cli.commands.data.show.MOST_TURNS", 30)
+    monkeypatch.setattr("lorary.cli.commands.data.show.run.MOST_TURNS", 30)
     words = ("--skip-bad", "--template", "chat", "--base", gemma_base)
     _, output, _ = lorary("data", "show", talks, *words)
     assert f"prompts   10 examples {MERGED} (of the first 10 examples)\n" in output

@@ -64,12 +64,8 @@ def test_the_version_is_printed(lorary):
     assert lorary("--version") == (0, f"lorary {__version__}\n", "")
 
 
-# What takes long to import. Options of routers, training and evaluation are read from their own rooms.
+# What takes long to import.
 SLOW = {"torch", "transformers", "matplotlib", "rich", "datasets"}
-LIGHT = [
-    *("quickstart", "prototypes", "cluster", "merge", "subtract", "export"),
-    *(name for name in COMMANDS if name.startswith("library ")),
-]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +78,7 @@ def test_what_needs_no_command_loads_none(words):
 
 @pytest.mark.parametrize("words", [["--help"], ["--no-such-option"]])
 def test_help_and_mistyped_options_come_without_loading_torch(words):
-    assert find_loaded(*([*name.split(), *words] for name in LIGHT)) & {*SLOW} <= {"rich"}
+    assert find_loaded(*([*name.split(), *words] for name in COMMANDS)) & SLOW <= {"rich"}
 
 
 def find_loaded(*lines):

@@ -130,7 +130,7 @@ def test_help_names_the_routers_and_the_default_of_the_table(lorary, command):
     said = " ".join(lorary(command, "--help")[1].split())
     assert ", ".join(list_ready_routers()) in said
     assert f"if not given: {DEFAULT_ROUTER}, or a built model's own" in said or (
-        f"(type: str, default: {DEFAULT_ROUTER})" in said
+        f"(default: {DEFAULT_ROUTER})" in said
     )
 
 

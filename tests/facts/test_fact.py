@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lorary.facts import FACTS
+from lorary.facts import FACTS, list_task_facts
 from lorary.facts.fact import Context, Fact, Source
 from lorary.facts.finding import find_artifacts, find_rows
 from lorary.facts.rows import pack_rows
@@ -70,3 +70,9 @@ def test_tensors_are_called_differently_in_all_facts_and_no_fact_as_a_routers_op
     assert len(set(tensors)) == len(tensors)
     assert not FACTS.keys() & {option for router in ROUTERS for option in list_options(router)}
     assert all(name == fact.name for name, fact in FACTS.items())
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+def test_a_router_says_whether_its_facts_need_examples_of_tasks(router):
+    """The command line lists routers by this, without loading the facts."""
+    assert ROUTERS[router].needs_tasks == bool(list_task_facts([router]))

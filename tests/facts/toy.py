@@ -81,6 +81,6 @@ def register(monkeypatch):
     lengths.calls, counts.calls = [], []
     for fact in (LENGTHS, COUNTS):
         monkeypatch.setitem(FACTS, fact.name, fact)
-    kind = RouterKind(config=ToyConfig, build=build_toy)
+    kind = RouterKind(config=ToyConfig, build=build_toy, needs_tasks=True)
     for table in (ROUTERS, TOKEN_ROUTERS):
         monkeypatch.setitem(table, "toy", kind)

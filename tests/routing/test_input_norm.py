@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from lorary.routing.input_norm import check_input_norm, normalise_scores
+from lorary.routing.configs.checks import check_input_norm
+from lorary.routing.input_norm import normalise_scores
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

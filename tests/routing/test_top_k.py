@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lorary.kernels import is_triton_for
-from lorary.routing.top_k import keep_top_k, resolve_top_k
+from lorary.routing.configs.checks import resolve_top_k
+from lorary.routing.top_k import keep_top_k
 
 
 @pytest.fixture(autouse=True, params=["compiled", "plain", "triton"])

@@ -3,11 +3,12 @@
 from jsonargparse import ArgumentParser
 
 from lorary.cli.base_options import add_base_options
-from lorary.cli.comparison.routes import DEFAULT_ROUTES
 from lorary.cli.router_options import add_router_options, describe_routers
 from lorary.cli.task_options import add_task_options
 from lorary.evaluation import EvalConfig, describe_metrics
 from lorary.evaluation.compare import REFERENCES
+
+DEFAULT_ROUTES = ("base", "random", "uniform", "arrow", "calibrated", "oracle")
 
 
 def add_comparison_options(parser: ArgumentParser, *routes: str) -> None:

@@ -10,7 +10,7 @@ from lorary.cli.base_model import load_options_base
 from lorary.cli.comparison.material import find_task_of_each, provide_material
 from lorary.cli.comparison.routes import RANDOM, check_against, choose_routes, split_commas
 from lorary.cli.filled_library import open_filled_library
-from lorary.cli.router_options import read_router_options, refuse_unused_options
+from lorary.cli.router_configs import read_router_options, refuse_unused_options
 from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.data import Task, Template
 from lorary.evaluation import EvalConfig, Route, make_routes

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from lorary.cli.comparison.options import DEFAULT_ROUTES
 from lorary.errors import UnknownExpert, suggest
 from lorary.evaluation import check_routes
 from lorary.files import quote
 
-DEFAULT_ROUTES = ("base", "random", "uniform", "arrow", "calibrated", "oracle")
 RANDOM = "random"
 ORACLE = "oracle"
 

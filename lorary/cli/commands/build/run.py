@@ -12,7 +12,7 @@ from lorary.cli.filled_library import open_filled_library
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_prompts
-from lorary.cli.router_options import read_router_options, refuse_unused_options
+from lorary.cli.router_configs import read_router_options, refuse_unused_options
 from lorary.files import say_count
 from lorary.models.new_folder import require_free
 

@@ -17,7 +17,7 @@ from lorary.cli.console import print_next, show_status
 from lorary.cli.filled_library import open_filled_library
 from lorary.cli.printing import print_answer, print_json, print_line
 from lorary.cli.repeat import repeat_command
-from lorary.cli.router_options import read_router_options, refuse_unused_options
+from lorary.cli.router_configs import read_router_options, refuse_unused_options
 from lorary.cli.template_options import read_template_args
 from lorary.data import Example, Task, find_template
 from lorary.data.encoding import encode_answers, encode_prompt, encode_texts

@@ -10,10 +10,9 @@ from lorary.cli.console import print_next, print_table, say_status, show_status
 from lorary.cli.filled_library import group_by_base, open_filled_library
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_prompts
-from lorary.facts.prototypes import find_prototypes
+from lorary.facts.prototypes import LayerPrototypes, find_prototypes
 from lorary.files import say_count
 from lorary.library import Library
-from lorary.routing.named import LayerPrototypes
 
 COLUMNS = ("expert", "layers", "mean gain", "largest gains")
 NUM_LARGEST = 3

@@ -9,7 +9,8 @@ from lorary.cli.filled_library import open_filled_library
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_line
 from lorary.cli.repeat import repeat_base, repeat_prompt_template, repeat_router
-from lorary.cli.router_options import list_ready_routers, read_router_options
+from lorary.cli.router_configs import read_router_options
+from lorary.cli.router_options import list_ready_routers
 from lorary.files import quote
 from lorary.reports import write_report_html, write_report_json
 

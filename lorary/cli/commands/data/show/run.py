@@ -1,8 +1,4 @@
-"""Show how task files are read: formats, counts, and an example as the model sees it.
-
-In the example, lines of the prompt begin with '|' and lines of the target with '>'. With --base the example
-is decoded from that model's tokens, as in training.
-"""
+"""Read tasks, and describe each of them."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -10,33 +6,22 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 
 import lorary
 from lorary.cli.console import show_status
-from lorary.cli.keep_places import KeepPlaces
 from lorary.cli.left_out import describe_prompts, describe_rows
 from lorary.cli.printing import print_facts, print_json, print_line
-from lorary.cli.task_options import TASKS_HELP, add_reading_options
 from lorary.cli.tasks import load_tasks, read_task_template
 from lorary.data import Example, Task, Template, tokenize_examples
 from lorary.data.chat_template import ChatTemplate
 from lorary.data.prompt_counts import PromptCounts
 from lorary.files import say_count, shorten
 
-EXAMPLE = "lorary data show synthetic:plurals"
 # Longest prompt or target shown, in characters.
 LONGEST = 4000
 # Most turns of conversations that are rendered to be counted, which takes some ten seconds.
 MOST_TURNS = 200_000
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add the tasks, the options for reading them, and the base model."""
-    parser.add_argument("tasks", action=KeepPlaces, nargs="+", help=TASKS_HELP)
-    add_reading_options(parser)
-    parser.add_argument("--base", type=str | None, help="Base model whose tokens and chat template are shown")
-    parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")
 
 
 def run(options: Namespace) -> int:

@@ -1,0 +1,1 @@
+"""``lorary data show``: its options and its work."""

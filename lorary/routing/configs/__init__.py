@@ -1,0 +1,1 @@
+"""The options of the routers, one file each; none of them imports PyTorch."""

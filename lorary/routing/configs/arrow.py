@@ -1,0 +1,46 @@
+"""Arrow's options."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lorary.routing.configs.checks import InputNorm, find_choice_faults, find_norm_faults, resolve_top_k
+from lorary.routing.configs.contract import Needs
+from lorary.routing.option_types import require_types
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrowConfig:
+    """How Arrow turns inputs and prototypes into a choice of experts."""
+
+    top_k: int | None = None
+    """Number of experts that each token keeps at each layer; if not given: 4, or all if there are fewer."""
+    temperature: float = 1.0
+    """Divides the scores: a small value gives the best expert all the weight, a large one equal weights."""
+    input_norm: InputNorm = "none"
+    """What each input is divided by before it is scored: nothing, its length, or its root mean square."""
+    weigh_by_gain: bool = False
+    """Multiply each score by the expert's gain, the factor by which it amplifies its prototype."""
+    tie_inputs: bool = False
+    """Use one prototype, and so one choice, for layers that receive the same input, such as q, k and v."""
+    abstain: float | None = None
+    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
+
+    def __post_init__(self) -> None:
+        require_types(self)
+        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
+        faults += find_norm_faults(self.input_norm)
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    @property
+    def needs(self) -> Needs:
+        """The facts that the router is built from."""
+        return {"tied_prototypes" if self.tie_inputs else "prototypes": {}}
+
+    def check(self, names: Sequence[str]) -> None:
+        """Check that the options suit these experts.
+
+        Raises:
+            ValueError: if ``top_k`` is above their number.
+        """
+        resolve_top_k(self.top_k, len(names))

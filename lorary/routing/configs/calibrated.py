@@ -1,0 +1,77 @@
+"""The options of calibrated routing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lorary.files import quote
+from lorary.routing.configs.checks import find_choice_faults, resolve_top_k
+from lorary.routing.configs.contract import Needs
+from lorary.routing.option_types import LARGEST, SMALLEST, require_types
+
+DEFAULT_TOP_K = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibratedConfig:
+    """How calibrated routing turns a request into a choice of experts, without data of their tasks."""
+
+    top_k: int | None = None
+    """Number of experts that each request keeps; if not given: 8, or all if there are fewer."""
+    temperature: float = 0.15
+    """Divides the scores: a small value gives the best expert all the weight, a large one equal weights."""
+    margin: float | None = 0.5
+    """Difference between the best and the fourth score from which the kept experts get the whole weight. For
+    a smaller difference they get a proportional part, and all experts share the rest equally. Null: always
+    whole."""
+    spread: float = 1.5
+    """Sum of the weights if no expert stands out and all are used; above 1, since their mean partly
+    cancels."""
+    last_share: float = 0.25
+    """Weight of the last token, where the answer begins; the mean over all tokens has the rest."""
+    ridge: float = 0.01
+    """Regularises the whitening of experts' outputs, as a share of their total variance on generic tokens;
+    with a large value only the length of an output counts."""
+    generic: Sequence[str] | None = None
+    """Generic requests, as full prompts; null means that the base model generates some."""
+    abstain: float | None = None
+    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
+
+    def __post_init__(self) -> None:
+        require_types(self)
+        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
+        bounds = f"({SMALLEST:g} to {LARGEST:g})"
+        if self.margin is not None and not SMALLEST <= self.margin <= LARGEST:
+            faults.append(
+                f"margin must be above 0, or None for no margin, found {quote(self.margin)} {bounds}"
+            )
+        if not 0 <= self.spread <= LARGEST:
+            faults.append(f"spread must be at least 0, found {quote(self.spread)} (at most {LARGEST:g})")
+        if not 0 <= self.last_share <= 1:
+            faults.append(f"last_share must lie in [0, 1], found {quote(self.last_share)}")
+        if not SMALLEST <= self.ridge <= LARGEST:
+            faults.append(f"ridge must be above 0, found {quote(self.ridge)} {bounds}")
+        if self.generic is not None and not all(self.generic):
+            faults.append("generic must be a list of texts, none of them empty")
+        elif self.generic is not None and len(self.generic) < 2:
+            faults.append(
+                f"generic must have at least two texts, found {len(self.generic)}: add some, or leave it out "
+                "to let the base model generate some"
+            )
+        if faults:
+            raise ValueError("; ".join(faults))
+        # A list could be changed later, and the frozen options with it.
+        object.__setattr__(self, "generic", None if self.generic is None else tuple(self.generic))
+
+    @property
+    def needs(self) -> Needs:
+        """The facts that the router is built from."""
+        options = {"generic": self.generic, "ridge": self.ridge, "last_share": self.last_share}
+        return {"factors": {}, "calibrations": options}
+
+    def check(self, names: Sequence[str]) -> None:
+        """Check that the options suit these experts.
+
+        Raises:
+            ValueError: if ``top_k`` is above their number.
+        """
+        resolve_top_k(self.top_k, len(names), DEFAULT_TOP_K)

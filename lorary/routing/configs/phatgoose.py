@@ -1,0 +1,42 @@
+"""PhatGOOSE's options."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lorary.routing.configs.checks import find_choice_faults, resolve_top_k
+from lorary.routing.configs.contract import Needs
+from lorary.routing.option_types import require_types
+
+# As in the paper.
+DEFAULT_TOP_K = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhatgooseConfig:
+    """How PhatGOOSE turns inputs and gates into a choice of experts."""
+
+    top_k: int | None = None
+    """Number of experts that each token keeps at each layer; if not given: 2, or all if there are fewer."""
+    temperature: float = 1.0
+    """Divides the scores: a small value gives the best expert all the weight, a large one equal weights."""
+    abstain: float | None = None
+    """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
+
+    def __post_init__(self) -> None:
+        require_types(self)
+        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
+        if faults:
+            raise ValueError("; ".join(faults))
+
+    @property
+    def needs(self) -> Needs:
+        """The facts that the router is built from."""
+        return {"gates": {}}
+
+    def check(self, names: Sequence[str]) -> None:
+        """Check that the options suit these experts.
+
+        Raises:
+            ValueError: if ``top_k`` is above their number.
+        """
+        resolve_top_k(self.top_k, len(names), DEFAULT_TOP_K)
