@@ -24,7 +24,7 @@ from lorary.assembly.saved_model import (
 from lorary.errors import BaseModelError, FormatError, UnknownExpert
 from lorary.facts import FACTS
 from lorary.facts.encoder import Encoder
-from lorary.files import quote, shorten
+from lorary.files import escape, quote
 from lorary.library import Library
 from lorary.models import BaseModel, load_base
 from lorary.routing import configure_router
@@ -99,7 +99,7 @@ class OpenedModel:
         except (ValueError, UnknownExpert) as error:
             place = quote(str(self.folder / MATERIAL_FILE))
             raise FormatError(
-                f"{place} does not fit the model, {shorten(str(error), 500)}: {AGAIN}"
+                f"{place} does not fit the model, {escape(str(error), longest=500)}: {AGAIN}"
             ) from error
 
     def load_base(self, dtype: torch.dtype | None, device: str | torch.device | None) -> BaseModel:

@@ -22,13 +22,7 @@ from lorary.assembly.folder_files import AGAIN, EXPERTS, check_files, refuse_lin
 from lorary.assembly.saved_values import DTYPE_NAMES, check_values
 from lorary.errors import FormatError, IncompatibleExpert
 from lorary.facts.given import list_givable
-from lorary.files import (
-    dump_json_object,
-    parse_json_object,
-    quote,
-    read_at_most,
-    shorten,
-)
+from lorary.files import dump_json_object, escape, parse_json_object, quote, read_at_most
 from lorary.library import Library
 
 SEAL = "sha256"
@@ -144,7 +138,7 @@ def open_saved_experts(folder: str | Path, saved: SavedModel) -> Library:
     library = Library.open(str(Path(folder) / EXPERTS))
     problems = library.verify()
     if problems:
-        raise FormatError(f"{shorten(str(problems[0]), 600)}: build the model again")
+        raise FormatError(f"{escape(str(problems[0]), longest=600)}: build the model again")
     found = library.weight_hashes()
     for name in sorted(found.keys() | saved.experts.keys()):
         if found.get(name) != saved.experts.get(name):

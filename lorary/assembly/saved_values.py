@@ -7,7 +7,7 @@ from typing import Any
 from lorary.assembly.folder_files import AGAIN, is_beneath
 from lorary.errors import FormatError, UnknownExpert
 from lorary.experts import check_known_name
-from lorary.files import quote, shorten
+from lorary.files import escape, quote
 from lorary.models import COMBINES
 from lorary.routing import ROUTERS, configure_router
 
@@ -53,7 +53,9 @@ def check_values(path: str, found: Mapping[str, Any]) -> None:
         raise FormatError(f"{quote(path)} must not have {', '.join(faults[:5])}: {AGAIN}")
     fault = _find_router_fault(found)
     if fault:
-        raise FormatError(f"{quote(path)} has options that do not work, {shorten(fault, 500)}: {AGAIN}")
+        raise FormatError(
+            f"{quote(path)} has options that do not work, {escape(fault, longest=500)}: {AGAIN}"
+        )
 
 
 def _find_wrong(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -12,7 +12,7 @@ from lorary.experts import BaseIdentity, Expert, is_same_base
 from lorary.experts.base_identity import read_identity
 from lorary.experts.base_revisions import agree_on_revision
 from lorary.experts.expert import identify_base
-from lorary.files import quote, shorten
+from lorary.files import escape, quote
 from lorary.library import Library
 from lorary.models import BaseModel, load_base
 from lorary.models.check_base import check_base
@@ -49,7 +49,7 @@ def read_device(options: Namespace) -> str | None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ValueError(
             "--device must be a device of this machine, such as cpu or cuda:1, found "
-            f"{quote(options.device)} ({shorten(' '.join(str(error).split()))})"
+            f"{quote(options.device)} ({escape(' '.join(str(error).split()), longest=200)})"
         ) from error
     return str(options.device)
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lorary.cli.screen import GuardedStream
-from lorary.files import escape, shorten
+from lorary.files import escape
 
 _BLANKS = re.compile(r" +$", re.MULTILINE)
 # Wide enough that no row is wrapped.
@@ -95,7 +95,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: 
         justify = "right" if column in numeric else "left"
         table.add_column(Text(escape(column, keep="")), justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in rows:
-        table.add_row(*(Text(escape(shorten(cell, MAX_CELL), keep)) for cell in row))
+        table.add_row(*(Text(escape(cell, keep, longest=MAX_CELL)) for cell in row))
     if not console.is_terminal:
         console.width = PIPE_WIDTH
     console.print(table)

@@ -13,7 +13,7 @@ import lorary
 from lorary.cli.printing import print_error
 from lorary.cli.screen import is_left, silence
 from lorary.errors import LoraryError
-from lorary.files import quote, shorten
+from lorary.files import escape, quote
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -80,9 +80,9 @@ def explain(error: BaseException) -> str:
         advice = ADVICE.get(error.errno or 0)
         return f"{error.strerror}{where}" + (f": {advice}" if advice else "")
     if _is_ours(error):
-        return shorten(_say(error), LONGEST)
+        return escape(_say(error), longest=LONGEST)
     advice = "install the missing package" if isinstance(error, ImportError) else UNKNOWN
-    return f"{shorten(_say(error), LONGEST // 2)} ({_describe_place(error)}): {advice}"
+    return f"{escape(_say(error), longest=LONGEST // 2)} ({_describe_place(error)}): {advice}"
 
 
 def explain_interrupt(interrupt: KeyboardInterrupt) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from lorary.cli.printing import print_line
 from lorary.data import Task
 from lorary.data.prompt_counts import PromptCounts
-from lorary.files import say_count, shorten
+from lorary.files import escape, say_count
 
 MOST_NAMED, LONGEST_NAME = 8, 60
 # Field of a task -> the noun, and what happened.
@@ -69,5 +69,5 @@ def describe_prompts(counts: Iterable[PromptCounts]) -> Iterator[str]:
 
 
 def _list_some(names: Sequence[str]) -> str:
-    shown = ", ".join(shorten(name, LONGEST_NAME) for name in names[:MOST_NAMED])
+    shown = ", ".join(escape(name, longest=LONGEST_NAME) for name in names[:MOST_NAMED])
     return f"{shown}, …" if len(names) > MOST_NAMED else shown

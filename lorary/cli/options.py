@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from lorary.cli.command import Command
 from lorary.cli.help_text import HelpFormatter, name_values
 from lorary.cli.spelling import CheckedConfigFile, check_options, check_words, find_groups
-from lorary.files import shorten
+from lorary.files import escape
 
 # Longest message in characters: jsonargparse quotes whole values.
 LONGEST = 600
@@ -31,7 +31,7 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
     try:
         options = parser.parse_args(list(words))
     except argparse.ArgumentError as error:
-        raise ValueError(f"{shorten(str(error), LONGEST)}: see lorary {name} --help") from error
+        raise ValueError(f"{escape(str(error), longest=LONGEST)}: see lorary {name} --help") from error
     except (ArithmeticError, RecursionError) as error:
         raise ValueError(f"an option's value is out of range ({error}): see lorary {name} --help") from error
     except SystemExit as ended:

@@ -10,7 +10,7 @@ from lorary.data.reply import Reply, find_common_start
 from lorary.data.task import Example, Task
 from lorary.data.template_names import list_arguments, list_given
 from lorary.errors import DataError, suggest
-from lorary.files import escape, quote, shorten
+from lorary.files import escape, quote
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -148,7 +148,7 @@ class ChatTemplate:
             )
         # A template is a program, which may raise any error on input that it does not expect.
         except Exception as error:
-            reason = shorten(escape(str(error), keep=""))
+            reason = escape(str(error), keep="", longest=200)
             raise DataError(
                 f"the chat template of {quote(tokenizer.name_or_path)} refuses a conversation ({reason}): "
                 "use template 'plain', or leave such conversations out"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lorary.data.source import Record, Source
 from lorary.data.task import SPLIT_NAMES
 from lorary.errors import DataError
-from lorary.files import escape, quote, shorten
+from lorary.files import escape, quote
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
@@ -90,7 +90,7 @@ def open_hub_split(text: str) -> Source:
 
 
 def _list_some(names: Iterable[str]) -> str:
-    return shorten(escape(", ".join(names), keep=""))
+    return escape(", ".join(names), keep="", longest=200)
 
 
 def _number_rows(name: str, rows: Any) -> Iterator[Record]:
@@ -119,7 +119,7 @@ def _explain(text: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = f"{shorten(escape(str(error), keep=''), 400)} ({type(error).__name__})"
+        reason = f"{escape(str(error), keep='', longest=400)} ({type(error).__name__})"
         raise DataError(
             f"data set {quote(text)} cannot be loaded: {reason}: check its id, and the network"
         ) from error

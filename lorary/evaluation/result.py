@@ -23,7 +23,7 @@ from lorary.evaluation.columns import (
 from lorary.evaluation.measures import Metric, find_metric, list_metrics
 from lorary.evaluation.result_file import read_result, write_result
 from lorary.evaluation.standard_errors import combine_standard_errors, standard_error_of_mean
-from lorary.files import quote, shorten
+from lorary.files import escape, quote
 
 
 class Overall(NamedTuple):
@@ -198,7 +198,7 @@ class Result:
             return cls(*parts)
         except ValueError as error:
             raise FormatError(
-                f"{quote(os.fspath(path))} is no sound result: {shorten(str(error))}"
+                f"{quote(os.fspath(path))} is no sound result: {escape(str(error), longest=200)}"
             ) from error
 
     def _explain_missing(self, task: str, route: str, metric: str) -> str:

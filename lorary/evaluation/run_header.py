@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from lorary.files import escape, shorten
+from lorary.files import escape
 
 # Characters of the command line.
 LONGEST = 10_000
@@ -30,7 +30,7 @@ def describe_run(*, seeds: Mapping[str, int], settings: Mapping[str, Any]) -> di
     """
     return {
         # The folder of the program says nothing and may name a user.
-        "command": shorten(escape(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), keep=""), LONGEST),
+        "command": escape(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), keep="", longest=LONGEST),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **_package_versions()},
         "hardware": _describe_hardware(),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from lorary.files import LIMITS, check_shape, escape, quote, shorten
+from lorary.files import LIMITS, check_shape, escape, quote
 
 # Where there is none of these, JSON has neither half a character nor a huge integer nor any depth; it is much
 # faster to look for them than to walk through the values.
@@ -96,7 +96,7 @@ def _copy_json(provenance: Any) -> dict[str, Any]:
         return json.loads(json.dumps(dict(provenance), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
-            f"provenance must hold only what JSON can ({shorten(escape(str(error), keep=''))}), "
+            f"provenance must hold only what JSON can ({escape(str(error), keep='', longest=200)}), "
             f"got {quote(provenance, 60)}"
         ) from error
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lorary.errors import FormatError
 from lorary.experts.factors import DTYPES
-from lorary.files import LIMITS, escape, quote, shorten
+from lorary.files import LIMITS, escape, quote
 
 PICKLE_FILES = ("adapter_model.bin", "adapter_model.ckpt")
 # PyTorch's unpickler calls these too, with a size as large as a pickle of a few bytes likes.
@@ -43,7 +43,7 @@ def load_pickled(content: bytes, path: str) -> dict[str, Tensor]:
     except MemoryError:
         raise
     except Exception as error:  # whatever damaged bytes make of an unpickler
-        raise _refuse(path, shorten(escape(str(error), keep=""), 200)) from error
+        raise _refuse(path, escape(str(error), keep="", longest=200)) from error
     tensors = value.get("state_dict", value) if isinstance(value, Mapping) else value
     if not isinstance(tensors, Mapping) or not tensors:
         raise _refuse(path, "it is no dictionary of tensors")

@@ -26,7 +26,7 @@ from lorary.experts.file_layout import (
     parse_layout,
     read_header,
 )
-from lorary.files import LIMITS, escape, open_regular, quote, read_at_most, shorten
+from lorary.files import LIMITS, escape, open_regular, quote, read_at_most
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 # The first bytes of torch.save's zip archive and of a plain pickle.
@@ -170,7 +170,7 @@ def _explain(start: bytes, path: str, error: Exception) -> FormatError:
         )
     return FormatError(
         f"{quote(path)} must be a safetensors file, found it truncated or damaged "
-        f"({shorten(escape(str(error), keep=''), 400)}): fetch or write the adapter again"
+        f"({escape(str(error), keep='', longest=400)}): fetch or write the adapter again"
     )
 
 

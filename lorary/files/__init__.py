@@ -6,7 +6,7 @@ from lorary.files.json_text import dump_json_object, escape_json, parse_json_obj
 from lorary.files.limits import LIMITS
 from lorary.files.markdown import escape_markdown
 from lorary.files.patterns import PatternMatcher
-from lorary.files.quoting import escape, quote, shorten
+from lorary.files.quoting import escape, quote
 from lorary.files.regular import hash_file, open_regular, read_at_most, require_regular
 from lorary.files.shape import check_shape
 from lorary.files.whole import write_whole
@@ -28,6 +28,5 @@ __all__ = [
     "read_json_object",
     "require_regular",
     "say_count",
-    "shorten",
     "write_whole",
 ]

@@ -10,7 +10,7 @@ from fsspec import AbstractFileSystem
 
 from lorary.errors import FormatError
 from lorary.files.limits import LIMITS
-from lorary.files.quoting import is_visible, quote, shorten
+from lorary.files.quoting import escape, is_visible, quote
 from lorary.files.regular import read_at_most
 from lorary.files.shape import MAX_DIGITS, check_shape
 
@@ -38,7 +38,7 @@ def parse_json(content: bytes, path: str, advice: str = AGAIN) -> Any:
     except (ValueError, RecursionError) as error:
         raise FormatError(
             f"{quote(path)} must be a JSON file, found {quote(content[:20])} "
-            f"({shorten(str(error) or type(error).__name__)}): {advice}"
+            f"({escape(str(error) or type(error).__name__, longest=200)}): {advice}"
         ) from error
     return value
 
@@ -118,11 +118,11 @@ def _refuse_constant(name: str) -> Any:
 def _parse_float(text: str) -> float:
     value = float(text)
     if math.isinf(value):
-        raise ValueError(f"number {shorten(text, 40)} is out of range")
+        raise ValueError(f"number {escape(text, longest=40)} is out of range")
     return value
 
 
 def _parse_int(text: str) -> int:
     if len(text) > MAX_DIGITS:
-        raise ValueError(f"integer {shorten(text, 40)} has {len(text)} digits, more than {MAX_DIGITS}")
+        raise ValueError(f"integer {escape(text, longest=40)} has {len(text)} digits, more than {MAX_DIGITS}")
     return int(text)

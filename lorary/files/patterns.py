@@ -6,7 +6,7 @@ import time
 import regex
 
 from lorary.files.limits import LIMITS
-from lorary.files.quoting import quote, shorten
+from lorary.files.quoting import escape, quote
 
 # Nobody writes longer ones by hand, and compiling takes memory that grows with the length.
 MAX_LENGTH = 2000
@@ -57,7 +57,7 @@ class PatternMatcher:
             return regex.compile(text, regex.VERSION0)
         except (re.error, regex.error, RecursionError, OverflowError) as error:
             raise PatternError(
-                f"pattern {quote(text, 60)} is no regular expression ({shorten(str(error), 100)})"
+                f"pattern {quote(text, 60)} is no regular expression ({escape(str(error), longest=100)})"
             ) from error
 
     def fully_matches(self, pattern: "regex.Pattern[str]", text: str) -> bool:

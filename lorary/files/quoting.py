@@ -25,30 +25,27 @@ def quote(value: Any, longest: int = LONGEST) -> str:
     Returns:
         One line of printable characters.
     """
-    return shorten(escape(_make_repr(longest).repr(value), keep=""), longest)
+    return escape(_make_repr(longest).repr(value), keep="", longest=longest)
 
 
-def shorten(text: str, longest: int = LONGEST) -> str:
-    """Cut the middle out of a text that is longer than ``longest`` characters."""
-    if len(text) <= longest:
-        return text
-    end = longest // 4
-    return f"{text[: longest - end - 1]}…{text[len(text) - end :]}"
-
-
-def escape(text: str, keep: str = "\n\t") -> str:
+def escape(text: str, keep: str = "\n\t", *, longest: int | None = None) -> str:
     r"""Replace what a terminal would act on by escapes such as ``\x1b`` and ``\u202e``.
 
     Args:
         text: any text, lone surrogates included.
         keep: control characters that are let through.
+        longest: in characters; of a longer text the middle is left out. None for all of it.
 
     Returns:
         Text that can be printed and encoded as UTF-8; the same text if there is nothing to replace.
     """
-    return _DOUBTFUL.sub(
+    shown = _DOUBTFUL.sub(
         lambda found: found[0] if found[0] in keep or is_visible(found[0]) else _name(found[0]), text
     )
+    if longest is None or len(shown) <= longest:
+        return shown
+    end = longest // 4
+    return f"{shown[: longest - end - 1]}…{shown[len(shown) - end :]}"
 
 
 def is_visible(character: str) -> bool:

@@ -9,7 +9,7 @@ import yaml
 
 from lorary.errors import FormatError
 from lorary.files.limits import LIMITS
-from lorary.files.quoting import quote, shorten
+from lorary.files.quoting import escape, quote
 from lorary.files.regular import read_at_most
 from lorary.files.shape import check_shape
 
@@ -55,7 +55,9 @@ def read_yaml(path: str | Path) -> Any:
     try:
         return parse_yaml(text)
     except ValueError as error:
-        raise FormatError(f"{quote(str(path))} is not a YAML file: {shorten(str(error))}") from error
+        raise FormatError(
+            f"{quote(str(path))} is not a YAML file: {escape(str(error), longest=200)}"
+        ) from error
 
 
 def read_yaml_documents(path: str | Path) -> list[Any]:
@@ -68,7 +70,9 @@ def read_yaml_documents(path: str | Path) -> list[Any]:
     try:
         documents = _parse_documents(text)
     except ValueError as error:
-        raise FormatError(f"{quote(str(path))} is not a YAML file: {shorten(str(error))}") from error
+        raise FormatError(
+            f"{quote(str(path))} is not a YAML file: {escape(str(error), longest=200)}"
+        ) from error
     return [value for value in documents if value is not None] or [None]
 
 
@@ -88,7 +92,9 @@ def _read_text(path: str | Path) -> str:
     try:
         return read_at_most(path).decode("utf-8-sig")
     except ValueError as error:
-        raise FormatError(f"{quote(str(path))} is not a YAML file: {shorten(str(error))}") from error
+        raise FormatError(
+            f"{quote(str(path))} is not a YAML file: {escape(str(error), longest=200)}"
+        ) from error
 
 
 def _parse_documents(text: str) -> list[Any]:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from lorary.files import escape, quote, shorten
+from lorary.files import escape, quote
 from lorary.kernels.object_cache import keep_object, load_kept, open_folder
 
 SOURCE = Path(__file__).with_name("cpu.cpp")
@@ -166,4 +166,4 @@ def _run(command: Sequence[str], scratch: Path) -> None:
 
 def _describe(failure: Exception) -> str:
     told = getattr(failure, "stderr", None) or str(failure)
-    return shorten(escape(str(told).strip()), 500)
+    return escape(str(told).strip(), longest=500)

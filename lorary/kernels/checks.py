@@ -12,7 +12,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from lorary.files import quote, shorten
+from lorary.files import escape, quote
 
 COMBINES = ("outputs", "factors")
 MOST_EXPERTS = 2**31 - 3  # of which numbers and two more fit into 32 bits
@@ -217,6 +217,6 @@ def _refuse(operator: str, given: Mapping[str, object]) -> ValueError | TypeErro
 
 def _describe_shape(tensor: Tensor) -> str:
     try:
-        return shorten(str(list(tensor.shape)), 60)
+        return escape(str(list(tensor.shape)), longest=60)
     except RuntimeError:  # nested tensors have none
         return "of no one shape"

@@ -12,7 +12,7 @@ from lorary.errors import LibraryError, UnknownExpert
 from lorary.experts.peft_config import CONFIG_FILE
 from lorary.experts.sidecar import SIDECAR_FILE
 from lorary.experts.weights_file import WEIGHTS_FILE
-from lorary.files import quote, shorten
+from lorary.files import escape, quote
 from lorary.library.entry import Entry, parse_entry
 from lorary.library.names import find_namesake, is_name
 from lorary.library.storage.contract import Storage, refuse_link
@@ -82,7 +82,9 @@ def require_expert(storage: Storage, name: object) -> None:
     if not is_expert(storage, name):
         if is_link(storage, name):
             raise LibraryError(refuse_link(storage.url, str(name)))
-        raise UnknownExpert(shorten(str(name)), list_experts(storage), f"library {quote(storage.url)}")
+        raise UnknownExpert(
+            escape(str(name), longest=200), list_experts(storage), f"library {quote(storage.url)}"
+        )
 
 
 def require_free_name(storage: Storage, name: str, instead_of: str | None = None) -> None:

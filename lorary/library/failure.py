@@ -3,7 +3,7 @@
 import errno
 
 from lorary.errors import LibraryError
-from lorary.files import quote, shorten
+from lorary.files import escape, quote
 from lorary.library.storage.contract import Storage
 
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -39,9 +39,9 @@ def explain_failure(
         cause = f"no space left in {quote(storage.root)}: {needed}, {found}; free some space and try again"
     elif error.errno in NOT_ALLOWED:
         cause = (
-            f"not allowed to write there ({shorten(str(error))}): ask for permission, "
+            f"not allowed to write there ({escape(str(error), longest=200)}): ask for permission, "
             "or copy the library elsewhere"
         )
     else:
-        cause = shorten(str(error))
+        cause = escape(str(error), longest=200)
     return kind(f"{start}: {cause}. {outcome}")

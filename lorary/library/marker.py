@@ -4,7 +4,7 @@ import json
 
 from lorary.errors import FormatError, LibraryError
 from lorary.experts.peft_config import CONFIG_FILE
-from lorary.files import parse_json_object, quote, shorten
+from lorary.files import escape, parse_json_object, quote
 from lorary.library.names import is_name
 from lorary.library.storage.contract import Storage
 from lorary.library.storage.places import MARKER
@@ -66,7 +66,7 @@ def _check_version(storage: Storage) -> None:
         version, kind = marker["lorary"], marker["kind"]
     except (FormatError, KeyError) as error:
         raise LibraryError(
-            f"{quote(storage.url)} has a damaged {MARKER} ({shorten(str(error))}): "
+            f"{quote(storage.url)} has a damaged {MARKER} ({escape(str(error), longest=200)}): "
             f'it must be {{"lorary": {VERSION}, "kind": "library"}}'
         ) from error
     if kind != "library" or type(version) is not int or version < 1:

@@ -10,7 +10,7 @@ from lorary.experts.peft_reader import build_expert
 from lorary.experts.pickled_weights import PICKLE_FILES
 from lorary.experts.sidecar import SIDECAR_FILE, Sidecar
 from lorary.experts.weights_file import WEIGHTS_FILE
-from lorary.files import escape, shorten
+from lorary.files import escape
 from lorary.library.artifacts import ARTIFACTS, find_artifact_fault
 from lorary.library.entry import parse_sidecar_bytes
 from lorary.library.names import is_name
@@ -78,7 +78,7 @@ def find_strange_names(storage: Storage) -> list[Problem]:
             found.append(Problem(expert="", file=name, message=refuse_link(storage.url, name)))
         elif kind == "folder" and name[0] not in "._" and not is_name(name):
             message = "is not listed as an expert, because its name is not allowed: rename the folder"
-            found.append(Problem(expert="", file=shorten(escape(name, keep="")), message=message))
+            found.append(Problem(expert="", file=escape(name, keep="", longest=200), message=message))
     return found
 
 

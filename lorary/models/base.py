@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from lorary.errors import BaseModelError
 from lorary.experts.base_identity import find_path_commit
-from lorary.files import escape, quote, shorten
+from lorary.files import escape, quote
 from lorary.models import embedded
 from lorary.models.base_folder import check_base_folder, is_panic
 from lorary.models.fingerprint import fingerprint_model
@@ -160,4 +160,4 @@ def _explain_failure(name: str, error: BaseException) -> str:
             "fetch from the hub"
         )
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return f"{found}. The embedded one is {embedded.NAME!r}. ({shorten(escape(reason), 400)})"
+    return f"{found}. The embedded one is {embedded.NAME!r}. ({escape(reason, longest=400)})"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert
-from lorary.files import escape, shorten
+from lorary.files import escape
 from lorary.models.evaluating import MODEL_FAILURES, evaluating
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import is_base_layer, layer_shape
@@ -65,7 +65,7 @@ def check_called(model: PreTrainedModel, name: str, paths: Sequence[str]) -> Non
         IncompatibleExpert: if some cannot; the message names the first few, with the reasons.
     """
     unfit = find_unfit_layers(model)
-    faults = [f"{shorten(escape(path, keep=''), 80)}: {unfit[path]}" for path in paths if path in unfit]
+    faults = [f"{escape(path, keep='', longest=80)}: {unfit[path]}" for path in paths if path in unfit]
     if faults:
         shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
         raise IncompatibleExpert(

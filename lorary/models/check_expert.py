@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 from lorary.errors import IncompatibleExpert
 from lorary.experts import BaseIdentity, Expert
 from lorary.experts.base_names import compare_bases
-from lorary.files import escape, quote, shorten
+from lorary.files import escape, quote
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import is_base_layer, layer_shape
 
@@ -62,4 +62,4 @@ def _advise(model: PreTrainedModel, expert: Expert, modules: Mapping[str, nn.Mod
 
 
 def _shown(path: str) -> str:
-    return shorten(escape(path, keep=""), 80)
+    return escape(path, keep="", longest=80)

@@ -5,7 +5,7 @@ from pathlib import Path
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from lorary.errors import BaseModelError, FormatError
-from lorary.files import escape, quote, shorten
+from lorary.files import escape, quote
 from lorary.models.base_folder import check_base_folder, is_panic
 
 
@@ -32,7 +32,7 @@ def find_tokenizer(model: PreTrainedModel) -> PreTrainedTokenizerBase:
     except BaseException as error:
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
-        reason = shorten(escape((str(error).strip() or type(error).__name__).splitlines()[0]), 300)
+        reason = escape((str(error).strip() or type(error).__name__).splitlines()[0], longest=300)
     where = f"none is on this machine for {quote(name)}" if name else "none can be found"
     raise BaseModelError(
         f"text needs the base model's tokenizer: none was passed, and {where} ({reason}). Pass "

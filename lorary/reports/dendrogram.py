@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import dendrogram, leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from lorary.reports.routing_html import escape
-from lorary.reports.tables import shorten
+from lorary.files import escape
+from lorary.reports.routing_html import escape_html
 
 TREE, LABELS, ROW, MARGIN = 360, 265, 19, 12
 MAX_LABEL = 34
@@ -61,7 +61,8 @@ def draw_dendrogram(links: NDArray[np.float64], names: Sequence[str]) -> str:
     )
     labels = "".join(
         f'<text x="{LABELS - 8}" y="{y(10 * place + 5) + 4:.1f}" text-anchor="end">'
-        f"{escape(shorten(names[leaf], MAX_LABEL))}<title>{escape(names[leaf])}</title></text>"
+        f"{escape_html(escape(names[leaf], longest=MAX_LABEL))}"
+        f"<title>{escape_html(names[leaf])}</title></text>"
         for place, leaf in enumerate(tree["leaves"])
     )
     bottom = ROW * len(names) + 2 * MARGIN

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from math import exp
 
-from lorary.reports.routing_html import AXIS, BAR_GAP, BAR_WIDTH, escape, svg_text
+from lorary.reports.routing_html import AXIS, BAR_GAP, BAR_WIDTH, escape_html, svg_text
 
 HEIGHT = 120
 
@@ -19,7 +19,7 @@ def entropy_chart(entropy_by_layer: Mapping[str, float]) -> str:
         title = f"{layer}: {entropy:.2f} nats, as undecided as {exp(entropy):.1f} equal experts"
         bars.append(
             f'<rect class="plain" x="{left}" y="{HEIGHT + 5 - height:.2f}" width="{BAR_WIDTH}" '
-            f'height="{height:.2f}"><title>{escape(title)}</title></rect>'
+            f'height="{height:.2f}"><title>{escape_html(title)}</title></rect>'
         )
         if index % every == 0:
             axis.append(svg_text(left + BAR_WIDTH / 2, HEIGHT + 22, "middle", str(index)))

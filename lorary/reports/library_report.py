@@ -17,7 +17,7 @@ from lorary.reports.dendrogram import draw_dendrogram, link_experts, order_leave
 from lorary.reports.entropy_chart import entropy_chart
 from lorary.reports.page import make_footer, make_page, make_section, result_section
 from lorary.reports.routed_sample import RoutedSample, Usage
-from lorary.reports.routing_html import escape, numbers_table
+from lorary.reports.routing_html import escape_html, numbers_table
 from lorary.reports.routing_picture import check_routing, layers_section, samples_section, tasks_section
 from lorary.reports.signed_map import signed_map
 from lorary.reports.tables import difference_grid
@@ -84,7 +84,9 @@ def write_report_json(path: str | os.PathLike[str], report: LibraryReport) -> No
 
 
 def _facts(facts: Mapping[str, str]) -> str:
-    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(fact)}</dd>" for name, fact in facts.items())
+    rows = "".join(
+        f"<dt>{escape_html(name)}</dt><dd>{escape_html(fact)}</dd>" for name, fact in facts.items()
+    )
     return f'<dl class="facts">{rows}</dl>' if rows else ""
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 
 from lorary.evaluation.result import Result
-from lorary.files import shorten
+from lorary.files import escape
 from lorary.reports.page_style import page_style
 from lorary.reports.palette import expert_shades
-from lorary.reports.routing_html import escape, numbers_table
+from lorary.reports.routing_html import escape_html, numbers_table
 from lorary.reports.tables import result_grid
 
 # Nothing is fetched and nothing runs, whatever text a model wrote.
@@ -24,7 +24,7 @@ def make_page(title: str, body: str, names: Sequence[str]) -> str:
         body: HTML.
         names: all experts, in the order of their colours.
     """
-    heading = escape(title)
+    heading = escape_html(title)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -38,8 +38,8 @@ def make_section(heading: str, lead: str, content: str) -> str:
     """Put a heading and a sentence, both plain text, before a piece of HTML; nothing before nothing."""
     if not content:
         return ""
-    opening = f'<p class="dim">{escape(lead)}</p>' if lead else ""
-    return f"<section><h2>{escape(heading)}</h2>{opening}{content}</section>\n"
+    opening = f'<p class="dim">{escape_html(lead)}</p>' if lead else ""
+    return f"<section><h2>{escape_html(heading)}</h2>{opening}{content}</section>\n"
 
 
 def result_section(result: Result | None) -> str:
@@ -54,10 +54,10 @@ def make_footer(result: Result | None) -> str:
     """Say with what the numbers were made."""
     lines = []
     for header in result.headers if result is not None else ():
-        facts = [shorten(str(header[key]), LONGEST) for key in ("date", "command") if key in header]
+        facts = [escape(str(header[key]), longest=LONGEST) for key in ("date", "command") if key in header]
         versions = header.get("versions")
         # Whoever wrote a result may have put anything there.
         if isinstance(versions, Mapping):
-            facts += [shorten(f"{name} {version}", LONGEST) for name, version in versions.items()]
-        lines.append(f"<div>{escape(' · '.join(facts))}</div>")
+            facts += [escape(f"{name} {version}", longest=LONGEST) for name, version in versions.items()]
+        lines.append(f"<div>{escape_html(' · '.join(facts))}</div>")
     return f"<footer>{''.join(lines)}</footer>" if lines else ""

@@ -15,7 +15,7 @@ PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"
 BAR_HEIGHT, BAR_WIDTH, BAR_GAP, AXIS = 190, 25, 4, 42
 
 
-def escape(text: str) -> str:
+def escape_html(text: str) -> str:
     """Make any text safe in HTML, as content or in quotes.
 
     Control characters become their pictures, and what else cannot be seen, such as direction marks and halves
@@ -26,14 +26,14 @@ def escape(text: str) -> str:
 
 def numbers_table(grid: Grid) -> str:
     """Draw a table of numbers."""
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in grid.columns)
+    head = "".join(f'<th scope="col">{escape_html(column)}</th>' for column in grid.columns)
     body = "".join(_numbers_row(row) for row in grid.rows)
     foot = f"<tfoot>{_numbers_row(grid.footer)}</tfoot>" if grid.footer is not None else ""
     return (
         '<div class="card scroll" tabindex="0"><table class="numbers">'
-        f"<caption>{escape(grid.title)}</caption>"
+        f"<caption>{escape_html(grid.title)}</caption>"
         f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody>{foot}</table></div>"
-        f'<p class="dim">{escape(grid.note)}</p>'
+        f'<p class="dim">{escape_html(grid.note)}</p>'
     )
 
 
@@ -41,8 +41,9 @@ def legend(places: Mapping[str, int]) -> str:
     """Draw experts with the colours of their places; choosing one fades the tokens of the others."""
     every = '<label><input type="radio" name="pick" id="pickall" checked><span>all experts</span></label>'
     labels = "".join(
-        f'<label class="x{i}" title="{escape(name)}"><input type="radio" name="pick" id="pick{i}"><i></i>'
-        f"<span>{escape(name)}</span></label>"
+        f'<label class="x{i}" title="{escape_html(name)}">'
+        f'<input type="radio" name="pick" id="pick{i}"><i></i>'
+        f"<span>{escape_html(name)}</span></label>"
         for name, i in places.items()
     )
     return f'<fieldset class="legend" aria-label="Experts">{every}{labels}</fieldset>'
@@ -53,7 +54,7 @@ def sample_card(sample: RoutedSample, places: Mapping[str, int]) -> str:
     prompt = "".join(_token_span(token, places) for token in sample.prompt)
     answer = "".join(_token_span(token, places) for token in sample.answer)
     return (
-        f'<article class="card sample"><h3>{escape(sample.task)}</h3>'
+        f'<article class="card sample"><h3>{escape_html(sample.task)}</h3>'
         f'<p class="tokens"><span class="who">Prompt</span>{prompt}</p>'
         f'<p class="tokens"><span class="who">Answer</span>{answer}</p>'
         f"{_usage_bar(mean_usage(sample.answer), places)}</article>"
@@ -77,10 +78,11 @@ def heat_table(rows: Mapping[str, Sequence[str]], columns: Sequence[str]) -> str
         columns: the headings.
     """
     head = "".join(
-        f'<th scope="col" title="{escape(name)}"><span>{escape(name)}</span></th>' for name in columns
+        f'<th scope="col" title="{escape_html(name)}"><span>{escape_html(name)}</span></th>'
+        for name in columns
     )
     body = "".join(
-        f'<tr><th scope="row" title="{escape(label)}">{escape(label)}</th>{"".join(cells)}</tr>'
+        f'<tr><th scope="row" title="{escape_html(label)}">{escape_html(label)}</th>{"".join(cells)}</tr>'
         for label, cells in rows.items()
     )
     style = "heat dense" if len(columns) > MAX_WIDE_COLUMNS else "heat"
@@ -114,7 +116,7 @@ def layer_chart(usage_by_layer: Mapping[str, Mapping[str, float]], names: Sequen
 
 def svg_text(x: float, y: float, anchor: str, text: str) -> str:
     """Write text into a picture; ``anchor`` is ``start``, ``middle`` or ``end``."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape_html(text)}</text>'
 
 
 def leading_expert(token: RoutedToken) -> str:
@@ -139,22 +141,22 @@ def format_shares(shares: Sequence[tuple[str, float]]) -> str:
 
 def _numbers_row(row: Row) -> str:
     cells = "".join(_numbers_cell(cell) for cell in row.cells)
-    return f'<tr><th scope="row" title="{escape(row.label)}">{escape(row.label)}</th>{cells}</tr>'
+    return f'<tr><th scope="row" title="{escape_html(row.label)}">{escape_html(row.label)}</th>{cells}</tr>'
 
 
 def _numbers_cell(cell: Cell) -> str:
-    text = f'<span class="best">{escape(cell.text)}</span>' if cell.is_best else escape(cell.text)
-    error = f" <small>{escape(cell.error)}</small>" if cell.error else ""
+    text = f'<span class="best">{escape_html(cell.text)}</span>' if cell.is_best else escape_html(cell.text)
+    error = f" <small>{escape_html(cell.error)}</small>" if cell.error else ""
     return f"<td>{text}{error}</td>"
 
 
 def _token_span(token: RoutedToken, places: Mapping[str, int]) -> str:
     # A line break is shown as a sign and then made.
-    text = escape(token.text).replace("\n", "↵\n") or "▯"
+    text = escape_html(token.text).replace("\n", "↵\n") or "▯"
     if not token.experts:
         return f'<span class="tok" title="base model alone">{text}</span>'
     ranked = sorted(token.experts, key=lambda item: -item[1])
-    tooltip = escape(format_shares(ranked[:NUM_IN_TOOLTIP]))
+    tooltip = escape_html(format_shares(ranked[:NUM_IN_TOOLTIP]))
     return f'<span class="tok x{places[leading_expert(token)]}" title="{tooltip}">{text}</span>'
 
 
@@ -162,10 +164,11 @@ def _usage_bar(usage: Mapping[str, float], places: Mapping[str, int]) -> str:
     if not usage:
         return ""
     parts = "".join(
-        f'<i class="x{places[name]}" style="flex:{share:.4f}" title="{escape(f"{name} {share:.0%}")}"></i>'
+        f'<i class="x{places[name]}" style="flex:{share:.4f}" '
+        f'title="{escape_html(f"{name} {share:.0%}")}"></i>'
         for name, share in usage.items()
     )
-    summary = escape(format_shares(list(usage.items())[:NUM_IN_SUMMARY]))
+    summary = escape_html(format_shares(list(usage.items())[:NUM_IN_SUMMARY]))
     return f'<div class="bar" aria-hidden="true">{parts}</div><div class="dim">Answer: {summary}</div>'
 
 
@@ -173,7 +176,7 @@ def _heat_cell(share: float, task: str, name: str) -> str:
     percent = round(100 * share)
     step = round(min(max(share, 0.0), 1.0) * (NUM_HEAT_STEPS - 1))
     classes = f"h{step}" + (" own" if task == name else "") + ("" if percent else " nil")
-    return f'<td class="{classes}" title="{escape(f"{task}: {name} {share:.1%}")}">{percent or "·"}</td>'
+    return f'<td class="{classes}" title="{escape_html(f"{task}: {name} {share:.1%}")}">{percent or "·"}</td>'
 
 
 def _layer_bar(index: int, layer: str, usage: Mapping[str, float], names: Sequence[str]) -> str:
@@ -185,7 +188,7 @@ def _layer_bar(index: int, layer: str, usage: Mapping[str, float], names: Sequen
         height = share * BAR_HEIGHT
         bottom -= height
         if share > 0:
-            title = escape(f"{layer}: {name} {share:.0%}")
+            title = escape_html(f"{layer}: {name} {share:.0%}")
             parts.append(
                 f'<rect class="x{place}" x="{_bar_left(index)}" y="{bottom:.2f}" width="{BAR_WIDTH}" '
                 f'height="{height:.2f}"><title>{title}</title></rect>'

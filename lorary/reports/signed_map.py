@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from lorary.reports.palette import NUM_HEAT_STEPS
-from lorary.reports.routing_html import escape, heat_table
+from lorary.reports.routing_html import escape_html, heat_table
 
 Cells = Mapping[str, Mapping[str, float]]
 """Row -> column -> value; what is missing stays empty."""
@@ -43,4 +43,4 @@ def _cell(row: str, column: str, value: float | None, scale: float, digits: int,
     classes = f"{'n' if value < 0 else 'h'}{step}" + (" own" if is_own else "")
     # The z leaves no minus on what is rounded to zero.
     text = f"{value:z.{digits}f}"
-    return f'<td class="{classes}" title="{escape(f"{row}: {column}")} {text}">{text}</td>'
+    return f'<td class="{classes}" title="{escape_html(f"{row}: {column}")} {text}">{text}</td>'

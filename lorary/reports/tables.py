@@ -135,14 +135,9 @@ def render_markdown(grid: Grid) -> str:
     return "\n".join([*lines, "", *([grid.note, ""] if grid.note else [])])
 
 
-def shorten(name: str, limit: int) -> str:
-    """Cut a name to at most ``limit`` characters, the last of them an ellipsis."""
-    return name if len(name) <= limit else name[: limit - 1] + "…"
-
-
 def plot_label(name: str, limit: int) -> str:
     """Cut a name for a picture by matplotlib, in which a dollar sign would start a formula."""
-    return shorten(escape(name, keep=""), limit).replace("$", r"\$")
+    return escape(name, keep="", longest=limit).replace("$", r"\$")
 
 
 def format_error(error: float | None, digits: int) -> str:
@@ -231,7 +226,7 @@ def _column_widths(grid: Grid) -> list[int]:
 
 
 def _row_texts(row: Row, limit: int) -> list[Text]:
-    return [Text(shorten(escape(row.label, keep=""), limit)), *(_rich_cell(cell) for cell in row.cells)]
+    return [Text(escape(row.label, keep="", longest=limit)), *(_rich_cell(cell) for cell in row.cells)]
 
 
 def _rich_cell(cell: Cell) -> Text:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from lorary.files import quote, shorten
+from lorary.files import escape, quote
 
 
 def find_shape_fault(
@@ -93,7 +93,6 @@ def _find_answer_fault(router: nn.Module, x: Tensor, num_experts: int) -> str | 
             return "it must return finite weights, found NaN or infinity"
     except (ArithmeticError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         # A user's own router may raise any of these.
-        return (
-            f"it cannot read a token of {x.shape[1]} numbers ({type(error).__name__}: {shorten(str(error))})"
-        )
+        fault = escape(str(error), longest=200)
+        return f"it cannot read a token of {x.shape[1]} numbers ({type(error).__name__}: {fault})"
     return None

@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorary.files import escape, shorten, write_whole
+from lorary.files import escape, write_whole
 from lorary.training.progress import UnitProgress
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def smooth_curve(curve: Sequence[tuple[int, float]]) -> list[float]:
 
 def _draw_expert(axes: "Axes", name: str, found: UnitProgress) -> None:
     # Without parsing, since a dollar sign would start a formula.
-    title = shorten(escape(name, keep=""), MAX_TITLE)
+    title = escape(name, keep="", longest=MAX_TITLE)
     axes.set_title(title, fontsize="small", loc="left", parse_math=False)
     axes.tick_params(labelsize="x-small", length=2)
     axes.spines[["top", "right"]].set_visible(False)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from lorary.files import quote, shorten
+from lorary.files import escape, quote
 
 Curve = list[tuple[int, float]]
 
@@ -142,6 +142,6 @@ def _check_steps(key: str, curve: Curve, expected: list[int]) -> None:
     found = [step for step, _ in curve]
     if found != expected:
         raise ValueError(
-            f"{key} must have steps {shorten(str(expected[:9]), 60)}… ({len(expected)} in all), found "
-            f"{shorten(str(found[:9]), 60)}… ({len(found)} in all)"
+            f"{key} must have steps {escape(str(expected[:9]), longest=60)}… ({len(expected)} in all), found "
+            f"{escape(str(found[:9]), longest=60)}… ({len(found)} in all)"
         )

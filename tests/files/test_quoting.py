@@ -2,7 +2,7 @@ import sys
 
 import pytest
 
-from lorary.files import escape, quote, shorten
+from lorary.files import escape, quote
 from lorary.files.quoting import is_visible
 
 
@@ -42,7 +42,7 @@ def test_values_that_hold_themselves_are_quoted():
 
 @pytest.mark.parametrize("limit", [20, 60, 200])
 def test_both_ends_of_a_long_text_are_shown(limit):
-    short = shorten("a" * 500 + "z", limit)
+    short = escape("a" * 500 + "z", longest=limit)
     assert len(short) == limit
     assert short.startswith("aaa")
     assert short.endswith("z")

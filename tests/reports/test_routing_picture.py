@@ -7,7 +7,7 @@ import pytest
 from lorary.reports import RoutedSample, RoutedToken, write_routing_html
 from lorary.reports.page_style import page_style
 from lorary.reports.palette import expert_shades
-from lorary.reports.routing_html import escape, layer_chart, mean_usage
+from lorary.reports.routing_html import escape_html, layer_chart, mean_usage
 
 NAMES = ["dates", "morse", "plurals"]
 # Ends an attribute of either quotes, then the style sheet.
@@ -154,7 +154,7 @@ def test_no_name_reaches_the_style_sheet():
     ],
 )
 def test_any_text_can_be_shown(text, shown):
-    assert escape(text) == shown
+    assert escape_html(text) == shown
 
 
 def test_a_token_without_text_is_still_seen(tmp_path):

@@ -6,7 +6,7 @@ from rich.console import Console
 from lorary.evaluation import Result, compare_routes
 from lorary.evaluation.measures import Metric
 from lorary.reports import difference_grid, render_markdown, render_table, result_grid
-from lorary.reports.tables import format_error, shorten
+from lorary.reports.tables import format_error
 
 
 def printed(table, width=100) -> str:
@@ -126,11 +126,6 @@ def test_an_unknown_interval_is_a_dot():
 )
 def test_errors_are_written_short(error, digits, text):
     assert format_error(error, digits) == text
-
-
-def test_a_name_is_cut_only_when_too_long():
-    assert shorten("abcdef", 6) == "abcdef"
-    assert shorten("abcdefg", 6) == "abcde…"
 
 
 def test_a_metric_that_was_not_measured_is_refused(small_result):

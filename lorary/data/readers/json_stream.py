@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from lorary.data.readers.unpack import CHUNK
-from lorary.files import LIMITS, escape, quote, shorten
+from lorary.files import LIMITS, escape, quote
 
 NO_SPACE = re.compile(r"[^ \t\n\r]")
 _decode = json.JSONDecoder().raw_decode
@@ -74,7 +74,7 @@ class JsonStream:
             if end - self._at > most:
                 raise ValueError(f"a value is too long {self._place()}: {LIMITS['row_mb'].advice}")
             if problem:
-                raise ValueError(f"{shorten(escape(problem, keep=''))} {self._place(fault)}")
+                raise ValueError(f"{escape(problem, keep='', longest=200)} {self._place(fault)}")
             self._at = end
             return value
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lorary.data.readers.unpack import open_unpacked
 from lorary.errors import DataError
-from lorary.files import LIMITS, escape, quote, shorten
+from lorary.files import LIMITS, escape, quote
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # Maximum number of blank lines, since a hostile file could have very many.
@@ -60,7 +60,7 @@ def parse_json(text: str) -> object:
         return ValueError(f"not valid JSON: {error.msg} at character {place:,}{where}")
     except (ValueError, RecursionError) as error:
         problem = str(error) or type(error).__name__
-        return ValueError(f"not valid JSON: {shorten(escape(problem, keep=''))}")
+        return ValueError(f"not valid JSON: {escape(problem, keep='', longest=200)}")
 
 
 def say_not_utf8(path: Path, place: str, error: UnicodeDecodeError, offset: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from lorary.data.readers.unpack import HARMLESS
 from lorary.data.source import Record
 from lorary.errors import DataError
-from lorary.files import LIMITS, escape, open_regular, quote, shorten
+from lorary.files import LIMITS, escape, open_regular, quote
 
 MAGIC = b"PAR1"
 # Rows per batch: few, because a long value of many rows is in the file once, but in memory once per row.
@@ -44,7 +44,7 @@ def read_parquet(path: Path) -> Iterator[Record]:
                     yield Record(f"row {number}", row)
     # On damaged files, pyarrow raises errors of many types, including OSError and ValueError.
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        problem = shorten(escape(str(error), keep=""))
+        problem = escape(str(error), keep="", longest=200)
         raise DataError(f"{quote(str(path))} cannot be read as a Parquet file ({problem})") from error
 
 

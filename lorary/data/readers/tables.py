@@ -7,7 +7,7 @@ from pathlib import Path
 from lorary.data.readers.lines import read_raw_text
 from lorary.data.source import Record
 from lorary.errors import DataError
-from lorary.files import LIMITS, escape, quote, shorten
+from lorary.files import LIMITS, escape, quote
 
 SUFFIXES = {".csv", ".tsv"}
 PACKED = {".gz", ".xz"}
@@ -46,7 +46,7 @@ def read_table(path: Path) -> Iterator[Record]:
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            problem = shorten(escape(str(error), keep=""))
+            problem = escape(str(error), keep="", longest=200)
             raise DataError(f"{quote(str(path))}, {place}: not a row of a table ({problem})") from error
         if cells is None:
             return

@@ -12,7 +12,7 @@ from uuid import uuid4
 from safetensors import SafetensorError
 
 from lorary.errors import LoraryError, TrainingError
-from lorary.files import escape, quote, read_json_object, require_regular, shorten
+from lorary.files import escape, quote, read_json_object, require_regular
 
 # Prefix of files and folders that are being written or removed; `sweep` removes those of killed runs.
 SCRATCH = ".lorary-"
@@ -37,11 +37,11 @@ def refuse_damage(path: Path, advice: str, what: str = "") -> Iterator[None]:
         raise
     except OSError as error:
         raise TrainingError(
-            f"{what}{quote(str(path))} cannot be used ({shorten(escape(str(error), keep=''), 300)}): "
+            f"{what}{quote(str(path))} cannot be used ({escape(str(error), keep='', longest=300)}): "
             "run the same command again when it can be read"
         ) from error
     except (LoraryError, SafetensorError, ValueError) as error:
-        fault = shorten(str(error), 400)
+        fault = escape(str(error), longest=400)
         raise TrainingError(f"{what}{quote(str(path))} is damaged ({fault}): {advice}") from error
 
 

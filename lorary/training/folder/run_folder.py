@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lorary.errors import TrainingError
 from lorary.experts import check_name
-from lorary.files import escape, quote, shorten, write_whole
+from lorary.files import escape, quote, write_whole
 from lorary.files.whole import sync_folder
 from lorary.training.folder.digests import hash_json
 from lorary.training.folder.finished import RECORD, Product, ProductForm, read_finished, write_finished
@@ -132,7 +132,7 @@ class RunFolder(Generic[Product]):
         except OSError as error:
             raise TrainingError(
                 f"cannot write finished expert {name!r} to {quote(str(folder))}: "
-                f"{shorten(escape(str(error), keep=''), 300)}. The state saved before contains it: free some "
+                f"{escape(str(error), keep='', longest=300)}. The state saved before contains it: free some "
                 "space, then run the same command to resume"
             ) from error
 
@@ -157,7 +157,7 @@ class RunFolder(Generic[Product]):
             size = sum(value.nbytes for tensors, _ in trainees.values() for value in tensors.values())
             raise TrainingError(
                 f"cannot save the run's state ({size / 1e6:.0f} MB) in {quote(str(self.path))}: "
-                f"{shorten(escape(str(error), keep=''), 300)}. "
+                f"{escape(str(error), keep='', longest=300)}. "
                 "The state saved before is intact: free some space, then run the same command to resume"
             ) from error
 
@@ -238,7 +238,7 @@ def _find_differences(known: dict[str, Any], ours: dict[str, Any], above: str = 
     different = []
     for key in sorted(known.keys() | ours.keys()):
         there, here = known.get(key), ours.get(key)
-        shown = f"{above}{shorten(escape(key, keep=''), 60)}"
+        shown = f"{above}{escape(key, keep='', longest=60)}"
         if isinstance(there, dict) and isinstance(here, dict):
             different += _find_differences(there, here, f"{shown} ")
         elif there != here:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from lorary.errors import FormatError, LibraryError
-from lorary.files import quote, shorten
+from lorary.files import escape, quote
 from lorary.library.storage.contract import FAILURES, KIND_WORDS, Outcome
 from lorary.library.storage.local.change import LocalChange, drop_journal
 from lorary.library.storage.local.folder import LocalFolder
@@ -126,7 +126,7 @@ class Publisher:
         except FormatError as error:
             raise LibraryError(
                 f"library {quote(self._storage.url)} has an invalid {JOURNAL} "
-                f"({shorten(str(error), 400)}); nothing was changed. A folder in {TMP} or {TRASH} "
+                f"({escape(str(error), longest=400)}); nothing was changed. A folder in {TMP} or {TRASH} "
                 f"may be the only copy of an expert: move it back by hand, then delete {JOURNAL}"
             ) from error
 
@@ -136,8 +136,8 @@ class Publisher:
         moves = "; ".join(f"{source!r} to {target!r}" for source, target in journal.moves)
         raise LibraryError(
             f"library {quote(self._storage.url)} has an unfinished change of another machine, of another "
-            f"user or of the library that it was copied from ({shorten(moves, 300)}); nothing was changed. "
-            "If no process is writing to it now, `lorary library settle` finishes the change"
+            f"user or of the library that it was copied from ({escape(moves, longest=300)}); nothing was "
+            "changed. If no process is writing to it now, `lorary library settle` finishes the change"
         )
 
     def _finish(self, owner: str | None) -> Journal:

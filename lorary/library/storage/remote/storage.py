@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from lorary.errors import FormatError, LibraryError
-from lorary.files import quote, shorten
+from lorary.files import escape, quote
 from lorary.library.storage.contract import FAILURES, Outcome
 from lorary.library.storage.locating import locate
 from lorary.library.storage.lock import LOCK_TIMEOUT_S, ThreadLock
@@ -85,13 +85,13 @@ class RemoteStorage(RemoteFolder):
         except FormatError as error:
             raise LibraryError(
                 f"library {quote(self.url)} has an invalid {JOURNAL} "
-                f"({shorten(str(error), 400)}); nothing was changed. A file in {TMP} "
+                f"({escape(str(error), longest=400)}); nothing was changed. A file in {TMP} "
                 f"may be the only copy of one of an expert's: move it back by hand, then delete {JOURNAL}"
             ) from error
         if owner not in (None, journal.owner):
             raise LibraryError(
                 f"library {quote(self.url)} has an unfinished change of another machine, of another user or "
-                f"of the library that it was copied from ({shorten(', '.join(journal.copies), 300)}); "
+                f"of the library that it was copied from ({escape(', '.join(journal.copies), longest=300)}); "
                 "nothing was changed. If no process is writing to it now, `lorary library settle` finishes "
                 "the change"
             )

@@ -16,7 +16,7 @@ from lorary.cli.tasks import load_tasks, read_task_template
 from lorary.data import Example, Task, Template, tokenize_examples
 from lorary.data.chat_template import ChatTemplate
 from lorary.data.prompt_counts import PromptCounts
-from lorary.files import say_count, shorten
+from lorary.files import escape, say_count
 
 # Longest prompt or target shown, in characters.
 LONGEST = 4000
@@ -106,14 +106,14 @@ def describe_task(name: str, task: Task, shown: RenderedTask) -> Iterator[tuple[
     is_part = shown.num_counted < task.num_examples
     for text in describe_prompts([shown.counts]):
         yield "prompts", text + (f" (of the first {shown.num_counted:,} examples)" if is_part else "")
-    yield "definition", shorten(" ".join(task.definition.split()), 200)
+    yield "definition", escape(" ".join(task.definition.split()), longest=200)
 
 
 def print_example(prompt: str, target: str) -> None:
     """Print an example, with a mark before each line of the prompt and of the target."""
     print_line("example   | prompt, > target")
     for mark, text in (("|", prompt), (">", target)):
-        for line in shorten(text, LONGEST).split("\n"):
+        for line in escape(text, longest=LONGEST).split("\n"):
             print_line(f"  {mark} {line}")
 
 
