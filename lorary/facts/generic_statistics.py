@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from lorary.facts.reading import read_alone, read_averages
-from lorary.facts.requests import cut_passes, pad_prompts
+from lorary.facts.requests import Requests, cut_passes, pad_prompts
 from lorary.models import ExpertStack
 from lorary.models.capture import capture_inputs
+from lorary.routing.calibrated import compute_readings
 from lorary.routing.calibrated_router import DeviationMeter
 
 
@@ -26,6 +26,22 @@ class Moments(NamedTuple):
     """``[E, R, R]``, float64."""
 
 
+class KeptPass(NamedTuple):
+    """The readings of one pass."""
+
+    requests: Requests
+    mask: Tensor
+    """The tokens that were read, ``[B, L]``, N of them."""
+    readings: dict[str, Tensor]
+    """Module path -> ``a x``, ``[N, E, R]``, in the model's dtype."""
+
+
+def count_kept_bytes(a: Mapping[str, Tensor], sequences: Sequence[Sequence[int]], dtype: torch.dtype) -> int:
+    """Count the bytes of all readings of some texts, in the model's dtype."""
+    per_token = sum(rows.shape[:2].numel() for rows in a.values()) * dtype.itemsize
+    return per_token * sum(len(ids) - 1 for ids in sequences)
+
+
 @torch.no_grad()
 def measure_readings(
     stack: ExpertStack,
@@ -33,6 +49,7 @@ def measure_readings(
     sequences: Sequence[Sequence[int]],
     *,
     tokens_per_pass: int = 2048,
+    keep: list[KeptPass] | None = None,
 ) -> dict[str, Moments]:
     """Measure the mean and covariance of ``a x`` over the tokens of some texts, without each text's first.
 
@@ -41,6 +58,7 @@ def measure_readings(
         a: module path -> down-projections ``[E, R, I]``, on the layer's device.
         sequences: token ids of the texts, at least two in each.
         tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
+        keep: gets the readings of each pass, see `count_kept_bytes`; None keeps nothing.
 
     Returns:
         Moments by module path.
@@ -52,11 +70,13 @@ def measure_readings(
 
     def add(path: str, x: Tensor) -> None:
         if path in a:
-            rows = a[path]
+            readings = compute_readings(x, a[path])
+            if keep is not None:
+                keep[-1].readings[path] = readings
             # Summed in float64: the covariance is a difference of two large sums.
-            readings = linear(x, rows.flatten(0, 1).to(x.dtype)).unflatten(-1, rows.shape[:2]).double()
-            sums[path] += readings.sum(0)
-            by_expert = readings.transpose(0, 1)  # [E, T, R]
+            wide = readings.double()
+            sums[path] += wide.sum(0)
+            by_expert = wide.transpose(0, 1)  # [E, T, R]
             products[path] += by_expert.mT @ by_expert
 
     for members in cut_passes([len(ids) for ids in sequences], tokens_per_pass):
@@ -64,6 +84,8 @@ def measure_readings(
         mask = requests.inputs["attention_mask"].bool()
         # The first token's input is the same in every text, and far larger than the others.
         mask[:, 0] = False
+        if keep is not None:
+            keep.append(KeptPass(requests, mask, {}))
         with capture_inputs(stack, mask, add):
             read_alone(stack, requests)
     count = sum(len(ids) - 1 for ids in sequences)
@@ -97,5 +119,22 @@ def measure_deviations(
         requests = pad_prompts([sequences[index] for index in members], stack.model.device)
         for path, averages in read_averages(stack, meter, requests).items():
             found[path].append(averages)
-    texts = {path: torch.cat(rows) for path, rows in found.items()}
+    return _summarise(found)
+
+
+@torch.no_grad()
+def measure_kept_deviations(
+    meter: DeviationMeter, kept: Sequence[KeptPass]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Measure the same as `measure_deviations` from kept readings, without running the model again."""
+    found: dict[str, list[Tensor]] = {path: [] for path in meter.places}
+    for requests, mask, readings in kept:
+        weights = requests.weigh_cells(meter.skips_first, meter.last_share)[:, mask.flatten()]
+        for path, rows in readings.items():
+            found[path].append(weights.to(rows.device) @ meter.describe_readings(path, rows))
+    return _summarise(found)
+
+
+def _summarise(averages: Mapping[str, Sequence[Tensor]]) -> dict[str, tuple[Tensor, Tensor]]:
+    texts = {path: torch.cat(list(rows)) for path, rows in averages.items()}
     return {path: (rows.mean(0), rows.std(0, correction=0)) for path, rows in texts.items()}

@@ -48,21 +48,32 @@ def whiten_readings(roots: Tensor, mean: Tensor, covariance: Tensor, ridge: floa
     return whiteners.float(), offsets.float()
 
 
-def log_deviations(x: Tensor, a: Tensor, whiteners: Tensor, offsets: Tensor) -> Tensor:
-    """Measure how strongly each expert reacts to each token, ``log |readerᵀ a x - offset|``.
+def log_deviations(readings: Tensor, whiteners: Tensor, offsets: Tensor) -> Tensor:
+    """Measure how strongly each expert reacts to each token, ``log |whitenerᵀ a x - offset|``.
 
     Args:
-        x: layer inputs, ``[T, I]``. The product with ``a`` is computed in their dtype.
-        a: down-projections, ``[E, R, I]``.
+        readings: ``a x``, ``[T, E, R]``.
         whiteners: ``[E, R, R]``, from `whiten_readings`.
         offsets: ``[E, R]``, from `whiten_readings`.
 
     Returns:
         Logarithms ``[T, E]`` in float32; for a distance of 0, the logarithm of the smallest normal number.
     """
-    readings = linear(x, a.flatten(0, 1).to(x.dtype)).unflatten(-1, a.shape[:2]).float()  # [T, E, R]
-    lengths = (torch.einsum("ter,ers->tes", readings, whiteners) - offsets).norm(dim=-1)
+    lengths = (torch.einsum("ter,ers->tes", readings.float(), whiteners) - offsets).norm(dim=-1)
     return lengths.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+def compute_readings(x: Tensor, a: Tensor) -> Tensor:
+    """Compute ``a x`` of each expert, in the inputs' dtype.
+
+    Args:
+        x: layer inputs, ``[T, I]``.
+        a: down-projections, ``[E, R, I]``.
+
+    Returns:
+        ``[T, E, R]``.
+    """
+    return linear(x, a.flatten(0, 1).to(x.dtype)).unflatten(-1, a.shape[:2])
 
 
 def average_layers(scores: Mapping[str, Tensor], has: Mapping[str, Tensor]) -> Tensor:

@@ -8,7 +8,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lorary.routing.calibrated import SMALLEST_DEVIATION, average_layers, log_deviations
+from lorary.routing.calibrated import (
+    SMALLEST_DEVIATION,
+    average_layers,
+    compute_readings,
+    log_deviations,
+)
 from lorary.routing.configs.calibrated import DEFAULT_TOP_K, CalibratedConfig
 from lorary.routing.configs.checks import check_choice, check_top_k, resolve_top_k
 from lorary.routing.material import RequestMaterial
@@ -46,7 +51,11 @@ class DeviationMeter:
 
     def describe(self, place: str, x: Tensor) -> Tensor:
         """Return the experts' reactions ``[T, E]`` to tokens ``[T, I]``, see `log_deviations`."""
-        return log_deviations(x, self.a[place], self.whiteners[place], self.offsets[place])
+        return self.describe_readings(place, compute_readings(x, self.a[place]))
+
+    def describe_readings(self, place: str, readings: Tensor) -> Tensor:
+        """Return the experts' reactions ``[T, E]`` to tokens with these readings ``a x``, ``[T, E, R]``."""
+        return log_deviations(readings, self.whiteners[place], self.offsets[place])
 
 
 class CalibratedRouter(DeviationMeter):

@@ -21,9 +21,9 @@ def readings(monkeypatch):
     """How many experts were calibrated, each time that generic requests were read."""
     calls = []
 
-    def measure(stack, a, sequences):
+    def measure(stack, a, sequences, keep=None):
         calls.append(max(len(rows) for rows in a.values()))
-        return measure_readings(stack, a, sequences)
+        return measure_readings(stack, a, sequences, keep=keep)
 
     monkeypatch.setattr(calibrations, "measure_readings", measure)
     return calls
@@ -54,6 +54,16 @@ def test_each_expert_comes_out_as_calibrated_alone_and_by_hand(model, experts):
             torch.testing.assert_close((whitener @ whitener.T)[:rank, :rank], metric, atol=1e-3, rtol=1e-3)
             expected_offset = whiteners[path][0] @ offsets[path][0]
             torch.testing.assert_close((whitener @ offset)[:rank], expected_offset, atol=1e-3, rtol=1e-3)
+
+
+def test_one_reading_of_the_generic_requests_gives_the_same_as_two(model, experts, monkeypatch):
+    options = CONFIG.needs["calibrations"]
+    once = Facts(model.base, model.stack, experts).find("calibrations", options)
+    monkeypatch.setattr(calibrations, "MOST_KEPT", 0)
+    twice = Facts(model.base, model.stack, experts).find("calibrations", options)
+    for field, layers in twice.items():
+        for path, expected in layers.items():
+            torch.testing.assert_close(once[field][path], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_each_is_found_once_and_then_kept(build_tiny_base, experts, readings):

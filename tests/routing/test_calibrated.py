@@ -2,7 +2,13 @@ import pytest
 import torch
 
 from lorary.routing import CalibratedConfig
-from lorary.routing.calibrated import SMALLEST_DEVIATION, average_layers, log_deviations, whiten_readings
+from lorary.routing.calibrated import (
+    SMALLEST_DEVIATION,
+    average_layers,
+    compute_readings,
+    log_deviations,
+    whiten_readings,
+)
 from lorary.routing.calibrated_router import CalibratedRouter, DeviationMeter, trust_margin
 from lorary.routing.spectr import compute_norm_roots
 
@@ -37,28 +43,34 @@ def deviate_slowly(x, a, b, generic, ridge):
 @pytest.mark.parametrize("ridge", [0.001, 0.01, 3.0])
 def test_deviations_are_those_of_the_formula(draw, generic, ridge):
     x, a, b = draw(7, 16), draw(4, 3, 16), draw(4, 10, 3)
-    found = log_deviations(x, a, *calibrate(a, b, generic, ridge))
+    found = log_deviations(compute_readings(x, a), *calibrate(a, b, generic, ridge))
     expected = [[deviate_slowly(token, a[e], b[e], generic, ridge) for e in range(4)] for token in x]
     torch.testing.assert_close(found, torch.tensor(expected), atol=1e-3, rtol=1e-3)
 
 
 def test_neither_strength_nor_factorisation_nor_padding_matters(draw, generic):
     x, a, b = draw(5, 16), draw(2, 3, 16), draw(2, 10, 3)
-    expected = log_deviations(x, a, *calibrate(a, b, generic, 0.01))
+    expected = log_deviations(compute_readings(x, a), *calibrate(a, b, generic, 0.01))
     other = draw(3, 3)
     others = torch.linalg.inv(other) @ a, 7 * b @ other
     torch.testing.assert_close(
-        log_deviations(x, others[0], *calibrate(*others, generic, 0.01)), expected, atol=1e-3, rtol=1e-3
+        log_deviations(compute_readings(x, others[0]), *calibrate(*others, generic, 0.01)),
+        expected,
+        atol=1e-3,
+        rtol=1e-3,
     )
     padded = torch.cat([a, torch.zeros(2, 2, 16)], 1), torch.cat([b, torch.zeros(2, 10, 2)], 2)
     torch.testing.assert_close(
-        log_deviations(x, padded[0], *calibrate(*padded, generic, 0.01)), expected, atol=1e-4, rtol=1e-4
+        log_deviations(compute_readings(x, padded[0]), *calibrate(*padded, generic, 0.01)),
+        expected,
+        atol=1e-4,
+        rtol=1e-4,
     )
 
 
 def test_with_a_great_ridge_only_the_length_of_what_is_added_counts(draw, generic):
     x, a, b = draw(9, 16), draw(1, 3, 16), draw(1, 10, 3)
-    found = log_deviations(x, a, *calibrate(a, b, generic, 1e8))[:, 0]
+    found = log_deviations(compute_readings(x, a), *calibrate(a, b, generic, 1e8))[:, 0]
     lengths = ((x - generic.mean(0)) @ (b[0] @ a[0]).T).norm(dim=-1).log()
     torch.testing.assert_close(found - found.mean(), lengths - lengths.mean(), atol=1e-3, rtol=1e-3)
 
@@ -70,7 +82,7 @@ def test_an_expert_that_adds_nothing_or_always_the_same_has_no_reader(draw, gene
     assert not whiteners[1].any() and not offsets[1].any() and whiteners[0].any() and whiteners[2].any()
     whiteners, offsets = calibrate(a, b, torch.zeros(5, 16), 0.01)
     assert not whiteners.any() and not offsets.any()
-    assert log_deviations(draw(3, 16), a, whiteners, offsets).isfinite().all()
+    assert log_deviations(compute_readings(draw(3, 16), a), whiteners, offsets).isfinite().all()
 
 
 def test_an_expert_is_averaged_over_the_layers_that_it_changes():
@@ -140,7 +152,8 @@ def test_a_router_describes_tokens_as_its_meter_does(draw):
     x = draw(4, 16)
     meter = DeviationMeter(a, whiteners, offsets, last_share=0.5)
     assert torch.equal(
-        meter.describe("one", x), log_deviations(x, a["one"], whiteners["one"], offsets["one"])
+        meter.describe("one", x),
+        log_deviations(compute_readings(x, a["one"]), whiteners["one"], offsets["one"]),
     )
     assert (meter.places, meter.last_share, meter.skips_first) == (("one",), 0.5, True)
 
