@@ -17,6 +17,7 @@ from lorary.experts.base_revisions import agree_on_revision
 from lorary.experts.expert import identify_base
 from lorary.facts import FACTS
 from lorary.facts.encoder import Encoder
+from lorary.facts.fitted_library import FittedLibrary
 from lorary.files import quote
 from lorary.library import Library
 from lorary.models import COMBINES, BaseModel, attach_experts, load_base, wrap_base
@@ -103,10 +104,8 @@ def load_model(
     unchecked = everyone if saved is None else controls or {}
     check_base(loaded, *unchecked.values(), trust=trust_base)
     everyone = fit_paths(loaded.model, everyone)
-    # A library's artifacts use the module paths of its files, so they do not fit experts with renamed paths.
-    fitted = {name: everyone[name] for name in own}
-    is_library = all(fitted[name] is own[name] for name in own)
-    model = RoutedModel(loaded, attach_experts(loaded.model, everyone), library if is_library else fitted)
+    stack = attach_experts(loaded.model, everyone)
+    model = RoutedModel(loaded, stack, _fit_library(library, own, {name: everyone[name] for name in own}))
     try:
         if saved is not None:
             saved.hand_over(model, kept, encoder)
@@ -144,6 +143,16 @@ def _check_controls(controls: Mapping[str, Expert], experts: Mapping[str, Expert
             f"a control must have a name of its own, but {taken[0]!r} is an expert too: name it otherwise"
         )
     return dict(controls)
+
+
+def _fit_library(
+    library: Mapping[str, Expert], own: Mapping[str, Expert], fitted: Mapping[str, Expert]
+) -> Mapping[str, Expert]:
+    """Return the mapping that has the experts as they are on the model, and their artifacts."""
+    renamed = [name for name in own if fitted[name] is not own[name]]
+    if not renamed:
+        return library
+    return FittedLibrary(library, fitted, renamed) if isinstance(library, Library) else fitted
 
 
 def _load_any_base(
