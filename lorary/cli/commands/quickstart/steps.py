@@ -26,7 +26,7 @@ MARKS = ("outcome.json", "library-run")
 PARTS = (*MARKS, "controls-run", "library", "controls", "results.json", "routing.html", "routing.png")
 NUM_ANSWERS = 4
 NUM_TRACED = 2
-ANSWER_TOKENS = 32
+ANSWER_TOKENS = 24
 
 
 def make_outcome(plan: QuickstartPlan, out: Path, *, fresh: bool) -> Outcome:
