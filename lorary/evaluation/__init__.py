@@ -1,6 +1,6 @@
-"""Measuring what a model is worth: measures, routes, one table of results, fair comparisons.
+"""Evaluation: measures, routes, results, and comparisons on the same examples.
 
-What runs a model is loaded when first used, so that results can be shown without PyTorch.
+Modules that run a model are imported when first used, so that results can be shown without PyTorch.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The examples of a task that an evaluation looks at, as tokens."""
+"""Choosing and tokenising the examples of a task that an evaluation measures."""
 
 import hashlib
 import json
@@ -28,14 +28,14 @@ class ChosenExamples(NamedTuple):
 def choose_examples(
     tokenizer: PreTrainedTokenizerBase, name: str, task: Task, template: Template, config: EvalConfig
 ) -> ChosenExamples:
-    """Choose a task's examples as the configuration says, and tokenise those that fit.
+    """Choose a task's examples by the configuration, and tokenise those that fit.
 
     Args:
         tokenizer: the base model's.
-        name: what the task is called here; errors name it.
-        task: where the examples are from.
-        template: how they become prompts.
-        config: the split, how many, and how long they may be.
+        name: the task's name in this evaluation, for messages.
+        task: the task.
+        template: turns examples into prompts.
+        config: has the split, the number of examples, and their maximum length.
 
     Raises:
         DataError: if the task has no example in the split, or none that fits.
@@ -48,17 +48,17 @@ def choose_examples(
     )
     if not found.examples:
         raise DataError(
-            f"task {quote(name)}: none of {len(examples)} {config.split!r} examples fits in "
-            f"{config.max_length} tokens: raise max_length, or choose another truncation"
+            f"task {quote(name)} must have a {config.split!r} example of at most {config.max_length} tokens, "
+            f"none of {len(examples)} fits: raise max_length, or choose another truncation"
         )
     return ChosenExamples(tuple(examples[index] for index in found.indices), found)
 
 
 def identify_examples(examples: Sequence[Example]) -> list[str]:
-    """Name each example of a task by a hash of what it asks and of its answers.
+    """Return an id of each example of a task: a hash of its prompt and its answers.
 
-    So results name the same example alike, whatever the order of a file and whichever examples were chosen.
-    Examples that are equal are told apart by a number, ``…-2`` for the second.
+    So an example has the same id in all results, independently of the order of a file and of the other chosen
+    examples. Equal examples get a number, such as ``…-2`` for the second.
     """
     seen: Counter[str] = Counter()
     ids = []

@@ -1,6 +1,6 @@
-"""The columns of a result: one number per example, in one order of examples for all routes.
+"""The columns of a result. A column has one number per example, for a (task, route, metric).
 
-A column is the numbers of a (task, route, metric).
+All routes have the examples of a task in the same order.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,36 +11,36 @@ from lorary.files import quote
 
 # (task, route, metric)
 ScoreKey = tuple[str, str, str]
-# (task, metric): what all routes share
+# (task, metric), since all routes have the same examples
 ExamplesKey = tuple[str, str]
 
 
 class Record(NamedTuple):
-    """What one example earned under one route by one metric."""
+    """The value of one example, under one route, by one metric."""
 
     task: str
     route: str
     metric: str
     value: float
     example: str | None = None
-    """The example's id, which is its own within the task; None if it has none."""
+    """The example's id, unique within the task; None if it has none."""
 
 
 class Columns(NamedTuple):
-    """Numbers, and which examples they are of."""
+    """Values, and the ids of their examples."""
 
     scores: dict[ScoreKey, tuple[float, ...]]
     """(task, route, metric) -> one value per example."""
     example_ids: dict[ExamplesKey, tuple[str, ...]]
-    """(task, metric) -> the examples in their order, where they are known."""
+    """(task, metric) -> ids of the examples in order, if they are known."""
 
 
 def gather_columns(records: Iterable[Record | Sequence[object]]) -> Columns:
-    """Gather single numbers into columns, those of examples with ids in the order of the first route.
+    """Gather single values into columns; examples with ids are sorted in the order of the first route.
 
     Raises:
-        ValueError: if routes were measured on different examples, some examples of a column have ids and
-            others have none, or an id stands twice.
+        ValueError: if routes were measured on different examples, only some examples of a column have ids, or
+            an id occurs twice.
     """
     columns: dict[ScoreKey, list[Record]] = {}
     for given in records:
@@ -59,18 +59,18 @@ def gather_columns(records: Iterable[Record | Sequence[object]]) -> Columns:
 
 
 def join_columns(left: Columns, right: Columns) -> Columns:
-    """Join columns of two results; where both know the examples, the right one's take the left one's order.
+    """Join the columns of two results; if both have ids, the right values are sorted like the left ones.
 
     Raises:
-        ValueError: if both hold a column, or were measured on different examples.
+        ValueError: if both have the same column, or were measured on different examples.
     """
     scores = dict(left.scores)
     for key, values in right.scores.items():
         task, route, metric = key
         if key in scores:
             raise ValueError(
-                f"both results hold {metric!r} of task {quote(task)} under route {quote(route)}: only "
-                "results without a common column merge"
+                f"results that are merged must have no common column, but both have {metric!r} of task "
+                f"{quote(task)} under route {quote(route)}"
             )
         ids, known = (columns.example_ids.get((task, metric)) for columns in (right, left))
         scores[key] = values if ids is None or known is None else align_values(key, values, ids, known)
@@ -80,16 +80,16 @@ def join_columns(left: Columns, right: Columns) -> Columns:
 def align_values(
     key: ScoreKey, values: Sequence[float], ids: Sequence[str], known: Sequence[str]
 ) -> tuple[float, ...]:
-    """Put a column's values into the order of the examples known already.
+    """Sort a column's values in the order of known examples.
 
     Args:
         key: the column.
         values: its values.
-        ids: the example of each.
-        known: the examples of the columns before, each once.
+        ids: the example's id of each value.
+        known: the ids of earlier columns, in their order.
 
     Raises:
-        ValueError: if the examples are not the same.
+        ValueError: if the examples differ.
     """
     value_of = dict(zip(ids, values, strict=True))
     different = sorted(value_of.keys() ^ set(known))
@@ -104,10 +104,10 @@ def align_values(
 
 
 def check_columns(columns: Columns) -> None:
-    """Refuse names that are no text, columns that are empty or not paired, and numbers that are not finite.
+    """Check that names are Unicode text, columns are paired and not empty, and values are finite.
 
     Raises:
-        ValueError: which of these.
+        ValueError: if not; the message has the column and the fault.
     """
     first: dict[ExamplesKey, tuple[str, int]] = {}
     for key, values in columns.scores.items():
@@ -135,8 +135,9 @@ def _check_ids(key: ScoreKey, ids: Sequence[str | None]) -> tuple[str, ...] | No
     if known and (len(known) < len(ids) or len(set(known)) < len(known)):
         task, route, metric = key
         raise ValueError(
-            f"all examples of task {quote(task)} must have ids of their own or none, under route "
-            f"{quote(route)} and {metric!r} {len(ids)} examples have {len(set(known))} different ids"
+            f"all examples of task {quote(task)} must have different ids, or none must have one, found "
+            f"{len(set(known))} different ids of {len(ids)} examples under route {quote(route)} and "
+            f"{metric!r}"
         )
     return tuple(known) if known else None
 
@@ -147,13 +148,14 @@ def _check_values(key: ScoreKey, values: Sequence[float]) -> None:
         _check_name(name)
     if not values:
         raise ValueError(
-            f"task {quote(task)} under route {quote(route)} has no value of {quote(metric)}: leave it out"
+            f"a column must have at least one value, task {quote(task)} under route {quote(route)} has none "
+            f"of {quote(metric)}: leave it out"
         )
     for index, value in enumerate(values):
         if not isfinite(value):
             raise ValueError(
                 f"{metric!r} of task {quote(task)} under route {quote(route)} must be a finite number, found "
-                f"{value!r} at example {index!r}: look at that example and at the expert's weights"
+                f"{value!r} at example {index!r}: check that example and the expert's weights"
             )
 
 

@@ -1,4 +1,4 @@
-"""Whether one route beats another: differences on the same examples, with their uncertainty.
+"""Comparing routes: differences on the same examples, with their uncertainty.
 
 Letters: T tasks, n examples of a task, S resamples.
 """
@@ -17,45 +17,46 @@ from lorary.files import quote
 NUM_RESAMPLES = 2000
 # Bounds the memory of one block of resamples (32 MB of indices).
 MAX_DRAWS = 4_000_000
-# What routes are held against, of those that were measured the first: all experts alike, no expert at all.
+# Preferred reference routes, in this order: all experts with equal weights, no expert at all.
 REFERENCES = ("uniform", "base")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How far one route lies from another on the same examples, each task counting the same."""
+    """The difference between two routes on the same examples; all tasks have the same weight."""
 
     metric: Metric
-    """The metric compared."""
+    """The compared metric."""
     route: str
-    """The route in question."""
+    """The compared route."""
     against: str
-    """The route it is held against."""
+    """The reference route."""
     mean: float
     """``route`` minus ``against``: mean over tasks of the mean over examples."""
     standard_error: float | None
-    """Paired, for these tasks: sqrt(sum of squared task errors) / T; None if a task has n = 1."""
+    """Standard error over paired examples, for these tasks: sqrt(sum of squared task errors) / T; None if a
+    task has n = 1."""
     low: float | None
-    """Lower end of the 95% interval of the bootstrap; None if a task has n = 1, which shows no spread."""
+    """Lower end of the bootstrap's 95% interval; None if a task has n = 1, which shows no spread."""
     high: float | None
     """Upper end of that interval, or None."""
     num_tasks: int
-    """Tasks that both routes have."""
+    """Number of tasks that both routes have."""
     num_examples: int
-    """Examples in them, all together."""
+    """Number of examples of all these tasks."""
     num_better: int
-    """Tasks on which ``route`` is the better one on average."""
+    """Number of tasks on which ``route`` has the better average."""
     num_worse: int
-    """Tasks on which it is the worse one."""
+    """Number of tasks on which it has the worse average."""
 
     @property
     def num_same(self) -> int:
-        """Tasks on which both have the same average."""
+        """Number of tasks on which both have the same average."""
         return self.num_tasks - self.num_better - self.num_worse
 
     @property
     def is_clear_gain(self) -> bool:
-        """Whether the whole interval lies on the better side of zero."""
+        """Whether the whole interval is on the better side of zero."""
         if self.low is None or self.high is None:
             return False
         return self.high < 0 if self.metric.lower_is_better else self.low > 0
@@ -72,18 +73,18 @@ def paired_difference(
 ) -> Difference:
     """Compare two routes over the tasks that both have.
 
-    Because both routes saw the same examples, what counts is the spread of the differences, not
-    that of the values: far smaller where hard examples are hard for both. The interval comes from
-    drawing examples again within each task (2.5th to 97.5th percentile), so it too is about these
-    tasks and not about others like them. With very few examples per task it is somewhat narrow.
+    Both routes were measured on the same examples, so the uncertainty depends on the spread of the
+    differences. It is far smaller than the spread of the values if hard examples are hard for both routes.
+    The interval (2.5th to 97.5th percentile) comes from resampling examples within each task, so it is valid
+    for these tasks and not for others like them. With very few examples per task it is somewhat too narrow.
 
     Args:
-        result: where the numbers are.
+        result: the result.
         metric: the metric.
-        route: the route in question.
-        against: the route it is held against.
+        route: the compared route.
+        against: the reference route.
         num_resamples: S.
-        seed: of the draws.
+        seed: of the resampling.
 
     Raises:
         ValueError: if no task has both routes.
@@ -113,7 +114,7 @@ def paired_difference(
 def compare_routes(
     result: Result, metric: str, against: str, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> list[Difference]:
-    """Hold every other route that shares a task with one against it, in the order of ``result.routes``."""
+    """Compare every route that has a task of the reference with it, in the order of ``result.routes``."""
     tasks = {task for task, route, name in result.scores if (route, name) == (against, metric)}
     routes = {
         route for task, route, name in result.scores if name == metric and task in tasks and route != against
@@ -126,7 +127,7 @@ def compare_routes(
 
 
 def choose_reference(result: Result, metric: str) -> str:
-    """Choose the route to hold the others against: the first measured of ``REFERENCES``, else the first.
+    """Choose the reference route: the first of ``REFERENCES`` that was measured, else the first route.
 
     Raises:
         ValueError: if the result has no such metric.

@@ -1,4 +1,4 @@
-"""What an evaluation is told."""
+"""The configuration of an evaluation."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,24 +9,24 @@ from lorary.evaluation.measures import find_metric
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig:
-    """What is measured, and on how much."""
+    """The configuration of an evaluation."""
 
     metrics: tuple[str, ...] = ("loss",)
     """Names of metrics: keys of ``list_metrics()``."""
     split: Literal["train", "validation", "test"] = "test"
-    """Which split of the tasks."""
+    """The split of the tasks."""
     num_examples: int | None = 100
-    """Most examples per task, chosen by content hash; null takes all."""
+    """Maximum examples per task, chosen by content hash; null: all."""
     max_length: int = 512
-    """Most tokens of prompt and target together."""
+    """Maximum tokens of prompt and target together."""
     truncation: Truncation = "skip"
     """What to do with longer examples; a target is never cut."""
     max_new_tokens: int = 64
-    """Most tokens of a generated answer; tasks with short targets are given less."""
+    """Maximum tokens of a generated answer; for tasks with short targets it is lower."""
     tokens_per_pass: int = 2048
-    """Most tokens in one forward pass."""
+    """Maximum tokens in one forward pass."""
     batch_size: int = 16
-    """Prompts that are answered at once."""
+    """Number of prompts that are answered in one batch."""
     seed: int = 0
     """Seed of the choice of examples."""
 

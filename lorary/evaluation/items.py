@@ -1,4 +1,4 @@
-"""One text of an evaluation, as tokens."""
+"""One tokenised text of an evaluation."""
 
 from dataclasses import dataclass
 
@@ -10,13 +10,13 @@ Prompt = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Item:
-    """One tokenised text to be scored or continued, and where it belongs."""
+    """One tokenised text to be scored or continued, and its task."""
 
     task: str
     """The task's name."""
     tokens: TokenizedExample
     """Prompt and answer."""
     max_new_tokens: int = 0
-    """Most tokens of an answer, for generation."""
+    """Maximum tokens of a generated answer."""
     first_line: bool = False
-    """Whether the answer's first line is all that is wanted."""
+    """Whether only the answer's first line is used."""

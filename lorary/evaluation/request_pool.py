@@ -1,4 +1,4 @@
-"""All requests of an evaluation: gathered from all measures, tokenised once for all routes."""
+"""The requests of an evaluation: gathered from all measures, and tokenised once for all routes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,61 +27,61 @@ SHORTEST_ANSWER = 8
 
 @dataclass(frozen=True)
 class ScorePlaces:
-    """Where the response to a ``Score`` is found."""
+    """The place of the response to a ``Score``."""
 
     indices: tuple[int, ...]
-    """The pool's score of each answer."""
+    """Index of each answer among the pool's scores."""
 
 
 @dataclass(frozen=True)
 class AnswerPlace:
-    """Where the response to a ``Generate`` is found."""
+    """The place of the response to a ``Generate``."""
 
     index: int
-    """Its answer in the pool."""
+    """Index among the pool's answers."""
     is_one_line: bool
-    """Whether the answer's first line is the response."""
+    """Whether the response is the answer's first line."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """What one measure asks about one example."""
+    """The requests of one measure about one example."""
 
     task: str
     """The task's name."""
     example: Example
     """The example."""
     example_id: str
-    """What the example is called in results."""
+    """The example's id in results."""
     measure: Measure
-    """Who asks, and grades the responses."""
+    """The measure that grades the responses."""
     places: tuple[ScorePlaces | AnswerPlace, ...]
-    """Where the response to each request is found."""
+    """The place of the response to each request."""
 
 
 @dataclass(frozen=True)
 class RequestPool:
-    """Everything that is run under each route, and what it is run for."""
+    """All texts that run under each route, and the requests that they belong to."""
 
     questions: tuple[Question, ...]
-    """By measure, then by task, then by example."""
+    """The questions, sorted by measure, then by task, then by example."""
     scores: tuple[Item, ...]
-    """Prompts with answers whose likelihoods are wanted, all different."""
+    """Prompts with answers whose likelihoods are requested, all different."""
     answers: tuple[Item, ...]
-    """Prompts that are to be answered, all different."""
+    """Prompts whose answers are requested, all different."""
     num_examples: Mapping[str, int]
-    """Task -> examples that are measured."""
+    """Task -> number of measured examples."""
     counts: Mapping[str, PromptCounts]
-    """Task -> how many of its examples were left out or changed."""
+    """Task -> numbers of its examples that were left out or changed."""
 
     @property
     def prompts(self) -> list[tuple[int, ...]]:
-        """All prompts, in no particular order; some stand several times."""
+        """All prompts, in no particular order; a prompt may occur several times."""
         return [item.tokens.prompt_ids for item in (*self.scores, *self.answers)]
 
     @property
     def num_units(self) -> int:
-        """How much work one route is: tokens to score, and generated tokens at most."""
+        """The work of one route: the number of scored tokens plus the maximum of generated tokens."""
         return sum(len(item.tokens) for item in self.scores) + sum(
             item.max_new_tokens for item in self.answers
         )
@@ -89,16 +89,19 @@ class RequestPool:
     def grade(
         self, route: str, losses: Sequence[float], answers: Sequence[str], metrics: Sequence[str]
     ) -> Iterator[Record]:
-        """Hand the responses of one route back to the measures.
+        """Grade the responses of one route by the measures.
 
         Args:
             route: the route's name.
             losses: the negative log-likelihood of each of ``scores``.
-            answers: the text answered to each of ``answers``.
-            metrics: the metrics that were asked for; a measure's others are left out.
+            answers: the generated answer to each of ``answers``.
+            metrics: the requested metrics; other metrics of a measure are left out.
+
+        Yields:
+            The value of each example and metric.
 
         Raises:
-            ValueError: if a measure does not give its metrics.
+            ValueError: if a measure does not return its metrics.
         """
         for question in self.questions:
             responses = [self._find_response(place, losses, answers) for place in question.places]
@@ -122,17 +125,17 @@ class RequestPool:
 def gather_requests(
     tokenizer: PreTrainedTokenizerBase, tasks: Mapping[str, Task], template: Template, config: EvalConfig
 ) -> RequestPool:
-    """Choose examples, ask every measure what it wants to know of them, and tokenise that.
+    """Choose examples, gather the requests of all measures about them, and tokenise these.
 
     Args:
         tokenizer: the base model's.
-        tasks: what to measure on, by name.
-        template: how examples become prompts.
-        config: metrics and sizes.
+        tasks: name -> task.
+        template: turns examples into prompts.
+        config: the configuration.
 
     Raises:
         DataError: if a task has no example in the split, or none that fits.
-        ValueError: if no example suits the metrics.
+        ValueError: if the metrics apply to no example.
     """
     chosen = {name: choose_examples(tokenizer, name, task, template, config) for name, task in tasks.items()}
     builders = [
@@ -148,8 +151,8 @@ def gather_requests(
     )
     if not questions:
         raise ValueError(
-            f"the metrics {quote(list(config.metrics))} suit no example of the tasks {quote(sorted(tasks))}: "
-            "accuracies need examples with choices"
+            f"the metrics {quote(list(config.metrics))} must apply to at least one example of the tasks "
+            f"{quote(sorted(tasks))}, found none: accuracies need examples with choices"
         )
     return RequestPool(
         questions=questions,
@@ -175,7 +178,7 @@ class _TaskBuilder:
     chosen: ChosenExamples
 
     def ask(self, measure: Measure, scores: dict[Item, int], answers: dict[Item, int]) -> Iterator[Question]:
-        """Let a measure ask about every example; new items are added to ``scores`` and ``answers``."""
+        """Yield a measure's questions about every example; add new items to ``scores`` and ``answers``."""
         is_one_line = not any("\n" in target for each in self.chosen.examples for target in each.targets)
         ids = identify_examples(self.chosen.examples)
         limit = self._choose_answer_limit()
@@ -197,7 +200,7 @@ class _TaskBuilder:
         example = self.chosen.examples[index]
         if request == Score((example.targets[0],), ends=True):
             return [self.chosen.tokens.examples[index]]
-        # The prompt may have to make room for an answer that is longer than the target.
+        # An answer may be longer than the target, so the prompt may have to be cut further.
         truncation = "prompt-middle" if self.config.truncation == "skip" else self.config.truncation
         return tokenize_answers(
             self.tokenizer,
@@ -216,18 +219,18 @@ class _TaskBuilder:
         return Item(self.name, prompt, max_new_tokens, first_line)
 
     def _choose_answer_limit(self) -> int:
-        # Up to twice the longest target: a model that never stops costs no more than that.
+        # At most about twice the longest target, which limits the time of a model that does not stop.
         longest = max(len(tokens.target_ids) for tokens in self.chosen.tokens.examples)
         return min(self.config.max_new_tokens, max(SHORTEST_ANSWER, 1 << longest.bit_length()))
 
 
 def _place_items(items: Iterable[Item], known: dict[Item, int]) -> tuple[int, ...]:
-    """Find each item's place among the known ones; new ones are added."""
+    """Return each item's index among the known ones; new ones are added."""
     return tuple(known.setdefault(item, len(known)) for item in items)
 
 
 def _count_cut(task: str, items: Iterable[Item]) -> int:
-    """Count a task's shortened prompts; choices after one prompt share it."""
+    """Count a task's shortened prompts; the choices of a question share one prompt."""
     return len({item.tokens.prompt_ids for item in items if item.task == task and item.tokens.num_cut})
 
 
@@ -235,6 +238,6 @@ def _check_values(measure: Measure, values: Mapping[str, float]) -> None:
     promised = {metric.name for metric in measure.metrics}
     if values.keys() != promised:
         raise ValueError(
-            f"measure {type(measure).__name__} must give the metrics {quote(sorted(promised))}, it gave "
+            f"measure {type(measure).__name__} must return the metrics {quote(sorted(promised))}, found "
             f"{quote(sorted(values))}"
         )

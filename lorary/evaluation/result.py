@@ -1,4 +1,4 @@
-"""``Result``: the number of every example under every route, and what follows from them.
+"""``Result``: the value of every example under every route, and statistics of these values.
 
 Letters: T tasks, n examples of a task.
 """
@@ -27,35 +27,34 @@ from lorary.files import escape, quote
 
 
 class Overall(NamedTuple):
-    """A mean over tasks, each task counting the same, and how sure it is in two senses."""
+    """A mean over tasks, all with the same weight, and two standard errors."""
 
     mean: float
     standard_error: float | None
-    """Over examples, for these tasks: sqrt(sum of squared task errors) / T; None if a task has n = 1."""
+    """For these tasks, over examples: sqrt(sum of squared task errors) / T; None if a task has n = 1."""
     standard_error_across_tasks: float | None
-    """Over tasks, as a sample of others like them: deviation of their means / sqrt(T); None if T = 1."""
+    """For tasks like these, over tasks: deviation of the task means / sqrt(T); None if T = 1."""
     num_tasks: int
 
 
 @dataclass(frozen=True)
 class Result:
-    """The numbers of an evaluation, one per example, in columns by (task, route, metric).
+    """The values of an evaluation, one per example, in columns by (task, route, metric).
 
-    The values of a column stand in the order of the task's examples, so those of two routes are
-    paired: for one task and metric every route holds the same examples in the same order.
-    Nothing in a result changes after it is made; ``merge`` makes a new one.
+    For a task and a metric, all routes have the same examples in the same order, so values of
+    two routes are paired. A result is immutable; ``merge`` makes a new one.
     """
 
     scores: Mapping[ScoreKey, tuple[float, ...]]
     """(task, route, metric) -> one value per example."""
     headers: tuple[Mapping[str, Any], ...] = ()
-    """One ``describe_run`` per run that gave numbers."""
+    """The ``describe_run`` of each run that contributed values."""
     attachments: Mapping[str, Any] = field(default_factory=dict)
-    """JSON values that belong to the numbers, such as which experts each route used."""
+    """JSON values that belong to the result, such as the experts that each route used."""
     metric_of: Mapping[str, Metric] = field(default_factory=dict)
-    """Metric's name -> what it is, and which way is better; may be left out for metrics of this version."""
+    """Metric's name -> metric; optional for metrics of this version."""
     example_ids: Mapping[ExamplesKey, tuple[str, ...]] = field(default_factory=dict)
-    """(task, metric) -> the id of each example, where they are known."""
+    """(task, metric) -> the id of each example, if they are known."""
 
     def __post_init__(self) -> None:
         columns = Columns(
@@ -78,41 +77,46 @@ class Result:
         attachments: Mapping[str, Any] | None = None,
         metrics: Iterable[Metric] = (),
     ) -> Self:
-        """Gather single numbers into a result.
+        """Gather single values into a result.
 
         Args:
-            records: (task, route, metric, value, example id) of each example. Where examples have ids, the
-                routes may have measured them in any order; else, within a task, route and metric, they stand
-                in the order of the examples.
-            header: what they were measured with, from ``describe_run``.
-            attachments: JSON values that belong to them.
-            metrics: what the metrics are; may be left out for those of this version.
+            records: (task, route, metric, value, example id) of each example. With example ids, they may be
+                in
+                any order. Without ids, all routes must have the examples of a task in the same order.
+            header: the description of the run, from ``describe_run``.
+            attachments: JSON values that belong to the result.
+            metrics: the metrics; optional for metrics of this version.
+
+        Raises:
+            ValueError: if routes have different examples, a value is not finite, or a metric is given twice.
         """
         columns = gather_columns(records)
         headers = () if header is None else (header,)
         metric_of: dict[str, Metric] = {}
         for metric in metrics:
             if metric_of.setdefault(metric.name, metric) != metric:
-                raise ValueError(f"metric {quote(metric.name)} is given twice, with different meanings")
+                raise ValueError(
+                    f"metric {quote(metric.name)} must have one definition, found two different ones"
+                )
         return cls(columns.scores, headers, attachments or {}, metric_of, columns.example_ids)
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks, in the order in which they came."""
+        """The tasks, in the order of their first values."""
         return tuple(dict.fromkeys(task for task, _, _ in self.scores))
 
     @property
     def routes(self) -> tuple[str, ...]:
-        """The routes, in the order in which they came."""
+        """The routes, in the order of their first values."""
         return tuple(dict.fromkeys(route for _, route, _ in self.scores))
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The metrics, in the order in which they came."""
+        """The metrics, in the order of their first values."""
         return tuple(dict.fromkeys(metric for _, _, metric in self.scores))
 
     def values(self, task: str, route: str, metric: str) -> tuple[float, ...]:
-        """Give the value of each example of a task.
+        """Return the value of each example of a task.
 
         Raises:
             ValueError: if there are none for that task, route and metric.
@@ -123,21 +127,25 @@ class Result:
             raise ValueError(self._explain_missing(task, route, metric)) from None
 
     def mean(self, task: str, route: str, metric: str) -> float:
-        """Average over the examples of one task."""
+        """Return the mean over the examples of one task."""
         return float(np.mean(self.values(task, route, metric)))
 
     def standard_error(self, task: str, route: str, metric: str) -> float | None:
-        """Give the standard error of ``mean``: sample deviation / sqrt(n); None for one example."""
+        """Return the standard error of ``mean``: sample deviation / sqrt(n); None for one example."""
         return standard_error_of_mean(self.values(task, route, metric))
 
     def overall(self, route: str, metric: str, tasks: Iterable[str] | None = None) -> Overall:
-        """Average a route over tasks, each task counting the same.
+        """Return the mean of a route over tasks, all with the same weight.
 
         Args:
             route: the route.
             metric: the metric.
-            tasks: which tasks; None takes all that have this route and metric. Routes compare
-                only over the same tasks.
+            tasks: the tasks; None for all that have this route and metric. Means of routes are comparable
+                only
+                over the same tasks.
+
+        Raises:
+            ValueError: if there is no such task, or a task has no values.
         """
         if tasks is None:
             tasks = [task for task in self.tasks if (task, route, metric) in self.scores]
@@ -154,15 +162,15 @@ class Result:
         )
 
     def merge(self, other: "Result") -> "Result":
-        """Join two results that share no (task, route, metric); the headers of both are kept.
+        """Join two results without a common (task, route, metric); the headers of both are kept.
 
-        Attachments are joined key by key, nested ones too. The two must have been measured on the
-        same examples wherever they share a task. Where both know the examples' ids, these say what is
-        paired with what; else only the number can be checked.
+        Attachments are joined key by key, including nested ones. Common tasks must have the same examples. If
+        both results have example ids, values are paired by them; otherwise only the numbers of examples are
+        compared.
 
         Raises:
-            ValueError: if both hold the same task, route and metric, or different examples of one task, or
-                a metric with different directions, or different values under the same attachment.
+            ValueError: if both have the same task, route and metric; if they have different examples of a
+                task, different directions of a metric, or different values of an attachment.
         """
         columns = join_columns(
             Columns(dict(self.scores), dict(self.example_ids)),
@@ -176,7 +184,7 @@ class Result:
         return Result(columns.scores, tuple(headers), attachments, metric_of, columns.example_ids)
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to one JSON file, whole or not at all."""
+        """Write the result to a JSON file, completely or not at all."""
         write_result(
             path,
             self.scores,
@@ -188,17 +196,17 @@ class Result:
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what ``to_json`` wrote.
+        """Read a file that ``to_json`` wrote.
 
         Raises:
-            FormatError: if the file is not a sound result.
+            FormatError: if the file is not a valid result.
         """
         parts = read_result(path)
         try:
             return cls(*parts)
         except ValueError as error:
             raise FormatError(
-                f"{quote(os.fspath(path))} is no sound result: {escape(str(error), longest=200)}"
+                f"{quote(os.fspath(path))} is not a valid result: {escape(str(error), longest=200)}"
             ) from error
 
     def _explain_missing(self, task: str, route: str, metric: str) -> str:
@@ -210,7 +218,7 @@ class Result:
 
 
 def _find_metric(name: str, given: Mapping[str, Metric]) -> Metric:
-    """Find what a metric is: this version's own, or for others what was given with the numbers."""
+    """Return a metric by name: this version's, or for others the one given with the values."""
     if name not in list_metrics() and name in given:
         return given[name]
     found = find_metric(name)
@@ -232,5 +240,5 @@ def _join(left: Mapping[str, Any], right: Mapping[str, Any], where: str) -> dict
         elif isinstance(joined[key], Mapping) and isinstance(value, Mapping):
             joined[key] = _join(joined[key], value, f"{where}[{quote(key)}]")
         else:
-            raise ValueError(f"both results have a value of their own under {where}[{quote(key)}]")
+            raise ValueError(f"results must agree on {where}[{quote(key)}], found different values")
     return joined

@@ -1,4 +1,4 @@
-"""A result as one JSON file: what is in it, and reading it back with suspicion."""
+"""The JSON file of a result: writing it, and reading it with all checks, since it may come from anywhere."""
 
 import json
 import os
@@ -35,9 +35,9 @@ def write_result(
     metrics: Sequence[Metric] = (),
     example_ids: Mapping[ExamplesKey, Sequence[str]] | None = None,
 ) -> None:
-    """Write a result file, whole or not at all; floats come back exactly.
+    """Write a result file, completely or not at all; floats are read back exactly.
 
-    Versions that know of no ``metrics`` and ``examples`` pass over them.
+    Earlier versions, without ``metrics`` and ``examples``, ignore these keys.
     """
     rows = [
         {"task": task, "route": route, "metric": metric, "values": list(values)}
@@ -59,20 +59,20 @@ def write_result(
 
 
 def read_result(path: str | os.PathLike[str]) -> ResultParts:
-    """Read what ``write_result`` wrote.
+    """Read a file that ``write_result`` wrote.
 
     Raises:
-        FormatError: if the file is no regular file, too large, not JSON, not a result, or of another version.
+        FormatError: if it is not a regular file, too large, not JSON, not a result, or of another version.
     """
     shown = quote(os.fspath(path))
     document = parse_json(read_at_most(path, "result_mb"), os.fspath(path))
     if not isinstance(document, dict) or "lorary_result" not in document:
-        raise FormatError(f"{shown} is JSON but no lorary result: it has no 'lorary_result'")
+        raise FormatError(f"{shown} is not a lorary result: it must have 'lorary_result', found none")
     found = document["lorary_result"]
     if found != FORMAT_VERSION or isinstance(found, bool):
         raise FormatError(
-            f"{shown} is a result of format {quote(found, 60)}, this lorary reads {FORMAT_VERSION}: evaluate "
-            "again or use the version that wrote it"
+            f"{shown} is a result of format {quote(found, 60)}, this version of lorary reads "
+            f"{FORMAT_VERSION}: evaluate again or use the version that wrote it"
         )
     try:
         return _take_parts(document)
@@ -92,7 +92,7 @@ def _take_parts(document: dict[str, Any]) -> ResultParts:
     headers = _take(document, "headers", list)
     if not all(isinstance(header, dict) for header in headers):
         raise ValueError(f"headers must be objects, found {quote(headers, 60)}")
-    # Versions before these two were added wrote neither.
+    # Earlier versions wrote neither "metrics" nor "examples".
     metric_of: dict[str, Metric] = {}
     for row in _take_rows({"metrics": [], **document}, "metrics"):
         metric = _read_metric(row)

@@ -1,6 +1,6 @@
-"""Who answers the requests of a route.
+"""The experts that a route uses for each request.
 
-P prompts, K experts per request.
+K experts per request.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,32 +17,32 @@ from lorary.passes import Layout, read_whole, split_passes
 from lorary.routing import Chooser
 
 KnownExperts = tuple[tuple[int, ...], tuple[float, ...]]
-"""The experts of a request, K places in the stack, and the weight of each."""
+"""The experts of a request, as K places in the stack, and the weight of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RouteExperts:
-    """Experts that are known before the model runs, by task or by prompt; else a router, else nobody."""
+    """The experts of a route: known beforehand by task or by prompt, or else chosen by a router."""
 
     stack: ExpertStack
     """The experts on the model."""
     router: Chooser | None = None
-    """Chooses as the model runs, where no experts are known beforehand; None for the base model alone."""
+    """Chooses while the model runs, if experts are not known beforehand; None for the base model alone."""
     by_task: Mapping[str, KnownExperts] | None = None
-    """Task -> its experts, for a route that names an expert per task."""
+    """Task -> its experts, for a route with an expert for each task."""
     by_prompt: Mapping[Prompt, KnownExperts] | None = None
-    """Prompt -> its experts, for a router that decides per request."""
+    """Prompt -> its experts, for a router that chooses per request."""
     combine: str = "outputs"
-    """How the known experts are put together."""
+    """How the known experts are combined, see ``mix``."""
 
     def find(self, item: Item) -> KnownExperts | None:
-        """Give the experts known for a request."""
+        """Return the experts known for a request; None if a router chooses."""
         if self.by_task is not None:
             return self.by_task[item.task]
         return None if self.by_prompt is None else self.by_prompt[item.tokens.prompt_ids]
 
     def choose_for(self, items: Sequence[Item]) -> Chooser | None:
-        """Make the chooser of a call in which each of some items is a request, in their order."""
+        """Return the chooser for a call whose requests are these items, in order."""
         known = [experts for item in items if (experts := self.find(item)) is not None]
         if not known:
             return self.router
@@ -50,20 +50,20 @@ class RouteExperts:
         return self.stack.plan(torch.tensor(places), torch.tensor(weights), self.combine)
 
     def group(self, items: Sequence[Item]) -> tuple[Chooser | None, list[int]]:
-        """Make the chooser of many items, of which those of one task and the same experts are one request.
+        """Return the chooser for many items; items of one task with the same experts are one request.
 
         Returns:
             The chooser, and the request of each item.
         """
         numbers: dict[tuple[str, KnownExperts | None], int] = {}
         requests = [numbers.setdefault((item.task, self.find(item)), len(numbers)) for item in items]
-        # Any item of a request stands for it.
+        # All items of a request have the same experts, so any of them will do.
         item_of = dict(zip(requests, items, strict=True))
         return self.choose_for([item_of[number] for number in range(len(numbers))]), requests
 
 
 def name_experts(model: RoutedModel, expert_of: Mapping[str, str]) -> RouteExperts:
-    """Let each task's own expert answer.
+    """Return the route's experts if each task uses its own expert.
 
     Raises:
         UnknownExpert: if an expert is not on the model.
@@ -82,17 +82,17 @@ def decide_prompts(
     tokens_per_pass: int,
     row_length: int,
 ) -> RouteExperts:
-    """Let a router that decides per request do so, once for each prompt; nothing after a prompt is looked at.
+    """Let a router that chooses per request choose once for each prompt; text after the prompt is not used.
 
-    The base model alone reads them, so that prompts of all tasks may share the cells of equal beginnings.
+    The base model reads the prompts without experts, so prompts of all tasks may share equal beginnings.
 
     Args:
         model: the model.
-        router: decides per request.
-        prompts: token ids, at least one each; one may stand twice.
-        layout: what is exact on the model.
-        tokens_per_pass: most tokens in one forward pass.
-        row_length: of packed rows.
+        router: a router that chooses per request.
+        prompts: token ids, at least one each; a prompt may occur several times.
+        layout: an exact layout on the model, see ``find_layout``.
+        tokens_per_pass: maximum number of tokens in one forward pass.
+        row_length: length of packed rows.
     """
     assert router.decider is not None
     different = list(dict.fromkeys(prompts))

@@ -1,4 +1,4 @@
-"""Ways of answering that an evaluation compares."""
+"""Routes: the ways of answering that an evaluation compares."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,18 +16,18 @@ EXPERT_PREFIX = "expert:"
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """One way of answering: the base alone, a router, or an expert by name for each task."""
+    """One way of answering: the base model alone, a router, or a named expert for each task."""
 
     name: str
-    """What it is called in tables."""
+    """Its name in tables."""
     router: str | None = None
-    """A key of ``ROUTERS``; None for the base model, or for experts by name."""
+    """A key of ``ROUTERS``; None for the base model, or for named experts."""
     options: RouterConfig | None = None
-    """The router's configuration; None takes its defaults."""
+    """The router's configuration; None for its defaults."""
     combine: str = "outputs"
-    """How several experts are put together, see ``mix``."""
+    """How several experts are combined, see ``mix``."""
     expert_of: Mapping[str, str] | None = None
-    """Task -> the expert that answers it; instead of a router."""
+    """Task -> the expert that answers it, instead of a router."""
 
     def prepare(
         self,
@@ -38,18 +38,18 @@ class Route:
         tokens_per_pass: int,
         row_length: int,
     ) -> RouteExperts:
-        """Build the route's router on a model, and let it decide what is decided before the model runs.
+        """Build the route's router on a model; a router that chooses per request chooses for all prompts.
 
         Args:
-            model: the model; nothing is set on it.
-            prompts: all that will be asked.
-            layout: of passes that are exact on the model, see ``find_layout``.
-            tokens_per_pass: most tokens in one forward pass.
-            row_length: of packed rows.
+            model: the model; it is not changed.
+            prompts: all prompts of the evaluation.
+            layout: an exact layout on the model, see ``find_layout``.
+            tokens_per_pass: maximum number of tokens in one forward pass.
+            row_length: length of packed rows.
 
         Raises:
             UnknownExpert: if an expert is not on the model.
-            ValueError: if the router lacks something that it needs.
+            ValueError: if a fact that the router needs is missing.
         """
         if self.expert_of is not None:
             return name_experts(model, self.expert_of)
@@ -72,15 +72,15 @@ def make_routes(
     options: Mapping[str, RouterConfig] | None = None,
     combine: str = "outputs",
 ) -> list[Route]:
-    """Turn route names, as the command line takes them, into routes.
+    """Make routes from names, as used on the command line.
 
     Args:
         names: ``"base"``, ``"oracle"`` (each task's own expert), a router's name, a control's name
             (``"random"``, ``"multi-task"``), or ``"expert:NAME"``.
-        model: the model they will run on.
-        experts_of_tasks: task -> its own expert, for all tasks; the oracle answers with these.
-        options: router -> its configuration; those left out take their defaults.
-        combine: how routers put several experts together, see ``mix``.
+        model: the model that they will run on.
+        experts_of_tasks: task -> its own expert, for all tasks; used by the oracle.
+        options: router -> its configuration; other routers have their defaults.
+        combine: how routers combine several experts, see ``mix``.
 
     Raises:
         ValueError: if a name is none of these.
@@ -97,15 +97,15 @@ def make_routes(
 
 
 def check_routes(names: Sequence[str], experts: Collection[str], controls: Collection[str]) -> None:
-    """Refuse route names that mean nothing, before anything is loaded.
+    """Check route names before a model is loaded.
 
     Args:
-        names: what ``make_routes`` will be given.
+        names: names for ``make_routes``.
         experts: the experts that will be on the model.
-        controls: the controls that will be.
+        controls: the controls that will be on the model.
 
     Raises:
-        ValueError: if a name is no route.
+        ValueError: if a name is not that of a route.
         UnknownExpert: if it is ``"expert:NAME"`` and there is no such expert.
     """
     known = ["base", "oracle", *ROUTERS, *controls]

@@ -1,4 +1,4 @@
-"""What a router did on many tasks, averaged.
+"""The average use of experts by a router on many tasks.
 
 T tokens, L routed modules, E experts.
 """
@@ -18,14 +18,14 @@ from lorary.routing.diagnostics import routing_entropy
 
 @dataclass(frozen=True)
 class RoutingSurvey:
-    """The routing of some examples of each task. What shares lack to 1 went to the base model."""
+    """The routing of some examples of each task; the base model has the rest of the shares."""
 
     usage_by_task: Mapping[str, Mapping[str, float]]
-    """Task -> expert -> share: the mean over an example's tokens and modules, then over examples."""
+    """Task -> expert -> share: the mean over tokens and modules of an example, then over examples."""
     usage_by_layer: Mapping[str, Mapping[str, float]]
     """Decoder layer -> expert -> share: the mean over its modules and the examples of all tasks."""
     entropy_by_layer: Mapping[str, float]
-    """Decoder layer -> entropy of a token's shares in nats, averaged likewise."""
+    """Decoder layer -> mean entropy of a token's shares, in nats."""
 
 
 def survey_routing(
@@ -36,18 +36,18 @@ def survey_routing(
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> RoutingSurvey:
-    """Run examples, prompt and target, under the router that is set, and average what it did.
+    """Run examples, prompt and target, with the model's router, and average its weights.
 
     Args:
         model: the model, with a router.
-        tasks: where examples are from, by name.
-        template: how examples become prompts.
-        config: the split, how many examples of each task, and how long they may be.
-        on_progress: called with the number of tasks done and of all.
+        tasks: name -> task.
+        template: turns examples into prompts.
+        config: has the split, the number of examples of each task, and their maximum length.
+        on_progress: called with the number of finished tasks and of all tasks.
 
     Raises:
         DataError: if a task has no example that fits.
-        ValueError: if there is no router or no task, or a weight is below zero, which is no share.
+        ValueError: if there is no router or no task, or a weight is negative, so that it is not a share.
     """
     if not tasks:
         raise ValueError("a survey of routing needs at least one task, found none")
@@ -69,14 +69,14 @@ def survey_routing(
 
 
 def merge_modules(paths: Sequence[str], rows: Tensor) -> dict[str, Tensor]:
-    """Average a decoder layer's modules: 210 modules are too many to look at.
+    """Average the rows of each decoder layer's modules, since a model may have hundreds of modules.
 
     Args:
         paths: L module paths, such as ``model.layers.3.mlp.up_proj``.
         rows: a row for each, ``[L, *]``.
 
     Returns:
-        The layer's number, or the path of a module that is in none -> the mean of its rows, ``[*]``.
+        Number of the layer, or path of a module that is in no layer -> the mean of its rows, ``[*]``.
     """
     grouped: dict[str, list[Tensor]] = {}
     for path, row in zip(paths, rows, strict=True):
@@ -88,20 +88,20 @@ def merge_modules(paths: Sequence[str], rows: Tensor) -> dict[str, Tensor]:
 def _average_task(
     model: RoutedModel, name: str, task: Task, template: Template, config: EvalConfig
 ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Give the mean shares ``[L, E]`` and entropies ``[L]`` of a task's examples, and the modules' paths."""
+    """Return a task's mean shares ``[L, E]``, mean entropies ``[L]`` and the modules' paths."""
     shares, entropies = [], []
     for tokens in choose_examples(model.tokenizer, name, task, template, config).tokens.examples:
         text = [*tokens.prompt_ids, *tokens.target_ids]
         explanation = model.explain(text, num_prompt_tokens=len(tokens.prompt_ids))
         if (explanation.weights < 0).any():
-            raise ValueError("a survey of routing shows shares, and this router gives weights below zero")
+            raise ValueError("a survey of routing needs weights of at least 0, this router has negative ones")
         shares.append(explanation.shares_per_layer())
         entropies.append(_entropy_per_module(explanation))
     return torch.stack(shares).mean(0), torch.stack(entropies).mean(0), explanation.layers
 
 
 def _entropy_per_module(explanation: Explanation) -> Tensor:
-    """Average the entropy of a module's tokens, ``[L]``; what is left to the base model counts as a share."""
+    """Return the mean entropy of each module's tokens, ``[L]``; the base model's share is included."""
     shares = explanation.shares()
     left = (1 - shares.sum(-1, keepdim=True)).clamp(min=0)  # [L, T, 1]
     return routing_entropy(torch.cat([shares, left], dim=-1)).mean(1)

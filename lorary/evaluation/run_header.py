@@ -1,4 +1,4 @@
-"""What a result was measured with: versions, hardware, date, command, seeds, settings."""
+"""The header of a result: versions, hardware, date, command, seeds, settings."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from typing import Any
 
 from lorary.files import escape
 
-# Characters of the command line.
+# Maximum number of characters of the command line.
 LONGEST = 10_000
 PACKAGES = ("lorary", "torch", "transformers", "peft", "numpy")
 
@@ -22,14 +22,14 @@ def describe_run(*, seeds: Mapping[str, int], settings: Mapping[str, Any]) -> di
     """Describe this process for the header of a ``Result``, as plain JSON values.
 
     Args:
-        seeds: each source of chance and its seed.
-        settings: what the run was asked to do; values that JSON lacks become their ``str``.
+        seeds: name of a random choice -> its seed.
+        settings: the run's settings; values that are not JSON become their ``str``.
 
     Returns:
         ``command``, ``date`` (UTC), ``versions``, ``hardware``, ``seeds``, ``settings``.
     """
     return {
-        # The folder of the program says nothing and may name a user.
+        # Without the program's folder, which has no information and may contain a user's name.
         "command": escape(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), keep="", longest=LONGEST),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **_package_versions()},
@@ -40,7 +40,7 @@ def describe_run(*, seeds: Mapping[str, int], settings: Mapping[str, Any]) -> di
 
 
 def _plain(value: Any) -> Any:
-    """Escape what cannot be written down, such as a path's bytes that are no text."""
+    """Escape text that cannot be encoded, such as bytes of a path that are not valid text."""
     if isinstance(value, dict):
         return {_plain(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list):
@@ -65,7 +65,7 @@ def _describe_hardware() -> dict[str, Any]:
     hardware: dict[str, Any] = {
         "platform": platform.platform(),
         "processor": _processor_name(),
-        # What this process may use, not what the machine has.
+        # The CPUs that this process may use, not all of the machine.
         "cpu_count": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
     }

@@ -1,4 +1,4 @@
-"""Many routes on many tasks, with base and experts loaded once."""
+"""Running an evaluation: many routes on many tasks, with base model and experts loaded once."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,12 +22,12 @@ ROW_LENGTH = 512
 
 @dataclass(frozen=True)
 class EvalEvent:
-    """How far an evaluation has come."""
+    """The progress of an evaluation."""
 
     route: str
-    """The route at work."""
+    """The current route."""
     num_done: int
-    """Units of work dealt with: tokens scored, and the most tokens that answers could have had."""
+    """Finished units of work: scored tokens, and the maximum number of tokens of answers."""
     num_total: int
     """Units of work of all routes."""
 
@@ -44,28 +44,29 @@ def evaluate(
     """Measure each route on each task's examples.
 
     Args:
-        model: the model; nothing is set on it.
-        tasks: what to measure on, by name.
-        routes: ways of answering, see ``make_routes``.
-        template: how examples become prompts.
-        config: metrics and sizes.
+        model: the model; it is not changed.
+        tasks: name -> task.
+        routes: the routes, see ``make_routes``.
+        template: turns examples into prompts.
+        config: the configuration; None for the defaults.
         on_progress: called after each forward pass or batch of answers.
 
     Returns:
-        One number per task, route, metric and example; ``loss`` is the mean over an example's target tokens.
-        A task without choices has no accuracies. The header counts the examples that were left out or
+        One value per task, route, metric and example; ``loss`` is the mean over an example's target tokens.
+        A task without choices has no accuracies. The header has the numbers of examples that were left out or
         changed.
 
     Raises:
         DataError: if a task has no example in the split, or none that fits.
-        ValueError: if there is no route or task, two routes of one name, or no example suits the metrics.
+        ValueError: if there is no route or task, two routes have the same name, or the metrics apply to no
+            example.
     """
     config = config or EvalConfig()
     _check_request(tasks, routes)
     layout = find_layout(model.stack, config.max_length, ROW_LENGTH)
     pool = gather_requests(model.tokenizer, tasks, template, config)
     for item in (*pool.scores, *pool.answers):
-        # The last token that is scored or answered is not read.
+        # The last token of a text is predicted or generated, but needs no position.
         length = max(len(item.tokens), len(item.tokens.prompt_ids) + item.max_new_tokens) - 1
         check_length(model.model, length, f"task {item.task!r}: an example with its answer")
     records: list[Record] = []
@@ -109,7 +110,7 @@ def _check_request(tasks: Mapping[str, Task], routes: Sequence[Route]) -> None:
         raise ValueError(f"an evaluation needs a task and a route, found {len(tasks)} and {len(names)}")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"each route must have a name of its own, found {quote(twice[0])} twice")
+        raise ValueError(f"routes must have different names, found {quote(twice[0])} twice")
 
 
 def _describe(route: Route) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Running examples through a model: likelihoods of given answers, and answers of its own."""
+"""Running examples through a model: likelihoods of given answers, and generated answers."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -10,7 +10,7 @@ from lorary.evaluation.route_experts import RouteExperts
 from lorary.passes import Layout, score_pass, split_passes
 
 Report = Callable[[int], None]
-"""Called with an amount of work done: tokens scored, or the most tokens that answers could have had."""
+"""Called with an amount of finished work: scored tokens, or the maximum number of tokens of answers."""
 
 
 @torch.inference_mode()
@@ -26,16 +26,16 @@ def score_targets(
     """Sum the negative log-likelihood of each item's target tokens.
 
     Args:
-        experts: who answers.
+        experts: the experts of each item.
         items: prompts with answers.
-        layout: what is exact on the model. Where it shares beginnings, texts of one task and the same experts
-            do: what a cell holds depends on the experts that made it.
-        tokens_per_pass: most tokens in one forward pass.
-        row_length: of packed rows.
-        report: told the tokens of each pass.
+        layout: an exact layout on the model. If it shares beginnings, only texts of one task with the same
+            experts share them, because hidden states depend on the experts.
+        tokens_per_pass: maximum number of tokens in one forward pass.
+        row_length: length of packed rows.
+        report: called with the number of tokens of each pass.
 
     Returns:
-        One sum per item, in their order.
+        One sum for each item, in order.
     """
     if not items:
         return []
@@ -59,17 +59,17 @@ def score_targets(
 def generate_answers(
     model: RoutedModel, experts: RouteExperts, items: Sequence[Item], *, batch_size: int, report: Report
 ) -> list[str]:
-    """Let the model answer each item's prompt, likeliest token first.
+    """Generate an answer to each item's prompt, by greedy decoding.
 
     Args:
         model: the model.
-        experts: who answers.
-        items: prompts; their targets are not looked at.
-        batch_size: how many are answered at once.
-        report: told, for each batch, the most tokens that its answers could have had.
+        experts: the experts of each item.
+        items: prompts; their targets are not used.
+        batch_size: number of prompts in a batch.
+        report: called after each batch, with the maximum number of tokens of its answers.
 
     Returns:
-        One answer per item, in their order.
+        One answer for each item, in order.
     """
     answers = [""] * len(items)
     for members in _batch_generation(items, batch_size):
@@ -87,7 +87,7 @@ def generate_answers(
 
 
 def _batch_generation(items: Sequence[Item], batch_size: int) -> Iterable[list[int]]:
-    """Batch neighbours in prompt length; an answer that is done leaves its batch."""
+    """Return batches of items with similar prompt lengths."""
     order = sorted(range(len(items)), key=lambda index: len(items[index].tokens.prompt_ids))
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]

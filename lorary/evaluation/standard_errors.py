@@ -1,4 +1,4 @@
-"""How sure a mean is. Letters: n values, T independent means."""
+"""Standard errors of means. Letters: n values, T independent means."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 
 def standard_error_of_mean(values: Sequence[float] | NDArray[np.float64]) -> float | None:
-    """Give the sample deviation / sqrt(n); None for one value, whose spread is unknown."""
+    """Return the sample deviation / sqrt(n); None for one value, whose spread is unknown."""
     if len(values) < 2:
         return None
     return float(np.std(values, ddof=1) / sqrt(len(values)))
 
 
 def combine_standard_errors(errors: Sequence[float | None]) -> float | None:
-    """Give the error of the plain mean of T independent means: sqrt(sum of squares) / T.
+    """Return the standard error of the mean of T independent means: sqrt(sum of squared errors) / T.
 
     None if one of the errors is unknown.
     """

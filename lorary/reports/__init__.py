@@ -1,6 +1,6 @@
-"""Numbers and routing for people to look at: tables, self-contained pages, pictures.
+"""Reports: tables, self-contained HTML pages, and pictures of results and routing.
 
-Each name is loaded when first used, because pictures bring ``matplotlib``, ``scipy``, ``sklearn``.
+Each name is imported when first used, because pictures need ``matplotlib``, ``scipy`` and ``sklearn``.
 """
 
 from typing import TYPE_CHECKING

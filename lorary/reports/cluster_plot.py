@@ -1,4 +1,4 @@
-"""Which experts were put together, as one PNG: how alike all are, and a map of them."""
+"""A PNG of clusters: a heat map of the experts' similarities, and a map of the experts."""
 
 import os
 from collections.abc import Sequence
@@ -23,22 +23,22 @@ FEWEST_MAPPED = 4
 def plot_clusters(
     path: str | os.PathLike[str], names: Sequence[str], similarity: Matrix, members: Sequence[Sequence[str]]
 ) -> None:
-    """Draw a heat map of the experts ordered by cluster, and a map on which like experts lie close.
+    """Draw a heat map of similarities, ordered by cluster, and a map on which similar experts are close.
 
-    On the map only nearness means something: it is t-SNE of 1 - cosine, always from the same start.
+    The map is made by t-SNE of 1 - cosine with a fixed start. Only small distances on it are meaningful.
 
     Args:
-        path: where to write it.
-        names: of the experts, at least two.
+        path: the PNG's path.
+        names: names of the experts, at least two.
         similarity: their cosines ``[E, E]``.
         members: the names in each cluster.
 
     Raises:
-        ValueError: if the clusters do not hold each expert once.
+        ValueError: if the clusters do not contain each expert once.
     """
     order = [names.index(name) for group in members for name in group]
     if sorted(order) != list(range(len(names))):
-        raise ValueError("clusters must hold each expert once")
+        raise ValueError("clusters must contain each expert once, found missing or repeated ones")
     colours = [shades.light_line for shades in expert_shades([f"cluster {n}" for n in range(len(members))])]
     size = min(5 + 0.1 * len(names), 14)
     with open_picture(path, 2.1 * size, size, dpi=110) as figure:
@@ -49,13 +49,13 @@ def plot_clusters(
 
 
 def map_experts(similarity: Matrix) -> Matrix:
-    """Place experts on a plane, like ones close together.
+    """Compute places of experts on a plane, with similar experts close to each other.
 
     Args:
         similarity: cosines ``[E, E]``.
 
     Returns:
-        Coordinates ``[E, 2]``; of fewer than four experts, their places on a circle.
+        Coordinates ``[E, 2]``; for fewer than four experts, places on a circle.
     """
     count = len(similarity)
     if count < FEWEST_MAPPED:
@@ -76,11 +76,11 @@ def _draw_heat(
     members: Sequence[Sequence[str]],
     colours: list[str],
 ) -> None:
-    # The two that are most alike have the full colour; the diagonal says nothing.
+    # The diagonal is left out, so that the most similar pair has the full colour.
     shown = np.where(np.eye(len(names), dtype=bool), np.nan, similarity)
     image = axes.imshow(shown, cmap="Blues")
     axes.figure.colorbar(image, ax=axes, shrink=0.6, label="cosine")
-    axes.set_title("how alike experts are, ordered by cluster", loc="left")
+    axes.set_title("similarity of experts, ordered by cluster", loc="left")
     axes.tick_params(length=0, labelsize="x-small")
     axes.spines[:].set_visible(False)
     ticks = range(len(names)) if len(names) <= MAX_LABELLED else ()
@@ -115,7 +115,7 @@ def _draw_map(
                     textcoords="offset points",
                     fontsize="x-small",
                 )
-    axes.set_title("map: only nearness means something", loc="left")
+    axes.set_title("map: only small distances are meaningful", loc="left")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.margins(x=0.18)

@@ -1,4 +1,4 @@
-"""Which experts are alike, as a tree: the order of its leaves, and its picture."""
+"""A tree of similar experts: its joints, the order of its leaves, and its picture."""
 
 from collections.abc import Sequence
 
@@ -15,43 +15,43 @@ MAX_LABEL = 34
 
 
 def link_experts(similarity: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Join the most alike experts first, groups by the mean of their pairs.
+    """Compute the tree of average linkage: the most similar experts are joined first.
 
     Args:
         similarity: cosines ``[E, E]``, symmetric; at least two experts.
 
     Returns:
-        E - 1 joints ``[E - 1, 4]`` as SciPy has them: two groups, their distance 1 - cosine, and the number
-        of experts in the new group.
+        The joints ``[E - 1, 4]`` in SciPy's format: two groups, their distance 1 - cosine, and the number of
+        experts in the new group.
     """
-    # Rounding may leave cosines a little above 1.
+    # Rounding may give cosines slightly above 1.
     distance = np.clip(1 - (similarity + similarity.T) / 2, 0, 2)
     np.fill_diagonal(distance, 0)
     return linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
 
 
 def order_leaves(links: NDArray[np.float64]) -> list[int]:
-    """Give the experts in the order in which the tree's leaves stand."""
+    """Return the experts in the order of the tree's leaves."""
     return [int(leaf) for leaf in leaves_list(links)]
 
 
 def draw_dendrogram(links: NDArray[np.float64], names: Sequence[str]) -> str:
-    """Draw the tree as SVG, names down the left side, where a phone shows them; each joint at its cosine.
+    """Draw the tree as SVG, with names on the left side, where small screens show them.
 
     Args:
-        links: from ``link_experts``.
-        names: of the experts, in the order of the similarity's rows.
+        links: the joints, from ``link_experts``; each is drawn at its cosine.
+        names: names of the experts, in the order of the similarity's rows.
     """
     tree = dendrogram(links, no_plot=True)
     low, high = float(links[:, 2].min()), float(links[:, 2].max())
-    # The first joint stands a little away from the leaves, whatever their distances.
+    # The axis begins slightly before the first joint, so that it does not touch the leaves.
     start = low - 0.15 * max(high - low, 1e-3)
 
     def x(distance: float) -> float:
         return LABELS + TREE * (max(distance, start) - start) / (high - start)
 
     def y(place: float) -> float:
-        return ROW * (place / 10) + MARGIN  # SciPy's leaves stand at 5, 15, 25, …
+        return ROW * (place / 10) + MARGIN  # SciPy's leaves are at 5, 15, 25, …
 
     lines = "".join(
         '<polyline points="'

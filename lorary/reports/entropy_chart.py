@@ -1,4 +1,4 @@
-"""How undecided the routing is, layer by layer, as a piece of HTML."""
+"""A chart of the routing's entropy by layer, as a piece of HTML."""
 
 from collections.abc import Mapping
 from math import exp
@@ -9,14 +9,14 @@ HEIGHT = 120
 
 
 def entropy_chart(entropy_by_layer: Mapping[str, float]) -> str:
-    """Draw a bar per layer, as high as the entropy of its tokens in nats."""
+    """Draw a bar for each layer, whose height is the entropy of its tokens in nats."""
     highest = max(*entropy_by_layer.values(), 1e-6)
     bars, axis = [], []
     # About 40 labels fit side by side.
     every = 1 + len(entropy_by_layer) // 40
     for index, (layer, entropy) in enumerate(entropy_by_layer.items()):
         left, height = AXIS + index * (BAR_WIDTH + BAR_GAP), HEIGHT * entropy / highest
-        title = f"{layer}: {entropy:.2f} nats, as undecided as {exp(entropy):.1f} equal experts"
+        title = f"{layer}: {entropy:.2f} nats, the entropy of {exp(entropy):.1f} equal shares"
         bars.append(
             f'<rect class="plain" x="{left}" y="{HEIGHT + 5 - height:.2f}" width="{BAR_WIDTH}" '
             f'height="{height:.2f}"><title>{escape_html(title)}</title></rect>'

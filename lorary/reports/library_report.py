@@ -1,4 +1,4 @@
-"""Everything known of a library and what a router makes of it, on one page.
+"""A report on a library and a router's use of it, on one page.
 
 E experts.
 """
@@ -25,18 +25,18 @@ from lorary.reports.tables import difference_grid
 
 @dataclass(frozen=True, kw_only=True)
 class LibraryReport:
-    """What a report shows; a part that is empty or None is left out."""
+    """The content of a report; parts that are empty or None are left out."""
 
     title: str
     """The page's heading."""
     facts: Mapping[str, str]
-    """What the report is about: the library, the base model, the router."""
+    """Name -> text of general facts: the library, the base model, the router."""
     names: tuple[str, ...]
-    """All experts, E, in the order of their colours and columns."""
+    """All experts, E, in the order of colours and columns."""
     result: Result | None = None
-    """How well each way of answering did."""
+    """The result of an evaluation."""
     against: str | None = None
-    """The route that the others are held against; None for ``choose_reference``'s."""
+    """The reference route of comparisons; None for ``choose_reference``'s."""
     usage_by_task: Usage | None = None
     """Task -> expert -> share of the routing."""
     usage_by_layer: Usage | None = None
@@ -54,7 +54,7 @@ class LibraryReport:
 
 
 def write_report_html(path: str | os.PathLike[str], report: LibraryReport) -> None:
-    """Write the report as one HTML page that needs nothing else: no script, no font, no network.
+    """Write the report as one self-contained HTML page, without scripts, fonts or network access.
 
     Raises:
         ValueError: if an expert is not among the names, a share is negative or not finite, or the similarity
@@ -78,7 +78,7 @@ def write_report_html(path: str | os.PathLike[str], report: LibraryReport) -> No
 
 
 def write_report_json(path: str | os.PathLike[str], report: LibraryReport) -> None:
-    """Write the report's numbers, without the result, which has a file of its own."""
+    """Write the report's numbers as JSON, without the result, which has its own file."""
     numbers = {key: value for key, value in asdict(report).items() if key != "result"}
     write_whole(path, escape_json(json.dumps(numbers, ensure_ascii=False, indent=1)).encode())
 
@@ -106,15 +106,16 @@ def _entropy_section(entropy_by_layer: Mapping[str, float] | None) -> str:
     if not entropy_by_layer:
         return ""
     lead = (
-        "Entropy of a token's routing in nats, by layer: 0 where one expert has all, log K for K equal ones."
+        "Mean entropy of a token's routing weights in nats: 0 for one expert, log K for K experts with equal "
+        "weights."
     )
-    return make_section("How undecided each layer is", lead, entropy_chart(entropy_by_layer))
+    return make_section("Entropy of the routing by layer", lead, entropy_chart(entropy_by_layer))
 
 
 def _transfer_section(report: LibraryReport) -> str:
     if not report.transfer:
         return ""
-    # Blue is better, and less loss is better.
+    # Lower loss is better, so it becomes positive, which is drawn in blue.
     gains = {
         task: {name: -value for name, value in values.items()} for task, values in report.transfer.items()
     }
@@ -127,8 +128,8 @@ def _transfer_section(report: LibraryReport) -> str:
         own=report.own,
     )
     lead = (
-        "How much less loss (nats per token) each expert alone (column) has on each task (row) than the base "
-        "model; orange is more loss. A task's own expert is framed."
+        "Decrease of the loss (nats per token) on each task (row) by each expert alone (column), compared "
+        "with the base model; orange is an increase. A task's own expert is framed."
     )
     return make_section("Transfer: expert by task", lead, chart)
 
@@ -150,7 +151,7 @@ def _similarity_section(report: LibraryReport) -> str:
         digits=0,
     )
     lead = (
-        "Cosines of the experts' weight changes over all layers. The tree joins the most alike first, groups "
-        "by the mean of their pairs; the table has them in percent, in the order of the tree."
+        "Cosines of the experts' weight changes over all layers. The tree joins the most similar experts "
+        "first (average linkage); the table has the cosines in percent, in the order of the tree."
     )
-    return make_section("Which experts are alike", lead, draw_dendrogram(links, names) + chart)
+    return make_section("Similarity of experts", lead, draw_dendrogram(links, names) + chart)

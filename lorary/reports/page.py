@@ -1,4 +1,4 @@
-"""One self-contained HTML page: its frame, its sections, and where its numbers come from."""
+"""A self-contained HTML page: its frame, its sections, and a footer about the source of its numbers."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,15 +9,15 @@ from lorary.reports.palette import expert_shades
 from lorary.reports.routing_html import escape_html, numbers_table
 from lorary.reports.tables import result_grid
 
-# Nothing is fetched and nothing runs, whatever text a model wrote.
+# Nothing is downloaded and no script runs, even if a model's text contains HTML.
 CONTENT_POLICY = "default-src 'none';style-src 'unsafe-inline';base-uri 'none';form-action 'none'"
 
-# Characters of a fact in the footer.
+# Maximum number of characters of a fact in the footer.
 LONGEST = 300
 
 
 def make_page(title: str, body: str, names: Sequence[str]) -> str:
-    """Put the parts of a page into their frame.
+    """Build a page.
 
     Args:
         title: plain text.
@@ -35,7 +35,7 @@ def make_page(title: str, body: str, names: Sequence[str]) -> str:
 
 
 def make_section(heading: str, lead: str, content: str) -> str:
-    """Put a heading and a sentence, both plain text, before a piece of HTML; nothing before nothing."""
+    """Put a heading and a sentence, both plain text, before a piece of HTML; ``""`` for empty content."""
     if not content:
         return ""
     opening = f'<p class="dim">{escape_html(lead)}</p>' if lead else ""
@@ -43,7 +43,7 @@ def make_section(heading: str, lead: str, content: str) -> str:
 
 
 def result_section(result: Result | None) -> str:
-    """Draw a table per metric."""
+    """Draw a table for each metric."""
     if result is None:
         return ""
     tables = "".join(numbers_table(result_grid(result, metric)) for metric in result.metrics)
@@ -51,12 +51,12 @@ def result_section(result: Result | None) -> str:
 
 
 def make_footer(result: Result | None) -> str:
-    """Say with what the numbers were made."""
+    """Return a footer with versions, hardware and dates from the result's headers."""
     lines = []
     for header in result.headers if result is not None else ():
         facts = [escape(str(header[key]), longest=LONGEST) for key in ("date", "command") if key in header]
         versions = header.get("versions")
-        # Whoever wrote a result may have put anything there.
+        # A result may come from anywhere, so its headers may have values of any type.
         if isinstance(versions, Mapping):
             facts += [escape(f"{name} {version}", longest=LONGEST) for name, version in versions.items()]
         lines.append(f"<div>{escape_html(' · '.join(facts))}</div>")

@@ -1,4 +1,4 @@
-"""The style sheet of the routing page: light and dark, narrow and wide."""
+"""The style sheet of pages, for light and dark mode, narrow and wide screens."""
 
 from collections.abc import Sequence
 
@@ -103,14 +103,14 @@ th,td{padding:.3rem .45rem}th:first-child{max-width:8.5rem}caption{padding-left:
 
 
 def page_style(shades: Sequence[Shades]) -> str:
-    """Write the style sheet of a page with these experts; expert ``i`` is the class ``xi``."""
+    """Return the style sheet of a page with these experts; expert ``i`` has the class ``xi``."""
     light = [f".x{i}{{--t:{shade.light_fill};--s:{shade.light_line}}}" for i, shade in enumerate(shades)]
     dark = [f".x{i}{{--t:{shade.dark_fill};--s:{shade.dark_line}}}" for i, shade in enumerate(shades)]
     for letter, heat in (("h", heat_shades()), ("n", heat_shades(LIGHT_BELOW, DARK_BELOW))):
         light += [f".{letter}{i}{{background:{pair[0]}}}" for i, pair in enumerate(heat)]
         dark += [f".{letter}{i}{{background:{pair[1]}}}" for i, pair in enumerate(heat)]
     fills = [f"rect.x{i}{{fill:var(--s)}}" for i in range(len(shades))]
-    # Choosing an expert in the legend fades the tokens of all others; no script needed.
+    # Choosing an expert in the legend fades the tokens of all others, without a script.
     picks = [
         f"body:has(#pick{i}:checked) :is(.tok,.bar i):not(.x{i}){{opacity:.25}}" for i in range(len(shades))
     ]

@@ -1,11 +1,11 @@
-"""Colours of experts: far apart for most eyes, and light or dark enough to read text on."""
+"""Colours of experts, which differ also for colour-blind readers and have enough contrast for text."""
 
 from collections.abc import Sequence
 from colorsys import hls_to_rgb
 from dataclasses import dataclass
 from hashlib import sha256
 
-# Okabe and Ito's set, widened by Tol's 'muted' set; the first eight differ most.
+# Okabe and Ito's set, extended by Tol's 'muted' set; the first eight differ most.
 BASE_COLOURS = (
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#5b4fc4",
     "#999933", "#882255", "#44aa99", "#cc6677", "#aa4499", "#117733", "#b58863", "#8a8f98",
@@ -20,20 +20,20 @@ NUM_HEAT_STEPS = 11
 
 @dataclass(frozen=True, kw_only=True)
 class Shades:
-    """One colour, fitted to the light and the dark page."""
+    """The shades of one colour for the light and the dark page."""
 
     light_fill: str
-    """Behind text on the light page."""
+    """Background of text on the light page."""
     light_line: str
-    """For lines, dots and bars on the light page."""
+    """Colour of lines, dots and bars on the light page."""
     dark_fill: str
-    """Behind text on the dark page."""
+    """Background of text on the dark page."""
     dark_line: str
-    """For lines, dots and bars on the dark page."""
+    """Colour of lines, dots and bars on the dark page."""
 
 
 def expert_shades(names: Sequence[str]) -> list[Shades]:
-    """Give each expert its shades: by its place in the list, or by its name if there are too many."""
+    """Return the shades of each expert: by its place in the list, or by its name if there are too many."""
     if len(names) <= len(BASE_COLOURS):
         colours = list(BASE_COLOURS[: len(names)])
     else:
@@ -42,19 +42,19 @@ def expert_shades(names: Sequence[str]) -> list[Shades]:
 
 
 def heat_shades(light: str = LIGHT_HEAT, dark: str = DARK_HEAT) -> list[tuple[str, str]]:
-    """Give the backgrounds (light, dark) of a heat map, from nothing to all."""
+    """Return the backgrounds (light, dark) of a heat map's steps, from the lowest value to the highest."""
     steps = [step / (NUM_HEAT_STEPS - 1) for step in range(NUM_HEAT_STEPS)]
     return [(blend(light, LIGHT_PAGE, step), blend(dark, DARK_PAGE, step)) for step in steps]
 
 
 def blend(colour: str, other: str, share: float) -> str:
-    """Blend ``share`` of a ``#rrggbb`` colour with the rest of another."""
+    """Mix two ``#rrggbb`` colours, the first with weight ``share`` and the second with the rest."""
     pairs = zip(_channels(colour), _channels(other), strict=True)
     return _hex([share * left + (1 - share) * right for left, right in pairs])
 
 
 def contrast(colour: str, other: str) -> float:
-    """Give the contrast ratio of two colours, 1 to 21.
+    """Return the contrast ratio of two colours, 1 to 21.
 
     Source: WCAG 2.2, definition of relative luminance and contrast ratio.
     """

@@ -1,4 +1,4 @@
-"""Routing as plain data, ready to draw: samples token by token, and shares by task or layer."""
+"""Routing as plain data for drawing: samples token by token, and shares by task or layer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ Usage = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class RoutedToken:
-    """A token and the share of the routing that each expert had in it, averaged over layers."""
+    """A token, with each expert's share of its routing, averaged over layers."""
 
     text: str
-    """The token's own text, blanks and all."""
+    """The token's text, including blanks."""
     experts: tuple[tuple[str, float], ...] = ()
-    """(expert, share), in any order; nothing where the base model ran alone."""
+    """(expert, share), in any order; empty if the base model ran alone."""
 
 
 @dataclass(frozen=True)
 class RoutedSample:
-    """A prompt and the answer generated to it."""
+    """A prompt and the generated answer."""
 
     task: str
-    """The task it is from."""
+    """The prompt's task."""
     prompt: tuple[RoutedToken, ...]
-    """The tokens read."""
+    """The prompt's tokens."""
     answer: tuple[RoutedToken, ...]
-    """The tokens written."""
+    """The answer's tokens."""

@@ -1,4 +1,4 @@
-"""The parts of the routing page, each a piece of HTML; every text that comes in is escaped."""
+"""The parts of the routing page, each as a piece of HTML; all given texts are escaped."""
 
 import html
 from collections.abc import Mapping, Sequence
@@ -16,10 +16,10 @@ BAR_HEIGHT, BAR_WIDTH, BAR_GAP, AXIS = 190, 25, 4, 42
 
 
 def escape_html(text: str) -> str:
-    """Make any text safe in HTML, as content or in quotes.
+    """Escape any text for HTML, as content or in quoted attributes.
 
-    Control characters become their pictures, and what else cannot be seen, such as direction marks and halves
-    of surrogate pairs, becomes escapes such as ``\\u202e``.
+    Control characters become their symbols. Other invisible characters, such as direction marks and lone
+    surrogates, become escapes such as ``\\u202e``.
     """
     return html.escape(files.escape(text.translate(PICTURES)), quote=True)
 
@@ -38,7 +38,7 @@ def numbers_table(grid: Grid) -> str:
 
 
 def legend(places: Mapping[str, int]) -> str:
-    """Draw experts with the colours of their places; choosing one fades the tokens of the others."""
+    """Draw the legend of experts, coloured by their places; choosing one fades the tokens of the others."""
     every = '<label><input type="radio" name="pick" id="pickall" checked><span>all experts</span></label>'
     labels = "".join(
         f'<label class="x{i}" title="{escape_html(name)}">'
@@ -50,7 +50,7 @@ def legend(places: Mapping[str, int]) -> str:
 
 
 def sample_card(sample: RoutedSample, places: Mapping[str, int]) -> str:
-    """Draw one prompt and its answer, token by token, and which experts the answer used."""
+    """Draw one prompt and its answer, token by token, and the shares of experts in the answer."""
     prompt = "".join(_token_span(token, places) for token in sample.prompt)
     answer = "".join(_token_span(token, places) for token in sample.answer)
     return (
@@ -71,7 +71,7 @@ def heat_map(usage_by_task: Mapping[str, Mapping[str, float]], names: Sequence[s
 
 
 def heat_table(rows: Mapping[str, Sequence[str]], columns: Sequence[str]) -> str:
-    """Put coloured cells under slanted headings; cells of many columns are narrower.
+    """Draw a table of coloured cells under vertical headings; with many columns, cells are narrower.
 
     Args:
         rows: label -> its cells, each a ``<td>``.
@@ -93,7 +93,7 @@ def heat_table(rows: Mapping[str, Sequence[str]], columns: Sequence[str]) -> str
 
 
 def layer_chart(usage_by_layer: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> str:
-    """Draw a bar per layer, divided among the experts."""
+    """Draw a bar for each layer, divided by the experts' shares."""
     width = AXIS + len(usage_by_layer) * (BAR_WIDTH + BAR_GAP)
     bars = "".join(
         _layer_bar(index, layer, usage, names) for index, (layer, usage) in enumerate(usage_by_layer.items())
@@ -115,17 +115,17 @@ def layer_chart(usage_by_layer: Mapping[str, Mapping[str, float]], names: Sequen
 
 
 def svg_text(x: float, y: float, anchor: str, text: str) -> str:
-    """Write text into a picture; ``anchor`` is ``start``, ``middle`` or ``end``."""
+    """Return an SVG text; ``anchor`` is ``start``, ``middle`` or ``end``."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape_html(text)}</text>'
 
 
 def leading_expert(token: RoutedToken) -> str:
-    """Name the expert with the greatest share of a token, of equal ones the first."""
+    """Return the expert with the greatest share of a token; the first one, if several are equal."""
     return max(token.experts, key=lambda item: item[1])[0]
 
 
 def mean_usage(tokens: Sequence[RoutedToken]) -> dict[str, float]:
-    """Average the shares of each expert over tokens, the greatest first."""
+    """Return the mean share of each expert over tokens, the greatest first."""
     total: dict[str, float] = {}
     for token in tokens:
         for name, share in token.experts:
@@ -151,7 +151,7 @@ def _numbers_cell(cell: Cell) -> str:
 
 
 def _token_span(token: RoutedToken, places: Mapping[str, int]) -> str:
-    # A line break is shown as a sign and then made.
+    # A line break is shown as a sign, followed by the break itself.
     text = escape_html(token.text).replace("\n", "↵\n") or "▯"
     if not token.experts:
         return f'<span class="tok" title="base model alone">{text}</span>'

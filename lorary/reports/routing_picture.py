@@ -1,4 +1,4 @@
-"""Which experts the tokens used, as one self-contained page."""
+"""A self-contained page that shows the experts used by each token."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,15 +23,15 @@ def write_routing_html(
     result: Result | None = None,
     title: str = "Which experts the tokens used",
 ) -> None:
-    """Write one HTML page that needs nothing else: no script, no font, no network.
+    """Write one self-contained HTML page, without scripts, fonts or network access.
 
     Args:
-        path: where to write it.
+        path: the page's path.
         samples: prompts and answers, coloured by the expert with the greatest share.
-        names: all experts, in the order of their colours and columns.
+        names: all experts, in the order of colours and columns.
         usage_by_task: task -> expert -> share, drawn as a heat map.
         usage_by_layer: layer -> expert -> share, from the first layer to the last, drawn as bars.
-        result: numbers to put on top, a table per metric.
+        result: a result to be shown first, with a table for each metric.
         title: the page's heading.
 
     Raises:
@@ -49,12 +49,12 @@ def write_routing_html(
 
 
 def check_routing(names: Sequence[str], samples: Sequence[RoutedSample], usages: Mapping[str, Usage]) -> None:
-    """Refuse routing that cannot be drawn.
+    """Check that routing can be drawn.
 
     Args:
         names: all experts.
-        samples: what their tokens used.
-        usages: what the rows are, such as ``"task"`` -> row -> expert -> share.
+        samples: the samples.
+        usages: kind of rows, such as ``"task"`` -> row -> expert -> share.
 
     Raises:
         ValueError: if an expert is not among ``names``, or a share is negative or not finite.
@@ -77,7 +77,7 @@ def samples_section(samples: Sequence[RoutedSample], names: Sequence[str]) -> st
     cards = "".join(routing_html.sample_card(sample, places) for sample in samples)
     lead = (
         "Each token has the colour of the expert with the greatest share of its routing, averaged over "
-        "layers; point at a token for the shares. Choose an expert to see its tokens alone."
+        "layers; point at a token for the shares. Choose an expert to see only its tokens."
     )
     return make_section("Token by token", lead, f'{legend}<div class="samples">{cards}</div>')
 
@@ -85,13 +85,13 @@ def samples_section(samples: Sequence[RoutedSample], names: Sequence[str]) -> st
 def _leading_experts(samples: Sequence[RoutedSample], places: Mapping[str, int]) -> dict[str, int]:
     tokens = [token for sample in samples for token in (*sample.prompt, *sample.answer)]
     leading = {routing_html.leading_expert(token) for token in tokens if token.experts}
-    # A short list is shown whole: an expert that never leads is news too.
+    # A short list is shown completely, including experts that never have the greatest share.
     is_short = len(places) <= len(BASE_COLOURS)
     return {name: place for name, place in places.items() if is_short or name in leading}
 
 
 def tasks_section(usage: Usage | None, names: Sequence[str]) -> str:
-    """Draw a heat map, tasks down and experts across."""
+    """Draw a heat map, with tasks as rows and experts as columns."""
     if not usage:
         return ""
     lead = "Percent of the routing that each expert (column) had on each task (row); a task's own is framed."
@@ -99,10 +99,10 @@ def tasks_section(usage: Usage | None, names: Sequence[str]) -> str:
 
 
 def layers_section(usage: Usage | None, names: Sequence[str]) -> str:
-    """Draw a bar for each layer, divided among the experts."""
+    """Draw a bar for each layer, divided by the experts' shares."""
     if not usage:
         return ""
-    lead = "How the routing divides among the experts in each layer, first to last."
+    lead = "Share of each expert in the routing of each layer, from the first layer to the last."
     return make_section("Experts by layer", lead, routing_html.layer_chart(usage, names))
 
 

@@ -1,4 +1,4 @@
-"""A table of numbers around zero, coloured by sign and size, as a piece of HTML."""
+"""A table of positive and negative numbers, coloured by sign and size, as a piece of HTML."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ from lorary.reports.palette import NUM_HEAT_STEPS
 from lorary.reports.routing_html import escape_html, heat_table
 
 Cells = Mapping[str, Mapping[str, float]]
-"""Row -> column -> value; what is missing stays empty."""
+"""Row -> column -> value; missing values are empty cells."""
 
 
 def signed_map(
@@ -17,13 +17,13 @@ def signed_map(
     digits: int,
     own: Mapping[str, str] | None = None,
 ) -> str:
-    """Draw values with blue above zero, orange below, and white at it.
+    """Draw a table of values: blue above zero, orange below, white at zero.
 
     Args:
         cells: the values.
-        columns: in order.
-        scale: the size that has the full colour; larger values have it too.
-        digits: after the decimal point.
+        columns: the columns, in order.
+        scale: the absolute value from which on cells have the full colour.
+        digits: number of digits after the decimal point.
         own: row -> the column whose cell is framed.
     """
     rows = {
@@ -41,6 +41,6 @@ def _cell(row: str, column: str, value: float | None, scale: float, digits: int,
         return "<td></td>"
     step = round(min(abs(value) / scale, 1.0) * (NUM_HEAT_STEPS - 1)) if scale > 0 else 0
     classes = f"{'n' if value < 0 else 'h'}{step}" + (" own" if is_own else "")
-    # The z leaves no minus on what is rounded to zero.
+    # The format's z removes the minus sign of values that are rounded to zero.
     text = f"{value:z.{digits}f}"
     return f'<td class="{classes}" title="{escape_html(f"{row}: {column}")} {text}">{text}</td>'

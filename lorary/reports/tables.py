@@ -1,4 +1,4 @@
-"""Tables of numbers: laid out once as plain cells, then drawn for the terminal, Markdown or a page."""
+"""Tables of numbers: arranged as plain cells, then drawn for the terminal, Markdown or a page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ MIN_LABEL_WIDTH = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One value, ready to print."""
+    """One formatted value."""
 
     text: str
     """The value."""
     error: str = ""
-    """Its standard error with the sign, or nothing."""
+    """Its standard error with the sign ±; empty if unknown."""
     is_best: bool = False
     """Whether no other value of the row is better."""
 
@@ -33,9 +33,9 @@ class Row:
     """One line of a table."""
 
     label: str
-    """What the line is about."""
+    """The line's label."""
     cells: tuple[Cell, ...]
-    """One per column."""
+    """One cell for each column."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +43,21 @@ class Grid:
     """A table as plain data."""
 
     title: str
-    """What the numbers are."""
+    """Description of the numbers."""
     columns: tuple[str, ...]
-    """The heading of each column of numbers."""
+    """The heading of each column."""
     rows: tuple[Row, ...]
     """The lines."""
     footer: Row | None = None
-    """A last line apart, such as the mean."""
+    """A separate last line, such as the mean."""
     note: str = ""
-    """How to read it."""
+    """Explanation below the table."""
 
 
 def result_grid(result: Result, metric: str, digits: int = 2) -> Grid:
-    """Lay out one metric of a result: a row per task, a column per route, and the mean.
+    """Arrange one metric of a result: a row for each task, a column for each route, and the mean.
 
-    The mean is over the tasks that every route has, so that its columns compare.
+    The mean is over the tasks that all routes have, so that it is comparable.
 
     Raises:
         ValueError: if the result has no such metric.
@@ -74,15 +74,15 @@ def result_grid(result: Result, metric: str, digits: int = 2) -> Grid:
         columns=routes,
         rows=rows,
         footer=_mean_row(result, tasks, routes, metric, digits),
-        note="± is the standard error over examples; the best of each row is marked.",
+        note="± is the standard error over examples; the best value of each row is marked.",
     )
 
 
 def difference_grid(differences: Sequence[Difference], digits: int = 3) -> Grid:
-    """Lay out paired differences, a row each.
+    """Arrange paired differences, one in each row.
 
     Raises:
-        ValueError: if there are none, or they are not all of one metric.
+        ValueError: if there are none, or they have different metrics.
     """
     metrics = list(dict.fromkeys(difference.metric for difference in differences))
     if len(metrics) != 1:
@@ -94,12 +94,12 @@ def difference_grid(differences: Sequence[Difference], digits: int = 3) -> Grid:
         columns=("difference", "95% interval", "tasks better/ worse/ same", "examples"),
         rows=tuple(_difference_row(difference, digits) for difference in differences),
         note="± is the paired standard error; the interval is a paired bootstrap over examples within tasks; "
-        "a difference whose interval leaves zero out on the better side is marked.",
+        "a difference is marked if its whole interval is on the better side of zero.",
     )
 
 
 def render_table(grid: Grid, width: int = 100) -> Table:
-    """Draw a grid for the terminal; labels are cut with an ellipsis so that numbers never are."""
+    """Draw a grid for the terminal; long labels are cut with an ellipsis, numbers are never cut."""
     table = Table(
         title=Text(grid.title, "table.title"),
         caption=Text(grid.note, "table.caption"),
@@ -121,7 +121,7 @@ def render_table(grid: Grid, width: int = 100) -> Table:
 
 
 def render_markdown(grid: Grid) -> str:
-    """Draw a grid as a Markdown table under its title, ending in a line break."""
+    """Return a grid as a Markdown table with its title, ending in a line break."""
     rows = [*grid.rows, *([grid.footer] if grid.footer is not None else [])]
     lines = [
         f"**{escape_markdown(grid.title)}**",
@@ -136,12 +136,12 @@ def render_markdown(grid: Grid) -> str:
 
 
 def plot_label(name: str, limit: int) -> str:
-    """Cut a name for a picture by matplotlib, in which a dollar sign would start a formula."""
+    """Shorten and escape a name for matplotlib, in which a dollar sign would start a formula."""
     return escape(name, keep="", longest=limit).replace("$", r"\$")
 
 
 def format_error(error: float | None, digits: int) -> str:
-    """Write a standard error as ``±.05`` (no leading zero); an unknown one as nothing."""
+    """Format a standard error as ``±.05`` (no leading zero); ``""`` if it is unknown."""
     if error is None:
         return ""
     return "±" + f"{error:.{digits}f}".removeprefix("0")
@@ -176,7 +176,7 @@ def _number_cells(
 ) -> tuple[Cell, ...]:
     means = [estimate[0] for estimate in found if estimate is not None]
     best = min(means) if metric.lower_is_better else max(means)
-    # One column alone has nothing to be better than.
+    # A single column has no best value.
     is_contest = len(means) > 1
     return tuple(
         Cell(text=MISSING)

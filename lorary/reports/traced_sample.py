@@ -1,4 +1,4 @@
-"""A question, the routed model's answer to it, and the experts that each token used."""
+"""Tracing the experts that each token of a prompt and its generated answer uses."""
 
 from lorary.assembly import Explanation, RoutedModel
 from lorary.data import Task, Template
@@ -11,16 +11,16 @@ from lorary.reports.routed_sample import RoutedSample, RoutedToken
 def trace_sample(
     model: RoutedModel, name: str, task: Task, template: Template, config: EvalConfig
 ) -> RoutedSample:
-    """Let the model answer one example of a task, and trace prompt and answer through the experts.
+    """Generate an answer to one example of a task, and find the experts of each token of prompt and answer.
 
-    Where the example's target is one line, the answer's first line counts.
+    If the example's target has one line, only the answer's first line is used.
 
     Args:
         model: the model, with a router.
-        name: what the task is called.
-        task: where the example is from: the first of those that ``config`` chooses.
-        template: how it becomes a prompt.
-        config: the choice of examples, and how long an answer may be.
+        name: the task's name.
+        task: the task; its first example that ``config`` chooses is used.
+        template: turns examples into prompts.
+        config: has the choice of examples and the maximum length of an answer.
 
     Raises:
         DataError: if no example fits.
@@ -38,7 +38,7 @@ def trace_sample(
 
 
 def trace_tokens(explanation: Explanation) -> tuple[RoutedToken, ...]:
-    """Give each token of an explanation with its experts' shares, averaged over layers."""
+    """Return the tokens of an explanation, with their experts' shares averaged over layers."""
     return tuple(
         RoutedToken(token, tuple(zip(explanation.experts, shares, strict=True)))
         for token, shares in zip(explanation.tokens, explanation.shares_per_token().tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Which experts each task used, as one PNG."""
+"""A PNG of the experts' shares on each task."""
 
 import os
 from collections.abc import Mapping
@@ -13,19 +13,19 @@ from lorary.reports.tables import plot_label
 
 MAX_LABEL = 28
 MAX_TITLE = 60
-# Numbers in the cells stay readable up to here.
+# Maximum number of columns up to which numbers in cells are readable.
 MAX_NUMBERED = 24
 
 
 def plot_usage(
     path: str | os.PathLike[str], usage_by_task: Mapping[str, Mapping[str, float]], title: str | None = None
 ) -> None:
-    """Draw a heat map, tasks down and experts across, and write it as a PNG.
+    """Draw a heat map, with tasks as rows and experts as columns, and write it as a PNG.
 
     Args:
-        path: where to write it.
-        usage_by_task: task -> expert -> share of the routing; an expert left out has none.
-        title: what stands above it, such as which router this is; None for nothing.
+        path: the PNG's path.
+        usage_by_task: task -> expert -> share of the routing; missing experts have share 0.
+        title: the picture's title, such as the router's name; None for no title.
 
     Raises:
         ValueError: if there is no task or no expert, or a share is not finite.

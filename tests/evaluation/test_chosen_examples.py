@@ -20,7 +20,9 @@ def test_as_many_are_chosen_as_the_configuration_says_and_stand_beside_their_tok
 
 
 def test_examples_that_are_too_long_are_left_out_and_none_left_is_an_error(model, tasks):
-    with pytest.raises(DataError, match=r"task 'dates': none of 5 'test' examples fits in 3 tokens: raise"):
+    with pytest.raises(
+        DataError, match=r"task 'dates' must have a 'test' example of at most 3 tokens, none of 5 fits: raise"
+    ):
         choose(model, tasks["dates"], max_length=3)
 
 

@@ -193,7 +193,7 @@ def test_routes_measured_on_different_examples_are_refused():
 
 
 def test_an_empty_column_is_refused():
-    with pytest.raises(ValueError, match="task 'dates' under route 'base' has no value of 'loss'"):
+    with pytest.raises(ValueError, match="task 'dates' under route 'base' has none of 'loss'"):
         Result({("dates", "base", "loss"): ()})
 
 
@@ -221,13 +221,13 @@ def test_a_route_without_tasks_has_no_mean(small_result):
 
 
 def test_merging_the_same_column_twice_is_refused(small_result):
-    with pytest.raises(ValueError, match="both results hold 'loss' of task 'dates' under route 'base'"):
+    with pytest.raises(ValueError, match="both have 'loss' of task 'dates' under route 'base'"):
         small_result.merge(small_result)
 
 
 def test_merging_contradicting_attachments_is_refused(small_result):
     other = Result({("plurals", "base", "loss"): (1.0,)}, (), {"usage": {"arrow": 0.75}})
-    with pytest.raises(ValueError, match=r"value of their own under attachments\['usage'\]\['arrow'\]"):
+    with pytest.raises(ValueError, match=r"results must agree on attachments\['usage'\]\['arrow'\]"):
         small_result.merge(other)
 
 
@@ -241,5 +241,5 @@ def test_a_file_with_a_nan_is_no_sound_result(small_result, tmp_path):
 
 def test_one_metric_with_two_directions_is_refused():
     up, down = (Metric(name="speed", title="speed", description="It.", lower_is_better=low) for low in (0, 1))
-    with pytest.raises(ValueError, match="metric 'speed' is given twice, with different meanings"):
+    with pytest.raises(ValueError, match="metric 'speed' must have one definition, found two"):
         Result.from_records([("task", "base", "speed", 1.0)], metrics=[up, down])

@@ -45,13 +45,15 @@ def test_bytes_that_are_no_text_are_refused(written):
 @pytest.mark.parametrize("content", ["[]", "{}", '"text"'])
 def test_json_of_another_kind_is_refused(written, content):
     written.write_text(content)
-    with pytest.raises(FormatError, match="is JSON but no lorary result"):
+    with pytest.raises(FormatError, match="is not a lorary result: it must have 'lorary_result'"):
         read_result(written)
 
 
 def test_a_format_from_the_future_is_refused(written):
     written.write_text(written.read_text().replace('"lorary_result": 1', '"lorary_result": 2'))
-    with pytest.raises(FormatError, match="a result of format 2, this lorary reads 1: evaluate again"):
+    with pytest.raises(
+        FormatError, match="a result of format 2, this version of lorary reads 1: evaluate again"
+    ):
         read_result(written)
 
 

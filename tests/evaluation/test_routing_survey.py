@@ -85,7 +85,7 @@ def test_without_a_task_or_a_router_there_is_nothing_to_survey(model, tasks):
 
 
 def test_weights_below_zero_are_no_shares(model, tasks):
-    with pytest.raises(ValueError, match="this router gives weights below zero"):
+    with pytest.raises(ValueError, match="needs weights of at least 0, this router has negative ones"):
         survey(model, tasks, "fixed", weights={"morse": 1.5, "dates": -0.5})
 
 

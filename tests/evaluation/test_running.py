@@ -151,7 +151,7 @@ def test_a_measure_that_breaks_its_promise_is_refused(model, tasks, code_measure
     monkeypatch.setattr(type(MEASURES["code"]), "grade", lambda self, example, responses: {"size": 1.0})
     config = EvalConfig(metrics=("size",))
     with pytest.raises(
-        ValueError, match=r"RunsCode must give the metrics \['pass@1', 'size'\], it gave \['size'\]"
+        ValueError, match=r"RunsCode must return the metrics \['pass@1', 'size'\], found \['size'\]"
     ):
         evaluate(model, {"dates": tasks["dates"]}, [Route(name="base")], PLAIN, config)
 
@@ -281,11 +281,13 @@ def test_what_cannot_be_measured_is_refused(model, tasks):
     base = [Route(name="base")]
     with pytest.raises(DataError, match="task 'morse' has no 'validation' examples"):
         evaluate(model, tasks, base, PLAIN, EvalConfig(split="validation"))
-    with pytest.raises(DataError, match="task 'dates': none of 5 'test' examples fits in 9 tokens"):
+    with pytest.raises(
+        DataError, match="task 'dates' must have a 'test' example of at most 9 tokens, none of 5 fits"
+    ):
         evaluate(model, tasks, base, PLAIN, EvalConfig(max_length=9))
     with pytest.raises(ValueError, match="accuracies need examples with choices"):
         evaluate(model, {"dates": tasks["dates"]}, base, PLAIN, EvalConfig(metrics=("accuracy_sum",)))
-    with pytest.raises(ValueError, match="name of its own, found 'base' twice"):
+    with pytest.raises(ValueError, match="must have different names, found 'base' twice"):
         evaluate(model, tasks, base * 2, PLAIN)
     with pytest.raises(ValueError, match="needs a task and a route, found 2 and 0"):
         evaluate(model, tasks, [], PLAIN)

@@ -14,9 +14,9 @@ HEADINGS = (
     "Paired differences",
     "Experts by task",
     "Experts by layer",
-    "How undecided each layer is",
+    "Entropy of the routing by layer",
     "Transfer: expert by task",
-    "Which experts are alike",
+    "Similarity of experts",
     "Token by token",
 )
 VOID_TAGS = {"meta", "input", "polyline"}
@@ -114,7 +114,7 @@ def test_an_expert_has_no_cell_beside_itself_and_one_expert_alone_no_tree(report
         transfer=None,
         samples=(),
     )
-    assert "Which experts are alike" not in Page(write(alone)).headings
+    assert "Similarity of experts" not in Page(write(alone)).headings
 
 
 def test_differences_need_the_uniform_merge(report, write):

@@ -1,4 +1,4 @@
-"""What can be measured: one file and one line of ``MEASURES`` each."""
+"""Measures: a file and a line of ``MEASURES`` for each."""
 
 from lorary.evaluation.measures.contract import (
     Generate,

@@ -1,4 +1,4 @@
-"""Accuracies of choosing among given answers by their likelihood.
+"""Accuracies of choosing among given answers by likelihood.
 
 Letters: C choices of an example.
 """
@@ -13,7 +13,7 @@ PREFIX = "accuracy_"
 
 
 class Accuracy:
-    """Whether the right choice is the likeliest: whole, per token and per byte. For examples with choices."""
+    """Whether the right choice has the greatest log-likelihood: in total, per token and per byte."""
 
     metrics = (
         Metric(
@@ -34,7 +34,7 @@ class Accuracy:
     )
 
     def requests(self, example: Example) -> Sequence[Request]:
-        """Ask for the likelihood of every choice."""
+        """Request the likelihood of every choice; nothing for an example without choices."""
         return () if example.choices is None else (Score(example.choices),)
 
     def grade(self, example: Example, responses: Sequence[Response]) -> Mapping[str, float]:
@@ -53,16 +53,16 @@ class Accuracy:
 def choose_likeliest(
     log_likelihoods: Sequence[float], num_tokens: Sequence[int], num_bytes: Sequence[int]
 ) -> dict[str, int]:
-    """Choose an answer by its log-likelihood, whole, per token and per byte.
+    """Choose an answer by its log-likelihood: in total, per token and per byte.
 
     Args:
         log_likelihoods: the summed log-likelihood of each choice's tokens, ``[C]``.
-        num_tokens: the tokens that each sum runs over, ``[C]``.
-        num_bytes: the UTF-8 bytes of each choice's text, ``[C]``.
+        num_tokens: the number of tokens of each choice, ``[C]``.
+        num_bytes: the number of UTF-8 bytes of each choice's text, ``[C]``.
 
     Returns:
-        The index of the chosen answer under ``"sum"``, ``"per_token"`` and ``"per_byte"``; of
-        equal choices the first.
+        The index of the chosen answer under ``"sum"``, ``"per_token"`` and ``"per_byte"``; the first one, if
+        several are equal.
 
     Raises:
         ValueError: if the three disagree on C, C is 0, a log-likelihood is NaN, or a length is
@@ -85,11 +85,13 @@ def _check_choices(
     counts = len(log_likelihoods), len(num_tokens), len(num_bytes)
     if counts[0] == 0 or len(set(counts)) > 1:
         raise ValueError(
-            f"each choice needs a log-likelihood, a token count and a byte count; found {counts[0]!r}, "
+            f"each choice needs a log-likelihood, a token count and a byte count, found {counts[0]!r}, "
             f"{counts[1]!r} and {counts[2]!r} of them"
         )
     for index, (value, tokens, size) in enumerate(zip(log_likelihoods, num_tokens, num_bytes, strict=True)):
         if isnan(value):
-            raise ValueError(f"the log-likelihood of choice {index!r} is NaN")
+            raise ValueError(f"log-likelihoods must be numbers, found NaN for choice {index!r}")
         if tokens < 1 or size < 1:
-            raise ValueError(f"choice {index!r} is empty: it has {tokens!r} tokens and {size!r} bytes")
+            raise ValueError(
+                f"choice {index!r} must not be empty, found {tokens!r} tokens and {size!r} bytes"
+            )

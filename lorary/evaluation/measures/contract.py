@@ -1,4 +1,4 @@
-"""What a measure is: it asks the model about an example, and grades what the model responds."""
+"""The contract of a measure: it makes requests to the model about an example, and grades the responses."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,23 +8,23 @@ from typing import NamedTuple, Protocol
 from lorary.data import Example
 from lorary.files import escape, quote
 
-# Names are parts of file names.
+# Names are used in file names.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,63}")
 LONGEST = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One column of numbers."""
+    """One kind of number that a measure gives."""
 
     name: str
-    """What it is called in options and files."""
+    """Its name in options and files."""
     title: str
-    """What the number is, in a few words: the heading of tables."""
+    """Its description in a few words, as the heading of tables."""
     description: str
-    """What the number is, in one line: the help text."""
+    """Its description in one line, as help text."""
     lower_is_better: bool = False
-    """Whether a smaller number is the better one."""
+    """Whether smaller numbers are better."""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -42,57 +42,58 @@ class Metric:
 
 @dataclass(frozen=True)
 class Score:
-    """A request: how likely is each of some answers, after the example's prompt?
+    """A request for the likelihood of each of some answers, after the example's prompt.
 
-    The prompt is cut, where it must be, so that the longest of them fits behind it.
+    If necessary, the prompt is cut so that the longest answer fits.
     """
 
     answers: tuple[str, ...]
-    """The texts in question."""
+    """The answers."""
     ends: bool = False
-    """Whether the end of the text belongs to an answer, as it does in training."""
+    """Whether an answer includes its ending token, as in training."""
 
 
 @dataclass(frozen=True)
 class Generate:
-    """A request: what does the model answer to the example's prompt, taking the likeliest token each time?"""
+    """A request for the model's answer to the example's prompt, by greedy decoding."""
 
     max_new_tokens: int | None = None
-    """Most tokens of the answer; None takes about twice the task's longest target, and no more than
+    """Maximum tokens of the answer; None: about twice the task's longest target, and at most
     ``EvalConfig.max_new_tokens``."""
     whole: bool = False
-    """Whether the answer is given as it is; else its first line, if all targets of the task are one line."""
+    """Whether the response is the whole answer. Otherwise it is the first line, if all targets of the task
+    have one line."""
 
 
 class Likelihood(NamedTuple):
-    """How likely an answer is."""
+    """The likelihood of an answer."""
 
     log_likelihood: float
-    """The sum over its tokens, in nats."""
+    """Sum over its tokens, in nats."""
     num_tokens: int
-    """How many tokens those are."""
+    """Number of its tokens."""
 
 
 Request = Score | Generate
 Response = tuple[Likelihood, ...] | str
-"""To ``Score``, the likelihood of each answer; to ``Generate``, the text."""
+"""For ``Score``, the likelihood of each answer; for ``Generate``, the text."""
 
 
 class Measure(Protocol):
-    """Something that can be measured on an example; it gives one number or several.
+    """Something that can be measured on an example; it gives one or several numbers.
 
-    To add one: its own file, a line in ``MEASURES``, a row in its contract test.
+    To add one, write a file, a line in ``MEASURES`` and a row in its contract test.
     """
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """The numbers that it gives."""
+        """The metrics that it gives."""
         ...
 
     def requests(self, example: Example) -> Sequence[Request]:
-        """Say what the model is to be asked; nothing where the example does not suit the measure.
+        """Return the requests about an example; none if the measure does not apply to it.
 
-        Requests of all measures are gathered, and equal ones are answered once.
+        The requests of all measures are gathered, and equal ones run once.
         """
         ...
 
@@ -101,9 +102,9 @@ class Measure(Protocol):
 
         Args:
             example: the example.
-            responses: one for each request, in their order.
+            responses: the response to each request, in order.
 
         Returns:
-            The name of each of ``metrics`` -> its number.
+            Metric's name -> number, for each of ``metrics``.
         """
         ...

@@ -1,4 +1,4 @@
-"""Exact match: the model's answer is one of the targets, word for word."""
+"""Exact match: the model's answer equals one of the targets."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -15,12 +15,12 @@ class ExactMatch:
         Metric(
             name="exact_match",
             title="exact match",
-            description="whether the answer equals a target, but for case, spacing and a final period",
+            description="whether the answer equals a target, apart from case, spacing and a final period",
         ),
     )
 
     def requests(self, example: Example) -> Sequence[Request]:
-        """Ask for an answer."""
+        """Request an answer."""
         return (Generate(),)
 
     def grade(self, example: Example, responses: Sequence[Response]) -> Mapping[str, float]:
@@ -31,7 +31,7 @@ class ExactMatch:
 
 
 def exact_match(prediction: str, targets: Sequence[str]) -> float:
-    """Tell whether a prediction equals one of the targets, both after ``normalize_answer``.
+    """Return whether a prediction equals one of the targets, both after ``normalize_answer``.
 
     Returns:
         1.0 or 0.0.
@@ -45,10 +45,10 @@ def exact_match(prediction: str, targets: Sequence[str]) -> float:
 
 
 def normalize_answer(text: str) -> str:
-    """Bring an answer to the form in which two answers are compared.
+    """Normalise an answer for comparison.
 
-    Case is folded, each run of white space becomes one blank, the ends are stripped, and one
-    period after a word at the end is dropped (not one after a sign: Morse code keeps its dots).
+    Case is folded, runs of white space become one blank, both ends are stripped, and one period after a word
+    at the end is removed. A period after another sign is kept, as in Morse code.
     """
     folded = " ".join(text.casefold().split())
     return re.sub(r"(?<=\w)\.$", "", folded)

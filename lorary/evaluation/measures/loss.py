@@ -1,4 +1,4 @@
-"""The loss: what training minimises."""
+"""The loss, which training minimises."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from lorary.evaluation.measures.contract import Metric, Request, Response, Score
 
 
 class Loss:
-    """The mean negative log-likelihood of the first target's tokens, its end included."""
+    """The mean negative log-likelihood of the first target's tokens, including its ending token."""
 
     metrics = (
         Metric(
@@ -19,11 +19,11 @@ class Loss:
     )
 
     def requests(self, example: Example) -> Sequence[Request]:
-        """Ask for the likelihood of the first target."""
+        """Request the likelihood of the first target."""
         return (Score((example.targets[0],), ends=True),)
 
     def grade(self, example: Example, responses: Sequence[Response]) -> Mapping[str, float]:
-        """Average over tokens."""
+        """Average the loss over tokens."""
         (scored,) = responses
         assert isinstance(scored, tuple)
         (target,) = scored

@@ -1,4 +1,4 @@
-"""ROUGE-L: how much of a target the model's answer says, in its order."""
+"""ROUGE-L: the overlap of the model's answer with a target, by their longest common subsequence of words."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -21,7 +21,7 @@ class RougeL:
     )
 
     def requests(self, example: Example) -> Sequence[Request]:
-        """Ask for an answer."""
+        """Request an answer."""
         return (Generate(),)
 
     def grade(self, example: Example, responses: Sequence[Response]) -> Mapping[str, float]:
@@ -32,11 +32,11 @@ class RougeL:
 
 
 def rouge_l(prediction: str, targets: Sequence[str]) -> float:
-    """Score the longest common subsequence of stemmed words, the best over the targets.
+    """Return the F-measure of the longest common subsequence of stemmed words, the best over the targets.
 
-    The F-measure of the ``rouge-score`` package as Super-NaturalInstructions uses it, between 0
-    and 1. Words are runs of ASCII letters and digits: an answer without any (Morse code, Chinese)
-    earns 0 even where it is right, so ask ``exact_match`` there.
+    It is computed by the ``rouge-score`` package as in Super-NaturalInstructions, between 0 and 1. Words are
+    runs of ASCII letters and digits. So a right answer without any (Morse code, Chinese) has 0; use
+    ``exact_match`` for such tasks.
 
     Raises:
         ValueError: if there is no target.
@@ -50,7 +50,7 @@ def rouge_l(prediction: str, targets: Sequence[str]) -> float:
 
 @cache
 def _build_scorer() -> Any:
-    # Imported at first use: it brings all of nltk along.
+    # Imported at first use, because it imports all of nltk.
     from rouge_score.rouge_scorer import RougeScorer
 
     return RougeScorer(["rougeL"], use_stemmer=True)

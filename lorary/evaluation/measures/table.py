@@ -1,4 +1,4 @@
-"""All measures, and their metrics by name."""
+"""The table of measures, and their metrics by name."""
 
 from collections.abc import Iterable
 
@@ -16,11 +16,11 @@ MEASURES: dict[str, Measure] = {
     "rouge_l": RougeL(),
     "accuracy": Accuracy(),
 }
-"""Every measure by name. Each metric belongs to one of them."""
+"""Name -> measure. Each metric belongs to one measure."""
 
 
 def list_metrics() -> dict[str, Metric]:
-    """Give every metric by name, in the order of the measures."""
+    """Return all metrics by name, in the order of the measures."""
     return {metric.name: metric for measure in MEASURES.values() for metric in measure.metrics}
 
 
@@ -28,7 +28,7 @@ def find_metric(name: str) -> Metric:
     """Look a metric up by name.
 
     Raises:
-        ValueError: if there is none of that name; the message says which there are.
+        ValueError: if there is no metric of that name; the message has the nearest names.
     """
     known = list_metrics()
     if name not in known:
@@ -37,7 +37,7 @@ def find_metric(name: str) -> Metric:
 
 
 def find_measures(metrics: Iterable[str]) -> list[Measure]:
-    """Give the measures of some metrics, each once, in the order of the metrics.
+    """Return the measures of some metrics, each once, in the order of the metrics.
 
     Raises:
         ValueError: if there is no metric of a name.
@@ -52,7 +52,7 @@ def find_measures(metrics: Iterable[str]) -> list[Measure]:
 
 
 def describe_metrics() -> str:
-    """List all metrics with what they are, for help texts."""
+    """Return a list of all metrics with their descriptions, for help texts."""
     lines = []
     for metric in list_metrics().values():
         direction = "lower" if metric.lower_is_better else "higher"

@@ -1,4 +1,4 @@
-"""What answers are held against."""
+"""Checking the targets that answers are compared with."""
 
 from collections.abc import Sequence
 
@@ -6,10 +6,10 @@ from lorary.files import quote
 
 
 def check_targets(targets: Sequence[str]) -> None:
-    """Refuse targets that no answer can be held against.
+    """Check that targets are a sequence of at least one text.
 
     Raises:
-        TypeError: if they are one text, whose letters would be taken for targets.
+        TypeError: if they are a single text, whose letters would count as targets.
         ValueError: if there is none.
     """
     if isinstance(targets, str):

@@ -217,7 +217,7 @@ def test_given_controls_are_among_the_default_routes():
         (("--arrow.top_k", "9"), "top_k must be between 1 and the number of experts, 3, found 9"),
         (("--controls", "nowhere"), "there is no library at 'nowhere'"),
         (("--base", "no/such"), "no base model 'no/such'"),
-        (("--evaluation.max_length", "9"), "fits in 9 tokens"),
+        (("--evaluation.max_length", "9"), "example of at most 9 tokens, none of"),
         (("--metrics", "accuracy_sum", "--routes", "base"), "accuracies need examples with choices"),
     ],
 )

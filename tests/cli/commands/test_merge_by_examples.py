@@ -62,7 +62,7 @@ class TestLorahub:
             (("--recipe", "x.yaml"), ("generated:iso_dates",), "leave out --recipe"),
             ((), ("generated:iso_dates", "generated:plurals"), "needs one task, found 2"),
             (("--options", "num_step=3"), ("generated:iso_dates",), "did you mean 'num_steps'?"),
-            (("--options", "limit=0"), ("generated:iso_dates",), "limit must be positive, not 0"),
+            (("--options", "limit=0"), ("generated:iso_dates",), "limit must be positive, found 0"),
         ],
     )
     def test_bad_input_is_refused_and_nothing_written(self, weigh, tmp_path, words, tasks, complaint):

@@ -30,7 +30,7 @@ def test_page_and_numbers_are_written_and_people_told_where(report, tmp_path, tr
     words = "PROMPT --router calibrated --template plain --show-experts"
     assert output.endswith(f"next: lorary generate {trained_library} {words}\n")
     page = (out / "report.html").read_text()
-    for heading in ("Results", "Experts by task", "Transfer", "Which experts are alike", "Token by token"):
+    for heading in ("Results", "Experts by task", "Transfer", "Similarity of experts", "Token by token"):
         assert f"<h2>{heading}" in page
 
 
