@@ -9,17 +9,24 @@ Each checkout runs in a process of its own that stays; a round is one job in one
 import argparse
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
+if TYPE_CHECKING:
+    from lorary.training import TrainingExamples
+
 HERE = Path(__file__).resolve().parent.parent
 NUM_EXPERTS, RANK, NUM_STEPS = 32, 8, 8
+NUM_TRAINED, NUM_TRAINING_STEPS = 8, 2
 
 
 def main() -> None:
@@ -78,6 +85,7 @@ def build_jobs() -> dict[str, Callable[[], object]]:
     import lorary
     from lorary.experts import Expert, Factors
     from lorary.models import load_base
+    from lorary.training import TrainConfig, train_experts
 
     base = load_base()
     layers = {
@@ -116,12 +124,40 @@ def build_jobs() -> dict[str, Callable[[], object]]:
         with model.assign(names):
             run(many)
 
+    # A base model of its own: training adds experts.
+    plain = load_base()
+    examples = {f"t{number}": draw_examples(number) for number in range(NUM_TRAINED)}
+    config = TrainConfig(max_steps=NUM_TRAINING_STEPS, batch_size=8, rank=RANK)
+
+    def train() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            train_experts(plain, examples, config, folder)
+
     return {
+        f"training {NUM_TRAINED} experts, {NUM_TRAINING_STEPS} steps": train,
         "Arrow 4 of 32: prefill 4x128": lambda: prefill(few),
         f"Arrow 4 of 32: {NUM_STEPS} steps, batch 4": lambda: decode(few),
         "8 by name: prefill 8x128": lambda: named(prefill),
         f"8 by name: {NUM_STEPS} steps, batch 8": lambda: named(decode),
     }
+
+
+def draw_examples(seed: int) -> "TrainingExamples":
+    """Draw 8 examples per step: an equal beginning of 8 tokens, 8 to 40 other ones, and answers of 8."""
+    from lorary.data.tokens import TokenizedExample
+    from lorary.training import TrainingExamples
+
+    chance = random.Random(seed)
+    beginning = chance.choices(range(100, 40_000), k=8)
+    return TrainingExamples(
+        tuple(
+            TokenizedExample(
+                (*beginning, *chance.choices(range(100, 40_000), k=chance.randint(8, 40))),
+                tuple(chance.choices(range(100, 40_000), k=8)),
+            )
+            for _ in range(8 * NUM_TRAINING_STEPS)
+        )
+    )
 
 
 if __name__ == "__main__":
