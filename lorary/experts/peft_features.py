@@ -114,9 +114,13 @@ def check_peft_type(config: Mapping[str, Any], path: str) -> None:
             f"{quote(path)} must name a peft_type, found none: it is not a PEFT adapter's configuration"
         )
     if kind != "LORA":
+        advice = (
+            "read its skills and tasks with read_poly"
+            if kind == "POLY"
+            else "only LoRA adapters can be experts, train a LoRA instead"
+        )
         raise UnsupportedAdapter(
-            f"{quote(path)} must be of peft_type 'LORA', found {quote(kind, 60)}: only LoRA adapters can be "
-            "experts, train a LoRA instead"
+            f"{quote(path)} must be of peft_type 'LORA', found {quote(kind, 60)}: {advice}"
         )
 
 

@@ -89,11 +89,11 @@ def build_adapter_config(expert: Expert) -> dict[str, Any]:
         "fan_in_fan_out": expert.card.fan_in_fan_out,
         "init_lora_weights": True,
         "target_modules": list(expert.factors),
-        "exclude_modules": _exclude_namesakes(expert),
+        "exclude_modules": exclude_namesakes(expert),
     }
 
 
-def _exclude_namesakes(expert: Expert) -> str | None:
+def exclude_namesakes(expert: Expert) -> str | None:
     """Keep PEFT from matching ``x.lm_head`` where the expert names the top-level ``lm_head``.
 
     PEFT takes a target for the end of a path too. A longer path would need a base model that repeats it

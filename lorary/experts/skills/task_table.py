@@ -1,0 +1,109 @@
+"""The table of a set of skills: how much each task uses each skill, for each group of layers.
+
+G groups of layers, S skills, Q splits.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from lorary.errors import suggest
+from lorary.experts.skills.mixing import compute_weights
+from lorary.files import quote
+
+Granularity = Literal["model", "block", "layer", "linear"]
+"""The layers that share rows of a table, see ``name_group``."""
+GRANULARITIES: tuple[str, ...] = get_args(Granularity)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaskTable:
+    """The logits by which tasks weigh skills.
+
+    Raises:
+        ValueError: naming all that does not fit together.
+    """
+
+    tasks: tuple[str, ...]
+    """Names of the tasks, in the order of the rows."""
+    logits: Mapping[str, Tensor]
+    """Group of layers -> ``[tasks, Q·S]``, the skills of a split side by side."""
+    num_skills: int
+    """S, without the shared skill."""
+    num_splits: int = 1
+    """Q, the blocks that inputs and outputs of a layer are cut into."""
+    granularity: Granularity = "linear"
+    """The layers that share rows."""
+    has_shared: bool = False
+    """Whether one more skill comes last, which every task uses with weight 1."""
+
+    def __post_init__(self) -> None:
+        faults = list(self._find_faults())
+        if faults:
+            raise ValueError("task table: " + "; ".join(faults))
+
+    def _find_faults(self) -> list[str]:
+        faults = []
+        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
+            faults.append(f"tasks must be different names, at least one, found {quote(list(self.tasks))}")
+        if self.granularity not in GRANULARITIES:
+            faults.append(
+                f"granularity must be one of {', '.join(GRANULARITIES)}, found {quote(self.granularity, 60)}"
+            )
+        if self.num_skills < 1 or self.num_splits < 1 or not self.logits:
+            faults.append(
+                "there must be at least one skill, one split and one group of layers, found "
+                f"{self.num_skills}, {self.num_splits} and {len(self.logits)}"
+            )
+        shape = [len(self.tasks), self.num_splits * self.num_skills]
+        faults += [
+            f"the logits of {quote(group)} must be [tasks, splits * skills] = {shape} finite numbers, found "
+            f"shape {list(logits.shape)}"
+            for group, logits in self.logits.items()
+            if list(logits.shape) != shape or not logits.isfinite().all()
+        ]
+        return faults
+
+    def index(self, task: str) -> int:
+        """Return a task's row; raise ``ValueError`` with the nearest tasks if there is none."""
+        if task not in self.tasks:
+            raise ValueError(f"the table has no task {quote(task)}: {suggest(task, self.tasks)}")
+        return self.tasks.index(task)
+
+    def find_weights(self, path: str, task: str | None) -> Tensor:
+        """Return the weights of the skills at one layer, ``[Q, S]``, or ``[Q, S + 1]`` with a shared skill.
+
+        Args:
+            path: the layer's module path.
+            task: one of the tasks; None for a task that is not in the table: the mean of all rows.
+        """
+        logits = self.logits[name_group(path, self.granularity)].float()
+        row = logits.mean(0) if task is None else logits[self.index(task)]
+        return append_shared(compute_weights(row, self.num_splits), self.has_shared)
+
+
+def append_shared(weights: Tensor, has_shared: bool) -> Tensor:
+    """Append the shared skill's weight, 1, to weights ``[*, S]``, if there is a shared skill."""
+    return torch.cat([weights, torch.ones_like(weights[..., :1])], -1) if has_shared else weights
+
+
+def name_group(path: str, granularity: Granularity) -> str:
+    """Return the group of layers that a layer shares its rows with.
+
+    Args:
+        path: its module path, such as ``"model.layers.3.self_attn.q_proj"``.
+        granularity: ``model``: one group; ``block``: those of a transformer block (``model.layers.3``, up to
+            the first number); ``layer``: those of a part of a block, such as its attention
+            (``model.layers.3.self_attn``); ``linear``: each alone. A layer outside of the blocks is
+            a group of its own.
+    """
+    parts = path.split(".")
+    numbers = [place for place, part in enumerate(parts) if part.isdecimal()]
+    if granularity == "model":
+        return "model"
+    if granularity == "linear" or not numbers:
+        return path
+    return ".".join(parts[: numbers[0] + 1] if granularity == "block" else parts[:-1])
