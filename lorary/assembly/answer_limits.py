@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, StoppingCriteria
 
 from lorary.data.turns import drop_thoughts
-from lorary.files import quote
+from lorary.files import quote, say_count
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ def spread_limits(
     for name, values in (("max_new_tokens", most), ("first_line", lines)):
         if len(values) != num_prompts:
             raise ValueError(
-                f"{name} must be one value, or one for each of {num_prompts} prompts, found {len(values)}"
+                f"{name} must be one value, or one for each of {say_count(num_prompts, 'prompt')}, found "
+                f"{len(values)}"
             )
     for value in most:
         if not isinstance(value, int) or value < 1:

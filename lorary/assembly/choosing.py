@@ -13,7 +13,7 @@ from torch import Tensor
 from lorary.assembly.deciding import RequestDecider
 from lorary.assembly.router import Router
 from lorary.facts.requests import list_prompts
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.models import ExpertStack
 from lorary.routing import Chooser, Mixed
 
@@ -56,7 +56,8 @@ def spread_choices(experts: ExpertChoice | Sequence[ExpertChoice], num_requests:
         return [experts] * num_requests
     if len(experts) != num_requests:
         raise ValueError(
-            f"experts must be one for each of {num_requests} requests, or one for all, found {len(experts)}"
+            f"experts must be one for each of {say_count(num_requests, 'request')}, or one for all, found "
+            f"{len(experts)}"
         )
     return list(experts)
 

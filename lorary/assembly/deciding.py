@@ -12,6 +12,7 @@ from torch import Tensor
 from lorary.facts.encoder import Encoder, embed_with
 from lorary.facts.reading import read_averages
 from lorary.facts.requests import Requests, list_prompts, pad_prompts
+from lorary.files import say_count
 from lorary.models import BaseModel, ExpertStack
 from lorary.routing.request import OUTPUT, RequestRouter
 
@@ -91,7 +92,8 @@ class RequestDecider:
         length = input_ids.shape[1]
         if num_prompt_tokens is not None and not 1 <= num_prompt_tokens <= length:
             raise ValueError(
-                f"num_prompt_tokens must be from 1 to the text's {length} tokens, found {num_prompt_tokens}"
+                f"num_prompt_tokens must be from 1 to the text's {say_count(length, 'token')}, found "
+                f"{num_prompt_tokens}"
             )
         indices, weights = self.decide(input_ids[:, :num_prompt_tokens])
         spread = torch.zeros(1, num_experts).scatter_add(1, indices.cpu(), weights.cpu())

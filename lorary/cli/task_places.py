@@ -7,7 +7,7 @@ from typing import Any
 from lorary.data.readers.read import SUFFIXES
 from lorary.data.task import SPLIT_NAMES
 from lorary.errors import DataError
-from lorary.files import quote, require_regular
+from lorary.files import quote, require_regular, say_count
 
 SPLIT_WORDS = {**{name: name for name in SPLIT_NAMES}, "dev": "validation"}
 
@@ -118,7 +118,8 @@ def _open_folder(name: str | None, place: Place) -> list[tuple[str | None, Place
         return list(found.items())
     if len(found) > 1:
         raise ValueError(
-            f"{quote(place)} has {len(found)} tasks ({', '.join(list(found)[:4])}, …), which cannot all be "
+            f"{quote(place)} has {say_count(len(found), 'task')} ({', '.join(list(found)[:4])}, …), which "
+            "cannot all be "
             f"named {quote(name)}: leave out the name, or give one file"
         )
     return [(name, next(iter(found.values())))]

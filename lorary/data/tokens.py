@@ -10,6 +10,7 @@ from lorary.data.prompt_counts import PromptCounts
 from lorary.data.task import Example, Task
 from lorary.data.templates import Template
 from lorary.errors import DataError
+from lorary.files import say_count
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -162,5 +163,6 @@ def _measure_room(
         return room
     raise DataError(
         f"task {task.name!r}, example {example.input[:60]!r}: prompt and target must fit in "
-        f"{max_length} tokens, found {len(prompt)} of prompt and {num_target} of target, {problem}: {advice}"
+        f"{say_count(max_length, 'token')}, found {len(prompt)} of prompt and {num_target} of target, "
+        f"{problem}: {advice}"
     )

@@ -13,7 +13,7 @@ from lorary.data.content import hash_input
 from lorary.data.tokens import TokenizedExamples
 from lorary.errors import DataError
 from lorary.evaluation.config import EvalConfig
-from lorary.files import quote
+from lorary.files import quote, say_count
 
 ID_DIGITS = 16
 
@@ -48,7 +48,8 @@ def choose_examples(
     )
     if not found.examples:
         raise DataError(
-            f"task {quote(name)} must have a {config.split!r} example of at most {config.max_length} tokens, "
+            f"task {quote(name)} must have a {config.split!r} example of at most "
+            f"{say_count(config.max_length, 'token')}, "
             f"none of {len(examples)} fits: raise max_length, or choose another truncation"
         )
     return ChosenExamples(tuple(examples[index] for index in found.indices), found)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from math import isfinite
 from typing import NamedTuple
 
-from lorary.files import quote
+from lorary.files import quote, say_count
 
 # (task, route, metric)
 ScoreKey = tuple[str, str, str]
@@ -116,8 +116,9 @@ def check_columns(columns: Columns) -> None:
         other, count = first.setdefault((task, metric), (route, len(values)))
         if count != len(values):
             raise ValueError(
-                f"routes must be measured on the same examples, but task {quote(task)} has {count!r} values "
-                f"of {metric!r} under route {quote(other)} and {len(values)!r} under {quote(route)}"
+                f"routes must be measured on the same examples, but task {quote(task)} has "
+                f"{say_count(count, 'value')} of {metric!r} under route {quote(other)} and "
+                f"{len(values)!r} under {quote(route)}"
             )
     for (task, metric), ids in columns.example_ids.items():
         for example in ids:
@@ -125,7 +126,8 @@ def check_columns(columns: Columns) -> None:
         count = first.get((task, metric), ("", 0))[1]
         if len(ids) != count or len(set(ids)) != count:
             raise ValueError(
-                f"task {quote(task)} has {count} values of {metric!r}, so it must have as many different "
+                f"task {quote(task)} has {say_count(count, 'value')} of {metric!r}, so it must have as "
+                "many different "
                 f"example ids, found {len(set(ids))} different ones among {len(ids)}"
             )
 
@@ -136,7 +138,8 @@ def _check_ids(key: ScoreKey, ids: Sequence[str | None]) -> tuple[str, ...] | No
         task, route, metric = key
         raise ValueError(
             f"all examples of task {quote(task)} must have different ids, or none must have one, found "
-            f"{len(set(known))} different ids of {len(ids)} examples under route {quote(route)} and "
+            f"{say_count(len(set(known)), 'different id')} of {say_count(len(ids), 'example')} under "
+            f"route {quote(route)} and "
             f"{metric!r}"
         )
     return tuple(known) if known else None

@@ -13,7 +13,7 @@ from lorary.experts.factors import Factors, find_factor_fault
 from lorary.experts.file_layout import FileLayout
 from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, compute_scales
 from lorary.experts.peft_keys import pair_tensors, unwrap_name
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.files.patterns import PatternError
 
 
@@ -61,7 +61,7 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
         fault for module, pair in outlines.items() if (fault := _find_fault(module, pair, said[module].rank))
     ]
     if faults:
-        more = f" (and {len(faults) - 1} more such modules)" if len(faults) > 1 else ""
+        more = f" (and {say_count(len(faults) - 1, 'more such module')})" if len(faults) > 1 else ""
         raise FormatError(
             f"{quote(path)}, {faults[0]}{more}: save the adapter again, with the configuration it was "
             "trained with"

@@ -13,7 +13,7 @@ from lorary.experts.card import ExpertCard
 from lorary.experts.factors import DTYPES, Factors, find_factor_fault, name_dtypes, refuse_not_finite
 from lorary.experts.names import check_known_name
 from lorary.experts.stored_factors import StoredFactors
-from lorary.files import quote
+from lorary.files import quote, say_count
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,14 +48,14 @@ class Expert:
             return  # sound already, and a copy would read its numbers
         faults = [fault for path, pair in self.factors.items() if (fault := find_factor_fault(path, pair))]
         if faults:
-            more = f" (and {len(faults) - 1} more such modules)" if len(faults) > 1 else ""
+            more = f" (and {say_count(len(faults) - 1, 'more such module')})" if len(faults) > 1 else ""
             raise ValueError(f"expert {self.name!r}, {faults[0]}{more}")
         object.__setattr__(self, "factors", dict(self.factors))
 
     def __repr__(self) -> str:
         return (
-            f"<Expert {self.name!r} for {quote(self.base_model)}: {len(self.factors)} modules, "
-            f"rank {self.max_rank}, {self.num_parameters:,} parameters>"
+            f"<Expert {self.name!r} for {quote(self.base_model)}: {say_count(len(self.factors), 'module')}, "
+            f"rank {self.max_rank}, {say_count(self.num_parameters, 'parameter')}>"
         )
 
     @property

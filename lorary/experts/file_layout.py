@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lorary.errors import FormatError
 from lorary.experts.factors import DTYPES
-from lorary.files import LIMITS, parse_json_object, quote
+from lorary.files import LIMITS, parse_json_object, quote, say_count
 
 Identity = tuple[int, ...]
 """What changes when a file is replaced or written to."""
@@ -100,7 +100,9 @@ def parse_layout(header: Header) -> FileLayout:
     outlines, num_bytes = _lay_out(header.content)
     start = 8 + len(header.content)
     if start + num_bytes != header.num_bytes:
-        raise ValueError(f"its tensors take {num_bytes:,} bytes, {header.num_bytes - start:,} are there")
+        raise ValueError(
+            f"its tensors take {say_count(num_bytes, 'byte')}, {header.num_bytes - start:,} are there"
+        )
     dtypes = {outline.dtype for outline in outlines.values()}
     is_flat = len(dtypes) == 1 and dtypes <= set(DTYPES) and start < header.num_bytes
     dtype = dtypes.pop() if is_flat else None

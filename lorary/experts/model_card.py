@@ -3,7 +3,7 @@
 import json
 
 from lorary.experts.expert import Expert
-from lorary.files import escape, escape_markdown
+from lorary.files import escape, escape_markdown, say_count
 from lorary.files.markdown import fence
 
 USAGE = """## Use
@@ -69,7 +69,8 @@ def _render_facts(expert: Expert) -> str:
         "Base revision": card.base_revision or "",
         "Tasks": ", ".join(card.tasks),
         "Parents": ", ".join(card.parents),
-        "Size": f"rank {expert.max_rank}, {len(expert.factors)} modules, {expert.num_parameters:,} numbers",
+        "Size": f"rank {expert.max_rank}, {say_count(len(expert.factors), 'module')}, "
+        f"{say_count(expert.num_parameters, 'number')}",
     }
     lines = [(title, escape_markdown(text)) for title, text in facts.items()]
     return "".join(f"- {title}: {text}\n" for title, text in lines if text)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from lorary.errors import FormatError
 from lorary.experts.card import TASK_TYPES
 from lorary.experts.module_patterns import ModulePatterns
-from lorary.files import LIMITS, PatternMatcher, quote
+from lorary.files import LIMITS, PatternMatcher, quote, say_count
 from lorary.files.patterns import PatternError
 
 CONFIG_FILE = "adapter_config.json"
@@ -147,7 +147,7 @@ def _find_pattern_fault(name: str, value: Any, is_sound: Callable[[Any], bool]) 
     if not isinstance(value, dict):
         return f"{wanted}, found {quote(value, 60)}"
     if len(value) > LIMITS["pattern_count"].value:
-        return f"{name} holds {len(value):,} patterns: {LIMITS['pattern_count'].advice}"
+        return f"{name} holds {say_count(len(value), 'pattern')}: {LIMITS['pattern_count'].advice}"
     for key, number in value.items():
         if not is_sound(number):
             kind = name.removesuffix("_pattern")

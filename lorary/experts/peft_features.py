@@ -10,7 +10,7 @@ from typing import Any
 
 from lorary.errors import FormatError, UnsupportedAdapter
 from lorary.experts.copied_weights import find_copied
-from lorary.files import quote
+from lorary.files import quote, say_count
 
 UNCONVERTED = (
     "PEFT changed the base weights with it; convert the adapter with "
@@ -200,7 +200,7 @@ def _find_in_tensors(names: Iterable[str], config: Mapping[str, Any]) -> Iterato
                     found.setdefault((feature, advice), []).append(name)
                 break
     for (feature, advice), group in found.items():
-        yield f"{feature} ({len(group)} tensors such as {quote(group[0], 100)})", advice
+        yield f"{feature} ({say_count(len(group), 'tensor')} such as {quote(group[0], 100)})", advice
 
 
 def _is_plain_init(value: Any) -> bool:

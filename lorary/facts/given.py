@@ -103,7 +103,7 @@ def _check_layers(
         if tensor.shape != expected:
             raise ValueError(
                 f"{fact} of {quote(path)} must be {list(expected)}, one row for each of "
-                f"{len(names)} experts, found {list(tensor.shape)}"
+                f"{say_count(len(names), 'expert')}, found {list(tensor.shape)}"
             )
         _require_finite(tensor, f"{fact} of {quote(path)}")
     missing = [path for path in _list_changed(stack, routed) if path not in rows]
@@ -135,7 +135,8 @@ def _check_output(fact: str, before: Mapping[str, Tensor], rows: Mapping[str, Te
         first, expected = next(iter(widths.items()))
         if width != expected:
             raise ValueError(
-                f"{fact} must all come from one encoder, but those of {first!r} have {expected} numbers "
+                f"{fact} must all come from one encoder, but those of {first!r} have "
+                f"{say_count(expected, 'number')} "
                 f"and those of {name!r} have {width}: compute all of them again, and pass them together"
             )
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from lorary.errors import FormatError
+from lorary.files.counts import say_count
 from lorary.files.limits import LIMITS
 from lorary.files.quoting import escape, quote
 from lorary.files.regular import read_at_most
@@ -84,7 +85,7 @@ def parse_yaml(text: str) -> Any:
     """
     documents = _parse_documents(text)
     if len(documents) > 1:
-        raise ValueError(f"it holds {len(documents)} documents: keep one")
+        raise ValueError(f"it holds {say_count(len(documents), 'document')}: keep one")
     return documents[0] if documents else None
 
 

@@ -14,7 +14,7 @@ from struct import Struct
 import torch
 from torch import Tensor
 
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.kernels.build import load_object
 from lorary.kernels.checks import (
     check_along,
@@ -275,4 +275,5 @@ def _explain(outcome: int, tokens: float, experts: float, rank: float, *_: float
         return ValueError(f"ranks must lie in [0, {rank}], the rank of the factors")
     if outcome == NO_ADDRESS:
         return ValueError("operators take plain tensors, found one whose memory is gone")
-    return MemoryError(f"no memory is left to mix {experts} experts for {tokens} tokens")
+    wanted = f"{say_count(int(experts), 'expert')} for {say_count(int(tokens), 'token')}"
+    return MemoryError(f"no memory is left to mix {wanted}")

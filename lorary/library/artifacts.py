@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lorary.errors import FormatError, LibraryError
 from lorary.experts import Expert
-from lorary.files import LIMITS, quote
+from lorary.files import LIMITS, quote, say_count
 from lorary.library.artifact_file import (
     LENGTH_BYTES,
     MOST_HEADER_BYTES,
@@ -143,7 +143,7 @@ class Artifacts:
         """
         packed = {_make_path(key): pack_artifact(tensors, key.source) for key, tensors in artifacts.items()}
         kinds = ", ".join(sorted({key.algorithm for key in artifacts}))
-        what = f"store {quote(kinds)} of {len(packed)} experts"
+        what = f"store {quote(kinds)} of {say_count(len(packed), 'expert')}"
         num_bytes = sum(map(len, packed.values()))
         with suppress(WriteForbidden):
             commit_plan(

@@ -3,7 +3,7 @@
 import errno
 
 from lorary.errors import LibraryError
-from lorary.files import escape, quote
+from lorary.files import escape, quote, say_count
 from lorary.library.storage.contract import Storage
 
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -34,7 +34,7 @@ def explain_failure(
     start = f"cannot {what} in library {quote(storage.url)}"
     if error.errno in OUT_OF_SPACE:
         free = storage.free_bytes()
-        needed = f"{num_bytes:,} bytes are needed" if num_bytes else "more bytes are needed"
+        needed = f"{say_count(num_bytes, 'byte')} are needed" if num_bytes else "more bytes are needed"
         found = f"{free:,} are free" if free is not None else "it is full"
         cause = f"no space left in {quote(storage.root)}: {needed}, {found}; free some space and try again"
     elif error.errno in NOT_ALLOWED:

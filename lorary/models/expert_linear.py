@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.models.layers import BaseLayer, layer_shape
 from lorary.models.mix import mix_stacks
 from lorary.models.mix_backends import reads_all_experts
@@ -129,4 +129,6 @@ def _check_fit(base: BaseLayer, a: Tensor, b_t: Tensor, ranks: Sequence[int] | N
     if fault:
         raise ValueError(f"experts must fit their layer: {fault}")
     if ranks is not None and (len(ranks) != len(a) or not all(0 <= rank <= a.shape[1] for rank in ranks)):
-        raise ValueError(f"ranks must be {len(a)} numbers from 0 to {a.shape[1]}, found {quote(list(ranks))}")
+        raise ValueError(
+            f"ranks must be {say_count(len(a), 'number')} from 0 to {a.shape[1]}, found {quote(list(ranks))}"
+        )

@@ -4,6 +4,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lorary.errors import BaseModelError
+from lorary.files import say_count
 
 # Tables of positions may have a few more rows than the model has positions (OPT's has 2).
 _SPARE_ROWS = 8
@@ -44,5 +45,6 @@ def check_length(model: PreTrainedModel, length: int, what: str) -> None:
     most = count_positions(model)
     if most is not None and length > most:
         raise BaseModelError(
-            f"{what} has {length} tokens, but {type(model).__name__} has {most} positions: shorten it"
+            f"{what} has {say_count(length, 'token')}, but {type(model).__name__} has "
+            f"{say_count(most, 'position')}: shorten it"
         )

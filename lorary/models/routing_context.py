@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lorary.files import say_count
 from lorary.models.per_thread import PerThread
 from lorary.models.use_lock import UseLock
 from lorary.routing import Chooser
@@ -57,7 +58,7 @@ class Call:
             if not self.rows.numel() or shape.numel() % self.rows.numel():
                 raise ValueError(
                     f"the call must have the request of each token of the batch, found {self.rows.numel()} "
-                    f"for {shape.numel()} tokens: pass rows for all tokens"
+                    f"for {say_count(shape.numel(), 'token')}: pass rows for all tokens"
                 )
             return _repeat(self.rows.to(device), shape.numel())
         count = shape[0] if self.num_requests is None else self.num_requests
@@ -65,7 +66,7 @@ class Call:
         is_flat = len(shape) == 1 or shape[0] == 1
         if count != shape[0] and not (is_flat and shape.numel() % count == 0):
             raise ValueError(
-                f"experts were given for {count} sequences, this batch has {tuple(shape)} "
+                f"experts were given for {say_count(count, 'sequence')}, this batch has {tuple(shape)} "
                 "(sequences, tokens): pass experts for each sequence of the batch"
             )
         return _repeat(torch.arange(count, device=device), shape.numel())

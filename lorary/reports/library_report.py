@@ -12,7 +12,7 @@ import numpy as np
 
 from lorary.evaluation.compare import choose_reference, compare_routes
 from lorary.evaluation.result import Result
-from lorary.files import escape_json, write_whole
+from lorary.files import escape_json, say_count, write_whole
 from lorary.reports.dendrogram import draw_dendrogram, link_experts, order_leaves
 from lorary.reports.entropy_chart import entropy_chart
 from lorary.reports.page import make_footer, make_page, make_section, result_section
@@ -140,7 +140,9 @@ def _similarity_section(report: LibraryReport) -> str:
         return ""
     similarity = np.array(report.similarity, dtype=np.float64)  # [E, E]
     if similarity.shape != (len(names), len(names)):
-        raise ValueError(f"the similarity of {len(names)} experts must be square, found {similarity.shape}")
+        raise ValueError(
+            f"the similarity of {say_count(len(names), 'expert')} must be square, found {similarity.shape}"
+        )
     links = link_experts(similarity)
     order = order_leaves(links)
     others = np.abs(similarity[~np.eye(len(names), dtype=bool)])

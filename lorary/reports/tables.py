@@ -10,7 +10,7 @@ from rich.text import Text
 from lorary.evaluation.compare import Difference
 from lorary.evaluation.measures import Metric
 from lorary.evaluation.result import Result
-from lorary.files import escape, escape_markdown, quote
+from lorary.files import escape, escape_markdown, quote, say_count
 
 MISSING = "·"
 MIN_LABEL_WIDTH = 12
@@ -164,11 +164,11 @@ def _mean_row(
     if not shared:
         return None
     means = [result.overall(route, metric, shared) for route in routes]
-    kind = "tasks" if len(shared) == len(tasks) else "shared tasks"
+    kind = "task" if len(shared) == len(tasks) else "shared task"
     cells = _number_cells(
         [(mean.mean, mean.standard_error) for mean in means], result.metric_of[metric], digits
     )
-    return Row(label=f"mean of {len(shared)} {kind}", cells=cells)
+    return Row(label=f"mean of {say_count(len(shared), kind)}", cells=cells)
 
 
 def _number_cells(

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from lorary.files import say_count
 from lorary.routing.shapes import find_shape_fault
 
 Value = TypeVar("Value")
@@ -36,7 +37,8 @@ class LayerMaterial:
         for name, rows in {**named, **self.tensors}.items():
             if len(rows) != self.num_experts:
                 raise ValueError(
-                    f"{name} must have one row for each of the {self.num_experts} experts, found {len(rows)}"
+                    f"{name} must have one row for each of the {say_count(self.num_experts, 'expert')}, "
+                    f"found {len(rows)}"
                 )
         fault = find_shape_fault(self.shapes, self.tensors, {"E": self.num_experts})
         if fault:
@@ -71,7 +73,8 @@ class RequestMaterial:
         for name, own in self.tensors.items():
             if len(own) != self.num_experts:
                 raise ValueError(
-                    f"{name} must be given for each of the {self.num_experts} experts, found {len(own)}"
+                    f"{name} must be given for each of the {say_count(self.num_experts, 'expert')}, found "
+                    f"{len(own)}"
                 )
 
     def take(self, name: str) -> tuple[Tensor, ...]:
@@ -85,5 +88,7 @@ class RequestMaterial:
 
 def _take(known: Mapping[str, Value], name: str, num_experts: int) -> Value:
     if name not in known:
-        raise ValueError(f"this router needs {name} for each of the {num_experts} experts, found none")
+        raise ValueError(
+            f"this router needs {name} for each of the {say_count(num_experts, 'expert')}, found none"
+        )
     return known[name]

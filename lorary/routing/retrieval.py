@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from lorary.files import say_count
 from lorary.routing.configs.checks import check_choice, check_top_k
 from lorary.routing.configs.retrieval import RetrievalConfig
 from lorary.routing.material import RequestMaterial
@@ -96,7 +97,8 @@ class RetrievalRouter:
         width = self.examples[0].shape[1]
         if requests.shape[-1] != width:
             raise ValueError(
-                f"embeddings of requests must have {width} numbers, like those of the examples, found "
+                f"embeddings of requests must have {say_count(width, 'number')}, like those of the "
+                "examples, found "
                 f"{requests.shape[-1]}: compute the examples' embeddings with the encoder that is in use"
             )
         examples = [rows.to(requests.device) for rows in self.examples]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from lorary.files import escape, quote
+from lorary.files import escape, quote, say_count
 
 
 def find_shape_fault(
@@ -70,7 +70,9 @@ def _find_count_fault(
 ) -> str | None:
     for name, letters in shapes.items():
         if letters[0] == "E" and len(buffers[name]) > num_experts:
-            return f"{name} must be for at most {num_experts} experts, found {len(buffers[name])}"
+            return (
+                f"{name} must be for at most {say_count(num_experts, 'expert')}, found {len(buffers[name])}"
+            )
     return None
 
 
@@ -88,11 +90,16 @@ def _find_answer_fault(router: nn.Module, x: Tensor, num_experts: int) -> str | 
                 f"{indices.dtype} and {weights.dtype}"
             )
         if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < num_experts:
-            return f"it must choose among {num_experts} experts, found {indices.flatten().tolist()[:20]}"
+            return (
+                f"it must choose among {say_count(num_experts, 'expert')}, found "
+                f"{indices.flatten().tolist()[:20]}"
+            )
         if not weights.isfinite().all():
             return "it must return finite weights, found NaN or infinity"
     except (ArithmeticError, AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
         # A user's own router may raise any of these.
         fault = escape(str(error), longest=200)
-        return f"it cannot read a token of {x.shape[1]} numbers ({type(error).__name__}: {fault})"
+        return (
+            f"it cannot read a token of {say_count(x.shape[1], 'number')} ({type(error).__name__}: {fault})"
+        )
     return None

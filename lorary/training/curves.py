@@ -8,7 +8,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorary.files import escape, write_whole
+from lorary.files import escape, say_count, write_whole
 from lorary.training.progress import UnitProgress
 
 if TYPE_CHECKING:
@@ -76,7 +76,11 @@ def plot_curves(path: str | Path, progress: Mapping[str, UnitProgress]) -> None:
         label: line for axes in grid for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
-    left_out = f" (the first {len(drawn)} of {len(progress)} experts)" if len(drawn) < len(progress) else ""
+    left_out = (
+        f" (the first {len(drawn)} of {say_count(len(progress), 'expert')})"
+        if len(drawn) < len(progress)
+        else ""
+    )
     figure.supxlabel(f"optimiser steps{left_out}", fontsize="medium")
     figure.supylabel("loss per target token", fontsize="medium")
     content = BytesIO()

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from lorary.data.tokens import TokenizedExample
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.models.positions import count_positions
 from lorary.training.examples import TrainingExamples
 
@@ -54,7 +54,9 @@ def check_examples(whose: str, examples: Sequence[TokenizedExample], model: PreT
 def _find_fault(example: TokenizedExample, size: int, most: int | None) -> str | None:
     prompt, target = example.prompt_ids, example.target_ids
     if not prompt or not target:
-        return f"it must have a prompt and a target, found {len(prompt)} and {len(target)} tokens"
+        return (
+            f"it must have a prompt and a target, found {len(prompt)} and {say_count(len(target), 'token')}"
+        )
     kinds = {type(token) for token in (*prompt, *target)}
     wrong: list[Any] = [kind.__name__ for kind in kinds if not issubclass(kind, Integral) or kind is bool]
     if not wrong:
@@ -65,5 +67,8 @@ def _find_fault(example: TokenizedExample, size: int, most: int | None) -> str |
             "with the base model's tokenizer"
         )
     if most is not None and len(example) > most:
-        return f"it must fit in the base model's {most} positions, found {len(example)} tokens: shorten it"
+        return (
+            f"it must fit in the base model's {say_count(most, 'position')}, found "
+            f"{say_count(len(example), 'token')}: shorten it"
+        )
     return None

@@ -12,6 +12,7 @@ from lorary.data.fitting import Truncation
 from lorary.data.prompt_counts import PromptCounts
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import DataError
+from lorary.files import say_count
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def prepare_examples(
         )
         if not found.examples:
             raise DataError(
-                f"task {task.name!r} must have a training example of at most {max_length} tokens, found "
+                f"task {task.name!r} must have a training example of at most "
+                f"{say_count(max_length, 'token')}, found "
                 "none: raise max_length"
             )
         prepared[name] = TrainingExamples(

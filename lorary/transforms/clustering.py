@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lorary.experts import Expert
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.transforms.similarity import expert_similarity
 from lorary.transforms.sparse_similarity import sparse_similarity
 from lorary.transforms.stacks import Progress, choose_names
@@ -99,7 +99,8 @@ def cluster_experts(
     num_different = len(np.unique(points.round(5), axis=0))
     if num_clusters is not None and num_clusters > num_different:
         raise ValueError(
-            f"num_clusters is {num_clusters}, but only {num_different} of {len(chosen)} experts differ"
+            f"num_clusters is {num_clusters}, but only {num_different} of "
+            f"{say_count(len(chosen), 'expert')} differ"
         )
     labels = {k: _run_k_means(points, k, seed) for k in candidates if k <= num_different}
     silhouettes = {k: _silhouette(similarity, found) for k, found in labels.items() if 1 < k < len(chosen)}

@@ -77,7 +77,7 @@ def test_an_expert_without_factors_is_refused():
 
 def test_several_bad_modules_are_counted():
     bad = Factors(torch.ones(2, 4), torch.ones(4, 3))
-    with pytest.raises(ValueError, match=r"module 'q': .*\(and 1 more such modules\)"):
+    with pytest.raises(ValueError, match=r"module 'q': .*\(and 1 more such module\)"):
         Expert("x", "base", {"q": bad, "k": bad})
 
 

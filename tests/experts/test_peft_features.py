@@ -69,7 +69,7 @@ def test_a_setting_that_changes_the_forward_pass_is_refused_with_advice(key, val
     ],
 )
 def test_a_tensor_of_another_feature_is_refused_even_if_the_settings_hide_it(name, feature):
-    with pytest.raises(UnsupportedAdapter, match=rf"{feature} \(1 tensors such as '{name}'\)"):
+    with pytest.raises(UnsupportedAdapter, match=rf"{feature} \(1 tensor such as '{name}'\)"):
         check_features({}, [*SOUND, name], "f")
 
 

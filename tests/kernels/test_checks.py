@@ -248,7 +248,7 @@ def test_an_operator_without_memory_says_so_and_does_not_end_the_process():
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, env=dict(os.environ)
     )
-    assert done.stdout == "no memory is left to mix 40000000 experts for 1 tokens\n", done.stderr
+    assert done.stdout == "no memory is left to mix 40,000,000 experts for 1 token\n", done.stderr
 
 
 def test_operators_that_are_not_there_are_told(monkeypatch):

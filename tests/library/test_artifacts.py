@@ -101,7 +101,7 @@ def test_where_nobody_may_write_nothing_is_stored_but_a_full_disk_is_an_error(
     open_store().save({HASH: {"x": torch.ones(1)}})
     assert open_store().load(HASH) is None
     refuse(errno.ENOSPC)
-    with pytest.raises(LibraryError, match=r"cannot store 'sum-1' of 1 experts in library .*no space left"):
+    with pytest.raises(LibraryError, match=r"cannot store 'sum-1' of 1 expert in library .*no space left"):
         open_store().save({HASH: {"x": torch.ones(1)}})
 
 

@@ -74,7 +74,7 @@ def test_a_validation_loss_that_is_not_finite_ends_the_run(base, make_examples, 
     config = make_config(learning_rate=1e30, validate_every=1)
     with pytest.raises(
         TrainingError,
-        match=r"expert 'alpha': the validation loss must be finite, found (nan|inf) after 1 steps",
+        match=r"expert 'alpha': the validation loss must be finite, found (nan|inf) after 1 step",
     ):
         train_experts(base, {"alpha": make_examples(1, num_validation=2)}, config, tmp_path)
 
@@ -84,7 +84,7 @@ def test_an_expert_with_weights_that_are_not_finite_is_never_given(base, example
     config = make_config(learning_rate=1e37, weight_decay=1e37, max_steps=1)
     with pytest.raises(
         TrainingError,
-        match=r"expert 'alpha': the sum of weights must be finite, found (nan|-?inf) after 1 steps",
+        match=r"expert 'alpha': the sum of weights must be finite, found (nan|-?inf) after 1 step",
     ):
         train_experts(base, examples, config, tmp_path)
 

@@ -12,7 +12,7 @@ from lorary.data.readers.row_format import RowFormat
 from lorary.data.source import Source
 from lorary.data.task import Example
 from lorary.errors import DataError
-from lorary.files import quote
+from lorary.files import quote, say_count
 
 # Format name of rows that were read by a map of columns.
 BY_COLUMNS = "columns"
@@ -121,5 +121,5 @@ def _explain(read: ReadRows, problem: str) -> str:
     if problem:
         return f"all {read.num_skipped} are bad, the first is {problem}"
     if read.num_rejected:
-        return f"all {read.num_rejected} answers are marked as bad ones"
+        return f"it has {say_count(read.num_rejected, 'answer')}, marked as bad"
     return "it has no rows"

@@ -7,7 +7,7 @@ from pathlib import Path
 from lorary.data.readers.lines import read_raw_text
 from lorary.data.source import Record
 from lorary.errors import DataError
-from lorary.files import LIMITS, escape, quote
+from lorary.files import LIMITS, escape, quote, say_count
 
 SUFFIXES = {".csv", ".tsv"}
 PACKED = {".gz", ".xz"}
@@ -65,7 +65,9 @@ def _read_names(first: str, separator: str, path: Path) -> list[str]:
 
 def _build_row(names: list[str], cells: list[str]) -> object:
     if len(cells) != len(names):
-        return ValueError(f"the row must have {len(names)} cells, as the first line has, found {len(cells)}")
+        return ValueError(
+            f"the row must have {say_count(len(names), 'cell')}, as the first line has, found {len(cells)}"
+        )
     return {name: cell or None for name, cell in zip(names, cells, strict=True)}
 
 

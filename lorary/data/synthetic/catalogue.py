@@ -14,6 +14,7 @@ from lorary.data.synthetic.recipe import Recipe
 from lorary.data.synthetic.units import METRIC_UNITS
 from lorary.data.task import Task
 from lorary.errors import suggest
+from lorary.files import say_count
 
 SYNTHETIC_TASKS: dict[str, Recipe] = {
     "call_signs": CALL_SIGNS,
@@ -115,6 +116,7 @@ def _check_sizes(name: str, recipe: Recipe, train: int, validation: int, test: i
     total = train + validation + test
     if total > recipe.num_examples:
         raise ValueError(
-            f"synthetic task {name!r} has {recipe.num_examples} examples, but {total} were requested "
+            f"synthetic task {name!r} has {say_count(recipe.num_examples, 'example')}, but {total} were "
+            "requested "
             f"(train {train}, validation {validation}, test {test}): request fewer"
         )

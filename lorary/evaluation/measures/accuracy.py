@@ -8,6 +8,7 @@ from math import isnan
 
 from lorary.data import Example
 from lorary.evaluation.measures.contract import Metric, Request, Response, Score
+from lorary.files import say_count
 
 PREFIX = "accuracy_"
 
@@ -93,5 +94,6 @@ def _check_choices(
             raise ValueError(f"log-likelihoods must be numbers, found NaN for choice {index!r}")
         if tokens < 1 or size < 1:
             raise ValueError(
-                f"choice {index!r} must not be empty, found {tokens!r} tokens and {size!r} bytes"
+                f"choice {index!r} must not be empty, found {say_count(tokens, 'token')} and "
+                f"{say_count(size, 'byte')}"
             )

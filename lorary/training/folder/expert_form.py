@@ -10,7 +10,7 @@ from fsspec.implementations.local import LocalFileSystem
 from lorary.experts import Expert, read_peft, write_expert_files
 from lorary.experts.peft_reader import read_card
 from lorary.experts.stored_factors import StoredFactors
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.training.config import TrainConfig
 from lorary.training.same_training import find_training_fault
 
@@ -58,7 +58,9 @@ class ExpertForm:
             yield fault
         yield from self._find_shape_faults(expert)
         if expert.card.provenance.get("steps") != num_steps:
-            yield f"its curves have {num_steps} steps, but its training ended after another number"
+            yield (
+                f"its curves have {say_count(num_steps, 'step')}, but its training ended after another number"
+            )
 
     def _find_shape_faults(self, expert: Expert) -> Iterator[str]:
         outlines = {
@@ -70,7 +72,8 @@ class ExpertForm:
         if different:
             path = different[0]
             yield (
-                f"{len(different)} of its modules differ from this run's, such as {quote(path, 100)}: the "
+                f"{say_count(len(different), 'of its module')} differ from this run's, such as "
+                f"{quote(path, 100)}: the "
                 f"shapes of factors must be {self.shapes.get(path, 'absent')}, found "
                 f"{outlines.get(path, 'none')}"
             )

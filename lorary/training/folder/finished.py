@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from fsspec.implementations.local import LocalFileSystem
 
 from lorary.experts.folder import replace_folder
-from lorary.files import hash_file, quote
+from lorary.files import hash_file, quote, say_count
 from lorary.files.whole import sync_folder
 from lorary.training.folder.digests import hash_json
 from lorary.training.folder.run_files import has_file, has_folder, read_record, remove
@@ -116,7 +116,9 @@ def read_finished(
             raise ValueError(f"{file} was changed after it was written: its SHA-256 differs")
     progress = parse_progress(record, plan)
     if not progress.is_finished:
-        raise ValueError(f"{RECORD} has {progress.step} steps, which do not complete the training")
+        raise ValueError(
+            f"{RECORD} has {say_count(progress.step, 'step')}, which do not complete the training"
+        )
     return form.read(folder, name, found, progress.step), progress
 
 

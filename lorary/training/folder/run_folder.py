@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lorary.errors import TrainingError
 from lorary.experts import check_name
-from lorary.files import escape, quote, write_whole
+from lorary.files import escape, quote, say_count, write_whole
 from lorary.files.whole import sync_folder
 from lorary.training.folder.digests import hash_json
 from lorary.training.folder.finished import RECORD, Product, ProductForm, read_finished, write_finished
@@ -187,7 +187,7 @@ class RunFolder(Generic[Product]):
             self._check_run(state)
             if len(state.trainees) > num_slots:
                 raise ValueError(
-                    f"it must have at most {num_slots} experts, the number of slots, found "
+                    f"it must have at most {say_count(num_slots, 'expert')}, the number of slots, found "
                     f"{len(state.trainees)}"
                 )
             return {name: _take_up(state, name, plans, find_fault) for name in state.trainees}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lorary.files import say_count
 from lorary.training.loop.schedule import learning_rate_factor
 from lorary.training.progress import UnitProgress
 from lorary.training.tensor_checks import find_shape_fault
@@ -53,7 +54,10 @@ class AdamW:
         if fault or not num_steps:
             return fault
         if float(tensors["step"]) != num_steps:
-            return f"its optimiser must have taken {num_steps} steps, found {float(tensors['step']):g}"
+            return (
+                f"its optimiser must have taken {say_count(num_steps, 'step')}, found "
+                f"{float(tensors['step']):g}"
+            )
         if (tensors["exp_avg_sq"] < 0).any():
             return "its optimiser's mean squares must be at least 0, found negative ones"
         return None

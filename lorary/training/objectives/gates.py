@@ -16,6 +16,7 @@ from torch.nn.functional import linear
 
 from lorary.data import TokenizedExample
 from lorary.errors import TrainingError
+from lorary.files import say_count
 from lorary.models import ExpertStack
 from lorary.models.fingerprint import fingerprint_model
 from lorary.passes import Pass, score_pass
@@ -154,7 +155,8 @@ class ExpertGates:
         """Check that a loss is finite."""
         if not math.isfinite(loss):
             raise TrainingError(
-                f"expert {name!r}: the {what} of its gates must be finite, found {loss} after {step} steps: "
+                f"expert {name!r}: the {what} of its gates must be finite, found {loss} after "
+                f"{say_count(step, 'step')}: "
                 f"lower learning_rate ({self.config.learning_rate:g}), or check its examples"
             )
         return loss
@@ -167,7 +169,8 @@ class ExpertGates:
             if not gate.isfinite().all():
                 raise TrainingError(
                     f"expert {name!r}: its gate of module {path!r} must be finite, found NaN or infinity "
-                    f"after {progress.step} steps: lower learning_rate ({self.config.learning_rate:g})"
+                    f"after {say_count(progress.step, 'step')}: lower learning_rate "
+                    f"({self.config.learning_rate:g})"
                 )
         return gates
 

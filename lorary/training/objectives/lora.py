@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from lorary.data import TokenizedExample
 from lorary.errors import TrainingError
 from lorary.experts import Expert, ExpertCard, Factors
+from lorary.files import say_count
 from lorary.models import BaseModel, ExpertStack
 from lorary.passes import Pass, score_pass
 from lorary.routing import Chooser
@@ -91,7 +92,7 @@ class LoraExperts:
         """Check that a loss is finite."""
         if not math.isfinite(loss):
             raise TrainingError(
-                f"expert {name!r}: the {what} must be finite, found {loss} after {step} steps: "
+                f"expert {name!r}: the {what} must be finite, found {loss} after {say_count(step, 'step')}: "
                 f"lower learning_rate ({self.config.learning_rate:g}) and run again with fresh=True "
                 "(--fresh), or check its examples"
             )

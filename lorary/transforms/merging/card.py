@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lorary.experts import ExpertCard
+from lorary.files import say_count
 from lorary.transforms.merging.job import MergeJob
 from lorary.transforms.merging.recipe.recipe_file import describe_recipe
 
@@ -32,7 +33,7 @@ def describe_merge(job: MergeJob, errors: Mapping[str, float]) -> ExpertCard:
     return ExpertCard(
         tasks=tuple(dict.fromkeys(task for card in cards for task in card.tasks)),
         tags=("merged",),
-        description=f"{len(names)} experts merged by {job.recipe.merge_method}",
+        description=f"{say_count(len(names), 'expert')} merged by {job.recipe.merge_method}",
         parents=names,
         provenance=provenance,
         base_revision=next((card.base_revision for card in cards if card.base_revision), None),

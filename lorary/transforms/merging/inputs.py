@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lorary.experts.text_model import leave_out_text_model
+from lorary.files import say_count
 from lorary.transforms.merging.survey import LayerOutline
 
 
@@ -49,7 +50,7 @@ class LayerInputs:
         """
         faults = [fault for layer in layers if (fault := self._find_fault(layer, num_experts))]
         if faults:
-            more = f" (and {len(faults) - 3} more modules)" if len(faults) > 3 else ""
+            more = f" (and {say_count(len(faults) - 3, 'more module')})" if len(faults) > 3 else ""
             raise ValueError(f"inputs of the merged layers: {'; '.join(faults[:3])}{more}")
 
     def compute_grams(self, path: str) -> Tensor:

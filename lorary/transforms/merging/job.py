@@ -9,7 +9,7 @@ import torch
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, ExpertCard, Factors
 from lorary.experts.base_blocks import count_blocks
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.transforms.merging.kind import MergeKind
 from lorary.transforms.merging.methods.table import find_rules, merge_named
 from lorary.transforms.merging.options import build_config
@@ -133,7 +133,8 @@ def _find_num_blocks(recipe: MergeRecipe, base_model: str) -> int | None:
     end, known = recipe.slices[-1].end, recipe.num_blocks or count_blocks(base_model)
     if known is not None and known != end:
         raise IncompatibleExpert(
-            f"the recipe's slices cover {end} blocks, base model {quote(base_model)} has {known}: cover "
+            f"the recipe's slices cover {say_count(end, 'block')}, base model {quote(base_model)} has "
+            f"{known}: cover "
             "all of them, because experts are merged block by block into one for the same base model"
         )
     return end

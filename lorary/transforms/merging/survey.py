@@ -11,7 +11,7 @@ import torch
 
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, ExpertCard
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.transforms.merging.one_base import check_one_base
 
 LayerChoice = Literal["same", "common", "all"]
@@ -108,12 +108,14 @@ def _choose_paths(
         lacking = next(name for index, name in enumerate(names) if index not in pairs)
         raise IncompatibleExpert(
             f"experts that are merged must change the same modules, but expert {lacking!r} leaves {path!r} "
-            f"alone, and {len(found) - len(common)} of {len(found)} modules are not changed by all: choose "
+            f"alone, and {len(found) - len(common)} of {say_count(len(found), 'module')} are not changed "
+            "by all: choose "
             f"layers 'common' to merge the {len(common)} that are, or 'all' to count what is missing as zero"
         )
     if not common:
         raise IncompatibleExpert(
-            f"the {len(names)} experts have no module in common, so nothing of them can be merged: were they "
+            f"the {say_count(len(names), 'expert')} have no module in common, so nothing of them can be "
+            "merged: were they "
             "trained on the same base model?"
         )
     return common

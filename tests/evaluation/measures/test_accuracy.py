@@ -32,8 +32,8 @@ def test_shifting_no_length_leaves_all_three_choices_equal():
     ("arguments", "message"),
     [
         (([-1.0, nan], [1, 1], [1, 1]), "found NaN for choice 1"),
-        (([-1.0], [0], [1]), "choice 0 must not be empty, found 0 tokens and 1 bytes"),
-        (([-1.0], [1], [0]), "choice 0 must not be empty, found 1 tokens and 0 bytes"),
+        (([-1.0], [0], [1]), "choice 0 must not be empty, found 0 tokens and 1 byte"),
+        (([-1.0], [1], [0]), "choice 0 must not be empty, found 1 token and 0 bytes"),
         (([-1.0, -2.0], [1], [1, 1]), "found 2, 1 and 2 of them"),
         (([], [], []), "found 0, 0 and 0 of them"),
     ],

@@ -26,7 +26,7 @@ def describe_plan(plan: MergePlan, recipe: MergeRecipe) -> Iterator[tuple[str, s
     size = str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
     at_most = "at most " if str(recipe.rank).endswith("%") else ""
     yield "layers", f"{len(plan.layers):,}, merged to rank {at_most}{size}, {say_bytes(plan.result_bytes)}"
-    rounds = "once" if plan.num_rounds == 1 else f"in {plan.num_rounds} rounds"
+    rounds = "once" if plan.num_rounds == 1 else f"in {say_count(plan.num_rounds, 'round')}"
     yield "reads", f"{say_bytes(plan.expert_bytes)} of factors, every expert {rounds}"
     yield "needs", f"about {say_bytes(plan.peak_bytes)} of memory and {say_seconds(plan.seconds)}"
 
@@ -68,7 +68,7 @@ def describe_merge(expert: Expert, where: str, seconds: float) -> Iterator[str]:
     worst = max(errors, key=lambda path: errors[path])
     yield (
         f"merged {say_count(len(expert.card.parents), 'expert')} into {where} in {say_seconds(seconds)}: "
-        f"rank {expert.max_rank}, {expert.num_parameters:,} parameters"
+        f"rank {expert.max_rank}, {say_count(expert.num_parameters, 'parameter')}"
     )
     if errors[worst] == 0:
         yield "exact: no layer was truncated"

@@ -10,7 +10,7 @@ from lorary.cli.commands.quickstart.outcome import Outcome
 from lorary.cli.commands.quickstart.plan import METRIC, ROUTER, QuickstartPlan
 from lorary.cli.commands.quickstart.reading import read_result
 from lorary.cli.console import open_console, print_next
-from lorary.files import escape
+from lorary.files import escape, say_count
 from lorary.reports import RoutedSample, render_table, result_grid
 
 COLOURS = (
@@ -41,7 +41,9 @@ def show_outcome(plan: QuickstartPlan, outcome: Outcome, out: Path) -> None:
     console.print()
     for sample in outcome.samples:
         _show_sample(console, sample, names)
-    console.print(Text(f"library   {out / 'library'}  ({len(names)} experts, each a PEFT adapter folder)"))
+    console.print(
+        Text(f"library   {out / 'library'}  ({say_count(len(names), 'expert')}, each a PEFT adapter folder)")
+    )
     console.print(Text(f"numbers   {out / 'results.json'}"))
     console.print(Text(f"pictures  {out / 'routing.html'}  {out / 'routing.png'}  (of the {ROUTER} router)"))
     console.print(Text(f"took {outcome.seconds:.0f} s; shown again at once, unless --fresh", style="dim"))

@@ -64,7 +64,7 @@ def _describe_experts(base: BaseModel, examples: Mapping[str, TrainingExamples],
     at_once = min(config.num_slots, len(examples))
     return (
         f"{len(examples)}, {at_once} at a time; rank {config.rank} on {say_count(len(layers), 'layer')}, "
-        f"{parameters:,} trainable parameters each"
+        f"{say_count(parameters, 'trainable parameter')} each"
     )
 
 

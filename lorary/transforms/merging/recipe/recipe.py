@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.transforms.merging.checks import join_faults
 from lorary.transforms.merging.kind import MergeKind
 from lorary.transforms.merging.methods.table import MERGES, find_rules, merge_named
@@ -159,7 +159,7 @@ def find_count_fault(method: str, rules: MergeKind, count: int) -> str | None:
     if rules.min_experts <= count <= (rules.max_experts or count):
         return None
     most = "exactly" if rules.min_experts == rules.max_experts else "at least"
-    return f"{quote(method)} needs {most} {rules.min_experts} experts, found {count}"
+    return f"{quote(method)} needs {most} {say_count(rules.min_experts, 'expert')}, found {count}"
 
 
 def _count_experts(recipe: MergeRecipe, rules: MergeKind) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lorary.errors import suggest
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.files.yaml_text import read_yaml_documents
 from lorary.transforms.merging.checks import MOST_FAULTS, join_faults
 from lorary.transforms.merging.recipe.forms import find_form_faults, find_name_fault
@@ -37,7 +37,7 @@ def read_recipe(path: str | Path) -> MergeRecipe:
     idle = [name for name in idle if name not in needed]
     if idle:
         raise ValueError(
-            f"recipe {quote(str(path))} holds {len(recipes)} merges, and the last does not use "
+            f"recipe {quote(str(path))} holds {say_count(len(recipes), 'merge')}, and the last does not use "
             f"{', '.join(idle)}: read it with read_recipes"
         )
     return recipes[-1]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lorary.errors import IncompatibleExpert
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.transforms.merging.checks import check_finite_number, is_of_type, join_faults
 from lorary.transforms.merging.kind import MergeKind
 from lorary.transforms.merging.methods.core import CoreConfig
@@ -133,7 +133,8 @@ def _check_blocks(recipe: MergeRecipe, paths: Sequence[str], num_blocks: int | N
     if num_blocks is not None and largest is not None and largest >= num_blocks:
         source = "the recipe's slices cover" if recipe.slices else "the base model has"
         raise IncompatibleExpert(
-            f"an expert changes block {largest}, but {source} {num_blocks} blocks, 0 to {num_blocks - 1}: "
+            f"an expert changes block {largest}, but {source} {say_count(num_blocks, 'block')}, 0 to "
+            f"{num_blocks - 1}: "
             "correct the recipe"
         )
 

@@ -103,9 +103,9 @@ def describe_task(name: str, task: Task, shown: RenderedTask) -> Iterator[tuple[
     yield "examples", f"{task.num_examples:,}: {splits}"
     for text in describe_rows({name: task}):
         yield "rows", text
-    is_part = shown.num_counted < task.num_examples
+    part = f" (of the first {say_count(shown.num_counted, 'example')})"
     for text in describe_prompts([shown.counts]):
-        yield "prompts", text + (f" (of the first {shown.num_counted:,} examples)" if is_part else "")
+        yield "prompts", text + (part if shown.num_counted < task.num_examples else "")
     yield "definition", escape(" ".join(task.definition.split()), longest=200)
 
 
