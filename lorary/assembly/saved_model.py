@@ -6,6 +6,7 @@ what only data could tell; ``base/``, if it is there, is the base model as ``tra
 of earlier versions lack the hashes of files: there, only weights and material have one.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from errno import ENAMETOOLONG
@@ -22,7 +23,7 @@ from lorary.assembly.folder_files import AGAIN, EXPERTS, check_files, refuse_lin
 from lorary.assembly.saved_values import DTYPE_NAMES, check_values
 from lorary.errors import FormatError, IncompatibleExpert
 from lorary.facts.given import list_givable
-from lorary.files import dump_json_object, escape, parse_json_object, quote, read_at_most
+from lorary.files import dump_json, escape, parse_json_object, quote, read_at_most
 from lorary.library import Library
 
 SEAL = "sha256"
@@ -66,11 +67,13 @@ class SavedModel:
     def dump(self) -> bytes:
         """Write ``lorary_model.json``, with a hash of itself."""
         content = {"lorary_model": VERSION, **asdict(self)}
-        return dump_json_object({**content, SEAL: _hash_content(content)})
+        return dump_json({**content, SEAL: _hash_content(content)}).encode()
 
 
 def _hash_content(content: dict[str, Any]) -> str:
-    return sha256(dump_json_object(content)).hexdigest()
+    # Of the text that earlier versions wrote.
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return sha256(text.encode()).hexdigest()
 
 
 def is_saved_model(place: str | Path) -> bool:

@@ -1,12 +1,11 @@
 """Print lines and JSON. Commands print only through this module and ``console``, which escape every text."""
 
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from lorary.cli.screen import GuardedStream, silence
-from lorary.files import escape, escape_json
+from lorary.files import dump_json, escape
 
 
 def print_line(text: str, *, stderr: bool = False) -> None:
@@ -45,7 +44,7 @@ def print_facts(facts: Sequence[tuple[str, str]], *, stderr: bool = False) -> No
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    print_lines(escape_json(json.dumps(value, indent=2, ensure_ascii=False)))
+    print_lines(dump_json(value, allow_nan=True))
 
 
 def format_count(number: int | None) -> str:

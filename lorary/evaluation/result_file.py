@@ -1,6 +1,5 @@
 """The JSON file of a result: writing it, and reading it with all checks, since it may come from anywhere."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 from lorary.errors import FormatError
 from lorary.evaluation.columns import ExamplesKey, ScoreKey
 from lorary.evaluation.measures import Metric
-from lorary.files import escape_json, quote, read_at_most, write_whole
+from lorary.files import dump_json, quote, read_at_most, write_whole
 from lorary.files.json_text import parse_json
 
 FORMAT_VERSION = 1
@@ -54,8 +53,7 @@ def write_result(
         "scores": rows,
         "attachments": dict(attachments),
     }
-    text = escape_json(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
-    write_whole(path, text.encode())
+    write_whole(path, dump_json(document, indent=1).encode())
 
 
 def read_result(path: str | os.PathLike[str]) -> ResultParts:

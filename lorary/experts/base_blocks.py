@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from lorary.errors import FormatError
-from lorary.files import read_json_object
+from lorary.files import parse_json_object, read_at_most
 
 CONFIG_NAME = "config.json"
 # What configurations call it; models with several parts have that of the text model in a part of its own.
@@ -25,7 +25,7 @@ def count_blocks(base_model: str) -> int | None:
     if not base_model or path is None:
         return None
     try:
-        config = read_json_object(path)
+        config = parse_json_object(read_at_most(path), path)
     except (OSError, FormatError):
         return None  # whoever loads the model is told
     return _find_count(config)

@@ -28,7 +28,7 @@ from lorary.experts.weights_file import (
     load_tensors,
     read_tensors,
 )
-from lorary.files import parse_json_object, quote, read_at_most, read_json_object
+from lorary.files import parse_json_object, quote, read_at_most
 from lorary.files.regular import refuse_loops
 
 
@@ -180,7 +180,7 @@ def read_card(fs: AbstractFileSystem, path: str) -> Sidecar:
         return known
     _check_files(fs, path)
     config_path = f"{path}/{CONFIG_FILE}"
-    raw = read_json_object(config_path, fs=fs)
+    raw = parse_json_object(read_at_most(config_path, fs=fs), config_path)
     check_peft_type(raw, config_path)
     return _card_from_config(parse_adapter_config(raw, config_path), path)
 

@@ -15,7 +15,7 @@ from lorary.experts.peft_config import CONFIG_FILE
 from lorary.experts.peft_keys import name_tensors
 from lorary.experts.sidecar import SIDECAR_FILE, build_sidecar
 from lorary.experts.weights_file import WEIGHTS_FILE, dump_tensors
-from lorary.files import dump_json_object
+from lorary.files import dump_json
 
 
 def write_peft(expert: Expert, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
@@ -54,11 +54,11 @@ def write_expert_files(expert: Expert, dtype: torch.dtype | None = None) -> dict
         expert = expert.to(dtype)
     check_finite(expert)
     weights = dump_tensors(name_tensors(expert.factors))
-    config = dump_json_object(build_adapter_config(expert))
+    config = dump_json(build_adapter_config(expert)).encode()
     hashes = [hashlib.sha256(content).hexdigest() for content in (weights, config)]
     return {
         WEIGHTS_FILE: weights,
-        SIDECAR_FILE: dump_json_object(build_sidecar(expert, *hashes)),
+        SIDECAR_FILE: dump_json(build_sidecar(expert, *hashes)).encode(),
         CARD_FILE: render_model_card(expert).encode(),
         CONFIG_FILE: config,
     }

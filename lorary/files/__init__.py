@@ -2,7 +2,7 @@
 
 from lorary.files.cache_folder import open_cache_folder
 from lorary.files.counts import say_count
-from lorary.files.json_text import dump_json_object, escape_json, parse_json_object, read_json_object
+from lorary.files.json_text import dump_json, parse_json_object
 from lorary.files.limits import LIMITS
 from lorary.files.markdown import escape_markdown
 from lorary.files.patterns import PatternMatcher
@@ -15,9 +15,8 @@ __all__ = [
     "LIMITS",
     "PatternMatcher",
     "check_shape",
-    "dump_json_object",
+    "dump_json",
     "escape",
-    "escape_json",
     "escape_markdown",
     "hash_file",
     "open_cache_folder",
@@ -25,7 +24,6 @@ __all__ = [
     "parse_json_object",
     "quote",
     "read_at_most",
-    "read_json_object",
     "require_regular",
     "say_count",
     "write_whole",

@@ -2,16 +2,12 @@
 
 import json
 import math
-import os
 import re
 from typing import Any
-
-from fsspec import AbstractFileSystem
 
 from lorary.errors import FormatError
 from lorary.files.limits import LIMITS
 from lorary.files.quoting import escape, is_visible, quote
-from lorary.files.regular import read_at_most
 from lorary.files.shape import MAX_DIGITS, check_shape
 
 AGAIN = "fetch or write it again"
@@ -51,34 +47,16 @@ def parse_json_object(content: bytes, path: str, advice: str = AGAIN) -> dict[st
     return value
 
 
-def read_json_object(
-    path: str | os.PathLike[str], advice: str = AGAIN, *, fs: AbstractFileSystem | None = None
-) -> dict[str, Any]:
-    """Read a JSON file whose top level is an object.
+def dump_json(value: Any, *, indent: int = 2, allow_nan: bool = False) -> str:
+    """Write a value as JSON, keys in the order given; what a terminal would act on becomes ``\\u....``.
 
     Args:
-        path: the file's path.
-        advice: what to do about a file that is refused, for messages.
-        fs: the file system it lies on; None for the local one.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        FormatError: if it is no regular file, too large, not JSON, or not an object.
+        value: what JSON can hold.
+        indent: spaces per level.
+        allow_nan: whether NaN and infinities are let through, which JSON does not have.
     """
-    return parse_json_object(read_at_most(path, fs=fs), os.fspath(path), advice)
-
-
-def dump_json_object(value: dict[str, Any]) -> bytes:
-    """Write an object as indented JSON, keys in the order given, ending with a new line."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def escape_json(text: str) -> str:
-    """Escape what a terminal would act on in JSON text as ``\\u....``: the same values for any reader.
-
-    Args:
-        text: what ``json.dumps`` wrote, which lets through all from U+007F on.
-    """
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=allow_nan)
+    # json.dumps escapes what is below U+007F.
     return _NOT_ASCII.sub(
         lambda found: found[0] if is_visible(found[0]) else json.dumps(found[0]).strip('"'), text
     )

@@ -2,7 +2,7 @@
 
 from lorary.experts.folder import CARD_FILE
 from lorary.experts.sidecar import SIDECAR_FILE
-from lorary.files import dump_json_object, parse_json_object
+from lorary.files import dump_json, parse_json_object
 from lorary.library.entry import ADVICE
 from lorary.library.storage.contract import Puts, Storage, Stored
 
@@ -46,7 +46,7 @@ def retitle(storage: Storage, old: str, new: str) -> dict[str, bytes]:
             raise content
         if file == SIDECAR_FILE:
             sidecar = parse_json_object(content, storage.path(path), ADVICE)
-            changed[file] = dump_json_object({**sidecar, "name": new})
+            changed[file] = dump_json({**sidecar, "name": new}).encode()
         else:
             changed[file] = content.replace(f"\n# {old}\n".encode(), f"\n# {new}\n".encode(), 1)
     return changed

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorary.errors import BaseModelError
-from lorary.files import quote, read_json_object, require_regular
+from lorary.files import parse_json_object, quote, read_at_most, require_regular
 
 ADAPTER_FILE = "adapter_config.json"
 
@@ -45,7 +45,7 @@ def check_base_folder(folder: Path) -> None:
 
 
 def _check_index(path: Path) -> None:
-    found = read_json_object(path).get("weight_map")
+    found = parse_json_object(read_at_most(path), str(path)).get("weight_map")
     for name in found.values() if isinstance(found, Mapping) else [found]:
         if not isinstance(name, str) or Path(name).name != name or name == "..":
             raise BaseModelError(
@@ -55,7 +55,7 @@ def _check_index(path: Path) -> None:
 
 
 def _check_config(path: Path) -> None:
-    for key, value in _walk(read_json_object(path)):
+    for key, value in _walk(parse_json_object(read_at_most(path), str(path))):
         # A kernel on the hub, such as "owner/name:function": its code would be downloaded and run.
         if key.endswith("implementation") and isinstance(value, str) and "/" in value:
             raise BaseModelError(

@@ -3,7 +3,6 @@
 E experts.
 """
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ import numpy as np
 
 from lorary.evaluation.compare import choose_reference, compare_routes
 from lorary.evaluation.result import Result
-from lorary.files import escape_json, say_count, write_whole
+from lorary.files import dump_json, say_count, write_whole
 from lorary.reports.dendrogram import draw_dendrogram, link_experts, order_leaves
 from lorary.reports.entropy_chart import entropy_chart
 from lorary.reports.page import make_footer, make_page, make_section, result_section
@@ -80,7 +79,7 @@ def write_report_html(path: str | os.PathLike[str], report: LibraryReport) -> No
 def write_report_json(path: str | os.PathLike[str], report: LibraryReport) -> None:
     """Write the report's numbers as JSON, without the result, which has its own file."""
     numbers = {key: value for key, value in asdict(report).items() if key != "result"}
-    write_whole(path, escape_json(json.dumps(numbers, ensure_ascii=False, indent=1)).encode())
+    write_whole(path, dump_json(numbers, indent=1, allow_nan=True).encode())
 
 
 def _facts(facts: Mapping[str, str]) -> str:

@@ -3,15 +3,20 @@ import json
 import pytest
 
 from lorary.errors import FormatError
-from lorary.files import dump_json_object, escape_json, read_json_object
+from lorary.files import dump_json, parse_json_object
 from lorary.files.json_text import parse_json
 from lorary.files.quoting import is_visible
 
 
-def test_an_object_reads_back_as_written(tmp_path):
+def test_an_object_reads_back_as_written():
     value = {"name": "詩", "numbers": [1, 2.5], "none": None}
-    (tmp_path / "x.json").write_bytes(dump_json_object(value))
-    assert read_json_object(tmp_path / "x.json") == value
+    assert parse_json_object(dump_json(value).encode(), "x.json") == value
+
+
+def test_what_json_does_not_have_is_refused_unless_it_is_let_through():
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dump_json([float("nan")])
+    assert dump_json([float("nan")], allow_nan=True).split() == ["[", "NaN", "]"]
 
 
 @pytest.mark.parametrize(
@@ -33,13 +38,12 @@ def test_an_object_reads_back_as_written(tmp_path):
         (b"[1]", r"hold a JSON object, found \[1\]"),
     ],
 )
-def test_what_is_no_sound_json_object_is_refused_with_its_path(tmp_path, content, message):
-    path = tmp_path / "x.json"
-    path.write_bytes(content)
+def test_what_is_no_sound_json_object_is_refused_with_its_path(content, message):
+    path = "folder/x.json"
     with pytest.raises(
         FormatError, match=f"^'{path}' .*{message}.*fetch or write it again|^'{path}' {message}"
     ) as found:
-        read_json_object(path)
+        parse_json_object(content, path)
     assert len(str(found.value)) < 800
 
 
@@ -49,7 +53,7 @@ def test_whole_surrogate_pairs_and_a_byte_order_mark_are_read():
 
 def test_escaped_json_shows_nothing_unseen_and_keeps_its_value():
     value = {"name": "a\x1b[31m\x9b\u202e\u200b\U000e0041 é 漢 😀 \u200d", "\ud800": ["\x7f", 1.5]}
-    text = escape_json(json.dumps(value, ensure_ascii=False, indent=1))
+    text = dump_json(value)
     assert json.loads(text) == value
     assert all(is_visible(character) or character == "\n" for character in text)
     assert "é 漢 😀" in text

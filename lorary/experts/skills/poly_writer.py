@@ -20,7 +20,7 @@ from lorary.experts.skills.poly_reader import PARTS
 from lorary.experts.skills.skill_set import SkillSet
 from lorary.experts.skills.task_table import name_group
 from lorary.experts.weights_file import WEIGHTS_FILE, dump_tensors
-from lorary.files import dump_json_object
+from lorary.files import dump_json
 
 
 def write_poly(skill_set: SkillSet, folder: str | os.PathLike[str]) -> None:
@@ -52,7 +52,9 @@ def write_poly(skill_set: SkillSet, folder: str | os.PathLike[str]) -> None:
     }
     fs, place = url_to_fs(os.fspath(folder))
     replace_folder(
-        fs, place, {WEIGHTS_FILE: dump_tensors(tensors), CONFIG_FILE: dump_json_object(_describe(skill_set))}
+        fs,
+        place,
+        {WEIGHTS_FILE: dump_tensors(tensors), CONFIG_FILE: dump_json(_describe(skill_set)).encode()},
     )
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 from safetensors import SafetensorError
 
 from lorary.errors import LoraryError, TrainingError
-from lorary.files import escape, quote, read_json_object, require_regular
+from lorary.files import escape, parse_json_object, quote, read_at_most, require_regular
 
 # Prefix of files and folders that are being written or removed; `sweep` removes those of killed runs.
 SCRATCH = ".lorary-"
@@ -97,7 +97,7 @@ def read_record(path: Path) -> dict[str, Any]:
         OSError: if it cannot be read.
         FormatError: if it is too large, or not a JSON object.
     """
-    return read_json_object(path)
+    return parse_json_object(read_at_most(path), str(path))
 
 
 def name_scratch(folder: Path) -> Path:

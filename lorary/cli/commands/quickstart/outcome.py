@@ -11,7 +11,7 @@ from typing import Any
 from lorary.cli.commands.quickstart.plan import QuickstartPlan
 from lorary.errors import FormatError
 from lorary.evaluation import Result
-from lorary.files import hash_file, quote, read_json_object, write_whole
+from lorary.files import hash_file, parse_json_object, quote, read_at_most, write_whole
 from lorary.reports import RoutedSample, RoutedToken
 
 RECORD, RESULTS = "outcome.json", "results.json"
@@ -37,7 +37,7 @@ def load_outcome(plan: QuickstartPlan, out: Path) -> Outcome | None:
         FormatError: if a file is damaged.
     """
     try:
-        saved = read_json_object(out / RECORD, ADVICE)
+        saved = parse_json_object(read_at_most(out / RECORD), str(out / RECORD), ADVICE)
         digest = hash_file(out / RESULTS)
     except FileNotFoundError:
         return None
