@@ -21,7 +21,7 @@ from lorary.experts.peft_keys import PREFIX, is_module_path
 from lorary.experts.peft_reader import open_adapter
 from lorary.experts.skills.skill_set import SkillSet
 from lorary.experts.skills.task_table import TaskTable
-from lorary.files import parse_json_object, quote
+from lorary.files import parse_json_object, quote, say_count
 
 PARTS = ("poly_lora_A", "poly_lora_B", "poly_router.module_logits")
 SIZES = ("n_tasks", "n_skills", "n_splits", "r")
@@ -55,7 +55,10 @@ def read_poly(
     _check_shapes(layers, sizes, path)
     num_tasks, num_skills, num_splits, _ = sizes
     if tasks is not None and len(tasks) != num_tasks:
-        raise ValueError(f"Poly adapter {quote(path)} is for {num_tasks} tasks, found {len(tasks)} names")
+        raise ValueError(
+            f"Poly adapter {quote(path)} is for {say_count(num_tasks, 'task')}, found "
+            f"{say_count(len(tasks), 'name')}"
+        )
     table = TaskTable(
         tasks=tuple(tasks or (f"task-{number}" for number in range(num_tasks))),
         logits={module: parts[PARTS[2]] for module, parts in layers.items()},

@@ -12,7 +12,7 @@ from lorary.experts.expert import Expert
 from lorary.experts.factors import Factors
 from lorary.experts.skills.mixing import check_splits, mix_skills
 from lorary.experts.skills.task_table import TaskTable, name_group
-from lorary.files import quote
+from lorary.files import quote, say_count
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,8 @@ def _find_faults(skills: Sequence[Expert], table: TaskTable) -> list[str]:
             )
     missing = {name_group(path, table.granularity) for path in shapes} - set(table.logits)
     if missing:
-        faults.append(f"the table has no rows for {len(missing)} groups of layers, such as {min(missing)!r}")
+        groups = say_count(len(missing), "group of layers", "groups of layers")
+        faults.append(f"the table has no rows for {groups}, such as {min(missing)!r}")
     return faults
 
 

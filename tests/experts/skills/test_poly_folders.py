@@ -161,5 +161,5 @@ def test_tensors_that_do_not_fit_are_refused(poly_folder, change, message):
 
 
 def test_tasks_must_be_as_many_as_rows(poly_folder):
-    with pytest.raises(ValueError, match="is for 3 tasks, found 1 names"):
+    with pytest.raises(ValueError, match="is for 3 tasks, found 1 name"):
         read_poly(poly_folder, tasks=["sql"])
