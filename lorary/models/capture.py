@@ -6,6 +6,7 @@ B rows of a batch, L row length, N selected tokens, I layer input.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from lorary.models.expert_stack import ExpertStack
@@ -27,14 +28,16 @@ def capture_inputs(stack: ExpertStack, mask: Tensor, receive: Receive) -> Iterat
             model's dtype, without gradients.
 
     Raises:
-        ValueError: (when the model runs) if the batch does not have the mask's shape.
+        ValueError: (when the model runs) if the batch does not have the mask's number of tokens.
     """
     wanted = mask.flatten().nonzero().squeeze(-1)
+    flat = torch.Size([mask.numel()])
 
     def hand_over(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             x = inputs[0].detach()
-            if x.shape[:-1] != mask.shape:
+            # Some layers get the tokens of all sequences in one row, [T, I].
+            if x.shape[:-1] not in (mask.shape, flat):
                 raise ValueError(
                     f"the mask must have the batch's shape, found {tuple(mask.shape)} (sequences, tokens), "
                     f"but {path} has inputs {tuple(x.shape[:-1])}: pass a mask of that shape"

@@ -32,6 +32,7 @@ def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack
     Raises:
         IncompatibleExpert: if the name is taken, or a module of the expert is missing in the model or has
             another shape; the model is not changed then.
+        FormatError: if the expert's file is damaged; the model is not changed then.
         ValueError: within ``assign``, ``planned`` or ``routed``.
     """
     with stack.context.lock.changing("add an expert"):
@@ -47,9 +48,11 @@ def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack
 
 
 def _insert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack:
-    layers = _widen_layers(stack, list(expert.factors))
+    # All values are read before the first layer is changed, since reading a damaged file fails.
+    known = dict(expert.factors.items())
+    layers = _widen_layers(stack, list(known))
     for path, layer in layers.items():
-        factors = expert.factors.get(path)
+        factors = known.get(path)
         ranks = layer.list_ranks()
         ranks.insert(index, 0 if factors is None else factors.a.shape[0])
         layer.a = _freeze(_insert_row(layer.a, None if factors is None else factors.a, index))

@@ -63,11 +63,14 @@ class _Limits:
         self.takes_batches = not _changes_with_length(config, longest)
         # Keys compressed in blocks of a row mix the texts of the row; a block may be longer than the trial.
         compresses = any(getattr(config, name, None) for name in ("compress_rates", "indexer_compress_ratio"))
-        # A mask that is passed to the model replaces its own mask, which has its windows and chunks.
+        # GPT-Neo's window is counted in cells of the row, where a shared beginning may be far from its text.
+        own_window = getattr(config, "window_size", None)
+        # A mask that is passed to other models replaces their own, which has their windows and chunks.
         self.takes_masks = (
             self.takes_batches
             and not compresses
             and not any(size is not None and size < longest for size in (*windows, chunk))
+            and (not isinstance(own_window, int) or own_window >= row)
         )
         # Chunks are counted from the beginning of the row, not from that of a text.
         self.takes_rows = self.takes_batches and not compresses and (chunk is None or row <= chunk)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from transformers import OPTConfig, OPTForCausalLM
 
 from lorary.models import attach_experts
 from lorary.models.capture import capture_inputs
@@ -31,6 +32,27 @@ def test_wanted_tokens_are_those_a_plain_hook_sees(stack, mask, input_ids):
     for path, found in seen.items():
         expected = torch.stack([inputs[path][row, place] for row, place in mask.nonzero().tolist()])
         assert torch.equal(found, expected)
+
+
+def test_layers_that_get_the_tokens_of_all_sequences_in_one_row_are_captured(make_expert, mask, input_ids):
+    """Regression: OPT was refused, so the default router could not be built on it."""
+    config = OPTConfig(
+        vocab_size=128,
+        hidden_size=32,
+        word_embed_proj_dim=32,
+        ffn_dim=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+    )
+    model = OPTForCausalLM(config).eval()
+    stack = attach_experts(model, {"poetry": make_expert(model)})
+    inputs = {}
+    for path, layer in stack.layers.items():
+        layer.base.register_forward_pre_hook(lambda _, given, path=path: inputs.setdefault(path, given[0]))
+    seen = capture(stack, mask, input_ids)
+    assert any(x.dim() == 2 for x in inputs.values())
+    for path, found in seen.items():
+        assert torch.equal(found, inputs[path].flatten(0, -2)[mask.flatten()])
 
 
 def test_what_the_experts_do_shows_in_later_layers(stack, mask, input_ids):

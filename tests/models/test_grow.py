@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from lorary.errors import IncompatibleExpert, UnknownExpert
+from lorary.errors import FormatError, IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors
+from lorary.library import Library
 from lorary.models import ExpertLinear, attach_experts
 from lorary.models.grow import drop_expert, insert_expert
 
@@ -33,6 +34,21 @@ def test_a_model_that_grew_is_the_one_loaded_with_all(build_base, experts, index
         assert torch.equal(layer.b_t, whole.layers[path].b_t)
         assert not layer.a.requires_grad and layer.b_t.is_contiguous()
         assert layer.list_ranks() == whole.layers[path].list_ranks() == [RANKS[name] for name in names]
+
+
+def test_an_expert_whose_file_is_damaged_leaves_the_model_as_it_was(llama, experts, compute_logits, tmp_path):
+    """Regression: the layers before the damaged module had one expert more than the others."""
+    Library.open(tmp_path, create=True).add(experts["poetry"])
+    file = tmp_path / "poetry" / "adapter_model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    stack = attach_experts(llama, {"sql": experts["sql"]})
+    before = answer(stack, "sql", compute_logits)
+    with pytest.raises(FormatError, match="poetry"):
+        insert_expert(stack, Library.open(tmp_path)["poetry"], 1)
+    assert {len(layer.a) for layer in stack.layers.values()} == {1}
+    assert torch.equal(answer(stack, "sql", compute_logits), before)
 
 
 def test_a_larger_rank_pads_those_that_were_there(build_base, experts, compute_logits):

@@ -1,8 +1,11 @@
 import pytest
+import torch
+from transformers import GPTNeoConfig, GPTNeoForCausalLM
 
+from lorary.data import TokenizedExample
 from lorary.models import find_layers
 from lorary.models.attach import attach_slots
-from lorary.passes import Layout, find_layout
+from lorary.passes import Layout, find_layout, score_pass, split_passes
 
 
 def stack_on(model):
@@ -12,6 +15,38 @@ def stack_on(model):
 @pytest.mark.parametrize(("window", "expected"), [(32, "shared"), (31, "packed"), (None, "shared")])
 def test_a_window_shorter_than_a_text_forbids_masks_of_our_own(build_base, window, expected):
     assert find_layout(stack_on(build_base("mistral", sliding_window=window)), 32, 40) == expected
+
+
+@pytest.mark.parametrize(("row", "shares"), [(64, True), (65, False)])
+def test_a_window_of_cells_shorter_than_a_row_forbids_shared_beginnings(row, shares):
+    """Regression: GPT-Neo did not see beginnings that lay further back in the row than its window."""
+    config = GPTNeoConfig(
+        vocab_size=96,
+        hidden_size=32,
+        num_layers=2,
+        num_heads=4,
+        attention_types=[[["global", "local"], 1]],
+        max_position_embeddings=256,
+        window_size=64,
+        initializer_range=0.3,
+    )
+    torch.manual_seed(0)
+    stack = stack_on(GPTNeoForCausalLM(config).eval().requires_grad_(False))
+    layout = find_layout(stack, 35, row)
+    assert layout.shares is shares
+    endings = torch.randint(3, 96, (8, 15)).tolist()
+    texts = [TokenizedExample(tuple(range(10, 30)), tuple(ending)) for ending in endings]
+    torch.testing.assert_close(
+        score(stack, texts, layout, row), score(stack, texts, Layout.ALONE, row), rtol=1e-4, atol=1e-3
+    )
+
+
+@torch.no_grad()
+def score(stack, texts, layout, row):
+    sums = torch.zeros(len(texts))
+    for part in split_passes(texts, [0] * len(texts), layout, tokens_per_pass=400, row_length=row):
+        sums.index_add_(0, part.sequence, score_pass(stack, part, None))
+    return sums
 
 
 @pytest.mark.parametrize(("longest", "expected"), [(16, "shared"), (17, "alone")])
