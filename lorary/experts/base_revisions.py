@@ -67,7 +67,8 @@ def agree_on_revision(bases: Mapping[str, BaseIdentity]) -> str | None:
                 return None
             raise IncompatibleExpert(
                 f"the experts are for different revisions of their base model: {one!r} for {quote(first)}, "
-                f"{other!r} for {quote(second)}. Load those of one revision, or say which revision to use"
+                f"{other!r} for {quote(second)}. Load those of one revision, or name the revision to use; if "
+                "all are one model, trust_base=True or --trust-base takes the others too"
             )
     commits = [revision for revision in named if is_commit(revision)]
     return max(commits, key=len) if commits else next(iter(named), None)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from lorary.experts import ExpertCard
+from lorary.experts import BaseIdentity, ExpertCard
+from lorary.experts.base_names import compare_bases
 from lorary.experts.peft_config import CONFIG_FILE, parse_adapter_config
 from lorary.experts.sidecar import SIDECAR_FILE, Sidecar, parse_sidecar
 from lorary.files import parse_json_object
@@ -46,9 +47,14 @@ class Entry:
         """Return whether this expert has the task, the base model and the tag; ``None`` matches anything."""
         return (
             (task is None or task in self.card.tasks)
-            and (base is None or base == self.base_model)
+            and (base is None or self._is_for(base))
             and (tag is None or tag in self.card.tags)
         )
+
+    def _is_for(self, base: str) -> bool:
+        if not base or not self.base_model:
+            return base == self.base_model
+        return compare_bases(BaseIdentity(base), BaseIdentity(self.base_model)).fits
 
 
 def parse_entry(name: str, path: str, sidecar: bytes | None, config: bytes | None) -> Entry:

@@ -181,7 +181,7 @@ class Library(MutableMapping[str, Expert]):
 
         Args:
             task: only experts trained on this task.
-            base: only experts for this base model.
+            base: only experts for this base model, by its name, see ``compare_bases``.
             tag: only experts with this tag.
 
         Raises:

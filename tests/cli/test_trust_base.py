@@ -77,6 +77,16 @@ def test_several_bases_without_a_choice_are_refused_with_both_options(lorary, mi
     assert code == 2 and "choose the base model with --base; if all are one model, add --trust-base" in errors
 
 
+def test_experts_of_several_revisions_are_refused_with_what_to_do(lorary, trained_library, tmp_path):
+    library = Library.open(str(tmp_path / "revisions"), create=True)
+    for name, expert in Library.open(trained_library).items():
+        library.add(expert.with_base(expert.base_model, revision=f"v{len(name)}"))
+    for words in (["generate", library.url, "two"], ["build", library.url, "--out", str(tmp_path / "out")]):
+        code, _, errors = lorary(*words)
+        assert code == 2 and "different revisions of their base model: 'past_tense' for 'v10'" in errors
+        assert "name the revision to use; if all are one model, trust_base=True or --trust-base" in errors
+
+
 def test_an_adapter_is_added_for_the_base_given_by_hand(lorary, mixed_library, tiny_base, tmp_path):
     folder = str(tmp_path / "prices")
     assert lorary("export", mixed_library.url, "prices", "--out", folder)[0] == 0

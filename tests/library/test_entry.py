@@ -51,6 +51,8 @@ def test_an_adapter_of_another_type_is_listed_without_a_rank():
         ("rhyme", "tiny", "fun", True),
         ("rhym", None, None, False),
         (None, "tin", None, False),
+        (None, "org/Tiny", None, True),
+        (None, "", None, False),
         ("rhyme", "tiny", "rhyme", False),
     ],
 )
