@@ -1,6 +1,8 @@
 """Read the tasks and print the plan; then train, store and report."""
 
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -23,6 +25,7 @@ from lorary.library import Library
 from lorary.models import BaseModel
 from lorary.training import TrainConfig, TrainingExamples, prepare_examples, train_experts
 from lorary.training.curves import plot_curves, save_curves
+from lorary.training.folder.run_folder import count_finished
 from lorary.training.loop.event import TrainEvent
 from lorary.training.train import TrainOutcome
 
@@ -104,7 +107,7 @@ def train(
     """Train with a progress bar, and store each expert as soon as it is finished."""
     finished: dict[str, Expert] = {}
     try:
-        with show_training(f"training {say_count(len(examples), 'expert')}") as show:
+        with show_steps(options, examples, run_folder) as show:
 
             def follow(event: TrainEvent[Expert]) -> None:
                 finished.update(event.finished)
@@ -123,6 +126,15 @@ def train(
         ) from None
     store.store(outcome.experts)
     return outcome
+
+
+def show_steps(
+    options: Namespace, examples: dict[str, TrainingExamples], run_folder: Path
+) -> AbstractContextManager[Callable[[TrainEvent[Expert]], None]]:
+    """Show a progress bar, unless the run has finished all experts."""
+    if not options.fresh and count_finished(run_folder, examples) == len(examples):
+        return nullcontext(lambda event: None)
+    return show_training(f"training {say_count(len(examples), 'expert')}")
 
 
 def report(
