@@ -24,6 +24,9 @@ ExpertChoice = str | Mapping[str, float] | Chooser | None
 """The choice for one request: an expert's name, experts with their weights, a router or any chooser,
 ``"auto"`` for the current router, or None for the base model alone."""
 
+STATES = ("past_key_values", "cache_params", "state")
+"""The arguments in which models take the state of earlier tokens; outputs have the same names."""
+
 Decided = tuple[Sequence[int], Sequence[float]]
 """The experts of one request, K places in the stack, and their weights."""
 
@@ -87,7 +90,7 @@ class Prompts:
 
     def _find(self) -> list[list[int]]:
         inputs = self._inputs
-        if inputs.get("input_ids") is None or inputs.get("past_key_values") is not None:
+        if inputs.get("input_ids") is None or any(inputs.get(name) is not None for name in STATES):
             found = ", ".join(sorted(name for name, value in inputs.items() if value is not None))
             raise ValueError(
                 "a router that decides per request needs the whole prompt as input_ids, without "

@@ -35,7 +35,7 @@ class RequestDecider:
         encoder: Encoder | None = None,
     ):
         self.router = router
-        self._stack = stack
+        self.stack = stack
         self._base = base
         self._encoder = encoder
 
@@ -56,7 +56,7 @@ class RequestDecider:
 
     def decide_prompts(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Choose experts for prompts, given as token ids; see ``decide``."""
-        return self.decide_packed(pad_prompts(prompts, self._stack.model.device))
+        return self.decide_packed(pad_prompts(prompts, self.stack.model.device))
 
     @torch.no_grad()
     def decide_packed(self, requests: Requests) -> tuple[Tensor, Tensor]:
@@ -71,7 +71,7 @@ class RequestDecider:
         if self._encoder is not None and self.router.places == (OUTPUT,):
             vectors = embed_with(self._encoder, self._base.tokenizer, requests.token_ids())
             return self.router.choose({OUTPUT: vectors})
-        return self.router.choose(read_averages(self._stack, self.router, requests))
+        return self.router.choose(read_averages(self.stack, self.router, requests))
 
     def explain(
         self, input_ids: Tensor, num_prompt_tokens: int | None, num_experts: int
@@ -97,4 +97,4 @@ class RequestDecider:
             )
         indices, weights = self.decide(input_ids[:, :num_prompt_tokens])
         spread = torch.zeros(1, num_experts).scatter_add(1, indices.cpu(), weights.cpu())
-        return dict.fromkeys(self._stack.layers, spread.expand(length, -1))
+        return dict.fromkeys(self.stack.layers, spread.expand(length, -1))

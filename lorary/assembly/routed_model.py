@@ -17,6 +17,7 @@ from lorary.assembly.answering import answer_prompts
 from lorary.assembly.choosing import AUTO, ExpertChoice
 from lorary.assembly.current_router import CurrentRouter
 from lorary.assembly.deciding import RequestDecider
+from lorary.assembly.direct_calls import DirectCalls
 from lorary.assembly.explaining import explain_text
 from lorary.assembly.explanation import Explanation
 from lorary.assembly.generate_call import prepare_call, write_answers
@@ -49,6 +50,7 @@ class RoutedModel:
         self.base = base
         self.facts = Facts(base, stack, experts)
         self._current = CurrentRouter(self.facts)
+        self._hooks = DirectCalls(stack.context).watch(base.model)
         # PyTorch's compiler is not made for several threads that run what it compiled.
         self._compiled = threading.RLock()
 
@@ -69,7 +71,12 @@ class RoutedModel:
 
     @property
     def model(self) -> PreTrainedModel:
-        """The ``transformers`` model with the experts."""
+        """The ``transformers`` model with the experts.
+
+        Its own calls and ``generate`` route too: by the router of the context or the current one. One that
+        chooses per request chooses from the whole of ``input_ids``, each row as one request, and keeps the
+        choice for calls that go on with the same cache.
+        """
         return self.base.model
 
     @property
@@ -291,4 +298,6 @@ class RoutedModel:
     def detach(self) -> BaseModel:
         """Remove the experts and return the original base model."""
         self.stack.detach()
+        for hook in self._hooks:
+            hook.remove()
         return self.base

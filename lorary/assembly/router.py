@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from lorary.assembly.deciding import RequestDecider
 from lorary.facts.known import Facts
 from lorary.facts.material import gather_layers, gather_request
 from lorary.files import quote
 from lorary.models import COMBINES
-from lorary.routing import LayerRouters, RouterConfig, router_named
+from lorary.routing import Choice, LayerRouters, RouterConfig, router_named
 from lorary.routing.named import REQUEST_ROUTERS, TOKEN_ROUTERS
 
 
@@ -21,8 +21,8 @@ class Router(LayerRouters):
         options: its configuration; None for its defaults.
         combine: how experts are put together.
         routers: module path -> layer router, if it decides per token; else None for each.
-        decider: what decides once per request, if it is of that kind. Layers are then left to the base model
-            until that has made a plan.
+        decider: what decides once per request, if it is of that kind. Layers then need its plan, and refuse
+            to run without one.
     """
 
     def __init__(
@@ -37,6 +37,20 @@ class Router(LayerRouters):
         self.name = name
         self.options = options
         self.decider = decider
+
+    def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
+        """Choose for each token; see ``Chooser``.
+
+        Raises:
+            ValueError: if it decides once per request, and no decision was made for this call.
+        """
+        if self.decider is not None:
+            raise ValueError(
+                f"router {self.name!r} chooses once per request, from the whole prompt, but layer {path!r} "
+                "was called without the prompt: call model(...), model.generate or model.model(...), or name "
+                "experts by model.assign"
+            )
+        return super().choose(path, x, rows)
 
     def __repr__(self) -> str:
         return f"<Router {self.name!r} with {self.options or 'its defaults'}, {self.combine} combined>"

@@ -158,7 +158,8 @@ class ExpertStack:
             try:
                 for path, layer in self.layers.items():
                     self.model.set_submodule(path, layer.base)
-                yield self.model
+                with self.context.own.set_to(Call(None)):
+                    yield self.model
             finally:
                 for path, layer in self.layers.items():
                     self.model.set_submodule(path, layer)

@@ -89,16 +89,14 @@ class RoutingContext:
         self.lock = UseLock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A copy of a model has the default chooser, but not the threads' current calls.
-        return _copy_context, (self.default.chooser,)
+        # A copy of a model has the default chooser, but not the threads' current calls. The chooser is state,
+        # not an argument, because it may refer to this context.
+        return RoutingContext, (), self.default.chooser
+
+    def __setstate__(self, chooser: Chooser) -> None:
+        self.default = Call(chooser)
 
     @property
     def active(self) -> Call:
         """The current call of this thread, else the default."""
         return self.own.cell.value or self.default
-
-
-def _copy_context(chooser: Chooser | None) -> RoutingContext:
-    copy = RoutingContext()
-    copy.default = Call(chooser)
-    return copy
