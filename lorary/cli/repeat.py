@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 
 from lorary.cli.base_options import DEFAULT_BASE
 from lorary.cli.task_places import parse_places
-from lorary.data.templates import TEMPLATES
+from lorary.cli.trained_prompts import find_common_prompts
 from lorary.library import Entry
 
 # Options of prompts that cards of trained experts have, with the defaults of ``lorary train``.
@@ -55,7 +55,7 @@ def repeat_template(options: Namespace) -> list[str]:
 
 
 def repeat_prompt_template(options: Namespace) -> list[str]:
-    """Write the template for a prompt of ``lorary generate``, whose default is no template."""
+    """Write the template for a prompt of ``lorary generate``, whose default is that of the experts' cards."""
     return ["--template", options.template, *_repeat_pairs("--template-args", options.template_args)]
 
 
@@ -85,7 +85,7 @@ def repeat_router(options: Namespace, router: str, kind: type[Any]) -> list[str]
 
 def repeat_prompts(entries: Iterable[Entry]) -> list[str]:
     """Write the template that experts were trained with, for ``lorary generate``; nothing if they differ."""
-    prompts = _find_common_prompts(entries)
+    prompts = find_common_prompts(entries)
     if not prompts:
         return []
     return [
@@ -101,7 +101,7 @@ def repeat_training(entries: Sequence[Entry]) -> list[str]:
     (base, revision) = bases.pop() if len(bases) == 1 else ("", None)
     words = ["--base", base] if base and base != DEFAULT_BASE else []
     words += ["--revision", revision] if base and revision else []
-    prompts = _find_common_prompts(entries)
+    prompts = find_common_prompts(entries)
     if prompts:
         args = prompts.get("template_args")
         words += ["--template", prompts["template"], *_repeat_pairs("--template-args", args)]
@@ -109,13 +109,6 @@ def repeat_training(entries: Sequence[Entry]) -> list[str]:
         if prompts.get(name, default) != default:
             words += [f"--{name.replace('_', '-')}", _write_value(prompts[name])]
     return words
-
-
-def _find_common_prompts(entries: Iterable[Entry]) -> Mapping[str, Any]:
-    """Give how examples became prompts in the training of all experts; empty if it is unknown, or differs."""
-    cards = [entry.card.provenance.get("prompts") for entry in entries]
-    found = [card for card in cards if isinstance(card, Mapping) and card.get("template") in TEMPLATES]
-    return found[0] if found and all(card == found[0] for card in found) else {}
 
 
 def _repeat_reading(options: Namespace) -> list[str]:

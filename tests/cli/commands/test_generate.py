@@ -1,9 +1,10 @@
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
-from lorary.assembly import load_model
+from lorary.assembly import RoutedModel, load_model
 from lorary.data import find_template
 from lorary.library import Library
 from lorary.models import load_base
@@ -27,7 +28,13 @@ def answer(lorary, trained_library):
 
 def test_the_answer_is_that_of_the_routed_model(answer, routed):
     expected = routed.generate(PROMPT, max_new_tokens=6)
-    assert answer(PROMPT) == {"prompt": PROMPT, "answer": expected, "router": "calibrated", "expert": None}
+    assert answer(PROMPT) == {
+        "prompt": PROMPT,
+        "template": "none",
+        "answer": expected,
+        "router": "calibrated",
+        "expert": None,
+    }
 
 
 def test_one_expert_or_the_base_may_answer_alone(answer, routed):
@@ -64,6 +71,56 @@ def test_a_template_goes_around_the_prompt(answer, routed):
     expected = routed.generate(f"{PROMPT}\nAnswer:", max_new_tokens=6)
     assert find_template("plain").cue == "Answer:"
     assert answer(PROMPT, "--template", "plain")["answer"] == expected
+
+
+@pytest.fixture
+def say_prompts(trained_library, tmp_path):
+    """Copies the library with settings of prompts in its cards: expert -> template and its arguments."""
+
+    def say(cards):
+        library = Library.open(str(tmp_path / "said"), create=True)
+        for name, expert in Library.open(trained_library).items():
+            prompts = (
+                {"prompts": {"with_definition": name == "prices", **cards[name]}} if name in cards else {}
+            )
+            library.add(replace(expert, card=replace(expert.card, provenance=prompts)))
+        return str(tmp_path / "said")
+
+    return say
+
+
+def test_the_template_is_that_of_the_experts_cards(lorary, say_prompts, answer):
+    """Guards a bug: prompts were used as they are, so that experts ended at once."""
+    said = say_prompts({"plurals": {"template": "plain"}, "prices": {"template": "plain"}})
+    code, output, errors = lorary("generate", said, *SHORT, "--json", PROMPT)
+    assert code == 0 and json.loads(output) == answer(PROMPT, "--template", "plain")
+    assert (
+        "the prompt is put into the plain template, with which the experts were trained; --template" in errors
+    )
+    code, output, errors = lorary("generate", said, *SHORT, "--json", "--template", "none", PROMPT)
+    assert json.loads(output) == answer(PROMPT) and "template" not in errors
+
+
+def test_a_built_model_has_the_template_of_its_experts(lorary, say_prompts, answer, tmp_path):
+    said = say_prompts({"plurals": {"template": "plain"}})
+    assert lorary("build", said, "--router", "uniform", "--out", str(tmp_path / "built"))[0] == 0
+    code, output, _ = lorary("generate", str(tmp_path / "built"), *SHORT, "--json", PROMPT)
+    assert code == 0 and json.loads(output) == answer(PROMPT, "--template", "plain", "--router", "uniform")
+
+
+def test_experts_of_different_templates_leave_the_prompt_as_it_is(lorary, say_prompts, answer):
+    said = say_prompts({"plurals": {"template": "plain"}, "prices": {"template": "chat"}})
+    _, output, errors = lorary("generate", said, *SHORT, "--json", PROMPT)
+    assert json.loads(output)["template"] == "none"
+    assert "different templates (chat and plain), so the prompt is used as it is: name one with" in errors
+    _, output, errors = lorary("generate", said, *SHORT, "--json", "--expert", "plurals", PROMPT)
+    assert json.loads(output) == answer(PROMPT, "--template", "plain", "--expert", "plurals")
+
+
+def test_an_empty_answer_says_so(lorary, trained_library, monkeypatch):
+    monkeypatch.setattr(RoutedModel, "generate", lambda *given, **options: [""])
+    _, _, errors = lorary("generate", trained_library, PROMPT)
+    assert "note: the answer is empty, the model ended at once (--template none)" in errors
 
 
 def test_the_prompt_may_come_from_stdin(answer, monkeypatch):

@@ -13,7 +13,7 @@ from lorary.cli.router_options import add_router_options, list_ready_routers
 from lorary.cli.template_options import add_template_args
 from lorary.routing import DEFAULT_ROUTER
 
-EXAMPLE = "lorary generate ./my-loras 'Write the number in words: 42' --template plain --show-experts"
+EXAMPLE = "lorary generate ./my-loras 'Write the number in words: 42' --show-experts"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -33,9 +33,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--template",
-        type=Literal["none", "plain", "chat"],
-        default="none",
-        help="Template of the prompt: plain adds 'Answer:', as in training; chat is the model's own",
+        type=Literal["none", "plain", "chat"] | None,
+        help="Template of the prompt: plain adds 'Answer:', chat is the model's own, none leaves the prompt "
+        "as it is; if not given: the one with which the experts were trained, as their cards say",
     )
     add_template_args(parser)
     parser.add_argument("--show-experts", action="store_true", help="Show which experts the tokens used")

@@ -1,7 +1,6 @@
 """Load a routed model, answer the prompt, and show the routing."""
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from math import inf
@@ -10,28 +9,24 @@ from typing import Any
 from jsonargparse import Namespace
 
 from lorary.assembly import Explanation, RoutedModel, load_model
+from lorary.assembly.folder_files import EXPERTS
 from lorary.assembly.saved_model import is_saved_model, read_saved_model
 from lorary.cli.base_model import load_options_base, read_device
+from lorary.cli.commands.generate.prompt import choose_template, dress_prompt, read_prompt
 from lorary.cli.commands.generate.routing_text import print_routing
 from lorary.cli.console import print_next, show_status
 from lorary.cli.filled_library import open_filled_library
 from lorary.cli.printing import print_answer, print_json, print_line
 from lorary.cli.repeat import repeat_command
 from lorary.cli.router_configs import read_router_options, refuse_unused_options
-from lorary.cli.template_options import read_template_args
-from lorary.data import Example, Task, find_template
-from lorary.data.encoding import encode_answers, encode_prompt, encode_texts
+from lorary.data.encoding import encode_answers
 from lorary.errors import UnknownExpert
 from lorary.files import quote
+from lorary.library import Entry
 from lorary.routing import DEFAULT_ROUTER, router_named
 
 STDIN = "-"
-# In characters: more than any base model's context, and less than would fill the memory.
-MAX_PROMPT = 10_000_000
-EMPTY = (
-    "note: the answer is empty, the model ended at once; experts answer best to the --template that they "
-    "were trained with"
-)
+EMPTY = "note: the answer is empty, the model ended at once"
 
 
 def run(options: Namespace) -> int:
@@ -41,7 +36,10 @@ def run(options: Namespace) -> int:
     if not prompt:
         raise ValueError("the prompt is empty: give some text")
     model = load_routed(options)
-    prompt_ids = dress_prompt(model, prompt, options.template, read_template_args(options.template_args))
+    template = choose_template(options, list_answering(options))
+    if template.reason is not None:
+        print_line(f"note: {template.reason}", stderr=True)
+    prompt_ids = dress_prompt(model, prompt, template)
     answer = answer_prompt(model, prompt_ids, options)
     explanation = None
     if options.show_experts:
@@ -49,32 +47,16 @@ def run(options: Namespace) -> int:
         explanation = model.explain([*prompt_ids, *answer_ids], num_prompt_tokens=len(prompt_ids))
     if options.json:
         router = model.routing[0] or (None if options.expert else "none")
-        print_json(describe_answer(prompt, answer, router, options.expert, explanation))
+        print_json(describe_answer(prompt, template.name, answer, router, options.expert, explanation))
         return 0
     print_answer(answer.strip("\n"))
     if not answer.strip():
-        print_line(EMPTY, stderr=True)
+        print_line(f"{EMPTY} (--template {template.name})", stderr=True)
     if explanation is not None:
         print_routing(explanation, num_prompt_tokens=len(prompt_ids))
     elif model.routing[0] is not None:
         print_next("lorary", "generate", *repeat_command(options, "--show-experts"))
     return 0
-
-
-def read_prompt() -> str:
-    """Read the prompt from stdin.
-
-    Raises:
-        ValueError: if it is longer than ``MAX_PROMPT``, or not UTF-8.
-    """
-    try:
-        prompt = sys.stdin.read(MAX_PROMPT + 1)
-        prompt.encode()
-    except UnicodeError as error:
-        raise ValueError(f"the prompt on stdin must be UTF-8 text ({error}): convert it") from error
-    if len(prompt) > MAX_PROMPT:
-        raise ValueError(f"the prompt on stdin must have at most {MAX_PROMPT:,} characters: shorten it")
-    return prompt.rstrip("\n")
 
 
 def check_generation(options: Namespace) -> None:
@@ -85,15 +67,22 @@ def check_generation(options: Namespace) -> None:
     """
     if options.router not in (None, "none"):
         router_named(options.router)
+    if options.template in ("none", "plain"):
+        choose_template(options, [])
     if options.show_experts and (options.router == "none" or options.expert is not None):
         raise ValueError("--show-experts shows the choices of a router: leave out --expert and --router none")
-    if options.template != "chat" and read_template_args(options.template_args):
-        raise ValueError("--template-args are the chat template's: use --template chat, or leave them out")
     if options.max_new_tokens < 1 or not 0 <= options.temperature < inf:
         raise ValueError(
             "--max-new-tokens must be at least 1 and --temperature at least 0, "
             f"found {quote(options.max_new_tokens)} and {quote(options.temperature)}"
         )
+
+
+def list_answering(options: Namespace) -> Iterable[Entry]:
+    """List the experts that may answer: of the library or the built model, or the one of ``--expert``."""
+    place = f"{options.library}/{EXPERTS}" if is_saved_model(options.library) else options.library
+    entries = open_filled_library(place).entries()
+    return [entry for entry in entries if options.expert in (None, entry.name)]
 
 
 def load_routed(options: Namespace) -> RoutedModel:
@@ -155,20 +144,6 @@ def load_built(options: Namespace) -> RoutedModel:
         return load_model(options.library, router=router, combine=options.combine, device=device, **given)
 
 
-def dress_prompt(
-    model: RoutedModel, prompt: str, template: str, template_args: Mapping[str, Any]
-) -> list[int]:
-    """Render a prompt with the template, and tokenise it."""
-    if template == "none":
-        return encode_prompt(model.tokenizer, prompt)
-    found = find_template(template, template_args=template_args)
-    example = Example(prompt, ("unknown",))
-    text = found.render(Task("prompt", {"test": (example,)}), example, model.tokenizer)
-    if found.holds_special_tokens:
-        return encode_texts(model.tokenizer, [text])[0]
-    return encode_prompt(model.tokenizer, text)
-
-
 def answer_prompt(model: RoutedModel, prompt_ids: Sequence[int], options: Namespace) -> str:
     """Generate the continuation of a prompt."""
     chosen = nullcontext() if options.expert is None else model.assign([options.expert])
@@ -179,11 +154,17 @@ def answer_prompt(model: RoutedModel, prompt_ids: Sequence[int], options: Namesp
 
 
 def describe_answer(
-    prompt: str, answer: str, router: str | None, expert: str | None, explanation: Explanation | None
+    prompt: str,
+    template: str,
+    answer: str,
+    router: str | None,
+    expert: str | None,
+    explanation: Explanation | None,
 ) -> dict[str, Any]:
     """Describe an answer, and its routing unless it is None, in JSON values."""
     found: dict[str, Any] = {
         "prompt": prompt,
+        "template": template,
         "answer": answer,
         "router": router,
         "expert": expert,

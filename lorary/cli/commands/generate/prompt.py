@@ -1,0 +1,92 @@
+"""The prompt of ``lorary generate``: read from stdin, and put into a template."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jsonargparse import Namespace
+
+from lorary.assembly import RoutedModel
+from lorary.cli.template_options import read_template_args
+from lorary.cli.trained_prompts import list_trained_prompts
+from lorary.data import Example, Task, find_template
+from lorary.data.encoding import encode_prompt, encode_texts
+from lorary.library import Entry
+
+# In characters: more than any base model's context, and less than would fill the memory.
+MAX_PROMPT = 10_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptTemplate:
+    """The template of a prompt."""
+
+    name: str
+    """``"plain"``, ``"chat"``, or ``"none"`` for the prompt as it is."""
+    args: Mapping[str, Any] = field(default_factory=dict)
+    """The chat template's arguments."""
+    reason: str | None = None
+    """Why it was chosen, for the user; None if the user named it, or the experts' cards name none."""
+
+
+def read_prompt() -> str:
+    """Read the prompt from stdin.
+
+    Raises:
+        ValueError: if it is longer than ``MAX_PROMPT``, or not UTF-8.
+    """
+    try:
+        prompt = sys.stdin.read(MAX_PROMPT + 1)
+        prompt.encode()
+    except UnicodeError as error:
+        raise ValueError(f"the prompt on stdin must be UTF-8 text ({error}): convert it") from error
+    if len(prompt) > MAX_PROMPT:
+        raise ValueError(f"the prompt on stdin must have at most {MAX_PROMPT:,} characters: shorten it")
+    return prompt.rstrip("\n")
+
+
+def choose_template(options: Namespace, entries: Iterable[Entry]) -> PromptTemplate:
+    """Choose the template of ``--template``, else the one that the experts were trained with.
+
+    Args:
+        options: of the command.
+        entries: the experts that may answer.
+
+    Raises:
+        ValueError: if there are arguments of the chat template, and it is not used.
+    """
+    given = read_template_args(options.template_args)
+    found = PromptTemplate(name=options.template, args=given) if options.template else _find_trained(entries)
+    if given and found.name != "chat":
+        raise ValueError("--template-args are the chat template's: use --template chat, or leave them out")
+    return PromptTemplate(name=found.name, args={**found.args, **given}, reason=found.reason)
+
+
+def _find_trained(entries: Iterable[Entry]) -> PromptTemplate:
+    # Settings of training, such as the maximum length, do not change a prompt that is typed.
+    cards = list_trained_prompts(entries)
+    found = [{"name": card["template"], "args": card.get("template_args", {})} for card in cards]
+    if any(each != found[0] for each in found):
+        names = " and ".join(sorted({each["name"] for each in found}))
+        reason = (
+            f"the experts were trained with different templates ({names}), so the prompt is used as it is"
+        )
+        return PromptTemplate(name="none", reason=f"{reason}: name one with --template")
+    if not found:
+        return PromptTemplate(name="none")
+    name = found[0]["name"]
+    reason = f"the prompt is put into the {name} template, with which the experts were trained"
+    return PromptTemplate(**found[0], reason=f"{reason}; --template none uses it as it is")
+
+
+def dress_prompt(model: RoutedModel, prompt: str, template: PromptTemplate) -> list[int]:
+    """Render a prompt with the template, and tokenise it."""
+    if template.name == "none":
+        return encode_prompt(model.tokenizer, prompt)
+    found = find_template(template.name, template_args=template.args)
+    example = Example(prompt, ("unknown",))
+    text = found.render(Task("prompt", {"test": (example,)}), example, model.tokenizer)
+    if found.holds_special_tokens:
+        return encode_texts(model.tokenizer, [text])[0]
+    return encode_prompt(model.tokenizer, text)
