@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from lorary.errors import FormatError, LibraryError
+from lorary.errors import FormatError
 from lorary.experts import write_expert_files
 from lorary.library import Library
 
@@ -91,5 +91,5 @@ def test_a_small_file_that_cannot_be_read_is_an_error_and_not_a_missing_expert(l
     local["a"] = make_expert("a")
     Path(local.url, "a", "expert.json").unlink()
     Path(local.url, "a", "expert.json").mkdir()
-    with pytest.raises(LibraryError, match=r"cannot read library .*Is a directory"):
+    with pytest.raises(FormatError, match=r"a/expert.json' must be a regular file, found a folder"):
         local.entries()
