@@ -1,9 +1,10 @@
-"""Measure what works on which architecture, and write ``docs/compatibility.md``.
+"""Measure what works on each architecture, and write ``docs/compatibility.md``.
 
     python -m tests.compatibility --out docs/compatibility.md
 
-Each causal language model that ``transformers`` maps is built tiny and at random. How far experts together
-are from each alone is a number, not a claim. Formats and recipe keys come from the tables of their readers.
+Each causal language model of ``transformers`` is built with a tiny configuration and random weights. The page
+has the measured difference between several experts in one batch and each expert alone. Formats and recipe
+keys are from the tables of their readers.
 """
 
 import argparse
@@ -43,13 +44,13 @@ from tests.test_architectures import (
     score_alone,
 )
 
-# Largest difference between together and alone, relative to the size of what is compared, that passes.
+# Largest accepted difference between a batch and single texts, relative to the largest value.
 TOLERANCE = 1e-3
 COLUMNS = ("layout", "score", "train", "assign", "generate", "all-linear")
 PAGE = """# What works with what
 
-{num_built} architectures of causal language models, {num_formats} kinds of data rows, and every key of a
-merge recipe.
+This page lists {num_built} architectures of causal language models, {num_formats} formats of data rows, and
+all keys of merge recipes. This command measures them and writes the page:
 
 ```
 python -m tests.compatibility --out docs/compatibility.md
@@ -59,19 +60,18 @@ Measured with {versions}, {machine}, {date}; one tiny random model of each archi
 
 ## Architectures
 
-All causal language models that `transformers` maps.
+The table has all causal language models of `transformers`.
 
-- **layout**: how texts of a batch stand in a forward pass (`lorary.passes.Layout`). A trial on the model
-  finds the first of *shared*, *masked*, *packed*, *padded* and *alone* that is exact.
-- **score**, **assign**: the largest difference of losses (logits) between a batch in which each text has
-  its own expert and each text alone on a plain model with that expert folded in, relative to the largest of
-  them.
-- **train**: the same for gradients of experts that are trained together and alone; 0 where a text always
-  runs alone.
-- **generate**: answers of a mixed batch that equal those of `transformers` for each prompt alone. Arrow
-  gives finite logits on all of these, or the cell says that it does not.
-- **all-linear**: the layers that get experts by `target_modules="all-linear"` beside PEFT's choice. Layers
-  that PEFT takes and lorary leaves out are not called with the tokens of a text one by one in their order.
+- **layout**: the arrangement of the texts of a batch in a forward pass (`lorary.passes.Layout`). A trial on
+  the model finds the first of *shared*, *masked*, *packed*, *padded* and *alone* that is exact.
+- **score**, **assign**: the largest difference of losses (score) or logits (assign) between a batch in which
+  each text has another expert, and each text alone on a model into whose weights its expert is folded. It is
+  relative to the largest value.
+- **train**: the same for gradients, of experts that are trained in one batch and alone; 0 in layout *alone*.
+- **generate**: number of answers of a mixed batch that equal those of `transformers` for each prompt alone.
+  "Arrow fails" is added if the logits of Arrow are not finite.
+- **all-linear**: number of layers that `target_modules="all-linear"` chooses, and the difference from PEFT's
+  choice. lorary leaves out layers whose inputs are not the tokens of a text in their order.
 
 {architectures}
 
@@ -81,17 +81,17 @@ Refused, or not tried:
 
 ## Data
 
-A row is read by the first of these formats whose fields it has; `--format` names another (`docs/data.md`).
+A row is read by the first of these formats whose fields it has; `--format` chooses another (`docs/data.md`).
 
 {formats}
 
 ## Merge recipes
 
-Each key is used, ignored (and listed as such when the recipe is read) or refused.
+Each key is used, ignored or refused. `lorary merge` lists the ignored keys of a recipe.
 
 {keys}
 
-mergekit's methods by lorary's names (`docs/results/merging.md` compares the results number by number):
+Methods of mergekit and the corresponding methods of lorary (`docs/results/merging.md` compares the results):
 
 {methods}
 """
@@ -101,7 +101,7 @@ def main() -> None:
     """Measure everything and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/compatibility.md"))
-    parser.add_argument("--only", nargs="*", default=MODEL_TYPES, help="Model types; all if not given")
+    parser.add_argument("--only", nargs="*", default=MODEL_TYPES, help="Model types; default: all")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def measure_architecture(model_type: str) -> list[str]:
-    """Give the cells of one architecture, in the order of ``COLUMNS``."""
+    """Return the cells of one architecture, in the order of ``COLUMNS``."""
     if model_type in NOT_BUILT:
         return [f"not tried: {NOT_BUILT[model_type]}"]
     if model_type in REFUSED:
@@ -144,20 +144,20 @@ def measure_architecture(model_type: str) -> list[str]:
 
 
 def compare_losses(losses: list[torch.Tensor], folded: list[torch.nn.Module]) -> float:
-    """Hold losses of sequences that ran together against each alone on a model with its expert folded in."""
+    """Compare losses of one batch with those of each sequence alone, on a model with its expert folded in."""
     alone = [score_alone(folded[request], each) for request, each in zip(REQUESTS, SEQUENCES, strict=True)]
     return compare(losses, alone)
 
 
 def compare(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
-    """Give the largest difference, relative to the largest expected number."""
+    """Return the largest difference, relative to the largest expected value."""
     scale = max(float(each.nan_to_num().abs().max()) for each in expected)
     pairs = zip(found, expected, strict=True)
     return max(float((a - b).nan_to_num().abs().max()) for a, b in pairs) / max(scale, 1e-12)
 
 
 def count_equal(routed: object, folded: list[torch.nn.Module]) -> str:
-    """Count answers of a batch that are those of ``transformers`` for each prompt alone."""
+    """Count answers of a batch that equal those of ``transformers`` for each prompt alone."""
     answers = routed.generate(PROMPTS, experts=["poetry", "sql", None], max_new_tokens=4)
     tokenizer = routed.tokenizer
     right = sum(
@@ -168,12 +168,12 @@ def count_equal(routed: object, folded: list[torch.nn.Module]) -> str:
 
 
 def compare_layers(model_type: str) -> str:
-    """Count the layers that PEFT's ``all-linear`` takes and lorary's does not, and the other way round."""
+    """Count the layers that lorary's ``all-linear`` chooses, and the differences from PEFT's choice."""
     model = build(model_type)
     ours = set(find_layers(model, "all-linear"))
     try:
         inject_adapter_in_model(LoraConfig(r=2, target_modules="all-linear"), model)
-    except Exception as error:  # PEFT fails on some architectures in a way of its own
+    except Exception as error:  # PEFT fails on some architectures, with different exceptions
         return f"{len(ours)}; PEFT: {type(error).__name__}"
     theirs = {path for path, module in model.named_modules() if isinstance(module, LoraLayer)}
     parts = [
@@ -183,13 +183,13 @@ def compare_layers(model_type: str) -> str:
 
 
 def show(measure: Callable[[], float]) -> str:
-    """Write a difference, marked where it is too large."""
+    """Format a difference, and mark it if it is too large."""
     value = measure()
     return f"{value:.0e}" + ("" if value <= TOLERANCE else " **differs**")
 
 
 def format_page(rows: list[list[str]]) -> str:
-    """Put the page together."""
+    """Fill the page with the measured rows and the tables of the readers."""
     built = [row for row in rows if not row[1].startswith(("not tried", "refused"))]
     notes = describe_formats()
     places = (("recipe", RECIPE_KEYS), ("slices", SLICE_KEYS), ("parameters", PARAMETER_KEYS))
@@ -203,7 +203,7 @@ def format_page(rows: list[list[str]]) -> str:
         architectures=_table(("model type", *COLUMNS), built),
         others=_table(("model type", "why"), [row[:2] for row in rows if row not in built]),
         formats=_table(
-            ("format", "known by", "prompt and target", "example"),
+            ("format", "fields", "prompt and target", "example"),
             [[each.name, each.keys, each.meaning, f"`{json.dumps(each.example)}`"] for each in notes],
         ),
         keys=_table(
@@ -211,7 +211,7 @@ def format_page(rows: list[list[str]]) -> str:
             [[f"`{key.name}`", place, key.use, key.reason] for place, key in keys],
         ),
         methods=_table(
-            ("mergekit", "lorary", "options that lorary's method is given"),
+            ("mergekit", "lorary", "options that differ from lorary's defaults"),
             [
                 [f"`{name}`", f"`{found.method}`", _list_options({**found.defaults, **found.fixed})]
                 for name, found in MERGEKIT.items()
@@ -221,7 +221,7 @@ def format_page(rows: list[list[str]]) -> str:
 
 
 def _list_options(values: dict[str, object]) -> str:
-    return ", ".join(f"{name}: {value}" for name, value in values.items()) or "its own defaults"
+    return ", ".join(f"{name}: {value}" for name, value in values.items()) or "none"
 
 
 def _table(columns: tuple[str, ...], rows: list[list[str]]) -> str:

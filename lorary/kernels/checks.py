@@ -123,7 +123,7 @@ def check_gather(
 ) -> tuple[int, int, int, int, int]:
     """Refuse what ``cpu.gather_rows`` cannot take, as ``check_mix`` does; T, E, R, W and K."""
     if not 0 <= num_experts <= MOST_EXPERTS:
-        raise ValueError(f"num_experts must lie in [0, {MOST_EXPERTS}], found {quote(num_experts)}")
+        raise ValueError(f"num_experts must be in [0, {MOST_EXPERTS}], found {quote(num_experts)}")
     try:
         tokens, top_k, rank = weighed.shape
         others, width = x.shape

@@ -270,9 +270,9 @@ def _lay_out(tensor: Tensor, held: list[Tensor]) -> int:
 def _explain(outcome: int, tokens: float, experts: float, rank: float, *_: float) -> Exception:
     """Say what ``guard.h`` has a number for."""
     if outcome == UNKNOWN_EXPERT:
-        return IndexError(f"indices must lie in [0, {experts}), the number of experts")
+        return IndexError(f"indices must be in [0, {experts}), the number of experts")
     if outcome == UNKNOWN_RANK:
-        return ValueError(f"ranks must lie in [0, {rank}], the rank of the factors")
+        return ValueError(f"ranks must be in [0, {rank}], the rank of the factors")
     if outcome == NO_ADDRESS:
         return ValueError("operators take plain tensors, found one whose memory is gone")
     wanted = f"{say_count(int(experts), 'expert')} for {say_count(int(tokens), 'token')}"

@@ -135,7 +135,7 @@ def _check_goal(rank: int | None, energy: float | None) -> None:
     if rank is not None and rank < 1:
         raise ValueError(f"a rank must be at least 1, found {rank!r}")
     if energy is not None and not 0 < energy <= 1:
-        raise ValueError(f"an energy must lie in (0, 1], found {energy!r}")
+        raise ValueError(f"an energy must be in (0, 1], found {energy!r}")
 
 
 def _count_kept(squared: Tensor, rank: int | None, energy: float | None) -> int:

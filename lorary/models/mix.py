@@ -62,11 +62,11 @@ def mix(
     check_shapes(x, a, b, indices, weights, onto, ranks)
     # Asynchronous, so that the host does not wait for a GPU.
     is_known = (indices >= 0) & (indices < len(a))
-    torch._assert_async(is_known.all(), f"indices must lie in [0, {len(a)}), the number of experts")
+    torch._assert_async(is_known.all(), f"indices must be in [0, {len(a)}), the number of experts")
     if ranks is not None:
         ranks = ranks.long()
         is_rank = (ranks >= 0) & (ranks <= a.shape[1])
-        torch._assert_async(is_rank.all(), f"ranks must lie in [0, {a.shape[1]}], the rank of the factors")
+        torch._assert_async(is_rank.all(), f"ranks must be in [0, {a.shape[1]}], the rank of the factors")
     b_t = b.transpose(1, 2)
     if backend is None:
         return mix_stacks(x, a, b_t, indices, weights, combine, onto, ranks)

@@ -52,7 +52,7 @@ def not_negative(value: Any) -> str | None:
 
 def share(value: Any) -> str | None:
     """Check for a number of at least 0 and below 1."""
-    return _number(value) or (None if 0 <= value < 1 else "lie in [0, 1)")
+    return _number(value) or (None if 0 <= value < 1 else "be in [0, 1)")
 
 
 def switch(value: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""Experts in, something out: pure functions of any ``Mapping[str, Expert]``, which a library is."""
+"""Pure functions of a ``Mapping[str, Expert]``, such as a library: merging, clustering, comparing."""
 
 from lorary.transforms.clustering import cluster_experts
 from lorary.transforms.control import random_expert

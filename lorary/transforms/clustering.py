@@ -1,4 +1,4 @@
-"""Which experts belong together: k-means on how alike they are, and how many groups there are.
+"""Clusters of similar experts, by k-means, and the choice of the number of clusters.
 
 Shape letters: E experts, D coordinates of an expert.
 """
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lorary.experts import Expert
-from lorary.files import quote, say_count
+from lorary.files import quote
 from lorary.transforms.similarity import expert_similarity
 from lorary.transforms.sparse_similarity import sparse_similarity
 from lorary.transforms.stacks import Progress, choose_names
@@ -25,21 +25,21 @@ NUM_STARTS = 50
 MAX_CLUSTERS = 20
 FEWEST_EXPERTS = 2
 LEAST_OWN = 3e-3
-"""Length of what is an expert's own, of a unit vector, from which on it is more than rounding."""
+"""Smallest length of a unit vector less the mean of all that is not treated as rounding error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clusters:
-    """Experts in groups."""
+    """Clusters of experts, with the numbers from which they were made."""
 
     members: tuple[tuple[str, ...], ...]
     """Names of each cluster's experts, the largest cluster first."""
     names: tuple[str, ...]
     """All experts, in the order of the rows below."""
     similarity: Matrix
-    """Cosines ``[E, E]`` by which they were put together."""
+    """Cosines ``[E, E]`` of the experts."""
     points: Matrix
-    """Coordinates ``[E, D]`` on which k-means ran."""
+    """Coordinates ``[E, D]`` for k-means."""
     silhouettes: Mapping[int, float]
     """Number of clusters -> mean silhouette of all experts, for each number that was tried."""
 
@@ -55,30 +55,30 @@ def cluster_experts(
     sketch: int | None = None,
     on_progress: Progress | None = None,
 ) -> Clusters:
-    """Put experts into groups that change their base model alike.
+    """Cluster experts whose weight changes are similar.
 
-    ``"cosine"`` takes the exact cosines of whole weight changes, `expert_similarity`, less what all experts
-    have in common: each change ``D``, as a unit vector, has the mean of all taken away and is made a unit
-    vector again. ``"mbc"`` is the paper's recipe: cosines of the largest fifth of an expert's numbers in 64
-    dimensions, `sparse_similarity`, whose rows are the coordinates.
+    ``"cosine"`` uses the exact cosines of the weight changes (`expert_similarity`), centred: each expert's
+    change is scaled to a unit vector, the mean of all experts is subtracted, and the rest is scaled to a unit
+    vector again. ``"mbc"`` is the paper's method: cosines of the largest fifth of an expert's weights in 64
+    dimensions (`sparse_similarity`); the coordinates are the rows of the similarity.
 
     Args:
         experts: a library or any other mapping.
-        method: what experts are compared by.
-        num_clusters: how many groups; None tries 2 to ``max_clusters`` and takes the number with the greatest
-            mean silhouette (of 1 - cosine; of equal ones the smallest number).
+        method: how experts are compared.
+        num_clusters: number of clusters; None tries 2 to ``max_clusters`` and takes the number with the
+            largest mean silhouette (distance 1 - cosine; the smallest number if several are equal).
         names: the experts; None for all.
-        max_clusters: most clusters to try; there are always fewer than experts.
-        seed: of the k-means starts, the best of 50.
-        sketch: for ``"cosine"``, see `expert_similarity`: for a thousand experts and more; None is exact.
-        on_progress: called with the number of steps done and of all, while experts are read.
+        max_clusters: the largest number of clusters to try; it is also limited to one less than the experts.
+        seed: seed of the starts of k-means, of which the best of 50 is taken.
+        sketch: for ``"cosine"``, as in `expert_similarity`; useful from 1,000 experts on; None is exact.
+        on_progress: called with the number of steps done and of all steps while experts are read.
 
     Raises:
         ValueError: if there are fewer than two experts, an option is unknown or out of range, or there are
-            not as many different experts as clusters are asked for.
-        UnknownExpert: if a name is not among the experts.
-        IncompatibleExpert: if the experts are for different base models or layer shapes.
-        FormatError: if an expert's weights are not finite.
+            fewer different experts than ``num_clusters``.
+        UnknownExpert: if there is no expert of a name.
+        IncompatibleExpert: if the experts are for different base models or have different layer shapes.
+        FormatError: if an expert has NaN or infinite weights.
 
     Source: model-based clustering, arXiv:2405.11157.
     """
@@ -96,11 +96,12 @@ def cluster_experts(
         if method == "cosine"
         else _compare_as_mbc(experts, chosen, on_progress)
     )
+    # Equal experts have equal coordinates up to rounding; k-means cannot separate them.
     num_different = len(np.unique(points.round(5), axis=0))
     if num_clusters is not None and num_clusters > num_different:
         raise ValueError(
-            f"num_clusters is {num_clusters}, but only {num_different} of "
-            f"{say_count(len(chosen), 'expert')} differ"
+            f"num_clusters must be at most the number of different experts, {num_different} of "
+            f"{len(chosen)}, found {num_clusters}"
         )
     labels = {k: _run_k_means(points, k, seed) for k in candidates if k <= num_different}
     silhouettes = {k: _silhouette(similarity, found) for k, found in labels.items() if 1 < k < len(chosen)}
@@ -115,15 +116,16 @@ def cluster_experts(
 
 
 def center_similarity(similarity: Matrix) -> tuple[Matrix, Matrix]:
-    """Take what all experts have in common out of their cosines.
+    """Subtract the mean vector from unit vectors that are given by their cosines.
 
     Args:
-        similarity: of unit vectors, ``[E, E]``.
+        similarity: cosines of unit vectors, ``[E, E]``.
 
     Returns:
-        Cosines ``[E, E]`` of the vectors less their mean, and points ``[E, E]`` that have these cosines. An
-        expert that is the mean itself has cosine 0 to all others, and lies at the origin.
+        Cosines ``[E, E]`` of the centred vectors, and points ``[E, E]`` that have these cosines. An expert
+        that equals the mean has cosine 0 to all others and is at the origin.
     """
+    # Double centring: the Gram matrix of the vectors less their mean, as in classical scaling.
     rows = similarity - similarity.mean(0)
     centered = rows - rows.mean(1, keepdims=True)
     norms = np.sqrt(centered.diagonal().clip(0))
@@ -166,7 +168,7 @@ def _list_candidates(num_experts: int, num_clusters: int | None, max_clusters: i
 
 
 def _run_k_means(points: Matrix, num_clusters: int, seed: int) -> Sequence[int]:
-    # Imported here: slow, and needed for clusters only.
+    # Imported here because the import is slow and only clustering needs it.
     from sklearn.cluster import KMeans
 
     labels: list[int] = (
@@ -187,5 +189,5 @@ def _group(names: Sequence[str], labels: Sequence[int]) -> tuple[tuple[str, ...]
     groups: dict[int, list[str]] = defaultdict(list)
     for name, label in zip(names, labels, strict=True):
         groups[label].append(name)
-    # Sorting is stable: equally large clusters stay in the order of their first experts.
+    # The sort is stable: clusters of equal size stay in the order of their first experts.
     return tuple(tuple(group) for group in sorted(groups.values(), key=len, reverse=True))

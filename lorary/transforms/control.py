@@ -1,4 +1,4 @@
-"""The random control: an expert as large as the others that knows nothing.
+"""The random control: an untrained expert whose weight changes have the same size as those of others.
 
 Shape letters: R rank, I layer input, O layer output.
 """
@@ -15,7 +15,7 @@ from lorary.transforms.stacks import batch_factors, choose_names
 
 @dataclass(kw_only=True)
 class _Layer:
-    """What the experts have in common at one layer."""
+    """Shape, rank, dtype and norms (by the expert's index) of one layer."""
 
     inputs: int
     outputs: int
@@ -25,22 +25,24 @@ class _Layer:
 
 
 def random_expert(experts: Mapping[str, Expert], seed: int = 0, name: str = "random") -> Expert:
-    """Draw an expert with the size of the given ones and no knowledge, as a control for routing.
+    """Draw an expert with random weights of the size of the given experts, as a control for routing.
 
-    Its factors are gaussian. In each layer they have the largest rank of the experts that change it, and
-    ``b @ a`` has the mean of those experts' Frobenius norms.
+    Its factors are Gaussian. In each layer they have the largest rank of the experts that change the layer,
+    and ``b @ a`` has the mean of those experts' Frobenius norms.
 
     Args:
         experts: a library or any other mapping.
-        seed: of the draw; the same seed and experts give the same numbers.
-        name: of the new expert.
+        seed: random seed; the same seed and experts give the same weights.
+        name: name of the new expert.
 
     Returns:
-        An expert for the first one's base model, with factors of the experts' dtype, tagged ``control``.
+        An expert for the base model of the first expert, with factors of the experts' dtype and the tag
+        ``control``.
 
     Raises:
         ValueError: if there are no experts.
-        IncompatibleExpert: if two experts disagree on the shape of a layer.
+        IncompatibleExpert: if two experts have different shapes of a layer.
+        FormatError: if an expert in a file has NaN or infinite weights.
     """
     chosen = choose_names(experts, None)
     layers = _measure_layers(experts, chosen)

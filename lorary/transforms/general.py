@@ -1,4 +1,4 @@
-"""What is general, taken out of every expert before they are routed among."""
+"""Subtracting the weight change of a general expert from each expert of a library."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,29 +18,30 @@ def subtract_general(
     names: Sequence[str] | None = None,
     scale: float = 1.0,
 ) -> Iterator[Expert]:
-    """Take one expert's weight change away from that of every other: ``D_e - scale · D_general``.
+    """Subtract one expert's weight change from that of each other expert: ``D_e - scale · D_general``.
 
-    What all experts know says nothing about their tasks. Exact: factors are put side by side and nothing is
-    cut, so ranks add up. A layer that only one of the two changes counts as zero in the other.
+    What all experts have learned does not help a router to choose between them. The result is exact: factors
+    are concatenated and not truncated, so ranks add up. If only one of the two experts changes a layer, the
+    other's change of it is zero.
 
     Args:
-        experts: a library or any other mapping; not more than one of them is in memory at a time.
-        general: the expert to take away, or the name of one of ``experts``.
-        names: the experts it is taken from, in order; None for all but itself.
-        scale: what it is multiplied with.
+        experts: a library or any other mapping; at most one of them is in memory at a time.
+        general: the expert to subtract, or the name of one of ``experts``.
+        names: the experts from which it is subtracted, in order; None for all except ``general``.
+        scale: factor of the subtracted change.
 
     Returns:
-        One expert after the other, under its own name and with its own tasks; both are its parents.
+        An iterator of experts, each with its own name and tasks, and with both experts as parents. It raises
+        ``IncompatibleExpert`` if two experts have different shapes of a layer.
 
     Raises:
-        UnknownExpert: if a name is none of the experts'.
-        ValueError: if there is no other expert, one has the general one's name, or the scale is not finite.
-        IncompatibleExpert: if any two are for different base models; on the way, if two differ in a layer's
-            shape.
+        UnknownExpert: if there is no expert of a name.
+        ValueError: if there is no other expert, one has the name of ``general``, or the scale is not finite.
+        IncompatibleExpert: if two experts are for different base models.
 
     Source: GenKnowSub, arXiv:2505.10939.
     """
-    SubtractConfig(scale=scale)  # refuses what cannot be multiplied with
+    SubtractConfig(scale=scale)  # checks the scale before the iterator is used
     if isinstance(general, str):
         if general not in experts:
             raise UnknownExpert(general, experts, "the library")
@@ -48,7 +49,9 @@ def subtract_general(
         names = [name for name in experts if name != general.name] if names is None else names
     chosen = choose_names(experts, names)
     if general.name in chosen:
-        raise ValueError(f"expert {general.name!r} cannot be taken away from itself: leave it out of names")
+        raise ValueError(
+            f"names must not include the general expert, found {general.name!r}: leave it out of names"
+        )
     check_one_base({general.name: general, **{name: experts[name] for name in chosen}})
     return (_subtract(experts[name].rename(name), general, scale) for name in chosen)
 

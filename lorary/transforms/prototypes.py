@@ -1,5 +1,7 @@
 """Arrow prototypes: for each expert and layer, the unit input that the expert amplifies most.
 
+``arrow_prototypes`` computes them from factors, ``library_prototypes`` for a whole library.
+
 Shape letters: E experts, R rank, I layer input, O layer output.
 """
 
@@ -14,10 +16,10 @@ from lorary.transforms.stacks import FactorBatch, Progress, batch_factors, choos
 
 
 def arrow_prototypes(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the unit input each expert amplifies most, and by how much.
+    """Compute the unit input that each expert amplifies most, and its gain.
 
-    An expert adds ``b @ a`` to its layer's weight; its prototype is the leading right singular vector of that
-    product, found from an eigenproblem of size R.
+    An expert adds ``b @ a`` to its layer's weight. Its prototype is the leading right singular vector of that
+    product, computed from an eigenproblem of size R; the gain is the leading singular value.
 
     Args:
         a: down-projections, ``[E, R, I]``.
@@ -25,8 +27,8 @@ def arrow_prototypes(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         Prototypes ``[E, I]`` with unit rows, and gains ``[E]``, both float32. A prototype's sign is
-        arbitrary. An untrained expert (``b = 0``) has gain 0 and a prototype of zeros, so that every token
-        scores 0 for it. Where a factor is not finite, neither is the answer.
+        arbitrary. An untrained expert (``b = 0``) has gain 0 and a prototype of zeros, so every token has
+        score 0 for it. If a factor has NaN or infinite values, so have its results.
 
     Raises:
         ValueError: if ``a`` and ``b`` disagree on E or R.
@@ -42,24 +44,24 @@ def arrow_prototypes(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 def library_prototypes(
     experts: Mapping[str, Expert], names: Sequence[str] | None = None, on_progress: Progress | None = None
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Find the prototypes of all experts at every layer that one of them changes.
+    """Compute the prototypes of all experts, at each layer that at least one of them changes.
 
-    Experts are read one after the other, and computed over many of them and many layers at once.
+    Experts are read one after the other; prototypes of many experts and layers are computed at once.
 
     Args:
         experts: a library or any other mapping.
-        names: the experts, in the order of the answer's rows; None for all, in the mapping's order.
-        on_progress: called with the number of experts read and the number of all.
+        names: the experts, in the order of the result's rows; None for all, in the mapping's order.
+        on_progress: called with the number of experts read and of all experts.
 
     Returns:
-        Module path -> prototypes ``[E, I]`` and gains ``[E]``, both float32, as `arrow_prototypes` gives
-        them. An expert without that layer has zeros.
+        Module path -> prototypes ``[E, I]`` and gains ``[E]``, both float32, as from `arrow_prototypes`. An
+        expert without that layer has zeros.
 
     Raises:
-        ValueError: if there are no experts, or one is named twice.
-        UnknownExpert: if a name is not among the experts.
-        IncompatibleExpert: if two experts disagree on the shape of a layer.
-        FormatError: if an expert's weights are not finite.
+        ValueError: if there are no experts, or a name is given twice.
+        UnknownExpert: if there is no expert of a name.
+        IncompatibleExpert: if two experts have different shapes of a layer.
+        FormatError: if an expert has NaN or infinite weights.
     """
     chosen = choose_names(experts, names)
     found: dict[str, tuple[Tensor, Tensor]] = {}
@@ -87,5 +89,5 @@ def _refuse_not_finite(names: list[str], batch: FactorBatch, gains: Tensor) -> N
     layer, index = (~gains.isfinite()).nonzero()[0].tolist()
     raise FormatError(
         f"an expert's weights must be finite, but expert {names[batch.where.start + index]!r} has NaN, "
-        f"infinite or overflowing ones in module {batch.paths[layer]!r}: train it again or remove it"
+        f"infinite or overflowing values in module {batch.paths[layer]!r}: train it again or remove it"
     )

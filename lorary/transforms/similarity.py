@@ -1,4 +1,4 @@
-"""How alike experts are: cosines of their whole weight changes.
+"""Similarity of experts: cosines of their weight changes over all layers.
 
 Shape letters: E experts, R rank, I layer input, O layer output.
 """
@@ -25,29 +25,30 @@ def expert_similarity(
     *,
     sketch: int | None = None,
 ) -> Tensor:
-    """Compute the cosine of every two experts' weight changes over all layers together, exactly or nearly.
+    """Compute the cosines of all pairs of experts' weight changes over all layers, exactly or approximately.
 
-    It is ``sum_l <D_i, D_j>_l / (|D_i| |D_j|)`` with ``D = b @ a``, from Gram matrices of the factors: no
-    ``D`` is formed, and how an expert is factored changes nothing. A layer that an expert leaves alone is
-    zero there. Layers are read one after the other, so memory does not grow with the number of layers.
+    A cosine is ``sum_l <D_i, D_j>_l / (|D_i| |D_j|)`` with ``D = b @ a``, computed from Gram matrices of the
+    factors: ``D`` is not formed, and the result does not depend on the factorization. If an expert does not
+    change a layer, its ``D`` is zero there. Layers are read one after the other, so memory does not grow with
+    the number of layers.
 
     Args:
         experts: a library or any other mapping.
-        names: the experts, in the order of the answer's rows; None for all, in the mapping's order.
-        on_progress: called with the number of layers done and the number of all; with a sketch, of experts.
-        sketch: None for the exact products, whose work grows as (E R)²; else along how many random directions
-            on either side a layer's change is measured, work that grows as E R. With 16 directions and 210
-            layers no cosine of 128 random experts was off by more than 0.02.
+        names: the experts, in the order of the result's rows; None for all, in the mapping's order.
+        on_progress: called with the number of layers done and of all layers; of experts, with a sketch.
+        sketch: None for exact products, in time (E R)². Otherwise the number of random directions of inputs
+            and of outputs onto which each ``D`` is projected, in time E R. With 16 directions and 210 layers,
+            the largest error of a cosine among 128 random experts was 0.02.
 
     Returns:
-        A symmetric matrix ``[E, E]``, float32, with ones on its diagonal. An expert that changes nothing has
-        similarity 0 to every other.
+        A symmetric matrix ``[E, E]``, float32, with a diagonal of ones. An expert whose weight change is zero
+        has similarity 0 to all others.
 
     Raises:
-        ValueError: if there are no experts, one is named twice, or ``sketch`` is below 1.
-        UnknownExpert: if a name is not among the experts.
-        IncompatibleExpert: if the experts are for different base models or layer shapes.
-        FormatError: if an expert's weights are not finite.
+        ValueError: if there are no experts, a name is given twice, or ``sketch`` is below 1.
+        UnknownExpert: if there is no expert of a name.
+        IncompatibleExpert: if the experts are for different base models or have different layer shapes.
+        FormatError: if an expert has NaN or infinite weights.
     """
     if sketch is not None and sketch < 1:
         raise ValueError(f"sketch must be at least 1, or None for exact products, found {quote(sketch)}")
@@ -66,7 +67,7 @@ def expert_similarity(
 
 
 def _multiply_exactly(experts: Mapping[str, Expert], survey: Survey, on_progress: Progress | None) -> Tensor:
-    """Compute all inner products, ``[E, E]`` in float64."""
+    """Compute the inner products ``[E, E]`` of all weight changes, in float64."""
     total = torch.zeros(len(survey.names), len(survey.names), dtype=torch.float64)
     for number, (_, pairs) in enumerate(stream_layers(experts, survey.names, survey.layers), 1):
         total += gram_inner(*pad_ranks(pairs)).cpu()

@@ -1,4 +1,4 @@
-"""How alike experts are by the recipe of model-based clustering: cosines of their largest numbers.
+"""Similarity of experts by model-based clustering (MBC): cosines of their largest weights.
 
 Shape letters: E experts, R rank, I layer input, O layer output.
 """
@@ -24,30 +24,31 @@ def sparse_similarity(
     dimensions: int = 64,
     on_progress: Progress | None = None,
 ) -> Tensor:
-    """Compute cosines of experts' factors, of which only the largest numbers count, in few dimensions.
+    """Compute cosines of the experts' sparse factors in a few dimensions.
 
-    All numbers of an expert's factors are one long row; those that are not among its largest by magnitude
-    become zero; the rows are cut to their leading singular directions, and compared. So this depends on how
-    an expert is factored, and experts that were not trained from one start compare badly;
-    `expert_similarity` does not have that weakness. Lower ranks are filled up with zeros; the scale of an
-    expert is in its up-projections.
+    An expert's factors are flattened into one row, in which only the entries of largest magnitude are kept.
+    The rows are projected onto their leading singular directions, and compared there. The result depends on
+    the factorization of each expert, so it is meaningful only for experts that were trained from the same
+    initial factors; `expert_similarity` does not have this restriction. Lower ranks are padded with zeros;
+    the scale of an expert is included in its up-projections.
 
     Args:
         experts: a library or any other mapping.
-        names: the experts, in the order of the answer's rows; None for all.
-        density: share of an expert's numbers that is kept.
-        dimensions: most singular directions; there are no more than experts.
-        on_progress: called with the number of steps done and of all: every expert, then every layer.
+        names: the experts, in the order of the result's rows; None for all.
+        density: share of an expert's entries that is kept.
+        dimensions: largest number of singular directions; it is also limited to the number of experts.
+        on_progress: called with the number of steps done and of all steps; there is a step for each expert,
+            then one for each layer.
 
     Returns:
-        A symmetric matrix ``[E, E]``, float32, with ones on its diagonal. An expert that changes nothing has
-        similarity 0 to every other.
+        A symmetric matrix ``[E, E]``, float32, with a diagonal of ones. An expert whose weight change is zero
+        has similarity 0 to all others.
 
     Raises:
-        ValueError: if there are no experts, one is named twice, or an option is out of range.
-        UnknownExpert: if a name is not among the experts.
-        IncompatibleExpert: if the experts are for different base models or layer shapes.
-        FormatError: if an expert's weights are not finite.
+        ValueError: if there are no experts, a name is given twice, or an option is out of range.
+        UnknownExpert: if there is no expert of a name.
+        IncompatibleExpert: if the experts are for different base models or have different layer shapes.
+        FormatError: if an expert has NaN or infinite weights.
 
     Source: arXiv:2405.11157.
     """
@@ -74,7 +75,7 @@ def sparse_similarity(
 
 
 def compute_threshold(expert: Expert, density: float) -> float:
-    """Compute the magnitude from which on a number is among the largest of an expert."""
+    """Compute the smallest magnitude among the share ``density`` of an expert's largest entries."""
     parts = [part for pair in expert.factors.values() for part in pair]
     sizes = torch.cat([part.detach().double().abs().flatten() for part in parts])
     num_kept = max(1, round(density * len(sizes)))
@@ -82,9 +83,9 @@ def compute_threshold(expert: Expert, density: float) -> float:
 
 
 def _compare_leading(inner: Tensor, dimensions: int) -> Tensor:
-    """Turn inner products ``[E, E]`` of rows into cosines in the rows' leading singular directions."""
+    """Compute cosines in the leading singular directions of rows with these inner products ``[E, E]``."""
     eigenvalues, eigenvectors = torch.linalg.eigh(inner)
     points = (eigenvectors * eigenvalues.clamp(min=0).sqrt())[:, -dimensions:]
-    # Of an expert that changes nothing, no rounding is left.
+    # Without this, the rounding errors of an expert without weight change would become a unit vector.
     units = torch.where(inner.diagonal()[:, None] > 0, torch.nn.functional.normalize(points), 0.0)
     return (units @ units.mT).clamp(-1, 1).fill_diagonal_(1.0).float()

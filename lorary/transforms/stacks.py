@@ -1,6 +1,6 @@
-"""Stacks of factors gathered from many experts, for maths that runs on many layers at once.
+"""Batches of factors of many experts and layers, to compute many layers at once.
 
-Shape letters: E experts, N some of them, P layers of one shape, R rank, I layer input, O layer output.
+Shape letters: N experts of a batch, P layers of one shape, R rank, I layer input, O layer output.
 """
 
 from collections import Counter, defaultdict
@@ -14,21 +14,21 @@ from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors, read_alike
 
 Progress = Callable[[int, int], None]
-"""Called with the number of experts or layers done and the number of all."""
+"""A function that is called with the number of experts or layers done, and the number of all of them."""
 
-# Numbers in one batch of factors, 16 MB in float32: larger ones gain nothing.
+# Numbers in one batch of factors, 16 MB in float32. Larger batches were not faster.
 _BATCH_NUMEL = 2**22
 
 _Kind = tuple[torch.Size, torch.Size, torch.dtype, torch.dtype]
 
 
 class FactorBatch(NamedTuple):
-    """Factors of one shape, of some layers and of some experts that follow each other."""
+    """Factors of one shape, for P layers and N consecutive experts."""
 
     paths: list[str]
-    """The P layers' module paths."""
+    """Module paths of the P layers."""
     where: slice
-    """Which N of the experts."""
+    """Indices of the N experts."""
     a: Tensor
     """Down-projections, ``[P, N, R, I]``."""
     b: Tensor
@@ -38,19 +38,19 @@ class FactorBatch(NamedTuple):
 def batch_factors(
     experts: Mapping[str, Expert], names: Sequence[str], on_progress: Progress | None = None
 ) -> Iterator[FactorBatch]:
-    """Gather the factors of all experts and layers into batches of one shape, reading each expert once.
+    """Read each expert once, and stack the factors of experts and layers that have the same shape.
 
     Args:
         experts: a library or any other mapping.
-        names: the experts to take; a batch's experts are given as a slice of these.
-        on_progress: called with the number of experts that were read, some at a time.
+        names: the experts to read; ``FactorBatch.where`` is a slice of these.
+        on_progress: called with the number of experts read and of all experts, after several experts.
 
     Yields:
-        Batches that together hold every pair of factors once. Memory does not grow with the experts' number.
+        Batches that together have each pair of factors once. Memory does not grow with the number of experts.
 
     Raises:
-        IncompatibleExpert: if two experts disagree on the shape of a layer.
-        FormatError: if a number of an expert that lies in a file is not finite.
+        IncompatibleExpert: if two experts have different shapes of a layer.
+        FormatError: if an expert in a file has NaN or infinite weights.
     """
     widths = _Widths()
 
@@ -76,11 +76,11 @@ def batch_factors(
 
 
 def choose_names(experts: Mapping[str, Expert], names: Sequence[str] | None) -> list[str]:
-    """List the experts to work on: those asked for, or all in the mapping's order.
+    """Return the given names, checked, or for None the names of all experts in the mapping's order.
 
     Raises:
-        ValueError: if there are none, or one is asked for twice.
-        UnknownExpert: if one is not among the experts.
+        ValueError: if there are no names, or a name is given twice.
+        UnknownExpert: if there is no expert of a name.
     """
     chosen = list(experts if names is None else names)
     if not chosen:
@@ -97,7 +97,7 @@ def choose_names(experts: Mapping[str, Expert], names: Sequence[str] | None) -> 
 
 
 class _Widths:
-    """The layer shapes seen so far, and the expert each was first seen in."""
+    """Checks that all experts have the same shape of each layer."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, int, str]] = {}
@@ -107,7 +107,7 @@ class _Widths:
         seen = self._seen.setdefault(path, (outputs, inputs, name))
         if seen[:2] != (outputs, inputs):
             raise IncompatibleExpert(
-                f"experts must change layers of one shape, but in module {path!r} expert {seen[2]!r} has "
-                f"[{seen[0]}, {seen[1]}] and expert {name!r} has [{outputs}, {inputs}]: were they trained on "
-                "the same base model?"
+                f"experts must have the same shape of a layer, but in module {path!r} expert {seen[2]!r} has "
+                f"[{seen[0]}, {seen[1]}] and expert {name!r} has [{outputs}, {inputs}]: choose experts of "
+                "one base model"
             )

@@ -97,7 +97,7 @@ def test_an_index_of_no_expert_is_refused_by_every_operator(number):
         lambda: cpu.expand_rows(weighed, b_t, indices),
         lambda: cpu.gather_rows(weighed, x, indices, EXPERTS),
     ):
-        with pytest.raises(IndexError, match=r"indices must lie in \[0, 5\), the number of experts"):
+        with pytest.raises(IndexError, match=r"indices must be in \[0, 5\), the number of experts"):
             call()
 
 
@@ -115,7 +115,7 @@ def test_a_rank_that_there_is_not_reads_nothing(operators, number):
         given[name] = longer[:EXPERTS]
     given["indices"][0] = EXPERTS - 1
     if operators is cpu:
-        with pytest.raises(ValueError, match=r"ranks must lie in \[0, 3\], the rank of the factors"):
+        with pytest.raises(ValueError, match=r"ranks must be in \[0, 3\], the rank of the factors"):
             operators.mix_rows(*given.values(), ranks)
     else:
         assert operators.mix_rows(*given.values(), ranks).isfinite().all()
@@ -221,7 +221,7 @@ def test_sizes_beside_a_zero_cost_neither_time_nor_memory():
     ).shape == (many, 0)
     with pytest.raises(ValueError, match=r"choose_along takes .* with I above 0"):
         cpu.choose_along(draw(2, 0), draw(many, 0), 2, 1.0, None)
-    with pytest.raises(ValueError, match="num_experts must lie in"):
+    with pytest.raises(ValueError, match="num_experts must be in"):
         cpu.gather_rows(draw(2, 3, 0), draw(2, 4), indices, many)
 
 

@@ -108,7 +108,7 @@ def test_half_precision_is_cut_in_float32(draw, dtype):
         ({}, "either a rank or an energy must be given, found None and None"),
         ({"rank": 2, "energy": 0.5}, "found 2 and 0.5"),
         ({"rank": 0}, "a rank must be at least 1, found 0"),
-        ({"energy": 1.5}, r"an energy must lie in \(0, 1\], found 1.5"),
+        ({"energy": 1.5}, r"an energy must be in \(0, 1\], found 1.5"),
     ],
 )
 def test_goals_that_make_no_sense_are_refused(draw, goal, message):

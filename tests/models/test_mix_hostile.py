@@ -151,7 +151,7 @@ def test_ranks_of_any_integers_mean_the_same(backend):
 def test_a_rank_that_there_is_not_is_refused(backend, number):
     x, a, b_t, indices, weights, onto, ranks = draw().values()
     ranks[1] = number
-    with pytest.raises(RuntimeError, match=r"ranks must lie in \[0, 3\], the rank of the factors"):
+    with pytest.raises(RuntimeError, match=r"ranks must be in \[0, 3\], the rank of the factors"):
         mix(x, a, b_t.mT, indices, weights, "outputs", backend, onto, ranks)
 
 

@@ -24,7 +24,7 @@ def test_all_faults_are_reported_at_once():
     assert str(error.value) == (
         "training configuration: rank must be at least 1, found 0; num_slots must be at least 1, found -1; "
         "one of epochs, max_steps and max_tokens must be set, found none; learning_rate must be positive, "
-        "found 0; warmup_ratio must lie in [0, 1), found 1.0; "
+        "found 0; warmup_ratio must be in [0, 1), found 1.0; "
         "patience needs validate_every, because an early stop depends on validation losses; "
         "schedule must be 'linear', 'cosine' or 'constant', found 'step'"
     )

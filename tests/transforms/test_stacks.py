@@ -34,5 +34,5 @@ def test_experts_are_read_once_each(experts):
 
 def test_layers_of_different_shapes_are_refused_by_name(experts, make_expert):
     experts["alien"] = make_expert("alien", layers={"layers.0.q": (16, 12)})
-    with pytest.raises(IncompatibleExpert, match=r"expert 'alien' has \[16, 12\]: were they trained on"):
+    with pytest.raises(IncompatibleExpert, match=r"expert 'alien' has \[16, 12\]: choose experts of one"):
         list(batch_factors(experts, list(experts)))

@@ -53,7 +53,7 @@ def test_bfloat16_factors_give_float32(pairs):
 
 @pytest.mark.parametrize("shape", [(4, 3, 11), (5, 3, 12)])
 def test_layers_of_other_experts_or_inputs_are_refused(pairs, draw, shape):
-    with pytest.raises(ValueError, match=r"must be at least one, and have the same experts and inputs"):
+    with pytest.raises(ValueError, match=r"must be at least one and have the same"):
         tied_prototypes([*pairs, (draw(*shape), draw(shape[0], 7, 3))])
     with pytest.raises(ValueError, match=r"at least one"):
         tied_prototypes([])

@@ -47,7 +47,7 @@ class CalibratedConfig:
         if not 0 <= self.spread <= LARGEST:
             faults.append(f"spread must be at least 0, found {quote(self.spread)} (at most {LARGEST:g})")
         if not 0 <= self.last_share <= 1:
-            faults.append(f"last_share must lie in [0, 1], found {quote(self.last_share)}")
+            faults.append(f"last_share must be in [0, 1], found {quote(self.last_share)}")
         if not SMALLEST <= self.ridge <= LARGEST:
             faults.append(f"ridge must be above 0, found {quote(self.ridge)} {bounds}")
         if self.generic is not None and not all(self.generic):

@@ -1,8 +1,8 @@
-"""Experts in, one expert out: layer by layer, each method a function of one layer in a file of its own.
+"""Merging experts into one, layer by layer. Each method is a function of one layer, in its own file.
 
-``merge`` and ``merge_by_recipe`` merge, ``plan_merge`` says what that would take; ``MERGES`` lists the
-methods. Entry-wise methods are composed from three axes: which entries an expert keeps (``sparsify``), what
-entries become when they meet (``elect``), and how they are scaled.
+``merge`` and ``merge_by_recipe`` merge, ``plan_merge`` estimates time and memory, ``MERGES`` lists the
+methods. Entry-wise methods combine three steps: which entries of an expert are kept (``sparsify``), how the
+entries of several experts are combined (``elect``), and how the result is scaled.
 """
 
 from lorary.transforms.merging.kind import MergeKind

@@ -1,4 +1,4 @@
-"""What a merged expert says about itself."""
+"""The card of a merged expert: parents, recipe, weights and truncation errors."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,11 @@ from lorary.transforms.merging.recipe.recipe_file import describe_recipe
 
 
 def describe_merge(job: MergeJob, errors: Mapping[str, float]) -> ExpertCard:
-    """Write the card of a merged expert.
+    """Make the card of a merged expert.
 
     Args:
         job: the merge.
-        errors: module path -> what cutting it to its rank lost, relative to the whole.
+        errors: module path -> relative truncation error, a share of the Frobenius norm.
     """
     cards, names = job.survey.cards, job.survey.names
     first = cards[0]
@@ -28,7 +28,7 @@ def describe_merge(job: MergeJob, errors: Mapping[str, float]) -> ExpertCard:
         provenance["weights"] = dict(zip(inputs, weights.pop(), strict=True))
     if job.ignored:
         provenance["ignored"] = list(job.ignored)
-    # Six digits say all there is to say.
+    # Six digits are enough and keep the card short.
     provenance["truncation_error"] = {path: float(f"{error:.6g}") for path, error in errors.items()}
     return ExpertCard(
         tasks=tuple(dict.fromkeys(task for card in cards for task in card.tasks)),

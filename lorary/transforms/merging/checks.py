@@ -1,4 +1,4 @@
-"""How a method's configuration says what is wrong with it: all faults at once."""
+"""Checks of a method's configuration, which report all faults at once."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -11,14 +11,14 @@ MOST_FAULTS = 8
 
 
 def refuse_faults(config: Any, ranges: Iterable[str]) -> None:
-    """Raise if a field has another type than declared, or one of the faults found is not empty.
+    """Raise if a field's value has another type than declared, or if any of its values is out of range.
 
     Args:
         config: a dataclass of options.
-        ranges: what is wrong with the values themselves.
+        ranges: faults of the values; they are computed only if all types are right.
 
     Raises:
-        ValueError: naming every fault.
+        ValueError: with all faults.
     """
     faults = list(find_type_faults(config)) or list(ranges)
     if faults:
@@ -26,14 +26,17 @@ def refuse_faults(config: Any, ranges: Iterable[str]) -> None:
 
 
 def join_faults(faults: Iterable[str]) -> str:
-    """Put faults into one message: all of them, if they are a handful."""
+    """Join faults into one message: the first ``MOST_FAULTS``, and the number of others."""
     listed = list(faults)
     more = f"; and {len(listed) - MOST_FAULTS} more" if len(listed) > MOST_FAULTS else ""
     return "; ".join(listed[:MOST_FAULTS]) + more
 
 
 def find_type_faults(config: Any) -> Iterator[str]:
-    """Say which fields hold another type than declared; an integer is a number, a truth value is none."""
+    """Yield a fault for each field whose value has another type than declared.
+
+    An int is valid where a float is declared; a bool is not valid where a number is declared.
+    """
     hints = get_type_hints(type(config))
     for field in fields(config):
         value, hint = getattr(config, field.name), hints[field.name]
@@ -56,20 +59,20 @@ NAMES = {
 
 
 def is_of_type(value: Any, hint: Any) -> bool:
-    """Tell whether a value is what a field of this type may hold."""
+    """Return whether a field of type ``hint`` may have this value."""
     if isinstance(value, bool):
         return hint in (bool, OPTIONAL_FLAG)
     return isinstance(value, int | float if hint is float else hint)
 
 
 def check_share(name: str, value: float) -> Iterator[str]:
-    """Say if a value is not a share of something: above 0, at most 1."""
+    """Yield a fault if a value is not in (0, 1]."""
     if not 0 < value <= 1:
-        yield f"{name} must lie in (0, 1], found {quote(value)}"
+        yield f"{name} must be in (0, 1], found {quote(value)}"
 
 
 def check_finite_number(name: str, value: float) -> Iterator[str]:
-    """Say if a value is NaN or infinite."""
-    # Compared as it is: a huge integer is no float.
+    """Yield a fault if a value is NaN, infinite or too large for a float."""
+    # Not math.isfinite: it raises OverflowError for a very large int.
     if not abs(value) <= sys.float_info.max:
         yield f"{name} must be a finite number, found {quote(value)}"

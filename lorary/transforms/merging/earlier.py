@@ -1,4 +1,4 @@
-"""Recipes that name the results of other recipes."""
+"""Recipes that use the results of other recipes as experts."""
 
 from collections import ChainMap
 from collections.abc import Callable, Mapping
@@ -10,9 +10,9 @@ from lorary.transforms.merging.recipe.recipe import MergeRecipe
 
 
 def find_shadowed(experts: Mapping[str, Expert], recipe: MergeRecipe) -> tuple[str, ...]:
-    """Say which experts the recipe cannot mean, because an earlier recipe has the name."""
+    """Return a sentence for each expert that has the same name as an earlier recipe's result."""
     return tuple(
-        f"expert {quote(name)} of the library: in this recipe the name means another document's result"
+        f"expert {quote(name)} of the library: in this recipe the name means the result of another document"
         for name in recipe.earlier
         if name in experts
     )
@@ -21,13 +21,13 @@ def find_shadowed(experts: Mapping[str, Expert], recipe: MergeRecipe) -> tuple[s
 def add_earlier(
     experts: Mapping[str, Expert], recipe: MergeRecipe, make: Callable[[MergeRecipe, str], Expert]
 ) -> Mapping[str, Expert]:
-    """Give experts together with the results of the earlier recipes that a recipe names.
+    """Return the experts together with the results of the earlier recipes that a recipe uses.
 
     Args:
         experts: a library or any other mapping.
         recipe: the recipe.
-        make: makes an earlier recipe's result, of a name. Nothing is cut from it unless that recipe has a
-            rank: only the last merge is cut.
+        make: function of an earlier recipe and a name that makes its result. A recipe without a rank is given
+            rank ``"full"``, so that only the last merge truncates.
     """
     if not recipe.earlier:
         return experts
@@ -35,5 +35,5 @@ def add_earlier(
         name: make(other if other.rank is not None else replace(other, rank="full"), name)
         for name, other in recipe.earlier.items()
     }
-    # Read only: nothing is ever put into it.
+    # ChainMap needs a MutableMapping to write; this one is only read.
     return ChainMap(made, experts)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""How long merging a layer takes and how much memory, roughly: counted operations times this machine's speed.
+"""A rough estimate of the time and memory to merge a layer, from operation counts and the machine's speed.
 
 Shape letters: E experts, S sum of the ranks, R rank after, I layer input, O layer output.
 """
@@ -11,38 +11,38 @@ import torch
 from lorary.transforms.merging.job import MergeJob
 from lorary.transforms.merging.survey import LayerOutline
 
-# Blocks that the search for the leading directions of a wide matrix takes, about, on a hard one.
+# Approximate number of Krylov blocks for the leading directions of a large matrix that converges slowly.
 _NUM_BLOCKS = 20
-# Multiplications of an eigenproblem of size n, in units of n^3, run at a fifth of a product's speed.
+# An eigenproblem of size n needs about 10 n^3 multiplications, at a fifth of the speed of a matrix product.
 _EIGEN = 10 * 5
-# Products in float64 run at half the speed of float32.
+# Matrix products in float64 run at half the speed of float32.
 _DOUBLE = 2
-# Widths up to which `compress_dense` and `compress` find all singular values.
+# Largest sizes for which `compress_dense` and `compress` compute all singular values.
 _ALL_VALUES, _FROM_FACTORS = 320, 512
 
 
-# Seconds that a layer takes however small it is, for calling functions alone.
+# Seconds per layer for function calls, even if the layer is very small.
 _OVERHEAD = 2e-3
 
 
 class Cost(NamedTuple):
-    """What merging one layer takes."""
+    """Estimated cost of merging one layer."""
 
     operations: float
-    """Floating-point operations, in those of a float32 product."""
+    """Floating-point operations, weighted by their cost relative to those of a float32 matrix product."""
     seconds: float
-    """Time of what is no product, on one core."""
+    """Time of all other work, on one core."""
     num_bytes: float
-    """Memory besides the experts' own factors."""
+    """Memory in addition to the experts' factors."""
 
 
 def estimate_layer(job: MergeJob, layer: LayerOutline, rank: int) -> Cost:
-    """Estimate one layer.
+    """Estimate the cost of merging one layer.
 
     Args:
         job: the merge.
         layer: the layer's shapes.
-        rank: R, the merged layer's, or the most it can have.
+        rank: R, the rank of the merged layer, or its maximum.
     """
     outputs, inputs, total = layer.outputs, layer.inputs, sum(layer.ranks)
     if job.space == "factors":
@@ -70,12 +70,12 @@ def _cut_operations(outputs: int, inputs: int, rank: int) -> float:
     narrow = min(outputs, inputs)
     if narrow <= _ALL_VALUES or rank * 16 > narrow:
         return _DOUBLE * 2.0 * outputs * inputs * narrow + _EIGEN * float(narrow) ** 3
-    # Thin products run at a third of the speed of square ones.
+    # Products of a square and a thin matrix run at a third of the speed of square products.
     return 3 * 4.0 * outputs * inputs * rank * _NUM_BLOCKS
 
 
 def measure_speed() -> float:
-    """Measure how many float32 operations per second products run at here, with the threads torch has."""
+    """Measure the speed of float32 matrix products, in operations per second, with PyTorch's threads."""
     matrix = torch.ones(512, 512)
     best = 0.0
     for _ in range(5):

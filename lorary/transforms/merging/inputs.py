@@ -1,6 +1,6 @@
-"""What each expert's layers were given, for methods that look at it.
+"""Inputs of the experts' layers, for methods such as ``regmean``.
 
-Inputs are collected on a model, whose layers may have other paths than those in experts' files: see
+Inputs are collected on a model. Its module paths can differ from those in experts' files, see
 ``lorary.experts.text_model``.
 
 Shape letters: E experts, N inputs, I layer input.
@@ -17,14 +17,15 @@ from lorary.transforms.merging.survey import LayerOutline
 
 
 class LayerInputs:
-    """Gram matrices of the inputs that experts saw, by module path.
+    """Gram matrices of each expert's inputs, by module path.
 
     Args:
-        grams: path -> ``[E, I, I]``, each the sum of ``x x^T`` over an expert's inputs ``x [I]``; or None.
-        activations: path -> for each expert its inputs ``[N, I]``; or None.
+        grams: module path -> ``[E, I, I]``, the sums of ``x x^T`` over each expert's inputs ``x [I]``; or
+            None.
+        activations: module path -> one ``[N, I]`` per expert, its inputs; or None.
 
     Raises:
-        ValueError: if not exactly one of the two is given.
+        ValueError: if both or none of the two are given.
     """
 
     def __init__(
@@ -32,7 +33,7 @@ class LayerInputs:
     ):
         if (grams is None) == (activations is None):
             raise ValueError(
-                "this method looks at what the experts' layers were given: pass lorary.merge either grams "
+                "this method needs the inputs of the experts' layers: pass lorary.merge either grams "
                 "(module path -> [E, I, I]) or activations (module path -> one [N, I] per expert)"
             )
         self._grams = grams
@@ -43,10 +44,10 @@ class LayerInputs:
             self._paths[short] = None if short in self._paths else path
 
     def check(self, layers: Sequence[LayerOutline], num_experts: int) -> None:
-        """Refuse what does not fit the layers that are merged.
+        """Check that the inputs have the shapes of the merged layers.
 
         Raises:
-            ValueError: naming all layers whose inputs are missing or of another shape.
+            ValueError: with the layers whose inputs are missing or have another shape, at most three of them.
         """
         faults = [fault for layer in layers if (fault := self._find_fault(layer, num_experts))]
         if faults:
@@ -54,7 +55,7 @@ class LayerInputs:
             raise ValueError(f"inputs of the merged layers: {'; '.join(faults[:3])}{more}")
 
     def compute_grams(self, path: str) -> Tensor:
-        """Give one layer's Gram matrices, ``[E, I, I]``."""
+        """Return one layer's Gram matrices, ``[E, I, I]``."""
         if self._grams is not None:
             return self._grams[self._find_path(self._grams, path)]
         assert self._activations is not None
@@ -62,7 +63,7 @@ class LayerInputs:
         return torch.stack([inputs.double().mT @ inputs.double() for inputs in found])
 
     def _find_path(self, given: Collection[str], path: str) -> str:
-        """Find the path by which an expert's layer was given."""
+        """Return the key of a layer's inputs, which may have the path of the layer in another model class."""
         return path if path in given else self._paths.get(leave_out_text_model(path)) or path
 
     def _find_fault(self, layer: LayerOutline, num_experts: int) -> str | None:

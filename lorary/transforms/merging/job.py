@@ -1,4 +1,4 @@
-"""A merge made ready: everything is checked and worked out, and no weights are read yet."""
+"""Preparing a merge: everything is checked and resolved before any weights are read."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -30,46 +30,48 @@ from lorary.transforms.merging.survey import LayerOutline, Survey, survey_expert
 
 @dataclass(frozen=True, kw_only=True)
 class MergeJob:
-    """A merge of experts that are known to fit each other."""
+    """A checked merge of experts."""
 
     recipe: MergeRecipe
-    """What was asked for."""
+    """The recipe."""
     survey: Survey
-    """The experts' shapes and cards."""
+    """Shapes and cards of the experts."""
     placing: Placing
-    """What the method is given of them, in its order."""
+    """The experts that the method merges, in its order."""
     num_blocks: int | None
-    """How many blocks lists of values run over; None where there are none, or only the experts show it."""
+    """Number of blocks over which lists of values are interpolated; None if there are no such lists, or if
+    the number is only known from the experts."""
     ignored: tuple[str, ...]
-    """What the recipe says that changes nothing here, a sentence for each reason."""
+    """Sentences about parts of the recipe that have no effect."""
     settings: Mapping[str, LayerSettings]
     """Weights and options of every layer."""
     kind: MergeKind
     """The method."""
     rules: MergeKind
-    """The method whose rules hold, which for ``core`` is the inner one."""
+    """The method whose properties apply: for ``core`` its inner method, else ``kind``."""
     space: Space
-    """What the method is applied to."""
+    """The space in which the method is applied."""
     rank: RankRule
-    """How large layers become."""
+    """The rank of merged layers."""
     dtype: torch.dtype | None
-    """Of the merged factors; None keeps the experts'."""
+    """Dtype of the merged factors; None keeps that of the experts."""
 
 
 def prepare_merge(
     experts: Mapping[str, Expert], recipe: MergeRecipe, shadowed: Iterable[str] = ()
 ) -> MergeJob:
-    """Look at the experts' shapes and work out what the recipe says about each layer.
+    """Check the experts' shapes and resolve the recipe's settings for each layer.
 
     Args:
         experts: a library or any other mapping that has the recipe's experts.
         recipe: what to merge and how.
-        shadowed: sentences on experts that the recipe cannot mean.
+        shadowed: sentences from ``find_shadowed``.
 
     Raises:
-        UnknownExpert: if a name is not among the experts.
-        IncompatibleExpert: if they do not fit each other, or are for another base model than the recipe.
-        ValueError: if a setting is out of range in some layer, or the rank is above what any layer can have.
+        UnknownExpert: if there is no expert of a name.
+        IncompatibleExpert: if the experts are for different base models, or for another one than the recipe,
+            or have different layers or shapes.
+        ValueError: if a setting is out of range in a layer, or no layer can have the rank.
     """
     recipe = name_experts(experts, recipe)
     kind = merge_named(recipe.merge_method)
@@ -97,21 +99,21 @@ def prepare_merge(
     most = max(compute_most_rank(job, layer) for layer in survey.layers)
     if job.rank.rank > most:
         raise ValueError(
-            f"rank {job.rank.rank} is above what exists: merged by {recipe.merge_method!r} these experts "
-            f"have at most rank {most} in any module: ask for that, or for 'full'"
+            f"rank must be at most {most}, the largest rank of these experts merged by "
+            f"{recipe.merge_method!r}, found {job.rank.rank}: use a lower rank or 'full'"
         )
     return job
 
 
 def compute_most_rank(job: MergeJob, layer: LayerOutline) -> int:
-    """Give the highest rank that a merged layer can have before it is cut."""
+    """Return the highest rank that a merged layer can have before truncation."""
     ranks = dict(zip(job.survey.names, layer.ranks, strict=True))
     if job.space == "factors":
         return layer.largest_rank
-    # Experts that lack the layer count with zeros of rank 1.
+    # An expert without the layer is represented by zeros of rank 1.
     total = sum(max(1, ranks.get(model.model, 1)) for model in job.placing.models)
     if job.placing.origin is not None:
-        # It is taken from every expert, and added at the end.
+        # The origin is subtracted from each expert and added to the result.
         total += (len(job.placing.models) + 1) * max(1, ranks[job.placing.origin])
     narrower = min(layer.outputs, layer.inputs)
     if job.rules.entry_nanoseconds:
@@ -120,22 +122,21 @@ def compute_most_rank(job: MergeJob, layer: LayerOutline) -> int:
 
 
 def _build_first_config(recipe: MergeRecipe, kind: MergeKind) -> Any:
-    """Build the method's configuration without what differs between layers, to know its rules."""
+    """Build the method's configuration from options that are the same for all layers, to find its rules."""
     options = evaluate_settings(recipe.parameters, "", 0.0)
     options.pop("weight", None)
     return build_config(recipe.merge_method, kind.config, options)
 
 
 def _find_num_blocks(recipe: MergeRecipe, base_model: str) -> int | None:
-    """Give the number of blocks that lists of values run over; None if it changes nothing or is not known."""
+    """Return the number of blocks over which lists are interpolated; None if it is unused or unknown."""
     if not recipe.slices:
         return recipe.num_blocks or (count_blocks(base_model) if follows_depth(recipe) else None)
     end, known = recipe.slices[-1].end, recipe.num_blocks or count_blocks(base_model)
     if known is not None and known != end:
         raise IncompatibleExpert(
-            f"the recipe's slices cover {say_count(end, 'block')}, base model {quote(base_model)} has "
-            f"{known}: cover "
-            "all of them, because experts are merged block by block into one for the same base model"
+            f"slices must cover {say_count(known, 'block')} of base model {quote(base_model)}, found {end}: "
+            "cover all blocks, because the merged expert is for the same base model"
         )
     return end
 
@@ -145,13 +146,13 @@ def _check_origin(placing: Placing, kind: MergeKind, recipe: MergeRecipe) -> Non
         return
     if kind.needs_inputs or recipe.space not in (None, "delta"):
         raise ValueError(
-            f"changes are counted from expert {placing.origin!r} only in space 'delta' and by methods that "
-            "look at no inputs: name the base model as base_model"
+            f"expert {placing.origin!r} can be base_model only in space 'delta' and for methods without "
+            "inputs: use the base model as base_model"
         )
 
 
 def outline_result(job: MergeJob, name: str) -> Expert:
-    """Give an expert of the shapes that a merge will have at most, without numbers."""
+    """Return an expert on the meta device that has the largest shapes the merge can have."""
     factors = {}
     for layer in job.survey.layers:
         most = compute_most_rank(job, layer)

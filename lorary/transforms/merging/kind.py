@@ -1,4 +1,4 @@
-"""What a merging method's name stands for."""
+"""The properties of a merging method."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,36 +7,38 @@ from lorary.transforms.merging.layer import MergeFunction
 from lorary.transforms.merging.spaces import Space
 
 Base = Literal["origin", "first", "listed", "joins"]
-"""``origin``: weight changes are counted from it. ``first``: it is the first expert. ``listed``: it is an
-expert like the others if the recipe lists it; ``joins``: also if it does not. The base model itself changes
-nothing."""
+"""Role of a recipe's base model, whose own weight change is zero. ``origin``: weight changes are relative to
+it. ``first``: it is the first expert. ``listed``: it is an expert if the recipe lists it. ``joins``: it is
+always an expert."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MergeKind:
-    """A merging method, and what must be known about it before it runs."""
+    """A merging method and its properties."""
 
     config: type
     """The dataclass of its options."""
     merge: MergeFunction
     """``(layer, config) -> merged weight change``."""
     spaces: tuple[Space, ...] = ("delta",)
-    """Where it can work, the default first."""
+    """Spaces in which it can be applied, the default first."""
     default_weight: Literal["mean", "one", "none"] = "mean"
-    """An expert's weight unless given: ``1 / E`` or 1. With ``none`` the method takes no weights."""
+    """An expert's default weight: ``mean`` is ``1 / E``, ``one`` is 1, ``none``: the method has no
+    weights."""
     has_negative_weights: bool = True
-    """Weights below zero make sense."""
+    """Whether weights may be negative."""
     own_options: tuple[str, ...] = ()
-    """The options that every expert can have another value of, such as ``density``."""
+    """Options that can have a different value for each expert, such as ``density``."""
     base: Base = "origin"
-    """What it means that a recipe's base model, or an expert given as such, is among the models."""
+    """Role of a recipe's base model, which can also be an expert."""
     keeps_full_rank: bool = False
-    """Nothing is cut unless a rank is asked for."""
+    """Whether the default rank is ``"full"``, without truncation."""
     min_experts: int = 1
-    """Fewer cannot be merged."""
+    """Smallest number of experts."""
     max_experts: int | None = None
-    """More cannot be merged; None sets no bound."""
+    """Largest number of experts; None for no limit."""
     needs_inputs: bool = False
-    """It looks at what the experts' layers were given, as Gram matrices or activations."""
+    """Whether it needs the inputs of the experts' layers, as Gram matrices or activations."""
     entry_nanoseconds: float = 0.0
-    """How long a core takes for one entry of one expert's weight change, to estimate; 0 if none is formed."""
+    """Time of one core for one entry of one expert's weight change, for estimates; 0 if dense weight changes
+    are not formed."""

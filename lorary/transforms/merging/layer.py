@@ -1,4 +1,4 @@
-"""What a merging method is given, one layer of all experts, and what it gives back.
+"""The input of a merging method, one layer of all experts, and its output, a merged weight change.
 
 Shape letters: E experts, R rank, S any rank, I layer input, O layer output.
 """
@@ -14,18 +14,18 @@ from lorary.experts import Factors
 
 
 class LowRank(NamedTuple):
-    """A merged weight change ``b @ a`` that is known as factors."""
+    """A merged weight change ``b @ a``, as factors."""
 
     a: Tensor
     """``[S, I]``."""
     b: Tensor
     """``[O, S]``."""
     is_sorted: bool = False
-    """The rows of ``a`` are orthogonal, the columns of ``b`` too, the first the most important ones."""
+    """Whether rows of ``a`` and columns of ``b`` are orthogonal, in descending order of singular values."""
 
 
 Change = LowRank | Tensor
-"""A merged weight change: factors, or the dense ``[O, I]`` where entries were chosen one by one."""
+"""A merged weight change: factors, or a dense matrix ``[O, I]`` from entry-wise methods."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,13 +39,13 @@ class MergeLayer:
     pairs: tuple[Factors, ...]
     """Their factors, all float32 or all float64; an expert without this layer has zeros of rank 1."""
     weights: tuple[float, ...]
-    """How much each counts."""
+    """One weight per expert."""
     own: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Options in which the experts differ: name -> one value per expert."""
+    """Options with a value for each expert: option -> one value per expert."""
     rank: int | None = None
-    """The rank that the merged layer will be cut to, if that is known."""
+    """The rank to which the merged layer is truncated, if it is known."""
     grams: Tensor | None = None
-    """Sums ``x x^T`` over the inputs that each expert saw, ``[E, I, I]``, where the method needs them."""
+    """Sums of ``x x^T`` over each expert's inputs, ``[E, I, I]``, if the method needs them."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -54,13 +54,13 @@ class MergeLayer:
 
     @property
     def dtype(self) -> torch.dtype:
-        """That of all factors."""
+        """The dtype of all factors."""
         return self.pairs[0].a.dtype
 
     def spread(self, option: str, value: float) -> tuple[float, ...]:
-        """Give each expert's value of an option: its own, or else the one for all."""
+        """Return one value of an option per expert: the experts' own values, or else ``value`` for all."""
         return self.own.get(option) or (value,) * len(self.pairs)
 
 
 MergeFunction = Callable[[MergeLayer, Any], Change]
-"""A method's work on one layer, with the method's own configuration."""
+"""A method: a function of a layer and the method's configuration."""

@@ -40,35 +40,36 @@ def merge(
 ) -> Expert:
     """Merge experts into one.
 
-    Layers are merged one after the other, in float32 or more; experts in files are never all in memory. What
-    each method does, and what it is exact for, is said by its function, such as ``merge_ties``.
+    Layers are merged one after the other, in float32 or float64, so experts in files are never all in memory.
+    Each method is described at its function, such as ``merge_ties``.
 
     Args:
-        experts: a library, any other mapping, or experts by themselves.
-        method: a key of ``MERGES``, or mergekit's name of one.
+        experts: a library, any other mapping, or an iterable of experts.
+        method: a key of ``MERGES``, or mergekit's name of a method.
         names: the experts, in order; None for all.
-        weights: one number per expert, in order or by name; None for the method's own, ``1 / E`` or 1.
+        weights: one number per expert, in order or by name; None for the method's default, ``1 / E`` or 1.
         rank: a number, a share of the energy such as ``"99%"``, ``"kept"`` (the largest of the experts' ranks
-            in each layer) or ``"full"``; None is ``"kept"``, but ``"full"`` for ``cat`` and ``subtract``.
-        space: ``"delta"``, ``"core"`` or ``"factors"``; None for the method's own.
-        layers: ``"same"`` refuses experts that change different modules, ``"common"`` merges those that all
-            change, ``"all"`` counts what is missing as zero.
-        dtype: of the merged factors; None keeps the narrowest that holds the experts' of a layer.
-        name: of the merged expert.
+            in each layer) or ``"full"``; None is ``"full"`` for ``cat`` and ``subtract``, else ``"kept"``.
+        space: ``"delta"``, ``"core"`` or ``"factors"``; None for the method's default.
+        layers: ``"same"``: all experts must change the same modules; ``"common"``: merge the modules that all
+            experts change; ``"all"``: merge all modules, a missing weight change is zero.
+        dtype: dtype of the merged factors; None for the narrowest that can represent the experts' factors of
+            a layer.
+        name: name of the merged expert.
         grams: for ``regmean``: module path -> ``[E, I, I]``, sums of ``x x^T`` over each expert's inputs.
         activations: instead of ``grams``: module path -> one ``[N, I]`` per expert.
-        on_progress: called after each layer.
-        **options: the method's own, such as ``density``; its configuration checks them.
+        on_progress: called after each layer with the number of layers done and of all layers.
+        **options: options of the method, such as ``density``; its configuration checks them.
 
     Returns:
-        An expert whose card holds its parents, the recipe to repeat the merge, the weights, and what cutting
-        each layer to its rank lost (relative Frobenius norm, before rounding to the dtype).
+        An expert whose card has its parents, the recipe that repeats the merge, the weights, and the
+        truncation error of each layer (relative Frobenius norm, before rounding to ``dtype``).
 
     Raises:
-        ValueError: naming all that is wrong with the arguments.
-        UnknownExpert: if a name is not among the experts.
+        ValueError: with all faults of the arguments.
+        UnknownExpert: if there is no expert of a name.
         IncompatibleExpert: if the experts are for different base models or change different modules.
-        FormatError: if an expert's weights are not finite.
+        FormatError: if an expert has NaN or infinite weights.
     """
     mapping = collect_experts(experts)
     recipe = make_recipe(
@@ -96,19 +97,19 @@ def merge_by_recipe(
     activations: Mapping[str, Sequence[Tensor]] | None = None,
     on_progress: Progress | None = None,
 ) -> Expert:
-    """Merge experts as a recipe says, such as one that ``read_recipe`` read; see ``merge``.
+    """Merge experts by a recipe, such as one from ``read_recipe``; see ``merge``.
 
     Args:
         experts: a library or any other mapping that has the recipe's experts.
-        recipe: what to merge and how; results of earlier recipes that it names are merged first, uncut unless
-            they say how large they are.
-        name: of the merged expert.
-        grams: for ``regmean``: module path -> ``[E, I, I]``.
+        recipe: what to merge and how. Earlier recipes whose results it uses are merged first, without
+            truncation unless they have a rank.
+        name: name of the merged expert.
+        grams: for ``regmean``: module path -> ``[E, I, I]``, sums of ``x x^T`` over each expert's inputs.
         activations: instead of ``grams``: module path -> one ``[N, I]`` per expert.
-        on_progress: called after each layer.
+        on_progress: called after each layer with the number of layers done and of all layers.
 
     Raises:
-        ValueError, UnknownExpert, IncompatibleExpert, FormatError: as ``merge`` does.
+        ValueError, UnknownExpert, IncompatibleExpert, FormatError: as in ``merge``.
     """
     check_name(name)
     shadowed = find_shadowed(experts, recipe)
@@ -133,7 +134,10 @@ def _check_inputs(
         inputs.check(job.survey.layers, len(job.survey.names))
         return inputs
     if grams is not None or activations is not None:
-        raise ValueError(f"{job.recipe.merge_method!r} looks at no inputs: leave out grams and activations")
+        raise ValueError(
+            f"grams and activations must be None for method {job.recipe.merge_method!r}, which does not use "
+            "inputs: leave them out"
+        )
     return None
 
 
@@ -143,7 +147,7 @@ def _merge_layer(
     settings, placing = job.settings[outline.path], job.placing
     known = dict(zip(job.survey.names, pairs, strict=True))
     nothing = Factors(pairs[0].a[:1] * 0, pairs[0].b[:, :1] * 0)
-    # The method ``core`` goes to its space by itself.
+    # The method ``core`` transforms to its space by itself.
     space = job.space if job.kind is job.rules else "delta"
 
     def merge_pairs(changes: tuple[Factors, ...]) -> Change:
@@ -165,7 +169,7 @@ def _merge_layer(
     merged = Factors(a.to(dtype).contiguous(), b.to(dtype).contiguous())
     if not all(factor.isfinite().all() for factor in merged):
         raise ValueError(
-            f"merged numbers of module {outline.path!r} must be finite, but some are not in {dtype}: ask for "
-            "a wider dtype, or for smaller weights and scale"
+            f"merged weights of module {outline.path!r} must be finite, found others in {dtype}: use a wider "
+            "dtype, or smaller weights and scale"
         )
     return merged, error

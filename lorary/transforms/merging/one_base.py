@@ -1,4 +1,4 @@
-"""Whether experts that are put together are for one base model."""
+"""Checking that experts which are combined are for one base model."""
 
 import warnings
 from collections.abc import Mapping
@@ -12,29 +12,30 @@ from lorary.files import quote
 
 
 def check_one_base(experts: Mapping[str, Expert]) -> None:
-    """Refuse experts of which any two are for different base models.
+    """Check that all experts are for the same base model.
 
-    What has to be assumed for them to fit, such as that a tag is a commit, is warned of once.
+    Each assumption that is needed for a match, such as that a tag and a commit are the same revision, is
+    warned about once.
 
     Args:
         experts: name -> expert.
 
     Raises:
-        IncompatibleExpert: naming the two, and what to do.
+        IncompatibleExpert: if two experts are for different base models.
     """
     different: dict[BaseIdentity, str] = {}
     for name, expert in experts.items():
         different.setdefault(identify_base(expert), name)
     notes: dict[str, None] = {}
-    # Each with each: one that says little fits others that do not fit each other.
+    # All pairs, because matching is not transitive: an expert without a revision matches any revision.
     for (one, one_name), (other, name) in combinations(different.items(), 2):
         match = compare_bases(one, other)
         if not match.fits:
             raise IncompatibleExpert(
-                f"experts that are put together must be for one base model, but expert {one_name!r} is for "
+                f"experts that are combined must be for one base model, but expert {one_name!r} is for "
                 f"{quote(one.name)} and expert {name!r} for {quote(other.name)}{_tell_apart(one, other)}: "
-                "name experts of one base model; if these are one model, expert.with_base(…) or --trust-base "
-                "says so"
+                "choose experts of one base model; if these are the same model, use expert.with_base(…) or "
+                "--trust-base"
             )
         notes |= dict.fromkeys(match.notes)
     for note in notes:

@@ -1,4 +1,4 @@
-"""From options by name to a method's configuration."""
+"""Building a method's configuration from options by name."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -12,16 +12,16 @@ from lorary.transforms.merging.checks import join_faults
 def build_config(method: str, config: type, options: Mapping[str, Any]) -> Any:
     """Build a method's configuration; all faults are reported at once.
 
-    A configuration with fields ``inner`` and ``options`` takes all names it does not know as options of its
-    inner method.
+    If a configuration has the fields ``inner`` and ``options``, all names that it does not have itself are
+    options of its inner method.
 
     Args:
-        method: its name, for the message.
+        method: the method's name, for messages.
         config: the dataclass of its options.
-        options: their values by name; those not given keep their defaults.
+        options: option -> value; other options have their defaults.
 
     Raises:
-        ValueError: naming every option that is unknown, with the nearest known, or has a value out of range.
+        ValueError: with all options that are unknown, with suggestions, or out of range.
     """
     known = {field.name for field in fields(config)}
     given = dict(options)

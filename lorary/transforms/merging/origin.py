@@ -1,4 +1,4 @@
-"""Weight changes counted from another expert instead of the base model.
+"""Merging weight changes relative to another expert instead of the base model.
 
 Shape letters: I layer input, O layer output.
 """
@@ -15,10 +15,10 @@ from lorary.transforms.merging.layer import Change, LowRank
 def merge_from(
     origin: Factors | None, pairs: Sequence[Factors], merge: Callable[[tuple[Factors, ...]], Change]
 ) -> Change:
-    """Merge what experts change of another one: ``D_0 + merge(D_1 - D_0, D_2 - D_0, ...)``, exactly.
+    """Merge differences from an expert: ``D_0 + merge(D_1 - D_0, D_2 - D_0, ...)``, without truncation.
 
     Args:
-        origin: factors of ``D_0``; None is the base model, whose weight change is zero.
+        origin: factors of ``D_0``; None for the base model, whose weight change is zero.
         pairs: factors of the experts in one layer.
         merge: the method.
     """

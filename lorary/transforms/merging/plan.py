@@ -1,4 +1,4 @@
-"""What a merge will do, before it does it."""
+"""Plans of merges: shapes, memory and time, estimated without reading weights."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from lorary.transforms.merging.recipe.recipe import MergeRecipe
 from lorary.transforms.merging.stream import group_layers
 from lorary.transforms.merging.survey import LayerOutline
 
-# Bytes per second at which experts are read, about: a disk's, not a cache's.
+# Approximate speed at which experts are read from a disk, in bytes per second.
 _READ_SPEED = 1e9
 
 
@@ -29,48 +29,49 @@ class PlannedLayer:
     total_rank: int
     """Sum of the experts' ranks."""
     rank: int
-    """The merged rank; with a share of energy, the most it can be."""
+    """The merged rank; for a share of the energy, its maximum."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MergePlan:
-    """A merge's size and its estimated cost."""
+    """The size of a merge and its estimated cost."""
 
     method: str
     """The method's name."""
     space: str
-    """What it is applied to."""
+    """The space in which it is applied."""
     names: tuple[str, ...]
     """The experts."""
     base_model: str
-    """What they were trained on."""
+    """The experts' base model."""
     layers: tuple[PlannedLayer, ...]
     """The layers to merge."""
     num_rounds: int
-    """How often every expert is opened: more than once where all factors together do not fit."""
+    """How often each expert is opened: more than once if the factors of all layers do not fit in memory."""
     expert_bytes: int
     """Size of the factors that are read."""
     result_bytes: int
-    """Size of the merged factors, at most."""
+    """Maximum size of the merged factors."""
     peak_bytes: int
-    """Estimated memory at its peak, besides Python and its libraries."""
+    """Estimated peak memory, without Python and its libraries."""
     seconds: float
-    """Estimated time on this machine, rarely wrong by more than a factor of three."""
+    """Estimated time on this machine, usually within a factor of three."""
     num_blocks: int | None = None
-    """How many blocks lists of values run over; None where there are none, or only the experts show it."""
+    """Number of blocks over which lists of values are interpolated; None if there are no such lists, or if
+    the number is only known from the experts."""
     ignored: tuple[str, ...] = ()
-    """What the recipe says that changes nothing, a sentence for each reason."""
+    """Sentences about parts of the recipe that have no effect."""
 
 
 def plan_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergePlan:
-    """Check a merge and estimate what it takes, without reading any weights.
+    """Check a merge and estimate its time and memory, without reading weights.
 
     Args:
         experts: a library or any other mapping that has the recipe's experts.
         recipe: what to merge and how; ``make_recipe`` makes one from the arguments of ``merge``.
 
     Raises:
-        ValueError, UnknownExpert, IncompatibleExpert: as ``merge`` does.
+        ValueError, UnknownExpert, IncompatibleExpert: as in ``merge``.
     """
     before = [plan_merge(experts, other) for other in recipe.earlier.values()]
     job = _prepare_outlined(experts, recipe)
@@ -107,7 +108,7 @@ def plan_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergePlan:
 
 
 def _prepare_outlined(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergeJob:
-    """Prepare a merge; results of earlier recipes have shapes and no numbers."""
+    """Prepare a merge, with the results of earlier recipes on the meta device."""
 
     def outline(other: MergeRecipe, called: str) -> Expert:
         return outline_result(_prepare_outlined(experts, other), called)

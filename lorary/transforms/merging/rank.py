@@ -1,4 +1,4 @@
-"""How large a merged layer becomes, and what cutting it to that size loses.
+"""The rank of a merged layer, and truncation to it with its error.
 
 Shape letters: S rank before the cut, I layer input, O layer output.
 """
@@ -18,17 +18,18 @@ MOST_CHARACTERS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class RankRule:
-    """What a merged layer is cut to."""
+    """The rule for the rank to which a merged layer is truncated."""
 
     kind: Literal["kept", "full", "rank", "energy"]
-    """The largest of the experts' ranks, no cut at all, one rank for all layers, or a share of the energy."""
+    """``kept``: the largest of the experts' ranks; ``full``: no truncation; ``rank``: one rank for all
+    layers; ``energy``: a share of the energy."""
     rank: int = 0
-    """With kind ``rank``: that rank."""
+    """The rank, for kind ``rank``."""
     energy: float = 0.0
-    """With kind ``energy``: the share of the squared singular values to keep at least."""
+    """The smallest share of the sum of squared singular values to keep, for kind ``energy``."""
 
     def choose_target(self, largest: int) -> int | None:
-        """Give the rank to cut a layer to, where it does not depend on numbers; None where it does.
+        """Return the rank of a merged layer, or None if it depends on the merged weights.
 
         Args:
             largest: the largest rank of the experts' factors in this layer.
@@ -37,17 +38,17 @@ class RankRule:
 
 
 def read_rank(rank: int | str | None, keeps_full_rank: bool = False) -> RankRule:
-    """Understand a rank: a whole number, a share of energy such as ``"99%"``, ``"kept"``, ``"full"`` or None.
+    """Parse a rank: a whole number, a share of energy such as ``"99%"``, ``"kept"``, ``"full"`` or None.
 
     Args:
-        rank: what was asked for; None means ``"kept"``, the largest of the experts' ranks in each layer.
-        keeps_full_rank: None means ``"full"`` instead.
+        rank: the value; None means ``"kept"``, the largest of the experts' ranks in each layer.
+        keeps_full_rank: whether None means ``"full"`` instead.
 
     Raises:
-        ValueError: if it is none of these, or out of range.
+        ValueError: if the value has another form or is out of range.
     """
     is_plain = isinstance(rank, str) or (isinstance(rank, int) and not isinstance(rank, bool))
-    # No longer ones: a number of a million digits takes minutes to understand.
+    # Limits the length, because parsing a number of a million digits takes minutes.
     text = str(rank).strip() if is_plain and len(quote(rank)) < MOST_CHARACTERS else ""
     if rank is None:
         return RankRule(kind="full" if keeps_full_rank else "kept")
@@ -62,21 +63,21 @@ def read_rank(rank: int | str | None, keeps_full_rank: bool = False) -> RankRule
     if 0 < share <= 1:
         return RankRule(kind="energy", energy=share)
     raise ValueError(
-        "rank must be a whole number from 1, a share of the energy such as '99%', 'kept' (the largest of the "
-        f"experts') or 'full' (no cut), found {quote(rank)}"
+        "rank must be a whole number of at least 1, a share of the energy such as '99%', 'kept' (the largest "
+        f"of the experts' ranks) or 'full' (no truncation), found {quote(rank)}"
     )
 
 
 def cut(change: Change, rule: RankRule, largest: int) -> Compressed:
-    """Cut a merged layer to its rank.
+    """Truncate a merged layer to its rank.
 
     Args:
-        change: what a method gave.
-        rule: how large it may be.
+        change: the result of a method.
+        rule: the rule for the rank.
         largest: the largest rank of the experts' factors in this layer.
 
     Returns:
-        Factors, and the norm of what was cut off relative to the whole.
+        Factors, and the relative truncation error in the Frobenius norm.
     """
     target = rule.choose_target(largest)
     energy = rule.energy if rule.kind == "energy" else None
@@ -90,7 +91,7 @@ def cut(change: Change, rule: RankRule, largest: int) -> Compressed:
 
 
 def _cut_sorted(a: torch.Tensor, b: torch.Tensor, rank: int | None, energy: float | None) -> Compressed:
-    """Keep the first directions; as they are orthogonal, each one's energy is two squared norms' product."""
+    """Keep the first directions. They are orthogonal, so the energy of each is ``|a_i|² |b_i|²``."""
     energies = a.double().square().sum(1) * b.double().square().sum(0)
     total = energies.sum().item()
     if rank is None:

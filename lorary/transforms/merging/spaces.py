@@ -1,6 +1,7 @@
-"""Where a method works: on cores, or on the factors apart, instead of on the weight changes themselves.
+"""Applying a method to weight changes, to their small cores, or to the factors ``a`` and ``b`` separately.
 
-Shape letters: R rank, I layer input, O layer output, N and M directions of the inputs and outputs in use.
+Shape letters: R rank, I layer input, O layer output, N and M dimensions of the spaces of inputs and outputs
+that the experts use.
 """
 
 from dataclasses import replace
@@ -15,11 +16,11 @@ from lorary.lowrank.pairs import pad_ranks
 from lorary.transforms.merging.layer import Change, LowRank, MergeFunction, MergeLayer
 
 Space = Literal["delta", "core", "factors"]
-"""What a method is applied to."""
+"""``delta``: the weight changes; ``core``: their cores; ``factors``: the factors, separately."""
 
 
 def merge_in(space: Space, merge: MergeFunction, layer: MergeLayer, config: Any) -> Change:
-    """Apply a method to one layer in the space asked for."""
+    """Apply a method to one layer in the given space."""
     if space == "core":
         return merge_cores(merge, layer, config)
     if space == "factors":
@@ -28,10 +29,11 @@ def merge_in(space: Space, merge: MergeFunction, layer: MergeLayer, config: Any)
 
 
 def merge_cores(merge: MergeFunction, layer: MergeLayer, config: Any) -> LowRank:
-    """Apply a method to the experts' small core matrices, and bring the result back.
+    """Apply a method to the experts' core matrices, and transform the result back.
 
-    The cores hold all of the weight changes, so a method that does not look at single entries gives what it
-    gives without this; one that does, sees the entries in the experts' own principal directions.
+    A core ``[M, N]`` is the weight change in orthonormal bases of the outputs and inputs that the experts
+    use, so nothing is lost. Methods that do not depend on single entries have the same result as in space
+    ``delta``; entry-wise methods work on entries in these bases.
     """
     space = core_space(layer.pairs)
     pairs = tuple(Factors(a.to(layer.dtype), b.to(layer.dtype)) for a, b in space.pairs)
@@ -45,24 +47,24 @@ def merge_cores(merge: MergeFunction, layer: MergeLayer, config: Any) -> LowRank
 
 
 def merge_factors_apart(merge: MergeFunction, layer: MergeLayer, config: Any) -> LowRank:
-    """Apply a method to all ``a`` and, apart from them, to all ``b``, as tools do that store only factors.
+    """Apply a method to all ``a`` and, separately, to all ``b``, as some other tools do.
 
-    What comes out has cross terms ``b_i @ a_j``, and depends on how each expert is factored; smaller ranks
-    are filled up with zeros. A scale is applied once, to ``b``.
+    The result has cross terms ``b_i @ a_j``, and depends on the factorization of each expert. Lower ranks are
+    padded with zeros. A scale is applied once, to ``b``.
     """
     a, b = pad_ranks(layer.pairs, layer.dtype)
     identity = torch.eye(a.shape[1], dtype=layer.dtype)
     one = replace(config, scale=1.0) if hasattr(config, "scale") else config
     rows = tuple(Factors(a=factor, b=identity) for factor in a)
     columns = tuple(Factors(a=identity, b=factor) for factor in b)
-    # Other paths for other random numbers.
+    # Different paths give the two calls different random numbers.
     merged_a = merge(replace(layer, path=f"{layer.path}.a", pairs=rows), one)
     merged_b = merge(replace(layer, path=f"{layer.path}.b", pairs=columns), config)
     return LowRank(form_dense(merged_a), form_dense(merged_b))
 
 
 def factor_dense(d: Tensor) -> LowRank:
-    """Write ``d [M, N]`` as factors, one of which is the identity."""
+    """Return ``d [M, N]`` as factors, one of which is the identity."""
     outputs, inputs = d.shape
     if outputs < inputs:
         return LowRank(d, torch.eye(outputs, dtype=d.dtype))
@@ -70,5 +72,5 @@ def factor_dense(d: Tensor) -> LowRank:
 
 
 def form_dense(change: Change) -> Tensor:
-    """Multiply factors out."""
+    """Return a weight change as a dense matrix, ``[O, I]``."""
     return change.b @ change.a if isinstance(change, LowRank) else change

@@ -1,4 +1,4 @@
-"""Layers of many experts one after the other, without ever holding all of the experts.
+"""Reading the layers of many experts one after the other, with bounded memory.
 
 Shape letters: I layer input, O layer output.
 """
@@ -12,12 +12,15 @@ from lorary.errors import FormatError
 from lorary.experts import Expert, Factors
 from lorary.transforms.merging.survey import LayerOutline
 
-# Factors held at a time. Each time they are fetched, every expert is opened once: more bytes, fewer rounds.
+# Bytes of factors in memory at a time. Each expert is opened once per group of layers of this size.
 HELD_BYTES = 2**32
 
 
 def group_layers(layers: Sequence[LayerOutline], held_bytes: int = HELD_BYTES) -> list[list[LayerOutline]]:
-    """Put layers into groups whose factors, of all experts, may be held together; one layer always may."""
+    """Put layers into groups whose factors, of all experts, have at most ``held_bytes``.
+
+    A larger layer is a group of its own.
+    """
     groups: list[list[LayerOutline]] = []
     room = 0
     for layer in layers:
@@ -32,22 +35,22 @@ def group_layers(layers: Sequence[LayerOutline], held_bytes: int = HELD_BYTES) -
 def stream_layers(
     experts: Mapping[str, Expert], names: Sequence[str], layers: Sequence[LayerOutline]
 ) -> Iterator[tuple[LayerOutline, tuple[Factors, ...]]]:
-    """Fetch the factors of one layer after the other.
+    """Read the factors of one layer after the other.
 
-    Experts are opened one at a time, and closed once the factors of some layers have been copied: of experts
-    that lie in a file no more is held than of those layers.
+    Experts are opened one at a time. The factors of a group of layers are copied and the expert is closed, so
+    only this group of experts in files is in memory.
 
     Args:
         experts: a library or any other mapping.
-        names: the experts to fetch.
-        layers: the layers to fetch.
+        names: the experts to read.
+        layers: the layers to read.
 
     Yields:
-        Each layer with one pair of factors per expert, float64 where any is, else float32; an expert without
-        the layer has zeros of rank 1.
+        Each layer with one pair of factors per expert, float64 if any factor of the layer is, else float32.
+        An expert without the layer has zeros of rank 1.
 
     Raises:
-        FormatError: if a factor is not finite.
+        FormatError: if a factor has NaN or infinite values.
     """
     for group in group_layers(layers):
         held: dict[str, list[Factors | None]] = {layer.path: [] for layer in group}
@@ -64,15 +67,15 @@ def _copy(name: str, path: str, pair: Factors) -> Factors:
     for letter, factor in zip("ab", pair, strict=True):
         if not _is_finite(factor):
             raise FormatError(
-                f"an expert's weights must be finite, but expert {name!r} has NaN or infinite ones in "
+                f"an expert's weights must be finite, but expert {name!r} has NaN or infinite values in "
                 f"{letter} of module {path!r}: train it again or leave it out"
             )
-    # A copy, because a view of a mapped file would keep the file's pages.
+    # A copy, because a view of a memory-mapped file would keep the file's pages in memory.
     return Factors(pair.a.detach().clone(), pair.b.detach().clone())
 
 
 def _is_finite(factor: Tensor) -> bool:
-    # The extremes are NaN if any number is.
+    # Minimum and maximum are NaN if any value is; this needs no mask of the factor's size.
     return all(bound.isfinite() for bound in factor.aminmax())
 
 

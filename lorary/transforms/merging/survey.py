@@ -1,4 +1,4 @@
-"""Which layers experts have, without reading their numbers, and whether the experts can be merged at all.
+"""Layers and shapes of experts, read without weights, and checks that the experts can be merged.
 
 Shape letters: I layer input, O layer output.
 """
@@ -15,12 +15,13 @@ from lorary.files import quote, say_count
 from lorary.transforms.merging.one_base import check_one_base
 
 LayerChoice = Literal["same", "common", "all"]
-"""All experts must change the same layers; those that all change; those that any changes."""
+"""``same``: all experts must change the same layers; ``common``: layers that all experts change; ``all``:
+layers that at least one expert changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerOutline:
-    """What one layer's factors look like."""
+    """Shapes and dtype of one layer's factors."""
 
     path: str
     """The module's path."""
@@ -29,9 +30,9 @@ class LayerOutline:
     inputs: int
     """I."""
     ranks: tuple[int, ...]
-    """Each expert's rank here; 0 where it leaves the layer alone."""
+    """Rank of each expert; 0 if it does not change the layer."""
     dtype: torch.dtype
-    """The narrowest that holds all experts' factors."""
+    """The narrowest dtype that can represent all experts' factors."""
 
     @property
     def largest_rank(self) -> int:
@@ -40,35 +41,36 @@ class LayerOutline:
 
     @property
     def num_bytes(self) -> int:
-        """Size of all experts' factors."""
+        """Size of all experts' factors, in bytes."""
         return sum(self.ranks) * (self.inputs + self.outputs) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """Experts that can be merged."""
+    """Shapes and cards of experts that can be merged."""
 
     names: tuple[str, ...]
-    """Their names, in the order of merging."""
+    """Names of the experts, in the order of merging."""
     base_model: str
-    """What they were trained on."""
+    """The experts' base model; ``""`` if no expert has a name of it."""
     cards: tuple[ExpertCard, ...]
-    """What is known about them."""
+    """Cards of the experts."""
     layers: tuple[LayerOutline, ...]
     """The layers to merge."""
 
 
 def survey_experts(experts: Mapping[str, Expert], names: Sequence[str], layers: LayerChoice) -> Survey:
-    """Look at experts' shapes and base models.
+    """Read the experts' shapes, and check their shapes and base models.
 
     Args:
         experts: a library or any other mapping.
-        names: those to merge.
-        layers: which layers to merge where the experts' differ.
+        names: the experts to merge.
+        layers: which layers to merge if the experts change different ones.
 
     Raises:
-        IncompatibleExpert: if they are for different base models, disagree on a layer's shape, or do not
-            change the same layers as far as asked for.
+        IncompatibleExpert: if the experts are for different base models, have different shapes of a layer,
+            change different layers (``same``) or have no layer in common (``common``).
+        ValueError: if ``layers`` is unknown.
     """
     found: dict[str, dict[int, _Shape]] = {}
     chosen_experts: list[Expert] = []
@@ -107,16 +109,14 @@ def _choose_paths(
         path, pairs = next((path, pairs) for path, pairs in found.items() if len(pairs) < len(names))
         lacking = next(name for index, name in enumerate(names) if index not in pairs)
         raise IncompatibleExpert(
-            f"experts that are merged must change the same modules, but expert {lacking!r} leaves {path!r} "
-            f"alone, and {len(found) - len(common)} of {say_count(len(found), 'module')} are not changed "
-            "by all: choose "
-            f"layers 'common' to merge the {len(common)} that are, or 'all' to count what is missing as zero"
+            f"experts that are merged must change the same modules, but expert {lacking!r} does not change "
+            f"{path!r}, and {len(found) - len(common)} of {say_count(len(found), 'module')} are not changed "
+            f"by all: choose layers 'common' to merge the {len(common)} that all change, or use 'all'"
         )
     if not common:
         raise IncompatibleExpert(
-            f"the {say_count(len(names), 'expert')} have no module in common, so nothing of them can be "
-            "merged: were they "
-            "trained on the same base model?"
+            "experts that are merged must change a common module, found none in "
+            f"{say_count(len(names), 'expert')}: choose layers 'all', or experts of one base model"
         )
     return common
 
@@ -126,9 +126,9 @@ def _describe(names: Sequence[str], path: str, shapes: Mapping[int, _Shape]) -> 
     for index, shape in shapes.items():
         if (shape.outputs, shape.inputs) != (outputs, inputs):
             raise IncompatibleExpert(
-                f"experts must change layers of one shape, but in module {path!r} expert {names[first]!r} "
-                f"has [{outputs}, {inputs}] and expert {names[index]!r} has "
-                f"[{shape.outputs}, {shape.inputs}]: were they trained on the same base model?"
+                f"experts must have the same shape of a layer, but in module {path!r} expert "
+                f"{names[first]!r} has [{outputs}, {inputs}] and expert {names[index]!r} has "
+                f"[{shape.outputs}, {shape.inputs}]: choose experts of one base model"
             )
         dtype = torch.promote_types(dtype, shape.dtype)
     ranks = tuple(shapes[index].rank if index in shapes else 0 for index in range(len(names)))

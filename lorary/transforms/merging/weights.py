@@ -1,4 +1,4 @@
-"""Weights that add up to 1."""
+"""Normalizing the experts' weights to sum 1."""
 
 from lorary.transforms.merging.layer import MergeLayer
 
@@ -7,12 +7,12 @@ def share_weights(layer: MergeLayer) -> tuple[float, ...]:
     """Divide a layer's weights by their sum.
 
     Raises:
-        ValueError: if they add up to zero.
+        ValueError: if the sum is zero.
     """
     total = sum(layer.weights)
     if total == 0:
         raise ValueError(
-            f"weights that are normalised must not add up to zero, found {list(layer.weights)} in module "
-            f"{layer.path!r}: change them, or leave out normalize"
+            f"weights that are normalized must not sum to zero, found {list(layer.weights)} in module "
+            f"{layer.path!r}: change them, or use normalize=False"
         )
     return tuple(weight / total for weight in layer.weights)

@@ -146,19 +146,22 @@ def test_what_is_there_is_replaced_only_if_asked_for(lorary, library, tmp_path):
         (["--out", "_x"], "an expert's name must not begin with '_'"),
         (["--out", "x", "--experts", "poerty"], "has no expert 'poerty': did you mean 'poetry'"),
         (["--out", "x", "--experts", ","], "at least one expert is needed to merge, found none"),
-        (["--out", "x", "--method", "teis"], "no merging method is named 'teis': did you mean 'ties'"),
+        (
+            ["--out", "x", "--method", "teis"],
+            "merge_method must be a known method, found 'teis': did you mean 'ties'",
+        ),
         (["--out", "x", "--options", "densty=0.5"], "unknown option 'densty': did you mean 'density'"),
         (
             ["--out", "x", "--options", "density"],
             "--options takes NAME=VALUE, such as density=0.3, found 'density'",
         ),
         (["--out", "x", "--options", "density=["], "a value of --options must be valid YAML"),
-        (["--out", "x", "--options", "density=1.5"], "density must lie in (0, 1], found 1.5"),
+        (["--out", "x", "--options", "density=1.5"], "density must be in (0, 1], found 1.5"),
         (["--out", "x", "--weights", "1,many,3"], "a weight must be a finite number, found 'many'"),
         (["--out", "x", "--weights", "1,2"], "weights must be one number per expert, found 2 for 3"),
-        (["--out", "x", "--weights", "sql=1,chess=2"], "no expert 'chess' to weigh"),
-        (["--out", "x", "--rank", "5"], "rank 5 is above what exists"),
-        (["--out", "x", "--rank", "most"], "rank must be a whole number from 1"),
+        (["--out", "x", "--weights", "sql=1,chess=2"], "there is no expert 'chess'"),
+        (["--out", "x", "--rank", "5"], "rank must be at most"),
+        (["--out", "x", "--rank", "most"], "rank must be a whole number of at least 1"),
         (["--out", "x", "--method", "regmean"], "--method regmean needs --tasks"),
         (["--out", "x", "--base", "big"], "has no expert for base model 'big'"),
         (["--out", "x", "--recipe", "none.yaml", "--method", "ties"], "leave out --method"),
@@ -179,7 +182,7 @@ def test_experts_of_other_bases_and_layers_are_told_apart(lorary, library):
     code, _, errors = lorary("merge", library.url, "--out", "x")
     assert code == 2 and "must be for one base model" in errors
     code, _, errors = lorary("merge", library.url, "--base", "tiny-base", "--out", "x")
-    assert code == 2 and "choose layers 'common' to merge the 1 that are" in errors
+    assert code == 2 and "choose layers 'common' to merge the 1 that all change" in errors
     words = ["--base", "tiny-base", "--layers", "common", "--out", "x"]
     assert lorary("merge", library.url, *words)[0] == 0
     assert list(library["x"].factors) == [PATH]

@@ -13,7 +13,7 @@ from lorary.training import GateConfig
         ({"tokens_per_pass": 0}, "tokens_per_pass must be at least 1, found 0"),
         ({"row_length": -1}, "row_length must be at least 1, found -1"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, found 0.0"),
-        ({"warmup_ratio": 1.0}, r"warmup_ratio must lie in \[0, 1\), found 1.0"),
+        ({"warmup_ratio": 1.0}, r"warmup_ratio must be in \[0, 1\), found 1.0"),
         ({"weight_decay": -0.1}, "weight_decay must be at least 0, found -0.1"),
     ],
 )

@@ -57,4 +57,4 @@ def test_whole_numbers_are_numbers_and_truth_values_are_not(value, hint, expecte
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_what_is_not_finite_is_named(value):
     assert list(check_finite_number("scale", value)) == [f"scale must be a finite number, found {value}"]
-    assert list(check_share("share", value)) == [f"share must lie in (0, 1], found {value}"]
+    assert list(check_share("share", value)) == [f"share must be in (0, 1], found {value}"]

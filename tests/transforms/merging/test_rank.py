@@ -30,7 +30,7 @@ def test_nothing_said_may_mean_the_full_rank():
 
 @pytest.mark.parametrize("rank", [0, -3, 2.5, True, "", "many", "0%", "101%", "x%", 0.99])
 def test_what_is_no_rank_is_refused(rank):
-    with pytest.raises(ValueError, match=r"rank must be a whole number from 1.*, found "):
+    with pytest.raises(ValueError, match=r"rank must be a whole number of at least 1.*, found "):
         read_rank(rank)
 
 

@@ -69,5 +69,5 @@ def test_numbers_that_are_not_finite_are_refused_by_name(experts, layers, number
     bad[3, 0] = number
     factors = {**experts["sql"].factors, path: Factors(experts["sql"].factors[path].a, bad)}
     experts["sql"] = Expert("sql", "tiny", factors)
-    with pytest.raises(FormatError, match=f"expert 'sql' has NaN or infinite ones in b of module '{path}'"):
+    with pytest.raises(FormatError, match=f"expert 'sql' has NaN or infinite values in b of module '{path}'"):
         list(stream_layers(experts, list(experts), layers))

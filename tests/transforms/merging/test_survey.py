@@ -42,7 +42,7 @@ def test_different_layers_are_refused_common_or_all(experts, make_expert):
     experts["few"] = make_expert("few", modules=FEW, base_fingerprint="f00d")
     with pytest.raises(
         IncompatibleExpert,
-        match=r"expert 'few' leaves 'model.layers.1.attn.q' alone, and 2 of 4 .* 'common' to merge the 2",
+        match=r"expert 'few' does not change 'model.layers.1.attn.q', and 2 of 4 .* 'common' to merge the 2",
     ):
         survey_experts(experts, ["poetry", "few"], "same")
     assert [layer.path for layer in survey_experts(experts, ["poetry", "few"], "common").layers] == list(FEW)
@@ -52,7 +52,7 @@ def test_different_layers_are_refused_common_or_all(experts, make_expert):
 
 def test_nothing_in_common_is_refused(experts, make_expert):
     experts["other"] = make_expert("other", modules={"head": (5, 12)}, base_fingerprint="f00d")
-    with pytest.raises(IncompatibleExpert, match="the 2 experts have no module in common"):
+    with pytest.raises(IncompatibleExpert, match="must change a common module, found none in 2 experts"):
         survey_experts(experts, ["poetry", "other"], "common")
 
 

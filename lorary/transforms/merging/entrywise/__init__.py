@@ -1,1 +1,1 @@
-"""What entry-wise methods are composed of: which entries are kept, and what they become when they meet."""
+"""The steps of entry-wise methods: choosing the entries to keep, rescaling them, and combining experts."""

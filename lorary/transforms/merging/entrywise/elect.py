@@ -1,4 +1,4 @@
-"""What experts' entries become when they meet: the second of the three axes of entry-wise merging.
+"""Combining the entries of several experts, by a sum or by the election of a sign.
 
 Shape letters: I layer input, O layer output, B rows of a block.
 """
@@ -13,43 +13,43 @@ from lorary.transforms.merging.entrywise.sparsify import Sparsify
 
 
 class Election(Protocol):
-    """Collects the experts' entries of one block."""
+    """Combines the experts' entries of one block."""
 
     def add(self, block: Tensor, weight: float) -> None:
-        """Take one expert's block ``[B, I]``, not to be used again."""
+        """Add one expert's block ``[B, I]``, which is overwritten."""
         ...
 
     def result(self) -> Tensor:
-        """Give the merged block, ``[B, I]``."""
+        """Return the merged block, ``[B, I]``."""
         ...
 
 
 class WeightedSum:
-    """Adds all entries, whatever their sign: ``sum_e w_e x_e``."""
+    """The weighted sum of all entries: ``sum_e w_e x_e``."""
 
     def __init__(self) -> None:
         self._sum: Tensor | None = None
 
     def add(self, block: Tensor, weight: float) -> None:
-        """Take one expert's block."""
+        """Add one expert's block."""
         weighted = block.mul_(weight)
         self._sum = weighted if self._sum is None else self._sum.add_(weighted)
 
     def result(self) -> Tensor:
-        """Give the sum."""
+        """Return the sum."""
         assert self._sum is not None
         return self._sum
 
 
 class AgreeingEntries:
-    """Elects a sign for every entry, that of the weighted sum, and adds or averages those which have it.
+    """The sum or mean of the entries that have the elected sign, which is the sign of the weighted sum.
 
-    With a negative weight an expert counts with all its entries' signs turned. Where the sum is exactly zero,
-    so is the result. Zeros neither vote nor count in an average.
+    An expert with a negative weight is added with its entries negated and the absolute weight. If the sum is
+    exactly zero, the result is zero. Zero entries do not count in a mean.
 
     Args:
-        normalize: divide by the sum of the weights that had the elected sign: a mean instead of a sum.
-        votes: each added block's weight in the election, in order; None takes its weight in the sum.
+        normalize: divide by the sum of the weights of entries with the elected sign, for a mean.
+        votes: weight of each added block in the election, in order; None for its weight in the sum.
     """
 
     def __init__(self, normalize: bool, votes: Sequence[float] | None = None):
@@ -58,7 +58,7 @@ class AgreeingEntries:
         self._sums: list[Tensor] | None = None
 
     def add(self, block: Tensor, weight: float) -> None:
-        """Take one expert's block."""
+        """Add one expert's block."""
         if self._sums is None:
             self._sums = [block.new_zeros(block.shape) for _ in range(5)]
         elected, positive, total, signed_weight, weight_sum = self._sums
@@ -69,19 +69,21 @@ class AgreeingEntries:
         total.add_(block, alpha=size)
         positive.add_(block.relu(), alpha=size)
         if self._normalize:
-            # Signs are numbers already; comparisons would have to be turned into some, at ten times the cost.
+            # Signs instead of comparisons: converting Boolean masks to floats takes ten times as long.
             sign = block.sign_()
             signed_weight.add_(sign, alpha=size)
             weight_sum.add_(sign.abs_(), alpha=size)
 
     def result(self) -> Tensor:
-        """Give the sums, or means, of the entries that have the elected sign."""
+        """Return the sums or means of the entries that have the elected sign."""
         assert self._sums is not None
         elected, positive, total, signed_weight, weight_sum = self._sums
         is_positive, is_negative = elected > 0, elected < 0
+        # The negative entries' sum is the total less the positive entries' sum.
         merged = positive.where(is_positive, total.sub_(positive)).masked_fill_(elected == 0, 0.0)
         if not self._normalize:
             return merged
+        # Weights of positive entries: (sum of weights + signed sum) / 2; of negative ones: the difference.
         agreeing = weight_sum.add_(signed_weight.where(is_positive, -signed_weight)).div_(2)
         return merged.div_(agreeing.masked_fill_(~(is_positive | is_negative) | (agreeing <= 0), 1.0))
 
@@ -93,9 +95,9 @@ def merge_blocks(
 
     Args:
         blocks: the layer.
-        sparsify: which entries each expert keeps.
-        weights: how much each expert counts.
-        make_election: makes what collects one block of all experts.
+        sparsify: chooses the entries that each expert keeps.
+        weights: one weight per expert.
+        make_election: makes an election, which combines one block of all experts.
 
     Returns:
         The merged weight change, ``[O, I]``.

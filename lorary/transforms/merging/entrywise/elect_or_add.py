@@ -1,4 +1,4 @@
-"""The two ends that an entry-wise method can have: an election of signs, or a sum."""
+"""The last step of an entry-wise method: an election of signs, or a sum."""
 
 from typing import Literal
 
@@ -18,21 +18,21 @@ def elect_or_add(
     elect: Literal["sign", "sum"],
     normalize: bool | None,
 ) -> Tensor:
-    """Merge what experts keep of a layer.
+    """Combine the entries that the experts keep.
 
     Args:
         layer: the layer.
         blocks: its weight changes.
-        sparsify: which entries each expert keeps.
-        elect: take the entries that have the elected sign, or add all.
-        normalize: average what is elected, or divide the weights of the sum by their own sum; None averages
-            what is elected and leaves sums alone.
+        sparsify: chooses the entries that each expert keeps.
+        elect: ``"sign"`` uses the entries that have the elected sign, ``"sum"`` adds all.
+        normalize: for ``"sign"``, a mean instead of a sum (None: True); for ``"sum"``, divide the weights by
+            their sum (None: False).
 
     Returns:
         The merged weight change, ``[O, I]``.
 
     Raises:
-        ValueError: if weights are to be divided by their sum, and it is zero.
+        ValueError: if the weights are divided by their sum, and it is zero.
     """
     if elect == "sum":
         return merge_blocks(

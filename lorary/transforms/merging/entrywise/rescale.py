@@ -1,4 +1,4 @@
-"""How entries that an expert keeps are rescaled after others were dropped.
+"""Rescaling the entries that an expert keeps, to compensate for the dropped ones.
 
 Shape letters: I layer input, B rows of a block.
 """
@@ -12,9 +12,9 @@ from lorary.transforms.merging.entrywise.blocks import LayerBlocks
 from lorary.transforms.merging.entrywise.sparsify import Sparsify
 
 RescaleTo = Literal["mean", "norm"]
-"""``mean``: each entry is divided by the probability that it is kept, which leaves its mean over seeds as it
-was (the papers' way). ``norm``: all kept entries of a layer are multiplied by one number, so that their
-magnitudes add up to what all entries' did (mergekit's way)."""
+"""``mean``: each entry is divided by the probability that it is kept, so its mean over seeds is unchanged (as
+in the papers). ``norm``: all kept entries of a layer are multiplied by one number, so that the sum of their
+magnitudes is that of all entries (as in mergekit)."""
 
 
 def rescale_draw(
@@ -24,9 +24,10 @@ def rescale_draw(
 
     Args:
         blocks: the layer.
-        make_sparsify: makes what draws the entries; told whether to divide them by their probability.
-        rescale: whether to rescale at all.
-        rescale_to: what rescaling keeps.
+        make_sparsify: makes the function that draws the entries; its argument says whether that function
+            divides them by their probability.
+        rescale: whether to rescale.
+        rescale_to: the quantity that rescaling preserves.
     """
     if rescale and rescale_to == "norm":
         return keep_norm(blocks, lambda: make_sparsify(False))
@@ -34,11 +35,11 @@ def rescale_draw(
 
 
 def keep_norm(blocks: LayerBlocks, make_sparsify: Callable[[], Sparsify]) -> Sparsify:
-    """Multiply what each expert keeps so that the sum of its magnitudes in the layer stays what it was.
+    """Rescale the entries that each expert keeps, so that the sum of magnitudes in the layer is unchanged.
 
     Args:
-        blocks: the layer, which is gone through once more to measure.
-        make_sparsify: makes what chooses the entries, each time with the same choice.
+        blocks: the layer; its blocks are computed one more time to measure them.
+        make_sparsify: makes the function that chooses the entries; all must make the same choice.
     """
     measured = make_sparsify()
     factors = []

@@ -1,8 +1,8 @@
-"""Which entries of its weight change each expert keeps: the first of the three axes of entry-wise merging.
+"""Choosing the entries of each expert's weight change to keep.
 
-Every function here looks at one layer and returns a `Sparsify`: called with an expert's index and a block of
-its rows, it gives the block with the other entries zero, rescaled where the function says so. Blocks of one
-expert must come once, from the first row to the last.
+Each function returns a `Sparsify` for one layer: a function of an expert's index and a block of rows that
+returns the block with all other entries zero. Each expert's blocks must be passed once, from the first row to
+the last, because random numbers are drawn in this order.
 
 Shape letters: E experts, I layer input, O layer output, B rows of a block.
 """
@@ -23,11 +23,11 @@ Sparsify = Callable[[int, Tensor], Tensor]
 
 
 def keep_largest(blocks: LayerBlocks, densities: Sequence[float]) -> Sparsify:
-    """Keep each expert's largest entries by magnitude, over the whole layer; none is rescaled.
+    """Keep each expert's largest entries by magnitude in the whole layer, without rescaling.
 
     Args:
         blocks: the layer.
-        densities: share of entries to keep, per expert. Equal magnitudes at the border are all kept.
+        densities: share of entries to keep, per expert; more are kept if several have the smallest magnitude.
     """
     count = blocks.outputs * blocks.inputs
     bounds: list[numpy.floating | None] = []
@@ -37,7 +37,7 @@ def keep_largest(blocks: LayerBlocks, densities: Sequence[float]) -> Sparsify:
 
     def sparsify(expert: int, block: Tensor) -> Tensor:
         bound = bounds[expert]
-        # Hardshrink also drops what equals its bound, but the smallest entry to keep must stay.
+        # Hardshrink also drops entries equal to its bound, so the bound is the next smaller number.
         return (
             block if bound is None else hardshrink(block, float(numpy.nextafter(bound, bound.dtype.type(0))))
         )
@@ -46,12 +46,12 @@ def keep_largest(blocks: LayerBlocks, densities: Sequence[float]) -> Sparsify:
 
 
 def keep_between(blocks: LayerBlocks, densities: Sequence[float], gammas: Sequence[float]) -> Sparsify:
-    """Drop the largest entries of each expert and its smallest, over the whole layer; none is rescaled.
+    """Drop each expert's largest and smallest entries by magnitude in the whole layer, without rescaling.
 
     Args:
         blocks: the layer.
-        densities: share of entries to keep, per expert; with 1 nothing is dropped.
-        gammas: share of entries to drop as the largest, per expert; fewer are where the density needs them.
+        densities: share of entries to keep, per expert; 1 drops none.
+        gammas: share of largest entries to drop, per expert; at most ``1 - density`` are dropped.
     """
     count = blocks.outputs * blocks.inputs
     bounds = []
@@ -75,11 +75,11 @@ def drop_randomly(layer: MergeLayer, densities: Sequence[float], seed: int, resc
     """Keep each entry with the same probability.
 
     Args:
-        layer: the layer; its path and the experts' names are part of the seed, so that the order of the
-            experts does not matter.
+        layer: the layer; its path and the experts' names are part of the seed, so the result does not depend
+            on the order of the experts.
         densities: probability to keep an entry, per expert.
-        seed: of the draw.
-        rescale: divide what is kept by its probability, which keeps the expected weight change.
+        seed: random seed.
+        rescale: divide kept entries by their probability, so that the expected weight change is unchanged.
     """
     generators = _seed_generators(layer, seed)
 
@@ -97,17 +97,17 @@ def drop_randomly(layer: MergeLayer, densities: Sequence[float], seed: int, resc
 def drop_by_rank(
     layer: MergeLayer, densities: Sequence[float], epsilons: Sequence[float], seed: int, rescale: bool
 ) -> Sparsify:
-    """Keep entries with a probability that rises with their magnitude's rank in their row.
+    """Keep each entry with a probability that increases with the rank of its magnitude in its row.
 
-    From the smallest entry of a row to the largest it rises linearly from ``density - epsilon`` to
-    ``density + epsilon``.
+    The probability increases linearly from ``density - epsilon`` for the smallest entry of a row to
+    ``density + epsilon`` for the largest.
 
     Args:
         layer: the layer; its path and the experts' names are part of the seed.
-        densities: mean probability to keep an entry, per expert; with 1 all are kept.
-        epsilons: half the difference between the largest probability and the smallest, per expert.
-        seed: of the draw.
-        rescale: divide what is kept by its probability, which keeps the expected weight change.
+        densities: mean probability to keep an entry, per expert; 1 keeps all.
+        epsilons: half the difference between the largest and the smallest probability, per expert.
+        seed: random seed.
+        rescale: divide kept entries by their probability, so that the expected weight change is unchanged.
     """
     generators = _seed_generators(layer, seed)
     width = layer.shape[1]
@@ -121,7 +121,7 @@ def drop_by_rank(
         factors = (draw < chances).to(block.dtype)
         if rescale:
             factors /= chances
-        # numpy sorts magnitudes four times as fast as torch.
+        # NumPy sorts magnitudes four times as fast as PyTorch.
         order = torch.from_numpy(numpy.argsort(block.abs().numpy(), axis=1))
         return block.mul_(torch.empty_like(factors).scatter_(1, order, factors))
 
@@ -129,11 +129,11 @@ def drop_by_rank(
 
 
 def _compute_magnitudes(blocks: LayerBlocks, expert: int, places: list[int]) -> list[numpy.floating]:
-    """Compute the magnitudes of an expert's entries at some places, rising, of their rising order."""
+    """Compute order statistics of the magnitudes of an expert's entries; ``places`` must be ascending."""
     magnitudes = blocks.form_whole(expert).abs_().flatten().numpy()
     found, begin = [], 0
     for place in places:
-        # One after the other: numpy is much slower at finding several at once.
+        # One after the other, because NumPy's partition with several places is much slower.
         magnitudes[begin:].partition(place - begin)
         found.append(magnitudes[place])
         begin = place

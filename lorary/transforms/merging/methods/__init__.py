@@ -1,1 +1,1 @@
-"""One merging method per file, each a function of one layer; ``table`` knows them by name."""
+"""One merging method per file, each a function of one layer; ``table`` lists them by name."""

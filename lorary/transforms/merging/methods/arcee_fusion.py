@@ -1,4 +1,4 @@
-"""Arcee Fusion: from one expert to another, but only where that matters most.
+"""Arcee Fusion: the first expert, with the most important entries of the second.
 
 Shape letters: I layer input, O layer output.
 """
@@ -11,7 +11,7 @@ from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.entrywise.blocks import LayerBlocks
 from lorary.transforms.merging.layer import MergeLayer
 
-# Added to every probability, as mergekit does.
+# Added to each probability, as in mergekit.
 _SMALLEST = 1e-8
 
 
@@ -24,16 +24,17 @@ class ArceeFusionConfig:
 
 
 def merge_arcee_fusion(layer: MergeLayer, config: ArceeFusionConfig) -> Tensor:
-    """Start from the first expert and take those entries of the second whose importance is an outlier.
+    """Replace entries of the first expert by those of the second where their importance is an outlier.
 
-    An entry's importance is the difference of the two, times the divergence of the softmax of its row in the
-    second from that in the first; what lies above the median plus one and a half interquartile ranges is
-    taken. Works on the entries of the weight changes; exact before the final cut to a rank, with quantiles of
-    all entries of the layer. Takes two experts, of which the first may be the base model, and no weights. The
-    order of the two matters.
+    An entry's importance is the absolute difference of the two experts' entries, times the Kullback-Leibler
+    divergence of the softmax of its row in the second from that in the first. An importance is an outlier if
+    it is at least the median plus 1.5 interquartile ranges over all entries of the layer.
 
-    Source: mergekit 0.1.5, which looks at whole weights, and at a million entries drawn at random for the
-    quantiles of larger layers.
+    It works on the entries of the weight changes, and is exact except for the final truncation. It merges two
+    experts, whose order matters, without weights; the first may be the base model.
+
+    Source: mergekit 0.1.5, which uses the models' weights, and for the quantiles of large layers a sample of
+    a million entries.
     """
     blocks = LayerBlocks(layer)
     importance = blocks.empty()
@@ -49,8 +50,8 @@ def merge_arcee_fusion(layer: MergeLayer, config: ArceeFusionConfig) -> Tensor:
 
 
 def _compute_importance(first: Tensor, second: Tensor) -> Tensor:
-    """Measure how much each entry of a block ``[B, I]`` matters."""
-    # In float64: the divergence of small weight changes is below what float32 holds.
+    """Compute the importance of each entry of a block ``[B, I]``."""
+    # In float64, because the divergence of small weight changes is below the precision of float32.
     p = second.double().softmax(-1).add_(_SMALLEST)
     q = first.double().softmax(-1).add_(_SMALLEST)
     divergence = (p * (p / q).log()).sum(-1, keepdim=True)
@@ -58,7 +59,7 @@ def _compute_importance(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _compute_threshold(importance: Tensor) -> float:
-    """Compute the bound of outliers among all importances."""
+    """Compute the median plus 1.5 interquartile ranges of all importances."""
     ordered = importance.flatten().numpy().copy()
     ordered.sort()
     first, median, third = (float(ordered[int(q * (len(ordered) - 1))]) for q in (0.25, 0.5, 0.75))

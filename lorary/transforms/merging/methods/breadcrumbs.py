@@ -1,4 +1,4 @@
-"""Model breadcrumbs: neither the largest entries nor the smallest."""
+"""Model breadcrumbs: drop the largest and the smallest entries, then add or elect."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,18 +20,17 @@ class BreadcrumbsConfig:
     """Options of ``breadcrumbs``."""
 
     density: float = 0.9
-    """Share of its entries that each expert keeps in a layer."""
+    """Share of each expert's entries of a layer to keep."""
     gamma: float = 0.01
-    """Share of its entries, the largest, that each expert drops as outliers, as far as the density allows."""
+    """Share of each expert's largest entries to drop as outliers, at most 1 - density."""
     elect: Literal["sum", "sign"] = "sum"
     """Add all entries, or merge those that have the elected sign."""
     normalize: bool | None = None
-    """Average the entries that have the elected sign, or divide the weights of a sum by their sum; None
-    averages and leaves sums alone."""
+    """For sign: mean instead of sum. For sum: divide the weights by their sum. None: only for sign."""
     rescale: bool = False
-    """Multiply what each expert keeps so that its magnitudes add up to what they did."""
+    """Rescale the kept entries of each expert to the sum of magnitudes of all its entries."""
     scale: float = 1.0
-    """What the result is multiplied with."""
+    """Factor of the result."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
@@ -43,21 +42,21 @@ class BreadcrumbsConfig:
 
 
 def check_gamma(gamma: float) -> Iterator[str]:
-    """Say if a value is no share of entries to drop."""
+    """Yield a fault if a value is not in [0, 1)."""
     if not 0 <= gamma < 1:
-        yield f"gamma must lie in [0, 1), found {quote(gamma)}"
+        yield f"gamma must be in [0, 1), found {quote(gamma)}"
 
 
 def merge_breadcrumbs(layer: MergeLayer, config: BreadcrumbsConfig) -> Tensor:
-    """Drop each expert's largest entries and its smallest, then add up the experts.
+    """Drop each expert's largest and smallest entries, then add the experts.
 
-    Works on the entries of the weight changes (``delta``), of their cores (``core``) or of the factors apart
-    (``factors``, with cross terms). Exact before the final cut to a rank; the bounds look at all entries of
-    the layer. Where density and gamma add up to more than 1, fewer of the largest are dropped. Weights are
-    ``1 / E`` unless given. One expert returns itself at density 1.
+    It works on entries of the weight changes (space ``delta``), of their cores (``core``) or of the factors
+    (``factors``, with cross terms). It is exact except for the final truncation: the bounds are quantiles of
+    all entries of the layer. If density and gamma sum to more than 1, fewer of the largest are dropped. The
+    default weight is ``1 / E``. At density 1 the merge of one expert is that expert.
 
     Raises:
-        ValueError: if weights are to be divided by their sum, and it is zero.
+        ValueError: if the weights are divided by their sum, and it is zero.
 
     Source: Model breadcrumbs, arXiv:2312.06795.
     """

@@ -1,16 +1,16 @@
-"""The weighted sum of weight changes at its full rank."""
+"""The weighted sum of weight changes, without truncation."""
 
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 from lorary.transforms.merging.methods.linear import LinearConfig, merge_linear
 
 
 def merge_cat(layer: MergeLayer, config: LinearConfig) -> LowRank:
-    """Put all factors side by side: the sum that ``linear`` gives, but of the sum of all ranks.
+    """Concatenate all factors: the sum of ``linear``, whose rank is the sum of all ranks.
 
-    Works on the weight changes themselves. Exact: nothing is cut unless a rank is asked for. One expert, with
-    weight 1, returns as it is.
+    It works on the weight changes. It is exact: by default nothing is truncated. The merge of one expert with
+    weight 1 is that expert.
 
     Raises:
-        ValueError: as ``merge_linear`` does.
+        ValueError: if ``normalize`` is set and the weights sum to zero.
     """
     return merge_linear(layer, config)

@@ -1,4 +1,4 @@
-"""Core Space merging: another method applied to the experts' small core matrices."""
+"""Core Space merging: another method, applied to the experts' small core matrices."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,19 +16,20 @@ from lorary.transforms.merging.spaces import merge_cores
 
 @dataclass(frozen=True, kw_only=True)
 class CoreConfig:
-    """Options of ``core``; those of the inner method may be given beside ``inner`` itself."""
+    """Options of ``core``; options of the inner method may also be given directly."""
 
     inner: str = "ties"
-    """The method applied to the cores."""
+    """Method that merges the cores."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """The inner method's options."""
+    """Options of the inner method."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, [])
         if self.inner not in PLAIN or PLAIN[self.inner].needs_inputs:
             known = [name for name, kind in PLAIN.items() if not kind.needs_inputs]
             raise ValueError(
-                f"no inner method of core is named {quote(self.inner)}: {suggest(self.inner, known)}"
+                f"inner must be a method that core can use, found {quote(self.inner)}: "
+                f"{suggest(self.inner, known)}"
             )
         build_config(self.inner, self.kind.config, self.options)
 
@@ -44,12 +45,14 @@ class CoreConfig:
 
 
 def merge_core(layer: MergeLayer, config: CoreConfig) -> LowRank:
-    """Write every expert as ``D_e = Q_b M_e Q_a^T`` with small M_e, merge those, and multiply back.
+    """Write each expert as ``D_e = Q_b M_e Q_a^T`` with a small M_e, merge the M_e, and multiply back.
 
-    Lossless: the cores ``M_e`` hold all of the weight changes. Methods that look at single entries see them
-    in the experts' principal directions, which depend neither on how each is factored nor on the experts'
-    order; other methods give what they give without ``core``. Never forms a weight change; exact but for the
-    final cut to a rank. Weights, and what one expert returns, are as the inner method has them.
+    Nothing is lost: ``Q_a`` and ``Q_b`` are orthonormal bases of the inputs and outputs that the experts use.
+    Entry-wise methods work on entries in the experts' principal directions, which depend neither on the
+    factorization nor on the order of the experts; other methods have the same result as without ``core``.
+
+    It never forms a weight change, and is exact except for the final truncation. Default weights are those of
+    the inner method.
 
     Source: Core Space merging, arXiv:2509.17786.
     """

@@ -21,15 +21,15 @@ class DareConfig:
     density: float = 0.5
     """Probability that an entry is kept."""
     rescale: bool = True
-    """Rescale what is kept."""
+    """Rescale the kept entries."""
     rescale_to: RescaleTo = "mean"
-    """What rescaling keeps: each entry's mean over seeds, or the sum of the magnitudes in the layer."""
+    """Quantity that rescaling preserves: each entry's mean over seeds, or a layer's sum of magnitudes."""
     normalize: bool = False
     """Divide the weights by their sum."""
     seed: int = 0
-    """Seed of the draw, together with the module's path and the expert's name."""
+    """Random seed, combined with the module's path and the expert's name."""
     scale: float = 1.0
-    """What the result is multiplied with."""
+    """Factor of the result."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
@@ -40,14 +40,14 @@ class DareConfig:
 
 
 def merge_dare(layer: MergeLayer, config: DareConfig) -> Tensor:
-    """Drop each entry with probability ``1 - density``, rescale the rest, and add up the experts.
+    """Drop each entry with probability ``1 - density``, rescale the others, and add the experts.
 
-    Works on the entries of the weight changes (``delta``), of their cores (``core``) or of the factors apart
-    (``factors``, with cross terms). The mean over seeds is ``linear``; one seed is exact before the final cut
-    to a rank. Weights are ``1 / E`` unless given. One expert returns itself at density 1.
+    It works on entries of the weight changes (space ``delta``), of their cores (``core``) or of the factors
+    (``factors``, with cross terms). It is exact except for the final truncation, and its mean over seeds is
+    ``linear``. The default weight is ``1 / E``. At density 1 the merge of one expert is that expert.
 
     Raises:
-        ValueError: if ``normalize`` is set and the weights add up to zero.
+        ValueError: if ``normalize`` is set and the weights sum to zero.
 
     Source: DARE, arXiv:2311.03099.
     """

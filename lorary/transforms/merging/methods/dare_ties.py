@@ -20,15 +20,15 @@ class DareTiesConfig:
     density: float = 0.5
     """Probability that an entry is kept."""
     rescale: bool = True
-    """Rescale what is kept."""
+    """Rescale the kept entries."""
     rescale_to: RescaleTo = "mean"
-    """What rescaling keeps: each entry's mean over seeds, or the sum of the magnitudes in the layer."""
+    """Quantity that rescaling preserves: each entry's mean over seeds, or a layer's sum of magnitudes."""
     normalize: bool = True
-    """Average the entries that have the elected sign; else they are added."""
+    """Mean of the entries that have the elected sign, instead of their sum."""
     seed: int = 0
-    """Seed of the draw, together with the module's path and the expert's name."""
+    """Random seed, combined with the module's path and the expert's name."""
     scale: float = 1.0
-    """What the result is multiplied with."""
+    """Factor of the result."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
@@ -39,11 +39,11 @@ class DareTiesConfig:
 
 
 def merge_dare_ties(layer: MergeLayer, config: DareTiesConfig) -> Tensor:
-    """Drop entries at random, rescale the rest, elect a sign per entry and average the entries that have it.
+    """Drop entries at random, rescale the others, elect a sign per entry and average entries with that sign.
 
-    Works on the entries of the weight changes (``delta``), of their cores (``core``) or of the factors apart
-    (``factors``, with cross terms). One seed is exact before the final cut to a rank. One expert returns
-    itself at density 1.
+    It works on entries of the weight changes (space ``delta``), of their cores (``core``) or of the factors
+    (``factors``, with cross terms). It is exact except for the final truncation. The default weight is
+    ``1 / E``. At density 1 the merge of one expert is that expert.
 
     Source: DARE, arXiv:2311.03099; TIES-Merging, arXiv:2306.01708.
     """

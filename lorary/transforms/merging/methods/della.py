@@ -1,4 +1,4 @@
-"""DELLA: drop entries at random, the small ones more often."""
+"""DELLA: drop entries at random, small ones with a higher probability."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,20 +22,19 @@ class DellaConfig:
     density: float = 0.5
     """Mean probability that an entry is kept."""
     epsilon: float = 0.15
-    """How far the largest entry's probability in a row is above the density, and the smallest's below."""
+    """Half the difference between the probabilities of a row's largest and smallest entry."""
     elect: Literal["sign", "sum"] = "sign"
     """Merge the entries that have the elected sign, or add all."""
     rescale: bool = True
-    """Rescale what is kept."""
+    """Rescale the kept entries."""
     rescale_to: RescaleTo = "mean"
-    """What rescaling keeps: each entry's mean over seeds, or the sum of the magnitudes in the layer."""
+    """Quantity that rescaling preserves: each entry's mean over seeds, or a layer's sum of magnitudes."""
     normalize: bool | None = None
-    """Average the entries that have the elected sign, or divide the weights of a sum by their sum; None
-    averages and leaves sums alone."""
+    """For sign: mean instead of sum. For sum: divide the weights by their sum. None: only for sign."""
     seed: int = 0
-    """Seed of the draw, together with the module's path and the expert's name."""
+    """Random seed, combined with the module's path and the expert's name."""
     scale: float = 1.0
-    """What the result is multiplied with."""
+    """Factor of the result."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
@@ -46,7 +45,7 @@ class DellaConfig:
 
 
 def check_chances(density: float, epsilon: float) -> Iterator[str]:
-    """Say if a probability would leave (0, 1]; at density 1 all entries are kept, whatever epsilon is."""
+    """Yield a fault if a probability is not in (0, 1]; at density 1 all entries are kept for any epsilon."""
     is_whole = density == 1 and epsilon < 1
     if not (epsilon >= 0 and density - epsilon > 0 and (density + epsilon <= 1 or is_whole)):
         yield (
@@ -56,14 +55,14 @@ def check_chances(density: float, epsilon: float) -> Iterator[str]:
 
 
 def merge_della(layer: MergeLayer, config: DellaConfig) -> Tensor:
-    """Drop entries with a probability that falls with their magnitude's rank in their row, then merge.
+    """Drop entries with a probability that decreases with the rank of their magnitude in the row, then merge.
 
-    Works on the entries of the weight changes (``delta``), of their cores (``core``) or of the factors apart
-    (``factors``, with cross terms). One seed is exact before the final cut to a rank. One expert returns
-    itself at density 1.
+    It works on entries of the weight changes (space ``delta``), of their cores (``core``) or of the factors
+    (``factors``, with cross terms). It is exact except for the final truncation. The default weight is
+    ``1 / E``. At density 1 the merge of one expert is that expert.
 
     Raises:
-        ValueError: if weights are to be divided by their sum, and it is zero.
+        ValueError: if the weights are divided by their sum, and it is zero.
 
     Source: DELLA-Merging, arXiv:2406.11617.
     """

@@ -1,4 +1,4 @@
-"""Iso-C: the sum of experts with all its directions equally strong.
+"""Iso-C: the sum of experts with all singular values equal.
 
 Shape letters: S rank of the sum, I layer input, O layer output.
 """
@@ -13,7 +13,7 @@ from lorary.lowrank import thin_svd, weighted_sum
 from lorary.transforms.merging.checks import check_finite_number, refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 
-# Singular values below this, relative to the largest, are rounding.
+# Singular values below this, relative to the largest, are treated as rounding errors.
 SMALLEST = 1e-6
 
 
@@ -22,9 +22,9 @@ class IsoConfig:
     """Options of ``iso``."""
 
     over: Literal["all", "kept"] = "all"
-    """Singular values to average: all of the sum's, or those that the merged expert's rank keeps."""
+    """Singular values to average: all of the sum, or those within the merged expert's rank."""
     scale: float = 1.0
-    """What the result is multiplied with."""
+    """Factor of the result."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
@@ -34,12 +34,12 @@ class IsoConfig:
 
 
 def merge_iso(layer: MergeLayer, config: IsoConfig) -> LowRank:
-    """Add the weight changes and replace the sum's singular values by their mean.
+    """Add the weight changes and replace all singular values of the sum by their mean.
 
-    Each weight is 1 unless given. Works on the sum's singular vectors, which do not depend on how it is
-    factored, and forms no weight change; exact but for the final cut to a rank, which keeps the directions in
-    which the sum was strongest. The mean is over the sum's rank, not the layer's width. One expert does not
-    return itself: its singular values are averaged too.
+    The mean is over the rank of the sum, not over the layer's width. The result does not depend on the
+    factorization. It is exact except for the final truncation, which keeps the directions with the largest
+    singular values of the sum. The default weight is 1. The merge of one expert is not that expert, because
+    its singular values are averaged.
 
     Source: Isotropic merging, arXiv:2502.04959.
     """
@@ -50,11 +50,12 @@ def merge_iso(layer: MergeLayer, config: IsoConfig) -> LowRank:
 
 
 def decompose_sum(layer: MergeLayer) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Decompose the experts' weighted sum: ``u [O, S]``, ``s [S]`` and ``v [I, S]`` without what is rounding.
+    """Compute the SVD of the experts' weighted sum: ``u [O, S]``, ``s [S]``, ``v [I, S]``.
 
-    At least one singular value is given, which is 0 if the sum is.
+    Singular values of rounding errors are left out. S is at least 1; a sum of zero has the singular value 0.
     """
     a, b = weighted_sum(layer.pairs, layer.weights)
+    # With more ranks than the layer's width, the dense SVD is smaller than that of the factors.
     if a.shape[0] > min(layer.shape):
         u, s, vh = torch.linalg.svd(b @ a, full_matrices=False)
         v = vh.mT

@@ -1,4 +1,4 @@
-"""Iso-CTS: equally strong directions, most of them common, the others each expert's own.
+"""Iso-CTS: equal singular values, most directions common to the experts, the others of single experts.
 
 Shape letters: E experts, S rank of the sum, K common directions, I layer input, O layer output.
 """
@@ -20,9 +20,9 @@ class IsoCtsConfig:
     """Options of ``iso_cts``."""
 
     common: float = 0.8
-    """Share of the sum's directions that are kept; the others give way to the experts' own."""
+    """Share of the sum's directions to keep; the others are replaced by directions of single experts."""
     scale: float = 1.0
-    """What the result is multiplied with."""
+    """Factor of the result."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
@@ -33,13 +33,15 @@ class IsoCtsConfig:
 
 
 def merge_iso_cts(layer: MergeLayer, config: IsoCtsConfig) -> LowRank:
-    """Keep the sum's strongest directions, add what experts have outside them, make all equally strong.
+    """Keep the sum's leading directions, add leading directions of each expert, and equalize singular values.
 
-    Of the sum's S directions the first ``common * S`` stay. What is left of an expert when its outputs along
-    them are taken away gives its strongest ``(1 - common) * S / E`` directions. All are made orthogonal;
-    their singular values become the mean of all. Each weight is 1 unless given. Works on singular vectors,
-    which do not depend on how weight changes are factored, and never forms an expert's; exact but for the
-    final cut to a rank, which keeps common directions first: give a rank near the sum of the experts'.
+    Of the sum's S singular directions, the first ``common * S`` are kept. Their outputs are projected out of
+    each expert, whose first ``(1 - common) * S / E`` remaining singular directions are added. All directions
+    are orthogonalized, and all singular values are replaced by their mean.
+
+    The default weight is 1. The result does not depend on the factorization, and no expert's weight change is
+    formed. It is exact except for the final truncation, which removes the experts' own directions first: use
+    a rank near the sum of the experts' ranks.
 
     Source: Isotropic merging, arXiv:2502.04959.
     """
@@ -55,7 +57,7 @@ def merge_iso_cts(layer: MergeLayer, config: IsoCtsConfig) -> LowRank:
         right.append(own_v[:, :count])
     level = config.scale * torch.cat(values).mean()
     new_u, new_v = nearest_orthonormal(torch.cat(left, 1)), nearest_orthonormal(torch.cat(right, 1))
-    # Directions of V may depend on each other; then cutting off the last would not be the best cut.
+    # Input directions may be linearly dependent; then dropping the last ones is not the best truncation.
     is_sorted = all(_is_orthonormal(side) for side in (new_u, new_v))
     return LowRank(new_v.mT.to(layer.dtype), (level * new_u).to(layer.dtype), is_sorted)
 

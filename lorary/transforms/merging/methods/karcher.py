@@ -1,4 +1,4 @@
-"""The Karcher mean: the point of the sphere that is nearest to all experts along its arcs.
+"""The Karcher mean: the point of the unit sphere with the smallest squared arc lengths to all experts.
 
 Shape letters: E experts.
 """
@@ -24,27 +24,27 @@ class KarcherConfig:
     """Options of ``karcher``."""
 
     max_iter: int = 10
-    """Steps towards the mean, at most."""
+    """Maximum number of steps."""
     tol: float = 1e-5
-    """A step, or an angle, below this counts as none (in radians)."""
+    """Length of a step, in radians, below which the mean has converged."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
 
     def _find_faults(self) -> Iterator[str]:
         if not 0 <= self.max_iter <= MOST_STEPS:
-            yield f"max_iter must lie in [0, {MOST_STEPS:,}], found {quote(self.max_iter)}"
+            yield f"max_iter must be in [0, {MOST_STEPS:,}], found {quote(self.max_iter)}"
         yield from check_finite_number("tol", self.tol)
         if self.tol < 0:
             yield f"tol must not be negative, found {quote(self.tol)}"
 
 
 def merge_karcher(layer: MergeLayer, config: KarcherConfig) -> LowRank:
-    """Find the mean of the experts' directions on the sphere, and give it their mean length.
+    """Compute the Karcher mean of the experts' unit directions, and scale it to their mean norm.
 
-    Every point on the way is a weighted sum of the experts, so all steps work on the experts' exact inner
-    products: no weight change is formed. Works on the weight changes themselves; exact but for the final cut
-    to a rank. Takes no weights. One expert returns itself.
+    Each iterate is a weighted sum of the experts, so all steps use the experts' exact inner products and no
+    weight change is formed. It is exact except for the final truncation. It has no weights. The merge of one
+    expert is that expert.
 
     Source: arXiv:2603.04972; mergekit 0.1.5.
     """
@@ -62,8 +62,9 @@ def merge_karcher(layer: MergeLayer, config: KarcherConfig) -> LowRank:
 
 
 def _walk_to_mean(cosines: Tensor, shares: Tensor, config: KarcherConfig) -> Tensor:
-    """Find the mean as coefficients ``[E]`` of the unit directions, whose cosines are ``[E, E]``."""
+    """Compute the mean as coefficients ``[E]`` of unit directions with cosines ``[E, E]``."""
     mean, length = shares, _measure(shares, cosines)
+    # If the arithmetic mean is zero, start from the first direction.
     if length <= config.tol:
         mean = torch.zeros_like(shares)
         mean[int(shares.nonzero()[0])] = 1.0
@@ -72,9 +73,10 @@ def _walk_to_mean(cosines: Tensor, shares: Tensor, config: KarcherConfig) -> Ten
     for _ in range(config.max_iter):
         dots = (cosines @ mean).clamp(-1, 1)
         angles = dots.arccos()
-        # At an angle of pi the arc is not defined: its sine is kept above rounding.
+        # At an angle of pi the arc is not unique: the minimum avoids a division by zero.
         pulls = shares * angles / angles.sin().clamp(min=1e-12)
         pulls = pulls.where(angles >= config.tol, 0.0)
+        # The mean of the logarithms at the current point: a tangent vector, along which the step is made.
         tangent = pulls - (pulls @ dots) * mean
         length = _measure(tangent, cosines)
         if length <= config.tol:
@@ -85,5 +87,5 @@ def _walk_to_mean(cosines: Tensor, shares: Tensor, config: KarcherConfig) -> Ten
 
 
 def _measure(coefficients: Tensor, cosines: Tensor) -> float:
-    """Measure the length of a weighted sum of unit directions."""
+    """Compute the norm of a weighted sum of unit directions."""
     return max(0.0, (coefficients @ cosines @ coefficients).item()) ** 0.5

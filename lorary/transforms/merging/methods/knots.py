@@ -1,6 +1,6 @@
-"""KnOTS: experts merged in output directions that they share.
+"""KnOTS: merging experts in output directions that they share.
 
-Shape letters: E experts, R rank, I layer input, O layer output, M output directions in use.
+Shape letters: E experts, R rank, I layer input, O layer output, M dimensions of the outputs in use.
 """
 
 from collections.abc import Iterator
@@ -21,15 +21,15 @@ class KnotsConfig:
     """Options of ``knots``."""
 
     inner: Literal["ties", "linear"] = "ties"
-    """How what experts have in the shared directions is merged."""
+    """Method that merges the experts in the shared directions."""
     with_values: bool = True
-    """Merge ``S V_e^T``, as the authors' code does; else ``V_e^T``, where weak directions count as much."""
+    """Merge ``S V_e^T``, as in the authors' code, instead of ``V_e^T``."""
     density: float = 0.2
-    """Share of its entries that each expert keeps, where the inner method is ``ties``."""
+    """For the inner method ``ties``: share of each expert's entries to keep."""
     normalize: bool = True
-    """Average the entries that have the elected sign, where the inner method is ``ties``; else add them."""
+    """For the inner method ``ties``: mean of the entries that have the elected sign, instead of their sum."""
     scale: float = 1.0
-    """What the result is multiplied with."""
+    """Factor of the result."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
@@ -42,10 +42,10 @@ class KnotsConfig:
 def merge_knots(layer: MergeLayer, config: KnotsConfig) -> LowRank:
     """Decompose ``[D_1 ... D_E] = U S [V_1 ... V_E]^T``, merge the experts' ``S V_e^T``, and multiply back.
 
-    Works on the entries of the weight changes seen in the shared output directions U, which depend neither on
-    how each is factored nor on the experts' order; never forms a weight change. Exact but for the final cut
-    to a rank; with ``linear`` inside it is the plain weighted sum, with weights ``1 / E`` unless given. One
-    expert returns itself at density 1.
+    It works on the entries of the weight changes in the basis U of shared output directions, which depends
+    neither on the factorization nor on the order of the experts. It never forms a weight change, and is exact
+    except for the final truncation. With the inner method ``linear`` it is the weighted sum. The default
+    weight is ``1 / E``. At density 1 the merge of one expert is that expert.
 
     Source: KnOTS, arXiv:2410.19735.
     """

@@ -20,14 +20,13 @@ class LinearConfig:
 
 
 def merge_linear(layer: MergeLayer, config: LinearConfig) -> LowRank:
-    """Add the weight changes: ``sum_e w_e D_e``, where each weight is ``1 / E`` unless given.
+    """Add the weight changes: ``sum_e w_e D_e``, with default weight ``1 / E``.
 
-    Works on the weight changes themselves. Exact for them, whatever their ranks and factors: theirs are put
-    side by side, so that only the final cut to a rank loses anything (``cat`` cuts nothing). One expert, with
-    weight 1, returns as it is.
+    The factors are concatenated, so the sum is exact for all ranks and factorizations, except for the final
+    truncation (``cat`` does not truncate). The merge of one expert with weight 1 is that expert.
 
     Raises:
-        ValueError: if ``normalize`` is set and the weights add up to zero.
+        ValueError: if ``normalize`` is set and the weights sum to zero.
     """
     weights = share_weights(layer) if config.normalize else layer.weights
     return LowRank(*weighted_sum(layer.pairs, weights))

@@ -1,4 +1,4 @@
-"""Model Stock: the mean of experts, shortened by how much they disagree.
+"""Model Stock: the mean of experts, scaled down with the angles between them.
 
 Shape letters: E experts, R rank, O layer output.
 """
@@ -14,7 +14,7 @@ from lorary.lowrank.pairs import pad_ranks
 from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 
-# Below this no finite length follows from the angles, and the base model is kept (mergekit's bound).
+# Smallest denominator, as in mergekit; below it the result is the base model.
 _SINGULAR = 1e-6
 
 
@@ -23,18 +23,18 @@ class ModelStockConfig:
     """Options of ``model_stock``."""
 
     filter_wise: bool = False
-    """Measure angles for every layer output instead of once for the layer."""
+    """Compute angles for each layer output instead of the whole layer."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, [])
 
 
 def merge_model_stock(layer: MergeLayer, config: ModelStockConfig) -> LowRank:
-    """Shorten the mean of the weight changes to ``t = E c / (1 + (E - 1) c)``, ``c`` their mean cosine.
+    """Multiply the mean of the weight changes by ``t = E c / (1 + (E - 1) c)``.
 
-    Cosines come from exact inner products of the weight changes, over all pairs of experts. Works on the
-    weight changes themselves and forms none; exact but for the final cut to a rank. Takes no weights. Equal
-    experts return as they are; experts at right angles to each other give nothing.
+    ``c`` is the mean cosine of all pairs of experts, from exact inner products of the weight changes, which
+    are not formed. It is exact except for the final truncation. It has no weights. The merge of equal experts
+    is that expert; the merge of orthogonal experts is zero.
 
     Source: Model Stock, arXiv:2403.19522; mergekit 0.1.5.
     """
@@ -47,13 +47,13 @@ def merge_model_stock(layer: MergeLayer, config: ModelStockConfig) -> LowRank:
 
 
 def _multiply_rows(a: Tensor, b: Tensor) -> Tensor:
-    """Give the inner products of the weight changes' rows, ``[O, E, E]``."""
+    """Compute the inner products of the weight changes' rows, ``[O, E, E]``."""
     between = torch.einsum("eri,fsi->efrs", a, a)
     return torch.einsum("eor,efrs,fos->oef", b, between, b)
 
 
 def _compute_share(products: Tensor, count: int) -> Tensor:
-    """Compute how much of the mean is kept, ``[*]``, from inner products ``[*, E, E]``."""
+    """Compute the factor of the mean, ``[*]``, from inner products ``[*, E, E]``."""
     norms = products.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt()
     lengths = norms.unsqueeze(-1) * norms.unsqueeze(-2)
     cosines = (products / lengths.where(lengths > 0, 1.0)).clamp(-1, 1).where(lengths > 0, 0.0)

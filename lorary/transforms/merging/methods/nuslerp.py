@@ -1,4 +1,4 @@
-"""NuSLERP: spherical interpolation by weights, for the whole layer or for each of its rows or columns.
+"""NuSLERP: spherical interpolation by weights, of whole layers or of their rows or columns.
 
 Shape letters: R rank, I layer input, O layer output.
 """
@@ -14,9 +14,9 @@ from lorary.lowrank.pairs import pad_ranks
 from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 
-# Weights whose sum is below this count as equal (mergekit's bound).
+# If the sum of the weights is below this, they are treated as equal, as in mergekit.
 _NOTHING = 1e-6
-# Squared sines below this are rounding: there is no arc.
+# Vectors whose squared sine is at most this are treated as parallel.
 _STRAIGHT = 1e-12
 
 
@@ -25,21 +25,21 @@ class NuslerpConfig:
     """Options of ``nuslerp``."""
 
     flatten: bool = True
-    """Take a layer as one vector; else every output's weights are one."""
+    """Interpolate a layer as one vector; otherwise each output's weights are a vector."""
     row_wise: bool = False
-    """Without ``flatten``: take every input's weights as one vector instead."""
+    """Without ``flatten``: each input's weights are a vector."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, [])
 
 
 def merge_nuslerp(layer: MergeLayer, config: NuslerpConfig) -> LowRank:
-    """Go along the arc between two weight changes, to ``t = w_2 / (w_1 + w_2)``.
+    """Interpolate between two weight changes along the arc, at ``t = w_2 / (w_1 + w_2)``.
 
-    The two are not scaled to one length before: ``(sin((1-t) w) D_1 + sin(t w) D_2) / sin w``. Angles come
-    from exact inner products. Where the two point the same way, against each other, or one is zero, the
-    straight line is taken. Works on the weight changes themselves and forms none; exact but for the final cut
-    to a rank. Takes two experts; weights are equal unless given.
+    The result is ``(sin((1-t) w) D_1 + sin(t w) D_2) / sin w`` with the angle ``w``, without normalizing the
+    two first. If they are parallel, opposite, or one is zero, the interpolation is linear. Angles are from
+    exact inner products, and no weight change is formed. It is exact except for the final truncation. It
+    merges two experts; by default the weights are equal.
 
     Source: mergekit 0.1.5.
     """
@@ -56,7 +56,7 @@ def merge_nuslerp(layer: MergeLayer, config: NuslerpConfig) -> LowRank:
 
 
 def _measure(pairs: tuple[Factors, ...], config: NuslerpConfig) -> Tensor:
-    """Give the inner products of the vectors to interpolate, ``[*, 2, 2]``."""
+    """Compute the inner products of the vectors to interpolate, ``[*, 2, 2]``."""
     a, b = (factor.double() for factor in pad_ranks(pairs))
     if config.flatten:
         return gram_inner(a, b)[None]
@@ -68,7 +68,7 @@ def _measure(pairs: tuple[Factors, ...], config: NuslerpConfig) -> Tensor:
 
 
 def _compute_shares(products: Tensor, t: float) -> tuple[Tensor, Tensor]:
-    """Compute how much of each of the two is taken, ``[*]`` and ``[*]``."""
+    """Compute the coefficients of the two vectors, ``[*]`` and ``[*]``."""
     norms = products.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt().prod(-1)
     cosine = (products[..., 0, 1] / norms.where(norms > 0, 1.0)).clamp(-1, 1).where(norms > 0, 1.0)
     is_straight = 1 - cosine.square() <= _STRAIGHT

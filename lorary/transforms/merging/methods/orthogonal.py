@@ -1,4 +1,4 @@
-"""Directions of several experts made orthogonal, each moved as little as possible.
+"""Orthogonalizing directions of several experts, with the smallest change of the directions.
 
 Shape letters: W width, K directions.
 """
@@ -8,16 +8,17 @@ from torch import Tensor
 
 
 def nearest_orthonormal(directions: Tensor) -> Tensor:
-    """Find the orthonormal columns nearest to the given ones (the orthogonal Procrustes problem).
+    """Compute the nearest matrix with orthonormal columns (the orthogonal Procrustes problem).
 
     Args:
         directions: ``[W, K]``, columns of about unit length.
 
     Returns:
-        ``U V^T [W, K]`` for the singular value decomposition ``U S V^T``, float64. Where columns depend on
-        each other, or are more than W, the rest of the space is left out: equal columns share their
-        direction.
+        ``U V^T [W, K]`` of the singular value decomposition ``U S V^T``, float64. If the columns are linearly
+        dependent, or there are more than W, ``U V^T`` has only the directions with nonzero singular values;
+        equal columns then share one direction.
     """
+    # U V^T = X (X^T X)^(-1/2), from the eigenvectors of the small Gram matrix [K, K].
     wide = directions.double()
     squared, vectors = torch.linalg.eigh(wide.mT @ wide)
     smallest = 4 * len(squared) * torch.finfo(wide.dtype).eps * squared[-1]

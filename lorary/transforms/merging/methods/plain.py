@@ -1,4 +1,4 @@
-"""Every merging method that does not contain another one, by name."""
+"""All merging methods without an inner method, by name, with their properties."""
 
 from lorary.transforms.merging.kind import MergeKind
 from lorary.transforms.merging.methods.arcee_fusion import ArceeFusionConfig, merge_arcee_fusion

@@ -1,4 +1,4 @@
-"""RegMean: the weight change whose outputs are nearest to every expert's on its own inputs.
+"""RegMean: the weight change whose outputs are nearest to each expert's outputs on the expert's inputs.
 
 Shape letters: E experts, R rank, S sum of the ranks, I layer input, O layer output.
 """
@@ -19,23 +19,23 @@ class RegmeanConfig:
     """Options of ``regmean``."""
 
     off_diagonal: float = 0.9
-    """What the Gram matrices' numbers off the diagonal are multiplied with, below 1 against overfitting."""
+    """Factor of the off-diagonal entries of the Gram matrices; less than 1 reduces overfitting."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
 
     def _find_faults(self) -> Iterator[str]:
         if not 0 <= self.off_diagonal <= 1:
-            yield f"off_diagonal must lie in [0, 1], found {quote(self.off_diagonal)}"
+            yield f"off_diagonal must be in [0, 1], found {quote(self.off_diagonal)}"
 
 
 def merge_regmean(layer: MergeLayer, config: RegmeanConfig) -> LowRank:
-    """Minimise ``sum_e w_e |(M - D_e) X_e|^2`` for the inputs ``X_e`` that each expert saw in this layer.
+    """Minimize ``sum_e w_e |(M - D_e) X_e|^2`` for each expert's inputs ``X_e`` of this layer.
 
-    ``M = sum_e w_e D_e G_e (sum_e w_e G_e)^+`` with ``G_e = X_e X_e^T``, given as ``layer.grams``. Each
-    weight is 1 unless given. Of the sum of the ranks and never formed as a matrix; exact but for the final
-    cut to a rank, and independent of how weight changes are factored. One expert returns itself where its
-    inputs span the layer's, as they do with ``off_diagonal`` below 1 if no input is always zero.
+    ``M = sum_e w_e D_e G_e (sum_e w_e G_e)^+`` with ``G_e = X_e X_e^T``, given as ``layer.grams``. Its rank
+    is the sum of the ranks; it is not formed as a matrix and does not depend on the factorization. It is
+    exact except for the final truncation. The default weight is 1. The merge of one expert is that expert if
+    its Gram matrix is invertible, as with ``off_diagonal`` below 1 if no input is always zero.
 
     Source: RegMean, arXiv:2212.09849.
     """
@@ -56,7 +56,7 @@ def _divide(rows: Tensor, gram: Tensor) -> Tensor:
     """Multiply ``rows [S, I]`` by the pseudo-inverse of ``gram [I, I]``."""
     root, failures = torch.linalg.cholesky_ex(gram)
     lengths = root.diagonal()
-    # A root this uneven comes from inputs that do not span the layer's, and is rounding in part.
+    # With such a range of the diagonal, the matrix is nearly singular and Cholesky is not accurate.
     if not failures.any() and lengths.min() > 1e-6 * lengths.max():
         return torch.cholesky_solve(rows.mT, root).mT
     values, vectors = torch.linalg.eigh(gram)

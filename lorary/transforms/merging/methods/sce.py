@@ -1,4 +1,4 @@
-"""SCE: select the entries in which experts differ, calculate weights, erase minorities.
+"""SCE: select entries with a large variance, calculate weights, erase entries of the minority sign.
 
 Shape letters: I layer input, O layer output.
 """
@@ -20,9 +20,9 @@ class SceConfig:
     """Options of ``sce``."""
 
     density: float = 0.1
-    """Share of the entries to select in a layer, those with the largest variance over the experts."""
+    """Share of a layer's entries to select, those with the largest variance over the experts."""
     scale: float = 1.0
-    """What the result is multiplied with."""
+    """Factor of the result."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
@@ -33,13 +33,15 @@ class SceConfig:
 
 
 def merge_sce(layer: MergeLayer, config: SceConfig) -> Tensor:
-    """Select entries by their variance over the experts, weigh experts by energy, erase minority signs.
+    """Select entries by variance over the experts, weight experts by energy, erase minority signs.
 
-    An expert's weight is the mean square of its selected entries, times the weight given. The sign of an
-    entry is that of the experts' plain sum; the weighted mean is over those who have it. Works on the entries
-    of the weight changes (``delta``), of their cores (``core``) or of the factors apart (``factors``, with
-    cross terms). Exact before the final cut to a rank. Needs two experts: where they are equal, nothing is
-    selected below density 1, which selects all.
+    An expert's weight is the sum of squares of its selected entries, times its given weight (default
+    ``1 / E``). The sign of an entry is that of the experts' unweighted sum; the result is the weighted mean
+    of the entries with this sign.
+
+    It works on entries of the weight changes (space ``delta``), of their cores (``core``) or of the factors
+    (``factors``, with cross terms). It is exact except for the final truncation. It needs at least two
+    experts. If they are equal, no entry is selected, except at density 1, which selects all.
 
     Source: FuseChat, arXiv:2408.07990.
     """
@@ -51,7 +53,7 @@ def merge_sce(layer: MergeLayer, config: SceConfig) -> Tensor:
     ]
     merged = blocks.empty()
     for rows in blocks.iterate_rows():
-        # All experts have one vote, whatever their energy.
+        # In the election of signs, all experts have the same weight.
         election = AgreeingEntries(normalize=True, votes=[1.0] * blocks.num_experts)
         for expert, weight in enumerate(weights):
             election.add(blocks.form(expert, rows).mul_(selected[rows]), weight)
@@ -60,7 +62,7 @@ def merge_sce(layer: MergeLayer, config: SceConfig) -> Tensor:
 
 
 def _select_varied(blocks: LayerBlocks, density: float) -> Tensor:
-    """Find the entries to select, ``[O, I]``: of those that vary at all, the share that varies most."""
+    """Return a mask ``[O, I]`` of the entries with the largest variance, of those with a nonzero variance."""
     variance = blocks.empty()
     if density >= 1:
         return torch.ones_like(variance, dtype=torch.bool)
@@ -77,7 +79,7 @@ def _select_varied(blocks: LayerBlocks, density: float) -> Tensor:
 
 
 def _measure_variance(blocks: LayerBlocks, rows: slice) -> Tensor:
-    """Measure E times the variance of each entry in a block of rows; exactly 0 where experts are equal."""
+    """Compute E times the variance of each entry in a block of rows; exactly 0 if the experts are equal."""
     mean, size = blocks.form(0, rows), blocks.form(0, rows).square_()
     for expert in range(1, blocks.num_experts):
         block = blocks.form(expert, rows)
@@ -87,13 +89,13 @@ def _measure_variance(blocks: LayerBlocks, rows: slice) -> Tensor:
     variance = torch.zeros_like(mean)
     for expert in range(blocks.num_experts):
         variance.add_(blocks.form(expert, rows).sub_(mean).square_())
-    # Less than this is what rounding leaves of equal numbers.
+    # A variance up to this can be the rounding error of equal numbers.
     smallest = (4 * torch.finfo(variance.dtype).eps) ** 2
     return variance.masked_fill_(variance <= smallest * size, 0.0)
 
 
 def _measure_energy(blocks: LayerBlocks, selected: Tensor) -> list[float]:
-    """Measure each expert's share of the energy of all selected entries."""
+    """Compute each expert's share of the sum of squares of all selected entries."""
     energies = [0.0] * blocks.num_experts
     for rows in blocks.iterate_rows():
         for expert in range(blocks.num_experts):

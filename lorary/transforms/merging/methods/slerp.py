@@ -10,7 +10,7 @@ from lorary.lowrank.pairs import pad_ranks
 from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 
-# Beyond this cosine (mergekit's) weight changes point the same way or against each other: there is no arc.
+# With a cosine above this, as in mergekit, weight changes are treated as parallel or opposite.
 _STRAIGHT = 0.9995
 
 
@@ -19,22 +19,22 @@ class SlerpConfig:
     """Options of ``slerp``."""
 
     t: float = 0.5
-    """How far to go from the first expert (0) to the second (1)."""
+    """Position between the first expert (0) and the second (1)."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
 
     def _find_faults(self) -> Iterator[str]:
         if not 0 <= self.t <= 1:
-            yield f"t must lie in [0, 1], found {quote(self.t)}"
+            yield f"t must be in [0, 1], found {quote(self.t)}"
 
 
 def merge_slerp(layer: MergeLayer, config: SlerpConfig) -> LowRank:
-    """Go along the arc between two weight changes: ``(sin((1-t) w) D_1 + sin(t w) D_2) / sin w``.
+    """Interpolate between two weight changes along the arc: ``(sin((1-t) w) D_1 + sin(t w) D_2) / sin w``.
 
-    ``w`` is the angle between the two in this layer, from their exact inner product. Where they point the
-    same way, against each other, or one is zero, the straight line is taken. Works on the weight changes
-    themselves. Exact but for the final cut to a rank. Takes two experts and no weights.
+    ``w`` is the angle between the two in this layer, from their exact inner product. If they are parallel,
+    opposite, or one is zero, the interpolation is linear. It is exact except for the final truncation. It
+    merges two experts, without weights.
 
     Source: Shoemake, Animating rotation with quaternion curves, 1985.
     """

@@ -1,4 +1,4 @@
-"""One expert without what others know."""
+"""The weight change of one expert, less those of others."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class SubtractConfig:
     """Options of ``subtract``."""
 
     scale: float = 1.0
-    """What the others are multiplied with before they are taken away."""
+    """Factor of the subtracted experts."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
@@ -23,11 +23,11 @@ class SubtractConfig:
 
 
 def merge_subtract(layer: MergeLayer, config: SubtractConfig) -> LowRank:
-    """Take the other experts away from the first: ``w_1 D_1 - scale * sum_{e > 1} w_e D_e``, weights 1.
+    """Subtract the other experts from the first: ``w_1 D_1 - scale * sum_{e > 1} w_e D_e``.
 
-    For forgetting, or for leaving a general expert's knowledge out of a task's. Works on the weight changes
-    themselves. Exact: factors are put side by side and nothing is cut unless a rank is asked for. The order
-    of the experts matters.
+    Uses are forgetting, and removing a general expert's weight change from that of a task. It is exact: the
+    factors are concatenated, and by default nothing is truncated. The default weight is 1. The order of the
+    experts matters.
 
     Source: GenKnowSub, arXiv:2505.10939.
     """

@@ -1,4 +1,4 @@
-"""Every merging method by name."""
+"""All merging methods by name."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ MERGES: dict[str, MergeKind] = {
     "core": MergeKind(config=CoreConfig, merge=merge_core, spaces=("core",)),
 }
 
-# Methods of mergekit that are not here -> what comes nearest.
+# Methods of mergekit that lorary lacks -> advice.
 _ELSEWHERE = {
     "multislerp": "use 'karcher', another mean on the sphere",
     "nearswap": "use 'slerp' or 'arcee_fusion'",
@@ -23,17 +23,17 @@ _ELSEWHERE = {
 
 
 def merge_named(name: str) -> MergeKind:
-    """Look a merging method up by name.
+    """Return the merging method of a name.
 
     Raises:
-        ValueError: if there is none of that name; the message has the nearest.
+        ValueError: if there is none; the message has the nearest name.
     """
     if name not in MERGES:
         hint = _ELSEWHERE.get(name) or suggest(name, MERGES)
-        raise ValueError(f"no merging method is named {quote(name)}: {hint}")
+        raise ValueError(f"merge_method must be a known method, found {quote(name)}: {hint}")
     return MERGES[name]
 
 
 def find_rules(name: str, config: Any) -> MergeKind:
-    """Give the method whose rules on weights, ranks and experts hold: ``core`` has its inner one's."""
+    """Return the method whose properties apply: for ``core`` its inner method, else the method itself."""
     return config.kind if isinstance(config, CoreConfig) else merge_named(name)

@@ -1,4 +1,4 @@
-"""Task arithmetic: experts added with full weight, then scaled."""
+"""Task arithmetic: the sum of experts, scaled."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class TaskArithmeticConfig:
     """Options of ``task_arithmetic``."""
 
     scale: float = 1.0
-    """Lambda, what the sum is multiplied with; the paper searches 0.3 to 0.4 for 8 tasks."""
+    """Factor of the sum (the paper's lambda, about 0.3 to 0.4 for 8 tasks)."""
     normalize: bool = False
     """Divide the weights by their sum."""
 
@@ -26,13 +26,13 @@ class TaskArithmeticConfig:
 
 
 def merge_task_arithmetic(layer: MergeLayer, config: TaskArithmeticConfig) -> LowRank:
-    """Add the weight changes and scale the sum: ``scale * sum_e w_e D_e``, each weight 1 unless given.
+    """Add the weight changes and scale the sum: ``scale * sum_e w_e D_e``, with default weight 1.
 
-    Works on the weight changes themselves. Exact for them, as ``linear`` is. One expert, with weight and
-    scale 1, returns as it is.
+    Like ``linear`` it is exact except for the final truncation. The merge of one expert with weight and scale
+    1 is that expert.
 
     Raises:
-        ValueError: if ``normalize`` is set and the weights add up to zero.
+        ValueError: if ``normalize`` is set and the weights sum to zero.
 
     Source: Task arithmetic, arXiv:2212.04089.
     """

@@ -1,4 +1,4 @@
-"""TIES: trim, elect a sign, average what agrees."""
+"""TIES: trim entries, elect a sign, average the entries with that sign."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ class TiesConfig:
     """Options of ``ties``."""
 
     density: float = 0.2
-    """Share of its entries, the largest, that each expert keeps in a layer."""
+    """Share of each expert's entries of a layer to keep, the largest."""
     normalize: bool = True
-    """Average the entries that have the elected sign; else they are added."""
+    """Mean of the entries that have the elected sign, instead of their sum."""
     rescale: bool = False
-    """Multiply what each expert keeps so that its magnitudes add up to what they did."""
+    """Rescale the kept entries of each expert to the sum of magnitudes of all its entries."""
     scale: float = 1.0
-    """What the result is multiplied with."""
+    """Factor of the result."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
@@ -35,11 +35,12 @@ class TiesConfig:
 
 
 def merge_ties(layer: MergeLayer, config: TiesConfig) -> Tensor:
-    """Keep each expert's largest entries, elect a sign per entry, and average the entries that have it.
+    """Keep each expert's largest entries, elect a sign per entry, and average the entries with that sign.
 
-    Works on the entries of the weight changes (``delta``), of their cores (``core``) or of the factors apart
-    (``factors``, with cross terms). Exact before the final cut to a rank: trimming looks at all entries of
-    the layer, and the sign elected is that of the weighted sum. One expert returns itself at density 1.
+    It works on entries of the weight changes (space ``delta``), of their cores (``core``) or of the factors
+    (``factors``, with cross terms). It is exact except for the final truncation: trimming is over all entries
+    of the layer, and the elected sign is that of the weighted sum. The default weight is ``1 / E``. At
+    density 1 the merge of one expert is that expert.
 
     Source: TIES-Merging, arXiv:2306.01708.
     """

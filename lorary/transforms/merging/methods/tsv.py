@@ -1,4 +1,4 @@
-"""Task singular vectors: each expert's strongest directions, made orthogonal to each other.
+"""Task singular vectors: each expert's leading singular directions, orthogonalized over the experts.
 
 Shape letters: E experts, R rank, I layer input, O layer output, K directions in all.
 """
@@ -14,11 +14,11 @@ from lorary.transforms.merging.checks import check_finite_number, refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 from lorary.transforms.merging.methods.orthogonal import nearest_orthonormal
 
-# Singular values below this, relative to the expert's largest, are rounding: their vectors are arbitrary.
+# Singular values below this, relative to the expert's largest, are rounding errors with arbitrary vectors.
 _SMALLEST = 1e-6
 
 
-MOST_VECTORS = 2**20  # far above any layer's width
+MOST_VECTORS = 2**20  # larger than any layer's width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,26 +26,26 @@ class TsvConfig:
     """Options of ``tsv``."""
 
     num_vectors: int = 0
-    """Singular vectors kept per expert in a layer; 0 shares the merged expert's rank out among them."""
+    """Number of singular vectors per expert and layer; 0 divides the merged expert's rank by the experts."""
     scale: float = 1.0
-    """What the result is multiplied with."""
+    """Factor of the result."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
 
     def _find_faults(self) -> Iterator[str]:
         if not 0 <= self.num_vectors <= MOST_VECTORS:
-            yield f"num_vectors must lie in [0, {MOST_VECTORS:,}], found {quote(self.num_vectors)}"
+            yield f"num_vectors must be in [0, {MOST_VECTORS:,}], found {quote(self.num_vectors)}"
         yield from check_finite_number("scale", self.scale)
 
 
 def merge_tsv(layer: MergeLayer, config: TsvConfig) -> LowRank:
-    """Keep each expert's strongest singular vectors, make them all orthogonal, and multiply back.
+    """Keep each expert's leading singular vectors, orthogonalize them all, and multiply back.
 
-    With ``U = [U_1 ... U_E]`` and ``V`` likewise replaced by the nearest orthonormal matrices, the result is
-    ``sum_e w_e s_e U_e V_e^T``, where each weight is 1 unless given. Works on the weight changes' singular
-    vectors, which do not depend on how they are factored, and never forms a weight change; exact but for the
-    final cut to a rank. One expert returns itself.
+    ``U = [U_1 ... U_E]`` and ``V = [V_1 ... V_E]`` are replaced by the nearest orthonormal matrices. The
+    result is ``sum_e w_e s_e U_e V_e^T``, with default weight 1. It does not depend on the factorization, and
+    no weight change is formed. It is exact except for the final truncation. The merge of one expert is that
+    expert.
 
     Source: Task Singular Vectors, arXiv:2412.00081.
     """
@@ -64,7 +64,7 @@ def merge_tsv(layer: MergeLayer, config: TsvConfig) -> LowRank:
 
 
 def _leading_vectors(layer: MergeLayer, expert: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Find an expert's singular vectors and values that mean something: ``[O, R]``, ``[R]``, ``[I, R]``."""
+    """Compute an expert's SVD ``[O, R]``, ``[R]``, ``[I, R]``, without singular values of rounding errors."""
     u, s, v = thin_svd(*layer.pairs[expert])
     count = int((s > _SMALLEST * s[0]).sum())
     return u[:, :count], s[:count], v[:, :count]

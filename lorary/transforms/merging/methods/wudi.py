@@ -1,4 +1,4 @@
-"""WUDI: the weight change that interferes least with every expert's inputs, without any data.
+"""WUDI: the weight change with the least interference on the subspaces of the experts, without data.
 
 Shape letters: R rank, S sum of the ranks, I layer input, O layer output.
 """
@@ -16,8 +16,8 @@ from lorary.lowrank.root import gram_root
 from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import Change, LowRank, MergeLayer
 
-# Eigenvalues of the solved system below this, relative to the largest, are taken for zero: a direction that
-# is a millionth as strong as the strongest would be guessed from rounding.
+# Eigenvalues of the linear system below this, relative to the largest, are treated as zero. They belong to
+# directions with a millionth of the largest singular value, which rounding errors dominate.
 _SMALLEST = 1e-12
 MOST_STEPS = 100_000
 
@@ -27,29 +27,31 @@ class WudiConfig:
     """Options of ``wudi``."""
 
     solver: Literal["closed", "adam"] = "closed"
-    """Solve for the minimum, or go towards it as the paper does."""
+    """``closed`` computes the minimum; ``adam`` optimizes as in the paper."""
     num_steps: int = 300
-    """Adam's steps."""
+    """Number of steps of Adam."""
     learning_rate: float = 1e-5
-    """Adam's learning rate."""
+    """Learning rate of Adam."""
 
     def __post_init__(self) -> None:
         refuse_faults(self, self._find_faults())
 
     def _find_faults(self) -> Iterator[str]:
         if not 1 <= self.num_steps <= MOST_STEPS:
-            yield f"num_steps must lie in [1, {MOST_STEPS:,}], found {quote(self.num_steps)}"
+            yield f"num_steps must be in [1, {MOST_STEPS:,}], found {quote(self.num_steps)}"
         if not 0 < self.learning_rate < float("inf"):
             yield f"learning_rate must be positive, found {quote(self.learning_rate)}"
 
 
 def merge_wudi(layer: MergeLayer, config: WudiConfig) -> Change:
-    """Minimise ``sum_e w_e |(M - D_e) D_e^T|^2 / |D_e|^2`` over the merged weight change M.
+    """Minimize ``sum_e w_e |(M - D_e) D_e^T|^2 / |D_e|^2`` over the merged weight change M.
 
-    Each weight is 1 unless given; zero experts say nothing. The closed form is the minimum with the smallest
-    norm, solved inside the span of the factors: it does not depend on how weight changes are factored, is of
-    the sum of the ranks, never formed as a matrix, and exact but for the final cut to a rank. One expert
-    returns itself. ``solver="adam"`` starts from the sum and takes the paper's steps on the dense M.
+    The closed form is the minimum with the smallest norm, in the span of the factors. Its rank is the sum of
+    the ranks; it is not formed as a matrix and does not depend on the factorization. It is exact except for
+    the final truncation. ``solver="adam"`` starts from the sum and optimizes the dense M as in the paper.
+
+    The default weight is 1; an expert whose weight change is zero has no influence. The merge of one expert
+    is that expert.
 
     Source: WUDI-Merging, arXiv:2503.08099.
     """
@@ -77,7 +79,7 @@ def _solve(layer: MergeLayer, shares: list[float]) -> LowRank:
 
 
 def _descend(layer: MergeLayer, shares: list[float], config: WudiConfig) -> Tensor:
-    """Take Adam's steps on the dense M."""
+    """Optimize the dense M with Adam."""
     a, b = weighted_sum(layer.pairs, [1.0] * len(layer.pairs))
     merged = torch.nn.Parameter(b @ a)
     # sum_e w_e (M - D_e) D_e^T D_e, with D_e^T D_e = a_e^T (b_e^T b_e) a_e, as products of stacks

@@ -1,1 +1,1 @@
-"""A merge said in full: as a value, as a file, and worked out for each layer."""
+"""Merge recipes: the complete description of a merge, its file format, and its settings for each layer."""

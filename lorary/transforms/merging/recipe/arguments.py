@@ -1,4 +1,4 @@
-"""From the arguments of ``merge`` to a recipe."""
+"""Making a recipe from the arguments of ``merge``."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -15,10 +15,10 @@ from lorary.transforms.merging.survey import LayerChoice
 
 
 def collect_experts(experts: Mapping[str, Expert] | Iterable[Expert]) -> Mapping[str, Expert]:
-    """Give experts as a mapping by name.
+    """Return experts as a mapping by name.
 
     Raises:
-        ValueError: if two of them have the same name.
+        ValueError: if two experts have the same name.
     """
     if isinstance(experts, Mapping):
         return experts
@@ -26,7 +26,7 @@ def collect_experts(experts: Mapping[str, Expert] | Iterable[Expert]) -> Mapping
     mapping = {expert.name: expert for expert in listed}
     if len(mapping) < len(listed):
         raise ValueError(
-            f"experts must have names of their own, found {', '.join(repr(expert.name) for expert in listed)}"
+            f"experts must have different names, found {', '.join(repr(expert.name) for expert in listed)}"
         )
     return mapping
 
@@ -42,24 +42,24 @@ def make_recipe(
     dtype: torch.dtype | str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> MergeRecipe:
-    """Write down what ``merge`` would be asked for; all but the names is as there.
+    """Make a recipe from arguments that have the same meaning as in ``merge``.
 
     Args:
-        names: the experts, in order; a library gives all of its.
-        method: a key of ``MERGES``, or mergekit's name of one.
-        weights: one number per expert, in order or by name; None for the method's own.
+        names: names of the experts, in order, or a library for all its experts.
+        method: a key of ``MERGES``, or mergekit's name of a method.
+        weights: one number per expert, in order or by name; None for the method's default.
         rank: a number, a share of the energy, ``"kept"``, ``"full"`` or None.
-        space: ``"delta"``, ``"core"`` or ``"factors"``; None for the method's own.
+        space: ``"delta"``, ``"core"`` or ``"factors"``; None for the method's default.
         layers: ``"same"``, ``"common"`` or ``"all"``.
-        dtype: of the merged factors, or its name; None keeps the experts'.
-        options: the method's own, by name.
+        dtype: dtype of the merged factors, or its name; None keeps that of the experts.
+        options: options of the method, by name.
 
     Raises:
-        ValueError: naming all that is wrong.
+        ValueError: with all faults of the arguments.
     """
     chosen = list(names)
     if not chosen:
-        raise ValueError("at least one expert is needed to merge, found none: name some that the library has")
+        raise ValueError("at least one expert is needed to merge, found none: name experts of the library")
     faults = []
     method, fixed = translate_method(method)
     own: Mapping[str, Any] = {}
@@ -97,10 +97,10 @@ def _assign_weights(
             raise ValueError(f"weights must be one number per expert, found {len(weights)} for {len(names)}")
         return dict(zip(names, weights, strict=True))
     unknown = [name for name in weights if name not in names]
-    faults = [f"no expert {quote(name)} to weigh: {suggest(str(name), names)}" for name in unknown]
+    faults = [f"there is no expert {quote(name)}: {suggest(str(name), names)}" for name in unknown]
     lacking = [quote(name) for name in names if name not in weights]
     if lacking:
-        faults.append(f"no weight for {', '.join(lacking)}")
+        faults.append(f"each expert must have one, found none for {', '.join(lacking)}")
     if faults:
         raise ValueError("weights: " + join_faults(faults))
     return weights

@@ -1,4 +1,4 @@
-"""Where in the model each module is: in which block, and how deep."""
+"""The position of each module in the model: its block, and its depth from 0 to 1."""
 
 import re
 from collections import defaultdict
@@ -6,23 +6,24 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 _NUMBER = re.compile(r"(?:^|\.)(\d+)(?=\.|$)")
-# Modules before the first block; others outside of the blocks, such as the output layer, are behind the last.
+# Modules before the first block. All other modules outside blocks, such as the output layer, are after the
+# last.
 _BEFORE = re.compile(r"(?:^|[._])(?:embed(?!_out)\w*|wte|wpe|patch_\w+|word_embeddings?)(?:\.|$)")
 
 
 class Place(NamedTuple):
-    """Where a module is."""
+    """The position of a module in the model."""
 
     tower: str
-    """The path of the list of blocks it is in, such as ``model.layers``; empty outside of blocks."""
+    """Path of the list of blocks that has the module, such as ``model.layers``; ``""`` outside blocks."""
     block: int | None
-    """The number of its block; None outside of blocks."""
+    """Number of its block; None outside blocks."""
     is_before: bool
-    """It is before the first block."""
+    """Whether it is before the first block."""
 
 
 def parse_place(path: str) -> Place:
-    """Find the block that a module is in from the first number in its path."""
+    """Parse the position of a module from its path; the first number is its block."""
     found = _NUMBER.search(path)
     if found is None:
         return Place("", None, _BEFORE.search(path) is not None)
@@ -30,15 +31,15 @@ def parse_place(path: str) -> Place:
 
 
 def compute_depths(paths: Iterable[str], num_blocks: int | None = None) -> dict[str, float]:
-    """Say how deep each module's block is in the model.
+    """Compute the depth of each module's block in the model.
 
     Args:
-        paths: the modules.
-        num_blocks: how many blocks the base model has; None takes what the paths themselves show. Of a model
-            with several lists of blocks, such as encoder and decoder, each is counted by its paths.
+        paths: paths of the modules.
+        num_blocks: number of blocks of the base model; None for the number that is known from the paths. It
+            is ignored for models with several lists of blocks, such as an encoder and a decoder.
 
     Returns:
-        Path -> 0 for the first block and what is before it, 1 for the last block and what is behind it.
+        Path -> depth: 0 for the first block and modules before it, 1 for the last block and modules after it.
     """
     places = {path: parse_place(path) for path in paths}
     counts: dict[str, int] = defaultdict(int)
@@ -51,7 +52,7 @@ def compute_depths(paths: Iterable[str], num_blocks: int | None = None) -> dict[
 
 
 def find_largest_block(paths: Iterable[str]) -> int | None:
-    """Give the largest block number of a model with one list of blocks; of others None."""
+    """Return the largest block number of a model with one list of blocks; None for other models."""
     places = [place for path in paths if (place := parse_place(path)).block is not None]
     if len({place.tower for place in places}) != 1:
         return None
@@ -59,7 +60,7 @@ def find_largest_block(paths: Iterable[str]) -> int | None:
 
 
 def compute_depth_between(block: int, begin: int, end: int) -> float:
-    """Say how deep a block is among those from ``begin`` to before ``end``; a single one is the last."""
+    """Compute the depth of a block in ``range(begin, end)``, 0 to 1; a single block has depth 1."""
     return (block - begin) / (end - 1 - begin) if end - begin > 1 else 1.0
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with the form of a recipe file's content, before anything is made of it."""
+"""Checks of the types and structure of a recipe file's content."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,15 +14,15 @@ _TEXT_KEYS = ("dtype", "base_model", "space")
 
 
 def find_form_faults(content: Mapping[Any, Any]) -> Iterator[str]:
-    """Say which values of a recipe are not of the form they must have.
+    """Yield a fault for each value of a recipe that has a wrong type or structure.
 
     Args:
-        content: the recipe's keys and values, of which keys that are not known are left to others.
+        content: the recipe's keys and values; unknown keys are not checked here.
     """
     if not isinstance(content.get("merge_method"), str):
-        yield f"merge_method must be a method's name, found {quote(content.get('merge_method'))}"
+        yield f"merge_method must be the name of a method, found {quote(content.get('merge_method'))}"
     if content.get("modules") is not None:
-        yield f"modules must hold one entry, the only part of the model, found {quote(content['modules'])}"
+        yield f"modules must have one entry, found {quote(content['modules'])}: use models of one part"
     if "slices" in content:
         yield from _find_slice_faults(content)
     else:
@@ -44,35 +44,35 @@ def _find_models_faults(models: Any, base: Any) -> Iterator[str]:
         return
     for model in models:
         if not isinstance(model, Mapping) or not set(model) <= _MODEL_KEYS:
-            yield f"every entry of models must be {{model: name, parameters: ...}}, found {quote(model)}"
+            yield f"each entry of models must be {{model: name, parameters: ...}}, found {quote(model)}"
         else:
             yield from _find_model_faults(model, base)
 
 
 def _find_model_faults(model: Mapping[Any, Any], base: Any) -> Iterator[str]:
     if not isinstance(model.get("model"), str) or not isinstance(model.get("base"), str | None):
-        yield f"every entry of models must be {{model: name, parameters: ...}}, found {quote(model)}"
+        yield f"each entry of models must be {{model: name, parameters: ...}}, found {quote(model)}"
     elif model["model"] != base and (fault := _find_reference_fault(model["model"])) is not None:
         yield fault
     elif not _is_parameters(model.get("parameters")):
         found = model["parameters"]
-        yield f"the parameters of {quote(model['model'])} must map names to values, found {quote(found)}"
+        yield f"parameters of {quote(model['model'])} must map names to values, found {quote(found)}"
 
 
 def _find_slice_faults(content: Mapping[Any, Any]) -> Iterator[str]:
     if content.get("models") is not None:
-        yield "a recipe has models or slices, found both"
+        yield "a recipe must have models or slices, found both"
     faults = check_slices(content["slices"])
     yield from faults
     for part in content["slices"] if not faults else []:
         for key in part:
             known = SLICE_KEYS.get(key)
             if known is None or (known.use == "refused" and part[key] is not None):
-                yield f"key {quote(key)} of a slice: " + ("it is unknown" if known is None else known.reason)
+                yield f"key {quote(key)} of a slice: " + ("unknown key" if known is None else known.reason)
         if part.get("base_model") not in (None, content.get("base_model")):
-            yield f"a slice must have the recipe's base_model, found {quote(part['base_model'])}"
+            yield f"base_model of a slice must be that of the recipe, found {quote(part['base_model'])}"
         if not _is_parameters(part.get("parameters")):
-            yield f"the parameters of a slice must map names to values, found {quote(part['parameters'])}"
+            yield f"parameters of a slice must map names to values, found {quote(part['parameters'])}"
         for source in part["sources"]:
             yield from _find_model_faults(source, content.get("base_model"))
 
@@ -86,9 +86,9 @@ def _find_reference_fault(text: str) -> str | None:
 
 
 def find_name_fault(name: Any) -> str | None:
-    """Say why other recipes cannot call a merge by this name."""
+    """Return the reason why other recipes cannot use this name for a merge, or None."""
     if not isinstance(name, str):
-        return f"name must be a name, found {quote(name)}"
+        return f"name must be text, found {quote(name)}"
     try:
         check_name(name)
     except ValueError as error:

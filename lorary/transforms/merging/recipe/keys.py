@@ -1,4 +1,4 @@
-"""Every key of a recipe file: used, ignored or refused, and why. The reader goes by this table."""
+"""All keys of recipe files: whether they are used, ignored or refused, and why. The reader uses it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,48 +8,48 @@ Use = Literal["used", "ignored", "refused"]
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeKey:
-    """One key."""
+    """One key of recipe files."""
 
     name: str
-    """Its name."""
+    """Name of the key."""
     use: Use
-    """What happens to it."""
+    """Whether it is used, ignored or refused."""
     reason: str
-    """What it means here; why it changes nothing; or why it is refused and what to do."""
+    """Its meaning if it is used; why it has no effect; or why it is refused and what to do."""
 
 
 def _make(use: Use, **reasons: str) -> dict[str, RecipeKey]:
     return {name: RecipeKey(name=name, use=use, reason=reason) for name, reason in reasons.items()}
 
 
-_NO_TOKENIZER = "a merged expert changes no tokenizer"
-_NO_MIXTURE = "this is a recipe of mergekit-moe; experts are routed instead, see lorary.load_model"
+_NO_TOKENIZER = "a merged expert has no tokenizer"
+_NO_MIXTURE = "recipes of mergekit-moe are not supported: build a routed model with lorary.load_model"
 
-# Of a whole recipe.
+# Keys of a recipe.
 RECIPE_KEYS: dict[str, RecipeKey] = {
     **_make(
         "used",
         merge_method="the method, by lorary's name or mergekit's",
-        models="the experts, each with parameters of its own; the base model may be among them",
-        slices="the same, block by block; they must cover all blocks in their order",
-        modules="as models or slices; one entry only",
-        parameters="the method's options, and what holds for experts that have none of their own",
-        base_model="the model, or the expert, that changes are counted from",
-        dtype="of the merged factors",
-        rank="lorary's own: how large the merged expert is",
-        space="lorary's own: what the method is applied to",
-        layers="lorary's own: which modules to merge where the experts' differ",
-        num_blocks="lorary's own: how many blocks the base model has, over which lists of values run",
-        earlier="lorary's own: recipes, by name, whose results are among the models",
-        defaults="lorary's own: whose defaults hold, 'mergekit' (files) or 'lorary' (cards)",
+        models="the experts, each with its own parameters; the base model can be one of them",
+        slices="the experts for ranges of blocks; slices must cover all blocks in order",
+        modules="one entry with models or slices",
+        parameters="options of the method, and defaults for parameters of the experts",
+        base_model="the base model; or an expert, to which weight changes are then relative",
+        dtype="dtype of the merged factors",
+        rank="only lorary: rank of the merged expert",
+        space="only lorary: space in which the method is applied",
+        layers="only lorary: modules to merge if the experts change different ones",
+        num_blocks="only lorary: number of blocks of the base model, for lists of values",
+        earlier="only lorary: recipes by name, whose results are experts of this recipe",
+        defaults="only lorary: defaults of options, 'mergekit' (in files) or 'lorary' (in cards)",
     ),
     **_make(
         "ignored",
-        name="its place says the merged expert's name; of several documents, others call it by this",
+        name="the name of the output is used; in a file of several documents, others refer to this name",
         tokenizer=_NO_TOKENIZER,
         tokenizer_source=_NO_TOKENIZER,
-        chat_template="a merged expert changes no chat template",
-        out_dtype="the merged factors have the recipe's dtype, or the experts'",
+        chat_template="a merged expert has no chat template",
+        out_dtype="the merged factors have the recipe's dtype, or that of the experts",
     ),
     **_make(
         "refused",
@@ -57,25 +57,25 @@ RECIPE_KEYS: dict[str, RecipeKey] = {
         experts=_NO_MIXTURE,
         experts_per_token=_NO_MIXTURE,
         shared_experts=_NO_MIXTURE,
-        source_model="this is a recipe for extracting a LoRA: train or read an adapter instead",
+        source_model="recipes that extract a LoRA are not supported: train or read an adapter",
     ),
 }
-# Of an entry of slices, besides those of its sources: model, layer_range, parameters.
+# Keys of an entry of slices; its sources have model, layer_range and parameters.
 SLICE_KEYS: dict[str, RecipeKey] = {
     **_make(
         "used",
-        sources="the experts, each with the range of blocks it is taken from",
-        parameters="what holds for these blocks",
-        base_model="as that of the recipe, which it must equal",
+        sources="the experts, each with its range of blocks",
+        parameters="options for these blocks",
+        base_model="must equal base_model of the recipe",
     ),
     **_make(
         "refused",
-        residual_weight="weight changes have no residual of another model's",
-        residual_model="weight changes have no residual of another model's",
+        residual_weight="adding weights of another model is not supported: leave it out",
+        residual_model="adding weights of another model is not supported: leave it out",
     ),
 }
-# Of parameters, besides the methods' own options.
+# Keys of parameters that are not options of a method.
 PARAMETER_KEYS: dict[str, RecipeKey] = {
-    **_make("used", weight="how much an expert counts, unless its own says another"),
-    **_make("ignored", int8_mask="it only makes mergekit's masks smaller"),
+    **_make("used", weight="weight of each expert that has none of its own"),
+    **_make("ignored", int8_mask="it only reduces the size of mergekit's masks"),
 }

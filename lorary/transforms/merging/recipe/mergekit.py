@@ -1,7 +1,7 @@
-"""mergekit's methods, their parameters and defaults, in lorary's words.
+"""mergekit's methods, parameters and defaults, and what corresponds to them in lorary.
 
-Its names are understood wherever a method is named; its defaults hold for recipe files (``read_recipe``),
-which are in its dialect. What `merge` and merged experts' cards leave out has lorary's defaults.
+mergekit's names of methods are valid everywhere. Its defaults are used for recipe files (``read_recipe``);
+`merge` and cards of merged experts use lorary's defaults.
 """
 
 from collections.abc import Mapping
@@ -11,14 +11,14 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class MergekitMethod:
-    """What one of mergekit's methods is here."""
+    """A method of mergekit in terms of lorary's methods."""
 
     method: str
     """A key of ``MERGES``."""
     fixed: Mapping[str, Any] = field(default_factory=dict)
-    """Options that make it this method."""
+    """Options of that method that are set."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """What mergekit's parameters are unless given, where lorary's options are something else."""
+    """Defaults of mergekit that differ from lorary's."""
 
 
 _WHOLE = {"density": 1.0}
@@ -45,14 +45,14 @@ MERGEKIT: dict[str, MergekitMethod] = {
     "passthrough": MergekitMethod(method="linear", fixed={"weight": 1.0}),
 }
 
-# mergekit's names of parameters that are called something else here.
+# mergekit's name of a parameter -> lorary's name, where they differ.
 PARAMETER_NAMES = {
     "lambda": "scale",
     "select_topk": "density",
     "nuslerp_row_wise": "row_wise",
     "nuslerp_flatten": "flatten",
 }
-# All of mergekit's parameters, in lorary's words: where a method has no use for one, mergekit ignores it too.
+# All parameters of mergekit, by lorary's names. If a method does not use one, mergekit also ignores it.
 PARAMETERS = frozenset(
     {
         "density",
@@ -74,12 +74,12 @@ PARAMETERS = frozenset(
 
 
 def translate_method(name: str) -> tuple[str, Mapping[str, Any]]:
-    """Give lorary's name of a method, and the options that make it what mergekit calls by its own name."""
+    """Return lorary's name of a method and, for a method of mergekit, the options that are set."""
     found = MERGEKIT.get(name)
     return (name, {}) if found is None else (found.method, found.fixed)
 
 
 def find_defaults(name: str) -> Mapping[str, Any]:
-    """Give mergekit's defaults of one of its methods where they differ from lorary's."""
+    """Return the defaults of a method of mergekit that differ from lorary's; ``{}`` for other methods."""
     found = MERGEKIT.get(name)
     return {} if found is None else found.defaults

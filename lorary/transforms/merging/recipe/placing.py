@@ -1,4 +1,4 @@
-"""Which of a recipe's models are experts, and what the base model among them means."""
+"""The role of each model in a recipe: an expert, the base model, or the origin of weight changes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,30 +12,30 @@ from lorary.transforms.merging.recipe.recipe import MergeRecipe, RecipeModel, fi
 
 @dataclass(frozen=True, kw_only=True)
 class Placing:
-    """What a method is given."""
+    """The models that a method merges, and their roles."""
 
     models: tuple[RecipeModel, ...]
-    """The method's experts in its order, with their parameters."""
+    """The models to merge in the method's order, with their parameters."""
     zeros: frozenset[str]
-    """Those of them that are the base model itself, which changes nothing."""
+    """Names of models that are the base model, whose weight change is zero."""
     origin: str | None
-    """The expert that weight changes are counted from; None counts from the base model."""
+    """The expert to which weight changes are relative; None for the base model."""
     ignored: tuple[str, ...]
-    """Whose parameters change nothing, and why."""
+    """Sentences about parameters that have no effect."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All experts to be read, each once."""
+        """Names of all experts to read, without duplicates."""
         given = [model.model for model in self.models if model.model not in self.zeros]
         return (*given, *([] if self.origin is None else [self.origin]))
 
 
 def name_experts(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergeRecipe:
-    """Give a recipe that calls experts by their own names, where it names them by hub ids.
+    """Return the recipe with hub ids replaced by names of experts.
 
     Args:
         experts: a library or any other mapping.
-        recipe: the recipe; of a hub id the last part may be an expert's name.
+        recipe: the recipe. A hub id is replaced if only its last part is the name of an expert.
     """
 
     def find(text: str) -> str:
@@ -54,17 +54,17 @@ def name_experts(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergeRec
 
 
 def place_models(experts: Mapping[str, Expert], recipe: MergeRecipe, rules: MergeKind) -> Placing:
-    """Find out which models of a recipe are experts, and put the base model where the method wants it.
+    """Find the role of each model of a recipe, and put the base model where the method needs it.
 
     Args:
         experts: a library or any other mapping.
-        recipe: what to merge.
-        rules: those of the recipe's method.
+        recipe: the recipe.
+        rules: properties of the recipe's method.
 
     Raises:
         UnknownExpert: if a model is neither an expert nor the experts' base model.
         IncompatibleExpert: if the recipe is for another base model.
-        ValueError: if the method takes another number of experts.
+        ValueError: if the method needs another number of experts.
     """
     base_model = _find_base_model(experts, recipe)
     zeros = {name for name in recipe.names if name not in experts and _is_base(recipe, name, base_model)}
@@ -78,7 +78,7 @@ def place_models(experts: Mapping[str, Expert], recipe: MergeRecipe, rules: Merg
         bases = [model for model in models if model.model in zeros or model.model == base]
         models = [model for model in models if model not in bases]
         ignored = tuple(
-            f"parameters of {quote(model.model)}: weight changes are counted from it"
+            f"parameters of {quote(model.model)}: weight changes are relative to it"
             for model in bases
             if model.parameters
         )
@@ -104,7 +104,7 @@ def place_models(experts: Mapping[str, Expert], recipe: MergeRecipe, rules: Merg
 
 
 def _find_base_model(experts: Mapping[str, Expert], recipe: MergeRecipe) -> str:
-    """Give the base model of the first expert that names one."""
+    """Return the name of the first known base model of an expert, or ``""``."""
     names = [name for name in (*recipe.names, recipe.base_model) if name in experts]
     return next((base for name in names if name is not None and (base := experts[name].base_model)), "")
 
@@ -115,10 +115,10 @@ def _is_base(recipe: MergeRecipe, name: str, base_model: str) -> bool:
 
 
 def _find_base(experts: Mapping[str, Expert], recipe: MergeRecipe, zeros: set[str]) -> str | None:
-    """Give the name by which the recipe's base is among the models, or could be."""
+    """Return the name of the recipe's base among its models, or its own name if it is not one of them."""
     if recipe.base_model is None or recipe.base_model in experts:
         return recipe.base_model
-    # The base model may be listed by another of its names.
+    # The list may have the base model under another name.
     return next(iter(sorted(zeros)), recipe.base_model)
 
 
@@ -127,6 +127,6 @@ def _check_base(experts: Mapping[str, Expert], recipe: MergeRecipe, base_model: 
     for name in sorted(name for name in said if name is not None and name not in experts):
         if not is_same_base(BaseIdentity(name), BaseIdentity(base_model)):
             raise IncompatibleExpert(
-                f"the recipe is for base model {quote(name)}, its experts are for {quote(base_model)}: "
+                f"the recipe must be for the experts' base model {quote(base_model)}, found {quote(name)}: "
                 "correct base_model, or leave it out"
             )

@@ -1,4 +1,4 @@
-"""A merge, said in full: which method, which experts with which weights, which options, how large."""
+"""``MergeRecipe``: the complete description of a merge: method, experts, weights, options, rank."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,33 +24,33 @@ class RecipeModel:
     """One expert of a recipe."""
 
     model: str
-    """Its name."""
+    """Name of the expert."""
     parameters: Mapping[str, Setting] = field(default_factory=dict)
-    """Its ``weight`` and the method's options that every expert can have its own value of."""
+    """Its ``weight``, and options of the method that can have a value for each expert."""
     base: str | None = None
-    """The base model that the recipe names with it, to be checked."""
+    """The expert's base model in the recipe, which is checked; None if the recipe has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeSlice:
-    """What holds for some of the model's blocks."""
+    """Experts and options for a range of blocks."""
 
     begin: int
     """The first block."""
     end: int
-    """The block after the last one."""
+    """The number after the last block."""
     models: tuple[RecipeModel, ...]
-    """The experts that are merged there; others have weight 0."""
+    """The experts that are merged in these blocks; others have weight 0."""
     parameters: Mapping[str, Setting] = field(default_factory=dict)
-    """The method's options there; lists of values run over these blocks alone."""
+    """Options of the method in these blocks; lists of values are interpolated over these blocks."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MergeRecipe:
-    """A merge that can be written down and repeated; most keys are mergekit's.
+    """The complete description of a merge, which can be saved and repeated; most keys are those of mergekit.
 
     Raises:
-        ValueError: naming all that is wrong, as far as it can be seen without the experts.
+        ValueError: with all faults that can be found without the experts.
     """
 
     merge_method: str
@@ -58,27 +58,27 @@ class MergeRecipe:
     models: tuple[RecipeModel, ...]
     """The experts, in order."""
     parameters: Mapping[str, Setting] = field(default_factory=dict)
-    """The method's options, and a ``weight`` for experts that have none of their own."""
+    """Options of the method, and a ``weight`` for experts that have none of their own."""
     dtype: str | None = None
-    """Of the merged expert; None keeps what the experts have."""
+    """Dtype of the merged expert; None keeps that of the experts."""
     base_model: str | None = None
-    """The experts' base model, which is checked; or the expert that changes are counted from."""
+    """The experts' base model, which is checked; or the expert to which weight changes are relative."""
     rank: int | str | None = None
-    """How large the merged expert is, see ``read_rank``."""
+    """Rank of the merged expert, see ``read_rank``."""
     space: str | None = None
-    """What the method is applied to; None means the first of the method's."""
+    """Space in which the method is applied; None for the first of the method's spaces."""
     layers: LayerChoice = "same"
-    """``same``, ``common`` or ``all``: which layers to merge where the experts' differ."""
+    """``same``, ``common`` or ``all``: layers to merge if the experts change different ones."""
     slices: tuple[RecipeSlice, ...] = ()
-    """What holds for some blocks only; together they cover all blocks in order."""
+    """Experts and options for ranges of blocks, which together cover all blocks in order."""
     num_blocks: int | None = None
-    """How many blocks the base model has, over which lists of values run; None finds it out."""
+    """Number of blocks of the base model, over which lists of values are interpolated; None detects it."""
     name: str | None = None
-    """What other recipes of the same file call its result."""
+    """Name of its result in other recipes of the same file."""
     earlier: Mapping[str, "MergeRecipe"] = field(default_factory=dict)
-    """Recipes whose results are among the models, by their names."""
+    """Name -> recipe whose result is one of the models."""
     ignored: tuple[str, ...] = field(default=(), compare=False)
-    """What a recipe file says that changes nothing, a sentence for each reason."""
+    """Sentences about keys of a recipe file that have no effect."""
 
     def __post_init__(self) -> None:
         faults = list(_find_faults(self))
@@ -102,7 +102,7 @@ def _find_faults(recipe: MergeRecipe) -> Iterator[str]:
     twice = sorted(name for name, count in Counter(recipe.names).items() if count > 1)
     if twice:
         found = ", ".join(map(quote, twice[:MOST_NAMED]))
-        yield f"every expert must be named once, found more than once: {found}"
+        yield f"experts must have different names, found more than once: {found}"
     if recipe.dtype is not None and recipe.dtype not in DTYPES:
         yield f"dtype must be one of {', '.join(DTYPES)}, found {quote(recipe.dtype)}"
     if recipe.layers not in LAYER_CHOICES:
@@ -133,11 +133,11 @@ def _list_model_settings(recipe: MergeRecipe) -> list[tuple[str, Setting]]:
 
 
 def _find_method_faults(recipe: MergeRecipe) -> Iterator[str]:
-    """Say what does not fit the method, its options at the first layer; every layer's are checked later."""
+    """Yield faults of the method's options at the first layer; those of each layer are checked later."""
     kind = MERGES[recipe.merge_method]
     if recipe.space is not None and recipe.space not in kind.spaces:
         spaces = " or ".join(map(quote, kind.spaces))
-        yield f"{quote(recipe.merge_method)} works in space {spaces}, found {quote(recipe.space)}"
+        yield f"space of {quote(recipe.merge_method)} must be {spaces}, found {quote(recipe.space)}"
     options = evaluate_settings(recipe.parameters, "", 0.0)
     options.pop("weight", None)
     try:
@@ -155,7 +155,7 @@ def _find_method_faults(recipe: MergeRecipe) -> Iterator[str]:
 
 
 def find_count_fault(method: str, rules: MergeKind, count: int) -> str | None:
-    """Say if a method cannot merge so many experts."""
+    """Return a fault if a method cannot merge this number of experts, or None."""
     if rules.min_experts <= count <= (rules.max_experts or count):
         return None
     most = "exactly" if rules.min_experts == rules.max_experts else "at least"
@@ -163,7 +163,7 @@ def find_count_fault(method: str, rules: MergeKind, count: int) -> str | None:
 
 
 def _count_experts(recipe: MergeRecipe, rules: MergeKind) -> int:
-    """Count what the method is given, as far as it can be told which name is the base model."""
+    """Count the models to merge; only the name ``base_model`` is known to be the base model here."""
     is_listed = recipe.base_model in recipe.names
     if rules.base == "origin":
         return len(recipe.models) - is_listed
@@ -181,14 +181,14 @@ def _find_model_faults(
         for name in model.parameters:
             if name not in allowed:
                 yield (
-                    f"an expert merged by {quote(recipe.merge_method)} has {' and '.join(allowed) or 'no'} "
-                    f"parameters, found {quote(name)} of {quote(model.model)}"
+                    f"an expert merged by {quote(recipe.merge_method)} can have "
+                    f"{' and '.join(allowed) or 'no'} parameters, found {quote(name)} of {quote(model.model)}"
                 )
     if "weight" in parameters:
         if not takes_weights:
-            yield f"{quote(recipe.merge_method)} takes no weights, found 'weight' in its parameters"
+            yield f"{quote(recipe.merge_method)} has no weights, found parameter 'weight': leave it out"
         return
     lacking = [model.model for model in models if "weight" not in model.parameters]
     if lacking and len(lacking) < len(models):
         found = ", ".join(map(quote, lacking[:MOST_NAMED]))
-        yield f"either all experts have a weight or none has, found none of {found}"
+        yield f"all experts must have a weight, or none, found none of {found}"

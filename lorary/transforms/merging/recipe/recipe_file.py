@@ -1,6 +1,6 @@
-"""Merge recipes as YAML, in mergekit's dialect: files of one or more documents, each a merge.
+"""Merge recipes as YAML files in mergekit's format, of one or more documents; each document is a merge.
 
-What a file leaves out has mergekit's defaults for mergekit's methods. ``recipe.keys`` lists every key.
+Methods of mergekit have mergekit's defaults. ``recipe.keys`` lists all keys.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,16 +20,16 @@ from lorary.transforms.merging.recipe.translate import Defaults, Translator, fin
 
 
 def read_recipe(path: str | Path) -> MergeRecipe:
-    """Read a merge recipe: of several documents the last, which merges the results of all others.
+    """Read a merge recipe. In a file of several documents, the last one must use the results of all others.
 
     Args:
         path: a YAML file.
 
     Raises:
-        OSError: if it cannot be read.
-        FormatError: if it is no regular file, no YAML, or beyond the limits.
-        ValueError: if it is no sound recipe, with all that is wrong and the file; or if it holds several
-            recipes that do not lead to one.
+        OSError: if the file cannot be read.
+        FormatError: if it is not a regular file, not YAML, or too large.
+        ValueError: if the recipe is not valid, with all faults; or if the last document does not use all
+            others.
     """
     recipes = read_recipes(path)
     needed = set(_list_needed(recipes[-1]))
@@ -37,20 +37,22 @@ def read_recipe(path: str | Path) -> MergeRecipe:
     idle = [name for name in idle if name not in needed]
     if idle:
         raise ValueError(
-            f"recipe {quote(str(path))} holds {say_count(len(recipes), 'merge')}, and the last does not use "
-            f"{', '.join(idle)}: read it with read_recipes"
+            f"the last merge of recipe {quote(str(path))} must use all others, found "
+            f"{say_count(len(recipes), 'merge')} without a use of {', '.join(idle)}: read them with "
+            "read_recipes"
         )
     return recipes[-1]
 
 
 def read_recipes(path: str | Path) -> tuple[MergeRecipe, ...]:
-    """Read all merges of a recipe file, in order; a later one may have results of earlier ones as models.
+    """Read all merges of a recipe file, in order. The models of a merge can be results of earlier ones.
 
     Args:
         path: a YAML file of one or more documents.
 
     Raises:
-        OSError, FormatError, ValueError: as ``read_recipe`` does.
+        OSError, FormatError: as in ``read_recipe``.
+        ValueError: if a recipe is not valid, or two have the same name.
     """
     documents = read_yaml_documents(path)
     named: dict[str, MergeRecipe] = {}
@@ -61,9 +63,7 @@ def read_recipes(path: str | Path) -> tuple[MergeRecipe, ...]:
             recipe = parse_recipe(content, defaults="mergekit", earlier=named, is_single=len(documents) == 1)
             if recipe.name is not None:
                 if recipe.name in named:
-                    raise ValueError(
-                        f"every merge must have a name of its own, found {quote(recipe.name)} twice"
-                    )
+                    raise ValueError(f"merges must have different names, found {quote(recipe.name)} twice")
                 named[recipe.name] = recipe
         except ValueError as error:
             raise ValueError(f"recipe {where}: {error}") from error
@@ -78,16 +78,16 @@ def parse_recipe(
     earlier: Mapping[str, MergeRecipe] | None = None,
     is_single: bool = True,
 ) -> MergeRecipe:
-    """Understand a recipe's content, as YAML or a merged expert's card holds it.
+    """Parse a recipe from plain values, such as those of a YAML file or of a merged expert's card.
 
     Args:
-        content: the recipe.
-        defaults: whose defaults hold for what is not given, unless the content's key ``defaults`` says.
-        earlier: recipes whose results may be among the models.
-        is_single: whether its name is of no use to other recipes.
+        content: the values.
+        defaults: ``"lorary"`` or ``"mergekit"``: the defaults of options; the key ``defaults`` overrides it.
+        earlier: name -> recipe whose result can be one of the models.
+        is_single: whether no other recipe uses its result, so that its name has no effect.
 
     Raises:
-        ValueError: naming all that is wrong.
+        ValueError: with all faults of the recipe.
     """
     if not isinstance(content, Mapping):
         raise ValueError(f"a recipe must map keys such as 'merge_method' to values, found {quote(content)}")
@@ -108,7 +108,7 @@ def parse_recipe(
 
 
 def describe_recipe(recipe: MergeRecipe) -> dict[str, Any]:
-    """Write a recipe as plain values, which `parse_recipe` understands, without what is at its default."""
+    """Return a recipe as plain values for `parse_recipe`, without keys that have their defaults."""
     content: dict[str, Any] = {"merge_method": recipe.merge_method}
     if recipe.slices:
         content["slices"] = [
@@ -147,7 +147,7 @@ def _list_needed(recipe: MergeRecipe) -> Iterator[str]:
 
 
 def _open_modules(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """Take the one entry of ``modules`` for the recipe itself."""
+    """Merge the only entry of ``modules`` into the recipe."""
     modules = content.get("modules")
     if not isinstance(modules, Mapping) or len(modules) != 1:
         return content

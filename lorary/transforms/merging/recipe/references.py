@@ -1,4 +1,4 @@
-"""How a recipe names a model: ``poetry``, ``base+poetry``, ``user/poetry``, perhaps with ``@revision``."""
+"""Names of models in recipes: ``poetry``, ``base+poetry``, ``user/poetry``, optionally with ``@revision``."""
 
 import re
 from typing import NamedTuple
@@ -9,22 +9,22 @@ _HUB_ID = re.compile(r"[^/\\\s]+/[^/\\\s]+")
 
 
 class Reference(NamedTuple):
-    """What one name stands for."""
+    """A parsed name of a model."""
 
     name: str
-    """An expert's name or hub id; or a base model's, if there is no expert of that name."""
+    """Name or hub id of an expert, or of a base model if there is no such expert."""
     base: str | None
-    """The base model that is named with the expert."""
+    """The base model before ``+``, if there is one."""
 
 
 def read_reference(text: str) -> Reference:
-    """Understand a model's name as mergekit does: ``base+lora`` is an expert for a base model.
+    """Parse a model's name as in mergekit: ``base+lora`` is an expert for a base model.
 
     Args:
-        text: the name. Of a path or hub id behind a ``+`` the last part is the expert's name.
+        text: the name. If a path or hub id follows ``+``, its last part is the expert's name.
 
     Raises:
-        ValueError: if it can be no expert's name.
+        ValueError: if it is not a valid name of an expert.
     """
     base, plus, lora = text.partition("+")
     if plus and base and lora:

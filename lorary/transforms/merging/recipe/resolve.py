@@ -1,4 +1,4 @@
-"""A recipe's settings worked out for every layer, before anything is read."""
+"""Resolving a recipe's settings for each layer, before weights are read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,25 +23,25 @@ from lorary.transforms.merging.recipe.settings import Setting, choose_filter, ev
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSettings:
-    """What a recipe says about one layer."""
+    """Settings of one layer."""
 
     weights: tuple[float, ...]
-    """One per expert."""
+    """One weight per expert."""
     own: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    """Options in which experts differ: name -> one value per expert."""
+    """Options with a value for each expert: option -> one value per expert."""
     config: Any
-    """The method's options."""
+    """The configuration of the method."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Sources:
-    """Where the settings of one layer are looked up, the first that has a value first."""
+    """Settings that apply to one layer; the first source that has a value is used."""
 
     path: str
     depth: float
     shared: tuple[Mapping[str, Setting], ...]
     models: tuple[Mapping[str, Setting] | None, ...]
-    """Of each expert; None where it has no part in this layer."""
+    """Parameters of each expert; None if it is not merged in this layer."""
 
 
 def resolve_recipe(
@@ -51,19 +51,19 @@ def resolve_recipe(
     models: Sequence[RecipeModel] | None = None,
     num_blocks: int | None = None,
 ) -> dict[str, LayerSettings]:
-    """Work out weights, options and the experts' own options of every layer.
+    """Resolve weights, options and the experts' own options for each layer.
 
     Args:
-        recipe: a sound recipe.
-        paths: the modules to merge.
-        models: the experts in the method's order; None for the recipe's.
-        num_blocks: how many blocks the base model has; None takes what the paths show.
+        recipe: a valid recipe.
+        paths: paths of the modules to merge.
+        models: the experts in the method's order; None for the recipe's order.
+        num_blocks: number of blocks of the base model; None for the number that is known from the paths.
 
     Returns:
-        Path -> settings.
+        Module path -> settings.
 
     Raises:
-        ValueError: naming all that is wrong in any layer.
+        ValueError: with all faults of all layers.
         IncompatibleExpert: if a module is in a block that the model does not have.
     """
     _check_blocks(recipe, paths, num_blocks)
@@ -87,7 +87,7 @@ def find_idle_filters(
     models: Sequence[RecipeModel] | None = None,
     num_blocks: int | None = None,
 ) -> tuple[str, ...]:
-    """Say which filters choose a value for no module that is merged; arguments as ``resolve_recipe``."""
+    """Return sentences about filters that choose no value for any merged module; see ``resolve_recipe``."""
     chosen = recipe.models if models is None else models
     sources = [recipe.parameters, *(part.parameters for part in recipe.slices)]
     sources += [model.parameters for part in recipe.slices for model in part.models]
@@ -105,8 +105,8 @@ def find_idle_filters(
     unfit = [text for text in filters if not any(text in f"{path}.weight" for path in paths)]
     late = [text for text in filters if text not in used and text not in unfit]
     reasons = {
-        f"the experts change no module of such a name, only such as {paths[0]!r}": unfit,
-        "filters before it fit its modules, or its slice has none of them": late,
+        f"it matches no module that the experts change, such as {paths[0]!r}": unfit,
+        "earlier filters match the same modules, or its slice has none of them": late,
     }
     return tuple(
         f"filter {', '.join(map(quote, some))}: {reason}" for reason, some in reasons.items() if some
@@ -114,7 +114,7 @@ def find_idle_filters(
 
 
 def follows_depth(recipe: MergeRecipe) -> bool:
-    """Tell whether a setting has several values along the depth of the model."""
+    """Return whether any setting is a list of values along the depth of the model."""
     settings = [*recipe.parameters.values()]
     settings += [setting for model in recipe.models for setting in model.parameters.values()]
     return any(_is_gradient(setting) for setting in settings)
@@ -133,9 +133,8 @@ def _check_blocks(recipe: MergeRecipe, paths: Sequence[str], num_blocks: int | N
     if num_blocks is not None and largest is not None and largest >= num_blocks:
         source = "the recipe's slices cover" if recipe.slices else "the base model has"
         raise IncompatibleExpert(
-            f"an expert changes block {largest}, but {source} {say_count(num_blocks, 'block')}, 0 to "
-            f"{num_blocks - 1}: "
-            "correct the recipe"
+            f"experts must change blocks that exist, but {source} {say_count(num_blocks, 'block')} (0 to "
+            f"{num_blocks - 1}) and an expert changes block {largest}: correct the recipe"
         )
 
 
@@ -180,7 +179,7 @@ def _resolve_layer(recipe: MergeRecipe, sources: _Sources, models: Sequence[Reci
 
 
 def _look_up(sources: _Sources, name: str, expert: int | None = None, default: Any = None) -> Any:
-    """Give a setting's value for the layer: the expert's own, else the shared one, else the default."""
+    """Return a setting's value for the layer: the expert's own, or else the shared one, or the default."""
     own = None if expert is None else sources.models[expert]
     for source in (own or {}, *sources.shared):
         if (
@@ -209,15 +208,18 @@ def _resolve_weights(sources: _Sources, models: Sequence[RecipeModel], rules: Me
 
 
 def read_option(config: Any, name: str) -> Any:
-    """Give an option of a configuration, or of that of its inner method."""
+    """Return an option of a configuration; for ``core`` that of its inner method."""
     return getattr(config.inner_config if isinstance(config, CoreConfig) else config, name)
 
 
 def _find_weight_fault(name: str, path: str, weight: Any, may_be_negative: bool) -> str | None:
     if weight is None:
-        return f"expert {name!r} has no weight in module {path!r}: end its list with a value without a filter"
+        return (
+            f"expert {name!r} must have a weight in module {path!r}, but no filter matches: add a value "
+            "without a filter at the end"
+        )
     if not is_of_type(weight, float):
-        return f"a weight must be a number, found {quote(weight)} of expert {name!r}"
+        return f"weight of expert {name!r} must be a number, found {quote(weight)}"
     if weight < 0 and not may_be_negative:
-        return f"this method's weights must not be negative, found {quote(weight)} of expert {name!r}"
-    return next(check_finite_number(f"the weight of expert {name!r}", weight), None)
+        return f"weight of expert {name!r} must be at least 0 for this method, found {quote(weight)}"
+    return next(check_finite_number(f"weight of expert {name!r}", weight), None)

@@ -1,4 +1,4 @@
-"""A recipe's settings: one value, values along the model's depth, or values by module name."""
+"""Settings of a recipe: a value, values along the depth of the model, or values by module."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -7,16 +7,16 @@ from typing import Any
 from lorary.files import quote
 
 Setting = Any
-"""A value; a list of numbers, the first for the first block and the last for the last, with straight lines
-between; or a list of ``{filter: part of a module's path, value: either of these}``, of which the first that
-fits counts."""
+"""A setting has one of three forms. A value. A list of numbers, from the first block to the last,
+interpolated linearly. A list of ``{filter, value}``, of which the first is used whose filter is part of the
+module's path; its value has one of the first two forms."""
 
 SCALARS = (bool, int, float, str)
 MOST_ENTRIES = 1000
 
 
 def find_setting_faults(name: str, setting: Setting) -> Iterator[str]:
-    """Say what is wrong with the form of a setting."""
+    """Yield faults of the form of a setting."""
     if isinstance(setting, SCALARS):
         return
     if isinstance(setting, list | tuple) and 0 < len(setting) <= MOST_ENTRIES:
@@ -34,11 +34,11 @@ def find_setting_faults(name: str, setting: Setting) -> Iterator[str]:
 
 def _find_choice_faults(name: str, choice: Mapping[str, Any]) -> Iterator[str]:
     if not choice.keys() <= {"filter", "value"} or "value" not in choice:
-        yield f"{name}: every entry must be {{filter, value}} or {{value}}, found {quote(choice)}"
+        yield f"{name}: each entry must be {{filter, value}} or {{value}}, found {quote(choice)}"
     elif not isinstance(choice.get("filter", "*"), str | None):
         yield f"{name}: a filter must be part of a module's path, found {quote(choice['filter'])}"
     elif isinstance(choice["value"], list) and any(isinstance(item, Mapping) for item in choice["value"]):
-        yield f"{name}: a filter's value must be a value or a list of numbers, found {quote(choice['value'])}"
+        yield f"{name}: value must be a value or a list of numbers, found {quote(choice['value'])}"
     else:
         yield from find_setting_faults(name, choice["value"])
 
@@ -49,7 +49,7 @@ def _is_number(item: Any) -> bool:
 
 
 def list_filters(setting: Setting) -> list[str]:
-    """List the filters of a setting, besides those that fit everything."""
+    """List the filters of a setting, without those that match all modules."""
     if not isinstance(setting, list | tuple):
         return []
     filters = [item.get("filter") for item in setting if isinstance(item, Mapping)]
@@ -57,7 +57,7 @@ def list_filters(setting: Setting) -> list[str]:
 
 
 def choose_filter(setting: Setting, path: str) -> str | None:
-    """Give the filter that chooses a setting's value for a module; None if no filter does."""
+    """Return the filter that chooses a setting's value for a module; None if no filter does."""
     if not isinstance(setting, list | tuple) or not isinstance(setting[0], Mapping):
         return None
     filters = [item.get("filter") for item in setting]
@@ -65,15 +65,15 @@ def choose_filter(setting: Setting, path: str) -> str | None:
 
 
 def evaluate_setting(setting: Setting, path: str, depth: float) -> Any:
-    """Give a setting's value for one module.
+    """Return a setting's value for one module.
 
     Args:
-        setting: of sound form.
-        path: the module's path; filters may also name its ``weight``.
-        depth: where its block is: 0 for the first, 1 for the last.
+        setting: a setting of valid form.
+        path: the module's path; filters are matched against ``path.weight``, as in mergekit.
+        depth: depth of its block, 0 for the first, 1 for the last.
 
     Returns:
-        The value, or None if no filter fits.
+        The value, or None if no filter matches.
     """
     if isinstance(setting, SCALARS):
         return setting
@@ -93,6 +93,6 @@ def _fits(text: str | None, path: str) -> bool:
 
 
 def evaluate_settings(settings: Mapping[str, Setting], path: str, depth: float) -> dict[str, Any]:
-    """Give the values of several settings for one module, without those that have none there."""
+    """Return the values of several settings for one module, without settings whose filters do not match."""
     values = {name: evaluate_setting(setting, path, depth) for name, setting in settings.items()}
     return {name: value for name, value in values.items() if value is not None}

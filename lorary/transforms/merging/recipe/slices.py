@@ -1,4 +1,4 @@
-"""Recipes block by block: mergekit's ``slices``, as far as they merge and do not stack blocks anew."""
+"""Checks of mergekit's ``slices``: ranges of blocks, which must keep the order of the blocks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 from lorary.files import quote
 
 FRANKENMERGE = (
-    "this is a frankenmerge, which builds a model of another depth or order of blocks; experts are merged "
-    "block by block into one for the same base model"
+    "frankenmerges, which change the number or order of blocks, are not supported, because the merged expert "
+    "is for the same base model"
 )
 
 
 def check_slices(slices: Any) -> list[str]:
-    """Say what is wrong with the form of slices, and whether they stack blocks anew.
+    """Return faults of the form of slices, or else of the order of their blocks.
 
     Args:
         slices: the value of a recipe's key ``slices``.
@@ -26,14 +26,14 @@ def check_slices(slices: Any) -> list[str]:
 def _find_form_fault(part: Any) -> str | None:
     sources = part.get("sources") if isinstance(part, Mapping) else None
     if not isinstance(sources, list) or not sources:
-        return f"every slice must have a list of sources, found {quote(part)}"
+        return f"each slice must have a list of sources, found {quote(part)}"
     for source in sources:
         if not isinstance(source, Mapping) or not isinstance(source.get("model"), str):
-            return f"every source must be {{model: name, layer_range: [first, end]}}, found {quote(source)}"
+            return f"each source must be {{model: name, layer_range: [first, end]}}, found {quote(source)}"
         if not _is_range(source.get("layer_range")):
             return (
-                f"layer_range of {quote(source['model'])} must be the first block and the one after the "
-                f"last, found {quote(source.get('layer_range'))}"
+                f"layer_range of {quote(source['model'])} must be the first block and the number after the "
+                f"last block, found {quote(source.get('layer_range'))}"
             )
     return None
 
@@ -48,10 +48,13 @@ def _find_order_fault(slices: Sequence[Mapping[str, Any]]) -> str | None:
     for part in slices:
         ranges = [source["layer_range"] for source in part["sources"]]
         if any(range_ != ranges[0] for range_ in ranges):
-            return f"slices join blocks {quote(ranges[0])} with {quote(ranges[-1])}: {FRANKENMERGE}"
+            return (
+                f"sources of a slice must have the same layer_range, found {quote(ranges[0])} and "
+                f"{quote(ranges[-1])}: {FRANKENMERGE}"
+            )
         if ranges[0][0] != end:
             return (
-                f"slices must cover all blocks in order, found block {ranges[0][0]} where {end} is next: "
+                f"slices must cover all blocks in order, found block {ranges[0][0]} instead of {end}: "
                 f"{FRANKENMERGE}"
             )
         end = ranges[0][1]

@@ -1,4 +1,4 @@
-"""A recipe's content, in mergekit's dialect or lorary's own, turned into the fields of a recipe."""
+"""Making a ``MergeRecipe`` from the content of a recipe file or card."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -19,17 +19,17 @@ from lorary.transforms.merging.recipe.recipe import MergeRecipe, RecipeModel, Re
 from lorary.transforms.merging.recipe.references import read_reference
 
 Defaults = Literal["mergekit", "lorary"]
-"""Whose defaults hold for what is not given."""
+"""Source of the defaults of options."""
 _OWN_KEYS = ("dtype", "rank", "space", "layers", "num_blocks")
 
 
 class Translator:
-    """Turns the content of one recipe, whose form is sound, into a recipe.
+    """Makes a recipe from its content, whose form has been checked.
 
     Args:
         content: the recipe's keys and values.
-        defaults: whose defaults hold, and whose way to name models.
-        ignored: takes what changes nothing.
+        defaults: ``"lorary"`` or ``"mergekit"``, for defaults of options and for the syntax of model names.
+        ignored: collects the keys that have no effect.
     """
 
     def __init__(self, content: Mapping[str, Any], defaults: Defaults, ignored: Ignored):
@@ -43,10 +43,10 @@ class Translator:
         """Build the recipe.
 
         Args:
-            earlier: recipes whose results may be among the models.
+            earlier: name -> recipe whose result can be one of the models.
 
         Raises:
-            ValueError: naming all that is wrong.
+            ValueError: with all faults of the recipe.
         """
         content = self._content
         slices = tuple(self._build_slice(part) for part in content.get("slices") or ())
@@ -96,7 +96,7 @@ class Translator:
         return read_reference(said).name
 
     def _translate(self, parameters: Mapping[str, Any] | None, expert: str) -> dict[str, Any]:
-        """Rename parameters, without those that change nothing."""
+        """Rename parameters, and leave out those that have no effect."""
         found = {}
         for called, value in (parameters or {}).items():
             name = PARAMETER_NAMES.get(called, called)
@@ -108,7 +108,7 @@ class Translator:
         return found
 
     def _find_reason(self, called: str, name: str, expert: str) -> str | None:
-        """Say why a parameter changes nothing, as it does not in mergekit; None if it is used, or unknown."""
+        """Return why a parameter has no effect, as in mergekit; None if it is used or unknown."""
         known = PARAMETER_KEYS.get(called)
         if known is not None and known.use == "ignored":
             return known.reason
@@ -118,19 +118,19 @@ class Translator:
         shared = {field.name for field in fields(kind.config)} - set(self._fixed)
         weighted = {"weight"} if kind.default_weight != "none" else set()
         if name not in shared | weighted:
-            return f"{self._called} has no use for it"
+            return f"{self._called} does not use it"
         if expert and name not in {*kind.own_options, *weighted}:
-            return f"{self._called} takes it for all experts alike, from the recipe's parameters"
+            return f"{self._called} uses one value for all experts, from the recipe's parameters"
         return None
 
 
 def find_passthrough_faults(content: Mapping[str, Any]) -> Iterator[str]:
-    """Say what a recipe of mergekit's ``passthrough`` has that means nothing for experts."""
+    """Yield faults of a recipe of mergekit's ``passthrough`` that experts do not support."""
     if content["merge_method"] != "passthrough":
         return
     parts = content.get("slices") or [{"sources": content.get("models") or []}]
     if any(len(part["sources"]) > 1 for part in parts):
-        yield "passthrough takes one model for each block: name a method that merges several"
+        yield "passthrough must have one model for each block, found several: use a method that merges them"
     named = [*parts, *(source for part in parts for source in part["sources"]), content]
     if any("scale" in (entry.get("parameters") or {}) for entry in named):
-        yield "passthrough's scale is for whole weights, not for an expert's change of them: leave it out"
+        yield "passthrough must have no scale, which applies to weights, not to weight changes: leave it out"

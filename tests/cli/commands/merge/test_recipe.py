@@ -33,7 +33,7 @@ def test_each_document_of_a_recipe_is_a_merge_and_what_is_ignored_is_told(
     assert code == 0
     assert same_weights(library["first"], merge(library, "linear", names=["poetry", "sql"]))
     assert library["last"].card.parents == ("first", "card games")
-    assert "ignored   tokenizer_source: a merged expert changes no tokenizer" in output.splitlines()
+    assert "ignored   tokenizer_source: a merged expert has no tokenizer" in output.splitlines()
     folder = tmp_path / "out" / "last"
     assert lorary("merge", library.url, "--recipe", str(recipe), "--out", str(folder))[0] == 0
     assert same_weights(read_peft(folder.parent / "first"), library["first"])
@@ -85,7 +85,7 @@ def test_an_expert_that_a_document_shadows_and_a_filter_without_effect_are_told(
     code, output, _ = lorary("merge", library.url, "--recipe", str(recipe), "--dry-run")
     assert code == 0
     assert (
-        "ignored   expert 'sql' of the library: in this recipe the name means another document's result\n"
-        in output
+        "ignored   expert 'sql' of the library: in this recipe the name means the result of another "
+        "document\n" in output
     )
-    assert "ignored   filter 'nothing': the experts change no module of such a name" in output
+    assert "ignored   filter 'nothing': it matches no module that the experts change" in output

@@ -36,7 +36,7 @@ def test_signs_are_elected_if_asked_for(make_layer, deltas, dense_agree):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"gamma": -0.1}, r"gamma must lie in \[0, 1\), found -0.1"),
+        ({"gamma": -0.1}, r"gamma must be in \[0, 1\), found -0.1"),
         ({"normalize": 1}, "normalize must be true or false, found 1"),
         ({"elect": "vote"}, "elect must be 'sum' or 'sign', found 'vote'"),
     ],

@@ -41,5 +41,5 @@ def test_options_of_the_inner_method_are_checked():
 
 @pytest.mark.parametrize("inner", ["core", "regmean", "teis"])
 def test_what_cannot_be_inside_is_refused(inner):
-    with pytest.raises(ValueError, match=f"no inner method of core is named '{inner}'"):
+    with pytest.raises(ValueError, match=f"inner must be a method that core can use, found '{inner}'"):
         CoreConfig(inner=inner)

@@ -39,7 +39,7 @@ def test_the_seed_decides(make_layer):
 
 
 def test_a_density_of_nothing_is_refused():
-    with pytest.raises(ValueError, match=r"density must lie in \(0, 1\], found -0.1"):
+    with pytest.raises(ValueError, match=r"density must be in \(0, 1\], found -0.1"):
         DareConfig(density=-0.1)
 
 
@@ -55,5 +55,5 @@ def test_weights_can_be_normalised(make_layer):
     torch.testing.assert_close(
         merge_dare(layer, DareConfig(normalize=True)), merge_dare(layer, DareConfig()) / 3.5
     )
-    with pytest.raises(ValueError, match="must not add up to zero"):
+    with pytest.raises(ValueError, match="must not sum to zero"):
         merge_dare(make_layer(weights=(1.0, -2.0, 1.0)), DareConfig(normalize=True))

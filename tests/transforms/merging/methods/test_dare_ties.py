@@ -21,7 +21,7 @@ def test_the_merge_equals_the_dense_one_of_what_was_kept(make_layer, dense_agree
 
 
 def test_a_density_above_one_is_refused():
-    with pytest.raises(ValueError, match=r"density must lie in \(0, 1\], found 2"):
+    with pytest.raises(ValueError, match=r"density must be in \(0, 1\], found 2"):
         DareTiesConfig(density=2)
 
 

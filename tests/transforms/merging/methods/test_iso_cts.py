@@ -38,5 +38,5 @@ def test_with_all_directions_common_it_is_iso(layer, deltas, dense):
 
 
 def test_a_share_of_nothing_is_refused():
-    with pytest.raises(ValueError, match=r"common must lie in \(0, 1\], found 0"):
+    with pytest.raises(ValueError, match=r"common must be in \(0, 1\], found 0"):
         IsoCtsConfig(common=0)

@@ -54,8 +54,8 @@ def test_opposite_experts_and_zeros_are_finite(make_layer, dense):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_iter": -1}, r"max_iter must lie in \[0, 10,000\], found -1"),
-        ({"max_iter": 10**12}, "max_iter must lie in"),
+        ({"max_iter": -1}, r"max_iter must be in \[0, 10,000\], found -1"),
+        ({"max_iter": 10**12}, "max_iter must be in"),
         ({"tol": -1.0}, "tol must not be negative, found -1.0"),
         ({"tol": float("nan")}, "tol must be a finite number, found nan"),
     ],

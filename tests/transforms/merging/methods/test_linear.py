@@ -29,7 +29,5 @@ def test_one_expert_of_weight_one_keeps_its_factors(make_layer):
 
 def test_weights_that_cancel_cannot_be_normalised(make_layer):
     layer = make_layer(ranks=(1, 1), weights=(1.0, -1.0))
-    with pytest.raises(
-        ValueError, match=r"must not add up to zero, found \[1.0, -1.0\] in module 'layers.0.q'"
-    ):
+    with pytest.raises(ValueError, match=r"must not sum to zero, found \[1.0, -1.0\] in module 'layers.0.q'"):
         merge_linear(layer, LinearConfig(normalize=True))

@@ -55,5 +55,5 @@ def test_given_grams_stay_as_they_are(make_layer, draw_inputs):
 
 
 def test_a_factor_above_one_is_refused():
-    with pytest.raises(ValueError, match=r"off_diagonal must lie in \[0, 1\], found 1.1"):
+    with pytest.raises(ValueError, match=r"off_diagonal must be in \[0, 1\], found 1.1"):
         RegmeanConfig(off_diagonal=1.1)

@@ -33,5 +33,5 @@ def test_of_equal_experts_nothing_is_selected(make_layer, dtype):
 
 
 def test_a_density_of_zero_is_refused():
-    with pytest.raises(ValueError, match=r"density must lie in \(0, 1\], found 0"):
+    with pytest.raises(ValueError, match=r"density must be in \(0, 1\], found 0"):
         SceConfig(density=0)

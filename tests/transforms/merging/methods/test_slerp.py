@@ -36,5 +36,5 @@ def test_without_an_arc_the_straight_line_is_taken(make_layer, deltas, dense, fa
 
 
 def test_a_place_off_the_arc_is_refused():
-    with pytest.raises(ValueError, match=r"t must lie in \[0, 1\], found 1.5"):
+    with pytest.raises(ValueError, match=r"t must be in \[0, 1\], found 1.5"):
         SlerpConfig(t=1.5)

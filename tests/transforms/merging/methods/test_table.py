@@ -38,5 +38,7 @@ def test_core_has_the_rules_of_its_inner_method():
 
 
 def test_an_unknown_method_is_refused_with_the_nearest():
-    with pytest.raises(ValueError, match="no merging method is named 'teis': did you mean 'ties'"):
+    with pytest.raises(
+        ValueError, match="merge_method must be a known method, found 'teis': did you mean 'ties'"
+    ):
         merge_named("teis")

@@ -28,8 +28,8 @@ def test_small_blocks_give_the_same_merge(make_layer, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"density": 0.0}, r"density must lie in \(0, 1\], found 0.0"),
-        ({"density": 1.5}, r"density must lie in \(0, 1\], found 1.5"),
+        ({"density": 0.0}, r"density must be in \(0, 1\], found 0.0"),
+        ({"density": 1.5}, r"density must be in \(0, 1\], found 1.5"),
         ({"normalize": 1}, "normalize must be true or false, found 1"),
         ({"density": 2.0, "scale": float("inf")}, "density .*; scale must be a finite number, found inf"),
     ],

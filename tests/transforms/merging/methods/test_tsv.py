@@ -44,5 +44,5 @@ def test_only_zero_experts_give_nothing(make_layer, dense):
 
 
 def test_a_negative_number_of_vectors_is_refused():
-    with pytest.raises(ValueError, match=r"num_vectors must lie in \[0, .*\], found -1"):
+    with pytest.raises(ValueError, match=r"num_vectors must be in \[0, .*\], found -1"):
         TsvConfig(num_vectors=-1)

@@ -30,7 +30,7 @@ def test_weights_may_be_given_by_name(experts):
 def test_experts_may_come_by_themselves(experts):
     assert collect_experts(experts) is experts
     assert collect_experts(iter(experts.values())) == experts
-    with pytest.raises(ValueError, match="experts must have names of their own, found 'sql', 'sql'"):
+    with pytest.raises(ValueError, match="experts must have different names, found 'sql', 'sql'"):
         collect_experts([experts["sql"], experts["sql"]])
 
 
@@ -40,7 +40,8 @@ def test_experts_may_come_by_themselves(experts):
         ({"weights": [1, 2]}, "weights must be one number per expert, found 2 for 3"),
         (
             {"weights": {"sql": 1, "chss": 2}},
-            "no expert 'chss' to weigh: did you mean 'chess'\\?; no weight for 'poetry', 'chess'",
+            r"there is no expert 'chss': did you mean 'chess'\?; each expert must have one, found none for "
+            "'poetry', 'chess'",
         ),
         ({"weights": [1], "rank": 0}, "found 1 for 3; rank must be"),
     ],

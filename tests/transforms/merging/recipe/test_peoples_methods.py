@@ -27,7 +27,7 @@ def test_ties_with_the_base_among_its_models(library, read):
         "parameters: {normalize: true, int8_mask: true}\ndtype: float32\n"
     )
     check(library, recipe, lambda path, d: agree([trim(d["a"], 0.5), trim(d["b"], 0.5)], [0.5, 0.3]))
-    assert recipe.ignored == ("int8_mask: it only makes mergekit's masks smaller",)
+    assert recipe.ignored == ("int8_mask: it only reduces the size of mergekit's masks",)
     assert merge_by_recipe(library, recipe).card.parents == ("a", "b")
 
 

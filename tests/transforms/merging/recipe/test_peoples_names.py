@@ -28,8 +28,8 @@ def test_parameters_that_the_method_has_no_use_for_are_listed(read):
     )
     assert recipe.parameters == {"t": 0.3} and not recipe.models[0].parameters
     assert set(recipe.ignored) == {
-        "weight of 'a', density of 'b', epsilon: slerp has no use for it",
-        "t of 'a': slerp takes it for all experts alike, from the recipe's parameters",
+        "weight of 'a', density of 'b', epsilon: slerp does not use it",
+        "t of 'a': slerp uses one value for all experts, from the recipe's parameters",
     }
 
 
@@ -44,9 +44,7 @@ def test_a_base_with_a_lora_is_an_expert(library, read):
         "- {model: BASE@main+user/b@v1, parameters: {weight: 0.5}}\nmerge_method: linear\n"
     )
     check(library, read(text.replace("BASE", "org/base")), lambda path, d: (d["a"] + d["b"]) / 2)
-    with pytest.raises(
-        IncompatibleExpert, match="for base model 'org/other', its experts are for 'org/base'"
-    ):
+    with pytest.raises(IncompatibleExpert, match="the experts' base model 'org/base', found 'org/other'"):
         merge_by_recipe(library, read(text.replace("BASE", "org/other")))
 
 

@@ -57,10 +57,10 @@ def test_sound_settings_have_no_faults(setting):
         (None, "density must be a value, a list of numbers"),
         ([1, "x"], "density must be a value, a list of numbers"),
         ([1, {"value": 2}], "density must be a value, a list of numbers"),
-        ([{"filter": "x"}], "every entry must be {filter, value} or {value}, found {'filter': 'x'}"),
-        ([{"pattern": "x", "value": 1}], "every entry must be {filter, value} or {value}"),
+        ([{"filter": "x"}], "each entry must be {filter, value} or {value}, found {'filter': 'x'}"),
+        ([{"pattern": "x", "value": 1}], "each entry must be {filter, value} or {value}"),
         ([{"filter": 3, "value": 1}], "a filter must be part of a module's path, found 3"),
-        ([{"value": [{"value": 1}]}], "a filter's value must be a value or a list of numbers"),
+        ([{"value": [{"value": 1}]}], "value must be a value or a list of numbers"),
         ([{"value": {}}], "density must be a value"),
     ],
 )
