@@ -16,7 +16,8 @@ from torch import Tensor
 from bench.options import Options
 from bench.report import Cell, Table
 from bench.timing import Side, Times, interleave
-from lorary.kernels import cpu, is_compiled_for
+from lorary.kernels import cpu
+from lorary.kernels.cpu import is_compiled_for
 from lorary.models import COMBINES, mix
 from lorary.models.mix_backends import BACKENDS, choose_backend
 

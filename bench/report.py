@@ -13,7 +13,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.timing import Spread
-from lorary.evaluation import describe_run
+from lorary.evaluation.run_header import describe_run
 
 Cell = str | int | float | Spread | None
 

@@ -20,7 +20,7 @@ import lorary
 from lorary.data import Task, mix_tasks
 from lorary.evaluation import Route
 from lorary.library import Library
-from lorary.reports import plot_clusters
+from lorary.reports.cluster_plot import plot_clusters
 from lorary.training import TrainConfig
 from lorary.transforms import cluster_experts
 

@@ -62,8 +62,8 @@ Measured with {versions}, {machine}, {date}; one tiny random model of each archi
 
 The table has all causal language models of `transformers`.
 
-- **layout**: the arrangement of the texts of a batch in a forward pass (`lorary.passes.Layout`). A trial on
-  the model finds the first of *shared*, *masked*, *packed*, *padded* and *alone* that is exact.
+- **layout**: the arrangement of the texts of a batch in a forward pass (`Layout` of `lorary.passes`). A trial
+  on the model finds the first of *shared*, *masked*, *packed*, *padded* and *alone* that is exact.
 - **score**, **assign**: the largest difference of losses (score) or logits (assign) between a batch in which
   each text has another expert, and each text alone on a model into whose weights its expert is folded. It is
   relative to the largest value.

@@ -12,8 +12,10 @@ os.environ["MPLBACKEND"] = "agg"
 
 import torch
 
-from lorary.evaluation import MEASURES, Record, Result
+from lorary.evaluation import Result
+from lorary.evaluation.columns import Record
 from lorary.evaluation.measures import Generate, Metric
+from lorary.evaluation.measures.table import MEASURES
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # Triton's operators run on the CPU then, as they are

@@ -12,7 +12,8 @@ from lorary.data import TokenizedExample
 from lorary.errors import BaseModelError, IncompatibleExpert
 from lorary.experts import Expert, Factors
 from lorary.models import attach_experts, find_layers, fold, layer_shape, wrap_base
-from lorary.passes import Layout, find_layout, score_pass, split_passes
+from lorary.passes import find_layout, score_pass, split_passes
+from lorary.passes.layout import Layout
 from tests.architectures import MODEL_TYPES, NOT_BUILT, tiny_config
 
 # Two experts and the base; sequences of the first two begin alike.

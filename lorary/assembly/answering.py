@@ -17,7 +17,7 @@ from lorary.assembly.generate_call import GenerateCall
 from lorary.assembly.generation import depends_on_place
 from lorary.assembly.prompts import find_ending_ids, find_padding_id
 from lorary.models import BaseModel, ExpertStack
-from lorary.passes import can_pad_left
+from lorary.passes.left_padding import can_pad_left
 
 # Steps after which rows that are done leave their batch: each time costs a few milliseconds.
 NUM_STEPS = 8

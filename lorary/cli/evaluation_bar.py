@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from lorary.cli.bars import show_bar
-from lorary.evaluation import EvalEvent
+from lorary.evaluation.running import EvalEvent
 
 
 @contextmanager

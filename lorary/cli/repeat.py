@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from lorary.cli.base_options import DEFAULT_BASE
 from lorary.cli.task_places import parse_places
 from lorary.cli.trained_prompts import find_common_prompts
-from lorary.library import Entry
+from lorary.library.entry import Entry
 
 # Options of prompts that cards of trained experts have, with the defaults of ``lorary train``.
 PROMPT_DEFAULTS = {"with_definition": True, "max_length": 512, "truncation": "prompt-middle"}

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lorary.data.templates import TEMPLATES
-from lorary.library import Entry
+from lorary.library.entry import Entry
 
 
 def list_trained_prompts(entries: Iterable[Entry]) -> list[Mapping[str, Any]]:

@@ -13,7 +13,9 @@ from lorary.assembly.router import Router
 from lorary.evaluation.items import Item, Prompt
 from lorary.facts.requests import Requests
 from lorary.models import ExpertStack
-from lorary.passes import Layout, read_whole, split_passes
+from lorary.passes import split_passes
+from lorary.passes.layout import Layout
+from lorary.passes.split import read_whole
 from lorary.routing import Chooser
 
 KnownExperts = tuple[tuple[int, ...], tuple[float, ...]]

@@ -8,7 +8,7 @@ from lorary.errors import UnknownExpert, suggest
 from lorary.evaluation.items import Prompt
 from lorary.evaluation.route_experts import RouteExperts, decide_prompts, name_experts
 from lorary.files import quote
-from lorary.passes import Layout
+from lorary.passes.layout import Layout
 from lorary.routing import ROUTERS, RouterConfig
 
 EXPERT_PREFIX = "expert:"

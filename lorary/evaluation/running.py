@@ -15,7 +15,8 @@ from lorary.evaluation.run_header import describe_run
 from lorary.evaluation.scoring import Report, generate_answers, score_targets
 from lorary.files import quote
 from lorary.models.positions import check_length
-from lorary.passes import Layout, find_layout
+from lorary.passes import find_layout
+from lorary.passes.layout import Layout
 
 ROW_LENGTH = 512
 

@@ -7,7 +7,8 @@ import torch
 from lorary.assembly import RoutedModel
 from lorary.evaluation.items import Item
 from lorary.evaluation.route_experts import RouteExperts
-from lorary.passes import Layout, score_pass, split_passes
+from lorary.passes import score_pass, split_passes
+from lorary.passes.layout import Layout
 
 Report = Callable[[int], None]
 """Called with an amount of finished work: scored tokens, or the maximum number of tokens of answers."""

@@ -15,9 +15,9 @@ from torch import Tensor
 from lorary.errors import FormatError
 from lorary.experts import Expert
 from lorary.files import open_cache_folder, open_regular, write_whole
-from lorary.library import Key
 from lorary.library.artifact_file import Artifact, pack_artifact
 from lorary.library.artifacts import open_artifact
+from lorary.library.key import Key
 
 
 class Cache:

@@ -7,8 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from lorary.experts import Expert
-from lorary.library import Key, Library
+from lorary.library import Library
 from lorary.library.artifact_file import Artifact
+from lorary.library.key import Key
 
 
 class FittedArtifacts:

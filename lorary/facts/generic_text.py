@@ -17,7 +17,7 @@ from lorary.facts.cache import Cache
 from lorary.facts.shipped_texts import read_shipped_texts
 from lorary.facts.soundness import Artifact
 from lorary.files import quote
-from lorary.library import Key
+from lorary.library.key import Key
 from lorary.models import BaseModel, ExpertStack
 
 NUM_TEXTS = 64

@@ -6,9 +6,10 @@ from typing import Any
 from lorary.experts import Expert
 from lorary.facts.cache import Cache, identify_experts
 from lorary.facts.fitted_library import FittedLibrary
-from lorary.library import Key, Library
+from lorary.library import Library
 from lorary.library.artifact_file import Artifact
 from lorary.library.derive import ArtifactStore, Compute, IsSound, derive_artifacts
+from lorary.library.key import Key
 
 
 def keep_artifacts(

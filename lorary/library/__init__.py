@@ -6,12 +6,8 @@ and artifacts (tensors computed from experts). A change is made completely or no
 may read and change a library at the same time.
 """
 
-from lorary.library.entry import Entry
-from lorary.library.key import Key
 from lorary.library.library import Library
 
 __all__ = [
-    "Entry",
-    "Key",
     "Library",
 ]

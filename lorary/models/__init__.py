@@ -3,7 +3,6 @@
 from lorary.kernels.checks import COMBINES
 from lorary.models.attach import attach_experts
 from lorary.models.base import BaseModel, load_base, wrap_base
-from lorary.models.expert_linear import ExpertLinear
 from lorary.models.expert_stack import ExpertStack
 from lorary.models.fold import fold
 from lorary.models.layers import layer_shape
@@ -15,7 +14,6 @@ from lorary.models.targets import find_layers
 __all__ = [
     "COMBINES",
     "BaseModel",
-    "ExpertLinear",
     "ExpertStack",
     "attach_experts",
     "find_layers",

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from lorary.files import quote
-from lorary.kernels import Operators, find_operators, is_compiled_for, is_triton_for
+from lorary.kernels import Operators, find_operators
+from lorary.kernels.cpu import is_compiled_for
+from lorary.kernels.triton_modules import is_triton_for
 from lorary.models.mix_compiled import mix_compiled, mix_triton, needs_gradients
 from lorary.models.mix_dense import mix_dense
 from lorary.models.mix_gather import mix_gather

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lorary.kernels import Operators, TrainingOperators, cpu, load_triton
+from lorary.kernels import Operators, cpu
+from lorary.kernels.operators import TrainingOperators
+from lorary.kernels.triton_modules import load_triton
 
 
 def mix_compiled(

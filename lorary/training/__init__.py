@@ -11,7 +11,6 @@ from lorary.training.config import TrainConfig
 if TYPE_CHECKING:
     from lorary.training.examples import TrainingExamples, prepare_examples
     from lorary.training.objectives.gate_config import GateConfig
-    from lorary.training.objectives.gates import train_gates
     from lorary.training.objectives.lorahub import LorahubConfig, search_weights
     from lorary.training.train import train_experts
 
@@ -23,7 +22,6 @@ __all__ = [
     "prepare_examples",
     "search_weights",
     "train_experts",
-    "train_gates",
 ]
 
 __getattr__ = load_lazily(
@@ -35,6 +33,5 @@ __getattr__ = load_lazily(
         "prepare_examples": "examples",
         "search_weights": "objectives.lorahub",
         "train_experts": "train",
-        "train_gates": "objectives.gates",
     },
 )

@@ -11,12 +11,10 @@ from lorary.transforms.merging import (
     plan_merge,
     read_recipe,
 )
-from lorary.transforms.prototypes import arrow_prototypes
 from lorary.transforms.similarity import expert_similarity
 
 __all__ = [
     "MergeRecipe",
-    "arrow_prototypes",
     "cluster_experts",
     "expert_similarity",
     "make_recipe",

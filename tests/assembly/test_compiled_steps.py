@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import CompileConfig
 
-from lorary.kernels import is_compiled_for
+from lorary.kernels.cpu import is_compiled_for
 
 PROMPTS = [[5, 9, 14, 3], [7, 7], [30, 2, 11]]
 

@@ -5,7 +5,8 @@ import torch
 
 from lorary.assembly import load_model
 from lorary.data import TokenizedExample
-from lorary.kernels import find_operators, load_triton
+from lorary.kernels import find_operators
+from lorary.kernels.triton_modules import load_triton
 from lorary.models import COMBINES, mix
 from lorary.routing import ArrowConfig
 from lorary.training import TrainConfig, TrainingExamples, train_experts

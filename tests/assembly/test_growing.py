@@ -8,7 +8,7 @@ from lorary.errors import FormatError, IncompatibleExpert, LibraryError, Unknown
 from lorary.experts import Expert, Factors
 from lorary.facts import list_task_facts, prototypes
 from lorary.library import Library
-from lorary.models import ExpertLinear
+from lorary.models.expert_linear import ExpertLinear
 from lorary.routing import ROUTERS, ArrowConfig, CalibratedConfig, FixedConfig, SingleConfig
 from lorary.transforms.prototypes import library_prototypes
 

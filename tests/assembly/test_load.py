@@ -4,7 +4,7 @@ import torch
 from lorary.assembly import load_model
 from lorary.errors import BaseModelError, IncompatibleExpert, LibraryError
 from lorary.library import Library
-from lorary.models import ExpertLinear
+from lorary.models.expert_linear import ExpertLinear
 from lorary.routing import ArrowConfig
 
 OPTIONS = [

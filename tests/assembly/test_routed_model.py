@@ -5,7 +5,7 @@ import torch
 
 from lorary.assembly import load_model
 from lorary.errors import UnknownExpert
-from lorary.kernels import is_triton_for, load_triton
+from lorary.kernels.triton_modules import is_triton_for, load_triton
 from lorary.models import fold
 from lorary.routing import ArrowConfig
 from lorary.routing.arrow import ArrowRouter
@@ -152,7 +152,7 @@ def test_tritons_operators_answer_alike_where_they_are_asked_for(
         expected = model(input_ids=input_ids).logits
         monkeypatch.setenv("LORARY_KERNELS", "triton")
         operators = Mock(wraps=load_triton())
-        monkeypatch.setattr("lorary.kernels.load_triton", lambda: operators)
+        monkeypatch.setattr("lorary.kernels.in_use.load_triton", lambda: operators)
         torch.testing.assert_close(model(input_ids=input_ids).logits, expected, atol=1e-4, rtol=1e-4)
     num_layers = len(model.stack.layers)
     assert operators.mix_rows.call_count == operators.choose_along.call_count == num_layers

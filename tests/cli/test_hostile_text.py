@@ -25,7 +25,7 @@ from lorary.evaluation import Result
 from lorary.files import escape
 from lorary.files.quoting import is_visible
 from lorary.library import Library
-from lorary.reports import RoutedSample, RoutedToken
+from lorary.reports.routed_sample import RoutedSample, RoutedToken
 
 HOSTILE = [
     "[red]x[/red] [link=https://example.org]y[/link] [/] :smile:",

@@ -3,7 +3,9 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from lorary.evaluation import Record, Result, choose_reference, compare_routes, paired_difference
+from lorary.evaluation import Result, choose_reference, compare_routes
+from lorary.evaluation.columns import Record
+from lorary.evaluation.compare import paired_difference
 
 
 def test_a_difference_is_the_mean_over_tasks_of_paired_differences(small_result):

@@ -2,8 +2,9 @@ import pytest
 
 from lorary.data import Example, Task, find_template, tokenize_examples
 from lorary.data.tokens import tokenize_answers
-from lorary.evaluation import MEASURES, EvalConfig
+from lorary.evaluation import EvalConfig
 from lorary.evaluation.measures import Generate, Likelihood, Metric, Score
+from lorary.evaluation.measures.table import MEASURES
 from lorary.evaluation.request_pool import gather_requests
 
 PLAIN = find_template("plain")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lorary.errors import FormatError
-from lorary.evaluation import Record, Result
+from lorary.evaluation import Result
+from lorary.evaluation.columns import Record
 from lorary.evaluation.measures import Metric, find_metric
 
 TOKENS = Metric(name="tokens", title="tokens", description="tokens of an answer", lower_is_better=True)

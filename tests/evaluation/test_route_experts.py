@@ -5,7 +5,8 @@ from lorary.data.tokens import TokenizedExample
 from lorary.errors import UnknownExpert
 from lorary.evaluation.items import Item
 from lorary.evaluation.route_experts import RouteExperts, decide_prompts, name_experts
-from lorary.passes import Layout, split_passes
+from lorary.passes import split_passes
+from lorary.passes.layout import Layout
 
 OWN = {"dates": "dates", "morse": "morse"}
 PROMPTS = [(5, 6, 7, 8), (5, 6, 7, 20), (9,), (5, 6), (10, 11, 12), (5, 6, 7, 8), (5, 6, 7, 8, 40, 41, 42)]

@@ -2,9 +2,10 @@ import pytest
 
 from lorary.data import TokenizedExample
 from lorary.errors import UnknownExpert
-from lorary.evaluation import Route, check_routes, make_routes
+from lorary.evaluation import Route, make_routes
 from lorary.evaluation.items import Item
-from lorary.passes import Layout
+from lorary.evaluation.routes import check_routes
+from lorary.passes.layout import Layout
 from lorary.routing import ROUTERS, ArrowConfig
 
 OWN = {"dates": "dates", "morse": "morse"}

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from lorary.data import find_template
-from lorary.evaluation import EvalConfig, survey_routing
+from lorary.evaluation import EvalConfig
 from lorary.evaluation.chosen_examples import choose_examples
-from lorary.evaluation.routing_survey import merge_modules
+from lorary.evaluation.routing_survey import merge_modules, survey_routing
 from lorary.routing import ROUTERS
 
 PLAIN = find_template("plain")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from lorary.evaluation import describe_run
+from lorary.evaluation.run_header import describe_run
 
 
 def test_a_header_is_plain_json_and_says_what_ran(monkeypatch):

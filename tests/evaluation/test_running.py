@@ -6,9 +6,10 @@ from lorary.assembly.deciding import RequestDecider
 from lorary.data import Example, Task, find_template, tokenize_examples
 from lorary.data.tokens import tokenize_answers
 from lorary.errors import DataError
-from lorary.evaluation import MEASURES, EvalConfig, Route, evaluate, make_routes
+from lorary.evaluation import EvalConfig, Route, evaluate, make_routes
 from lorary.evaluation.chosen_examples import identify_examples
 from lorary.evaluation.measures.exact_match import exact_match
+from lorary.evaluation.measures.table import MEASURES
 from lorary.evaluation.request_pool import gather_requests
 from lorary.facts import find_task_facts
 from lorary.routing import CalibratedConfig, RetrievalConfig

@@ -6,7 +6,7 @@ from lorary.evaluation import Route
 from lorary.evaluation.items import Item
 from lorary.evaluation.route_experts import RouteExperts
 from lorary.evaluation.scoring import generate_answers, score_targets
-from lorary.passes import Layout
+from lorary.passes.layout import Layout
 from lorary.routing import CalibratedConfig
 
 ROUTES = [

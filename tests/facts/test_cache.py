@@ -6,7 +6,8 @@ import torch
 from lorary.experts import Expert, Factors
 from lorary.facts.cache import Cache
 from lorary.facts.keeping import keep_artifacts
-from lorary.library import Key, Library
+from lorary.library import Library
+from lorary.library.key import Key
 
 
 @pytest.fixture

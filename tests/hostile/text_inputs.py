@@ -6,7 +6,8 @@ from lorary.cli.commands.quickstart.outcome import Outcome, load_outcome, save_o
 from lorary.cli.commands.quickstart.plan import QuickstartPlan
 from lorary.evaluation import Result
 from lorary.experts import Expert
-from lorary.reports import RoutedSample, RoutedToken, render_markdown, render_table, result_grid
+from lorary.reports import render_markdown, render_table, result_grid
+from lorary.reports.routed_sample import RoutedSample, RoutedToken
 from lorary.transforms import merge_by_recipe, read_recipe
 from tests.hostile.reader import check_text
 from tests.hostile.tiny import draw_experts

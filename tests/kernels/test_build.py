@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lorary.kernels import build, find_operators, is_compiled_for
+from lorary.kernels import build, find_operators
+from lorary.kernels.cpu import is_compiled_for
 
 REAL = next(filter(None, map(shutil.which, build.COMPILERS)), None)
 needs_compiler = pytest.mark.skipif(REAL is None, reason="needs a C++ compiler")

@@ -7,8 +7,10 @@ import sys
 import pytest
 import torch
 
-from lorary.kernels import cpu, is_compiled_for, is_triton_for, load_triton, traced
+from lorary.kernels import cpu, traced
 from lorary.kernels.checks import check_choice, lay_out
+from lorary.kernels.cpu import is_compiled_for
+from lorary.kernels.triton_modules import is_triton_for, load_triton
 
 TOKENS, EXPERTS, RANK, INPUTS, OUTPUTS, TOP_K = 7, 5, 3, 6, 11, 2
 
@@ -228,7 +230,8 @@ def test_sizes_beside_a_zero_cost_neither_time_nor_memory():
 # Memory ends after the tensors are made, within the operator.
 SCRIPT = """
 import resource, torch
-from lorary.kernels import cpu, is_compiled_for
+from lorary.kernels import cpu
+from lorary.kernels.cpu import is_compiled_for
 assert is_compiled_for(torch.zeros(1))
 prototypes, x = torch.ones(40_000_000, 1, dtype=torch.bfloat16), torch.ones(1, 1, dtype=torch.bfloat16)
 cpu.choose_along(x, prototypes[:9], 1, 1.0, None)

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from lorary.kernels import cpu, is_compiled_for, is_triton_for, load_triton
+from lorary.kernels import cpu
+from lorary.kernels.cpu import is_compiled_for
+from lorary.kernels.triton_modules import is_triton_for, load_triton
 
 DEVICES = {"cpu": "cpu", "triton": "cuda" if torch.cuda.is_available() else "cpu"}
 MOST_INTERPRETED = 40  # tokens: the interpreter is slow; the C++ operators use threads only above this

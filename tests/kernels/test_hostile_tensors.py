@@ -8,8 +8,10 @@ import random
 import pytest
 import torch
 
-from lorary.kernels import cpu, is_compiled_for, is_triton_for, load_triton
+from lorary.kernels import cpu
 from lorary.kernels.checks import sum_dtype
+from lorary.kernels.cpu import is_compiled_for
+from lorary.kernels.triton_modules import is_triton_for, load_triton
 from lorary.models.mix_reference import mix_reference
 
 CASES = {"cpu": 2500, "triton": 30}  # of each operator; Triton's interpreter is slow

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.skipif(not any(map(shutil.which, build.COMPILERS)), rea
 # A new process mixes by compiled operators and by the reference.
 SCRIPT = """
 import torch
-from lorary.kernels import cpu, is_compiled_for
+from lorary.kernels import cpu
+from lorary.kernels.cpu import is_compiled_for
 from lorary.models.mix_reference import mix_reference
 assert is_compiled_for(torch.zeros(1))
 torch.manual_seed(0)

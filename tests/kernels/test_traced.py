@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from lorary.kernels import cpu, is_compiled_for, is_triton_for, load_triton
+from lorary.kernels import cpu
+from lorary.kernels.cpu import is_compiled_for
 from lorary.kernels.traced import OPERATORS, _choose_along, _choose_best, _mix_rows
+from lorary.kernels.triton_modules import is_triton_for, load_triton
 
 TOKENS, EXPERTS, RANK, INPUTS, OUTPUTS, TOP_K = 5, 7, 3, 12, 9, 2
 

@@ -5,10 +5,11 @@ import torch
 
 pytest.importorskip("triton")
 
-from lorary.kernels import is_triton_for, triton_ops
+from lorary.kernels import triton_ops
 from lorary.kernels.checks import sum_dtype
 from lorary.kernels.triton_blocks import cut_blocks
 from lorary.kernels.triton_choose import score_parts
+from lorary.kernels.triton_modules import is_triton_for
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPES = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}

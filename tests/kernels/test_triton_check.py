@@ -9,7 +9,8 @@ import torch
 pytest.importorskip("triton")
 
 from lorary import kernels
-from lorary.kernels import cpu, is_triton_for, triton_check, triton_ops
+from lorary.kernels import cpu, triton_check, triton_ops
+from lorary.kernels.triton_modules import is_triton_for
 
 CPU = torch.device("cpu")
 

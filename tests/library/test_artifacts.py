@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save
 
 from lorary.errors import LibraryError, UnknownExpert
-from lorary.library import Key
 from lorary.library.artifact_file import canonical_json, pack_artifact, unpack_artifact
 from lorary.library.artifacts import ARTIFACTS, find_artifact_fault
+from lorary.library.key import Key
 
 HASH = "0" * 64
 OTHER = "1" * 64

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lorary.library import Key
+from lorary.library.key import Key
 
 HASH, OTHER = "0" * 64, "1" * 64
 

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from lorary.models import ExpertLinear, mix
+from lorary.models import mix
+from lorary.models.expert_linear import ExpertLinear
 from lorary.models.plan import Plan
 from lorary.models.routing_context import Call, RoutingContext
 from lorary.routing import LayerRouters

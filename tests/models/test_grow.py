@@ -4,7 +4,8 @@ import torch
 from lorary.errors import FormatError, IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors
 from lorary.library import Library
-from lorary.models import ExpertLinear, attach_experts
+from lorary.models import attach_experts
+from lorary.models.expert_linear import ExpertLinear
 from lorary.models.grow import drop_expert, insert_expert
 
 RANKS = {"poetry": 3, "sql": 1, "law": 5}

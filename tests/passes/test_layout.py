@@ -5,7 +5,8 @@ from transformers import GPTNeoConfig, GPTNeoForCausalLM
 from lorary.data import TokenizedExample
 from lorary.models import find_layers
 from lorary.models.attach import attach_slots
-from lorary.passes import Layout, find_layout, score_pass, split_passes
+from lorary.passes import find_layout, score_pass, split_passes
+from lorary.passes.layout import Layout
 
 
 def stack_on(model):

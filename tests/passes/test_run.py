@@ -6,7 +6,9 @@ import torch
 from lorary.data import TokenizedExample
 from lorary.models import attach_experts, fold
 from lorary.models.capture import capture_inputs
-from lorary.passes import Layout, read_whole, score_pass, split_passes
+from lorary.passes import score_pass, split_passes
+from lorary.passes.layout import Layout
+from lorary.passes.split import read_whole
 
 SEQUENCES = [
     TokenizedExample((5, 6, 7, 8), (9, 10)),

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from lorary.reports import plot_clusters
-from lorary.reports.cluster_plot import map_experts
+from lorary.reports.cluster_plot import map_experts, plot_clusters
 
 NAMES = [f"expert {number}" for number in range(9)]
 MEMBERS = [NAMES[::3], NAMES[1::3], NAMES[2::3]]

@@ -13,19 +13,12 @@ from rich.console import Console
 from lorary.evaluation import Result
 from lorary.files import escape
 from lorary.files.quoting import is_visible
-from lorary.reports import (
-    LibraryReport,
-    RoutedSample,
-    RoutedToken,
-    plot_clusters,
-    plot_usage,
-    render_markdown,
-    render_table,
-    result_grid,
-    write_report_html,
-    write_report_json,
-    write_routing_html,
-)
+from lorary.reports import render_markdown, render_table, result_grid
+from lorary.reports.cluster_plot import plot_clusters
+from lorary.reports.library_report import LibraryReport, write_report_html, write_report_json
+from lorary.reports.routed_sample import RoutedSample, RoutedToken
+from lorary.reports.routing_picture import write_routing_html
+from lorary.reports.usage_plot import plot_usage
 
 NAMES = [
     "<script>alert(1)</script>",

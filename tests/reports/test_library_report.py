@@ -5,7 +5,8 @@ from html.parser import HTMLParser
 import pytest
 
 from lorary.evaluation import Result
-from lorary.reports import LibraryReport, RoutedSample, RoutedToken, write_report_html, write_report_json
+from lorary.reports.library_report import LibraryReport, write_report_html, write_report_json
+from lorary.reports.routed_sample import RoutedSample, RoutedToken
 
 NAMES = ("dates", "morse", "plurals")
 SHARES = {"dates": 0.5, "morse": 0.3, "plurals": 0.2}

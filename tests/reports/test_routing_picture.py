@@ -4,10 +4,11 @@ from math import nan
 
 import pytest
 
-from lorary.reports import RoutedSample, RoutedToken, write_routing_html
 from lorary.reports.page_style import page_style
 from lorary.reports.palette import expert_shades
+from lorary.reports.routed_sample import RoutedSample, RoutedToken
 from lorary.reports.routing_html import escape_html, layer_chart, mean_usage
+from lorary.reports.routing_picture import write_routing_html
 
 NAMES = ["dates", "morse", "plurals"]
 # Ends an attribute of either quotes, then the style sheet.

@@ -3,7 +3,7 @@ import pytest
 from lorary.data import find_template
 from lorary.evaluation import EvalConfig
 from lorary.evaluation.chosen_examples import choose_examples
-from lorary.reports import trace_sample
+from lorary.reports.traced_sample import trace_sample
 
 PLAIN = find_template("plain")
 

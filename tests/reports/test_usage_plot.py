@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from lorary.reports import plot_usage
+from lorary.reports.usage_plot import plot_usage
 
 
 def test_the_picture_is_a_png_with_the_heat_in_it(tmp_path):

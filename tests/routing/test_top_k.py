@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from lorary.kernels import is_triton_for
+from lorary.kernels.triton_modules import is_triton_for
 from lorary.routing.configs.checks import resolve_top_k
 from lorary.routing.top_k import keep_top_k
 

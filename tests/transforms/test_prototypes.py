@@ -3,8 +3,7 @@ import torch
 
 from lorary.errors import FormatError, IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors
-from lorary.transforms import arrow_prototypes
-from lorary.transforms.prototypes import library_prototypes
+from lorary.transforms.prototypes import arrow_prototypes, library_prototypes
 
 
 def dense_leading(a, b):

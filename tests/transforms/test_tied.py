@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorary.transforms import arrow_prototypes
+from lorary.transforms.prototypes import arrow_prototypes
 from lorary.transforms.tied import tied_prototypes
 
 

@@ -5,8 +5,9 @@ from jsonargparse import ArgumentParser
 from lorary.cli.base_options import add_base_options
 from lorary.cli.router_options import add_router_options, describe_routers
 from lorary.cli.task_options import add_task_options
-from lorary.evaluation import EvalConfig, describe_metrics
+from lorary.evaluation import EvalConfig
 from lorary.evaluation.compare import REFERENCES
+from lorary.evaluation.measures.table import describe_metrics
 
 DEFAULT_ROUTES = ("base", "random", "uniform", "arrow", "calibrated", "oracle")
 

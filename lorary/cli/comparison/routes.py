@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from lorary.cli.comparison.options import DEFAULT_ROUTES
 from lorary.errors import UnknownExpert, suggest
-from lorary.evaluation import check_routes
+from lorary.evaluation.routes import check_routes
 from lorary.files import quote
 
 RANDOM = "random"

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lorary.data import TokenizedExample
-from lorary.passes import Pass, find_layout, split_passes
+from lorary.passes import find_layout, split_passes
+from lorary.passes.split import Pass
 from lorary.training.loop.contract import Objective
 from lorary.training.loop.settings import LoopSettings
 

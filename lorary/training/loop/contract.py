@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lorary.data import TokenizedExample
 from lorary.models import ExpertStack
-from lorary.passes import Pass
+from lorary.passes.split import Pass
 from lorary.routing import Chooser
 from lorary.training.loop.rows import ParameterRows
 from lorary.training.progress import UnitProgress

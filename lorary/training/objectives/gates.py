@@ -19,7 +19,8 @@ from lorary.errors import TrainingError
 from lorary.files import say_count
 from lorary.models import ExpertStack
 from lorary.models.fingerprint import fingerprint_model
-from lorary.passes import Pass, score_pass
+from lorary.passes import score_pass
+from lorary.passes.split import Pass
 from lorary.routing import Choice, Chooser
 from lorary.training.example_checks import check_training_examples
 from lorary.training.examples import TrainingExamples

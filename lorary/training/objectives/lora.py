@@ -16,7 +16,8 @@ from lorary.errors import TrainingError
 from lorary.experts import Expert, ExpertCard, Factors
 from lorary.files import say_count
 from lorary.models import BaseModel, ExpertStack
-from lorary.passes import Pass, score_pass
+from lorary.passes import score_pass
+from lorary.passes.split import Pass
 from lorary.routing import Chooser
 from lorary.training.config import TrainConfig
 from lorary.training.examples import TrainingExamples

@@ -15,7 +15,8 @@ from lorary.data import TokenizedExample
 from lorary.errors import TrainingError
 from lorary.files import quote
 from lorary.models import ExpertStack
-from lorary.passes import Pass, score_pass
+from lorary.passes import score_pass
+from lorary.passes.split import Pass
 from lorary.routing import Chooser
 from lorary.training.example_checks import check_examples
 from lorary.training.examples import TrainingExamples

@@ -11,7 +11,7 @@ from lorary.cli.commands.quickstart.reading import read_result
 from lorary.errors import FormatError
 from lorary.evaluation import Result
 from lorary.library import Library
-from lorary.reports import RoutedSample, RoutedToken
+from lorary.reports.routed_sample import RoutedSample, RoutedToken
 from lorary.routing import DEFAULT_ROUTER
 
 SIZES = ("--max-steps", "2", "--num-tests", "2")

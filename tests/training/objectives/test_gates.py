@@ -8,8 +8,9 @@ from lorary.errors import TrainingError, UnknownExpert
 from lorary.models import attach_experts
 from lorary.models.capture import capture_inputs
 from lorary.routing.phatgoose import PhatgooseRouter
-from lorary.training import GateConfig, TrainingExamples, train_gates
+from lorary.training import GateConfig, TrainingExamples
 from lorary.training.loop.schedule import plan_batches, seed_for
+from lorary.training.objectives.gates import train_gates
 
 NAMES = ["poetry", "sql", "law"]
 

@@ -7,7 +7,8 @@ import torch
 from lorary.errors import TrainingError
 from lorary.models import find_layers, fold
 from lorary.models.attach import attach_slots
-from lorary.passes import Layout, split_passes
+from lorary.passes import split_passes
+from lorary.passes.layout import Layout
 from lorary.training.objectives.lora import LoraExperts
 from lorary.training.progress import UnitProgress
 

@@ -15,7 +15,7 @@ from lorary.cli.repeat import repeat_training
 from lorary.cli.trusted_base import choose_experts
 from lorary.files import quote, say_count, write_whole
 from lorary.library import Library
-from lorary.reports import plot_clusters
+from lorary.reports.cluster_plot import plot_clusters
 from lorary.transforms import cluster_experts
 from lorary.transforms.clustering import Clusters
 

@@ -12,7 +12,7 @@ from lorary.cli.template_options import read_template_args
 from lorary.cli.trained_prompts import list_trained_prompts
 from lorary.data import Example, Task, find_template
 from lorary.data.encoding import encode_prompt, encode_texts
-from lorary.library import Entry
+from lorary.library.entry import Entry
 
 # In characters: more than any base model's context, and less than would fill the memory.
 MAX_PROMPT = 10_000_000

@@ -22,7 +22,7 @@ from lorary.cli.router_configs import read_router_options, refuse_unused_options
 from lorary.data.encoding import encode_answers
 from lorary.errors import UnknownExpert
 from lorary.files import quote
-from lorary.library import Entry
+from lorary.library.entry import Entry
 from lorary.routing import DEFAULT_ROUTER, router_named
 
 STDIN = "-"

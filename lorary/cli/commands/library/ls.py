@@ -14,7 +14,7 @@ from lorary.cli.printing import format_count, print_json, print_line
 from lorary.files import quote, say_count
 
 if TYPE_CHECKING:
-    from lorary.library import Entry
+    from lorary.library.entry import Entry
 
 EXAMPLE = "lorary library ls ./my-loras --task poetry"
 

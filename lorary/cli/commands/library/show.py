@@ -17,7 +17,7 @@ from lorary.errors import UnknownExpert
 from lorary.files import quote
 
 if TYPE_CHECKING:
-    from lorary.library import Entry
+    from lorary.library.entry import Entry
 
 EXAMPLE = "lorary library show ./my-loras poetry"
 

@@ -12,7 +12,7 @@ from lorary.cli.commands.quickstart.plan import QuickstartPlan
 from lorary.errors import FormatError
 from lorary.evaluation import Result
 from lorary.files import hash_file, parse_json_object, quote, read_at_most, write_whole
-from lorary.reports import RoutedSample, RoutedToken
+from lorary.reports.routed_sample import RoutedSample, RoutedToken
 
 RECORD, RESULTS = "outcome.json", "results.json"
 ADVICE = "delete it to measure again, or start over with --fresh"

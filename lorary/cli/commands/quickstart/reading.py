@@ -1,7 +1,8 @@
 """A summary of the quickstart's table, in words."""
 
 from lorary.cli.commands.quickstart.plan import METRIC, ROUTER, QuickstartPlan
-from lorary.evaluation import Result, paired_difference
+from lorary.evaluation import Result
+from lorary.evaluation.compare import paired_difference
 
 CONTROL = "multi-task"
 

@@ -11,7 +11,8 @@ from lorary.cli.commands.quickstart.plan import METRIC, ROUTER, QuickstartPlan
 from lorary.cli.commands.quickstart.reading import read_result
 from lorary.cli.console import open_console, print_next
 from lorary.files import escape, say_count
-from lorary.reports import RoutedSample, render_table, result_grid
+from lorary.reports import render_table, result_grid
+from lorary.reports.routed_sample import RoutedSample
 
 COLOURS = (
     "cyan",

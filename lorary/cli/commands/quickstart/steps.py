@@ -13,11 +13,15 @@ from lorary.cli.evaluation_bar import show_evaluation
 from lorary.cli.training_bar import show_training
 from lorary.data import Task, find_template, mix_tasks
 from lorary.data.synthetic import generate_tasks
-from lorary.evaluation import EvalConfig, Result, evaluate, make_routes, survey_routing
+from lorary.evaluation import EvalConfig, Result, evaluate, make_routes
+from lorary.evaluation.routing_survey import survey_routing
 from lorary.files import say_count
 from lorary.library import Library
 from lorary.models import BaseModel, load_base
-from lorary.reports import RoutedSample, plot_usage, trace_sample, write_routing_html
+from lorary.reports.routed_sample import RoutedSample
+from lorary.reports.routing_picture import write_routing_html
+from lorary.reports.traced_sample import trace_sample
+from lorary.reports.usage_plot import plot_usage
 from lorary.training import TrainConfig, prepare_examples, train_experts
 
 TEMPLATE = find_template("plain")

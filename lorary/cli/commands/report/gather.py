@@ -9,12 +9,13 @@ from lorary.cli.bars import show_count
 from lorary.cli.comparison.measure import measure_routes
 from lorary.cli.comparison.prepare import Comparison
 from lorary.cli.evaluation_bar import show_evaluation
-from lorary.evaluation import Result, Route, RoutingSurvey, evaluate, survey_routing
+from lorary.evaluation import Result, Route, evaluate
 from lorary.evaluation.config import EvalConfig
 from lorary.evaluation.routes import EXPERT_PREFIX
+from lorary.evaluation.routing_survey import RoutingSurvey, survey_routing
 from lorary.experts import Expert
 from lorary.files import say_count
-from lorary.reports import LibraryReport
+from lorary.reports.library_report import LibraryReport
 from lorary.reports.routed_sample import RoutedSample, Usage
 from lorary.reports.traced_sample import trace_sample
 from lorary.routing import RouterConfig

@@ -12,7 +12,7 @@ from lorary.cli.repeat import repeat_base, repeat_prompt_template, repeat_router
 from lorary.cli.router_configs import read_router_options
 from lorary.cli.router_options import list_ready_routers
 from lorary.files import quote
-from lorary.reports import write_report_html, write_report_json
+from lorary.reports.library_report import write_report_html, write_report_json
 
 
 def run(options: Namespace) -> int:

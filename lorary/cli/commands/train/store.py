@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from lorary.errors import LibraryError
-from lorary.evaluation import describe_run
+from lorary.evaluation.run_header import describe_run
 from lorary.experts import Expert
 from lorary.library import Library
 from lorary.training import TrainConfig, TrainingExamples
