@@ -30,7 +30,9 @@ def spread_limits(
     Raises:
         ValueError: if there is not a value for each prompt, or one is less than 1.
     """
-    most = [max_new_tokens] * num_prompts if isinstance(max_new_tokens, int) else list(max_new_tokens)
+    most: list[Any] = [max_new_tokens] * num_prompts
+    if isinstance(max_new_tokens, Sequence):
+        most = list(max_new_tokens)
     lines = [first_line] * num_prompts if isinstance(first_line, bool) else list(first_line)
     for name, values in (("max_new_tokens", most), ("first_line", lines)):
         if len(values) != num_prompts:

@@ -118,7 +118,8 @@ def build_chooser(
         prompts: the requests' token ids, for routers that decide from them.
 
     Raises:
-        ValueError: if a choice is of another type, or a weight is not finite.
+        ValueError: if a choice is of another type, a weight is not finite, or a router was built for other
+            experts.
         UnknownExpert: if a name is not on the model.
     """
     # combine -> request -> experts, for requests whose experts are known before the call.
@@ -129,7 +130,7 @@ def build_chooser(
         if isinstance(found, str | Mapping):
             decided.setdefault("outputs", {})[row] = _name_experts(stack, found)
         elif found is not None:
-            asked.setdefault(id(_check_chooser(found)), (found, []))[1].append(row)
+            asked.setdefault(id(_check_chooser(stack, found)), (found, []))[1].append(row)
     parts: list[tuple[Sequence[int], Chooser]] = []
     for chooser, rows in asked.values():
         if isinstance(chooser, Router) and chooser.decider is not None:
@@ -156,11 +157,17 @@ def _decide(decider: RequestDecider, rows: Sequence[int], prompts: Prompts) -> d
     return dict(zip(rows, zip(indices.tolist(), weights.tolist(), strict=True), strict=True))
 
 
-def _check_chooser(choice: Any) -> Chooser:
+def _check_chooser(stack: ExpertStack, choice: Any) -> Chooser:
     if not callable(getattr(choice, "choose", None)):
         raise ValueError(
             "experts are given by name, as {name: weight}, as a router, 'auto' or None for each request, "
             f"found {quote(choice)}"
+        )
+    # A router chooses by places in the stacks, which belong to other experts after one was removed.
+    if isinstance(choice, Router) and choice.stack is not stack:
+        raise ValueError(
+            f"router {choice.name!r} was built for other experts than this model has now: build it again "
+            "with model.router(…) after experts are added or removed"
         )
     chooser: Chooser = choice
     return chooser

@@ -29,7 +29,7 @@ class CurrentRouter:
 
     def __init__(self, facts: Facts):
         self._facts = facts
-        self._default = Router(None, None, "outputs", dict.fromkeys(facts.stack.layers))
+        self._default = Router(None, None, "outputs", dict.fromkeys(facts.stack.layers), facts.stack)
 
     @property
     def chooser(self) -> Chooser | None:

@@ -14,6 +14,14 @@ _KEPT = {
     *(f"{name}_token_id" for name in ("pad", "bos", "eos", "decoder_start")),
     *("use_cache", "cache_implementation", "cache_config", "max_cache_len", "prefill_chunk_size"),
     *("compile_config", "disable_compile", "continuous_batching_config", "low_memory"),
+    # Only the answers' tokens are returned.
+    *(
+        "return_dict_in_generate",
+        "output_scores",
+        "output_logits",
+        "output_attentions",
+        "output_hidden_states",
+    ),
     *("transformers_version", "_from_model_config", "_commit_hash"),
 }
 # Settings under which a token's choice depends on its scores alone.

@@ -70,8 +70,8 @@ def load_model(
         The model; it owns the base model until ``detach``.
 
     Raises:
-        ValueError: if the router is unknown, an option is unknown or out of range, or a fact that the router
-            needs is not given.
+        ValueError: if the router is unknown, an option is unknown or out of range, a fact that the router
+            needs is not given, or an argument has no effect on this kind of base model.
         LibraryError: if there is no expert.
         IncompatibleExpert: if an expert was trained on another base model.
         BaseModelError: if the base model cannot be loaded, or is not the saved model's.
@@ -97,8 +97,10 @@ def load_model(
     everyone = own | _check_controls(controls or {}, own)
     if config is not None:
         config.check(list(own))
-    if isinstance(base, str) and saved is None and revision is None and not Path(base).exists():
+    if isinstance(base, str) and saved is None and revision is None and not _exists(base):
         revision = agree_on_revision({name: identify_base(expert) for name, expert in own.items()})
+    if saved is None:
+        _refuse_unused(base, tokenizer=tokenizer, revision=revision, dtype=dtype, device=device)
     loaded = _load_any_base(base, tokenizer, revision, dtype, device)
     # The experts of a saved model were checked, or trusted, before it was saved.
     unchecked = everyone if saved is None else controls or {}
@@ -116,6 +118,13 @@ def load_model(
         model.detach()
         raise
     return model
+
+
+def _exists(place: str) -> bool:
+    try:
+        return Path(place).exists()
+    except (OSError, ValueError):
+        return False  # it cannot be a path; loading it gives the reason
 
 
 def _configure(router: str | None, options: Mapping[str, Any]) -> RouterConfig | None:
@@ -153,6 +162,17 @@ def _fit_library(
     if not renamed:
         return library
     return FittedLibrary(library, fitted, renamed) if isinstance(library, Library) else fitted
+
+
+def _refuse_unused(base: str | PreTrainedModel | BaseModel, **given: Any) -> None:
+    """Refuse arguments about the loading of the base model that this kind of it does not use."""
+    used = {"revision", "dtype", "device"} if isinstance(base, str) else {"tokenizer"}
+    unused = [name for name, value in given.items() if value is not None and name not in used]
+    if isinstance(base, BaseModel) and given["tokenizer"] is not None:
+        unused.append("tokenizer")
+    if unused:
+        kind = "a base model that lorary loads" if isinstance(base, str) else "a model that is loaded already"
+        raise ValueError(f"{', '.join(unused)} cannot be given for {kind}: leave it out")
 
 
 def _load_any_base(

@@ -27,7 +27,7 @@ def encode_prompts(base: BaseModel, prompts: Sequence[Prompt], device: torch.dev
         ``input_ids`` and ``attention_mask``, ``[B, L]``.
 
     Raises:
-        ValueError: if there is no prompt, or one is empty.
+        ValueError: if there is no prompt, one is empty, or a token id is not one of the model's.
         BaseModelError: if the tokenizer fails, or there is a text and no tokenizer.
     """
     for prompt in prompts:
@@ -44,6 +44,13 @@ def encode_prompts(base: BaseModel, prompts: Sequence[Prompt], device: torch.dev
     longest = max(map(len, ids))
     padding = find_padding_id(base)
     input_ids = torch.tensor([[padding] * (longest - len(row)) + row for row in ids])
+    size = base.model.get_input_embeddings().weight.shape[0]
+    wrong = input_ids[(input_ids < 0) | (input_ids >= size)].tolist()
+    if input_ids.dtype != torch.int64 or wrong:
+        raise ValueError(
+            f"token ids must be whole numbers from 0 to {size - 1}, found {quote(wrong or ids, 60)}: "
+            "tokenise the prompt with the base model's tokenizer"
+        )
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
     return {"input_ids": input_ids.to(device), "attention_mask": mask.to(device)}
 
@@ -59,7 +66,7 @@ def _tokenize(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
 
 def find_padding_id(base: BaseModel) -> int:
     """Choose a token id for padding; padding is masked, so any id works."""
-    tokenizer = base.given_tokenizer
+    tokenizer = base.known_tokenizer
     named = () if tokenizer is None else (tokenizer.pad_token_id, tokenizer.eos_token_id)
     return next((int(found) for found in named if found is not None), 0)
 
@@ -72,5 +79,5 @@ def find_ending_ids(base: BaseModel) -> list[int]:
     """
     configured = base.model.generation_config.eos_token_id
     found = [configured] if isinstance(configured, int) else list(configured or [])
-    taught = [] if base.given_tokenizer is None else list_endings(base.given_tokenizer)
+    taught = [] if base.known_tokenizer is None else list_endings(base.known_tokenizer)
     return sorted({*found, *taught})

@@ -8,7 +8,7 @@ from lorary.assembly.deciding import RequestDecider
 from lorary.facts.known import Facts
 from lorary.facts.material import gather_layers, gather_request
 from lorary.files import quote
-from lorary.models import COMBINES
+from lorary.models import COMBINES, ExpertStack
 from lorary.routing import Choice, LayerRouters, RouterConfig, router_named
 from lorary.routing.named import REQUEST_ROUTERS, TOKEN_ROUTERS
 
@@ -21,6 +21,7 @@ class Router(LayerRouters):
         options: its configuration; None for its defaults.
         combine: how experts are put together.
         routers: module path -> layer router, if it decides per token; else None for each.
+        stack: the experts that it was built for.
         decider: what decides once per request, if it is of that kind. Layers then need its plan, and refuse
             to run without one.
     """
@@ -31,9 +32,11 @@ class Router(LayerRouters):
         options: RouterConfig | None,
         combine: str,
         routers: Mapping[str, nn.Module | None],
+        stack: ExpertStack,
         decider: RequestDecider | None = None,
     ):
         super().__init__(routers, combine)
+        self.stack = stack
         self.name = name
         self.options = options
         self.decider = decider
@@ -73,13 +76,13 @@ def build_router(
         raise ValueError(f"combine must be one of {COMBINES}, not {quote(combine)}")
     nobody = dict.fromkeys(facts.stack.layers)
     if name is None:
-        return Router(None, None, combine, nobody)
+        return Router(None, None, combine, nobody, facts.stack)
     with facts.lock:
         config = complete_config(name, options, facts.names)
         if name in REQUEST_ROUTERS:
-            return Router(name, options, combine, nobody, build_decider(name, config, facts))
+            return Router(name, options, combine, nobody, facts.stack, build_decider(name, config, facts))
         placed = facts.stack.layer_routers(build_layer_routers(name, config, facts))
-        return Router(name, options, combine, placed.routers)
+        return Router(name, options, combine, placed.routers, facts.stack)
 
 
 def complete_config(router: str, options: RouterConfig | None, names: Sequence[str]) -> RouterConfig:

@@ -1,10 +1,13 @@
 """Running examples through a model: likelihoods of given answers, and generated answers."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 
 from lorary.assembly import RoutedModel
+from lorary.assembly.decoding import decode_answers
+from lorary.assembly.prompts import find_ending_ids
 from lorary.evaluation.items import Item
 from lorary.evaluation.route_experts import RouteExperts
 from lorary.passes import score_pass, split_passes
@@ -75,12 +78,15 @@ def generate_answers(
     answers = [""] * len(items)
     for members in _batch_generation(items, batch_size):
         chosen = [items[index] for index in members]
-        found = model.generate(
-            [item.tokens.prompt_ids for item in chosen],
+        prompts = [item.tokens.prompt_ids for item in chosen]
+        found: Any = model.generate(
+            prompts,
             experts=experts.choose_for(chosen),
             max_new_tokens=[item.max_new_tokens for item in chosen],
             first_line=[item.first_line for item in chosen],
         )
+        if model.base.given_tokenizer is None:
+            found = decode_answers(model.tokenizer, prompts, found, find_ending_ids(model.base))
         for index, answer in zip(members, found, strict=True):
             answers[index] = answer
         report(sum(item.max_new_tokens for item in chosen))

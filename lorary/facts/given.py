@@ -124,6 +124,8 @@ def _list_changed(stack: ExpertStack, routed: Sequence[str]) -> list[str]:
 
 def _check_output(fact: str, before: Mapping[str, Tensor], rows: Mapping[str, Tensor]) -> None:
     for name, tensor in rows.items():
+        if not isinstance(tensor, Tensor):
+            raise ValueError(f"{fact} of expert {name!r} must be a tensor, found {type(tensor).__name__}")
         if tensor.dim() != 2 or not len(tensor):
             raise ValueError(
                 f"{fact} of expert {name!r} must be [N, D], one row per example and at least one, "

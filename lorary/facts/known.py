@@ -113,10 +113,12 @@ class Facts:
             self.require(expert)
         if encoder is not None and not of_output:
             raise ValueError("an encoder needs the embeddings that it computed: pass embeddings=... too")
+        taken = {}
         for name, rows in facts.items():
             known = self._given.get(name, {})
-            taken = take_rows(FACTS[name], self.stack, rows, names, self.names, known)
-            self._given[name] = {**known, **taken}
+            taken[name] = {**known, **take_rows(FACTS[name], self.stack, rows, names, self.names, known)}
+        # Only after all are checked, so that an invalid one leaves the others as they were.
+        self._given.update(taken)
         if of_output:
             self.encoder = encoder
 

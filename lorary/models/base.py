@@ -46,6 +46,11 @@ class BaseModel:
         """
         return find_tokenizer(self.model) if self.given_tokenizer is None else self.given_tokenizer
 
+    @property
+    def known_tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The tokenizer that was passed, or found when text was needed; None if there is none so far."""
+        return vars(self).get("tokenizer", self.given_tokenizer)
+
 
 def load_base(
     name: str = embedded.NAME,

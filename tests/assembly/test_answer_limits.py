@@ -27,6 +27,7 @@ def test_a_single_value_is_the_limit_of_every_prompt():
         (1, [True] * 3, "first_line must be one value, or one for each of 2 prompts, found 3"),
         ([1, 0], False, "max_new_tokens must be at least 1, found 0"),
         ([1, 2.5], False, "max_new_tokens must be at least 1, found 2.5"),
+        (2.5, False, "max_new_tokens must be at least 1, found 2.5"),
     ],
 )
 def test_limits_that_do_not_fit_the_prompts_are_refused(most, lines, message):

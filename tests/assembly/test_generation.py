@@ -28,6 +28,7 @@ def model(build_tiny_base, draw_expert):
         {"num_beams": 3},
         {"no_repeat_ngram_size": 1},
         {"forced_eos_token_id": 7},
+        {"return_dict_in_generate": True},
         {"max_length": 5},
     ],
 )
@@ -95,3 +96,10 @@ def test_answers_end_with_the_strings_of_a_generation_configuration(model):
     for answer, full in zip(ended, whole, strict=True):
         assert full.startswith(answer)
         assert answer == full or answer.endswith(stop)
+
+
+def test_settings_of_what_is_returned_change_no_answer(model):
+    """Regression: such a setting was passed to transformers twice."""
+    config = GenerationConfig(return_dict_in_generate=True, output_scores=True)
+    answers = model.generate(PROMPTS, max_new_tokens=4, generation_config=config)
+    assert answers == model.generate(PROMPTS, max_new_tokens=4)

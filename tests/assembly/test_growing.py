@@ -236,3 +236,19 @@ def test_an_expert_replaced_in_the_library_is_not_taken_for_the_one_on_the_model
     library["dates"] = late
     with pytest.raises(LibraryError, match="expert 'dates' in the library is not the one"):
         model.set_router("calibrated", CalibratedConfig(generic=("some words", "other words")))
+
+
+@pytest.mark.parametrize("router", ["single", "calibrated"])
+def test_a_router_that_was_built_before_a_change_of_the_experts_is_refused(model, late, input_ids, router):
+    """Regression: after an expert was removed, such a router silently used the neighbours of its experts."""
+    built = model.router(router, **OPTIONS[router])
+    answer = model(input_ids=input_ids, experts=built).logits
+    model.remove_expert("dates")
+    with pytest.raises(ValueError, match=rf"router '{router}' was built for other experts .* build it again"):
+        model(input_ids=input_ids, experts=built)
+    if router == "single":
+        again = model.router(router, **OPTIONS[router])
+        torch.testing.assert_close(model(input_ids=input_ids, experts=again).logits, answer)
+    model.add_expert(late)
+    with pytest.raises(ValueError, match="built for other experts"):
+        model.generate("ab", experts=[built])

@@ -144,3 +144,22 @@ def test_a_control_with_an_experts_name_is_refused(base, experts):
 def test_a_router_that_reads_text_asks_for_the_tokenizer_of_a_bare_model(base, experts):
     with pytest.raises(BaseModelError, match=r"tokenizer=AutoTokenizer.*read no text, such as 'arrow'"):
         load_model(base.model, experts)
+
+
+@pytest.mark.parametrize("given", [{"device": "cpu"}, {"dtype": torch.float32}, {"revision": "v1"}])
+def test_arguments_that_a_loaded_model_does_not_use_are_refused(base, experts, given):
+    """Regression: they were ignored silently."""
+    for loaded in (base, base.model):
+        with pytest.raises(
+            ValueError, match=f"{next(iter(given))} cannot be given for a model that is loaded"
+        ):
+            load_model(loaded, experts, **given)
+    for place in (base, "some/base"):
+        with pytest.raises(ValueError, match="tokenizer cannot be given"):
+            load_model(place, experts, tokenizer=base.tokenizer)
+
+
+def test_a_name_too_long_for_a_path_is_refused_as_a_base_model(experts):
+    """Regression: the operating system's error came instead."""
+    with pytest.raises(BaseModelError, match="no base model"):
+        load_model("x" * 300, experts)

@@ -48,3 +48,10 @@ def test_the_ids_of_one_prompt_without_a_list_around_them_are_refused(base):
         ValueError, match=r"found 1: put the token ids of one prompt into a list of their own"
     ):
         encode_prompts(base, [1, 2, 3], torch.device("cpu"))
+
+
+@pytest.mark.parametrize("wrong", [-1, 257, 0.5])
+def test_token_ids_that_the_model_does_not_have_are_refused(base, wrong):
+    """Regression: they failed within the embedding, which on a GPU ends the process."""
+    with pytest.raises(ValueError, match="token ids must be whole numbers from 0 to 256, found"):
+        encode_prompts(base, [[5, 6], [7, wrong]], torch.device("cpu"))

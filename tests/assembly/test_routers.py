@@ -162,6 +162,17 @@ def test_what_is_given_must_fit_the_model(model, given):
         model.provide(gates={"nowhere": torch.ones(5, 16)})
 
 
+def test_an_invalid_fact_leaves_the_others_as_they_were(model, given):
+    """Regression: facts before the invalid one in the mapping had been taken already."""
+    wrong = {path: rows * float("nan") for path, rows in given["gates"].items()}
+    with pytest.raises(ValueError, match=r"gates of .* must be finite"):
+        model.provide(means=given["means"], gates=wrong)
+    with pytest.raises(ValueError, match="needs the means of every expert"):
+        model.set_router("mean_activation")
+    with pytest.raises(ValueError, match="embeddings of expert 'dates' must be a tensor, found list"):
+        model.provide(embeddings={"dates": [[1.0, 2.0]]})
+
+
 def test_a_layer_without_rows_is_refused_by_name(model, given):
     """Its rows were zeros silently."""
     first, *rest = given["means"]

@@ -5,8 +5,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lorary.assembly import load_model, save_model
+from lorary.assembly.prompts import find_ending_ids
+from lorary.data import Example, PlainTemplate, Task
 from lorary.errors import BaseModelError, LoraryError
+from lorary.evaluation import EvalConfig, Route, evaluate
 
+PLAIN = PlainTemplate()
 PROMPTS = [[5, 6, 7, 8], [9, 10]]
 
 
@@ -60,3 +64,30 @@ def test_saving_the_base_model_asks_for_the_tokenizer_and_leaves_nothing(bare, t
         save_model(bare, tmp_path / "saved", with_base=True)
     assert not (tmp_path / "saved").exists()
     save_model(bare, tmp_path / "saved")
+
+
+def test_answers_are_evaluated_with_a_tokenizer_that_was_found(build_tiny_base, experts, tmp_path):
+    """Regression: the answers came back as token ids, which no measure takes."""
+    base = build_tiny_base()
+    base.model.save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    task = Task("letters", {"test": (Example("a", ("b",)), Example("c", ("d",)))})
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path)
+    config = EvalConfig(metrics=("rouge_l", "exact_match"))
+    results = [
+        evaluate(
+            load_model(each, experts, router=None), {"letters": task}, [Route(name="base")], PLAIN, config
+        )
+        for each in (loaded, base)
+    ]
+    assert results[0].scores == results[1].scores
+
+
+def test_text_ends_at_the_ending_of_a_tokenizer_that_was_found(build_tiny_base, experts, tmp_path):
+    """Regression: only the endings of a tokenizer that was passed counted, so answers went on after them."""
+    base = build_tiny_base()
+    base.model.save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    found = load_model(AutoModelForCausalLM.from_pretrained(tmp_path), experts, router=None)
+    assert find_ending_ids(found.base) == []
+    assert found.tokenizer.eos_token_id in find_ending_ids(found.base)
