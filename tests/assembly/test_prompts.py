@@ -31,6 +31,7 @@ def test_an_answer_ends_where_the_chat_template_ends_a_turn(base):
 
 def test_a_prompt_has_no_end_that_the_tokenizer_adds(base):
     """Guards against answers to prompts that have ended already."""
+    base.model.resize_token_embeddings(512, mean_resizing=False)
     ended = replace(base, given_tokenizer=build_sentence_tokenizer())
     (ids,) = encode_prompts(ended, ["yes"], CPU)["input_ids"].tolist()
     assert ended.tokenizer("yes")["input_ids"] == [*ids, 2]
@@ -54,4 +55,4 @@ def test_the_ids_of_one_prompt_without_a_list_around_them_are_refused(base):
 def test_token_ids_that_the_model_does_not_have_are_refused(base, wrong):
     """Regression: they failed within the embedding, which on a GPU ends the process."""
     with pytest.raises(ValueError, match="token ids must be whole numbers from 0 to 256, found"):
-        encode_prompts(base, [[5, 6], [7, wrong]], torch.device("cpu"))
+        encode_prompts(base, [[5, 6], [7, wrong]], CPU)
