@@ -6,7 +6,7 @@ from typing import Any
 
 from lorary.assembly.folder_files import AGAIN, is_beneath
 from lorary.errors import FormatError, UnknownExpert
-from lorary.experts import check_known_name
+from lorary.experts import check_name
 from lorary.files import escape, quote
 from lorary.models import COMBINES
 from lorary.routing import ROUTERS, configure_router
@@ -95,7 +95,7 @@ def _find_router_fault(found: Mapping[str, Any]) -> str | None:
 
 def _is_name(name: str) -> bool:
     try:
-        return bool(check_known_name(name))
+        return bool(check_name(name, is_stored=True))
     except ValueError:
         return False
 

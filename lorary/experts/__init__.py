@@ -11,7 +11,7 @@ from lorary.experts.base_names import is_same_base
 from lorary.experts.card import ExpertCard
 from lorary.experts.expert import Expert
 from lorary.experts.factors import Factors
-from lorary.experts.names import check_known_name, check_name
+from lorary.experts.names import check_name
 from lorary.experts.peft_reader import read_peft
 from lorary.experts.peft_writer import write_expert_files, write_peft
 
@@ -20,7 +20,6 @@ __all__ = [
     "Expert",
     "ExpertCard",
     "Factors",
-    "check_known_name",
     "check_name",
     "is_same_base",
     "read_alike",

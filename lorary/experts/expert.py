@@ -11,7 +11,7 @@ import torch
 from lorary.experts.base_identity import BaseIdentity, read_identity
 from lorary.experts.card import ExpertCard
 from lorary.experts.factors import DTYPES, Factors, find_factor_fault, name_dtypes, refuse_not_finite
-from lorary.experts.names import check_known_name
+from lorary.experts.names import check_name
 from lorary.experts.stored_factors import StoredFactors
 from lorary.files import quote, say_count
 
@@ -35,7 +35,7 @@ class Expert:
     """What is known about it besides its weights."""
 
     def __post_init__(self) -> None:
-        check_known_name(self.name)
+        check_name(self.name, is_stored=True)
         if not isinstance(self.base_model, str):
             raise TypeError(
                 f"expert {self.name!r}: base_model must be a string, got {quote(self.base_model, 60)}"

@@ -16,11 +16,14 @@ BLANK = re.compile(
 )
 
 
-def check_name(name: str) -> str:
+def check_name(name: str, *, is_stored: bool = False) -> str:
     """Return a name unchanged if it is safe as a folder's name, and refuse it otherwise.
 
     Args:
         name: an expert's name, such as ``"poetry"`` or ``"arc easy v1.2"``.
+        is_stored: whether it is the name of an expert that is stored already. Then what earlier versions
+            allowed, such as a device's name, is allowed too, so that old libraries open; the library's
+            ``rename`` mends it.
 
     Returns:
         The same name.
@@ -31,22 +34,9 @@ def check_name(name: str) -> str:
             mark, ends with ``.``, begins or ends with a space, is a device's on Windows, or holds a
             separator, a wildcard or a character that cannot be seen.
     """
-    check_known_name(name)
-    fault = _find_fault_of_new(name)
-    if fault:
-        raise ValueError(f"an expert's name must not {fault}, got {quote(name)}: choose another name")
-    return name
-
-
-def check_known_name(name: str) -> str:
-    """Do the same for the name of an expert that is stored already.
-
-    Allowed is also what earlier versions allowed, such as a device's name, so that old libraries open; the
-    library's ``rename`` mends it.
-    """
     if not isinstance(name, str):
         raise TypeError(f"an expert's name must be a string, not {type(name).__name__} {quote(name, 60)}")
-    fault = _find_fault(name)
+    fault = _find_fault(name) or (None if is_stored else _find_fault_of_new(name))
     if fault:
         raise ValueError(f"an expert's name must not {fault}, got {quote(name)}: choose another name")
     return name

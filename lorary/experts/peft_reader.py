@@ -15,7 +15,7 @@ from lorary.experts.adapter_layout import Recipe, lay_out_adapter
 from lorary.experts.card import ExpertCard
 from lorary.experts.copied_weights import NOTE, describe_copies, find_copied
 from lorary.experts.expert import Expert, check_finite
-from lorary.experts.names import check_known_name, check_name
+from lorary.experts.names import check_name
 from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, parse_adapter_config
 from lorary.experts.peft_features import check_features, check_peft_type
 from lorary.experts.pickled_weights import PICKLE_FILES, load_pickled
@@ -129,7 +129,7 @@ def build_expert(opened: OpenedAdapter, name: str | None = None) -> Expert:
     layout = lay_out_adapter(Recipe(weights.layout, config, weights_path))
     known = _parse_sidecar(opened.sidecar, path) or _card_from_config(config, path)
     _check_config_hash(opened.config, known.config_sha256, config_path)
-    own_name = check_known_name(known.name if name is None else name)
+    own_name = check_name(known.name if name is None else name, is_stored=True)
     factors = StoredFactors(weights, layout, name=own_name, file=weights_path, sha256=known.weights_sha256)
     provenance = _note_copies(known.card, weights, path)
     card = replace(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from lorary.errors import FormatError, suggest
 from lorary.experts.card import ExpertCard
 from lorary.experts.expert import Expert
-from lorary.experts.names import check_known_name
+from lorary.experts.names import check_name
 from lorary.files import quote
 
 SIDECAR_FILE = "expert.json"
@@ -164,7 +164,7 @@ def _check_summary(value: Any) -> None:
 
 
 CHECKS: dict[str, Callable[[Any], Any]] = {
-    "name": check_known_name,
+    "name": partial(check_name, is_stored=True),
     "base_model": _check_base_model,
     "weights_sha256": partial(_check_hash, "weights_sha256"),
     "config_sha256": partial(_check_hash, "config_sha256"),

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 
-from lorary.experts import check_known_name
+from lorary.experts import check_name
 from lorary.experts.names import fold_name
 
 
 def is_name(name: object) -> bool:
     """Return whether a name is valid for an expert."""
     try:
-        check_known_name(name)  # type: ignore[arg-type]
+        check_name(name, is_stored=True)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return False
     return True
