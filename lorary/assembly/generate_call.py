@@ -12,7 +12,7 @@ from transformers import GenerationConfig
 
 from lorary.assembly.answer_limits import AnswerLimit, spread_limits
 from lorary.assembly.decoding import decode_answers, list_prompts
-from lorary.assembly.generation import check_sampling, describe_generation
+from lorary.assembly.generation import Sampling, check_one_answer, describe_generation
 from lorary.assembly.prompts import Prompt, encode_prompts, find_ending_ids
 from lorary.models import BaseModel
 from lorary.models.positions import check_length
@@ -40,8 +40,7 @@ def prepare_call(
     *,
     max_new_tokens: int | Sequence[int],
     first_line: bool | Sequence[bool],
-    temperature: float,
-    top_p: float,
+    sampling: Sampling,
     config: GenerationConfig | None,
 ) -> GenerateCall:
     """Check the arguments of ``RoutedModel.generate``, and tokenise the prompts.
@@ -52,8 +51,8 @@ def prepare_call(
             positions for a prompt and its answer.
     """
     batch = [prompts] if isinstance(prompts, str) else prompts
-    check_sampling(temperature, config)
-    generation = describe_generation(base.model, temperature=temperature, top_p=top_p, config=config)
+    check_one_answer(config)
+    generation = describe_generation(base.model, sampling, config)
     given = getattr(config, "max_new_tokens", None)
     limits = spread_limits(max_new_tokens if given is None else given, first_line, len(batch))
     inputs = encode_prompts(base, batch, base.model.device)

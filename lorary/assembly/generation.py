@@ -1,8 +1,11 @@
 """The arguments of generation: greedy or sampled, without the preferences of a model's own configuration."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from transformers import GenerationConfig, PreTrainedModel
 
 from lorary.files import quote
@@ -32,14 +35,59 @@ _OF_ONE_TOKEN = {
 }
 
 
-def check_sampling(temperature: float, config: GenerationConfig | None = None) -> None:
-    """Refuse invalid settings of sampling.
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a token is chosen by its probability.
 
     Raises:
-        ValueError: with the invalid setting.
+        ValueError: if a setting is out of range.
     """
-    if not temperature >= 0:
-        raise ValueError(f"temperature must be at least 0, found {temperature!r}")
+
+    temperature: float = 0.0
+    """0 takes the most probable token."""
+    top_p: float = 1.0
+    """Sample from the most probable tokens with this total probability."""
+    top_k: int = 0
+    """Sample from this number of most probable tokens; 0 means all."""
+    do_sample: bool | None = None
+    """Whether to sample; None: if the temperature is above 0. True raises a temperature of 0 to 1."""
+    seed: int | None = None
+    """Seed of the draws; None for the state of PyTorch's global generator."""
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0:
+            raise ValueError(f"temperature must be at least 0, found {self.temperature!r}")
+        if not self.top_k >= 0:
+            raise ValueError(f"top_k must be at least 0, found {self.top_k!r}")
+
+    def describe(self) -> dict[str, Any]:
+        """Build the keyword arguments of ``model.generate``."""
+        samples = self.temperature > 0 if self.do_sample is None else self.do_sample
+        return {
+            "do_sample": samples,
+            "temperature": (self.temperature or 1.0) if samples else None,
+            "top_p": self.top_p if samples else None,
+            # The default of transformers is the 50 most probable tokens.
+            "top_k": self.top_k if samples else None,
+        }
+
+    @contextmanager
+    def seeded(self, device: torch.device) -> Iterator[None]:
+        """Within this context draws follow the seed; afterwards the generators go on as before."""
+        if self.seed is None:
+            yield
+            return
+        with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
+            torch.manual_seed(self.seed)
+            yield
+
+
+def check_one_answer(config: GenerationConfig | None) -> None:
+    """Refuse settings that give a prompt several answers.
+
+    Raises:
+        ValueError: with the setting.
+    """
     for name in ("num_beams", "num_return_sequences"):
         value = getattr(config, name, None)
         if value not in (None, 1):
@@ -50,33 +98,25 @@ def check_sampling(temperature: float, config: GenerationConfig | None = None) -
 
 def describe_generation(
     model: PreTrainedModel,
-    *,
-    temperature: float,
-    top_p: float,
+    sampling: Sampling,
     config: GenerationConfig | None,
 ) -> dict[str, Any]:
     """Build the keyword arguments of ``model.generate``.
 
     Args:
         model: the base model; the preferences of its generation configuration are reset to the defaults.
-        temperature: 0 takes the most probable token.
-        top_p: sample from the most probable tokens with this total probability.
+        sampling: how tokens are chosen.
         config: its settings have precedence over all others.
     """
     defaults = GenerationConfig._get_default_generation_params()
     own = vars(model.generation_config)
     known = vars(GenerationConfig()).keys() - _KEPT
     found = {name: defaults.get(name) for name in own.keys() & known if own[name] is not None}
-    samples = temperature > 0
     found |= {
         "max_length": None,
         "num_beams": 1,
         "num_return_sequences": 1,
-        "do_sample": samples,
-        "temperature": temperature if samples else None,
-        "top_p": top_p if samples else None,
-        # 0 means all tokens; the default of transformers is the 50 most probable ones.
-        "top_k": 0 if samples else None,
+        **sampling.describe(),
     }
     given = {} if config is None else vars(config)
     return found | {name: value for name, value in given.items() if name in known and value is not None}

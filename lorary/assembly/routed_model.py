@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import CompileConfig, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import CompileConfig, GenerationConfig
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from lorary.assembly.answering import answer_prompts
@@ -21,7 +21,9 @@ from lorary.assembly.direct_calls import DirectCalls
 from lorary.assembly.explaining import explain_text
 from lorary.assembly.explanation import Explanation
 from lorary.assembly.generate_call import prepare_call, write_answers
+from lorary.assembly.generation import Sampling
 from lorary.assembly.growing import add_expert, remove_expert
+from lorary.assembly.held_model import HeldModel
 from lorary.assembly.prompts import Prompt
 from lorary.assembly.router import Router, build_router
 from lorary.experts import Expert
@@ -32,7 +34,7 @@ from lorary.models import BaseModel, ExpertStack
 from lorary.routing import RouterConfig, configure_router
 
 
-class RoutedModel:
+class RoutedModel(HeldModel):
     """A base model with experts and a router; made by ``load_model``.
 
     Threads may share a model. ``assign`` and ``routed`` apply to the thread that enters them. ``set_router``,
@@ -47,7 +49,7 @@ class RoutedModel:
     """
 
     def __init__(self, base: BaseModel, stack: ExpertStack, experts: Mapping[str, Expert]):
-        self.base = base
+        super().__init__(base)
         self.facts = Facts(base, stack, experts)
         self._current = CurrentRouter(self.facts)
         self._hooks = DirectCalls(stack.context).watch(base.model)
@@ -70,21 +72,6 @@ class RoutedModel:
         return self.facts.controls
 
     @property
-    def model(self) -> PreTrainedModel:
-        """The ``transformers`` model with the experts.
-
-        Its own calls and ``generate`` route too: by the router of the context or the current one. One that
-        chooses per request chooses from the whole of ``input_ids``, each row as one request, and keeps the
-        choice for calls that go on with the same cache.
-        """
-        return self.base.model
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The base model's tokenizer; ``BaseModelError`` if it was not given and has no local files."""
-        return self.base.tokenizer
-
-    @property
     def decider(self) -> RequestDecider | None:
         """The current router's decider, if it chooses once per request; else None."""
         return self._current.router.decider
@@ -96,6 +83,7 @@ class RoutedModel:
 
     def __call__(
         self,
+        input_ids: Tensor | None = None,
         *,
         experts: ExpertChoice | Sequence[ExpertChoice] = AUTO,
         rows: Tensor | None = None,
@@ -104,6 +92,7 @@ class RoutedModel:
         """Run the model as ``transformers`` does; ``logits`` are ``[B, L, V]``.
 
         Args:
+            input_ids: the batch, ``[B, L]``; None if the inputs have ``inputs_embeds``.
             experts: the choice for each request, see ``generate``. A router that chooses per request uses the
                 whole of ``input_ids``.
             rows: the request of each token, in the shape of ``input_ids``, -1 for padding, if rows of the
@@ -114,6 +103,8 @@ class RoutedModel:
             ValueError: if the list has not one choice per request, or a choice is of another type.
             UnknownExpert: if a name is not on this model.
         """
+        if input_ids is not None:
+            inputs["input_ids"] = input_ids
         with self.stack.in_use(), self._current.choosing(experts, inputs, rows):
             return self.model(**inputs)
 
@@ -227,6 +218,9 @@ class RoutedModel:
         first_line: bool | Sequence[bool] = False,
         temperature: float = 0.0,
         top_p: float = 1.0,
+        top_k: int = 0,
+        do_sample: bool | None = None,
+        seed: int | None = None,
         generation_config: GenerationConfig | None = None,
         compile: bool | CompileConfig = False,
     ) -> str | list[Any]:
@@ -243,6 +237,10 @@ class RoutedModel:
             temperature: 0 takes the most probable token, whatever the base model's configuration prefers;
                 above 0, tokens are sampled.
             top_p: sample from the most probable tokens with this total probability.
+            top_k: sample from this number of most probable tokens; 0 means all.
+            do_sample: whether to sample; None: if the temperature is above 0. True raises a temperature of 0
+                to 1.
+            seed: seed of the draws; None for PyTorch's global generator.
             generation_config: its settings, such as ``repetition_penalty``, have precedence over all of
                 these, but for special tokens and cache; ``model.base.model.generation_config`` uses the base
                 model's preferences.
@@ -264,17 +262,18 @@ class RoutedModel:
             BaseModelError: if a prompt is a text and there is no tokenizer, or the base model has too few
                 positions for a prompt and its answer.
         """
+        sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, do_sample=do_sample, seed=seed)
         call = prepare_call(
             self.base,
             prompts,
             max_new_tokens=max_new_tokens,
             first_line=first_line,
-            temperature=temperature,
-            top_p=top_p,
+            sampling=sampling,
             config=generation_config,
         )
         alone = self._compiled if compile else nullcontext()
-        with self.stack.in_use(), alone, self._current.choosing(experts, call.inputs):
+        chosen = self._current.choosing(experts, call.inputs)
+        with self.stack.in_use(), alone, chosen, sampling.seeded(self.device):
             answers = answer_prompts(self.stack, self.base, call, compile)
         return write_answers(self.base, call, answers)
 

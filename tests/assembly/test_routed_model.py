@@ -2,6 +2,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
+from transformers import pipeline
 
 from lorary.assembly import load_model
 from lorary.errors import UnknownExpert
@@ -69,6 +70,52 @@ def test_sampling_follows_the_seed(model):
         torch.manual_seed(seed)
         answers.append(model.generate(PROMPT, max_new_tokens=8, temperature=3.0))
     assert answers[0] == answers[1] != answers[2]
+
+
+def test_a_seed_repeats_an_answer_and_leaves_the_generator_alone(model):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    answers = [model.generate(PROMPT, max_new_tokens=8, temperature=3.0, seed=seed) for seed in (0, 0, 1)]
+    assert answers[0] == answers[1] != answers[2]
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(1)
+    assert model.generate(PROMPT, max_new_tokens=8, temperature=3.0) == answers[2]
+
+
+def test_do_sample_and_top_k_are_those_of_transformers(model):
+    greedy = model.generate(PROMPT, max_new_tokens=6)
+    assert model.generate(PROMPT, max_new_tokens=6, temperature=3.0, do_sample=False) == greedy
+    assert model.generate(PROMPT, max_new_tokens=6, do_sample=True, top_k=1) == greedy
+    ids = torch.tensor([model.tokenizer(PROMPT)["input_ids"]])
+    torch.manual_seed(2)
+    options = {"do_sample": True, "temperature": 1.0, "top_k": 3, "top_p": 1.0}
+    expected = model.model.generate(ids, max_new_tokens=6, pad_token_id=0, **options)[0, ids.shape[1] :]
+    model.tokenizer.eos_token = None
+    found = model.generate(PROMPT, max_new_tokens=6, do_sample=True, top_k=3, seed=2)
+    assert found == model.tokenizer.decode(expected)
+    with pytest.raises(ValueError, match="top_k must be at least 0, found -1"):
+        model.generate(PROMPT, top_k=-1)
+
+
+@torch.no_grad()
+def test_a_routed_model_has_what_users_of_transformers_expect(model, input_ids):
+    assert torch.equal(model(input_ids).logits, model(input_ids=input_ids).logits)
+    assert model.config is model.model.config
+    assert (model.device, model.dtype) == (torch.device("cpu"), torch.float32)
+    model.model.train()
+    assert model.eval() is model and not model.model.training
+
+
+def test_what_only_the_transformers_model_has_names_it(model):
+    message = "RoutedModel has no attribute 'can_generate': the transformers model has it, and routes as well"
+    with pytest.raises(AttributeError, match=message):
+        pipeline("text-generation", model=model, tokenizer=model.tokenizer)
+    with pytest.raises(AttributeError, match=r"has no attribute 'no_such'$"):
+        _ = model.no_such
+    made = pipeline("text-generation", model=model.model, tokenizer=model.tokenizer)
+    (found,) = made(PROMPT, max_new_tokens=4, do_sample=False, return_full_text=False)
+    model.tokenizer.eos_token = None
+    assert found["generated_text"] == model.generate(PROMPT, max_new_tokens=4)
 
 
 def test_an_assigned_expert_answers_as_if_folded_into_the_base(build_tiny_base, experts, input_ids):

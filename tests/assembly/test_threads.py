@@ -29,7 +29,7 @@ def build(build_tiny_base, experts, draw_expert):
 
 
 def test_every_public_call_has_a_row():
-    public = {name for name in vars(RoutedModel) if not name.startswith("_")} | {"__call__"}
+    public = {name for name in dir(RoutedModel) if not name.startswith("_")} | {"__call__"}
     assert CALLS.keys() == public
 
 

@@ -1,0 +1,64 @@
+"""The attributes of a ``transformers`` model that an object which holds one has too."""
+
+from typing import TYPE_CHECKING, NoReturn, Self
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from lorary.models import BaseModel
+
+
+class HeldModel:
+    """An object that holds a base model, and has its most used attributes.
+
+    Args:
+        base: the base model.
+    """
+
+    def __init__(self, base: BaseModel):
+        self.base = base
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The ``transformers`` model with the experts.
+
+        Its own calls and ``generate`` route too: by the router of the context or the current one. One that
+        chooses per request chooses from the whole of ``input_ids``, each row as one request, and keeps the
+        choice for calls that go on with the same cache.
+        """
+        return self.base.model
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The base model's tokenizer; ``BaseModelError`` if it was not given and has no local files."""
+        return self.base.tokenizer
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        """The base model's configuration."""
+        return self.model.config
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the model."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the base model's weights."""
+        return self.model.dtype
+
+    def eval(self) -> Self:
+        """Put the model into evaluation mode, in which it is loaded."""
+        self.model.eval()
+        return self
+
+    # Type checkers must not take every name for an attribute.
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            # Users, and pipelines of transformers, try what a PreTrainedModel has.
+            message = f"{type(self).__name__} has no attribute {name!r}"
+            if hasattr(PreTrainedModel, name):
+                message += ": the transformers model has it, and routes as well: pass or use model.model"
+            raise AttributeError(message)
