@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from lorary.errors import FormatError
 from lorary.experts.peft_keys import PREFIX, unwrap_name
+from lorary.files import quote
 
 # What PEFT's `save_embedding_layers` copies; of a layer with LoRA the weight lies within.
 _COPIED = re.compile(
@@ -53,12 +55,20 @@ def describe_copies(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict
     Returns:
         Parameter path -> name of a dtype -> ``describe_weight`` in that: the one with the fewest digits that
         holds the copy exactly, and those with fewer.
+
+    Raises:
+        FormatError: if a copy has a number that is none (NaN).
     """
     found = {name: path for name in names if (path := find_copied(name)) is not None}
-    return {
-        path: {_name(dtype): describe_weight(tensors[name], dtype) for dtype in _list_dtypes(tensors[name])}
-        for name, path in found.items()
-    }
+    described = {}
+    for name, path in found.items():
+        dtypes = _list_dtypes(tensors[name])
+        if not dtypes:
+            raise FormatError(
+                f"tensor {quote(name)}, a copy of the base's weights, is not finite: it has NaN"
+            )
+        described[path] = {_name(dtype): describe_weight(tensors[name], dtype) for dtype in dtypes}
+    return described
 
 
 def choose_dtype(described: Mapping[str, str], dtype: torch.dtype) -> torch.dtype | None:
@@ -90,7 +100,10 @@ def describe_weight(weight: Tensor, dtype: torch.dtype = torch.bfloat16) -> str:
 
 
 def _list_dtypes(copy: Tensor) -> list[torch.dtype]:
-    """List the dtypes from the last that holds a copy exactly, by digits; float32 stands for all above."""
+    """List the dtypes from the last that holds a copy exactly, by digits; float32 stands for all above.
+
+    None holds a copy with NaN.
+    """
     exact = [
         dtype
         for dtype in _DTYPES
@@ -100,7 +113,7 @@ def _list_dtypes(copy: Tensor) -> list[torch.dtype]:
             for plain in [_drop_tiny(rows)]
         )
     ]
-    return list(_DTYPES[_DTYPES.index(exact[-1]) :])
+    return list(_DTYPES[_DTYPES.index(exact[-1]) :]) if exact else []
 
 
 def _drop_tiny(numbers: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lorary.errors import IncompatibleExpert, UnsupportedAdapter
+from lorary.errors import FormatError, IncompatibleExpert, UnsupportedAdapter
 from lorary.experts import read_peft, write_peft
 from lorary.experts.copied_weights import NOTE as COPIED_WEIGHTS
 from lorary.experts.copied_weights import describe_weight
@@ -38,6 +38,15 @@ class TestCopiedWeights:
         fold(base, expert)
         write_peft(expert, tmp_path / "again")
         attach_experts(base.bfloat16(), {"poetry": read_peft(tmp_path / "again")})
+
+    def test_a_copy_with_nan_is_refused(self, copied):
+        folder = copied()
+        path = folder / "adapter_model.safetensors"
+        tensors = load_file(path)
+        tensors["base_model.model.lm_head.weight"][1, 2] = float("nan")
+        save_file(tensors, path)
+        with pytest.raises(FormatError, match=r"lm_head\.weight', a copy .* is not finite"):
+            read_peft(folder)
 
     @pytest.mark.parametrize("is_resized", [False, True])
     def test_an_expert_whose_copies_are_not_the_base_s_is_refused(self, base, copied, is_resized):
