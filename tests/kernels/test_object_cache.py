@@ -48,9 +48,13 @@ def fresh(monkeypatch, tmp_path):
 
 @pytest.fixture
 def cache(tmp_path):
-    """A cache folder with one object in it, to be damaged."""
+    """A cache folder with one object in it, to be damaged; not the file that this process has loaded."""
     load_answer()
     build.load_object.cache_clear()
+    place = find_object(tmp_path / "cache")
+    shutil.copy2(place, tmp_path / "copy")
+    # Damaged in place, the loaded file ended the process by a segmentation fault.
+    os.replace(tmp_path / "copy", place)
     return tmp_path / "cache"
 
 
