@@ -37,7 +37,6 @@ class GenerateCall:
 def prepare_call(
     base: BaseModel,
     prompts: str | Sequence[Prompt],
-    *,
     max_new_tokens: int | Sequence[int],
     first_line: bool | Sequence[bool],
     sampling: Sampling,

@@ -263,14 +263,7 @@ class RoutedModel(HeldModel):
                 positions for a prompt and its answer.
         """
         sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, do_sample=do_sample, seed=seed)
-        call = prepare_call(
-            self.base,
-            prompts,
-            max_new_tokens=max_new_tokens,
-            first_line=first_line,
-            sampling=sampling,
-            config=generation_config,
-        )
+        call = prepare_call(self.base, prompts, max_new_tokens, first_line, sampling, generation_config)
         alone = self._compiled if compile else nullcontext()
         chosen = self._current.choosing(experts, call.inputs)
         with self.stack.in_use(), alone, chosen, sampling.seeded(self.device):
