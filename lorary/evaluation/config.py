@@ -37,5 +37,9 @@ class EvalConfig:
             find_metric(metric)
         for name in ("max_length", "max_new_tokens", "tokens_per_pass", "batch_size", "num_examples"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is None and name == "num_examples":
+                continue
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ValueError(f"{name} must be a whole number, not {value!r}")
+            if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value!r}")
