@@ -1,8 +1,8 @@
 """Making a new folder completely or not at all."""
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,9 +44,10 @@ def new_folder(place: str | Path) -> Iterator[Path]:
     scratch = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        # mkdtemp gives access to the owner only; the result is to be an ordinary folder.
-        os.chmod(scratch, 0o755)
+        # mkdtemp gives access to the owner only; the result is to be an ordinary folder, as the umask says.
+        unfinished = path.parent / f".{path.name}.{secrets.token_hex(4)}"
+        unfinished.mkdir()
+        scratch = unfinished
         yield scratch
         os.replace(scratch, path)
     # On a full disk, safetensors raises its own type of error.

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from safetensors import SafetensorError
 
@@ -12,7 +14,17 @@ def test_the_folder_appears_when_it_is_full(tmp_path):
         assert not place.exists()
     assert (place / "weights").read_text() == "1"
     assert [path.name for path in place.parent.iterdir()] == ["model"]
-    assert place.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o755), (0o077, 0o700), (0o002, 0o775)])
+def test_the_folder_is_open_to_whom_the_umask_says(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with new_folder(tmp_path / "model"):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "model").stat().st_mode & 0o777 == mode
 
 
 @pytest.mark.parametrize(
