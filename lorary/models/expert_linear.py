@@ -35,6 +35,9 @@ class ExpertLinear(nn.Module):
         ValueError: if the stacks do not fit the layer, or the ranks do not fit the stacks.
     """
 
+    # Parameters; an objective may put tensors with gradients in their places.
+    a: Tensor
+    b_t: Tensor
     ranks: Tensor | None
 
     def __init__(

@@ -12,16 +12,20 @@ if TYPE_CHECKING:
     from lorary.training.examples import TrainingExamples, prepare_examples
     from lorary.training.objectives.gate_config import GateConfig
     from lorary.training.objectives.lorahub import LorahubConfig, search_weights
+    from lorary.training.objectives.skill_config import SkillConfig
+    from lorary.training.skill_training import train_skills
     from lorary.training.train import train_experts
 
 __all__ = [
     "GateConfig",
     "LorahubConfig",
+    "SkillConfig",
     "TrainConfig",
     "TrainingExamples",
     "prepare_examples",
     "search_weights",
     "train_experts",
+    "train_skills",
 ]
 
 __getattr__ = load_lazily(
@@ -29,9 +33,11 @@ __getattr__ = load_lazily(
     {
         "GateConfig": "objectives.gate_config",
         "LorahubConfig": "objectives.lorahub",
+        "SkillConfig": "objectives.skill_config",
         "TrainingExamples": "examples",
         "prepare_examples": "examples",
         "search_weights": "objectives.lorahub",
         "train_experts": "train",
+        "train_skills": "skill_training",
     },
 )

@@ -1,0 +1,212 @@
+"""Skills as an objective: one unit, whose row has the factors of all skills and the table of all tasks.
+
+S skills, with the shared one; Q splits, R rank, I layer input, O layer output, P tasks of a pass, T tokens, N
+target tokens of a pass.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lorary.data import TokenizedExample
+from lorary.errors import TrainingError
+from lorary.experts.skills.mixing import compute_weights, mix_skills
+from lorary.experts.skills.task_table import append_shared, name_group
+from lorary.models import ExpertStack
+from lorary.passes import Pass, score_pass
+from lorary.routing import Choice, Chooser
+from lorary.training.loop.adamw import AdamW
+from lorary.training.loop.adamw_parts import AdamWParts, AdamWPartsSteps
+from lorary.training.loop.rows import ParameterRows
+from lorary.training.loop.schedule import seed_for
+from lorary.training.objectives.skill_config import SkillConfig
+from lorary.training.progress import UnitProgress
+
+# Begins the names of tables; no module path has a space.
+TABLE = "table of "
+# PEFT's.
+LARGEST_LOGIT = 1e-3
+
+
+@dataclass(frozen=True)
+class TaskExample(TokenizedExample):
+    """An example of one of the tasks that share skills."""
+
+    task: int = 0
+    """The task's row in the table."""
+
+
+def outline_skills(
+    sizes: Mapping[str, tuple[int, int]], num_tasks: int, config: SkillConfig
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all parameters, in the order of the row: factors first.
+
+    Args:
+        sizes: module path -> (I, O).
+        num_tasks: number of tasks.
+        config: the configuration.
+
+    Returns:
+        ``"<path>.a"`` -> ``[S, R, I]``, ``"<path>.b_t"`` -> ``[S, R, O]`` and ``"table of <group>"`` ->
+        ``[tasks, Q · skills]``, without the shared skill.
+    """
+    num_skills, rank = config.num_skills + config.shared_skill, config.train.rank
+    factors = {
+        f"{path}.{key}": (num_skills, rank, width)
+        for path, pair in sizes.items()
+        for key, width in zip(("a", "b_t"), pair, strict=True)
+    }
+    groups = dict.fromkeys(name_group(path, config.granularity) for path in sizes)
+    return factors | {
+        f"{TABLE}{group}": (num_tasks, config.num_splits * config.num_skills) for group in groups
+    }
+
+
+class SharedSkills:
+    """The objective of ``train_skills``, see ``lorary.training.loop.contract.Objective``.
+
+    In each pass, the skills' factors are mixed once for each task that is in it, as plain tensors with
+    gradients, and take the place of the layers' own. So a token costs as much as with one expert.
+
+    Args:
+        stack: one empty expert on the base model, from ``attach_slots``; its factors are replaced.
+        num_tasks: number of tasks.
+        config: the configuration.
+    """
+
+    def __init__(self, stack: ExpertStack, num_tasks: int, config: SkillConfig):
+        self.stack, self.config = stack, config
+        sizes = {path: (layer.a.shape[2], layer.b_t.shape[2]) for path, layer in stack.layers.items()}
+        shapes = outline_skills(sizes, num_tasks, config)
+        device = next(iter(stack.layers.values())).a.device
+        self.rows = ParameterRows(1, shapes, device)
+        self.tables = [name for name in shapes if name.startswith(TABLE)]
+        num_logits = sum(math.prod(shapes[name]) for name in self.tables)
+        self._adamw = _choose_optimizer(config, self.rows.num_parameters - num_logits, num_logits)
+        self._optimizer: AdamWPartsSteps | None = None
+        self._seed = 0
+        for layer in stack.layers.values():
+            # Parameters cannot be replaced by tensors with gradients, so these are no parameters any more.
+            del layer.a, layer.b_t
+
+    @torch.no_grad()
+    def start(self, name: str, slot: int, num_steps: int) -> AdamWPartsSteps:
+        """Start as PEFT does: ``a`` uniform in ±1/√(I/Q), ``b`` zero, logits uniform in ±0.001."""
+        self._seed = seed_for(self.config.train.seed, name)
+        generator = torch.Generator().manual_seed(self._seed)
+        self.rows.values[slot] = 0
+        for key, part in self.rows.parts.items():
+            if key.endswith(".b_t") and key not in self.tables:
+                continue
+            own = part[slot]
+            bound = LARGEST_LOGIT if key in self.tables else (own.shape[-1] / self.config.num_splits) ** -0.5
+            own.copy_((torch.rand(own.shape, generator=generator) * 2 - 1) * bound)
+        self._optimizer = self._adamw.start(self.rows.values[slot], num_steps)
+        return self._optimizer
+
+    def request(self, slot: int, example: TokenizedExample) -> int:
+        """Return the example's task: all examples of a task use the same weights."""
+        assert isinstance(example, TaskExample)
+        return example.task
+
+    def routing(self, part: Pass) -> Chooser:
+        """Mix the factors of the tasks in a pass, and return the chooser that gives each task its own.
+
+        Without gradients, as in validation, weights are those of evaluation.
+        """
+        used = part.requests.unique().to(self.rows.values.device)
+        weights = self._compute_weights(used)
+        for path, layer in self.stack.layers.items():
+            own = weights[f"{TABLE}{name_group(path, self.config.granularity)}"]
+            layer.a = mix_skills(self.rows.parts[f"{path}.a"][0], own)
+            layer.b_t = mix_skills(self.rows.parts[f"{path}.b_t"][0], own)
+        return _OwnFactors(used, self.config.train.scale)
+
+    def _compute_weights(self, used: Tensor) -> dict[str, Tensor]:
+        """Return the weights of some tasks ``[P]``: table's name -> ``[P, Q, S]``."""
+        is_training, config = torch.is_grad_enabled(), self.config
+        noise = self._draw_noise() if is_training and config.weighting != "sigmoid" else {}
+        found = {}
+        for name in self.tables:
+            logits, own = self.rows.parts[name][0][used], noise.get(name)
+            weighting = config.weighting if is_training else "sigmoid"
+            weights = compute_weights(
+                logits, config.num_splits, weighting, None if own is None else own[used]
+            )
+            found[name] = append_shared(weights, config.shared_skill)
+        return found
+
+    def _draw_noise(self) -> dict[str, Tensor]:
+        """Draw the noise of a step for all tasks, which depends on nothing but seed and step.
+
+        So a resumed run draws the same, and the passes that a batch is split into do not matter.
+        """
+        assert self._optimizer is not None
+        generator = torch.Generator().manual_seed(seed_for(self._seed, f"step {self._optimizer.num_taken}"))
+        shapes = self.rows.shapes
+        return {
+            name: torch.rand(shapes[name], generator=generator).to(self.rows.values.device)
+            for name in self.tables
+        }
+
+    def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
+        """Return the negative log-likelihoods of the target tokens, ``[N]``."""
+        return score_pass(self.stack, part, chooser)
+
+    def check_loss(self, name: str, what: str, loss: float, step: int) -> float:
+        """Check that a loss is finite."""
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"skills {name!r}: the {what} must be finite, found {loss} after {step} steps: lower "
+                f"learning_rate ({self.config.train.learning_rate:g}) or table_learning_rate "
+                f"({self.config.table_learning_rate:g}) and run again with fresh=True"
+            )
+        return loss
+
+    def export(self, name: str, values: Tensor, progress: UnitProgress) -> dict[str, Tensor]:
+        """Return all parameters, by the names of ``outline_skills``, as copies on the CPU."""
+        self.check_loss(name, "sum of weights", float(values.sum()), progress.step)
+        parts = self.rows.split_row(values.detach().cpu().clone())
+        return {key: part.clone() for key, part in parts.items()}
+
+    def find_optimizer_fault(self, tensors: Mapping[str, Tensor], num_steps: int) -> str | None:
+        """Describe the fault in AdamW's saved state; None if there is none."""
+        return self._adamw.find_fault(tensors, num_steps)
+
+
+def _choose_optimizer(config: SkillConfig, num_weights: int, num_logits: int) -> AdamWParts:
+    def choose(learning_rate: float, weight_decay: float) -> AdamW:
+        return AdamW(
+            learning_rate=learning_rate,
+            schedule=config.train.schedule,
+            warmup_ratio=config.train.warmup_ratio,
+            weight_decay=weight_decay,
+            max_grad_norm=config.train.max_grad_norm,
+        )
+
+    return AdamWParts(
+        {
+            "skills": (choose(config.train.learning_rate, config.train.weight_decay), num_weights),
+            "table": (choose(config.table_learning_rate, 0.0), num_logits),
+        }
+    )
+
+
+class _OwnFactors:
+    """A chooser that gives each token the mixed factors of its task.
+
+    Args:
+        tasks: the tasks whose factors the layers have, sorted, ``[P]``.
+        scale: LoRA's factor.
+    """
+
+    def __init__(self, tasks: Tensor, scale: float):
+        self.tasks, self.scale = tasks, scale
+
+    def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice:
+        """Choose the factors of each token's task; see ``Chooser``."""
+        places = torch.searchsorted(self.tasks, rows.clamp(min=int(self.tasks[0])))
+        return Choice(places[:, None], (rows >= 0)[:, None] * torch.tensor(self.scale, device=rows.device))
