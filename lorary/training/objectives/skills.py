@@ -16,7 +16,8 @@ from lorary.errors import TrainingError
 from lorary.experts.skills.mixing import compute_weights, mix_skills
 from lorary.experts.skills.task_table import append_shared, name_group
 from lorary.models import ExpertStack
-from lorary.passes import Pass, score_pass
+from lorary.passes import score_pass
+from lorary.passes.split import Pass
 from lorary.routing import Choice, Chooser
 from lorary.training.loop.adamw import AdamW
 from lorary.training.loop.adamw_parts import AdamWParts, AdamWPartsSteps
