@@ -1,0 +1,95 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lorary.errors import LibraryError
+from lorary.experts.skills import SkillSet, TaskTable
+from lorary.library import Library
+from lorary.library.skills import load_skills, store_skills
+
+
+@pytest.fixture
+def make_skill_set(make_expert):
+    def make(name="skills", seed=0, granularity="model", shared=True):
+        skills = [make_expert(f"{name}-{n}", seed=10 * seed + n, provenance={"steps": 3}) for n in range(3)]
+        groups = ["model"] if granularity == "model" else list(skills[0].factors)
+        torch.manual_seed(seed)
+        table = TaskTable(
+            tasks=("sql", "poésie"),
+            logits={group: torch.randn(2, 4 * (3 - shared)) for group in groups},
+            num_skills=3 - shared,
+            num_splits=4,
+            granularity=granularity,
+            has_shared=shared,
+        )
+        return SkillSet(skills, table)
+
+    return make
+
+
+def assert_same(one, other):
+    for task in (*one.table.tasks, None):
+        mine, its = one.task_expert(task), other.task_expert(task)
+        for path, pair in mine.factors.items():
+            assert all(torch.equal(a, b) for a, b in zip(pair, its.factors[path], strict=True))
+    for field in ("tasks", "num_skills", "num_splits", "granularity", "has_shared"):
+        assert getattr(one.table, field) == getattr(other.table, field)
+
+
+@pytest.mark.parametrize(("granularity", "shared"), [("model", True), ("linear", False)])
+def test_stored_skills_are_loaded_as_they_were(library, make_skill_set, granularity, shared):
+    skill_set = make_skill_set(granularity=granularity, shared=shared)
+    store_skills(library, skill_set)
+    assert list(library) == ["skills-0", "skills-1", "skills-2"]
+    assert_same(load_skills(Library.open(library.url)), skill_set)
+
+
+def test_skills_are_ordinary_experts_that_are_renamed_copied_and_verified(local, make_skill_set):
+    skill_set = make_skill_set()
+    store_skills(local, skill_set)
+    assert local["skills-1"].card.provenance["steps"] == 3
+    local.rename("skills-0", "zebra")
+    local.copy("skills-1", "another")
+    assert local.verify() == []
+    local.prune()
+    assert_same(load_skills(local), skill_set)
+
+
+def test_a_library_with_several_sets_needs_a_name(local, make_skill_set):
+    sets = {name: make_skill_set(name, seed) for seed, name in enumerate(("one", "two"))}
+    for skill_set in sets.values():
+        store_skills(local, skill_set)
+    for name, skill_set in sets.items():
+        assert_same(load_skills(local, f"{name}-2"), skill_set)
+    with pytest.raises(LibraryError, match=r"one set of skills, found 2: name one of \['one-0', 'two-0'\]"):
+        load_skills(local)
+    with pytest.raises(LibraryError, match="a skill 'three', found 0"):
+        load_skills(local, "three")
+
+
+def test_a_library_without_skills_is_refused(local, make_expert):
+    local.add(make_expert())
+    with pytest.raises(LibraryError, match="one set of skills, found 0"):
+        load_skills(local)
+
+
+def test_names_that_are_taken_are_refused_before_anything_is_stored(local, make_skill_set, make_expert):
+    local.add(make_expert("skills-2"))
+    with pytest.raises(
+        LibraryError, match=r"must not have experts of the skills' names, found \['skills-2'\]"
+    ):
+        store_skills(local, make_skill_set())
+    assert list(local) == ["skills-2"]
+
+
+def test_a_skill_that_is_missing_or_was_replaced_is_refused(local, make_skill_set, make_expert):
+    """Guards against a table that is used with other skills than its own."""
+    store_skills(local, make_skill_set())
+    card = local["skills-1"].card
+    local["skills-1"] = replace(make_expert("skills-1", seed=77), card=card)
+    with pytest.raises(LibraryError, match=r"the table of skills .* must be in the library, found none"):
+        load_skills(local)
+    del local["skills-1"]
+    with pytest.raises(LibraryError, match=r"must have places \[0, 1, 2\], found \[0, 2\]"):
+        load_skills(local)
