@@ -1,7 +1,7 @@
 """Checks of a method's configuration, which report all faults at once."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -10,17 +10,17 @@ from lorary.files import quote
 MOST_FAULTS = 8
 
 
-def refuse_faults(config: Any, ranges: Iterable[str]) -> None:
+def refuse_faults(config: Any, others: Iterable[str] = ()) -> None:
     """Raise if a field's value has another type than declared, or if any of its values is out of range.
 
     Args:
-        config: a dataclass of options.
-        ranges: faults of the values; they are computed only if all types are right.
+        config: a dataclass of options; those that several methods have are checked by ``RANGES``.
+        others: further faults of the values; they are computed only if all types are right.
 
     Raises:
         ValueError: with all faults.
     """
-    faults = list(find_type_faults(config)) or list(ranges)
+    faults = list(find_type_faults(config)) or [*_find_range_faults(config), *others]
     if faults:
         raise ValueError(join_faults(faults))
 
@@ -30,6 +30,12 @@ def join_faults(faults: Iterable[str]) -> str:
     listed = list(faults)
     more = f"; and {len(listed) - MOST_FAULTS} more" if len(listed) > MOST_FAULTS else ""
     return "; ".join(listed[:MOST_FAULTS]) + more
+
+
+def _find_range_faults(config: Any) -> Iterator[str]:
+    for field in fields(config):
+        if field.name in RANGES:
+            yield from RANGES[field.name](field.name, getattr(config, field.name))
 
 
 def find_type_faults(config: Any) -> Iterator[str]:
@@ -76,3 +82,10 @@ def check_finite_number(name: str, value: float) -> Iterator[str]:
     # Not math.isfinite: it raises OverflowError for a very large int.
     if not abs(value) <= sys.float_info.max:
         yield f"{name} must be a finite number, found {quote(value)}"
+
+
+RANGES: Mapping[str, Callable[[str, float], Iterator[str]]] = {
+    "density": check_share,
+    "scale": check_finite_number,
+}
+"""Name of an option of several methods -> the check of its values."""

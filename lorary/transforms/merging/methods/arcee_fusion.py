@@ -20,7 +20,7 @@ class ArceeFusionConfig:
     """``arcee_fusion`` has no options."""
 
     def __post_init__(self) -> None:
-        refuse_faults(self, [])
+        refuse_faults(self)
 
 
 def merge_arcee_fusion(layer: MergeLayer, config: ArceeFusionConfig) -> Tensor:

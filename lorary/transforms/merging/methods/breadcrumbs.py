@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from lorary.files import quote
-from lorary.transforms.merging.checks import check_finite_number, check_share, refuse_faults
+from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.entrywise.blocks import LayerBlocks
 from lorary.transforms.merging.entrywise.elect_or_add import elect_or_add
 from lorary.transforms.merging.entrywise.rescale import keep_norm
@@ -33,12 +33,7 @@ class BreadcrumbsConfig:
     """Factor of the result."""
 
     def __post_init__(self) -> None:
-        refuse_faults(self, self._find_faults())
-
-    def _find_faults(self) -> Iterator[str]:
-        yield from check_share("density", self.density)
-        yield from check_gamma(self.gamma)
-        yield from check_finite_number("scale", self.scale)
+        refuse_faults(self, check_gamma(self.gamma))
 
 
 def check_gamma(gamma: float) -> Iterator[str]:

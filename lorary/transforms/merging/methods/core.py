@@ -24,7 +24,7 @@ class CoreConfig:
     """Options of the inner method."""
 
     def __post_init__(self) -> None:
-        refuse_faults(self, [])
+        refuse_faults(self)
         if self.inner not in PLAIN or PLAIN[self.inner].needs_inputs:
             known = [name for name, kind in PLAIN.items() if not kind.needs_inputs]
             raise ValueError(

@@ -1,11 +1,10 @@
 """DARE: drop entries at random and rescale the rest."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from lorary.transforms.merging.checks import check_finite_number, check_share, refuse_faults
+from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.entrywise.blocks import LayerBlocks
 from lorary.transforms.merging.entrywise.elect import WeightedSum, merge_blocks
 from lorary.transforms.merging.entrywise.rescale import RescaleTo, rescale_draw
@@ -32,11 +31,7 @@ class DareConfig:
     """Factor of the result."""
 
     def __post_init__(self) -> None:
-        refuse_faults(self, self._find_faults())
-
-    def _find_faults(self) -> Iterator[str]:
-        yield from check_share("density", self.density)
-        yield from check_finite_number("scale", self.scale)
+        refuse_faults(self)
 
 
 def merge_dare(layer: MergeLayer, config: DareConfig) -> Tensor:

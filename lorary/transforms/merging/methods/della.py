@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from lorary.files import quote
-from lorary.transforms.merging.checks import check_finite_number, refuse_faults
+from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.entrywise.blocks import LayerBlocks
 from lorary.transforms.merging.entrywise.elect_or_add import elect_or_add
 from lorary.transforms.merging.entrywise.rescale import RescaleTo, rescale_draw
@@ -37,11 +37,7 @@ class DellaConfig:
     """Factor of the result."""
 
     def __post_init__(self) -> None:
-        refuse_faults(self, self._find_faults())
-
-    def _find_faults(self) -> Iterator[str]:
-        yield from check_chances(self.density, self.epsilon)
-        yield from check_finite_number("scale", self.scale)
+        refuse_faults(self, check_chances(self.density, self.epsilon))
 
 
 def check_chances(density: float, epsilon: float) -> Iterator[str]:

@@ -3,14 +3,13 @@
 Shape letters: S rank of the sum, I layer input, O layer output.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
 from lorary.lowrank import thin_svd, weighted_sum
-from lorary.transforms.merging.checks import check_finite_number, refuse_faults
+from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 
 # Singular values below this, relative to the largest, are treated as rounding errors.
@@ -27,10 +26,7 @@ class IsoConfig:
     """Factor of the result."""
 
     def __post_init__(self) -> None:
-        refuse_faults(self, self._find_faults())
-
-    def _find_faults(self) -> Iterator[str]:
-        yield from check_finite_number("scale", self.scale)
+        refuse_faults(self)
 
 
 def merge_iso(layer: MergeLayer, config: IsoConfig) -> LowRank:

@@ -3,13 +3,12 @@
 Shape letters: E experts, S rank of the sum, K common directions, I layer input, O layer output.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
 from lorary.lowrank import thin_svd
-from lorary.transforms.merging.checks import check_finite_number, check_share, refuse_faults
+from lorary.transforms.merging.checks import check_share, refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 from lorary.transforms.merging.methods.iso import SMALLEST, decompose_sum
 from lorary.transforms.merging.methods.orthogonal import nearest_orthonormal
@@ -25,11 +24,7 @@ class IsoCtsConfig:
     """Factor of the result."""
 
     def __post_init__(self) -> None:
-        refuse_faults(self, self._find_faults())
-
-    def _find_faults(self) -> Iterator[str]:
-        yield from check_share("common", self.common)
-        yield from check_finite_number("scale", self.scale)
+        refuse_faults(self, check_share("common", self.common))
 
 
 def merge_iso_cts(layer: MergeLayer, config: IsoCtsConfig) -> LowRank:

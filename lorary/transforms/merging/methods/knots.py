@@ -3,13 +3,12 @@
 Shape letters: E experts, R rank, I layer input, O layer output, M dimensions of the outputs in use.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from lorary.experts import Factors
 from lorary.lowrank.core import output_basis
-from lorary.transforms.merging.checks import check_finite_number, check_share, refuse_faults
+from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 from lorary.transforms.merging.methods.linear import LinearConfig, merge_linear
 from lorary.transforms.merging.methods.ties import TiesConfig, merge_ties
@@ -32,11 +31,7 @@ class KnotsConfig:
     """Factor of the result."""
 
     def __post_init__(self) -> None:
-        refuse_faults(self, self._find_faults())
-
-    def _find_faults(self) -> Iterator[str]:
-        yield from check_share("density", self.density)
-        yield from check_finite_number("scale", self.scale)
+        refuse_faults(self)
 
 
 def merge_knots(layer: MergeLayer, config: KnotsConfig) -> LowRank:

@@ -16,7 +16,7 @@ class LinearConfig:
     """Divide the weights by their sum."""
 
     def __post_init__(self) -> None:
-        refuse_faults(self, [])
+        refuse_faults(self)
 
 
 def merge_linear(layer: MergeLayer, config: LinearConfig) -> LowRank:

@@ -26,7 +26,7 @@ class ModelStockConfig:
     """Compute angles for each layer output instead of the whole layer."""
 
     def __post_init__(self) -> None:
-        refuse_faults(self, [])
+        refuse_faults(self)
 
 
 def merge_model_stock(layer: MergeLayer, config: ModelStockConfig) -> LowRank:

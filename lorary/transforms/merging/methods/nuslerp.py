@@ -30,7 +30,7 @@ class NuslerpConfig:
     """Without ``flatten``: each input's weights are a vector."""
 
     def __post_init__(self) -> None:
-        refuse_faults(self, [])
+        refuse_faults(self)
 
 
 def merge_nuslerp(layer: MergeLayer, config: NuslerpConfig) -> LowRank:

@@ -3,13 +3,12 @@
 Shape letters: I layer input, O layer output.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from lorary.transforms.merging.checks import check_finite_number, check_share, refuse_faults
+from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.entrywise.blocks import LayerBlocks
 from lorary.transforms.merging.entrywise.elect import AgreeingEntries
 from lorary.transforms.merging.layer import MergeLayer
@@ -25,11 +24,7 @@ class SceConfig:
     """Factor of the result."""
 
     def __post_init__(self) -> None:
-        refuse_faults(self, self._find_faults())
-
-    def _find_faults(self) -> Iterator[str]:
-        yield from check_share("density", self.density)
-        yield from check_finite_number("scale", self.scale)
+        refuse_faults(self)
 
 
 def merge_sce(layer: MergeLayer, config: SceConfig) -> Tensor:

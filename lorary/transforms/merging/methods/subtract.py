@@ -1,10 +1,9 @@
 """The weight change of one expert, less those of others."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lorary.lowrank import weighted_sum
-from lorary.transforms.merging.checks import check_finite_number, refuse_faults
+from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 
 
@@ -16,10 +15,7 @@ class SubtractConfig:
     """Factor of the subtracted experts."""
 
     def __post_init__(self) -> None:
-        refuse_faults(self, self._find_faults())
-
-    def _find_faults(self) -> Iterator[str]:
-        yield from check_finite_number("scale", self.scale)
+        refuse_faults(self)
 
 
 def merge_subtract(layer: MergeLayer, config: SubtractConfig) -> LowRank:

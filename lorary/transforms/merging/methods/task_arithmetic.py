@@ -1,10 +1,9 @@
 """Task arithmetic: the sum of experts, scaled."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lorary.lowrank import weighted_sum
-from lorary.transforms.merging.checks import check_finite_number, refuse_faults
+from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 from lorary.transforms.merging.weights import share_weights
 
@@ -19,10 +18,7 @@ class TaskArithmeticConfig:
     """Divide the weights by their sum."""
 
     def __post_init__(self) -> None:
-        refuse_faults(self, self._find_faults())
-
-    def _find_faults(self) -> Iterator[str]:
-        yield from check_finite_number("scale", self.scale)
+        refuse_faults(self)
 
 
 def merge_task_arithmetic(layer: MergeLayer, config: TaskArithmeticConfig) -> LowRank:

@@ -10,7 +10,7 @@ import torch
 
 from lorary.files import quote
 from lorary.lowrank import thin_svd
-from lorary.transforms.merging.checks import check_finite_number, refuse_faults
+from lorary.transforms.merging.checks import refuse_faults
 from lorary.transforms.merging.layer import LowRank, MergeLayer
 from lorary.transforms.merging.methods.orthogonal import nearest_orthonormal
 
@@ -36,7 +36,6 @@ class TsvConfig:
     def _find_faults(self) -> Iterator[str]:
         if not 0 <= self.num_vectors <= MOST_VECTORS:
             yield f"num_vectors must be in [0, {MOST_VECTORS:,}], found {quote(self.num_vectors)}"
-        yield from check_finite_number("scale", self.scale)
 
 
 def merge_tsv(layer: MergeLayer, config: TsvConfig) -> LowRank:
