@@ -25,6 +25,22 @@ def find_field_faults(config: object, checks: Mapping[str, Check]) -> Iterator[s
             yield f"{name} must {fault}, found {quote(value, 60)}"
 
 
+def refuse_faults(what: str, config: object, checks: Mapping[str, Check]) -> None:
+    """Raise if a field of a configuration is out of range.
+
+    Args:
+        what: what the configuration is of, for the message.
+        config: the configuration.
+        checks: field name -> its check.
+
+    Raises:
+        ValueError: with all faults.
+    """
+    faults = list(find_field_faults(config, checks))
+    if faults:
+        raise ValueError(f"{what}: {'; '.join(faults)}")
+
+
 def optional(check: Check) -> Check:
     """Return a check that also accepts None."""
     return lambda value: None if value is None else check(value)

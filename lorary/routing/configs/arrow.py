@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lorary.routing.configs.checks import InputNorm, find_choice_faults, find_norm_faults, resolve_top_k
+from lorary.routing.configs.checks import InputNorm, refuse_faults, resolve_top_k
 from lorary.routing.configs.contract import Needs
-from lorary.routing.option_types import require_types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +25,7 @@ class ArrowConfig:
     """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
 
     def __post_init__(self) -> None:
-        require_types(self)
-        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
-        faults += find_norm_faults(self.input_norm)
-        if faults:
-            raise ValueError("; ".join(faults))
+        refuse_faults(self)
 
     @property
     def needs(self) -> Needs:

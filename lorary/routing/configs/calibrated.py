@@ -1,12 +1,12 @@
 """The options of calibrated routing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lorary.files import quote
-from lorary.routing.configs.checks import find_choice_faults, resolve_top_k
+from lorary.routing.configs.checks import refuse_faults, resolve_top_k
 from lorary.routing.configs.contract import Needs
-from lorary.routing.option_types import LARGEST, SMALLEST, require_types
+from lorary.routing.option_types import LARGEST, SMALLEST
 
 DEFAULT_TOP_K = 8
 
@@ -37,30 +37,27 @@ class CalibratedConfig:
     """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
 
     def __post_init__(self) -> None:
-        require_types(self)
-        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
+        refuse_faults(self, self._find_faults())
+        # A list could be changed later, and the frozen options with it.
+        object.__setattr__(self, "generic", None if self.generic is None else tuple(self.generic))
+
+    def _find_faults(self) -> Iterator[str]:
         bounds = f"({SMALLEST:g} to {LARGEST:g})"
         if self.margin is not None and not SMALLEST <= self.margin <= LARGEST:
-            faults.append(
-                f"margin must be above 0, or None for no margin, found {quote(self.margin)} {bounds}"
-            )
+            yield f"margin must be above 0, or None for no margin, found {quote(self.margin)} {bounds}"
         if not 0 <= self.spread <= LARGEST:
-            faults.append(f"spread must be at least 0, found {quote(self.spread)} (at most {LARGEST:g})")
+            yield f"spread must be at least 0, found {quote(self.spread)} (at most {LARGEST:g})"
         if not 0 <= self.last_share <= 1:
-            faults.append(f"last_share must be in [0, 1], found {quote(self.last_share)}")
+            yield f"last_share must be in [0, 1], found {quote(self.last_share)}"
         if not SMALLEST <= self.ridge <= LARGEST:
-            faults.append(f"ridge must be above 0, found {quote(self.ridge)} {bounds}")
+            yield f"ridge must be above 0, found {quote(self.ridge)} {bounds}"
         if self.generic is not None and not all(self.generic):
-            faults.append("generic must be a list of texts, none of them empty")
+            yield "generic must be a list of texts, none of them empty"
         elif self.generic is not None and len(self.generic) < 2:
-            faults.append(
+            yield (
                 f"generic must have at least two texts, found {len(self.generic)}: add some, or leave it out "
                 "to let the base model generate some"
             )
-        if faults:
-            raise ValueError("; ".join(faults))
-        # A list could be changed later, and the frozen options with it.
-        object.__setattr__(self, "generic", None if self.generic is None else tuple(self.generic))
 
     @property
     def needs(self) -> Needs:

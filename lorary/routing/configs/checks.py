@@ -1,11 +1,11 @@
 """Checks of options that several routers have."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Literal, get_args
 
 from lorary.files import quote
-from lorary.routing.option_types import LARGEST, SMALLEST
+from lorary.routing.option_types import LARGEST, SMALLEST, Options, require_types
 
 DEFAULT_TOP_K = 4
 InputNorm = Literal["none", "unit", "rms"]
@@ -35,6 +35,28 @@ def check_top_k(top_k: int, num_experts: int) -> None:
             f"top_k must be between 1 and the number of experts, {num_experts}, found {quote(top_k)}: "
             "choose another top_k or add experts"
         )
+
+
+def refuse_faults(options: Options, others: Iterable[str] = ()) -> None:
+    """Raise if an option has another type than declared, or a value that no router can use.
+
+    Args:
+        options: a dataclass of options; ``top_k``, ``temperature``, ``abstain`` and ``input_norm``, which
+            several routers have, are checked here.
+        others: further faults of the values; they are computed only if all types are right.
+
+    Raises:
+        ValueError: with all faults.
+    """
+    require_types(options)
+    given = {name: getattr(options, name) for name in options.__dataclass_fields__}
+    faults = [
+        *find_choice_faults(given.get("top_k"), given.get("temperature", 1.0), given.get("abstain")),
+        *find_norm_faults(given.get("input_norm", "none")),
+        *others,
+    ]
+    if faults:
+        raise ValueError("; ".join(faults))
 
 
 def check_choice(temperature: float, abstain: float | None) -> None:

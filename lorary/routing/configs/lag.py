@@ -1,12 +1,11 @@
 """LAG's options."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lorary.files import quote
-from lorary.routing.configs.checks import InputNorm, find_choice_faults, find_norm_faults, resolve_top_k
+from lorary.routing.configs.checks import InputNorm, refuse_faults, resolve_top_k
 from lorary.routing.configs.contract import Needs
-from lorary.routing.option_types import require_types
 
 DEFAULT_CANDIDATES = 20
 
@@ -28,15 +27,11 @@ class LagConfig:
     """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
 
     def __post_init__(self) -> None:
-        require_types(self)
-        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
-        faults += find_norm_faults(self.input_norm)
+        refuse_faults(self, self._find_faults())
+
+    def _find_faults(self) -> Iterator[str]:
         if self.candidates is not None and self.candidates < max(1, self.top_k or 1):
-            faults.append(
-                f"candidates must be at least top_k, and at least 1, found {quote(self.candidates)}"
-            )
-        if faults:
-            raise ValueError("; ".join(faults))
+            yield f"candidates must be at least top_k, and at least 1, found {quote(self.candidates)}"
 
     @property
     def needs(self) -> Needs:

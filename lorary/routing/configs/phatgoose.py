@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lorary.routing.configs.checks import find_choice_faults, resolve_top_k
+from lorary.routing.configs.checks import refuse_faults, resolve_top_k
 from lorary.routing.configs.contract import Needs
-from lorary.routing.option_types import require_types
 
 # As in the paper.
 DEFAULT_TOP_K = 2
@@ -23,10 +22,7 @@ class PhatgooseConfig:
     """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
 
     def __post_init__(self) -> None:
-        require_types(self)
-        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
-        if faults:
-            raise ValueError("; ".join(faults))
+        refuse_faults(self)
 
     @property
     def needs(self) -> Needs:

@@ -1,12 +1,11 @@
 """The options of retrieval."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lorary.files import quote
-from lorary.routing.configs.checks import check_top_k, find_choice_faults
+from lorary.routing.configs.checks import check_top_k, refuse_faults
 from lorary.routing.configs.contract import Needs
-from lorary.routing.option_types import require_types
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +22,11 @@ class RetrievalConfig:
     """The base model's score, a further term of the softmax over kept experts; null gives it no weight."""
 
     def __post_init__(self) -> None:
-        require_types(self)
-        faults = find_choice_faults(self.top_k, self.temperature, self.abstain)
+        refuse_faults(self, self._find_faults())
+
+    def _find_faults(self) -> Iterator[str]:
         if self.nearest < 1:
-            faults.append(f"nearest must be at least 1, found {quote(self.nearest)}")
-        if faults:
-            raise ValueError("; ".join(faults))
+            yield f"nearest must be at least 1, found {quote(self.nearest)}"
 
     @property
     def needs(self) -> Needs:

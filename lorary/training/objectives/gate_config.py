@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lorary.training.field_checks import count, find_field_faults, not_negative, positive, share, whole
+from lorary.training.field_checks import count, not_negative, positive, refuse_faults, share, whole
 from lorary.training.loop.settings import LoopSettings
 
 _CHECKS = {
@@ -36,9 +36,7 @@ class GateConfig:
     """Seed, combined with each expert's name, of the order of examples."""
 
     def __post_init__(self) -> None:
-        faults = [*find_field_faults(self, _CHECKS)]
-        if faults:
-            raise ValueError("gate configuration: " + "; ".join(faults))
+        refuse_faults("gate configuration", self, _CHECKS)
 
     @property
     def loop(self) -> LoopSettings:

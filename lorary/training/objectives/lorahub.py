@@ -20,7 +20,7 @@ from lorary.passes.split import Pass
 from lorary.routing import Chooser
 from lorary.training.example_checks import check_examples
 from lorary.training.examples import TrainingExamples
-from lorary.training.field_checks import count, find_field_faults, not_negative, optional, positive, whole
+from lorary.training.field_checks import count, not_negative, optional, positive, refuse_faults, whole
 from lorary.training.loop.loop import Loop
 from lorary.training.loop.rows import ParameterRows
 from lorary.training.loop.settings import LoopSettings
@@ -60,9 +60,7 @@ class LorahubConfig:
     """Seed of the draw of experts and of the search."""
 
     def __post_init__(self) -> None:
-        faults = [*find_field_faults(self, _CHECKS)]
-        if faults:
-            raise ValueError("search for weights: " + "; ".join(faults))
+        refuse_faults("search for weights", self, _CHECKS)
 
 
 @dataclass(frozen=True, kw_only=True)
