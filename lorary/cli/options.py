@@ -8,6 +8,7 @@ from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from lorary.cli.command import Command
 from lorary.cli.help_text import HelpFormatter, name_values
 from lorary.cli.spelling import CheckedConfigFile, check_options, check_words, find_groups
+from lorary.cli.value_errors import explain_value
 from lorary.files import escape
 
 # Longest message in characters: jsonargparse quotes whole values.
@@ -31,7 +32,8 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
     try:
         options = parser.parse_args(list(words))
     except argparse.ArgumentError as error:
-        raise ValueError(f"{escape(str(error), longest=LONGEST)}: see lorary {name} --help") from error
+        message = escape(explain_value(str(error)), longest=LONGEST)
+        raise ValueError(f"{message}: see lorary {name} --help") from error
     except (ArithmeticError, RecursionError) as error:
         raise ValueError(f"an option's value is out of range ({error}): see lorary {name} --help") from error
     except SystemExit as ended:
