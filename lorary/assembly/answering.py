@@ -14,9 +14,9 @@ from transformers.cache_utils import DynamicLayer
 
 from lorary.assembly.answer_limits import AnswerLimit, AnswersEnd
 from lorary.assembly.generate_call import GenerateCall
-from lorary.assembly.generation import depends_on_place
 from lorary.assembly.prompts import find_ending_ids, find_padding_id
 from lorary.models import BaseModel, ExpertStack
+from lorary.models.generation import depends_on_place
 from lorary.passes.left_padding import can_pad_left
 
 # Steps after which rows that are done leave their batch: each time costs a few milliseconds.

@@ -12,9 +12,9 @@ from transformers import GenerationConfig
 
 from lorary.assembly.answer_limits import AnswerLimit, spread_limits
 from lorary.assembly.decoding import decode_answers, list_prompts
-from lorary.assembly.generation import Sampling, check_one_answer, describe_generation
 from lorary.assembly.prompts import Prompt, encode_prompts, find_ending_ids
 from lorary.models import BaseModel
+from lorary.models.generation import Sampling, check_one_answer, describe_generation
 from lorary.models.positions import check_length
 
 

@@ -21,7 +21,6 @@ from lorary.assembly.direct_calls import DirectCalls
 from lorary.assembly.explaining import explain_text
 from lorary.assembly.explanation import Explanation
 from lorary.assembly.generate_call import prepare_call, write_answers
-from lorary.assembly.generation import Sampling
 from lorary.assembly.growing import add_expert, remove_expert
 from lorary.assembly.held_model import HeldModel
 from lorary.assembly.prompts import Prompt
@@ -31,6 +30,7 @@ from lorary.facts.encoder import Encoder
 from lorary.facts.given import join_given
 from lorary.facts.known import Facts
 from lorary.models import BaseModel, ExpertStack
+from lorary.models.generation import Sampling
 from lorary.routing import RouterConfig, configure_router
 
 

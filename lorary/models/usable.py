@@ -1,5 +1,6 @@
 """Checking that a loaded model can have experts: it must be a complete, plain ``transformers`` model."""
 
+from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any
 
@@ -56,22 +57,50 @@ def _check_layers(model: PreTrainedModel) -> None:
 
 
 def _check_generation(model: PreTrainedModel) -> None:
-    """Check the types of some generation settings, which ``transformers`` does not check on reading."""
+    """Check the settings of a generation configuration that are used, which ``transformers`` does not check.
+
+    All others are preferences, which ``describe_generation`` resets.
+    """
     config = getattr(model, "generation_config", None)
-    for name in ("eos_token_id", "pad_token_id", "bos_token_id", "decoder_start_token_id"):
+    for name, (rule, is_right) in _SETTINGS.items():
         value = getattr(config, name, None)
-        several = value if isinstance(value, list | tuple) else [value]
-        if value is not None and not all(
-            isinstance(each, Integral) and not isinstance(each, bool) for each in several
-        ):
+        if value is not None and not is_right(value):
             raise BaseModelError(
-                f"generation_config.json of {type(model).__name__}: {name} must be a token id or a list of "
-                f"them, found {quote(value, 60)}"
+                f"generation_config.json of {type(model).__name__}: {name} must be {rule}, found "
+                f"{quote(value, 60)}: correct it, or remove it from the file"
             )
-    for name, kind in (("use_cache", bool), ("cache_implementation", str)):
-        value = getattr(config, name, None)
-        if value is not None and not isinstance(value, kind):
-            raise BaseModelError(
-                f"generation_config.json of {type(model).__name__}: {name} must be a {kind.__name__}, "
-                f"found {quote(value, 60)}"
-            )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and abs(int(value)) <= _LARGEST
+
+
+def _is_count(value: Any) -> bool:
+    return _is_whole(value) and value >= 1
+
+
+def _are_tokens(value: Any) -> bool:
+    return all(map(_is_whole, value)) if isinstance(value, list | tuple) else _is_whole(value)
+
+
+_LARGEST = 2**31 - 1
+# Setting -> what it must be, and whether a value is that.
+_SETTINGS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(
+        ("eos_token_id", "pad_token_id", "bos_token_id", "decoder_start_token_id"),
+        ("a token id or a list of them", _are_tokens),
+    ),
+    **dict.fromkeys(
+        (
+            *("use_cache", "disable_compile", "low_memory", "output_scores", "output_logits"),
+            *("output_attentions", "output_hidden_states", "return_dict_in_generate"),
+        ),
+        ("true or false", lambda value: isinstance(value, bool)),
+    ),
+    **dict.fromkeys(
+        ("prefill_chunk_size", "max_cache_len"),
+        ("a whole number from 1", _is_count),
+    ),
+    "cache_implementation": ("a name", lambda value: isinstance(value, str)),
+    "cache_config": ("a mapping", lambda value: isinstance(value, Mapping)),
+}

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from weakref import WeakKeyDictionary
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from lorary.models import ExpertStack
 from lorary.models.evaluating import MODEL_FAILURES, evaluating
+from lorary.models.generation import Sampling, describe_generation
 from lorary.passes.agreement import Agreement, Reading
 from lorary.passes.first_inputs import capture_first_inputs, select_cells
 
@@ -75,16 +76,15 @@ def _predict(model: PreTrainedModel, prompts: Sequence[Sequence[int]], padding: 
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
             prefix_allowed_tokens_fn=lambda row, ids: [_NEXT],
-            generation_config=GenerationConfig(
-                max_new_tokens=_NUM_STEPS,
-                min_new_tokens=_NUM_STEPS,
-                do_sample=False,
-                num_beams=1,
-                num_return_sequences=1,
-                pad_token_id=0,
-                output_logits=True,
-                return_dict_in_generate=True,
-            ),
+            max_new_tokens=_NUM_STEPS,
+            pad_token_id=0,
+            return_dict_in_generate=True,
+            # Without the preferences of the model's own generation configuration.
+            **{
+                **describe_generation(model, Sampling(), None),
+                "min_new_tokens": _NUM_STEPS,
+                "output_logits": True,
+            },
         )
     logits = torch.stack(found.logits, dim=1).float()  # [B, steps, V]
     cells = mask.flatten().nonzero().squeeze(1).to(model.device)

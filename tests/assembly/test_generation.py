@@ -30,6 +30,9 @@ def model(build_tiny_base, draw_expert):
         {"forced_eos_token_id": 7},
         {"return_dict_in_generate": True},
         {"max_length": 5},
+        {"assistant_early_exit": 1},
+        {"encoder_no_repeat_ngram_size": 10**9},
+        {"prompt_lookup_num_tokens": 2},
     ],
 )
 def test_what_the_base_model_prefers_changes_no_greedy_answer(model, preference):

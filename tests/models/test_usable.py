@@ -49,9 +49,25 @@ def test_a_model_without_numbers_is_refused(tiny_config):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("eos_token_id", "2"), ("pad_token_id", [1.5]), ("use_cache", "yes"), ("cache_implementation", 3)],
+    [
+        ("eos_token_id", "2"),
+        ("eos_token_id", 10**30),
+        ("pad_token_id", [1.5]),
+        ("use_cache", "yes"),
+        ("cache_implementation", 3),
+        ("cache_config", "x"),
+        ("prefill_chunk_size", 0),
+        ("prefill_chunk_size", True),
+        ("output_hidden_states", "x"),
+    ],
 )
 def test_a_generation_configuration_of_wrong_types_is_refused(llama, name, value):
     setattr(llama.generation_config, name, value)
     with pytest.raises(BaseModelError, match=f"generation_config.json of LlamaForCausalLM: {name} must be"):
         wrap_base(llama)
+
+
+def test_a_generation_configuration_of_right_types_is_accepted(llama):
+    for name, value in {"eos_token_id": [1, 2], "use_cache": False, "prefill_chunk_size": 4}.items():
+        setattr(llama.generation_config, name, value)
+    wrap_base(llama)
