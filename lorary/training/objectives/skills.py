@@ -15,6 +15,7 @@ from lorary.data import TokenizedExample
 from lorary.errors import TrainingError
 from lorary.experts.skills.mixing import compute_weights, mix_skills
 from lorary.experts.skills.task_table import append_shared, name_group
+from lorary.files import say_count
 from lorary.models import ExpertStack
 from lorary.passes import score_pass
 from lorary.passes.split import Pass
@@ -161,7 +162,8 @@ class SharedSkills:
         """Check that a loss is finite."""
         if not math.isfinite(loss):
             raise TrainingError(
-                f"skills {name!r}: the {what} must be finite, found {loss} after {step} steps: lower "
+                f"skills {name!r}: the {what} must be finite, found {loss} after "
+                f"{say_count(step, 'step')}: lower "
                 f"learning_rate ({self.config.train.learning_rate:g}) or table_learning_rate "
                 f"({self.config.table_learning_rate:g}) and run again with fresh=True"
             )
