@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lorary.errors import suggest
 from lorary.experts.skills.mixing import compute_weights
-from lorary.files import quote, say_count
+from lorary.files import quote
 
 Granularity = Literal["model", "block", "layer", "linear"]
 """The layers that share rows of a table, see ``name_group``."""
@@ -60,8 +60,7 @@ class TaskTable:
             )
         shape = [len(self.tasks), self.num_splits * self.num_skills]
         faults += [
-            f"the logits of {quote(group)} must be [tasks, splits * skills] = "
-            f"{say_count(shape, 'finite number')}, found "
+            f"the logits of {quote(group)} must be [tasks, splits * skills] = {shape} finite numbers, found "
             f"shape {list(logits.shape)}"
             for group, logits in self.logits.items()
             if list(logits.shape) != shape or not logits.isfinite().all()
