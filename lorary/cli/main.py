@@ -8,6 +8,7 @@ from lorary.cli.command_table import COMMANDS, GROUPS, load_command, load_run
 from lorary.cli.errors import report_errors
 from lorary.cli.options import HELP, read_options
 from lorary.cli.overview import format_overview
+from lorary.cli.own_warnings import plain_warnings
 from lorary.cli.printing import print_line, print_lines
 from lorary.cli.screen import guard_streams
 from lorary.errors import suggest
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     # Allowed before and after the command's name.
     debug = DEBUG in words
-    with guard_streams():
+    with guard_streams(), plain_warnings():
         return report_errors(lambda: run_command([word for word in words if word != DEBUG]), debug)
 
 
