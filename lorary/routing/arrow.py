@@ -20,6 +20,7 @@ from lorary.routing.configs.checks import (
 )
 from lorary.routing.input_norm import normalise_scores
 from lorary.routing.material import LayerMaterial
+from lorary.routing.shown import show_options
 from lorary.routing.top_k import keep_top_k
 
 # Up to this number of tokens, as in a decode step, the fused operator is faster on CPUs.
@@ -115,11 +116,7 @@ class ArrowRouter(nn.Module):
     def extra_repr(self) -> str:
         """Return the options for ``repr``, as ``print(model)`` does."""
         experts, inputs = self.prototypes.shape
-        return (
-            f"num_experts={experts}, in_features={inputs}, top_k={self.top_k}, "
-            f"temperature={self.temperature}, input_norm={self.input_norm!r}, "
-            f"weigh_by_gain={self.weigh_by_gain}, abstain={self.abstain}"
-        )
+        return show_options(self, num_experts=experts, in_features=inputs)
 
 
 def build_arrow(config: ArrowConfig, material: LayerMaterial) -> ArrowRouter:

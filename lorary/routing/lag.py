@@ -13,6 +13,7 @@ from lorary.routing.arrow import arrow_scores
 from lorary.routing.configs.checks import InputNorm, check_choice, check_input_norm, check_top_k
 from lorary.routing.configs.lag import LagConfig
 from lorary.routing.material import LayerMaterial
+from lorary.routing.shown import show_options
 from lorary.routing.spectr import compute_norm_roots, spectr_scores
 from lorary.routing.top_k import keep_top_k
 
@@ -83,11 +84,7 @@ class LagRouter(nn.Module):
     def extra_repr(self) -> str:
         """Return the options for ``repr``, as ``print(model)`` does."""
         experts, rank, inputs = self.a.shape
-        return (
-            f"num_experts={experts}, rank={rank}, in_features={inputs}, top_k={self.top_k}, "
-            f"candidates={self.candidates}, temperature={self.temperature}, "
-            f"input_norm={self.input_norm!r}, abstain={self.abstain}"
-        )
+        return show_options(self, num_experts=experts, rank=rank, in_features=inputs)
 
 
 def build_lag(config: LagConfig, material: LayerMaterial) -> LagRouter:

@@ -12,6 +12,7 @@ from torch.nn.functional import linear, normalize
 from lorary.routing.configs.checks import check_choice, check_top_k, resolve_top_k
 from lorary.routing.configs.mean_activation import MeanActivationConfig
 from lorary.routing.material import LayerMaterial
+from lorary.routing.shown import show_options
 from lorary.routing.top_k import keep_top_k
 
 
@@ -63,10 +64,7 @@ class MeanActivationRouter(nn.Module):
     def extra_repr(self) -> str:
         """Return the options for ``repr``, as ``print(model)`` does."""
         experts, inputs = self.means.shape
-        return (
-            f"num_experts={experts}, in_features={inputs}, top_k={self.top_k}, "
-            f"temperature={self.temperature}, abstain={self.abstain}"
-        )
+        return show_options(self, num_experts=experts, in_features=inputs)
 
 
 def build_mean_activation(config: MeanActivationConfig, material: LayerMaterial) -> MeanActivationRouter:

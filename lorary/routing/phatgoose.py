@@ -13,6 +13,7 @@ from torch.nn.functional import linear
 from lorary.routing.configs.checks import check_choice, check_top_k, resolve_top_k
 from lorary.routing.configs.phatgoose import DEFAULT_TOP_K, PhatgooseConfig
 from lorary.routing.material import LayerMaterial
+from lorary.routing.shown import show_options
 from lorary.routing.top_k import keep_top_k
 
 
@@ -78,10 +79,7 @@ class PhatgooseRouter(nn.Module):
     def extra_repr(self) -> str:
         """Return the options for ``repr``, as ``print(model)`` does."""
         experts, inputs = self.gates.shape
-        return (
-            f"num_experts={experts}, in_features={inputs}, top_k={self.top_k}, "
-            f"temperature={self.temperature}, abstain={self.abstain}"
-        )
+        return show_options(self, num_experts=experts, in_features=inputs)
 
 
 def build_phatgoose(config: PhatgooseConfig, material: LayerMaterial) -> PhatgooseRouter:

@@ -20,6 +20,7 @@ from lorary.routing.configs.checks import (
 from lorary.routing.configs.spectr import SpectrConfig
 from lorary.routing.input_norm import normalise_scores
 from lorary.routing.material import LayerMaterial
+from lorary.routing.shown import show_options
 from lorary.routing.top_k import keep_top_k
 
 
@@ -121,10 +122,7 @@ class SpectrRouter(nn.Module):
     def extra_repr(self) -> str:
         """Return the options for ``repr``, as ``print(model)`` does."""
         experts, rank, inputs = self.a.shape
-        return (
-            f"num_experts={experts}, rank={rank}, in_features={inputs}, top_k={self.top_k}, "
-            f"temperature={self.temperature}, input_norm={self.input_norm!r}, abstain={self.abstain}"
-        )
+        return show_options(self, num_experts=experts, rank=rank, in_features=inputs)
 
 
 def build_spectr(config: SpectrConfig, material: LayerMaterial) -> SpectrRouter:

@@ -1,33 +1,11 @@
 """Exact match: the model's answer equals one of the targets."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from lorary.data import Example
-from lorary.evaluation.measures.contract import Generate, Metric, Request, Response
+from lorary.evaluation.measures.answer_measure import AnswerMeasure
+from lorary.evaluation.measures.contract import Metric
 from lorary.evaluation.measures.targets import check_targets
-
-
-class ExactMatch:
-    """Whether the generated answer equals a target."""
-
-    metrics = (
-        Metric(
-            name="exact_match",
-            title="exact match",
-            description="whether the answer equals a target, apart from case, spacing and a final period",
-        ),
-    )
-
-    def requests(self, example: Example) -> Sequence[Request]:
-        """Request an answer."""
-        return (Generate(),)
-
-    def grade(self, example: Example, responses: Sequence[Response]) -> Mapping[str, float]:
-        """Compare the answer with every target."""
-        (answer,) = responses
-        assert isinstance(answer, str)
-        return {"exact_match": exact_match(answer, example.targets)}
 
 
 def exact_match(prediction: str, targets: Sequence[str]) -> float:
@@ -52,3 +30,13 @@ def normalize_answer(text: str) -> str:
     """
     folded = " ".join(text.casefold().split())
     return re.sub(r"(?<=\w)\.$", "", folded)
+
+
+EXACT_MATCH = AnswerMeasure(
+    metric=Metric(
+        name="exact_match",
+        title="exact match",
+        description="whether the answer equals a target, apart from case, spacing and a final period",
+    ),
+    compare=exact_match,
+)

@@ -1,34 +1,12 @@
 """ROUGE-L: the overlap of the model's answer with a target, by their longest common subsequence of words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from lorary.data import Example
-from lorary.evaluation.measures.contract import Generate, Metric, Request, Response
+from lorary.evaluation.measures.answer_measure import AnswerMeasure
+from lorary.evaluation.measures.contract import Metric
 from lorary.evaluation.measures.targets import check_targets
-
-
-class RougeL:
-    """The longest common subsequence of the generated answer and a target."""
-
-    metrics = (
-        Metric(
-            name="rouge_l",
-            title="ROUGE-L",
-            description="F-measure of the longest common subsequence of words, best over the targets",
-        ),
-    )
-
-    def requests(self, example: Example) -> Sequence[Request]:
-        """Request an answer."""
-        return (Generate(),)
-
-    def grade(self, example: Example, responses: Sequence[Response]) -> Mapping[str, float]:
-        """Compare the answer with every target."""
-        (answer,) = responses
-        assert isinstance(answer, str)
-        return {"rouge_l": rouge_l(answer, example.targets)}
 
 
 def rouge_l(prediction: str, targets: Sequence[str]) -> float:
@@ -54,3 +32,13 @@ def _build_scorer() -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
     return RougeScorer(["rougeL"], use_stemmer=True)
+
+
+ROUGE_L = AnswerMeasure(
+    metric=Metric(
+        name="rouge_l",
+        title="ROUGE-L",
+        description="F-measure of the longest common subsequence of words, best over the targets",
+    ),
+    compare=rouge_l,
+)

@@ -5,15 +5,15 @@ from collections.abc import Iterable
 from lorary.errors import suggest
 from lorary.evaluation.measures.accuracy import Accuracy
 from lorary.evaluation.measures.contract import Measure, Metric
-from lorary.evaluation.measures.exact_match import ExactMatch
+from lorary.evaluation.measures.exact_match import EXACT_MATCH
 from lorary.evaluation.measures.loss import Loss
-from lorary.evaluation.measures.rouge_l import RougeL
+from lorary.evaluation.measures.rouge_l import ROUGE_L
 from lorary.files import quote
 
 MEASURES: dict[str, Measure] = {
     "loss": Loss(),
-    "exact_match": ExactMatch(),
-    "rouge_l": RougeL(),
+    "exact_match": EXACT_MATCH,
+    "rouge_l": ROUGE_L,
     "accuracy": Accuracy(),
 }
 """Name -> measure. Each metric belongs to one measure."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lorary.data import TokenizedExample
 from lorary.models import ExpertStack
+from lorary.passes import score_pass
 from lorary.passes.split import Pass
 from lorary.routing import Chooser
 from lorary.training.loop.rows import ParameterRows
@@ -64,8 +65,11 @@ class Objective(Protocol[ProductT_co]):
         ...
 
     def request(self, slot: int, example: TokenizedExample) -> int:
-        """Return the request of an example, from 0; examples of one request use the same experts."""
-        ...
+        """Return the request of an example, from 0; examples of one request use the same experts.
+
+        By default it is the slot.
+        """
+        return slot
 
     def routing(self, part: Pass) -> Chooser | None:
         """Return the chooser for a pass's requests; None for the base model alone."""
@@ -74,10 +78,10 @@ class Objective(Protocol[ProductT_co]):
     def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
         """Run a pass, and return the loss of each target token, ``[N]``, float32, in the order of examples.
 
-        A unit's loss is the mean over its target tokens. A term that belongs to no single token must be added
-        to each of the unit's tokens.
+        By default these are the negative log-likelihoods. A unit's loss is the mean over its target tokens. A
+        term that belongs to no single token must be added to each of the unit's tokens.
         """
-        ...
+        return score_pass(self.stack, part, chooser)
 
     def check_loss(self, name: str, what: str, loss: float, step: int) -> float:
         """Check a unit's loss after some steps, and return a finite loss to continue with.

@@ -5,7 +5,7 @@ input, P the sum of I over all layers.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -14,12 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from lorary.data import TokenizedExample
 from lorary.errors import TrainingError
 from lorary.files import say_count
 from lorary.models import ExpertStack
 from lorary.models.fingerprint import fingerprint_model
-from lorary.passes import score_pass
 from lorary.passes.split import Pass
 from lorary.routing import Choice, Chooser
 from lorary.training.example_checks import check_training_examples
@@ -29,6 +27,7 @@ from lorary.training.folder.lock import hold_run_folder
 from lorary.training.folder.run_folder import RunFolder
 from lorary.training.folder.tensor_form import TensorForm
 from lorary.training.loop.adamw import AdamW, AdamWSteps
+from lorary.training.loop.contract import Objective
 from lorary.training.loop.loop import Loop
 from lorary.training.loop.rows import ParameterRows
 from lorary.training.objectives.gate_config import GateConfig
@@ -114,7 +113,7 @@ def _hash_expert(stack: ExpertStack, name: str) -> str:
     return hash_tensors(name, factors)[:16]
 
 
-class ExpertGates:
+class ExpertGates(Objective[dict[str, Tensor]]):
     """The objective of ``train_gates``, see ``lorary.training.loop.contract.Objective``.
 
     Args:
@@ -140,17 +139,9 @@ class ExpertGates:
         self.rows.values[slot] = 0
         return self._adamw.start(self.rows.values[slot], num_steps)
 
-    def request(self, slot: int, example: TokenizedExample) -> int:
-        """Return the slot: all of its examples use the same expert."""
-        return slot
-
     def routing(self, part: Pass) -> Chooser:
         """Return the chooser that gives each slot its own expert, with its gate as the weight."""
         return self._chooser
-
-    def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
-        """Return the negative log-likelihoods of the target tokens, ``[N]``."""
-        return score_pass(self.stack, part, chooser)
 
     def check_loss(self, name: str, what: str, loss: float, step: int) -> float:
         """Check that a loss is finite."""

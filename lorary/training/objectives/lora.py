@@ -4,30 +4,29 @@ S slots, P parameters of an expert, R rank, I layer input, O layer output, N tar
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from lorary.data import TokenizedExample
 from lorary.errors import TrainingError
 from lorary.experts import Expert, ExpertCard, Factors
 from lorary.files import say_count
 from lorary.models import BaseModel, ExpertStack
-from lorary.passes import score_pass
 from lorary.passes.split import Pass
 from lorary.routing import Chooser
 from lorary.training.config import TrainConfig
 from lorary.training.examples import TrainingExamples
 from lorary.training.loop.adamw import AdamW, AdamWSteps
+from lorary.training.loop.contract import Objective
 from lorary.training.loop.rows import ParameterRows
 from lorary.training.loop.schedule import seed_for
 from lorary.training.progress import UnitProgress
 
 
-class LoraExperts:
+class LoraExperts(Objective[Expert]):
     """The objective of ``train_experts``, see ``lorary.training.loop.contract.Objective``.
 
     Args:
@@ -72,10 +71,6 @@ class LoraExperts:
             layer.a[slot] = (noise / math.sqrt(width)).to(layer.a.device)
         return self._adamw.start(self.rows.values[slot], num_steps)
 
-    def request(self, slot: int, example: TokenizedExample) -> int:
-        """Return the slot: all of its examples use the same expert."""
-        return slot
-
     def routing(self, part: Pass) -> Chooser:
         """Return the chooser that gives each slot its own expert, with LoRA's factor as the weight."""
         used = part.requests.unique()
@@ -84,10 +79,6 @@ class LoraExperts:
         weights = torch.zeros(indices.shape, device=used.device)
         indices[used, 0], weights[used, 0] = used, self.config.scale
         return self.stack.plan(indices, weights)
-
-    def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
-        """Return the negative log-likelihoods of the target tokens, ``[N]``."""
-        return score_pass(self.stack, part, chooser)
 
     def check_loss(self, name: str, what: str, loss: float, step: int) -> float:
         """Check that a loss is finite."""

@@ -15,12 +15,12 @@ from lorary.data import TokenizedExample
 from lorary.errors import TrainingError
 from lorary.files import quote
 from lorary.models import ExpertStack
-from lorary.passes import score_pass
 from lorary.passes.split import Pass
 from lorary.routing import Chooser
 from lorary.training.example_checks import check_examples
 from lorary.training.examples import TrainingExamples
 from lorary.training.field_checks import count, not_negative, optional, positive, refuse_faults, whole
+from lorary.training.loop.contract import Objective
 from lorary.training.loop.loop import Loop
 from lorary.training.loop.rows import ParameterRows
 from lorary.training.loop.settings import LoopSettings
@@ -142,7 +142,7 @@ def _draw(names: Sequence[str], config: LorahubConfig) -> list[str]:
     return [name for name in names if name in drawn]
 
 
-class ExpertWeights:
+class ExpertWeights(Objective[LorahubResult]):
     """The objective of ``search_weights``, see ``lorary.training.loop.contract.Objective``.
 
     Args:
@@ -176,10 +176,6 @@ class ExpertWeights:
     def routing(self, part: Pass) -> Chooser:
         """Return the chooser of the experts with the weights in the row."""
         return self.stack.plan(self._places[None], self.rows.values)
-
-    def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
-        """Return the negative log-likelihoods of the target tokens, ``[N]``."""
-        return score_pass(self.stack, part, chooser)
 
     def check_loss(self, name: str, what: str, loss: float, step: int) -> float:
         """Check that the base model's loss is finite; replace another one that is not by ``WORST``."""

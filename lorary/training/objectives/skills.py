@@ -5,7 +5,7 @@ target tokens of a pass.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -17,11 +17,11 @@ from lorary.experts.skills.mixing import compute_weights, mix_skills
 from lorary.experts.skills.task_table import append_shared, name_group
 from lorary.files import say_count
 from lorary.models import ExpertStack
-from lorary.passes import score_pass
 from lorary.passes.split import Pass
 from lorary.routing import Choice, Chooser
 from lorary.training.loop.adamw import AdamW
 from lorary.training.loop.adamw_parts import AdamWParts, AdamWPartsSteps
+from lorary.training.loop.contract import Objective
 from lorary.training.loop.rows import ParameterRows
 from lorary.training.loop.schedule import seed_for
 from lorary.training.objectives.skill_config import SkillConfig
@@ -67,7 +67,7 @@ def outline_skills(
     }
 
 
-class SharedSkills:
+class SharedSkills(Objective[dict[str, Tensor]]):
     """The objective of ``train_skills``, see ``lorary.training.loop.contract.Objective``.
 
     In each pass, the skills' factors are mixed once for each task that is in it, as plain tensors with
@@ -153,10 +153,6 @@ class SharedSkills:
             name: torch.rand(shapes[name], generator=generator).to(self.rows.values.device)
             for name in self.tables
         }
-
-    def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
-        """Return the negative log-likelihoods of the target tokens, ``[N]``."""
-        return score_pass(self.stack, part, chooser)
 
     def check_loss(self, name: str, what: str, loss: float, step: int) -> float:
         """Check that a loss is finite."""
