@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lorary.errors import LibraryError
 from lorary.experts.skills import SkillSet, TaskTable
-from lorary.files import parse_json_object, quote
+from lorary.files import escape, parse_json_object, quote
 from lorary.library.entry import Entry
 from lorary.library.key import Key
 from lorary.library.library import Library
@@ -90,11 +90,17 @@ def _pack_table(table: TaskTable) -> dict[str, Tensor]:
 
 
 def _unpack_table(tensors: Mapping[str, Tensor]) -> TaskTable:
-    settings: Mapping[str, Any] = parse_json_object(
-        bytes(tensors[SETTINGS].tolist()), "the settings of a table"
-    )
-    logits = {name.removeprefix(LOGITS): own for name, own in tensors.items() if name.startswith(LOGITS)}
-    return TaskTable(**{**settings, "tasks": tuple(settings["tasks"])}, logits=logits)
+    try:
+        settings: Mapping[str, Any] = parse_json_object(
+            bytes(tensors[SETTINGS].tolist()), "the settings of a table"
+        )
+        logits = {name.removeprefix(LOGITS): own for name, own in tensors.items() if name.startswith(LOGITS)}
+        return TaskTable(**{**settings, "tasks": tuple(settings["tasks"])}, logits=logits)
+    except (KeyError, TypeError, ValueError) as error:
+        raise LibraryError(
+            "the table of skills must be what was stored, found a damaged one "
+            f"({escape(str(error), longest=200)}): store the skills again"
+        ) from error
 
 
 def _identify(tensors: Mapping[str, Tensor]) -> str:
@@ -125,11 +131,13 @@ def _choose_set(sets: Mapping[str, Sequence[Entry]], name: str | None) -> list[E
         )
     places: dict[int, Entry] = {}
     for entry in found[0]:
-        places.setdefault(entry.card.provenance[NOTE].get("place"), entry)
-    expected = list(range(found[0][0].card.provenance[NOTE].get("of", 0)))
-    if sorted(places) != expected:
+        place = entry.card.provenance[NOTE].get("place")
+        if type(place) is int:
+            places.setdefault(place, entry)
+    expected = found[0][0].card.provenance[NOTE].get("of")
+    if sorted(places) != list(range(len(places))) or len(places) != expected:
         raise LibraryError(
-            f"the set of skill {found[0][0].name!r} must have places {expected}, found {sorted(places)}: "
-            "store the skills again"
+            f"the set of skill {found[0][0].name!r} must have {quote(expected, 60)} skills, found places "
+            f"{quote(sorted(places), 200)}: store the skills again"
         )
-    return [places[place] for place in expected]
+    return [places[place] for place in sorted(places)]

@@ -10,8 +10,10 @@ from safetensors.torch import load_file
 
 from lorary.errors import LibraryError
 from lorary.experts import Expert, read_peft, write_peft
+from lorary.experts.skills import SkillSet, TaskTable, read_poly, write_poly
 from lorary.facts.prototypes import find_prototypes
 from lorary.library import Library
+from lorary.library.skills import load_skills, store_skills
 from tests.hostile.reader import (
     check_card,
     check_expert,
@@ -49,6 +51,42 @@ def make_pickled_adapter(folder: Path) -> None:
     weights = folder / "poetry" / "adapter_model.safetensors"
     torch.save(load_file(weights), weights.with_name("adapter_model.bin"))
     weights.unlink()
+
+
+def _draw_skills() -> SkillSet:
+    """Draw two skills of one rank and a table of two tasks."""
+    skills = [draw_expert(name) for name in ("one", "two")]
+    rows = torch.tensor([[0.5, -1.0], [2.0, 0.25]])
+    logits = {path: rows.clone() for path in skills[0].factors}
+    return SkillSet(skills, TaskTable(tasks=("law", "sql"), num_skills=2, logits=logits))
+
+
+def make_poly_adapter(folder: Path) -> None:
+    """Write skills as PEFT's Poly does."""
+    write_poly(_draw_skills(), folder / "poly")
+
+
+def read_poly_adapter(folder: Path) -> SkillSet:
+    """Read PEFT's Poly folder."""
+    return read_poly(folder / "poly", tasks=("law", "sql"))
+
+
+def make_skill_library(folder: Path) -> None:
+    """Write a library of skills."""
+    store_skills(Library.open(folder / "lib", create=True), _draw_skills())
+
+
+def read_skill_library(folder: Path) -> SkillSet:
+    """Load the skills of a library."""
+    return load_skills(Library.open(folder / "lib"))
+
+
+def check_skills(skill_set: SkillSet) -> None:
+    """Check that skills and table are whole and finite."""
+    for skill in skill_set.skills:
+        check_expert(skill)
+    for logits in skill_set.table.logits.values():
+        assert logits.isfinite().all() and logits.dim() == 2
 
 
 def read_adapter(folder: Path) -> Expert:
