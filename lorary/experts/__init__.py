@@ -1,8 +1,8 @@
-"""Experts and the PEFT file format, both ways.
+"""Experts, and reading and writing them in PEFT's file format.
 
 An ``Expert`` is plain data: a name, a base model, and for each changed linear layer a pair of factors
-whose product is added to that layer's weight. On disk it is a PEFT adapter folder with a sidecar
-``expert.json``; only safetensors and JSON are read.
+whose product is added to that layer's weight. On disk it is a PEFT adapter folder with an additional file
+``expert.json``. Files are safetensors and JSON; weights by ``torch.save`` are read with restrictions.
 """
 
 from lorary.experts.alike import read_alike

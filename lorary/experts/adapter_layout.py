@@ -1,4 +1,4 @@
-"""Where a PEFT adapter's factors lie in its file, and their scales: found once for all that are alike.
+"""The tensors and scales of an adapter's factors, computed once for all adapters of the same layout.
 
 R rank, I layer input, O layer output.
 """
@@ -19,28 +19,28 @@ from lorary.files.patterns import PatternError
 
 @dataclass(frozen=True, eq=False)
 class AdapterLayout:
-    """What is known of an adapter's factors without their numbers; one object for all that are alike."""
+    """Names, shapes and scales of an adapter's factors; one object for all adapters with equal ones."""
 
     names: Mapping[str, tuple[str, str]]
-    """Module path -> names of the tensors that are ``a`` and ``b``."""
+    """Module path -> names of the tensors ``a`` and ``b``."""
     outlines: Mapping[str, Factors]
-    """Module path -> factors without numbers, of the shapes and dtypes in the file."""
+    """Module path -> factors on the meta device, with the shapes and dtypes in the file."""
     scales: Mapping[str, float]
-    """Module path -> what PEFT multiplies ``b @ a`` with."""
+    """Module path -> PEFT's factor of ``b @ a``."""
     repaired: str = ""
-    """A tensor name out of which a wrapper's name was left; empty if there was none."""
+    """A tensor name from which a wrapper's name was removed; empty if there is none."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an adapter's layout follows from."""
+    """The inputs of ``lay_out_adapter``, as a hashable key of its cache."""
 
     file: FileLayout
-    """Of its weights file."""
+    """Layout of the weights file."""
     config: AdapterConfig
-    """What its configuration says."""
+    """The adapter's configuration."""
     path: str = field(compare=False)
-    """One such weights file, for messages."""
+    """Path of one such weights file, for messages."""
 
 
 @lru_cache(maxsize=64)
@@ -48,7 +48,7 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
     """Pair an adapter's tensors and check them against its configuration.
 
     Raises:
-        FormatError: if the file holds no pairs of factors, or other ones than the configuration says.
+        FormatError: if the file has no pairs of factors, or their ranks differ from the configuration.
     """
     tensors, config, path = recipe.file.outlines, recipe.config, recipe.path
     names = pair_tensors([name for name in tensors if find_copied(name) is None], path)
@@ -56,15 +56,14 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
     try:
         said = compute_scales(config, names)
     except PatternError as error:
-        raise FormatError(f"{quote(path)} cannot be understood with its {CONFIG_FILE}: {error}") from error
+        raise FormatError(f"{quote(path)} cannot be read with its {CONFIG_FILE}: {error}") from error
     faults = [
         fault for module, pair in outlines.items() if (fault := _find_fault(module, pair, said[module].rank))
     ]
     if faults:
         more = f" (and {say_count(len(faults) - 1, 'more such module')})" if len(faults) > 1 else ""
         raise FormatError(
-            f"{quote(path)}, {faults[0]}{more}: save the adapter again, with the configuration it was "
-            "trained with"
+            f"{quote(path)}, {faults[0]}{more}: save the adapter again with its training configuration"
         )
     scales = {module: own.scale for module, own in said.items()}
     repaired = next((name for pair in names.values() for name in pair if unwrap_name(name) != name), "")
@@ -73,11 +72,11 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
 
 @lru_cache(maxsize=64)
 def rename_layout(layout: AdapterLayout, renames: tuple[tuple[str, str], ...]) -> AdapterLayout:
-    """Give a layout whose modules have other paths; one object for all that are alike.
+    """Return a layout with other module paths; the same object for equal arguments.
 
     Args:
-        layout: the adapters'.
-        renames: each module's path and its new one.
+        layout: the layout.
+        renames: pairs of each module's path and its new path.
     """
     return replace(
         layout,
@@ -90,5 +89,5 @@ def rename_layout(layout: AdapterLayout, renames: tuple[tuple[str, str], ...]) -
 def _find_fault(module: str, pair: Factors, rank: int) -> str | None:
     fault = find_factor_fault(module, pair)
     if fault is None and pair.rank != rank:
-        return f"module {quote(module)}: {CONFIG_FILE} says rank {rank}, found rank {pair.rank}"
+        return f"module {quote(module)}: rank must be {rank} by {CONFIG_FILE}, found {pair.rank}"
     return fault

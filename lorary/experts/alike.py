@@ -1,6 +1,8 @@
-"""Reading the factors of many experts at once: those that are alike need no call per expert and module.
+"""Reading the factors of many experts; consecutive experts with equal layouts are read as one block.
 
-E experts, N of them alike, R rank, I layer input, O layer output.
+This avoids a call per expert and module, which dominates the time for libraries of small experts.
+
+E experts, N consecutive experts with equal layouts, R rank, I layer input, O layer output.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -16,35 +18,35 @@ from lorary.experts.factors import Factors, is_finite
 from lorary.experts.peft_scale import fold_scale
 from lorary.experts.stored_factors import StoredFactors
 
-# Enough that calls hardly count and threads share a layer's copying, little beside what the experts take.
+# Bytes read at once: large enough for parallel copying, small compared with the memory of the experts.
 _MOST_BYTES = 2**27
 
 
 class AlikeFactors(NamedTuple):
-    """Factors of some experts that follow each other and have the same modules and shapes."""
+    """Factors of N consecutive experts that have the same modules and shapes."""
 
     where: slice
-    """Which of the experts that were asked for."""
+    """Indices of these experts among all."""
     pairs: Mapping[str, tuple[Tensor, Tensor]]
-    """Module path -> ``a [N, R, I]`` and ``b [N, O, R]``, scale folded in."""
+    """Module path -> ``a [N, R, I]`` and ``b [N, O, R]``, with the scale folded into ``b``."""
 
 
 def read_alike(experts: Iterable[Expert], device: torch.device | str | None = None) -> Iterator[AlikeFactors]:
-    """Read all factors of many experts, neighbours that are alike together.
+    """Read all factors of many experts, consecutive experts with equal layouts at once.
 
-    Experts that lie in files are read from there into one buffer, 128 MB or one expert at a time, and keep
-    no memory for their numbers; those that hold their factors are stacked. What files hold is looked through.
+    Experts in files are read into one buffer of 128 MB (or of one expert, if it is larger), so they need no
+    other memory. Factors of experts in memory are stacked.
 
     Args:
-        experts: in the order in which they are read.
-        device: where the factors shall be; None leaves them where they are.
+        experts: the experts, which are read in this order.
+        device: device of the factors; None keeps the experts' device.
 
     Yields:
-        Each expert's factors once. They may lie in the buffer: it is filled anew for the next.
+        The factors of each expert once. They can be views of the buffer, which is overwritten for the next.
 
     Raises:
-        FormatError: if an expert's file is not what was stored, or a number of it is NaN or infinite, naming
-            it and the module.
+        FormatError: if an expert's file has another SHA-256 than its ``expert.json``, or NaN or infinite
+            weights.
     """
     buffer = torch.empty(0, dtype=torch.uint8)
     start = 0
@@ -60,17 +62,17 @@ def read_alike(experts: Iterable[Expert], device: torch.device | str | None = No
 def _read(
     experts: Sequence[Expert], buffer: Tensor, device: torch.device | str | None
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Read the factors of experts of one kind."""
+    """Read the factors of experts with equal layouts."""
     stored = [factors for expert in experts if (factors := _in_one_block(expert)) is not None]
     pairs = _read_blocks(stored, buffer, device) if stored else None
-    # Asking each for its factors also says what is wrong with one.
+    # With NaN or infinite values, reading each expert raises an error with the expert and module.
     return _stack_factors([expert.factors for expert in experts], device) if pairs is None else pairs
 
 
 def _read_blocks(
     stored: Sequence[StoredFactors], buffer: Tensor, device: torch.device | str | None
 ) -> dict[str, tuple[Tensor, Tensor]] | None:
-    """Read files of one layout into the buffer; None if a number is not finite."""
+    """Read files of one layout into the buffer; return None if a value is NaN or infinite."""
     file, layout = stored[0].weights.layout, stored[0].layout
     count, (block,) = len(stored), stored[0].weights.blocks
     numbers = buffer[: count * block.nbytes].view(block.dtype).view(count, -1)
@@ -103,7 +105,7 @@ def _stack_factors(
 
 
 def _kind(expert: Expert) -> tuple[Hashable, int]:
-    """Give the same for experts whose factors can be read together, and how many bytes each of them has."""
+    """Return a key that is equal for experts which can be read at once, and the bytes of each such expert."""
     stored = _in_one_block(expert)
     if stored is not None:
         return stored.layout, stored.weights.blocks[0].nbytes
@@ -113,7 +115,7 @@ def _kind(expert: Expert) -> tuple[Hashable, int]:
 
 
 def _in_one_block(expert: Expert) -> StoredFactors | None:
-    """Give an expert's factors if they lie in a file that is read as one flat tensor."""
+    """Return an expert's factors if they are in a file that can be read as one flat tensor."""
     factors = expert.factors
     if isinstance(factors, StoredFactors) and factors.weights.layout.dtype is not None:
         return factors

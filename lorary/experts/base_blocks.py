@@ -1,4 +1,4 @@
-"""How many blocks a base model has, as far as its configuration lies on this machine."""
+"""The number of blocks of a base model, from its configuration on this machine."""
 
 import os
 from typing import Any
@@ -7,19 +7,19 @@ from lorary.errors import FormatError
 from lorary.files import parse_json_object, read_at_most
 
 CONFIG_NAME = "config.json"
-# What configurations call it; models with several parts have that of the text model in a part of its own.
+# Keys of the number in configurations, and of the text model's configuration in multimodal models.
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _PARTS = ("text_config", "llm_config", "language_config")
 
 
 def count_blocks(base_model: str) -> int | None:
-    """Give the number of blocks of a base model, without loading it and without a network.
+    """Return the number of blocks of a base model, without loading it and without network access.
 
     Args:
         base_model: a folder, or a hub id that was downloaded before.
 
     Returns:
-        The number; None where no configuration is found that says it.
+        The number; None if there is no configuration with it on this machine.
     """
     path = os.path.join(base_model, CONFIG_NAME) if os.path.isdir(base_model) else _find_cached(base_model)
     if not base_model or path is None:
@@ -27,7 +27,7 @@ def count_blocks(base_model: str) -> int | None:
     try:
         config = parse_json_object(read_at_most(path), path)
     except (OSError, FormatError):
-        return None  # whoever loads the model is told
+        return None  # loading the model reports the error
     return _find_count(config)
 
 

@@ -1,31 +1,31 @@
-"""What is known of a base model: its name, a fingerprint, a revision."""
+"""The identity of a base model: its name, fingerprint and revision."""
 
 import re
 from typing import NamedTuple
 
 COMMIT = re.compile(r"[0-9a-f]{7,40}")
-"""A commit of the hub, or its first digits."""
+"""A commit on the hub, or its first digits."""
 CACHED = re.compile(r"models--(?:.+--)?(?P<name>[^/]+?)(?:/snapshots/(?P<commit>[^/]+))?$")
-"""A model cached by huggingface_hub: ``models--owner--name/snapshots/<commit>``."""
+"""Path of a model in the cache of huggingface_hub: ``models--owner--name/snapshots/<commit>``."""
 DEFAULT_BRANCH = "main"
 
 
 class BaseIdentity(NamedTuple):
-    """What is known of a base model."""
+    """The known identity of a base model."""
 
     name: str
-    """Hub id, path, or empty if nobody says."""
+    """Hub id or path; empty if unknown."""
     fingerprint: str | None = None
-    """Hash of its weights and settings, see ``lorary.models.fingerprint_model``."""
+    """Hash of its weights and settings, see ``lorary.models.fingerprint_model``; None if unknown."""
     revision: str | None = None
-    """The hub's commit, or a branch or tag."""
+    """A commit, branch or tag on the hub; None if unknown."""
 
 
 def read_identity(name: str, fingerprint: str | None, revision: str | None) -> BaseIdentity:
-    """Describe the base model that an expert's card names.
+    """Return the identity of the base model in an expert's card.
 
-    The default branch counts as no revision, because it moves. So does a commit in the path of a download
-    (``…/snapshots/<commit>``): it says where the model lay, not that no other commit would do.
+    The default branch is no revision, because its commit changes. A commit in the path of a download
+    (``…/snapshots/<commit>``) is no revision either: other commits may have the same weights.
 
     Args:
         name: hub id or path.
@@ -43,5 +43,5 @@ def find_path_commit(name: str) -> str | None:
 
 
 def tidy_path(name: str) -> str:
-    """Write a path with slashes, also one from Windows, and none at its end."""
+    """Return a path with slashes instead of backslashes, and without slashes at its end."""
     return name.replace("\\", "/").rstrip("/")

@@ -1,7 +1,7 @@
-"""Whether two experts, or an expert and a model, are for one base model.
+"""Comparing base models of two experts, or of an expert and a model.
 
-Fingerprints decide where both sides have one. Else names are compared, and names of one model differ: by
-owner, by where the model was stored, by case, and by the suffixes of quantised or re-hosted copies.
+If both fingerprints are known, they are compared. Otherwise names are compared. Names of the same model can
+differ in the owner, the folder, the case, and suffixes of quantized or re-hosted copies.
 """
 
 import re
@@ -12,13 +12,13 @@ from lorary.experts.base_identity import CACHED, BaseIdentity, tidy_path
 from lorary.experts.base_revisions import Agreement, compare_revisions
 from lorary.files import quote
 
-# Digits of a fingerprint that hash the weights; older ones have these alone.
+# The first digits of a fingerprint are the hash of the weights; older fingerprints have only these.
 WEIGHT_DIGITS = 16
 
 _SUFFIX = re.compile(
     r"-(unsloth-bnb-4bit|bnb-4bit|bnb-8bit|gptq|awq|gguf|exl2|mlx|4bit|8bit|int4|int8|fp8)$", re.IGNORECASE
 )
-# What a folder is called after its role, not after the model in it.
+# Names of folders that do not name a model, such as checkpoint-500.
 _NAMELESS = re.compile(
     r"(checkpoint|step|epoch|global_step|iter)?[-_.]?\d*"
     r"|(final|model|models|default|latest|best|last|base|merged|output|outputs|out|export|weights|hf)[-_]?\d*"
@@ -28,25 +28,27 @@ _NAMELESS = re.compile(
 
 
 class BaseMatch(NamedTuple):
-    """The outcome of a comparison."""
+    """The result of a comparison."""
 
     fits: bool
-    """Whether both may be taken for one base model."""
+    """Whether both are treated as the same base model."""
     notes: tuple[str, ...] = ()
-    """What was assumed for it; a user should be told."""
+    """Assumptions of the comparison, of which users should be warned."""
 
 
 def compare_bases(one: BaseIdentity, other: BaseIdentity) -> BaseMatch:
-    """Tell whether two identities are of one base model.
+    """Compare two base models.
 
-    Fingerprints decide where both are known. Else the revisions must not differ, as far as that is known here
-    (see ``compare_revisions``). And the last parts of the names must be equal, without case; a last part that
-    names no model (``checkpoint-500``, ``final``) equals only the whole same path. An empty name fits every
-    other: some adapters do not say what they were trained on.
+    If both fingerprints are known, they must be equal. Otherwise two conditions must hold:
+
+    - The revisions are not known to differ (see ``compare_revisions``).
+    - The last parts of the names are equal except for case. If a last part does not name a model
+      (``checkpoint-500``, ``final``), the whole paths must be equal. An empty name equals every name, because
+      some adapters have no name of their base model.
 
     Args:
-        one: an expert's or a model's.
-        other: another's.
+        one: identity of an expert's base model, or of a model.
+        other: another such identity.
     """
     if one.fingerprint and other.fingerprint:
         return BaseMatch(_fits_fingerprint(one.fingerprint, other.fingerprint))
@@ -57,15 +59,15 @@ def compare_bases(one: BaseIdentity, other: BaseIdentity) -> BaseMatch:
     if names.fits and agreement is Agreement.UNKNOWN and one.revision and other.revision:
         name = quote(one.name or other.name)
         note = (
-            f"revisions {quote(one.revision)} and {quote(other.revision)} of {name} are taken for one: no "
-            "download on this machine shows whether they are"
+            f"revisions {quote(one.revision)} and {quote(other.revision)} of {name} are treated as equal: "
+            "no download on this machine shows whether they are"
         )
         return BaseMatch(True, (*names.notes, note))
     return names
 
 
 def is_same_base(one: BaseIdentity, other: BaseIdentity) -> bool:
-    """Tell the same, and warn of what was assumed for it."""
+    """Return whether two base models match, and warn of the assumptions; see ``compare_bases``."""
     match = compare_bases(one, other)
     for note in match.notes:
         warnings.warn(note, stacklevel=3)
@@ -84,7 +86,10 @@ def _compare_names(one: str, other: str) -> BaseMatch:
     if ours != theirs:
         return BaseMatch(False)
     suffix = our_suffix or their_suffix
-    note = f"{quote(one)} and {quote(other)} are taken for one base model: {suffix!r} names a quantised copy"
+    note = (
+        f"{quote(one)} and {quote(other)} are treated as one base model: suffix {suffix!r} is that of a "
+        "quantized copy"
+    )
     return BaseMatch(True, (note,))
 
 
@@ -94,7 +99,7 @@ def _fits_fingerprint(one: str, other: str) -> bool:
 
 
 def _extract_own_name(name: str) -> str | None:
-    """Give the part of a name that says which model it is, without case; None if no part does."""
+    """Return the part of a name that names the model, in lower case; None if there is none."""
     path = tidy_path(name)
     cached = CACHED.search(path)
     last = cached["name"] if cached else path.rsplit("/", 1)[-1]
@@ -102,7 +107,7 @@ def _extract_own_name(name: str) -> str | None:
 
 
 def _split_suffix(name: str) -> tuple[str, str]:
-    """Split the suffixes of a quantised copy from a name."""
+    """Split a name into the model's name and suffixes of quantized copies."""
     rest = name
     while match := _SUFFIX.search(rest):
         rest = rest[: match.start()]

@@ -1,7 +1,7 @@
-"""Whether two revisions of a base model are the same: commits, branches and tags of a hub.
+"""Comparing revisions of a base model: commits, branches and tags on the hub.
 
-A branch or tag is compared with a commit by the downloads on this machine, which record the commit of each
-branch and tag that was asked for.
+A branch or tag can be compared with a commit if it was downloaded to this machine, because the hub's cache
+records the commit of each downloaded branch and tag.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from lorary.files import open_regular, quote
 
 
 class Agreement(Enum):
-    """The outcome of a comparison."""
+    """The result of a comparison."""
 
     SAME = "same"
     DIFFERENT = "different"
@@ -25,11 +25,11 @@ class Agreement(Enum):
 
 
 def compare_revisions(one: BaseIdentity, other: BaseIdentity) -> Agreement:
-    """Tell whether two identities of one base model are of the same revision.
+    """Compare the revisions of two identities of a base model.
 
-    Commits are the same if one begins with the other. Two branches or tags are the same if their names or
-    their commits are. What is not given, and a branch or tag whose commit is not known here, compared with a
-    commit, is ``UNKNOWN``.
+    Commits are the same if one begins with the other. Branches and tags are the same if their names or their
+    commits are the same. The result is ``UNKNOWN`` if a revision is not known, or if one is a commit and the
+    other a branch or tag whose commit is not known on this machine.
     """
     if not one.revision or not other.revision:
         return Agreement.UNKNOWN
@@ -45,16 +45,16 @@ def compare_revisions(one: BaseIdentity, other: BaseIdentity) -> Agreement:
 
 
 def agree_on_revision(bases: Mapping[str, BaseIdentity]) -> str | None:
-    """Return the revision of the base model that experts are for, a commit if one is named.
+    """Return the revision of the experts' base model, preferably a commit.
 
     Args:
-        bases: expert -> what is known of its base model.
+        bases: name of an expert -> identity of its base model.
 
     Returns:
-        None if no revision is named, or fingerprints show that several are one model.
+        The revision; None if none is known, or if revisions differ but fingerprints are equal.
 
     Raises:
-        IncompatibleExpert: if different ones are named.
+        IncompatibleExpert: if revisions differ.
     """
     named: dict[str, str] = {}
     for name, base in bases.items():
@@ -66,21 +66,21 @@ def agree_on_revision(bases: Mapping[str, BaseIdentity]) -> str | None:
             if len(prints) == 1 and None not in prints:
                 return None
             raise IncompatibleExpert(
-                f"the experts are for different revisions of their base model: {one!r} for {quote(first)}, "
-                f"{other!r} for {quote(second)}. Load those of one revision, or name the revision to use; if "
-                "all are one model, trust_base=True or --trust-base takes the others too"
+                f"experts must be for one revision of their base model, found {one!r} for {quote(first)} and "
+                f"{other!r} for {quote(second)}: load experts of one revision, or choose the revision; if "
+                "their weights are equal, use trust_base=True or --trust-base"
             )
     commits = [revision for revision in named if is_commit(revision)]
     return max(commits, key=len) if commits else next(iter(named), None)
 
 
 def is_commit(revision: str) -> bool:
-    """Tell a commit from branches and tags."""
+    """Return whether a revision is a commit, not a branch or tag."""
     return COMMIT.fullmatch(revision) is not None
 
 
 def _find_commit(revision: str, names: tuple[str, ...]) -> str | None:
-    """Find the commit of a revision of a model that may have several names; None if it is not known here."""
+    """Return the commit of a revision in the hub's cache, under any of the model's names; None if unknown."""
     if is_commit(revision):
         return revision
     parts = revision.split("/")
@@ -98,7 +98,7 @@ def _find_commit(revision: str, names: tuple[str, ...]) -> str | None:
 
 
 def _find_download(name: str) -> Path | None:
-    """Name the folder in the hub's cache that has all downloads of a model."""
+    """Return the folder of a model in the hub's cache; None if the name cannot be a hub id."""
     path = tidy_path(name)
     if cached := CACHED.search(path):
         return Path(constants.HF_HUB_CACHE, path[cached.start() :].split("/", 1)[0])

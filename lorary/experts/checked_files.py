@@ -1,8 +1,8 @@
-"""Which files were found to have the hash that was noted for them, so that each is looked through once.
+"""A record of files whose SHA-256 was checked, so that each file is hashed only once.
 
-A file is known by its identity (device, inode, size, and when it and its inode were last changed). What was
-found is kept for this process and, one line each, in the user's own cache folder: never in a library, where
-others could write it.
+A file is identified by device, inode, size and the times of its last changes. The record is kept in memory
+and in the user's cache folder, one line per file. It is never in a library, where other users could modify
+it.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from lorary.errors import FormatError
 from lorary.experts.file_layout import Identity
 from lorary.files import open_cache_folder, open_regular, write_whole
 
-# Clocks of file systems tick: what was written within one tick has one identity. Two seconds are FAT's.
+# Times of files have a resolution, within which changes cannot be detected; FAT's is two seconds.
 SETTLED_NS = 2_000_000_000
 FOLDER = "checked"
 FILE = "weights.txt"
@@ -27,18 +27,18 @@ _lock = Lock()
 
 
 def was_checked(identity: Identity, sha256: str) -> bool:
-    """Tell whether a file of this identity was found to have this hash."""
+    """Return whether the record has a file of this identity with this hash."""
     return _key(identity, sha256) in _read_known(os.environ.get("LORARY_CACHE"))
 
 
 def remember_checked(identity: Identity, sha256: str) -> None:
-    """Note that a file of this identity has this hash, unless it was changed just now."""
+    """Record that a file of this identity has this hash, unless it was changed in the last two seconds."""
     if time.time_ns() - max(identity[-2:]) < SETTLED_NS:
         return
     key = _key(identity, sha256)
     with _lock:
         _read_known(os.environ.get("LORARY_CACHE")).add(key)
-        # Where nothing can be kept, the next process looks again.
+        # Without a writable cache folder, the next process checks the file again.
         with suppress(OSError, RuntimeError):
             _append(open_cache_folder(FOLDER) / FILE, key)
 
@@ -49,7 +49,7 @@ def _key(identity: Identity, sha256: str) -> str:
 
 @cache
 def _read_known(cache_folder: str | None) -> set[str]:
-    """Read what earlier processes found; of too much, the older half is dropped."""
+    """Read the record of earlier processes; if it is too long, drop the older half."""
     with suppress(OSError, RuntimeError, ValueError, FormatError):
         path = open_cache_folder(FOLDER, make=False) / FILE
         with open_regular(path, follow=False) as file:

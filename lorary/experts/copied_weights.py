@@ -1,9 +1,8 @@
-"""Whole weights of the base model that an adapter's file comes with.
+"""Copies of the base model's weights in an adapter's file.
 
-PEFT copies the embeddings and the output layer into the file where an adapter changes one of them, where they
-are named as modules to save, or where it finds that the vocabulary may have grown. An expert leaves such
-copies out, and remembers what was in them: on a base model that has other weights there, it would not be what
-was trained.
+PEFT copies the embeddings and the output layer into the file if an adapter changes one of them, if they are
+modules to save, or if the vocabulary may have been extended. An expert does not have such copies. It has
+their hashes, so that it can be refused on a base model with other weights there, on which it was not trained.
 """
 
 import hashlib
@@ -17,24 +16,25 @@ from lorary.errors import FormatError
 from lorary.experts.peft_keys import PREFIX, unwrap_name
 from lorary.files import quote
 
-# What PEFT's `save_embedding_layers` copies; of a layer with LoRA the weight lies within.
+# Names of the layers that PEFT's `save_embedding_layers` copies; with LoRA the weight is in `base_layer`.
 _COPIED = re.compile(
     r"(?P<module>(?:[^.]+\.)*(?:embed_tokens|lm_head|wte|word_embeddings|embed_in|embed_out|tok_embeddings|"
     r"shared))(?:\.base_layer)?\.weight"
 )
 NOTE = "copied_weights"
-# From most digits to fewest. (What bfloat16 holds and float16 does not is tiny, see below, or no weight.)
+# In descending order of precision. (Numbers of bfloat16 outside float16's range are below _SMALLEST, or too
+# large to be weights.)
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-# Below this float16 has fewer digits than bfloat16.
+# Below this, float16 is less precise than bfloat16.
 _SMALLEST = 2.0**-14
 _ROWS = 2**24
 
 
 def find_copied(name: str) -> str | None:
-    """Give the path of the base's parameter that a tensor is a copy of; None if it is none.
+    """Return the path of the base model's parameter of which a tensor is a copy; None if it is not a copy.
 
     Args:
-        name: the tensor's, in an adapter's file.
+        name: name of the tensor in an adapter's file.
     """
     if ".lora_" in name:
         return None
@@ -46,18 +46,18 @@ def find_copied(name: str) -> str | None:
 
 
 def describe_copies(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Describe copied weights so that they can be held against a base model's.
+    """Hash copied weights, so that they can be compared with those of a base model.
 
     Args:
-        tensors: an adapter's.
+        tensors: tensors of an adapter.
         names: all names in its file.
 
     Returns:
-        Parameter path -> name of a dtype -> ``describe_weight`` in that: the one with the fewest digits that
-        holds the copy exactly, and those with fewer.
+        Parameter path -> name of a dtype -> ``describe_weight`` in that dtype. The dtypes are the least
+        precise one that represents the copy exactly, and less precise ones.
 
     Raises:
-        FormatError: if a copy has a number that is none (NaN).
+        FormatError: if a copy has NaN values.
     """
     found = {name: path for name in names if (path := find_copied(name)) is not None}
     described = {}
@@ -72,37 +72,37 @@ def describe_copies(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict
 
 
 def choose_dtype(described: Mapping[str, str], dtype: torch.dtype) -> torch.dtype | None:
-    """Choose the dtype in which a copy and the base's weight can be compared.
+    """Choose the dtype in which a copy and the base model's weight are compared; None if there is none.
 
-    Each of them is rounded once at most where it is the one with the most digits that both have: rounded by
-    way of float16, one number in thirty is not the nearest in bfloat16.
+    It is the most precise dtype that both have, so that each is rounded at most once. Rounding twice, first
+    to float16 and then to bfloat16, gives another result for one number in thirty.
 
     Args:
-        described: of the copy, as by ``describe_copies``.
-        dtype: of the base's weight.
+        described: hashes of the copy from ``describe_copies``.
+        dtype: dtype of the base model's weight.
     """
     fewer = _DTYPES[_DTYPES.index(dtype) :] if dtype in _DTYPES else _DTYPES
     return next((one for one in fewer if _name(one) in described), None)
 
 
 def describe_weight(weight: Tensor, dtype: torch.dtype = torch.bfloat16) -> str:
-    """Describe a weight's shape and numbers.
+    """Return a weight's shape and a hash of its values.
 
     Args:
-        weight: any floating tensor.
-        dtype: what the numbers are rounded to; those too small for float16 count as zero.
+        weight: a floating-point tensor.
+        dtype: dtype to which the values are rounded; magnitudes below 2^-14 are treated as zero.
     """
     digest = hashlib.sha256(str(list(weight.shape)).encode())
     for rows in weight.detach().to("cpu").flatten().split(_ROWS):
-        # + 0.0 makes the negative zero positive.
+        # Adding 0.0 turns negative zeros into positive ones.
         digest.update((_drop_tiny(rows).to(dtype) + 0.0).view(torch.uint8).numpy().data)
     return f"{'x'.join(map(str, weight.shape))}:{digest.hexdigest()}"
 
 
 def _list_dtypes(copy: Tensor) -> list[torch.dtype]:
-    """List the dtypes from the last that holds a copy exactly, by digits; float32 stands for all above.
+    """List the least precise dtype that represents a copy exactly (or float32), and less precise ones.
 
-    None holds a copy with NaN.
+    The list is empty for a copy with NaN values.
     """
     exact = [
         dtype

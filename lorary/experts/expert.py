@@ -1,4 +1,4 @@
-"""The expert: named low-rank changes to the linear layers of one base model.
+"""``Expert``: low-rank weight changes of the linear layers of a base model, with a name.
 
 R rank, I layer input, O layer output.
 """
@@ -18,34 +18,34 @@ from lorary.files import quote, say_count
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Expert:
-    """A named set of low-rank weight changes to one base model.
+    """Low-rank weight changes of the linear layers of one base model, with a name.
 
     Raises:
-        TypeError: if a field is of another type than declared.
-        ValueError: if the name is unsafe, there are no factors, or a pair does not fit together.
+        TypeError: if a field has another type than declared.
+        ValueError: if the name is unsafe, there are no factors, or a pair has wrong shapes.
     """
 
     name: str
-    """Also its folder's name in a library."""
+    """Name, which is also the name of its folder in a library."""
     base_model: str
-    """Hub id or path of the model it was trained on; empty if an adapter does not say."""
+    """Hub id or path of its base model; empty if unknown."""
     factors: Mapping[str, Factors]
     """Module path as in ``base.named_modules()`` -> factors."""
     card: ExpertCard = field(default_factory=ExpertCard)
-    """What is known about it besides its weights."""
+    """Tasks, tags, provenance and other metadata."""
 
     def __post_init__(self) -> None:
         check_name(self.name, is_stored=True)
         if not isinstance(self.base_model, str):
             raise TypeError(
-                f"expert {self.name!r}: base_model must be a string, got {quote(self.base_model, 60)}"
+                f"expert {self.name!r}: base_model must be a string, found {quote(self.base_model, 60)}"
             )
         if not isinstance(self.card, ExpertCard):
-            raise TypeError(f"expert {self.name!r}: card must be an ExpertCard, got {quote(self.card, 60)}")
+            raise TypeError(f"expert {self.name!r}: card must be an ExpertCard, found {quote(self.card, 60)}")
         if not self.factors:
-            raise ValueError(f"expert {self.name!r} must have factors for at least one module, got none")
+            raise ValueError(f"expert {self.name!r} must have factors for at least one module, found none")
         if isinstance(self.factors, StoredFactors):
-            return  # sound already, and a copy would read its numbers
+            return  # checked by the reader; copying would read the weights
         faults = [fault for path, pair in self.factors.items() if (fault := find_factor_fault(path, pair))]
         if faults:
             more = f" (and {say_count(len(faults) - 1, 'more such module')})" if len(faults) > 1 else ""
@@ -70,24 +70,28 @@ class Expert:
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers its factors hold."""
+        """The number of weights in all factors."""
         return sum(pair.a.numel() + pair.b.numel() for pair in self.outlines.values())
 
     @property
     def outlines(self) -> Mapping[str, Factors]:
-        """Factors for their shapes alone: those that lie in a file are on the meta device, and not read."""
+        """Factors for shapes and dtypes only: those in files are on the meta device and are not read."""
         return self.factors.layout.outlines if isinstance(self.factors, StoredFactors) else self.factors
 
     @property
     def dtypes(self) -> tuple[torch.dtype, ...]:
-        """The dtypes of its factors, each once, narrowest first."""
+        """The different dtypes of its factors, narrowest first."""
         found = {tensor.dtype for pair in self.factors.values() for tensor in pair}
         return tuple(dtype for dtype in DTYPES if dtype in found)
 
     def to(self, dtype: torch.dtype) -> "Expert":
-        """Return this expert with all factors in one dtype; factors already in it are shared."""
+        """Return this expert with all factors in one dtype; factors that already have it are shared.
+
+        Raises:
+            ValueError: if the dtype is not one of float16, bfloat16, float32 and float64.
+        """
         if dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {name_dtypes()}, got {dtype}")
+            raise ValueError(f"dtype must be one of {name_dtypes()}, found {dtype}")
         factors = {path: Factors(a.to(dtype), b.to(dtype)) for path, (a, b) in self.factors.items()}
         return replace(self, factors=factors)
 
@@ -98,24 +102,24 @@ class Expert:
     def with_base(
         self, base_model: str, *, revision: str | None = None, fingerprint: str | None = None
     ) -> "Expert":
-        """Return this expert for another base model, or another name of it, sharing its factors.
+        """Return this expert with another base model, or another name of it, sharing its factors.
 
-        Use it where an adapter gives a wrong name, or a path. What its card says of the base model is
-        replaced; shapes are checked when it is used.
+        Use it if an adapter has a wrong name or a path of its base model. It replaces the base model, its
+        revision and its fingerprint; shapes are checked when the expert is used.
 
         Args:
             base_model: hub id or path.
-            revision: of the base model on its hub.
-            fingerprint: of its weights and settings.
+            revision: revision of the base model on the hub.
+            fingerprint: fingerprint of its weights and settings.
         """
         card = replace(self.card, base_revision=revision, base_fingerprint=fingerprint)
         return replace(self, base_model=base_model, card=card)
 
     def rename_modules(self, paths: Mapping[str, str]) -> "Expert":
-        """Return this expert for a model that calls its layers otherwise, sharing its factors.
+        """Return this expert with other module paths, sharing its factors.
 
         Args:
-            paths: each of its modules' paths -> its new one.
+            paths: path of each of its modules -> new path.
         """
         if isinstance(self.factors, StoredFactors):
             return replace(self, factors=self.factors.rename_modules(paths))
@@ -123,21 +127,21 @@ class Expert:
 
 
 def check_finite(expert: Expert, file: str = "") -> None:
-    """Refuse an expert with a number that is not finite; reads all its weights.
+    """Read all weights of an expert and check that they are finite.
 
     Args:
-        expert: the expert to look through.
-        file: where it was read from, for the message.
+        expert: the expert.
+        file: its file, for the message.
 
     Raises:
-        FormatError: if a factor holds NaN or an infinity.
+        FormatError: if a factor has NaN or infinite values.
     """
     if isinstance(expert.factors, StoredFactors):
-        next(iter(expert.factors.values()))  # whoever asks for one has all looked through
+        next(iter(expert.factors.values()))  # the first access checks all weights
     else:
         refuse_not_finite(expert.name, expert.factors, file)
 
 
 def identify_base(expert: Expert) -> BaseIdentity:
-    """Give what an expert says of its base model."""
+    """Return the identity of an expert's base model."""
     return read_identity(expert.base_model, expert.card.base_fingerprint, expert.card.base_revision)

@@ -1,4 +1,4 @@
-"""One layer's pair of factors, and what must hold of it.
+"""``Factors``: the low-rank weight change of one layer, and its checks.
 
 R rank, I layer input, O layer output.
 """
@@ -31,48 +31,50 @@ class Factors(NamedTuple):
 
 
 def find_factor_fault(path: str, pair: Factors) -> str | None:
-    """Say what is wrong with one module's factors, or None; looks at no number.
+    """Return what is wrong with types, dtypes and shapes of one module's factors, or None; reads no values.
 
     Args:
         path: the module's path, for the message.
-        pair: factors that should be ``[R, I]`` and ``[O, R]``, floating and not empty.
+        pair: factors; they must be ``[R, I]`` and ``[O, R]``, floating-point and not empty.
     """
     if not isinstance(path, str) or not path:
         return f"module {quote(path)}: its path must be a string and not empty"
     if not isinstance(pair, Factors):
-        return f"module {quote(path)}: it must have Factors(a, b), got {type(pair).__name__}"
+        return f"module {quote(path)}: it must have Factors(a, b), found {type(pair).__name__}"
     a, b = pair
     for letter, tensor in (("a", a), ("b", b)):
         if not isinstance(tensor, Tensor):
-            return f"module {quote(path)}: {letter} must be a tensor, got {type(tensor).__name__}"
+            return f"module {quote(path)}: {letter} must be a tensor, found {type(tensor).__name__}"
         if tensor.dtype not in DTYPES:
-            return f"module {quote(path)}: {letter} must be one of {name_dtypes()}, got {tensor.dtype}"
+            return f"module {quote(path)}: {letter} must be one of {name_dtypes()}, found {tensor.dtype}"
         if tensor.ndim != 2 or tensor.numel() == 0:
-            return f"module {quote(path)}: {letter} must be 2-D and not empty, got shape {list(tensor.shape)}"
+            return (
+                f"module {quote(path)}: {letter} must be 2-D and not empty, found shape {list(tensor.shape)}"
+            )
     if a.shape[0] != b.shape[1]:
         return (
             f"module {quote(path)}: a [R, I] and b [O, R] must agree on the rank R, "
-            f"got {list(a.shape)} and {list(b.shape)}"
+            f"found {list(a.shape)} and {list(b.shape)}"
         )
     return None
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Tell whether a tensor that is not empty holds neither NaN nor an infinity."""
-    # The extremes are NaN if any number is: one pass, where isfinite().all() fills a tensor of flags.
+    """Return whether all values of a tensor, which must not be empty, are finite."""
+    # Minimum and maximum are NaN if any value is; one pass, without the mask of isfinite().all().
     return all(math.isfinite(bound.item()) for bound in tensor.aminmax())
 
 
 def refuse_not_finite(name: str, factors: Mapping[str, Factors], file: str = "") -> None:
-    """Look through all numbers of an expert.
+    """Check that all values of an expert are finite.
 
     Args:
-        name: the expert's, for the message.
+        name: name of the expert, for the message.
         factors: module path -> factors.
-        file: where they were read from, for the message.
+        file: their file, for the message.
 
     Raises:
-        FormatError: if one is NaN or infinite, naming the module.
+        FormatError: if a value is NaN or infinite, with its module.
     """
     where = f" in {quote(file)}" if file else ""
     for path, pair in factors.items():
@@ -80,9 +82,9 @@ def refuse_not_finite(name: str, factors: Mapping[str, Factors], file: str = "")
             if not is_finite(tensor):
                 count = int((~torch.isfinite(tensor)).sum())
                 raise FormatError(
-                    f"expert {name!r}{where} must hold finite numbers, found {count} NaN or infinite "
-                    f"of {tensor.numel()} in {letter} of module {quote(path)}: train it again or take an "
-                    "earlier checkpoint"
+                    f"weights of expert {name!r}{where} must be finite, found {count} of {tensor.numel()} "
+                    f"NaN or infinite in {letter} of module {quote(path)}: train it again or use an earlier "
+                    "checkpoint"
                 )
 
 

@@ -1,6 +1,6 @@
-"""How numbers lie in a safetensors file: understood once for all files that begin alike.
+"""The layout of tensors in a safetensors file, parsed once for all files with the same header.
 
-A library's experts mostly have one recipe, so their files differ in their numbers alone.
+Most experts of a library have the same configuration, so their files have the same header.
 """
 
 import math
@@ -18,7 +18,7 @@ from lorary.experts.factors import DTYPES
 from lorary.files import LIMITS, parse_json_object, quote, say_count
 
 Identity = tuple[int, ...]
-"""What changes when a file is replaced or written to."""
+"""Device, inode, size and times of a file, which change if the file is replaced or written."""
 
 STORED_DTYPES = {
     "BOOL": torch.bool,
@@ -34,74 +34,74 @@ STORED_DTYPES = {
     "F32": torch.float32,
     "F64": torch.float64,
 }
-# A product of lengths beyond this would overflow where bytes are counted.
+# Limits the number of values of a tensor, so that its size in bytes does not overflow.
 MOST_NUMBERS = 2**56
 MOST_DIMENSIONS = 8
 
 
 @dataclass(frozen=True, eq=False)
 class FileLayout:
-    """What a safetensors file says about its tensors; one object for all files with the same header."""
+    """Shapes and dtypes of a safetensors file's tensors; one object for all files with the same header."""
 
     outlines: Mapping[str, Tensor]
-    """Tensor name -> a tensor of that shape and dtype without numbers, in the file's order."""
+    """Tensor name -> tensor on the meta device, in the file's order."""
     dtype: torch.dtype | None
-    """Of all numbers of the file, if they can be read as one flat tensor; else None."""
+    """The dtype of all values, if the file can be read as one flat tensor; else None."""
     start: int
-    """The byte at which the numbers begin."""
+    """Offset of the first value, in bytes."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """The beginning of a file: where it is equal, so is the layout."""
+    """The header of a file; files with equal headers and sizes have the same layout."""
 
     content: bytes
-    """What lies between the length of the header and the numbers."""
+    """The JSON bytes between the length of the header and the values."""
     num_bytes: int
-    """The size of the whole file."""
+    """Size of the whole file."""
     path: str = field(compare=False)
-    """One file that begins like this."""
+    """Path of one such file."""
     identity: Identity = field(compare=False)
-    """That file's."""
+    """Identity of that file."""
 
 
 def read_header(file: BinaryIO, path: str) -> Header:
-    """Read the beginning of an opened local file; what it says is not checked; see ``cut_header``."""
+    """Read the header of an opened local file without checking it; see ``cut_header``."""
     status = os.fstat(file.fileno())
     return Header(cut_header(file, status.st_size, path), status.st_size, path, identify(status))
 
 
 def cut_header(file: BinaryIO, num_bytes: int, path: str) -> bytes:
-    """Read what lies between the length of the header and the numbers; nothing if the file ends before.
+    """Read the JSON bytes of the header; return nothing if the file is shorter than its header.
 
     Args:
-        file: opened, at its beginning.
-        num_bytes: the size of the whole file.
-        path: where it lies, for messages.
+        file: the opened file, at its beginning.
+        num_bytes: size of the whole file.
+        path: path of the file, for messages.
 
     Raises:
-        FormatError: if the header is too long to be read.
+        FormatError: if the header is longer than the limit.
     """
     length = int.from_bytes(file.read(8), "little")
     if length > num_bytes:
         return b""
     if length > LIMITS["header_mb"].num_bytes:
-        raise FormatError(f"{quote(path)} has too long a header: {LIMITS['header_mb'].advice}")
+        raise FormatError(f"the header of {quote(path)} is too long: {LIMITS['header_mb'].advice}")
     return file.read(length)
 
 
 @lru_cache(maxsize=64)
 def parse_layout(header: Header) -> FileLayout:
-    """Understand where the numbers lie in files that begin like this.
+    """Parse the header of safetensors files.
 
     Raises:
-        ValueError: if it is no sound safetensors file, saying why.
+        ValueError: if the header is not valid or does not match the size of the file.
     """
     outlines, num_bytes = _lay_out(header.content)
     start = 8 + len(header.content)
     if start + num_bytes != header.num_bytes:
         raise ValueError(
-            f"its tensors take {say_count(num_bytes, 'byte')}, {header.num_bytes - start:,} are there"
+            f"its tensors must have {say_count(num_bytes, 'byte')}, found {header.num_bytes - start:,}"
         )
     dtypes = {outline.dtype for outline in outlines.values()}
     is_flat = len(dtypes) == 1 and dtypes <= set(DTYPES) and start < header.num_bytes
@@ -110,12 +110,12 @@ def parse_layout(header: Header) -> FileLayout:
 
 
 def _lay_out(content: bytes) -> tuple[dict[str, Tensor], int]:
-    """Understand a header: its tensors in the file's order, and how many bytes they take without gaps."""
+    """Parse a header: its tensors in the file's order, and their total number of bytes."""
     if content[:1] != b"{":
         raise ValueError("it has no header")
-    # Each tensor has a brace of its own.
+    # Counting braces, one per tensor, limits the work before the JSON is parsed.
     if content.count(b"{") - 2 > LIMITS["tensor_count"].value:
-        raise ValueError(f"it names too many tensors: {LIMITS['tensor_count'].advice}")
+        raise ValueError(f"it has too many tensors: {LIMITS['tensor_count'].advice}")
     tensors = parse_json_object(content, "header")
     tensors.pop("__metadata__", None)
     found = sorted((_read_place(name, tensor), name) for name, tensor in tensors.items())
@@ -123,7 +123,7 @@ def _lay_out(content: bytes) -> tuple[dict[str, Tensor], int]:
     for (begin, stop), name in found:
         outline = _outline(name, tensors[name])
         if begin != end or stop - begin != outline.nbytes:
-            raise ValueError(f"tensor {quote(name, 80)} does not lie where the one before it ends")
+            raise ValueError(f"tensor {quote(name, 80)} does not begin where the previous tensor ends")
         outlines[name], end = outline, stop
     return outlines, end
 
@@ -131,16 +131,16 @@ def _lay_out(content: bytes) -> tuple[dict[str, Tensor], int]:
 def _read_place(name: str, tensor: Any) -> tuple[int, int]:
     place = tensor.get("data_offsets") if isinstance(tensor, dict) else None
     if not _are_counts(place) or len(place) != 2:
-        raise ValueError(f"tensor {quote(name, 80)} has no place in it")
+        raise ValueError(f"tensor {quote(name, 80)} has no valid data_offsets")
     return place[0], place[1]
 
 
 def _outline(name: str, tensor: dict[str, Any]) -> Tensor:
     shape, dtype = tensor.get("shape"), tensor.get("dtype")
     if not isinstance(dtype, str) or dtype not in STORED_DTYPES:
-        raise ValueError(f"tensor {quote(name, 80)} is of an unknown dtype {quote(dtype, 40)}")
+        raise ValueError(f"tensor {quote(name, 80)} has unknown dtype {quote(dtype, 40)}")
     if not _are_counts(shape) or len(shape) > MOST_DIMENSIONS or _multiply(shape) > MOST_NUMBERS:
-        raise ValueError(f"tensor {quote(name, 80)} has the impossible shape {quote(shape, 80)}")
+        raise ValueError(f"tensor {quote(name, 80)} has invalid shape {quote(shape, 80)}")
     return torch.empty(shape, dtype=STORED_DTYPES[dtype], device="meta")
 
 
@@ -153,5 +153,5 @@ def _are_counts(value: Any) -> TypeGuard[list[int]]:
 
 
 def identify(status: os.stat_result) -> Identity:
-    """Tell a file from others and from its earlier self."""
+    """Return the identity of a file, which differs for other files and after changes."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,4 +1,4 @@
-"""Putting an expert's files where its folder belongs, whole or not at all."""
+"""Writing an expert's folder atomically."""
 
 import os
 import shutil
@@ -20,20 +20,20 @@ ADAPTER_FILES = frozenset({CONFIG_FILE, WEIGHTS_FILE, SIDECAR_FILE, CARD_FILE})
 
 
 def replace_folder(fs: AbstractFileSystem, path: str, files: Mapping[str, bytes]) -> None:
-    """Write an adapter's files as one folder, in place of an adapter that is there.
+    """Write an adapter's files as one folder, and replace an adapter that is there.
 
-    On a local disk the new folder is built beside the old one and renamed; killed between the two
-    renames, it leaves both as hidden ``.lorary-…`` folders. Other storages have no such rename: there
-    an old configuration goes first and the new one comes last, so an interrupted write leaves a
-    folder that readers refuse, never one that mixes two adapters.
+    On a local disk, the new folder is written beside the old one and renamed. If the process is killed
+    between the two renames, both are left as hidden ``.lorary-…`` folders. Other storages have no such
+    rename. There, an old configuration is removed first and the new one is written last. An interrupted write
+    leaves a folder without a configuration, which readers refuse, and never a mixture of two adapters.
 
     Args:
         fs: the file system.
-        path: the folder's path there, without a slash at its end.
+        path: path of the folder, without a slash at its end.
         files: file name -> content, ``adapter_config.json`` last.
 
     Raises:
-        FormatError: if the folder holds something other than an adapter's files.
+        FormatError: if the folder has files that are not an adapter's.
     """
     check_replaceable(fs, path)
     if isinstance(fs, LocalFileSystem):
@@ -47,26 +47,28 @@ def replace_folder(fs: AbstractFileSystem, path: str, files: Mapping[str, bytes]
 
 
 def check_replaceable(fs: AbstractFileSystem, path: str) -> None:
-    """Refuse to write over anything but an adapter: an empty or missing folder is free."""
+    """Check that a folder is missing, empty or an adapter's.
+
+    Raises:
+        FormatError: if it is a file, or has files that are not an adapter's.
+    """
     if not fs.exists(path):
         return
     if not fs.isdir(path):
-        raise FormatError(
-            f"{quote(path)} must be a folder to write an adapter to, found a file: choose another path"
-        )
+        raise FormatError(f"{quote(path)} must be a folder for an adapter, found a file: choose another path")
     found = {entry.rstrip("/").rsplit("/", 1)[-1] for entry in fs.ls(path, detail=False)}
     others = sorted(found - ADAPTER_FILES)
     if others or (found and CONFIG_FILE not in found):
         listed = ", ".join(quote(name, 60) for name in (others or sorted(found))[:5])
         raise FormatError(
-            f"{quote(path)} must be empty or hold only an adapter to be replaced, found {listed}: "
-            "choose another folder, or empty this one"
+            f"{quote(path)} must be empty or have only an adapter's files, found {listed}: choose another "
+            "folder, or empty this one"
         )
 
 
 def _replace_local(folder: Path, files: Mapping[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # A hidden sibling is on the same disk, so that renaming it is one step.
+    # In the same parent folder, and so on the same disk, because renames are atomic only within a disk.
     fresh = folder.parent / f".lorary-{uuid4().hex}.new"
     fresh.mkdir()
     try:

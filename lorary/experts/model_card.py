@@ -1,4 +1,4 @@
-"""The README.md beside an expert's weights: YAML for hubs, a page for people."""
+"""The README.md in an expert's folder: YAML metadata for hubs, and a description."""
 
 import json
 
@@ -14,7 +14,7 @@ import lorary
 expert = lorary.read_peft("path/to/this/folder")
 ```
 
-or with PEFT alone:
+or only with PEFT:
 
 ```python
 from peft import PeftModel
@@ -27,15 +27,15 @@ model = PeftModel.from_pretrained(base, "path/to/this/folder")
 
 
 def render_model_card(expert: Expert) -> str:
-    """Write the page for one expert.
+    """Return the page of an expert.
 
-    Whatever its card holds is shown as plain text: it makes no link, picture, heading or HTML.
+    Texts of its card are escaped, so that they cannot make links, pictures, headings or HTML.
 
     Args:
         expert: the expert, with its card.
 
     Returns:
-        Markdown with a YAML front matter that hubs read.
+        Markdown with YAML front matter for hubs.
     """
     card = expert.card
     parts = [_render_front_matter(expert), f"# {escape_markdown(expert.name)}\n"]
@@ -77,5 +77,5 @@ def _render_facts(expert: Expert) -> str:
 
 
 def _quote(text: str) -> str:
-    """Quote for YAML and Python alike: both read what JSON writes, and the same escapes."""
+    """Quote text as JSON, which is valid in YAML and Python."""
     return escape(json.dumps(text, ensure_ascii=False), keep="")

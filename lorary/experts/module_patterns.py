@@ -1,7 +1,7 @@
-"""PEFT's patterns for module paths: which of them is the first to match, found without trying all of them.
+"""Finding the first of PEFT's patterns that matches a module path, without trying all patterns.
 
-They are regular expressions, but nearly all say no more than a path or the end of one. Those are looked up;
-the others are matched, in a limited time.
+Patterns are regular expressions, but nearly all are a path or the end of a path. These are looked up in a
+table; the others are matched, with a limited time.
 """
 
 import re
@@ -16,13 +16,13 @@ from lorary.experts.slow_patterns import is_slow
 from lorary.files import PatternMatcher, quote
 from lorary.files.patterns import PatternError
 
-# Nothing that an expression acts on but dots, which match any character unless they are escaped; those are
-# written as a character that no path has.
+# Patterns whose only special characters are dots, which match any character. Escaped dots are replaced by \0,
+# which is in no path.
 PATH = re.compile(r"[\w.\0-]+", re.ASCII)
 LONGEST_PATH = 1000
-# What a pattern fixes of a text: the parts between the places where any character will do.
+# Positions of the literal parts of a pattern, between the dots that match any character.
 Stretches: TypeAlias = tuple[tuple[int, int], ...]
-# Length of a path -> its stretches -> what stands in them -> the first such pattern.
+# Length of a path -> positions of literal parts -> literal parts -> index of the first such pattern.
 Table: TypeAlias = dict[int, dict[Stretches, dict[tuple[str, ...], int]]]
 
 
@@ -30,14 +30,15 @@ class ModulePatterns:
     """Finds the first pattern that matches a module's path, as PEFT's ``get_pattern_key`` does.
 
     A pattern matches the whole path, or its end after a dot: ``q_proj`` and ``layers.0.q_proj``
-    match ``model.layers.0.q_proj``; a leading ``^`` asks for the whole path.
+    match ``model.layers.0.q_proj``. A pattern that begins with ``^`` matches only the whole path.
 
     Args:
         keys: the patterns, in order.
-        matcher: what limits the time for all of them together.
+        matcher: limits the total time for all patterns.
 
     Raises:
-        PatternError: if a pattern is no regular expression or a slow one, or there is no time to compile all.
+        PatternError: if a pattern is not a regular expression or is a slow one, or if compiling takes too
+            long.
     """
 
     def __init__(self, keys: Iterable[str], matcher: PatternMatcher):
@@ -52,10 +53,10 @@ class ModulePatterns:
             matcher.spend(thread_time() - begun, key)
 
     def find(self, module: str) -> str | None:
-        """Give the first pattern that matches a module's path; None if there is none.
+        """Return the first pattern that matches a module's path; None if there is none.
 
         Raises:
-            PatternError: if the time is up.
+            PatternError: if matching takes too long.
         """
         if not self._keys:
             return None
@@ -81,7 +82,7 @@ class ModulePatterns:
         yield from _look_up(self._whole.get(len(module)), module)
         begin = 0
         while True:
-            # First whether any path is that long: a text of dots alone has very many ends.
+            # Check the length first: a path with many dots has many ends.
             if table := self._ends.get(len(module) - begin):
                 yield from _look_up(table, module[begin:])
             begin = module.find(".", begin) + 1
@@ -90,18 +91,18 @@ class ModulePatterns:
 
 
 def _compile(key: str) -> "regex.Pattern[str]":
-    PatternMatcher.compile(key)  # by itself, or a bracket of its own would close PEFT's
+    PatternMatcher.compile(key)  # checked alone, because an unbalanced bracket could close PEFT's
     pattern = PatternMatcher.compile(rf"(.*\.)?({key})")
     if is_slow(pattern.pattern):
         raise PatternError(
-            f"pattern {quote(key, 60)} repeats without end what can match in several ways, which takes PEFT "
-            "years: write it without"
+            f"pattern {quote(key, 60)} has an unlimited repetition of a part that matches in several ways, "
+            "so that PEFT may not finish matching: write it without"
         )
     return pattern
 
 
 def _note(table: Table, path: str, place: int) -> None:
-    """Put a path into a table, unless one that matches the same stands there already."""
+    """Add a path to a table, unless it already has a path that matches the same text."""
     parts = path.split(".")
     ends = list(accumulate(len(part) + 1 for part in parts))
     stretches = tuple((end - 1 - len(part), end - 1) for end, part in zip(ends, parts, strict=True))

@@ -1,4 +1,4 @@
-"""Which names an expert may have: each is also a folder's name, on any storage and system."""
+"""Checks of experts' names, which must be valid as names of folders on all systems and storages."""
 
 import re
 import unicodedata
@@ -6,18 +6,19 @@ import unicodedata
 from lorary.files import quote
 
 MAX_NAME_BYTES = 128
-# Separators, and what file systems or fsspec's patterns give a meaning: removing 'a*' must not remove 'ab'.
+# Separators, and characters with a meaning in file systems or fsspec's patterns: removing 'a*' must not
+# remove 'ab'.
 FORBIDDEN = '/\\*?[]<>:"|'
-# What Windows opens instead of a file, whatever follows after a dot.
+# Names of devices on Windows, which it opens instead of files of these names, with any suffix.
 DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³]) *(\..*)?", re.IGNORECASE)
-# Letters, marks and symbols that are drawn as nothing: fillers, variation selectors, an empty Braille cell.
+# Invisible letters, marks and symbols: fillers, variation selectors, an empty Braille cell.
 BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 
 
 def check_name(name: str, *, is_stored: bool = False) -> str:
-    """Return a name unchanged if it is safe as a folder's name, and refuse it otherwise.
+    """Check that a name is safe as the name of a folder, and return it.
 
     Args:
         name: an expert's name, such as ``"poetry"`` or ``"arc easy v1.2"``.
@@ -31,21 +32,21 @@ def check_name(name: str, *, is_stored: bool = False) -> str:
     Raises:
         TypeError: if it is not a string.
         ValueError: if it is empty, longer than 128 bytes, begins with ``.``, ``_``, ``-`` or a combining
-            mark, ends with ``.``, begins or ends with a space, is a device's on Windows, or holds a
-            separator, a wildcard or a character that cannot be seen.
+            mark, ends with ``.``, begins or ends with a space, is the name of a device on Windows, or has a
+            separator, a wildcard or an invisible character.
     """
     if not isinstance(name, str):
-        raise TypeError(f"an expert's name must be a string, not {type(name).__name__} {quote(name, 60)}")
+        raise TypeError(f"an expert's name must be a string, found {type(name).__name__} {quote(name, 60)}")
     fault = _find_fault(name) or (None if is_stored else _find_fault_of_new(name))
     if fault:
-        raise ValueError(f"an expert's name must not {fault}, got {quote(name)}: choose another name")
+        raise ValueError(f"an expert's name must not {fault}, found {quote(name)}: choose another name")
     return name
 
 
 def fold_name(name: str) -> str:
-    """Give the same text for names that some file systems take for each other.
+    """Return a key that is equal for names which are the same on some file systems.
 
-    Such names differ only in case, or in whether an accent is part of its letter or a mark behind it.
+    Such names differ only in case, or in the Unicode form of accents (composed or decomposed).
     """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
@@ -54,7 +55,7 @@ def _find_fault(name: str) -> str | None:
     if not name:
         return "be empty"
     if not name.isprintable() or BLANK.search(name):
-        return "hold control or invisible characters"  # lone surrogates, too, which have no bytes
+        return "have control or invisible characters"  # also surrogates, which cannot be encoded
     if len(name.encode()) > MAX_NAME_BYTES:
         return f"be longer than {MAX_NAME_BYTES} bytes"
     if name[0] in "._-":
@@ -62,7 +63,7 @@ def _find_fault(name: str) -> str | None:
     if name != name.strip():
         return "begin or end with a space"
     found = sorted({character for character in name if character in FORBIDDEN})
-    return "hold " + " or ".join(repr(character) for character in found) if found else None
+    return "have " + " or ".join(repr(character) for character in found) if found else None
 
 
 def _find_fault_of_new(name: str) -> str | None:
@@ -70,4 +71,4 @@ def _find_fault_of_new(name: str) -> str | None:
         return "begin with a combining mark"
     if name.endswith("."):
         return "end with '.'"
-    return "be a device's on Windows" if DEVICES.fullmatch(name) else None
+    return "be that of a device on Windows" if DEVICES.fullmatch(name) else None

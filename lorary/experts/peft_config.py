@@ -1,4 +1,4 @@
-"""What matters of ``adapter_config.json``: each module's rank and scale."""
+"""Parsing ``adapter_config.json``: rank and scale of each module, base model and task type."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -12,60 +12,63 @@ from lorary.files import LIMITS, PatternMatcher, quote, say_count
 from lorary.files.patterns import PatternError
 
 CONFIG_FILE = "adapter_config.json"
-DEFAULT_RANK = 8  # LoraConfig's own defaults, where an old or hand-written file leaves a key out
+DEFAULT_RANK = 8  # defaults of LoraConfig, for old or hand-written files without these keys
 DEFAULT_ALPHA = 8
-MAX_RANK = 2**20  # far above any layer's width
-MAX_ALPHA = 3.4e38  # a little less than the largest float32
-MAX_TEXT = 4096  # the longest path that Linux opens
+MAX_RANK = 2**20  # larger than any layer's width
+MAX_ALPHA = 3.4e38  # slightly less than the largest float32
+MAX_TEXT = 4096  # the longest path in Linux
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """The part of PEFT's ``LoraConfig`` that says what an adapter's tensors mean; it can be hashed."""
+    """The settings of PEFT's ``LoraConfig`` that determine an adapter's weight change; hashable."""
 
     rank: int = DEFAULT_RANK
-    """Rank of the modules no pattern matches."""
+    """Rank of modules without a matching pattern."""
     alpha: float = DEFAULT_ALPHA
-    """Alpha of the modules no pattern matches."""
+    """Alpha of modules without a matching pattern."""
     rank_pattern: tuple[tuple[str, int], ...] = ()
-    """Regular expressions and ranks; the first that matches a module counts."""
+    """Pairs of a regular expression and a rank; the first match of a module is used."""
     alpha_pattern: tuple[tuple[str, float], ...] = ()
-    """Regular expressions and alphas; the first that matches a module counts."""
+    """Pairs of a regular expression and an alpha; the first match of a module is used."""
     use_rslora: bool = False
-    """The scale is ``alpha / sqrt(rank)`` instead of ``alpha / rank``."""
+    """Whether the scale is ``alpha / sqrt(rank)`` instead of ``alpha / rank``."""
     fan_in_fan_out: bool = False
-    """The base layers are GPT-2's Conv1D."""
+    """Whether the base layers are GPT-2's Conv1D."""
     base_model: str = ""
-    """Hub id or path of the base model; empty if the file does not say."""
+    """Hub id or path of the base model; empty if unknown."""
     revision: str | None = None
     """The base model's revision."""
     task_type: str | None = None
-    """What the model is for, which says by which of PEFT's classes it is wrapped; None is any model."""
+    """Task type of the model, which determines PEFT's class for it; None for any model."""
 
 
 class ModuleScale(NamedTuple):
-    """What a configuration says about one module."""
+    """Rank and scale of one module."""
 
     rank: int
-    """Of its factors."""
+    """Rank of its factors."""
     scale: float
-    """What PEFT multiplies ``b @ a`` with."""
+    """PEFT's factor of ``b @ a``."""
 
 
 def compute_scales(config: AdapterConfig, modules: Iterable[str]) -> dict[str, ModuleScale]:
-    """Find what a configuration says about modules.
+    """Compute rank and scale of each module.
 
     Args:
-        config: the adapter's.
-        modules: their paths.
+        config: configuration of the adapter.
+        modules: paths of the modules.
+
+    Returns:
+        Module path -> rank and scale.
 
     Raises:
-        PatternError: if matching its patterns takes too long.
+        PatternError: if matching the patterns takes too long.
     """
     matcher, paths = PatternMatcher(), list(modules)
     ranks, alphas = dict(config.rank_pattern), dict(config.alpha_pattern)
     rank_keys = _find_keys(ranks, paths, matcher)
-    # lorary writes the same patterns twice.
+    # Files by lorary have equal patterns for ranks and alphas; then one search is enough.
     alpha_keys = rank_keys if list(alphas) == list(ranks) else _find_keys(alphas, paths, matcher)
     found = {}
     for path, rank_key, alpha_key in zip(paths, rank_keys, alpha_keys, strict=True):
@@ -75,21 +78,21 @@ def compute_scales(config: AdapterConfig, modules: Iterable[str]) -> dict[str, M
 
 
 def _find_keys(keys: Iterable[str], modules: Iterable[str], matcher: PatternMatcher) -> list[str]:
-    """Find the key that counts for each module: as in PEFT, its own path if no pattern matches it."""
+    """Return each module's first matching key; as in PEFT, its own path if there is none."""
     patterns = ModulePatterns(keys, matcher)
     found = ((patterns.find(module), module) for module in modules)
     return [module if key is None else key for key, module in found]
 
 
 def parse_adapter_config(value: Mapping[str, Any], path: str) -> AdapterConfig:
-    """Understand the object of an ``adapter_config.json`` of type LORA.
+    """Parse the object of an ``adapter_config.json`` of type LORA.
 
     Args:
         value: the object.
-        path: the file it came from, for messages.
+        path: path of its file, for messages.
 
     Raises:
-        FormatError: naming all faults at once.
+        FormatError: with all faults.
     """
     given = {key: value[key] for key in (*CHECKS, *PATTERN_CHECKS) if key in value}
     faults = [
@@ -104,7 +107,7 @@ def parse_adapter_config(value: Mapping[str, Any], path: str) -> AdapterConfig:
     ]
     if faults:
         raise FormatError(
-            f"{quote(path)} is not a sound LoRA configuration: {'; '.join(faults)}: correct the file"
+            f"{quote(path)} is not a valid LoRA configuration: {'; '.join(faults)}: correct the file"
         )
     return AdapterConfig(
         rank=given.get("r", DEFAULT_RANK),
@@ -140,18 +143,18 @@ def _is_task_type(value: Any) -> bool:
 
 
 def _find_pattern_fault(name: str, value: Any, is_sound: Callable[[Any], bool]) -> str | None:
-    """Say what is wrong with patterns and their numbers; no module is matched."""
+    """Return what is wrong with patterns and their numbers, without matching them, or None."""
     if value is None:
         return None
-    wanted = f"{name} must be an object of regular expressions and numbers"
+    wanted = f"{name} must map regular expressions to numbers"
     if not isinstance(value, dict):
         return f"{wanted}, found {quote(value, 60)}"
     if len(value) > LIMITS["pattern_count"].value:
-        return f"{name} holds {say_count(len(value), 'pattern')}: {LIMITS['pattern_count'].advice}"
+        return f"{name} has {say_count(len(value), 'pattern')}: {LIMITS['pattern_count'].advice}"
     for key, number in value.items():
         if not is_sound(number):
             kind = name.removesuffix("_pattern")
-            return f"{wanted} that may be {kind}s, found {quote(number, 60)} for {quote(key, 60)}"
+            return f"{wanted} that are valid as {kind}, found {quote(number, 60)} for {quote(key, 60)}"
     try:
         ModulePatterns(value, PatternMatcher())
     except PatternError as error:

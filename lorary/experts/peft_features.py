@@ -1,6 +1,7 @@
-"""Which PEFT features an expert cannot hold exactly, found in a configuration and in tensor names.
+"""Refusing adapters with PEFT features that an expert cannot represent exactly.
 
-An expert is one fixed weight change ``b @ a`` per linear layer; what else PEFT 0.21 can express is refused.
+An expert is one fixed weight change ``b @ a`` per linear layer. Other features of PEFT 0.21 are detected in
+the configuration and in tensor names.
 """
 
 import re
@@ -13,14 +14,14 @@ from lorary.experts.copied_weights import find_copied
 from lorary.files import quote, say_count
 
 UNCONVERTED = (
-    "PEFT changed the base weights with it; convert the adapter with "
+    "PEFT changes the base weights with it; convert the adapter with "
     "save_pretrained(folder, path_initial_model_for_weight_conversion=...)"
 )
 
-# Settings of LoraConfig that change the forward pass -> what to do about them.
+# Settings of LoraConfig that change the forward pass -> advice.
 REFUSED_SETTINGS = {
-    "modules_to_save": "these modules were trained whole; merge the adapter with PEFT and use the result as "
-    "a base model, or train without it",
+    "modules_to_save": "all weights of these modules were trained; merge the adapter with PEFT and use the "
+    "result as a base model, or train without it",
     "use_dora": "train with use_dora=False",
     "lora_bias": "train with lora_bias=False",
     "target_parameters": "target linear modules instead",
@@ -35,7 +36,7 @@ REFUSED_SETTINGS = {
     "kasa_config": "train a plain LoRA",
 }
 
-# Settings without influence on a trained adapter's forward pass, or understood by the reader.
+# Settings without effect on a trained adapter's forward pass, and settings that the reader supports.
 ACCEPTED_SETTINGS = frozenset(
     {
         "alpha_pattern",
@@ -68,10 +69,10 @@ ACCEPTED_SETTINGS = frozenset(
     }
 )
 
-# Initialisations that leave the base weights alone.
+# Initializations that do not change the base weights.
 PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 
-# Tensor names, the setting that makes them, what they are, what to do about them. The first match counts.
+# Pattern of tensor names, setting that creates them, feature, advice. The first match is used.
 REFUSED_TENSORS = (
     (r"\.lora_magnitude_vector(\.weight)?$", "use_dora", "DoRA magnitudes", "train with use_dora=False"),
     (r"\.lora_embedding_[AB]$", None, "LoRA on embeddings", "target linear modules only"),
@@ -81,16 +82,16 @@ REFUSED_TENSORS = (
     (
         r"^(?!.*\.lora_).*\.weight$",
         "modules_to_save",
-        "whole weights that were trained",
+        "trained weights of whole modules",
         "train without modules_to_save, or merge the adapter and use the result as a base model",
     ),
 )
 
-# Task types whose models end in a head of their own, which PEFT trains and saves whole.
+# Task types of models with an additional head, of which PEFT trains and saves all weights.
 CLASSIFIERS = {
     "SEQ_CLS": "a sequence classifier",
     "TOKEN_CLS": "a token classifier",
-    "QUESTION_ANS": "an extractive question answerer, which classifies tokens,",
+    "QUESTION_ANS": "an extractive question answering model",
 }
 
 MOST_NAMED = 8  # features in one message
@@ -98,20 +99,20 @@ FACTOR_ENDS = (".lora_A.weight", ".lora_B.weight")
 
 
 def check_peft_type(config: Mapping[str, Any], path: str) -> None:
-    """Refuse a configuration that is not a LoRA's.
+    """Check that a configuration is that of a LoRA.
 
     Args:
         config: the object of ``adapter_config.json``.
-        path: the file it came from, for messages.
+        path: path of its file, for messages.
 
     Raises:
-        FormatError: if it does not say what it is.
-        UnsupportedAdapter: if it is of another type.
+        FormatError: if it has no ``peft_type``.
+        UnsupportedAdapter: if it has another type.
     """
     kind = config.get("peft_type")
     if kind is None:
         raise FormatError(
-            f"{quote(path)} must name a peft_type, found none: it is not a PEFT adapter's configuration"
+            f"{quote(path)} must have a peft_type, found none: it is not the configuration of a PEFT adapter"
         )
     if kind != "LORA":
         advice = (
@@ -125,7 +126,7 @@ def check_peft_type(config: Mapping[str, Any], path: str) -> None:
 
 
 def check_features(config: Mapping[str, Any], tensor_names: Iterable[str], path: str) -> None:
-    """Refuse an adapter with a feature an expert cannot hold.
+    """Refuse an adapter with features that an expert cannot represent.
 
     Args:
         config: the object of ``adapter_config.json``.
@@ -133,16 +134,16 @@ def check_features(config: Mapping[str, Any], tensor_names: Iterable[str], path:
         path: the adapter's folder, for messages.
 
     Raises:
-        UnsupportedAdapter: naming all such features at once, and what to do about each.
+        UnsupportedAdapter: with all such features (at most eight), and advice for each.
     """
     _refuse_classifier(config, path)
-    # Their number is bounded before they are worded: a file can name a million unknown settings.
+    # Limits the work: a file can have a million unknown settings.
     names = list(tensor_names)
     features = chain(_find_in_config(config, names), _find_in_tensors(names, config))
     found = list(islice(features, MOST_NAMED + 1))
     if found:
         raise UnsupportedAdapter(
-            f"adapter {quote(path)} has what an expert, one change b @ a per linear layer, cannot hold: "
+            f"adapter {quote(path)} must be one weight change b @ a per linear layer, found "
             + "; ".join(f"{feature}: {advice}" for feature, advice in found[:MOST_NAMED])
             + ("; and more" if len(found) > MOST_NAMED else "")
         )
@@ -153,15 +154,15 @@ def _refuse_classifier(config: Mapping[str, Any], path: str) -> None:
     name = CLASSIFIERS.get(kind) if isinstance(kind, str) else None
     if name is not None:
         raise UnsupportedAdapter(
-            f"adapter {quote(path)} is {name} (task_type {kind!r}): a head was trained with it, which an "
-            "expert, one change b @ a per linear layer of a language model, cannot hold: use it with PEFT"
+            f"adapter {quote(path)} must be one weight change b @ a per linear layer of a language model, "
+            f"found {name} with a trained head (task_type {kind!r}): use it with PEFT"
         )
 
 
 def _find_in_config(config: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, str]]:
     for key, value in config.items():
         if key == "modules_to_save" and _are_copied(value, names):
-            continue  # held against the base model's when it is met: they may be what they were
+            continue  # compared with the base model when the expert is attached; they may be unchanged
         if key in REFUSED_SETTINGS and value:
             yield f"{key}={quote(value, 60)}", REFUSED_SETTINGS[key]
         elif key == "bias" and value not in ("none", None):
@@ -172,12 +173,12 @@ def _find_in_config(config: Mapping[str, Any], names: Sequence[str]) -> Iterator
             name = quote(key, 60)[1:-1]
             yield (
                 f"unknown setting {name}={quote(value, 60)}",
-                "if it changes no result, remove it from the file",
+                "remove it from the file if it has no effect on results",
             )
 
 
 def _are_copied(modules: Any, names: Sequence[str]) -> bool:
-    """Tell whether each of the modules to save is an embedding or output layer that the file has."""
+    """Return whether each module to save is an embedding or output layer whose copy is in the file."""
     if not isinstance(modules, list) or len(modules) > MOST_NAMED:
         return False
     found = [path.removesuffix(".weight") for name in names if (path := find_copied(name)) is not None]
@@ -191,9 +192,9 @@ def _find_in_tensors(names: Iterable[str], config: Mapping[str, Any]) -> Iterato
     found: dict[tuple[str, str], list[str]] = {}
     for name in names:
         if name.endswith(FACTOR_ENDS) and ".trainable_tokens_" not in name:
-            continue  # nearly all names, and none of the patterns below
+            continue  # nearly all names; none of the patterns matches them
         if find_copied(name) is not None:
-            continue  # held against the base model's when it is met
+            continue  # compared with the base model when the expert is attached
         for pattern, setting, feature, advice in REFUSED_TENSORS:
             if re.search(pattern, name):
                 if setting is None or config.get(setting) in (None, False, "none"):

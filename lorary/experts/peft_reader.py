@@ -1,4 +1,4 @@
-"""PEFT adapter folders in, experts out."""
+"""Reading PEFT adapter folders as experts."""
 
 import hashlib
 import os
@@ -37,24 +37,23 @@ def read_peft(
 ) -> Expert:
     """Read a PEFT LoRA adapter as an expert.
 
-    Which modules it changes is what the weights file says, however the configuration selected them
-    (names, a regular expression, ``all-linear``, layer numbers).
+    Its modules are those in the weights file; the configuration's ``target_modules`` is not used.
 
     Args:
-        folder: a path, or a URL fsspec understands; local weights are memory-mapped.
-        name: the expert's name; None takes the sidecar's, or else the folder's.
-        base_model: what it was trained on; None means what the adapter says. Given, it replaces the adapter's
-            base model with its revision and fingerprint.
+        folder: a path, or a URL for fsspec; local weights are memory-mapped.
+        name: the expert's name; None for the name in ``expert.json``, or else the folder's name.
+        base_model: the expert's base model; None for the adapter's. A given one replaces the adapter's base
+            model, revision and fingerprint.
 
     Returns:
-        The expert, with the scale folded into each ``b``. Factors keep the file's dtype where the
-        scale is a power of two; else ``b`` becomes float32, so nothing is rounded.
+        The expert, with the scale folded into each ``b``. If the scale is a power of two, factors have the
+        file's dtype; otherwise ``b`` is float32, so that it is not rounded.
 
     Raises:
-        FormatError: if a file is missing, damaged, or disagrees with another.
-        UnsupportedAdapter: if the adapter has a feature an expert cannot hold exactly.
-        OSError: if the system refuses to read a file that is there.
-        ValueError: if the name is not safe; give another.
+        FormatError: if a file is missing or damaged, or files contradict each other.
+        UnsupportedAdapter: if the adapter has a feature that an expert cannot represent exactly.
+        OSError: if the system cannot read a file.
+        ValueError: if the name is not safe.
     """
     if name is not None:
         check_name(name)
@@ -65,34 +64,34 @@ def read_peft(
 
 
 def read_expert_folder(fs: AbstractFileSystem, path: str, name: str | None = None) -> Expert:
-    """Read a PEFT LoRA adapter from an opened file system, but not yet its numbers.
+    """Read a PEFT LoRA adapter from a file system, except its weights.
 
-    Those are read, and refused if one is not finite, when factors are first asked for; all else is checked
-    now, as by ``read_peft``.
+    The weights are read, and checked to be finite, at the first access to factors. Everything else is checked
+    now, as in ``read_peft``.
     """
     return build_expert(open_adapter(fs, path), name)
 
 
 class OpenedAdapter(NamedTuple):
-    """What an adapter's folder held when it was opened, not yet understood."""
+    """The files of an adapter's folder, not parsed."""
 
     path: str
-    """The folder's, for messages."""
+    """Path of the folder, for messages."""
     config: bytes
-    """Of ``adapter_config.json``."""
+    """Content of ``adapter_config.json``."""
     sidecar: bytes | None
-    """Of ``expert.json``, if there is one."""
+    """Content of ``expert.json``, if there is one."""
     weights: StoredTensors
-    """Of ``adapter_model.safetensors``, or of what ``torch.save`` wrote instead."""
+    """Tensors of ``adapter_model.safetensors``, or of a file by ``torch.save``."""
 
 
 def open_adapter(fs: AbstractFileSystem, path: str) -> OpenedAdapter:
     """Read the small files of an adapter's folder and map its weights.
 
     Raises:
-        FormatError: if a file is missing, too large or no regular file, or the weights are neither
-            safetensors nor tensors that ``torch.save`` wrote.
-        OSError: if the system refuses to read a file that is there.
+        FormatError: if a file is missing, too large or not a regular file, or the weights are neither
+            safetensors nor tensors by ``torch.save``.
+        OSError: if the system cannot read a file.
     """
     _check_files(fs, path)
     config = read_at_most(f"{path}/{CONFIG_FILE}", fs=fs)
@@ -100,7 +99,7 @@ def open_adapter(fs: AbstractFileSystem, path: str) -> OpenedAdapter:
 
 
 def _read_weights(fs: AbstractFileSystem, path: str) -> StoredTensors:
-    """Read the safetensors of an adapter; where there are none, what torch.save wrote."""
+    """Read the safetensors file of an adapter, or else its file by ``torch.save``."""
     file = next(
         file for file in (WEIGHTS_FILE, *PICKLE_FILES) if _find_kind(fs, f"{path}/{file}") is not None
     )
@@ -111,14 +110,15 @@ def _read_weights(fs: AbstractFileSystem, path: str) -> StoredTensors:
 
 
 def build_expert(opened: OpenedAdapter, name: str | None = None) -> Expert:
-    """Understand an opened adapter; nothing more is read but the numbers of its weights, and these later.
+    """Parse the files of an adapter; its weights are read later, at the first access to factors.
 
     Args:
-        opened: what its folder held.
-        name: the expert's name; None takes the sidecar's, or else the folder's.
+        opened: files of its folder.
+        name: the expert's name; None for the name in ``expert.json``, or else the folder's name.
 
     Raises:
-        FormatError: if a file is damaged or disagrees with another.
+        FormatError: if a file is damaged, or files contradict each other.
+        UnsupportedAdapter: if the adapter has a feature that an expert cannot represent exactly.
     """
     path, weights = opened.path, opened.weights
     config_path, weights_path = f"{path}/{CONFIG_FILE}", f"{path}/{WEIGHTS_FILE}"
@@ -140,40 +140,39 @@ def build_expert(opened: OpenedAdapter, name: str | None = None) -> Expert:
     )
     if layout.repaired:
         warnings.warn(
-            f"adapter {quote(path)}: names such as {quote(layout.repaired, 100)} are read without what "
-            "wrapped the model in training",
+            f"adapter {quote(path)}: names such as {quote(layout.repaired, 100)} are read without the names "
+            "of wrappers of training",
             stacklevel=2,
         )
     return Expert(own_name, known.base_model, factors, card)
 
 
 def _note_copies(card: ExpertCard, weights: StoredTensors, path: str) -> Mapping[str, Any]:
-    """Remember copies of the base's weights, to be held against the base model when it is met."""
+    """Add hashes of copies of the base model's weights, to be compared when the expert is attached."""
     names = [name for name in weights.layout.outlines if find_copied(name) is not None]
     if not names:
         return card.provenance
     copies = describe_copies(weights.tensors, names)
     warnings.warn(
-        f"adapter {quote(path)} comes with copies of {', '.join(copies)}, which are left out; the expert is "
-        "refused on a base model that has other numbers there",
+        f"adapter {quote(path)} has copies of {', '.join(copies)}, which are left out; the expert is refused "
+        "on a base model with other weights there",
         stacklevel=3,
     )
     return {**card.provenance, NOTE: copies}
 
 
 def read_card(fs: AbstractFileSystem, path: str) -> Sidecar:
-    """Read what is known about the expert in a folder, without opening its weights.
+    """Read the metadata of an expert in a folder, without opening its weights.
 
     Args:
-        fs: the file system it lies on.
-        path: the expert's folder there.
+        fs: the file system.
+        path: path of the expert's folder.
 
     Returns:
-        The sidecar; for a folder that PEFT wrote, what its configuration tells, with neither hash nor
-        summary.
+        The sidecar; for a folder by PEFT, the metadata of its configuration, without hashes and summary.
 
     Raises:
-        FormatError: if the folder holds no adapter, or a file is damaged.
+        FormatError: if the folder is not an adapter's, or a file is damaged.
     """
     known = _parse_sidecar(_read_sidecar(fs, path), path)
     if known is not None:
@@ -190,8 +189,8 @@ def _check_files(fs: AbstractFileSystem, path: str) -> None:
     if kind != "directory":
         found = "nothing" if kind is None else "a file"
         raise FormatError(
-            f"{quote(path)} must be a PEFT adapter folder, found {found}: check the path; a repository on "
-            "the hub is given as 'hf://user/repository'"
+            f"{quote(path)} must be a PEFT adapter folder, found {found}: check the path; the path of a "
+            "repository on the hub is 'hf://user/repository'"
         )
     missing = [file for file in (CONFIG_FILE, WEIGHTS_FILE) if _find_kind(fs, f"{path}/{file}") is None]
     if WEIGHTS_FILE in missing and any(_find_kind(fs, f"{path}/{file}") for file in PICKLE_FILES):
@@ -201,7 +200,7 @@ def _check_files(fs: AbstractFileSystem, path: str) -> None:
 
 
 def _find_kind(fs: AbstractFileSystem, path: str) -> str | None:
-    """Say what lies at a path; None only if the system says that nothing does."""
+    """Return ``"file"``, ``"directory"`` or another type of fsspec; None if the path does not exist."""
     try:
         with refuse_loops(path):
             return str(fs.info(path)["type"])
@@ -210,15 +209,15 @@ def _find_kind(fs: AbstractFileSystem, path: str) -> str | None:
 
 
 def explain_missing(path: str, missing: Sequence[str]) -> FormatError:
-    """Say which files an adapter's folder lacks.
+    """Return an error about missing files of an adapter's folder.
 
     Args:
-        path: the folder's.
-        missing: names of files.
+        path: path of the folder.
+        missing: names of the files.
     """
     return FormatError(
-        f"adapter {quote(path)} must hold {CONFIG_FILE} and {WEIGHTS_FILE}, missing: {', '.join(missing)}: "
-        "save or fetch the adapter again"
+        f"adapter {quote(path)} must have {CONFIG_FILE} and {WEIGHTS_FILE}, missing: {', '.join(missing)}: "
+        "save or download the adapter again"
     )
 
 
@@ -240,8 +239,8 @@ def _check_config_hash(content: bytes, expected: str | None, path: str) -> None:
     found = hashlib.sha256(content).hexdigest()
     if expected not in (None, found):
         raise FormatError(
-            f"{quote(path)} is not what was stored: {SIDECAR_FILE} says SHA-256 {expected}, found {found}: "
-            "restore the file, add the expert again, or, if you changed it on purpose, remove "
+            f"{quote(path)} has changed since it was stored: {SIDECAR_FILE} has SHA-256 {expected}, found "
+            f"{found}: restore the file, add the expert again, or, if you changed it on purpose, remove "
             f"'config_sha256' from {SIDECAR_FILE}"
         )
 

@@ -1,4 +1,4 @@
-"""Folding PEFT's scale into ``b`` without rounding anything."""
+"""Folding PEFT's scale into ``b`` without rounding."""
 
 import math
 
@@ -7,15 +7,15 @@ from torch import Tensor
 
 
 def fold_scale(b: Tensor, scale: float) -> Tensor:
-    """Multiply up-projections by PEFT's scale, keeping their dtype only where that is exact.
+    """Multiply up-projections by PEFT's scale; the dtype is kept only if the product is exact in it.
 
     Args:
-        b: up-projections as stored, ``[O, R]``.
+        b: stored up-projections, ``[..., O, R]``.
         scale: ``alpha / r``, or ``alpha / sqrt(r)``.
 
     Returns:
-        ``scale * b``, ``[O, R]``: ``b`` itself for scale 1; in ``b``'s dtype if the scale is a power of
-        two and no number leaves the dtype's range; else in float32 (float64 stays).
+        ``scale * b``. It is ``b`` itself for scale 1; in ``b``'s dtype if the scale is a power of two and no
+        value leaves the dtype's range; otherwise in float32 (float64 is kept).
     """
     if scale == 1:
         return b

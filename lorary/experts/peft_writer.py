@@ -1,4 +1,4 @@
-"""Experts in, PEFT adapter folders out."""
+"""Writing experts as PEFT adapter folders."""
 
 import hashlib
 import os
@@ -21,16 +21,16 @@ from lorary.files import dump_json
 def write_peft(expert: Expert, folder: str | os.PathLike[str], *, dtype: torch.dtype | None = None) -> None:
     """Write an expert as a folder that PEFT loads with equal logits.
 
-    A local folder appears whole or not at all. One that is there is replaced if it holds an adapter
-    and nothing else.
+    A local folder is written completely or not at all. An existing folder is replaced if it has only an
+    adapter's files.
 
     Args:
         expert: the expert to write.
-        folder: a path, or a URL fsspec understands; made with its parents where missing.
-        dtype: the weights' dtype on disk; None keeps each factor's own.
+        folder: a path, or a URL for fsspec; missing folders are created.
+        dtype: dtype of the weights in the file; None for that of each factor.
 
     Raises:
-        FormatError: if a weight is not finite (in that dtype), or the folder holds something else.
+        FormatError: if a weight is NaN or infinite (in ``dtype``), or the folder has other files.
     """
     fs, path = url_to_fs(os.fspath(folder))
     replace_folder(fs, path, write_expert_files(expert, dtype))
@@ -41,14 +41,14 @@ def write_expert_files(expert: Expert, dtype: torch.dtype | None = None) -> dict
 
     Args:
         expert: the expert to write.
-        dtype: the weights' dtype in the file; None keeps each factor's own.
+        dtype: dtype of the weights in the file; None for that of each factor.
 
     Returns:
-        File name -> content, the configuration last: written in this order, a folder with a
-        configuration is complete. The same expert gives the same bytes.
+        File name -> content, with the configuration last: if files are written in this order, a folder with a
+        configuration is complete. Equal experts have equal bytes.
 
     Raises:
-        FormatError: if a weight is not finite (in that dtype).
+        FormatError: if a weight is NaN or infinite (in ``dtype``).
     """
     if dtype is not None:
         expert = expert.to(dtype)
@@ -65,13 +65,13 @@ def write_expert_files(expert: Expert, dtype: torch.dtype | None = None) -> dict
 
 
 def build_adapter_config(expert: Expert) -> dict[str, Any]:
-    """Build the object of ``adapter_config.json``: every scale is 1, every module named in full.
+    """Build the object of ``adapter_config.json``, with scale 1 and full paths of all modules.
 
     Args:
-        expert: the expert to describe.
+        expert: the expert.
     """
     rank = expert.max_rank
-    # PEFT takes keys as regular expressions that may match just the end of a path, unless they begin with ^.
+    # PEFT's keys are regular expressions that can match the end of a path, unless they begin with ^.
     pattern = {f"^{re.escape(path)}": own for path, own in expert.ranks.items() if own != rank}
     return {
         "peft_type": "LORA",
@@ -94,10 +94,10 @@ def build_adapter_config(expert: Expert) -> dict[str, Any]:
 
 
 def exclude_namesakes(expert: Expert) -> str | None:
-    """Keep PEFT from matching ``x.lm_head`` where the expert names the top-level ``lm_head``.
+    """Return PEFT's ``exclude_modules``, so that a top-level ``lm_head`` does not also match ``x.lm_head``.
 
-    PEFT takes a target for the end of a path too. A longer path would need a base model that repeats it
-    whole inside itself; there PEFT would add a zero adapter, with a warning and without effect.
+    PEFT's targets also match the end of a path. Longer paths need no exclusion: a base model would have to
+    repeat them, and PEFT would add a zero adapter there, with a warning and without effect.
     """
     tops = [re.escape(path) for path in expert.factors if "." not in path]
     if not tops:

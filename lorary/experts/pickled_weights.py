@@ -1,7 +1,7 @@
-"""Weights that `torch.save` wrote: read by PyTorch's own restricted unpickler, within limits.
+"""Reading weights by `torch.save` with PyTorch's restricted unpickler, within limits.
 
-`torch.load(weights_only=True)` builds nothing but tensors and plain containers. What it may cost is bounded
-before: the archive's members must be stored as they are, and together be no larger than the archive.
+`torch.load(weights_only=True)` creates only tensors and plain containers. Its memory is limited before: the
+members of the archive must not be compressed, and their total size must be at most that of the archive.
 """
 
 import warnings
@@ -18,22 +18,22 @@ from lorary.experts.factors import DTYPES
 from lorary.files import LIMITS, escape, quote
 
 PICKLE_FILES = ("adapter_model.bin", "adapter_model.ckpt")
-# PyTorch's unpickler calls these too, with a size as large as a pickle of a few bytes likes.
+# Functions that PyTorch's unpickler also calls; with them a small pickle can allocate any amount of memory.
 COSTLY = (b"cbuiltins\nbytearray\n", b"c__builtin__\nbytearray\n", b"c_codecs\nencode\n")
 
 
 def load_pickled(content: bytes, path: str) -> dict[str, Tensor]:
-    """Read a dictionary of tensors from the bytes of a file that `torch.save` wrote.
+    """Read a dictionary of tensors from the bytes of a file by `torch.save`.
 
     Args:
         content: the file's bytes.
-        path: where it lies, for messages.
+        path: path of the file, for messages.
 
     Returns:
-        Tensor name -> tensor, each with memory of its own.
+        Tensor name -> tensor; they do not share memory.
 
     Raises:
-        FormatError: if it is no such file, is damaged, holds anything but tensors, or is beyond the limits.
+        FormatError: if it is not such a file, is damaged, has objects other than tensors, or exceeds limits.
     """
     _check_archive(content, path)
     try:
@@ -42,20 +42,20 @@ def load_pickled(content: bytes, path: str) -> dict[str, Tensor]:
             value = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
     except MemoryError:
         raise
-    except Exception as error:  # whatever damaged bytes make of an unpickler
+    except Exception as error:  # damaged bytes can raise any exception in the unpickler
         raise _refuse(path, escape(str(error), keep="", longest=200)) from error
     tensors = value.get("state_dict", value) if isinstance(value, Mapping) else value
     if not isinstance(tensors, Mapping) or not tensors:
-        raise _refuse(path, "it is no dictionary of tensors")
+        raise _refuse(path, "it is not a dictionary of tensors")
     if len(tensors) > LIMITS["tensor_count"].value:
-        raise FormatError(f"{quote(path)} names too many tensors: {LIMITS['tensor_count'].advice}")
+        raise FormatError(f"{quote(path)} has too many tensors: {LIMITS['tensor_count'].advice}")
     held = 0
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not _is_plain(tensor):
-            raise _refuse(path, f"{quote(name, 80)} is no tensor of plain numbers")
+            raise _refuse(path, f"{quote(name, 80)} is not a dense floating-point tensor")
         held += tensor.numel() * tensor.element_size()
         if held > len(content):
-            raise _refuse(path, "its tensors take more bytes than it has")
+            raise _refuse(path, "its tensors have more bytes than the file")
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
@@ -64,17 +64,17 @@ def _check_archive(content: bytes, path: str) -> None:
         with zipfile.ZipFile(BytesIO(content)) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, OSError) as error:
-        raise _refuse(path, "it is no archive of torch.save, or one of before 2020") from error
+        raise _refuse(path, "it is not an archive by torch.save, or older than 2020") from error
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise _refuse(path, "its members are compressed")
     if sum(member.file_size for member in members) > len(content):
         raise _refuse(path, "its members overlap")
     indices = [member for member in members if member.filename.endswith(".pkl")]
     if max((member.file_size for member in indices), default=0) > LIMITS["pickle_mb"].num_bytes:
-        raise FormatError(f"{quote(path)} has too long an index: {LIMITS['pickle_mb'].advice}")
-    # Members are stored as they are, so their bytes stand in the file.
+        raise FormatError(f"the index of {quote(path)} is too long: {LIMITS['pickle_mb'].advice}")
+    # Members are not compressed, so their bytes can be searched in the file.
     if any(name in content for name in COSTLY):
-        raise _refuse(path, "it builds what no tensor needs")
+        raise _refuse(path, "it calls functions that tensors do not need")
 
 
 def _is_plain(tensor: Any) -> bool:
@@ -89,6 +89,6 @@ def _is_plain(tensor: Any) -> bool:
 
 def _refuse(path: str, why: str) -> FormatError:
     return FormatError(
-        f"{quote(path)} cannot be read as weights that torch.save wrote ({why}): load the adapter with PEFT "
-        "where you trust it, and save it with save_pretrained, which writes safetensors"
+        f"{quote(path)} cannot be read as weights by torch.save ({why}): if you trust the adapter, load it "
+        "with PEFT and save it with save_pretrained, which writes safetensors"
     )

@@ -1,4 +1,4 @@
-"""The sidecar ``expert.json``: an expert's name, base model and card, beside the weights."""
+"""The file ``expert.json`` in an expert's folder: name, base model, card, and hashes of the other files."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,41 +15,41 @@ from lorary.files import quote
 
 SIDECAR_FILE = "expert.json"
 SIDECAR_VERSION = 1
-# The task type stands in adapter_config.json alone.
+# The task type is only in adapter_config.json.
 CARD_KEYS = tuple(field.name for field in fields(ExpertCard) if field.name != "task_type")
-MAX_TEXT = 4096  # the longest path that Linux opens
+MAX_TEXT = 4096  # the longest path in Linux
 MOST_FAULTS = 5  # in one message
 KEYS = ("lorary", "name", "base_model", *CARD_KEYS, "summary", "weights_sha256", "config_sha256")
 
 
 class WeightSummary(NamedTuple):
-    """What a listing shows about weights without opening them."""
+    """The size of an expert's weights, for listings that do not open them."""
 
     num_parameters: int
-    """How many numbers the factors hold."""
+    """Number of weights in all factors."""
     num_modules: int
-    """How many modules have factors."""
+    """Number of modules with factors."""
     max_rank: int
     """The largest rank."""
     dtype: str
-    """Such as ``"bfloat16"``, or ``"bfloat16+float32"``."""
+    """Dtypes, such as ``"bfloat16"`` or ``"bfloat16+float32"``."""
 
 
 class Sidecar(NamedTuple):
-    """What one ``expert.json`` says."""
+    """The content of an ``expert.json``."""
 
     name: str
     """The expert's name."""
     base_model: str
-    """The model it was trained on; empty if unknown."""
+    """Its base model; empty if unknown."""
     card: ExpertCard
-    """What is known about it."""
+    """Its card."""
     weights_sha256: str | None
-    """Hash of the bytes of ``adapter_model.safetensors``; None if nothing says."""
+    """Hash of the bytes of ``adapter_model.safetensors``; None if unknown."""
     summary: WeightSummary | None
-    """Size of the weights; None if nothing says."""
+    """Size of the weights; None if unknown."""
     config_sha256: str | None = None
-    """Hash of the bytes of ``adapter_config.json``; None if nothing says."""
+    """Hash of the bytes of ``adapter_config.json``; None if unknown."""
 
 
 def summarize_weights(expert: Expert) -> WeightSummary:
@@ -59,10 +59,10 @@ def summarize_weights(expert: Expert) -> WeightSummary:
 
 
 def build_sidecar(expert: Expert, weights_sha256: str, config_sha256: str) -> dict[str, Any]:
-    """Build the object that ``expert.json`` holds.
+    """Build the object of ``expert.json``.
 
     Args:
-        expert: the expert as it is written, in its final dtype.
+        expert: the written expert, in its final dtype.
         weights_sha256: hash of the bytes of its weights file.
         config_sha256: hash of the bytes of its configuration.
     """
@@ -79,14 +79,14 @@ def build_sidecar(expert: Expert, weights_sha256: str, config_sha256: str) -> di
 
 
 def parse_sidecar(value: Mapping[str, Any], path: str) -> Sidecar:
-    """Understand the object of an ``expert.json``.
+    """Parse the object of an ``expert.json``.
 
     Args:
         value: the object.
-        path: the file it came from, for messages.
+        path: path of its file, for messages.
 
     Raises:
-        FormatError: naming all faults at once: another version, unknown or missing keys, wrong types.
+        FormatError: if the version differs, or with all unknown or missing keys and wrong types.
     """
     _check_version(value.get("lorary"), path)
     unknown = islice((key for key in value if key not in KEYS), MOST_FAULTS)
@@ -96,7 +96,7 @@ def parse_sidecar(value: Mapping[str, Any], path: str) -> Sidecar:
     card = _build_card({key: value[key] for key in CARD_KEYS if key in value}, faults)
     if faults or card is None:
         shown = "; ".join(faults[:MOST_FAULTS])
-        raise FormatError(f"{quote(path)} is not a sound expert card: {shown}: correct or remove it")
+        raise FormatError(f"{quote(path)} is not a valid expert card: {shown}: correct or remove it")
     summary = value.get("summary")
     return Sidecar(
         value["name"],
@@ -111,13 +111,13 @@ def parse_sidecar(value: Mapping[str, Any], path: str) -> Sidecar:
 def _check_version(version: Any, path: str) -> None:
     if type(version) is int and version > SIDECAR_VERSION:
         raise FormatError(
-            f"{quote(path)} is of version {quote(version, 60)}, this lorary reads up to {SIDECAR_VERSION}: "
+            f"the version of {quote(path)} must be at most {SIDECAR_VERSION}, found {quote(version, 60)}: "
             "upgrade lorary"
         )
     if version != SIDECAR_VERSION or type(version) is not int:
         raise FormatError(
-            f"{quote(path)} must say which version it is ('lorary': {SIDECAR_VERSION}), found "
-            f"{quote(version, 60)}: it is not an expert card, or damaged"
+            f"{quote(path)} must have its version ('lorary': {SIDECAR_VERSION}), found {quote(version, 60)}: "
+            "it is not an expert card, or it is damaged"
         )
 
 
@@ -139,14 +139,14 @@ def _find_fault(key: str, value: Any) -> str | None:
 
 def _check_base_model(value: Any) -> None:
     if not isinstance(value, str):
-        raise TypeError(f"base_model must be a string, got {quote(value, 60)}")
+        raise TypeError(f"base_model must be a string, found {quote(value, 60)}")
     if len(value) > MAX_TEXT:
-        raise ValueError(f"base_model must have at most {MAX_TEXT} characters, got {quote(value, 60)}")
+        raise ValueError(f"base_model must have at most {MAX_TEXT} characters, found {quote(value, 60)}")
 
 
 def _check_hash(key: str, value: Any) -> None:
     if value is not None and not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)):
-        raise ValueError(f"{key} must be 64 hexadecimal digits, got {quote(value)}")
+        raise ValueError(f"{key} must be 64 hexadecimal digits, found {quote(value)}")
 
 
 def _check_summary(value: Any) -> None:
@@ -160,7 +160,7 @@ def _check_summary(value: Any) -> None:
         and len(value["dtype"]) <= 60
     )
     if not is_sound:
-        raise ValueError(f"summary must hold {', '.join(types)} within their range, got {quote(value, 60)}")
+        raise ValueError(f"summary must have {', '.join(types)} in their ranges, found {quote(value, 60)}")
 
 
 CHECKS: dict[str, Callable[[Any], Any]] = {

@@ -1,4 +1,4 @@
-"""Regular expressions that take Python's ``re``, and so PEFT, years to find that they do not match."""
+"""Detecting regular expressions that take exponential time in Python's ``re``, which PEFT uses."""
 
 from re import _constants, _parser  # type: ignore[attr-defined]
 from typing import Any
@@ -7,13 +7,13 @@ REPEATS = (_constants.MAX_REPEAT, _constants.MIN_REPEAT)
 
 
 def is_slow(pattern: str) -> bool:
-    """Tell whether a pattern repeats without end what can match one text in several ways.
+    """Return whether a pattern has an unlimited repetition of a part that matches in several ways.
 
-    Those are alternatives, as in ``(.|.)*``, and repeats by themselves, as in ``(a*)*``: each part of a text
-    doubles what there is to try. Other slow patterns are not found.
+    Such parts are alternatives, as in ``(.|.)*``, and repetitions, as in ``(a*)*``. Each repetition doubles
+    the number of ways to match. Other slow patterns are not detected.
 
     Raises:
-        re.error, OverflowError, RecursionError: if it is no regular expression.
+        re.error, OverflowError, RecursionError: if it is not a regular expression.
     """
     return _repeats_what_can_split(_parser.parse(pattern))
 
@@ -27,13 +27,13 @@ def _repeats_what_can_split(parsed: Any) -> bool:
 
 
 def _can_split(body: Any) -> bool:
-    """Tell whether a body that is repeated matches texts in several ways."""
+    """Return whether the body of a repetition matches texts in several ways."""
     while len(body) == 1 and body[0][0] is _constants.SUBPATTERN:
         body = body[0][1][-1]
     if any(operator is _constants.BRANCH for operator, _ in body):
         return True
     endless = [at for at, (operator, argument) in enumerate(body) if _is_endless(operator, argument)]
-    # What must stand between two rounds keeps them apart, as the dot does in (\w+\.)*.
+    # Required characters separate the repetitions, such as the dot in (\w+\.)*.
     rest = sum(body[at : at + 1].getwidth()[0] for at in range(len(body)) if at not in endless)
     return bool(endless) and rest == 0
 
@@ -43,7 +43,7 @@ def _is_endless(operator: Any, argument: Any) -> bool:
 
 
 def _find_parts(argument: Any) -> list[Any]:
-    """List the expressions within the argument of an operator, whatever holds them."""
+    """List the expressions in the argument of an operator, at any depth."""
     if isinstance(argument, _parser.SubPattern):
         return [argument]
     if isinstance(argument, tuple | list):

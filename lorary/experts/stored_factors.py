@@ -1,4 +1,4 @@
-"""Factors that lie in a file, whose numbers are read only when they are used.
+"""Factors in a file, whose values are read at the first access.
 
 R rank, I layer input, O layer output.
 """
@@ -18,18 +18,18 @@ from lorary.files import quote
 
 
 class StoredFactors(Mapping[str, Factors]):
-    """Module path -> factors of a mapped file: names and shapes are known, the numbers not yet looked at.
+    """Module path -> factors of a mapped file, whose values are read at the first access.
 
-    Whoever asks for any factors first has all numbers of the file looked through and PEFT's scale folded in.
-    So a library's experts can be listed and matched with a base model without reading their weights, and a
-    number that is not finite, or of a file that is not what was stored, still never gets out.
+    The first access checks the file's SHA-256 and that all values are finite, and folds in PEFT's scale. So
+    experts can be listed and matched with a base model without reading their weights, and unchecked values
+    are never returned.
 
     Args:
-        weights: the file's tensors.
-        layout: which of them are whose factors.
-        name: the expert's, for messages.
-        file: the file's path, for messages.
-        sha256: hash of the file as it was stored; None if nobody noted it.
+        weights: tensors of the file.
+        layout: the factors of each module among these tensors.
+        name: name of the expert, for messages.
+        file: path of the file, for messages.
+        sha256: hash of the stored file; None if it is unknown.
     """
 
     def __init__(
@@ -48,29 +48,28 @@ class StoredFactors(Mapping[str, Factors]):
         self._sha256 = sha256
 
     def __getitem__(self, path: str) -> Factors:
-        """Give one module's factors.
+        """Return one module's factors.
 
         Raises:
             KeyError: if there are none.
-            FormatError: if the file is not what was stored, or any of its numbers is NaN or infinite, naming
-                the module it belongs to.
+            FormatError: if the file has another SHA-256, or NaN or infinite values.
         """
         return self._values[path]
 
     def rename_modules(self, paths: Mapping[str, str]) -> "StoredFactors":
-        """Give the same factors for modules of other paths; nothing more is read.
+        """Return the same factors with other module paths, without reading values.
 
         Args:
-            paths: each module's path -> its new one.
+            paths: path of each module -> new path.
         """
         layout = rename_layout(self.layout, tuple(paths.items()))
         return StoredFactors(self.weights, layout, name=self._name, file=self._file, sha256=self._sha256)
 
     def copy_numbers(self, out: Tensor) -> None:
-        """Copy all numbers of a file that is one flat tensor into ``out [N]``; they may not be finite.
+        """Copy all N values of a file that is one flat tensor into ``out [N]``; they can be NaN or infinite.
 
         Raises:
-            FormatError: if the file is not what was stored.
+            FormatError: if the file has another SHA-256.
         """
         is_unchanged = self.weights.copy_block(out)
         self._check_hash(is_unchanged, out)
@@ -89,7 +88,7 @@ class StoredFactors(Mapping[str, Factors]):
         self._check_hash(self.weights.is_unchanged())
         tensors, scales = self.weights.tensors, self.layout.scales
         stored = {path: Factors(tensors[a], tensors[b]) for path, (a, b) in self.layout.names.items()}
-        # In one go: asking tensor by tensor takes four times as long.
+        # The whole block at once, because a check of each tensor takes four times as long.
         if not all(is_finite(block) for block in self.weights.blocks if block.numel()):
             refuse_not_finite(self._name, stored, self._file)
         scaled = {
@@ -101,16 +100,16 @@ class StoredFactors(Mapping[str, Factors]):
         return stored | scaled
 
     def _check_hash(self, is_unchanged: bool, numbers: Tensor | None = None) -> None:
-        """Refuse a file that is not what was stored; one that was looked at before and did not change is."""
+        """Check the SHA-256 of the file, unless it was checked before and has not changed."""
         identity = self.weights.identity if is_unchanged else None
         if self._sha256 is None or (identity and was_checked(identity, self._sha256)):
             return
         found = self.weights.compute_hash(numbers)
         if found != self._sha256:
             raise FormatError(
-                f"expert {self._name!r}: {quote(self._file)} is not what was stored: expert.json says "
-                f"SHA-256 {self._sha256}, found {found}: restore the file, add the expert again, or, if you "
-                "changed it on purpose, remove 'weights_sha256' from expert.json"
+                f"expert {self._name!r}: {quote(self._file)} has changed since it was stored: "
+                f"expert.json has SHA-256 {self._sha256}, found {found}: restore the file, add the expert "
+                "again, or, if you changed it on purpose, remove 'weights_sha256' from expert.json"
             )
         if identity:
             remember_checked(identity, self._sha256)

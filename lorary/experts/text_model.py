@@ -1,9 +1,9 @@
-"""Module paths of a text model, and of the same model within a multimodal one."""
+"""Module paths of a text model, alone and within a multimodal model."""
 
 TEXT_MODEL = "language_model"
-"""What classes for text and images call their text model; classes for text alone have no such part."""
+"""Name of the text model within classes for text and images; classes for text have no such module."""
 
 
 def leave_out_text_model(path: str) -> str:
-    """Leave the text model's name out of a path, so that both classes have one path for a layer."""
+    """Remove the text model's name from a path, so that a layer has the same path in both classes."""
     return ".".join(part for part in path.split(".") if part != TEXT_MODEL)

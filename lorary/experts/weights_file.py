@@ -1,4 +1,4 @@
-"""Safetensors files: memory-mapped from a local disk, read whole from any other storage."""
+"""Reading and writing safetensors files; local files are memory-mapped."""
 
 import hashlib
 import mmap
@@ -34,12 +34,12 @@ PICKLE_STARTS = (b"PK\x03\x04", b"\x80")
 
 
 class StoredTensors:
-    """What a safetensors file holds, on the CPU.
+    """The tensors of a safetensors file, on the CPU.
 
     Args:
-        layout: the file's.
-        blocks: the file's numbers: one flat tensor if the layout has a dtype, else its tensors.
-        source: the mapped file that the one flat tensor is, or else the hash of the file's bytes.
+        layout: layout of the file.
+        blocks: values of the file: one flat tensor if the layout has a dtype, otherwise its tensors.
+        source: header of the mapped file if ``blocks`` is one flat tensor, otherwise the SHA-256 of the file.
     """
 
     def __init__(self, layout: FileLayout, blocks: list[Tensor], source: Header | str):
@@ -60,11 +60,11 @@ class StoredTensors:
 
     @property
     def identity(self) -> Identity | None:
-        """The mapped file's when it was opened; None if the numbers do not lie in a file any more."""
+        """Identity of the mapped file when it was opened; None if the file is not mapped."""
         return self._source.identity if isinstance(self._source, Header) else None
 
     def is_unchanged(self) -> bool:
-        """Tell whether the mapped file still lies where it was, as it was."""
+        """Return whether the path still has the mapped file, without changes."""
         if not isinstance(self._source, Header):
             return False
         with suppress(OSError):
@@ -72,10 +72,10 @@ class StoredTensors:
         return False
 
     def compute_hash(self, numbers: Tensor | None = None) -> str:
-        """Give the SHA-256 of the file's bytes.
+        """Return the SHA-256 of the file's bytes.
 
         Args:
-            numbers: those that were copied from a file whose layout has a dtype; None takes the mapped ones.
+            numbers: the file's values from ``copy_block``; None for the mapped values.
         """
         if not isinstance(self._source, Header):
             return self._source
@@ -85,13 +85,13 @@ class StoredTensors:
         return digest.hexdigest()
 
     def copy_block(self, out: Tensor) -> bool:
-        """Copy the one flat tensor of a file whose layout has a dtype into ``out [N]``.
+        """Copy the N values of a file whose layout has a dtype into ``out [N]``.
 
-        The file is read for it, if it is still what was mapped: numbers that are read through a mapping count
-        as this process's memory for as long as it lasts.
+        They are read from the file if it has not changed, because pages that are read through a mapping stay
+        in this process's memory. Otherwise they are copied from the mapping.
 
         Returns:
-            Whether they come from a file that is what was mapped.
+            Whether they were read from the unchanged file.
         """
         source = self._source
         if isinstance(source, Header) and _read_numbers(source.path, source.identity, self.layout.start, out):
@@ -104,12 +104,12 @@ def read_tensors(fs: AbstractFileSystem, path: str) -> StoredTensors:
     """Read a safetensors file.
 
     Args:
-        fs: the file system it lies on; on a local one the tensors are views of the mapped file.
-        path: the file's path there.
+        fs: the file system; on a local one the tensors are views of the mapped file.
+        path: path of the file.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        FormatError: if it is no regular file, a pickle, truncated or damaged.
+        FormatError: if it is not a regular file, or a pickle, truncated, damaged or too large.
     """
     if isinstance(fs, LocalFileSystem):
         with open_regular(path) as file:
@@ -118,13 +118,13 @@ def read_tensors(fs: AbstractFileSystem, path: str) -> StoredTensors:
 
 
 def map_tensors(file: BinaryIO, path: str) -> StoredTensors:
-    """Map an opened file: as one block where its tensors are all of one dtype, as adapters' are.
+    """Map an opened file as one block if all tensors have one dtype, as in adapters; otherwise read it.
 
-    A process that reads numbers of a file which was cut short after it was mapped is ended by the system.
+    The system kills a process that reads values of a file which was truncated after it was mapped.
 
     Args:
         file: a regular local file, which may be closed afterwards.
-        path: where it lies, for messages and to read its numbers from.
+        path: path of the file, for messages and for reading its values.
 
     Raises:
         FormatError: if it is a pickle, truncated or damaged.
@@ -137,7 +137,7 @@ def map_tensors(file: BinaryIO, path: str) -> StoredTensors:
         raise _explain(file.read(4), path, error) from error
     if layout.dtype is None:
         file.seek(0)
-        # No more than there is: as many bytes as are asked for are set aside beforehand.
+        # Not the limit itself, because read allocates the requested number of bytes.
         limit = LIMITS["weights_mb"]
         content = file.read(min(header.num_bytes, limit.num_bytes))
         if len(content) < header.num_bytes:
@@ -149,10 +149,10 @@ def map_tensors(file: BinaryIO, path: str) -> StoredTensors:
 
 
 def load_tensors(content: bytes, path: str) -> StoredTensors:
-    """Understand the bytes of a safetensors file; see ``map_tensors``."""
+    """Parse the bytes of a safetensors file; see ``map_tensors``."""
     header = cut_header(BytesIO(content), len(content), path)
     try:
-        # What safetensors itself accepts may have kinds of numbers that PyTorch has not.
+        # First our own checks: safetensors accepts dtypes that PyTorch does not have.
         parse_layout(Header(header, len(content), path, ()))
         tensors = safetensors.torch.load(content)
     except (SafetensorError, ValueError, FormatError) as error:
@@ -165,19 +165,19 @@ def load_tensors(content: bytes, path: str) -> StoredTensors:
 def _explain(start: bytes, path: str, error: Exception) -> FormatError:
     if start.startswith(PICKLE_STARTS):
         return FormatError(
-            f"{quote(path)} must be a safetensors file, found what torch.save writes: "
-            "name it adapter_model.bin"
+            f"{quote(path)} must be a safetensors file, found a file by torch.save: rename it to "
+            "adapter_model.bin"
         )
     return FormatError(
         f"{quote(path)} must be a safetensors file, found it truncated or damaged "
-        f"({escape(str(error), keep='', longest=400)}): fetch or write the adapter again"
+        f"({escape(str(error), keep='', longest=400)}): download or write the adapter again"
     )
 
 
 def _read_numbers(path: str, identity: Identity, start: int, out: Tensor) -> bool:
-    """Fill ``out`` from a file, from a byte on; tells whether that file was there and long enough."""
+    """Fill ``out`` from an offset of a file; return whether the file has this identity and enough bytes."""
     rest = out.view(torch.uint8).numpy().data
-    # A path that leads elsewhere by now, perhaps to a named pipe, is no reason to wait or to fail.
+    # The path may now be another file, such as a named pipe: then neither wait nor fail.
     with suppress(OSError, FormatError), open_regular(path) as file:
         if identify(os.fstat(file.fileno())) != identity:
             return False
@@ -188,8 +188,8 @@ def _read_numbers(path: str, identity: Identity, start: int, out: Tensor) -> boo
 
 
 def dump_tensors(tensors: Mapping[str, Tensor]) -> bytes:
-    """Write tensors as the bytes of a safetensors file; the same tensors give the same bytes."""
-    # Copies, because safetensors refuses views that share memory, such as slices of one stack.
+    """Return tensors as the bytes of a safetensors file; equal tensors have equal bytes."""
+    # Copies, because safetensors refuses tensors that share memory, such as slices of one stack.
     copies = {name: _copy_to_cpu(tensor) for name, tensor in tensors.items()}
     return safetensors.torch.save(copies, metadata={"format": "pt"})
 

@@ -57,7 +57,7 @@ def unpack_artifact(content: bytes) -> tuple[Artifact, dict[str, Any]]:
     if digest is not None:
         blank = _exchange_hash(content, str(digest), _BLANK)
         if hashlib.sha256(blank).hexdigest() != digest:
-            raise FormatError("is not what was stored")
+            raise FormatError("has changed since it was stored")
     try:
         artifact = load(content)
     except (SafetensorError, ValueError) as error:

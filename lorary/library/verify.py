@@ -128,7 +128,7 @@ def _check_hash(storage: Storage, name: str, file: str, expected: str) -> list[P
     if found == expected:
         return []
     message = (
-        f"is not what was stored: {SIDECAR_FILE} says SHA-256 {expected}, found {found}: "
+        f"has changed since it was stored: {SIDECAR_FILE} has SHA-256 {expected}, found {found}: "
         "restore the file, or add the expert again"
     )
     return [Problem(expert=name, file=file, message=message)]

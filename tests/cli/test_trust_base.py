@@ -83,8 +83,10 @@ def test_experts_of_several_revisions_are_refused_with_what_to_do(lorary, traine
         library.add(expert.with_base(expert.base_model, revision=f"v{len(name)}"))
     for words in (["generate", library.url, "two"], ["build", library.url, "--out", str(tmp_path / "out")]):
         code, _, errors = lorary(*words)
-        assert code == 2 and "different revisions of their base model: 'past_tense' for 'v10'" in errors
-        assert "name the revision to use; if all are one model, trust_base=True or --trust-base" in errors
+        assert code == 2 and "for one revision of their base model, found 'past_tense' for 'v10'" in errors
+        assert (
+            "choose the revision; if their weights are equal, use trust_base=True or --trust-base" in errors
+        )
 
 
 def test_an_adapter_is_added_for_the_base_given_by_hand(lorary, mixed_library, tiny_base, tmp_path):

@@ -40,7 +40,7 @@ def test_what_wrapped_the_model_in_training_is_left_out_of_names(
 ):
     expected = read_peft(adapter)
     rename(new_name)
-    with pytest.warns(UserWarning, match="are read without what wrapped the model in training") as caught:
+    with pytest.warns(UserWarning, match="are read without the names of wrappers of training") as caught:
         found = read_peft(adapter)
     assert len(caught) == 1
     assert_same_expert(found, expected)
@@ -50,12 +50,12 @@ def test_factors_of_one_module_by_two_names_are_refused(adapter):
     path = adapter / "adapter_model.safetensors"
     tensors = load_file(path)
     save_file({**tensors, **{f"module.{name}": tensor.clone() for name, tensor in tensors.items()}}, path)
-    with pytest.raises(FormatError, match=r"each module's factors once, found .* which are of one module"):
+    with pytest.raises(FormatError, match=r"each module's factors once, found .* of one module"):
         read_peft(adapter)
 
 
 NAMES = {
-    "unsloth/tiny-model-unsloth-bnb-4bit": (True, "names a quantised copy"),
+    "unsloth/tiny-model-unsloth-bnb-4bit": (True, "is that of a quantized copy"),
     "/home/u/.cache/huggingface/hub/models--org--tiny-model/snapshots/0123456789abcdef": (True, None),
     "C:\\models\\tiny-model": (True, None),
     "out/llama/checkpoint-500": (False, None),

@@ -42,7 +42,10 @@ def test_names_of_one_model_fit_wherever_it_lies(name):
 )
 def test_a_quantised_copy_fits_and_its_suffix_is_told(name, dropped):
     found = compare_bases(BaseIdentity(name), BaseIdentity("org/tiny-model"))
-    note = f"{name!r} and 'org/tiny-model' are taken for one base model: {dropped!r} names a quantised copy"
+    note = (
+        f"{name!r} and 'org/tiny-model' are treated as one base model: suffix {dropped!r} is that of a "
+        "quantized copy"
+    )
     assert found == BaseMatch(True, (note,))
     assert compare_bases(BaseIdentity("org/tiny-model"), BaseIdentity(name)).fits
 
@@ -80,7 +83,9 @@ def test_names_decide_where_one_fingerprint_is_unknown():
 
 
 def test_a_user_is_told_that_a_quantised_copy_is_taken_for_its_original():
-    with pytest.warns(UserWarning, match="are taken for one base model: '-bnb-4bit' names a quantised copy"):
+    with pytest.warns(
+        UserWarning, match="are treated as one base model: suffix '-bnb-4bit' is that of a quantized copy"
+    ):
         assert is_same_base(BaseIdentity("a/tiny-bnb-4bit"), BaseIdentity("b/tiny"))
 
 
@@ -93,7 +98,7 @@ def test_revisions_must_not_differ_unless_fingerprints_are_equal(other, fits):
 
 def test_a_tag_that_may_be_a_commit_fits_and_both_are_told():
     """A tag and a commit fitted silently."""
-    with pytest.warns(UserWarning, match=r"revisions 'v1' and '0{40}' of 'org/tiny' are taken for one"):
+    with pytest.warns(UserWarning, match=r"revisions 'v1' and '0{40}' of 'org/tiny' are treated as equal"):
         assert is_same_base(BaseIdentity("org/tiny", None, "v1"), BaseIdentity("tiny", None, "0" * 40))
 
 

@@ -29,7 +29,7 @@ class TestCopiedWeights:
         return save
 
     def read(self, folder):
-        with pytest.warns(UserWarning, match=r"comes with copies of .*lm_head.weight.* which are left out"):
+        with pytest.warns(UserWarning, match=r"has copies of .*lm_head.weight.* which are left out"):
             return read_peft(folder)
 
     def test_they_are_left_out_where_the_base_has_them_too(self, base, copied, tmp_path):

@@ -57,12 +57,16 @@ def test_its_picture_in_a_traceback_is_one_line(make_expert):
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
-        (torch.ones(2, 4), torch.ones(4, 3), r"agree on the rank R, got \[2, 4\] and \[4, 3\]"),
-        (torch.ones(4), torch.ones(4, 1), r"a must be 2-D and not empty, got shape \[4\]"),
-        (torch.ones(1, 4), torch.ones(4, 1, 1), r"b must be 2-D and not empty, got shape \[4, 1, 1\]"),
-        (torch.ones(0, 4), torch.ones(4, 0), r"a must be 2-D and not empty, got shape \[0, 4\]"),
-        (torch.ones(1, 4, dtype=torch.int8), torch.ones(4, 1), "a must be one of float16, .*got torch.int8"),
-        ([[1.0]], torch.ones(4, 1), "a must be a tensor, got list"),
+        (torch.ones(2, 4), torch.ones(4, 3), r"agree on the rank R, found \[2, 4\] and \[4, 3\]"),
+        (torch.ones(4), torch.ones(4, 1), r"a must be 2-D and not empty, found shape \[4\]"),
+        (torch.ones(1, 4), torch.ones(4, 1, 1), r"b must be 2-D and not empty, found shape \[4, 1, 1\]"),
+        (torch.ones(0, 4), torch.ones(4, 0), r"a must be 2-D and not empty, found shape \[0, 4\]"),
+        (
+            torch.ones(1, 4, dtype=torch.int8),
+            torch.ones(4, 1),
+            "a must be one of float16, .*found torch.int8",
+        ),
+        ([[1.0]], torch.ones(4, 1), "a must be a tensor, found list"),
     ],
 )
 def test_factors_that_do_not_fit_are_refused_with_expert_and_module(a, b, message):
@@ -82,7 +86,7 @@ def test_several_bad_modules_are_counted():
 
 
 def test_a_plain_tuple_is_refused():
-    with pytest.raises(ValueError, match=r"module 'q': it must have Factors\(a, b\), got tuple"):
+    with pytest.raises(ValueError, match=r"module 'q': it must have Factors\(a, b\), found tuple"):
         Expert("x", "base", {"q": (torch.ones(1, 1), torch.ones(1, 1))})
 
 
@@ -92,7 +96,7 @@ def test_an_unsafe_name_is_refused():
 
 
 def test_a_dtype_without_fractions_is_refused(make_expert):
-    with pytest.raises(ValueError, match=r"dtype must be one of float16.*got torch.int8"):
+    with pytest.raises(ValueError, match=r"dtype must be one of float16.*found torch.int8"):
         make_expert().to(torch.int8)
 
 

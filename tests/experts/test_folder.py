@@ -100,7 +100,8 @@ def test_a_folder_with_anything_else_in_it_is_refused(tmp_path, others):
     for name in others:
         (tmp_path / name).write_bytes(b"mine")
     with pytest.raises(
-        FormatError, match=f"'{tmp_path}' must be empty or hold only an adapter .*'{others[-1]}'"
+        FormatError,
+        match=f"'{tmp_path}' must be empty or have only an adapter's files, found .*'{others[-1]}'",
     ):
         replace_folder(LocalFileSystem(), str(tmp_path), NEW)
     assert read_all(tmp_path) == dict.fromkeys(others, b"mine")

@@ -55,12 +55,12 @@ def test_a_sound_name_comes_back_unchanged(name):
         ("a\u00a0b", "hold control or invisible"),
         ("\u0301a", "begin with a combining mark"),
         ("a.", r"end with '\.'"),
-        ("con", "be a device's on Windows"),
-        ("NUL.tar.gz", "be a device's on Windows"),
-        ("Com1", "be a device's on Windows"),
-        ("lpt³.x", "be a device's on Windows"),
-        ("CONIN$", "be a device's on Windows"),
-        ("aux .x", "be a device's on Windows"),
+        ("con", "be that of a device on Windows"),
+        ("NUL.tar.gz", "be that of a device on Windows"),
+        ("Com1", "be that of a device on Windows"),
+        ("lpt³.x", "be that of a device on Windows"),
+        ("CONIN$", "be that of a device on Windows"),
+        ("aux .x", "be that of a device on Windows"),
         (" a", "begin or end with a space"),
         ("x" * 129, "be longer than 128 bytes"),
         ("詩" * 43, "be longer than 128 bytes"),
@@ -73,7 +73,7 @@ def test_an_unsafe_name_is_refused_and_shown(name, fault):
 
 
 def test_a_name_that_is_no_string_is_refused():
-    with pytest.raises(TypeError, match="must be a string, not int 3"):
+    with pytest.raises(TypeError, match="must be a string, found int 3"):
         check_name(3)
 
 

@@ -35,9 +35,9 @@ def test_what_a_file_leaves_out_is_peft_s_default(peft):
         ({"r": 0}, "r must be a whole number from 1 to 1048576, found 0"),
         ({"r": True}, "r must be a whole number from 1 to 1048576, found True"),
         ({"lora_alpha": math.nan}, "lora_alpha must be a finite number within float32's range, found nan"),
-        ({"rank_pattern": {"q(": 4}}, "rank_pattern must be an object of regular expressions"),
-        ({"rank_pattern": {"q": 4.5}}, "rank_pattern must be an object of regular expressions"),
-        ({"alpha_pattern": [4]}, "alpha_pattern must be an object of regular expressions"),
+        ({"rank_pattern": {"q(": 4}}, "rank_pattern must map regular expressions"),
+        ({"rank_pattern": {"q": 4.5}}, "rank_pattern must map regular expressions"),
+        ({"alpha_pattern": [4]}, "alpha_pattern must map regular expressions"),
         ({"use_rslora": "yes"}, "use_rslora must be true or false, found 'yes'"),
         (
             {"base_model_name_or_path": 3},

@@ -102,5 +102,5 @@ def test_another_type_of_adapter_is_refused(kind):
 
 
 def test_a_file_without_a_type_is_no_adapter():
-    with pytest.raises(FormatError, match="'f' must name a peft_type, found none"):
+    with pytest.raises(FormatError, match="'f' must have a peft_type, found none"):
         check_peft_type({"r": 8}, "f")

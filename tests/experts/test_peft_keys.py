@@ -35,7 +35,7 @@ def test_what_only_shapes_velora_s_backward_pass_is_left_out():
     ],
 )
 def test_an_unknown_name_is_refused_and_shown(name):
-    with pytest.raises(FormatError, match=f"'f' must hold only tensors named .* found {name!r}: save"):
+    with pytest.raises(FormatError, match=f"'f' must have only tensors with names .* found {name!r}: save"):
         pair_tensors([f"{PREFIX}k.lora_A.weight", f"{PREFIX}k.lora_B.weight", name], "f")
 
 
@@ -52,5 +52,5 @@ def test_half_a_pair_is_refused(side, other):
 
 
 def test_an_empty_file_is_refused():
-    with pytest.raises(FormatError, match="must hold LoRA factors, found no tensor"):
+    with pytest.raises(FormatError, match="must have LoRA factors, found no tensor"):
         pair_tensors([], "f")

@@ -191,6 +191,8 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, make_expert,
     fs = MemoryFileSystem() if storage else LocalFileSystem()
     fs.makedirs(f"{tmp_path}/thesis")
     fs.pipe_file(f"{tmp_path}/thesis/chapter.tex", b"...")
-    with pytest.raises(FormatError, match=r"must be empty or hold only an adapter .* found 'chapter.tex'"):
+    with pytest.raises(
+        FormatError, match=r"must be empty or have only an adapter's files, found 'chapter.tex'"
+    ):
         write_peft(make_expert(), f"{storage}{tmp_path}/thesis")
     assert fs.cat_file(f"{tmp_path}/thesis/chapter.tex") == b"..."

@@ -47,21 +47,21 @@ def write_compressed(path, tensors):
     ("write", "message"),
     [
         (lambda path, tensors: torch.save({"x": Evil()}, path), "cannot be read as weights"),
-        (lambda path, tensors: path.write_bytes(b"PK\x03\x04" + bytes(90)), "no archive of torch.save"),
-        (lambda path, tensors: path.write_bytes(b""), "no archive of torch.save"),
-        (lambda path, tensors: torch.save([1], path), "no dictionary of tensors"),
-        (lambda path, tensors: torch.save({"a": 1}, path), "'a' is no tensor of plain numbers"),
+        (lambda path, tensors: path.write_bytes(b"PK\x03\x04" + bytes(90)), "not an archive by torch.save"),
+        (lambda path, tensors: path.write_bytes(b""), "not an archive by torch.save"),
+        (lambda path, tensors: torch.save([1], path), "not a dictionary of tensors"),
+        (lambda path, tensors: torch.save({"a": 1}, path), "'a' is not a dense floating-point tensor"),
         (
             lambda path, tensors: torch.save({"a": torch.zeros(2).to_sparse()}, path),
-            "no tensor of plain numbers",
+            "not a dense floating-point tensor",
         ),
         (
             lambda path, tensors: torch.save({"a": torch.zeros(1).expand(10**6, 10**6)}, path),
-            "its tensors take more bytes than it has",
+            "its tensors have more bytes than the file",
         ),
         (
             lambda path, tensors: torch.save(tensors, path, _use_new_zipfile_serialization=False),
-            "one of before 2020",
+            "older than 2020",
         ),
         (write_compressed, "its members are compressed"),
     ],
@@ -79,5 +79,5 @@ def test_a_pickle_with_too_long_an_index_is_refused(adapter, monkeypatch):
     torch.save(load_file(adapter / "adapter_model.safetensors"), adapter / "adapter_model.bin")
     (adapter / "adapter_model.safetensors").unlink()
     monkeypatch.setenv("LORARY_MAX_PICKLE_MB", "0.0001")
-    with pytest.raises(FormatError, match=r"has too long an index: at most 0.0001 megabytes"):
+    with pytest.raises(FormatError, match=r"is too long: at most 0.0001 megabytes"):
         read_peft(adapter)

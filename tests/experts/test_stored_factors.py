@@ -140,7 +140,8 @@ def read_flipped(tmp_path):
 
 
 NOT_STORED = (
-    r"expert 'flipped': '.*safetensors' is not what was stored: expert.json says SHA-256 [0-9a-f]{64}, "
+    r"expert 'flipped': '.*safetensors' has changed since it was stored: "
+    r"expert.json has SHA-256 [0-9a-f]{64}, "
 )
 USES = [
     lambda expert: next(iter(expert.factors.values())),
@@ -189,7 +190,7 @@ def test_a_configuration_that_is_not_what_was_stored_is_refused_at_once(flip, tm
     path = tmp_path / "flipped" / "adapter_config.json"
     path.write_text(path.read_text().replace('"lora_alpha": ', '"lora_alpha": 6'))
     with pytest.raises(
-        FormatError, match=r"adapter_config.json' is not what was stored: .*remove 'config_sha256'"
+        FormatError, match=r"adapter_config.json' has changed since it was stored: .*remove 'config_sha256'"
     ):
         read_flipped(tmp_path)
 

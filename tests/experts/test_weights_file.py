@@ -61,9 +61,12 @@ def test_local_tensors_are_views_of_the_file_and_outlive_its_removal(tmp_path):
         (lambda content: b"\xff" * 8 + content, "found it truncated or damaged"),
         (
             lambda content: b"\x80\x02}q\x00." + content,
-            "found what torch.save writes: name it adapter_model.bin",
+            "found a file by torch.save: rename it to adapter_model.bin",
         ),
-        (lambda content: b"PK\x03\x04" + content, "found what torch.save writes: name it adapter_model.bin"),
+        (
+            lambda content: b"PK\x03\x04" + content,
+            "found a file by torch.save: rename it to adapter_model.bin",
+        ),
     ],
 )
 def test_a_damaged_file_is_refused_with_its_path(tmp_path, storage, damage, message):
@@ -144,7 +147,7 @@ HEADERS = {
     "too few bytes": {"x": {"dtype": "F32", "shape": [3], "data_offsets": [0, 12]}},
     "too many bytes": {"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}},
     "another shape": {"x": {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}},
-    "an unknown dtype": {"x": {"dtype": "F7", "shape": [2], "data_offsets": [0, 8]}},
+    "has unknown dtype": {"x": {"dtype": "F7", "shape": [2], "data_offsets": [0, 8]}},
     "no dtype": {"x": {"shape": [2], "data_offsets": [0, 8]}},
     "a negative length": {"x": {"dtype": "F32", "shape": [-1, -2], "data_offsets": [0, 8]}},
     "lengths without end": {"x": {"dtype": "F32", "shape": [2**62, 2**62, 0], "data_offsets": [0, 0]}},

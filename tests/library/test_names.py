@@ -127,7 +127,7 @@ def test_a_name_that_earlier_versions_allowed_opens_and_rename_mends_it(local, m
     card = Path(local.url, "CON", "expert.json")
     card.write_text(card.read_text().replace('"name": "a"', '"name": "CON"'))
     assert list(local) == ["CON"] and local["CON"].name == "CON" and local.verify() == []
-    with pytest.raises(ValueError, match="be a device's on Windows"):
+    with pytest.raises(ValueError, match="be that of a device on Windows"):
         local.copy("CON", "aux")
     local.rename("CON", "console")
     assert list(local) == ["console"] and local["console"].name == "console"

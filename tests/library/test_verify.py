@@ -49,14 +49,14 @@ def test_one_flipped_bit_in_the_weights_is_found(damage, position):
 
     found = damage("adapter_model.safetensors", flip)
     assert found[0].startswith(
-        "a/adapter_model.safetensors: is not what was stored: expert.json says SHA-256 "
+        "a/adapter_model.safetensors: has changed since it was stored: expert.json has SHA-256 "
     )
     assert all(problem.startswith("a") for problem in found)
 
 
 def test_truncated_weights_are_found(damage):
     changed, unreadable = damage("adapter_model.safetensors", lambda content: content[:-10])
-    assert "is not what was stored" in changed
+    assert "has changed since it was stored" in changed
     assert unreadable.startswith("a: cannot be read: ") and "truncated or damaged" in unreadable
 
 
@@ -68,7 +68,7 @@ def test_a_missing_file_is_found(damage, file):
 
 def test_a_pickle_in_place_of_the_weights_is_found_and_never_opened(damage):
     changed, unreadable = damage("adapter_model.safetensors", lambda content: pickle.dumps(Bomb()))
-    assert "is not what was stored" in changed and "found what torch.save writes" in unreadable
+    assert "has changed since it was stored" in changed and "found a file by torch.save" in unreadable
 
 
 def test_a_pickle_beside_the_weights_is_found_and_never_opened(damage):
@@ -95,7 +95,9 @@ def test_a_configuration_that_does_not_fit_the_weights_is_found(damage):
         return json.dumps(json.loads(content) | {"r": 7, "rank_pattern": {}}).encode()
 
     changed, problem = damage("adapter_config.json", change_rank)
-    assert changed.startswith("a/adapter_config.json: is not what was stored: expert.json says SHA-256 ")
+    assert changed.startswith(
+        "a/adapter_config.json: has changed since it was stored: expert.json has SHA-256 "
+    )
     assert problem.startswith("a: cannot be read: ") and "says rank 7" in problem
 
 
@@ -139,14 +141,14 @@ def test_an_artifact_whose_numbers_changed_is_found_where_all_is_looked_at(deriv
     assert [len(derived.verify(names)) for names in (None, ["a"], [])] == [2, 0, 0]
     assert [len(derived.verify(["a"], rest=rest)) for rest in (True, False)] == [2, 0]
     assert derived.verify(rest=False) == []
-    assert all("is not what was stored" in problem.message for problem in derived.verify())
+    assert all("has changed since it was stored" in problem.message for problem in derived.verify())
 
 
 def test_a_configuration_that_changed_is_found(damage):
     found = damage(
         "adapter_config.json", lambda content: content.replace(b'"lora_alpha": 3', b'"lora_alpha": 24')
     )
-    assert len(found) == 1 and found[0].startswith("a/adapter_config.json: is not what was stored")
+    assert len(found) == 1 and found[0].startswith("a/adapter_config.json: has changed since it was stored")
 
 
 def test_a_folder_whose_name_no_expert_may_have_is_found(local, make_expert):

@@ -110,7 +110,7 @@ def test_a_base_without_revision_is_told_once_for_all_experts(base, expert, revi
 def test_experts_of_two_revisions_are_refused_on_a_base_without_one(base, expert):
     experts = [expert.with_base("Tiny", revision=name).rename(name) for name in ("v1", "v2")]
     with pytest.raises(
-        IncompatibleExpert, match="different revisions of their base model: 'v1' for 'v1', 'v2'"
+        IncompatibleExpert, match="for one revision of their base model, found 'v1' for 'v1' and 'v2'"
     ):
         check_base(base, *experts)
     known = [each.with_base("Tiny", revision=each.name, fingerprint=base.fingerprint) for each in experts]

@@ -94,7 +94,7 @@ def test_a_copy_of_a_download_has_no_revision_which_is_told(tagged, llama, make_
         load_model(str(tmp_path / "tiny"), experts, router=None, dtype=torch.float32, device="cpu")
     assert len(told) == 1
     experts["b"] = experts["b"].with_base("org/tiny", revision="v2")
-    with pytest.raises(IncompatibleExpert, match="different revisions of their base model"):
+    with pytest.raises(IncompatibleExpert, match="must be for one revision of their base model"):
         load_model(str(tmp_path / "tiny"), experts, router=None, dtype=torch.float32, device="cpu")
 
 

@@ -1,4 +1,4 @@
-"""Skills that tasks share (Polytropon, MHR): weights, table, the experts of tasks, and PEFT's folders."""
+"""Skills that tasks share (Polytropon, MHR): weights, table, experts of tasks, and PEFT's folders."""
 
 from lorary.experts.skills.poly_reader import read_poly
 from lorary.experts.skills.poly_writer import write_poly

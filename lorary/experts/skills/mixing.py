@@ -1,4 +1,4 @@
-"""How a task mixes skills: weights from its row of a table, and the factors that these weights give.
+"""Mixing skills for a task: weights from the task's row of a table, and the weighted sum of factors.
 
 With one split this is Polytropon, with several it is multi-head routing (MHR): inputs and outputs of a layer
 are cut into equal blocks, and each block has its own weights.
@@ -18,7 +18,7 @@ from torch import Tensor
 Weighting = Literal["relaxed", "sigmoid", "straight_through"]
 """How weights are computed in training, see ``compute_weights``."""
 WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
-# Keeps a sum of zeros from dividing; PEFT's number.
+# Avoids a division by zero; PEFT's value.
 EPSILON = 1e-12
 MOST_NAMED = 3  # layers in one message
 
@@ -43,7 +43,7 @@ def compute_weights(
         ``[*, Q, S]``; the weights of a split sum to 1, or to 0 where ``straight_through`` rounds all to 0.
 
     Raises:
-        ValueError: if the weighting is unknown, or the noise does not suit it.
+        ValueError: if the weighting is unknown, or noise is missing or not needed.
 
     Source: Polytropon, arXiv:2202.13914; MHR, arXiv:2211.03831.
     """
@@ -51,17 +51,18 @@ def compute_weights(
         raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, found {weighting!r}")
     if (noise is None) != (weighting == "sigmoid"):
         raise ValueError(
-            f"weighting {weighting!r} must have noise unless it is 'sigmoid': pass noise with the other ones"
+            f"noise must be given for all weightings except 'sigmoid', found {weighting!r} "
+            f"{'without' if noise is None else 'with'} noise"
         )
     if noise is not None:
-        # A sample at temperature 1: the noise's own logit is added.
+        # A sample at temperature 1: sigmoid(logits + logit(noise)).
         tiny = torch.finfo(noise.dtype).eps
         logits = logits + torch.logit(noise.clamp(tiny, 1 - tiny))
     sampled = torch.sigmoid(logits).unflatten(-1, (num_splits, -1))
     weights = _divide_by_sum(sampled)
     if weighting != "straight_through":
         return weights
-    # Gradients of the quotient with rounded numbers would be infinite where all are 0.
+    # Straight-through: the value is rounded, the gradient is that of the weights.
     return weights + (_divide_by_sum((sampled > 0.5).to(sampled.dtype)) - weights).detach()
 
 
@@ -77,8 +78,8 @@ def mix_skills(factors: Tensor, weights: Tensor) -> Tensor:
         weights: ``[P, Q, S]``.
 
     Returns:
-        ``[P, R, W]``: block q of the last dimension is the sum of the skills' blocks, weighted by
-        those of q. Differentiable in both.
+        ``[P, R, W]``: block q of the last dimension is the sum of the skills' blocks q with the weights of
+        split q. It is differentiable in both arguments.
     """
     blocks = factors.unflatten(-1, (weights.shape[1], -1))
     return torch.einsum("pqs,srqw->prqw", weights, blocks).flatten(2)
@@ -92,7 +93,7 @@ def check_splits(sizes: Mapping[str, tuple[int, int]], num_splits: int) -> None:
         num_splits: Q.
 
     Raises:
-        ValueError: naming the layers that it does not divide, and the numbers that divide all.
+        ValueError: with the layers that it does not divide, and the numbers that divide all widths.
     """
     if num_splits < 1:
         raise ValueError(f"num_splits must be at least 1, found {num_splits}")
@@ -104,6 +105,6 @@ def check_splits(sizes: Mapping[str, tuple[int, int]], num_splits: int) -> None:
     common = math.gcd(*(width for pair in sizes.values() for width in pair))
     divisors = [str(number) for number in range(1, common + 1) if common % number == 0]
     raise ValueError(
-        f"num_splits must divide the input and output widths of every layer, {num_splits} does not divide "
-        f"those of {shown}{more}: all widths can be divided by {', '.join(divisors)}"
+        f"num_splits must divide the input and output widths of all layers, {num_splits} does not divide "
+        f"those of {shown}{more}: use {' or '.join(divisors)}"
     )

@@ -1,4 +1,4 @@
-"""PEFT's Poly folders in, skills and their table out.
+"""Reading PEFT's Poly folders as skills and their table.
 
 PEFT adds ``x A_t B_t / r`` for a task t, with factors ``[Q, S, …]`` mixed as in ``mixing``.
 
@@ -56,8 +56,7 @@ def read_poly(
     num_tasks, num_skills, num_splits, _ = sizes
     if tasks is not None and len(tasks) != num_tasks:
         raise ValueError(
-            f"Poly adapter {quote(path)} is for {say_count(num_tasks, 'task')}, found "
-            f"{say_count(len(tasks), 'name')}"
+            f"tasks of Poly adapter {quote(path)} must be {say_count(num_tasks, 'name')}, found {len(tasks)}"
         )
     table = TaskTable(
         tasks=tuple(tasks or (f"task-{number}" for number in range(num_tasks))),
@@ -79,8 +78,8 @@ def _read_sizes(raw: Mapping[str, Any], path: str) -> tuple[int, int, int, int]:
         )
     if raw.get("modules_to_save"):
         raise UnsupportedAdapter(
-            f"{quote(path)} has modules_to_save={quote(raw['modules_to_save'], 60)}, which skills cannot "
-            "have: train without it"
+            f"{quote(path)} must have no modules_to_save, which skills cannot represent, found "
+            f"{quote(raw['modules_to_save'], 60)}: train without it"
         )
     sizes = [raw.get(key) for key in SIZES]
     if not all(type(size) is int and size > 0 for size in sizes):

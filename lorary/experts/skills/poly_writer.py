@@ -1,4 +1,4 @@
-"""Skills and their table in, PEFT's Poly folders out.
+"""Writing skills and their table as PEFT's Poly folders.
 
 S skills, Q splits, R rank, I layer input, O layer output.
 """
@@ -26,7 +26,7 @@ from lorary.files import dump_json
 def write_poly(skill_set: SkillSet, folder: str | os.PathLike[str]) -> None:
     """Write skills and their table as a folder that PEFT loads as a Poly adapter with equal logits.
 
-    PEFT has a table for each linear layer; a table that layers share is written for each of them. PEFT has no
+    PEFT has a table for each linear layer; rows that layers share are written for each of them. PEFT has no
     names of tasks: ids follow the order of ``skill_set.table.tasks``.
 
     Args:
@@ -34,9 +34,9 @@ def write_poly(skill_set: SkillSet, folder: str | os.PathLike[str]) -> None:
         folder: a path or URL; an adapter that is there is replaced.
 
     Raises:
-        UnsupportedAdapter: if PEFT cannot represent it: a shared skill, ranks that differ between modules, or
-            GPT-2's Conv1D layers; the message names all.
-        FormatError: if the folder holds something else.
+        UnsupportedAdapter: with all reasons why PEFT cannot represent the skills: a shared skill, ranks that
+            differ between modules, or GPT-2's Conv1D layers.
+        FormatError: if the folder has files that are not an adapter's.
     """
     first = skill_set.skills[0]
     faults = _find_unsupported(skill_set)

@@ -1,4 +1,4 @@
-"""Skills: experts that tasks share, with the table that says how each task mixes them.
+"""Skills: experts that tasks share, with the table of each task's weights for them.
 
 S skills, Q splits, R rank, I layer input, O layer output.
 """
@@ -20,7 +20,7 @@ class SkillSet:
     """A Polytropon or MHR model: skills and the table of its tasks.
 
     Raises:
-        ValueError: if skills and table do not fit together; the message names all faults.
+        ValueError: with all faults, if skills and table do not match.
     """
 
     skills: Sequence[Expert]
@@ -31,16 +31,16 @@ class SkillSet:
     def __post_init__(self) -> None:
         faults = _find_faults(self.skills, self.table)
         if faults:
-            raise ValueError("skills and their table must fit together: " + "; ".join(faults))
+            raise ValueError("skills and their table must match: " + "; ".join(faults))
         outlines = self.skills[0].outlines
         sizes = {path: (pair.a.shape[1], pair.b.shape[0]) for path, pair in outlines.items()}
         check_splits(sizes, self.table.num_splits)
 
     def task_expert(self, task: str | None, name: str | None = None) -> Expert:
-        """Make the expert that computes the same as the mixed skills of a task.
+        """Make the expert that is equivalent to the mixed skills of a task.
 
-        A task has fixed weights in use, so its mixed factors are those of one expert of the skills' rank. It
-        can be loaded, named in a batch, merged and written like any other.
+        The weights of a task are constant after training, so its mixed factors are one expert with the
+        skills' rank. It can be loaded, assigned to requests, merged and written like any other expert.
 
         Args:
             task: one of the table's tasks; None for a task that is not in the table: the mean of its rows.
@@ -76,7 +76,7 @@ class SkillSet:
 def _find_faults(skills: Sequence[Expert], table: TaskTable) -> list[str]:
     expected = table.num_skills + table.has_shared
     if len(skills) != expected:
-        return [f"the table is for {expected} skills, found {len(skills)}"]
+        return [f"there must be {expected} skills for the table, found {len(skills)}"]
     first, faults = skills[0], []
     shapes = _list_shapes(first)
     for skill in skills[1:]:

@@ -1,4 +1,4 @@
-"""The table of a set of skills: how much each task uses each skill, for each group of layers.
+"""The table of a set of skills: logits of each task for each skill, by group of layers.
 
 G groups of layers, S skills, Q splits.
 """
@@ -21,10 +21,10 @@ GRANULARITIES: tuple[str, ...] = get_args(Granularity)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TaskTable:
-    """The logits by which tasks weigh skills.
+    """The logits of each task for each skill, from which ``compute_weights`` computes weights.
 
     Raises:
-        ValueError: naming all that does not fit together.
+        ValueError: with all faults of the fields.
     """
 
     tasks: tuple[str, ...]
@@ -34,11 +34,11 @@ class TaskTable:
     num_skills: int
     """S, without the shared skill."""
     num_splits: int = 1
-    """Q, the blocks that inputs and outputs of a layer are cut into."""
+    """Q, the number of equal blocks of a layer's inputs and outputs."""
     granularity: Granularity = "linear"
     """The layers that share rows."""
     has_shared: bool = False
-    """Whether one more skill comes last, which every task uses with weight 1."""
+    """Whether there is one more skill, the last one, which every task uses with weight 1."""
 
     def __post_init__(self) -> None:
         faults = list(self._find_faults())
@@ -68,9 +68,13 @@ class TaskTable:
         return faults
 
     def index(self, task: str) -> int:
-        """Return a task's row; raise ``ValueError`` with the nearest tasks if there is none."""
+        """Return the index of a task's row.
+
+        Raises:
+            ValueError: if there is no such task; the message has the nearest names.
+        """
         if task not in self.tasks:
-            raise ValueError(f"the table has no task {quote(task)}: {suggest(task, self.tasks)}")
+            raise ValueError(f"task must be in the table, found {quote(task)}: {suggest(task, self.tasks)}")
         return self.tasks.index(task)
 
     def find_weights(self, path: str, task: str | None) -> Tensor:
@@ -91,14 +95,14 @@ def append_shared(weights: Tensor, has_shared: bool) -> Tensor:
 
 
 def name_group(path: str, granularity: Granularity) -> str:
-    """Return the group of layers that a layer shares its rows with.
+    """Return the name of the group of layers whose rows a layer uses.
 
     Args:
-        path: its module path, such as ``"model.layers.3.self_attn.q_proj"``.
-        granularity: ``model``: one group; ``block``: those of a transformer block (``model.layers.3``, up to
-            the first number); ``layer``: those of a part of a block, such as its attention
-            (``model.layers.3.self_attn``); ``linear``: each alone. A layer outside of the blocks is
-            a group of its own.
+        path: module path of the layer, such as ``"model.layers.3.self_attn.q_proj"``.
+        granularity: the layers of a group. ``model``: all; ``block``: those of a transformer block
+            (``model.layers.3``, up to the first number); ``layer``: those of a part of a block, such as its
+            attention (``model.layers.3.self_attn``); ``linear``: one layer. A layer outside blocks is its own
+            group, except for ``model``.
     """
     parts = path.split(".")
     numbers = [place for place, part in enumerate(parts) if part.isdecimal()]

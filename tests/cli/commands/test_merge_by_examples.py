@@ -125,7 +125,7 @@ class TestRegmean:
                 expert.rename_modules({path: new_path(path) for path in expert.factors}), tmp_path / name
             )
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message=".*are read without what wrapped the model")
+                warnings.filterwarnings("ignore", message=".*are read without the names of wrappers")
                 library.add(read_peft(tmp_path / name))
         assert average("--method", "regmean", "--rank", "full")[0] == 0
         expected = read_peft(str(tmp_path / "merged"))

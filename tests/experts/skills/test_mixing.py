@@ -144,7 +144,9 @@ def test_extreme_noise_gives_finite_weights():
 
 @pytest.mark.parametrize(("weighting", "noise"), [("sigmoid", torch.rand(1, 2)), ("relaxed", None)])
 def test_noise_must_suit_the_weighting(weighting, noise):
-    with pytest.raises(ValueError, match=f"weighting '{weighting}' must have noise unless it is 'sigmoid'"):
+    with pytest.raises(
+        ValueError, match=f"noise must be given for all weightings except 'sigmoid', found '{weighting}'"
+    ):
         compute_weights(torch.zeros(1, 2), 1, weighting, noise)
 
 
@@ -160,7 +162,7 @@ def test_splits_that_do_not_divide_name_layers_and_divisors():
     check_splits(sizes, 16)
     message = (
         r"64 does not divide those of 'up' \(64 to 96\), 'odd' \(64 to 32\): "
-        "all widths can be divided by 1, 2, 4, 8, 16, 32$"
+        "use 1 or 2 or 4 or 8 or 16 or 32$"
     )
     with pytest.raises(ValueError, match=message):
         check_splits(sizes, 64)

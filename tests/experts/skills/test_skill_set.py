@@ -77,7 +77,7 @@ def test_the_expert_of_a_task_knows_its_task_and_its_skills(make_skill_set):
 
 def test_skills_of_other_numbers_shapes_and_base_models_are_refused(make_skill_set):
     skill_set = make_skill_set(SHAPES)
-    with pytest.raises(ValueError, match="the table is for 3 skills, found 2"):
+    with pytest.raises(ValueError, match="there must be 3 skills for the table, found 2"):
         SkillSet(skill_set.skills[:2], skill_set.table)
     other = make_skill_set({"x": (4, 8, 8)})
     with pytest.raises(ValueError, match="'skill-1' must have the modules and shapes of 'skill-0'"):

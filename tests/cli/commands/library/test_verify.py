@@ -23,7 +23,7 @@ def test_a_whole_library_is_well(lorary, library):
 def test_a_changed_byte_is_found(lorary, damaged):
     code, output, _ = lorary("library", "verify", damaged.url)
     assert code == 2
-    assert output.startswith("sql/adapter_model.safetensors: is not what was stored")
+    assert output.startswith("sql/adapter_model.safetensors: has changed since it was stored")
     assert "\n1 problem in 3 experts\n" in output
 
 
