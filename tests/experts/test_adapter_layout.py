@@ -47,7 +47,9 @@ def test_outlines_have_shapes_and_dtypes_and_no_numbers(adapter):
 def test_a_fault_is_said_of_each_adapter_that_has_it(copy_adapter):
     for name in ("one", "two"):
         folder = copy_adapter(name, r=5)
-        with pytest.raises(FormatError, match=f"'{folder}/adapter_model.safetensors', module .* says rank 5"):
+        with pytest.raises(
+            FormatError, match=f"'{folder}/adapter_model.safetensors', module .* rank must be 5"
+        ):
             find_layout(folder)
 
 

@@ -26,7 +26,7 @@ from lorary.library import Library
 def test_a_classifier_is_refused_as_such(adapter, edit_config, kind, name):
     edit_config(task_type=kind, modules_to_save=["classifier", "score"])
     with pytest.raises(
-        UnsupportedAdapter, match=f"is {name if name != 'question' else 'an extractive question'}"
+        UnsupportedAdapter, match=f"found {name if name != 'question' else 'an extractive question'}"
     ):
         read_peft(adapter)
 

@@ -120,7 +120,7 @@ def test_experts_agree_on_a_revision(revisions, expected):
 @pytest.mark.parametrize(("one", "other"), [("v1", "v2"), ("v1", OTHER), ("new", "newer"), (COMMIT, OTHER)])
 def test_experts_of_different_revisions_are_refused_unless_fingerprints_are_equal(one, other):
     bases = make_bases(a=one, b=None, c=other)
-    with pytest.raises(IncompatibleExpert, match=f"'a' for '{one}', 'c' for '{other}'"):
+    with pytest.raises(IncompatibleExpert, match=f"'a' for '{one}' and 'c' for '{other}'"):
         agree_on_revision(bases)
     alike = {name: base._replace(fingerprint="0" * 16) for name, base in bases.items()}
     assert agree_on_revision(alike) is None

@@ -125,7 +125,7 @@ def test_hostile_patterns_end_with_an_answer_or_a_refusal(keys):
             patterns.find(module)
     except PatternError as error:
         refusal = str(error)
-    assert "takes too long" in refusal or "takes PEFT years" in refusal
+    assert "takes too long" in refusal or "PEFT may not finish matching" in refusal
     assert len(refusal) < 400
     # The engine looks at the time of this process, not at the clock.
     assert matcher._seconds > -5

@@ -97,8 +97,8 @@ def test_a_malformed_sidecar_is_refused(adapter):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"r": 8}, "adapter_config.json says rank 8, found rank 4"),
-        ({"rank_pattern": {"layers.0.*": 2}}, f"'{MODULE}': adapter_config.json says rank 2, found rank 4"),
+        ({"r": 8}, "rank must be 8 by adapter_config.json, found 4"),
+        ({"rank_pattern": {"layers.0.*": 2}}, f"'{MODULE}': rank must be 2 by adapter_config.json, found 4"),
         ({"rank_pattern": {"(": 2}}, "rank_pattern must map regular expressions"),
     ],
 )

@@ -171,7 +171,7 @@ def test_an_expert_is_read_without_its_numbers_and_bad_ones_never_get_out(librar
     assert expert.num_parameters == make_expert("a").num_parameters
     for use in (lambda: dict(expert.factors), lambda: library.add(expert, "b"), lambda: check_finite(expert)):
         with pytest.raises(
-            FormatError, match=r"expert 'a' in '.*a/adapter_model.safetensors' must hold finite"
+            FormatError, match=r"expert 'a' in '.*a/adapter_model.safetensors' must be finite"
         ):
             use()
     assert list(library) == ["a"]

@@ -87,7 +87,9 @@ def test_an_expert_of_another_revision_is_refused_with_both(base, expert, refs, 
 def test_a_tag_that_may_be_the_loaded_commit_is_told_once_for_all_experts(base, expert, asked):
     """It fitted silently."""
     tagged = expert.with_base("org/Tiny", revision="v2")
-    with pytest.warns(UserWarning, match=f"revisions 'v2' and '{COMMIT}' of 'org/Tiny' are taken") as told:
+    with pytest.warns(
+        UserWarning, match=f"revisions 'v2' and '{COMMIT}' of 'org/Tiny' are treated as equal"
+    ) as told:
         check_base(
             replace(base, revision=COMMIT, asked_revision=asked),
             tagged,

@@ -69,7 +69,7 @@ def test_another_alpha_is_refused(place):
     path = place / "experts" / "dates" / "adapter_config.json"
     config = json.loads(path.read_text())
     path.write_text(json.dumps({**config, "lora_alpha": 8 * config["lora_alpha"]}))
-    with pytest.raises(FormatError, match=r"dates/adapter_config\.json.* is not what was"):
+    with pytest.raises(FormatError, match=r"dates/adapter_config\.json.* has changed since it was stored"):
         load_model(str(place))
 
 

@@ -126,7 +126,7 @@ def test_a_folder_of_poly_is_no_single_expert_and_the_message_says_what_reads_it
     [
         ({"peft_type": "LORA"}, UnsupportedAdapter, "must be of peft_type 'POLY'.* found 'LORA'"),
         ({"poly_type": "other"}, UnsupportedAdapter, "poly_type 'poly', found 'POLY' and 'other'"),
-        ({"modules_to_save": ["x"]}, UnsupportedAdapter, "has modules_to_save="),
+        ({"modules_to_save": ["x"]}, UnsupportedAdapter, "must have no modules_to_save"),
         ({"n_skills": 0}, FormatError, "must be whole numbers from 1, found"),
         ({"n_tasks": None}, FormatError, "must be whole numbers from 1, found"),
         ({"n_splits": 2}, FormatError, r"poly_lora_A of 'model.layers.0.self_attn.q_proj' must be \[2, 2, "),
@@ -161,5 +161,5 @@ def test_tensors_that_do_not_fit_are_refused(poly_folder, change, message):
 
 
 def test_tasks_must_be_as_many_as_rows(poly_folder):
-    with pytest.raises(ValueError, match="is for 3 tasks, found 1 name"):
+    with pytest.raises(ValueError, match="must be 3 names, found 1"):
         read_poly(poly_folder, tasks=["sql"])

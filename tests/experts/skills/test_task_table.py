@@ -43,7 +43,7 @@ def test_a_shared_skill_has_weight_1():
 
 
 def test_an_unknown_task_is_refused_with_the_nearest():
-    with pytest.raises(ValueError, match="no task 'poem': did you mean 'poetry'"):
+    with pytest.raises(ValueError, match="found 'poem': did you mean 'poetry'"):
         make_table().find_weights("x", "poem")
 
 

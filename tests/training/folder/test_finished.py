@@ -94,9 +94,9 @@ FOLDER_DAMAGE = {
     "no card": (lambda place: (place / "expert.json").unlink(), "expert.json is missing"),
     "another alpha": (
         edit_json("adapter_config.json", lora_alpha=64),
-        "SHA-256 differs|another alpha|is not what",
+        "SHA-256 differs|another alpha|has changed since it was stored",
     ),
-    "another rank": (edit_json("adapter_config.json", r=4), "SHA-256 differs|says rank 4"),
+    "another rank": (edit_json("adapter_config.json", r=4), "SHA-256 differs|rank must be"),
     "another expert's name": (
         edit_json("expert.json", name="sql"),
         "SHA-256 differs|must be 'poetry'",
