@@ -25,7 +25,8 @@ from peft.tuners.lora import LoraLayer
 from lorary.assembly import load_model
 from lorary.data.readers import describe_formats
 from lorary.models import attach_experts, find_layers, fold, wrap_base
-from lorary.passes import Layout, find_layout
+from lorary.passes import find_layout
+from lorary.passes.layout import Layout
 from lorary.transforms.merging import MERGEKIT, PARAMETER_KEYS, RECIPE_KEYS, SLICE_KEYS
 from tests.architectures import MODEL_TYPES, NOT_BUILT
 from tests.test_architectures import (
