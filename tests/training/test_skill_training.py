@@ -248,6 +248,6 @@ def test_tasks_without_examples_and_splits_that_do_not_divide_are_refused(base, 
     with pytest.raises(ValueError, match="'sql' must have at least one training example"):
         train_skills(base, {"sql": TrainingExamples(train=())}, make_config(), tmp_path / "run")
     with pytest.raises(
-        ValueError, match=r"5 does not divide those of .*q_proj' \(16 to 16\).* by 1, 2, 4, 8$"
+        ValueError, match=r"5 does not divide those of .*q_proj' \(16 to 16\).*: use 1 or 2 or 4 or 8$"
     ):
         train_skills(base, examples, make_config(num_splits=5), tmp_path / "run")
