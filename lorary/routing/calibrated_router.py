@@ -101,6 +101,21 @@ class CalibratedRouter(DeviationMeter):
         self.top_k, self.temperature, self.abstain = top_k, temperature, abstain
         self.margin, self.spread = margin, spread
 
+    def score(self, averages: Mapping[str, Tensor]) -> Tensor:
+        """Return the experts' z-scores over generic requests, averaged over layers.
+
+        Args:
+            averages: module path -> averages of ``describe`` over each request, ``[B, E]``.
+
+        Returns:
+            Scores ``[B, E]``, float32; 0 for an expert that changes no layer.
+        """
+        scores = {}
+        for path, found in averages.items():
+            mean, deviation = self.generic[path]
+            scores[path] = (found - mean) / deviation.clamp_min(SMALLEST_DEVIATION)
+        return average_layers(scores, self._has)
+
     def choose(self, averages: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Choose experts for requests.
 
@@ -111,11 +126,7 @@ class CalibratedRouter(DeviationMeter):
             Indices ``[B, K]`` int64 and weights ``[B, K]`` float32. K is ``top_k``; with a margin it is E,
             since all experts share the weight that trust leaves.
         """
-        scores = {}
-        for path, found in averages.items():
-            mean, deviation = self.generic[path]
-            scores[path] = (found - mean) / deviation.clamp_min(SMALLEST_DEVIATION)
-        overall = average_layers(scores, self._has)  # [B, E]
+        overall = self.score(averages)
         indices, weights = keep_top_k(overall, self.top_k, self.temperature, self.abstain)
         if self.margin is None:
             return indices, weights

@@ -1,0 +1,50 @@
+"""The contract of retrieval methods: what they may read, and what they return.
+
+E experts that may be retrieved.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from lorary.experts import Expert
+from lorary.models import BaseModel
+from lorary.training import TrainConfig, TrainingExamples
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalContext:
+    """What is known about a new task and the experts that may suit it."""
+
+    base: BaseModel
+    """The base model, without experts attached."""
+    experts: Mapping[str, Expert]
+    """A library or any other mapping; a ``Library`` stores what is computed about its experts."""
+    task: str
+    """Name of the new task."""
+    examples: TrainingExamples
+    """The new task's few examples."""
+    own_examples: Mapping[str, TrainingExamples] = field(default_factory=dict)
+    """Expert -> training examples of its own task; empty if these tasks are not at hand."""
+    task_expert: Expert | None = None
+    """An expert that was trained on the new task; None to train one quickly where a method needs it."""
+    quick: TrainConfig = field(default_factory=lambda: TrainConfig(max_tokens=2000, batch_size=4))
+    """How the new task's expert is trained quickly; rank, layers and initial weights follow the experts."""
+    router_options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the calibrated router, the fields of ``CalibratedConfig``, where its scores are used."""
+    trust_base: bool = False
+    """Whether to use experts that name another base model, see ``load_model``."""
+
+
+class Scores(NamedTuple):
+    """A method's scores."""
+
+    values: list[float]
+    """A score per expert, E; higher is better."""
+    num_tokens: int
+    """Tokens that the base model read or was trained on to find them, besides facts about the experts that a
+    library stores."""
+
+
+Scorer = Callable[[RetrievalContext, Sequence[str], int], Scores]
+"""``(context, names [E], seed) -> scores``."""

@@ -1,0 +1,79 @@
+"""Choosing a subset of a library for a new task."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lorary.adaptation.retrieval.contract import RetrievalContext
+from lorary.adaptation.retrieval.table import DEFAULT_RETRIEVAL, RETRIEVALS
+from lorary.errors import DataError, UnknownExpert, suggest
+from lorary.files import quote, say_count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrieved:
+    """The experts that suit a new task best, by one method."""
+
+    scores: tuple[tuple[str, float], ...]
+    """Experts with their scores, the best first."""
+    num_tokens: int
+    """Tokens that the base model read or was trained on to find them, besides facts about the experts that a
+    library stores."""
+
+    @property
+    def names(self) -> list[str]:
+        """The experts, the best first."""
+        return [name for name, _ in self.scores]
+
+
+def retrieve(
+    context: RetrievalContext,
+    names: Sequence[str] | None = None,
+    num: int | None = None,
+    by: str = DEFAULT_RETRIEVAL,
+    seed: int = 0,
+) -> Retrieved:
+    """Choose the experts that suit a new task best.
+
+    Args:
+        context: the new task, the base model and the experts.
+        names: the experts to choose from; None for all.
+        num: number of experts to choose; None to sort them all.
+        by: a key of ``RETRIEVALS``.
+        seed: of ``"random"``.
+
+    Returns:
+        The experts and their scores, the best first; equal scores in the order of names.
+
+    Raises:
+        ValueError: if there is no such method, ``num`` is not from 1 to the number of experts, or the method
+            needs what is not given.
+        UnknownExpert: if there is no expert of a name.
+        DataError: if the new task has no examples.
+        IncompatibleExpert: if experts do not fit the base model, or it has experts attached.
+    """
+    chosen = list(context.experts if names is None else names)
+    faults = []
+    if by not in RETRIEVALS:
+        faults.append(f"no retrieval is named {quote(by)}: {suggest(str(by)[:200], RETRIEVALS)}")
+    if not chosen:
+        faults.append("there must be at least one expert to retrieve, found none")
+    elif num is not None and (type(num) is not int or not 1 <= num <= len(chosen)):
+        faults.append(
+            f"the number of experts to retrieve must be from 1 to {len(chosen)}, which is all there are, "
+            f"found {quote(num)}"
+        )
+    if len(set(chosen)) < len(chosen):
+        faults.append("every expert must be named once")
+    if faults:
+        raise ValueError("; ".join(faults))
+    for name in chosen:
+        if name not in context.experts:
+            raise UnknownExpert(name, context.experts, "the library")
+    if not context.examples.train:
+        raise DataError(
+            f"task {quote(context.task)} must have at least one training example to retrieve experts for it, "
+            f"found {say_count(0, 'example')}"
+        )
+    found = RETRIEVALS[by].score(context, chosen, seed)
+    pairs = sorted(zip(chosen, found.values, strict=True), key=lambda pair: (-pair[1], pair[0]))
+    return Retrieved(scores=tuple(pairs[:num]), num_tokens=found.num_tokens)

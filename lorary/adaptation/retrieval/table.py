@@ -1,0 +1,40 @@
+"""The retrieval methods by name. A new one is a file and a line here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lorary.adaptation.retrieval.contract import RetrievalContext, Scorer, Scores
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalMethod:
+    """An entry of the table."""
+
+    score: "Scorer"
+    """Scores the experts; a pure function of its arguments."""
+    summary: str
+    """What is compared, in a few words, for help texts."""
+
+
+def _method(file: str, summary: str) -> RetrievalMethod:
+    """Make an entry whose file is imported when the method is first used: help texts need no PyTorch."""
+
+    def score(context: "RetrievalContext", names: Sequence[str], seed: int) -> "Scores":
+        scores: Scores = import_module(f"lorary.adaptation.retrieval.{file}").score(context, names, seed)
+        return scores
+
+    return RetrievalMethod(score=score, summary=summary)
+
+
+RETRIEVALS: dict[str, RetrievalMethod] = {
+    "calibrated": _method("calibrated", "how strongly experts react to the examples' prompts"),
+    "cosine": _method("cosine", "weight changes with those of an expert trained quickly on the examples"),
+    "embedding": _method("embedding", "prompts with examples of the experts' tasks, or with their cards"),
+    "svd": _method("svd", "as cosine, by the largest entries of the factors in a few dimensions"),
+    "random": _method("random_order", "nothing: a random draw, as a control"),
+}
+DEFAULT_RETRIEVAL = "calibrated"
+"""The default: it needs nothing but the experts, and reads each prompt once."""
