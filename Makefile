@@ -1,6 +1,7 @@
 # make quickstart   install, train a small library on the embedded model, compare the routes
 # make test         install, check the code, run every test
 # make check        formatting, lint, types
+# make docs         the pages as a site, in build/site
 # make bench        measure us and a peer side by side
 # make fuzz         bring FUZZ=100000 hostile files to every reader, drawn by SEED=0, with WORKERS=2
 #
@@ -17,18 +18,22 @@ READY = $(VENV)/.ready
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install -qq -c constraints.txt
 TORCH = $(shell grep '^torch==' constraints.txt)
 
-.PHONY: quickstart test check bench fuzz setup
+.PHONY: quickstart test check docs bench fuzz setup
 
 quickstart: setup
 	$(VENV)/bin/lorary quickstart
 
-test: check
+test: check docs
 	$(VENV)/bin/python -m pytest -q -n logical --maxprocesses 8 --dist loadscope
 
 check: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+# --strict is in mkdocs.yml: a dead link, or a page that the navigation lacks, is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build -q
 
 bench: setup
 	$(VENV)/bin/python -m bench
