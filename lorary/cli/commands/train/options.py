@@ -2,7 +2,7 @@
 
 Resumes an interrupted run of the same command. Each finished expert is stored in the library at once. Without
 --training.epochs, max_steps and max_tokens the default is 3 epochs. --expert trains one expert on all tasks,
---groups one expert per group of tasks.
+--groups one expert per group of tasks. --method trains something else.
 """
 
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from lorary.cli.base_options import DEFAULT_BASE, add_base_options
+from lorary.cli.commands.train.methods import add_method_options
 from lorary.cli.task_options import add_task_options
 from lorary.data.fitting import Truncation
 from lorary.training import TrainConfig
@@ -31,6 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="How to handle longer examples; targets are never truncated",
     )
     add_base_options(parser, DEFAULT_BASE)
+    add_method_options(parser)
     parser.add_argument(
         "--expert",
         type=str | None,

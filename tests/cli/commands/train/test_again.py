@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import torch
 
-from lorary.cli.commands.train import run as train
+from lorary.cli.commands.train import experts as train
 from lorary.library import Library
 
 

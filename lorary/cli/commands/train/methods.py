@@ -1,0 +1,64 @@
+"""The table of training methods. A method is a module with ``run(options)`` and a line here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from lorary.files import quote
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """An entry of the table."""
+
+    summary: str
+    """What is trained, for the help."""
+    module: str
+    """Module below ``lorary.cli.commands.train`` with ``run(options)``, imported only to run it."""
+    settings: Mapping[str, type[Any]] = field(default_factory=dict)
+    """Name of a group of options -> the dataclass that has them; several methods may share a group. Its field
+    ``train`` is left out: it is made of ``--training``."""
+
+
+METHODS: dict[str, Method] = {
+    "experts": Method(summary="an expert per task, or as --expert and --groups say", module="experts"),
+}
+
+
+def add_method_options(parser: ArgumentParser) -> None:
+    """Add ``--method``, and the settings of all methods."""
+    parser.add_argument(
+        "--method",
+        choices=list(METHODS),
+        default="experts",
+        help="What to train. " + ". ".join(f"{name}: {kind.summary}" for name, kind in METHODS.items()),
+    )
+    for group, settings in list_groups().items():
+        parser.add_class_arguments(settings, group, skip={"train"})
+
+
+def list_groups() -> dict[str, type[Any]]:
+    """List the groups of settings of all methods."""
+    return {group: settings for kind in METHODS.values() for group, settings in kind.settings.items()}
+
+
+def refuse_unused_settings(options: Namespace) -> None:
+    """Refuse settings of another method than the chosen one.
+
+    Raises:
+        ValueError: with the first such setting.
+    """
+    for group, settings in list_groups().items():
+        if group in METHODS[options.method].settings:
+            continue
+        given = vars(options.get(group, Namespace()))
+        defaults = {name: entry.default for name, entry in settings.__dataclass_fields__.items()}
+        changed = sorted(name for name, value in given.items() if value != defaults[name])
+        if changed:
+            methods = [name for name, kind in METHODS.items() if group in kind.settings]
+            raise ValueError(
+                f"--{group}.{changed[0]} is a setting of method {' and '.join(methods)}, found --method "
+                f"{quote(options.method)}: add --method {methods[0]}, or leave it out"
+            )
