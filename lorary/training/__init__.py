@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from lorary.training.objectives.gate_config import GateConfig
     from lorary.training.objectives.lorahub import LorahubConfig, search_weights
     from lorary.training.objectives.skill_config import SkillConfig
+    from lorary.training.skill_adaptation import adapt_skills
+    from lorary.training.skill_modes import prepare_mode
+    from lorary.training.skill_start import fit_config
     from lorary.training.skill_training import train_skills
     from lorary.training.train import train_experts
 
@@ -22,7 +25,10 @@ __all__ = [
     "SkillConfig",
     "TrainConfig",
     "TrainingExamples",
+    "adapt_skills",
+    "fit_config",
     "prepare_examples",
+    "prepare_mode",
     "search_weights",
     "train_experts",
     "train_skills",
@@ -35,7 +41,10 @@ __getattr__ = load_lazily(
         "LorahubConfig": "objectives.lorahub",
         "SkillConfig": "objectives.skill_config",
         "TrainingExamples": "examples",
+        "adapt_skills": "skill_adaptation",
+        "fit_config": "skill_start",
         "prepare_examples": "examples",
+        "prepare_mode": "skill_modes",
         "search_weights": "objectives.lorahub",
         "train_experts": "train",
         "train_skills": "skill_training",

@@ -7,8 +7,8 @@ from pathlib import Path
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from lorary.experts import Expert, ExpertCard, Factors, check_name
-from lorary.experts.skills import SkillSet, TaskTable
+from lorary.experts import Expert, ExpertCard, check_name
+from lorary.experts.skills import SkillSet
 from lorary.experts.skills.mixing import check_splits
 from lorary.models import BaseModel, find_layers, layer_shape
 from lorary.models.attach import attach_slots
@@ -21,9 +21,19 @@ from lorary.training.folder.run_folder import RunFolder
 from lorary.training.folder.tensor_form import TensorForm
 from lorary.training.loop.event import TrainEvent
 from lorary.training.loop.loop import Loop
+from lorary.training.loop.schedule import seed_for
 from lorary.training.objectives.skill_config import SkillConfig
-from lorary.training.objectives.skills import TABLE, SharedSkills, TaskExample, outline_skills
+from lorary.training.objectives.skill_values import (
+    digest_skills,
+    draw_values,
+    is_trained,
+    outline_skills,
+    take_values,
+)
+from lorary.training.objectives.skills import SharedSkills, TaskExample
 from lorary.training.progress import UnitProgress
+from lorary.training.skill_start import fit_start
+from lorary.training.trained_skills import build_skill_set
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,16 @@ class SkillOutcome:
     """The skills and the table of the tasks."""
     progress: UnitProgress
     """Steps, tokens, loss curves and best validation loss of all tasks together."""
+    card: ExpertCard
+    """What was trained, on what, from which skills."""
+
+    def task_expert(self, task: str | None, name: str | None = None) -> Expert:
+        """Make the expert of a task, as ``SkillSet.task_expert``; its card tells of this training."""
+        expert = self.skill_set.task_expert(task, name)
+        provenance = {**self.card.provenance, **expert.card.provenance}
+        parents = self.card.parents or expert.card.parents
+        card = replace(expert.card, provenance=provenance, parents=parents, scores=self.card.scores)
+        return replace(expert, card=card)
 
 
 def train_skills(
@@ -42,6 +62,7 @@ def train_skills(
     config: SkillConfig,
     run_folder: str | Path,
     *,
+    start: SkillSet | None = None,
     name: str = "skills",
     fresh: bool = False,
     on_progress: Callable[[TrainEvent[dict[str, Tensor]]], None] | None = None,
@@ -53,19 +74,26 @@ def train_skills(
     Args:
         base: the base model, used on its current device. It must have no experts, and has none afterwards.
         examples: task -> its examples, see ``prepare_examples``.
-        config: the configuration.
+        config: the configuration. ``trained`` says what is trained.
         run_folder: folder of the resumable state, the finished parameters and the curves.
-        name: the skills are ``<name>-0``, ``<name>-1``, …, and ``<name>-shared``.
+        start: skills to start from: of another training, or any experts (``make_skill_set``). The
+            configuration must have their numbers (``fit_config``); the layers are theirs. Tasks that are in
+            their table begin with their rows, others as ``new_rows`` says. None: a start as PEFT's.
+        name: the skills are ``<name>-0``, ``<name>-1``, …, and ``<name>-shared``. Skills that are not trained
+            keep their names.
         fresh: start over instead of resuming.
         on_progress: called after every pass.
 
     Returns:
-        Skills and table (best validated values, or the last), and the curves.
+        Skills and table (best validated values, or the last), and the curves. The table has the tasks of
+        ``examples`` only.
 
     Raises:
         ValueError: if there is no task, a task has no training example, the base model cannot read one, the
-            name is not safe, or ``num_splits`` does not divide the widths of all layers.
-        IncompatibleExpert: if ``target_modules`` match no layer, or the base model has experts already.
+            name is not safe, ``num_splits`` does not divide the widths of all layers, or the configuration
+            does not suit ``start``.
+        IncompatibleExpert: if ``target_modules`` match no layer, ``start`` does not fit the base model, or
+            the base model has experts already.
         TrainingError: if the folder has another run, is damaged or in use, or a loss is not finite.
 
     Source: Polytropon, arXiv:2202.13914; MHR, arXiv:2211.03831.
@@ -75,33 +103,52 @@ def train_skills(
     for task, found in examples.items():
         check_training_examples(task, found, base.model)
     check_name(f"{name}-0")
-    layers = find_layers(base.model, config.train.target_modules)
-    sizes = {path: layer_shape(layer) for path, layer in layers.items()}
-    check_splits(sizes, config.num_splits)
+    start = fit_start(base, start, config)
+    layers = _find_layers(base, config, start)
+    values = _begin(layers, list(examples), config, start, seed_for(config.train.seed, name))
     with hold_run_folder(run_folder):
-        form = TensorForm(outline_skills(sizes, len(examples), config))
-        folder = RunFolder(run_folder, _identify(base, examples, config), form, fresh=fresh)
+        form = TensorForm({key: own.shape for key, own in values.items() if is_trained(key, config)})
+        folder = RunFolder(run_folder, _identify(base, examples, config, start), form, fresh=fresh)
         stack = attach_slots(base.model, layers, 1, config.train.rank)
         try:
-            objective = SharedSkills(stack, len(examples), config)
+            objective = SharedSkills(stack, values, config)
             unit = {name: _join_tasks(examples)}
             tensors, progress = Loop(
                 objective, unit, config.train.loop, folder=folder, after_pass=on_progress
             ).run()[name]
         finally:
             stack.detach()
-    card = _describe(base, layers, examples, config, progress)
-    return SkillOutcome(_build_skill_set(tensors, list(examples), name, base.name, card, config), progress)
+    card = _describe(base, layers, examples, config, progress, start)
+    skill_set = build_skill_set({**values, **tensors}, list(examples), name, base.name, card, config, start)
+    return SkillOutcome(skill_set, progress, card)
+
+
+def _find_layers(base: BaseModel, config: SkillConfig, start: SkillSet | None) -> dict[str, BaseLayer]:
+    if start is None:
+        return find_layers(base.model, config.train.target_modules)
+    modules = dict(base.model.named_modules())
+    return {path: modules[path] for path in start.skills[0].outlines}
+
+
+def _begin(
+    layers: Mapping[str, BaseLayer], tasks: list[str], config: SkillConfig, start: SkillSet | None, seed: int
+) -> dict[str, Tensor]:
+    sizes = {path: layer_shape(layer) for path, layer in layers.items()}
+    check_splits(sizes, config.num_splits)
+    if start is not None:
+        return take_values(start, tasks, config, seed)
+    return draw_values(outline_skills(sizes, len(tasks), config), config, seed)
 
 
 def _identify(
-    base: BaseModel, examples: Mapping[str, TrainingExamples], config: SkillConfig
+    base: BaseModel, examples: Mapping[str, TrainingExamples], config: SkillConfig, start: SkillSet | None
 ) -> dict[str, object]:
     return {
         "configuration": {**asdict(config), "train": list_effective(config.train)},
         "base model": base.fingerprint,
         # A list, because the order of tasks is that of the table's rows.
         "examples": [[task, found.digest] for task, found in examples.items()],
+        "start": None if start is None else digest_skills(start),
     }
 
 
@@ -124,6 +171,7 @@ def _describe(
     examples: Mapping[str, TrainingExamples],
     config: SkillConfig,
     progress: UnitProgress,
+    start: SkillSet | None,
 ) -> ExpertCard:
     return ExpertCard(
         tasks=tuple(examples),
@@ -136,44 +184,7 @@ def _describe(
             "best_step": progress.best_step,
             "tokens": progress.tokens,
         },
+        parents=() if start is None else tuple(skill.name for skill in start.skills),
         scores={} if progress.best_loss is None else {"validation_loss": progress.best_loss},
         fan_in_fan_out=isinstance(next(iter(layers.values())), Conv1D),
     )
-
-
-def _build_skill_set(
-    tensors: Mapping[str, Tensor],
-    tasks: list[str],
-    name: str,
-    base_model: str,
-    card: ExpertCard,
-    config: SkillConfig,
-) -> SkillSet:
-    """Make experts and a table of a run's parameters; each ``b`` includes LoRA's factor."""
-    factors = [key for key in tensors if not key.startswith(TABLE)]
-    paths = [key.removesuffix(".a") for key in factors if key.endswith(".a")]
-    ends = [*map(str, range(config.num_skills)), *(["shared"] if config.shared_skill else [])]
-    skills = [
-        Expert(
-            f"{name}-{end}",
-            base_model,
-            {
-                path: Factors(
-                    tensors[f"{path}.a"][place].clone(),
-                    (tensors[f"{path}.b_t"][place].T * config.train.scale).contiguous(),
-                )
-                for path in paths
-            },
-            replace(card, description=f"skill {end} of {name}"),
-        )
-        for place, end in enumerate(ends)
-    ]
-    table = TaskTable(
-        tasks=tuple(tasks),
-        logits={key.removeprefix(TABLE): own for key, own in tensors.items() if key.startswith(TABLE)},
-        num_skills=config.num_skills,
-        num_splits=config.num_splits,
-        granularity=config.granularity,
-        has_shared=config.shared_skill,
-    )
-    return SkillSet(skills, table)

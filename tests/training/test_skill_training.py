@@ -9,7 +9,7 @@ from lorary.experts.skills import write_poly
 from lorary.models import attach_experts, find_layers, layer_shape
 from lorary.training import SkillConfig, TrainConfig, TrainingExamples, train_skills
 from lorary.training.loop.schedule import plan_batches, seed_for
-from lorary.training.objectives.skills import TABLE, outline_skills
+from lorary.training.objectives.skill_values import TABLE, outline_skills
 
 TARGETS = ["q_proj", "down_proj"]
 TRAIN = {

@@ -34,8 +34,8 @@ def write_poly(skill_set: SkillSet, folder: str | os.PathLike[str]) -> None:
         folder: a path or URL; an adapter that is there is replaced.
 
     Raises:
-        UnsupportedAdapter: with all reasons why PEFT cannot represent the skills: a shared skill, ranks that
-            differ between modules, or GPT-2's Conv1D layers.
+        UnsupportedAdapter: with all reasons why PEFT cannot represent the skills: no tasks, a shared skill,
+            ranks that differ between modules, or GPT-2's Conv1D layers.
         FormatError: if the folder has files that are not an adapter's.
     """
     first = skill_set.skills[0]
@@ -61,6 +61,8 @@ def write_poly(skill_set: SkillSet, folder: str | os.PathLike[str]) -> None:
 def _find_unsupported(skill_set: SkillSet) -> list[str]:
     first: Expert = skill_set.skills[0]
     faults = []
+    if not skill_set.table.tasks:
+        faults.append("their table has no tasks")
     if skill_set.table.has_shared:
         faults.append("they have a shared skill")
     if len(set(first.ranks.values())) > 1:

@@ -43,16 +43,19 @@ class SkillSet:
         skills' rank. It can be loaded, assigned to requests, merged and written like any other expert.
 
         Args:
-            task: one of the table's tasks; None for a task that is not in the table: the mean of its rows.
+            task: one of the table's tasks; None for a task that is not in the table: the mean of its rows, or
+                equal weights if there are no rows.
             name: the expert's name; None for the task's, or ``"mean"``.
 
         Raises:
             ValueError: if the table has no such task.
         """
         first, table = self.skills[0], self.table
+        cards = [skill.card for skill in self.skills]
         card = replace(
             first.card,
             tasks=table.tasks if task is None else (task,),
+            tags=tuple(tag for tag in first.card.tags if all(tag in card.tags for card in cards)),
             description="",
             parents=tuple(skill.name for skill in self.skills),
             scores={},

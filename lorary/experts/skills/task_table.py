@@ -28,7 +28,7 @@ class TaskTable:
     """
 
     tasks: tuple[str, ...]
-    """Names of the tasks, in the order of the rows."""
+    """Names of the tasks, in the order of the rows; none for skills that no task has used yet."""
     logits: Mapping[str, Tensor]
     """Group of layers -> ``[tasks, Q·S]``, the skills of a split side by side."""
     num_skills: int
@@ -47,8 +47,8 @@ class TaskTable:
 
     def _find_faults(self) -> list[str]:
         faults = []
-        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
-            faults.append(f"tasks must be different names, at least one, found {quote(list(self.tasks))}")
+        if len(set(self.tasks)) < len(self.tasks):
+            faults.append(f"tasks must be different names, found {quote(list(self.tasks))}")
         if self.granularity not in GRANULARITIES:
             faults.append(
                 f"granularity must be one of {', '.join(GRANULARITIES)}, found {quote(self.granularity, 60)}"
@@ -82,11 +82,17 @@ class TaskTable:
 
         Args:
             path: the layer's module path.
-            task: one of the tasks; None for a task that is not in the table: the mean of all rows.
+            task: one of the tasks; None for a task that is not in the table: the mean of all rows, or equal
+                weights if there are no rows.
         """
         logits = self.logits[name_group(path, self.granularity)].float()
-        row = logits.mean(0) if task is None else logits[self.index(task)]
+        row = mean_row(logits) if task is None else logits[self.index(task)]
         return append_shared(compute_weights(row, self.num_splits), self.has_shared)
+
+
+def mean_row(logits: Tensor) -> Tensor:
+    """Return the mean of a group's rows ``[tasks, Q·S]``; zeros, for equal weights, if there are no rows."""
+    return logits.mean(0) if len(logits) else logits.new_zeros(logits.shape[1])
 
 
 def append_shared(weights: Tensor, has_shared: bool) -> Tensor:

@@ -1,6 +1,7 @@
 """The configuration of the training of skills that tasks share."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from lorary.experts.skills.mixing import WEIGHTINGS, Weighting
 from lorary.experts.skills.task_table import GRANULARITIES, Granularity
@@ -8,10 +9,24 @@ from lorary.files import quote
 from lorary.training.config import TrainConfig
 from lorary.training.field_checks import count, find_field_faults, positive, switch
 
+Trained = Literal["all", "table", "skills"]
+"""The parameters that are trained."""
+NewRows = Literal["random", "mean", "uniform"]
+"""How rows of a table begin for tasks that are not in it."""
+AdaptationMode = Literal["poly", "poly-z", "poly-mu", "mhr", "mhr-z", "mhr-mu"]
+"""The published ways to adapt skills to new tasks, see ``lorary.training.skill_modes``."""
+ADAPTATION_MODES: tuple[str, ...] = get_args(AdaptationMode)
+
 _CHECKS = {
     **dict.fromkeys(("num_skills", "num_splits"), count),
     "shared_skill": switch,
     "table_learning_rate": positive,
+}
+_CHOICES = {
+    "granularity": GRANULARITIES,
+    "weighting": WEIGHTINGS,
+    "trained": get_args(Trained),
+    "new_rows": get_args(NewRows),
 }
 
 
@@ -34,10 +49,16 @@ class SkillConfig:
     """Train one more skill, which every task uses with weight 1."""
     table_learning_rate: float = 0.1
     """Peak learning rate of the table, which has no weight decay."""
+    trained: Trained = "all"
+    """Parameters that are trained: 'all', only the 'table', or only the 'skills'; the table is then used as
+    in evaluation."""
+    new_rows: NewRows = "random"
+    """Start of the rows of tasks that are not in the table yet: 'random' (small, as PEFT's and as published),
+    the 'mean' of its rows, or 'uniform' (equal weights)."""
 
     def __post_init__(self) -> None:
         faults = [*find_field_faults(self, _CHECKS)]
-        for name, known in (("granularity", GRANULARITIES), ("weighting", WEIGHTINGS)):
+        for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 faults.append(
                     f"{name} must be one of {', '.join(known)}, found {quote(getattr(self, name), 60)}"

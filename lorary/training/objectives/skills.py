@@ -25,12 +25,8 @@ from lorary.training.loop.contract import Objective
 from lorary.training.loop.rows import ParameterRows
 from lorary.training.loop.schedule import seed_for
 from lorary.training.objectives.skill_config import SkillConfig
+from lorary.training.objectives.skill_values import TABLE, is_trained
 from lorary.training.progress import UnitProgress
-
-# Begins the names of tables; no module path has a space.
-TABLE = "table of "
-# PEFT's.
-LARGEST_LOGIT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -41,32 +37,6 @@ class TaskExample(TokenizedExample):
     """The task's row in the table."""
 
 
-def outline_skills(
-    sizes: Mapping[str, tuple[int, int]], num_tasks: int, config: SkillConfig
-) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of all parameters, in the order of the row: factors first.
-
-    Args:
-        sizes: module path -> (I, O).
-        num_tasks: number of tasks.
-        config: the configuration.
-
-    Returns:
-        ``"<path>.a"`` -> ``[S, R, I]``, ``"<path>.b_t"`` -> ``[S, R, O]`` and ``"table of <group>"`` ->
-        ``[tasks, Q · skills]``, without the shared skill.
-    """
-    num_skills, rank = config.num_skills + config.shared_skill, config.train.rank
-    factors = {
-        f"{path}.{key}": (num_skills, rank, width)
-        for path, pair in sizes.items()
-        for key, width in zip(("a", "b_t"), pair, strict=True)
-    }
-    groups = dict.fromkeys(name_group(path, config.granularity) for path in sizes)
-    return factors | {
-        f"{TABLE}{group}": (num_tasks, config.num_splits * config.num_skills) for group in groups
-    }
-
-
 class SharedSkills(Objective[dict[str, Tensor]]):
     """The objective of ``train_skills``, see ``lorary.training.loop.contract.Objective``.
 
@@ -75,19 +45,19 @@ class SharedSkills(Objective[dict[str, Tensor]]):
 
     Args:
         stack: one empty expert on the base model, from ``attach_slots``; its factors are replaced.
-        num_tasks: number of tasks.
+        values: first values of all parameters, from ``draw_values`` or ``take_values``; those that are not
+            trained keep them.
         config: the configuration.
     """
 
-    def __init__(self, stack: ExpertStack, num_tasks: int, config: SkillConfig):
-        self.stack, self.config = stack, config
-        sizes = {path: (layer.a.shape[2], layer.b_t.shape[2]) for path, layer in stack.layers.items()}
-        shapes = outline_skills(sizes, num_tasks, config)
+    def __init__(self, stack: ExpertStack, values: Mapping[str, Tensor], config: SkillConfig):
+        self.stack, self.config, self._start = stack, config, values
         device = next(iter(stack.layers.values())).a.device
+        shapes = {name: own.shape for name, own in values.items() if is_trained(name, config)}
         self.rows = ParameterRows(1, shapes, device)
-        self.tables = [name for name in shapes if name.startswith(TABLE)]
-        num_logits = sum(math.prod(shapes[name]) for name in self.tables)
-        self._adamw = _choose_optimizer(config, self.rows.num_parameters - num_logits, num_logits)
+        self.tables = [name for name in values if name.startswith(TABLE)]
+        self._fixed = {name: own.to(device) for name, own in values.items() if name not in shapes}
+        self._adamw = _choose_optimizer(config, shapes)
         self._optimizer: AdamWPartsSteps | None = None
         self._seed = 0
         for layer in stack.layers.values():
@@ -96,16 +66,10 @@ class SharedSkills(Objective[dict[str, Tensor]]):
 
     @torch.no_grad()
     def start(self, name: str, slot: int, num_steps: int) -> AdamWPartsSteps:
-        """Start as PEFT does: ``a`` uniform in ±1/√(I/Q), ``b`` zero, logits uniform in ±0.001."""
+        """Start with the first values."""
         self._seed = seed_for(self.config.train.seed, name)
-        generator = torch.Generator().manual_seed(self._seed)
-        self.rows.values[slot] = 0
         for key, part in self.rows.parts.items():
-            if key.endswith(".b_t") and key not in self.tables:
-                continue
-            own = part[slot]
-            bound = LARGEST_LOGIT if key in self.tables else (own.shape[-1] / self.config.num_splits) ** -0.5
-            own.copy_((torch.rand(own.shape, generator=generator) * 2 - 1) * bound)
+            part[slot].copy_(self._start[key])
         self._optimizer = self._adamw.start(self.rows.values[slot], num_steps)
         return self._optimizer
 
@@ -123,17 +87,22 @@ class SharedSkills(Objective[dict[str, Tensor]]):
         weights = self._compute_weights(used)
         for path, layer in self.stack.layers.items():
             own = weights[f"{TABLE}{name_group(path, self.config.granularity)}"]
-            layer.a = mix_skills(self.rows.parts[f"{path}.a"][0], own)
-            layer.b_t = mix_skills(self.rows.parts[f"{path}.b_t"][0], own)
+            layer.a = mix_skills(self._find(f"{path}.a"), own)
+            layer.b_t = mix_skills(self._find(f"{path}.b_t"), own)
         return _OwnFactors(used, self.config.train.scale)
+
+    def _find(self, name: str) -> Tensor:
+        """Return the present values of a parameter."""
+        return self._fixed[name] if name in self._fixed else self.rows.parts[name][0]
 
     def _compute_weights(self, used: Tensor) -> dict[str, Tensor]:
         """Return the weights of some tasks ``[P]``: table's name -> ``[P, Q, S]``."""
-        is_training, config = torch.is_grad_enabled(), self.config
+        config = self.config
+        is_training = torch.is_grad_enabled() and config.trained != "skills"
         noise = self._draw_noise() if is_training and config.weighting != "sigmoid" else {}
         found = {}
         for name in self.tables:
-            logits, own = self.rows.parts[name][0][used], noise.get(name)
+            logits, own = self._find(name)[used], noise.get(name)
             weighting = config.weighting if is_training else "sigmoid"
             weights = compute_weights(
                 logits, config.num_splits, weighting, None if own is None else own[used]
@@ -166,7 +135,7 @@ class SharedSkills(Objective[dict[str, Tensor]]):
         return loss
 
     def export(self, name: str, values: Tensor, progress: UnitProgress) -> dict[str, Tensor]:
-        """Return all parameters, by the names of ``outline_skills``, as copies on the CPU."""
+        """Return the trained parameters, by the names of ``outline_skills``, as copies on the CPU."""
         self.check_loss(name, "sum of weights", float(values.sum()), progress.step)
         parts = self.rows.split_row(values.detach().cpu().clone())
         return {key: part.clone() for key, part in parts.items()}
@@ -176,7 +145,7 @@ class SharedSkills(Objective[dict[str, Tensor]]):
         return self._adamw.find_fault(tensors, num_steps)
 
 
-def _choose_optimizer(config: SkillConfig, num_weights: int, num_logits: int) -> AdamWParts:
+def _choose_optimizer(config: SkillConfig, shapes: Mapping[str, torch.Size]) -> AdamWParts:
     def choose(learning_rate: float, weight_decay: float) -> AdamW:
         return AdamW(
             learning_rate=learning_rate,
@@ -186,12 +155,13 @@ def _choose_optimizer(config: SkillConfig, num_weights: int, num_logits: int) ->
             max_grad_norm=config.train.max_grad_norm,
         )
 
-    return AdamWParts(
-        {
-            "skills": (choose(config.train.learning_rate, config.train.weight_decay), num_weights),
-            "table": (choose(config.table_learning_rate, 0.0), num_logits),
-        }
-    )
+    num_logits = sum(shape.numel() for name, shape in shapes.items() if name.startswith(TABLE))
+    num_weights = sum(shape.numel() for shape in shapes.values()) - num_logits
+    parts = {
+        "skills": (choose(config.train.learning_rate, config.train.weight_decay), num_weights),
+        "table": (choose(config.table_learning_rate, 0.0), num_logits),
+    }
+    return AdamWParts({name: (settings, size) for name, (settings, size) in parts.items() if size})
 
 
 class _OwnFactors:
