@@ -35,6 +35,8 @@ class Batch:
     """Position of each cell in its own sequence, ``[B, L]``; None if each row has one sequence."""
     owner: Tensor
     """The sequence of each cell, ``[B, L]``: the first one if several share it; -1 for padding."""
+    uses: Tensor
+    """The number of sequences that each cell belongs to, ``[B, L]``; 0 for padding."""
     labels: Tensor
     """The tokens to be predicted, ``[N]``: the targets of all sequences in order."""
     label_owner: Tensor
@@ -120,6 +122,7 @@ def pad_sequences(sequences: Sequence[TokenizedExample], padding_id: int | None 
         input_ids=pad_sequence(tokens, batch_first=True, padding_value=padding_id),
         position_ids=None,
         owner=numbers[:, None].where(mask, PADDING),
+        uses=mask.long(),
         labels=_list_labels(sequences),
         label_owner=numbers.repeat_interleave(is_target.sum(1)),
         positions=is_target.flatten().nonzero().squeeze(1),
@@ -156,6 +159,7 @@ class _Builder:
         self.input_ids = torch.full((num_rows, length), padding_id)
         self.position_ids = torch.zeros(num_rows, length, dtype=torch.long)
         self.owner = torch.full((num_rows, length), PADDING)
+        self.uses = torch.zeros(num_rows, length, dtype=torch.long)
         # [B, L, L]; padding attends to itself, since a row of the mask without True gives NaN.
         self.sees = torch.eye(length, dtype=torch.bool).repeat(num_rows, 1, 1)
         self.positions: list[list[int]] = [[] for _ in sequences]
@@ -172,6 +176,7 @@ class _Builder:
             self.input_ids,
             self.position_ids,
             self.owner,
+            self.uses,
             _list_labels(self.sequences),
             torch.arange(len(self.sequences)).repeat_interleave(counts),
             torch.tensor([cell for cells in self.positions for cell in cells], dtype=torch.long),
@@ -194,6 +199,7 @@ class _Builder:
             self.input_ids[row, start:end] = torch.tensor(tokens[shared:])
             self.position_ids[row, start:end] = torch.arange(shared, len(tokens))
             self.owner[row, start:end] = index
+            self.uses[row, path] += 1
             self.sees[row, start:end, path[:shared]] = True
             self.sees[row, start:end, start:end] = torch.ones(
                 end - start, end - start, dtype=torch.bool

@@ -93,3 +93,11 @@ def test_a_piece_is_cut_where_a_row_is_full():
 def test_moving_a_shared_batch_moves_its_mask():
     batch = pack_sequences(EXAMPLES, 16, groups=[0] * 6)
     assert torch.equal(batch.to("cpu").attention_mask, batch.attention_mask)
+
+
+@pytest.mark.parametrize("groups", [None, [0] * 6, [0, 0, 1, 1, 1, 0]])
+@pytest.mark.parametrize("row_length", [8, 60])
+def test_all_tokens_of_all_sequences_are_counted_however_they_share_cells(groups, row_length):
+    batch = pack_sequences(EXAMPLES, row_length, groups=groups)
+    assert int(batch.uses.sum()) == sum(len(read_tokens(example)) for example in EXAMPLES)
+    assert torch.equal(batch.uses == 0, batch.owner == PADDING)

@@ -26,6 +26,7 @@ from lorary.training import TrainConfig, TrainingExamples
 from lorary.training.folder.expert_form import ExpertForm
 from lorary.training.folder.run_folder import RunFolder
 from lorary.training.loop.adamw import AdamW
+from lorary.training.loop.contract import Objective
 from lorary.training.loop.loop import Loop
 from lorary.training.loop.rows import ParameterRows
 from lorary.training.loop.settings import LoopSettings
@@ -44,7 +45,7 @@ class TaskExample(TokenizedExample):
     task: int = 0
 
 
-class SharedSkills:
+class SharedSkills(Objective):
     """Skills that the tasks of a unit share, and a table that says how each task mixes them.
 
     Args:

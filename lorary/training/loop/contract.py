@@ -78,10 +78,24 @@ class Objective(Protocol[ProductT_co]):
     def losses(self, part: Pass, examples: Sequence[TokenizedExample], chooser: Chooser | None) -> Tensor:
         """Run a pass, and return the loss of each target token, ``[N]``, float32, in the order of examples.
 
-        By default these are the negative log-likelihoods. A unit's loss is the mean over its target tokens. A
-        term that belongs to no single token must be added to each of the unit's tokens.
+        By default these are the negative log-likelihoods. A unit's loss is the mean over its target tokens.
         """
         return score_pass(self.stack, part, chooser)
+
+    def survey(self, parts: Sequence[Pass]) -> None:
+        """Look at all passes of a step before the first of them has gradients; by default nothing happens."""
+        return
+
+    def penalty(self, chooser: Chooser | None) -> Tensor | None:
+        """Return what the pass that has just run adds to the losses of its units; None for nothing.
+
+        Its gradient is added to theirs. The losses of curves and validations are without it. It is a sum over
+        the units of the pass, and over the passes of a step it must add up to each unit's whole penalty.
+
+        Args:
+            chooser: the pass's, from ``routing``.
+        """
+        return None
 
     def check_loss(self, name: str, what: str, loss: float, step: int) -> float:
         """Check a unit's loss after some steps, and return a finite loss to continue with.

@@ -59,3 +59,24 @@ def test_passes_add_up(objective, batches):
     assert (num_passes, more) == (1, 8)
     assert others == pytest.approx(losses, rel=1e-5)
     torch.testing.assert_close(added, gradients, atol=1e-5, rtol=1e-3)
+
+
+class Penalised(LoraExperts):
+    """Adds the sum of squares of a row, in equal parts to the passes of a step."""
+
+    def survey(self, parts):
+        self.num_passes = len(parts)
+
+    def penalty(self, chooser):
+        return sum(part.square().sum() for part in self.rows.parts.values()) / self.num_passes
+
+
+@pytest.mark.parametrize("tokens_per_pass", [2048, 1])
+def test_a_penalty_adds_its_gradient_and_is_not_in_the_losses(objective, batches, tokens_per_pass):
+    plain, gradients, _ = run(objective, batches, tokens_per_pass=tokens_per_pass)
+    objective.__class__ = Penalised
+    objective.rows.gradients.zero_()
+    losses, found, _ = run(objective, batches, tokens_per_pass=tokens_per_pass)
+    assert losses == plain
+    torch.testing.assert_close(found, gradients + 2 * objective.rows.values)
+    assert BatchLosses(objective, objective.config.loop, 10).measure(batches) == pytest.approx(losses)
