@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "models": {"experts", "lowrank", "routing", "kernels"},
     "data": set(),
     "passes": {"data", "models", "routing"},
-    "training": {"data", "models", "passes", "routing", "experts"},
+    "training": {"data", "models", "passes", "routing", "experts", "lowrank"},
     "facts": {"training", "data", "models", "library", "transforms", "routing", "experts"},
     "assembly": {"data", "facts", "models", "passes", "library", "routing", "experts"},
     "evaluation": {"data", "models", "passes", "facts", "assembly", "routing", "experts"},

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from lorary.files import quote
 from lorary.training.field_checks import (
     count,
+    count_or_zero,
     find_field_faults,
     not_negative,
     optional,
@@ -28,7 +29,8 @@ _SIZES = {
 _RATES = {
     **dict.fromkeys(("learning_rate", "alpha"), positive),
     **dict.fromkeys(("epochs", "max_grad_norm"), optional(positive)),
-    **dict.fromkeys(("max_steps", "max_tokens", "validate_every", "patience"), optional(count)),
+    **dict.fromkeys(("max_tokens", "validate_every", "patience"), optional(count)),
+    "max_steps": optional(count_or_zero),
     **dict.fromkeys(("weight_decay", "checkpoint_seconds"), not_negative),
     "warmup_ratio": share,
 }
@@ -70,7 +72,7 @@ class TrainConfig:
     epochs: float | None = None
     """Number of passes over an expert's examples; null: no bound."""
     max_steps: int | None = None
-    """Maximum optimiser steps of one expert; null: no bound."""
+    """Maximum optimiser steps of one expert; null: no bound; 0: a start is kept as it is."""
     max_tokens: int | None = None
     """Maximum tokens (input and target) that one expert is trained on; null: no bound."""
     validate_every: int | None = None
@@ -112,7 +114,10 @@ class TrainConfig:
     @property
     def loop(self) -> LoopSettings:
         """The settings for the loop."""
-        return LoopSettings(**{field.name: getattr(self, field.name) for field in fields(LoopSettings)})
+        names = {field.name for field in fields(self)}
+        return LoopSettings(
+            **{field.name: getattr(self, field.name) for field in fields(LoopSettings) if field.name in names}
+        )
 
 
 def list_effective(config: TrainConfig) -> dict[str, Any]:

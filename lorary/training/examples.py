@@ -28,14 +28,20 @@ class TrainingExamples:
     counts: PromptCounts = field(default_factory=PromptCounts)
     """Numbers of examples that were left out or changed."""
 
+    spent_tokens: int = 0
+    """Tokens of the budget that were read before training, such as by the choice of a start; the training is
+    shorter by as many."""
+
     @cached_property
     def digest(self) -> str:
-        """A hash of all tokens, which identifies the data of a run."""
+        """A hash of all tokens, and of the spent ones, which identifies the data of a run."""
         parts = [
             f"{name} {example.prompt_ids}{example.target_ids}"
             for name, part in (("train", self.train), ("validation", self.validation))
             for example in part
         ]
+        if self.spent_tokens:
+            parts.append(f"spent {self.spent_tokens}")
         return sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

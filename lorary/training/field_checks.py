@@ -56,6 +56,11 @@ def count(value: Any) -> str | None:
     return whole(value) or (None if value >= 1 else "be at least 1")
 
 
+def count_or_zero(value: Any) -> str | None:
+    """Check for a whole number of at least 0."""
+    return whole(value) or (None if value >= 0 else "be at least 0")
+
+
 def positive(value: Any) -> str | None:
     """Check for a finite number above 0."""
     return _number(value) or (None if value > 0 else "be positive")

@@ -20,6 +20,8 @@ class UnitPlan:
     """Steps between two validation losses; None: no validation."""
     patience: int | None = None
     """Validations without improvement that end the training; None: no early stop."""
+    validate_start: bool = False
+    """Whether there is a validation before the first step too."""
 
     @property
     def num_steps(self) -> int:
@@ -27,10 +29,19 @@ class UnitPlan:
         return len(self.tokens)
 
     def is_due(self, step: int) -> bool:
-        """Return whether a validation follows a step: at each interval, and at the end."""
+        """Return whether a validation follows a step: at each interval, and at the end.
+
+        Step 0 is the start.
+        """
         if self.validate_every is None:
             return False
+        if step == 0:
+            return self.validate_start
         return step % self.validate_every == 0 or step >= self.num_steps
+
+    def begin(self) -> "UnitProgress":
+        """Return the progress before the first step; a plan without steps is finished."""
+        return UnitProgress(is_finished=not self.tokens)
 
 
 @dataclass
@@ -124,9 +135,13 @@ def _replay(plan: UnitPlan, train: Curve, validation: Curve) -> UnitProgress:
     _check_steps("train_curve", train, list(range(1, len(train) + 1)))
     if len(train) > plan.num_steps:
         raise ValueError(f"train_curve must end by step {plan.num_steps}, found step {len(train)}")
-    _check_steps("validation_curve", validation, [step for step, _ in train if plan.is_due(step)])
+    due = [step for step in (0, *(step for step, _ in train)) if plan.is_due(step)]
+    # A state of step 0 may have been saved before its validation.
+    _check_steps("validation_curve", validation, due if train or validation else [])
     losses = dict(validation)
-    progress = UnitProgress()
+    progress = plan.begin()
+    if 0 in losses:
+        progress.record_validation(losses[0], plan)
     for (step, loss), num_tokens in zip(train, plan.tokens, strict=False):
         if progress.is_finished:
             raise ValueError(

@@ -9,7 +9,12 @@ from lorary.training.config import TrainConfig, gives_the_same
 
 
 def find_training_fault(
-    card: ExpertCard, *, base_fingerprint: str, data_digest: str, config: TrainConfig
+    card: ExpertCard,
+    *,
+    base_fingerprint: str,
+    data_digest: str,
+    config: TrainConfig,
+    start_digest: str | None = None,
 ) -> str | None:
     """Describe a difference between an expert's training and a given one, if it changes the result.
 
@@ -18,6 +23,7 @@ def find_training_fault(
         base_fingerprint: fingerprint of the given training's base model.
         data_digest: digest of its examples.
         config: its configuration.
+        start_digest: hash of the weights that it begins with; None if it begins fresh.
 
     Returns:
         The difference, as a sentence about "it"; None if there is none.
@@ -31,6 +37,8 @@ def find_training_fault(
         return "it was trained on other examples"
     if not gives_the_same(card.provenance.get("training"), config):
         return "it was trained with another configuration"
+    if _find(card.provenance, "start", "weights") != start_digest:
+        return "its training began with other weights"
     return None
 
 

@@ -1,7 +1,7 @@
 """Training many experts in the same passes, from the start or from the state of a killed run."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorary.experts import Expert, check_name
@@ -18,6 +18,7 @@ from lorary.training.loop.event import TrainEvent
 from lorary.training.loop.loop import Loop
 from lorary.training.objectives.lora import LoraExperts
 from lorary.training.progress import UnitProgress
+from lorary.training.starts import Starts
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ def train_experts(
     config: TrainConfig,
     run_folder: str | Path,
     *,
+    starts: Mapping[str, Expert] | None = None,
     fresh: bool = False,
     on_progress: Callable[[TrainEvent[Expert]], None] | None = None,
 ) -> TrainOutcome:
@@ -46,6 +48,11 @@ def train_experts(
         examples: expert name -> its examples, see ``prepare_examples``.
         config: the configuration.
         run_folder: folder of the resumable state, finished experts and curves.
+        starts: name of an expert in training -> the expert that it begins with, such as one of a related
+            task. A start of a higher rank is cut to the best approximation of rank ``config.rank``; the card
+            has its relative error. Missing rows and layers begin fresh. In a run with starts, also an empty
+            mapping, the validation loss is measured before the first step too, so that the start is kept if
+            it is the best.
         fresh: start over instead of resuming.
         on_progress: called after every pass.
 
@@ -54,20 +61,25 @@ def train_experts(
 
     Raises:
         ValueError: if there is nothing to train, an expert's name is not safe as a folder's name, or the base
-            model cannot read an example.
-        IncompatibleExpert: if ``target_modules`` match no layer, or the base model has experts already.
+            model cannot read an example; or without steps if there are no starts.
+        IncompatibleExpert: if ``target_modules`` match no layer, the base model has experts already, or a
+            start is for another base model or changes layers that are not trained.
         TrainingError: if the folder has another run or one is training in it, if a file in it is damaged (the
             message names the file, and what to do), or if a loss or weight is not finite.
     """
     _check_examples(base, examples)
+    if config.max_steps == 0 and starts is None:
+        raise ValueError("without steps there must be experts to start with, found no starts: pass some")
     layers = find_layers(base.model, config.target_modules)
-    form = _outline_experts(base, layers, examples, config)
+    begun = None if starts is None else Starts(base, layers, examples, starts)
+    form = _outline_experts(base, layers, examples, config, begun)
+    loop = replace(config.loop, validate_start=starts is not None)
     with hold_run_folder(run_folder):
-        folder = RunFolder(run_folder, _identify(base, examples, config), form, fresh=fresh)
+        folder = RunFolder(run_folder, _identify(base, examples, config, begun), form, fresh=fresh)
         stack = attach_slots(base.model, layers, min(config.num_slots, len(examples)), config.rank)
         try:
-            objective = LoraExperts(stack, base, examples, config)
-            done = Loop(objective, examples, config.loop, folder=folder, after_pass=on_progress).run()
+            objective = LoraExperts(stack, base, examples, config, begun)
+            done = Loop(objective, examples, loop, folder=folder, after_pass=on_progress).run()
         finally:
             stack.detach()
     return TrainOutcome(
@@ -88,6 +100,7 @@ def _outline_experts(
     layers: Mapping[str, BaseLayer],
     examples: Mapping[str, TrainingExamples],
     config: TrainConfig,
+    starts: Starts | None,
 ) -> ExpertForm:
     sizes = {path: layer_shape(layer) for path, layer in layers.items()}
     return ExpertForm(
@@ -95,14 +108,17 @@ def _outline_experts(
         base_fingerprint=base.fingerprint,
         digests={name: found.digest for name, found in examples.items()},
         config=config,
+        starts={} if starts is None else starts.digests,
     )
 
 
 def _identify(
-    base: BaseModel, examples: Mapping[str, TrainingExamples], config: TrainConfig
+    base: BaseModel, examples: Mapping[str, TrainingExamples], config: TrainConfig, starts: Starts | None
 ) -> dict[str, object]:
     return {
         "configuration": list_effective(config),
         "base model": base.fingerprint,
         "examples": {name: found.digest for name, found in examples.items()},
+        # Runs of earlier versions have no such key, so runs without starts have none either.
+        **({} if starts is None else {"starts": starts.digests}),
     }

@@ -1,7 +1,7 @@
 """Finished experts of a run: written as adapter folders, and checked when they are read back."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -29,6 +29,8 @@ class ExpertForm:
     """Expert name -> digest of its examples."""
     config: TrainConfig
     """The run's configuration."""
+    starts: Mapping[str, str] = field(default_factory=dict)
+    """Expert name -> hash of the weights that its training begins with, if it does not begin fresh."""
     files: tuple[str, ...] = (WEIGHTS, "adapter_config.json", "expert.json")
 
     def write(self, product: Expert) -> dict[str, bytes]:
@@ -53,6 +55,7 @@ class ExpertForm:
             base_fingerprint=self.base_fingerprint,
             data_digest=self.digests[name],
             config=self.config,
+            start_digest=self.starts.get(name),
         )
         if fault:
             yield fault

@@ -69,6 +69,11 @@ class Loop(Generic[Product]):
         keeps_less = self.settings.gradient_checkpointing
         with checkpoint_layers(self.objective.stack) if keeps_less else nullcontext():
             while self._fill_slots():
+                # New units may have a validation before their first step, or no steps.
+                self._validate()
+                if any(trainee.progress.is_finished for trainee in self.active.values()):
+                    self._release_finished()
+                    continue
                 self._take_round()
                 self._validate()
                 self._release_finished()

@@ -44,8 +44,10 @@ def plan_batches(
         max_tokens: maximum number of tokens in total.
 
     Returns:
-        The example indices of each batch; at least one batch with one example.
+        The example indices of each batch: none if ``max_steps`` is 0, else at least one example.
     """
+    if max_steps == 0:
+        return []
     bound = math.inf if epochs is None else max(1, round(epochs * len(lengths)))
     batches: list[list[int]] = [[]]
     seen = tokens = 0

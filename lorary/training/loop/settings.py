@@ -23,6 +23,8 @@ class LoopSettings:
     """Length of the rows that examples are packed into."""
     validate_every: int | None = None
     """Steps between two validation losses; None: no validation, and the last values are kept."""
+    validate_start: bool = False
+    """Measure the validation loss before the first step too, so that the start is kept if it is the best."""
     patience: int | None = None
     """Validations without improvement after which a unit's training stops; None: no early stop."""
     checkpoint_seconds: float = 60.0

@@ -18,15 +18,32 @@ VALUES, BEST_VALUES = "values", "best_values"
 
 
 def plan_unit(name: str, examples: TrainingExamples, settings: LoopSettings) -> list[list[int]]:
-    """Plan all batches of one unit, as indices of its training examples."""
-    return plan_batches(
-        [len(example) for example in examples.train],
-        settings.batch_size,
-        seed=seed_for(settings.seed, name),
-        epochs=settings.epochs,
-        max_steps=settings.max_steps,
-        max_tokens=settings.max_tokens,
-    )
+    """Plan all batches of one unit, as indices of its training examples.
+
+    Tokens that were spent before, see ``TrainingExamples.spent_tokens``, shorten the plan, so that the sum is
+    at most that of the whole plan.
+    """
+    lengths = [len(example) for example in examples.train]
+
+    def plan(max_tokens: int | None) -> list[list[int]]:
+        return plan_batches(
+            lengths,
+            settings.batch_size,
+            seed=seed_for(settings.seed, name),
+            epochs=settings.epochs,
+            max_steps=settings.max_steps,
+            max_tokens=max_tokens,
+        )
+
+    def count(batches: list[list[int]]) -> int:
+        return sum(lengths[index] for batch in batches for index in batch)
+
+    batches = plan(settings.max_tokens)
+    if not examples.spent_tokens:
+        return batches
+    left = count(batches) - examples.spent_tokens
+    shorter = plan(left) if left > 0 else []
+    return shorter if count(shorter) <= left else []
 
 
 def outline_unit(batches: list[list[int]], examples: TrainingExamples, settings: LoopSettings) -> UnitPlan:
@@ -36,6 +53,7 @@ def outline_unit(batches: list[list[int]], examples: TrainingExamples, settings:
         tuple(sum(lengths[index] for index in batch) for batch in batches),
         settings.validate_every if examples.validation else None,
         settings.patience,
+        settings.validate_start,
     )
 
 
@@ -59,10 +77,10 @@ class Trainee:
         settings: LoopSettings,
     ):
         self.name, self.examples, self.slot = name, examples, slot
-        self.progress = UnitProgress()
         self.best_values: Tensor | None = None
         self.batches = plan_unit(name, examples, settings)
         self.plan = outline_unit(self.batches, examples, settings)
+        self.progress = self.plan.begin()
         self._rows = objective.rows
         self.optimizer = objective.start(name, slot, len(self.batches))
 
@@ -78,8 +96,10 @@ class Trainee:
         self.progress.record_step(loss, self.plan.tokens[self.progress.step], self.plan)
 
     def is_due(self) -> bool:
-        """Return whether a validation is due: at each interval, and at the end."""
-        return self.plan.is_due(self.progress.step)
+        """Return whether a validation is due: at each interval, and at the end; at the start if asked for."""
+        validated = self.progress.validation_curve
+        is_new = not validated or validated[-1][0] < self.progress.step
+        return is_new and self.plan.is_due(self.progress.step)
 
     def record_validation(self, loss: float) -> None:
         """Record a validation loss: keep the values if they are the best so far, or stop early."""

@@ -24,6 +24,7 @@ from lorary.training.loop.contract import Objective
 from lorary.training.loop.rows import ParameterRows
 from lorary.training.loop.schedule import seed_for
 from lorary.training.progress import UnitProgress
+from lorary.training.starts import Starts
 
 
 class LoraExperts(Objective[Expert]):
@@ -34,6 +35,7 @@ class LoraExperts(Objective[Expert]):
         base: the base model.
         examples: expert name -> its examples.
         config: the configuration.
+        starts: the experts that trainings begin with; None: all begin fresh.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class LoraExperts(Objective[Expert]):
         base: BaseModel,
         examples: Mapping[str, TrainingExamples],
         config: TrainConfig,
+        starts: Starts | None = None,
     ):
         self.stack, self.base, self.examples, self.config = stack, base, examples, config
+        self._starts, self._start_errors = starts, dict[str, float]()
         shapes: dict[str, torch.Size] = {}
         for path, layer in stack.layers.items():
             shapes[f"{path}.a"], shapes[f"{path}.b_t"] = layer.a.shape[1:], layer.b_t.shape[1:]
@@ -61,7 +65,11 @@ class LoraExperts(Objective[Expert]):
 
     @torch.no_grad()
     def start(self, name: str, slot: int, num_steps: int) -> AdamWSteps:
-        """Start a new expert: ``a`` uniform in ±1/√I as in PEFT, ``b`` zero."""
+        """Start a new expert: ``a`` uniform in ±1/√I as in PEFT, ``b`` zero; or with the factors of another.
+
+        Where that one has a lower rank, or does not change a layer, the remaining rows are those of a new
+        expert.
+        """
         seed = seed_for(self.config.seed, "" if self.config.same_start else name)
         generator = torch.Generator().manual_seed(seed)
         self.rows.values[slot] = 0
@@ -69,7 +77,20 @@ class LoraExperts(Objective[Expert]):
             _, rank, width = layer.a.shape
             noise = torch.rand(rank, width, generator=generator) * 2 - 1
             layer.a[slot] = (noise / math.sqrt(width)).to(layer.a.device)
+        self._put_start(name, slot)
         return self._adamw.start(self.rows.values[slot], num_steps)
+
+    def _put_start(self, name: str, slot: int) -> None:
+        """Write the factors of the expert that a training begins with, if there is one, into a slot."""
+        start = self._starts.fit(name, self.config.rank) if self._starts is not None else None
+        if start is None:
+            return
+        self._start_errors[name] = start.error
+        for path, (a, b) in start.factors.items():
+            layer, rank = self.stack.layers[path], len(a)
+            layer.a[slot, :rank] = a.to(layer.a.device)
+            # In a row, b is without LoRA's factor.
+            layer.b_t[slot, :rank] = (b.T / self.config.scale).to(layer.a.device)
 
     def routing(self, part: Pass) -> Chooser:
         """Return the chooser that gives each slot its own expert, with LoRA's factor as the weight."""
@@ -104,11 +125,18 @@ class LoraExperts(Objective[Expert]):
                 "steps": progress.step,
                 "best_step": progress.best_step,
                 "tokens": progress.tokens,
+                **self._describe_start(name),
             },
+            parents=() if self._starts is None else self._starts.parents(name),
             scores={} if progress.best_loss is None else {"validation_loss": progress.best_loss},
             fan_in_fan_out=isinstance(next(iter(self.stack.layers.values())).base, Conv1D),
         )
         return Expert(name, self.base.name, self.read_factors(values), card)
+
+    def _describe_start(self, name: str) -> dict[str, object]:
+        if self._starts is None or name not in self._starts:
+            return {}
+        return {"start": self._starts.describe(name, self._start_errors[name])}
 
     def read_factors(self, values: Tensor) -> dict[str, Factors]:
         """Return the factors in a row ``[P]``, by module path, as copies on the CPU."""
