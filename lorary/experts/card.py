@@ -15,7 +15,10 @@ from lorary.files import LIMITS, check_shape, escape, quote
 SUSPECT = re.compile(r"\\ud|\d{40}|(?:[\[{][^\[{]*){50}")
 
 # PEFT's task types of models without a trained head, which an expert cannot represent.
-TASK_TYPES = ("CAUSAL_LM", "SEQ_2_SEQ_LM", "FEATURE_EXTRACTION")
+CAUSAL = "CAUSAL_LM"
+SEQ_2_SEQ = "SEQ_2_SEQ_LM"
+"""PEFT's task type of adapters of a model with an encoder and a decoder."""
+TASK_TYPES = (CAUSAL, SEQ_2_SEQ, "FEATURE_EXTRACTION")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +49,7 @@ class ExpertCard:
     """Name of a measure -> measured value."""
     fan_in_fan_out: bool = False
     """Whether the base layers are GPT-2's Conv1D; only PEFT uses it."""
-    task_type: str | None = "CAUSAL_LM"
+    task_type: str | None = CAUSAL
     """PEFT's task type of the base model; None for any model. Only PEFT uses it."""
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 import json
 
+from lorary.experts.card import SEQ_2_SEQ
 from lorary.experts.expert import Expert
 from lorary.files import escape, escape_markdown, say_count
 from lorary.files.markdown import fence
@@ -18,9 +19,9 @@ or only with PEFT:
 
 ```python
 from peft import PeftModel
-from transformers import AutoModelForCausalLM
+from transformers import {loader}
 
-base = AutoModelForCausalLM.from_pretrained({base})
+base = {loader}.from_pretrained({base})
 model = PeftModel.from_pretrained(base, "path/to/this/folder")
 ```
 """
@@ -42,7 +43,8 @@ def render_model_card(expert: Expert) -> str:
     if description := escape_markdown(card.description):
         parts.append(description + "\n")
     parts.append(_render_facts(expert))
-    parts.append(USAGE.format(base=_quote(expert.base_model or "the base model")))
+    loader = "AutoModelForSeq2SeqLM" if card.task_type == SEQ_2_SEQ else "AutoModelForCausalLM"
+    parts.append(USAGE.format(base=_quote(expert.base_model or "the base model"), loader=loader))
     if card.scores:
         rows = [f"| {escape_markdown(name)} | {value:.6g} |" for name, value in card.scores.items()]
         parts.append("## Scores\n\n| measure | value |\n|---|---|\n" + "\n".join(rows) + "\n")
@@ -57,7 +59,8 @@ def _render_front_matter(expert: Expert) -> str:
     lines = ["---"]
     if expert.base_model:
         lines.append(f"base_model: {_quote(expert.base_model)}")
-    lines += ["library_name: peft", "pipeline_tag: text-generation", "tags:"]
+    pipeline = "text2text-generation" if expert.card.task_type == SEQ_2_SEQ else "text-generation"
+    lines += ["library_name: peft", f"pipeline_tag: {pipeline}", "tags:"]
     lines += [f"- {_quote(tag)}" for tag in tags]
     return "\n".join([*lines, "---", ""])
 

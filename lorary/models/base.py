@@ -6,12 +6,21 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from lorary.errors import BaseModelError
 from lorary.experts.base_identity import find_path_commit
+from lorary.experts.card import CAUSAL, SEQ_2_SEQ
 from lorary.files import escape, quote
 from lorary.models import embedded
+from lorary.models.architecture import is_encoder_decoder
 from lorary.models.base_folder import check_base_folder, is_panic
 from lorary.models.fingerprint import fingerprint_model
 from lorary.models.hub import locate_hub_model
@@ -37,6 +46,16 @@ class BaseModel:
     asked_revision: str | None = None
     """The commit, branch or tag that was asked for; None if it is not from a hub."""
 
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether an encoder reads the prompt and a decoder writes the answer, as in T5."""
+        return is_encoder_decoder(self.model)
+
+    @property
+    def task_type(self) -> str:
+        """PEFT's task type of its experts, see ``ExpertCard.task_type``."""
+        return SEQ_2_SEQ if self.is_encoder_decoder else CAUSAL
+
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Its tokenizer, see ``find_tokenizer``.
@@ -59,7 +78,7 @@ def load_base(
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
 ) -> BaseModel:
-    """Load a causal language model with its tokenizer, in evaluation mode.
+    """Load a language model with its tokenizer, in evaluation mode: causal, or an encoder with a decoder.
 
     Code that comes with a model is never run. Weights are read from safetensors only, because a pickle can
     run code when it is opened.
@@ -74,7 +93,7 @@ def load_base(
         The model with its identity. Its parameters do not require gradients.
 
     Raises:
-        BaseModelError: if it cannot be found or loaded, or is not a causal language model.
+        BaseModelError: if it cannot be found or loaded, or is not a language model.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = dtype or default_dtype(device)
@@ -108,8 +127,10 @@ def load_base(
 def _load(
     source: str, revision: str | None, dtype: torch.dtype
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    loader = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     with without_progress_bars():
-        model = AutoModelForCausalLM.from_pretrained(
+        model = loader.from_pretrained(
             source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
         )
     return model, AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
@@ -129,7 +150,7 @@ def wrap_base(
     """Make a base model of a ``transformers`` model that is loaded already; its parameters are frozen.
 
     Args:
-        model: a plain ``transformers`` causal language model.
+        model: a plain ``transformers`` language model.
         tokenizer: its tokenizer. None: it is searched for by the model's ``name_or_path`` when text is first
             needed; logits and token ids do not need it.
         name: the base model's name; None for the name that the model was loaded by.
@@ -158,7 +179,7 @@ def _explain_failure(name: str, error: BaseException) -> str:
     except (OSError, ValueError):
         is_here = False
     if is_here:
-        found = f"the folder {quote(name)} has no causal language model that transformers can load"
+        found = f"the folder {quote(name)} has no language model that transformers can load"
     else:
         found = (
             f"no base model {quote(name)}: it is neither a local folder nor a model that this machine can "

@@ -4,6 +4,7 @@ B texts, L tokens of each, I layer input.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert
 from lorary.files import escape
+from lorary.models.architecture import is_encoder_decoder, repeat_start
 from lorary.models.evaluating import MODEL_FAILURES, evaluating
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import is_base_layer, layer_shape
@@ -32,7 +34,17 @@ _ROUTED = "it receives tokens in another order than the batch's, as in a mixture
 _Inputs = dict[str, list[Tensor]]
 """Module path -> its input at each call, ``[rows, I]``."""
 
-_KEPT: "WeakKeyDictionary[PreTrainedModel, dict[str, str]]" = WeakKeyDictionary()
+
+class _Trial(NamedTuple):
+    """What a trial found."""
+
+    unfit: dict[str, str]
+    """Module path -> why this layer cannot have experts."""
+    reading: frozenset[str]
+    """The paths of layers that are given one row for each token of ``input_ids``."""
+
+
+_KEPT: "WeakKeyDictionary[PreTrainedModel, _Trial]" = WeakKeyDictionary()
 
 
 def find_unfit_layers(model: PreTrainedModel) -> Mapping[str, str]:
@@ -43,11 +55,30 @@ def find_unfit_layers(model: PreTrainedModel) -> Mapping[str, str]:
     model is not changed.
 
     Args:
-        model: any causal language model, with experts or without.
+        model: any language model, with experts or without.
 
     Returns:
         Module path -> the reason, for messages. Empty if the model cannot run two short texts.
     """
+    return _try(model).unfit
+
+
+def find_reading_layers(model: PreTrainedModel) -> frozenset[str]:
+    """Find the layers that are given one row for each token of ``input_ids``.
+
+    If a model has an encoder and a decoder, these are the encoder's layers, and in the decoder the keys and
+    values of cross-attention. The result is remembered as long as the model exists.
+
+    Args:
+        model: any language model, with experts or without.
+
+    Returns:
+        Module paths.
+    """
+    return _try(model).reading
+
+
+def _try(model: PreTrainedModel) -> _Trial:
     if model not in _KEPT:
         _KEPT[model] = _try_layers(model)
     return _KEPT[model]
@@ -75,7 +106,7 @@ def check_called(model: PreTrainedModel, name: str, paths: Sequence[str]) -> Non
 
 
 @torch.no_grad()
-def _try_layers(model: PreTrainedModel) -> dict[str, str]:
+def _try_layers(model: PreTrainedModel) -> _Trial:
     layers = {
         path: module
         for path, module in model.named_modules()
@@ -87,10 +118,11 @@ def _try_layers(model: PreTrainedModel) -> dict[str, str]:
         with evaluating(model):
             inputs, is_linear = _run(model, layers, texts)
             swapped, _ = _run(model, layers, texts.flip(0))
-            changed = [_run(model, layers, _change(texts, place, size))[0] for place in range(texts.shape[1])]
+            places = () if is_encoder_decoder(model) else range(texts.shape[1])
+            changed = [_run(model, layers, _change(texts, place, size))[0] for place in places]
         kept = {path for path in inputs if _keeps_order(inputs[path], swapped, changed, path)}
     except MODEL_FAILURES:
-        return {}
+        return _Trial({}, frozenset())
     faults = {}
     for path in layers:
         if path not in inputs:
@@ -99,7 +131,9 @@ def _try_layers(model: PreTrainedModel) -> dict[str, str]:
             faults[path] = _NOT_LINEAR
         elif path not in kept:
             faults[path] = _ROUTED
-    return faults
+    num_rows = texts.numel()
+    reading = {path for path, calls in inputs.items() if all(len(rows) == num_rows for rows in calls)}
+    return _Trial(faults, frozenset(reading))
 
 
 def _change(texts: Tensor, place: int, size: int) -> Tensor:
@@ -111,7 +145,10 @@ def _change(texts: Tensor, place: int, size: int) -> Tensor:
 def _run(
     model: PreTrainedModel, layers: Mapping[str, nn.Module], texts: Tensor
 ) -> tuple[_Inputs, dict[str, bool]]:
-    """Run texts ``[B, L]``; return each layer's inputs, and whether its output has a linear layer's shape."""
+    """Run texts ``[B, L]``; return each layer's inputs, and whether its output has a linear layer's shape.
+
+    A decoder with an encoder gets texts of L+1 tokens, so that its layers can be told from the encoder's.
+    """
     inputs: _Inputs = {}
     is_linear: dict[str, bool] = {}
 
@@ -121,12 +158,16 @@ def _run(
             width_in, width_out = layer_shape(layer.base if isinstance(layer, ExpertLinear) else layer)
             fits = isinstance(answer, Tensor) and answer.shape == (*given[0].shape[:-1], width_out)
             is_linear[path] = fits and given[0].shape[-1] == width_in
+            if is_pair and given[0].shape[:-2] != texts.shape[:1]:
+                inputs[path].append(given[0].new_empty(0, width_in))  # its rows are in another order
 
         return in_this_thread(hook)
 
     handles = [layer.register_forward_hook(note(path)) for path, layer in layers.items()]
+    is_pair = is_encoder_decoder(model)
+    decoder_texts = {"decoder_input_ids": repeat_start(texts)} if is_pair else {}
     try:
-        model(input_ids=texts, use_cache=False)
+        model(input_ids=texts, **decoder_texts, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()

@@ -44,7 +44,10 @@ def _note_untied(model: PreTrainedModel) -> None:
     output = model.get_output_embeddings()
     if output is None or output.weight is model.get_input_embeddings().weight:
         return
+    paths = {f"{path}.weight" for path, module in model.named_modules() if module is output}
     for config in {id(each): each for each in (model.config, model.config.get_text_config())}.values():
         if getattr(config, "tie_word_embeddings", False):
             config.tie_word_embeddings = False
-            model.all_tied_weights_keys = {}
+            # An encoder's and a decoder's embeddings stay one tensor.
+            tied = model.all_tied_weights_keys
+            model.all_tied_weights_keys = {path: tied[path] for path in tied if path not in paths}

@@ -22,7 +22,7 @@ def select_positions(model: PreTrainedModel, positions: Tensor) -> Iterator[None
     In a small model the output layer takes much of the time, and a loss needs few positions.
 
     Args:
-        model: any causal language model.
+        model: any language model.
         positions: ``[N]``, indices among the B×L; an index may occur twice. The logits are ``[1, N, V]``.
     """
 
@@ -50,7 +50,7 @@ def target_losses(
     """Compute the loss of the tokens that follow some positions.
 
     Args:
-        model: any causal language model.
+        model: any language model.
         inputs: its keyword arguments, for ``[B, L]`` tokens.
         positions: ``[N]``, indices among the B×L.
         labels: the token that follows each position, ``[N]``.

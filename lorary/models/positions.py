@@ -15,16 +15,16 @@ def count_positions(model: PreTrainedModel) -> int | None:
     """Return the size of a model's table of positions, learned or computed; None if it has no such table.
 
     Args:
-        model: any causal language model, with experts or without.
+        model: any language model, with experts or without. An encoder and a decoder have tables of one size.
     """
     config = model.config.get_text_config()
     sizes = {int(size) for name in _SIZES if (size := getattr(config, name, None))}
-    words = model.get_input_embeddings()
+    words = model.get_input_embeddings().weight
     # A size in the configuration counts only if the model has a table of that length; else it is advice.
     rows = [
         module.num_embeddings
         for module in model.modules()
-        if isinstance(module, nn.Embedding) and module is not words
+        if isinstance(module, nn.Embedding) and module.weight is not words
     ]
     rows += [len(buffer) for buffer in model.buffers() if buffer.dim() == 2]
     found = [size for size in sizes if any(0 <= each - size < _SPARE_ROWS for each in rows)]

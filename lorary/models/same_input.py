@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from lorary.models.architecture import reading_inputs
 from lorary.models.expert_stack import ExpertStack
 from lorary.models.per_thread import in_this_thread
 
@@ -32,7 +33,7 @@ def group_same_inputs(stack: ExpertStack) -> list[tuple[str, ...]]:
     ids = torch.tensor([[0, 1]], device=stack.model.device)
     try:
         with stack.assign([None]):
-            stack.model(input_ids=ids, use_cache=False)
+            stack.model(**reading_inputs(stack.model, {"input_ids": ids, "use_cache": False}))
     finally:
         for handle in handles:
             handle.remove()

@@ -51,10 +51,11 @@ def _render_readme(base: BaseModel, expert: Expert) -> str:
         "Tasks": ", ".join(expert.card.tasks),
         "Merged from": ", ".join(expert.card.parents),
     }
+    loader = "AutoModelForSeq2SeqLM" if base.is_encoder_decoder else "AutoModelForCausalLM"
     lines = "".join(f"- {title}: {escape_markdown(text)}\n" for title, text in facts.items() if text)
     return (
         f"# {expert.name}, folded into its base model\n\n{lines}\n"
-        "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        'model = AutoModelForCausalLM.from_pretrained("path/to/this/folder")\n'
+        f"```python\nfrom transformers import {loader}, AutoTokenizer\n\n"
+        f'model = {loader}.from_pretrained("path/to/this/folder")\n'
         'tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")\n```\n'
     )

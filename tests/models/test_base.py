@@ -64,26 +64,24 @@ def test_an_unknown_base_is_refused_with_what_there_is():
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(
-        BaseModelError, match=r"the folder '.+' has no causal language model that transformers"
-    ):
+    with pytest.raises(BaseModelError, match=r"the folder '.+' has no language model that transformers"):
         load_base(str(tmp_path))
 
 
 def test_a_model_without_a_tokenizer_is_refused(llama, tmp_path):
     llama.save_pretrained(tmp_path)
-    with pytest.raises(BaseModelError, match="has no causal language model"):
+    with pytest.raises(BaseModelError, match="has no language model"):
         load_base(str(tmp_path))
 
 
 def test_a_model_of_another_kind_is_refused(tmp_path):
     AutoConfig.for_model("t5").save_pretrained(tmp_path)
-    with pytest.raises(BaseModelError, match="has no causal language model"):
+    with pytest.raises(BaseModelError, match="has no language model"):
         load_base(str(tmp_path))
 
 
 def test_damaged_weights_are_refused(folder):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(BaseModelError, match="has no causal language model"):
+    with pytest.raises(BaseModelError, match="has no language model"):
         load_base(str(folder))
