@@ -20,6 +20,7 @@ from lorary.facts.encoder import Encoder
 from lorary.facts.fitted_library import FittedLibrary
 from lorary.files import quote
 from lorary.library import Library
+from lorary.library.view import LibraryView
 from lorary.models import COMBINES, BaseModel, attach_experts, load_base, wrap_base
 from lorary.models.check_base import check_base
 from lorary.models.fit_paths import fit_paths
@@ -47,7 +48,9 @@ def load_model(
     Args:
         base: hub id, folder, ``"smollm2-135m"`` (embedded), or a loaded model. Without ``experts``, the
             folder of a saved model, which has experts, router and facts.
-        experts: a library, any other mapping name -> expert, or a library's URL.
+        experts: a library or its URL, for those of its experts that routers choose among
+            (``Library.routed``: not merges, controls and the like); or any other mapping name -> expert, such
+            as ``library.routed("merge")``, for all of it.
         router: a key of ``ROUTERS``; None means the base model alone until ``assign`` or ``set_router``. If
             not given, ``"calibrated"``, or the saved model's own.
         combine: ``"outputs"`` or ``"factors"``, see ``mix``. If not given, outputs, or the saved model's own.
@@ -93,6 +96,9 @@ def load_model(
         raise ValueError(f"combine must be one of {COMBINES}, not {quote(combine)}")
     config = _configure(router, options)
     library = Library.open(experts) if isinstance(experts, str) else experts
+    # A saved model has what it was built of.
+    if isinstance(library, Library) and saved is None:
+        library = library.routed()
     own = _read_experts(library)
     everyone = own | _check_controls(controls or {}, own)
     if config is not None:
@@ -140,7 +146,14 @@ def _configure(router: str | None, options: Mapping[str, Any]) -> RouterConfig |
 def _read_experts(library: Mapping[str, Expert]) -> dict[str, Expert]:
     experts = dict(library.items())
     if not experts:
-        where = f"library {quote(library.url)}" if isinstance(library, Library) else "the given mapping"
+        where = "the given mapping"
+        if isinstance(library, Library | LibraryView):
+            where = f"library {quote(library.url)}"
+        if isinstance(library, LibraryView) and library.left_out:
+            raise LibraryError(
+                f"{where} holds no experts that routers choose among, only {library.describe_left_out()}: "
+                "train some, or pass library.routed(include=...) with these roles"
+            )
         raise LibraryError(f"{where} holds no experts: train some, or add one with `lorary library add`")
     return experts
 
@@ -161,7 +174,7 @@ def _fit_library(
     renamed = [name for name in own if fitted[name] is not own[name]]
     if not renamed:
         return library
-    return FittedLibrary(library, fitted, renamed) if isinstance(library, Library) else fitted
+    return FittedLibrary(library, fitted, renamed) if isinstance(library, Library | LibraryView) else fitted
 
 
 def _refuse_unused(base: str | PreTrainedModel | BaseModel, **given: Any) -> None:

@@ -14,11 +14,12 @@ from lorary.experts.base_revisions import agree_on_revision
 from lorary.experts.expert import identify_base
 from lorary.files import escape, quote
 from lorary.library import Library
+from lorary.library.view import LibraryView
 from lorary.models import BaseModel, load_base
 from lorary.models.check_base import check_base
 
 
-def load_options_base(options: Namespace, library: Library | None = None) -> BaseModel:
+def load_options_base(options: Namespace, library: Library | LibraryView | None = None) -> BaseModel:
     """Load the base model of ``--base``, or without it the one that the library's experts were trained on.
 
     Raises:
@@ -54,7 +55,7 @@ def read_device(options: Namespace) -> str | None:
     return str(options.device)
 
 
-def find_base(library: Library) -> tuple[str, str | None]:
+def find_base(library: Library | LibraryView) -> tuple[str, str | None]:
     """Find the base model, and its revision if known, that all experts of a library were trained on.
 
     Raises:

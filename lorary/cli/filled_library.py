@@ -3,9 +3,15 @@
 import os
 from collections import defaultdict
 
+from jsonargparse import Namespace
+
+from lorary.cli.left_out import tell_roles
+from lorary.cli.role_options import read_include
 from lorary.errors import LibraryError
+from lorary.experts.roles import check_roles
 from lorary.files import quote
 from lorary.library import Library
+from lorary.library.view import LibraryView
 
 # Names in a built model's folder, repeated from ``assembly`` (a test holds them equal): importing that room
 # takes seconds, and commands that load no model need the names for a hint only.
@@ -36,7 +42,48 @@ def open_filled_library(url: str) -> Library:
     return library
 
 
-def group_by_base(library: Library, base: str | None) -> dict[str, list[str]]:
+def open_routed_library(options: Namespace) -> LibraryView:
+    """Open the experts of a library that a command uses if none are named; see ``choose_routed``."""
+    return choose_routed(options, open_filled_library(options.library))
+
+
+def choose_routed(options: Namespace, library: Library) -> LibraryView:
+    """Choose the experts of a library that a command uses if none are named, and print which are left out.
+
+    Args:
+        options: the command's options.
+        library: the library.
+
+    Raises:
+        LibraryError: if there are none.
+        ValueError: if ``--include`` has an unknown role.
+    """
+    view = look_routed(options, library)
+    if not view:
+        raise LibraryError(
+            f"library {quote(library.url)} has no experts that are used if none are named, only "
+            f"{view.describe_left_out()}: train some with `lorary train`, or add --include "
+            f"{','.join(view.left_out)}"
+        )
+    tell_roles(view)
+    return view
+
+
+def look_routed(options: Namespace, library: Library) -> LibraryView:
+    """Choose as ``choose_routed``, but print nothing and accept that there are none.
+
+    Raises:
+        ValueError: if ``--include`` has an unknown role.
+    """
+    include = read_include(options)
+    try:
+        check_roles(include)
+    except ValueError as error:
+        raise ValueError(f"--include: {error}") from error
+    return library.routed(include)
+
+
+def group_by_base(library: LibraryView, base: str | None) -> dict[str, list[str]]:
     """List the experts of each base model. Only experts of the same base model have comparable layers.
 
     Args:

@@ -1,4 +1,4 @@
-"""What is left out or changed between rows and tokens, in the same words in all commands."""
+"""What is left out of libraries, or changed between rows and tokens, in the same words in all commands."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -6,6 +6,7 @@ from lorary.cli.printing import print_line
 from lorary.data import Task
 from lorary.data.prompt_counts import PromptCounts
 from lorary.files import escape, say_count
+from lorary.library.view import LibraryView
 
 MOST_NAMED, LONGEST_NAME = 8, 60
 # Field of a task -> the noun, and what happened.
@@ -66,6 +67,16 @@ def describe_prompts(counts: Iterable[PromptCounts]) -> Iterator[str]:
     for field, (noun, what) in PROMPTS.items():
         if number := getattr(total, field):
             yield f"{say_count(number, noun)} {what}"
+
+
+def tell_roles(view: LibraryView) -> None:
+    """Print on stderr which experts of a library are not used because of their role."""
+    if view.left_out:
+        also = "it" if sum(map(len, view.left_out.values())) == 1 else "them"
+        print_line(
+            f"left out: {view.describe_left_out()}; --include {','.join(view.left_out)} uses {also} too",
+            stderr=True,
+        )
 
 
 def _list_some(names: Sequence[str]) -> str:

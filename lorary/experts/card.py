@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from lorary.experts.roles import ROLES
 from lorary.files import LIMITS, check_shape, escape, quote
 
 # JSON text that may have surrogates, very large integers or deep nesting. Searching the text for these is
@@ -37,6 +38,8 @@ class ExpertCard:
     """Keywords for searching."""
     description: str = ""
     """One or two sentences."""
+    role: str = "expert"
+    """A key of ``ROLES``. Only the role ``"expert"`` is used if no experts are named."""
     base_revision: str | None = None
     """The base model's revision on the hub."""
     base_fingerprint: str | None = None
@@ -57,6 +60,8 @@ class ExpertCard:
             object.__setattr__(self, name, _check_words(name, getattr(self, name)))
         for name in ("description", "base_revision", "base_fingerprint"):
             _check_text(name, getattr(self, name), optional=name != "description")
+        if not isinstance(self.role, str) or self.role not in ROLES:
+            raise ValueError(f"role must be one of {', '.join(ROLES)}, found {quote(self.role, 60)}")
         if not isinstance(self.fan_in_fan_out, bool):
             raise TypeError(f"fan_in_fan_out must be true or false, found {quote(self.fan_in_fan_out, 60)}")
         if self.task_type is not None and self.task_type not in TASK_TYPES:

@@ -4,6 +4,7 @@ import json
 
 from lorary.experts.card import SEQ_2_SEQ
 from lorary.experts.expert import Expert
+from lorary.experts.roles import EXPERT, ROLES
 from lorary.files import escape, escape_markdown, say_count
 from lorary.files.markdown import fence
 
@@ -68,6 +69,7 @@ def _render_front_matter(expert: Expert) -> str:
 def _render_facts(expert: Expert) -> str:
     card = expert.card
     facts = {
+        "Role": "" if card.role == EXPERT else f"{card.role} ({ROLES[card.role]})",
         "Base model": expert.base_model or "not recorded",
         "Base revision": card.base_revision or "",
         "Tasks": ", ".join(card.tasks),

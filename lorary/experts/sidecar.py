@@ -11,6 +11,7 @@ from lorary.errors import FormatError, suggest
 from lorary.experts.card import ExpertCard
 from lorary.experts.expert import Expert
 from lorary.experts.names import check_name
+from lorary.experts.roles import infer_role
 from lorary.files import quote
 
 SIDECAR_FILE = "expert.json"
@@ -93,7 +94,9 @@ def parse_sidecar(value: Mapping[str, Any], path: str) -> Sidecar:
     faults = [f"unknown key {quote(key, 60)}: {suggest(key, KEYS)}" for key in unknown]
     faults += [f"key {key!r} is missing" for key in ("name", "base_model") if key not in value]
     faults += [fault for key in value if key in CHECKS and (fault := _find_fault(key, value[key]))]
-    card = _build_card({key: value[key] for key in CARD_KEYS if key in value}, faults)
+    # Cards of versions without roles are known by their content.
+    known = {"role": infer_role(value), **value}
+    card = _build_card({key: known[key] for key in CARD_KEYS if key in known}, faults)
     if faults or card is None:
         shown = "; ".join(faults[:MOST_FAULTS])
         raise FormatError(f"{quote(path)} is not a valid expert card: {shown}: correct or remove it")

@@ -5,11 +5,10 @@ from dataclasses import replace
 
 from lorary.experts import Expert
 from lorary.facts.fact import Context, Fact, Laid
-from lorary.facts.fitted_library import FittedLibrary
+from lorary.facts.fitted_library import WithArtifacts
 from lorary.facts.keeping import keep_artifacts
 from lorary.facts.same_experts import check_loaded
 from lorary.facts.soundness import Artifact
-from lorary.library import Library
 
 
 def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[str, Artifact]:
@@ -33,7 +32,7 @@ def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[s
     """
     for name in names:
         context.stack.index(name)
-    if fact.algorithm is None or not (fact.is_cached or isinstance(context.experts, Library | FittedLibrary)):
+    if fact.algorithm is None or not (fact.is_cached or isinstance(context.experts, WithArtifacts)):
         return dict(fact.compute(context, names))
 
     def compute(batch: Mapping[str, Expert]) -> Mapping[str, Artifact]:

@@ -10,6 +10,7 @@ from lorary.experts import Expert
 from lorary.library import Library
 from lorary.library.artifact_file import Artifact
 from lorary.library.key import Key
+from lorary.library.view import LibraryView
 
 
 class FittedArtifacts:
@@ -23,7 +24,7 @@ class FittedArtifacts:
         paths: renamed expert -> hash of its module paths.
     """
 
-    def __init__(self, library: Library, paths: Mapping[str, str]):
+    def __init__(self, library: Library | LibraryView, paths: Mapping[str, str]):
         self._artifacts = library.artifacts
         self._paths = paths
 
@@ -55,7 +56,9 @@ class FittedLibrary(Mapping[str, Expert]):
         renamed: those of them whose paths are not those in their files.
     """
 
-    def __init__(self, library: Library, fitted: Mapping[str, Expert], renamed: Collection[str]):
+    def __init__(
+        self, library: Library | LibraryView, fitted: Mapping[str, Expert], renamed: Collection[str]
+    ):
         self._fitted = dict(fitted)
         self.artifacts = FittedArtifacts(library, {name: _hash_paths(fitted[name]) for name in renamed})
 
@@ -67,6 +70,10 @@ class FittedLibrary(Mapping[str, Expert]):
 
     def __len__(self) -> int:
         return len(self._fitted)
+
+
+WithArtifacts = Library | LibraryView | FittedLibrary
+"""The mappings of experts that store artifacts."""
 
 
 def _hash_paths(expert: Expert) -> str:

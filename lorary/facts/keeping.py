@@ -5,8 +5,7 @@ from typing import Any
 
 from lorary.experts import Expert
 from lorary.facts.cache import Cache, identify_experts
-from lorary.facts.fitted_library import FittedLibrary
-from lorary.library import Library
+from lorary.facts.fitted_library import WithArtifacts
 from lorary.library.artifact_file import Artifact
 from lorary.library.derive import ArtifactStore, Compute, IsSound, derive_artifacts
 from lorary.library.key import Key
@@ -37,7 +36,7 @@ def keep_artifacts(
         LibraryError: if a library's artifacts cannot be written.
     """
     names = list(parameters)
-    if isinstance(experts, Library | FittedLibrary):
+    if isinstance(experts, WithArtifacts):
         artifacts = experts.artifacts
 
         def make_keys(some: Sequence[str]) -> dict[str, Key]:

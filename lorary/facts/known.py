@@ -15,7 +15,7 @@ from lorary.experts import Expert
 from lorary.facts.encoder import Encoder
 from lorary.facts.fact import Context, Fact, Laid
 from lorary.facts.finding import find_artifacts
-from lorary.facts.fitted_library import FittedLibrary
+from lorary.facts.fitted_library import WithArtifacts
 from lorary.facts.given import check_given, take_rows
 from lorary.facts.soundness import Artifact
 from lorary.facts.table import FACTS
@@ -236,7 +236,7 @@ class Facts:
 
 def _identify(experts: Mapping[str, Expert], names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the hashes of experts' content in a library; nothing for other mappings."""
-    if not isinstance(experts, Library | FittedLibrary):
+    if not isinstance(experts, WithArtifacts):
         return {}
     keys = experts.artifacts.make_keys("content", {name: {} for name in names})
     return {name: key.subjects for name, key in keys.items()}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert
+from lorary.experts.routed import list_routed
 from lorary.facts.fact import Context, Fact, Laid, Source
 from lorary.facts.rows import write_layout
 from lorary.facts.soundness import (
@@ -26,6 +27,7 @@ from lorary.facts.soundness import (
 from lorary.files import quote
 from lorary.library import Library
 from lorary.library.derive import Selection
+from lorary.library.view import LibraryView
 from lorary.transforms.prototypes import library_prototypes
 
 LayerPrototypes = tuple[Tensor, Tensor]
@@ -49,7 +51,7 @@ def find_prototypes(
 
     Args:
         experts: name -> expert.
-        names: the experts, in the order of the returned rows; None for all, in the mapping's order.
+        names: the experts, in the order of the returned rows; None for those of ``list_routed``.
         on_computed: called after each computed batch, with the names of its experts.
 
     Returns:
@@ -64,9 +66,9 @@ def find_prototypes(
         if on_computed is not None:
             on_computed(computed)
 
-    if not isinstance(experts, Library):
+    if not isinstance(experts, Library | LibraryView):
         found = library_prototypes(experts, names)
-        note(list(experts) if names is None else names)
+        note(list_routed(experts) if names is None else names)
         return found
 
     def compute(batch: Mapping[str, Expert]) -> dict[str, dict[str, Tensor]]:
@@ -74,6 +76,7 @@ def find_prototypes(
         note(list(batch))
         return artifacts
 
+    names = list_routed(experts) if names is None else names
     is_sound = partial(are_sound_prototypes, StoredExperts(experts))
     return gather_prototypes(list(experts.artifacts(ALGORITHM, {}, compute, names, is_sound).items()))
 

@@ -43,12 +43,16 @@ class Entry:
         """The tasks that it was trained on; if the card has none, the task of the expert's name."""
         return self.card.tasks or (self.name,)
 
-    def matches(self, task: str | None, base: str | None, tag: str | None) -> bool:
-        """Return whether this expert has the task, the base model and the tag; ``None`` matches anything."""
+    def matches(self, task: str | None, base: str | None, tag: str | None, role: str | None = None) -> bool:
+        """Return whether this expert has the task, the base model, the tag and the role.
+
+        ``None`` matches anything.
+        """
         return (
             (task is None or task in self.card.tasks)
             and (base is None or self._is_for(base))
             and (tag is None or tag in self.card.tags)
+            and role in (None, self.card.role)
         )
 
     def _is_for(self, base: str) -> bool:

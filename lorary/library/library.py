@@ -1,12 +1,14 @@
 """The library: a mapping from names to experts, stored in a folder at a URL."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 
 from lorary.errors import LibraryError
 from lorary.experts import Expert, check_name, write_expert_files
 from lorary.experts.peft_reader import build_expert
+from lorary.experts.roles import check_roles
 from lorary.files import quote, say_count
 from lorary.library import catalog
 from lorary.library.artifacts import Artifacts
@@ -21,6 +23,7 @@ from lorary.library.storage.contract import Puts
 from lorary.library.storage.lock import LOCK_TIMEOUT_S
 from lorary.library.storage.opening import open_storage
 from lorary.library.verify import Problem, find_artifact_problems, find_problems, find_strange_names
+from lorary.library.view import LibraryView
 
 
 class Library(MutableMapping[str, Expert]):
@@ -175,7 +178,11 @@ class Library(MutableMapping[str, Expert]):
         self._commit(f"copy expert {quote(old)} to {new!r}", plan, self._count_bytes(old))
 
     def entries(
-        self, task: str | None = None, base: str | None = None, tag: str | None = None
+        self,
+        task: str | None = None,
+        base: str | None = None,
+        tag: str | None = None,
+        role: str | None = None,
     ) -> list[Entry]:
         """List the experts, sorted by name, without opening a weights file.
 
@@ -183,13 +190,37 @@ class Library(MutableMapping[str, Expert]):
             task: only experts trained on this task.
             base: only experts for this base model, by its name, see ``compare_bases``.
             tag: only experts with this tag.
+            role: only experts with this role.
 
         Raises:
             FormatError: if an expert's small files are invalid; ``verify`` lists all such experts.
         """
         with self._reading():
             entries = catalog.list_entries(self._storage)
-        return [entry for entry in entries if entry.matches(task, base, tag)]
+        return [entry for entry in entries if entry.matches(task, base, tag, role)]
+
+    def routed(self, include: str | Iterable[str] = ()) -> LibraryView:
+        """Return the experts that are used if none are named: those that routers choose among.
+
+        They are those with the role ``"expert"`` in their cards. ``load_model``, merging, clustering and the
+        commands use them. Any other expert is used only by its name, such as a merge or a control.
+
+        Args:
+            include: further roles of which experts are used, see ``lorary.experts.roles.ROLES``, or
+                ``"all"``.
+
+        Raises:
+            ValueError: if there is no such role.
+            FormatError: if an expert's small files are invalid.
+        """
+        roles = check_roles(include)
+        names, left_out = [], defaultdict(list)
+        for entry in self.entries():
+            if entry.card.role in roles:
+                names.append(entry.name)
+            else:
+                left_out[entry.card.role].append(entry.name)
+        return LibraryView(self, names, left_out)
 
     def weight_hashes(self) -> dict[str, str]:
         """Return the stored SHA-256 of every expert's weights file, which ``verify`` checks."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lorary.errors import LibraryError
+from lorary.experts.roles import SKILL
 from lorary.experts.skills import SkillSet, TaskTable
 from lorary.files import escape, parse_json_object, quote
 from lorary.library.entry import Entry
@@ -45,7 +46,7 @@ def store_skills(library: Library, skill_set: SkillSet) -> None:
     identity = _identify(tensors)
     for place, skill in enumerate(skill_set.skills):
         note = {"set": identity, "place": place, "of": len(names)}
-        card = replace(skill.card, provenance={**skill.card.provenance, NOTE: note})
+        card = replace(skill.card, role=SKILL, provenance={**skill.card.provenance, NOTE: note})
         library.add(replace(skill, card=card))
     library.artifacts.save(_make_key(library, names), tensors)
 

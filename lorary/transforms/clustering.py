@@ -67,7 +67,7 @@ def cluster_experts(
         method: how experts are compared.
         num_clusters: number of clusters; None tries 2 to ``max_clusters`` and takes the number with the
             largest mean silhouette (distance 1 - cosine; the smallest number if several are equal).
-        names: the experts; None for all.
+        names: the experts; None for those of ``list_routed``.
         max_clusters: the largest number of clusters to try; it is also limited to one less than the experts.
         seed: seed of the starts of k-means, of which the best of 50 is taken.
         sketch: for ``"cosine"``, as in `expert_similarity`; useful from 1,000 experts on; None is exact.

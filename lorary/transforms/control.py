@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import torch
 
 from lorary.experts import Expert, ExpertCard, Factors
+from lorary.experts.roles import CONTROL
 from lorary.lowrank import frobenius_norm
 from lorary.transforms.stacks import batch_factors, choose_names
 
@@ -36,8 +37,8 @@ def random_expert(experts: Mapping[str, Expert], seed: int = 0, name: str = "ran
         name: name of the new expert.
 
     Returns:
-        An expert for the base model of the first expert, with factors of the experts' dtype and the tag
-        ``control``.
+        An expert for the base model of the first expert, with factors of the experts' dtype and the role
+        and tag ``control``.
 
     Raises:
         ValueError: if there are no experts.
@@ -52,6 +53,7 @@ def random_expert(experts: Mapping[str, Expert], seed: int = 0, name: str = "ran
     first = experts[chosen[0]]
     card = ExpertCard(
         tags=("control",),
+        role=CONTROL,
         description="random weights with the shapes and norms of the parents",
         provenance={"algorithm": "random_expert", "seed": seed},
         parents=tuple(chosen),

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from lorary.errors import UnknownExpert
 from lorary.experts import Expert
+from lorary.experts.routed import list_routed
 from lorary.transforms.merging import merge
 from lorary.transforms.merging.methods.subtract import SubtractConfig
 from lorary.transforms.merging.one_base import check_one_base
@@ -27,7 +28,8 @@ def subtract_general(
     Args:
         experts: a library or any other mapping; at most one of them is in memory at a time.
         general: the expert to subtract, or the name of one of ``experts``.
-        names: the experts from which it is subtracted, in order; None for all except ``general``.
+        names: the experts from which it is subtracted, in order; None for those of ``list_routed`` except
+            ``general``.
         scale: factor of the subtracted change.
 
     Returns:
@@ -46,7 +48,7 @@ def subtract_general(
         if general not in experts:
             raise UnknownExpert(general, experts, "the library")
         general = experts[general].rename(general)
-        names = [name for name in experts if name != general.name] if names is None else names
+        names = [name for name in list_routed(experts) if name != general.name] if names is None else names
     chosen = choose_names(experts, names)
     if general.name in chosen:
         raise ValueError(
@@ -59,4 +61,5 @@ def subtract_general(
 def _subtract(expert: Expert, general: Expert, scale: float) -> Expert:
     rest = merge([expert, general], "subtract", layers="all", name=expert.name, scale=scale)
     description = f"{expert.name} without {general.name}"
-    return replace(rest, card=replace(rest.card, tasks=expert.card.tasks, description=description))
+    card = replace(rest.card, tasks=expert.card.tasks, role=expert.card.role, description=description)
+    return replace(rest, card=card)

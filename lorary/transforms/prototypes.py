@@ -50,7 +50,7 @@ def library_prototypes(
 
     Args:
         experts: a library or any other mapping.
-        names: the experts, in the order of the result's rows; None for all, in the mapping's order.
+        names: the experts, in the order of the result's rows; None for those of ``list_routed``.
         on_progress: called with the number of experts read and of all experts.
 
     Returns:

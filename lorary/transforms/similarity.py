@@ -34,7 +34,7 @@ def expert_similarity(
 
     Args:
         experts: a library or any other mapping.
-        names: the experts, in the order of the result's rows; None for all, in the mapping's order.
+        names: the experts, in the order of the result's rows; None for those of ``list_routed``.
         on_progress: called with the number of layers done and of all layers; of experts, with a sketch.
         sketch: None for exact products, in time (E R)². Otherwise the number of random directions of inputs
             and of outputs onto which each ``D`` is projected, in time E R. With 16 directions and 210 layers,

@@ -34,7 +34,7 @@ def sparse_similarity(
 
     Args:
         experts: a library or any other mapping.
-        names: the experts, in the order of the result's rows; None for all.
+        names: the experts, in the order of the result's rows; None for those of ``list_routed``.
         density: share of an expert's entries that is kept.
         dimensions: largest number of singular directions; it is also limited to the number of experts.
         on_progress: called with the number of steps done and of all steps; there is a step for each expert,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors, read_alike
+from lorary.experts.routed import list_routed
 
 Progress = Callable[[int, int], None]
 """A function that is called with the number of experts or layers done, and the number of all of them."""
@@ -76,13 +77,13 @@ def batch_factors(
 
 
 def choose_names(experts: Mapping[str, Expert], names: Sequence[str] | None) -> list[str]:
-    """Return the given names, checked, or for None the names of all experts in the mapping's order.
+    """Return the given names, checked, or for None the names that ``list_routed`` lists.
 
     Raises:
         ValueError: if there are no names, or a name is given twice.
         UnknownExpert: if there is no expert of a name.
     """
-    chosen = list(experts if names is None else names)
+    chosen = list_routed(experts) if names is None else list(names)
     if not chosen:
         raise ValueError("at least one expert is needed, found none: add one to the library first")
     for name in chosen:

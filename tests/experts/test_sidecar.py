@@ -10,6 +10,7 @@ CARD = {
     "tasks": ("sonnets", "haiku"),
     "tags": ("art",),
     "description": "Writes «poems».",
+    "role": "general",
     "base_revision": "main",
     "base_fingerprint": "abc",
     "provenance": {"seed": 3, "data": {"rows": [1, 2]}},

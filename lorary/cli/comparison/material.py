@@ -9,7 +9,7 @@ from lorary.cli.left_out import tell_prompts
 from lorary.data import Task, Template
 from lorary.facts import find_task_facts, list_task_facts
 from lorary.files import quote, say_count
-from lorary.library import Library
+from lorary.library.view import LibraryView
 from lorary.training import prepare_examples
 
 
@@ -53,7 +53,7 @@ def find_task_of_each(
 
 def provide_material(
     model: RoutedModel,
-    library: Library,
+    library: LibraryView,
     task_of: Mapping[str, Task],
     template: Template,
     routers: Collection[str],

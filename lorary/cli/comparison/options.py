@@ -3,6 +3,7 @@
 from jsonargparse import ArgumentParser
 
 from lorary.cli.base_options import add_base_options
+from lorary.cli.role_options import add_role_option
 from lorary.cli.router_options import add_router_options, describe_routers
 from lorary.cli.task_options import add_task_options
 from lorary.evaluation import EvalConfig
@@ -25,7 +26,7 @@ def add_comparison_options(parser: ArgumentParser, *routes: str) -> None:
         *routes,
         type=list[str] | str | None,
         metavar="NAME[,NAME…]",
-        help="Routes: base, random, oracle, expert:NAME, a control's name, "
+        help="Routes: base, random, oracle, expert:NAME of any expert in the library, a control's name, "
         f"{describe_routers()}; "
         f"if not given: {','.join(DEFAULT_ROUTES)} and all controls",
     )
@@ -47,6 +48,7 @@ def add_comparison_options(parser: ArgumentParser, *routes: str) -> None:
         type=str | None,
         help="Library of control experts, such as one trained on all tasks; routers never choose them",
     )
+    add_role_option(parser)
     add_base_options(parser)
     add_router_options(parser, with_tasks=True)
     parser.add_class_arguments(EvalConfig, "evaluation", skip={"metrics"})

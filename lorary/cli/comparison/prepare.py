@@ -9,15 +9,15 @@ from lorary.assembly import RoutedModel, load_model
 from lorary.cli.base_model import load_options_base
 from lorary.cli.comparison.material import find_task_of_each, provide_material
 from lorary.cli.comparison.routes import RANDOM, check_against, choose_routes, split_commas
-from lorary.cli.filled_library import open_filled_library
+from lorary.cli.filled_library import open_filled_library, open_routed_library
 from lorary.cli.router_configs import read_router_options, refuse_unused_options
 from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.data import Task, Template
 from lorary.evaluation import EvalConfig, Route, make_routes
 from lorary.evaluation.routes import EXPERT_PREFIX
 from lorary.experts import Expert
-from lorary.library import Library
 from lorary.library.own_experts import find_own_experts
+from lorary.library.view import LibraryView
 from lorary.routing import ROUTERS
 from lorary.transforms import random_expert
 
@@ -26,8 +26,8 @@ from lorary.transforms import random_expert
 class Comparison:
     """The inputs of a comparison of routes, with base and experts loaded."""
 
-    library: Library
-    """The stored experts."""
+    library: LibraryView
+    """The experts that routers choose among."""
     model: RoutedModel
     """Base, experts and controls, without a router."""
     tasks: Mapping[str, Task]
@@ -57,10 +57,10 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     tasks = read_tasks(options)
     for task in tasks.values():
         task.split(config.split)
-    library = open_filled_library(options.library)
+    library = open_routed_library(options)
     controls = open_filled_library(options.controls) if options.controls is not None else {}
     own = find_own_experts(library.entries(), tasks)
-    names = choose_routes(options.routes, tasks, own, list(library), list(controls))
+    names = choose_routes(options.routes, tasks, own, list(library.library), list(controls))
     check_against(options.against, names)
     refuse_unused_options(options, [*names, *routers])
     configured = {
@@ -95,11 +95,17 @@ def read_eval_options(options: Namespace) -> EvalConfig:
 
 
 def gather_controls(
-    library: Library, controls: Mapping[str, Expert], routes: Sequence[str], seed: int
+    library: LibraryView, controls: Mapping[str, Expert], routes: Sequence[str], seed: int
 ) -> dict[str, Expert]:
-    """Load the controls among the routes; make the random expert if it is a route and not a control."""
+    """Load the controls among the routes; make the random expert if it is a route and not a control.
+
+    Experts of the library that routers do not choose, such as merges, are controls if they are routes.
+    """
     wanted = {route.removeprefix(EXPERT_PREFIX) for route in routes}
-    found = {name: controls[name] for name in controls if name in wanted}
+    named = {route.removeprefix(EXPERT_PREFIX) for route in routes if route.startswith(EXPERT_PREFIX)}
+    beside = {name for names in library.left_out.values() for name in names} & named
+    found = {name: library.library[name] for name in sorted(beside)}
+    found |= {name: controls[name] for name in controls if name in wanted}
     if RANDOM in wanted and RANDOM not in found:
         found[RANDOM] = random_expert(library, seed)
     return found

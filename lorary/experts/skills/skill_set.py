@@ -10,6 +10,7 @@ import torch
 
 from lorary.experts.expert import Expert
 from lorary.experts.factors import Factors
+from lorary.experts.roles import EXPERT
 from lorary.experts.skills.mixing import check_splits, mix_skills
 from lorary.experts.skills.task_table import TaskTable, name_group
 from lorary.files import quote, say_count
@@ -57,6 +58,7 @@ class SkillSet:
             tasks=table.tasks if task is None else (task,),
             tags=tuple(tag for tag in first.card.tags if all(tag in card.tags for card in cards)),
             description="",
+            role=EXPERT,
             parents=tuple(skill.name for skill in self.skills),
             scores={},
             provenance={"mixed": {"task": task, "splits": table.num_splits}},

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lorary.experts import ExpertCard
+from lorary.experts.roles import MERGE
 from lorary.files import say_count
 from lorary.transforms.merging.job import MergeJob
 from lorary.transforms.merging.recipe.recipe_file import describe_recipe
@@ -33,6 +34,7 @@ def describe_merge(job: MergeJob, errors: Mapping[str, float]) -> ExpertCard:
     return ExpertCard(
         tasks=tuple(dict.fromkeys(task for card in cards for task in card.tasks)),
         tags=("merged",),
+        role=MERGE,
         description=f"{say_count(len(names), 'expert')} merged by {job.recipe.merge_method}",
         parents=names,
         provenance=provenance,

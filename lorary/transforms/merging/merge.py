@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lorary.experts import Expert, Factors, check_name
+from lorary.experts.routed import list_routed
 from lorary.transforms.merging.card import describe_merge
 from lorary.transforms.merging.earlier import add_earlier, find_shadowed
 from lorary.transforms.merging.inputs import LayerInputs
@@ -46,7 +47,7 @@ def merge(
     Args:
         experts: a library, any other mapping, or an iterable of experts.
         method: a key of ``MERGES``, or mergekit's name of a method.
-        names: the experts, in order; None for all.
+        names: the experts, in order; None for those of ``list_routed``.
         weights: one number per expert, in order or by name; None for the method's default, ``1 / E`` or 1.
         rank: a number, a share of the energy such as ``"99%"``, ``"kept"`` (the largest of the experts' ranks
             in each layer) or ``"full"``; None is ``"full"`` for ``cat`` and ``subtract``, else ``"kept"``.
@@ -73,7 +74,7 @@ def merge(
     """
     mapping = collect_experts(experts)
     recipe = make_recipe(
-        mapping if names is None else names,
+        list_routed(mapping) if names is None else names,
         method,
         weights=weights,
         rank=rank,

@@ -9,6 +9,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from lorary.cli.base_options import add_base_options
+from lorary.cli.role_options import add_role_option
 from lorary.cli.router_options import add_router_options, list_ready_routers
 from lorary.routing import DEFAULT_ROUTER
 
@@ -25,6 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--with-base", action="store_true", help="Save the base model's weights in the folder too"
     )
+    add_role_option(parser)
     add_base_options(parser)
     add_router_options(parser)
     parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")

@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 from lorary.assembly import load_model, save_model
 from lorary.cli.base_model import load_options_base
 from lorary.cli.console import print_next, show_status
-from lorary.cli.filled_library import open_filled_library
+from lorary.cli.filled_library import open_routed_library
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_prompts
@@ -20,7 +20,7 @@ from lorary.models.new_folder import require_free
 def run(options: Namespace) -> int:
     """Check the options and print the plan; then load, save and report."""
     check_out(options.out, options.library)
-    library = open_filled_library(options.library)
+    library = open_routed_library(options)
     refuse_unused_options(options, [options.router])
     config = read_router_options(options, options.router, list(library))
     require_free(options.out)

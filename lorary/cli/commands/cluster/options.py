@@ -12,6 +12,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from lorary.cli.base_options import add_trust_option
+from lorary.cli.role_options import add_role_option
 
 EXAMPLE = "lorary cluster ./my-loras --out clusters.yaml"
 
@@ -36,6 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="Approximate the cosines by this many random directions on each side of a layer, such as 16; a "
         "thousand experts then take seconds instead of minutes",
     )
+    add_role_option(parser)
     parser.add_argument("--base", type=str | None, help="Only experts for this base model")
     add_trust_option(parser)
     parser.add_argument("--seed", type=int, default=0, help="Seed of the starts of k-means")

@@ -8,13 +8,13 @@ from jsonargparse import Namespace
 
 from lorary.cli.bars import show_count
 from lorary.cli.console import print_next, print_table
-from lorary.cli.filled_library import group_by_base, open_filled_library
+from lorary.cli.filled_library import group_by_base, open_routed_library
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_training
 from lorary.cli.trusted_base import choose_experts
 from lorary.files import quote, say_count, write_whole
-from lorary.library import Library
+from lorary.library.view import LibraryView
 from lorary.reports.cluster_plot import plot_clusters
 from lorary.transforms import cluster_experts
 from lorary.transforms.clustering import Clusters
@@ -31,11 +31,11 @@ def run(options: Namespace) -> int:
         raise ValueError(f"--out must be a YAML file such as clusters.yaml, found {quote(str(options.out))}")
     for place in (options.out, picture):
         check_out(place, options.library, is_file=True)
-    library = open_filled_library(options.library)
+    library = open_routed_library(options)
     names = [name for group in group_by_base(library, options.base).values() for name in group]
     with show_count(f"comparing {say_count(len(names), 'expert')}") as show:
         found = cluster_experts(
-            choose_experts(options, library, names),
+            choose_experts(options, library.library, names),
             options.method,
             options.num_clusters,
             names=names,
@@ -59,7 +59,7 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def group_tasks(library: Library, found: Clusters) -> dict[str, list[str]]:
+def group_tasks(library: LibraryView, found: Clusters) -> dict[str, list[str]]:
     """List the tasks of each cluster, without repetitions; an expert without tasks counts as its own task."""
     own = {entry.name: entry.own_tasks for entry in library.entries()}
     return {

@@ -9,6 +9,7 @@ from typing import Literal
 from jsonargparse import ArgumentParser
 
 from lorary.cli.base_options import add_base_options
+from lorary.cli.role_options import add_role_option
 from lorary.cli.router_options import add_router_options, list_ready_routers
 from lorary.cli.template_options import add_template_args
 from lorary.routing import DEFAULT_ROUTER
@@ -39,6 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     add_template_args(parser)
     parser.add_argument("--show-experts", action="store_true", help="Show which experts the tokens used")
+    add_role_option(parser)
     add_base_options(parser)
     add_router_options(parser)
     parser.add_argument("--json", action="store_true", help="Print JSON instead of the answer alone")

@@ -15,7 +15,7 @@ from lorary.cli.base_model import load_options_base, read_device
 from lorary.cli.commands.generate.prompt import choose_template, dress_prompt, read_prompt
 from lorary.cli.commands.generate.routing_text import print_routing
 from lorary.cli.console import print_next, show_status
-from lorary.cli.filled_library import open_filled_library
+from lorary.cli.filled_library import choose_routed, look_routed, open_filled_library
 from lorary.cli.printing import print_answer, print_json, print_line
 from lorary.cli.repeat import repeat_command
 from lorary.cli.router_configs import read_router_options, refuse_unused_options
@@ -71,6 +71,8 @@ def check_generation(options: Namespace) -> None:
         choose_template(options, [])
     if options.show_experts and (options.router == "none" or options.expert is not None):
         raise ValueError("--show-experts shows the choices of a router: leave out --expert and --router none")
+    if options.include and options.expert is not None:
+        raise ValueError("--include chooses the experts of a router: leave out --include or --expert")
     if options.max_new_tokens < 1 or not 0 <= options.temperature < inf:
         raise ValueError(
             "--max-new-tokens must be at least 1 and --temperature at least 0, "
@@ -80,8 +82,12 @@ def check_generation(options: Namespace) -> None:
 
 def list_answering(options: Namespace) -> Iterable[Entry]:
     """List the experts that may answer: of the library or the built model, or the one of ``--expert``."""
-    place = f"{options.library}/{EXPERTS}" if is_saved_model(options.library) else options.library
-    entries = open_filled_library(place).entries()
+    if is_saved_model(options.library):
+        entries = open_filled_library(f"{options.library}/{EXPERTS}").entries()
+    elif options.expert is None:
+        return look_routed(options, open_filled_library(options.library)).entries()
+    else:
+        entries = open_filled_library(options.library).entries()
     return [entry for entry in entries if options.expert in (None, entry.name)]
 
 
@@ -105,15 +111,16 @@ def load_routed(options: Namespace) -> RoutedModel:
         base = load_options_base(options, library)
         chosen = {options.expert: library[options.expert]}
         return load_model(base, chosen, router=None, trust_base=options.trust_base)
+    routed = choose_routed(options, library)
     if options.router == "none":
-        base = load_options_base(options, library)
-        return load_model(base, library, router=None, trust_base=options.trust_base)
+        base = load_options_base(options, routed)
+        return load_model(base, routed, router=None, trust_base=options.trust_base)
     assert router is not None
-    config = read_router_options(options, router, list(library))
-    base = load_options_base(options, library)
+    config = read_router_options(options, router, list(routed))
+    base = load_options_base(options, routed)
     return load_model(
         base,
-        library,
+        routed,
         router=router,
         combine=options.combine,
         trust_base=options.trust_base,
@@ -128,6 +135,8 @@ def load_built(options: Namespace) -> RoutedModel:
         ValueError: if a base model is given: a built model has its own.
         UnknownExpert: if the model has no expert of the name in ``--expert``.
     """
+    if options.include:
+        raise ValueError("a built model has the experts that it was built of: leave out --include")
     if options.base is not None or options.revision is not None or options.trust_base:
         raise ValueError(
             "a built model has its own base model: leave out --base, --revision and --trust-base"

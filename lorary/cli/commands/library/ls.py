@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser, Namespace
 import lorary
 from lorary.cli.console import print_next, print_table
 from lorary.cli.printing import format_count, print_json, print_line
+from lorary.cli.role_options import ROLES
 from lorary.files import quote, say_count
 
 if TYPE_CHECKING:
@@ -25,13 +26,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--task", type=str | None, help="Only experts trained on this task")
     parser.add_argument("--base", type=str | None, help="Only experts for this base model")
     parser.add_argument("--tag", type=str | None, help="Only experts with this tag")
+    roles = f"expert, {', '.join(ROLES)}"
+    parser.add_argument("--role", type=str | None, help=f"Only experts with this role: {roles}")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table")
 
 
 def run(options: Namespace) -> int:
     """Print a line for each expert that matches."""
     library = lorary.Library.open(options.library)
-    entries = library.entries(task=options.task, base=options.base, tag=options.tag)
+    entries = library.entries(task=options.task, base=options.base, tag=options.tag, role=options.role)
     if options.json:
         print_json([asdict(entry) for entry in entries])
     elif entries:
@@ -49,12 +52,13 @@ def run(options: Namespace) -> int:
     return 0
 
 
-COLUMNS = ("expert", "base model", "rank", "parameters", "tasks", "tags")
+COLUMNS = ("expert", "role", "base model", "rank", "parameters", "tasks", "tags")
 
 
 def _describe(entry: "Entry") -> tuple[str, ...]:
     return (
         entry.name,
+        entry.card.role,
         entry.base_model,
         format_count(entry.max_rank),
         format_count(entry.num_parameters),

@@ -45,6 +45,7 @@ def run(options: Namespace) -> int:
 
 def _describe(entry: "Entry") -> Iterator[tuple[str, str]]:
     card = entry.card
+    yield "role", card.role
     yield "base model", entry.base_model
     yield "base revision", card.base_revision or ""
     yield "base fingerprint", card.base_fingerprint or ""

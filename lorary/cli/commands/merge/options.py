@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser
 
 from lorary.cli.base_options import add_trust_option
 from lorary.cli.keep_places import KeepPlaces
+from lorary.cli.role_options import add_role_option
 from lorary.cli.task_options import add_task_options
 
 # Every key of ``lorary.transforms.MERGES``, and lorahub, which is a search of this command. A test holds them
@@ -58,6 +59,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--experts", action=KeepPlaces, nargs="+", metavar="NAME", help="Experts, in order; if not given: all"
     )
+    add_role_option(parser)
     parser.add_argument(
         "--weights",
         action=KeepPlaces,

@@ -6,6 +6,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from lorary.cli.filled_library import choose_routed
 from lorary.errors import LibraryError
 from lorary.files import quote
 from lorary.files.yaml_text import parse_yaml
@@ -14,7 +15,18 @@ from lorary.transforms import MergeRecipe, make_recipe
 from lorary.transforms.merging import read_recipes
 
 # Options that a recipe file sets itself, so they are refused beside --recipe.
-SAID_BY_RECIPE = ("method", "experts", "weights", "options", "rank", "space", "layers", "dtype", "base")
+SAID_BY_RECIPE = (
+    "method",
+    "experts",
+    "include",
+    "weights",
+    "options",
+    "rank",
+    "space",
+    "layers",
+    "dtype",
+    "base",
+)
 
 
 def make_recipes(options: Namespace, library: Library) -> Sequence[MergeRecipe]:
@@ -67,9 +79,11 @@ def choose_names(options: Namespace, library: Library) -> list[str]:
         LibraryError: if no expert is for the base model.
     """
     if options.experts is not None:
+        if options.include:
+            raise ValueError("--experts names the experts to merge: leave out --include")
         words = [options.experts] if isinstance(options.experts, str) else options.experts
         return [name for word in words for name in split_names(str(word), library)]
-    names = [entry.name for entry in library.entries(base=options.base)]
+    names = [entry.name for entry in choose_routed(options, library).entries(base=options.base)]
     if not names:
         raise LibraryError(
             f"library {quote(library.url)} has no expert for base model {quote(options.base)}: see "

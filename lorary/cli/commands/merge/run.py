@@ -175,4 +175,6 @@ def report(options: Namespace, expert: Expert, place: MergePlace, seconds: float
     )
     for line in describe_merge(expert, where, seconds) if not options.json else ():
         print_line(line)
+    if place.folder is None and not options.json:
+        print_line("its role is merge: it is used by its name, and by routers with --include merge")
     return {**summarize_merge(expert, seconds), "out": place.folder or place.name}

@@ -7,12 +7,12 @@ from typing import Any
 from jsonargparse import Namespace
 
 from lorary.cli.console import print_next, print_table, say_status, show_status
-from lorary.cli.filled_library import group_by_base, open_filled_library
+from lorary.cli.filled_library import group_by_base, open_routed_library
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_prompts
 from lorary.facts.prototypes import LayerPrototypes, find_prototypes
 from lorary.files import say_count
-from lorary.library import Library
+from lorary.library.view import LibraryView
 
 COLUMNS = ("expert", "layers", "mean gain", "largest gains")
 NUM_LARGEST = 3
@@ -20,7 +20,7 @@ NUM_LARGEST = 3
 
 def run(options: Namespace) -> int:
     """Compute the missing prototypes of each base model's experts, and print all gains."""
-    library = open_filled_library(options.library)
+    library = open_routed_library(options)
     num_new, seconds, gains = compute_gains(library, group_by_base(library, options.base))
     counts = {"experts": len(gains), "there": len(gains) - num_new, "new": num_new}
     if options.json:
@@ -41,7 +41,7 @@ def run(options: Namespace) -> int:
 
 
 def compute_gains(
-    library: Library, groups: dict[str, list[str]]
+    library: LibraryView, groups: dict[str, list[str]]
 ) -> tuple[int, float, dict[str, dict[str, float]]]:
     """Load all prototypes, and compute the missing ones.
 

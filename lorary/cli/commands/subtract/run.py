@@ -4,7 +4,7 @@ from jsonargparse import Namespace
 
 from lorary.cli.bars import show_count
 from lorary.cli.console import print_next
-from lorary.cli.filled_library import group_by_base, open_filled_library
+from lorary.cli.filled_library import group_by_base, open_routed_library
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_prompts
@@ -18,10 +18,10 @@ from lorary.transforms import subtract_general
 def run(options: Namespace) -> int:
     """Check the options, subtract, write the folder, and print its path."""
     check_out(options.out, options.library)
-    library = open_filled_library(options.library)
+    library = open_routed_library(options)
     names = [name for group in group_by_base(library, options.base).values() for name in group]
     others = [name for name in names if name != options.general]
-    experts = choose_experts(options, library, [options.general, *others])
+    experts = choose_experts(options, library.library, [options.general, *others])
     rest = subtract_general(experts, options.general, names=others, scale=options.scale)
     with new_folder(options.out) as scratch, show_count(f"subtracting {options.general}") as show:
         made, rank = Library.open(str(scratch), create=True), 0

@@ -7,6 +7,7 @@ import torch
 
 from lorary.errors import suggest
 from lorary.experts import Expert
+from lorary.experts.routed import list_routed
 from lorary.files import quote
 from lorary.transforms.merging.checks import join_faults
 from lorary.transforms.merging.recipe.mergekit import translate_method
@@ -45,7 +46,7 @@ def make_recipe(
     """Make a recipe from arguments that have the same meaning as in ``merge``.
 
     Args:
-        names: names of the experts, in order, or a library for all its experts.
+        names: names of the experts, in order, or a library for those of ``list_routed``.
         method: a key of ``MERGES``, or mergekit's name of a method.
         weights: one number per expert, in order or by name; None for the method's default.
         rank: a number, a share of the energy, ``"kept"``, ``"full"`` or None.
@@ -57,7 +58,7 @@ def make_recipe(
     Raises:
         ValueError: with all faults of the arguments.
     """
-    chosen = list(names)
+    chosen = list_routed(names) if isinstance(names, Mapping) else list(names)
     if not chosen:
         raise ValueError("at least one expert is needed to merge, found none: name experts of the library")
     faults = []

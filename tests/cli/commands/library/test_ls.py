@@ -9,11 +9,11 @@ def test_a_line_tells_the_expert_its_base_rank_size_tasks_and_tags(lorary, libra
     code, output, errors = lorary("library", "ls", library.url)
     assert (code, errors) == (0, "")
     heading, *lines, _ = output.splitlines()
-    assert heading.split() == ["expert", "base", "model", "rank", "parameters", "tasks", "tags"]
+    assert heading.split() == ["expert", "role", "base", "model", "rank", "parameters", "tasks", "tags"]
     assert [line.split() for line in lines] == [
-        ["card", "games", "tiny-base", "2", "20"],
-        ["poetry", "tiny-base", "2", "20", "rhymes,", "odes", "art"],
-        ["sql", "tiny-base", "2", "20", "queries", "code"],
+        ["card", "games", "expert", "tiny-base", "2", "20"],
+        ["poetry", "expert", "tiny-base", "2", "20", "rhymes,", "odes", "art"],
+        ["sql", "expert", "tiny-base", "2", "20", "queries", "code"],
     ]
 
 
@@ -30,6 +30,8 @@ def test_it_ends_with_the_next_command(lorary, library):
         (["--base", "tiny-base"], ["card games", "poetry", "sql"]),
         (["--base", "tiny-base", "--task", "queries"], ["sql"]),
         (["--task", "odes", "--tag", "code"], []),
+        (["--role", "expert"], ["card games", "poetry", "sql"]),
+        (["--role", "merge"], []),
     ],
 )
 def test_filters_narrow_the_list(lorary, library, filters, names):

@@ -1,0 +1,74 @@
+"""Some experts of a library, such as those that routers choose among."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from lorary.errors import UnknownExpert
+from lorary.experts import Expert
+from lorary.experts.roles import describe_roles
+from lorary.files import quote, say_count
+from lorary.library.artifacts import Artifacts
+from lorary.library.entry import Entry
+
+if TYPE_CHECKING:
+    from lorary.library.library import Library
+
+
+class LibraryView(Mapping[str, Expert]):
+    """Some experts of a library, with the library's artifacts. ``Library.routed`` makes one.
+
+    The names are those at the time when the view was made; experts are read from the library when accessed.
+
+    Args:
+        library: the library.
+        names: names of some of its experts, sorted.
+        left_out: role -> names of the experts that are not among them because of their role.
+    """
+
+    def __init__(self, library: "Library", names: Sequence[str], left_out: Mapping[str, Sequence[str]]):
+        self.library = library
+        """The library, with all of its experts."""
+        self.left_out = {role: tuple(some) for role, some in left_out.items() if some}
+        """Role -> names of the experts that are left out because of it."""
+        self._names = dict.fromkeys(names)
+
+    def __repr__(self) -> str:
+        return f"<{say_count(len(self), 'expert')} of library {quote(self.url)}>"
+
+    def __getitem__(self, name: str) -> Expert:
+        """Read an expert.
+
+        Raises:
+            UnknownExpert: if it is not among the view's experts.
+        """
+        if name not in self._names:
+            raise UnknownExpert(name, self._names, f"this choice of library {quote(self.url)}")
+        return self.library[name]
+
+    def __contains__(self, name: object) -> bool:
+        # The inherited method would read the expert.
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def url(self) -> str:
+        """The URL or path that the library was opened by."""
+        return self.library.url
+
+    @property
+    def artifacts(self) -> Artifacts:
+        """The library's artifacts, see ``Library.artifacts``."""
+        return self.library.artifacts
+
+    def entries(self, base: str | None = None) -> list[Entry]:
+        """List the view's experts, sorted by name; see ``Library.entries``."""
+        return [entry for entry in self.library.entries(base=base) if entry.name in self._names]
+
+    def describe_left_out(self) -> str:
+        """Describe what is left out, such as ``2 merges (a, b), 1 control (c)``; empty if nothing is."""
+        return describe_roles(self.left_out)
