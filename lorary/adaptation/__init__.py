@@ -2,14 +2,36 @@
 
 from typing import TYPE_CHECKING
 
+from lorary.adaptation.config import AdaptConfig
+from lorary.adaptation.methods.table import METHODS
 from lorary.adaptation.retrieval import RETRIEVALS
 from lorary.lazy import load_lazily
 
 if TYPE_CHECKING:
+    from lorary.adaptation.adapting import Adapted, adapt
+    from lorary.adaptation.few import hold_out
     from lorary.adaptation.retrieval import RetrievalContext, Retrieved, retrieve
 
-__all__ = ["RETRIEVALS", "RetrievalContext", "Retrieved", "retrieve"]
+__all__ = [
+    "METHODS",
+    "RETRIEVALS",
+    "AdaptConfig",
+    "Adapted",
+    "RetrievalContext",
+    "Retrieved",
+    "adapt",
+    "hold_out",
+    "retrieve",
+]
 
 __getattr__ = load_lazily(
-    __name__, {"RetrievalContext": "retrieval", "Retrieved": "retrieval", "retrieve": "retrieval"}
+    __name__,
+    {
+        "Adapted": "adapting",
+        "RetrievalContext": "retrieval",
+        "Retrieved": "retrieval",
+        "adapt": "adapting",
+        "hold_out": "few",
+        "retrieve": "retrieval",
+    },
 )

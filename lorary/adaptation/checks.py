@@ -1,0 +1,106 @@
+"""Checks of an adaptation's arguments, before any work."""
+
+from collections.abc import Iterator, Mapping
+
+from lorary.adaptation.config import AdaptConfig
+from lorary.adaptation.methods.table import METHODS, Method
+from lorary.errors import DataError, UnknownExpert, suggest
+from lorary.experts import Expert, check_name
+from lorary.files import quote, say_count
+from lorary.models import BaseModel
+from lorary.models.check_base import check_base
+from lorary.models.check_expert import check_expert
+from lorary.models.fit_paths import fit_paths
+from lorary.training import TrainingExamples
+from lorary.training.example_checks import check_training_examples
+
+ORIGIN = "adaptation"
+"""The key of a card's provenance that says how a library was adapted to a task."""
+
+
+def list_candidates(
+    experts: Mapping[str, Expert], config: AdaptConfig, tasks: Mapping[str, object]
+) -> list[str]:
+    """List the experts that a method may use: all but those that an adaptation to these tasks has made.
+
+    So the results of an adaptation that are stored in its library do not change the next one.
+    """
+    if not METHODS[config.method].uses_experts:
+        return []
+    return [name for name, expert in experts.items() if _find_origin(expert) not in tasks]
+
+
+def _find_origin(expert: Expert) -> object:
+    origin = expert.card.provenance.get(ORIGIN)
+    task = origin.get("task") if isinstance(origin, Mapping) else None
+    return task if isinstance(task, str) else None
+
+
+def check_arguments(
+    base: BaseModel,
+    experts: Mapping[str, Expert],
+    candidates: list[str],
+    examples: Mapping[str, TrainingExamples],
+    config: AdaptConfig,
+    trust_base: bool,
+) -> None:
+    """Check all arguments of an adaptation.
+
+    Raises:
+        ValueError, DataError, UnknownExpert: with all faults of the arguments.
+        IncompatibleExpert: if experts are for another base model.
+    """
+    method = METHODS[config.method]
+    faults = [*_find_example_faults(examples), *_find_expert_faults(experts, candidates, config, method)]
+    if faults:
+        kind = DataError if all(is_data for is_data, _ in faults) else ValueError
+        raise kind("adaptation: " + "; ".join(fault for _, fault in faults))
+    for task, found in examples.items():
+        check_training_examples(check_name(task), found, base.model)
+    if config.multi_task is not None and config.multi_task not in experts:
+        raise UnknownExpert(config.multi_task, experts, "the library")
+    used = [*candidates, *([config.multi_task] if "multi_task" in method.settings else [])]
+    chosen = {name: experts[name] for name in dict.fromkeys(used) if name is not None}
+    check_base(base, *chosen.values(), trust=trust_base)
+    for expert in fit_paths(base.model, chosen).values():
+        check_expert(base.model, expert)
+
+
+def _find_example_faults(examples: Mapping[str, TrainingExamples]) -> Iterator[tuple[bool, str]]:
+    if not examples:
+        yield True, "there must be at least one task, found none"
+    for task, found in examples.items():
+        if not isinstance(found, TrainingExamples):
+            yield False, f"task {quote(task, 60)} must have TrainingExamples, found {quote(found, 60)}"
+        elif not found.train:
+            yield True, f"task {quote(task, 60)} must have at least one training example, found none"
+
+
+def _find_expert_faults(
+    experts: Mapping[str, Expert], candidates: list[str], config: AdaptConfig, method: Method
+) -> Iterator[tuple[bool, str]]:
+    if method.uses_experts and not candidates:
+        yield (
+            False,
+            f"method {config.method!r} needs a library with at least one expert, found none: add experts, or "
+            "use method 'fresh'",
+        )
+    elif method.uses_experts and config.retrieve is not None and config.retrieve > len(candidates):
+        yield (
+            False,
+            f"retrieve must be at most {say_count(len(candidates), 'expert')}, which is all there are, found "
+            f"{config.retrieve}",
+        )
+    if "multi_task" in method.settings:
+        if config.multi_task is None:
+            yield (
+                False,
+                f"method {config.method!r} needs the name of the expert that was trained on all tasks: set "
+                "multi_task (--multi-task NAME)",
+            )
+        elif config.multi_task not in experts:
+            yield (
+                False,
+                f"multi_task must be an expert of the library, found {quote(config.multi_task, 140)}: "
+                f"{suggest(str(config.multi_task)[:200], experts)}",
+            )

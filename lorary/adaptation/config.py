@@ -1,0 +1,91 @@
+"""The configuration of an adaptation."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+from lorary.adaptation.methods.table import METHODS
+from lorary.adaptation.retrieval.table import DEFAULT_RETRIEVAL, RETRIEVALS
+from lorary.errors import suggest
+from lorary.files import quote
+from lorary.training import TrainConfig
+from lorary.training.field_checks import count, find_field_faults, not_negative, optional, positive
+
+# Those of ``lorary.experts.skills``, whose import needs PyTorch; a test compares them.
+Granularity = Literal["model", "block", "layer", "linear"]
+Weighting = Literal["relaxed", "sigmoid", "straight_through"]
+
+DEFAULT_METHOD = "nearest"
+_CHECKS = {
+    **dict.fromkeys(("retrieve", "rank", "mixed_rank"), optional(count)),
+    **dict.fromkeys(("num_skills", "num_splits"), count),
+    **dict.fromkeys(("weights_learning_rate", "table_learning_rate", "limit"), positive),
+    "penalty": not_negative,
+}
+_CHOICES = {"granularity": get_args(Granularity), "weighting": get_args(Weighting)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptConfig:
+    """The configuration of an adaptation, the same for all of its tasks."""
+
+    method: str = DEFAULT_METHOD
+    """How the library is used, a key of ``METHODS``."""
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=20))
+    """Settings of the training. Its bounds are the budget of every method; its ``rank`` has no effect, see
+    ``rank``."""
+    rank: int | None = None
+    """Rank of the new experts; null: the largest rank of the library's experts, and without experts
+    ``train.rank``. The factor before ``b @ a`` is that of ``train``."""
+    retrieve: int | None = None
+    """Number of experts that are retrieved first, for each task; null: all experts are used."""
+    by: str = DEFAULT_RETRIEVAL
+    """How experts are retrieved, a key of ``RETRIEVALS``."""
+    multi_task: str | None = None
+    """Method multi-task: the expert of the library that was trained on all tasks."""
+    skills: str | None = None
+    """Methods poly and mhr: any skill of a trained set in the library; null: the experts are the skills."""
+    granularity: Granularity = "linear"
+    """Layers that share weights: 'model', 'block', 'layer' (such as an attention) or 'linear'."""
+    weights_learning_rate: float = 0.01
+    """Method weights: peak learning rate of the weights."""
+    table_learning_rate: float = 0.1
+    """Methods poly and mhr: peak learning rate of the table."""
+    weighting: Weighting = "relaxed"
+    """Methods poly and mhr: weights in training; 'relaxed' and 'straight_through' are samples."""
+    num_skills: int = 8
+    """Methods poly-scratch and mhr-scratch: number of skills."""
+    num_splits: int = 8
+    """Methods mhr: blocks of a layer's inputs and outputs, each with its own weights."""
+    limit: float = 1.5
+    """Method lorahub: weights are between -limit and limit."""
+    penalty: float = 0.05
+    """Method lorahub: factor of the weights' mean absolute value, which is added to the loss."""
+    mixed_rank: int | None = None
+    """Methods lorahub and weights: rank that the weighted sum is cut to; null: it is kept exact."""
+
+    def __post_init__(self) -> None:
+        faults = [*find_field_faults(self, _CHECKS)]
+        for name, table, what in (("method", METHODS, "method"), ("by", RETRIEVALS, "retrieval")):
+            value = getattr(self, name)
+            if value not in table:
+                faults.append(f"no {what} is named {quote(value, 60)}: {suggest(str(value)[:200], table)}")
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                faults.append(
+                    f"{name} must be one of {', '.join(known)}, found {quote(getattr(self, name), 60)}"
+                )
+        if faults:
+            raise ValueError("adaptation: " + "; ".join(faults))
+
+
+def fit_train(config: AdaptConfig, ranks: list[int]) -> TrainConfig:
+    """Return the settings of the training at the rank of the new experts.
+
+    Args:
+        config: the configuration.
+        ranks: ranks of the library's experts.
+    """
+    rank = config.rank or max(ranks, default=config.train.rank)
+    share = rank / config.train.rank
+    alpha = config.train.alpha * (share**0.5 if config.train.use_rslora else share)
+    return replace(config.train, rank=rank, alpha=alpha)

@@ -1,0 +1,95 @@
+"""From starts to experts: each start is cut to the new rank, kept in the run's folder, and fine-tuned."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lorary.adaptation.event import AdaptEvent
+from lorary.adaptation.folder import STARTS, AdaptFolder
+from lorary.adaptation.methods.contract import Context, NewTask, Start, Trained
+from lorary.adaptation.methods.table import METHODS
+from lorary.experts import Expert, ExpertCard
+from lorary.models.fit_paths import fit_paths
+from lorary.training import train_experts
+from lorary.training.loop.event import TrainEvent
+from lorary.training.starts import fit_start
+
+
+def fine_tune(
+    context: Context, folder: AdaptFolder, tasks: Mapping[str, NewTask]
+) -> dict[str, tuple[Trained, int]]:
+    """Find what each task's training begins with, and train all tasks in the same passes.
+
+    Returns:
+        Task -> its expert, and the number of tokens that were read to find its start.
+    """
+    record = folder.load(STARTS)
+    if record is None:
+        record = _keep_starts(context, folder, METHODS[context.config.method].find_starts(context, tasks))
+    starts = {
+        name: folder.load_start(name, own["digest"])
+        for name, own in record.items()
+        if own["digest"] is not None
+    }
+    examples = {
+        name: replace(task.examples, spent_tokens=task.examples.spent_tokens + record[name]["num_tokens"])
+        for name, task in tasks.items()
+    }
+
+    def tell(event: TrainEvent[Expert]) -> None:
+        context.on_progress(
+            AdaptEvent(
+                stage="training",
+                num_done=event.num_steps,
+                num_steps=event.total_steps,
+                num_tokens=event.num_tokens,
+                losses=event.losses,
+            )
+        )
+
+    outcome = train_experts(
+        context.base, examples, context.train, context.folder, starts=starts, on_progress=tell
+    )
+    return {
+        name: (
+            Trained(
+                expert=outcome.experts[name],
+                progress=outcome.progress[name],
+                weights=record[name]["weights"],
+                error=record[name]["error"],
+            ),
+            record[name]["num_tokens"],
+        )
+        for name in tasks
+    }
+
+
+def _keep_starts(
+    context: Context, folder: AdaptFolder, found: Mapping[str, Start]
+) -> dict[str, dict[str, Any]]:
+    """Cut the starts to the new rank, and write them; the record is written last."""
+    record: dict[str, dict[str, Any]] = {}
+    for name, start in found.items():
+        digest, error = None, 0.0
+        if start.expert is not None:
+            fitted = fit_paths(context.base.model, {name: start.expert})[name]
+            factors, error = fit_start(fitted, context.train.rank)
+            card = ExpertCard(
+                base_revision=context.base.revision,
+                base_fingerprint=context.base.fingerprint,
+                fan_in_fan_out=start.expert.card.fan_in_fan_out,
+                task_type=start.expert.card.task_type,
+            )
+            expert = Expert(start.expert.name, context.base.name, factors, card)
+            digest = folder.save_start(name, expert)
+        weights = {
+            key: dict(value) if isinstance(value, Mapping) else value for key, value in start.weights.items()
+        }
+        record[name] = {
+            "digest": digest,
+            "error": error,
+            "num_tokens": start.num_tokens,
+            "weights": weights,
+        }
+    folder.save(STARTS, record)
+    return record

@@ -1,0 +1,1 @@
+"""The methods that adapt a library to new tasks, a file each."""

@@ -1,0 +1,60 @@
+"""The table of methods. A new one is a file and a line here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from lorary.adaptation.methods.contract import Context, NewTask, Start, Trained
+
+RETRIEVAL_SETTINGS = ("retrieve", "by")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """An entry of the table."""
+
+    file: str
+    """Module below ``lorary.adaptation.methods``, imported when the method is first used."""
+    summary: str
+    """What the method does, in a few words, for help texts."""
+    kind: Literal["start", "training"] = "start"
+    """A 'start' finds an expert to fine-tune; a 'training' makes the new experts itself."""
+    settings: tuple[str, ...] = ()
+    """Fields of ``AdaptConfig`` that it uses, besides method, train and rank."""
+    needs_scores: bool = False
+    """Whether the experts are sorted by retrieval, also if all are used."""
+
+    @property
+    def uses_experts(self) -> bool:
+        """Whether it chooses from the experts of the library."""
+        return "retrieve" in self.settings
+
+    def find_starts(self, context: "Context", tasks: Mapping[str, "NewTask"]) -> "Mapping[str, Start]":
+        """Call ``find_starts`` of a method of kind 'start': task -> what its training begins with."""
+        found: Mapping[str, Start] = self._load("find_starts")(context, tasks)
+        return found
+
+    def train(self, context: "Context", tasks: Mapping[str, "NewTask"]) -> "Mapping[str, Trained]":
+        """Call ``train`` of a method of kind 'training': task -> its expert."""
+        found: Mapping[str, Trained] = self._load("train")(context, tasks)
+        return found
+
+    def _load(self, name: str):  # type: ignore[no-untyped-def]
+        return getattr(import_module(f"lorary.adaptation.methods.{self.file}"), name)
+
+
+METHODS: dict[str, Method] = {
+    "fresh": Method(file="fresh", summary="a new LoRA on the examples alone, as a control"),
+    "nearest": Method(
+        file="nearest",
+        summary="the expert that suits the examples best, fine-tuned",
+        settings=RETRIEVAL_SETTINGS,
+        needs_scores=True,
+    ),
+    "average": Method(
+        file="average", summary="the mean of the experts, fine-tuned", settings=RETRIEVAL_SETTINGS
+    ),
+}
+"""Methods by name, in the order of help texts."""
