@@ -8,6 +8,7 @@ from lorary.data.encoding import (
     encode_replies,
     encode_texts,
     find_ending,
+    find_frame,
     find_opening,
     find_text_opening,
 )
@@ -15,6 +16,7 @@ from lorary.data.endings import Endings
 from lorary.data.reply import Reply, find_common_start
 from lorary.data.task import Example, Task
 from lorary.data.templates import Template
+from lorary.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -41,10 +43,29 @@ class ExampleEncoder:
         template: turns examples into prompts.
         eos: whether answers end with an ending token: the one that the template writes after them, or else
             the tokenizer's end-of-text token.
+        is_encoder_decoder: whether an encoder reads the prompt and a decoder writes the answer. Then both
+            are texts of their own, each with all tokens that the tokenizer puts around a text.
+
+    Raises:
+        DataError: if the template is a chat template and the model has an encoder.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", template: Template, *, eos: bool):
+    def __init__(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        template: Template,
+        *,
+        eos: bool,
+        is_encoder_decoder: bool = False,
+    ):
+        if is_encoder_decoder and template.holds_special_tokens:
+            raise DataError(
+                "a base model with an encoder and a decoder reads prompts without a chat template: use the "
+                "template 'plain'"
+            )
         self._tokenizer, self._template, self._eos = tokenizer, template, eos
+        self._is_pair = is_encoder_decoder
+        self._closing = find_frame(tokenizer).closing if is_encoder_decoder else []
         self._opening = [] if template.holds_special_tokens else find_opening(tokenizer)
         self._endings = Endings(tokenizer)
 
@@ -63,11 +84,16 @@ class ExampleEncoder:
             DataError: if the template refuses an example, or answers cannot be ended.
         """
         tokenizer, template = self._tokenizer, self._template
+        if self._is_pair and any(example.is_text for example in examples):
+            raise DataError(
+                f"task {task.name!r} must have a question in each example for a base model with an encoder "
+                "and a decoder, found a plain text: train it on a causal language model"
+            )
         prompts = [template.render(task, example, tokenizer) for example in examples]
         replies = [template.reply(task, example, [example.targets[0]], tokenizer)[0] for example in examples]
         before_text = find_text_opening(tokenizer) if any(example.is_text for example in examples) else []
         prompt_ids = [
-            before_text if example.is_text else self._opening + ids
+            before_text if example.is_text else [*self._opening, *ids, *self._closing]
             for example, ids in zip(examples, encode_texts(tokenizer, prompts), strict=True)
         ]
         asking = [place for place, example in enumerate(examples) if not example.is_text]
@@ -99,7 +125,7 @@ class ExampleEncoder:
         replies = self._template.reply(task, example, answers, tokenizer)
         opening = find_common_start([reply.opening for reply in replies])
         prompt = self._template.render(task, example, tokenizer) + opening
-        ids = [*self._opening, *encode_texts(tokenizer, [prompt])[0]]
+        ids = [*self._opening, *encode_texts(tokenizer, [prompt])[0], *self._closing]
         shortened = [reply._replace(opening=reply.opening[len(opening) :]) for reply in replies]
         targets = self._encode_replies([prompt] * len(answers), [ids] * len(answers), shortened)
         return Encoded(ids, targets, replies[0].is_rewritten, replies[0].is_merged)
@@ -109,6 +135,8 @@ class ExampleEncoder:
     ) -> list[list[int]]:
         if not replies:
             return []
+        if self._is_pair:
+            return self._encode_targets([reply.text.removeprefix(" ") for reply in replies])
         if not self._template.holds_special_tokens:
             ending = [find_ending(self._tokenizer)] if self._eos else []
             encoded = encode_answers(self._tokenizer, [reply.text for reply in replies])
@@ -123,3 +151,9 @@ class ExampleEncoder:
             [*ids, find_ending(self._tokenizer)] if self._eos and not ending else ids
             for ids, (_, ending) in zip(encoded, parts, strict=True)
         ]
+
+    def _encode_targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokenise answers as labels of a decoder, which begin a text of their own."""
+        frame = find_frame(self._tokenizer, is_target=True)
+        ending = (frame.closing or [find_ending(self._tokenizer)]) if self._eos else []
+        return [[*frame.opening, *ids, *ending] for ids in encode_texts(self._tokenizer, texts)]

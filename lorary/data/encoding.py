@@ -1,7 +1,7 @@
 """Tokenising prompts and answers separately, such that they can be joined."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lorary.errors import DataError
 
@@ -20,9 +20,16 @@ def encode_texts(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> 
     return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
 
 
-def encode_prompt(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """Tokenise a prompt: with the tokens that the tokenizer puts first, without those that it puts last."""
-    return [*find_opening(tokenizer), *encode_texts(tokenizer, [text])[0]]
+def encode_prompt(
+    tokenizer: "PreTrainedTokenizerBase", text: str, *, is_encoder_decoder: bool = False
+) -> list[int]:
+    """Tokenise a prompt: with the tokens that the tokenizer puts first, without those that it puts last.
+
+    An encoder gets both, as T5's end token, since the answer does not go on after the prompt.
+    """
+    frame = find_frame(tokenizer)
+    ids = encode_texts(tokenizer, [text])[0]
+    return [*frame.opening, *ids, *(frame.closing if is_encoder_decoder else ())]
 
 
 def encode_answers(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[list[int]]:
@@ -66,14 +73,35 @@ def encode_replies(
     ]
 
 
-def find_opening(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """Return the ids that the tokenizer puts before a text: ``[bos]`` for Llama, none for SmolLM2."""
+class Frame(NamedTuple):
+    """The ids that a tokenizer puts around a text."""
+
+    opening: list[int]
+    """Before it: ``[bos]`` for Llama, none for SmolLM2 and T5."""
+    closing: list[int]
+    """After it: ``[eos]`` for T5, none for Llama."""
+
+
+def find_frame(tokenizer: "PreTrainedTokenizerBase", *, is_target: bool = False) -> Frame:
+    """Return the ids that the tokenizer puts around a text.
+
+    Args:
+        tokenizer: the base model's.
+        is_target: whether the text is a decoder's target, which tokenizers for several languages mark by
+            the language of the answer.
+    """
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    dressed = tokenizer("a")["input_ids"]
+    dressed = (tokenizer(text_target="a") if is_target else tokenizer("a"))["input_ids"]
     for start in range(len(dressed) - len(bare) + 1):
-        if dressed[start : start + len(bare)] == bare:
-            return list(dressed[:start])
-    return []
+        end = start + len(bare)
+        if dressed[start:end] == bare:
+            return Frame(list(dressed[:start]), list(dressed[end:]))
+    return Frame([], [])
+
+
+def find_opening(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Return the ids that the tokenizer puts before a text, see ``Frame``."""
+    return find_frame(tokenizer).opening
 
 
 def find_text_opening(tokenizer: "PreTrainedTokenizerBase") -> list[int]:

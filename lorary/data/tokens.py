@@ -52,6 +52,7 @@ def tokenize_examples(
     max_length: int,
     truncation: Truncation = "error",
     eos: bool = True,
+    is_encoder_decoder: bool = False,
 ) -> TokenizedExamples:
     """Tokenise examples and their first targets.
 
@@ -69,14 +70,17 @@ def tokenize_examples(
         truncation: what to do with longer examples; a target is never cut.
         eos: whether the target ends with an ending token, as in training: the one that the chat template
             writes after an answer, or else the tokenizer's end-of-text token.
+        is_encoder_decoder: whether the base model has an encoder for the prompt and a decoder for the target,
+            see ``BaseModel.is_encoder_decoder``.
 
     Raises:
         ValueError: if ``max_length`` or ``truncation`` is invalid.
         DataError: if an example is too long and the policy is ``error``, or if a target alone is too long
-            and the policy is not ``skip``.
+            and the policy is not ``skip``; or if a base model with an encoder gets a chat template, or an
+            example without a question.
     """
     check_truncation(max_length, truncation)
-    encoder = ExampleEncoder(tokenizer, template, eos=eos)
+    encoder = ExampleEncoder(tokenizer, template, eos=eos, is_encoder_decoder=is_encoder_decoder)
     encoded = encoder.encode_examples(task, examples)
     kept: list[tuple[int, TokenizedExample]] = []
     for index, (prompt, (target,), *_) in enumerate(encoded):
@@ -111,6 +115,7 @@ def tokenize_answers(
     max_length: int,
     truncation: Truncation = "error",
     eos: bool = False,
+    is_encoder_decoder: bool = False,
 ) -> list[TokenizedExample]:
     """Tokenise texts as answers to an example.
 
@@ -126,6 +131,7 @@ def tokenize_answers(
         max_length: maximum number of tokens of prompt and answer together.
         truncation: how the prompt is cut; answers are never cut.
         eos: whether each answer ends with an ending token, see ``tokenize_examples``.
+        is_encoder_decoder: whether the base model has an encoder, see ``tokenize_examples``.
 
     Raises:
         ValueError: if there is no answer, or ``truncation`` is ``skip`` or invalid.
@@ -135,7 +141,7 @@ def tokenize_answers(
     if truncation == "skip" or not answers:
         found = "truncation 'skip'" if truncation == "skip" else "no answer"
         raise ValueError(f"tokenize_answers needs answers and a policy that keeps them, not {found}")
-    encoder = ExampleEncoder(tokenizer, template, eos=eos)
+    encoder = ExampleEncoder(tokenizer, template, eos=eos, is_encoder_decoder=is_encoder_decoder)
     prompt, targets, *_ = encoder.encode_choices(task, example, answers)
     room = _measure_room(task, example, prompt, max(map(len, targets)), max_length, truncation)
     cut = cut_prompt(prompt, room, truncation, encoder.num_opening)

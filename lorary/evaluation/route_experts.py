@@ -3,7 +3,7 @@
 K experts per request.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from lorary.assembly import RoutedModel
 from lorary.assembly.router import Router
 from lorary.evaluation.items import Item, Prompt
-from lorary.facts.requests import Requests
+from lorary.facts.requests import Requests, cut_passes, pad_prompts
 from lorary.models import ExpertStack
 from lorary.passes import split_passes
 from lorary.passes.layout import Layout
@@ -99,9 +99,24 @@ def decide_prompts(
     assert router.decider is not None
     different = list(dict.fromkeys(prompts))
     found: dict[Prompt, KnownExperts] = {}
+    if layout.is_encoded:
+        passes = _pad_encoded(model, different, tokens_per_pass)
+    else:
+        passes = _pack(model, different, layout, tokens_per_pass, row_length)
+    for members, requests in passes:
+        indices, weights = router.decider.decide_packed(requests)
+        for index, places, shares in zip(members, indices.tolist(), weights.tolist(), strict=True):
+            found[different[index]] = tuple(places), tuple(shares)
+    return RouteExperts(stack=model.stack, by_prompt=found, combine=router.combine)
+
+
+def _pack(
+    model: RoutedModel, prompts: Sequence[Prompt], layout: Layout, tokens_per_pass: int, row_length: int
+) -> Iterator[tuple[list[int], Requests]]:
+    """Divide prompts into passes; yield the prompts' numbers and the pass."""
     passes = split_passes(
-        [read_whole(prompt) for prompt in different],
-        [0] * len(different),
+        [read_whole(prompt) for prompt in prompts],
+        [0] * len(prompts),
         layout,
         tokens_per_pass=tokens_per_pass,
         row_length=row_length,
@@ -109,14 +124,17 @@ def decide_prompts(
     )
     for part in passes:
         requests = Requests(
-            inputs=part.batch.model_inputs(model.model.dtype),
+            inputs=part.batch.inputs_for(model.model),
             cells=part.batch.positions,
             owner=part.batch.label_owner,
             count=len(part.members),
         )
-        indices, weights = router.decider.decide_packed(requests)
-        for index, places, shares in zip(
-            part.members.tolist(), indices.tolist(), weights.tolist(), strict=True
-        ):
-            found[different[index]] = tuple(places), tuple(shares)
-    return RouteExperts(stack=model.stack, by_prompt=found, combine=router.combine)
+        yield part.members.tolist(), requests
+
+
+def _pad_encoded(
+    model: RoutedModel, prompts: Sequence[Prompt], tokens_per_pass: int
+) -> Iterator[tuple[list[int], Requests]]:
+    """Divide the prompts of an encoder into passes of padded rows, see ``_pack``."""
+    for members in cut_passes([len(prompt) for prompt in prompts], tokens_per_pass):
+        yield members, pad_prompts([prompts[index] for index in members], model.model.device)

@@ -5,6 +5,8 @@ from enum import StrEnum
 from transformers import PreTrainedModel
 
 from lorary.models import ExpertStack
+from lorary.models.architecture import is_encoder_decoder
+from lorary.passes.encoded_trial import can_pad_encoded
 from lorary.passes.trial import try_model
 
 
@@ -21,11 +23,20 @@ class Layout(StrEnum):
     """One sequence per row, padded on the right."""
     ALONE = "alone"
     """One sequence per pass."""
+    ENCODED = "encoded"
+    """Prompts in rows of an encoder, targets in rows of a decoder, padded on the right."""
+    ENCODED_ALONE = "encoded alone"
+    """One prompt with its target per pass."""
 
     @property
     def shares(self) -> bool:
         """Whether sequences of one request share the cells of equal beginnings."""
         return self in (Layout.SHARED, Layout.MASKED)
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether an encoder reads the prompts."""
+        return self in (Layout.ENCODED, Layout.ENCODED_ALONE)
 
 
 def find_layout(stack: ExpertStack, longest: int, row_length: int) -> Layout:
@@ -40,11 +51,15 @@ def find_layout(stack: ExpertStack, longest: int, row_length: int) -> Layout:
         row_length: length of the rows that sequences are packed into.
 
     Raises:
-        BaseModelError: if the model is not causal, so that a token attends to later tokens.
+        BaseModelError: if the model has no encoder, and a token attends to later tokens.
     """
+    limits = _Limits(stack.model, longest, max(row_length, longest))
+    if is_encoder_decoder(stack.model):
+        with stack.choosing(None):
+            is_exact = can_pad_encoded(stack.model)
+        return Layout.ENCODED if is_exact and limits.takes_batches else Layout.ENCODED_ALONE
     with stack.choosing(None):
         tried = try_model(stack.model)
-    limits = _Limits(stack.model, longest, max(row_length, longest))
     if tried.masked and limits.takes_masks:
         return Layout.SHARED if tried.packed and limits.takes_rows else Layout.MASKED
     if tried.packed and limits.takes_rows:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
 
 from lorary.data.tokens import TokenizedExample
 from lorary.models.routing_context import PADDING
@@ -59,6 +60,10 @@ class Batch:
             unseen = torch.zeros(self.attention_mask.shape, dtype=dtype, device=self.input_ids.device)
             inputs["attention_mask"] = unseen.masked_fill_(~self.attention_mask, torch.finfo(dtype).min)
         return inputs
+
+    def inputs_for(self, model: PreTrainedModel) -> dict[str, Tensor | bool]:
+        """Return the keyword arguments for a ``transformers`` model."""
+        return self.model_inputs(model.dtype)
 
     def to(self, device: torch.device | str) -> "Batch":
         """Move all tensors to a device."""

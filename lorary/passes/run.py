@@ -24,6 +24,6 @@ def score_pass(stack: ExpertStack, part: Pass, chooser: Chooser | None) -> Tenso
         Negative log-likelihoods ``[N]``, float32, with gradients if PyTorch records them. ``part.sequence``
         has the sequence of each.
     """
-    inputs = part.batch.model_inputs(stack.model.dtype)
+    inputs = part.batch.inputs_for(stack.model)
     with stack.choosing(chooser, rows=part.call_rows):
         return target_losses(stack.model, inputs, part.batch.positions, part.batch.labels)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lorary.data import TokenizedExample
 from lorary.models.routing_context import PADDING
+from lorary.passes.encoded import EncodedBatch, encode_sequences, group_encoded
 from lorary.passes.layout import Layout
 from lorary.passes.packing import Batch, pack_sequences, pad_sequences
 from lorary.passes.prefixes import group_padded, plan_passes
@@ -24,7 +25,7 @@ class Pass:
     """Indices of the sequences among all given ones, ``[P]``."""
     requests: Tensor
     """The request of each sequence, ``[P]``; a chooser's ``rows``."""
-    batch: Batch
+    batch: Batch | EncodedBatch
     """The sequences arranged in rows; its ``owner`` has indices into ``members``."""
 
     @property
@@ -70,19 +71,24 @@ def split_passes(
         Passes, which together have each sequence once.
 
     Raises:
-        ValueError: if a sequence has no prompt.
+        ValueError: if a sequence has no prompt, or no target though an encoder reads the prompt.
     """
     groups = requests if layout.shares else None
     match layout:
-        case Layout.ALONE:
+        case Layout.ALONE | Layout.ENCODED_ALONE:
             plan = [[index] for index in range(len(sequences))]
         case Layout.PADDED:
             plan = group_padded(sequences, tokens_per_pass)
+        case Layout.ENCODED:
+            plan = group_encoded(sequences, tokens_per_pass)
         case _:
             plan = plan_passes(sequences, groups, tokens_per_pass)
     for members in plan:
         chosen = [sequences[index] for index in members]
-        if layout in (Layout.ALONE, Layout.PADDED):
+        batch: Batch | EncodedBatch
+        if layout.is_encoded:
+            batch = encode_sequences(chosen)
+        elif layout in (Layout.ALONE, Layout.PADDED):
             batch = pad_sequences(chosen)
         else:
             shared = None if groups is None else [groups[index] for index in members]

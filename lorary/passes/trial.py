@@ -17,6 +17,7 @@ from lorary.errors import BaseModelError
 from lorary.models import select_positions
 from lorary.models.evaluating import MODEL_FAILURES, evaluating
 from lorary.passes.agreement import Agreement, Reading, measure_change
+from lorary.passes.encoded import EncodedBatch
 from lorary.passes.first_inputs import capture_first_inputs, select_cells
 from lorary.passes.packing import Batch, pack_sequences, pad_sequences
 
@@ -40,6 +41,9 @@ _SIZES = (
     "n_positions",
     "attention_chunk_size",
 )
+
+LayOut = Callable[[Sequence[TokenizedExample]], Batch | EncodedBatch]
+"""Arranges the texts of a trial for a forward pass."""
 
 
 @dataclass(frozen=True)
@@ -76,27 +80,27 @@ def try_model(model: PreTrainedModel) -> Tried:
 
 
 def _try_layouts(model: PreTrainedModel) -> Tried:
-    texts = _list_texts(model)
+    texts = list_texts(model)
     try:
-        alone = [_read(model, pad_sequences(_as_sequences([text])))[0] for text in texts]
+        alone = [read_texts(model, pad_sequences, [text])[0] for text in texts]
     except MODEL_FAILURES as error:
         raise BaseModelError(
             f"{type(model).__name__} does not return logits for each token of a short text: {error}"
         ) from error
-    agreement = Agreement(model.dtype, alone, _measure_noise(model, texts[0]))
+    agreement = Agreement(model.dtype, alone, measure_noise(model, pad_sequences, texts[0]))
     _check_causal(model, texts[0], alone[0].logits, agreement)
     row = _ROW_LENGTH + len(texts[-1])
     masked = partial(pack_sequences, row_length=row, groups=[0] * len(texts), always_mask=True)
     packed = partial(pack_sequences, row_length=row)
     takes_masks = model.config._attn_implementation in ("eager", "sdpa")
     return Tried(
-        masked=takes_masks and _is_exact(model, masked, texts, alone, agreement),
-        packed=_is_exact(model, packed, texts, alone, agreement),
-        padded=_is_exact(model, pad_sequences, texts[: len(_TEXTS)], alone, agreement),
+        masked=takes_masks and is_exact(model, masked, texts, alone, agreement),
+        packed=is_exact(model, packed, texts, alone, agreement),
+        padded=is_exact(model, pad_sequences, texts[: len(_TEXTS)], alone, agreement),
     )
 
 
-def _list_texts(model: PreTrainedModel) -> list[list[int]]:
+def list_texts(model: PreTrainedModel) -> list[list[int]]:
     """List the texts of the trial; the last one shifts the others."""
     vocabulary = model.get_input_embeddings().weight.shape[0]
     config = model.config.get_text_config()
@@ -106,12 +110,11 @@ def _list_texts(model: PreTrainedModel) -> list[list[int]]:
     return [[token % vocabulary for token in text] for text in (*_TEXTS, shift)]
 
 
-def _measure_noise(model: PreTrainedModel, text: list[int]) -> float:
+def measure_noise(model: PreTrainedModel, lay_out: LayOut, text: list[int]) -> float:
     """Measure how much a row's logits change when another row of the batch does; 0 if it takes no batch."""
     try:
         first, second = (
-            _read(model, pad_sequences(_as_sequences([text, other])))[0].logits
-            for other in (text, _change(text, model))
+            read_texts(model, lay_out, [text, other])[0].logits for other in (text, _change(text, model))
         )
     except MODEL_FAILURES:
         return 0.0
@@ -120,7 +123,7 @@ def _measure_noise(model: PreTrainedModel, text: list[int]) -> float:
 
 def _check_causal(model: PreTrainedModel, text: list[int], read: Tensor, agreement: Agreement) -> None:
     other = [*text[:-1], *_change(text[-1:], model)]
-    found = _read(model, pad_sequences(_as_sequences([other])))[0].logits
+    found = read_texts(model, pad_sequences, [other])[0].logits
     # NaN shows nothing about attention; code that uses losses reports it.
     if read.isfinite().all() and agreement.is_influenced(found[:-1], read[:-1]):
         raise BaseModelError(
@@ -129,22 +132,22 @@ def _check_causal(model: PreTrainedModel, text: list[int], read: Tensor, agreeme
         )
 
 
-def _is_exact(
+def is_exact(
     model: PreTrainedModel,
-    lay_out: Callable[[Sequence[TokenizedExample]], Batch],
+    lay_out: LayOut,
     texts: Sequence[Sequence[int]],
     alone: Sequence[Reading],
     agreement: Agreement,
 ) -> bool:
     """Return whether each text has the same logits as alone, and no text influences another."""
     try:
-        together = _read(model, lay_out(_as_sequences(texts)))
+        together = read_texts(model, lay_out, texts)
         # Not the last text: it may be longer than a window of attention, which a given mask replaces.
         for kept in range(len(_TEXTS)):
             if agreement.differs(together[kept], alone[kept]):
                 return False
             changed = [text if index == kept else _change(text, model) for index, text in enumerate(texts)]
-            found = _read(model, lay_out(_as_sequences(changed)))[kept]
+            found = read_texts(model, lay_out, changed)[kept]
             if agreement.is_influenced(found.logits, together[kept].logits):
                 return False
     except MODEL_FAILURES:
@@ -163,12 +166,14 @@ def _as_sequences(texts: Sequence[Sequence[int]]) -> list[TokenizedExample]:
     return [TokenizedExample(tuple(text[:1]), (*text[1:], 0)) for text in texts]
 
 
-def _read(model: PreTrainedModel, batch: Batch) -> list[Reading]:
-    """Read each text of a batch."""
-    batch = batch.to(model.device)
+def read_texts(model: PreTrainedModel, lay_out: LayOut, texts: Sequence[Sequence[int]]) -> list[Reading]:
+    """Read each text of a batch that is laid out in this way."""
+    batch = lay_out(_as_sequences(texts)).to(model.device)
     with select_positions(model, batch.positions), capture_first_inputs(model) as inputs:
-        logits = model(**batch.model_inputs(model.dtype)).logits[0].float()
+        logits = model(**batch.inputs_for(model)).logits[0].float()
     counts = torch.bincount(batch.label_owner).tolist()
-    start = select_cells(inputs, batch.positions, batch.input_ids.numel())
+    # The first layer of an encoder reads other cells than those of the targets.
+    is_first = isinstance(batch, Batch)
+    start = select_cells(inputs, batch.positions, batch.input_ids.numel()) if is_first else None
     starts = [None] * len(counts) if start is None else start.split(counts)
     return [Reading(*both) for both in zip(logits.split(counts), starts, strict=True)]

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from lorary.data.tokens import TokenizedExample
 from lorary.files import quote, say_count
+from lorary.models.architecture import is_encoder_decoder
 from lorary.models.positions import count_positions
 from lorary.training.examples import TrainingExamples
 
@@ -46,12 +47,19 @@ def check_examples(whose: str, examples: Sequence[TokenizedExample], model: PreT
     size = model.get_input_embeddings().weight.shape[0]
     most = count_positions(model)
     for index, example in enumerate(examples):
-        fault = _find_fault(example, size, most)
+        fault = _find_fault(example, size, most, count_needed(model, example))
         if fault:
             raise ValueError(f"{whose}, example {index}: {fault}")
 
 
-def _find_fault(example: TokenizedExample, size: int, most: int | None) -> str | None:
+def count_needed(model: PreTrainedModel, example: TokenizedExample) -> int:
+    """Count the positions of an example's longest row; encoder and decoder have rows of their own."""
+    if is_encoder_decoder(model):
+        return max(len(example.prompt_ids), len(example.target_ids))
+    return len(example)
+
+
+def _find_fault(example: TokenizedExample, size: int, most: int | None, needed: int) -> str | None:
     prompt, target = example.prompt_ids, example.target_ids
     if not prompt or not target:
         return (
@@ -66,9 +74,9 @@ def _find_fault(example: TokenizedExample, size: int, most: int | None) -> str |
             f"token ids must be whole numbers from 0 to {size - 1}, found {quote(wrong[0], 60)}: tokenise it "
             "with the base model's tokenizer"
         )
-    if most is not None and len(example) > most:
+    if most is not None and needed > most:
         return (
             f"it must fit in the base model's {say_count(most, 'position')}, found "
-            f"{say_count(len(example), 'token')}: shorten it"
+            f"{say_count(needed, 'token')}: shorten it"
         )
     return None

@@ -1,16 +1,16 @@
 """The tokenised examples that an expert is trained on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 
 from transformers import PreTrainedTokenizerBase
 
-from lorary.data import Task, Template, subsample, tokenize_examples
+from lorary.data import Example, Task, Template, subsample, tokenize_examples
 from lorary.data.fitting import Truncation
 from lorary.data.prompt_counts import PromptCounts
-from lorary.data.tokens import TokenizedExample
+from lorary.data.tokens import TokenizedExample, TokenizedExamples
 from lorary.errors import DataError
 from lorary.files import say_count
 
@@ -53,6 +53,7 @@ def prepare_examples(
     max_length: int = 512,
     truncation: Truncation = "prompt-middle",
     max_validation_examples: int = 32,
+    is_encoder_decoder: bool = False,
 ) -> dict[str, TrainingExamples]:
     """Tokenise the training and validation examples of each task.
 
@@ -63,6 +64,7 @@ def prepare_examples(
         max_length: maximum number of tokens of prompt and target together.
         truncation: how longer examples are shortened or left out; a target is never cut.
         max_validation_examples: maximum number of validation examples.
+        is_encoder_decoder: whether the base model has an encoder, see ``BaseModel.is_encoder_decoder``.
 
     Returns:
         Expert name -> its examples.
@@ -71,20 +73,28 @@ def prepare_examples(
         DataError: if a task has no training example, or all are too long, or one is too long and
             ``truncation`` is ``"error"``.
     """
+
+    def tokenize(examples: Sequence[Example], task: Task) -> TokenizedExamples:
+        return tokenize_examples(
+            tokenizer,
+            template,
+            task,
+            examples,
+            max_length=max_length,
+            truncation=truncation,
+            is_encoder_decoder=is_encoder_decoder,
+        )
+
     prepared = {}
     for name, task in tasks.items():
         if not task.splits.get("train"):
             raise DataError(
                 f"task {task.name!r} must have training examples, found only splits {sorted(task.splits)}"
             )
-        found = tokenize_examples(
-            tokenizer, template, task, task.splits["train"], max_length=max_length, truncation=truncation
-        )
+        found = tokenize(task.splits["train"], task)
         # Chosen by content hash, since the first examples of a mixture all belong to one task.
         held_out = subsample(task.splits.get("validation", ()), max_validation_examples)
-        validation = tokenize_examples(
-            tokenizer, template, task, held_out, max_length=max_length, truncation=truncation
-        )
+        validation = tokenize(held_out, task)
         if not found.examples:
             raise DataError(
                 f"task {task.name!r} must have a training example of at most "

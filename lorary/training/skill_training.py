@@ -177,6 +177,7 @@ def _describe(
         tasks=tuple(examples),
         base_revision=base.revision,
         base_fingerprint=base.fingerprint,
+        task_type=base.task_type,
         provenance={
             "training": asdict(config),
             "data": {"digests": {task: found.digest for task, found in examples.items()}},

@@ -61,7 +61,7 @@ def score_alone(model, route, item):
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
 @pytest.mark.parametrize("tokens_per_pass", [2000, 20, 1])
-@pytest.mark.parametrize("layout", Layout)
+@pytest.mark.parametrize("layout", [each for each in Layout if not each.is_encoded])
 def test_sums_are_those_of_each_sequence_alone(model, items, route, tokens_per_pass, layout):
     reported = []
     found = score_targets(

@@ -119,6 +119,7 @@ class LoraExperts(Objective[Expert]):
             tasks=examples.tasks,
             base_revision=self.base.revision,
             base_fingerprint=self.base.fingerprint,
+            task_type=self.base.task_type,
             provenance={
                 "training": asdict(self.config),
                 "data": {"digest": examples.digest, "num_train": len(examples.train)},
