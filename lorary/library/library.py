@@ -2,14 +2,14 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 
 from lorary.errors import LibraryError
 from lorary.experts import Expert, check_name, write_expert_files
 from lorary.experts.peft_reader import build_expert
 from lorary.experts.roles import check_roles
-from lorary.files import quote, say_count
+from lorary.files import escape, quote, say_count
 from lorary.library import catalog
 from lorary.library.artifacts import Artifacts
 from lorary.library.commits import Plan, commit_plan
@@ -118,7 +118,7 @@ class Library(MutableMapping[str, Expert]):
             LibraryError: if it cannot be written; the message states whether the library is unchanged, as in
                 nearly all cases.
         """
-        self._store(check_name(name), expert, replace=True)
+        self._store({check_name(name): expert}, replace=True)
 
     def __delitem__(self, name: str) -> None:
         """Delete an expert; its tensors that are in use stay valid."""
@@ -153,7 +153,19 @@ class Library(MutableMapping[str, Expert]):
             LibraryError: if the name is taken, or the expert cannot be written; the message states whether
                 the library is unchanged, as in nearly all cases.
         """
-        self._store(check_name(expert.name if name is None else name), expert, replace=False)
+        self._store({check_name(expert.name if name is None else name): expert}, replace=False)
+
+    def add_all(self, experts: Mapping[str, Expert], *, replace: bool = False) -> None:
+        """Store several experts in one commit: all of them, or none.
+
+        Args:
+            experts: name -> expert.
+            replace: whether to replace experts of these names.
+
+        Raises:
+            LibraryError: if a name is taken, or the experts cannot be written; see ``add``.
+        """
+        self._store({check_name(name): expert for name, expert in experts.items()}, replace)
 
     def rename(self, old: str, new: str) -> None:
         """Rename an expert to a new name; on a local disk its weights are not copied."""
@@ -274,19 +286,24 @@ class Library(MutableMapping[str, Expert]):
         commit_plan(self._storage, "remove artifacts", plan, outcome=EXPERTS_UNCHANGED)
         return found
 
-    def _store(self, name: str, expert: Expert, replace: bool) -> None:
-        if not isinstance(expert, Expert):
-            raise TypeError(f"a library stores experts, found {type(expert).__name__} for {name!r}")
-        files = write_expert_files(expert.rename(name))
-        puts: Puts = {f"{name}/{file}": content for file, content in files.items()}
+    def _store(self, experts: Mapping[str, Expert], replace: bool) -> None:
+        puts: dict[str, bytes] = {}
+        for name, expert in experts.items():
+            if not isinstance(expert, Expert):
+                raise TypeError(f"a library stores experts, found {type(expert).__name__} for {name!r}")
+            files = write_expert_files(expert.rename(name))
+            puts |= {f"{name}/{file}": content for file, content in files.items()}
 
         def plan() -> tuple[Puts, list[str]]:
-            is_there = catalog.is_expert(self._storage, name)
-            if not (replace and is_there):
-                catalog.require_free_name(self._storage, name)
-            return puts, [name] if is_there else []
+            there = [name for name in experts if catalog.is_expert(self._storage, name)]
+            for name in experts:
+                if not (replace and name in there):
+                    catalog.require_free_name(self._storage, name)
+            return puts, there
 
-        self._commit(f"store expert {name!r}", plan, sum(map(len, files.values())))
+        shown = ", ".join(map(repr, experts))
+        what = f"store {'expert' if len(experts) == 1 else 'experts'} {escape(shown, longest=200)}"
+        self._commit(what, plan, sum(map(len, puts.values())))
 
     def _identify(self, names: Sequence[str]) -> dict[str, str]:
         with self._reading():

@@ -5,7 +5,7 @@ The card of a skill names its set and its place there, so that renamed skills ar
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import replace as replace_fields
 from hashlib import sha256
 from typing import Any
 
@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from lorary.errors import LibraryError
+from lorary.experts import Expert, write_expert_files
 from lorary.experts.roles import SKILL
 from lorary.experts.skills import SkillSet, TaskTable
+from lorary.experts.weights_file import WEIGHTS_FILE
 from lorary.files import escape, parse_json_object, quote
 from lorary.library.entry import Entry
 from lorary.library.key import Key
@@ -27,28 +29,45 @@ SETTINGS = "settings"
 LOGITS = "logits of "
 
 
-def store_skills(library: Library, skill_set: SkillSet) -> None:
-    """Store skills as experts, and their table as an artifact.
+def store_skills(library: Library, skill_set: SkillSet, *, replace: bool = False) -> None:
+    """Store skills as experts, all in one commit, and their table as an artifact.
+
+    A set that the library has already, with the same weights and the same table, is not stored again.
 
     Args:
         library: the library.
         skill_set: the skills and their table.
+        replace: whether to replace experts of the skills' names.
 
     Raises:
-        LibraryError: if a skill's name is taken, or the library cannot be written. Skills that were stored
-            before a failure stay there.
+        LibraryError: if a skill's name is taken, or the library cannot be written; its experts are then
+            unchanged in nearly all cases, as the message states.
     """
-    taken = [skill.name for skill in skill_set.skills if skill.name in library]
-    if taken:
-        raise LibraryError(f"the library must not have experts of the skills' names, found {quote(taken)}")
     tensors = _pack_table(skill_set.table)
-    names = [skill.name for skill in skill_set.skills]
-    identity = _identify(tensors)
-    for place, skill in enumerate(skill_set.skills):
-        note = {"set": identity, "place": place, "of": len(names)}
-        card = replace(skill.card, role=SKILL, provenance={**skill.card.provenance, NOTE: note})
-        library.add(replace(skill, card=card))
-    library.artifacts.save(_make_key(library, names), tensors)
+    identity, skills = _identify(tensors), {skill.name: skill for skill in skill_set.skills}
+    hashes = tuple(sha256(write_expert_files(skill)[WEIGHTS_FILE]).hexdigest() for skill in skills.values())
+    notes = [{"set": identity, "place": place, "of": len(hashes)} for place in range(len(hashes))]
+    stored = {entry.name: entry for entry in library.entries() if entry.name in skills}
+    key = Key(ALGORITHM, {"set": identity}, hashes)
+    found = [(entry.card.provenance.get(NOTE), entry.weights_sha256) for entry in stored.values()]
+    expected = dict(zip(skills, zip(notes, hashes, strict=True), strict=True))
+    if found == [expected[name] for name in stored] and len(found) == len(skills):
+        if library.artifacts.load(key) is not None:
+            return
+    elif stored and not replace:
+        raise LibraryError(
+            f"the library must not have experts of the skills' names, found {quote(sorted(stored))}: choose "
+            "other names, or delete them first"
+        )
+    # The table is stored first: without its skills it is unused, but skills without it could not be loaded.
+    library.artifacts.save(key, tensors)
+    noted = {name: _add_note(skill, note) for (name, skill), note in zip(skills.items(), notes, strict=True)}
+    library.add_all(noted, replace=replace or bool(stored))
+
+
+def _add_note(skill: Expert, note: Mapping[str, Any]) -> Expert:
+    provenance = {**skill.card.provenance, NOTE: note}
+    return replace_fields(skill, card=replace_fields(skill.card, role=SKILL, provenance=provenance))
 
 
 def load_skills(library: Library, name: str | None = None) -> SkillSet:
@@ -65,17 +84,14 @@ def load_skills(library: Library, name: str | None = None) -> SkillSet:
     sets = _group_skills(library)
     chosen = _choose_set(sets, name)
     names = [entry.name for entry in chosen]
-    tensors = library.artifacts.load(_make_key(library, names))
+    parameters = {"set": chosen[0].card.provenance[NOTE]["set"]}
+    tensors = library.artifacts.load(library.artifacts.make_key(ALGORITHM, parameters, names))
     if tensors is None:
         raise LibraryError(
             f"the table of skills {quote(names)} must be in the library, found none, or a damaged one: store "
             "the skills again"
         )
     return SkillSet([library[skill] for skill in names], _unpack_table(tensors))
-
-
-def _make_key(library: Library, names: Sequence[str]) -> Key:
-    return library.artifacts.make_key(ALGORITHM, {}, names)
 
 
 def _pack_table(table: TaskTable) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from lorary.training.examples import TrainingExamples
 from lorary.training.folder.lock import hold_run_folder
 from lorary.training.folder.run_folder import RunFolder
 from lorary.training.folder.tensor_form import TensorForm
+from lorary.training.joined_tasks import join_tasks
 from lorary.training.loop.event import TrainEvent
 from lorary.training.loop.loop import Loop
 from lorary.training.loop.schedule import seed_for
@@ -30,7 +31,7 @@ from lorary.training.objectives.skill_values import (
     outline_skills,
     take_values,
 )
-from lorary.training.objectives.skills import SharedSkills, TaskExample
+from lorary.training.objectives.skills import SharedSkills
 from lorary.training.progress import UnitProgress
 from lorary.training.skill_start import fit_start
 from lorary.training.trained_skills import build_skill_set
@@ -69,7 +70,8 @@ def train_skills(
 ) -> SkillOutcome:
     """Train skills that tasks share, and a table by which each task mixes them; resumes a killed run.
 
-    A batch has examples of all tasks in random order, so tasks with more examples count more.
+    A batch has examples of all tasks in random order. Tasks with more examples count more, unless the
+    configuration has ``balanced``.
 
     Args:
         base: the base model, used on its current device. It must have no experts, and has none afterwards.
@@ -112,7 +114,7 @@ def train_skills(
         stack = attach_slots(base.model, layers, 1, config.train.rank)
         try:
             objective = SharedSkills(stack, values, config)
-            unit = {name: _join_tasks(examples)}
+            unit = {name: join_tasks(examples, is_balanced=config.balanced)}
             tensors, progress = Loop(
                 objective, unit, config.train.loop, folder=folder, after_pass=on_progress
             ).run()[name]
@@ -150,19 +152,6 @@ def _identify(
         "examples": [[task, found.digest] for task, found in examples.items()],
         "start": None if start is None else digest_skills(start),
     }
-
-
-def _join_tasks(examples: Mapping[str, TrainingExamples]) -> TrainingExamples:
-    """Return the examples of all tasks as those of one unit, each with its task's row."""
-
-    def join(split: str) -> tuple[TaskExample, ...]:
-        return tuple(
-            TaskExample(example.prompt_ids, example.target_ids, example.num_cut, task)
-            for task, found in enumerate(examples.values())
-            for example in getattr(found, split)
-        )
-
-    return TrainingExamples(train=join("train"), validation=join("validation"), tasks=tuple(examples))
 
 
 def _describe(

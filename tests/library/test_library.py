@@ -234,3 +234,14 @@ def test_what_others_wrote_is_understood_when_the_lock_is_free_again(local, make
 
     monkeypatch.setattr(room, "build_expert", write_meanwhile)
     assert local["a"].name == "a" and list(local) == ["a", "b"]
+
+
+def test_experts_that_come_together_are_all_stored_or_none(library, make_expert, same):
+    experts = {name: make_expert(name, seed) for seed, name in enumerate(("one", "two", "three"))}
+    library.add(experts["two"])
+    with pytest.raises(LibraryError, match="already has an expert 'two'"):
+        library.add_all(experts)
+    assert list(library) == ["two"]
+    library.add_all({**experts, "two": experts["one"]}, replace=True)
+    assert list(library) == ["one", "three", "two"]
+    assert same(library["two"], experts["one"].rename("two"))

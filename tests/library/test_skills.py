@@ -7,6 +7,7 @@ from lorary.errors import LibraryError
 from lorary.experts.skills import SkillSet, TaskTable
 from lorary.library import Library
 from lorary.library.skills import load_skills, store_skills
+from lorary.library.storage.local.change import LocalChange
 
 
 @pytest.fixture
@@ -93,3 +94,43 @@ def test_a_skill_that_is_missing_or_was_replaced_is_refused(local, make_skill_se
     del local["skills-1"]
     with pytest.raises(LibraryError, match=r"must have 3 skills, found places \[0, 2\]"):
         load_skills(local)
+
+
+def test_a_set_that_is_stored_already_is_not_stored_again(library, make_skill_set):
+    for _ in range(2):
+        store_skills(library, make_skill_set())
+    assert_same(load_skills(library), make_skill_set())
+
+
+def test_a_set_is_replaced_only_if_asked(library, make_skill_set):
+    store_skills(library, make_skill_set())
+    other = make_skill_set(seed=1)
+    with pytest.raises(LibraryError, match=r"found .*: choose other names, or delete them first"):
+        store_skills(library, other)
+    assert_same(load_skills(library), make_skill_set())
+    store_skills(library, other, replace=True)
+    assert_same(load_skills(library), other)
+
+
+def test_two_tables_of_the_same_weights_are_kept_apart(local, make_skill_set):
+    first = make_skill_set()
+    store_skills(local, first)
+    table = replace(first.table, logits={group: -own for group, own in first.table.logits.items()})
+    second = SkillSet([skill.rename(f"other-{skill.name}") for skill in first.skills], table)
+    store_skills(local, second)
+    assert_same(load_skills(local, "skills-0"), first)
+    assert_same(load_skills(local, "other-skills-0"), second)
+
+
+def test_skills_come_in_one_commit_after_their_table(local, make_skill_set, monkeypatch):
+    """Guards half a set, or skills without a table, after a kill."""
+    seen = []
+    commit = LocalChange.commit
+
+    def record(change, puts, deletes=()):
+        seen.append(sorted({path.partition("/")[0] for path in puts}))
+        return commit(change, puts, deletes)
+
+    monkeypatch.setattr(LocalChange, "commit", record)
+    store_skills(local, make_skill_set())
+    assert seen == [[".lorary"], ["skills-0", "skills-1", "skills-2"]]

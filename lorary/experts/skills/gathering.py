@@ -13,8 +13,9 @@ from lorary.errors import IncompatibleExpert
 from lorary.experts.base_names import compare_bases
 from lorary.experts.expert import Expert, identify_base
 from lorary.experts.factors import Factors
+from lorary.experts.skills.choices import Granularity
 from lorary.experts.skills.skill_set import SkillSet
-from lorary.experts.skills.task_table import Granularity, TaskTable, name_group
+from lorary.experts.skills.task_table import TaskTable, name_group
 from lorary.files import quote
 
 MOST_NAMED = 3  # faults in one message

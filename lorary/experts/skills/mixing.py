@@ -10,14 +10,12 @@ S skills, Q splits (blocks), R rank, I layer input, O layer output, W = I or O, 
 
 import math
 from collections.abc import Mapping
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
-Weighting = Literal["relaxed", "sigmoid", "straight_through"]
-"""How weights are computed in training, see ``compute_weights``."""
-WEIGHTINGS: tuple[str, ...] = get_args(Weighting)
+from lorary.experts.skills.choices import WEIGHTINGS, Weighting
+
 # Avoids a division by zero; PEFT's value.
 EPSILON = 1e-12
 MOST_NAMED = 3  # layers in one message

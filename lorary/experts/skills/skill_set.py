@@ -83,6 +83,9 @@ def _find_faults(skills: Sequence[Expert], table: TaskTable) -> list[str]:
     if len(skills) != expected:
         return [f"there must be {expected} skills for the table, found {len(skills)}"]
     first, faults = skills[0], []
+    names = [skill.name for skill in skills]
+    if len(set(names)) < len(names):
+        faults.append(f"skills must have different names, found {quote(names)}")
     shapes = _list_shapes(first)
     for skill in skills[1:]:
         if _list_shapes(skill) != shapes:

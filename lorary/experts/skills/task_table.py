@@ -5,18 +5,14 @@ G groups of layers, S skills, Q splits.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from lorary.errors import suggest
+from lorary.experts.skills.choices import GRANULARITIES, Granularity
 from lorary.experts.skills.mixing import compute_weights
 from lorary.files import quote
-
-Granularity = Literal["model", "block", "layer", "linear"]
-"""The layers that share rows of a table, see ``name_group``."""
-GRANULARITIES: tuple[str, ...] = get_args(Granularity)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

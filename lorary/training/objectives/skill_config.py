@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from lorary.experts.skills.mixing import WEIGHTINGS, Weighting
-from lorary.experts.skills.task_table import GRANULARITIES, Granularity
+from lorary.experts.skills.choices import GRANULARITIES, WEIGHTINGS, Granularity, Weighting
 from lorary.files import quote
 from lorary.training.config import TrainConfig
 from lorary.training.field_checks import count, find_field_faults, positive, switch
@@ -19,7 +18,7 @@ ADAPTATION_MODES: tuple[str, ...] = get_args(AdaptationMode)
 
 _CHECKS = {
     **dict.fromkeys(("num_skills", "num_splits"), count),
-    "shared_skill": switch,
+    **dict.fromkeys(("shared_skill", "balanced"), switch),
     "table_learning_rate": positive,
 }
 _CHOICES = {
@@ -47,6 +46,8 @@ class SkillConfig:
     """Weights in training: 'relaxed' and 'straight_through' are samples, 'sigmoid' is as in evaluation."""
     shared_skill: bool = False
     """Train one more skill, which every task uses with weight 1."""
+    balanced: bool = False
+    """Train on all tasks equally often; otherwise tasks with more examples count more."""
     table_learning_rate: float = 0.1
     """Peak learning rate of the table, which has no weight decay."""
     trained: Trained = "all"

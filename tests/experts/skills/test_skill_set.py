@@ -85,6 +85,8 @@ def test_skills_of_other_numbers_shapes_and_base_models_are_refused(make_skill_s
     foreign = skill_set.skills[2].with_base("elsewhere")
     with pytest.raises(ValueError, match="'skill-2' must be for 'tiny', found 'elsewhere'"):
         SkillSet([*skill_set.skills[:2], foreign], skill_set.table)
+    with pytest.raises(ValueError, match=r"different names, found \['skill-0', 'skill-0', 'skill-2'\]"):
+        SkillSet([skill_set.skills[0], *skill_set.skills[::2]], skill_set.table)
     with pytest.raises(ValueError, match=r"no rows for 2 groups of layers, such as 'model\.layers\.0\.mlp"):
         SkillSet(skill_set.skills, other.table)
 
