@@ -3,14 +3,14 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from lorary.cli.bars import show_bar
-from lorary.experts import Expert
 from lorary.training.loop.event import TrainEvent
 
 
 @contextmanager
-def show_training(what: str) -> Iterator[Callable[[TrainEvent[Expert]], None]]:
+def show_training(what: str) -> Iterator[Callable[[TrainEvent[Any]], None]]:
     """Show optimiser steps, tokens per second and the mean loss; yields a function for ``on_progress``.
 
     Args:
@@ -18,7 +18,7 @@ def show_training(what: str) -> Iterator[Callable[[TrainEvent[Expert]], None]]:
     """
     begun = time.monotonic()
 
-    def describe(event: TrainEvent[Expert]) -> str:
+    def describe(event: TrainEvent[Any]) -> str:
         notes = []
         if event.num_tokens:
             notes.append(f"{event.num_tokens / (time.monotonic() - begun):.0f} tokens/s")

@@ -138,23 +138,38 @@ def _group_skills(library: Library) -> dict[str, list[Entry]]:
 
 
 def _choose_set(sets: Mapping[str, Sequence[Entry]], name: str | None) -> list[Entry]:
-    """Return the skills of one set in their order; of copies, the first by name."""
-    found = [own for own in sets.values() if name is None or any(entry.name == name for entry in own)]
+    """Return the skills of one set in their order; of copies, the first by name.
+
+    Without a name, sets that lack skills do not count if another is complete.
+    """
+    whole = [own for own in sets.values() if len(_order_skills(own)) == _read_size(own)]
+    found = whole or list(sets.values())
+    if name is not None:
+        found = [own for own in sets.values() if any(entry.name == name for entry in own)]
     if len(found) != 1:
         first = [own[0].name for own in sets.values()]
         raise LibraryError(
             f"the library must have {'one set of skills' if name is None else f'a skill {name!r}'}, found "
             f"{len(found)}: name one of {quote(first)}"
         )
-    places: dict[int, Entry] = {}
-    for entry in found[0]:
-        place = entry.card.provenance[NOTE].get("place")
-        if type(place) is int:
-            places.setdefault(place, entry)
-    expected = found[0][0].card.provenance[NOTE].get("of")
-    if sorted(places) != list(range(len(places))) or len(places) != expected:
+    places, size = _order_skills(found[0]), quote(_read_size(found[0]), 60)
+    if found[0] not in whole:
         raise LibraryError(
-            f"the set of skill {found[0][0].name!r} must have {quote(expected, 60)} skills, found places "
-            f"{quote(sorted(places), 200)}: store the skills again"
+            f"the set of skill {found[0][0].name!r} must have {size} skills, found places "
+            f"{quote(list(places), 200)}: store the skills again"
         )
-    return [places[place] for place in sorted(places)]
+    return list(places.values())
+
+
+def _order_skills(entries: Sequence[Entry]) -> dict[int, Entry]:
+    """Return the skills of a set by their places, in order."""
+    places: dict[int, Entry] = {}
+    for entry in entries:
+        place, size = entry.card.provenance[NOTE].get("place"), _read_size(entries)
+        if type(place) is int and type(size) is int and 0 <= place < size:
+            places.setdefault(place, entry)
+    return dict(sorted(places.items()))
+
+
+def _read_size(entries: Sequence[Entry]) -> Any:
+    return entries[0].card.provenance[NOTE].get("of")

@@ -21,7 +21,12 @@ def join_tasks(examples: Mapping[str, TrainingExamples], *, is_balanced: bool) -
         number = longest if is_balanced else len(found.train)
         train += [_mark(found.train[place % len(found.train)], row) for place in range(number)]
         validation += [_mark(example, row) for example in found.validation]
-    return TrainingExamples(train=tuple(train), validation=tuple(validation), tasks=tuple(examples))
+    return TrainingExamples(
+        train=tuple(train),
+        validation=tuple(validation),
+        tasks=tuple(examples),
+        spent_tokens=sum(found.spent_tokens for found in examples.values()),
+    )
 
 
 def _mark(example: TokenizedExample, row: int) -> TaskExample:

@@ -58,6 +58,8 @@ def _find_faults(config: SkillConfig, start: SkillSet | None) -> list[str]:
             faults.append("trained='table' needs skills to start from: pass start")
         if config.new_rows == "mean":
             faults.append("new_rows='mean' needs a table to start from: pass start")
+        if config.train.max_steps == 0:
+            faults.append("max_steps=0 keeps the skills to start from, found none: pass start")
         return faults
     fit = fit_config(config, start)
     pairs = [(name, getattr(config, name), getattr(fit, name)) for name in _NUMBERS]

@@ -88,7 +88,7 @@ def train_skills(
 
     Returns:
         Skills and table (best validated values, or the last), and the curves. The table has the tasks of
-        ``examples`` only.
+        ``examples`` only. A start is validated before the first step too, and kept if nothing is better.
 
     Raises:
         ValueError: if there is no task, a task has no training example, the base model cannot read one, the
@@ -115,9 +115,9 @@ def train_skills(
         try:
             objective = SharedSkills(stack, values, config)
             unit = {name: join_tasks(examples, is_balanced=config.balanced)}
-            tensors, progress = Loop(
-                objective, unit, config.train.loop, folder=folder, after_pass=on_progress
-            ).run()[name]
+            loop = replace(config.train.loop, validate_start=start is not None)
+            done = Loop(objective, unit, loop, folder=folder, after_pass=on_progress).run()
+            tensors, progress = done[name]
         finally:
             stack.detach()
     card = _describe(base, layers, examples, config, progress, start)

@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from lorary.cli.base_model import load_options_base
 from lorary.cli.commands.train.groups import choose_members, name_members, pool_tasks
 from lorary.cli.commands.train.plan import choose_run_folder, describe_plan
-from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_outcome
+from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_progress
 from lorary.cli.commands.train.store import ExpertStore
 from lorary.cli.console import print_next, print_table
 from lorary.cli.printing import print_facts, print_json, print_line
@@ -148,7 +148,7 @@ def report(
         place = {"library": options.library, "run": str(run_folder), "seconds": round(seconds, 2)}
         print_json({**place, "experts": experts})
         return
-    print_table(COLUMNS, tabulate_outcome(outcome), NUMERIC)
+    print_table(COLUMNS, tabulate_progress(outcome.progress), NUMERIC)
     print_line(
         f"{say_count(len(store.stored), 'expert')} stored in library {quote(options.library)} after "
         f"{seconds:.0f} s; loss curves: {run_folder / 'curves.png'}"

@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from lorary.files import quote
+from lorary.training.objectives.skill_config import SkillConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +23,19 @@ class Method:
     ``train`` is left out: it is made of ``--training``."""
 
 
+SKILLS: Mapping[str, type[Any]] = {"skills": SkillConfig}
 METHODS: dict[str, Method] = {
     "experts": Method(summary="an expert per task, or as --expert and --groups say", module="experts"),
+    "poly": Method(
+        summary="skills that all tasks share, and a table of each task's weights (Polytropon)",
+        module="skills",
+        settings=SKILLS,
+    ),
+    "mhr": Method(
+        summary="the same, with weights for each of several blocks of a layer (MHR)",
+        module="skills",
+        settings=SKILLS,
+    ),
 }
 
 

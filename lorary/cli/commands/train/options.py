@@ -36,7 +36,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--expert",
         type=str | None,
-        help="Train one expert of this name on all tasks, instead of one per task",
+        help="Train one expert of this name on all tasks, instead of one per task; "
+        "with poly and mhr: the name of the skills",
     )
     parser.add_argument(
         "--groups",

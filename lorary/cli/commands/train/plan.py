@@ -39,17 +39,23 @@ def describe_plan(
     Raises:
         IncompatibleExpert: if no layer of the base model is selected.
     """
-    yield "base", f"{base.name}, {str(base.model.dtype).removeprefix('torch.')} on {base.model.device}"
-    yield "tasks", f"{len(tasks)}: {_list_names(list(tasks))}"
-    yield "examples", _describe_examples(examples, config)
+    yield "base", describe_base(base)
+    yield "tasks", f"{len(tasks)}: {list_names(list(tasks))}"
+    yield "examples", describe_examples(examples, config)
     for text in describe_prompts(found.counts for found in examples.values()):
         yield "prompts", text
     yield "experts", _describe_experts(base, examples, config)
-    yield "steps", _describe_steps(examples, config)
+    yield "steps", describe_steps(examples, config)
     yield "state", f"{_describe_state(run_folder, examples, fresh)} {run_folder}"
 
 
-def _describe_examples(examples: Mapping[str, TrainingExamples], config: TrainConfig) -> str:
+def describe_base(base: BaseModel) -> str:
+    """Describe the base model."""
+    return f"{base.name}, {str(base.model.dtype).removeprefix('torch.')} on {base.model.device}"
+
+
+def describe_examples(examples: Mapping[str, TrainingExamples], config: TrainConfig) -> str:
+    """Describe the numbers of examples."""
     found = list(examples.values())
     num_held_out = sum(len(e.validation) for e in found) if config.validate_every else 0
     return f"{sum(len(e.train) for e in found):,} for training" + (
@@ -68,8 +74,8 @@ def _describe_experts(base: BaseModel, examples: Mapping[str, TrainingExamples],
     )
 
 
-def _describe_steps(examples: Mapping[str, TrainingExamples], config: TrainConfig) -> str:
-
+def describe_steps(examples: Mapping[str, TrainingExamples], config: TrainConfig) -> str:
+    """Describe the steps and tokens of all units."""
     num_steps = num_tokens = 0
     for name, found in examples.items():
         batches = plan_unit(name, found, config.loop)
@@ -87,6 +93,7 @@ def _describe_state(run_folder: Path, examples: Mapping[str, TrainingExamples], 
     return f"resumed, {num_finished} of {say_count(len(examples), 'expert')} finished, from"
 
 
-def _list_names(names: list[str]) -> str:
+def list_names(names: list[str]) -> str:
+    """List the first names."""
     shown = ", ".join(names[:MAX_NAMES])
     return f"{shown}, …" if len(names) > MAX_NAMES else shown

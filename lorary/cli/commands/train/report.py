@@ -1,11 +1,11 @@
 """Describe the outcome of a training run, as a table or JSON."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from lorary.cli.printing import format_count
 from lorary.training.curves import smooth_curve
 from lorary.training.progress import UnitProgress
-from lorary.training.train import TrainOutcome
 
 COLUMNS = ("expert", "steps", "tokens", "first loss", "last loss", "best validation loss")
 NUMERIC = COLUMNS[1:]
@@ -25,9 +25,9 @@ def summarize_progress(name: str, found: UnitProgress) -> dict[str, Any]:
     }
 
 
-def tabulate_outcome(outcome: TrainOutcome) -> list[tuple[str, ...]]:
-    """Make a table row of ``COLUMNS`` for each expert of a run."""
-    rows = [summarize_progress(name, found) for name, found in outcome.progress.items()]
+def tabulate_progress(progress: Mapping[str, UnitProgress]) -> list[tuple[str, ...]]:
+    """Make a table row of ``COLUMNS`` for each unit of a run."""
+    rows = [summarize_progress(name, found) for name, found in progress.items()]
     return [
         (
             row["expert"],

@@ -1,0 +1,62 @@
+"""Store trained skills in the library."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lorary.errors import LibraryError
+from lorary.evaluation.run_header import describe_run
+from lorary.experts.skills import SkillSet
+from lorary.library import Library
+from lorary.library.skills import store_skills
+from lorary.models import BaseModel
+from lorary.training import SkillConfig, TrainingExamples
+from lorary.training.same_training import find_skill_fault
+
+
+def check_skill_names(
+    library: Library,
+    name: str,
+    base: BaseModel,
+    examples: Mapping[str, TrainingExamples],
+    config: SkillConfig,
+) -> None:
+    """Refuse to replace experts of other origin: of another training run, or added by hand.
+
+    Raises:
+        LibraryError: with the first three.
+    """
+    ends = [*map(str, range(config.num_skills)), *(["shared"] if config.shared_skill else [])]
+    names = {f"{name}-{end}" for end in ends}
+    digests = {task: found.digest for task, found in examples.items()}
+    others = [
+        repr(entry.name)
+        for entry in library.entries()
+        if entry.name in names
+        and find_skill_fault(
+            entry.card, base_fingerprint=base.fingerprint, data_digests=digests, config=config
+        )
+    ]
+    if others:
+        more = ", …" if len(others) > 3 else ""
+        raise LibraryError(
+            f"library {library.url!r} already has {', '.join(others[:3])}{more} from other data or settings: "
+            "add --replace to replace them, name the skills by --expert, or train into another library"
+        )
+
+
+def store_trained(library: Library, skill_set: SkillSet, prompts: Mapping[str, Any]) -> None:
+    """Store trained skills and their table, unless the library has them already.
+
+    Args:
+        library: the library.
+        skill_set: the skills.
+        prompts: how examples became prompts, for the cards.
+    """
+    run = describe_run(seeds={}, settings={})
+    notes = {"prompts": dict(prompts), "versions": run["versions"], "date": run["date"]}
+    skills = [
+        replace(skill, card=replace(skill.card, provenance={**skill.card.provenance, **notes}))
+        for skill in skill_set.skills
+    ]
+    store_skills(library, SkillSet(skills, skill_set.table), replace=True)

@@ -1,0 +1,128 @@
+"""Skills that tasks share, trained on the command line."""
+
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from lorary.cli.commands.train import skills as command
+from lorary.library import Library
+from lorary.library.skills import load_skills
+
+TASKS = ("--tasks", "generated:plurals", "generated:prices")
+SMALL = ("--skills.num_skills", "3", "--skills.granularity", "block")
+MHR = (*TASKS, "--method", "mhr", "--skills.num_splits", "4", *SMALL)
+
+
+def open_library(tmp_path):
+    return Library.open(str(tmp_path / "lib"))
+
+
+@pytest.mark.parametrize(("method", "splits"), [("poly", "1"), ("mhr", "4")])
+def test_skills_and_their_table_are_stored(train_quickly, tmp_path, method, splits):
+    words = (*TASKS, "--method", method, "--skills.num_splits", splits, *SMALL)
+    code, output, errors = train_quickly(*words, "--skills.shared_skill", "true")
+    assert code == 0, errors
+    skill_set = load_skills(open_library(tmp_path))
+    assert [skill.name for skill in skill_set.skills] == ["skills-0", "skills-1", "skills-2", "skills-shared"]
+    assert skill_set.table.tasks == ("plurals", "prices")
+    assert (skill_set.table.num_splits, skill_set.table.granularity) == (int(splits), "block")
+    assert skill_set.skills[0].card.provenance["prompts"]["template"] == "plain"
+    assert "skills    3 and a shared one; rank 2 on 14 layers" in output
+    assert f"table     2 tasks x {splits} split{'s' * (splits != '1')} x 3 skills for each block" in output
+    assert "4 skills, and the table of 2 tasks, stored in library" in output
+    assert (tmp_path / "lib-run-skills" / "curves.png").is_file()
+
+
+def test_the_same_command_again_finds_all_done(train_quickly, tmp_path):
+    train_quickly(*MHR)
+    before = open_library(tmp_path)["skills-1"]
+    code, output, errors = train_quickly(*MHR)
+    assert (code, errors) == (0, "")
+    assert f"state     finished, in {tmp_path / 'lib-run-skills'}" in output
+    after = open_library(tmp_path)["skills-1"]
+    assert after.card == before.card
+    assert all(torch.equal(after.factors[path].b, pair.b) for path, pair in before.factors.items())
+
+
+def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(train_quickly, tmp_path, monkeypatch):
+    @contextmanager
+    def interrupt(what):
+        def show(event):
+            if event.num_steps == 1:
+                raise KeyboardInterrupt
+
+        yield show
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "show_training", interrupt)
+        code, _, errors = train_quickly(*MHR)
+    assert code == 130
+    assert "run the same command again, without --fresh, to resume" in errors
+    code, output, _ = train_quickly(*MHR)
+    assert code == 0
+    assert f"state     resumed, from {tmp_path / 'lib-run-skills'}" in output
+    assert len(load_skills(open_library(tmp_path)).skills) == 3
+
+
+def test_skills_trained_otherwise_are_replaced_only_if_asked(train_quickly, tmp_path):
+    train_quickly(*MHR)
+    other = (*MHR, "--skills.table_learning_rate", "0.5", "--fresh")
+    code, _, errors = train_quickly(*other)
+    assert code == 2
+    assert "already has 'skills-0', 'skills-1', 'skills-2' from other data or settings" in errors
+    assert train_quickly(*other, "--expert", "more")[0] == 0
+    assert train_quickly(*other, "--replace")[0] == 0
+    library = open_library(tmp_path)
+    for name in ("skills-0", "more-0"):
+        assert load_skills(library, name).skills[0].card.provenance["training"]["table_learning_rate"] == 0.5
+
+
+def test_what_does_not_suit_is_refused_at_once_before_the_base_model_is_loaded(
+    train_quickly, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("lorary.cli.base_model.load_base", None)
+    code, _, errors = train_quickly(
+        *TASKS,
+        "--method",
+        "poly",
+        "--skills.num_splits",
+        "4",
+        "--skills.num_skills",
+        "0",
+        "--skills.trained",
+        "table",
+        "--training.rank",
+        "0",
+        "--expert",
+        "../x",
+        "--groups",
+        '{"a": ["plurals"]}',
+    )
+    assert code == 2
+    for part in (
+        "rank must be at least 1, found 0",
+        "num_skills must be at least 1, found 0",
+        "--groups trains one expert per group, found --method poly",
+        "--method poly has 1 split, found --skills.num_splits 4: use --method mhr",
+        "--skills.trained table needs skills to start from",
+        "../x-0",
+    ):
+        assert part in " ".join(errors.split()), part
+    assert not (tmp_path / "lib").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--method", "mhr"), "--method mhr needs --skills.num_splits of at least 2, such as 8, found 1"),
+        (("--method", "mhr", "--skills.num_splits", "5"), "5 does not divide those of"),
+        (("--method", "poly", "--skills.granularity", "head"), "granularity"),
+        (("--skills.num_skills", "4"), "--skills.num_skills is a setting of method poly and mhr"),
+    ],
+)
+def test_bad_settings_leave_no_library(train_quickly, tmp_path, words, message):
+    code, _, errors = train_quickly(*TASKS, *words)
+    assert code == 2
+    assert message in " ".join(errors.split())
+    assert not (tmp_path / "lib").exists()
