@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from lorary.adaptation.adapting import Adapted, adapt
     from lorary.adaptation.few import hold_out
     from lorary.adaptation.retrieval import RetrievalContext, Retrieved, retrieve
+    from lorary.adaptation.transfer_matrix.matrix import TransferMatrix
+    from lorary.adaptation.transfer_matrix.transfer import transfer
 
 __all__ = [
     "METHODS",
@@ -19,9 +21,11 @@ __all__ = [
     "Adapted",
     "RetrievalContext",
     "Retrieved",
+    "TransferMatrix",
     "adapt",
     "hold_out",
     "retrieve",
+    "transfer",
 ]
 
 __getattr__ = load_lazily(
@@ -30,8 +34,10 @@ __getattr__ = load_lazily(
         "Adapted": "adapting",
         "RetrievalContext": "retrieval",
         "Retrieved": "retrieval",
+        "TransferMatrix": "transfer_matrix.matrix",
         "adapt": "adapting",
         "hold_out": "few",
         "retrieve": "retrieval",
+        "transfer": "transfer_matrix.transfer",
     },
 )

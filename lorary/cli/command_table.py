@@ -46,6 +46,11 @@ COMMANDS: dict[str, Listing] = {
         "subtract.options",
         "subtract.run",
     ),
+    "transfer": Listing(
+        "Measure experts and merges of them as starts for training on new tasks (transfer matrix)",
+        "transfer.options",
+        "transfer.run",
+    ),
     "eval": Listing(
         "Compare routes on tasks: the base model, single experts, routers", "eval.options", "eval.run"
     ),

@@ -86,10 +86,9 @@ def _read_blocks(
         for part, (name, outline) in zip(parts, file.outlines.items(), strict=True)
     }
     pairs = {}
-    for path in layout.names:
-        a, b = layout.take(tensors, path)
+    for path, (a, b) in layout.names.items():
         scale = layout.scales[path]
-        pairs[path] = a, fold_scale(b, scale)
+        pairs[path] = tensors[a], fold_scale(tensors[b], scale)
         if scale != 1 and not is_finite(pairs[path][1]):
             return None
     return pairs

@@ -1,4 +1,4 @@
-"""Writing a picture by matplotlib as a PNG file; its labels may have any text."""
+"""Writing a picture by matplotlib as a PNG or SVG file; its labels may have any text."""
 
 import os
 import warnings
@@ -15,6 +15,7 @@ from lorary.files import write_whole
 
 # Inches; matplotlib writes PNG files of at most 65,536 pixels.
 LONGEST_SIDE = 200
+_NO_DATE = {"Date": None}
 
 
 @contextmanager
@@ -22,18 +23,22 @@ def open_picture(path: str | os.PathLike[str], width: float, height: float, *, d
     """Within this context, draw a figure; at the end it is written, completely or not at all.
 
     Args:
-        path: the PNG's path.
+        path: the picture's path; it is SVG if it ends in ``.svg``, else PNG.
         width: in inches.
         height: in inches.
-        dpi: pixels per inch.
+        dpi: pixels per inch of a PNG.
     """
+    is_svg = os.fspath(path).endswith(".svg")
     # Overrides a user's matplotlibrc, since TeX would execute commands in names.
-    with rc_context({"text.usetex": False}), warnings.catch_warnings():
+    # A fixed salt and no date: the same figure gives the same SVG.
+    with rc_context({"text.usetex": False, "svg.hashsalt": "lorary"}), warnings.catch_warnings():
         # A character that the font lacks is drawn as a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(min(width, LONGEST_SIDE), min(height, LONGEST_SIDE)), layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
         content = BytesIO()
-        figure.savefig(content, format="png", dpi=dpi)
+        figure.savefig(
+            content, format="svg" if is_svg else "png", dpi=dpi, metadata=_NO_DATE if is_svg else {}
+        )
     write_whole(path, content.getvalue())

@@ -31,10 +31,13 @@ class TrainingExamples:
     spent_tokens: int = 0
     """Tokens of the budget that were read before training, such as by the choice of a start; the training is
     shorter by as many."""
+    order: str | None = None
+    """The name by which the order of the training examples is drawn, so that several trainings on them take
+    the same batches; None for the unit's own name."""
 
     @cached_property
     def digest(self) -> str:
-        """A hash of all tokens, and of the spent ones, which identifies the data of a run."""
+        """A hash of all tokens, the number of spent ones and the order; it identifies the data of a run."""
         parts = [
             f"{name} {example.prompt_ids}{example.target_ids}"
             for name, part in (("train", self.train), ("validation", self.validation))
@@ -42,6 +45,8 @@ class TrainingExamples:
         ]
         if self.spent_tokens:
             parts.append(f"spent {self.spent_tokens}")
+        if self.order is not None:
+            parts.append(f"order {self.order}")
         return sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

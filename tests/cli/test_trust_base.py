@@ -29,6 +29,9 @@ COMMANDS = {
     ],
     "subtract": lambda base, out: ["plurals", "--out", out],
     "cluster": lambda base, out: ["--num-clusters", "2", "--out", out + ".yaml"],
+    "transfer": lambda base, out: [
+        *(*FEW[:2], "--base", base, "--out", out, "--starts", "experts", "--training.max_steps", "1")
+    ],
 }
 
 

@@ -41,6 +41,8 @@ CALLS = {
 NO_FILE = "opens no file from outside"
 ITS_OWN_TESTS = "tried by tests/files, and by every reader"
 READ_BY: dict[str, tuple[str, ...] | str] = {
+    "adaptation/transfer_matrix/cell_store.py": ("cell",),
+    "adaptation/transfer_matrix/transfer.py": ("cell",),
     "assembly/folder_files.py": ("saved-arrow", "saved-means"),
     "assembly/saved_model.py": ("saved-arrow", "saved-means"),
     "cli/commands/merge/recipe.py": "understands words of the command line",

@@ -91,6 +91,7 @@ ENTRIES = [
            check=check_expert, raises=WITH_ARGUMENTS, cost=2),
     Reader("result", room="evaluation", make=text.make_result, read=text.read_result_file,
            check=text.check_result),
+    Reader("cell", room="adaptation", make=text.make_cell, read=text.read_cell, check=text.check_cell),
     Reader("outcome", room="cli", make=text.make_outcome, read=text.read_outcome, check=text.check_outcome),
     Command("lorary-library", make=library.make_library, read=command.look_at_library, plants=PRIVATE),
     Command("lorary-add", make=library.make_adapter, read=command.add_to_library),

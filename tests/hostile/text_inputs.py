@@ -1,7 +1,10 @@
 """Recipes, results and outcomes of the quickstart."""
 
+import math
 from pathlib import Path
 
+from lorary.adaptation.transfer_matrix.cell_store import CellStore
+from lorary.adaptation.transfer_matrix.matrix import Cell
 from lorary.cli.commands.quickstart.outcome import Outcome, load_outcome, save_outcome
 from lorary.cli.commands.quickstart.plan import QuickstartPlan
 from lorary.evaluation import Result
@@ -68,6 +71,23 @@ def check_result(result: Result) -> None:
         render_table(result_grid(result, metric))
         check_text(render_markdown(result_grid(result, metric, 3)))
     check_text(*result.tasks, *result.routes)
+
+
+def make_cell(folder: Path) -> None:
+    """Write a finished cell of a transfer matrix."""
+    CellStore(folder).save("key", Cell(before=4.5, after=1.25, num_steps=3, num_tokens=70))
+
+
+def read_cell(folder: Path) -> Cell | None:
+    """Read it."""
+    return CellStore(folder).load("key")
+
+
+def check_cell(cell: Cell | None) -> None:
+    """Assert that its numbers are losses and counts; a cell that is not there is measured again."""
+    if cell is not None:
+        assert math.isfinite(cell.before) and math.isfinite(cell.after)
+        assert cell.num_steps >= 0 and cell.num_tokens >= 0
 
 
 def make_outcome(folder: Path) -> None:

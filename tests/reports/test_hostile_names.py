@@ -3,6 +3,7 @@
 import json
 from html.parser import HTMLParser
 from io import StringIO
+from xml.etree import ElementTree
 
 import matplotlib.image
 import numpy as np
@@ -18,6 +19,7 @@ from lorary.reports.cluster_plot import plot_clusters
 from lorary.reports.library_report import LibraryReport, write_report_html, write_report_json
 from lorary.reports.routed_sample import RoutedSample, RoutedToken
 from lorary.reports.routing_picture import write_routing_html
+from lorary.reports.transfer_plot import plot_transfer
 from lorary.reports.usage_plot import plot_usage
 
 NAMES = [
@@ -193,6 +195,17 @@ def draw_table(path, names, result):
     path.write_text(console.file.getvalue(), encoding="utf-8")
 
 
+def draw_transfer(path, names):
+    starts = ["fresh", "base", *names]
+    numbers = np.linspace(1, 2, len(starts) * len(names)).reshape(len(starts), len(names))
+    plot_transfer([path], starts, names, numbers, numbers)
+
+
+def check_svg(path, names):
+    tree = ElementTree.parse(f"{path}.svg")
+    assert {element.tag.rpartition("}")[2] for element in tree.iter()}.isdisjoint({"script", "foreignObject"})
+
+
 WRITERS = {
     "routing page": (write_routing, check_page),
     "report page": (
@@ -217,6 +230,8 @@ WRITERS = {
         lambda path, names, result: plot_clusters(path, names, similarity(names), [names[:2], names[2:]]),
         check_picture,
     ),
+    "picture of transfer": (lambda path, names, result: draw_transfer(path, names), check_picture),
+    "SVG of transfer": (lambda path, names, result: draw_transfer(f"{path}.svg", names), check_svg),
 }
 
 
@@ -227,7 +242,9 @@ def test_any_name_is_shown_and_none_is_acted_on(tmp_path, writer):
     check(tmp_path / "out", NAMES)
 
 
-@pytest.mark.parametrize("writer", ["routing page", "report page", "picture of usage", "picture of clusters"])
+@pytest.mark.parametrize(
+    "writer", [name for name in WRITERS if name.endswith("page") or name.startswith(("picture", "SVG"))]
+)
 def test_half_of_a_surrogate_pair_is_shown_as_an_escape(tmp_path, writer):
     write, check = WRITERS[writer]
     write(tmp_path / "out", [HALF, "other"], None)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lorary.adaptation.retrieval.contract import RetrievalContext
 from lorary.adaptation.retrieval.table import DEFAULT_RETRIEVAL, RETRIEVALS
 from lorary.errors import DataError, UnknownExpert, suggest
+from lorary.experts.routed import list_routed
 from lorary.files import quote, say_count
 
 
@@ -36,7 +37,7 @@ def retrieve(
 
     Args:
         context: the new task, the base model and the experts.
-        names: the experts to choose from; None for all.
+        names: the experts to choose from; None for those that ``list_routed`` lists.
         num: number of experts to choose; None to sort them all.
         by: a key of ``RETRIEVALS``.
         seed: of ``"random"``.
@@ -51,7 +52,7 @@ def retrieve(
         DataError: if the new task has no examples.
         IncompatibleExpert: if experts do not fit the base model, or it has experts attached.
     """
-    chosen = list(context.experts if names is None else names)
+    chosen = list_routed(context.experts) if names is None else list(names)
     faults = []
     if by not in RETRIEVALS:
         faults.append(f"no retrieval is named {quote(by)}: {suggest(str(by)[:200], RETRIEVALS)}")

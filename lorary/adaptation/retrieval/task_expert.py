@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from lorary.adaptation.follow import follow_experts
 from lorary.adaptation.retrieval.contract import RetrievalContext
 from lorary.experts import Expert
 from lorary.models.fit_paths import fit_paths
@@ -45,7 +46,6 @@ def compare_with_task(context: RetrievalContext, names: Sequence[str]) -> Compar
 
 def _follow(experts: Sequence[Expert], config: TrainConfig) -> TrainConfig:
     """Return the configuration with the experts' rank, layers and initial weights."""
-    rank = max(expert.max_rank for expert in experts)
     trainings = [expert.card.provenance.get("training") for expert in experts]
     seeds = [
         training.get("seed") if isinstance(training, Mapping) and training.get("same_start") is True else None
@@ -54,5 +54,4 @@ def _follow(experts: Sequence[Expert], config: TrainConfig) -> TrainConfig:
     # A card may come from anywhere, so its seed may be of any type.
     if type(seeds[0]) is int and seeds[0] >= 0 and seeds.count(seeds[0]) == len(seeds):
         config = replace(config, same_start=True, seed=seeds[0])
-    paths = sorted({path for expert in experts for path in expert.outlines})
-    return replace(config, rank=rank, alpha=config.alpha * rank / config.rank, target_modules=paths)
+    return follow_experts(config, experts)

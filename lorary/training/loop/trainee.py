@@ -29,7 +29,7 @@ def plan_unit(name: str, examples: TrainingExamples, settings: LoopSettings) -> 
         return plan_batches(
             lengths,
             settings.batch_size,
-            seed=seed_for(settings.seed, name),
+            seed=seed_for(settings.seed, examples.order or name),
             epochs=settings.epochs,
             max_steps=settings.max_steps,
             max_tokens=max_tokens,

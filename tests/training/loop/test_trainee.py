@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from lorary.models import find_layers
 from lorary.models.attach import attach_slots
-from lorary.training.loop.trainee import Trainee, find_state_fault
+from lorary.training.loop.trainee import Trainee, find_state_fault, plan_unit
 from lorary.training.objectives.lora import LoraExperts
 from lorary.training.progress import UnitProgress
 
@@ -115,3 +117,13 @@ def test_without_validation_the_last_weights_are_kept(make_trainee):
     trainee = make_trainee()
     make_trainee.objectives[0].rows.values[0] = 7
     assert trainee.final_values().eq(7).all()
+
+
+def test_trainings_with_the_same_order_take_the_same_batches(make_examples, make_config):
+    settings = make_config(max_steps=6, batch_size=2).loop
+    own = [plan_unit(name, make_examples(1), settings) for name in ("sql", "poetry")]
+    assert own[0] != own[1]
+    ordered = replace(make_examples(1), order="sql")
+    shared = [plan_unit(name, ordered, settings) for name in ("sql", "poetry")]
+    assert shared == [own[0], own[0]]
+    assert ordered.digest != make_examples(1).digest

@@ -1,0 +1,117 @@
+"""The starts of a transfer matrix: a library's experts, and merges of its clusters and of all experts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from lorary.adaptation.transfer_matrix.kinds import START_KINDS
+from lorary.errors import suggest
+from lorary.experts import Expert
+from lorary.files import quote
+from lorary.library import Library
+from lorary.library.view import LibraryView
+from lorary.training.starts import hash_start
+from lorary.transforms import cluster_experts, merge
+from lorary.transforms.stacks import choose_names
+
+FEWEST_CLUSTERED = 3
+"""With fewer experts, a cluster is a single expert or all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """An expert that trainings begin with; it is made when it is first needed."""
+
+    name: str
+    """Its name in the matrix."""
+    parts: tuple[str, ...]
+    """The experts that it is made of."""
+    identity: tuple[str, ...]
+    """Hashes of these experts, and how they are put together."""
+    make: Callable[[], Expert]
+    """Makes the expert."""
+
+    @cached_property
+    def expert(self) -> Expert:
+        """The expert."""
+        return self.make()
+
+
+def list_starts(
+    experts: Mapping[str, Expert],
+    names: Sequence[str] | None,
+    kinds: Sequence[str],
+    rank: int,
+    taken: Sequence[str] = (),
+) -> dict[str, Start]:
+    """List starts by name.
+
+    A cluster's start is the mean of its members' weight changes, cut to a rank; ``general`` is that of all
+    experts. Clusters are those of ``cluster_experts``; one with a single member is left out.
+
+    Args:
+        experts: a library or any other mapping.
+        names: the experts; None for those that ``list_routed`` lists.
+        kinds: keys of ``START_KINDS``, at least one.
+        rank: of merged experts.
+        taken: names of controls.
+
+    Raises:
+        ValueError: if a kind is unknown or there is none, a name is given twice, or is that of a control.
+        UnknownExpert: if there is no expert of a name.
+    """
+    unknown = [kind for kind in kinds if kind not in START_KINDS]
+    if unknown or not kinds:
+        found = quote(unknown[0], 60) if unknown else "none"
+        hint = (
+            suggest(str(unknown[0])[:200], START_KINDS) if unknown else f"known are {', '.join(START_KINDS)}"
+        )
+        raise ValueError(f"starts must be of at least one known kind, found {found}: {hint}")
+    chosen = choose_names(experts, names)
+    for name in taken:
+        if name in chosen:
+            raise ValueError(f"{quote(name)} is the name of a control: rename the expert, or leave it out")
+    hashes = _hash_experts(experts, chosen)
+    groups: dict[str, tuple[str, ...]] = {}
+    if "clusters" in kinds and len(chosen) >= FEWEST_CLUSTERED:
+        members = [own for own in cluster_experts(experts, names=chosen).members if len(own) > 1]
+        groups |= {f"cluster {number}": own for number, own in enumerate(members, 1)}
+    if "general" in kinds and len(chosen) > 1:
+        groups["general"] = tuple(chosen)
+    blocked = set(chosen)
+    merged = [
+        _outline_merge(experts, _find_free(name, blocked), own, hashes, rank) for name, own in groups.items()
+    ]
+    single = [_outline_expert(experts, name, hashes[name]) for name in chosen] if "experts" in kinds else []
+    return {start.name: start for start in (*single, *merged)}
+
+
+def _hash_experts(experts: Mapping[str, Expert], names: Sequence[str]) -> dict[str, str]:
+    """Return hashes of what the experts do; those of a library are known without reading weights."""
+    if isinstance(experts, Library | LibraryView):
+        keys = experts.artifacts.make_keys("content", {name: {} for name in names})
+        return {name: "".join(key.subjects) for name, key in keys.items()}
+    return {name: hash_start(experts[name]) for name in names}
+
+
+def _outline_expert(experts: Mapping[str, Expert], name: str, digest: str) -> Start:
+    return Start(name=name, parts=(name,), identity=("expert", digest), make=lambda: experts[name])
+
+
+def _outline_merge(
+    experts: Mapping[str, Expert], name: str, parts: tuple[str, ...], hashes: Mapping[str, str], rank: int
+) -> Start:
+    identity = ("mean", str(rank), *sorted(hashes[part] for part in parts))
+    return Start(
+        name=name,
+        parts=parts,
+        identity=identity,
+        # In the order of names, because sums of floating-point numbers depend on their order.
+        make=lambda: merge(experts, "linear", names=sorted(parts), rank=rank, layers="all").rename("merged"),
+    )
+
+
+def _find_free(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "+"
+    return name

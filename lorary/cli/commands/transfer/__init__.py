@@ -1,0 +1,1 @@
+"""``lorary transfer``: its options and its work."""

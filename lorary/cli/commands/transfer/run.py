@@ -1,0 +1,110 @@
+"""Read tasks and library, measure the missing cells, and print, write and draw the matrix."""
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+
+from jsonargparse import Namespace
+
+from lorary.adaptation import TransferMatrix, transfer
+from lorary.adaptation.transfer_matrix.matrix import Cell
+from lorary.cli.base_model import load_options_base
+from lorary.cli.commands.transfer.report import print_matrix, summarize_matrix, write_matrix
+from lorary.cli.comparison.routes import split_commas
+from lorary.cli.filled_library import open_routed_library
+from lorary.cli.left_out import tell_prompts
+from lorary.cli.out_place import check_out
+from lorary.cli.printing import print_facts, print_json, print_line
+from lorary.cli.tasks import read_task_template, read_tasks
+from lorary.cli.training_bar import show_training
+from lorary.cli.trusted_base import choose_experts
+from lorary.files import quote, say_count
+from lorary.library.view import LibraryView
+from lorary.models import BaseModel
+from lorary.training import TrainConfig, TrainingExamples, prepare_examples
+from lorary.training.loop.event import TrainEvent
+
+
+def run(options: Namespace) -> int:
+    """Check the options, measure, and report."""
+    config = TrainConfig(**vars(options.training))
+    check_out(options.out, options.library)
+    tasks = read_tasks(options)
+    library = open_routed_library(options)
+    names = split_commas(options.experts) if options.experts is not None else list(library)
+    base = load_options_base(options, library)
+    examples = prepare_examples(
+        base.tokenizer,
+        tasks,
+        read_task_template(options),
+        max_length=options.max_length,
+        truncation=options.truncation,
+        max_validation_examples=config.max_validation_examples,
+    )
+    tell_prompts([found.counts for found in examples.values()], "training and validation examples")
+    print_facts(list(_describe(options, library, names, base, examples)), stderr=options.json)
+    matrix = measure(options, library, names, base, examples, config)
+    write_matrix(options.out, matrix)
+    if options.json:
+        print_json(summarize_matrix(matrix))
+        return 0
+    print_matrix(matrix)
+    print_line(
+        f"matrix: {options.out / 'transfer.json'}  table: {options.out / 'table.md'}  picture: "
+        f"{options.out / 'transfer.png'}, .svg"
+    )
+    return 0
+
+
+def measure(
+    options: Namespace,
+    library: LibraryView,
+    names: list[str],
+    base: BaseModel,
+    examples: Mapping[str, TrainingExamples],
+    config: TrainConfig,
+) -> TransferMatrix:
+    """Measure, with a progress bar as soon as a cell is trained."""
+    shown: list[Callable[[TrainEvent[Cell]], None]] = []
+    try:
+        with ExitStack() as bar:
+
+            def show(event: TrainEvent[Cell]) -> None:
+                if not shown:
+                    shown.append(bar.enter_context(show_training("training starts on new tasks")))
+                shown[0](event)
+
+            return transfer(
+                base,
+                choose_experts(options, library.library, names, base.name),
+                examples,
+                options.out / "cells",
+                config,
+                names=names,
+                starts=split_commas(options.starts),
+                on_progress=show,
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"finished cells are kept in {quote(str(options.out / 'cells'))}: run the same command again to "
+            "go on"
+        ) from None
+
+
+def _describe(
+    options: Namespace,
+    library: LibraryView,
+    names: list[str],
+    base: BaseModel,
+    examples: Mapping[str, TrainingExamples],
+) -> list[tuple[str, str]]:
+    counts = [len(found.train) for found in examples.values()]
+    held_out = [len(found.validation) for found in examples.values()]
+    return [
+        ("library", f"{options.library}, {say_count(len(names), 'expert')} of {len(library)}"),
+        ("base", f"{base.name}, {str(base.model.dtype).removeprefix('torch.')} on {base.model.device}"),
+        (
+            "tasks",
+            f"{len(examples)}, {sum(counts):,} examples for training and {sum(held_out):,} for validation",
+        ),
+        ("starts", f"{', '.join(split_commas(options.starts))}, and the controls fresh and base"),
+    ]
