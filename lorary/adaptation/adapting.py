@@ -16,7 +16,9 @@ from lorary.adaptation.methods.contract import Context, NewTask, Trained, Weight
 from lorary.adaptation.methods.table import METHODS
 from lorary.adaptation.retrieval import RetrievalContext, retrieve
 from lorary.experts import Expert
+from lorary.experts.roles import EXPERT
 from lorary.library import Library
+from lorary.library.view import LibraryView
 from lorary.models import BaseModel
 from lorary.training import TrainConfig, TrainingExamples
 from lorary.training.config import list_effective
@@ -156,8 +158,9 @@ def _list_named(config: AdaptConfig) -> list[str]:
 
 
 def _hash_experts(experts: Mapping[str, Expert], names: list[str]) -> dict[str, str]:
-    if isinstance(experts, Library):
-        known = experts.weight_hashes()
+    library = experts.library if isinstance(experts, LibraryView) else experts
+    if isinstance(library, Library):
+        known = library.weight_hashes()
         return {name: known[name] for name in names}
     return {name: hash_start(experts[name]) for name in names}
 
@@ -243,11 +246,14 @@ def _finish(context: Context, task: NewTask, found: Trained, num_tokens: int) ->
         "tokens_read": num_read,
         "relative_error": found.error,
     }
+    loss = found.progress.best_loss
     card = replace(
         found.expert.card,
         tasks=task.examples.tasks or (task.name,),
         parents=parents,
-        provenance={**found.expert.card.provenance, ORIGIN: origin},
+        role=EXPERT,
+        scores={} if loss is None else {"validation_loss": loss},
+        provenance={**_describe_training(context, task, found), ORIGIN: origin},
     )
     expert = replace(found.expert, name=task.name, card=card)
     return AdaptedTask(
@@ -258,6 +264,18 @@ def _finish(context: Context, task: NewTask, found: Trained, num_tokens: int) ->
         num_read=num_read,
         error=found.error,
     )
+
+
+def _describe_training(context: Context, task: NewTask, found: Trained) -> dict[str, Any]:
+    """Return what cards of trained experts have; sums of experts have no such card yet."""
+    return {
+        "training": asdict(context.train),
+        "data": {"digest": task.examples.digest, "num_train": len(task.examples.train)},
+        "steps": found.progress.step,
+        "best_step": found.progress.best_step,
+        "tokens": found.progress.tokens,
+        **found.expert.card.provenance,
+    }
 
 
 def _list_parents(weights: Weights) -> tuple[str, ...]:

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping
 
 from lorary.adaptation.config import AdaptConfig
 from lorary.adaptation.methods.table import METHODS, Method
+from lorary.adaptation.skill_sets import load_trained_skills
 from lorary.errors import DataError, UnknownExpert, suggest
 from lorary.experts import Expert, check_name
+from lorary.experts.routed import list_routed
 from lorary.files import quote, say_count
 from lorary.models import BaseModel
 from lorary.models.check_base import check_base
@@ -21,13 +23,21 @@ ORIGIN = "adaptation"
 def list_candidates(
     experts: Mapping[str, Expert], config: AdaptConfig, tasks: Mapping[str, object]
 ) -> list[str]:
-    """List the experts that a method may use: all but those that an adaptation to these tasks has made.
+    """List the experts that a method may use.
 
-    So the results of an adaptation that are stored in its library do not change the next one.
+    They are those that are used if none are named (``Library.routed``), without those that an adaptation to
+    these tasks has made: results that are stored in the library do not change the next run. With ``skills``
+    they are the skills of that set.
+
+    Raises:
+        LibraryError: if there is no such set of skills, or its table is missing.
     """
-    if not METHODS[config.method].uses_experts:
+    method = METHODS[config.method]
+    if config.skills is not None and "skills" in method.settings:
+        return [skill.name for skill in load_trained_skills(experts, config.skills).skills]
+    if not method.uses_experts:
         return []
-    return [name for name, expert in experts.items() if _find_origin(expert) not in tasks]
+    return [name for name in list_routed(experts) if _find_origin(experts[name]) not in tasks]
 
 
 def _find_origin(expert: Expert) -> object:
@@ -91,6 +101,8 @@ def _find_expert_faults(
             f"retrieve must be at most {say_count(len(candidates), 'expert')}, which is all there are, found "
             f"{config.retrieve}",
         )
+    if config.skills is not None and "skills" in method.settings:
+        yield from _find_skill_faults(experts, config.skills, config)
     if "multi_task" in method.settings:
         if config.multi_task is None:
             yield (
@@ -104,3 +116,19 @@ def _find_expert_faults(
                 f"multi_task must be an expert of the library, found {quote(config.multi_task, 140)}: "
                 f"{suggest(str(config.multi_task)[:200], experts)}",
             )
+
+
+def _find_skill_faults(
+    experts: Mapping[str, Expert], skills: str, config: AdaptConfig
+) -> Iterator[tuple[bool, str]]:
+    if config.retrieve is not None:
+        yield False, "retrieve cannot be combined with skills, because a table belongs to all skills of a set"
+    num_splits = load_trained_skills(experts, skills).table.num_splits
+    family, is_poly = config.method.partition("-")[0], num_splits == 1
+    if (family == "poly") != is_poly:
+        wanted = "1 split" if family == "poly" else "several splits"
+        yield (
+            False,
+            f"method {config.method!r} needs skills with {wanted}, those of {skills!r} have {num_splits}: "
+            f"use a method {'poly' if is_poly else 'mhr'}",
+        )

@@ -37,15 +37,7 @@ def fine_tune(
     }
 
     def tell(event: TrainEvent[Expert]) -> None:
-        context.on_progress(
-            AdaptEvent(
-                stage="training",
-                num_done=event.num_steps,
-                num_steps=event.total_steps,
-                num_tokens=event.num_tokens,
-                losses=event.losses,
-            )
-        )
+        context.on_progress(AdaptEvent.of_training(event))
 
     outcome = train_experts(
         context.base, examples, context.train, context.folder, starts=starts, on_progress=tell

@@ -50,6 +50,7 @@ def configure():
             "max_steps": 4,
             "validate_every": 2,
             "patience": 3,
+            "checkpoint_seconds": 0.0,
             **(train or {}),
         }
         return AdaptConfig(method=method, train=TrainConfig(**settings), **changes)

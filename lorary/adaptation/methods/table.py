@@ -45,6 +45,15 @@ class Method:
         return getattr(import_module(f"lorary.adaptation.methods.{self.file}"), name)
 
 
+def _skills(summary: str, *settings: str) -> Method:
+    return Method(
+        file="skills",
+        summary=summary,
+        kind="training",
+        settings=(*RETRIEVAL_SETTINGS, "skills", "granularity", "table_learning_rate", *settings),
+    )
+
+
 METHODS: dict[str, Method] = {
     "fresh": Method(file="fresh", summary="a new LoRA on the examples alone, as a control"),
     "nearest": Method(
@@ -55,6 +64,52 @@ METHODS: dict[str, Method] = {
     ),
     "average": Method(
         file="average", summary="the mean of the experts, fine-tuned", settings=RETRIEVAL_SETTINGS
+    ),
+    "wudi": Method(file="wudi", summary="their WUDI merge, fine-tuned", settings=RETRIEVAL_SETTINGS),
+    "arrow": Method(
+        file="arrow",
+        summary="the experts as Arrow weighs them in each layer, fine-tuned",
+        settings=RETRIEVAL_SETTINGS,
+    ),
+    "calibrated": Method(
+        file="calibrated",
+        summary="the experts as the calibrated router weighs them, fine-tuned",
+        settings=RETRIEVAL_SETTINGS,
+    ),
+    "lorahub": Method(
+        file="lorahub",
+        summary="weights of the experts, found without gradients",
+        kind="training",
+        settings=(*RETRIEVAL_SETTINGS, "limit", "penalty", "mixed_rank"),
+    ),
+    "weights": Method(
+        file="weights",
+        summary="weights of the experts, trained",
+        kind="training",
+        settings=(*RETRIEVAL_SETTINGS, "granularity", "weights_learning_rate", "mixed_rank"),
+    ),
+    "poly": _skills("the experts as Polytropon's skills: skills and table trained", "weighting"),
+    "poly-z": _skills("the same, only the table trained", "weighting"),
+    "poly-mu": _skills("the same, the mean of the skills trained"),
+    "mhr": _skills("as poly, with several splits (MHR)", "weighting", "num_splits"),
+    "mhr-z": _skills("as poly-z, with several splits", "weighting", "num_splits"),
+    "mhr-mu": _skills("as poly-mu, for skills with several splits", "num_splits"),
+    "poly-scratch": Method(
+        file="skills",
+        summary="new skills of Polytropon on the examples alone, as a control",
+        kind="training",
+        settings=("granularity", "table_learning_rate", "weighting", "num_skills"),
+    ),
+    "mhr-scratch": Method(
+        file="skills",
+        summary="the same with several splits",
+        kind="training",
+        settings=("granularity", "table_learning_rate", "weighting", "num_skills", "num_splits"),
+    ),
+    "multi-task": Method(
+        file="multi_task",
+        summary="an expert of all tasks, fine-tuned, as a control",
+        settings=("multi_task",),
     ),
 }
 """Methods by name, in the order of help texts."""

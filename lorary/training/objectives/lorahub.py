@@ -20,6 +20,7 @@ from lorary.routing import Chooser
 from lorary.training.example_checks import check_examples
 from lorary.training.examples import TrainingExamples
 from lorary.training.field_checks import count, not_negative, optional, positive, refuse_faults, whole
+from lorary.training.folder.run_folder import RunFolder
 from lorary.training.loop.contract import Objective
 from lorary.training.loop.loop import Loop
 from lorary.training.loop.rows import ParameterRows
@@ -107,7 +108,24 @@ def search_weights(
 
     Source: LoraHub, arXiv:2307.13269.
     """
-    config = config or LorahubConfig()
+    return search_with_progress(stack, names, examples, config or LorahubConfig(), on_step=on_step)[0]
+
+
+def search_with_progress(
+    stack: ExpertStack,
+    names: Sequence[str],
+    examples: Sequence[TokenizedExample],
+    config: LorahubConfig,
+    *,
+    folder: RunFolder[LorahubResult] | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> tuple[LorahubResult, UnitProgress]:
+    """Search for weights as ``search_weights``, and return the curve of the tries too.
+
+    Args:
+        stack, names, examples, config, on_step: see ``search_weights``.
+        folder: a run's folder, to resume from and to write the state to; None: none.
+    """
     if not examples or not names:
         raise ValueError(
             "a search for weights needs at least one example and one expert, found "
@@ -131,8 +149,7 @@ def search_weights(
     )
     objective = ExpertWeights(stack, _draw(names, config), config)
     task = TrainingExamples(train=tuple(examples))
-    result, _ = Loop(objective, {UNIT: task}, settings, after_round=tell_step).run()[UNIT]
-    return result
+    return Loop(objective, {UNIT: task}, settings, folder=folder, after_round=tell_step).run()[UNIT]
 
 
 def _draw(names: Sequence[str], config: LorahubConfig) -> list[str]:

@@ -1,0 +1,128 @@
+"""Bad input, with clear messages."""
+
+import pytest
+
+from lorary.adaptation import METHODS, RETRIEVALS, AdaptConfig
+from lorary.adaptation import config as adapt_config
+from lorary.errors import DataError, IncompatibleExpert, LibraryError, TrainingError
+from lorary.experts.skills import make_skill_set
+from lorary.experts.skills.mixing import WEIGHTINGS
+from lorary.experts.skills.task_table import GRANULARITIES
+from lorary.library import Library
+from lorary.library.skills import store_skills
+from lorary.training import TrainingExamples
+
+
+def test_faults_of_the_configuration_are_told_together():
+    with pytest.raises(ValueError, match="adaptation: ") as caught:
+        AdaptConfig(method="nearst", by="cosin", retrieve=0, granularity="head", penalty=-1)
+    message = str(caught.value)
+    assert "no method is named 'nearst': did you mean 'nearest'" in message
+    assert "no retrieval is named 'cosin': did you mean 'cosine'" in message
+    assert "retrieve must be at least 1, found 0" in message
+    assert "granularity must be one of model, block, layer, linear, found 'head'" in message
+    assert "penalty must be at least 0, found -1" in message
+
+
+def test_words_that_are_repeated_without_pytorch_are_those_of_skills():
+    assert adapt_config._CHOICES == {"granularity": GRANULARITIES, "weighting": WEIGHTINGS}
+
+
+def test_every_method_has_the_settings_that_exist():
+    fields = set(AdaptConfig.__dataclass_fields__)
+    for name, method in METHODS.items():
+        assert set(method.settings) <= fields, name
+        assert method.summary and not method.summary.endswith(".")
+    used = {setting for method in METHODS.values() for setting in method.settings}
+    assert fields - used == {"method", "train", "rank"}
+    assert set(RETRIEVALS)
+
+
+def test_faults_of_tasks_and_experts_are_told_together(run, few, tmp_path):
+    with pytest.raises(ValueError, match="adaptation: ") as caught:
+        run("average", tmp_path, retrieve=9, examples={**few, "none": TrainingExamples(train=())})
+    assert str(caught.value) == (
+        "adaptation: task 'none' must have at least one training example, found none; retrieve must be at "
+        "most 4 experts, which is all there are, found 9"
+    )
+    assert not any(tmp_path.iterdir())
+
+
+def test_no_task_and_no_example_are_faults_of_data(run, tmp_path):
+    with pytest.raises(DataError, match="at least one task, found none"):
+        run("fresh", tmp_path, examples={})
+    with pytest.raises(DataError, match="'none' must have at least one training example"):
+        run("fresh", tmp_path, examples={"none": TrainingExamples(train=())})
+
+
+def test_an_empty_library_is_enough_for_methods_that_use_none(run, few, tmp_path):
+    empty = Library.open(tmp_path / "library", create=True)
+    with pytest.raises(ValueError, match=r"'nearest' needs a library with at least one expert, .*'fresh'"):
+        run("nearest", tmp_path / "a", experts=empty)
+    assert run("fresh", tmp_path / "b", experts=empty, examples={"greek": few["greek"]}).experts
+
+
+def test_experts_of_another_base_are_refused(run, library, tmp_path):
+    others = {name: expert.with_base("org/other", fingerprint="x") for name, expert in library.items()}
+    with pytest.raises(IncompatibleExpert, match="org/other"):
+        run("average", tmp_path, experts=others)
+    with pytest.warns(UserWarning, match="org/other"):
+        found = run("average", tmp_path, experts=others, told={"trust_base": True})
+    assert found.experts["greek"].base_model == "tiny-0"
+
+
+def test_a_multi_task_expert_must_be_named_and_there(run, tmp_path):
+    with pytest.raises(ValueError, match=r"needs the name of the expert .* \(--multi-task NAME\)"):
+        run("multi-task", tmp_path)
+    with pytest.raises(
+        ValueError, match="multi_task must be an expert of the library, found 'morze': did you mean"
+    ):
+        run("multi-task", tmp_path, multi_task="morze")
+
+
+def test_skills_must_be_a_stored_set_that_suits_the_method(run, library, tmp_path):
+    with pytest.raises(LibraryError, match="skills 'sql' must be in a library"):
+        run("poly", tmp_path / "a", skills="sql")
+    stored = Library.open(tmp_path / "library", create=True)
+    store_skills(stored, make_skill_set([library["morse"], library["sql"]], num_splits=2))
+    with pytest.raises(
+        ValueError, match=r"retrieve cannot be combined .*'poly' needs skills with 1 split, .* 2"
+    ):
+        run("poly", tmp_path / "b", experts=stored, skills="sql", retrieve=1)
+    with pytest.raises(LibraryError, match="a skill 'law'"):
+        run("mhr", tmp_path / "c", experts=stored, skills="law")
+    stored["sql"] = library["dates"].rename("sql")
+    with pytest.raises(LibraryError):
+        run("mhr", tmp_path / "d", experts=stored, skills="morse")
+
+
+def test_a_budget_without_one_try_is_refused(run, tmp_path):
+    with pytest.raises(ValueError, match=r"reads all 37 tokens .* 'greek' in each try, and 29 are left"):
+        run("lorahub", tmp_path, train={"max_steps": 1})
+
+
+def test_a_folder_of_another_run_is_refused(run, library, tmp_path):
+    run("fresh", tmp_path)
+    with pytest.raises(TrainingError, match="has another run, which differs in configuration"):
+        run("fresh", tmp_path, train={"seed": 1})
+    found = run("fresh", tmp_path, train={"seed": 1}, told={"fresh": True})
+    assert found.experts
+
+
+@pytest.mark.parametrize("file", ["retrieved.json", "starts.json", "adapt.json"])
+def test_changed_files_of_a_run_are_refused(run, few, tmp_path, file):
+    examples = {"greek": few["greek"]}
+    run("average", tmp_path, examples=examples)
+    path = tmp_path / file
+    path.write_text(path.read_text().replace("dates", "bates"))
+    with pytest.raises(TrainingError, match=file if file != "adapt.json" else "differs in experts"):
+        run("average", tmp_path, examples=examples)
+
+
+def test_a_changed_start_is_refused(run, library, few, tmp_path):
+    examples = {"greek": few["greek"]}
+    run("average", tmp_path, examples=examples)
+    start = tmp_path / "starts" / "greek"
+    (start / "adapter_model.safetensors").unlink()
+    with pytest.raises(TrainingError, match="starts"):
+        run("average", tmp_path, examples=examples)
