@@ -22,6 +22,7 @@ from lorary.library.retitle import copy_as
 from lorary.library.storage.contract import Puts
 from lorary.library.storage.lock import LOCK_TIMEOUT_S
 from lorary.library.storage.opening import open_storage
+from lorary.library.storage.places import MARKER
 from lorary.library.verify import Problem, find_artifact_problems, find_problems, find_strange_names
 from lorary.library.view import LibraryView
 
@@ -268,6 +269,14 @@ class Library(MutableMapping[str, Expert]):
         """The artifacts of the experts: ``.load(key)``, ``.save(key, tensors)``, and the call
         ``artifacts(algorithm, parameters, compute, names)``, which computes missing ones."""
         return Artifacts(self._storage, self, self._identify)
+
+    def require_writable(self) -> None:
+        """Check that experts can be stored, before long work: writes ``library.json`` again as it is.
+
+        Raises:
+            LibraryError: if nothing can be written; the message has the reason.
+        """
+        commit_plan(self._storage, "write", lambda: ({MARKER: self._storage.read(MARKER)}, ()))
 
     def prune(self) -> Pruned:
         """Remove every artifact of which an expert no longer exists; artifacts can be computed again.

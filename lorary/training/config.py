@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from lorary.files import quote
+from lorary.files import escape, quote
 from lorary.training.field_checks import (
     count,
     count_or_zero,
@@ -20,6 +20,8 @@ from lorary.training.loop.settings import LoopSettings
 
 # Settings that do not change the trained experts.
 WITHOUT_EFFECT = ("checkpoint_seconds", "tokens_per_pass", "gradient_checkpointing")
+# The number of experts in training at once changes them by rounding only, but a saved state depends on it.
+OF_THE_RUN = ("num_slots",)
 SCHEDULES = ("linear", "cosine", "constant")
 _SIZES = {
     **dict.fromkeys(("rank", "batch_size", "tokens_per_pass", "row_length", "num_slots"), count),
@@ -138,7 +140,27 @@ def gives_the_same(settings: object, config: TrainConfig) -> bool:
     if not isinstance(settings, Mapping):
         return False
     defaults = {field.name: field.default for field in fields(TrainConfig)}
-    return _keep_effective({**defaults, **settings}) == list_effective(config)
+    return _keep_own({**defaults, **settings}) == _keep_own(asdict(config))
+
+
+def list_differences(settings: object, config: TrainConfig) -> list[str]:
+    """Describe the settings in an expert's card that give another expert, such as ``rank 8, not 16``.
+
+    Args:
+        settings: as in ``gives_the_same``.
+        config: the configuration.
+    """
+    if not isinstance(settings, Mapping):
+        return ["unknown settings"]
+    defaults = {field.name: field.default for field in fields(TrainConfig)}
+    there, here = _keep_own({**defaults, **settings}), _keep_own(asdict(config))
+    different = [name for name in {**here, **there} if there.get(name) != here.get(name)]
+    shown = [(escape(str(name), keep="", longest=40), there.get(name), here.get(name)) for name in different]
+    return [f"{name} {quote(old, 40)}, not {quote(new, 40)}" for name, old, new in shown]
+
+
+def _keep_own(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in _keep_effective(settings).items() if name not in OF_THE_RUN}
 
 
 def _keep_effective(settings: Mapping[str, Any]) -> dict[str, Any]:

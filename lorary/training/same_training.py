@@ -6,8 +6,10 @@ from typing import Any
 
 from lorary.experts import ExpertCard
 from lorary.files import quote
-from lorary.training.config import TrainConfig, gives_the_same
+from lorary.training.config import TrainConfig, gives_the_same, list_differences
 from lorary.training.objectives.skill_config import SkillConfig
+
+MOST_NAMED = 3
 
 
 def find_training_fault(
@@ -36,7 +38,9 @@ def find_training_fault(
     if _find(card.provenance, "data", "digest") != data_digest:
         return "it was trained on other examples"
     if not gives_the_same(card.provenance.get("training"), config):
-        return "it was trained with another configuration"
+        different = list_differences(card.provenance.get("training"), config)
+        more = f" and {len(different) - MOST_NAMED} more" if len(different) > MOST_NAMED else ""
+        return f"it was trained with other settings ({'; '.join(different[:MOST_NAMED])}{more})"
     if _find(card.provenance, "start", "weights") != start_digest:
         return "its training began with other weights"
     return None

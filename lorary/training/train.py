@@ -75,7 +75,9 @@ def train_experts(
     form = _outline_experts(base, layers, examples, config, begun)
     loop = replace(config.loop, validate_start=starts is not None)
     with hold_run_folder(run_folder):
-        folder = RunFolder(run_folder, _identify(base, examples, config, begun), form, fresh=fresh)
+        digests = {name: found.digest for name, found in examples.items()}
+        identity = identify_run(base, digests, config, None if begun is None else begun.digests)
+        folder = RunFolder(run_folder, identity, form, fresh=fresh)
         stack = attach_slots(base.model, layers, min(config.num_slots, len(examples)), config.rank)
         try:
             objective = LoraExperts(stack, base, examples, config, begun)
@@ -112,13 +114,21 @@ def _outline_experts(
     )
 
 
-def _identify(
-    base: BaseModel, examples: Mapping[str, TrainingExamples], config: TrainConfig, starts: Starts | None
+def identify_run(
+    base: BaseModel, digests: Mapping[str, str], config: TrainConfig, starts: Mapping[str, str] | None
 ) -> dict[str, object]:
+    """Return the identity of a run of ``train_experts``, as JSON values.
+
+    Args:
+        base: the base model.
+        digests: name -> digest of its examples.
+        config: the configuration.
+        starts: name -> hash of the weights that it begins with; None for a run without starts.
+    """
     return {
         "configuration": list_effective(config),
         "base model": base.fingerprint,
-        "examples": {name: found.digest for name, found in examples.items()},
+        "examples": dict(digests),
         # Runs of earlier versions have no such key, so runs without starts have none either.
-        **({} if starts is None else {"starts": starts.digests}),
+        **({} if starts is None else {"starts": dict(starts)}),
     }

@@ -94,7 +94,7 @@ def test_a_card_tells_whether_its_training_gives_the_same():
     card = json.loads(json.dumps(asdict(config)))
     assert gives_the_same(card, config) and gives_the_same(asdict(config), config)
     assert gives_the_same({**card, "gradient_checkpointing": True, "tokens_per_pass": 9}, config)
-    for change in ({"alpha": 2.0}, {"num_slots": 3}, {"momentum": 1}):
+    for change in ({"alpha": 2.0}, {"row_length": 3}, {"momentum": 1}):
         assert not gives_the_same({**card, **change}, config)
 
 

@@ -205,7 +205,7 @@ def test_an_expert_under_the_same_name_of_another_run_is_refused(
     ):
         resume(folder)
     make_old(folder)
-    with pytest.raises(TrainingError, match=r"\(it was trained with another configuration\): delete"):
+    with pytest.raises(TrainingError, match=r"\(it was trained with other settings \(.*\)\): delete"):
         resume(folder)
 
 

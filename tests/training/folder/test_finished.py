@@ -112,9 +112,9 @@ FOLDER_DAMAGE = {
     "data of another type": (edit_provenance(data=["1"]), "SHA-256 differs|other examples"),
     "another configuration": (
         edit_provenance(training={**asdict(CONFIG), "alpha": 16}),
-        "SHA-256 differs|trained with another configuration",
+        "SHA-256 differs|trained with other settings",
     ),
-    "a configuration of another type": (edit_provenance(training=7), "SHA-256 differs|another configuration"),
+    "a configuration of another type": (edit_provenance(training=7), "SHA-256 differs|other settings"),
     "another number of steps": (edit_provenance(steps=2), "SHA-256 differs|ended after another number"),
     "a record of nothing": (lambda place: (place / "progress.json").write_text(""), "must be a JSON file"),
     "a record that is a list": (lambda place: (place / "progress.json").write_text("[]"), "a JSON object"),

@@ -8,10 +8,13 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from lorary.cli.base_model import load_options_base
+from lorary.cli.commands.train.continued import load_starts, read_continued
 from lorary.cli.commands.train.groups import choose_members, name_members, pool_tasks
-from lorary.cli.commands.train.plan import choose_run_folder, describe_plan
+from lorary.cli.commands.train.plan import describe_plan, describe_wanted, list_known
 from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_progress
+from lorary.cli.commands.train.run_place import RunPlace, choose_run_place, name_run_folder, use_run_place
 from lorary.cli.commands.train.store import ExpertStore
+from lorary.cli.commands.train.wanted import Wanted, find_fault, find_wanted
 from lorary.cli.console import print_next, print_table
 from lorary.cli.printing import print_facts, print_json, print_line
 from lorary.cli.repeat import repeat_tasks
@@ -22,7 +25,7 @@ from lorary.data import Task
 from lorary.experts import Expert
 from lorary.files import quote, say_count
 from lorary.library import Library
-from lorary.models import BaseModel
+from lorary.models import BaseModel, find_layers
 from lorary.training import TrainConfig, TrainingExamples, prepare_examples, train_experts
 from lorary.training.curves import plot_curves, save_curves
 from lorary.training.folder.run_folder import count_finished
@@ -33,26 +36,52 @@ DEFAULT_EPOCHS = 3.0
 
 
 def run(options: Namespace) -> int:
-    """Read the inputs and print the plan; then train, store and report."""
+    """Read the inputs and print the plan; then train what the library does not have yet, store and report."""
     config = read_training_options(options)
     tasks = read_tasks(options)
     members = choose_members(list(tasks), options.expert, options.groups)
+    continued = read_continued(options["continue"], members)
     base = load_options_base(options)
     examples = name_members(prepare_all(options, base, pool_tasks(tasks, members), config), members)
-    apart = options.expert or ("groups" if options.groups else None)
-    run_folder = options.run or choose_run_folder(options.library, apart)
-    plan = list(describe_plan(base, tasks, examples, config, run_folder, options.fresh))
+    find_layers(base.model, config.target_modules)
     # Created only after all checks, so that bad input leaves no new library behind.
-    library = Library.open(options.library, create=True)
-    store = ExpertStore(library, examples, describe_prompts(options))
-    if not options.replace:
-        store.check_names(config, base.fingerprint)
-    there = f"{options.library} (has {say_count(len(library), 'expert')})"
-    print_facts([("library", there), *plan], stderr=options.json)
+    library = Library.open(options.library, create=not continued)
+    starts = load_starts(library, continued, config)
+    wanted = find_wanted(
+        library, base, examples, config, starts, replace=options.replace, fresh=options.fresh
+    )
     begun = time.monotonic()
-    outcome = train(options, base, examples, config, store, run_folder)
-    report(options, outcome, store, run_folder, time.monotonic() - begun)
+    if not wanted.missing:
+        report_known(options, wanted)
+        return 0
+    library.require_writable()
+    place = choose_place(options, library, wanted, base, config)
+    trained = {name: wanted.examples[name] for name in place.names}
+    facts = [
+        ("library", f"{options.library} (has {say_count(len(library), 'expert')})"),
+        *describe_wanted(wanted),
+        *describe_plan(base, tasks, trained, config, place),
+    ]
+    print_facts(facts, stderr=options.json)
+    store = ExpertStore(
+        library,
+        wanted.missing,
+        describe_prompts(options),
+        None if options.replace else lambda name, card: find_fault(card, name, wanted, base, config),
+    )
+    outcome = train(options, base, wanted, config, store, place)
+    report(options, outcome, store, wanted, place.folder, time.monotonic() - begun)
     return 0
+
+
+def choose_place(
+    options: Namespace, library: Library, wanted: Wanted, base: BaseModel, config: TrainConfig
+) -> RunPlace:
+    """Choose the folder of the run: that of ``--run``, or one beside the library."""
+    if options.run is not None:
+        return use_run_place(options.run, wanted, base, config, fresh=options.fresh)
+    first = name_run_folder(options.library, options.expert or ("groups" if options.groups else None))
+    return choose_run_place(first, wanted, base, config, list(library), fresh=options.fresh)
 
 
 def read_training_options(options: Namespace) -> TrainConfig:
@@ -99,46 +128,79 @@ def describe_prompts(options: Namespace) -> dict[str, object]:
 def train(
     options: Namespace,
     base: BaseModel,
-    examples: dict[str, TrainingExamples],
+    wanted: Wanted,
     config: TrainConfig,
     store: ExpertStore,
-    run_folder: Path,
+    place: RunPlace,
 ) -> TrainOutcome:
     """Train with a progress bar, and store each expert as soon as it is finished."""
+    examples = {name: wanted.examples[name] for name in place.names}
+    starts = wanted.starts
+    if starts is not None:
+        starts = {name: start for name, start in starts.items() if name in examples}
+    # An expert that is replaced by its own training is needed until the run has ended, to resume it.
+    is_last = starts is not None and options.replace
     finished: dict[str, Expert] = {}
     try:
-        with show_steps(options, examples, run_folder) as show:
+        with show_steps(place, examples) as show:
 
             def follow(event: TrainEvent[Expert]) -> None:
                 finished.update(event.finished)
                 show(event)
-                store.store(finished)
+                if not is_last:
+                    store.store(finished)
 
             outcome = train_experts(
-                base, examples, config, run_folder, fresh=options.fresh, on_progress=follow
+                base,
+                examples,
+                config,
+                place.folder,
+                starts=starts,
+                fresh=place.fresh,
+                on_progress=follow,
             )
     except KeyboardInterrupt:
-        store.store(finished)
+        if not is_last:
+            store.store(finished)
+        done = f"{len(store.stored)} of {say_count(len(wanted.missing), 'expert')}"
         raise KeyboardInterrupt(
-            f"{len(store.stored)} of {say_count(len(examples), 'expert')} finished and stored in library "
-            f"{quote(options.library)}; the last saved state of the others is in {quote(str(run_folder))}: "
-            "run the same command again, without --fresh, to resume"
+            f"{done} finished and stored in library {quote(options.library)}; the last saved state of the "
+            f"others is in {quote(str(place.folder))}: run the same command again, without --fresh, to "
+            "resume"
         ) from None
     store.store(outcome.experts)
     return outcome
 
 
 def show_steps(
-    options: Namespace, examples: dict[str, TrainingExamples], run_folder: Path
+    place: RunPlace, examples: dict[str, TrainingExamples]
 ) -> AbstractContextManager[Callable[[TrainEvent[Expert]], None]]:
     """Show a progress bar, unless the run has finished all experts."""
-    if not options.fresh and count_finished(run_folder, examples) == len(examples):
+    if not place.fresh and count_finished(place.folder, examples) == len(examples):
         return nullcontext(lambda event: None)
     return show_training(f"training {say_count(len(examples), 'expert')}")
 
 
+def report_known(options: Namespace, wanted: Wanted) -> None:
+    """Say that there is nothing to train."""
+    if options.json:
+        nothing: dict[str, object] = {"run": None, "seconds": 0.0, "experts": []}
+        print_json({"library": options.library, **nothing, "known": list(wanted.known)})
+        return
+    print_line(
+        f"nothing to train: library {quote(options.library)} has {list_known(wanted)} already, from the same "
+        "data and settings (--fresh trains again)"
+    )
+    suggest_next(options, wanted)
+
+
 def report(
-    options: Namespace, outcome: TrainOutcome, store: ExpertStore, run_folder: Path, seconds: float
+    options: Namespace,
+    outcome: TrainOutcome,
+    store: ExpertStore,
+    wanted: Wanted,
+    run_folder: Path,
+    seconds: float,
 ) -> None:
     """Save the loss curves in the run's folder, and print the outcome."""
     save_curves(run_folder / "curves.json", outcome.progress)
@@ -146,13 +208,18 @@ def report(
     if options.json:
         experts = [summarize_progress(name, found) for name, found in outcome.progress.items()]
         place = {"library": options.library, "run": str(run_folder), "seconds": round(seconds, 2)}
-        print_json({**place, "experts": experts})
+        print_json({**place, "experts": experts, "known": list(wanted.known)})
         return
     print_table(COLUMNS, tabulate_progress(outcome.progress), NUMERIC)
     print_line(
         f"{say_count(len(store.stored), 'expert')} stored in library {quote(options.library)} after "
         f"{seconds:.0f} s; loss curves: {run_folder / 'curves.png'}"
     )
+    suggest_next(options, wanted)
+
+
+def suggest_next(options: Namespace, wanted: Wanted) -> None:
+    """Print the next command."""
     words = [] if options.expert or options.groups else repeat_tasks(options)
     if words:
         device = [] if options.device is None else ["--device", options.device]
@@ -160,4 +227,4 @@ def report(
         length = ["--evaluation.max_length", str(options.max_length)] if options.max_length != 512 else []
         print_next("lorary", "eval", options.library, *words, *device, *length)
     else:
-        print_next("lorary", "library", "show", options.library, next(iter(outcome.experts)))
+        print_next("lorary", "library", "show", options.library, next(iter(wanted.examples)))

@@ -1,8 +1,9 @@
 """Train one expert per task, many at once, into a library.
 
-Resumes an interrupted run of the same command. Each finished expert is stored in the library at once. Without
---training.epochs, max_steps and max_tokens the default is 3 epochs. --expert trains one expert on all tasks,
---groups one expert per group of tasks. --method trains something else.
+Experts that the library has already, from the same data and settings, are not trained again. A killed run of
+the same command is resumed. Each finished expert is stored in the library at once. Without --training.epochs,
+max_steps and max_tokens the default is 3 epochs. --expert trains one expert on all tasks, --groups one expert
+per group of tasks, --continue goes on from experts in the library. --method trains something else.
 """
 
 from pathlib import Path
@@ -11,6 +12,7 @@ from jsonargparse import ArgumentParser
 
 from lorary.cli.base_options import DEFAULT_BASE, add_base_options
 from lorary.cli.commands.train.methods import add_method_options
+from lorary.cli.keep_places import KeepPlaces
 from lorary.cli.task_options import add_task_options
 from lorary.data.fitting import Truncation
 from lorary.training import TrainConfig
@@ -45,11 +47,24 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="Train one expert per group of tasks: a mapping in YAML or JSON from expert to its task names",
     )
     parser.add_argument(
+        "--continue",
+        action=KeepPlaces,
+        nargs="+",
+        metavar="[NAME=]EXPERT",
+        help="Begin with the weights of an expert in the library: poetry if one expert is trained, or a task "
+        "has this name; else NAME=poetry, where NAME is trained. The result is a new expert, poetry-2 if "
+        "poetry is taken, with poetry as its parent; with --replace it takes its own name's place",
+    )
+    parser.add_argument(
         "--run",
         type=Path | None,
-        help="Folder of the resumable state; if not given: beside a local library, else below ./runs",
+        help="Folder of the resumable state; if not given: one beside a local library, else below ./runs",
     )
-    parser.add_argument("--fresh", action="store_true", help="Start over instead of resuming")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="Start over instead of resuming, and train again what the library has already",
+    )
     parser.add_argument(
         "--replace",
         action="store_true",

@@ -1,8 +1,9 @@
 """Describe a training run before it begins."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
+from lorary.cli.commands.train.run_place import RunPlace
+from lorary.cli.commands.train.wanted import Wanted
 from lorary.cli.left_out import describe_prompts
 from lorary.data import Task
 from lorary.files import say_count
@@ -14,16 +15,18 @@ from lorary.training.loop.trainee import plan_unit
 MAX_NAMES = 12
 
 
-def choose_run_folder(library: str, apart: str | None) -> Path:
-    """Choose a folder for a run's state: beside a local library, else under ``./runs``.
+def describe_wanted(wanted: Wanted) -> Iterator[tuple[str, str]]:
+    """Describe what is not trained, and what begins with another expert, as pairs of label and text."""
+    if wanted.known:
+        yield "known", f"{list_known(wanted)}: in the library already, from the same data and settings"
+    for name, start in (wanted.starts or {}).items():
+        if name not in wanted.known:
+            yield "continue", f"{name} begins with the weights of {start.name}"
 
-    Args:
-        library: folder or URL of the library.
-        apart: a suffix for runs that do not train one expert per task; else None.
-    """
-    name = library.rstrip("/").rpartition("/")[2] or "library"
-    place = Path("runs") / name if "://" in library else Path(library)
-    return place.with_name(f"{place.name}-run" + (f"-{apart}" if apart else ""))
+
+def list_known(wanted: Wanted) -> str:
+    """Count and name the experts that need no training."""
+    return f"{say_count(len(wanted.known), 'expert')} ({list_names(list(wanted.known))})"
 
 
 def describe_plan(
@@ -31,10 +34,16 @@ def describe_plan(
     tasks: Mapping[str, Task],
     examples: Mapping[str, TrainingExamples],
     config: TrainConfig,
-    run_folder: Path,
-    fresh: bool,
+    place: RunPlace,
 ) -> Iterator[tuple[str, str]]:
     """Describe a run, as pairs of label and text.
+
+    Args:
+        base: the base model.
+        tasks: the tasks of the command.
+        examples: name -> examples, of the experts of the run.
+        config: the configuration.
+        place: the run's folder.
 
     Raises:
         IncompatibleExpert: if no layer of the base model is selected.
@@ -46,7 +55,7 @@ def describe_plan(
         yield "prompts", text
     yield "experts", _describe_experts(base, examples, config)
     yield "steps", describe_steps(examples, config)
-    yield "state", f"{_describe_state(run_folder, examples, fresh)} {run_folder}"
+    yield "state", f"{_describe_state(place, examples)} {place.folder}{_describe_passed(place)}"
 
 
 def describe_base(base: BaseModel) -> str:
@@ -85,12 +94,17 @@ def describe_steps(examples: Mapping[str, TrainingExamples], config: TrainConfig
     return f"{num_steps:,} in total, on {say_count(num_tokens, 'token')}{early}"
 
 
-def _describe_state(run_folder: Path, examples: Mapping[str, TrainingExamples], fresh: bool) -> str:
-
-    num_finished = None if fresh else count_finished(run_folder, examples)
+def _describe_state(place: RunPlace, examples: Mapping[str, TrainingExamples]) -> str:
+    num_finished = None if place.fresh else count_finished(place.folder, examples)
     if num_finished is None:
         return "new run, saved in"
     return f"resumed, {num_finished} of {say_count(len(examples), 'expert')} finished, from"
+
+
+def _describe_passed(place: RunPlace) -> str:
+    if not place.passed:
+        return ""
+    return f" (other trainings are unfinished in {', '.join(map(str, place.passed))}, which are kept)"
 
 
 def list_names(names: list[str]) -> str:

@@ -10,6 +10,8 @@ from lorary.cli.commands.train.methods import METHODS, refuse_unused_settings
 def run(options: Namespace) -> int:
     """Call the method's own ``run``, whose module is imported now."""
     refuse_unused_settings(options)
+    if options["continue"] and options.method != "experts":
+        raise ValueError(f"--continue goes on training experts: leave it out with --method {options.method}")
     module = import_module(f"lorary.cli.commands.train.{METHODS[options.method].module}")
     code: int = module.run(options)
     return code

@@ -11,8 +11,8 @@ from jsonargparse import Namespace
 from lorary.cli.base_model import load_options_base
 from lorary.cli.commands.train.experts import describe_prompts, prepare_all, read_training_options
 from lorary.cli.commands.train.groups import name_members
-from lorary.cli.commands.train.plan import choose_run_folder
 from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_progress
+from lorary.cli.commands.train.run_place import name_run_folder
 from lorary.cli.commands.train.skill_plan import describe_skill_plan
 from lorary.cli.commands.train.skill_store import check_skill_names, store_trained
 from lorary.cli.console import print_next, print_table
@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
     members = {task: (task,) for task in tasks}
     examples = name_members(prepare_all(options, base, tasks, config.train), members)
     name = options.expert or DEFAULT_NAME
-    run_folder = options.run or choose_run_folder(options.library, name)
+    run_folder = options.run or name_run_folder(options.library, name)
     plan = list(describe_skill_plan(base, examples, config, name, run_folder, options.fresh))
     # Created only after all checks, so that bad input leaves no new library behind.
     library = Library.open(options.library, create=True)

@@ -1,15 +1,14 @@
 """Store trained experts in the library, each as soon as it is finished."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from lorary.errors import LibraryError
 from lorary.evaluation.run_header import describe_run
-from lorary.experts import Expert
+from lorary.experts import Expert, ExpertCard
+from lorary.files import quote
 from lorary.library import Library
-from lorary.training import TrainConfig, TrainingExamples
-from lorary.training.same_training import find_training_fault
 
 
 class ExpertStore:
@@ -17,49 +16,44 @@ class ExpertStore:
 
     Args:
         library: the library to fill.
-        examples: expert name -> its examples.
+        names: the experts to store; others of the run are in the library already.
         prompts: how examples became prompts, for the experts' cards.
+        find_fault: function of a name and the card of the library's expert of that name, which describes why
+            it is of another training, or returns None; None if such experts are replaced.
     """
 
     def __init__(
         self,
         library: Library,
-        examples: Mapping[str, TrainingExamples],
+        names: Collection[str],
         prompts: Mapping[str, Any],
+        find_fault: Callable[[str, ExpertCard], str | None] | None = None,
     ):
-        self.library, self.examples = library, examples
+        self.library = library
         self.stored: dict[str, Expert] = {}
-        self._prompts = dict(prompts)
-
-    def check_names(self, config: TrainConfig, fingerprint: str) -> None:
-        """Refuse to replace experts of other origin: of another training run, or added by hand.
-
-        Raises:
-            LibraryError: with the first three.
-        """
-        cards = {entry.name: entry.card for entry in self.library.entries() if entry.name in self.examples}
-        others = [
-            repr(name)
-            for name, card in cards.items()
-            if find_training_fault(
-                card,
-                base_fingerprint=fingerprint,
-                data_digest=self.examples[name].digest,
-                config=config,
-            )
-        ]
-        if others:
-            more = ", …" if len(others) > 3 else ""
-            raise LibraryError(
-                f"library {self.library.url!r} already has {', '.join(others[:3])}{more} from other data or "
-                "settings: add --replace to replace them, or train into another library"
-            )
+        self._names, self._prompts, self._find_fault = tuple(names), dict(prompts), find_fault
 
     def store(self, experts: Mapping[str, Expert]) -> None:
-        """Store the experts that are not stored yet."""
+        """Store the experts that are not stored yet.
+
+        Raises:
+            LibraryError: if one cannot be stored, or another expert of its name came into the library while
+                it was trained.
+        """
         for name, expert in experts.items():
-            if name not in self.stored:
+            if name in self._names and name not in self.stored:
+                self._check_free(name)
                 self._store(expert)
+
+    def _check_free(self, name: str) -> None:
+        if self._find_fault is None or name not in self.library:
+            return
+        if self._find_fault(name, self.library[name].card):
+            raise LibraryError(
+                f"another expert {name!r} came into library {quote(self.library.url)} while this one was "
+                f"trained, and is kept: the trained one is in the run's folder, in finished/{name}; add it "
+                "by `lorary library add` under another name, or run the same command with --replace"
+            )
 
     def _store(self, expert: Expert) -> None:
         run = describe_run(seeds={}, settings={})

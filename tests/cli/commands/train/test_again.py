@@ -15,7 +15,9 @@ def test_the_same_command_again_finds_all_done(train_quickly, tmp_path):
     before = Library.open(str(tmp_path / "lib"))["plurals"]
     code, output, errors = train_quickly("--tasks", "generated:plurals")
     assert (code, errors) == (0, "")
-    assert "resumed, 1 of 1 expert finished, from" in output
+    known = "nothing to train: library '{}' has 1 expert (plurals) already, from the same data and settings"
+    assert output.startswith(known.format(tmp_path / "lib"))
+    assert output.splitlines()[-1] == f"next: lorary eval {tmp_path / 'lib'} --tasks generated:plurals"
     after = Library.open(str(tmp_path / "lib"))["plurals"]
     for path, factors in before.factors.items():
         assert torch.equal(factors.b, after.factors[path].b)
@@ -62,15 +64,17 @@ def test_an_expert_trained_otherwise_is_replaced_only_if_asked(train_quickly, lo
     other = ("--tasks", "generated:plurals", "--training.learning_rate", "0.5", "--fresh")
     code, _, errors = train_quickly(*other)
     assert code == 2
-    assert "already has 'plurals' from other data or settings: add --replace" in errors
+    assert "'plurals' (it was trained with other settings (learning_rate 0.001, not 0.5)): add" in errors
+    assert "add --replace to replace it, --continue plurals to go on from it, leave out its task" in errors
     assert Library.open(str(tmp_path / "lib"))["plurals"].card.provenance["training"]["learning_rate"] == 1e-3
     assert train_quickly(*other, "--replace")[0] == 0
     assert Library.open(str(tmp_path / "lib"))["plurals"].card.provenance["training"]["learning_rate"] == 0.5
 
 
-def test_a_run_folder_of_another_run_is_refused(train_quickly):
-    train_quickly("--tasks", "generated:plurals")
-    code, _, errors = train_quickly("--tasks", "generated:prices")
+def test_a_run_folder_of_another_run_is_refused_if_it_is_named(train_quickly, tmp_path):
+    place = ("--run", str(tmp_path / "run"))
+    train_quickly("--tasks", "generated:plurals", *place)
+    code, _, errors = train_quickly("--tasks", "generated:prices", *place)
     assert code == 2
     assert "has another run" in errors
     assert "--fresh" in errors
@@ -98,6 +102,7 @@ def test_ctrl_c_before_the_run_has_looked_at_its_folder_stores_nothing_from_ther
 def test_a_damaged_run_is_one_line_that_says_what_to_delete(train_quickly, tmp_path):
     words = ("--tasks", "generated:plurals")
     train_quickly(*words)
+    del Library.open(str(tmp_path / "lib"))["plurals"]
     weights = tmp_path / "lib-run/finished/plurals/adapter_model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
