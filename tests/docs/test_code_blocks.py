@@ -67,7 +67,8 @@ def desk(page, tmp_path, monkeypatch, build_tiny_base, draw_expert):
     monkeypatch.setenv("LORARY_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
-    for file in (*(f"data/{task}.jsonl" for task in ("poetry", "sql", "prices", "haiku")), "tickets.jsonl"):
+    files = (f"data/{task}.jsonl" for task in ("poetry", "sql", "prices", "haiku"))
+    for file in (*files, "tickets.jsonl", "new.jsonl"):
         rows = [
             {"input": f"{Path(file).stem} {number}?", "target": f"it is {number}."} for number in range(24)
         ]
