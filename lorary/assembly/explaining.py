@@ -9,6 +9,7 @@ from torch import Tensor
 from lorary.assembly.explanation import Explanation
 from lorary.assembly.prompts import Prompt, encode_prompts
 from lorary.assembly.router import Router
+from lorary.experts.stacked_parameters import is_sub_layer
 from lorary.facts.known import Facts
 from lorary.models.positions import check_length
 from lorary.routing import Choice, Chooser, LayerRouters
@@ -63,7 +64,8 @@ class Recorder:
     def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
         """Return and record the other chooser's choice; see ``Chooser``."""
         choice = self._chooser.choose(path, x, rows)
-        if choice is not None:
+        # Sub-layers of a mixture of experts run with only some tokens.
+        if choice is not None and not is_sub_layer(path):
             spread = torch.zeros(len(x), self._num_experts, device=x.device)  # [T, E]
             self.seen[path] = spread.scatter_add(1, choice.indices, choice.weights.float()).cpu()
         return choice

@@ -7,12 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
+from torch import Tensor
+
 from lorary.errors import FormatError
 from lorary.experts.copied_weights import find_copied
 from lorary.experts.factors import Factors, find_factor_fault
 from lorary.experts.file_layout import FileLayout
 from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, compute_scales
 from lorary.experts.peft_keys import pair_tensors, unwrap_name
+from lorary.experts.stacked_parameters import (
+    Cut,
+    Entry,
+    count_entries,
+    cut_entry,
+    find_pattern_key,
+    find_stacked,
+)
 from lorary.files import quote, say_count
 from lorary.files.patterns import PatternError
 
@@ -29,6 +39,18 @@ class AdapterLayout:
     """Module path -> PEFT's factor of ``b @ a``."""
     repaired: str = ""
     """A tensor name from which a wrapper's name was removed; empty if there is none."""
+    cuts: Mapping[str, Cut] = field(default_factory=dict)
+    """Module path of a sub-layer -> its part of the two tensors, which are those of a stacked parameter."""
+
+    def take(self, tensors: Mapping[str, Tensor], path: str) -> Factors:
+        """Return one module's factors without PEFT's scale.
+
+        Args:
+            tensors: tensor name -> tensor, all with the same leading dimensions, or none.
+            path: the module.
+        """
+        a, b = (tensors[name] for name in self.names[path])
+        return Factors(a, b) if path not in self.cuts else cut_entry(a, b, self.cuts[path])
 
 
 @dataclass(frozen=True)
@@ -52,22 +74,43 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
     """
     tensors, config, path = recipe.file.outlines, recipe.config, recipe.path
     names = pair_tensors([name for name in tensors if find_copied(name) is None], path)
-    outlines = {module: Factors(tensors[a], tensors[b]) for module, (a, b) in names.items()}
+    keys = {stored: find_pattern_key(stored, config.target_parameters) for stored in names}
     try:
-        said = compute_scales(config, names)
+        said = compute_scales(config, keys.values())
+        stacked = find_stacked(
+            names,
+            config.target_parameters,
+            lambda stored: tensors[names[stored][0]].shape[:1] == (said[keys[stored]].rank,),
+            path,
+        )
+        said |= compute_scales(config, [target.path for target in stacked])
     except PatternError as error:
         raise FormatError(f"{quote(path)} cannot be read with its {CONFIG_FILE}: {error}") from error
+    plain = {stored: names[stored] for stored in names if stored not in {each.stored for each in stacked}}
+    outlines = {module: Factors(tensors[a], tensors[b]) for module, (a, b) in plain.items()}
     faults = [
-        fault for module, pair in outlines.items() if (fault := _find_fault(module, pair, said[module].rank))
+        fault
+        for module, pair in outlines.items()
+        if (fault := _find_fault(module, pair, said[keys[module]].rank))
     ]
     if faults:
         more = f" (and {say_count(len(faults) - 1, 'more such module')})" if len(faults) > 1 else ""
         raise FormatError(
             f"{quote(path)}, {faults[0]}{more}: save the adapter again with its training configuration"
         )
-    scales = {module: own.scale for module, own in said.items()}
+    scales = {module: said[keys[module]].scale for module in plain}
     repaired = next((name for pair in names.values() for name in pair if unwrap_name(name) != name), "")
-    return AdapterLayout(names, outlines, scales, repaired)
+    cuts: dict[str, Cut] = {}
+    for target in stacked:
+        pair = names[target.stored]
+        a, b = (tensors[name] for name in pair)
+        count = count_entries(a, b, said[target.path].rank, target, path)
+        outline = cut_entry(a, b, Cut(0, count))
+        for index in range(count):
+            module = Entry(target.module, target.parameter, index).path
+            plain[module], outlines[module] = pair, outline
+            scales[module], cuts[module] = said[target.path].scale, Cut(index, count)
+    return AdapterLayout(plain, outlines, scales, repaired, cuts)
 
 
 @lru_cache(maxsize=64)
@@ -83,6 +126,7 @@ def rename_layout(layout: AdapterLayout, renames: tuple[tuple[str, str], ...]) -
         names={new: layout.names[old] for old, new in renames},
         outlines={new: layout.outlines[old] for old, new in renames},
         scales={new: layout.scales[old] for old, new in renames},
+        cuts={new: layout.cuts[old] for old, new in renames if old in layout.cuts},
     )
 
 

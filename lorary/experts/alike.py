@@ -86,9 +86,10 @@ def _read_blocks(
         for part, (name, outline) in zip(parts, file.outlines.items(), strict=True)
     }
     pairs = {}
-    for path, (a, b) in layout.names.items():
+    for path in layout.names:
+        a, b = layout.take(tensors, path)
         scale = layout.scales[path]
-        pairs[path] = tensors[a], fold_scale(tensors[b], scale)
+        pairs[path] = a, fold_scale(b, scale)
         if scale != 1 and not is_finite(pairs[path][1]):
             return None
     return pairs

@@ -12,7 +12,7 @@ from lorary.experts.base_identity import BaseIdentity, read_identity
 from lorary.experts.card import ExpertCard
 from lorary.experts.factors import DTYPES, Factors, find_factor_fault, name_dtypes, refuse_not_finite
 from lorary.experts.names import check_name
-from lorary.experts.stored_factors import StoredFactors
+from lorary.experts.stored_factors import LazyFactors
 from lorary.files import quote, say_count
 
 
@@ -44,7 +44,7 @@ class Expert:
             raise TypeError(f"expert {self.name!r}: card must be an ExpertCard, found {quote(self.card, 60)}")
         if not self.factors:
             raise ValueError(f"expert {self.name!r} must have factors for at least one module, found none")
-        if isinstance(self.factors, StoredFactors):
+        if isinstance(self.factors, LazyFactors):
             return  # checked by the reader; copying would read the weights
         faults = [fault for path, pair in self.factors.items() if (fault := find_factor_fault(path, pair))]
         if faults:
@@ -76,7 +76,7 @@ class Expert:
     @property
     def outlines(self) -> Mapping[str, Factors]:
         """Factors for shapes and dtypes only: those in files are on the meta device and are not read."""
-        return self.factors.layout.outlines if isinstance(self.factors, StoredFactors) else self.factors
+        return self.factors.outlines if isinstance(self.factors, LazyFactors) else self.factors
 
     @property
     def dtypes(self) -> tuple[torch.dtype, ...]:
@@ -121,7 +121,7 @@ class Expert:
         Args:
             paths: path of each of its modules -> new path.
         """
-        if isinstance(self.factors, StoredFactors):
+        if isinstance(self.factors, LazyFactors):
             return replace(self, factors=self.factors.rename_modules(paths))
         return replace(self, factors={new: self.factors[old] for old, new in paths.items()})
 
@@ -136,7 +136,7 @@ def check_finite(expert: Expert, file: str = "") -> None:
     Raises:
         FormatError: if a factor has NaN or infinite values.
     """
-    if isinstance(expert.factors, StoredFactors):
+    if isinstance(expert.factors, LazyFactors):
         next(iter(expert.factors.values()))  # the first access checks all weights
     else:
         refuse_not_finite(expert.name, expert.factors, file)

@@ -17,6 +17,7 @@ DEFAULT_ALPHA = 8
 MAX_RANK = 2**20  # larger than any layer's width
 MAX_ALPHA = 3.4e38  # slightly less than the largest float32
 MAX_TEXT = 4096  # the longest path in Linux
+MAX_NAMES = 1000  # target parameters: full paths of a model of 500 blocks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,8 @@ class AdapterConfig:
     """The base model's revision."""
     task_type: str | None = None
     """Task type of the model, which determines PEFT's class for it; None for any model."""
+    target_parameters: tuple[str, ...] = ()
+    """Parameters with factors, by their paths or the ends of these; see ``stacked_parameters``."""
 
 
 class ModuleScale(NamedTuple):
@@ -119,6 +122,7 @@ def parse_adapter_config(value: Mapping[str, Any], path: str) -> AdapterConfig:
         base_model=given.get("base_model_name_or_path") or "",
         revision=given.get("revision"),
         task_type=given.get("task_type"),
+        target_parameters=tuple(given.get("target_parameters") or ()),
     )
 
 
@@ -140,6 +144,14 @@ def _is_text(value: Any) -> bool:
 
 def _is_task_type(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value in TASK_TYPES)
+
+
+def _are_names(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, list)
+        and len(value) <= MAX_NAMES
+        and all(isinstance(name, str) and 0 < len(name) <= MAX_TEXT for name in value)
+    )
 
 
 def _find_pattern_fault(name: str, value: Any, is_sound: Callable[[Any], bool]) -> str | None:
@@ -169,6 +181,7 @@ CHECKS = {
     "fan_in_fan_out": ("true or false", _is_flag),
     "base_model_name_or_path": (f"a string of at most {MAX_TEXT} characters or null", _is_text),
     "task_type": (f"one of {', '.join(TASK_TYPES)} or null", _is_task_type),
+    "target_parameters": (f"a list of at most {MAX_NAMES} names of parameters, or null", _are_names),
     "revision": (f"a string of at most {MAX_TEXT} characters or null", _is_text),
 }
 PATTERN_CHECKS = {"rank_pattern": _is_rank, "alpha_pattern": _is_alpha}

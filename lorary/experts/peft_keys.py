@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lorary.errors import FormatError
 from lorary.experts.factors import Factors
+from lorary.experts.stacked_parameters import INNER, group_entries, join_entries, read_entry
 from lorary.files import quote
 
 PREFIX = "base_model.model."
@@ -21,9 +22,16 @@ WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 
 def name_tensors(factors: Mapping[str, Factors]) -> dict[str, Tensor]:
-    """Return all factors by PEFT's names: ``<prefix><module>.lora_A.weight`` is ``a``, ``lora_B`` ``b``."""
+    """Return all factors by PEFT's names: ``<prefix><module>.lora_A.weight`` is ``a``, ``lora_B`` ``b``.
+
+    Those of a stacked parameter's sub-layers are joined to one pair.
+    """
+    pairs = {module: pair for module, pair in factors.items() if read_entry(module) is None}
+    for module, parameters in group_entries(factors).items():
+        for depth, entries in enumerate(parameters.values()):
+            pairs[module + INNER * depth] = join_entries(entries)
     named = {}
-    for module, (a, b) in factors.items():
+    for module, (a, b) in pairs.items():
         named[f"{PREFIX}{module}.lora_A.weight"] = a
         named[f"{PREFIX}{module}.lora_B.weight"] = b
     return named

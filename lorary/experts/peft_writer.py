@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from lorary.experts.model_card import render_model_card
 from lorary.experts.peft_config import CONFIG_FILE
 from lorary.experts.peft_keys import name_tensors
 from lorary.experts.sidecar import SIDECAR_FILE, build_sidecar
+from lorary.experts.stacked_parameters import even_ranks, list_parameter_ranks, read_entry
 from lorary.experts.weights_file import WEIGHTS_FILE, dump_tensors
 from lorary.files import dump_json
 
@@ -53,6 +55,8 @@ def write_expert_files(expert: Expert, dtype: torch.dtype | None = None) -> dict
     if dtype is not None:
         expert = expert.to(dtype)
     check_finite(expert)
+    if (even := even_ranks(expert.factors)) is not expert.factors:
+        expert = replace(expert, factors=even)
     weights = dump_tensors(name_tensors(expert.factors))
     config = dump_json(build_adapter_config(expert)).encode()
     hashes = [hashlib.sha256(content).hexdigest() for content in (weights, config)]
@@ -71,8 +75,11 @@ def build_adapter_config(expert: Expert) -> dict[str, Any]:
         expert: the expert.
     """
     rank = expert.max_rank
+    layers = [path for path in expert.factors if read_entry(path) is None]
+    parameters = list_parameter_ranks(expert.ranks)
+    ranks = {path: expert.ranks[path] for path in layers} | parameters
     # PEFT's keys are regular expressions that can match the end of a path, unless they begin with ^.
-    pattern = {f"^{re.escape(path)}": own for path, own in expert.ranks.items() if own != rank}
+    pattern = {f"^{re.escape(path)}": own for path, own in ranks.items() if own != rank}
     return {
         "peft_type": "LORA",
         "task_type": expert.card.task_type,
@@ -88,7 +95,8 @@ def build_adapter_config(expert: Expert) -> dict[str, Any]:
         "bias": "none",
         "fan_in_fan_out": expert.card.fan_in_fan_out,
         "init_lora_weights": True,
-        "target_modules": list(expert.factors),
+        "target_modules": layers,
+        **({"target_parameters": list(parameters)} if parameters else {}),
         "exclude_modules": exclude_namesakes(expert),
     }
 

@@ -17,7 +17,24 @@ from lorary.experts.weights_file import StoredTensors
 from lorary.files import quote
 
 
-class StoredFactors(Mapping[str, Factors]):
+class LazyFactors(Mapping[str, Factors]):
+    """Module path -> factors whose shapes are known before their values are read."""
+
+    @property
+    def outlines(self) -> Mapping[str, Factors]:
+        """Factors on the meta device, for shapes and dtypes only."""
+        raise NotImplementedError
+
+    def rename_modules(self, paths: Mapping[str, str]) -> "LazyFactors":
+        """Return the same factors with other module paths, without reading values.
+
+        Args:
+            paths: path of each module -> new path.
+        """
+        raise NotImplementedError
+
+
+class StoredFactors(LazyFactors):
     """Module path -> factors of a mapped file, whose values are read at the first access.
 
     The first access checks the file's SHA-256 and that all values are finite, and folds in PEFT's scale. So
@@ -46,6 +63,11 @@ class StoredFactors(Mapping[str, Factors]):
         self._name = name
         self._file = file
         self._sha256 = sha256
+
+    @property
+    def outlines(self) -> Mapping[str, Factors]:
+        """Factors on the meta device, for shapes and dtypes only."""
+        return self.layout.outlines
 
     def __getitem__(self, path: str) -> Factors:
         """Return one module's factors.
@@ -87,7 +109,7 @@ class StoredFactors(Mapping[str, Factors]):
     def _values(self) -> Mapping[str, Factors]:
         self._check_hash(self.weights.is_unchanged())
         tensors, scales = self.weights.tensors, self.layout.scales
-        stored = {path: Factors(tensors[a], tensors[b]) for path, (a, b) in self.layout.names.items()}
+        stored = {path: self.layout.take(tensors, path) for path in self.layout.names}
         # The whole block at once, because a check of each tensor takes four times as long.
         if not all(is_finite(block) for block in self.weights.blocks if block.numel()):
             refuse_not_finite(self._name, stored, self._file)

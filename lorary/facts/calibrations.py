@@ -1,5 +1,7 @@
 """Calibrations: how strongly each expert reacts to generic requests at each layer, as a mean and a deviation.
 
+Sub-layers of a mixture of experts see only some tokens, so they are not measured.
+
 They also have what is needed to measure a reaction: a whitening matrix and an offset in rank space.
 
 E experts that a router may choose, R rank, I layer input.
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lorary.experts import Expert, read_alike
+from lorary.experts.stacked_parameters import is_sub_layer
 from lorary.facts.fact import Context, Fact, Laid, Source
 from lorary.facts.generic_statistics import (
     KeptPass,
@@ -60,6 +63,13 @@ def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
     stack, options, sequences = context.stack, context.options, _make_requests(context).sequences()
     # A library reads experts of the same layout together, so all names are asked for at once.
     loaded = dict(Selection(context.experts, names).items())
+    for name, expert in loaded.items():
+        if all(map(is_sub_layer, expert.outlines)):
+            raise ValueError(
+                f"calibrations are measured at layers that see every token, but expert {name!r} changes only "
+                "sub-layers of mixtures of experts: use a router without calibrations, such as 'arrow', or "
+                "name experts"
+            )
     a, roots = _read_factors(stack, list(loaded.values()))
     whiteners, offsets = {}, {}
     fits = count_kept_bytes(a, sequences, stack.model.dtype) <= MOST_KEPT
@@ -91,13 +101,15 @@ def _read_factors(
     """Return down-projections ``[E, R, I]`` and roots of ``bᵀb``, ``[E, R, R]``, by module path."""
     a, roots = {}, {}
     ranks = [expert.ranks for expert in experts]
-    for path in sorted({path for own in ranks for path in own}):
+    for path in sorted({path for own in ranks for path in own if not is_sub_layer(path)}):
         layer = stack.layers[path]
         rank = max(own.get(path, 0) for own in ranks)
         a[path] = layer.a.new_zeros(len(experts), rank, layer.a.shape[2])
         roots[path] = layer.a.new_zeros(len(experts), rank, rank, dtype=torch.float32)
     for where, pairs in read_alike(experts):
         for path, (own_a, own_b) in pairs.items():
+            if path not in a:
+                continue
             rank = own_a.shape[1]
             a[path][where, :rank] = own_a
             roots[path][where, :rank, :rank] = compute_norm_roots(own_b.to(a[path].device, a[path].dtype))
@@ -163,7 +175,7 @@ def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact
 
 def are_sound_calibrations(known: KnownExperts, name: str, artifact: Artifact) -> bool:
     """Return whether an artifact's layout, sizes and numbers suit this expert's calibrations."""
-    ranks = {path: rank for path, (rank, _) in known.find_shapes(name).items()}
+    ranks = {path: rank for path, (rank, _) in known.find_shapes(name).items() if not is_sub_layer(path)}
     sizes = {
         STORED_WHITENERS: (sum(rank**2 for rank in ranks.values()),),
         "offsets": (sum(ranks.values()),),

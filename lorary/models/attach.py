@@ -17,6 +17,7 @@ from lorary.models.expert_linear import ExpertLinear
 from lorary.models.expert_stack import ExpertStack
 from lorary.models.fit_paths import fit_paths
 from lorary.models.layers import BaseLayer, layer_shape
+from lorary.models.mixture import Mixture, close_mixtures, open_mixtures
 from lorary.models.routing_context import RoutingContext
 from lorary.models.stacks import Stack, stack_experts
 
@@ -50,8 +51,15 @@ def attach_experts(
     changed = {path for expert in different for path in check_expert(model, expert, modules)}
     for expert in different:
         check_called(model, expert.name, list(expert.outlines))
-    layers = {path: layer for path, layer in modules.items() if path in changed}
-    return _install(model, list(loaded), stack_experts(layers, list(loaded.values()), dtype))
+    context = RoutingContext()
+    open_mixtures(model, changed, context)
+    layers = {path: layer for path, layer in model.named_modules() if path in changed}
+    try:
+        stacks = stack_experts(layers, list(loaded.values()), dtype)
+    except BaseException:
+        close_mixtures(model)
+        raise
+    return _install(model, list(loaded), stacks, context)
 
 
 def attach_slots(
@@ -81,19 +89,20 @@ def attach_slots(
             torch.zeros(num_slots, rank, width_out, device=device),
             [rank] * num_slots,
         )
-    return _install(model, [f"slot {slot}" for slot in range(num_slots)], stacks)
+    return _install(model, [f"slot {slot}" for slot in range(num_slots)], stacks, RoutingContext())
 
 
 def _check_bare(model: PreTrainedModel) -> None:
     for path, module in model.named_modules():
-        if isinstance(module, ExpertLinear):
+        if isinstance(module, ExpertLinear | Mixture):
             raise IncompatibleExpert(
                 f"the model must have no experts yet, but some are attached (at {path}): detach them first"
             )
 
 
-def _install(model: PreTrainedModel, names: list[str], stacks: Mapping[str, Stack]) -> ExpertStack:
-    context = RoutingContext()
+def _install(
+    model: PreTrainedModel, names: list[str], stacks: Mapping[str, Stack], context: RoutingContext
+) -> ExpertStack:
     layers = {}
     for path, (a, b_t, ranks) in stacks.items():
         layers[path] = ExpertLinear(model.get_submodule(path), a, b_t, context, ranks, path)

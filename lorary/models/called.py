@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert
+from lorary.experts.stacked_parameters import read_entry
 from lorary.files import escape
 from lorary.models.architecture import is_encoder_decoder, repeat_start
 from lorary.models.evaluating import MODEL_FAILURES, evaluating
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import is_base_layer, layer_shape
+from lorary.models.mixture import Mixture, is_mixture
 from lorary.models.per_thread import in_this_thread
+from lorary.models.stacked_layers import stacked_shape
 
 _TEXTS = ((5, 6, 7), (8, 9, 10))
 _OTHER = 11
@@ -29,6 +32,7 @@ _NOT_CALLED = (
     "sound or text"
 )
 _NOT_LINEAR = "it computes more than a linear layer, or returns several tensors"
+_OTHER_MIXTURE = "it is a mixture of experts that computes more than its stacked weights say"
 _ROUTED = "it receives tokens in another order than the batch's, as in a mixture of experts"
 
 _Inputs = dict[str, list[Tensor]]
@@ -48,7 +52,7 @@ _KEPT: "WeakKeyDictionary[PreTrainedModel, _Trial]" = WeakKeyDictionary()
 
 
 def find_unfit_layers(model: PreTrainedModel) -> Mapping[str, str]:
-    """Find the linear layers that cannot have experts, with the reasons.
+    """Find the linear layers and mixtures that cannot have experts, with the reasons.
 
     An expert changes a layer's output for a token. So the layer must be called with all tokens of a batch, in
     the batch's order. This is found by a trial, whose result is remembered as long as the model exists. The
@@ -84,6 +88,11 @@ def _try(model: PreTrainedModel) -> _Trial:
     return _KEPT[model]
 
 
+def _is_open(model: PreTrainedModel, path: str) -> bool:
+    module = model.get_submodule(path)
+    return isinstance(module, Mixture) or is_mixture(module)
+
+
 def check_called(model: PreTrainedModel, name: str, paths: Sequence[str]) -> None:
     """Check that all layers that an expert changes can have experts.
 
@@ -96,7 +105,13 @@ def check_called(model: PreTrainedModel, name: str, paths: Sequence[str]) -> Non
         IncompatibleExpert: if some cannot; the message names the first few, with the reasons.
     """
     unfit = find_unfit_layers(model)
-    faults = [f"{escape(path, keep='', longest=80)}: {unfit[path]}" for path in paths if path in unfit]
+    mixtures = {entry.module for path in paths if (entry := read_entry(path)) is not None}
+    unfit = {**unfit, **{path: _OTHER_MIXTURE for path in mixtures if not _is_open(model, path)}}
+    faults = [
+        f"{escape(path, keep='', longest=80)}: {unfit[path]}"
+        for path in (*paths, *sorted(mixtures))
+        if path in unfit
+    ]
     if faults:
         shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
         raise IncompatibleExpert(
@@ -110,7 +125,9 @@ def _try_layers(model: PreTrainedModel) -> _Trial:
     layers = {
         path: module
         for path, module in model.named_modules()
-        if isinstance(module, ExpertLinear) or (is_base_layer(module) and not path.endswith(".base"))
+        if not path.endswith(".base")
+        and read_entry(path) is None
+        and (isinstance(module, ExpertLinear | Mixture) or is_base_layer(module) or is_mixture(module))
     }
     size = model.get_input_embeddings().weight.shape[0]
     texts = torch.tensor(_TEXTS, device=model.device) % size
@@ -155,7 +172,7 @@ def _run(
     def note(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
         def hook(layer: nn.Module, given: tuple[Tensor, ...], answer: object) -> None:
             inputs.setdefault(path, []).append(given[0].detach().flatten(0, -2).clone())
-            width_in, width_out = layer_shape(layer.base if isinstance(layer, ExpertLinear) else layer)
+            width_in, width_out = _find_widths(layer)
             fits = isinstance(answer, Tensor) and answer.shape == (*given[0].shape[:-1], width_out)
             is_linear[path] = fits and given[0].shape[-1] == width_in
             if is_pair and given[0].shape[:-2] != texts.shape[:1]:
@@ -172,6 +189,15 @@ def _run(
         for handle in handles:
             handle.remove()
     return inputs, is_linear
+
+
+def _find_widths(layer: nn.Module) -> tuple[int, int]:
+    """Return the width of a layer's or a mixture's inputs and outputs."""
+    layer = layer.base if isinstance(layer, ExpertLinear | Mixture) else layer
+    if is_base_layer(layer):
+        return layer_shape(layer)
+    _, width = stacked_shape(layer, "down_proj")
+    return width, width
 
 
 def _keeps_order(before: Sequence[Tensor], swapped: _Inputs, changed: Sequence[_Inputs], path: str) -> bool:

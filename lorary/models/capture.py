@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from lorary.experts.stacked_parameters import is_sub_layer
 from lorary.models.expert_stack import ExpertStack
 from lorary.models.per_thread import in_this_thread
 
@@ -36,6 +37,11 @@ def capture_inputs(stack: ExpertStack, mask: Tensor, receive: Receive) -> Iterat
     def hand_over(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             x = inputs[0].detach()
+            if is_sub_layer(path):
+                raise ValueError(
+                    f"inputs of {path} cannot be read, since a mixture of experts gives it only some tokens: "
+                    "use what needs the experts alone, such as the routers 'arrow' and 'spectr'"
+                )
             # Some layers get the tokens of all sequences in one row, [T, I].
             if x.shape[:-1] not in (mask.shape, flat):
                 raise ValueError(

@@ -8,9 +8,11 @@ from transformers import PreTrainedModel
 from lorary.errors import IncompatibleExpert
 from lorary.experts import BaseIdentity, Expert
 from lorary.experts.base_names import compare_bases
+from lorary.experts.stacked_parameters import read_entry
 from lorary.files import escape, quote
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import is_base_layer, layer_shape
+from lorary.models.stacked_layers import find_owner, stacked_shape
 
 
 def check_expert(
@@ -32,13 +34,11 @@ def check_expert(
     modules = dict(model.named_modules()) if modules is None else modules
     faults = []
     for path, (a, b) in expert.outlines.items():
-        layer = modules.get(path)
-        if isinstance(layer, ExpertLinear):
-            layer = layer.base
-        if layer is None or not is_base_layer(layer):
+        shape = _find_shape(modules, path)
+        if shape is None:
             faults.append(f"{_shown(path)} is not one of its linear layers")
-        elif layer_shape(layer) != (a.shape[1], b.shape[0]):
-            faults.append(f"{_shown(path)} maps {layer_shape(layer)}, the expert {(a.shape[1], b.shape[0])}")
+        elif shape != (a.shape[1], b.shape[0]):
+            faults.append(f"{_shown(path)} maps {shape}, the expert {(a.shape[1], b.shape[0])}")
     if faults:
         shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
         raise IncompatibleExpert(
@@ -46,6 +46,18 @@ def check_expert(
             f"{type(model).__name__}: {shown}. {_advise(model, expert, modules)}"
         )
     return list(expert.outlines)
+
+
+def _find_shape(modules: Mapping[str, nn.Module], path: str) -> tuple[int, int] | None:
+    """Return a layer's input and output width; None if the path is not that of a layer."""
+    entry = read_entry(path)
+    if entry is not None:
+        owner = find_owner(modules, entry)
+        return None if owner is None else stacked_shape(owner, entry.parameter)
+    layer = modules.get(path)
+    if isinstance(layer, ExpertLinear):
+        layer = layer.base
+    return layer_shape(layer) if layer is not None and is_base_layer(layer) else None
 
 
 def _advise(model: PreTrainedModel, expert: Expert, modules: Mapping[str, nn.Module]) -> str:

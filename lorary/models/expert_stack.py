@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from lorary.errors import UnknownExpert
 from lorary.models.expert_linear import ExpertLinear
+from lorary.models.mixture import list_mixtures
 from lorary.models.plan import Plan
 from lorary.models.routing_context import Call, RoutingContext
 from lorary.routing import Chooser, LayerRouters
@@ -43,6 +44,7 @@ class ExpertStack:
         self.names = tuple(names)
         self.layers = layers
         self.context = context
+        self._mixtures = list_mixtures(model)
         self._index = {name: index for index, name in enumerate(self.names)}
 
     def index(self, name: str) -> int:
@@ -156,18 +158,22 @@ class ExpertStack:
         """Within this context the model is the bare base model, and no other thread uses it."""
         with self.context.lock.changing("set the experts aside"):
             try:
-                for path, layer in self.layers.items():
-                    self.model.set_submodule(path, layer.base)
+                self._remove()
                 with self.context.own.set_to(Call(None)):
                     yield self.model
             finally:
-                for path, layer in self.layers.items():
-                    self.model.set_submodule(path, layer)
+                for path, module in (self._mixtures | self.layers).items():
+                    self.model.set_submodule(path, module)
 
     def detach(self) -> PreTrainedModel:
         """Restore the base layers for good, and return the base model."""
         with self.context.lock.changing("detach the experts"):
-            for path, layer in self.layers.items():
-                self.model.set_submodule(path, layer.base)
+            self._remove()
             self.layers = {}
+            self._mixtures = {}
         return self.model
+
+    def _remove(self) -> None:
+        """Put the base model's modules back; mixtures last, since they have sub-layers."""
+        for path, module in (self.layers | self._mixtures).items():
+            self.model.set_submodule(path, module.base)

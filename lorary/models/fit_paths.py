@@ -18,11 +18,14 @@ from lorary.experts.copied_weights import NOTE as COPIED_WEIGHTS
 from lorary.experts.text_model import leave_out_text_model
 from lorary.files import quote
 from lorary.models.expert_linear import ExpertLinear
+from lorary.models.fit_stacked import StackedFit
 from lorary.models.layers import is_base_layer
 
 
 def fit_paths(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[str, Expert]:
     """Rename the modules of experts to the paths of a model's layers, if only ``language_model`` differs.
+
+    Experts of mixtures with a module per sub-layer are fitted to stacked mixtures, see ``fit_stacked``.
 
     Experts that fit already, or that cannot be made to fit, are returned unchanged. One warning lists the
     renamed ones.
@@ -45,6 +48,7 @@ def fit_paths(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[str
         name: expert if (paths := renames[id(expert.outlines)]) is None else _rename(model, expert, paths)
         for name, expert in experts.items()
     }
+    stacked = StackedFit(model, modules)
     renamed = [name for name, expert in experts.items() if fitted[name] is not expert]
     if renamed:
         pairs = zip(experts[renamed[0]].outlines, fitted[renamed[0]].outlines, strict=True)
@@ -55,7 +59,7 @@ def fit_paths(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[str
             f"as {quote(new, 100)} of this {type(model).__name__}",
             stacklevel=2,
         )
-    return fitted
+    return {name: stacked.fit(expert) for name, expert in fitted.items()}
 
 
 def _find_renames(

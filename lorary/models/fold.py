@@ -1,15 +1,18 @@
 """Folding an expert into its base model, which gives a plain model."""
 
 import copy
+from collections import defaultdict
 
 import torch
 from transformers import PreTrainedModel
 
-from lorary.experts import Expert
+from lorary.experts import Expert, Factors
+from lorary.experts.stacked_parameters import Entry, read_entry
 from lorary.models.check_expert import check_expert
 from lorary.models.copied_weights import check_copies
 from lorary.models.fit_paths import fit_paths
 from lorary.models.layers import add_to_weight
+from lorary.models.stacked_layers import add_to_stacked
 
 
 @torch.no_grad()
@@ -31,10 +34,17 @@ def fold(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
     check_copies(model, [expert])
     layers = check_expert(model, expert)
     folded = copy.deepcopy(model)
+    stacked: dict[str, dict[Entry, Factors]] = defaultdict(dict)
     for path in layers:
+        entry = read_entry(path)
+        if entry is not None:
+            stacked[entry.module][entry] = expert.factors[path]
+            continue
         a, b = expert.factors[path]
         layer = folded.get_submodule(path)
         add_to_weight(layer, b.to(layer.weight.device).float() @ a.to(layer.weight.device).float())
+    for path, entries in stacked.items():
+        add_to_stacked(folded.get_submodule(path), entries)
     _note_untied(folded)
     return folded
 

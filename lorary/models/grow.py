@@ -15,6 +15,7 @@ from lorary.models.expert_linear import ExpertLinear
 from lorary.models.expert_stack import ExpertStack
 from lorary.models.fit_paths import fit_paths
 from lorary.models.layers import is_base_layer, layer_shape
+from lorary.models.mixture import open_mixtures
 
 
 def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack:
@@ -89,6 +90,7 @@ def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
 
 def _widen_layers(stack: ExpertStack, paths: list[str]) -> dict[str, ExpertLinear]:
     """Make layers with empty stacks (R = 0) at some paths; return all layers, in the model's order."""
+    open_mixtures(stack.model, paths, stack.context)
     for path in paths:
         base = stack.model.get_submodule(path)
         if not is_base_layer(base):

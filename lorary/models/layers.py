@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from lorary.errors import IncompatibleExpert
+from lorary.models.stacked_layers import StackedLayer
 
-BaseLayer: TypeAlias = nn.Linear | Conv1D
+BaseLayer: TypeAlias = nn.Linear | Conv1D | StackedLayer
 
 
 def is_base_layer(module: nn.Module) -> bool:
-    """Return whether a module can have experts: linear layers, GPT-2's Conv1D, their quantised subclasses."""
-    return isinstance(module, nn.Linear | Conv1D)
+    """Return whether a module can have experts: linear layers, GPT-2's Conv1D, quantised ones, sub-layers."""
+    return isinstance(module, nn.Linear | Conv1D | StackedLayer)
 
 
 def layer_shape(layer: BaseLayer) -> tuple[int, int]:
@@ -26,7 +27,7 @@ def layer_shape(layer: BaseLayer) -> tuple[int, int]:
     return layer.in_features, layer.out_features
 
 
-def add_to_weight(layer: BaseLayer, change: Tensor) -> None:
+def add_to_weight(layer: nn.Linear | Conv1D, change: Tensor) -> None:
     """Add a change to a layer's weight, summed in float32 and rounded once.
 
     Args:

@@ -39,7 +39,6 @@ def test_initialisations_that_change_the_base_are_refused(value):
         ("use_dora", True),
         ("bias", "all"),
         ("lora_bias", True),
-        ("target_parameters", ["mlp.experts.down_proj"]),
         ("trainable_token_indices", [1, 2]),
         ("megatron_config", {"a": 1}),
         ("layer_replication", [[0, 2], [1, 3]]),
