@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from lorary.assembly.deciding import RequestDecider
+from lorary.experts.parts.low_rank_only import refuse_kinds
 from lorary.facts.known import Facts
 from lorary.facts.material import gather_layers, gather_request
 from lorary.files import quote
@@ -71,12 +72,15 @@ def build_router(
         ValueError: if the router or the way to combine is unknown, the options do not suit it or the
             experts, or something had to be given and was not.
         UnknownExpert: if an option names an expert that is not on the model.
+        IncompatibleExpert: if an expert has more than low-rank factors.
     """
     if combine not in COMBINES:
         raise ValueError(f"combine must be one of {COMBINES}, not {quote(combine)}")
     nobody = dict.fromkeys(facts.stack.layers)
     if name is None:
         return Router(None, None, combine, nobody, facts.stack)
+    kinds = facts.stack.kinds
+    refuse_kinds({each: kinds[each] for each in facts.names if each in kinds}, f"router {name!r}")
     with facts.lock:
         config = complete_config(name, options, facts.names)
         if name in REQUEST_ROUTERS:

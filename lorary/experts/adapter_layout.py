@@ -6,13 +6,15 @@ R rank, I layer input, O layer output.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import TypeVar
 
 from torch import Tensor
 
 from lorary.errors import FormatError
-from lorary.experts.copied_weights import find_copied
 from lorary.experts.factors import Factors, find_factor_fault
 from lorary.experts.file_layout import FileLayout
+from lorary.experts.parts.collect import PartNames, build_parts, collect_parts, list_claimed
+from lorary.experts.parts.contract import Part
 from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, compute_scales
 from lorary.experts.peft_keys import pair_tensors, unwrap_name
 from lorary.experts.stacked_parameters import (
@@ -26,6 +28,8 @@ from lorary.experts.stacked_parameters import (
 from lorary.files import quote, say_count
 from lorary.files.patterns import PatternError
 
+Value = TypeVar("Value")
+
 
 @dataclass(frozen=True, eq=False)
 class AdapterLayout:
@@ -37,6 +41,12 @@ class AdapterLayout:
     """Module path -> factors on the meta device, with the shapes and dtypes in the file."""
     scales: Mapping[str, float]
     """Module path -> PEFT's factor of ``b @ a``."""
+    part_names: PartNames = field(default_factory=dict)
+    """Module path -> names of the tensors of its parts."""
+    part_outlines: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
+    """Module path -> its parts on the meta device, with the shapes and dtypes in the file."""
+    part_scales: Mapping[str, float] = field(default_factory=dict)
+    """Module path with parts -> PEFT's scale there."""
     repaired: str = ""
     """A tensor name from which a wrapper's name was removed; empty if there is none."""
     cuts: Mapping[str, Cut] = field(default_factory=dict)
@@ -66,17 +76,24 @@ class Recipe:
 
 
 @lru_cache(maxsize=64)
+def find_kinds(file: FileLayout) -> frozenset[str]:
+    """Return the kinds of the parts in a file, by the names of its tensors."""
+    return frozenset(list_claimed(file.outlines))
+
+
+@lru_cache(maxsize=64)
 def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
     """Pair an adapter's tensors and check them against its configuration.
 
     Raises:
-        FormatError: if the file has no pairs of factors, or their ranks differ from the configuration.
+        FormatError: if the file has neither factors nor parts, or their shapes differ from the configuration.
     """
     tensors, config, path = recipe.file.outlines, recipe.config, recipe.path
-    names = pair_tensors([name for name in tensors if find_copied(name) is None], path)
+    part_names, rest = collect_parts(tensors, path)
+    names = pair_tensors(rest, path, has_others=bool(part_names))
     keys = {stored: find_pattern_key(stored, config.target_parameters) for stored in names}
     try:
-        said = compute_scales(config, keys.values())
+        said = compute_scales(config, [*keys.values(), *part_names])
         stacked = find_stacked(
             names,
             config.target_parameters,
@@ -100,6 +117,8 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
         )
     scales = {module: said[keys[module]].scale for module in plain}
     repaired = next((name for pair in names.values() for name in pair if unwrap_name(name) != name), "")
+    part_scales = {module: said[module].scale for module in part_names}
+    part_outlines = build_parts(part_names, tensors, config, part_scales, path)
     cuts: dict[str, Cut] = {}
     for target in stacked:
         pair = names[target.stored]
@@ -110,7 +129,9 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
             module = Entry(target.module, target.parameter, index).path
             plain[module], outlines[module] = pair, outline
             scales[module], cuts[module] = said[target.path].scale, Cut(index, count)
-    return AdapterLayout(plain, outlines, scales, repaired, cuts)
+    return AdapterLayout(
+        plain, outlines, scales, part_names, part_outlines, part_scales, repaired, cuts
+    )
 
 
 @lru_cache(maxsize=64)
@@ -121,12 +142,19 @@ def rename_layout(layout: AdapterLayout, renames: tuple[tuple[str, str], ...]) -
         layout: the layout.
         renames: pairs of each module's path and its new path.
     """
+
+    def move(found: Mapping[str, Value]) -> dict[str, Value]:
+        return {new: found[old] for old, new in renames if old in found}
+
     return replace(
         layout,
-        names={new: layout.names[old] for old, new in renames},
-        outlines={new: layout.outlines[old] for old, new in renames},
-        scales={new: layout.scales[old] for old, new in renames},
-        cuts={new: layout.cuts[old] for old, new in renames if old in layout.cuts},
+        names=move(layout.names),
+        outlines=move(layout.outlines),
+        scales=move(layout.scales),
+        part_names=move(layout.part_names),
+        part_outlines=move(layout.part_outlines),
+        part_scales=move(layout.part_scales),
+        cuts=move(layout.cuts),
     )
 
 

@@ -51,7 +51,7 @@ def read_alike(experts: Iterable[Expert], device: torch.device | str | None = No
     buffer = torch.empty(0, dtype=torch.uint8)
     start = 0
     for (_, num_bytes), alike in groupby(experts, _kind):
-        count = max(1, _MOST_BYTES // num_bytes)
+        count = max(1, _MOST_BYTES // max(1, num_bytes))
         while some := list(islice(alike, count)):
             if buffer.numel() < len(some) * num_bytes:
                 buffer = torch.empty(len(some) * num_bytes, dtype=torch.uint8)
@@ -116,8 +116,8 @@ def _kind(expert: Expert) -> tuple[Hashable, int]:
 
 
 def _in_one_block(expert: Expert) -> StoredFactors | None:
-    """Return an expert's factors if they are in a file that can be read as one flat tensor."""
+    """Return an expert's factors if its file has nothing else and can be read as one flat tensor."""
     factors = expert.factors
-    if isinstance(factors, StoredFactors) and factors.weights.layout.dtype is not None:
+    if isinstance(factors, StoredFactors) and factors.weights.layout.dtype and not factors.layout.part_names:
         return factors
     return None

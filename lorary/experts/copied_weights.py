@@ -1,25 +1,20 @@
 """Copies of the base model's weights in an adapter's file.
 
 PEFT copies the embeddings and the output layer into the file if an adapter changes one of them, if they are
-modules to save, or if the vocabulary may have been extended. An expert does not have such copies. It has
-their hashes, so that it can be refused on a base model with other weights there, on which it was not trained.
+modules to save, or if the vocabulary may have been extended. When the expert is attached, copies that equal
+the base model's weights are left out. Experts that earlier versions read have hashes of them instead.
 """
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from lorary.errors import FormatError
-from lorary.experts.peft_keys import PREFIX, unwrap_name
-from lorary.files import quote
-
-# Names of the layers that PEFT's `save_embedding_layers` copies; with LoRA the weight is in `base_layer`.
+# Names of the layers that PEFT's `save_embedding_layers` copies.
 _COPIED = re.compile(
-    r"(?P<module>(?:[^.]+\.)*(?:embed_tokens|lm_head|wte|word_embeddings|embed_in|embed_out|tok_embeddings|"
-    r"shared))(?:\.base_layer)?\.weight"
+    r"(?:[^.]+\.)*(?:embed_tokens|lm_head|wte|word_embeddings|embed_in|embed_out|tok_embeddings|shared)"
 )
 NOTE = "copied_weights"
 # In descending order of precision. (Numbers of bfloat16 outside float16's range are below _SMALLEST, or too
@@ -30,55 +25,38 @@ _SMALLEST = 2.0**-14
 _ROWS = 2**24
 
 
-def find_copied(name: str) -> str | None:
-    """Return the path of the base model's parameter of which a tensor is a copy; None if it is not a copy.
+def is_copied_module(path: str) -> bool:
+    """Return whether PEFT may copy a module's weights without training them: an embedding or output layer."""
+    return _COPIED.fullmatch(path) is not None
+
+
+def is_same_weight(copy: Tensor, weight: Tensor) -> bool:
+    """Return whether a copy has the values of a base model's weight.
+
+    Both are compared in the most precise dtype that both have, so that each is rounded at most once. Rounding
+    twice, first to float16 and then to bfloat16, gives another result for one number in thirty.
 
     Args:
-        name: name of the tensor in an adapter's file.
+        copy: the copy in an adapter's file.
+        weight: the base model's weight.
     """
-    if ".lora_" in name:
-        return None
-    plain = unwrap_name(name)
-    if not plain.startswith(PREFIX):
-        return None
-    match = _COPIED.fullmatch(plain.removeprefix(PREFIX))
-    return None if match is None else f"{match['module']}.weight"
-
-
-def describe_copies(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Hash copied weights, so that they can be compared with those of a base model.
-
-    Args:
-        tensors: tensors of an adapter.
-        names: all names in its file.
-
-    Returns:
-        Parameter path -> name of a dtype -> ``describe_weight`` in that dtype. The dtypes are the least
-        precise one that represents the copy exactly, and less precise ones.
-
-    Raises:
-        FormatError: if a copy has NaN values.
-    """
-    found = {name: path for name in names if (path := find_copied(name)) is not None}
-    described = {}
-    for name, path in found.items():
-        dtypes = _list_dtypes(tensors[name])
-        if not dtypes:
-            raise FormatError(
-                f"tensor {quote(name)}, a copy of the base's weights, is not finite: it has NaN"
-            )
-        described[path] = {_name(dtype): describe_weight(tensors[name], dtype) for dtype in dtypes}
-    return described
+    if copy.shape != weight.shape or not weight.is_floating_point():
+        return False
+    known = {_name(dtype): "" for dtype in _list_dtypes(copy)}
+    dtype = choose_dtype(known, weight.dtype)
+    return dtype is not None and all(
+        torch.equal(_drop_tiny(mine.cpu()).to(dtype), _drop_tiny(theirs.cpu()).to(dtype))
+        for mine, theirs in zip(
+            copy.detach().flatten().split(_ROWS), weight.detach().flatten().split(_ROWS), strict=True
+        )
+    )
 
 
 def choose_dtype(described: Mapping[str, str], dtype: torch.dtype) -> torch.dtype | None:
     """Choose the dtype in which a copy and the base model's weight are compared; None if there is none.
 
-    It is the most precise dtype that both have, so that each is rounded at most once. Rounding twice, first
-    to float16 and then to bfloat16, gives another result for one number in thirty.
-
     Args:
-        described: hashes of the copy from ``describe_copies``.
+        described: names of the dtypes that represent the copy, with its hashes.
         dtype: dtype of the base model's weight.
     """
     fewer = _DTYPES[_DTYPES.index(dtype) :] if dtype in _DTYPES else _DTYPES

@@ -1,28 +1,44 @@
-"""``Expert``: low-rank weight changes of the linear layers of a base model, with a name.
+"""``Expert``: changes of the modules of a base model, with a name: mostly low-rank factors.
 
 R rank, I layer input, O layer output.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import torch
 
 from lorary.experts.base_identity import BaseIdentity, read_identity
 from lorary.experts.card import ExpertCard
-from lorary.experts.factors import DTYPES, Factors, find_factor_fault, name_dtypes, refuse_not_finite
+from lorary.experts.factors import (
+    DTYPES,
+    Factors,
+    find_factor_fault,
+    name_dtypes,
+    refuse_not_finite,
+    refuse_tensors,
+)
 from lorary.experts.names import check_name
+from lorary.experts.parts.contract import Part
+from lorary.experts.parts.sorting import cast_part, list_kinds, list_tensors, sort_parts
 from lorary.experts.stored_factors import LazyFactors
+from lorary.experts.stored_parts import StoredParts
 from lorary.files import quote, say_count
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Expert:
-    """Low-rank weight changes of the linear layers of one base model, with a name.
+    """Changes of the modules of one base model, with a name.
+
+    Most experts have low-rank factors of linear layers only. What else an expert may change, such as DoRA's
+    magnitudes or whole weights, is in ``parts``; see ``lorary.experts.parts``.
 
     Raises:
         TypeError: if a field has another type than declared.
-        ValueError: if the name is unsafe, there are no factors, or a pair has wrong shapes.
+        ValueError: if the name is unsafe, there are no factors and no parts, or a pair has wrong shapes.
     """
 
     name: str
@@ -33,6 +49,8 @@ class Expert:
     """Module path as in ``base.named_modules()`` -> factors."""
     card: ExpertCard = field(default_factory=ExpertCard)
     """Tasks, tags, provenance and other metadata."""
+    parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
+    """Module path -> what it changes there besides low-rank factors, at most one part of a kind."""
 
     def __post_init__(self) -> None:
         check_name(self.name, is_stored=True)
@@ -42,8 +60,10 @@ class Expert:
             )
         if not isinstance(self.card, ExpertCard):
             raise TypeError(f"expert {self.name!r}: card must be an ExpertCard, found {quote(self.card, 60)}")
-        if not self.factors:
-            raise ValueError(f"expert {self.name!r} must have factors for at least one module, found none")
+        if not self.factors and not self.parts:
+            raise ValueError(f"expert {self.name!r} must change at least one module, found none")
+        if not isinstance(self.parts, StoredParts):
+            object.__setattr__(self, "parts", sort_parts(self.name, self.parts))
         if isinstance(self.factors, LazyFactors):
             return  # checked by the reader; copying would read the weights
         faults = [fault for path, pair in self.factors.items() if (fault := find_factor_fault(path, pair))]
@@ -53,10 +73,22 @@ class Expert:
         object.__setattr__(self, "factors", dict(self.factors))
 
     def __repr__(self) -> str:
+        kinds = "".join(f"{kind}, " for kind in self.kinds)
+        rank = f"rank {self.max_rank}, " if self.outlines else ""
         return (
-            f"<Expert {self.name!r} for {quote(self.base_model)}: {say_count(len(self.factors), 'module')}, "
-            f"rank {self.max_rank}, {say_count(self.num_parameters, 'parameter')}>"
+            f"<Expert {self.name!r} for {quote(self.base_model)}: {say_count(len(self.paths), 'module')}, "
+            f"{rank}{kinds}{say_count(self.num_parameters, 'parameter')}>"
         )
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths of all modules that it changes."""
+        return list({**dict.fromkeys(self.outlines), **dict.fromkeys(self.part_outlines)})
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of its parts, in the order of ``KINDS``; empty if it has low-rank factors only."""
+        return list_kinds(self.part_outlines)
 
     @property
     def ranks(self) -> dict[str, int]:
@@ -65,13 +97,14 @@ class Expert:
 
     @property
     def max_rank(self) -> int:
-        """The largest rank over its modules."""
-        return max(self.ranks.values())
+        """The largest rank over its modules; 0 without low-rank factors."""
+        return max(self.ranks.values(), default=0)
 
     @property
     def num_parameters(self) -> int:
-        """The number of weights in all factors."""
-        return sum(pair.a.numel() + pair.b.numel() for pair in self.outlines.values())
+        """The number of weights in all factors and parts."""
+        factors = sum(pair.a.numel() + pair.b.numel() for pair in self.outlines.values())
+        return factors + sum(tensor.numel() for tensor in list_tensors(self.part_outlines))
 
     @property
     def outlines(self) -> Mapping[str, Factors]:
@@ -79,13 +112,19 @@ class Expert:
         return self.factors.outlines if isinstance(self.factors, LazyFactors) else self.factors
 
     @property
+    def part_outlines(self) -> Mapping[str, tuple[Part, ...]]:
+        """Parts for shapes and dtypes only, as ``outlines``."""
+        return self.parts.outlines if isinstance(self.parts, StoredParts) else self.parts
+
+    @property
     def dtypes(self) -> tuple[torch.dtype, ...]:
-        """The different dtypes of its factors, narrowest first."""
+        """The different dtypes of its factors and parts, narrowest first."""
         found = {tensor.dtype for pair in self.factors.values() for tensor in pair}
+        found |= {tensor.dtype for tensor in list_tensors(self.parts)}
         return tuple(dtype for dtype in DTYPES if dtype in found)
 
     def to(self, dtype: torch.dtype) -> "Expert":
-        """Return this expert with all factors in one dtype; factors that already have it are shared.
+        """Return this expert with all weights in one dtype; weights that already have it are shared.
 
         Raises:
             ValueError: if the dtype is not one of float16, bfloat16, float32 and float64.
@@ -93,7 +132,8 @@ class Expert:
         if dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {name_dtypes()}, found {dtype}")
         factors = {path: Factors(a.to(dtype), b.to(dtype)) for path, (a, b) in self.factors.items()}
-        return replace(self, factors=factors)
+        parts = {path: tuple(cast_part(part, dtype) for part in own) for path, own in self.parts.items()}
+        return replace(self, factors=factors, parts=parts)
 
     def rename(self, name: str) -> "Expert":
         """Return this expert under another name, sharing its factors."""
@@ -121,9 +161,18 @@ class Expert:
         Args:
             paths: path of each of its modules -> new path.
         """
+        parts = (
+            self.parts.rename_modules(paths)
+            if isinstance(self.parts, StoredParts)
+            else _move(self.parts, paths)
+        )
         if isinstance(self.factors, LazyFactors):
-            return replace(self, factors=self.factors.rename_modules(paths))
-        return replace(self, factors={new: self.factors[old] for old, new in paths.items()})
+            return replace(self, factors=self.factors.rename_modules(paths), parts=parts)
+        return replace(self, factors=_move(self.factors, paths), parts=parts)
+
+
+def _move(found: Mapping[str, Value], paths: Mapping[str, str]) -> dict[str, Value]:
+    return {new: found[old] for old, new in paths.items() if old in found}
 
 
 def check_finite(expert: Expert, file: str = "") -> None:
@@ -134,12 +183,17 @@ def check_finite(expert: Expert, file: str = "") -> None:
         file: its file, for the message.
 
     Raises:
-        FormatError: if a factor has NaN or infinite values.
+        FormatError: if a weight is NaN or infinite, or values do not make a part.
     """
     if isinstance(expert.factors, LazyFactors):
-        next(iter(expert.factors.values()))  # the first access checks all weights
+        for path in list(expert.factors)[:1]:
+            expert.factors[path]  # the first access checks all weights
     else:
         refuse_not_finite(expert.name, expert.factors, file)
+    for path, parts in expert.parts.items():
+        for part in parts:
+            tensors = {f"{field} of module {quote(path)}": tensor for field, tensor in part.tensors.items()}
+            refuse_tensors(expert.name, tensors, file)
 
 
 def identify_base(expert: Expert) -> BaseIdentity:

@@ -76,16 +76,32 @@ def refuse_not_finite(name: str, factors: Mapping[str, Factors], file: str = "")
     Raises:
         FormatError: if a value is NaN or infinite, with its module.
     """
-    where = f" in {quote(file)}" if file else ""
     for path, pair in factors.items():
-        for letter, tensor in zip("ab", pair, strict=True):
-            if not is_finite(tensor):
-                count = int((~torch.isfinite(tensor)).sum())
-                raise FormatError(
-                    f"weights of expert {name!r}{where} must be finite, found {count} of {tensor.numel()} "
-                    f"NaN or infinite in {letter} of module {quote(path)}: train it again or use an earlier "
-                    "checkpoint"
-                )
+        tensors = {
+            f"{letter} of module {quote(path)}": tensor for letter, tensor in zip("ab", pair, strict=True)
+        }
+        refuse_tensors(name, tensors, file)
+
+
+def refuse_tensors(name: str, tensors: Mapping[str, Tensor], file: str = "") -> None:
+    """Check that all values of some tensors of an expert are finite.
+
+    Args:
+        name: name of the expert, for the message.
+        tensors: which tensor, for the message -> the tensor.
+        file: their file, for the message.
+
+    Raises:
+        FormatError: if a value is NaN or infinite, with the tensor.
+    """
+    where = f" in {quote(file)}" if file else ""
+    for which, tensor in tensors.items():
+        if not is_finite(tensor):
+            count = int((~torch.isfinite(tensor)).sum())
+            raise FormatError(
+                f"weights of expert {name!r}{where} must be finite, found {count} of {tensor.numel()} NaN or "
+                f"infinite in {which}: train it again or use an earlier checkpoint"
+            )
 
 
 def name_dtypes() -> str:

@@ -74,8 +74,9 @@ def _render_facts(expert: Expert) -> str:
         "Base revision": card.base_revision or "",
         "Tasks": ", ".join(card.tasks),
         "Parents": ", ".join(card.parents),
-        "Size": f"rank {expert.max_rank}, {say_count(len(expert.factors), 'module')}, "
-        f"{say_count(expert.num_parameters, 'number')}",
+        "Kinds": ", ".join([*["low-rank"] * bool(expert.factors), *expert.kinds]) if expert.kinds else "",
+        "Size": f"rank {expert.max_rank}, " * bool(expert.factors)
+        + f"{say_count(len(expert.paths), 'module')}, {say_count(expert.num_parameters, 'number')}",
     }
     lines = [(title, escape_markdown(text)) for title, text in facts.items()]
     return "".join(f"- {title}: {text}\n" for title, text in lines if text)

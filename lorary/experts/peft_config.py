@@ -22,8 +22,10 @@ MAX_NAMES = 1000  # target parameters: full paths of a model of 500 blocks
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """The settings of PEFT's ``LoraConfig`` that determine an adapter's weight change; hashable."""
+    """The settings of a PEFT configuration that determine what an adapter changes; hashable."""
 
+    peft_type: str = "LORA"
+    """PEFT's type of the adapter."""
     rank: int = DEFAULT_RANK
     """Rank of modules without a matching pattern."""
     alpha: float = DEFAULT_ALPHA
@@ -44,6 +46,10 @@ class AdapterConfig:
     """Task type of the model, which determines PEFT's class for it; None for any model."""
     target_parameters: tuple[str, ...] = ()
     """Parameters with factors, by their paths or the ends of these; see ``stacked_parameters``."""
+    modules_to_save: tuple[str, ...] = ()
+    """Ends of the paths of modules whose own weights were trained."""
+    token_indices: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """Pairs of the end of an embedding's path, empty for any, and the tokens that were trained there."""
 
 
 class ModuleScale(NamedTuple):
@@ -88,7 +94,7 @@ def _find_keys(keys: Iterable[str], modules: Iterable[str], matcher: PatternMatc
 
 
 def parse_adapter_config(value: Mapping[str, Any], path: str) -> AdapterConfig:
-    """Parse the object of an ``adapter_config.json`` of type LORA.
+    """Parse the object of an ``adapter_config.json``.
 
     Args:
         value: the object.
@@ -110,9 +116,10 @@ def parse_adapter_config(value: Mapping[str, Any], path: str) -> AdapterConfig:
     ]
     if faults:
         raise FormatError(
-            f"{quote(path)} is not a valid LoRA configuration: {'; '.join(faults)}: correct the file"
+            f"{quote(path)} is not a valid configuration: {'; '.join(faults)}: correct the file"
         )
     return AdapterConfig(
+        peft_type=str(value.get("peft_type", "LORA"))[:60],
         rank=given.get("r", DEFAULT_RANK),
         alpha=given.get("lora_alpha", DEFAULT_ALPHA),
         rank_pattern=tuple((given.get("rank_pattern") or {}).items()),
@@ -123,7 +130,14 @@ def parse_adapter_config(value: Mapping[str, Any], path: str) -> AdapterConfig:
         revision=given.get("revision"),
         task_type=given.get("task_type"),
         target_parameters=tuple(given.get("target_parameters") or ()),
+        modules_to_save=tuple(given.get("modules_to_save") or ()),
+        token_indices=_list_tokens(given.get("trainable_token_indices") or given.get("token_indices") or {}),
     )
+
+
+def _list_tokens(value: Any) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    by_module = value if isinstance(value, dict) else {"": value}
+    return tuple((module, tuple(tokens)) for module, tokens in by_module.items() if tokens)
 
 
 def _is_rank(value: Any) -> bool:
@@ -152,6 +166,16 @@ def _are_names(value: Any) -> bool:
         and len(value) <= MAX_NAMES
         and all(isinstance(name, str) and 0 < len(name) <= MAX_TEXT for name in value)
     )
+
+
+def _is_tokens(value: Any) -> bool:
+    return isinstance(value, list) and all(type(token) is int and 0 <= token < 2**31 for token in value)
+
+
+def _is_tokens_of_modules(value: Any) -> bool:
+    if isinstance(value, dict):
+        return len(value) <= LIMITS["pattern_count"].value and all(map(_is_tokens, value.values()))
+    return value is None or _is_tokens(value)
 
 
 def _find_pattern_fault(name: str, value: Any, is_sound: Callable[[Any], bool]) -> str | None:
@@ -183,5 +207,8 @@ CHECKS = {
     "task_type": (f"one of {', '.join(TASK_TYPES)} or null", _is_task_type),
     "target_parameters": (f"a list of at most {MAX_NAMES} names of parameters, or null", _are_names),
     "revision": (f"a string of at most {MAX_TEXT} characters or null", _is_text),
+    "modules_to_save": (f"a list of at most {MAX_NAMES} names of modules, or null", _are_names),
+    "trainable_token_indices": ("a list of tokens, or such lists by module", _is_tokens_of_modules),
+    "token_indices": ("a list of tokens", _is_tokens_of_modules),
 }
 PATTERN_CHECKS = {"rank_pattern": _is_rank, "alpha_pattern": _is_alpha}

@@ -51,18 +51,19 @@ def unwrap_name(name: str) -> str:
     return ".".join(parts)
 
 
-def pair_tensors(names: Iterable[str], path: str) -> dict[str, tuple[str, str]]:
+def pair_tensors(names: Iterable[str], path: str, has_others: bool = False) -> dict[str, tuple[str, str]]:
     """Find the factors of each module by the names of a file's tensors.
 
     Args:
         names: all names in the file.
         path: path of the file, for messages.
+        has_others: whether the file has other tensors, so that it needs no factors.
 
     Returns:
         Module path -> names of its ``lora_A`` and ``lora_B``.
 
     Raises:
-        FormatError: if there are none, a name is unknown, or one of a pair is missing.
+        FormatError: if there are none and none other, a name is unknown, or one of a pair is missing.
     """
     sides: dict[str, dict[str, str]] = {}
     unknown = []
@@ -84,7 +85,7 @@ def pair_tensors(names: Iterable[str], path: str) -> dict[str, tuple[str, str]]:
             f"{quote(path)} must have only tensors with names {PREFIX}<module>.lora_A.weight and "
             f"…lora_B.weight, found {_list_some(unknown)}: save the adapter again with PEFT's save_pretrained"
         )
-    if not sides:
+    if not sides and not has_others:
         raise FormatError(
             f"{quote(path)} must have LoRA factors, found no tensor: train or save the adapter again"
         )

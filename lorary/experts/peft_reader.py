@@ -3,17 +3,16 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
 from lorary.errors import FormatError
-from lorary.experts.adapter_layout import Recipe, lay_out_adapter
+from lorary.experts.adapter_layout import Recipe, find_kinds, lay_out_adapter
 from lorary.experts.card import ExpertCard
-from lorary.experts.copied_weights import NOTE, describe_copies, find_copied
 from lorary.experts.expert import Expert, check_finite
 from lorary.experts.names import check_name
 from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, parse_adapter_config
@@ -21,6 +20,7 @@ from lorary.experts.peft_features import check_features, check_peft_type
 from lorary.experts.pickled_weights import PICKLE_FILES, load_pickled
 from lorary.experts.sidecar import SIDECAR_FILE, Sidecar, parse_sidecar
 from lorary.experts.stored_factors import StoredFactors
+from lorary.experts.stored_parts import StoredParts
 from lorary.experts.weights_file import (
     WEIGHTS_FILE,
     StoredTensors,
@@ -35,9 +35,10 @@ from lorary.files.regular import refuse_loops
 def read_peft(
     folder: str | os.PathLike[str], name: str | None = None, *, base_model: str | None = None
 ) -> Expert:
-    """Read a PEFT LoRA adapter as an expert.
+    """Read a PEFT adapter as an expert.
 
-    Its modules are those in the weights file; the configuration's ``target_modules`` is not used.
+    LoRA's factors are in ``factors``. What else it changes, such as DoRA's magnitudes or whole weights, is in
+    ``parts``. Its modules are those in the weights file; the configuration's ``target_modules`` is not used.
 
     Args:
         folder: a path, or a URL for fsspec; local weights are memory-mapped.
@@ -64,7 +65,7 @@ def read_peft(
 
 
 def read_expert_folder(fs: AbstractFileSystem, path: str, name: str | None = None) -> Expert:
-    """Read a PEFT LoRA adapter from a file system, except its weights.
+    """Read a PEFT adapter from a file system, except its weights.
 
     The weights are read, and checked to be finite, at the first access to factors. Everything else is checked
     now, as in ``read_peft``.
@@ -124,41 +125,22 @@ def build_expert(opened: OpenedAdapter, name: str | None = None) -> Expert:
     config_path, weights_path = f"{path}/{CONFIG_FILE}", f"{path}/{WEIGHTS_FILE}"
     raw = parse_json_object(opened.config, config_path)
     check_peft_type(raw, config_path)
-    check_features(raw, weights.layout.outlines, path)
+    check_features(raw, find_kinds(weights.layout), path)
     config = parse_adapter_config(raw, config_path)
     layout = lay_out_adapter(Recipe(weights.layout, config, weights_path))
     known = _parse_sidecar(opened.sidecar, path) or _card_from_config(config, path)
     _check_config_hash(opened.config, known.config_sha256, config_path)
     own_name = check_name(known.name if name is None else name, is_stored=True)
     factors = StoredFactors(weights, layout, name=own_name, file=weights_path, sha256=known.weights_sha256)
-    provenance = _note_copies(known.card, weights, path)
-    card = replace(
-        known.card,
-        fan_in_fan_out=config.fan_in_fan_out,
-        task_type=config.task_type,
-        provenance=provenance,
-    )
+    card = replace(known.card, fan_in_fan_out=config.fan_in_fan_out, task_type=config.task_type)
     if layout.repaired:
         warnings.warn(
             f"adapter {quote(path)}: names such as {quote(layout.repaired, 100)} are read without the names "
             "of wrappers of training",
             stacklevel=2,
         )
-    return Expert(own_name, known.base_model, factors, card)
-
-
-def _note_copies(card: ExpertCard, weights: StoredTensors, path: str) -> Mapping[str, Any]:
-    """Add hashes of copies of the base model's weights, to be compared when the expert is attached."""
-    names = [name for name in weights.layout.outlines if find_copied(name) is not None]
-    if not names:
-        return card.provenance
-    copies = describe_copies(weights.tensors, names)
-    warnings.warn(
-        f"adapter {quote(path)} has copies of {', '.join(copies)}, which are left out; the expert is refused "
-        "on a base model with other weights there",
-        stacklevel=3,
-    )
-    return {**card.provenance, NOTE: copies}
+    parts = StoredParts(factors, config) if layout.part_names else {}
+    return Expert(own_name, known.base_model, factors, card, parts)
 
 
 def read_card(fs: AbstractFileSystem, path: str) -> Sidecar:

@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from fsspec.core import url_to_fs
+from torch import Tensor
 
 from lorary.experts.expert import Expert, check_finite
 from lorary.experts.folder import CARD_FILE, replace_folder
 from lorary.experts.model_card import render_model_card
+from lorary.experts.parts.configuring import configure_parts
 from lorary.experts.peft_config import CONFIG_FILE
 from lorary.experts.peft_keys import name_tensors
 from lorary.experts.sidecar import SIDECAR_FILE, build_sidecar
@@ -57,7 +59,7 @@ def write_expert_files(expert: Expert, dtype: torch.dtype | None = None) -> dict
     check_finite(expert)
     if (even := even_ranks(expert.factors)) is not expert.factors:
         expert = replace(expert, factors=even)
-    weights = dump_tensors(name_tensors(expert.factors))
+    weights = dump_tensors(name_tensors(expert.factors) | name_parts(expert))
     config = dump_json(build_adapter_config(expert)).encode()
     hashes = [hashlib.sha256(content).hexdigest() for content in (weights, config)]
     return {
@@ -68,24 +70,47 @@ def write_expert_files(expert: Expert, dtype: torch.dtype | None = None) -> dict
     }
 
 
+def name_parts(expert: Expert) -> dict[str, Tensor]:
+    """Return the tensors of an expert's parts by PEFT's names."""
+    targets = expert.factors.keys() | {
+        path for path, own in expert.parts.items() if any(part.kind == "embedding" for part in own)
+    }
+    return {
+        name: tensor
+        for path, own in expert.parts.items()
+        for part in own
+        for name, tensor in part.name_tensors(path, path in targets).items()
+    }
+
+
 def build_adapter_config(expert: Expert) -> dict[str, Any]:
     """Build the object of ``adapter_config.json``, with scale 1 and full paths of all modules.
 
     Args:
         expert: the expert.
+
+    Raises:
+        ValueError: if PEFT has no type of adapters with all of its kinds.
     """
-    rank = expert.max_rank
-    layers = [path for path in expert.factors if read_entry(path) is None]
-    parameters = list_parameter_ranks(expert.ranks)
-    ranks = {path: expert.ranks[path] for path in layers} | parameters
-    # PEFT's keys are regular expressions that can match the end of a path, unless they begin with ^.
-    pattern = {f"^{re.escape(path)}": own for path, own in ranks.items() if own != rank}
-    return {
-        "peft_type": "LORA",
+    settings = configure_parts(expert.name, expert.parts, has_factors=bool(expert.factors))
+    common = {
+        "peft_type": settings.pop("peft_type"),
         "task_type": expert.card.task_type,
         "base_model_name_or_path": expert.base_model or None,
         "revision": expert.card.base_revision,
         "inference_mode": True,
+    }
+    if common["peft_type"] != "LORA":
+        return {**common, **settings, **_configure_layers(expert, common["peft_type"])}
+    own = expert.ranks | settings.pop("ranks", {})
+    rank = max(own.values())
+    layers = [path for path in own if read_entry(path) is None]
+    parameters = list_parameter_ranks(expert.ranks)
+    ranks = {path: own[path] for path in layers} | parameters
+    # PEFT's keys are regular expressions that can match the end of a path, unless they begin with ^.
+    pattern = {f"^{re.escape(path)}": own for path, own in ranks.items() if own != rank}
+    return {
+        **common,
         "r": rank,
         "lora_alpha": rank,
         "rank_pattern": pattern,
@@ -98,7 +123,13 @@ def build_adapter_config(expert: Expert) -> dict[str, Any]:
         "target_modules": layers,
         **({"target_parameters": list(parameters)} if parameters else {}),
         "exclude_modules": exclude_namesakes(expert),
+        **{key: value for key, value in settings.items() if key != "target_modules"},
     }
+
+
+def _configure_layers(expert: Expert, peft_type: str) -> dict[str, Any]:
+    """Return what IA3 has to be told of the base layers; other types find it out."""
+    return {"fan_in_fan_out": expert.card.fan_in_fan_out} if peft_type == "IA3" else {}
 
 
 def exclude_namesakes(expert: Expert) -> str | None:

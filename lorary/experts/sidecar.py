@@ -20,6 +20,7 @@ SIDECAR_VERSION = 1
 CARD_KEYS = tuple(field.name for field in fields(ExpertCard) if field.name != "task_type")
 MAX_TEXT = 4096  # the longest path in Linux
 MOST_FAULTS = 5  # in one message
+MOST_KINDS = 100
 KEYS = ("lorary", "name", "base_model", *CARD_KEYS, "summary", "weights_sha256", "config_sha256")
 
 
@@ -27,13 +28,15 @@ class WeightSummary(NamedTuple):
     """The size of an expert's weights, for listings that do not open them."""
 
     num_parameters: int
-    """Number of weights in all factors."""
+    """Number of weights in all factors and parts."""
     num_modules: int
-    """Number of modules with factors."""
+    """Number of modules that it changes."""
     max_rank: int
-    """The largest rank."""
+    """The largest rank; 0 without low-rank factors."""
     dtype: str
     """Dtypes, such as ``"bfloat16"`` or ``"bfloat16+float32"``."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of its parts; empty for low-rank factors only."""
 
 
 class Sidecar(NamedTuple):
@@ -56,7 +59,8 @@ class Sidecar(NamedTuple):
 def summarize_weights(expert: Expert) -> WeightSummary:
     """Count an expert's weights for its sidecar."""
     dtype = "+".join(str(dtype).removeprefix("torch.") for dtype in expert.dtypes)
-    return WeightSummary(expert.num_parameters, len(expert.factors), expert.max_rank, dtype)
+    kinds = tuple(expert.kinds)
+    return WeightSummary(expert.num_parameters, len(expert.paths), expert.max_rank, dtype, kinds)
 
 
 def build_sidecar(expert: Expert, weights_sha256: str, config_sha256: str) -> dict[str, Any]:
@@ -68,12 +72,13 @@ def build_sidecar(expert: Expert, weights_sha256: str, config_sha256: str) -> di
         config_sha256: hash of the bytes of its configuration.
     """
     card = {name: getattr(expert.card, name) for name in CARD_KEYS}
+    summary = summarize_weights(expert)._asdict()
     return {
         "lorary": SIDECAR_VERSION,
         "name": expert.name,
         "base_model": expert.base_model,
         **{name: list(value) if isinstance(value, tuple) else value for name, value in card.items()},
-        "summary": summarize_weights(expert)._asdict(),
+        "summary": {key: value for key, value in summary.items() if key != "kinds" or value},
         "weights_sha256": weights_sha256,
         "config_sha256": config_sha256,
     }
@@ -106,7 +111,7 @@ def parse_sidecar(value: Mapping[str, Any], path: str) -> Sidecar:
         value["base_model"],
         card,
         value.get("weights_sha256"),
-        None if summary is None else WeightSummary(**summary),
+        None if summary is None else WeightSummary(**{**summary, "kinds": tuple(summary.get("kinds", ()))}),
         value.get("config_sha256"),
     )
 
@@ -155,12 +160,16 @@ def _check_hash(key: str, value: Any) -> None:
 def _check_summary(value: Any) -> None:
     if value is None:
         return
-    types = {name: str if name == "dtype" else int for name in WeightSummary._fields}
+    types = {"num_parameters": int, "num_modules": int, "max_rank": int, "dtype": str}
+    kinds = value.get("kinds", []) if isinstance(value, dict) else []
     is_sound = (
         isinstance(value, dict)
-        and {key: type(item) for key, item in value.items()} == types
-        and all(0 < value[name] < 2**63 for name, kind in types.items() if kind is int)
+        and {key: type(item) for key, item in value.items() if key != "kinds"} == types
+        and all((0 if kinds else 1) <= value[name] < 2**63 for name, kind in types.items() if kind is int)
         and len(value["dtype"]) <= 60
+        and isinstance(kinds, list)
+        and len(kinds) <= MOST_KINDS
+        and all(isinstance(kind, str) and len(kind) <= 60 for kind in kinds)
     )
     if not is_sound:
         raise ValueError(f"summary must have {', '.join(types)} in their ranges, found {quote(value, 60)}")

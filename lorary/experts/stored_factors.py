@@ -11,7 +11,7 @@ from torch import Tensor
 from lorary.errors import FormatError
 from lorary.experts.adapter_layout import AdapterLayout, rename_layout
 from lorary.experts.checked_files import remember_checked, was_checked
-from lorary.experts.factors import Factors, is_finite, refuse_not_finite
+from lorary.experts.factors import Factors, is_finite, refuse_not_finite, refuse_tensors
 from lorary.experts.peft_scale import fold_scale
 from lorary.experts.weights_file import StoredTensors
 from lorary.files import quote
@@ -61,7 +61,7 @@ class StoredFactors(LazyFactors):
         self.weights = weights
         self.layout = layout
         self._name = name
-        self._file = file
+        self.file = file
         self._sha256 = sha256
 
     @property
@@ -85,7 +85,7 @@ class StoredFactors(LazyFactors):
             paths: path of each module -> new path.
         """
         layout = rename_layout(self.layout, tuple(paths.items()))
-        return StoredFactors(self.weights, layout, name=self._name, file=self._file, sha256=self._sha256)
+        return StoredFactors(self.weights, layout, name=self._name, file=self.file, sha256=self._sha256)
 
     def copy_numbers(self, out: Tensor) -> None:
         """Copy all N values of a file that is one flat tensor into ``out [N]``; they can be NaN or infinite.
@@ -105,20 +105,45 @@ class StoredFactors(LazyFactors):
     def __len__(self) -> int:
         return len(self.layout.names)
 
+    def check(self) -> Mapping[str, Tensor]:
+        """Return all tensors of the file, by name; at the first call they are checked.
+
+        Raises:
+            FormatError: if the file has another SHA-256, or NaN or infinite values.
+        """
+        return self._checked
+
     @cached_property
-    def _values(self) -> Mapping[str, Factors]:
+    def _checked(self) -> Mapping[str, Tensor]:
         self._check_hash(self.weights.is_unchanged())
-        tensors, scales = self.weights.tensors, self.layout.scales
-        stored = {path: self.layout.take(tensors, path) for path in self.layout.names}
+        tensors = self.weights.tensors
         # The whole block at once, because a check of each tensor takes four times as long.
         if not all(is_finite(block) for block in self.weights.blocks if block.numel()):
-            refuse_not_finite(self._name, stored, self._file)
+            refuse_not_finite(self._name, self._pair(tensors), self.file)
+            for path, kinds in self.layout.part_names.items():
+                refuse_tensors(
+                    self._name,
+                    {
+                        f"{field} of module {quote(path)}": tensors[name]
+                        for own in kinds.values()
+                        for field, name in own.items()
+                    },
+                    self.file,
+                )
+        return tensors
+
+    def _pair(self, tensors: Mapping[str, Tensor]) -> dict[str, Factors]:
+        return {path: self.layout.take(tensors, path) for path in self.layout.names}
+
+    @cached_property
+    def _values(self) -> Mapping[str, Factors]:
+        stored, scales = self._pair(self.check()), self.layout.scales
         scaled = {
             path: Factors(pair.a, fold_scale(pair.b, scales[path]))
             for path, pair in stored.items()
             if scales[path] != 1
         }
-        refuse_not_finite(self._name, scaled, self._file)
+        refuse_not_finite(self._name, scaled, self.file)
         return stored | scaled
 
     def _check_hash(self, is_unchanged: bool, numbers: Tensor | None = None) -> None:
@@ -129,7 +154,7 @@ class StoredFactors(LazyFactors):
         found = self.weights.compute_hash(numbers)
         if found != self._sha256:
             raise FormatError(
-                f"expert {self._name!r}: {quote(self._file)} has changed since it was stored: "
+                f"expert {self._name!r}: {quote(self.file)} has changed since it was stored: "
                 f"expert.json has SHA-256 {self._sha256}, found {found}: restore the file, add the expert "
                 "again, or, if you changed it on purpose, remove 'weights_sha256' from expert.json"
             )

@@ -3,7 +3,7 @@
 E experts, R rank, I layer input, O layer output.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from transformers import PreTrainedModel
@@ -16,7 +16,11 @@ from lorary.models.copied_weights import check_copies
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.expert_stack import ExpertStack
 from lorary.models.fit_paths import fit_paths
-from lorary.models.layers import BaseLayer, layer_shape
+from lorary.models.layers import BaseLayer, is_base_layer, layer_shape
+from lorary.models.parts.expert_module import ExpertModule
+from lorary.models.parts.place import Placed, place_parts
+from lorary.models.parts.placed_parts import PlacedParts
+from lorary.models.parts.settle import settle_parts
 from lorary.models.mixture import Mixture, close_mixtures, open_mixtures
 from lorary.models.routing_context import RoutingContext
 from lorary.models.stacks import Stack, stack_experts
@@ -25,7 +29,10 @@ from lorary.models.stacks import Stack, stack_experts
 def attach_experts(
     model: PreTrainedModel, experts: Mapping[str, Expert], dtype: torch.dtype | None = None
 ) -> ExpertStack:
-    """Attach experts to a model, in place: every layer that any of them changes becomes an ``ExpertLinear``.
+    """Attach experts to a model, in place.
+
+    Every linear layer that any of them changes becomes an ``ExpertLinear``, every other module that one
+    changes an ``ExpertModule``.
 
     Args:
         model: the experts' base model.
@@ -44,22 +51,30 @@ def attach_experts(
     if not experts:
         raise IncompatibleExpert("there must be at least one expert to attach, found none: add one first")
     loaded = fit_paths(model, dict(experts.items()))
+    loaded = {name: settle_parts(model, expert) for name, expert in loaded.items()}
     modules = dict(model.named_modules())
-    # Experts from files of the same layout share one outlines object: checking one of them is enough.
-    different = {id(expert.outlines): expert for expert in loaded.values()}.values()
+    # Experts from files of the same layout share one outlines object: checking one of them is enough, except
+    # of the values of parts.
+    different = {
+        id(expert if expert.parts else expert.outlines): expert for expert in loaded.values()
+    }.values()
     check_copies(model, loaded.values())
     changed = {path for expert in different for path in check_expert(model, expert, modules)}
     for expert in different:
-        check_called(model, expert.name, list(expert.outlines))
+        check_called(model, expert.name, expert.paths)
     context = RoutingContext()
     open_mixtures(model, changed, context)
-    layers = {path: layer for path, layer in model.named_modules() if path in changed}
+    layers = {
+        path: layer for path, layer in model.named_modules() if path in changed and is_base_layer(layer)
+    }
     try:
         stacks = stack_experts(layers, list(loaded.values()), dtype)
+        placed = place_parts(model, list(loaded.values()))
     except BaseException:
         close_mixtures(model)
         raise
-    return _install(model, list(loaded), stacks, context)
+    kinds = {name: own.kinds for name, own in loaded.items()}
+    return _install(model, list(loaded), stacks, placed, kinds, context)
 
 
 def attach_slots(
@@ -89,22 +104,36 @@ def attach_slots(
             torch.zeros(num_slots, rank, width_out, device=device),
             [rank] * num_slots,
         )
-    return _install(model, [f"slot {slot}" for slot in range(num_slots)], stacks, RoutingContext())
+    return _install(model, [f"slot {slot}" for slot in range(num_slots)], stacks, {}, {}, RoutingContext())
 
 
 def _check_bare(model: PreTrainedModel) -> None:
     for path, module in model.named_modules():
-        if isinstance(module, ExpertLinear | Mixture):
+        if isinstance(module, ExpertLinear | ExpertModule | Mixture):
             raise IncompatibleExpert(
                 f"the model must have no experts yet, but some are attached (at {path}): detach them first"
             )
 
 
 def _install(
-    model: PreTrainedModel, names: list[str], stacks: Mapping[str, Stack], context: RoutingContext
+    model: PreTrainedModel,
+    names: list[str],
+    stacks: Mapping[str, Stack],
+    placed: Mapping[str, Placed],
+    kinds: Mapping[str, Sequence[str]],
+    context: RoutingContext,
 ) -> ExpertStack:
-    layers = {}
+    layers, modules = {}, {}
     for path, (a, b_t, ranks) in stacks.items():
         layers[path] = ExpertLinear(model.get_submodule(path), a, b_t, context, ranks, path)
         model.set_submodule(path, layers[path])
-    return ExpertStack(model, names, layers, context)
+    for path, (changes, factors) in placed.items():
+        if path not in layers:
+            modules[path] = ExpertModule(model.get_submodule(path), PlacedParts(changes), context, path)
+            model.set_submodule(path, modules[path])
+            continue
+        layers[path].parts = PlacedParts(changes)
+        for index, pair in factors.items():
+            layers[path].a.data[index, : pair.rank] = pair.a
+            layers[path].b_t.data[index, : pair.rank] = pair.b.T
+    return ExpertStack(model, names, layers, context, modules, kinds)

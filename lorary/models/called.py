@@ -33,10 +33,13 @@ _NOT_CALLED = (
 )
 _NOT_LINEAR = "it computes more than a linear layer, or returns several tensors"
 _OTHER_MIXTURE = "it is a mixture of experts that computes more than its stacked weights say"
+_SHARED = "its output is not one row for each token of the batch, in its order"
 _ROUTED = "it receives tokens in another order than the batch's, as in a mixture of experts"
 
 _Inputs = dict[str, list[Tensor]]
-"""Module path -> its input at each call, ``[rows, I]``."""
+"""Module path -> its input (of other modules than layers: its output) at each call, ``[rows, I]``."""
+_Read = Callable[[str, tuple[Tensor, ...], object], Tensor]
+"""Returns what is compared of a call, from a module's path, its arguments and its output."""
 
 
 class _Trial(NamedTuple):
@@ -94,19 +97,22 @@ def _is_open(model: PreTrainedModel, path: str) -> bool:
 
 
 def check_called(model: PreTrainedModel, name: str, paths: Sequence[str]) -> None:
-    """Check that all layers that an expert changes can have experts.
+    """Check that all modules that an expert changes can have experts.
 
     Args:
         model: the base model, with experts or without.
         name: the expert's name, for the message.
-        paths: the layers that it changes.
+        paths: the modules that it changes.
 
     Raises:
         IncompatibleExpert: if some cannot; the message names the first few, with the reasons.
     """
-    unfit = find_unfit_layers(model)
     mixtures = {entry.module for path in paths if (entry := read_entry(path)) is not None}
-    unfit = {**unfit, **{path: _OTHER_MIXTURE for path in mixtures if not _is_open(model, path)}}
+    unfit = {
+        **find_unfit_layers(model),
+        **_find_unfit_modules(model, paths),
+        **{path: _OTHER_MIXTURE for path in mixtures if not _is_open(model, path)},
+    }
     faults = [
         f"{escape(path, keep='', longest=80)}: {unfit[path]}"
         for path in (*paths, *sorted(mixtures))
@@ -129,28 +135,71 @@ def _try_layers(model: PreTrainedModel) -> _Trial:
         and read_entry(path) is None
         and (isinstance(module, ExpertLinear | Mixture) or is_base_layer(module) or is_mixture(module))
     }
-    size = model.get_input_embeddings().weight.shape[0]
-    texts = torch.tensor(_TEXTS, device=model.device) % size
-    try:
-        with evaluating(model):
-            inputs, is_linear = _run(model, layers, texts)
-            swapped, _ = _run(model, layers, texts.flip(0))
-            places = () if is_encoder_decoder(model) else range(texts.shape[1])
-            changed = [_run(model, layers, _change(texts, place, size))[0] for place in places]
-        kept = {path for path in inputs if _keeps_order(inputs[path], swapped, changed, path)}
-    except MODEL_FAILURES:
+    is_linear: dict[str, bool] = {}
+
+    def read_input(path: str, given: tuple[Tensor, ...], answer: object) -> Tensor:
+        width_in, width_out = _find_widths(layers[path])
+        fits = isinstance(answer, Tensor) and answer.shape == (*given[0].shape[:-1], width_out)
+        is_linear[path] = fits and given[0].shape[-1] == width_in
+        return given[0]
+
+    found = _find_ordered(model, layers, read_input)
+    if found is None:
         return _Trial({}, frozenset())
+    inputs, ordered = found
     faults = {}
     for path in layers:
         if path not in inputs:
             faults[path] = _NOT_CALLED
         elif not is_linear[path]:
             faults[path] = _NOT_LINEAR
-        elif path not in kept:
+        elif path not in ordered:
             faults[path] = _ROUTED
-    num_rows = texts.numel()
+    num_rows = len(_TEXTS) * len(_TEXTS[0])
     reading = {path for path, calls in inputs.items() if all(len(rows) == num_rows for rows in calls)}
     return _Trial(faults, frozenset(reading))
+
+
+@torch.no_grad()
+def _find_unfit_modules(model: PreTrainedModel, paths: Sequence[str]) -> dict[str, str]:
+    """Find the modules of some paths that are no linear layers and cannot have experts, with the reasons."""
+    modules = {path: model.get_submodule(path) for path in paths if read_entry(path) is None}
+    others = {
+        path: module
+        for path, module in modules.items()
+        if not isinstance(module, ExpertLinear) and not is_base_layer(module)
+    }
+    if not others:
+        return {}
+
+    def read_output(path: str, given: tuple[Tensor, ...], answer: object) -> Tensor:
+        return answer if isinstance(answer, Tensor) and answer.ndim > 1 else torch.zeros(0, 1)
+
+    found = _find_ordered(model, others, read_output)
+    if found is None:
+        return {}
+    called, ordered = found
+    return {path: _SHARED if path in called else _NOT_CALLED for path in others if path not in ordered}
+
+
+def _find_ordered(
+    model: PreTrainedModel, modules: Mapping[str, nn.Module], read: _Read
+) -> tuple[_Inputs, set[str]] | None:
+    """Run two texts; return what is read of modules, and the modules whose rows are tokens in their order.
+
+    It is None if the model cannot run two short texts.
+    """
+    size = model.get_input_embeddings().weight.shape[0]
+    texts = torch.tensor(_TEXTS, device=model.device) % size
+    try:
+        with evaluating(model):
+            before = _run(model, modules, texts, read)
+            swapped = _run(model, modules, texts.flip(0), read)
+            places = () if is_encoder_decoder(model) else range(texts.shape[1])
+            changed = [_run(model, modules, _change(texts, place, size), read) for place in places]
+        return before, {path for path in before if _keeps_order(before[path], swapped, changed, path)}
+    except MODEL_FAILURES:
+        return None
 
 
 def _change(texts: Tensor, place: int, size: int) -> Tensor:
@@ -159,36 +208,31 @@ def _change(texts: Tensor, place: int, size: int) -> Tensor:
     return changed
 
 
-def _run(
-    model: PreTrainedModel, layers: Mapping[str, nn.Module], texts: Tensor
-) -> tuple[_Inputs, dict[str, bool]]:
-    """Run texts ``[B, L]``; return each layer's inputs, and whether its output has a linear layer's shape.
+def _run(model: PreTrainedModel, modules: Mapping[str, nn.Module], texts: Tensor, read: _Read) -> _Inputs:
+    """Run texts ``[B, L]``; return what is read of each module at each call, ``[rows, I]``.
 
     A decoder with an encoder gets texts of L+1 tokens, so that its layers can be told from the encoder's.
     """
     inputs: _Inputs = {}
-    is_linear: dict[str, bool] = {}
+    is_pair = is_encoder_decoder(model)
 
     def note(path: str) -> Callable[[nn.Module, tuple[Tensor, ...], object], None]:
         def hook(layer: nn.Module, given: tuple[Tensor, ...], answer: object) -> None:
-            inputs.setdefault(path, []).append(given[0].detach().flatten(0, -2).clone())
-            width_in, width_out = _find_widths(layer)
-            fits = isinstance(answer, Tensor) and answer.shape == (*given[0].shape[:-1], width_out)
-            is_linear[path] = fits and given[0].shape[-1] == width_in
-            if is_pair and given[0].shape[:-2] != texts.shape[:1]:
-                inputs[path].append(given[0].new_empty(0, width_in))  # its rows are in another order
+            found = read(path, given, answer).detach()
+            inputs.setdefault(path, []).append(found.flatten(0, -2).clone())
+            if is_pair and found.shape[:-2] != texts.shape[:1]:
+                inputs[path].append(found.new_empty(0, found.shape[-1]))  # its rows are in another order
 
         return in_this_thread(hook)
 
-    handles = [layer.register_forward_hook(note(path)) for path, layer in layers.items()]
-    is_pair = is_encoder_decoder(model)
+    handles = [module.register_forward_hook(note(path)) for path, module in modules.items()]
     decoder_texts = {"decoder_input_ids": repeat_start(texts)} if is_pair else {}
     try:
         model(input_ids=texts, **decoder_texts, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
-    return inputs, is_linear
+    return inputs
 
 
 def _find_widths(layer: nn.Module) -> tuple[int, int]:

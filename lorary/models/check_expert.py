@@ -1,4 +1,4 @@
-"""Checking that each module of an expert is a layer of a model, with the right shape."""
+"""Checking that each module that an expert changes is in a model, with the right shape."""
 
 from collections.abc import Mapping
 
@@ -13,12 +13,13 @@ from lorary.files import escape, quote
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import is_base_layer, layer_shape
 from lorary.models.stacked_layers import find_owner, stacked_shape
+from lorary.models.parts.fit import find_part_faults
 
 
 def check_expert(
     model: PreTrainedModel, expert: Expert, modules: Mapping[str, nn.Module] | None = None
 ) -> list[str]:
-    """Check that each module of an expert is a layer of the model, with the right shape.
+    """Check that each module that an expert changes is in the model, with the right shape.
 
     Args:
         model: the base model, with experts or without.
@@ -26,7 +27,7 @@ def check_expert(
         modules: module path -> module of the model; pass it if many experts are checked. None: it is listed.
 
     Returns:
-        The module paths of the layers.
+        The paths of all modules that it changes.
 
     Raises:
         IncompatibleExpert: if some do not fit; the message names the first few.
@@ -39,13 +40,14 @@ def check_expert(
             faults.append(f"{_shown(path)} is not one of its linear layers")
         elif shape != (a.shape[1], b.shape[0]):
             faults.append(f"{_shown(path)} maps {shape}, the expert {(a.shape[1], b.shape[0])}")
+    faults += [f"{_shown(path)} {fault}" for path, fault in find_part_faults(expert, modules)]
     if faults:
         shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
         raise IncompatibleExpert(
             f"expert {expert.name!r} (trained on {quote(expert.base_model)}) does not fit this "
             f"{type(model).__name__}: {shown}. {_advise(model, expert, modules)}"
         )
-    return list(expert.outlines)
+    return expert.paths
 
 
 def _find_shape(modules: Mapping[str, nn.Module], path: str) -> tuple[int, int] | None:

@@ -12,13 +12,14 @@ from lorary.files import quote, say_count
 from lorary.models.layers import BaseLayer, layer_shape
 from lorary.models.mix import mix_stacks
 from lorary.models.mix_backends import reads_all_experts
+from lorary.models.parts.placed_parts import PlacedParts
 from lorary.models.routing_context import RoutingContext
 from lorary.routing import Choice, LayerRouters
 from lorary.routing.shapes import find_shape_fault
 
 
 class ExpertLinear(nn.Module):
-    """A base layer plus experts: ``y = base(x) + mix(x, …)``.
+    """A base layer plus experts: ``y = base(x) + mix(x, …)``, and what ``parts`` add.
 
     The experts are chosen by the chooser of the current call, see ``lorary.routing.Chooser``. Without a
     chooser the output is that of the base layer.
@@ -39,6 +40,7 @@ class ExpertLinear(nn.Module):
     a: Tensor
     b_t: Tensor
     ranks: Tensor | None
+    parts: PlacedParts | None
 
     def __init__(
         self,
@@ -57,6 +59,8 @@ class ExpertLinear(nn.Module):
         self.register_buffer("ranks", None, persistent=False)
         self.note_ranks([a.shape[1]] * len(a) if ranks is None else ranks)
         self.path = path
+        # What experts change of this layer besides low-rank factors; None if none of them does.
+        self.parts = None
         # A submodule, so that it moves to other devices with the layer. The default chooser calls it.
         self.default_router: nn.Module | None = None
         self._context = context
@@ -98,6 +102,9 @@ class ExpertLinear(nn.Module):
         choice = call.chooser.choose(self.path, tokens, call.rows_of(x))
         if choice is None:
             return y
+        parts = self.parts
+        if parts is not None and not self.a.shape[1]:
+            return parts(self.base, (x,), y, y, choice)
         indices, weights, combine, subset = choice
         a: Tensor = self.a
         b_t: Tensor = self.b_t
@@ -106,7 +113,8 @@ class ExpertLinear(nn.Module):
             a, b_t, indices = a[subset.experts], b_t[subset.experts], subset.indices
             ranks = None if ranks is None else ranks[subset.experts]
         onto = y.reshape(-1, y.shape[-1])
-        return mix_stacks(tokens, a, b_t, indices, weights, combine, onto, ranks).view(y.shape)
+        mixed = mix_stacks(tokens, a, b_t, indices, weights, combine, onto, ranks).view(y.shape)
+        return mixed if parts is None else parts(self.base, (x,), y, mixed, choice)
 
     def _takes_out(self, choice: Choice, tokens: Tensor) -> bool:
         """Return whether to slice the stacks to the experts in use.

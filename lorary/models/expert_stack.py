@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 
 from lorary.errors import UnknownExpert
 from lorary.models.expert_linear import ExpertLinear
-from lorary.models.mixture import list_mixtures
+from lorary.models.mixture import Mixture, list_mixtures
+from lorary.models.parts.expert_module import ExpertModule
 from lorary.models.plan import Plan
 from lorary.models.routing_context import Call, RoutingContext
 from lorary.routing import Chooser, LayerRouters
@@ -31,6 +32,8 @@ class ExpertStack:
         names: the experts' names, in the order of the stacks.
         layers: module path -> the layer with experts.
         context: the state shared by the layers; ``insert_expert`` and ``drop_expert`` pass it on.
+        modules: module path -> a module that is no linear layer, with parts of experts; None for none.
+        kinds: name of an expert -> kinds of its parts, for experts with more than low-rank factors.
     """
 
     def __init__(
@@ -39,12 +42,16 @@ class ExpertStack:
         names: Sequence[str],
         layers: dict[str, ExpertLinear],
         context: RoutingContext,
+        modules: dict[str, ExpertModule] | None = None,
+        kinds: Mapping[str, Sequence[str]] | None = None,
     ):
         self.model = model
         self.names = tuple(names)
         self.layers = layers
         self.context = context
         self._mixtures = list_mixtures(model)
+        self.modules = {} if modules is None else modules
+        self.kinds = {name: tuple(own) for name, own in (kinds or {}).items() if own}
         self._index = {name: index for index, name in enumerate(self.names)}
 
     def index(self, name: str) -> int:
@@ -117,10 +124,26 @@ class ExpertStack:
 
     def plan(self, indices: Tensor, weights: Tensor, combine: str = "outputs") -> Plan:
         """Make a chooser of given experts for each request; arguments and errors as for ``planned``."""
-        if not self.layers:
+        if not self.layers and not self.modules:
             raise ValueError("there are no experts to choose from, they were detached: load the model again")
-        device = next(iter(self.layers.values())).a.device
+        device = next(iter(self.layers.values())).a.device if self.layers else self.model.device
+        if combine == "factors":
+            self._refuse_mixed_factors(indices, weights)
         return Plan(indices.to(device), weights.to(device), len(self.names), combine)
+
+    def _refuse_mixed_factors(self, indices: Tensor, weights: Tensor) -> None:
+        if not self.kinds or indices.shape != weights.shape:
+            return
+        others = [self.index(name) for name in self.kinds]
+        has_others = torch.isin(indices.cpu(), torch.tensor(others))
+        used = weights.cpu() != 0
+        is_mixed = (used.sum(-1) > 1) | ((weights.cpu() != 1) & used).any(-1)
+        mixed = indices.cpu()[has_others & used & is_mixed[:, None]]
+        if len(mixed):
+            raise ValueError(
+                f"expert {self.names[int(mixed[0])]!r} has more than low-rank factors, so its factors cannot "
+                "be mixed with others: combine 'outputs', or name it alone with weight 1"
+            )
 
     def set_default(self, chooser: LayerRouters | None) -> None:
         """Set the default chooser of all threads' calls; None for the base model alone.
@@ -162,18 +185,21 @@ class ExpertStack:
                 with self.context.own.set_to(Call(None)):
                     yield self.model
             finally:
-                for path, module in (self._mixtures | self.layers).items():
+                for path, module in self._list_modules():
                     self.model.set_submodule(path, module)
 
     def detach(self) -> PreTrainedModel:
         """Restore the base layers for good, and return the base model."""
         with self.context.lock.changing("detach the experts"):
             self._remove()
-            self.layers = {}
-            self._mixtures = {}
+            self.layers, self.modules, self._mixtures = {}, {}, {}
         return self.model
 
+    def _list_modules(self) -> list[tuple[str, ExpertLinear | ExpertModule | Mixture]]:
+        """List all modules on the model; mixtures first, since they have sub-layers."""
+        return [*self._mixtures.items(), *self.layers.items(), *self.modules.items()]
+
     def _remove(self) -> None:
-        """Put the base model's modules back; mixtures last, since they have sub-layers."""
-        for path, module in (self.layers | self._mixtures).items():
+        """Put the base model's modules back."""
+        for path, module in reversed(self._list_modules()):
             self.model.set_submodule(path, module.base)

@@ -51,7 +51,7 @@ def fit_paths(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[str
     stacked = StackedFit(model, modules)
     renamed = [name for name, expert in experts.items() if fitted[name] is not expert]
     if renamed:
-        pairs = zip(experts[renamed[0]].outlines, fitted[renamed[0]].outlines, strict=True)
+        pairs = zip(experts[renamed[0]].paths, fitted[renamed[0]].paths, strict=True)
         old, new = next((old, new) for old, new in pairs if old != new)
         more = f" and {len(renamed) - 1} more" if len(renamed) > 1 else ""
         warnings.warn(
@@ -66,13 +66,21 @@ def _find_renames(
     model: PreTrainedModel, expert: Expert, modules: Mapping[str, nn.Module]
 ) -> dict[str, str] | None:
     """Find the path of each module in the model; None if nothing needs renaming or not all can be renamed."""
-    if all(_is_layer(modules.get(path)) for path in expert.outlines):
+    if all(_is_layer(modules.get(path)) for path in expert.outlines) and all(
+        path in modules for path in expert.part_outlines
+    ):
         return None
     known: dict[str, list[str]] = defaultdict(list)
-    for path, module in modules.items():
-        if _is_layer(module):
-            known[leave_out_text_model(path)].append(path)
-    found = {path: known.get(leave_out_text_model(path), []) for path in expert.outlines}
+    for path in modules:
+        known[leave_out_text_model(path)].append(path)
+    found = {
+        path: [
+            each
+            for each in known.get(leave_out_text_model(path), [])
+            if path not in expert.outlines or _is_layer(modules[each])
+        ]
+        for path in expert.paths
+    }
     for path, layers in found.items():
         if len(layers) > 1:
             raise IncompatibleExpert(
@@ -81,7 +89,7 @@ def _find_renames(
                 "file to the layers that it was trained on"
             )
     renames = {path: layers[0] for path, layers in found.items() if layers}
-    is_whole = len(renames) == len(set(renames.values())) == len(expert.outlines)
+    is_whole = len(renames) == len(set(renames.values())) == len(expert.paths)
     return renames if is_whole else None
 
 

@@ -13,29 +13,33 @@ from lorary.models.copied_weights import check_copies
 from lorary.models.fit_paths import fit_paths
 from lorary.models.layers import add_to_weight
 from lorary.models.stacked_layers import add_to_stacked
+from lorary.models.parts.folding import fold_parts
+from lorary.models.parts.settle import settle_parts
 
 
 @torch.no_grad()
 def fold(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
-    """Copy a model and add an expert's weight changes to the copy's weights.
+    """Copy a model and change the copy's weights as an expert does.
 
     Args:
         model: the expert's base model, a plain ``transformers`` model.
-        expert: the expert; each layer's weight becomes ``W + b @ a``, summed in float32 and rounded once.
+        expert: the expert; each layer's weight becomes ``W + b @ a``, and what the expert's parts make of it,
+            computed in float32 and rounded once.
 
     Returns:
         A new plain ``transformers`` model. The given one is not changed.
 
     Raises:
         IncompatibleExpert: if a module of the expert is missing in the model, has another shape, or has
-            quantised weights.
+            quantised weights; or if a plain model cannot hold what a part changes.
     """
     (expert,) = fit_paths(model, {expert.name: expert}).values()
+    expert = settle_parts(model, expert)
     check_copies(model, [expert])
-    layers = check_expert(model, expert)
+    check_expert(model, expert)
     folded = copy.deepcopy(model)
     stacked: dict[str, dict[Entry, Factors]] = defaultdict(dict)
-    for path in layers:
+    for path in [path for path in expert.outlines if path not in expert.parts]:
         entry = read_entry(path)
         if entry is not None:
             stacked[entry.module][entry] = expert.factors[path]
@@ -45,6 +49,8 @@ def fold(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
         add_to_weight(layer, b.to(layer.weight.device).float() @ a.to(layer.weight.device).float())
     for path, entries in stacked.items():
         add_to_stacked(folded.get_submodule(path), entries)
+    for path, parts in expert.parts.items():
+        fold_parts(folded.get_submodule(path), expert.factors.get(path), parts, path)
     _note_untied(folded)
     return folded
 

@@ -3,6 +3,8 @@
 E experts, R rank, W layer input or output.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,10 @@ from lorary.models.expert_stack import ExpertStack
 from lorary.models.fit_paths import fit_paths
 from lorary.models.layers import is_base_layer, layer_shape
 from lorary.models.mixture import open_mixtures
+from lorary.models.parts.expert_module import ExpertModule
+from lorary.models.parts.place import place_parts
+from lorary.models.parts.placed_parts import PlacedParts
+from lorary.models.parts.settle import settle_parts
 
 
 def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack:
@@ -43,6 +49,7 @@ def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack
                 "expert first, or choose another name"
             )
         (expert,) = fit_paths(stack.model, {expert.name: expert}).values()
+        expert = settle_parts(stack.model, expert)
         check_copies(stack.model, [expert])
         check_called(stack.model, expert.name, check_expert(stack.model, expert))
         return _insert(stack, expert, index)
@@ -50,8 +57,10 @@ def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack
 
 def _insert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack:
     # All values are read before the first layer is changed, since reading a damaged file fails.
-    known = dict(expert.factors.items())
-    layers = _widen_layers(stack, list(known))
+    placed = place_parts(stack.model, [expert])
+    known = {**expert.factors, **{path: part.factors[0] for path, part in placed.items() if part.factors}}
+    layers = _widen_layers(stack, [*known, *placed])
+    modules = _widen_modules(stack, [path for path in placed if path not in layers])
     for path, layer in layers.items():
         factors = known.get(path)
         ranks = layer.list_ranks()
@@ -59,8 +68,13 @@ def _insert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack:
         layer.a = _freeze(_insert_row(layer.a, None if factors is None else factors.a, index))
         layer.b_t = _freeze(_insert_row(layer.b_t, None if factors is None else factors.b.T, index))
         layer.note_ranks(ranks)
+        if layer.parts is None and path in placed:
+            layer.parts = PlacedParts({})
+    for path, parts in _list_parts(layers, modules).items():
+        parts.insert(index, placed[path].changes.get(0, ()) if path in placed else ())
     names = (*stack.names[:index], expert.name, *stack.names[index:])
-    return ExpertStack(stack.model, names, layers, stack.context)
+    kinds = {**stack.kinds, expert.name: expert.kinds}
+    return ExpertStack(stack.model, names, layers, stack.context, modules, kinds)
 
 
 def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
@@ -84,8 +98,11 @@ def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
             layer.a = _freeze(torch.cat([layer.a[:index], layer.a[index + 1 :]]))
             layer.b_t = _freeze(torch.cat([layer.b_t[:index], layer.b_t[index + 1 :]]))
             layer.note_ranks(ranks[:index] + ranks[index + 1 :])
+        for parts in _list_parts(stack.layers, stack.modules).values():
+            parts.drop(index)
     names = (*stack.names[:index], *stack.names[index + 1 :])
-    return ExpertStack(stack.model, names, stack.layers, stack.context)
+    kinds = {other: own for other, own in stack.kinds.items() if other != name}
+    return ExpertStack(stack.model, names, stack.layers, stack.context, stack.modules, kinds)
 
 
 def _widen_layers(stack: ExpertStack, paths: list[str]) -> dict[str, ExpertLinear]:
@@ -103,6 +120,24 @@ def _widen_layers(stack: ExpertStack, paths: list[str]) -> dict[str, ExpertLinea
         )
         stack.model.set_submodule(path, ExpertLinear(base, a, b_t, stack.context, path=path))
     return {path: module for path, module in stack.model.named_modules() if isinstance(module, ExpertLinear)}
+
+
+def _list_parts(
+    layers: Mapping[str, ExpertLinear], modules: Mapping[str, ExpertModule]
+) -> dict[str, PlacedParts]:
+    found = {path: layer.parts for path, layer in layers.items() if layer.parts is not None}
+    return {**found, **{path: module.parts for path, module in modules.items()}}
+
+
+def _widen_modules(stack: ExpertStack, paths: list[str]) -> dict[str, ExpertModule]:
+    """Make modules with parts of no expert at some paths; return all of them."""
+    modules = dict(stack.modules)
+    for path in paths:
+        if path not in modules:
+            base = stack.model.get_submodule(path)
+            modules[path] = ExpertModule(base, PlacedParts({}), stack.context, path)
+            stack.model.set_submodule(path, modules[path])
+    return modules
 
 
 def _insert_row(stacked: Tensor, row: Tensor | None, index: int) -> Tensor:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from lorary.errors import UnknownExpert
 from lorary.experts import Expert
+from lorary.experts.parts import require_low_rank
 from lorary.experts.routed import list_routed
 from lorary.transforms.merging import merge
 from lorary.transforms.merging.methods.subtract import SubtractConfig
@@ -54,6 +55,7 @@ def subtract_general(
         raise ValueError(
             f"names must not include the general expert, found {general.name!r}: leave it out of names"
         )
+    require_low_rank([general, *(experts[name] for name in chosen)], "subtracting a general expert")
     check_one_base({general.name: general, **{name: experts[name] for name in chosen}})
     return (_subtract(experts[name].rename(name), general, scale) for name in chosen)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors, read_alike
+from lorary.experts.parts import require_low_rank
 from lorary.experts.routed import list_routed
 
 Progress = Callable[[int, int], None]
@@ -50,7 +51,8 @@ def batch_factors(
         Batches that together have each pair of factors once. Memory does not grow with the number of experts.
 
     Raises:
-        IncompatibleExpert: if two experts have different shapes of a layer.
+        IncompatibleExpert: if two experts have different shapes of a layer, or one has more than low-rank
+            factors.
         FormatError: if an expert in a file has NaN or infinite weights.
     """
     widths = _Widths()
@@ -58,6 +60,7 @@ def batch_factors(
     def read() -> Iterator[Expert]:
         for name in names:
             expert = experts[name]
+            require_low_rank([expert], "comparing factors")
             for path, pair in expert.outlines.items():
                 widths.check(name, path, pair)
             yield expert

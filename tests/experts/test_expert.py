@@ -75,7 +75,7 @@ def test_factors_that_do_not_fit_are_refused_with_expert_and_module(a, b, messag
 
 
 def test_an_expert_without_factors_is_refused():
-    with pytest.raises(ValueError, match="expert 'x' must have factors for at least one module"):
+    with pytest.raises(ValueError, match="expert 'x' must change at least one module"):
         Expert("x", "base", {})
 
 

@@ -10,6 +10,7 @@ import torch
 
 from lorary.experts.expert import Expert
 from lorary.experts.factors import Factors
+from lorary.experts.parts import require_low_rank
 from lorary.experts.roles import EXPERT
 from lorary.experts.skills.mixing import check_splits, mix_skills
 from lorary.experts.skills.task_table import TaskTable, name_group
@@ -30,6 +31,7 @@ class SkillSet:
     """The tasks' logits."""
 
     def __post_init__(self) -> None:
+        require_low_rank(self.skills, "a set of skills")
         faults = _find_faults(self.skills, self.table)
         if faults:
             raise ValueError("skills and their table must match: " + "; ".join(faults))

@@ -11,6 +11,7 @@ import torch
 
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, ExpertCard
+from lorary.experts.parts import require_low_rank
 from lorary.files import quote, say_count
 from lorary.transforms.merging.one_base import check_one_base
 
@@ -69,7 +70,8 @@ def survey_experts(experts: Mapping[str, Expert], names: Sequence[str], layers: 
 
     Raises:
         IncompatibleExpert: if the experts are for different base models, have different shapes of a layer,
-            change different layers (``same``) or have no layer in common (``common``).
+            change different layers (``same``) or have no layer in common (``common``); or one has more than
+            low-rank factors.
         ValueError: if ``layers`` is unknown.
     """
     found: dict[str, dict[int, _Shape]] = {}
@@ -80,6 +82,7 @@ def survey_experts(experts: Mapping[str, Expert], names: Sequence[str], layers: 
         for path, (a, b) in expert.outlines.items():
             dtype = torch.promote_types(a.dtype, b.dtype)
             found.setdefault(path, {})[index] = _Shape(b.shape[0], a.shape[1], a.shape[0], dtype)
+    require_low_rank(chosen_experts, "merging")
     check_one_base(dict(zip(names, chosen_experts, strict=True)))
     chosen = _choose_paths(names, found, layers)
     return Survey(

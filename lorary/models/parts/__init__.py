@@ -1,0 +1,1 @@
+"""Parts of experts on a model: what experts change besides low-rank factors."""
