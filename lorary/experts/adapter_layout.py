@@ -129,9 +129,7 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
             module = Entry(target.module, target.parameter, index).path
             plain[module], outlines[module] = pair, outline
             scales[module], cuts[module] = said[target.path].scale, Cut(index, count)
-    return AdapterLayout(
-        plain, outlines, scales, part_names, part_outlines, part_scales, repaired, cuts
-    )
+    return AdapterLayout(plain, outlines, scales, part_names, part_outlines, part_scales, repaired, cuts)
 
 
 @lru_cache(maxsize=64)

@@ -17,11 +17,11 @@ from lorary.models.expert_linear import ExpertLinear
 from lorary.models.expert_stack import ExpertStack
 from lorary.models.fit_paths import fit_paths
 from lorary.models.layers import BaseLayer, is_base_layer, layer_shape
+from lorary.models.mixture import Mixture, close_mixtures, open_mixtures
 from lorary.models.parts.expert_module import ExpertModule
 from lorary.models.parts.place import Placed, place_parts
 from lorary.models.parts.placed_parts import PlacedParts
 from lorary.models.parts.settle import settle_parts
-from lorary.models.mixture import Mixture, close_mixtures, open_mixtures
 from lorary.models.routing_context import RoutingContext
 from lorary.models.stacks import Stack, stack_experts
 

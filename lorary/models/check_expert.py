@@ -12,8 +12,8 @@ from lorary.experts.stacked_parameters import read_entry
 from lorary.files import escape, quote
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import is_base_layer, layer_shape
-from lorary.models.stacked_layers import find_owner, stacked_shape
 from lorary.models.parts.fit import find_part_faults
+from lorary.models.stacked_layers import find_owner, stacked_shape
 
 
 def check_expert(

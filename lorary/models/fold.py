@@ -12,9 +12,9 @@ from lorary.models.check_expert import check_expert
 from lorary.models.copied_weights import check_copies
 from lorary.models.fit_paths import fit_paths
 from lorary.models.layers import add_to_weight
-from lorary.models.stacked_layers import add_to_stacked
 from lorary.models.parts.folding import fold_parts
 from lorary.models.parts.settle import settle_parts
+from lorary.models.stacked_layers import add_to_stacked
 
 
 @torch.no_grad()
