@@ -188,7 +188,7 @@ def even_ranks(factors: Mapping[str, Factors]) -> Mapping[str, Factors]:
 
     PEFT stacks them when it loads the adapter, which needs one rank.
     """
-    rank = max(pair.rank for pair in factors.values())
+    rank = max((pair.rank for pair in factors.values()), default=0)
     lower = {path for path, pair in factors.items() if pair.rank < rank and _OLD.search(path)}
     return factors if not lower else {**factors, **{path: _pad(factors[path], rank) for path in lower}}
 
