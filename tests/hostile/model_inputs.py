@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from lorary.adaptation import AdaptConfig, Adapted, adapt
 from lorary.assembly import RoutedModel, load_model, save_model
 from lorary.assembly.saved_model import is_saved_model
 from lorary.data.tokens import TokenizedExample
@@ -146,6 +147,32 @@ def answer_run(outcome: TrainOutcome) -> Any:
     """Give what the experts do and how they came there."""
     experts = {name: digest_expert(expert) for name, expert in outcome.experts.items()}
     return experts, {name: repr(asdict(progress)) for name, progress in outcome.progress.items()}
+
+
+ADAPTATION = AdaptConfig(method="average", rank=2, train=TrainConfig(max_steps=2, batch_size=1))
+
+
+def make_adaptation(folder: Path) -> None:
+    """Leave a finished adaptation."""
+    read_adaptation(folder)
+
+
+def read_adaptation(folder: Path) -> Adapted:
+    """Read it, or compute again what is missing."""
+    return adapt(copy_base(), draw_experts(), list_examples(), ADAPTATION, folder / "adapted")
+
+
+def check_adaptation(adapted: Adapted) -> None:
+    """Assert that every expert is sound."""
+    for expert in adapted.experts.values():
+        check_expert(expert)
+
+
+def answer_adaptation(adapted: Adapted) -> Any:
+    """Give what the experts do and how they came there."""
+    experts = {name: digest_expert(expert) for name, expert in adapted.experts.items()}
+    found = {name: (repr(asdict(task.progress)), task.num_read) for name, task in adapted.tasks.items()}
+    return experts, found
 
 
 def make_artifact_cache(folder: Path) -> None:

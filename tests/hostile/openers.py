@@ -41,6 +41,7 @@ CALLS = {
 NO_FILE = "opens no file from outside"
 ITS_OWN_TESTS = "tried by tests/files, and by every reader"
 READ_BY: dict[str, tuple[str, ...] | str] = {
+    "adaptation/folder.py": ("adaptation",),
     "adaptation/transfer_matrix/cell_store.py": ("cell",),
     "adaptation/transfer_matrix/transfer.py": ("cell",),
     "assembly/folder_files.py": ("saved-arrow", "saved-means"),
