@@ -13,6 +13,7 @@ from transformers import CompileConfig, DynamicCache, PreTrainedModel, StoppingC
 from transformers.cache_utils import DynamicLayer
 
 from lorary.assembly.answer_limits import AnswerLimit, AnswersEnd
+from lorary.assembly.encoded_answers import answer_encoded
 from lorary.assembly.generate_call import GenerateCall
 from lorary.assembly.prompts import find_ending_ids, find_padding_id
 from lorary.models import BaseModel, ExpertStack
@@ -59,6 +60,13 @@ def answer_prompts(
     Returns:
         The token ids added to each prompt, up to and including the one that ends the answer.
     """
+    if base.is_encoder_decoder:
+        if compile:
+            raise ValueError(
+                f"compile works for causal language models, and {type(base.model).__name__} has an encoder: "
+                "leave it out"
+            )
+        return answer_encoded(stack, base, call)
     answers: list[list[int]] = [[] for _ in call.limits]
     for members in group_prompts(stack, call.inputs["attention_mask"], call.generation):
         batch = _Batch(stack, base, call.inputs, call.limits, members)

@@ -49,6 +49,27 @@ def count_requests(inputs: Mapping[str, Any], rows: Tensor | None) -> int:
     return len(batch)
 
 
+def find_row_requests(rows: Tensor) -> Tensor:
+    """Return the request of each row of an encoder, whose decoder has rows of other lengths.
+
+    Args:
+        rows: the request of each token, ``[B, L]``, -1 for padding; or of each row, ``[B]``.
+
+    Raises:
+        ValueError: if a row has tokens of several requests.
+    """
+    if rows.dim() == 1:
+        return rows
+    requests = rows.amax(1)
+    mixed = ((rows != requests[:, None]) & (rows >= 0)).any(1)
+    if mixed.any():
+        raise ValueError(
+            "each row that an encoder reads must be of one request, found several in row "
+            f"{int(mixed.nonzero()[0])}: give each request a row of its own"
+        )
+    return requests
+
+
 def spread_choices(experts: ExpertChoice | Sequence[ExpertChoice], num_requests: int) -> list[ExpertChoice]:
     """Return the choice of each request; a choice that is not a list is used for all.
 

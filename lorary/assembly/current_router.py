@@ -12,11 +12,13 @@ from lorary.assembly.choosing import (
     Prompts,
     build_chooser,
     count_requests,
+    find_row_requests,
     spread_choices,
 )
 from lorary.assembly.router import Router, build_router, complete_config
 from lorary.facts.known import Facts
 from lorary.models import ExpertStack
+from lorary.models.architecture import is_encoder_decoder
 from lorary.routing import Chooser, RouterConfig
 
 
@@ -106,6 +108,8 @@ class CurrentRouter:
             num_requests = count_requests(inputs, rows)
             choices = spread_choices(experts, num_requests)
             chooser = build_chooser(stack, choices, active.chooser, Prompts(inputs, rows))
+        if rows is not None and is_encoder_decoder(stack.model):
+            rows = find_row_requests(rows)
         with stack.choosing(chooser, rows, num_requests if rows is None else None):
             yield
 

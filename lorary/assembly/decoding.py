@@ -28,6 +28,8 @@ def decode_answers(
     prompts: Sequence[Sequence[int]],
     answers: Sequence[Sequence[int]],
     endings: Collection[int],
+    *,
+    is_encoder_decoder: bool = False,
 ) -> list[str]:
     """Give the text that each answer adds to its prompt, without special tokens.
 
@@ -36,7 +38,10 @@ def decode_answers(
         prompts: token ids.
         answers: token ids, one list for each prompt.
         endings: tokens that end an answer, whether they are marked special or not.
+        is_encoder_decoder: whether an answer is a text of its own, and does not go on after its prompt.
     """
+    if is_encoder_decoder:
+        prompts = [()] * len(prompts)
     # Models' configurations may end answers by tokens that tokenizers take for words.
     cut = [answer[:-1] if answer and answer[-1] in endings else answer for answer in answers]
     return [_decode(tokenizer, prompt, answer) for prompt, answer in zip(prompts, cut, strict=True)]

@@ -32,9 +32,9 @@ class DirectCalls:
 
     def __init__(self, context: RoutingContext):
         self._context = context
-        self._entered: PerThread[_Entered | None] = PerThread(None)
+        self._entered: PerThread[Entered | None] = PerThread(None)
         # cache -> the router in charge and its choice, for calls that go on with the cache
-        self._kept: WeakKeyDictionary[Cache, tuple[Router, Chooser | None]] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[Cache, tuple[Router | None, Chooser | None]] = WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # No thread is within a call of a copy of the model.
@@ -53,7 +53,7 @@ class DirectCalls:
         Raises:
             ValueError: if the inputs do not show the whole prompts.
         """
-        if _find_undecided(self._context.active.chooser) is not None:
+        if find_undecided(self._context.active.chooser) is not None:
             given = signature(model.forward).bind_partial(*args, **inputs).arguments
             self._choose({**given, **inputs})
 
@@ -68,14 +68,14 @@ class DirectCalls:
     def _choose(self, inputs: Mapping[str, Any]) -> None:
         with ExitStack() as opened:
             opened.enter_context(self._context.lock.using())
-            router = _find_undecided(self._context.active.chooser)
+            router = find_undecided(self._context.active.chooser)
             if router is None:
                 return  # another thread set another router before this one held the lock
             assert router.decider is not None
             stack, num_requests = router.decider.stack, count_requests(inputs, None)
             chosen = self._find_choice(router, stack, inputs, num_requests)
             opened.enter_context(stack.choosing(chosen, num_requests=num_requests))
-            self._entered.cell.value = _Entered(opened.pop_all(), router, chosen)
+            self._entered.cell.value = Entered(opened.pop_all(), router, chosen)
 
     def _find_choice(
         self, router: Router, stack: ExpertStack, inputs: Mapping[str, Any], num_requests: int
@@ -90,23 +90,23 @@ class DirectCalls:
         return build_chooser(stack, [AUTO] * num_requests, router, Prompts(prompts))
 
     @torch.compiler.disable
-    def _end(self, entered: "_Entered", output: Any) -> None:
+    def _end(self, entered: "Entered", output: Any) -> None:
         self._entered.cell.value = None
         entered.opened.close()
         for cache in _list_caches(output):
             self._kept[cache] = entered.router, entered.chosen
 
 
-class _Entered:
+class Entered:
     """A call for which a router chose: what ends its choice, the router, and the choice."""
 
-    def __init__(self, opened: ExitStack, router: Router, chosen: Chooser | None):
+    def __init__(self, opened: ExitStack, router: Router | None, chosen: Chooser | None):
         self.opened = opened
         self.router = router
         self.chosen = chosen
 
 
-def _find_undecided(chooser: Chooser | None) -> Router | None:
+def find_undecided(chooser: Chooser | None) -> Router | None:
     """Return the chooser if it is a router that needs the prompts of the call."""
     return chooser if isinstance(chooser, Router) and chooser.decider is not None else None
 

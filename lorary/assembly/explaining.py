@@ -35,8 +35,11 @@ def explain_text(
         seen = chooser.decider.explain(ids, num_prompt_tokens, len(facts.names))
     elif isinstance(chooser, LayerRouters):
         recorder = Recorder(chooser, len(facts.names))
+        model = facts.base.model
+        # The encoder's layers, since the decoder reads other tokens than those of the text.
+        reader = model.get_encoder() if facts.base.is_encoder_decoder else model
         with facts.stack.choosing(recorder):
-            facts.base.model(**inputs)
+            reader(**inputs)
         seen = recorder.seen
     if not seen:
         raise ValueError(

@@ -15,7 +15,7 @@ from lorary.assembly.decoding import decode_answers, list_prompts
 from lorary.assembly.prompts import Prompt, encode_prompts, find_ending_ids
 from lorary.models import BaseModel
 from lorary.models.generation import Sampling, check_one_answer, describe_generation
-from lorary.models.positions import check_length
+from lorary.models.positions import check_length, count_needed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -23,7 +23,7 @@ class GenerateCall:
     """Prompts to continue, as the model reads them."""
 
     inputs: Mapping[str, Tensor]
-    """``input_ids`` and ``attention_mask``, ``[B, L]``, padded on the left."""
+    """``input_ids`` and ``attention_mask``, ``[B, L]``, padded on the left; on the right for an encoder."""
     limits: Sequence[AnswerLimit]
     """The limit of each answer."""
     generation: Mapping[str, Any]
@@ -56,8 +56,10 @@ def prepare_call(
     limits = spread_limits(max_new_tokens if given is None else given, first_line, len(batch))
     inputs = encode_prompts(base, batch, base.model.device)
     lengths = inputs["attention_mask"].sum(1).tolist()
-    # The last new token is not an input of the model.
-    longest = max(length + limit.max_new_tokens - 1 for length, limit in zip(lengths, limits, strict=True))
+    longest = max(
+        count_needed(base.model, length, limit.max_new_tokens)
+        for length, limit in zip(lengths, limits, strict=True)
+    )
     check_length(base.model, longest, "the longest prompt with its answer")
     has_text = any(isinstance(prompt, str) for prompt in batch)
     return GenerateCall(
@@ -79,5 +81,11 @@ def write_answers(base: BaseModel, call: GenerateCall, answers: list[list[int]])
     """
     if call.answers_ids:
         return answers
-    texts = decode_answers(base.tokenizer, list_prompts(call.inputs), answers, find_ending_ids(base))
+    texts = decode_answers(
+        base.tokenizer,
+        list_prompts(call.inputs),
+        answers,
+        find_ending_ids(base),
+        is_encoder_decoder=base.is_encoder_decoder,
+    )
     return texts[0] if call.is_one else texts

@@ -24,7 +24,7 @@ from lorary.library.view import LibraryView
 from lorary.models import COMBINES, BaseModel, attach_experts, load_base, wrap_base
 from lorary.models.check_base import check_base
 from lorary.models.fit_paths import fit_paths
-from lorary.routing import DEFAULT_ROUTER, RouterConfig, configure_router
+from lorary.routing import DEFAULT_ROUTER, ENCODER_ROUTER, RouterConfig, configure_router
 
 
 def load_model(
@@ -52,7 +52,8 @@ def load_model(
             (``Library.routed``: not merges, controls and the like); or any other mapping name -> expert, such
             as ``library.routed("merge")``, for all of it.
         router: a key of ``ROUTERS``; None means the base model alone until ``assign`` or ``set_router``. If
-            not given, ``"calibrated"``, or the saved model's own.
+            not given, ``"calibrated"``, or the saved model's own. If the base model has an encoder,
+            ``"arrow"``, or ``"calibrated"`` if ``generic`` prompts are given.
         combine: ``"outputs"`` or ``"factors"``, see ``mix``. If not given, outputs, or the saved model's own.
         controls: further experts, which ``assign`` can use by these names, but no router chooses.
         facts: facts from examples of tasks that some routers need, by name in ``FACTS``. Facts of layers,
@@ -90,6 +91,7 @@ def load_model(
         kept = saved.choose_material(given, encoder)
     elif isinstance(base, Path):
         base = str(base)
+    is_default = router is ...
     router = DEFAULT_ROUTER if router is ... else router
     combine = "outputs" if combine is None else combine
     if combine not in COMBINES:
@@ -108,6 +110,8 @@ def load_model(
     if saved is None:
         _refuse_unused(base, tokenizer=tokenizer, revision=revision, dtype=dtype, device=device)
     loaded = _load_any_base(base, tokenizer, revision, dtype, device)
+    if is_default and saved is None and loaded.is_encoder_decoder and "generic" not in options:
+        router, config = ENCODER_ROUTER, _configure(ENCODER_ROUTER, options)
     # The experts of a saved model were checked, or trusted, before it was saved.
     unchecked = everyone if saved is None else controls or {}
     check_base(loaded, *unchecked.values(), trust=trust_base)

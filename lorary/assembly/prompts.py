@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from lorary.data.encoding import encode_prompt
 from lorary.data.endings import list_endings
@@ -23,6 +22,8 @@ Prompt = str | Sequence[int]
 def encode_prompts(base: BaseModel, prompts: Sequence[Prompt], device: torch.device) -> dict[str, Tensor]:
     """Tokenise prompts into one batch, padded on the left because generation continues on the right.
 
+    An encoder's prompts are padded on the right, because it may count positions from the row's start.
+
     Returns:
         ``input_ids`` and ``attention_mask``, ``[B, L]``.
 
@@ -36,14 +37,13 @@ def encode_prompts(base: BaseModel, prompts: Sequence[Prompt], device: torch.dev
                 f"each prompt must be a text or a list of token ids, found {prompt!r}: put the token ids of "
                 "one prompt into a list of their own, [[…]]"
             )
-    ids = [
-        _tokenize(base.tokenizer, prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts
-    ]
+    ids = [_tokenize(base, prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     if not ids or not all(ids):
         raise ValueError("a prompt must have at least one token, and there must be at least one prompt")
     longest = max(map(len, ids))
     padding = find_padding_id(base)
-    input_ids = torch.tensor([[padding] * (longest - len(row)) + row for row in ids])
+    is_right = base.is_encoder_decoder
+    input_ids = torch.tensor([_pad(row, longest, padding, is_right) for row in ids])
     size = base.model.get_input_embeddings().weight.shape[0]
     wrong = input_ids[(input_ids < 0) | (input_ids >= size)].tolist()
     if input_ids.dtype != torch.int64 or wrong:
@@ -51,13 +51,18 @@ def encode_prompts(base: BaseModel, prompts: Sequence[Prompt], device: torch.dev
             f"token ids must be whole numbers from 0 to {size - 1}, found {quote(wrong or ids, 60)}: "
             "tokenise the prompt with the base model's tokenizer"
         )
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
+    mask = torch.tensor([_pad([1] * len(row), longest, 0, is_right) for row in ids])
     return {"input_ids": input_ids.to(device), "attention_mask": mask.to(device)}
 
 
-def _tokenize(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+def _pad(row: list[int], length: int, padding: int, is_right: bool) -> list[int]:
+    rest = [padding] * (length - len(row))
+    return row + rest if is_right else rest + row
+
+
+def _tokenize(base: BaseModel, prompt: str) -> list[int]:
     try:
-        return encode_prompt(tokenizer, prompt)
+        return encode_prompt(base.tokenizer, prompt, is_encoder_decoder=base.is_encoder_decoder)
     except BaseException as error:
         if not is_panic(error):
             raise

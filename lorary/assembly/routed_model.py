@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import CompileConfig, GenerationConfig
-from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.modeling_outputs import CausalLMOutputWithPast, Seq2SeqLMOutput
 
 from lorary.assembly.answering import answer_prompts
 from lorary.assembly.choosing import AUTO, ExpertChoice
 from lorary.assembly.current_router import CurrentRouter
 from lorary.assembly.deciding import RequestDecider
 from lorary.assembly.direct_calls import DirectCalls
+from lorary.assembly.encoder_calls import EncoderCalls
 from lorary.assembly.explaining import explain_text
 from lorary.assembly.explanation import Explanation
 from lorary.assembly.generate_call import prepare_call, write_answers
@@ -52,7 +53,8 @@ class RoutedModel(HeldModel):
         super().__init__(base)
         self.facts = Facts(base, stack, experts)
         self._current = CurrentRouter(self.facts)
-        self._hooks = DirectCalls(stack.context).watch(base.model)
+        calls = EncoderCalls if base.is_encoder_decoder else DirectCalls
+        self._hooks = calls(stack.context).watch(base.model)
         # PyTorch's compiler is not made for several threads that run what it compiled.
         self._compiled = threading.RLock()
 
@@ -88,15 +90,19 @@ class RoutedModel(HeldModel):
         experts: ExpertChoice | Sequence[ExpertChoice] = AUTO,
         rows: Tensor | None = None,
         **inputs: Any,
-    ) -> CausalLMOutputWithPast:
+    ) -> CausalLMOutputWithPast | Seq2SeqLMOutput:
         """Run the model as ``transformers`` does; ``logits`` are ``[B, L, V]``.
+
+        If the model has an encoder and a decoder, the encoder reads ``input_ids``, the inputs have
+        ``decoder_input_ids`` or ``labels`` too, and both use the experts of their row's request.
 
         Args:
             input_ids: the batch, ``[B, L]``; None if the inputs have ``inputs_embeds``.
             experts: the choice for each request, see ``generate``. A router that chooses per request uses the
                 whole of ``input_ids``.
             rows: the request of each token, in the shape of ``input_ids``, -1 for padding, if rows of the
-                batch hold several requests; None means that each row is one request.
+                batch hold several requests; None means that each row is one request. An encoder's row must be
+                of one request.
             inputs: of the ``transformers`` model.
 
         Raises:
@@ -228,7 +234,8 @@ class RoutedModel(HeldModel):
 
         Args:
             prompts: one text, or several texts or lists of token ids, which run as one batch. A text is
-                tokenised with the tokenizer's begin-of-text token, if it has one, and without an end token.
+                tokenised with the tokenizer's begin-of-text token, if it has one, and without an end token;
+                for an encoder, with all tokens that the tokenizer puts around it.
             experts: the choice for each prompt, or for all: an expert's name, ``{name: weight}``, a router of
                 ``router(…)`` or any other ``Chooser``, None for the base model alone, ``"auto"`` for the
                 router of the context or the current one.
@@ -247,13 +254,13 @@ class RoutedModel(HeldModel):
             compile: compile the step of each token by ``torch.compile``, with a cache of fixed length; on
                 GPUs as CUDA graphs. The first answer then takes a minute or more, as does the first one with
                 another batch size, router or number of experts. A ``CompileConfig`` sets the details.
-                Compiled generation runs in one thread at a time.
+                Compiled generation runs in one thread at a time. Models with an encoder are not compiled.
 
         Returns:
             The continuation of each prompt, without special tokens and the token that ends the answer, but
-            with the space after the prompt; a string for a string. If all prompts are token ids and the base
-            model was given without a tokenizer, the added token ids, up to and including the one that ends
-            the answer.
+            with the space after the prompt; or what the decoder answers to it. A string for a string. If all
+            prompts are token ids and the base model was given without a tokenizer, the added token ids, up to
+            and including the one that ends the answer.
 
         Raises:
             ValueError: if a prompt is empty, a number is out of range, the list has not one choice per
@@ -273,6 +280,8 @@ class RoutedModel(HeldModel):
     @torch.inference_mode()
     def explain(self, text: Prompt, num_prompt_tokens: int | None = None) -> Explanation:
         """Run a text and return the experts that each token used at each layer.
+
+        If the model has an encoder, the encoder alone reads the text, and its layers are returned.
 
         Args:
             text: a text, tokenised as by ``generate``, or its token ids.

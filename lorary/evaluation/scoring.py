@@ -86,7 +86,13 @@ def generate_answers(
             first_line=[item.first_line for item in chosen],
         )
         if model.base.given_tokenizer is None:
-            found = decode_answers(model.tokenizer, prompts, found, find_ending_ids(model.base))
+            found = decode_answers(
+                model.tokenizer,
+                prompts,
+                found,
+                find_ending_ids(model.base),
+                is_encoder_decoder=model.base.is_encoder_decoder,
+            )
         for index, answer in zip(members, found, strict=True):
             answers[index] = answer
         report(sum(item.max_new_tokens for item in chosen))

@@ -8,7 +8,7 @@ E experts that a router may choose, R rank, I layer input.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -38,6 +38,8 @@ from lorary.facts.soundness import (
 )
 from lorary.library.derive import Selection
 from lorary.models import ExpertStack
+from lorary.models.architecture import is_encoder_decoder
+from lorary.models.called import find_reading_layers
 from lorary.routing.calibrated import whiten_readings
 from lorary.routing.calibrated_router import DeviationMeter
 from lorary.routing.spectr import compute_norm_roots
@@ -92,7 +94,24 @@ def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
                     offsets[path][index, :rank],
                     torch.stack([means[index], deviations[index]]),
                 )
+    for name, expert in loaded.items():
+        unread = {path for path in expert.ranks if path not in measured and not is_sub_layer(path)}
+        packed[name].add_zeros({path: rank for path, rank in expert.ranks.items() if path in unread})
     return {name: rows.artifact() for name, rows in packed.items()}
+
+
+def _find_layers(stack: ExpertStack, experts: Sequence[Expert]) -> list[str]:
+    """Find the layers at which experts are calibrated: those that read the tokens of requests."""
+    paths = sorted({path for expert in experts for path in expert.ranks if not is_sub_layer(path)})
+    if is_encoder_decoder(stack.model):
+        reading = find_reading_layers(stack.model)
+        paths = [path for path in paths if path in reading]
+    if not paths:
+        raise ValueError(
+            "the calibrated router needs experts that change layers of the encoder, or keys and values of "
+            "cross-attention, found none: use another router, such as 'arrow'"
+        )
+    return paths
 
 
 def _read_factors(
@@ -101,7 +120,7 @@ def _read_factors(
     """Return down-projections ``[E, R, I]`` and roots of ``bᵀb``, ``[E, R, R]``, by module path."""
     a, roots = {}, {}
     ranks = [expert.ranks for expert in experts]
-    for path in sorted({path for own in ranks for path in own if not is_sub_layer(path)}):
+    for path in _find_layers(stack, experts):
         layer = stack.layers[path]
         rank = max(own.get(path, 0) for own in ranks)
         a[path] = layer.a.new_zeros(len(experts), rank, layer.a.shape[2])
@@ -130,6 +149,11 @@ class _Packed:
         self.whiteners.append(whitener.cpu().flatten())
         self.offsets.append(offset.cpu())
         self.levels.append(level.cpu())
+
+    def add_zeros(self, ranks: Mapping[str, int]) -> None:
+        """Add layers that read no tokens of requests; where an expert has zeros, no reaction counts."""
+        for path, rank in ranks.items():
+            self.add(path, torch.zeros(rank, rank), torch.zeros(rank), torch.zeros(2))
 
     def artifact(self) -> dict[str, Tensor]:
         return {

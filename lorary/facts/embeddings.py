@@ -33,7 +33,8 @@ def embed_prompts(
         tokens_per_pass: maximum number of tokens per forward pass; a longer prompt runs alone.
 
     Returns:
-        Name -> the mean input of the output layer over each prompt, ``[N, D]``, float32, on the CPU.
+        Name -> the mean input of the output layer (or output of the encoder, if there is one) over each
+        prompt, ``[N, D]``, float32, on the CPU.
     """
     flat = [ids for prompts in sequences.values() for ids in prompts]
     rows: dict[int, Tensor] = {}

@@ -45,10 +45,15 @@ class GenericRequests:
             model generates.
 
     Raises:
-        ValueError: if a text has fewer than two tokens.
+        ValueError: if a text has fewer than two tokens, or there is none and the base model has an encoder.
     """
 
     def __init__(self, base: BaseModel, stack: ExpertStack, texts: Sequence[str] | None = None):
+        if texts is None and base.is_encoder_decoder:
+            raise ValueError(
+                "a base model with an encoder and a decoder writes no generic text: pass about a hundred "
+                "usual prompts as generic=[…], or use another router, such as 'arrow'"
+            )
         self._base = base
         self._stack = stack
         self._own = None if texts is None else [_tokenize(base, text) for text in texts]
@@ -187,7 +192,7 @@ def _find_opening_id(base: BaseModel) -> int:
 
 
 def _tokenize(base: BaseModel, text: str) -> list[int]:
-    ids = encode_prompt(base.tokenizer, text)
+    ids = encode_prompt(base.tokenizer, text, is_encoder_decoder=base.is_encoder_decoder)
     if len(ids) < 2:
         raise ValueError(
             "a generic request must have at least two tokens (the first is left out of the statistics), "

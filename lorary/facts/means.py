@@ -20,9 +20,18 @@ from lorary.models import ExpertStack
 ALGORITHM = "mean-activations-1"
 
 
-def _read_texts(context: Context, name: str) -> list[list[int]]:
+def _read_texts(context: Context, name: str) -> Sequences:
     few = choose_examples(context, name)
+    if context.base.is_encoder_decoder:
+        return few
     return [[*example.prompt_ids, *example.target_ids] for example in few]
+
+
+def _digest(context: Context, name: str) -> str:
+    few = choose_examples(context, name)
+    if context.base.is_encoder_decoder:
+        return hash_tokens([ids for each in few for ids in (each.prompt_ids, each.target_ids)])
+    return hash_tokens([[*example.prompt_ids, *example.target_ids] for example in few])
 
 
 def _identify(context: Context) -> dict[str, Any]:
@@ -47,7 +56,7 @@ def mean_activations(
 
     Args:
         stack: the experts on the model.
-        sequences: expert -> token ids of texts of its own task.
+        sequences: expert -> texts of its own task, see ``OwnText``.
         tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
 
     Returns:
@@ -65,12 +74,14 @@ def mean_activations(
         for path, layer in stack.layers.items()
     }
 
+    counts = {path: total.new_zeros(len(names)) for path, total in sums.items()}
+
     def add(path: str, owner: Tensor, x: Tensor) -> None:
         sums[path].index_add_(0, owner, x.double())
+        counts[path] += torch.bincount(owner, minlength=len(names))
 
     read_own_texts(stack, sequences, add, tokens_per_pass=tokens_per_pass)
-    counts = torch.tensor([sum(map(len, sequences[name])) for name in names], dtype=torch.float64)
-    return {path: (total.cpu() / counts[:, None]).float() for path, total in sums.items()}
+    return {path: (total.cpu() / counts[path].cpu()[:, None]).float() for path, total in sums.items()}
 
 
 MEANS = Fact(
@@ -79,5 +90,5 @@ MEANS = Fact(
     compute=_compute,
     algorithm=ALGORITHM,
     identify=_identify,
-    digest=lambda context, name: hash_tokens(_read_texts(context, name)),
+    digest=_digest,
 )

@@ -3,13 +3,14 @@
 N inputs of an expert, I layer input.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import islice
 
 import torch
 from torch import Tensor
 
-from lorary.facts.own_texts import Sequences, read_own_texts
+from lorary.data import TokenizedExample
+from lorary.facts.own_texts import OwnText, Sequences, read_own_texts
 from lorary.models import ExpertStack
 from lorary.models.same_input import group_same_inputs
 
@@ -25,8 +26,9 @@ def collect_inputs(
 
     Args:
         stack: the experts on the model.
-        texts: expert -> token ids of texts of its own task.
+        texts: expert -> texts of its own task, see ``OwnText``.
         num_tokens: maximum number of tokens per expert. Its first texts are used; the last one may be cut.
+            Prompts with targets, for an encoder and a decoder, are not cut: the last one may exceed it.
         tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
 
     Returns:
@@ -54,11 +56,11 @@ def collect_inputs(
     return {path: found[leaders[path]] for path in stack.layers}
 
 
-def _cut_texts(texts: Sequences, num_tokens: int) -> list[Sequence[int]]:
+def _cut_texts(texts: Sequences, num_tokens: int) -> list[OwnText]:
     """Return the first texts, cut so that all together have at most ``num_tokens`` tokens."""
-    kept: list[Sequence[int]] = []
-    for ids in texts:
+    kept: list[OwnText] = []
+    for text in texts:
         room = num_tokens - sum(map(len, kept))
         if room > 0:
-            kept.append(list(islice(ids, room)))
+            kept.append(text if isinstance(text, TokenizedExample) else list(islice(text, room)))
     return kept

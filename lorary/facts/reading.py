@@ -5,12 +5,14 @@ P prompts, B rows of a pass, L row length, F features, D width of the last hidde
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from lorary.facts.requests import Requests
 from lorary.models import ExpertStack, select_positions
+from lorary.models.architecture import is_encoder_decoder, reading_inputs
 from lorary.models.capture import Receive, capture_inputs
 from lorary.models.per_thread import in_this_thread
 from lorary.routing.request import OUTPUT, TokenDescriber
@@ -26,7 +28,8 @@ def read_averages(stack: ExpertStack, router: TokenDescriber, requests: Requests
         requests: the prompts, on the model's device.
 
     Returns:
-        Place -> averages ``[P, F]``, float32, on the place's device.
+        Place -> averages ``[P, F]``, float32, on the place's device. If an encoder reads the prompts, places
+        that do not read them are left out.
     """
     weights = requests.weigh_cells(router.skips_first, router.last_share)
     found: dict[str, Tensor] = {}
@@ -51,7 +54,8 @@ def read_hidden(stack: ExpertStack, requests: Requests) -> Tensor:
     """Run prompts through the base model, and average the last hidden states over each prompt.
 
     Returns:
-        The mean input of the output layer over all tokens of each prompt, ``[P, D]``, float32.
+        The mean input of the output layer over all tokens of each prompt, ``[P, D]``, float32; or the mean
+        output of the encoder, if the model has one.
     """
     weights = requests.weigh_cells(skip_first=False)
     found: list[Tensor] = []
@@ -70,13 +74,21 @@ def capture_hidden(stack: ExpertStack, receive: Receive) -> Iterator[None]:
 
     Args:
         stack: the experts on the model.
-        receive: called with ``OUTPUT`` and the last hidden states of all tokens, ``[B×L, D]``.
+        receive: called with ``OUTPUT`` and the last hidden states of all tokens, ``[B×L, D]``. If an encoder
+            reads the tokens, these are its outputs.
     """
+    model = stack.model
 
     def hand_over(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         receive(OUTPUT, inputs[0].detach().flatten(0, -2))
 
-    handle = stack.model.get_output_embeddings().register_forward_pre_hook(in_this_thread(hand_over))
+    def hand_over_encoded(encoder: nn.Module, inputs: object, output: Any) -> None:
+        receive(OUTPUT, output[0].detach().flatten(0, -2))
+
+    if is_encoder_decoder(model):
+        handle = model.get_encoder().register_forward_hook(in_this_thread(hand_over_encoded))
+    else:
+        handle = model.get_output_embeddings().register_forward_pre_hook(in_this_thread(hand_over))
     try:
         yield
     finally:
@@ -88,4 +100,4 @@ def read_alone(stack: ExpertStack, requests: Requests) -> None:
     # Logits are not used, so they are computed at one position only.
     nowhere = torch.zeros(1, dtype=torch.long, device=stack.model.device)
     with stack.assign([None]), select_positions(stack.model, nowhere):
-        stack.model(**requests.inputs)
+        stack.model(**reading_inputs(stack.model, requests.inputs))

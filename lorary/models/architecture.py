@@ -10,6 +10,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from lorary.errors import BaseModelError
+
+NO_LABEL = -100
+"""The label of padding, which ``transformers``' models turn into their padding token."""
+
 
 def is_encoder_decoder(model: PreTrainedModel) -> bool:
     """Return whether a model reads a prompt with an encoder and writes the answer with a decoder, as T5 does.
@@ -35,6 +40,35 @@ def reading_inputs(model: PreTrainedModel, inputs: Mapping[str, Any]) -> dict[st
         return dict(inputs)
     start = torch.zeros(len(inputs["input_ids"]), 1, dtype=torch.long, device=model.device)
     return {**inputs, "decoder_input_ids": start}
+
+
+def shift_right(model: PreTrainedModel, targets: Tensor) -> Tensor:
+    """Return what a decoder reads to predict targets: a start token, then each target but the last.
+
+    Args:
+        model: the model, whose own rule is used: T5 starts with its padding token, mBART with the language of
+            the target.
+        targets: ``[B, D]``, padded by ``NO_LABEL``.
+
+    Returns:
+        Token ids, ``[B, D]``.
+
+    Raises:
+        BaseModelError: if the model has no rule and its configuration no ``decoder_start_token_id``.
+    """
+    rule = getattr(model, "prepare_decoder_input_ids_from_labels", None)
+    if rule is not None:
+        shifted: Tensor = rule(labels=targets)
+        return shifted
+    start = model.config.decoder_start_token_id
+    if start is None:
+        raise BaseModelError(
+            f"{type(model).__name__} must have a token that its decoder starts with: set "
+            "decoder_start_token_id in its configuration"
+        )
+    padding = model.config.pad_token_id or 0
+    shifted = torch.cat([torch.full_like(targets[:, :1], start), targets[:, :-1]], dim=1)
+    return shifted.masked_fill(shifted == NO_LABEL, padding)
 
 
 def repeat_start(texts: Tensor) -> Tensor:

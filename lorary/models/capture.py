@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from lorary.experts.stacked_parameters import is_sub_layer
+from lorary.models.architecture import is_encoder_decoder
+from lorary.models.called import find_reading_layers
 from lorary.models.expert_stack import ExpertStack
 from lorary.models.per_thread import in_this_thread
 
@@ -18,7 +20,9 @@ Receive = Callable[[str, Tensor], None]
 
 
 @contextmanager
-def capture_inputs(stack: ExpertStack, mask: Tensor, receive: Receive) -> Iterator[None]:
+def capture_inputs(
+    stack: ExpertStack, mask: Tensor, receive: Receive, decoder_mask: Tensor | None = None
+) -> Iterator[None]:
     """Within this context, pass inputs of layers with experts to ``receive`` when this thread runs the model.
 
     Args:
@@ -27,14 +31,17 @@ def capture_inputs(stack: ExpertStack, mask: Tensor, receive: Receive) -> Iterat
         receive: called once per layer and run, in the order in which the layers run. It gets the layer's
             module path and the inputs of the selected tokens ``[N, I]``, in the batch's order: a copy in the
             model's dtype, without gradients.
+        decoder_mask: if an encoder reads the batch, the selected tokens of what the decoder reads,
+            ``[B, D]``; None leaves out layers that read no token of the batch.
 
     Raises:
         ValueError: (when the model runs) if the batch does not have the mask's number of tokens.
     """
-    wanted = mask.flatten().nonzero().squeeze(-1)
-    flat = torch.Size([mask.numel()])
 
-    def hand_over(path: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def hand_over(path: str, mask: Tensor) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        wanted = mask.flatten().nonzero().squeeze(-1)
+        flat = torch.Size([mask.numel()])
+
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             x = inputs[0].detach()
             if is_sub_layer(path):
@@ -52,7 +59,13 @@ def capture_inputs(stack: ExpertStack, mask: Tensor, receive: Receive) -> Iterat
 
         return in_this_thread(hook)
 
-    handles = [layer.register_forward_pre_hook(hand_over(path)) for path, layer in stack.layers.items()]
+    reading = find_reading_layers(stack.model) if is_encoder_decoder(stack.model) else stack.layers
+    masks = {path: mask if path in reading else decoder_mask for path in stack.layers}
+    handles = [
+        stack.layers[path].register_forward_pre_hook(hand_over(path, own))
+        for path, own in masks.items()
+        if own is not None
+    ]
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ from transformers import PreTrainedModel
 
 from lorary.errors import BaseModelError
 from lorary.files import say_count
+from lorary.models.architecture import is_encoder_decoder
 
 # Tables of positions may have a few more rows than the model has positions (OPT's has 2).
 _SPARE_ROWS = 8
@@ -29,6 +30,19 @@ def count_positions(model: PreTrainedModel) -> int | None:
     rows += [len(buffer) for buffer in model.buffers() if buffer.dim() == 2]
     found = [size for size in sizes if any(0 <= each - size < _SPARE_ROWS for each in rows)]
     return min(found) if found else None
+
+
+def count_needed(model: PreTrainedModel, num_prompt: int, num_answer: int) -> int:
+    """Count the positions that a prompt and its answer need.
+
+    Args:
+        model: the model. An encoder and a decoder count their positions separately.
+        num_prompt: number of tokens of the prompt.
+        num_answer: number of tokens of the answer; the last one is not an input of the model.
+    """
+    if is_encoder_decoder(model):
+        return max(num_prompt, num_answer)
+    return num_prompt + num_answer - 1
 
 
 def check_length(model: PreTrainedModel, length: int, what: str) -> None:

@@ -12,11 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from lorary.data.tokens import TokenizedExample
-from lorary.errors import BaseModelError
+from lorary.models.architecture import NO_LABEL, shift_right
 from lorary.models.routing_context import PADDING
-
-# The label of padding, which transformers' models turn into their padding token.
-_NO_LABEL = -100
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +71,7 @@ def encode_sequences(sequences: Sequence[TokenizedExample], padding_id: int = 0)
     answers = [torch.tensor(sequence.target_ids) for sequence in sequences]
     lengths = torch.tensor([len(ids) for ids in prompts])
     mask = torch.arange(int(lengths.max())) < lengths[:, None]  # [B, L]
-    targets = pad_sequence(answers, batch_first=True, padding_value=_NO_LABEL)
+    targets = pad_sequence(answers, batch_first=True, padding_value=NO_LABEL)
     numbers = torch.arange(len(sequences))
     return EncodedBatch(
         input_ids=pad_sequence(prompts, batch_first=True, padding_value=padding_id),
@@ -83,37 +80,8 @@ def encode_sequences(sequences: Sequence[TokenizedExample], padding_id: int = 0)
         targets=targets,
         labels=torch.cat(answers),
         label_owner=numbers.repeat_interleave(torch.tensor([len(ids) for ids in answers])),
-        positions=(targets != _NO_LABEL).flatten().nonzero().squeeze(1),
+        positions=(targets != NO_LABEL).flatten().nonzero().squeeze(1),
     )
-
-
-def shift_right(model: PreTrainedModel, targets: Tensor) -> Tensor:
-    """Return what a decoder reads to predict targets: a start token, then each target but the last.
-
-    Args:
-        model: the model, whose own rule is used: T5 starts with its padding token, mBART with the language of
-            the target.
-        targets: ``[B, D]``, padded by -100.
-
-    Returns:
-        Token ids, ``[B, D]``.
-
-    Raises:
-        BaseModelError: if the model has no rule and its configuration no ``decoder_start_token_id``.
-    """
-    rule = getattr(model, "prepare_decoder_input_ids_from_labels", None)
-    if rule is not None:
-        shifted: Tensor = rule(labels=targets)
-        return shifted
-    start = model.config.decoder_start_token_id
-    if start is None:
-        raise BaseModelError(
-            f"{type(model).__name__} must have a token that its decoder starts with: set "
-            "decoder_start_token_id in its configuration"
-        )
-    padding = model.config.pad_token_id or 0
-    shifted = torch.cat([torch.full_like(targets[:, :1], start), targets[:, :-1]], dim=1)
-    return shifted.masked_fill(shifted == _NO_LABEL, padding)
 
 
 def group_encoded(sequences: Sequence[TokenizedExample], max_cells: int) -> list[list[int]]:

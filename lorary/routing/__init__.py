@@ -17,13 +17,14 @@ from lorary.routing.configs.phatgoose import PhatgooseConfig
 from lorary.routing.configs.retrieval import RetrievalConfig
 from lorary.routing.configs.spectr import SpectrConfig
 from lorary.routing.configs.uniform import UniformConfig
-from lorary.routing.named import DEFAULT_ROUTER, ROUTERS, configure_router, router_named
+from lorary.routing.named import DEFAULT_ROUTER, ENCODER_ROUTER, ROUTERS, configure_router, router_named
 
 if TYPE_CHECKING:
     from lorary.routing.contract import Choice, Chooser, LayerRouters, Mixed
 
 __all__ = [
     "DEFAULT_ROUTER",
+    "ENCODER_ROUTER",
     "ROUTERS",
     "ArrowConfig",
     "CalibratedConfig",

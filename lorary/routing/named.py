@@ -88,6 +88,8 @@ REQUEST_ROUTERS: dict[str, RequestRouterKind] = {
 }
 ROUTERS: dict[str, RouterKind | RequestRouterKind] = {**TOKEN_ROUTERS, **REQUEST_ROUTERS}
 DEFAULT_ROUTER = "calibrated"
+ENCODER_ROUTER = "arrow"
+"""The default on base models with an encoder and a decoder, which write no generic text to calibrate on."""
 """The default router: the best one that needs nothing but the experts (docs/results/routing.md)."""
 
 

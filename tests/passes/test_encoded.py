@@ -7,8 +7,9 @@ from torch.nn import functional as F
 from lorary.data import TokenizedExample
 from lorary.errors import BaseModelError
 from lorary.models import attach_experts, fold
+from lorary.models.architecture import shift_right
 from lorary.passes import find_layout, score_pass, split_passes
-from lorary.passes.encoded import encode_sequences, shift_right
+from lorary.passes.encoded import encode_sequences
 from lorary.passes.encoded_trial import can_pad_encoded
 from lorary.passes.layout import Layout
 from tests.encoder_decoders import KINDS, build_model

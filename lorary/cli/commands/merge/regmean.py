@@ -12,6 +12,7 @@ from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.data import Task
 from lorary.experts import Expert
 from lorary.facts import collect_inputs
+from lorary.facts.own_texts import OwnText
 from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.models import BaseModel, attach_experts
@@ -71,17 +72,20 @@ def find_tasks_of_each(
 
 def prepare_texts(
     options: Namespace, base: BaseModel, tasks: Mapping[str, Task], own: Mapping[str, Sequence[str]]
-) -> dict[str, list[tuple[int, ...]]]:
+) -> dict[str, list[OwnText]]:
     """Tokenise training examples, prompts with answers, alternating between an expert's tasks."""
     wanted = {task: tasks[task] for found in own.values() for task in found}
-    examples = prepare_examples(base.tokenizer, wanted, read_task_template(options))
+    examples = prepare_examples(
+        base.tokenizer,
+        wanted,
+        read_task_template(options),
+        is_encoder_decoder=base.is_encoder_decoder,
+    )
     tell_prompts((found.counts for found in examples.values()), "examples of the experts' tasks")
-    texts = {}
+    texts: dict[str, list[OwnText]] = {}
     for name, found in own.items():
-        ranked = [
-            (rank, (*example.prompt_ids, *example.target_ids))
-            for task in found
-            for rank, example in enumerate(examples[task].train)
-        ]
-        texts[name] = [ids for _, ids in sorted(ranked, key=lambda row: row[0])]
+        ranked = [(rank, each) for task in found for rank, each in enumerate(examples[task].train)]
+        chosen = [each for _, each in sorted(ranked, key=lambda row: row[0])]
+        joined = [(*each.prompt_ids, *each.target_ids) for each in chosen]
+        texts[name] = [*chosen] if base.is_encoder_decoder else [*joined]
     return texts
