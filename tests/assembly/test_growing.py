@@ -17,8 +17,7 @@ OPTIONS = {
     "single": {"expert": "morse"},
     "calibrated": {"generic": ("Some text of no task.", "And another."), "top_k": 2},
 }
-# Without "moe", which has to be trained: see test_moe.py.
-READY = [name for name in ROUTERS if name != "moe" and not list_task_facts([name])]
+READY = [name for name in ROUTERS if not list_task_facts([name])]
 
 
 @pytest.fixture
