@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lorary.adaptation.checks import ORIGIN, check_arguments, list_candidates
+from lorary.adaptation.chosen import whole_library
 from lorary.adaptation.config import AdaptConfig, fit_train
 from lorary.adaptation.event import AdaptEvent
 from lorary.adaptation.fine_tuning import fine_tune
@@ -18,7 +19,6 @@ from lorary.adaptation.retrieval import RetrievalContext, retrieve
 from lorary.experts import Expert
 from lorary.experts.roles import EXPERT
 from lorary.library import Library
-from lorary.library.view import LibraryView
 from lorary.models import BaseModel
 from lorary.training import TrainConfig, TrainingExamples
 from lorary.training.config import list_effective
@@ -87,8 +87,9 @@ def adapt(
 
     Args:
         base: the base model, used on its current device. It must have no experts, and has none afterwards.
-        experts: a library, or any other mapping name -> expert; a ``Library`` stores what is computed about
-            its experts. Experts that an adaptation to these tasks has made are left out.
+        experts: a library, for those of its experts that are used if none are named; or a choice of them
+            (``library.routed(…)``), or any other mapping, for all of it. A library stores what is computed
+            about its experts. Experts that an adaptation to these tasks has made are left out.
         examples: new task -> its few examples, see ``prepare_few``. The names are those of the new experts.
         config: the configuration; the seed is that of ``config.train``.
         run_folder: folder of the resumable state. A finished run is read from it.
@@ -109,6 +110,8 @@ def adapt(
     """
     tell = on_progress or (lambda event: None)
     candidates = list_candidates(experts, config, examples)
+    # Experts that are named need not be among the candidates.
+    experts = whole_library(experts)
     check_arguments(base, experts, candidates, examples, config, trust_base)
     method = METHODS[config.method]
     train = fit_train(config, [experts[name].max_rank for name in (candidates or experts)])
@@ -158,9 +161,8 @@ def _list_named(config: AdaptConfig) -> list[str]:
 
 
 def _hash_experts(experts: Mapping[str, Expert], names: list[str]) -> dict[str, str]:
-    library = experts.library if isinstance(experts, LibraryView) else experts
-    if isinstance(library, Library):
-        known = library.weight_hashes()
+    if isinstance(experts, Library):
+        known = experts.weight_hashes()
         return {name: known[name] for name in names}
     return {name: hash_start(experts[name]) for name in names}
 
@@ -168,7 +170,7 @@ def _hash_experts(experts: Mapping[str, Expert], names: list[str]) -> dict[str, 
 @contextmanager
 def _timed(folder: AdaptFolder) -> Iterator[list[float]]:
     """Add the time of this session to that of earlier ones; yields a list that then has the sum."""
-    before = (folder.load(SECONDS) or {"seconds": 0.0, "is_finished": False}).copy()
+    before = (folder.find_record(SECONDS) or {"seconds": 0.0, "is_finished": False}).copy()
     begun, total = time.monotonic(), [float(before["seconds"])]
     is_finished = False
     try:
@@ -178,7 +180,7 @@ def _timed(folder: AdaptFolder) -> Iterator[list[float]]:
         # Reading a finished run takes no time that belongs to it.
         if not before["is_finished"]:
             total[0] += time.monotonic() - begun
-            folder.save(SECONDS, {"seconds": total[0], "is_finished": is_finished})
+            folder.keep_record(SECONDS, {"seconds": total[0], "is_finished": is_finished})
 
 
 def _retrieve_all(
@@ -191,7 +193,7 @@ def _retrieve_all(
     """Choose the experts for each task; what was retrieved before is read from the folder."""
     config, method = context.config, METHODS[context.config.method]
     is_retrieved = method.uses_experts and (config.retrieve is not None or method.needs_scores)
-    record = folder.load(RETRIEVED) or {}
+    record = folder.find_record(RETRIEVED) or {}
     for place, (name, found) in enumerate(examples.items()):
         if name in record:
             continue
@@ -218,7 +220,7 @@ def _retrieve_all(
             )
             scores, num_tokens = list(retrieved.scores), retrieved.num_tokens
         record[name] = {"scores": [list(pair) for pair in scores], "num_tokens": num_tokens}
-        folder.save(RETRIEVED, record)
+        folder.keep_record(RETRIEVED, record)
     return {
         name: NewTask(
             name=name,

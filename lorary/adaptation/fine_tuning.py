@@ -23,11 +23,11 @@ def fine_tune(
     Returns:
         Task -> its expert, and the number of tokens that were read to find its start.
     """
-    record = folder.load(STARTS)
+    record = folder.find_record(STARTS)
     if record is None:
         record = _keep_starts(context, folder, METHODS[context.config.method].find_starts(context, tasks))
     starts = {
-        name: folder.load_start(name, own["digest"])
+        name: folder.find_start(name, own["digest"])
         for name, own in record.items()
         if own["digest"] is not None
     }
@@ -73,7 +73,7 @@ def _keep_starts(
                 task_type=start.expert.card.task_type,
             )
             expert = Expert(start.expert.name, context.base.name, factors, card)
-            digest = folder.save_start(name, expert)
+            digest = folder.keep_start(name, expert)
         weights = {
             key: dict(value) if isinstance(value, Mapping) else value for key, value in start.weights.items()
         }
@@ -83,5 +83,5 @@ def _keep_starts(
             "num_tokens": start.num_tokens,
             "weights": weights,
         }
-    folder.save(STARTS, record)
+    folder.keep_record(STARTS, record)
     return record

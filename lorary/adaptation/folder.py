@@ -81,7 +81,7 @@ class AdaptFolder:
         """Folder of the method's training."""
         return self.path / TRAINING
 
-    def load(self, file: str) -> dict[str, Any] | None:
+    def find_record(self, file: str) -> dict[str, Any] | None:
         """Read a record of this run; None if it was not written yet.
 
         Raises:
@@ -98,12 +98,12 @@ class AdaptFolder:
             found: dict[str, Any] = record["record"]
             return found
 
-    def save(self, file: str, record: Mapping[str, Any]) -> None:
+    def keep_record(self, file: str, record: Mapping[str, Any]) -> None:
         """Write a record of this run, completely or not at all."""
         sealed: dict[str, Any] = {"run": self.identity, "record": dict(record)}
         write_whole(self.path / file, json.dumps({**sealed, "sha256": hash_json(sealed)}))
 
-    def save_start(self, task: str, expert: Expert) -> str:
+    def keep_start(self, task: str, expert: Expert) -> str:
         """Write a start, and return the hash of its weights."""
         folder = self._place_start(task)
         folder.parent.mkdir(exist_ok=True)
@@ -112,7 +112,7 @@ class AdaptFolder:
         replace_folder(LocalFileSystem(), str(folder), write_expert_files(expert))
         return hash_start(expert)
 
-    def load_start(self, task: str, digest: str) -> Expert:
+    def find_start(self, task: str, digest: str) -> Expert:
         """Read a start.
 
         Raises:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
+from lorary.adaptation.chosen import whole_library
 from lorary.errors import LibraryError
 from lorary.experts import Expert
 from lorary.experts.skills import SkillSet
 from lorary.library import Library
 from lorary.library.skills import load_skills
-from lorary.library.view import LibraryView
 
 
 def load_trained_skills(experts: Mapping[str, Expert], name: str) -> SkillSet:
@@ -17,7 +17,7 @@ def load_trained_skills(experts: Mapping[str, Expert], name: str) -> SkillSet:
         LibraryError: if the experts are not those of a library, or the library has no such set, or its table
             is missing or does not match.
     """
-    library = experts.library if isinstance(experts, LibraryView) else experts
+    library = whole_library(experts)
     if not isinstance(library, Library):
         raise LibraryError(
             f"skills {name!r} must be in a library, because their table is stored there: pass a Library"

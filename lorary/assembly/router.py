@@ -119,10 +119,11 @@ def build_layer_routers(router: str, config: RouterConfig, facts: Facts) -> dict
         ValueError: if something had to be given and was not.
     """
     found = gather_layers(facts, config.needs)
-    # In the layer's dtype, or each call would convert what the router multiplies with.
+    built = {path: TOKEN_ROUTERS[router].build(config, found[path]) for path in facts.stack.layers}
+    # In the layer's dtype, or each call would convert what the router multiplies with; a few need float32.
     return {
-        path: TOKEN_ROUTERS[router].build(config, found[path]).to(layer.a.dtype)
-        for path, layer in facts.stack.layers.items()
+        path: own if getattr(own, "KEEPS_FLOAT32", False) else own.to(facts.stack.layers[path].a.dtype)
+        for path, own in built.items()
     }
 
 

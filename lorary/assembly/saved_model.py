@@ -22,7 +22,7 @@ from torch import Tensor
 from lorary.assembly.folder_files import AGAIN, EXPERTS, check_files, refuse_links
 from lorary.assembly.saved_values import DTYPE_NAMES, check_values
 from lorary.errors import FormatError, IncompatibleExpert
-from lorary.facts.given import list_givable
+from lorary.facts.given import is_joint, list_givable
 from lorary.files import dump_json, escape, parse_json_object, quote, read_at_most
 from lorary.library import Library
 
@@ -158,7 +158,8 @@ def read_material(folder: str | Path, saved: SavedModel) -> dict[str, dict[str, 
     """Read what only data could tell.
 
     Returns:
-        Fact -> module path -> ``[E, I]``, or expert -> ``[N, D]``; what was not saved is left out.
+        Fact -> module path -> ``[E, I]``, or expert -> ``[N, D]``, or for a fact of several experts together
+        its tensors by name; what was not saved is left out.
 
     Raises:
         FormatError: if the file is missing or not the one that was saved.
@@ -176,7 +177,8 @@ def read_material(folder: str | Path, saved: SavedModel) -> dict[str, dict[str, 
     found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         field_name, _, rest = key.partition("/")
-        if field_name not in list_givable() or tensor.dtype not in DTYPES.values():
+        dtypes = [*DTYPES.values(), *([torch.uint8] if is_joint(field_name) else [])]
+        if field_name not in list_givable() or tensor.dtype not in dtypes:
             raise FormatError(
                 f"{quote(str(path))} must hold {', '.join(list_givable())} as floating numbers, found "
                 f"{quote(key)} in {tensor.dtype}: build the model again"

@@ -9,7 +9,7 @@ Shape letters: E experts, N rows of one expert, I layer input, D embedding.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
@@ -19,6 +19,9 @@ from lorary.facts.soundness import Artifact
 from lorary.library.derive import IsSound
 from lorary.models import BaseModel, ExpertStack
 from lorary.training import TrainingExamples
+
+if TYPE_CHECKING:
+    from lorary.facts.joint import Joint
 
 Laid = Mapping[str, Mapping[str, Tensor]]
 """Tensor -> module path -> ``[E, …]``; for a fact of the output layer: tensor -> expert -> ``[N, D]``."""
@@ -31,6 +34,7 @@ class Source(StrEnum):
     GENERIC = "the experts and requests of no task in particular"
     EXAMPLES = "examples of each expert's own task"
     TRAINING = "training on examples of each expert's own task"
+    TOGETHER = "a training of all experts together, on examples of any tasks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +95,9 @@ class Fact:
     unpack: Callable[[Context, Sequence[str], Sequence[Artifact]], Laid] | None = None
     """Stacks the artifacts of the named experts. By default they are taken as vectors of each layer, or as
     one tensor per expert for a fact of the output layer."""
+    joint: "Joint | None" = None
+    """How it is handled if it is a fact of several experts together, with one artifact for all of them, which
+    ``compute`` cannot make; None for a fact of each expert."""
 
     def __post_init__(self) -> None:
         if self.needs_tasks and self.algorithm is not None and self.digest is None:

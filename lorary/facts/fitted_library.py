@@ -42,6 +42,10 @@ class FittedArtifacts:
         """Return an artifact; None if it is missing or damaged."""
         return self._artifacts.load(key)
 
+    def list_together(self, algorithm: str) -> dict[Key, tuple[str, ...]]:
+        """List the artifacts of several experts together, see ``Artifacts.list_together``."""
+        return self._artifacts.list_together(algorithm)
+
     def save_all(self, artifacts: Mapping[Key, Mapping[str, Tensor]]) -> None:
         """Store artifacts in the library."""
         self._artifacts.save_all(artifacts)

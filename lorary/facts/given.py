@@ -17,8 +17,13 @@ from lorary.models import ExpertStack
 
 
 def can_be_given(fact: Fact) -> bool:
-    """Return whether a fact can be given: it must consist of one tensor, of the fact's name."""
-    return list(fact.shapes) == [fact.name]
+    """Return whether a fact can be given: it must consist of one tensor, of the fact's name, or be joint."""
+    return fact.joint is not None or list(fact.shapes) == [fact.name]
+
+
+def is_joint(name: str) -> bool:
+    """Return whether a name is that of a fact of several experts together."""
+    return name in FACTS and FACTS[name].joint is not None
 
 
 def list_givable() -> list[str]:

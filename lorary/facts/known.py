@@ -17,6 +17,7 @@ from lorary.facts.fact import Context, Fact, Laid
 from lorary.facts.finding import find_artifacts
 from lorary.facts.fitted_library import WithArtifacts
 from lorary.facts.given import check_given, take_rows
+from lorary.facts.joint import JointFacts
 from lorary.facts.soundness import Artifact
 from lorary.facts.table import FACTS
 from lorary.library import Library
@@ -50,6 +51,7 @@ class Facts:
         self._computed: dict[tuple[str, str], dict[str, Artifact]] = {}
         # fact -> expert -> artifact
         self._given: dict[str, dict[str, Artifact]] = {}
+        self._joint = JointFacts()
 
     @property
     def stack(self) -> ExpertStack:
@@ -84,6 +86,9 @@ class Facts:
         """
         fact = FACTS[name]
         context = self._make_context(self._experts, options or {})
+        if fact.joint is not None:
+            added = self._make_context(self._added, context.options)
+            return fact.lay_out(context, self.names, [self._joint.find(fact, context, self.names, added)])
         known = self._find_known(fact, context)
         return fact.lay_out(context, self.names, [known[expert] for expert in self.names])
 
@@ -98,7 +103,8 @@ class Facts:
         Args:
             facts: key of ``FACTS`` -> its rows. For a fact of layers: module path -> ``[N, I]``, for every
                 layer that an expert changes which a router may choose; others get zeros. For a fact of the
-                output layer: expert -> ``[N, D]``, with at least one row and the same D for all experts.
+                output layer: expert -> ``[N, D]``, with at least one row and the same D for all experts. For
+                a fact of several experts together: its tensors, which have the experts' names.
             names: the N experts that rows of layers belong to.
             encoder: the encoder of given embeddings; None for the base model.
 
@@ -113,12 +119,17 @@ class Facts:
             self.require(expert)
         if encoder is not None and not of_output:
             raise ValueError("an encoder needs the embeddings that it computed: pass embeddings=... too")
-        taken = {}
+        taken, joint = {}, {}
         for name, rows in facts.items():
+            if (together := FACTS[name].joint) is not None:
+                joint[name] = together.take(self.stack, self.names, rows)
+                continue
             known = self._given.get(name, {})
             taken[name] = {**known, **take_rows(FACTS[name], self.stack, rows, names, self.names, known)}
         # Only after all are checked, so that an invalid one leaves the others as they were.
         self._given.update(taken)
+        for name, artifact in joint.items():
+            self._joint.give(FACTS[name], artifact)
         if of_output:
             self.encoder = encoder
 
@@ -138,10 +149,11 @@ class Facts:
             names: experts that a router may choose, in the order of the returned rows.
 
         Returns:
-            ``FACT/PATH`` -> ``[E, I]``, ``FACT/EXPERT`` -> ``[N, D]``.
+            ``FACT/PATH`` -> ``[E, I]``, ``FACT/EXPERT`` -> ``[N, D]``, and for facts of several experts
+            together, loaded ones too, ``FACT/TENSOR``.
         """
         context = self._make_context(self._experts, {})
-        found: dict[str, Tensor] = {}
+        found = self._joint.list_tensors()
         for name, known in self._given.items():
             if all(expert in known for expert in names):
                 rows = FACTS[name].lay_out(context, names, [known[expert] for expert in names])[name]
@@ -177,6 +189,9 @@ class Facts:
             ValueError: if one is missing; the message explains how to get it.
         """
         for fact in sorted(set(needs)):
+            if FACTS[fact].joint is not None:
+                self._joint.check(FACTS[fact], self.names, names)
+                continue
             known = self._given.get(fact, {})
             missing = [name for name in names if name not in known]
             if FACTS[fact].needs_tasks and missing:
@@ -198,6 +213,7 @@ class Facts:
         self._added.pop(name, None)
         for known in (*self._computed.values(), *self._given.values()):
             known.pop(name, None)
+        self._joint.remove(name)
 
     def _make_context(self, experts: Mapping[str, Expert], options: Mapping[str, Any]) -> Context:
         return Context(base=self.base, stack=self.stack, experts=experts, options=options)

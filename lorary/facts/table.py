@@ -6,9 +6,11 @@ from lorary.facts.fact import Fact
 from lorary.facts.factors import FACTORS
 from lorary.facts.gates import GATES
 from lorary.facts.means import MEANS
+from lorary.facts.moe import MOE
 from lorary.facts.prototypes import PROTOTYPES
 from lorary.facts.tied_prototypes import TIED_PROTOTYPES
 
 FACTS: dict[str, Fact] = {
-    fact.name: fact for fact in (FACTORS, PROTOTYPES, TIED_PROTOTYPES, CALIBRATIONS, MEANS, GATES, EMBEDDINGS)
+    fact.name: fact
+    for fact in (FACTORS, PROTOTYPES, TIED_PROTOTYPES, CALIBRATIONS, MEANS, GATES, MOE, EMBEDDINGS)
 }

@@ -4,7 +4,7 @@ An artifact is stored under the hash of its subjects, algorithm and parameters. 
 other weights or other parameters have another key. Renamed and copied experts keep their artifacts.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -115,6 +115,35 @@ class Artifacts:
         hashes = self._identify(list(parameters))
         return {name: Key(algorithm, own, (hashes[name],)) for name, own in parameters.items()}
 
+    def list_together(self, algorithm: str) -> dict[Key, tuple[str, ...]]:
+        """List the artifacts of several experts together that are for experts of this library.
+
+        Args:
+            algorithm: name of what computed them.
+
+        Returns:
+            Key -> the current names of its experts, in their order; of copies the first by name.
+
+        Raises:
+            LibraryError: if they cannot be read.
+        """
+        hashes = self._identify(sorted(self._experts))
+        name_of = {content: name for name, content in reversed(hashes.items())}
+        found = {}
+        try:
+            for path, kind in self._storage.walk(f"{ARTIFACTS}/{algorithm}").items():
+                source = _read_header(self._storage, path) if kind == "file" else {}
+                subjects = list_subjects(source)
+                if not subjects or not all(subject in name_of for subject in subjects):
+                    continue
+                parameters = source.get("parameters")
+                if source.get("algorithm") == algorithm and isinstance(parameters, dict):
+                    key = Key(algorithm, parameters, subjects)
+                    found[key] = tuple(name_of[subject] for subject in subjects)
+        except OSError as error:
+            raise LibraryError(f"cannot read library {quote(self._storage.url)}: {error}") from error
+        return found
+
     def load(self, key: Key) -> Artifact | None:
         """Return an artifact; ``None`` if it is missing, damaged, or has another source.
 
@@ -129,12 +158,14 @@ class Artifacts:
         except OSError as error:
             raise LibraryError(f"cannot read library {quote(self._storage.url)}: {error}") from error
 
-    def save(self, key: Key, tensors: Mapping[str, Tensor]) -> None:
-        """Store an artifact, replacing a damaged one; see ``save_all``."""
-        self.save_all({key: tensors})
+    def save(self, key: Key, tensors: Mapping[str, Tensor], instead_of: Collection[Key] = ()) -> None:
+        """Store an artifact, replacing a damaged one, and remove others; see ``save_all``."""
+        self.save_all({key: tensors}, instead_of)
 
-    def save_all(self, artifacts: Mapping[Key, Mapping[str, Tensor]]) -> None:
-        """Store artifacts, replacing damaged ones.
+    def save_all(
+        self, artifacts: Mapping[Key, Mapping[str, Tensor]], instead_of: Collection[Key] = ()
+    ) -> None:
+        """Store artifacts, replacing damaged ones, and remove those of the keys ``instead_of``.
 
         If the user may not write to the library, nothing is stored; artifacts are then computed each time.
 
@@ -145,9 +176,10 @@ class Artifacts:
         kinds = ", ".join(sorted({key.algorithm for key in artifacts}))
         what = f"store {quote(kinds)} of {say_count(len(packed), 'expert')}"
         num_bytes = sum(map(len, packed.values()))
+        removed = {_make_path(key) for key in instead_of} - packed.keys()
         with suppress(WriteForbidden):
             commit_plan(
-                self._storage, what, lambda: (packed, ()), num_bytes=num_bytes, outcome=EXPERTS_UNCHANGED
+                self._storage, what, lambda: (packed, removed), num_bytes=num_bytes, outcome=EXPERTS_UNCHANGED
             )
 
 
@@ -165,12 +197,17 @@ def open_artifact(content: bytes, key: Key) -> Artifact:
 
 def read_subjects(storage: Storage, path: str) -> tuple[str, ...]:
     """Return the hashes of an artifact's subjects, reading its header only; none if it has no source."""
+    return list_subjects(_read_header(storage, path))
+
+
+def _read_header(storage: Storage, path: str) -> dict[str, Any]:
+    """Return an artifact's source, reading its header only; empty if it has none."""
     try:
         length = int.from_bytes(storage.read(path, end=LENGTH_BYTES), "little")
         content = storage.read(path, end=LENGTH_BYTES + min(length, MOST_HEADER_BYTES))
-        return list_subjects(read_source(content))
+        return read_source(content)
     except FormatError:
-        return ()
+        return {}
 
 
 def find_artifact_fault(storage: Storage, path: str) -> str | None:

@@ -12,6 +12,7 @@ from lorary.routing.configs.contract import RouterConfig
 from lorary.routing.configs.fixed import FixedConfig, SingleConfig
 from lorary.routing.configs.lag import LagConfig
 from lorary.routing.configs.mean_activation import MeanActivationConfig
+from lorary.routing.configs.moe import MoeRouterConfig
 from lorary.routing.configs.phatgoose import PhatgooseConfig
 from lorary.routing.configs.retrieval import RetrievalConfig
 from lorary.routing.configs.spectr import SpectrConfig
@@ -34,6 +35,7 @@ __all__ = [
     "LayerRouters",
     "MeanActivationConfig",
     "Mixed",
+    "MoeRouterConfig",
     "PhatgooseConfig",
     "RetrievalConfig",
     "RouterConfig",

@@ -28,13 +28,15 @@ class LayerMaterial:
     names: tuple[str, ...] | None = None
     """Their names."""
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
-    """Name -> tensor ``[E, …]``; a fact consists of one or several."""
+    """Name -> tensor; a fact consists of one or several. It is ``[E, …]``, unless its shape begins with
+    another letter."""
     shapes: Mapping[str, str] = field(default_factory=dict)
     """Tensor -> a letter for each dimension, such as ``"EI"``. A tensor without an entry has any shape."""
 
     def __post_init__(self) -> None:
         named = {} if self.names is None else {"names": self.names}
-        for name, rows in {**named, **self.tensors}.items():
+        each = {name: rows for name, rows in self.tensors.items() if self.shapes.get(name, "E")[0] == "E"}
+        for name, rows in {**named, **each}.items():
             if len(rows) != self.num_experts:
                 raise ValueError(
                     f"{name} must have one row for each of the {say_count(self.num_experts, 'expert')}, "

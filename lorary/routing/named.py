@@ -14,6 +14,7 @@ from lorary.routing.configs.contract import RouterConfig
 from lorary.routing.configs.fixed import FixedConfig, SingleConfig
 from lorary.routing.configs.lag import LagConfig
 from lorary.routing.configs.mean_activation import MeanActivationConfig
+from lorary.routing.configs.moe import MoeRouterConfig
 from lorary.routing.configs.phatgoose import PhatgooseConfig
 from lorary.routing.configs.retrieval import RetrievalConfig
 from lorary.routing.configs.spectr import SpectrConfig
@@ -51,8 +52,8 @@ class RequestRouterKind:
 
 
 def _find_builder(name: str) -> Callable[[Any, Any], Any]:
-    """Find a builder, ``"file.function"``, when it is first called: options and help need no PyTorch."""
-    file, _, function = name.partition(".")
+    """Find a builder, ``"module.function"``, when it is first called: options and help need no PyTorch."""
+    file, _, function = name.rpartition(".")
 
     def build(config: Any, material: Any) -> Any:
         return getattr(import_module(f"lorary.routing.{file}"), function)(config, material)
@@ -72,6 +73,7 @@ TOKEN_ROUTERS: dict[str, RouterKind] = {
         build=_find_builder("mean_activation.build_mean_activation"),
         needs_tasks=True,
     ),
+    "moe": RouterKind(config=MoeRouterConfig, build=_find_builder("moe.router.build_moe")),
     "uniform": RouterKind(config=UniformConfig, build=_find_builder("uniform.build_uniform")),
     "fixed": RouterKind(config=FixedConfig, build=_find_builder("fixed.build_fixed")),
     "single": RouterKind(config=SingleConfig, build=_find_builder("fixed.build_single")),

@@ -10,8 +10,10 @@ from lorary.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from lorary.training.examples import TrainingExamples, prepare_examples
+    from lorary.training.moe_training import train_moe
     from lorary.training.objectives.gate_config import GateConfig
     from lorary.training.objectives.lorahub import LorahubConfig, search_weights
+    from lorary.training.objectives.moe_config import MoeConfig
     from lorary.training.objectives.skill_config import SkillConfig
     from lorary.training.skill_adaptation import adapt_skills
     from lorary.training.skill_modes import prepare_mode
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GateConfig",
     "LorahubConfig",
+    "MoeConfig",
     "SkillConfig",
     "TrainConfig",
     "TrainingExamples",
@@ -31,6 +34,7 @@ __all__ = [
     "prepare_mode",
     "search_weights",
     "train_experts",
+    "train_moe",
     "train_skills",
 ]
 
@@ -39,6 +43,7 @@ __getattr__ = load_lazily(
     {
         "GateConfig": "objectives.gate_config",
         "LorahubConfig": "objectives.lorahub",
+        "MoeConfig": "objectives.moe_config",
         "SkillConfig": "objectives.skill_config",
         "TrainingExamples": "examples",
         "adapt_skills": "skill_adaptation",
@@ -47,6 +52,7 @@ __getattr__ = load_lazily(
         "prepare_mode": "skill_modes",
         "search_weights": "objectives.lorahub",
         "train_experts": "train",
+        "train_moe": "moe_training",
         "train_skills": "skill_training",
     },
 )

@@ -17,7 +17,8 @@ OPTIONS = {
     "single": {"expert": "morse"},
     "calibrated": {"generic": ("Some text of no task.", "And another."), "top_k": 2},
 }
-READY = [name for name in ROUTERS if not list_task_facts([name])]
+# Without "moe", which has to be trained: see test_moe.py.
+READY = [name for name in ROUTERS if name != "moe" and not list_task_facts([name])]
 
 
 @pytest.fixture

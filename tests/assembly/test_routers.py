@@ -7,7 +7,9 @@ from lorary.assembly import load_model
 from lorary.errors import UnknownExpert
 from lorary.facts import FACTS
 from lorary.routing import FixedConfig, PhatgooseConfig, SpectrConfig, configure_router
+from lorary.routing.configs.moe_form import MoeForm
 from lorary.routing.material import LayerMaterial
+from lorary.routing.moe.packed import TrainedRouter
 from lorary.routing.named import TOKEN_ROUTERS, list_options
 
 OPTIONS = {"fixed": {"weights": {"morse": 0.7, "dates": 0.3}}, "single": {"expert": "prices"}}
@@ -24,7 +26,9 @@ def given(model):
             for path, layer in model.stack.layers.items()
         }
 
-    return {"means": draw(), "gates": draw()}
+    form = MoeForm(experts=model.names)
+    rows = {path: own.flatten() * 3 for path, own in draw().items()}
+    return {"means": draw(), "gates": draw(), "moe": TrainedRouter(form, rows).pack()}
 
 
 @pytest.fixture
@@ -66,13 +70,15 @@ def test_a_router_gets_the_material_of_its_own_layer(ready, given, name):
     config = configure_router(name, OPTIONS.get(name, {}))
     ready.set_router(name, config)
     for path, layer in ready.stack.layers.items():
-        known = {"a": layer.a, "b": layer.b, **{field: rows[path] for field, rows in given.items()}}
-        known |= {name: rows[path] for name, rows in ready.facts.find("prototypes").items()}
+        known = {"a": layer.a, "b": layer.b, "means": given["means"][path], "gates": given["gates"][path]}
+        for fact in ("prototypes", "moe"):
+            known |= {tensor: rows[path] for tensor, rows in ready.facts.find(fact).items()}
         kind = TOKEN_ROUTERS[name]
         material = LayerMaterial(
             num_experts=5,
             names=ready.names,
             tensors={tensor: known[tensor] for fact in config.needs for tensor in FACTS[fact].shapes},
+            shapes={tensor: own for fact in config.needs for tensor, own in FACTS[fact].shapes.items()},
         )
         x = torch.randn(4, layer.a.shape[2], generator=torch.Generator().manual_seed(1))
         for found, expected in zip(layer.router(x), kind.build(config, material)(x), strict=True):
@@ -83,9 +89,10 @@ def test_a_router_gets_the_material_of_its_own_layer(ready, given, name):
 def test_load_model_takes_every_router_with_its_options(
     build_tiny_base, experts, given, ready, name, input_ids
 ):
-    options = OPTIONS.get(name, {})
-    if "top_k" in list_options(name):
-        options = {"top_k": 2, "temperature": 0.5, "abstain": 0.1}
+    options = dict(OPTIONS.get(name, {}))
+    for option, value in {"top_k": 2, "temperature": 0.5, "abstain": 0.1}.items():
+        if option in list_options(name):
+            options[option] = value
     model = load_model(build_tiny_base(), experts, router=name, combine="outputs", **given, **options)
     ready.set_router(name, configure_router(name, options))
     with torch.no_grad():

@@ -12,6 +12,8 @@ from lorary.facts import FACTS, find_task_facts
 from lorary.library import Library
 from lorary.models import load_base
 from lorary.routing import configure_router
+from lorary.routing.configs.moe_form import MoeForm
+from lorary.routing.moe.packed import TrainedRouter
 from tests.facts.texts import take_for_examples
 
 ROUTES = {
@@ -24,6 +26,7 @@ ROUTES = {
     "single": {"expert": "prices"},
     "mean_activation": {},
     "phatgoose": {},
+    "moe": {"top_k": 3},
     "retrieval": {"top_k": 2},
     "calibrated": {"top_k": 2},
 }
@@ -56,7 +59,8 @@ def full(late, model, sequences):
     }
     texts = {**sequences, LATE: sequences["dates"][:1]}  # no tie with them
     model.provide(find_task_facts(model, {}, take_for_examples(texts), ["embeddings"]))
-    model.provide(means=rows, gates={path: -row for path, row in rows.items()})
+    trained = TrainedRouter(MoeForm(experts=model.names), {path: row.flatten() for path, row in rows.items()})
+    model.provide(means=rows, gates={path: -row for path, row in rows.items()}, moe=trained.pack())
     return model
 
 

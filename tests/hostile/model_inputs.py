@@ -9,14 +9,18 @@ from typing import Any
 
 import torch
 
+from lorary.adaptation import AdaptConfig, Adapted, adapt
 from lorary.assembly import RoutedModel, load_model, save_model
 from lorary.assembly.saved_model import is_saved_model
 from lorary.data.tokens import TokenizedExample
 from lorary.errors import FormatError
 from lorary.facts import find_task_facts
+from lorary.facts.moe import store_router
 from lorary.kernels import build
 from lorary.library import Library
 from lorary.models import BaseModel, load_base, mix
+from lorary.routing.configs.moe_form import MoeForm
+from lorary.routing.moe.packed import TrainedRouter, unpack_router
 from lorary.training import TrainConfig, TrainingExamples, train_experts
 from lorary.training.train import TrainOutcome
 from tests.facts.texts import take_for_examples
@@ -37,7 +41,7 @@ def make_saved(router: str, given: Sequence[str] = (), **options: Any) -> Callab
     """Save a model with a router, and its base model with it."""
 
     def make(folder: Path) -> None:
-        rows = {name: _draw_rows(name) for name in given}
+        rows = {name: draw_moe() if name == "moe" else _draw_rows(name) for name in given}
         model = load_model(copy_base(), draw_experts(), router=router, **rows, **options)
         save_model(model, folder / "model", with_base=True)
 
@@ -51,6 +55,27 @@ def _draw_rows(field: str) -> dict[str, torch.Tensor]:
         path: torch.randn(len(experts), pair.a.shape[1], generator=generator)
         for path, pair in experts["law"].factors.items()
     }
+
+
+def draw_moe() -> dict[str, torch.Tensor]:
+    """Draw a trained router of all experts."""
+    rows = {path: own.flatten() for path, own in _draw_rows("moe").items()}
+    return TrainedRouter(MoeForm(experts=tuple(draw_experts())), rows).pack()
+
+
+def make_moe_library(folder: Path) -> None:
+    """Write a library of experts with a trained router."""
+    make_library(folder)
+    library = Library.open(folder / "lib")
+    store_router(library, unpack_router(draw_moe()), "moe", copy_base().fingerprint)
+
+
+def read_moe_library(folder: Path) -> dict[str, Any]:
+    """Load a model that routes by the library's trained router."""
+    model = load_model(copy_base(), Library.open(folder / "lib"), router="moe")
+    with torch.no_grad():
+        logits = model(input_ids=INPUT_IDS).logits
+    return {"logits": logits, "text": "", "names": model.names, "largest": _find_largest(model)}
 
 
 def read_saved(folder: Path) -> dict[str, Any]:
@@ -146,6 +171,32 @@ def answer_run(outcome: TrainOutcome) -> Any:
     """Give what the experts do and how they came there."""
     experts = {name: digest_expert(expert) for name, expert in outcome.experts.items()}
     return experts, {name: repr(asdict(progress)) for name, progress in outcome.progress.items()}
+
+
+ADAPTATION = AdaptConfig(method="average", rank=2, train=TrainConfig(max_steps=2, batch_size=1))
+
+
+def make_adaptation(folder: Path) -> None:
+    """Leave a finished adaptation."""
+    read_adaptation(folder)
+
+
+def read_adaptation(folder: Path) -> Adapted:
+    """Read it, or compute again what is missing."""
+    return adapt(copy_base(), draw_experts(), list_examples(), ADAPTATION, folder / "adapted")
+
+
+def check_adaptation(adapted: Adapted) -> None:
+    """Assert that every expert is sound."""
+    for expert in adapted.experts.values():
+        check_expert(expert)
+
+
+def answer_adaptation(adapted: Adapted) -> Any:
+    """Give what the experts do and how they came there."""
+    experts = {name: digest_expert(expert) for name, expert in adapted.experts.items()}
+    found = {name: (repr(asdict(task.progress)), task.num_read) for name, task in adapted.tasks.items()}
+    return experts, found
 
 
 def make_artifact_cache(folder: Path) -> None:

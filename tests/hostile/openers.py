@@ -41,6 +41,7 @@ CALLS = {
 NO_FILE = "opens no file from outside"
 ITS_OWN_TESTS = "tried by tests/files, and by every reader"
 READ_BY: dict[str, tuple[str, ...] | str] = {
+    "adaptation/folder.py": ("adaptation",),
     "adaptation/transfer_matrix/cell_store.py": ("cell",),
     "adaptation/transfer_matrix/transfer.py": ("cell",),
     "assembly/folder_files.py": ("saved-arrow", "saved-means"),
@@ -82,7 +83,9 @@ READ_BY: dict[str, tuple[str, ...] | str] = {
     "facts/cache.py": ("artifact-cache",),
     "facts/fitted_library.py": "hands on what a library read",
     "facts/generic_text.py": ("artifact-cache",),
+    "facts/joint.py": "hands on what a library read",
     "facts/known.py": "understands what it wrote itself a moment ago",
+    "facts/moe.py": ("moe-router", "saved-moe"),
     "facts/shipped_texts.py": "reads what comes with the package",
     "facts/soundness.py": ("prototypes", "task-rows", "saved-calibrated"),
     "files/json_text.py": ITS_OWN_TESTS,
@@ -114,6 +117,8 @@ READ_BY: dict[str, tuple[str, ...] | str] = {
     "models/base_folder.py": ("base", "saved-arrow"),
     "models/embedded.py": "reads a model file of an installed package, which can run code anyway",
     "models/tokenizer.py": "leaves the reading to transformers, as base_folder.py does",
+    "routing/configs/moe_form.py": ("moe-router", "saved-moe"),
+    "routing/moe/packed.py": ("moe-router", "saved-moe"),
     "training/folder/finished.py": ("run",),
     "training/folder/lock.py": ("run",),
     "training/folder/run_files.py": ("run",),

@@ -26,6 +26,7 @@ ROUTERS = {
     "calibrated": model.make_saved("calibrated"),
     "means": model.make_saved("mean_activation", given=("means",)),
     "gates": model.make_saved("phatgoose", given=("gates",)),
+    "moe": model.make_saved("moe", given=("moe",)),
 }
 
 Adapter = partial(Reader, room="experts", read=library.read_adapter, check=check_expert)
@@ -67,6 +68,8 @@ ENTRIES = [
            targets=JOURNAL),
     Stored("task-rows", make=model.make_task_rows, read=model.read_task_rows, check=model.check_task_rows,
            answer=model.answer_task_rows, sealed=(ARTIFACTS,), cost=4),
+    Stored("moe-router", make=model.make_moe_library, read=model.read_moe_library, check=model.check_saved,
+           answer=model.answer_saved, sealed=(ARTIFACTS,), raises=WITH_ARGUMENTS, cost=8),
     *(Saved(f"saved-{name}", make=make) for name, make in ROUTERS.items()),
     Reader("base", room="models", make=model.make_base, read=model.read_base,
            check=model.check_base_model, cost=5),
@@ -92,6 +95,9 @@ ENTRIES = [
     Reader("result", room="evaluation", make=text.make_result, read=text.read_result_file,
            check=text.check_result),
     Reader("cell", room="adaptation", make=text.make_cell, read=text.read_cell, check=text.check_cell),
+    Reader("adaptation", room="adaptation", make=model.make_adaptation, read=model.read_adaptation,
+           check=model.check_adaptation, answer=model.answer_adaptation, sealed=("*",),
+           plants=("adapted/starts", "adapted/starts.json", "adapted/run.lock"), cost=10),
     Reader("outcome", room="cli", make=text.make_outcome, read=text.read_outcome, check=text.check_outcome),
     Command("lorary-library", make=library.make_library, read=command.look_at_library, plants=PRIVATE),
     Command("lorary-add", make=library.make_adapter, read=command.add_to_library),

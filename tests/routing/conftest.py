@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lorary.facts import FACTS
+from lorary.routing.configs.moe_form import MoeForm
 from lorary.routing.material import LayerMaterial, RequestMaterial
 
 INPUTS = 16
@@ -27,6 +28,18 @@ def draw() -> Callable[..., Tensor]:
 def prototypes(draw: Callable[..., Tensor]) -> Tensor:
     """Unit rows ``[6, 16]``."""
     return normalize(draw(6, INPUTS), dim=-1)
+
+
+def make_moe_tensors(num_experts: int) -> dict[str, Tensor]:
+    """A trained router whose experts have names, so that their order on a model does not matter."""
+    form = MoeForm(
+        experts=tuple(f"expert {number}" for number in range(num_experts)), top_k=min(2, num_experts)
+    )
+    generator = torch.Generator().manual_seed(13)
+    return {
+        "moe": 3 * torch.randn(form.count(INPUTS), generator=generator),
+        "moe_form": torch.tensor(list(form.dump()), dtype=torch.uint8),
+    }
 
 
 @pytest.fixture
@@ -54,6 +67,7 @@ def make_material() -> Callable[..., LayerMaterial]:
                 "b": rows(10, 3),
                 "gates": rows(INPUTS),
                 "means": rows(INPUTS),
+                **make_moe_tensors(num_experts),
             },
             shapes={name: letters for fact in FACTS.values() for name, letters in fact.shapes.items()},
         )

@@ -20,6 +20,7 @@ CASES = {
     "lag": [{}, {"candidates": 1, "top_k": 1}, {"input_norm": "unit"}],
     "fixed": [{"weights": {"expert 0": 1.0}}],
     "single": [{"expert": "expert 0"}],
+    "moe": [{}, {"top_k": 1}],
 }
 ALL = {
     f"{name} {options}" if options else name: (name, options)
@@ -135,7 +136,7 @@ def test_a_router_is_built_from_what_it_needs_alone(name, make_material, draw):
     options = CASES.get(name, [{}])[0]
     full, needs = make_material(6), configure_router(name, options).needs
     tensors = {tensor: full.take(tensor) for fact in needs for tensor in FACTS[fact].shapes}
-    sparse = LayerMaterial(num_experts=6, names=full.names, tensors=tensors)
+    sparse = LayerMaterial(num_experts=6, names=full.names, tensors=tensors, shapes=full.shapes)
     config = configure_router(name, options)
     x = draw(9, INPUTS)
     for found, expected in zip(
@@ -210,11 +211,13 @@ def test_more_experts_than_there_are_is_refused(name, make_material):
     ],
 )
 def test_options_out_of_range_are_refused(name, option, value, message):
+    if option not in list_options(name):
+        pytest.skip("this router has no such option")
     with pytest.raises(ValueError, match=message):
         configure_router(name, {option: value})
 
 
-@pytest.mark.parametrize("name", CHOOSING)
+@pytest.mark.parametrize("name", ABSTAINING)
 def test_all_faults_are_reported_at_once(name):
     with pytest.raises(ValueError, match=r"top_k .*; temperature .*; abstain "):
         configure_router(name, {"top_k": -2, "temperature": -1.0, "abstain": float("inf")})

@@ -1,13 +1,11 @@
 """The experts that a method may use for a task, attached to the base model."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from lorary.adaptation.chosen import choose_experts
 from lorary.adaptation.methods.contract import Context
 from lorary.assembly import RoutedModel, load_model
-from lorary.experts import Expert
-from lorary.library import Library
-from lorary.library.view import LibraryView
 
 
 @contextmanager
@@ -20,12 +18,3 @@ def attach_chosen(context: Context, names: Sequence[str]) -> Iterator[RoutedMode
         yield model
     finally:
         model.detach()
-
-
-def choose_experts(experts: Mapping[str, Expert], names: Sequence[str]) -> Mapping[str, Expert]:
-    """Return some experts; those of a library with what it stores about them."""
-    if isinstance(experts, Library):
-        return LibraryView(experts, sorted(names), {})
-    if isinstance(experts, LibraryView):
-        return LibraryView(experts.library, sorted(names), {})
-    return {name: experts[name] for name in names}

@@ -1,16 +1,14 @@
 """Reading prompts of a new task through the base model with the experts attached."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
+from lorary.adaptation.chosen import choose_experts
 from lorary.adaptation.retrieval.contract import RetrievalContext
 from lorary.assembly import RoutedModel, load_model
-from lorary.experts import Expert
 from lorary.facts.requests import Requests, cut_passes, pad_prompts
-from lorary.library import Library
-from lorary.library.view import LibraryView
 
 TOKENS_PER_PASS = 2048
 
@@ -18,13 +16,7 @@ TOKENS_PER_PASS = 2048
 @contextmanager
 def attached(context: RetrievalContext, names: Sequence[str]) -> Iterator[RoutedModel]:
     """Attach the experts to the base model within this context; no router chooses."""
-    experts: Mapping[str, Expert]
-    if isinstance(context.experts, Library | LibraryView):
-        # A view, and not a mapping, because it stores facts about its experts.
-        library = context.experts if isinstance(context.experts, Library) else context.experts.library
-        experts = LibraryView(library, sorted(names), {})
-    else:
-        experts = {name: context.experts[name] for name in names}
+    experts = choose_experts(context.experts, names)
     model = load_model(context.base, experts, router=None, trust_base=context.trust_base)
     try:
         yield model

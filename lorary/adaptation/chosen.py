@@ -1,0 +1,25 @@
+"""Some experts of a library, with what it stores about them."""
+
+from collections.abc import Mapping, Sequence
+
+from lorary.experts import Expert
+from lorary.library import Library
+from lorary.library.view import LibraryView
+
+
+def choose_experts(experts: Mapping[str, Expert], names: Sequence[str]) -> Mapping[str, Expert]:
+    """Return some experts; those of a library with its artifacts.
+
+    Args:
+        experts: a library, a choice of its experts, or any other mapping.
+        names: names of the experts.
+    """
+    library = whole_library(experts)
+    if isinstance(library, Library):
+        return LibraryView(library, sorted(names), {})
+    return {name: experts[name] for name in names}
+
+
+def whole_library(experts: Mapping[str, Expert]) -> Mapping[str, Expert]:
+    """Return the library that experts were chosen from; of any other mapping the mapping itself."""
+    return experts.library if isinstance(experts, LibraryView) else experts

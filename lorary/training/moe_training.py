@@ -1,0 +1,293 @@
+"""Training a mixture-of-experts router over experts, from the start or from the state of a killed run."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lorary.data import TokenizedExample
+from lorary.experts import Expert, Factors, check_name
+from lorary.files import quote
+from lorary.models import BaseModel, ExpertStack, attach_experts
+from lorary.models.check_base import check_base
+from lorary.passes import find_layout, split_passes
+from lorary.passes.split import Pass
+from lorary.routing.configs.moe_form import MoeForm
+from lorary.routing.moe.packed import TrainedRouter
+from lorary.training.config import list_effective
+from lorary.training.example_checks import check_training_examples
+from lorary.training.examples import TrainingExamples
+from lorary.training.folder.digests import hash_tensors
+from lorary.training.folder.lock import hold_run_folder
+from lorary.training.folder.run_folder import RunFolder
+from lorary.training.folder.tensor_form import TensorForm
+from lorary.training.loop.event import TrainEvent
+from lorary.training.loop.loop import Loop
+from lorary.training.loop.schedule import seed_for
+from lorary.training.objectives.moe import ROUTER, MoeExperts
+from lorary.training.objectives.moe_config import MoeConfig
+from lorary.training.objectives.moe_start import start_at_random, start_from_rows
+from lorary.training.objectives.moe_usage import MoeUsage, measure_usage
+from lorary.training.progress import UnitProgress
+
+NUM_START_EXAMPLES = 32
+
+
+@dataclass(frozen=True)
+class MoeOutcome:
+    """The result of a run."""
+
+    router: TrainedRouter
+    """The router of all layers; ``facts`` has it as ``RoutedModel.provide`` takes it."""
+    experts: dict[str, Expert]
+    """The experts that it routes to, in the order of those given: these, or the trained ones."""
+    progress: UnitProgress
+    """Steps, tokens, loss curves (without balance and z-loss) and best validation loss."""
+    usage: MoeUsage
+    """The use of the experts on the validation examples, or on the training examples if there are none."""
+
+    @property
+    def facts(self) -> dict[str, dict[str, Tensor]]:
+        """The router as a fact: ``model.provide(outcome.facts)``."""
+        return {"moe": self.router.pack()}
+
+
+def train_moe(
+    base: BaseModel,
+    experts: Mapping[str, Expert],
+    examples: Mapping[str, TrainingExamples],
+    config: MoeConfig,
+    run_folder: str | Path,
+    *,
+    start: Mapping[str, Tensor] | None = None,
+    name: str = "moe",
+    fresh: bool = False,
+    trust_base: bool = False,
+    on_progress: Callable[[TrainEvent[dict[str, Tensor]]], None] | None = None,
+) -> MoeOutcome:
+    """Train a router that chooses experts for each token and layer; resumes a killed run to the same bits.
+
+    Args:
+        base: the base model, used on its current device. It must have no experts, and has none afterwards.
+        experts: name -> expert, whose order is that of the router's rows. They stay as they are.
+        examples: task -> its examples, see ``prepare_examples``; tasks need not be those of the experts.
+        config: the configuration.
+        run_folder: folder of the resumable state, the finished parameters and the curves.
+        start: module path -> rows ``[E, I]`` of all experts, for a warm start: prototypes times gains, or
+            mean inputs, see ``lorary.facts``. It is not used for a start at random.
+        name: the router's. Trained experts are ``<name>-<expert>``.
+        fresh: start over instead of resuming.
+        trust_base: whether to take experts that name another base model, with a warning.
+        on_progress: called after every pass.
+
+    Returns:
+        Router and experts (best validated values, or the last), curves and usage.
+
+    Raises:
+        ValueError: if there is no task, a task has no training example, the base model cannot read one, the
+            settings do not suit the experts, a warm start has no rows, or the name is not safe; the message
+            has all faults of settings and start.
+        IncompatibleExpert: if an expert was trained on another base model, or the base model has experts.
+        TrainingError: if the folder has another run, is damaged or in use, or a loss is not finite.
+
+    Source: Shazeer et al., arXiv:1701.06538; Switch Transformers, arXiv:2101.03961; ST-MoE, arXiv:2202.08906.
+    """
+    _check_inputs(experts, examples, config, start, name)
+    for task, found in examples.items():
+        check_training_examples(task, found, base.model)
+    check_base(base, *experts.values(), trust=trust_base)
+    form = config.make_form(list(experts))
+    unit = _join_tasks(examples, balanced=config.balanced_tasks, seed=config.train.seed)
+    with hold_run_folder(run_folder):
+        stack = attach_experts(base.model, experts, torch.float32 if config.train_experts else None)
+        try:
+            _check_start(stack, start if config.warm_start != "none" else None)
+            starts = _choose_start(stack, form, unit, config, start)
+            objective = MoeExperts(stack, form, starts, config)
+            identity = _identify(base, experts, examples, config, starts)
+            folder = RunFolder(run_folder, identity, TensorForm(objective.rows.shapes), fresh=fresh)
+            done = Loop(
+                objective, {name: unit}, config.train.loop, folder=folder, after_pass=on_progress
+            ).run()
+            tensors, progress = done[name]
+            with torch.no_grad():
+                for key, own in tensors.items():
+                    objective.rows.parts[key][0].copy_(own)
+            usage = measure_usage(
+                objective, _split(stack, config, list(dict.fromkeys(unit.validation or unit.train)))
+            )
+            router = TrainedRouter(form, {path: tensors[f"{path}.{ROUTER}"] for path in stack.layers})
+            trained = _build_experts(stack, experts, tensors, config, name, progress)
+        finally:
+            stack.detach()
+    if config.train_experts:
+        router = router.rename(list(experts), list(trained))
+    return MoeOutcome(router, trained, progress, usage)
+
+
+def _check_inputs(
+    experts: Mapping[str, Expert],
+    examples: Mapping[str, TrainingExamples],
+    config: MoeConfig,
+    start: Mapping[str, Tensor] | None,
+    name: str,
+) -> None:
+    faults = []
+    if not experts:
+        faults.append("there must be experts to route to, found none")
+    else:
+        try:
+            config.make_form(list(experts))
+        except ValueError as error:
+            faults.append(str(error))
+    if not examples:
+        faults.append("there must be examples of at least one task, found none")
+    faults += [
+        f"task {task!r} must have at least one training example, found none"
+        for task, found in examples.items()
+        if isinstance(found, TrainingExamples) and not found.train
+    ]
+    if config.warm_start != "none" and start is None:
+        faults.append(
+            f"warm_start {config.warm_start!r} needs rows for each expert and layer, found none: pass "
+            "start=…, or take warm_start 'none'"
+        )
+    try:
+        for expert in experts:
+            check_name(f"{name}-{expert}" if config.train_experts else name)
+    except ValueError as error:
+        faults.append(str(error))
+    if faults:
+        raise ValueError("; ".join(dict.fromkeys(faults)))
+
+
+def _check_start(stack: ExpertStack, start: Mapping[str, Tensor] | None) -> None:
+    if start is None:
+        return
+    for path, layer in stack.layers.items():
+        expected = (len(stack.names), layer.a.shape[2])
+        if path not in start or tuple(start[path].shape) != expected:
+            found = list(start[path].shape) if path in start else "none"
+            raise ValueError(
+                f"a warm start needs rows {list(expected)} of layer {quote(path)}, one for each expert, "
+                f"found {found}: compute them on these experts"
+            )
+        if not start[path].isfinite().all():
+            raise ValueError(f"the rows of layer {quote(path)} must be finite: compute them again")
+
+
+def _choose_start(
+    stack: ExpertStack,
+    form: MoeForm,
+    unit: TrainingExamples,
+    config: MoeConfig,
+    start: Mapping[str, Tensor] | None,
+) -> dict[str, Tensor]:
+    seed = seed_for(config.train.seed, "router")
+    if config.warm_start == "none" or start is None:
+        return start_at_random({path: layer.a.shape[2] for path, layer in stack.layers.items()}, form, seed)
+    # Examples of all tasks, since a unit has those of one task after those of another.
+    step = max(1, len(unit.train) // NUM_START_EXAMPLES)
+    chosen = unit.train[::step][:NUM_START_EXAMPLES]
+    return start_from_rows(
+        stack,
+        lambda: _split(stack, config, chosen),
+        form,
+        start,
+        has_signs=config.warm_start == "means",
+        scale=config.start_scale,
+        seed=seed,
+    )
+
+
+def _split(
+    stack: ExpertStack, config: MoeConfig, examples: tuple[TokenizedExample, ...] | list[TokenizedExample]
+) -> Iterator[Pass]:
+    settings = config.train
+    return split_passes(
+        examples,
+        [0] * len(examples),
+        find_layout(stack, max(map(len, examples)), settings.row_length),
+        tokens_per_pass=settings.tokens_per_pass,
+        row_length=settings.row_length,
+        device=stack.model.device,
+    )
+
+
+def _join_tasks(examples: Mapping[str, TrainingExamples], *, balanced: bool, seed: int) -> TrainingExamples:
+    """Return the examples of all tasks as those of one unit.
+
+    Balanced, the examples of smaller tasks are repeated until each task has as many as the largest; the
+    examples of the last, incomplete repetition are chosen at random.
+    """
+    most = max(len(found.train) for found in examples.values())
+    train: list[TokenizedExample] = []
+    for task, found in examples.items():
+        whole, rest = divmod(most, len(found.train)) if balanced else (1, 0)
+        generator = torch.Generator().manual_seed(seed_for(seed, f"task {task}"))
+        order = torch.randperm(len(found.train), generator=generator)[:rest].sort().values
+        train += [*found.train * whole, *(found.train[index] for index in order.tolist())]
+    validation = tuple(example for found in examples.values() for example in found.validation)
+    return TrainingExamples(train=tuple(train), validation=validation, tasks=tuple(examples))
+
+
+def _identify(
+    base: BaseModel,
+    experts: Mapping[str, Expert],
+    examples: Mapping[str, TrainingExamples],
+    config: MoeConfig,
+    starts: Mapping[str, Tensor],
+) -> dict[str, object]:
+    # Noise is drawn for each pass, so that with noise the division into passes matters.
+    passes = {} if config.noise == "none" else {"tokens_per_pass": config.train.tokens_per_pass}
+    return {
+        "configuration": {**asdict(config), "train": {**list_effective(config.train), **passes}},
+        "base model": base.fingerprint,
+        "experts": [[name, _hash_expert(name, expert)] for name, expert in experts.items()],
+        "examples": [[task, found.digest] for task, found in examples.items()],
+        "start": hash_tensors("start", dict(starts))[:16],
+    }
+
+
+def _hash_expert(name: str, expert: Expert) -> str:
+    factors = {
+        f"{path}.{letter}": part
+        for path, pair in expert.factors.items()
+        for letter, part in (("a", pair.a), ("b", pair.b))
+    }
+    return hash_tensors(name, factors)[:16]
+
+
+def _build_experts(
+    stack: ExpertStack,
+    experts: Mapping[str, Expert],
+    tensors: Mapping[str, Tensor],
+    config: MoeConfig,
+    name: str,
+    progress: UnitProgress,
+) -> dict[str, Expert]:
+    """Return the experts, or new ones with the trained factors of the same ranks and layers."""
+    if not config.train_experts:
+        return dict(experts)
+    ranks = {path: layer.list_ranks() for path, layer in stack.layers.items()}
+    trained = {}
+    for place, (old, expert) in enumerate(experts.items()):
+        factors = {
+            path: Factors(
+                tensors[f"{path}.a"][place, : own[place]].clone(),
+                tensors[f"{path}.b_t"][place, : own[place]].T.contiguous(),
+            )
+            for path, own in ranks.items()
+            if own[place]
+        }
+        card = replace(
+            expert.card,
+            parents=(old,),
+            description=f"expert {old} as trained in the mixture {name}",
+            provenance={"training": {**asdict(config), "method": "moe"}, "steps": progress.step},
+            scores={},
+        )
+        trained[f"{name}-{old}"] = Expert(f"{name}-{old}", expert.base_model, factors, card)
+    return trained
