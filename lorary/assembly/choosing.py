@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lorary.assembly.deciding import RequestDecider
 from lorary.assembly.router import Router
+from lorary.assembly.tasks import TASK, is_task_choice, name_task_expert
 from lorary.facts.requests import list_prompts
 from lorary.files import quote, say_count
 from lorary.models import ExpertStack
@@ -20,9 +21,10 @@ from lorary.routing import Chooser, Mixed
 AUTO = "auto"
 """The current router."""
 
-ExpertChoice = str | Mapping[str, float] | Chooser | None
-"""The choice for one request: an expert's name, experts with their weights, a router or any chooser,
-``"auto"`` for the current router, or None for the base model alone."""
+ExpertChoice = str | Mapping[str, float] | Mapping[str, str | None] | Chooser | None
+"""The choice for one request: an expert's name, experts with their weights, ``{"task": name}`` for a task of
+the model's skills, a router or any chooser, ``"auto"`` for the current router, or None for the base model
+alone."""
 
 STATES = ("past_key_values", "cache_params", "state")
 """The arguments in which models take the state of earlier tokens; outputs have the same names."""
@@ -139,8 +141,8 @@ def build_chooser(
         prompts: the requests' token ids, for routers that decide from them.
 
     Raises:
-        ValueError: if a choice is of another type, a weight is not finite, or a router was built for other
-            experts.
+        ValueError: if a choice is of another type, a weight is not finite, the model's skills have no such
+            task, or a router was built for other experts.
         UnknownExpert: if a name is not on the model.
     """
     # combine -> request -> experts, for requests whose experts are known before the call.
@@ -165,11 +167,16 @@ def build_chooser(
     return Mixed(parts) if parts else None
 
 
-def _name_experts(stack: ExpertStack, choice: str | Mapping[str, float]) -> Decided:
+def _name_experts(stack: ExpertStack, choice: str | Mapping[str, Any]) -> Decided:
+    if isinstance(choice, Mapping) and is_task_choice(choice):
+        choice = name_task_expert(stack.names, choice[TASK])
     weights = {choice: 1.0} if isinstance(choice, str) else choice
     for name, weight in weights.items():
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
-            raise ValueError(f"expert {quote(name)} must have a finite weight, found {quote(weight)}")
+            raise ValueError(
+                f"expert {quote(name)} must have a finite weight, found {quote(weight)}: for a task of the "
+                "model's skills, give {'task': name} alone"
+            )
     return [stack.index(name) for name in weights], [float(weight) for weight in weights.values()]
 
 
@@ -181,8 +188,8 @@ def _decide(decider: RequestDecider, rows: Sequence[int], prompts: Prompts) -> d
 def _check_chooser(stack: ExpertStack, choice: Any) -> Chooser:
     if not callable(getattr(choice, "choose", None)):
         raise ValueError(
-            "experts are given by name, as {name: weight}, as a router, 'auto' or None for each request, "
-            f"found {quote(choice)}"
+            "experts are given by name, as {name: weight}, as {'task': name}, as a router, 'auto' or None "
+            f"for each request, found {quote(choice)}"
         )
     # A router chooses by places in the stacks, which belong to other experts after one was removed.
     if isinstance(choice, Router) and choice.stack is not stack:

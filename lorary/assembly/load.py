@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from lorary.assembly.chosen_skills import choose_skills
 from lorary.assembly.open_saved import open_saved
 from lorary.assembly.routed_model import RoutedModel
+from lorary.assembly.tasks import make_task_experts
 from lorary.errors import LibraryError
 from lorary.experts import Expert
 from lorary.experts.base_revisions import agree_on_revision
 from lorary.experts.expert import identify_base
+from lorary.experts.skills import SkillSet
 from lorary.facts import FACTS
 from lorary.facts.encoder import Encoder
 from lorary.facts.fitted_library import FittedLibrary
@@ -34,6 +37,7 @@ def load_model(
     router: str | EllipsisType | None = ...,
     combine: str | None = None,
     controls: Mapping[str, Expert] | None = None,
+    skills: SkillSet | str | EllipsisType | None = ...,
     facts: Mapping[str, Mapping[str, Tensor]] | None = None,
     encoder: Encoder | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
@@ -52,10 +56,14 @@ def load_model(
             (``Library.routed``: not merges, controls and the like); or any other mapping name -> expert, such
             as ``library.routed("merge")``, for all of it.
         router: a key of ``ROUTERS``; None means the base model alone until ``assign`` or ``set_router``. If
-            not given, ``"calibrated"``, or the saved model's own. If the base model has an encoder,
-            ``"arrow"``, or ``"calibrated"`` if ``generic`` prompts are given.
+            not given, ``"calibrated"``, or the saved model's own; None if there are tasks only. If the base
+            model has an encoder, ``"arrow"``, or ``"calibrated"`` if ``generic`` prompts are given.
         combine: ``"outputs"`` or ``"factors"``, see ``mix``. If not given, outputs, or the saved model's own.
         controls: further experts, which ``assign`` can use by these names, but no router chooses.
+        skills: skills whose tasks calls may name, ``experts={"task": name}``: a set, or the name of any skill
+            of a set in the library. None for no tasks; if not given, the library's set, if it has one only.
+            Each task adds one expert to the model. No router chooses it; to route among tasks, pass
+            ``load_skills(library).task_experts()`` as the experts.
         facts: facts from examples of tasks that some routers need, by name in ``FACTS``. Facts of layers,
             such as ``"means"`` and ``"gates"``: module path -> ``[E, I]``. Facts of the output, such as
             ``"embeddings"``: expert -> ``[N, D]``.
@@ -76,7 +84,7 @@ def load_model(
     Raises:
         ValueError: if the router is unknown, an option is unknown or out of range, a fact that the router
             needs is not given, or an argument has no effect on this kind of base model.
-        LibraryError: if there is no expert.
+        LibraryError: if there is no expert and no task, or the library's skills cannot be loaded.
         IncompatibleExpert: if an expert was trained on another base model.
         BaseModelError: if the base model cannot be loaded, or is not the saved model's.
         FormatError: if the folder of a saved model is damaged.
@@ -91,22 +99,23 @@ def load_model(
         kept = saved.choose_material(given, encoder)
     elif isinstance(base, Path):
         base = str(base)
-    is_default = router is ...
-    router = DEFAULT_ROUTER if router is ... else router
     combine = "outputs" if combine is None else combine
     if combine not in COMBINES:
         raise ValueError(f"combine must be one of {COMBINES}, not {quote(combine)}")
-    config = _configure(router, options)
     library = Library.open(experts) if isinstance(experts, str) else experts
-    # A saved model has what it was built of.
-    if isinstance(library, Library) and saved is None:
+    if isinstance(library, Library):
         library = library.routed()
-    own = _read_experts(library)
-    everyone = own | _check_controls(controls or {}, own)
+    skill_set = choose_skills(library, skills)
+    has_tasks_only = skill_set is not None and not len(library)
+    is_default = router is ... and not has_tasks_only
+    router = DEFAULT_ROUTER if is_default else None if router is ... else router
+    config = _configure(router, options)
+    own = {} if has_tasks_only and router is None else _read_experts(library)
+    everyone = own | _check_controls(controls or {}, own) | make_task_experts(skill_set)
     if config is not None:
         config.check(list(own))
     if isinstance(base, str) and saved is None and revision is None and not _exists(base):
-        revision = agree_on_revision({name: identify_base(expert) for name, expert in own.items()})
+        revision = agree_on_revision({name: identify_base(expert) for name, expert in everyone.items()})
     if saved is None:
         _refuse_unused(base, tokenizer=tokenizer, revision=revision, dtype=dtype, device=device)
     loaded = _load_any_base(base, tokenizer, revision, dtype, device)
@@ -117,7 +126,8 @@ def load_model(
     check_base(loaded, *unchecked.values(), trust=trust_base)
     everyone = fit_paths(loaded.model, everyone)
     stack = attach_experts(loaded.model, everyone)
-    model = RoutedModel(loaded, stack, _fit_library(library, own, {name: everyone[name] for name in own}))
+    fitted = _fit_library(library, own, {name: everyone[name] for name in own})
+    model = RoutedModel(loaded, stack, fitted, skill_set)
     try:
         if saved is not None:
             saved.hand_over(model, kept, encoder)

@@ -1,6 +1,6 @@
 """Open the folder of a saved model, with a user's changes, as arguments for ``load_model``."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import EllipsisType
@@ -22,10 +22,12 @@ from lorary.assembly.saved_model import (
     read_saved_model,
 )
 from lorary.errors import BaseModelError, FormatError, UnknownExpert
+from lorary.experts.roles import SKILL
 from lorary.facts import FACTS
 from lorary.facts.encoder import Encoder
 from lorary.files import escape, quote
 from lorary.library import Library
+from lorary.library.view import LibraryView
 from lorary.models import BaseModel, load_base
 from lorary.routing import configure_router
 
@@ -38,8 +40,8 @@ class OpenedModel:
     """The model's folder."""
     saved: SavedModel
     """The content of its ``lorary_model.json``."""
-    library: Library
-    """Its experts."""
+    library: LibraryView
+    """Its experts, whatever their roles, but for skills that only its tasks use."""
     material: Mapping[str, Mapping[str, Tensor]]
     """The facts that were given to it, from examples of tasks."""
     router: str | None
@@ -161,12 +163,16 @@ def open_saved(
     return OpenedModel(
         folder=Path(place),
         saved=saved,
-        library=open_saved_experts(place, saved),
+        library=_view(open_saved_experts(place, saved), saved.skills or []),
         material=read_material(place, saved),
         router=saved.router if router is ... else router,
         options={**saved.options, **options} if own else options,
         combine=saved.combine if combine is None else combine,
     )
+
+
+def _view(library: Library, skills: Sequence[str]) -> LibraryView:
+    return LibraryView(library, [name for name in library if name not in skills], {SKILL: skills})
 
 
 def _describe(place: str | Path | PreTrainedModel | BaseModel) -> str:

@@ -26,7 +26,9 @@ from lorary.assembly.growing import add_expert, remove_expert
 from lorary.assembly.held_model import HeldModel
 from lorary.assembly.prompts import Prompt
 from lorary.assembly.router import Router, build_router
+from lorary.assembly.tasks import MEAN, PREFIX, list_tasks
 from lorary.experts import Expert
+from lorary.experts.skills import SkillSet
 from lorary.facts.encoder import Encoder
 from lorary.facts.given import join_given
 from lorary.facts.known import Facts
@@ -47,10 +49,19 @@ class RoutedModel(HeldModel):
         stack: all experts on the model.
         experts: the experts that a router may choose, first in the stack; the rest are controls, which are
             used by name only.
+        skills: the skills whose tasks have experts in the stack, see ``lorary.assembly.tasks``; None for no
+            tasks.
     """
 
-    def __init__(self, base: BaseModel, stack: ExpertStack, experts: Mapping[str, Expert]):
+    def __init__(
+        self,
+        base: BaseModel,
+        stack: ExpertStack,
+        experts: Mapping[str, Expert],
+        skills: SkillSet | None = None,
+    ):
         super().__init__(base)
+        self.skills = skills
         self.facts = Facts(base, stack, experts)
         self._current = CurrentRouter(self.facts)
         calls = EncoderCalls if base.is_encoder_decoder else DirectCalls
@@ -70,8 +81,14 @@ class RoutedModel(HeldModel):
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """The experts that are used by name only."""
-        return self.facts.controls
+        """The experts that are used by name only; those of tasks are not listed."""
+        of_tasks = {MEAN, *(f"{PREFIX}{task}" for task in self.tasks)}
+        return tuple(name for name in self.facts.controls if name not in of_tasks)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks of the model's skills, which ``experts={"task": name}`` uses."""
+        return list_tasks(self.stack.names)
 
     @property
     def decider(self) -> RequestDecider | None:
@@ -236,9 +253,11 @@ class RoutedModel(HeldModel):
             prompts: one text, or several texts or lists of token ids, which run as one batch. A text is
                 tokenised with the tokenizer's begin-of-text token, if it has one, and without an end token;
                 for an encoder, with all tokens that the tokenizer puts around it.
-            experts: the choice for each prompt, or for all: an expert's name, ``{name: weight}``, a router of
-                ``router(…)`` or any other ``Chooser``, None for the base model alone, ``"auto"`` for the
-                router of the context or the current one.
+            experts: the choice for each prompt, or for all: an expert's name, ``{name: weight}``,
+                ``{"task": name}`` for a task of the model's skills (with None in place of the name: the mean
+                of all tasks, for one that is not in their table), a router of ``router(…)`` or any other
+                ``Chooser``, None for the base model alone, ``"auto"`` for the router of the context or the
+                current one.
             max_new_tokens: maximum number of tokens to add; one number for all, or one per prompt.
             first_line: whether an answer ends with its first line of visible text; for all, or per prompt.
             temperature: 0 takes the most probable token, whatever the base model's configuration prefers;
@@ -264,7 +283,7 @@ class RoutedModel(HeldModel):
 
         Raises:
             ValueError: if a prompt is empty, a number is out of range, the list has not one choice per
-                prompt, or a choice is of another type.
+                prompt, the model's skills have no such task, or a choice is of another type.
             UnknownExpert: if a name is not on this model.
             BaseModelError: if a prompt is a text and there is no tokenizer, or the base model has too few
                 positions for a prompt and its answer.

@@ -12,9 +12,11 @@ from lorary.assembly.folder_files import BASE, EXPERTS, hash_files
 from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.router import complete_config
 from lorary.assembly.saved_model import MATERIAL_FILE, MODEL_FILE, SavedModel
+from lorary.experts.skills import SkillSet
 from lorary.facts.same_experts import check_loaded
-from lorary.files import escape_markdown
+from lorary.files import escape_markdown, quote
 from lorary.library import Library
+from lorary.library.skills import store_skills
 from lorary.models.new_folder import new_folder
 from lorary.models.plain_folder import write_plain
 
@@ -24,8 +26,8 @@ PACKAGES = ("lorary", "torch", "transformers")
 def save_model(model: RoutedModel, folder: str | Path, *, with_base: bool = False) -> None:
     """Write a routed model: experts, router with its options and all it is built from, versions.
 
-    ``load_model(folder)`` loads it again and computes nothing anew. Controls are left out. The folder appears
-    whole or not at all.
+    ``load_model(folder)`` loads it again and computes nothing anew. Tasks are kept, controls are left out.
+    The folder appears whole or not at all.
 
     Args:
         model: the model; left as it is.
@@ -35,7 +37,8 @@ def save_model(model: RoutedModel, folder: str | Path, *, with_base: bool = Fals
     Raises:
         LibraryError: if there is something at that place, it cannot be written, or an expert in the model's
             library is not the one it was loaded with.
-        ValueError: if the base model is to be written within ``assign`` or ``routed``.
+        ValueError: if the base model is to be written within ``assign`` or ``routed``, or an expert is also
+            one of the skills of the model's tasks.
     """
     # To write the base model its experts are set aside.
     held = model.stack.context.lock.changing("save its base model") if with_base else model.stack.in_use()
@@ -52,8 +55,11 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
         # A library may have changed since; what is known about the experts would not fit the new weights.
         check_loaded(model.stack, expert, name)
         library.add(expert, name)
+    names = list(library)
+    if model.skills is not None:
+        _store_skills(library, model.skills)
     model.facts.store(library)
-    given = model.facts.list_given(list(library))
+    given = model.facts.list_given(names)
     material = save({key: tensor.contiguous() for key, tensor in given.items()}) if given else None
     if material is not None:
         (folder / MATERIAL_FILE).write_bytes(material)
@@ -69,12 +75,23 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
         options={} if config is None else asdict(config),
         combine=combine,
         experts=library.weight_hashes(),
+        skills=None if model.skills is None else [skill.name for skill in model.skills.skills],
         material_sha256=None if material is None else sha256(material).hexdigest(),
         has_encoder=model.facts.encoder is not None,
         versions=_list_versions(),
     )
     (folder / "README.md").write_text(render_readme(saved), encoding="utf-8")
     (folder / MODEL_FILE).write_bytes(replace(saved, files=hash_files(folder)).dump())
+
+
+def _store_skills(library: Library, skills: SkillSet) -> None:
+    names = [skill.name for skill in skills.skills if skill.name in library]
+    if names:
+        raise ValueError(
+            f"experts that routers choose must not be skills of the model's tasks too, found {quote(names)}: "
+            "load the model with skills=None, or without these experts, to save it"
+        )
+    store_skills(library, skills)
 
 
 def _save_base(model: RoutedModel, folder: Path) -> None:

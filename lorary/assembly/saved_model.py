@@ -7,7 +7,7 @@ of earlier versions lack the hashes of files: there, only weights and material h
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from errno import ENAMETOOLONG
 from hashlib import sha256
@@ -61,12 +61,16 @@ class SavedModel:
     """Whether embeddings were made by an encoder of texts, which is not in the folder."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version that saved the model."""
+    skills: Sequence[str] | None = None
+    """Names of the experts that are skills, which only tasks use; None if the model has no tasks."""
     files: Mapping[str, str] | None = None
     """Path of each other file in the folder -> its SHA-256; None in folders of earlier versions."""
 
     def dump(self) -> bytes:
         """Write ``lorary_model.json``, with a hash of itself."""
         content = {"lorary_model": VERSION, **asdict(self)}
+        if self.skills is None:
+            del content["skills"]  # as in earlier versions, which can load such a folder
         return dump_json({**content, SEAL: _hash_content(content)}).encode()
 
 
@@ -108,7 +112,7 @@ def read_saved_model(folder: str | Path) -> SavedModel:
         raise FormatError(f"{quote(str(path))} is not what was saved, its SHA-256 differs: {AGAIN}")
     del found["lorary_model"]
     known = {entry.name for entry in fields(SavedModel)}
-    wrong = sorted((found.keys() | {"files"}) ^ known)
+    wrong = sorted((found.keys() | {"files", "skills"}) ^ known)
     if wrong:
         raise FormatError(f"{quote(str(path))} must have {sorted(known)}, missing or unknown: {quote(wrong)}")
     check_values(str(path), found)

@@ -26,6 +26,7 @@ KINDS = {
     "material_sha256": str | None,
     "has_encoder": bool,
     "versions": dict,
+    "skills": list | None,
     "files": dict | None,
 }
 LONGEST_NAME = 4096
@@ -38,7 +39,7 @@ def check_values(path: str, found: Mapping[str, Any]) -> None:
 
     Args:
         path: the file, for messages.
-        found: what it holds; ``files`` may be missing.
+        found: what it holds; ``skills`` and ``files`` may be missing.
 
     Raises:
         FormatError: naming the first few fields and their values.
@@ -75,6 +76,9 @@ def _find_wrong(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, digest in found["experts"].items():
         if not _is_name(name) or not _is_hash(digest):
             yield f"experts: {quote(name, 60)}", digest
+    for name in found.get("skills") or []:
+        if name not in found["experts"]:
+            yield "skills", name
     for name, digest in (found.get("files") or {}).items():
         if not is_beneath(name) or not _is_hash(digest):
             yield f"files: {quote(name, 60)}", digest
@@ -86,8 +90,9 @@ def _find_wrong(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _find_router_fault(found: Mapping[str, Any]) -> str | None:
     if found["router"] is None:
         return f"without a router: {quote(found['options'])}" if found["options"] else None
+    names = sorted(found["experts"].keys() - set(found.get("skills") or []))
     try:
-        configure_router(found["router"], found["options"]).check(sorted(found["experts"]))
+        configure_router(found["router"], found["options"]).check(names)
     except (ValueError, UnknownExpert) as error:
         return str(error)
     return None

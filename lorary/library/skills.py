@@ -70,6 +70,16 @@ def _add_note(skill: Expert, note: Mapping[str, Any]) -> Expert:
     return replace_fields(skill, card=replace_fields(skill.card, role=SKILL, provenance=provenance))
 
 
+def load_only_skills(library: Library) -> SkillSet | None:
+    """Load the skills of a library that has one complete set; None if it has none, or several.
+
+    Raises:
+        LibraryError: if the table is missing or damaged.
+    """
+    whole = [own for own in _group_skills(library).values() if len(_order_skills(own)) == _read_size(own)]
+    return load_skills(library, whole[0][0].name) if len(whole) == 1 else None
+
+
 def load_skills(library: Library, name: str | None = None) -> SkillSet:
     """Load skills and their table from a library.
 
@@ -89,7 +99,7 @@ def load_skills(library: Library, name: str | None = None) -> SkillSet:
     if tensors is None:
         raise LibraryError(
             f"the table of skills {quote(names)} must be in the library, found none, or a damaged one: store "
-            "the skills again"
+            "the skills again, or load a model without them (skills=None)"
         )
     return SkillSet([library[skill] for skill in names], _unpack_table(tensors))
 
