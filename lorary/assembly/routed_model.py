@@ -24,6 +24,7 @@ from lorary.assembly.explanation import Explanation
 from lorary.assembly.generate_call import prepare_call, write_answers
 from lorary.assembly.growing import add_expert, remove_expert
 from lorary.assembly.held_model import HeldModel
+from lorary.assembly.nearest_tasks import find_nearest_tasks
 from lorary.assembly.prompts import Prompt
 from lorary.assembly.router import Router, build_router
 from lorary.assembly.tasks import MEAN, PREFIX, list_tasks
@@ -99,6 +100,22 @@ class RoutedModel(HeldModel):
     def routing(self) -> tuple[str | None, RouterConfig | None, str]:
         """The current router, its options and how experts are combined."""
         return self._current.settings
+
+    @torch.inference_mode()
+    def nearest_tasks(self, prompts: Sequence[Prompt]) -> list[str]:
+        """Find the task nearest to each prompt, by cosines of the base model's mean last hidden states.
+
+        A task has the mean of its training prompts; the mean of all tasks is subtracted. Pass
+        ``{"task": name}`` of the result for a request whose task is not in the table.
+
+        Args:
+            prompts: texts or lists of token ids, each in the form of the training prompts.
+
+        Raises:
+            ValueError: if the model's skills have no embeddings of tasks, or a prompt is empty.
+        """
+        with self.stack.in_use():
+            return find_nearest_tasks(self.base, self.stack, self.skills, prompts)
 
     def __call__(
         self,

@@ -5,11 +5,13 @@ A fact is computed here and stored with the library's experts, or given by the u
 
 from lorary.facts.own_inputs import collect_inputs
 from lorary.facts.table import FACTS
+from lorary.facts.task_embeddings import embed_tasks
 from lorary.facts.task_facts import find_task_facts, list_task_facts
 
 __all__ = [
     "FACTS",
     "collect_inputs",
+    "embed_tasks",
     "find_task_facts",
     "list_task_facts",
 ]

@@ -27,6 +27,7 @@ NOTE = "skill"
 """Where a skill's card says in its provenance which set it is of, and its place there."""
 SETTINGS = "settings"
 LOGITS = "logits of "
+EMBEDDINGS = "embeddings"
 
 
 def store_skills(library: Library, skill_set: SkillSet, *, replace: bool = False) -> None:
@@ -113,7 +114,9 @@ def _pack_table(table: TaskTable) -> dict[str, Tensor]:
         "has_shared": table.has_shared,
     }
     content = torch.tensor(list(json.dumps(settings).encode()), dtype=torch.uint8)
-    return {SETTINGS: content, **{f"{LOGITS}{group}": logits for group, logits in table.logits.items()}}
+    logits = {f"{LOGITS}{group}": own for group, own in table.logits.items()}
+    embeddings = {} if table.embeddings is None else {EMBEDDINGS: table.embeddings}
+    return {SETTINGS: content, **logits, **embeddings}
 
 
 def _unpack_table(tensors: Mapping[str, Tensor]) -> TaskTable:
@@ -122,7 +125,8 @@ def _unpack_table(tensors: Mapping[str, Tensor]) -> TaskTable:
             bytes(tensors[SETTINGS].tolist()), "the settings of a table"
         )
         logits = {name.removeprefix(LOGITS): own for name, own in tensors.items() if name.startswith(LOGITS)}
-        return TaskTable(**{**settings, "tasks": tuple(settings["tasks"])}, logits=logits)
+        tasks = tuple(settings["tasks"])
+        return TaskTable(**{**settings, "tasks": tasks}, logits=logits, embeddings=tensors.get(EMBEDDINGS))
     except (KeyError, TypeError, ValueError) as error:
         raise LibraryError(
             "the table of skills must be what was stored, found a damaged one "

@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from lorary.assembly import load_model, save_model
+from lorary.data import TokenizedExample
 from lorary.errors import FormatError, LibraryError
 from lorary.experts.skills import SkillSet, make_skill_set
+from lorary.facts import embed_tasks
 from lorary.library import Library
 from lorary.library.skills import load_skills, store_skills
 from lorary.models import fold
+from lorary.training import TrainingExamples
 
 TASKS = ("sql", "poésie", "a/b", "prices")
 
@@ -180,3 +183,25 @@ def test_skills_that_are_experts_too_cannot_be_saved(base, library, tmp_path):
     model = load_model(base, library.routed("skill"), router=None, skills="skills-0")
     with pytest.raises(ValueError, match=r"must not be skills of the model's tasks too, found \['skills-0'"):
         save_model(model, tmp_path / "saved")
+
+
+def test_the_nearest_task_of_a_prompt_has_the_most_similar_prompts(base, tmp_path, skill_set):
+    texts = {"sql": "a a a a", "poésie": "zz z zz", "a/b": "1 2 3 4", "prices": "($ $)"}
+    examples = {
+        task: TrainingExamples(train=(TokenizedExample(tuple(base.tokenizer(text)["input_ids"]), (5,)),))
+        for task, text in texts.items()
+    }
+    library = Library.open(tmp_path / "skills", create=True)
+    store_skills(library, embed_tasks(base, skill_set, examples))
+    model = load_model(base, library)
+    assert model.nearest_tasks(list(texts.values())) == list(texts)
+    assert model.nearest_tasks(["a a a"]) == ["sql"]
+    save_model(model, tmp_path / "saved", with_base=True)
+    assert load_model(tmp_path / "saved").nearest_tasks(["1 2 3"]) == ["a/b"]
+
+
+def test_the_nearest_task_needs_embeddings_of_all_tasks(base, model, skill_set):
+    with pytest.raises(ValueError, match=r"embed_tasks\(base, skill_set, examples\) before"):
+        model.nearest_tasks(["a"])
+    with pytest.raises(ValueError, match=r"must have training examples, found none for \['sql', "):
+        embed_tasks(model.detach(), skill_set, {})

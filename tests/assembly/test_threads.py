@@ -8,9 +8,10 @@ import torch
 from transformers import CompileConfig
 
 from lorary.assembly import RoutedModel, load_model, save_model
+from lorary.experts.skills import make_skill_set
 from lorary.facts import FACTS, find_task_facts
 from lorary.routing import ArrowConfig, configure_router
-from tests.assembly.thread_calls import CALLS, NUM_THREADS, is_same, read, read_assigned, run_at_once
+from tests.assembly.thread_calls import CALLS, NUM_THREADS, TASKS, is_same, read, read_assigned, run_at_once
 from tests.facts.texts import take_for_examples
 
 
@@ -21,11 +22,20 @@ def build(build_tiny_base, experts, draw_expert):
     def build_model(router="calibrated"):
         base = build_tiny_base()
         controls = {"random": draw_expert(base, "random")}
-        model = load_model(base, experts, router=router, controls=controls)
+        skills = make_skills([experts["dates"], experts["morse"]], base.model.config.hidden_size)
+        model = load_model(base, experts, router=router, controls=controls, skills=skills)
         model.late = draw_expert(base, "late", rank=6)
         return model
 
     return build_model
+
+
+def make_skills(experts, width):
+    made = make_skill_set(experts, num_splits=2)
+    torch.manual_seed(3)
+    logits = {group: torch.randn(3, 4) for group in made.table.logits}
+    embeddings = torch.randn(3, width)
+    return replace(made, table=replace(made.table, tasks=TASKS, logits=logits, embeddings=embeddings))
 
 
 def test_every_public_call_has_a_row():

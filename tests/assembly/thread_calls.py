@@ -20,6 +20,9 @@ ROUTERS = ["arrow", "uniform", "calibrated"]
 NAMES = ["dates", "morse", "prices"]
 
 
+TASKS = ("rhymes", "sums", "tea")
+
+
 def read(model, number, **inputs):
     ids = torch.tensor([[number + 5, 9, number + 30, 7]])
     with torch.no_grad():
@@ -40,7 +43,8 @@ def read_assigned(model, number):
 def read_passed(model, number):
     """One call has several choosers, and each thread others."""
     mine = [NAMES[number], {NAMES[number]: 0.5, "morse": 0.25}, model.router(ROUTERS[number]), None]
-    answers = model.generate([PROMPTS[number]] * 4, experts=mine, max_new_tokens=3)
+    mine.append({"task": TASKS[number]})
+    answers = model.generate([PROMPTS[number]] * 5, experts=mine, max_new_tokens=3)
     return [answers, *(read(model, number, experts=choice) for choice in mine)]
 
 
@@ -120,6 +124,7 @@ CALLS = {
     "dtype": lambda model, number: model.dtype,
     "eval": lambda model, number: model.eval().model.training,
     "model": lambda model, number: type(model.model),
+    "nearest_tasks": lambda model, number: model.nearest_tasks(PROMPTS[number:]),
     "names": lambda model, number: model.names,
     "provide": provide,
     "remove_expert": grow,
@@ -128,6 +133,7 @@ CALLS = {
     "routing": read_routed,
     "set_router": set_router,
     "stack": lambda model, number: [read_assigned(model, number), model.stack.names],
+    "tasks": lambda model, number: [model.tasks, read(model, number, experts={"task": TASKS[number]})],
     "tokenizer": lambda model, number: model.tokenizer(PROMPTS[number])["input_ids"],
 }
 

@@ -66,7 +66,8 @@ def average_skills(skill_set: SkillSet, name: str = "mean") -> SkillSet:
     Source: MHR, arXiv:2211.03831.
     """
     table = skill_set.table
-    empty = replace(table, tasks=(), logits={group: own[:0] for group, own in table.logits.items()})
+    logits = {group: own[:0] for group, own in table.logits.items()}
+    empty = replace(table, tasks=(), logits=logits, embeddings=None)
     mean = SkillSet(skill_set.skills, empty).task_expert(None, name)
     return make_skill_set([mean], granularity="model")
 

@@ -1,6 +1,6 @@
 """The table of a set of skills: logits of each task for each skill, by group of layers.
 
-G groups of layers, S skills, Q splits.
+G groups of layers, S skills, Q splits, D width of embeddings.
 """
 
 from collections.abc import Mapping
@@ -35,6 +35,9 @@ class TaskTable:
     """The layers that share rows."""
     has_shared: bool = False
     """Whether there is one more skill, the last one, which every task uses with weight 1."""
+    embeddings: Tensor | None = None
+    """An embedding of each task, ``[tasks, D]``, by which the task nearest to a prompt is found; None for
+    none."""
 
     def __post_init__(self) -> None:
         faults = list(self._find_faults())
@@ -61,6 +64,12 @@ class TaskTable:
             for group, logits in self.logits.items()
             if list(logits.shape) != shape or not logits.isfinite().all()
         ]
+        own = self.embeddings
+        if own is not None and (own.dim() != 2 or len(own) != len(self.tasks) or not own.isfinite().all()):
+            faults.append(
+                f"embeddings must be [tasks, D] finite numbers, {len(self.tasks)} rows, found shape "
+                f"{list(own.shape)}"
+            )
         return faults
 
     def index(self, task: str) -> int:
