@@ -41,6 +41,16 @@ class EncodedBatch:
     position_ids = None
     """Each row has one sequence."""
 
+    @property
+    def uses(self) -> Tensor:
+        """1 for each token of the prompts and 0 for padding, ``[B, L]``."""
+        return self.attention_mask.long()
+
+    @property
+    def decoder_uses(self) -> Tensor:
+        """1 for each token that the decoder reads and 0 for padding, ``[B, D]``."""
+        return (self.targets != NO_LABEL).long()
+
     def inputs_for(self, model: PreTrainedModel) -> dict[str, Tensor | bool]:
         """Return the keyword arguments for a ``transformers`` model with an encoder and a decoder."""
         return {

@@ -61,6 +61,10 @@ class Batch:
             inputs["attention_mask"] = unseen.masked_fill_(~self.attention_mask, torch.finfo(dtype).min)
         return inputs
 
+    @property
+    def decoder_uses(self) -> None:
+        """There is no decoder with rows of its own."""
+
     def inputs_for(self, model: PreTrainedModel) -> dict[str, Tensor | bool]:
         """Return the keyword arguments for a ``transformers`` model."""
         return self.model_inputs(model.dtype)

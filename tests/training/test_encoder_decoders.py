@@ -9,8 +9,10 @@ from lorary.experts import read_peft
 from lorary.models import attach_experts
 from lorary.training import SkillConfig, TrainConfig, TrainingExamples, train_experts, train_skills
 from lorary.training.loop.schedule import plan_batches, seed_for
+from lorary.training.moe_training import train_moe
 from lorary.training.objectives.gate_config import GateConfig
 from lorary.training.objectives.gates import train_gates
+from lorary.training.objectives.moe_config import MoeConfig
 from tests.encoder_decoders import PIECES, build_base, build_model
 
 TARGETS = {"t5": ["q", "v", "wo"], "flan-t5": ["q", "v", "wi_1"], "bart": ["q_proj", "fc1"]}
@@ -127,3 +129,23 @@ def test_rows_of_encoder_and_decoder_have_positions_of_their_own(tmp_path):
     long = TrainingExamples(train=(TokenizedExample((5, 1), tuple(range(3, 100))),))
     with pytest.raises(ValueError, match="it must fit in the base model's 96 positions, found 97 tokens"):
         train_experts(base, {"a": long}, configure(max_steps=1), tmp_path / "long")
+
+
+@pytest.mark.parametrize("kind", ["t5", "bart"])
+def test_a_mixture_of_experts_counts_the_tokens_of_encoder_and_decoder(kind, draw_expert, tmp_path):
+    base = build_base(kind)
+    experts = {name: draw_expert(base, name, task_type="SEQ_2_SEQ_LM") for name in "abc"}
+    examples = {name: make_pairs(shift, num_validation=2) for shift, name in enumerate("ab", 1)}
+    found = {}
+    for tokens_per_pass in (1, 1000):
+        settings = configure(max_steps=3, validate_every=3, tokens_per_pass=tokens_per_pass)
+        config = MoeConfig(train=settings, top_k=2, balance=0.1, z_loss=0.1, warm_start="none")
+        outcome = train_moe(base, experts, examples, config, tmp_path / str(tokens_per_pass))
+        found[tokens_per_pass] = outcome
+    alone, together = found[1], found[1000]
+    # Padding counts nowhere, so it does not matter how examples are divided into passes.
+    assert alone.usage.num_tokens == together.usage.num_tokens
+    for path, row in alone.usage.shares.items():
+        assert row == pytest.approx(together.usage.shares[path], abs=1e-5)
+    for name, rows in alone.facts["moe"].items():
+        torch.testing.assert_close(rows, together.facts["moe"][name], rtol=1e-3, atol=1e-4)

@@ -16,6 +16,8 @@ from lorary.data import TokenizedExample
 from lorary.errors import TrainingError
 from lorary.files import say_count
 from lorary.models import ExpertStack
+from lorary.models.architecture import is_encoder_decoder
+from lorary.models.called import find_reading_layers
 from lorary.passes import score_pass
 from lorary.passes.split import Pass
 from lorary.routing import Chooser
@@ -95,6 +97,8 @@ class MoeExperts(Objective[dict[str, Tensor]]):
         self.places = torch.tensor(places, device=device)
         num_factors = sum(own.numel() for own in self._factors.values())
         self._adamw = _choose_optimizer(config, self.rows.num_parameters - num_factors, num_factors)
+        reading = find_reading_layers(stack.model) if is_encoder_decoder(stack.model) else layers.keys()
+        self._decoding = frozenset(layers.keys() - reading)
         self._optimizer: AdamWPartsSteps | None = None
         self._seed = self._num_passes = 0
         # What a step's passes are measured by: module path -> counts of each head and number of tokens.
@@ -182,6 +186,7 @@ class MoeExperts(Objective[dict[str, Tensor]]):
             if self.config.noise == "gaussian"
             else None,
             watches=watches,
+            decoding=self._decoding,
         )
 
     def _make_noise(self, number: int) -> NoiseSource | None:

@@ -3,7 +3,7 @@
 T tokens, I layer input, E routed experts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import torch
@@ -40,6 +40,7 @@ class MoeChooser:
         noise: the noise; None for none, as in evaluation.
         amounts: module path -> rows by which the amount of noise of each score is found, ``[scores, I]``.
         watches: whether to sum.
+        decoding: the paths of layers that read what a decoder reads, if the model has an encoder.
     """
 
     def __init__(
@@ -52,10 +53,14 @@ class MoeChooser:
         noise: NoiseSource | None = None,
         amounts: Mapping[str, Tensor] | None = None,
         watches: bool = False,
+        decoding: Collection[str] = (),
     ):
         self.form, self.parameters, self.places = form, parameters, places
         self.noise, self.amounts = noise, amounts or {}
         self.uses = part.batch.uses.flatten()
+        decoder_uses = part.batch.decoder_uses
+        self.decoder_uses = None if decoder_uses is None else decoder_uses.flatten()
+        self.decoding = decoding
         self.sums: dict[str, list[LayerSums]] = {}
         """Module path -> the sums of each of its calls in this pass."""
         self.watches = watches
@@ -74,7 +79,8 @@ class MoeChooser:
         kept = choose_moe(self.form, scores)
         if self.watches:
             # A layer may be called with fewer tokens, such as those whose logits are needed.
-            uses = self.uses if len(self.uses) == len(rows) else (rows >= 0).long()
+            known = self.uses if path not in self.decoding else self.decoder_uses
+            uses = known if known is not None and len(known) == len(rows) else (rows >= 0).long()
             found = sum_tokens(self.form, scores, kept, uses)
             if self.is_open:
                 self.sums.setdefault(path, []).append(found)
