@@ -20,6 +20,7 @@ from lorary.experts.expert import identify_base
 from lorary.experts.skills import SkillSet
 from lorary.facts import FACTS
 from lorary.facts.encoder import Encoder
+from lorary.facts.fact import OnWork
 from lorary.facts.fitted_library import FittedLibrary
 from lorary.files import quote
 from lorary.library import Library
@@ -45,6 +46,7 @@ def load_model(
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
     trust_base: bool = False,
+    on_progress: OnWork | None = None,
     **options: Any,
 ) -> RoutedModel:
     """Attach a library's experts to their base model and set a router; or load a model of ``save_model``.
@@ -75,6 +77,9 @@ def load_model(
         device: None means a GPU if there is one.
         trust_base: whether to take experts that name another base model, by name, revision or fingerprint,
             with a warning. Shapes of layers are always checked. A saved model needs it only to be built.
+        on_progress: called when the model computes facts about the experts, now or for a later router: with
+            what is computed, and the numbers of steps done and of all steps (0 of 0 at the beginning). None
+            writes a line to the log ``lorary`` at level INFO.
         options: of the router, such as ``top_k`` and ``temperature``: the fields of its configuration,
             ``CalibratedConfig`` for ``"calibrated"``. Facts can be given here too, such as ``means=…``.
 
@@ -127,7 +132,7 @@ def load_model(
     everyone = fit_paths(loaded.model, everyone)
     stack = attach_experts(loaded.model, everyone)
     fitted = _fit_library(library, own, {name: everyone[name] for name in own})
-    model = RoutedModel(loaded, stack, fitted, skill_set)
+    model = RoutedModel(loaded, stack, fitted, skill_set, on_progress)
     try:
         if saved is not None:
             saved.hand_over(model, kept, encoder)

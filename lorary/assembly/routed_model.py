@@ -31,6 +31,7 @@ from lorary.assembly.tasks import MEAN, PREFIX, list_tasks
 from lorary.experts import Expert
 from lorary.experts.skills import SkillSet
 from lorary.facts.encoder import Encoder
+from lorary.facts.fact import OnWork
 from lorary.facts.given import join_given
 from lorary.facts.known import Facts
 from lorary.models import BaseModel, ExpertStack
@@ -52,6 +53,7 @@ class RoutedModel(HeldModel):
             used by name only.
         skills: the skills whose tasks have experts in the stack, see ``lorary.assembly.tasks``; None for no
             tasks.
+        on_progress: see ``load_model``.
     """
 
     def __init__(
@@ -60,10 +62,11 @@ class RoutedModel(HeldModel):
         stack: ExpertStack,
         experts: Mapping[str, Expert],
         skills: SkillSet | None = None,
+        on_progress: OnWork | None = None,
     ):
         super().__init__(base)
         self.skills = skills
-        self.facts = Facts(base, stack, experts)
+        self.facts = Facts(base, stack, experts, on_progress)
         self._current = CurrentRouter(self.facts)
         calls = EncoderCalls if base.is_encoder_decoder else DirectCalls
         self._hooks = calls(stack.context).watch(base.model)

@@ -1,11 +1,12 @@
 """Progress bars on stderr."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from rich import progress
 
-from lorary.cli.console import open_bar
+from lorary.cli.console import open_bar, open_console, say_status, show_status
+from lorary.cli.printing import print_line
 from lorary.files import escape
 
 
@@ -19,6 +20,31 @@ def show_count(what: str, *, is_transient: bool = False) -> Iterator[Callable[[i
     """
     with show_bar(what, is_transient) as update:
         yield lambda done, total: update(done, total, "")
+
+
+@contextmanager
+def show_work(what: str | None = None) -> Iterator[Callable[[str, int, int], None]]:
+    """Show work that comes before an answer, such as calibrating experts; yields a function to tell it.
+
+    The function takes what is done, and the numbers of steps done and of all steps. A terminal shows a
+    spinner and the steps, which are removed at the end; pipes and files get a line for each kind of work.
+
+    Args:
+        what: what a terminal shows until some work is told; None for nothing.
+    """
+    console = open_console(stderr=True)
+    told: set[str] = set()
+    with show_status(what or "") if console.is_terminal else nullcontext() as status:
+
+        def show(work: str, num_done: int, num_steps: int) -> None:
+            if status is not None and status.is_started:
+                steps = f" ({num_done:,} of {num_steps:,})" if num_steps else ""
+                status.update(say_status(f"{work}{steps}"))
+            elif work not in told:
+                print_line(work, stderr=True)
+            told.add(work)
+
+        yield show
 
 
 @contextmanager

@@ -1,10 +1,11 @@
 """Build the configuration of a router from the command's options."""
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from jsonargparse import Namespace
 
-from lorary.cli.router_options import list_ready_routers
+from lorary.cli.router_options import GATE_STEPS, list_ready_routers
 from lorary.facts import FACTS
 from lorary.files import quote
 from lorary.routing import ROUTERS, RouterConfig, configure_router
@@ -21,9 +22,9 @@ def refuse_unused_options(options: Namespace, routers: Collection[str]) -> None:
         ValueError: with the router's name.
     """
     for name, kind in ROUTERS.items():
-        if (
-            name not in routers
-            and configure_router(name, vars(options.get(name, Namespace()))) != kind.config()
+        if name not in routers and (
+            configure_router(name, _list_own(options, name)) != kind.config()
+            or (name == "phatgoose" and read_gate_steps(options) is not None)
         ):
             raise ValueError(
                 f"options of router {quote(name)} are given, but it is not used: add --router {name}, or "
@@ -47,7 +48,7 @@ def read_router_options(
             router needs examples and the command has no tasks.
         UnknownExpert: if an option names an expert that is not in ``names``.
     """
-    config = configure_router(router, vars(options.get(router, Namespace())))
+    config = configure_router(router, _list_own(options, router))
     given = sorted(name for name in config.needs if FACTS[name].needs_tasks)
     if given and not with_tasks:
         raise ValueError(
@@ -58,3 +59,22 @@ def read_router_options(
         )
     config.check(names)
     return config
+
+
+def read_gate_steps(options: Namespace) -> int | None:
+    """Return the steps of the training of PhatGOOSE's gates; None if the option is not given.
+
+    Raises:
+        ValueError: if there are fewer than 1.
+    """
+    steps: int | None = vars(options.get("phatgoose", Namespace())).get(GATE_STEPS)
+    if steps is not None and steps < 1:
+        raise ValueError(f"--phatgoose.{GATE_STEPS} must be at least 1, found {quote(steps)}")
+    return steps
+
+
+def _list_own(options: Namespace, router: str) -> dict[str, Any]:
+    """List the options of a router itself."""
+    return {
+        name: value for name, value in vars(options.get(router, Namespace())).items() if name != GATE_STEPS
+    }

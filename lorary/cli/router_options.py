@@ -7,6 +7,9 @@ from jsonargparse import ArgumentParser
 from lorary.routing import ROUTERS
 from lorary.routing.named import list_options
 
+# An option of the facts that PhatGOOSE needs, not of the router itself.
+GATE_STEPS = "num_steps"
+
 
 def add_router_options(parser: ArgumentParser, *, with_tasks: bool = False) -> None:
     """Add the options of each router that a command can use.
@@ -18,6 +21,13 @@ def add_router_options(parser: ArgumentParser, *, with_tasks: bool = False) -> N
     for name in ROUTERS if with_tasks else list_ready_routers():
         if list_options(name):
             parser.add_class_arguments(ROUTERS[name].config, name)
+    if with_tasks:
+        parser.add_argument(
+            f"--phatgoose.{GATE_STEPS}",
+            type=int | None,
+            help="Steps of the training of PhatGOOSE's gates; if not given: 5 epochs of the largest task, "
+            "but 20 to 200 steps",
+        )
     parser.add_argument(
         "--combine",
         type=Literal["factors", "outputs"] | None,

@@ -8,7 +8,7 @@ E experts that a router may choose, R rank, I layer input.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -62,7 +62,8 @@ def _identify(context: Context) -> dict[str, Any]:
 
 
 def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
-    stack, options, sequences = context.stack, context.options, _make_requests(context).sequences()
+    stack, options = context.stack, context.options
+    sequences = _make_requests(context).sequences(context.on_work)
     # A library reads experts of the same layout together, so all names are asked for at once.
     loaded = dict(Selection(context.experts, names).items())
     for name, expert in loaded.items():
@@ -76,12 +77,15 @@ def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
     whiteners, offsets = {}, {}
     fits = count_kept_bytes(a, sequences, stack.model.dtype) <= MOST_KEPT
     kept: list[KeptPass] | None = [] if fits else None
-    for path, moments in measure_readings(stack, a, sequences, keep=kept).items():
+    first, second = _split_progress(context.on_progress, fits)
+    for path, moments in measure_readings(stack, a, sequences, keep=kept, on_progress=first).items():
         whiteners[path], offsets[path] = whiten_readings(roots[path], *moments, options["ridge"])
     meter = DeviationMeter(a, whiteners, offsets, last_share=options["last_share"])
     # Without room for the readings, the requests are read a second time.
     measured = (
-        measure_deviations(stack, meter, sequences) if kept is None else measure_kept_deviations(meter, kept)
+        measure_deviations(stack, meter, sequences, on_progress=second)
+        if kept is None
+        else measure_kept_deviations(meter, kept)
     )
     packed = {name: _Packed() for name in loaded}
     for path, (means, deviations) in measured.items():
@@ -112,6 +116,18 @@ def _find_layers(stack: ExpertStack, experts: Sequence[Expert]) -> list[str]:
             "cross-attention, found none: use another router, such as 'arrow'"
         )
     return paths
+
+
+def _split_progress(
+    report: Callable[[int, int], None] | None, is_read_once: bool
+) -> tuple[Callable[[int, int], None] | None, Callable[[int, int], None] | None]:
+    """Return the progress of the first and the second reading of the requests, as parts of one."""
+    if report is None or is_read_once:
+        return report, None
+    return (
+        lambda done, total: report(done, 2 * total),
+        lambda done, total: report(total + done, 2 * total),
+    )
 
 
 def _read_factors(
@@ -219,6 +235,7 @@ CALIBRATIONS = Fact(
     shapes={"whiteners": "ERR", "offsets": "ER", "generic_means": "E", "generic_deviations": "E"},
     algorithm=ALGORITHM,
     is_cached=True,
+    work="calibrating {experts} on generic requests, once: the result is stored",
     identify=_identify,
     check=lambda context: partial(are_sound_calibrations, CarriedExperts(context.stack)),
     unpack=_unpack,

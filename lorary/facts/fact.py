@@ -27,6 +27,11 @@ Laid = Mapping[str, Mapping[str, Tensor]]
 """Tensor -> module path -> ``[E, …]``; for a fact of the output layer: tensor -> expert -> ``[N, D]``."""
 
 
+OnWork = Callable[[str, int, int], None]
+"""Called with what is computed, such as ``calibrating 8 experts``, and the numbers of steps done and of all
+steps; 0 of 0 at the beginning."""
+
+
 class Source(StrEnum):
     """What a fact is computed from, worded for users."""
 
@@ -53,6 +58,8 @@ class Context:
     """Expert -> examples of its own task; empty if there are no tasks."""
     on_progress: Callable[[int, int], None] | None = None
     """Called by facts that take long, with the number of finished steps and of all steps."""
+    on_work: OnWork | None = None
+    """Called when facts that take long are computed; ``on_progress`` is then made of it."""
 
 
 def _depend_on_nothing(context: Context) -> dict[str, Any]:
@@ -92,6 +99,8 @@ class Fact:
     """Hashes the examples of one expert, if it depends on any."""
     check: Callable[[Context], IsSound] = _check_rows
     """Returns the check of stored artifacts, see ``soundness.py``."""
+    work: str | None = None
+    """What is told while it is computed, with ``{experts}`` for their number; None if it is quick."""
     unpack: Callable[[Context, Sequence[str], Sequence[Artifact]], Laid] | None = None
     """Stacks the artifacts of the named experts. By default they are taken as vectors of each layer, or as
     one tensor per expert for a fact of the output layer."""

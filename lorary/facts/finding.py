@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from lorary.experts import Expert
 from lorary.facts.fact import Context, Fact, Laid
@@ -9,6 +10,7 @@ from lorary.facts.fitted_library import WithArtifacts
 from lorary.facts.keeping import keep_artifacts
 from lorary.facts.same_experts import check_loaded
 from lorary.facts.soundness import Artifact
+from lorary.files import say_count
 
 
 def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[str, Artifact]:
@@ -33,14 +35,14 @@ def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[s
     for name in names:
         context.stack.index(name)
     if fact.algorithm is None or not (fact.is_cached or isinstance(context.experts, WithArtifacts)):
-        return dict(fact.compute(context, names))
+        return dict(fact.compute(_tell_work(fact, context, len(names)), names))
 
     def compute(batch: Mapping[str, Expert]) -> Mapping[str, Artifact]:
         if fact.needs_tasks:
             # Computed with the model's experts, stored under the library's: they must be the same.
             for name, expert in batch.items():
                 check_loaded(context.stack, expert, name)
-        return fact.compute(replace(context, experts=batch), list(batch))
+        return fact.compute(_tell_work(fact, replace(context, experts=batch), len(batch)), list(batch))
 
     common = fact.list_parameters(context)
     parameters = {
@@ -49,6 +51,15 @@ def find_artifacts(fact: Fact, context: Context, names: Sequence[str]) -> dict[s
     }
     found = keep_artifacts(context.experts, fact.algorithm, parameters, compute, fact.check(context))
     return dict(found)
+
+
+def _tell_work(fact: Fact, context: Context, count: int) -> Context:
+    """Tell that some experts' artifacts are computed now, and return the context that tells the steps."""
+    if fact.work is None or context.on_work is None:
+        return context
+    report = partial(context.on_work, fact.work.format(experts=say_count(count, "expert")))
+    report(0, 0)
+    return replace(context, on_progress=report)
 
 
 def find_rows(fact: Fact, context: Context, names: Sequence[str]) -> Laid:

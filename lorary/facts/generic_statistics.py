@@ -3,7 +3,7 @@
 E experts of a call, R rank, I layer input, T tokens.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -50,6 +50,7 @@ def measure_readings(
     *,
     tokens_per_pass: int = 2048,
     keep: list[KeptPass] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Moments]:
     """Measure the mean and covariance of ``a x`` over the tokens of some texts, without each text's first.
 
@@ -59,6 +60,7 @@ def measure_readings(
         sequences: token ids of the texts, at least two in each.
         tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
         keep: gets the readings of each pass, see `count_kept_bytes`; None keeps nothing.
+        on_progress: called with the numbers of passes done and of all passes.
 
     Returns:
         Moments by module path.
@@ -79,7 +81,8 @@ def measure_readings(
             by_expert = wide.transpose(0, 1)  # [E, T, R]
             products[path] += by_expert.mT @ by_expert
 
-    for members in cut_passes([len(ids) for ids in sequences], tokens_per_pass):
+    passes = cut_passes([len(ids) for ids in sequences], tokens_per_pass)
+    for done, members in enumerate(passes, 1):
         requests = pad_prompts([sequences[index] for index in members], stack.model.device)
         mask = requests.inputs["attention_mask"].bool()
         # The first token's input is the same in every text, and far larger than the others.
@@ -88,6 +91,8 @@ def measure_readings(
             keep.append(KeptPass(requests, mask, {}))
         with capture_inputs(stack, mask, add):
             read_alone(stack, requests)
+        if on_progress is not None:
+            on_progress(done, len(passes))
     count = sum(len(ids) - 1 for ids in sequences)
     means = {path: total / count for path, total in sums.items()}
     return {
@@ -102,6 +107,7 @@ def measure_deviations(
     sequences: Sequence[Sequence[int]],
     *,
     tokens_per_pass: int = 2048,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Measure how strongly experts react to texts, as a mean and a standard deviation over the texts.
 
@@ -110,15 +116,19 @@ def measure_deviations(
         meter: measures the reaction to each token.
         sequences: token ids of the texts, at least two in each.
         tokens_per_pass: maximum number of tokens per forward pass; a longer text runs alone.
+        on_progress: called with the numbers of passes done and of all passes.
 
     Returns:
         Module path -> mean and standard deviation over the texts, ``[E]`` each, float32.
     """
     found: dict[str, list[Tensor]] = {path: [] for path in meter.places}
-    for members in cut_passes([len(ids) for ids in sequences], tokens_per_pass):
+    passes = cut_passes([len(ids) for ids in sequences], tokens_per_pass)
+    for done, members in enumerate(passes, 1):
         requests = pad_prompts([sequences[index] for index in members], stack.model.device)
         for path, averages in read_averages(stack, meter, requests).items():
             found[path].append(averages)
+        if on_progress is not None:
+            on_progress(done, len(passes))
     return _summarise(found)
 
 

@@ -14,6 +14,7 @@ from lorary.data.chat_template import ChatTemplate
 from lorary.data.encoding import encode_prompt, encode_texts
 from lorary.errors import DataError
 from lorary.facts.cache import Cache
+from lorary.facts.fact import OnWork
 from lorary.facts.shipped_texts import read_shipped_texts
 from lorary.facts.soundness import Artifact
 from lorary.files import quote
@@ -66,13 +67,16 @@ class GenericRequests:
             return {"written": written, "base": self._base.fingerprint}
         return {"given": sha256(str(self._own).encode()).hexdigest(), "base": self._base.fingerprint}
 
-    def sequences(self) -> list[list[int]]:
+    def sequences(self, on_work: OnWork | None = None) -> list[list[int]]:
         """Return the requests' token ids, at least two each.
 
         Some base models' generated text comes with the package; otherwise it is generated once and cached.
+
+        Args:
+            on_work: called before text is generated.
         """
         if self._own is None:
-            return cut_requests(self._base, _load_written(self._base, self._stack).tolist())
+            return cut_requests(self._base, _load_written(self._base, self._stack, on_work).tolist())
         return self._own
 
 
@@ -159,7 +163,7 @@ def write_texts(
     return written.cpu()
 
 
-def _load_written(base: BaseModel, stack: ExpertStack) -> Tensor:
+def _load_written(base: BaseModel, stack: ExpertStack, on_work: OnWork | None) -> Tensor:
     shipped = read_shipped_texts(base.fingerprint)
     if shipped is not None:
         return shipped
@@ -168,6 +172,8 @@ def _load_written(base: BaseModel, stack: ExpertStack) -> Tensor:
     known = Cache().load(key)
     if known is not None and _is_text(known, base.model.get_input_embeddings().weight.shape[0]):
         return known["input_ids"]
+    if on_work is not None:
+        on_work("generating text with the base model to calibrate experts on, once for this base model", 0, 0)
     written = write_texts(base, stack)
     Cache().save(key, {"input_ids": written})
     return written

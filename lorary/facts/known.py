@@ -4,6 +4,7 @@ E experts that a router may choose, N rows, I layer input, D width of an embeddi
 """
 
 import json
+import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from lorary.errors import LibraryError, UnknownExpert
 from lorary.experts import Expert
 from lorary.facts.encoder import Encoder
-from lorary.facts.fact import Context, Fact, Laid
+from lorary.facts.fact import Context, Fact, Laid, OnWork
 from lorary.facts.finding import find_artifacts
 from lorary.facts.fitted_library import WithArtifacts
 from lorary.facts.given import check_given, take_rows
@@ -22,6 +23,8 @@ from lorary.facts.soundness import Artifact
 from lorary.facts.table import FACTS
 from lorary.library import Library
 from lorary.models import BaseModel, ExpertStack
+
+logger = logging.getLogger("lorary")
 
 
 class Facts:
@@ -34,10 +37,18 @@ class Facts:
         stack: the experts on it.
         experts: those that a router may choose; they come first in the stack. If it is a ``Library``, its
             stored artifacts are used.
+        on_work: called when facts that take long are computed; None writes a line to the log ``lorary``.
     """
 
-    def __init__(self, base: BaseModel, stack: ExpertStack, experts: Mapping[str, Expert]):
+    def __init__(
+        self,
+        base: BaseModel,
+        stack: ExpertStack,
+        experts: Mapping[str, Expert],
+        on_work: OnWork | None = None,
+    ):
         self.lock = threading.RLock()
+        self._on_work = on_work or _log_work
         self.encoder: Encoder | None = None
         """The encoder of the given embeddings; None for the base model."""
         # One tuple, so that a thread without the lock never sees a new stack with old names.
@@ -216,7 +227,9 @@ class Facts:
         self._joint.remove(name)
 
     def _make_context(self, experts: Mapping[str, Expert], options: Mapping[str, Any]) -> Context:
-        return Context(base=self.base, stack=self.stack, experts=experts, options=options)
+        return Context(
+            base=self.base, stack=self.stack, experts=experts, options=options, on_work=self._on_work
+        )
 
     def _find_known(self, fact: Fact, context: Context) -> Mapping[str, Artifact]:
         if fact.needs_tasks:
@@ -248,6 +261,11 @@ class Facts:
                     f"expert {name!r} in the library is not the one this model was loaded with: load the "
                     "model again"
                 )
+
+
+def _log_work(what: str, num_done: int, num_steps: int) -> None:
+    if num_done == 0:
+        logger.info(what)
 
 
 def _identify(experts: Mapping[str, Expert], names: Sequence[str]) -> dict[str, tuple[str, ...]]:

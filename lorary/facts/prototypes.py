@@ -192,6 +192,7 @@ PROTOTYPES = Fact(
     compute=lambda context, names: compute_prototypes(Selection(context.experts, names)),
     shapes={"prototypes": "EI", "gains": "E"},
     algorithm=ALGORITHM,
+    work="computing prototypes of {experts}, once: the result is stored",
     check=lambda context: partial(are_sound_prototypes, CarriedExperts(context.stack)),
     unpack=unpack_prototypes,
 )

@@ -21,12 +21,32 @@ def readings(monkeypatch):
     """How many experts were calibrated, each time that generic requests were read."""
     calls = []
 
-    def measure(stack, a, sequences, keep=None):
+    def measure(stack, a, sequences, **options):
         calls.append(max(len(rows) for rows in a.values()))
-        return measure_readings(stack, a, sequences, keep=keep)
+        return measure_readings(stack, a, sequences, **options)
 
     monkeypatch.setattr(calibrations, "measure_readings", measure)
     return calls
+
+
+@pytest.mark.parametrize("most_kept", [2**31, 0])
+def test_the_steps_are_told_once_until_the_last(model, experts, monkeypatch, most_kept):
+    monkeypatch.setattr(calibrations, "MOST_KEPT", most_kept)
+    events = []
+    facts = Facts(model.base, model.stack, experts, lambda *event: events.append(event))
+    for _ in range(2):
+        facts.find("calibrations", CONFIG.needs["calibrations"])
+    assert {what for what, _, _ in events} == {
+        f"calibrating {len(experts)} experts on generic requests, once: the result is stored"
+    }
+    steps = [done for _, done, _ in events]
+    assert steps == list(range(len(steps))) and events[-1][1] == events[-1][2] == (1 if most_kept else 2)
+
+
+def test_without_a_listener_the_work_is_in_the_log(model, experts, caplog):
+    caplog.set_level("INFO", "lorary")
+    Facts(model.base, model.stack, experts).find("calibrations", CONFIG.needs["calibrations"])
+    assert [record.message[:11] for record in caplog.records] == ["calibrating"]
 
 
 def test_each_expert_comes_out_as_calibrated_alone_and_by_hand(model, experts):

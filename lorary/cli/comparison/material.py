@@ -11,6 +11,7 @@ from lorary.facts import find_task_facts, list_task_facts
 from lorary.files import quote, say_count
 from lorary.library.view import LibraryView
 from lorary.training import prepare_examples
+from lorary.training.objectives.gate_config import choose_gate_steps
 
 
 def find_task_of_each(
@@ -57,14 +58,27 @@ def provide_material(
     task_of: Mapping[str, Task],
     template: Template,
     routers: Collection[str],
+    gate_steps: int | None = None,
 ) -> None:
-    """Load the facts that the routers need from the library's artifacts; compute and store missing ones."""
+    """Load the facts that the routers need from the library's artifacts; compute and store missing ones.
+
+    Args:
+        model: the model.
+        library: its experts.
+        task_of: expert -> the task that it was trained on.
+        template: turns examples into prompts.
+        routers: names of routers.
+        gate_steps: steps of a training of gates; None for ``choose_gate_steps``.
+    """
     needs = list_task_facts(routers)
     if not needs:
         return
     with show_status("reading examples of the experts' tasks"):
         examples = prepare_examples(model.tokenizer, task_of, template)
     tell_prompts((found.counts for found in examples.values()), "examples of the experts' tasks")
-    with show_count(f"computing the {' and '.join(needs)} of {say_count(len(examples), 'expert')}") as show:
-        found = find_task_facts(model, library, examples, needs, on_progress=show)
+    steps = gate_steps or choose_gate_steps(len(found.train) for found in examples.values())
+    what = f"computing the {' and '.join(needs)} of {say_count(len(examples), 'expert')}"
+    with show_count(what + (f", {say_count(steps, 'step')} of training" if "gates" in needs else "")) as show:
+        options = {"gates": {"num_steps": steps}}
+        found = find_task_facts(model, library, examples, needs, options=options, on_progress=show)
     model.provide(found, names=list(examples))

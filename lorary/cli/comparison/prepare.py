@@ -6,19 +6,21 @@ from dataclasses import dataclass
 from jsonargparse import Namespace
 
 from lorary.assembly import RoutedModel, load_model
+from lorary.cli.bars import show_work
 from lorary.cli.base_model import load_options_base
 from lorary.cli.comparison.material import find_task_of_each, provide_material
 from lorary.cli.comparison.routes import RANDOM, check_against, choose_routes, split_commas
 from lorary.cli.filled_library import open_filled_library, open_routed_library
-from lorary.cli.router_configs import read_router_options, refuse_unused_options
+from lorary.cli.router_configs import read_gate_steps, read_router_options, refuse_unused_options
 from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.data import Task, Template
 from lorary.evaluation import EvalConfig, Route, make_routes
 from lorary.evaluation.routes import EXPERT_PREFIX
 from lorary.experts import Expert
+from lorary.facts import FACTS
 from lorary.library.own_experts import find_own_experts
 from lorary.library.view import LibraryView
-from lorary.routing import ROUTERS
+from lorary.routing import ROUTERS, RouterConfig
 from lorary.transforms import random_expert
 
 
@@ -65,24 +67,35 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     refuse_unused_options(options, [*names, *routers])
     configured = {
         name: read_router_options(options, name, list(library), with_tasks=True)
-        for name in names
+        for name in dict.fromkeys((*names, *routers))
         if name in ROUTERS
     }
+    gate_steps = read_gate_steps(options)
     task_of = find_task_of_each(list(library), own, tasks, (*configured, *routers))
     base = load_options_base(options, library)
-    model = load_model(
-        base,
-        library,
-        router=None,
-        controls=gather_controls(library, controls, names, config.seed),
-        trust_base=options.trust_base,
-    )
+    with show_work("preparing the routers") as show:
+        model = load_model(
+            base,
+            library,
+            router=None,
+            controls=gather_controls(library, controls, names, config.seed),
+            trust_base=options.trust_base,
+            on_progress=show,
+        )
+        compute_facts(model, configured)
     template = read_task_template(options)
-    provide_material(model, library, task_of, template, (*configured, *routers))
+    provide_material(model, library, task_of, template, (*configured, *routers), gate_steps)
     # Only the oracle uses own experts, and it is a route only if every task has one.
     answering = {task: own.get(task, task) for task in tasks}
     routes = make_routes(names, model, answering, options=configured, combine=options.combine or "outputs")
     return Comparison(library, model, tasks, own, routes, template, config)
+
+
+def compute_facts(model: RoutedModel, configured: Mapping[str, RouterConfig]) -> None:
+    """Compute what routers need besides examples of tasks, so that it is shown before their own progress."""
+    for name, config in configured.items():
+        if not any(FACTS[fact].needs_tasks for fact in config.needs):
+            model.router(name, **vars(config))
 
 
 def read_eval_options(options: Namespace) -> EvalConfig:

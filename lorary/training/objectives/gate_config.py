@@ -1,6 +1,8 @@
 """The configuration of the training of gates."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil
 
 from lorary.training.field_checks import count, not_negative, positive, refuse_faults, share, whole
 from lorary.training.loop.settings import LoopSettings
@@ -12,6 +14,8 @@ _CHECKS = {
     "weight_decay": not_negative,
     "seed": whole,
 }
+
+GATE_EPOCHS, FEWEST_STEPS = 5, 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,3 +52,16 @@ class GateConfig:
             row_length=self.row_length,
             seed=self.seed,
         )
+
+
+def choose_gate_steps(sizes: Iterable[int], batch_size: int = GateConfig.batch_size) -> int:
+    """Choose the steps of a training of gates, the same for all experts: some epochs of the largest task.
+
+    Args:
+        sizes: number of training examples of each task.
+        batch_size: examples of each expert per step.
+
+    Returns:
+        The steps of ``GATE_EPOCHS`` epochs, within ``FEWEST_STEPS`` and the default of ``GateConfig``.
+    """
+    return min(GateConfig.num_steps, max(FEWEST_STEPS, ceil(GATE_EPOCHS * max(sizes) / batch_size)))

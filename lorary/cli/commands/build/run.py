@@ -6,8 +6,9 @@ from dataclasses import asdict
 from jsonargparse import Namespace
 
 from lorary.assembly import load_model, save_model
+from lorary.cli.bars import show_work
 from lorary.cli.base_model import load_options_base
-from lorary.cli.console import print_next, show_status
+from lorary.cli.console import print_next
 from lorary.cli.filled_library import open_routed_library
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
@@ -28,13 +29,14 @@ def run(options: Namespace) -> int:
     plan = f"{say_count(len(library), 'expert')}, router {options.router}, {with_base} the base model"
     print_line(f"building {plan}", stderr=True)
     base = load_options_base(options, library)
-    with show_status("preparing the router and saving the model"):
+    with show_work("preparing the router and saving the model") as show:
         model = load_model(
             base,
             library,
             router=options.router,
             combine=options.combine,
             trust_base=options.trust_base,
+            on_progress=show,
             **asdict(config),
         )
         save_model(model, options.out, with_base=options.with_base)

@@ -11,10 +11,11 @@ from jsonargparse import Namespace
 from lorary.assembly import Explanation, RoutedModel, load_model
 from lorary.assembly.folder_files import EXPERTS
 from lorary.assembly.saved_model import is_saved_model, read_saved_model
+from lorary.cli.bars import show_work
 from lorary.cli.base_model import load_options_base, read_device
 from lorary.cli.commands.generate.prompt import choose_template, dress_prompt, read_prompt
 from lorary.cli.commands.generate.routing_text import print_routing
-from lorary.cli.console import print_next, show_status
+from lorary.cli.console import print_next
 from lorary.cli.filled_library import choose_routed, look_routed, open_filled_library
 from lorary.cli.printing import print_answer, print_json, print_line
 from lorary.cli.repeat import repeat_command
@@ -118,14 +119,16 @@ def load_routed(options: Namespace) -> RoutedModel:
     assert router is not None
     config = read_router_options(options, router, list(routed))
     base = load_options_base(options, routed)
-    return load_model(
-        base,
-        routed,
-        router=router,
-        combine=options.combine,
-        trust_base=options.trust_base,
-        **asdict(config),
-    )
+    with show_work("preparing the router") as show:
+        return load_model(
+            base,
+            routed,
+            router=router,
+            combine=options.combine,
+            trust_base=options.trust_base,
+            on_progress=show,
+            **asdict(config),
+        )
 
 
 def load_built(options: Namespace) -> RoutedModel:
@@ -149,8 +152,15 @@ def load_built(options: Namespace) -> RoutedModel:
     if isinstance(router, str):
         given = asdict(read_router_options(options, router, names))
     device = read_device(options)
-    with show_status(f"loading {options.library}"):
-        return load_model(options.library, router=router, combine=options.combine, device=device, **given)
+    with show_work(f"loading {options.library}") as show:
+        return load_model(
+            options.library,
+            router=router,
+            combine=options.combine,
+            device=device,
+            on_progress=show,
+            **given,
+        )
 
 
 def answer_prompt(model: RoutedModel, prompt_ids: Sequence[int], options: Namespace) -> str:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from lorary.assembly import RoutedModel, load_model
+from lorary.cli.bars import show_work
 from lorary.cli.commands.quickstart.outcome import Outcome, save_outcome
 from lorary.cli.commands.quickstart.plan import METRIC, ROUTER, ROUTES, QuickstartPlan
 from lorary.cli.console import show_status
@@ -86,7 +87,8 @@ def _build_model(plan: QuickstartPlan, base: BaseModel, tasks: dict[str, Task], 
     controls = _train(
         plan, base, together, plan.multi_task_steps, "training one expert on all tasks", out / "controls"
     )
-    return load_model(base, experts, router=ROUTER, controls=controls)
+    with show_work("preparing the router") as show:
+        return load_model(base, experts, router=ROUTER, controls=controls, on_progress=show)
 
 
 def _train(
