@@ -8,8 +8,9 @@ from lorary.adaptation.retrieval import RETRIEVALS
 from lorary.lazy import load_lazily
 
 if TYPE_CHECKING:
-    from lorary.adaptation.adapting import Adapted, adapt
+    from lorary.adaptation.adapting import adapt
     from lorary.adaptation.few import hold_out
+    from lorary.adaptation.result import Adapted
     from lorary.adaptation.retrieval import RetrievalContext, Retrieved, retrieve
     from lorary.adaptation.transfer_matrix.matrix import TransferMatrix
     from lorary.adaptation.transfer_matrix.transfer import transfer
@@ -31,7 +32,7 @@ __all__ = [
 __getattr__ = load_lazily(
     __name__,
     {
-        "Adapted": "adapting",
+        "Adapted": "result",
         "RetrievalContext": "retrieval",
         "Retrieved": "retrieval",
         "TransferMatrix": "transfer_matrix.matrix",

@@ -1,69 +1,32 @@
 """Adapting a library of experts to new tasks."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lorary.adaptation.checks import ORIGIN, check_arguments, list_candidates
+from lorary.adaptation.cards import describe_result
+from lorary.adaptation.checks import check_arguments, list_candidates
 from lorary.adaptation.chosen import whole_library
 from lorary.adaptation.config import AdaptConfig, fit_train
 from lorary.adaptation.event import AdaptEvent
 from lorary.adaptation.fine_tuning import fine_tune
-from lorary.adaptation.folder import RETRIEVED, SECONDS, AdaptFolder
-from lorary.adaptation.methods.contract import Context, NewTask, Trained, Weights
+from lorary.adaptation.folder import LOSSES, SECONDS, AdaptFolder
+from lorary.adaptation.measuring import measure_losses
+from lorary.adaptation.methods.contract import Context
 from lorary.adaptation.methods.table import METHODS
-from lorary.adaptation.retrieval import RetrievalContext, retrieve
+from lorary.adaptation.result import Adapted, AdaptedTask
+from lorary.adaptation.retrieving import retrieve_all
+from lorary.data import TokenizedExample
 from lorary.experts import Expert
-from lorary.experts.roles import EXPERT
 from lorary.library import Library
 from lorary.models import BaseModel
-from lorary.training import TrainConfig, TrainingExamples
+from lorary.training import TrainingExamples
 from lorary.training.config import list_effective
 from lorary.training.folder.lock import hold_run_folder
-from lorary.training.loop.trainee import plan_unit
-from lorary.training.progress import UnitProgress
 from lorary.training.starts import hash_start
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdaptedTask:
-    """The result for one task."""
-
-    expert: Expert
-    """The new expert; its card has parents, method, selected experts and their weights."""
-    progress: UnitProgress
-    """Steps, tokens trained on, curves."""
-    scores: Mapping[str, float | None]
-    """The experts that the method could use, with their scores of the retrieval."""
-    weights: Weights
-    """The experts that the new one was made of or began with, and their weights; empty for a new one."""
-    num_read: int
-    """Tokens that were read before the training, by retrieval and by the choice of a start."""
-    error: float
-    """Relative error of the start, or of a weighted sum, by the cut to its rank."""
-
-    @property
-    def num_tokens(self) -> int:
-        """The seen tokens: read before the training, and trained on."""
-        return self.num_read + self.progress.tokens
-
-
-@dataclass(frozen=True, kw_only=True)
-class Adapted:
-    """The result of an adaptation."""
-
-    tasks: dict[str, AdaptedTask]
-    """Task -> its result, in the order of the examples."""
-    seconds: float
-    """Time for all tasks together, without sessions that were killed."""
-
-    @property
-    def experts(self) -> dict[str, Expert]:
-        """Task -> its expert."""
-        return {name: found.expert for name, found in self.tasks.items()}
 
 
 def adapt(
@@ -74,6 +37,7 @@ def adapt(
     run_folder: str | Path,
     *,
     own_examples: Mapping[str, TrainingExamples] | None = None,
+    measured: Mapping[str, Sequence[TokenizedExample]] | None = None,
     router_options: Mapping[str, Any] | None = None,
     trust_base: bool = False,
     fresh: bool = False,
@@ -94,6 +58,8 @@ def adapt(
         config: the configuration; the seed is that of ``config.train``.
         run_folder: folder of the resumable state. A finished run is read from it.
         own_examples: expert -> examples of its own task, for retrieval by embedding.
+        measured: task -> examples whose losses are measured at the end, such as those of a test; they have no
+            influence on the experts.
         router_options: options of the calibrated router, where it is used.
         trust_base: whether to use experts that name another base model, with a warning.
         fresh: start over instead of resuming.
@@ -135,25 +101,22 @@ def adapt(
             on_progress=tell,
         )
         with _timed(folder) as seconds:
-            tasks = _retrieve_all(context, folder, candidates, examples, own_examples or {})
+            tasks = retrieve_all(context, folder, candidates, examples, own_examples or {})
             if method.kind == "training":
                 found = {
-                    name: _finish(context, tasks[name], own, 0)
+                    name: describe_result(context, tasks[name], own, 0)
                     for name, own in method.train(context, tasks).items()
                 }
             else:
                 found = {
-                    name: _finish(context, tasks[name], own, num_tokens)
+                    name: describe_result(context, tasks[name], own, num_tokens)
                     for name, (own, num_tokens) in fine_tune(context, folder, tasks).items()
                 }
-        return Adapted(tasks={name: found[name] for name in examples}, seconds=seconds[0])
-
-
-def plan_tokens(name: str, examples: TrainingExamples, train: TrainConfig) -> int:
-    """Return the budget of a task: the tokens of the plan of a new expert's training."""
-    lengths = [len(example) for example in examples.train]
-    plan = plan_unit(name, replace(examples, spent_tokens=0), train.loop)
-    return sum(lengths[index] for batch in plan for index in batch)
+        losses = _measure(context, folder, found, measured or {})
+        return Adapted(
+            tasks={name: replace(found[name], losses=losses.get(name, ())) for name in examples},
+            seconds=seconds[0],
+        )
 
 
 def _list_named(config: AdaptConfig) -> list[str]:
@@ -183,109 +146,21 @@ def _timed(folder: AdaptFolder) -> Iterator[list[float]]:
             folder.keep_record(SECONDS, {"seconds": total[0], "is_finished": is_finished})
 
 
-def _retrieve_all(
+def _measure(
     context: Context,
     folder: AdaptFolder,
-    candidates: list[str],
-    examples: Mapping[str, TrainingExamples],
-    own_examples: Mapping[str, TrainingExamples],
-) -> dict[str, NewTask]:
-    """Choose the experts for each task; what was retrieved before is read from the folder."""
-    config, method = context.config, METHODS[context.config.method]
-    is_retrieved = method.uses_experts and (config.retrieve is not None or method.needs_scores)
-    record = folder.find_record(RETRIEVED) or {}
-    for place, (name, found) in enumerate(examples.items()):
-        if name in record:
-            continue
-        scores: list[tuple[str, float | None]] = [(own, None) for own in candidates]
-        num_tokens = 0
-        if is_retrieved:
-            context.on_progress(
-                AdaptEvent(stage="retrieving experts", num_done=place, num_steps=len(examples))
-            )
-            retrieved = retrieve(
-                RetrievalContext(
-                    base=context.base,
-                    experts=context.experts,
-                    task=name,
-                    examples=found,
-                    own_examples=own_examples,
-                    router_options=context.router_options,
-                    trust_base=context.trust_base,
-                ),
-                candidates,
-                config.retrieve,
-                config.by,
-                config.train.seed,
-            )
-            scores, num_tokens = list(retrieved.scores), retrieved.num_tokens
-        record[name] = {"scores": [list(pair) for pair in scores], "num_tokens": num_tokens}
-        folder.keep_record(RETRIEVED, record)
-    return {
-        name: NewTask(
-            name=name,
-            examples=replace(found, spent_tokens=record[name]["num_tokens"]),
-            chosen=dict(record[name]["scores"]),
-            budget=plan_tokens(name, found, context.train),
-        )
-        for name, found in examples.items()
-    }
-
-
-def _finish(context: Context, task: NewTask, found: Trained, num_tokens: int) -> AdaptedTask:
-    """Write the card of a new expert."""
-    num_read = task.examples.spent_tokens + num_tokens
-    parents = _list_parents(found.weights)
-    config = context.config
-    own = {name: getattr(config, name) for name in METHODS[config.method].settings}
-    origin = {
-        "task": task.name,
-        "method": config.method,
-        **own,
-        "seed": config.train.seed,
-        "scores": {name: score for name, score in task.chosen.items() if score is not None},
-        "weights": dict(found.weights),
-        "tokens_read": num_read,
-        "relative_error": found.error,
-    }
-    loss = found.progress.best_loss
-    card = replace(
-        found.expert.card,
-        tasks=task.examples.tasks or (task.name,),
-        parents=parents,
-        role=EXPERT,
-        scores={} if loss is None else {"validation_loss": loss},
-        provenance={**_describe_training(context, task, found), ORIGIN: origin},
-    )
-    expert = replace(found.expert, name=task.name, card=card)
-    return AdaptedTask(
-        expert=expert,
-        progress=found.progress,
-        scores=task.chosen,
-        weights=found.weights,
-        num_read=num_read,
-        error=found.error,
-    )
-
-
-def _describe_training(context: Context, task: NewTask, found: Trained) -> dict[str, Any]:
-    """Return what cards of trained experts have; sums of experts have no such card yet."""
-    return {
-        "training": asdict(context.train),
-        "data": {"digest": task.examples.digest, "num_train": len(task.examples.train)},
-        "steps": found.progress.step,
-        "best_step": found.progress.best_step,
-        "tokens": found.progress.tokens,
-        **found.expert.card.provenance,
-    }
-
-
-def _list_parents(weights: Weights) -> tuple[str, ...]:
-    """List the experts with a weight other than 0, in any group of layers."""
-    names: dict[str, None] = {}
-    for key, value in weights.items():
-        if isinstance(value, Mapping):
-            names.update(dict.fromkeys(name for name, weight in value.items() if weight))
-        elif value:
-            names[key] = None
-    return tuple(names)
+    found: Mapping[str, AdaptedTask],
+    measured: Mapping[str, Sequence[TokenizedExample]],
+) -> dict[str, tuple[float, ...]]:
+    """Measure the losses of the given examples; those that were measured before are read from the folder."""
+    given = {name: own for name, own in measured.items() if name in found and own}
+    if not given:
+        return {}
+    digest = {name: TrainingExamples(train=tuple(own)).digest for name, own in given.items()}
+    record = folder.find_record(LOSSES)
+    if record is None or record["examples"] != digest:
+        experts = {name: found[name].expert for name in given}
+        losses = measure_losses(context.base, experts, given, context.train)
+        record = {"examples": digest, "losses": losses}
+        folder.keep_record(LOSSES, record)
+    return {name: tuple(own) for name, own in record["losses"].items()}

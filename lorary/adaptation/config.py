@@ -1,7 +1,8 @@
 """The configuration of an adaptation."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from lorary.adaptation.methods.table import METHODS
 from lorary.adaptation.retrieval.table import DEFAULT_RETRIEVAL, RETRIEVALS
@@ -15,6 +16,8 @@ Granularity = Literal["model", "block", "layer", "linear"]
 Weighting = Literal["relaxed", "sigmoid", "straight_through"]
 
 DEFAULT_METHOD = "nearest"
+FEW_SHOT: Mapping[str, Any] = {"epochs": 20, "batch_size": 4, "validate_every": 5, "patience": 5}
+"""The default settings of the training: those that few examples need. Others are those of ``TrainConfig``."""
 _CHECKS = {
     **dict.fromkeys(("retrieve", "rank", "mixed_rank"), optional(count)),
     **dict.fromkeys(("num_skills", "num_splits"), count),
@@ -30,7 +33,7 @@ class AdaptConfig:
 
     method: str = DEFAULT_METHOD
     """How the library is used, a key of ``METHODS``."""
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(epochs=20))
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(**FEW_SHOT))
     """Settings of the training. Its bounds are the budget of every method; its ``rank`` has no effect, see
     ``rank``."""
     rank: int | None = None

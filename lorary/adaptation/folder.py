@@ -7,6 +7,7 @@ run/
 ├── starts.json          task -> weights of experts, tokens, error, hash of the start
 ├── starts/<task>/       an adapter folder for each start
 ├── training/            the resumable state of the method's training, see ``lorary.training``
+├── losses.json          task -> losses of the examples that were measured, and a hash of these
 └── seconds.json         time of the sessions so far
 """
 
@@ -34,7 +35,8 @@ from lorary.training.folder.run_files import (
 )
 from lorary.training.starts import hash_start
 
-MARKER, RETRIEVED, STARTS, SECONDS = "adapt.json", "retrieved.json", "starts.json", "seconds.json"
+MARKER, RETRIEVED, STARTS = "adapt.json", "retrieved.json", "starts.json"
+LOSSES, SECONDS = "losses.json", "seconds.json"
 START_FOLDERS, TRAINING = "starts", "training"
 
 
@@ -55,7 +57,7 @@ class AdaptFolder:
         with refuse_damage(self.path, START_OVER):
             if fresh:
                 # The identity is removed last, so that no other run can use the remaining files as its own.
-                for part in (TRAINING, START_FOLDERS, STARTS, RETRIEVED, SECONDS, MARKER):
+                for part in (TRAINING, START_FOLDERS, STARTS, RETRIEVED, LOSSES, SECONDS, MARKER):
                     remove(self.path / part)
             sweep(self.path)
         self._check_identity(json.loads(json.dumps(identity)))

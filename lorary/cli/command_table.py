@@ -46,6 +46,11 @@ COMMANDS: dict[str, Listing] = {
         "subtract.options",
         "subtract.run",
     ),
+    "adapt": Listing(
+        "Adapt a library to new tasks from a few examples: an expert for each task",
+        "adapt.options",
+        "adapt.run",
+    ),
     "transfer": Listing(
         "Measure experts and merges of them as starts for training on new tasks (transfer matrix)",
         "transfer.options",

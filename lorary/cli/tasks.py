@@ -9,21 +9,25 @@ from jsonargparse import Namespace
 from lorary.cli.left_out import tell_rows
 from lorary.cli.task_places import parse_places
 from lorary.cli.template_options import read_template_args
-from lorary.data import Task, Template, find_template, read_task
+from lorary.data import SplitConfig, Task, Template, find_template, read_task
 from lorary.data.synthetic import read_synthetic
 from lorary.experts import check_name
 from lorary.files import quote
 
 
-def read_tasks(options: Namespace) -> dict[str, Task]:
+def read_tasks(options: Namespace, splits: SplitConfig | None = None) -> dict[str, Task]:
     """Read all tasks of ``--tasks`` as ``load_tasks``, and print on stderr what is left out of their rows."""
-    tasks = load_tasks(options)
+    tasks = load_tasks(options, splits)
     tell_rows(tasks)
     return tasks
 
 
-def load_tasks(options: Namespace) -> dict[str, Task]:
+def load_tasks(options: Namespace, splits: SplitConfig | None = None) -> dict[str, Task]:
     """Read all tasks of ``--tasks``.
+
+    Args:
+        options: the command's options.
+        splits: how files without splits are split; None for the default fractions.
 
     Returns:
         The tasks by name, in the order given; every name is a valid name for an expert.
@@ -34,7 +38,7 @@ def load_tasks(options: Namespace) -> dict[str, Task]:
     """
     tasks: dict[str, Task] = {}
     for name, place in parse_places(options.tasks):
-        for task in _read_place(name, place, options):
+        for task in _read_place(name, place, options, splits):
             if task.name in tasks:
                 raise ValueError(
                     f"two tasks have the name {quote(task.name)}: rename one of them, as in "
@@ -73,7 +77,9 @@ def read_columns(value: object) -> dict[str, Any] | None:
     return columns
 
 
-def _read_place(name: str | None, place: str | Mapping[str, str], options: Namespace) -> Sequence[Task]:
+def _read_place(
+    name: str | None, place: str | Mapping[str, str], options: Namespace, splits: SplitConfig | None
+) -> Sequence[Task]:
     if isinstance(place, str) and (found := read_synthetic(place)) is not None:
         return found if name is None or len(found) > 1 else [replace(found[0], name=name)]
     return [
@@ -84,5 +90,6 @@ def _read_place(name: str | None, place: str | Mapping[str, str], options: Names
             columns=read_columns(options.columns),
             turns=options.turns,
             skip_bad=options.skip_bad,
+            splits=splits,
         )
     ]

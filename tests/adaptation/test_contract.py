@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from lorary.adaptation.adapting import plan_tokens
 from lorary.adaptation.config import fit_train
 from lorary.adaptation.methods.table import METHODS
+from lorary.adaptation.retrieving import plan_tokens
 from lorary.experts import Expert
 from lorary.models.expert_linear import ExpertLinear
 

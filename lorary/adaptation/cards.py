@@ -1,0 +1,70 @@
+"""The cards of new experts: where they come from, and how."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+from lorary.adaptation.checks import ORIGIN
+from lorary.adaptation.methods.contract import Context, NewTask, Trained, Weights
+from lorary.adaptation.methods.table import METHODS
+from lorary.adaptation.result import AdaptedTask
+from lorary.experts.roles import EXPERT
+
+
+def describe_result(context: Context, task: NewTask, found: Trained, num_tokens: int) -> AdaptedTask:
+    """Write the card of a new expert."""
+    num_read = task.examples.spent_tokens + num_tokens
+    parents = _list_parents(found.weights)
+    config = context.config
+    own = {name: getattr(config, name) for name in METHODS[config.method].settings}
+    origin = {
+        "task": task.name,
+        "method": config.method,
+        **own,
+        "seed": config.train.seed,
+        "scores": {name: score for name, score in task.chosen.items() if score is not None},
+        "weights": dict(found.weights),
+        "tokens_read": num_read,
+        "relative_error": found.error,
+    }
+    loss = found.progress.best_loss
+    card = replace(
+        found.expert.card,
+        tasks=task.examples.tasks or (task.name,),
+        parents=parents,
+        role=EXPERT,
+        scores={} if loss is None else {"validation_loss": loss},
+        provenance={**_describe_training(context, task, found), ORIGIN: origin},
+    )
+    expert = replace(found.expert, name=task.name, card=card)
+    return AdaptedTask(
+        expert=expert,
+        progress=found.progress,
+        scores=task.chosen,
+        weights=found.weights,
+        num_read=num_read,
+        error=found.error,
+    )
+
+
+def _describe_training(context: Context, task: NewTask, found: Trained) -> dict[str, Any]:
+    """Return what cards of trained experts have; sums of experts have no such card yet."""
+    return {
+        "training": asdict(context.train),
+        "data": {"digest": task.examples.digest, "num_train": len(task.examples.train)},
+        "steps": found.progress.step,
+        "best_step": found.progress.best_step,
+        "tokens": found.progress.tokens,
+        **found.expert.card.provenance,
+    }
+
+
+def _list_parents(weights: Weights) -> tuple[str, ...]:
+    """List the experts with a weight other than 0, in any group of layers."""
+    names: dict[str, None] = {}
+    for key, value in weights.items():
+        if isinstance(value, Mapping):
+            names.update(dict.fromkeys(name for name, weight in value.items() if weight))
+        elif value:
+            names[key] = None
+    return tuple(names)

@@ -1,0 +1,48 @@
+"""The result of an adaptation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lorary.adaptation.methods.contract import Weights
+from lorary.experts import Expert
+from lorary.training.progress import UnitProgress
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptedTask:
+    """The result for one task."""
+
+    expert: Expert
+    """The new expert; its card has parents, method, selected experts and their weights."""
+    progress: UnitProgress
+    """Steps, tokens trained on, curves."""
+    scores: Mapping[str, float | None]
+    """The experts that the method could use, with their scores of the retrieval."""
+    weights: Weights
+    """The experts that the new one was made of or began with, and their weights; empty for a new one."""
+    num_read: int
+    """Tokens that were read before the training, by retrieval and by the choice of a start."""
+    losses: tuple[float, ...] = ()
+    """Losses of the examples that were measured, nats per target token."""
+    error: float
+    """Relative error of the start, or of a weighted sum, by the cut to its rank."""
+
+    @property
+    def num_tokens(self) -> int:
+        """The seen tokens: read before the training, and trained on."""
+        return self.num_read + self.progress.tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapted:
+    """The result of an adaptation."""
+
+    tasks: dict[str, AdaptedTask]
+    """Task -> its result, in the order of the examples."""
+    seconds: float
+    """Time for all tasks together, without sessions that were killed."""
+
+    @property
+    def experts(self) -> dict[str, Expert]:
+        """Task -> its expert."""
+        return {name: found.expert for name, found in self.tasks.items()}

@@ -1,0 +1,1 @@
+"""``lorary adapt``: its options and its work."""

@@ -1,0 +1,91 @@
+"""The configurations of an adaptation: one per method."""
+
+from dataclasses import fields, replace
+
+from jsonargparse import Namespace
+
+from lorary.adaptation.config import FEW_SHOT, AdaptConfig
+from lorary.adaptation.methods.table import METHODS
+from lorary.cli.commands.adapt.options import OWN
+from lorary.cli.comparison.routes import split_commas
+from lorary.errors import suggest
+from lorary.files import quote
+from lorary.training import TrainConfig
+
+ALL, BEST, NONE = "all", "best", "none"
+
+
+def read_configs(options: Namespace) -> dict[str, AdaptConfig]:
+    """Build the configuration of each method, with the first seed.
+
+    Raises:
+        ValueError: with all unknown methods, or with the invalid settings.
+    """
+    methods = read_methods(options)
+    given = dict(vars(options.training))
+    if all(given[name] is None for name in ("epochs", "max_steps", "max_tokens")):
+        given["epochs"] = FEW_SHOT["epochs"]
+    train = TrainConfig(**given, seed=read_seeds(options)[0])
+    settings = {name: getattr(options, name) for name in OWN if name != "method"}
+    configs = {
+        method: AdaptConfig(method=method, train=train, **settings, **vars(options.adapt))
+        for method in methods
+    }
+    _refuse_unused(next(iter(configs.values())), methods)
+    return configs
+
+
+def read_methods(options: Namespace) -> list[str]:
+    """Return the methods of ``--method``; ``all`` leaves out multi-task if no such expert is named.
+
+    Raises:
+        ValueError: with all unknown ones, or if there is none.
+    """
+    names = split_commas(options.method)
+    if names == [ALL]:
+        return [name for name in METHODS if name != "multi-task" or options.multi_task is not None]
+    unknown = [
+        f"no method is named {quote(name, 60)}: {suggest(str(name)[:200], METHODS)}"
+        for name in names
+        if name not in METHODS
+    ]
+    if unknown or not names or len(set(names)) < len(names):
+        raise ValueError(
+            "--method: " + ("; ".join(unknown) or f"name at least one, each once, found {quote(names)}")
+        )
+    return names
+
+
+def read_seeds(options: Namespace) -> list[int]:
+    """Return the seeds of ``--seeds``.
+
+    Raises:
+        ValueError: if they are not different whole numbers.
+    """
+    words = split_commas(options.seeds)
+    if not words or not all(word.isdecimal() and len(word) < 16 for word in words):
+        raise ValueError(f"--seeds must be whole numbers, such as 0,1,2, found {quote(options.seeds, 60)}")
+    seeds = [int(word) for word in words]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"--seeds must be different, found {quote(options.seeds, 60)}")
+    return seeds
+
+
+def reseed(config: AdaptConfig, seed: int) -> AdaptConfig:
+    """Return the configuration with another seed."""
+    return replace(config, train=replace(config.train, seed=seed))
+
+
+def _refuse_unused(config: AdaptConfig, methods: list[str]) -> None:
+    """Refuse settings that none of the methods uses."""
+    used = {name for method in methods for name in METHODS[method].settings}
+    for field in fields(AdaptConfig):
+        name = field.name
+        if name in used or name in ("method", "train", "rank") or getattr(config, name) == field.default:
+            continue
+        option = f"--{name.replace('_', '-')}" if name in OWN else f"--adapt.{name}"
+        users = [method for method, kind in METHODS.items() if name in kind.settings]
+        raise ValueError(
+            f"{option} is a setting of methods {', '.join(users)}, found --method {','.join(methods)}: "
+            "choose one of these, or leave it out"
+        )

@@ -1,0 +1,58 @@
+"""Describe an adaptation before any long work."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from lorary.adaptation import AdaptConfig
+from lorary.adaptation.methods.table import METHODS
+from lorary.adaptation.retrieving import plan_tokens
+from lorary.cli.commands.adapt.configs import read_seeds
+from lorary.files import say_count
+from lorary.library.view import LibraryView
+from lorary.models import BaseModel
+from lorary.training import TrainingExamples
+
+
+def describe_plan(
+    options: Namespace,
+    library: LibraryView,
+    base: BaseModel,
+    examples: Mapping[str, TrainingExamples],
+    configs: Mapping[str, AdaptConfig],
+    folder: Path,
+    store: str,
+) -> Iterator[tuple[str, str]]:
+    """Describe what will be done, as pairs of label and text."""
+    yield "library", f"{options.library}, {say_count(len(library), 'expert')}"
+    yield "base", f"{base.name}, {str(base.model.dtype).removeprefix('torch.')} on {base.model.device}"
+    num_train = sum(len(found.train) for found in examples.values())
+    num_held = sum(len(found.validation) for found in examples.values())
+    shown = ", ".join(examples)
+    yield "tasks", f"{len(examples)}: {shown}; {num_train} examples to train on, {num_held} to validate with"
+    kept = "" if options.retrieve is None else f", with {options.retrieve} experts chosen by {options.by}"
+    names = list(configs)
+    what = (
+        f"{names[0]}: {METHODS[names[0]].summary}" if len(names) == 1 else f"{len(names)}: {', '.join(names)}"
+    )
+    yield "methods", what + kept
+    train = next(iter(configs.values())).train
+    budget = sum(plan_tokens(name, found, train) for name, found in examples.items())
+    seeds = read_seeds(options)
+    yield (
+        "budget",
+        f"at most {say_count(budget, 'token')} for all tasks, for each method"
+        + (f" and each of {len(seeds)} seeds" if len(seeds) > 1 else ""),
+    )
+    yield "store", _describe_store(store, options)
+    yield "state", f"{'resumed from' if folder.exists() and not options.fresh else 'saved in'} {folder}"
+
+
+def _describe_store(store: str, options: Namespace) -> str:
+    what = {
+        "none": "nothing; add --store best, or a method",
+        "best": "the experts with the lowest validation loss",
+        "all": "the experts of all methods",
+    }.get(store, f"the experts of method {store}")
+    return what if store == "none" else f"{what}, in library {options.out or options.library}"
