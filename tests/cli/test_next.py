@@ -60,6 +60,10 @@ PRINTING = {
         ["lib", "--out", "./other/a"],
     ],
     "subtract": [["lib", "a", "--out", "rest"]],
+    "adapt": [
+        ["lib", *TASKS[:1], "c=a.jsonl", *TASKS[3:], "--method", "average", "--shots", "4", *QUICK[:2]],
+        ["lib", *TASKS[:1], "c=a.jsonl", *TASKS[3:], "--method", "fresh,average", "--shots", "4", *QUICK[:2]],
+    ],
     "prototypes": [["lib"]],
     "cluster": [["lib", "--num-clusters", "2"]],
     "export": [["lib", "a", "--out", "adapter"]],

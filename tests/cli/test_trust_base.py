@@ -29,6 +29,10 @@ COMMANDS = {
     ],
     "subtract": lambda base, out: ["plurals", "--out", out],
     "cluster": lambda base, out: ["--num-clusters", "2", "--out", out + ".yaml"],
+    "adapt": lambda base, out: [
+        *(FEW[0], "new=generated:plurals", "--base", base, "--out", out, "--method", "average"),
+        *("--shots", "4", "--training.max_steps", "1"),
+    ],
     "transfer": lambda base, out: [
         *(*FEW[:2], "--base", base, "--out", out, "--starts", "experts", "--training.max_steps", "1")
     ],
