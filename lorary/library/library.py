@@ -1,5 +1,6 @@
 """The library: a mapping from names to experts, stored in a folder at a URL."""
 
+import errno
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -14,12 +15,12 @@ from lorary.library import catalog
 from lorary.library.artifacts import Artifacts
 from lorary.library.commits import Plan, commit_plan
 from lorary.library.entry import Entry
-from lorary.library.failure import EXPERTS_UNCHANGED
+from lorary.library.failure import EXPERTS_UNCHANGED, explain_failure
 from lorary.library.marker import make_library, require_library
 from lorary.library.open_expert import open_expert
 from lorary.library.prune import Pruned, find_unused_artifacts
 from lorary.library.retitle import copy_as
-from lorary.library.storage.contract import Puts
+from lorary.library.storage.contract import Outcome, Puts
 from lorary.library.storage.lock import LOCK_TIMEOUT_S
 from lorary.library.storage.opening import open_storage
 from lorary.library.storage.places import MARKER
@@ -270,13 +271,20 @@ class Library(MutableMapping[str, Expert]):
         ``artifacts(algorithm, parameters, compute, names)``, which computes missing ones."""
         return Artifacts(self._storage, self, self._identify)
 
-    def require_writable(self) -> None:
+    def require_writable(self, num_bytes: int = 0) -> None:
         """Check that experts can be stored, before long work: writes ``library.json`` again as it is.
 
+        Args:
+            num_bytes: about how many bytes will be stored.
+
         Raises:
-            LibraryError: if nothing can be written; the message has the reason.
+            LibraryError: if nothing can be written, or there is too little space; the message has the reason.
         """
         commit_plan(self._storage, "write", lambda: ({MARKER: self._storage.read(MARKER)}, ()))
+        free = self._storage.free_bytes()
+        if free is not None and free < num_bytes:
+            full = OSError(errno.ENOSPC, "No space left on device")
+            raise explain_failure(self._storage, full, "write", Outcome.UNCHANGED.value, num_bytes)
 
     def prune(self) -> Pruned:
         """Remove every artifact of which an expert no longer exists; artifacts can be computed again.

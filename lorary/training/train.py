@@ -16,6 +16,7 @@ from lorary.training.folder.lock import hold_run_folder
 from lorary.training.folder.run_folder import RunFolder
 from lorary.training.loop.event import TrainEvent
 from lorary.training.loop.loop import Loop
+from lorary.training.memory import check_memory
 from lorary.training.objectives.lora import LoraExperts
 from lorary.training.progress import UnitProgress
 from lorary.training.starts import Starts
@@ -65,12 +66,14 @@ def train_experts(
         IncompatibleExpert: if ``target_modules`` match no layer, the base model has experts already, or a
             start is for another base model or changes layers that are not trained.
         TrainingError: if the folder has another run or one is training in it, if a file in it is damaged (the
-            message names the file, and what to do), or if a loss or weight is not finite.
+            message names the file, and what to do), if a loss or weight is not finite, or if the training
+            needs more memory than is free.
     """
     _check_examples(base, examples)
     if config.max_steps == 0 and starts is None:
         raise ValueError("without steps there must be experts to start with, found no starts: pass some")
     layers = find_layers(base.model, config.target_modules)
+    check_memory(base.model.device, layers, config, len(examples))
     begun = None if starts is None else Starts(base, layers, examples, starts)
     form = _outline_experts(base, layers, examples, config, begun)
     loop = replace(config.loop, validate_start=starts is not None)

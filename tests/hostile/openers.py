@@ -119,6 +119,7 @@ READ_BY: dict[str, tuple[str, ...] | str] = {
     "models/tokenizer.py": "leaves the reading to transformers, as base_folder.py does",
     "routing/configs/moe_form.py": ("moe-router", "saved-moe"),
     "routing/moe/packed.py": ("moe-router", "saved-moe"),
+    "training/memory.py": "reads what the system says of this machine",
     "training/folder/finished.py": ("run",),
     "training/folder/lock.py": ("run",),
     "training/folder/run_files.py": ("run",),

@@ -37,6 +37,11 @@ def hold_run_folder(path: str | Path) -> Iterator[None]:
         raise TrainingError(
             f"{quote(str(folder))} must be a folder, found a file at this path or above: use another folder"
         ) from error
+    except OSError as error:
+        raise TrainingError(
+            f"the run's folder {quote(str(folder))} cannot be made ({error.strerror}): use one that can be "
+            "written (--run)"
+        ) from error
     descriptor = _open_lock(folder / LOCK_FILE)
     try:
         _lock(descriptor, folder)

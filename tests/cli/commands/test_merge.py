@@ -1,5 +1,6 @@
 import errno
 import json
+import shutil
 
 import pytest
 import torch
@@ -196,6 +197,31 @@ def test_a_full_disk_leaves_nothing_behind(lorary, library, monkeypatch):
     code, _, errors = lorary("merge", library.url, "--out", "x")
     assert code == 2 and "space" in errors
     assert "x" not in Library.open(library.url)
+
+
+def test_a_disk_without_room_is_found_before_the_merge(lorary, library, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "lorary.cli.commands.merge.run.merge_by_recipe", lambda *args, **kw: pytest.fail("merged")
+    )
+    monkeypatch.setattr("lorary.library.storage.local.storage.LocalStorage.free_bytes", lambda self: 7)
+    code, _, errors = lorary("merge", library.url, "--out", "x")
+    assert code == 2 and "no space left in" in errors and "80 bytes are needed, 7 are free" in errors
+    monkeypatch.setattr(
+        "lorary.cli.commands.merge.place.disk_usage", lambda path: shutil._ntuple_diskusage(9, 2, 7)
+    )
+    code, _, errors = lorary("merge", library.url, "--out", str(tmp_path / "x"))
+    assert code == 2 and f"no space left for the merged expert in '{tmp_path}': 80 bytes are needed" in errors
+    assert len(errors.splitlines()) == 1 and not (tmp_path / "x").exists()
+
+
+def test_a_disk_that_fills_up_says_what_is_lost(lorary, library, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("lorary.experts.folder._write_synced", fail)
+    code, _, errors = lorary("merge", library.url, "--out", str(tmp_path / "x"))
+    assert code == 2 and "No space left on device; nothing was written there, and the merge is lost" in errors
+    assert not (tmp_path / "x").exists() and list(tmp_path.glob(".lorary-*")) == []
 
 
 def test_ctrl_c_says_that_nothing_was_written(lorary, library, monkeypatch):

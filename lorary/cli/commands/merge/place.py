@@ -1,15 +1,24 @@
 """The place of a merged expert: a name in the library, or a folder of its own."""
 
+import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from shutil import disk_usage
 
 from fsspec.core import url_to_fs
 
 from lorary.errors import FormatError, LibraryError
 from lorary.experts import Expert, check_name, write_peft
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.transforms import MergeRecipe
+
+ADVICE = {
+    errno.ENOSPC: "free some space, or lower --rank, and run the same command again",
+    errno.EDQUOT: "free some of your quota, or lower --rank, and run the same command again",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +88,46 @@ def require_free(place: MergePlace, library: Library) -> None:
 
 
 def store_expert(expert: Expert, place: MergePlace, library: Library) -> None:
-    """Write an expert to its place, completely or not at all."""
+    """Write an expert to its place, completely or not at all.
+
+    Raises:
+        LibraryError: if it cannot be written; the message has the reason, and what is there now.
+    """
     if place.folder is None:
         library[place.name] = expert
-    else:
+        return
+    try:
         write_peft(expert, place.folder)
+    except OSError as error:
+        advice = ADVICE.get(error.errno or 0, "choose another place")
+        raise LibraryError(
+            f"the merged expert cannot be written to {quote(place.folder)}: {error.strerror or error}; "
+            f"nothing was written there, and the merge is lost: {advice}"
+        ) from error
+
+
+def require_room(place: MergePlace, library: Library, num_bytes: int) -> None:
+    """Refuse a place without room for the merged expert, before it is merged.
+
+    Args:
+        place: the place.
+        library: the library.
+        num_bytes: about how many bytes the merged expert has.
+
+    Raises:
+        LibraryError: if the place cannot be written, or has too little space.
+    """
+    if place.folder is None:
+        library.require_writable(num_bytes)
+        return
+    if "://" in place.folder:
+        return
+    above = next(parent for parent in (Path(place.folder).absolute()).parents if parent.is_dir())
+    free = disk_usage(above).free
+    if free < num_bytes:
+        raise LibraryError(
+            f"no space left for the merged expert in {quote(str(above))}: {say_count(num_bytes, 'byte')} are "
+            f"needed, {free:,} are free: free some space, choose another folder, or lower --rank"
+        )
+    if not os.access(above, os.W_OK):
+        raise LibraryError(f"not allowed to write to {quote(str(above))}: choose another folder for --out")

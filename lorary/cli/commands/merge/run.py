@@ -12,7 +12,14 @@ from torch import Tensor
 
 from lorary.cli.command_table import load_module
 from lorary.cli.commands.merge.by_examples import LORAHUB, REGMEAN, check_options, check_recipe
-from lorary.cli.commands.merge.place import MergePlace, list_places, parse_place, require_free, store_expert
+from lorary.cli.commands.merge.place import (
+    MergePlace,
+    list_places,
+    parse_place,
+    require_free,
+    require_room,
+    store_expert,
+)
 from lorary.cli.commands.merge.recipe import make_recipes
 from lorary.cli.commands.merge.report import describe_merge, describe_plan, summarize_merge, summarize_plan
 from lorary.cli.console import open_bar, print_next, show_status
@@ -71,6 +78,7 @@ def run_one(
         print_plan(plan, recipe, options, place)
     if place is None or options.dry_run:
         return summarize_plan(plan)
+    require_room(place, library, plan.result_bytes)
     begun = time.monotonic()
     activations = None
     if search:

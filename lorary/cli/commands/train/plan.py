@@ -11,6 +11,7 @@ from lorary.models import BaseModel, find_layers, layer_shape
 from lorary.training import TrainConfig, TrainingExamples
 from lorary.training.folder.run_folder import count_finished
 from lorary.training.loop.trainee import plan_unit
+from lorary.training.memory import estimate_bytes, say_gigabytes
 
 MAX_NAMES = 12
 
@@ -54,6 +55,7 @@ def describe_plan(
     for text in describe_prompts(found.counts for found in examples.values()):
         yield "prompts", text
     yield "experts", _describe_experts(base, examples, config)
+    yield "memory", _describe_memory(base, examples, config)
     yield "steps", describe_steps(examples, config)
     yield "state", f"{_describe_state(place, examples)} {place.folder}{_describe_passed(place)}"
 
@@ -92,6 +94,11 @@ def describe_steps(examples: Mapping[str, TrainingExamples], config: TrainConfig
         num_tokens += sum(len(found.train[index]) for batch in batches for index in batch)
     early = ", fewer if experts stop early" if config.patience is not None else ""
     return f"{num_steps:,} in total, on {say_count(num_tokens, 'token')}{early}"
+
+
+def _describe_memory(base: BaseModel, examples: Mapping[str, TrainingExamples], config: TrainConfig) -> str:
+    needed = estimate_bytes(find_layers(base.model, config.target_modules), config, len(examples))
+    return f"about {say_gigabytes(needed.on_device)} beside the base model and its activations"
 
 
 def _describe_state(place: RunPlace, examples: Mapping[str, TrainingExamples]) -> str:

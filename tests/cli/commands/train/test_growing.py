@@ -202,3 +202,25 @@ def test_a_library_that_cannot_be_written_is_refused_before_training(train_quick
     monkeypatch.setattr(train, "train", lambda *arguments: pytest.fail("trained"))
     code, _, errors = train_quickly("--tasks", PRICES)
     assert code == 2 and "cannot write in library" in errors and "not allowed to write there" in errors
+
+
+def test_too_large_a_rank_is_refused_before_a_library_is_made(train_quickly, tmp_path, monkeypatch):
+    monkeypatch.setattr("lorary.training.memory.find_free_bytes", lambda: 10**6)
+    code, _, errors = train_quickly("--tasks", PRICES, "--training.rank", "4000")
+    assert code == 2 and "the training needs about" in errors and len(errors.splitlines()) == 1
+    assert not (tmp_path / "lib").exists() and not (tmp_path / "lib-run").exists()
+
+
+def test_the_plan_tells_the_memory(train_quickly):
+    assert (
+        "memory    about 1 MB beside the base model and its activations\n"
+        in train_quickly("--tasks", PRICES)[1]
+    )
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:99", "", "meta"])
+def test_a_device_that_this_machine_lacks_is_one_line(train_quickly, tmp_path, device):
+    code, _, errors = train_quickly("--tasks", PRICES, "--device", device)
+    assert code == 2 and errors.count("\n") == 1 and len(errors) < 400, errors
+    assert errors.startswith("error: --device must be a device of this machine, such as cpu or cuda:1, found")
+    assert not (tmp_path / "lib").exists()
