@@ -2,6 +2,7 @@
 
 from lorary.assembly.current_router import CurrentRouter
 from lorary.experts import Expert
+from lorary.experts.parts.low_rank_only import list_trained_kinds
 from lorary.facts.known import Facts
 from lorary.models.check_base import check_base
 from lorary.models.fit_paths import fit_paths
@@ -9,7 +10,7 @@ from lorary.models.grow import drop_expert, insert_expert
 
 
 def add_expert(facts: Facts, current: CurrentRouter, expert: Expert, trust_base: bool) -> None:
-    """Add an expert that the router may choose, see ``RoutedModel.add_expert``.
+    """Add an expert that the router may choose, if it has low-rank factors; see ``RoutedModel.add_expert``.
 
     Args:
         facts: the model's experts; the new one comes after all that a router may choose.
@@ -20,6 +21,10 @@ def add_expert(facts: Facts, current: CurrentRouter, expert: Expert, trust_base:
     with facts.stack.context.lock.changing("add an expert"):
         check_base(facts.base, expert, trust=trust_base)
         (expert,) = fit_paths(facts.base.model, {expert.name: expert}).values()
+        if list_trained_kinds(expert):
+            facts.add_named(insert_expert(facts.stack, expert, len(facts.stack.names)), expert)
+            current.set_again()
+            return
         current.check((*facts.names, expert.name))
         facts.add(insert_expert(facts.stack, expert, len(facts.names)), expert)
         try:
@@ -38,11 +43,13 @@ def remove_expert(facts: Facts, current: CurrentRouter, name: str) -> None:
         name: the expert.
     """
     with facts.stack.context.lock.changing("remove an expert"):
-        facts.require(name)
+        if name not in facts.named:
+            facts.require(name)
         left = tuple(other for other in facts.names if other != name)
-        if not left:
+        if not left and not facts.named.keys() - {name}:
             raise ValueError(f"expert {name!r} is the last one: use detach() to get the base model back")
-        current.check(left)
+        if left:
+            current.check(left)
         _remove(facts, current, name)
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lorary.assembly.chosen_skills import choose_skills
+from lorary.assembly.dividing import divide_experts, leave_out
 from lorary.assembly.open_saved import open_saved
 from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.tasks import make_task_experts
@@ -17,6 +18,7 @@ from lorary.errors import LibraryError
 from lorary.experts import Expert
 from lorary.experts.base_revisions import agree_on_revision
 from lorary.experts.expert import identify_base
+from lorary.experts.parts import require_low_rank
 from lorary.experts.skills import SkillSet
 from lorary.facts import FACTS
 from lorary.facts.encoder import Encoder
@@ -59,7 +61,8 @@ def load_model(
             as ``library.routed("merge")``, for all of it.
         router: a key of ``ROUTERS``; None means the base model alone until ``assign`` or ``set_router``. If
             not given, ``"calibrated"``, or the saved model's own; None if there are tasks only. If the base
-            model has an encoder, ``"arrow"``, or ``"calibrated"`` if ``generic`` prompts are given.
+            model has an encoder, ``"arrow"``, or ``"calibrated"`` if ``generic`` prompts are given. Routers
+            choose among experts of low-rank factors; others are used by name, with one warning.
         combine: ``"outputs"`` or ``"factors"``, see ``mix``. If not given, outputs, or the saved model's own.
         controls: further experts, which ``assign`` can use by these names, but no router chooses.
         skills: skills whose tasks calls may name, ``experts={"task": name}``: a set, or the name of any skill
@@ -90,7 +93,8 @@ def load_model(
         ValueError: if the router is unknown, an option is unknown or out of range, a fact that the router
             needs is not given, or an argument has no effect on this kind of base model.
         LibraryError: if there is no expert and no task, or the library's skills cannot be loaded.
-        IncompatibleExpert: if an expert was trained on another base model.
+        IncompatibleExpert: if an expert was trained on another base model, or a router is given and no expert
+            has low-rank factors only.
         BaseModelError: if the base model cannot be loaded, or is not the saved model's.
         FormatError: if the folder of a saved model is damaged.
     """
@@ -112,11 +116,14 @@ def load_model(
         library = library.routed()
     skill_set = choose_skills(library, skills)
     has_tasks_only = skill_set is not None and not len(library)
-    is_default = router is ... and not has_tasks_only
+    found = {} if has_tasks_only and router in (..., None) else _read_experts(library)
+    own, named = divide_experts(found)
+    if named and not own and router not in (..., None):
+        require_low_rank(named.values(), f"router {router!r}")
+    is_default = router is ... and bool(own)
     router = DEFAULT_ROUTER if is_default else None if router is ... else router
     config = _configure(router, options)
-    own = {} if has_tasks_only and router is None else _read_experts(library)
-    everyone = own | _check_controls(controls or {}, own) | make_task_experts(skill_set)
+    everyone = own | named | _check_controls(controls or {}, found) | make_task_experts(skill_set)
     if config is not None:
         config.check(list(own))
     if isinstance(base, str) and saved is None and revision is None and not _exists(base):
@@ -131,8 +138,10 @@ def load_model(
     check_base(loaded, *unchecked.values(), trust=trust_base)
     everyone = fit_paths(loaded.model, everyone)
     stack = attach_experts(loaded.model, everyone)
-    fitted = _fit_library(library, own, {name: everyone[name] for name in own})
+    routed = leave_out(library, named) if named else library
+    fitted = _fit_library(routed, own, {name: everyone[name] for name in own})
     model = RoutedModel(loaded, stack, fitted, skill_set, on_progress)
+    model.facts.named.update({name: everyone[name] for name in named})
     try:
         if saved is not None:
             saved.hand_over(model, kept, encoder)

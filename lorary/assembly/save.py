@@ -50,16 +50,16 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
     router, options, combine = model.routing
     config = None if router is None else complete_config(router, options, model.names)
     library = Library.open(str(folder / EXPERTS), create=True)
-    for name in model.names:
+    for name in (*model.names, *model.facts.named):
         expert = model.facts.expert(name)
         # A library may have changed since; what is known about the experts would not fit the new weights.
-        check_loaded(model.stack, expert, name)
+        if name in model.names:
+            check_loaded(model.stack, expert, name)
         library.add(expert, name)
-    names = list(library)
     if model.skills is not None:
         _store_skills(library, model.skills)
     model.facts.store(library)
-    given = model.facts.list_given(names)
+    given = model.facts.list_given(sorted(model.names))
     material = save({key: tensor.contiguous() for key, tensor in given.items()}) if given else None
     if material is not None:
         (folder / MATERIAL_FILE).write_bytes(material)

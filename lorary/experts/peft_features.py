@@ -148,6 +148,24 @@ def check_features(config: Mapping[str, Any], kinds: Collection[str], path: str)
         )
 
 
+def guess_kinds(config: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the kinds of an adapter's parts by its configuration; None if it does not say.
+
+    Args:
+        config: the object of ``adapter_config.json``.
+    """
+    found = {
+        "whole": config.get("modules_to_save") or config.get("bias") in ("all", "lora_only"),
+        "sparse": config.get("peft_type") == "SHIRA",
+        "dora": config.get("use_dora"),
+        "ia3": config.get("peft_type") == "IA3",
+        "added bias": config.get("lora_bias"),
+        "tokens": config.get("trainable_token_indices") or config.get("peft_type") == "TRAINABLE_TOKENS",
+    }
+    kinds = tuple(kind for kind in KINDS if found.get(kind))
+    return kinds if config.get("peft_type") in ACCEPTED_SETTINGS else None
+
+
 def _refuse_classifier(config: Mapping[str, Any], path: str) -> None:
     kind = config.get("task_type")
     name = CLASSIFIERS.get(kind) if isinstance(kind, str) else None

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lorary.errors import LibraryError, UnknownExpert
 from lorary.experts import Expert
+from lorary.experts.parts.low_rank_only import refuse_kinds
 from lorary.facts.encoder import Encoder
 from lorary.facts.fact import Context, Fact, Laid, OnWork
 from lorary.facts.finding import find_artifacts
@@ -57,6 +58,8 @@ class Facts:
         self.base = base
         self._experts = experts
         self._contents = _identify(experts, self.names)
+        self.named: dict[str, Expert] = {}
+        """Experts that are no controls, but that routers cannot choose because of their kinds."""
         self._added: dict[str, Expert] = {}
         # (fact, its parameters as JSON) -> expert -> artifact
         self._computed: dict[tuple[str, str], dict[str, Artifact]] = {}
@@ -82,7 +85,7 @@ class Facts:
 
     def expert(self, name: str) -> Expert:
         """Return one of the experts as it was loaded or added."""
-        return self._added.get(name) or self._experts[name]
+        return self.named.get(name) or self._added.get(name) or self._experts[name]
 
     def find(self, name: str, options: Mapping[str, Any] | None = None) -> Laid:
         """Return a fact's stacked tensors for all experts that a router may choose.
@@ -149,7 +152,10 @@ class Facts:
 
         Raises:
             UnknownExpert: if it is not.
+            IncompatibleExpert: if routers cannot choose this expert because of its kinds.
         """
+        if name in self.named:
+            refuse_kinds({name: self.stack.kinds.get(name, ())}, "a router or its facts")
         if name not in self.names:
             raise UnknownExpert(name, self.names, "this model")
 
@@ -218,8 +224,14 @@ class Facts:
         self.carried = stack, (*self.names, expert.name)
         self._added[expert.name] = expert
 
+    def add_named(self, stack: ExpertStack, expert: Expert) -> None:
+        """Add an expert that routers cannot choose; ``stack`` already has it, after all others."""
+        self.carried = stack, self.names
+        self.named[expert.name] = expert
+
     def remove(self, stack: ExpertStack, name: str) -> None:
         """Remove an expert and its facts; ``stack`` no longer has it."""
+        self.named.pop(name, None)
         self.carried = stack, tuple(other for other in self.names if other != name)
         self._added.pop(name, None)
         for known in (*self._computed.values(), *self._given.values()):

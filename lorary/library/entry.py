@@ -6,6 +6,7 @@ from typing import Any
 from lorary.experts import BaseIdentity, ExpertCard
 from lorary.experts.base_names import compare_bases
 from lorary.experts.peft_config import CONFIG_FILE, parse_adapter_config
+from lorary.experts.peft_features import guess_kinds
 from lorary.experts.sidecar import SIDECAR_FILE, Sidecar, parse_sidecar
 from lorary.files import parse_json_object
 
@@ -26,13 +27,15 @@ class Entry:
     card: ExpertCard
     """Its card; empty for a plain PEFT adapter."""
     num_parameters: int | None
-    """Number of values of its factors."""
+    """Number of its weights."""
     num_modules: int | None
     """Number of modules that it changes."""
     max_rank: int | None
-    """The largest rank over its modules."""
+    """The largest rank over its modules; 0 without low-rank factors."""
     dtype: str | None
-    """Dtype of its factors, such as ``"bfloat16"``."""
+    """Dtype of its weights, such as ``"bfloat16"``."""
+    kinds: tuple[str, ...] | None
+    """Kinds of its parts, see ``lorary.experts.parts``; empty for low-rank factors only."""
     weights_sha256: str | None
     """Stored hash of its weights file; without it ``verify`` cannot detect a change of the file."""
     config_sha256: str | None
@@ -94,6 +97,7 @@ def _describe(name: str, sidecar: Sidecar) -> Entry:
         num_modules=summary.num_modules if summary else None,
         max_rank=summary.max_rank if summary else None,
         dtype=summary.dtype if summary else None,
+        kinds=summary.kinds if summary else None,
         weights_sha256=sidecar.weights_sha256,
         config_sha256=sidecar.config_sha256,
     )
@@ -113,6 +117,7 @@ def _describe_plain(name: str, settings: dict[str, Any], path: str) -> Entry:
         num_modules=None,
         max_rank=max([config.rank, *(rank for _, rank in config.rank_pattern)]) if is_lora else None,
         dtype=None,
+        kinds=guess_kinds(settings),
         weights_sha256=None,
         config_sha256=None,
     )

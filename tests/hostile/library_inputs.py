@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,14 @@ import torch
 from safetensors.torch import load_file
 
 from lorary.errors import LibraryError
-from lorary.experts import Expert, read_peft, write_peft
+from lorary.experts import Expert, Factors, read_peft, write_peft
+from lorary.experts.parts import Part
+from lorary.experts.parts.dora import DoraPart
+from lorary.experts.parts.embedding import EmbeddingPart
+from lorary.experts.parts.ia3 import Ia3Part
+from lorary.experts.parts.sparse import SparsePart
+from lorary.experts.parts.tokens import TokensPart
+from lorary.experts.parts.whole import WholePart
 from lorary.experts.skills import SkillSet, TaskTable, read_poly, write_poly
 from lorary.facts.prototypes import find_prototypes
 from lorary.library import Library
@@ -51,6 +59,37 @@ def make_pickled_adapter(folder: Path) -> None:
     weights = folder / "poetry" / "adapter_model.safetensors"
     torch.save(load_file(weights), weights.with_name("adapter_model.bin"))
     weights.unlink()
+
+
+def make_other_kinds(folder: Path) -> None:
+    """Write an adapter with every kind of part that a LoRA can have."""
+    expert = draw_expert("poetry")
+    (first, (a, b)), (second, pair) = list(expert.factors.items())[:2]
+    parts: dict[str, tuple[Part, ...]] = {
+        first: (DoraPart(torch.rand(len(b)) + 0.5),),
+        second: (DoraPart(torch.rand(len(pair.b)) + 0.5),),
+        "model.norm": (WholePart(weight=torch.rand(16)),),
+        "model.layers.0.mlp.up_proj": (WholePart(bias=torch.rand(24)),),
+        "model.embed_tokens": (EmbeddingPart(torch.randn(2, 96), torch.randn(16, 2)),),
+        "lm_head": (TokensPart(torch.randn(2, 16), (3, 5)),),
+    }
+    write_peft(replace(expert, factors={first: Factors(a, b), second: pair}, parts=parts), folder / "poetry")
+
+
+def make_sparse_adapter(folder: Path) -> None:
+    """Write PEFT's SHiRA, with whole numbers beside others."""
+    expert = draw_expert("poetry")
+    entries = torch.randperm(16 * 16)[:32]
+    part = SparsePart(torch.randn(32), torch.stack([entries // 16, entries % 16]))
+    write_peft(replace(expert, factors={}, parts={next(iter(expert.factors)): (part,)}), folder / "poetry")
+
+
+def make_ia3_adapter(folder: Path) -> None:
+    """Write PEFT's IA3, of outputs and inputs."""
+    expert = draw_expert("poetry")
+    first, second = list(expert.factors)[:2]
+    parts = {first: (Ia3Part(torch.rand(16), False),), second: (Ia3Part(torch.rand(16), True),)}
+    write_peft(replace(expert, factors={}, parts=parts), folder / "poetry")
 
 
 def _draw_skills() -> SkillSet:

@@ -50,7 +50,12 @@ def check_expert(expert: Expert) -> None:
     """Assert that an expert is what its type says, and every number finite."""
     check_name(expert.name)
     check_text(expert.name, expert.base_model)
-    assert expert.factors, "an expert without factors"
+    assert expert.factors or expert.parts, "an expert that changes nothing"
+    for path, parts in expert.parts.items():
+        check_text(path)
+        for part in parts:
+            for tensor in part.tensors.values():
+                assert not tensor.is_meta and tensor.isfinite().all(), "a part that is not finite"
     for path, (a, b) in expert.factors.items():
         check_text(path)
         assert a.ndim == b.ndim == 2 and a.shape[0] == b.shape[1], f"shapes {a.shape}, {b.shape}"

@@ -38,7 +38,12 @@ def run(options: Namespace) -> int:
     if options.json:
         print_json([asdict(entry) for entry in entries])
     elif entries:
-        print_table(COLUMNS, [_describe(entry) for entry in entries], numeric=("rank", "parameters"))
+        has_kinds = any(entry.kinds for entry in entries)
+        rows = [
+            (*_describe(entry), *([", ".join(entry.kinds or ())] if has_kinds else [])) for entry in entries
+        ]
+        columns = (*COLUMNS, *(["kinds"] if has_kinds else []))
+        print_table(columns, rows, numeric=("rank", "parameters"))
         print_next("lorary", "library", "show", options.library, entries[0].name)
     elif len(library):
         print_line(

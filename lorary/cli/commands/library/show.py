@@ -53,7 +53,8 @@ def _describe(entry: "Entry") -> Iterator[tuple[str, str]]:
     yield "tasks", ", ".join(card.tasks)
     yield "tags", ", ".join(card.tags)
     yield "parents", ", ".join(card.parents)
-    yield "highest rank", format_count(entry.max_rank)
+    yield "kinds", ", ".join(entry.kinds or ())
+    yield "highest rank", format_count(entry.max_rank) if entry.max_rank != 0 else ""
     yield "modules", format_count(entry.num_modules)
     yield "parameters", format_count(entry.num_parameters)
     yield "dtype", entry.dtype or ""

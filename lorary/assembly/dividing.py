@@ -1,0 +1,42 @@
+"""Dividing experts into those that routers may choose and those that are used by name only."""
+
+import warnings
+from collections.abc import Collection, Mapping
+
+from lorary.experts import Expert
+from lorary.experts.parts import KINDS
+from lorary.experts.parts.low_rank_only import list_trained_kinds
+from lorary.files import quote, say_count
+from lorary.library import Library
+from lorary.library.view import LibraryView
+
+
+def divide_experts(experts: Mapping[str, Expert]) -> tuple[dict[str, Expert], dict[str, Expert]]:
+    """Return the experts of low-rank factors, which routers may choose, and all others.
+
+    One warning names the others.
+
+    Args:
+        experts: name -> expert.
+    """
+    named = {name: expert for name, expert in experts.items() if list_trained_kinds(expert)}
+    if named:
+        name, expert = next(iter(named.items()))
+        titles = " and ".join(KINDS[kind].title for kind in list_trained_kinds(expert))
+        more = f" (and {say_count(len(named) - 1, 'more such expert')})" if len(named) > 1 else ""
+        warnings.warn(
+            f"expert {quote(name)} has {titles}{more}: routers do not choose it; name it for requests, as in "
+            f"experts={quote(name)}",
+            stacklevel=3,
+        )
+    return {name: expert for name, expert in experts.items() if name not in named}, named
+
+
+def leave_out(experts: Mapping[str, Expert], names: Collection[str]) -> Mapping[str, Expert]:
+    """Return a mapping without some experts; a library's artifacts stay at hand."""
+    kept = [name for name in experts if name not in names]
+    if isinstance(experts, LibraryView):
+        return LibraryView(experts.library, kept, experts.left_out)
+    if isinstance(experts, Library):
+        return LibraryView(experts, kept, {})
+    return {name: experts[name] for name in kept}
