@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lorary.errors import FormatError, UnknownExpert
 from lorary.facts.fact import Context, Fact, Laid, Source
-from lorary.facts.fitted_library import FittedLibrary
+from lorary.facts.fitted_library import WithArtifacts
 from lorary.facts.prototypes import compute_prototypes, gather_prototypes
 from lorary.facts.soundness import Artifact
 from lorary.files import escape, quote
@@ -28,7 +28,7 @@ class StoredRouters:
 
     def load(self, context: Context, names: Sequence[str]) -> Artifact:
         """Return the library's router of the option ``trained``, or its only one; see ``Joint``."""
-        if not isinstance(context.experts, Library | FittedLibrary):
+        if not isinstance(context.experts, WithArtifacts):
             raise ValueError(f"router 'moe' must be trained for these experts, found none: {HOW}")
         known = list_routers(context.experts, context.base.fingerprint)
         fitting = {key: own for key, own in known.items() if set(own) <= set(names)}
@@ -114,7 +114,7 @@ def store_router(library: Library, router: TrainedRouter, name: str, fingerprint
     library.artifacts.save(key, router.pack(), instead_of=old)
 
 
-def list_routers(library: Library | FittedLibrary, fingerprint: str) -> dict[Key, tuple[str, ...]]:
+def list_routers(library: WithArtifacts, fingerprint: str) -> dict[Key, tuple[str, ...]]:
     """List the routers that were trained on a base model, and the current names of their experts."""
     return {
         key: names

@@ -23,6 +23,7 @@ from lorary.training.folder.digests import hash_tensors
 from lorary.training.folder.lock import hold_run_folder
 from lorary.training.folder.run_folder import RunFolder
 from lorary.training.folder.tensor_form import TensorForm
+from lorary.training.joined_tasks import join_tasks
 from lorary.training.loop.event import TrainEvent
 from lorary.training.loop.loop import Loop
 from lorary.training.loop.schedule import seed_for
@@ -99,7 +100,7 @@ def train_moe(
         check_training_examples(task, found, base.model)
     check_base(base, *experts.values(), trust=trust_base)
     form = config.make_form(list(experts))
-    unit = _join_tasks(examples, balanced=config.balanced_tasks, seed=config.train.seed)
+    unit = join_tasks(examples, is_balanced=config.balanced)
     with hold_run_folder(run_folder):
         stack = attach_experts(base.model, experts, torch.float32 if config.train_experts else None)
         try:
@@ -214,23 +215,6 @@ def _split(
         row_length=settings.row_length,
         device=stack.model.device,
     )
-
-
-def _join_tasks(examples: Mapping[str, TrainingExamples], *, balanced: bool, seed: int) -> TrainingExamples:
-    """Return the examples of all tasks as those of one unit.
-
-    Balanced, the examples of smaller tasks are repeated until each task has as many as the largest; the
-    examples of the last, incomplete repetition are chosen at random.
-    """
-    most = max(len(found.train) for found in examples.values())
-    train: list[TokenizedExample] = []
-    for task, found in examples.items():
-        whole, rest = divmod(most, len(found.train)) if balanced else (1, 0)
-        generator = torch.Generator().manual_seed(seed_for(seed, f"task {task}"))
-        order = torch.randperm(len(found.train), generator=generator)[:rest].sort().values
-        train += [*found.train * whole, *(found.train[index] for index in order.tolist())]
-    validation = tuple(example for found in examples.values() for example in found.validation)
-    return TrainingExamples(train=tuple(train), validation=validation, tasks=tuple(examples))
 
 
 def _identify(

@@ -10,9 +10,9 @@ from lorary.models.checkpointing import checkpoint_layers
 from lorary.routing.moe.router import MoeRouter
 from lorary.routing.moe.scores import split_parameters
 from lorary.training import MoeConfig, TrainConfig, TrainingExamples, train_moe
+from lorary.training.joined_tasks import join_tasks
 from lorary.training.loop.batch_losses import BatchLosses
 from lorary.training.loop.schedule import plan_batches, seed_for
-from lorary.training.moe_training import _join_tasks
 from lorary.training.objectives.moe import MoeExperts
 from lorary.training.objectives.moe_start import start_at_random
 
@@ -271,7 +271,7 @@ def test_steps_are_those_of_adamw_with_rates_of_their_own(base, tmp_path, exampl
         torch.optim.AdamW(own, lr=rate, weight_decay=0.0)
         for own, rate in zip(groups, (5e-3, 1e-3), strict=True)
     ]
-    unit = _join_tasks(examples, balanced=True, seed=0)
+    unit = join_tasks(examples, is_balanced=True)
     losses = []
     for batch in plan_batches([len(e) for e in unit.train], 4, seed=seed_for(0, "moe"), max_steps=3):
         loss, penalty = book.losses([unit.train[index] for index in batch], compute_loss)
@@ -438,16 +438,6 @@ def draw_rows(base):
         path: torch.randn(5, layer_shape(layer)[0], generator=generator)
         for path, layer in find_layers(base.model, TARGETS).items()
     }
-
-
-def test_balanced_tasks_are_equally_frequent(examples):
-    sizes = [len(found.train) for found in examples.values()]
-    assert sizes == [6, 9]
-    joined = _join_tasks(examples, balanced=True, seed=0).train
-    first = set(examples["sql"].train)
-    assert sum(example in first for example in joined) == 9 and len(joined) == 18
-    assert all(joined.count(example) >= 1 for example in first)
-    assert len(_join_tasks(examples, balanced=False, seed=0).train) == 15
 
 
 def test_the_base_model_is_plain_afterwards(base, tmp_path, examples, experts):

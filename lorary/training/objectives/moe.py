@@ -16,8 +16,6 @@ from lorary.data import TokenizedExample
 from lorary.errors import TrainingError
 from lorary.files import say_count
 from lorary.models import ExpertStack
-from lorary.models.architecture import is_encoder_decoder
-from lorary.models.called import find_reading_layers
 from lorary.passes import score_pass
 from lorary.passes.split import Pass
 from lorary.routing import Chooser
@@ -27,7 +25,7 @@ from lorary.training.loop.adamw_parts import AdamWParts, AdamWPartsSteps
 from lorary.training.loop.contract import Objective
 from lorary.training.loop.rows import ParameterRows
 from lorary.training.loop.schedule import seed_for
-from lorary.training.objectives.moe_chooser import MoeChooser, NoiseSource
+from lorary.training.objectives.moe_chooser import MoeChooser, NoiseSource, find_decoding
 from lorary.training.objectives.moe_config import MoeConfig
 from lorary.training.objectives.moe_sums import LayerSums, add_counts
 from lorary.training.progress import UnitProgress
@@ -97,8 +95,7 @@ class MoeExperts(Objective[dict[str, Tensor]]):
         self.places = torch.tensor(places, device=device)
         num_factors = sum(own.numel() for own in self._factors.values())
         self._adamw = _choose_optimizer(config, self.rows.num_parameters - num_factors, num_factors)
-        reading = find_reading_layers(stack.model) if is_encoder_decoder(stack.model) else layers.keys()
-        self._decoding = frozenset(layers.keys() - reading)
+        self._decoding = find_decoding(stack)
         self._optimizer: AdamWPartsSteps | None = None
         self._seed = self._num_passes = 0
         # What a step's passes are measured by: module path -> counts of each head and number of tokens.

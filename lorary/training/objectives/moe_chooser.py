@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear, softplus
 
+from lorary.models import ExpertStack
+from lorary.models.architecture import is_encoder_decoder
+from lorary.models.called import find_reading_layers
 from lorary.passes.split import Pass
 from lorary.routing import Choice
 from lorary.routing.configs.moe_form import MoeForm
@@ -57,10 +60,7 @@ class MoeChooser:
     ):
         self.form, self.parameters, self.places = form, parameters, places
         self.noise, self.amounts = noise, amounts or {}
-        self.uses = part.batch.uses.flatten()
-        decoder_uses = part.batch.decoder_uses
-        self.decoder_uses = None if decoder_uses is None else decoder_uses.flatten()
-        self.decoding = decoding
+        self.part, self.decoding = part, decoding
         self.sums: dict[str, list[LayerSums]] = {}
         """Module path -> the sums of each of its calls in this pass."""
         self.watches = watches
@@ -78,9 +78,7 @@ class MoeChooser:
         scores = self._add_noise(path, scores, inputs)
         kept = choose_moe(self.form, scores)
         if self.watches:
-            # A layer may be called with fewer tokens, such as those whose logits are needed.
-            known = self.uses if path not in self.decoding else self.decoder_uses
-            uses = known if known is not None and len(known) == len(rows) else (rows >= 0).long()
+            uses = count_uses(self.part, rows, is_decoding=path in self.decoding)
             found = sum_tokens(self.form, scores, kept, uses)
             if self.is_open:
                 self.sums.setdefault(path, []).append(found)
@@ -111,3 +109,24 @@ class MoeChooser:
         generator = torch.Generator().manual_seed(seed_for(self.noise.seed, path))
         draw = torch.rand if kind == "uniform" else torch.randn
         return draw(shape, generator=generator).to(device)
+
+
+def find_decoding(stack: ExpertStack) -> frozenset[str]:
+    """Return the layers that read a decoder's tokens, on a model with an encoder; none on other models."""
+    if not is_encoder_decoder(stack.model):
+        return frozenset()
+    return frozenset(stack.layers.keys() - find_reading_layers(stack.model))
+
+
+def count_uses(part: Pass, rows: Tensor, *, is_decoding: bool) -> Tensor:
+    """Return the number of sequences that each token of a layer's call belongs to, ``[T]``; 0 for padding.
+
+    A layer that is called with fewer tokens, such as those whose logits are needed, counts each once.
+
+    Args:
+        part: the pass.
+        rows: the request of each token, ``[T]``, as choosers get it.
+        is_decoding: whether the layer reads a decoder's tokens, with an encoder for the prompts.
+    """
+    known = part.batch.decoder_uses if is_decoding else part.batch.uses
+    return known.flatten() if known is not None and known.numel() == len(rows) else (rows >= 0).long()

@@ -28,7 +28,7 @@ _CHECKS = {
     **dict.fromkeys(("balance", "z_loss"), not_negative),
     **dict.fromkeys(("start_scale", "router_learning_rate"), positive),
     "jitter": share,
-    **dict.fromkeys(("shared_gate", "train_experts", "balanced_tasks"), switch),
+    **dict.fromkeys(("shared_gate", "train_experts", "balanced"), switch),
 }
 _CHOICES = {
     "kind": KINDS,
@@ -83,7 +83,7 @@ class MoeConfig:
     """Peak learning rate of the router, which has no weight decay; training.learning_rate is the experts'."""
     train_experts: bool = False
     """Train the experts too; the results are new experts, and the old ones stay as they are."""
-    balanced_tasks: bool = True
+    balanced: bool = True
     """Repeat the examples of smaller tasks, so that all tasks are equally frequent in training."""
 
     def __post_init__(self) -> None:

@@ -17,6 +17,7 @@ from lorary.routing.configs.moe_form import MoeForm
 from lorary.routing.moe.packed import join
 from lorary.routing.moe.scores import normalise_inputs
 from lorary.training.loop.schedule import seed_for
+from lorary.training.objectives.moe_chooser import count_uses, find_decoding
 
 # Of random rows, as of the linear layers of most base models.
 DEVIATION = 0.02
@@ -101,16 +102,21 @@ def _read(
     """Return the mean over all tokens of a sum that ``add`` computes of a layer's normalised inputs."""
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
+    decoding = find_decoding(stack)
 
     class Look:
+        def __init__(self, part: Pass):
+            self.part = part
+
         def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
-            used = normalise_inputs(x[rows >= 0], input_norm)
+            is_token = count_uses(self.part, rows, is_decoding=path in decoding) > 0
+            used = normalise_inputs(x[is_token], input_norm)
             sums[path] = sums.get(path, 0) + add(path, used)
             counts[path] = counts.get(path, 0) + len(used)
             return None
 
     for part in passes():
-        score_pass(stack, part, Look())
+        score_pass(stack, part, Look(part))
     # Some layers may have had no token, as those of a base model's own routed experts.
     return {
         path: sums[path] / counts[path] if counts.get(path) else torch.zeros((), device=stack.model.device)

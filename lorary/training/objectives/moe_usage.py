@@ -58,6 +58,7 @@ def measure_usage(objective: MoeExperts, passes: Iterable[Pass]) -> MoeUsage:
         chooser = objective.make_chooser(part, watches=True)
         score_pass(objective.stack, part, chooser)
         num_tokens += int(part.batch.uses.sum())
+        num_tokens += 0 if part.batch.decoder_uses is None else int(part.batch.decoder_uses.sum())
         for path, sums in chooser.sums.items():
             found.setdefault(path, []).extend(sums)
     names = objective.form.experts

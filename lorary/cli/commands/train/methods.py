@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import ArgumentParser, Namespace
 
 from lorary.files import quote
+from lorary.training.objectives.moe_config import MoeConfig
 from lorary.training.objectives.skill_config import SkillConfig
 
 
@@ -35,6 +36,11 @@ METHODS: dict[str, Method] = {
         summary="the same, with weights for each of several blocks of a layer (MHR)",
         module="skills",
         settings=SKILLS,
+    ),
+    "moe": Method(
+        summary="a router over the library's experts, for each token and layer (docs/moe.md)",
+        module="moe",
+        settings={"moe": MoeConfig},
     ),
 }
 

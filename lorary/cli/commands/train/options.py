@@ -39,7 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--expert",
         type=str | None,
         help="Train one expert of this name on all tasks, instead of one per task; "
-        "with poly and mhr: the name of the skills",
+        "with poly and mhr: the name of the skills; with moe: that of the router",
     )
     parser.add_argument(
         "--groups",

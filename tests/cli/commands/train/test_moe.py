@@ -1,0 +1,100 @@
+import json
+
+import pytest
+
+from lorary.library import Library
+from tests.cli.commands.train.quick import QUICK
+
+TASKS = ("--tasks", "generated:plurals", "generated:prices", "generated:dates")
+
+
+@pytest.fixture
+def train_moe(lorary, tmp_path, trained_library, tiny_base):
+    """Train a router over the three experts of a library."""
+    run = ("--run", str(tmp_path / "run"))
+    return lambda *words: lorary(
+        "train", trained_library, "--base", tiny_base, "--method", "moe", *run, *TASKS, *QUICK, *words
+    )
+
+
+def test_a_router_is_trained_stored_evaluated_and_used(train_moe, lorary, trained_library, tmp_path):
+    code, output, errors = train_moe()
+    assert code == 0, errors
+    assert "experts   3, frozen: dates, plurals, prices" in output
+    assert "router    linear, top 2, from prototypes" in output
+    assert "share of choices" in output
+    assert output.splitlines()[-1].endswith("--routes base uniform arrow moe")
+    words = ("--evaluation.num_examples", "2", "--routes", "base", "moe", "--against", "base", "--json")
+    code, output, errors = lorary("eval", trained_library, *TASKS, *words)
+    assert code == 0, errors
+    assert "moe" in output
+    code, output, errors = lorary(
+        "generate",
+        trained_library,
+        "plural of",
+        "--router",
+        "moe",
+        "--moe.top_k",
+        "1",
+        "--max-new-tokens",
+        "3",
+    )
+    assert code == 0, errors
+    code, output, errors = lorary(
+        "build", trained_library, "--router", "moe", "--out", str(tmp_path / "built")
+    )
+    assert code == 0, errors
+    assert lorary("generate", str(tmp_path / "built"), "plural of", "--max-new-tokens", "3")[0] == 0
+
+
+def test_json_has_the_use_of_each_expert_at_each_layer(train_moe):
+    words = ("--json", "--moe.warm_start", "none", "--moe.shared", '["dates"]', "--moe.shared_gate", "true")
+    code, output, errors = train_moe(*words)
+    assert code == 0, errors
+    found = json.loads(output)
+    assert found["router"] == "moe" and found["shared"] == ["dates"]
+    assert sum(found["usage"]["shares"].values()) == pytest.approx(1)
+    assert found["usage"]["num_dropped"] == 0
+    for layer in found["usage"]["layers"].values():
+        assert layer["shares"].keys() == {"plurals", "prices"}
+        assert layer["entropy"] >= 0 and layer["token_entropy"] >= 0
+
+
+def test_trained_experts_are_new_ones_with_parents(train_moe, trained_library):
+    code, output, errors = train_moe("--moe.train_experts", "true", "--expert", "mix")
+    assert code == 0, errors
+    library = Library.open(trained_library)
+    assert {"mix-dates", "mix-plurals", "mix-prices", "dates"} <= set(library)
+    assert library["mix-dates"].card.parents == ("dates",)
+    code, _, errors = train_moe("--moe.train_experts", "true", "--expert", "mix", "--fresh")
+    assert code == 2 and "already has ['mix-dates', 'mix-plurals', 'mix-prices']: add --replace" in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "messages"),
+    [
+        (("--moe.top_k", "4"), ["top_k must be at most the number of routed experts, 3, found 4"]),
+        (("--moe.num_groups", "2"), ["num_groups must divide the number of routed experts, 3, found 2"]),
+        (
+            ("--moe.top_k", "1", "--moe.jitter", "2", "--groups", "{a: [dates]}"),
+            ["weighting 'kept' needs top_k above 1", "jitter must be in [0, 1)", "groups are --moe.groups"],
+        ),
+        (("--moe.shared", '["law"]'), ["shared must name experts of ['dates', 'plurals', 'prices']"]),
+        (("--skills.num_skills", "3"), ["--skills.num_skills is a setting of method poly and mhr"]),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_before_anything_is_loaded(train_moe, words, messages):
+    code, _, errors = train_moe(*words)
+    assert code == 2
+    for message in messages:
+        assert message in " ".join(errors.split())
+
+
+def test_a_library_without_experts_or_without_a_router_is_refused(
+    lorary, train_quickly, trained_library, tmp_path
+):
+    Library.open(str(tmp_path / "lib"), create=True)
+    code, _, errors = train_quickly("--tasks", "generated:plurals", "--method", "moe")
+    assert code == 2 and "is empty: train experts" in errors
+    code, _, errors = lorary("generate", trained_library, "a", "--router", "moe")
+    assert code == 2 and "--method moe" in errors
