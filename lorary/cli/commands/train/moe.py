@@ -46,8 +46,8 @@ def run(options: Namespace) -> int:
     library = open_filled_library(options.library)
     name = options.expert or DEFAULT_NAME
     chosen = choose_experts(library)
-    tasks = read_tasks(options)
     config.make_form(list(chosen))
+    tasks = read_tasks(options)
     base = load_options_base(options)
     if not options.replace:
         _check_free(library, name, chosen, config)
@@ -75,7 +75,6 @@ def run(options: Namespace) -> int:
                 start=start,
                 name=name,
                 fresh=options.fresh,
-                trust_base=options.trust_base,
                 on_progress=show,
             )
     except KeyboardInterrupt:
