@@ -187,7 +187,7 @@ def report(options: Namespace, outcome: MoeOutcome, name: str, run_folder: Path,
     )
     words = repeat_tasks(options)
     if words:
-        print_next("lorary", "eval", options.library, *words, "--routes", "base", "uniform", "arrow", "moe")
+        print_next("lorary", "eval", options.library, *words, "--routes", "base,uniform,arrow,moe")
     else:
         print_next("lorary", "generate", options.library, "PROMPT", "--router", "moe", "--show-experts")
 
