@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     )
     from lorary.evaluation import Result, evaluate
     from lorary.experts import Expert, ExpertCard, Factors, read_peft, write_peft
+    from lorary.experts.skills import SkillSet, make_skill_set
     from lorary.library import Library
+    from lorary.library.skills import load_skills, store_skills
     from lorary.models import BaseModel, fold, load_base
-    from lorary.training import TrainConfig, train_experts
+    from lorary.training import SkillConfig, TrainConfig, adapt_skills, train_experts, train_skills
     from lorary.transforms import merge
 
 __all__ = [
@@ -43,6 +45,8 @@ __all__ = [
     "LoraryError",
     "Result",
     "RoutedModel",
+    "SkillConfig",
+    "SkillSet",
     "Task",
     "Template",
     "TrainConfig",
@@ -50,15 +54,20 @@ __all__ = [
     "UnknownExpert",
     "UnsupportedAdapter",
     "__version__",
+    "adapt_skills",
     "evaluate",
     "fold",
     "load_base",
     "load_model",
+    "load_skills",
+    "make_skill_set",
     "merge",
     "read_peft",
     "read_task",
     "save_model",
+    "store_skills",
     "train_experts",
+    "train_skills",
     "write_peft",
 ]
 
@@ -80,21 +89,28 @@ _ROOMS = {
     "LoraryError": "errors",
     "Result": "evaluation",
     "RoutedModel": "assembly",
+    "SkillConfig": "training",
+    "SkillSet": "experts.skills",
     "Task": "data",
     "Template": "data",
     "TrainConfig": "training",
     "TrainingError": "errors",
     "UnknownExpert": "errors",
     "UnsupportedAdapter": "errors",
+    "adapt_skills": "training",
     "evaluate": "evaluation",
     "fold": "models",
     "load_base": "models",
     "load_model": "assembly",
+    "load_skills": "library.skills",
+    "make_skill_set": "experts.skills",
     "merge": "transforms",
     "read_peft": "experts",
     "read_task": "data",
     "save_model": "assembly",
+    "store_skills": "library.skills",
     "train_experts": "training",
+    "train_skills": "training",
     "write_peft": "experts",
 }
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lorary.assembly import RoutedModel
+from lorary.assembly.tasks import name_task_expert
 from lorary.errors import UnknownExpert, suggest
 from lorary.evaluation.items import Prompt
 from lorary.evaluation.route_experts import RouteExperts, decide_prompts, name_experts
@@ -12,6 +13,7 @@ from lorary.passes.layout import Layout
 from lorary.routing import ROUTERS, RouterConfig
 
 EXPERT_PREFIX = "expert:"
+TASKS = "tasks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +77,16 @@ def make_routes(
     """Make routes from names, as used on the command line.
 
     Args:
-        names: ``"base"``, ``"oracle"`` (each task's own expert), a router's name, a control's name
-            (``"random"``, ``"multi-task"``), or ``"expert:NAME"``.
+        names: ``"base"``, ``"oracle"`` (each task's own expert), ``"tasks"`` (the model's skills, mixed for
+            each task; for others the mean of all), a router's name, a control's name (``"random"``,
+            ``"multi-task"``), or ``"expert:NAME"``.
         model: the model that they will run on.
         experts_of_tasks: task -> its own expert, for all tasks; used by the oracle.
         options: router -> its configuration; other routers have their defaults.
         combine: how routers combine several experts, see ``mix``.
 
     Raises:
-        ValueError: if a name is none of these.
+        ValueError: if a name is none of these, or the model has no tasks.
         UnknownExpert: if an expert is not on the model.
     """
     check_routes(names, model.names, model.controls)
@@ -108,7 +111,7 @@ def check_routes(names: Sequence[str], experts: Collection[str], controls: Colle
         ValueError: if a name is not that of a route.
         UnknownExpert: if it is ``"expert:NAME"`` and there is no such expert.
     """
-    known = ["base", "oracle", *ROUTERS, *controls]
+    known = ["base", "oracle", TASKS, *ROUTERS, *controls]
     for name in names:
         expert = name.removeprefix(EXPERT_PREFIX)
         if expert != name and expert not in {*experts, *controls}:
@@ -122,6 +125,9 @@ def _make_route(name: str, model: RoutedModel, own: Mapping[str, str]) -> Route:
         return Route(name=name)
     one = name.removeprefix(EXPERT_PREFIX)
     expert_of = dict(own) if name == "oracle" else dict.fromkeys(own, one)
+    if name == TASKS:
+        names = model.stack.names
+        expert_of = {task: name_task_expert(names, task if task in model.tasks else None) for task in own}
     for expert in expert_of.values():
         model.stack.index(expert)
     return Route(name=name, expert_of=expert_of)

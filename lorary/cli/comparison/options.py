@@ -26,9 +26,9 @@ def add_comparison_options(parser: ArgumentParser, *routes: str) -> None:
         *routes,
         type=list[str] | str | None,
         metavar="NAME[,NAME…]",
-        help="Routes: base, random, oracle, expert:NAME of any expert in the library, a control's name, "
-        f"{describe_routers()}; "
-        f"if not given: {','.join(DEFAULT_ROUTES)} and all controls",
+        help="Routes: base, random, oracle, tasks (skills, mixed for each task), expert:NAME of any expert "
+        f"in the library, a control's name, {describe_routers()}; "
+        f"if not given: {','.join(DEFAULT_ROUTES)}, all controls, and tasks if the library has skills",
     )
     parser.add_argument(
         "--against",

@@ -10,15 +10,17 @@ from lorary.cli.bars import show_work
 from lorary.cli.base_model import load_options_base
 from lorary.cli.comparison.material import find_task_of_each, provide_material
 from lorary.cli.comparison.routes import RANDOM, check_against, choose_routes, split_commas
-from lorary.cli.filled_library import open_filled_library, open_routed_library
+from lorary.cli.filled_library import choose_routed, look_routed, open_filled_library
 from lorary.cli.router_configs import read_gate_steps, read_router_options, refuse_unused_options
 from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.data import Task, Template
 from lorary.evaluation import EvalConfig, Route, make_routes
-from lorary.evaluation.routes import EXPERT_PREFIX
+from lorary.evaluation.routes import EXPERT_PREFIX, TASKS
 from lorary.experts import Expert
+from lorary.experts.roles import SKILL
 from lorary.facts import FACTS
 from lorary.library.own_experts import find_own_experts
+from lorary.library.skills import load_only_skills, load_skills
 from lorary.library.view import LibraryView
 from lorary.routing import ROUTERS, RouterConfig
 from lorary.transforms import random_expert
@@ -59,10 +61,13 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     tasks = read_tasks(options)
     for task in tasks.values():
         task.split(config.split)
-    library = open_routed_library(options)
+    library = _open_experts(options, routers)
     controls = open_filled_library(options.controls) if options.controls is not None else {}
     own = find_own_experts(library.entries(), tasks)
-    names = choose_routes(options.routes, tasks, own, list(library.library), list(controls))
+    skills = load_only_skills(library.library) if SKILL in library.left_out else None
+    names = choose_routes(
+        options.routes, tasks, own, _list_experts(library), list(controls), has_skills=skills is not None
+    )
     check_against(options.against, names)
     refuse_unused_options(options, [*names, *routers])
     configured = {
@@ -72,13 +77,14 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     }
     gate_steps = read_gate_steps(options)
     task_of = find_task_of_each(list(library), own, tasks, (*configured, *routers))
-    base = load_options_base(options, library)
+    base = load_options_base(options, library or library.library)
     with show_work("preparing the routers") as show:
         model = load_model(
             base,
             library,
             router=None,
             controls=gather_controls(library, controls, names, config.seed),
+            skills=(skills or load_skills(library.library)) if TASKS in names else None,
             trust_base=options.trust_base,
             on_progress=show,
         )
@@ -96,6 +102,19 @@ def compute_facts(model: RoutedModel, configured: Mapping[str, RouterConfig]) ->
     for name, config in configured.items():
         if not any(FACTS[fact].needs_tasks for fact in config.needs):
             model.router(name, **vars(config))
+
+
+def _open_experts(options: Namespace, routers: Sequence[str]) -> LibraryView:
+    """Open the experts of the library: none if it has skills only, and no further routers need experts."""
+    library = open_filled_library(options.library)
+    view = look_routed(options, library)
+    has_skills_only = not view and SKILL in view.left_out and not routers
+    return view if has_skills_only else choose_routed(options, library)
+
+
+def _list_experts(library: LibraryView) -> list[str]:
+    """List all experts that a route may name; none if the library has skills only."""
+    return list(library.library) if library else []
 
 
 def read_eval_options(options: Namespace) -> EvalConfig:

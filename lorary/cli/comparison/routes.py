@@ -4,8 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from lorary.cli.comparison.options import DEFAULT_ROUTES
 from lorary.errors import UnknownExpert, suggest
-from lorary.evaluation.routes import check_routes
+from lorary.evaluation.routes import TASKS, check_routes
 from lorary.files import quote
+from lorary.routing import ROUTERS
 
 RANDOM = "random"
 ORACLE = "oracle"
@@ -17,6 +18,8 @@ def choose_routes(
     own: Mapping[str, str],
     experts: Collection[str],
     controls: Collection[str],
+    *,
+    has_skills: bool = False,
 ) -> list[str]:
     """Choose the routes to compare, and refuse impossible ones.
 
@@ -27,13 +30,16 @@ def choose_routes(
         own: task -> its own expert.
         experts: names of the library's experts.
         controls: names of the controls.
+        has_skills: whether the library has skills, whose tasks are a default route then.
 
     Raises:
-        ValueError: if a name is not a route, or is given twice.
+        ValueError: if a name is not a route, or is given twice; or if there are skills only and a route needs
+            experts.
         UnknownExpert: if the oracle is a route and a task has no expert, or if an expert is unknown.
     """
     if asked is None:
-        names = [*DEFAULT_ROUTES[:-1], *controls, *DEFAULT_ROUTES[-1:]]
+        first = DEFAULT_ROUTES[:-1] if experts else DEFAULT_ROUTES[:1]
+        names = [*first, *controls, *([TASKS] if has_skills else []), *DEFAULT_ROUTES[-1:]]
         return [name for name in names if name != ORACLE or len(own) == len(tasks)]
     names = split_commas(asked)
     check_routes(names, experts, {*controls, RANDOM})
@@ -41,6 +47,11 @@ def choose_routes(
     if twice or not names:
         raise ValueError(
             f"routes must be at least one name, each once, found {quote(names)}: correct --routes"
+        )
+    picky = [name for name in names if not experts and (name in ROUTERS or name == RANDOM)]
+    if picky:
+        raise ValueError(
+            f"route {quote(picky[0])} needs experts, the library has skills only: compare base and {TASKS}"
         )
     missing = [task for task in tasks if task not in own]
     if ORACLE in names and missing:

@@ -2,6 +2,7 @@
 
 A router chooses the experts: some routers choose once per prompt, others for every token. A built model
 has its own router. With --expert, one expert answers alone; with --router none, the base model answers alone.
+With --task, the library's skills answer, as their table mixes them for the task.
 """
 
 from typing import Literal
@@ -11,6 +12,7 @@ from jsonargparse import ArgumentParser
 from lorary.cli.base_options import add_base_options
 from lorary.cli.role_options import add_role_option
 from lorary.cli.router_options import add_router_options, list_ready_routers
+from lorary.cli.skill_options import add_skill_options
 from lorary.cli.template_options import add_template_args
 from lorary.routing import DEFAULT_ROUTER
 
@@ -28,6 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         f"{DEFAULT_ROUTER}, or a built model's own",
     )
     parser.add_argument("--expert", type=str | None, help="Answer with this expert alone, without a router")
+    add_skill_options(parser)
     parser.add_argument("--max-new-tokens", type=int, default=64, help="Maximum tokens of the answer")
     parser.add_argument(
         "--temperature", type=float, default=0.0, help="Sampling temperature; 0 takes the most probable token"

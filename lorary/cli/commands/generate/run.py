@@ -1,7 +1,6 @@
 """Load a routed model, answer the prompt, and show the routing."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict
 from math import inf
 from typing import Any
@@ -20,10 +19,13 @@ from lorary.cli.filled_library import choose_routed, look_routed, open_filled_li
 from lorary.cli.printing import print_answer, print_json, print_line
 from lorary.cli.repeat import repeat_command
 from lorary.cli.router_configs import read_router_options, refuse_unused_options
+from lorary.cli.skill_options import check_skill_options, choose_task, is_for_task
 from lorary.data.encoding import encode_answers
 from lorary.errors import UnknownExpert
+from lorary.experts.roles import SKILL
 from lorary.files import quote
 from lorary.library.entry import Entry
+from lorary.library.skills import load_skills
 from lorary.routing import DEFAULT_ROUTER, router_named
 
 STDIN = "-"
@@ -47,8 +49,9 @@ def run(options: Namespace) -> int:
         (answer_ids,) = encode_answers(model.tokenizer, [answer])
         explanation = model.explain([*prompt_ids, *answer_ids], num_prompt_tokens=len(prompt_ids))
     if options.json:
-        router = model.routing[0] or (None if options.expert else "none")
-        print_json(describe_answer(prompt, template.name, answer, router, options.expert, explanation))
+        router = model.routing[0] or (None if options.expert or is_for_task(options) else "none")
+        described = describe_answer(prompt, template.name, answer, router, options.expert, explanation)
+        print_json({**described, **({"task": options.task} if is_for_task(options) else {})})
         return 0
     print_answer(answer.strip("\n"))
     if not answer.strip():
@@ -70,6 +73,7 @@ def check_generation(options: Namespace) -> None:
         router_named(options.router)
     if options.template in ("none", "plain"):
         choose_template(options, [])
+    check_skill_options(options)
     if options.show_experts and (options.router == "none" or options.expert is not None):
         raise ValueError("--show-experts shows the choices of a router: leave out --expert and --router none")
     if options.include and options.expert is not None:
@@ -85,6 +89,8 @@ def list_answering(options: Namespace) -> Iterable[Entry]:
     """List the experts that may answer: of the library or the built model, or the one of ``--expert``."""
     if is_saved_model(options.library):
         entries = open_filled_library(f"{options.library}/{EXPERTS}").entries()
+    elif is_for_task(options):
+        entries = open_filled_library(options.library).entries(role=SKILL)
     elif options.expert is None:
         return look_routed(options, open_filled_library(options.library)).entries()
     else:
@@ -101,21 +107,26 @@ def load_routed(options: Namespace) -> RoutedModel:
         UnknownExpert: if the library has no expert of the name in ``--expert``.
     """
     is_built = is_saved_model(options.library)
-    router = options.router or (None if is_built or options.expert is not None else DEFAULT_ROUTER)
+    is_named = options.expert is not None or is_for_task(options)
+    router = options.router or (None if is_built or is_named else DEFAULT_ROUTER)
     refuse_unused_options(options, [router] if router and options.expert is None else [])
     if is_built:
         return load_built(options)
     library = open_filled_library(options.library)
+    if is_for_task(options):
+        skills = load_skills(library, options.skills)
+        base = load_options_base(options, library)
+        return load_model(base, {}, router=None, skills=skills, trust_base=options.trust_base)
     if options.expert is not None:
         if options.expert not in library:
             raise UnknownExpert(options.expert, library, f"library {quote(options.library)}")
         base = load_options_base(options, library)
         chosen = {options.expert: library[options.expert]}
-        return load_model(base, chosen, router=None, trust_base=options.trust_base)
+        return load_model(base, chosen, router=None, skills=None, trust_base=options.trust_base)
     routed = choose_routed(options, library)
     if options.router == "none":
         base = load_options_base(options, routed)
-        return load_model(base, routed, router=None, trust_base=options.trust_base)
+        return load_model(base, routed, router=None, skills=None, trust_base=options.trust_base)
     assert router is not None
     config = read_router_options(options, router, list(routed))
     base = load_options_base(options, routed)
@@ -125,6 +136,7 @@ def load_routed(options: Namespace) -> RoutedModel:
             routed,
             router=router,
             combine=options.combine,
+            skills=None,
             trust_base=options.trust_base,
             on_progress=show,
             **asdict(config),
@@ -147,7 +159,8 @@ def load_built(options: Namespace) -> RoutedModel:
     names = list(read_saved_model(options.library).experts)
     if options.expert is not None and options.expert not in names:
         raise UnknownExpert(options.expert, names, f"model {quote(options.library)}")
-    router: Any = None if options.expert is not None or options.router == "none" else options.router or ...
+    is_named = options.expert is not None or is_for_task(options)
+    router: Any = None if is_named or options.router == "none" else options.router or ...
     given: dict[str, Any] = {}
     if isinstance(router, str):
         given = asdict(read_router_options(options, router, names))
@@ -165,11 +178,13 @@ def load_built(options: Namespace) -> RoutedModel:
 
 def answer_prompt(model: RoutedModel, prompt_ids: Sequence[int], options: Namespace) -> str:
     """Generate the continuation of a prompt."""
-    chosen = nullcontext() if options.expert is None else model.assign([options.expert])
-    with chosen:
-        return model.generate(
-            [prompt_ids], max_new_tokens=options.max_new_tokens, temperature=options.temperature
-        )[0]
+    choice = choose_task(model, prompt_ids, options) if is_for_task(options) else options.expert or "auto"
+    return model.generate(
+        [prompt_ids],
+        experts=choice,
+        max_new_tokens=options.max_new_tokens,
+        temperature=options.temperature,
+    )[0]
 
 
 def describe_answer(

@@ -4,11 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from lorary.errors import LibraryError
 from lorary.evaluation.run_header import describe_run
 from lorary.experts.skills import SkillSet
+from lorary.facts import embed_tasks
 from lorary.library import Library
-from lorary.library.skills import store_skills
+from lorary.library.skills import load_skills, store_skills
 from lorary.models import BaseModel
 from lorary.training import SkillConfig, TrainingExamples
 from lorary.training.same_training import find_skill_fault
@@ -45,14 +49,27 @@ def check_skill_names(
         )
 
 
-def store_trained(library: Library, skill_set: SkillSet, prompts: Mapping[str, Any]) -> None:
-    """Store trained skills and their table, unless the library has them already.
+def store_trained(
+    library: Library,
+    base: BaseModel,
+    skill_set: SkillSet,
+    examples: Mapping[str, TrainingExamples],
+    prompts: Mapping[str, Any],
+) -> None:
+    """Store trained skills and their table with embeddings of its tasks, unless the library has them already.
 
     Args:
         library: the library.
+        base: the base model.
         skill_set: the skills.
+        examples: task -> its examples.
         prompts: how examples became prompts, for the cards.
     """
+    embeddings = _find_embeddings(library, skill_set)
+    if embeddings is None:
+        skill_set = embed_tasks(base, skill_set, examples)
+    else:
+        skill_set = replace(skill_set, table=replace(skill_set.table, embeddings=embeddings))
     run = describe_run(seeds={}, settings={})
     notes = {"prompts": dict(prompts), "versions": run["versions"], "date": run["date"]}
     skills = [
@@ -60,3 +77,16 @@ def store_trained(library: Library, skill_set: SkillSet, prompts: Mapping[str, A
         for skill in skill_set.skills
     ]
     store_skills(library, SkillSet(skills, skill_set.table), replace=True)
+
+
+def _find_embeddings(library: Library, skill_set: SkillSet) -> Tensor | None:
+    """Return the embeddings of the tasks if the library has these skills already, as after a second run."""
+    try:
+        stored = load_skills(library, skill_set.skills[0].name).table
+    except LibraryError:
+        return None
+    own = skill_set.table
+    is_same = stored.tasks == own.tasks and stored.logits.keys() == own.logits.keys()
+    if is_same and all(torch.equal(stored.logits[group], own.logits[group]) for group in own.logits):
+        return stored.embeddings
+    return None

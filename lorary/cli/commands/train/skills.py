@@ -59,7 +59,7 @@ def run(options: Namespace) -> int:
             f"the last saved state is in {quote(str(run_folder))}: run the same command again, without "
             "--fresh, to resume"
         ) from None
-    store_trained(library, outcome.skill_set, describe_prompts(options))
+    store_trained(library, base, outcome.skill_set, examples, describe_prompts(options))
     report(options, outcome, name, run_folder, time.monotonic() - begun)
     return 0
 

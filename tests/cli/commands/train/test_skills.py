@@ -1,13 +1,16 @@
 """Skills that tasks share, trained on the command line."""
 
+import json
 from contextlib import contextmanager
 
 import pytest
 import torch
 
+from lorary.assembly import load_model
 from lorary.cli.commands.train import skills as command
 from lorary.library import Library
 from lorary.library.skills import load_skills
+from lorary.models import load_base
 
 TASKS = ("--tasks", "generated:plurals", "generated:prices")
 SMALL = ("--skills.num_skills", "3", "--skills.granularity", "block")
@@ -126,3 +129,68 @@ def test_bad_settings_leave_no_library(train_quickly, tmp_path, words, message):
     assert code == 2
     assert message in " ".join(errors.split())
     assert not (tmp_path / "lib").exists()
+
+
+@pytest.fixture
+def trained(train_quickly, tmp_path):
+    assert train_quickly(*MHR)[0] == 0
+    return str(tmp_path / "lib")
+
+
+@pytest.fixture
+def answer(lorary, trained):
+    """Answers as JSON, and what is said besides."""
+
+    def run(*words):
+        prompt = ("plural of cat", "--max-new-tokens", "3", "--json")
+        code, output, errors = lorary("generate", trained, *prompt, *words)
+        assert code == 0, errors
+        return json.loads(output), errors
+
+    return run
+
+
+def test_a_prompt_is_answered_as_one_of_a_task(answer, trained, tiny_base):
+    model = load_model(load_base(tiny_base), trained)
+    (ids,) = [model.tokenizer("plural of cat")["input_ids"]]
+    for words, choice in (
+        (("--task", "prices"), {"task": "prices"}),
+        (("--new-task", "mean"), {"task": None}),
+    ):
+        found, _ = answer("--template", "none", *words)
+        (expected,) = model.generate([ids], experts=choice, max_new_tokens=3)
+        assert found["answer"] == expected
+        assert (found["router"], found["expert"], found["task"]) == (None, None, choice["task"])
+    found, errors = answer("--new-task", "nearest")
+    assert "note: the nearest task is p" in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--task", "pricse"), "no task 'pricse': did you mean 'prices'"),
+        (
+            ("--task", "prices", "--expert", "skills-0", "--show-experts"),
+            "leave out --expert, --show-experts",
+        ),
+        (("--task", "prices", "--new-task", "mean"), "--task says who answers: leave out --new-task"),
+        (("--skills", "skills-0"), "--skills names the skills of a task"),
+        (("--task", "prices", "--skills", "other"), "must have a skill 'other', found 0: name one of"),
+    ],
+)
+def test_what_does_not_go_with_a_task_is_refused(lorary, trained, words, message):
+    code, _, errors = lorary("generate", trained, "a", *words)
+    assert code == 2
+    assert message in " ".join(errors.split())
+
+
+def test_a_library_of_skills_is_evaluated_by_task(lorary, trained, tmp_path):
+    tasks = ("--tasks", "generated:plurals", "generated:prices", "generated:iso_dates")
+    out = ("--evaluation.num_examples", "2", "--out", str(tmp_path / "out"))
+    code, output, errors = lorary("eval", trained, *tasks, *out)
+    assert code == 0, errors
+
+    assert all(route in output for route in ("tasks", "base")) and "arrow" not in output
+    code, _, errors = lorary("eval", trained, *tasks, "--routes", "base,arrow")
+    assert code == 2
+    assert "route 'arrow' needs experts, the library has skills only" in " ".join(errors.split())
