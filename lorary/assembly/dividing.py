@@ -5,21 +5,32 @@ from collections.abc import Collection, Mapping
 
 from lorary.experts import Expert
 from lorary.experts.parts import KINDS
-from lorary.experts.parts.low_rank_only import list_trained_kinds
+from lorary.experts.parts.low_rank_only import is_linear, list_trained_kinds
 from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.library.view import LibraryView
+from lorary.routing import RouterConfig
 
 
-def divide_experts(experts: Mapping[str, Expert]) -> tuple[dict[str, Expert], dict[str, Expert]]:
-    """Return the experts of low-rank factors, which routers may choose, and all others.
+def divide_experts(
+    experts: Mapping[str, Expert], config: RouterConfig | None = None
+) -> tuple[dict[str, Expert], dict[str, Expert]]:
+    """Return the experts that a router may choose, those of low-rank factors, and all others.
+
+    A router that needs no facts may choose sparse changes too.
 
     One warning names the others.
 
     Args:
         experts: name -> expert.
+        config: the router's configuration, if one is asked for.
     """
-    named = {name: expert for name, expert in experts.items() if list_trained_kinds(expert)}
+    takes_linear = config is not None and not config.needs
+    named = {
+        name: expert
+        for name, expert in experts.items()
+        if (kinds := list_trained_kinds(expert)) and not (takes_linear and is_linear(kinds))
+    }
     if named:
         name, expert = next(iter(named.items()))
         titles = " and ".join(KINDS[kind].title for kind in list_trained_kinds(expert))

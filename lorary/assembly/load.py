@@ -117,7 +117,7 @@ def load_model(
     skill_set = choose_skills(library, skills)
     has_tasks_only = skill_set is not None and not len(library)
     found = {} if has_tasks_only and router in (..., None) else _read_experts(library)
-    own, named = divide_experts(found)
+    own, named = divide_experts(found, _configure(router, options) if isinstance(router, str) else None)
     if named and not own and router not in (..., None):
         require_low_rank(named.values(), f"router {router!r}")
     is_default = router is ... and bool(own)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from lorary.assembly.deciding import RequestDecider
-from lorary.experts.parts.low_rank_only import refuse_kinds
+from lorary.experts.parts.low_rank_only import is_linear, refuse_kinds
 from lorary.facts.known import Facts
 from lorary.facts.material import gather_layers, gather_request
 from lorary.files import quote
@@ -79,10 +79,12 @@ def build_router(
     nobody = dict.fromkeys(facts.stack.layers)
     if name is None:
         return Router(None, None, combine, nobody, facts.stack)
-    kinds = facts.stack.kinds
-    refuse_kinds({each: kinds[each] for each in facts.names if each in kinds}, f"router {name!r}")
     with facts.lock:
         config = complete_config(name, options, facts.names)
+        kinds = {each: own for each, own in facts.stack.kinds.items() if each in facts.names}
+        if not config.needs and all(is_linear(own) for own in kinds.values()):
+            kinds = {}
+        refuse_kinds(kinds, f"router {name!r}")
         if name in REQUEST_ROUTERS:
             return Router(name, options, combine, nobody, facts.stack, build_decider(name, config, facts))
         placed = facts.stack.layer_routers(build_layer_routers(name, config, facts))

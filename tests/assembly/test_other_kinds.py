@@ -7,10 +7,13 @@ import torch
 
 import lorary
 from lorary.errors import IncompatibleExpert, UnknownExpert
+from lorary.experts import Expert
 from lorary.experts.parts.dora import DoraPart
 from lorary.experts.parts.ia3 import Ia3Part
+from lorary.experts.parts.sparse import SparsePart
 from lorary.experts.parts.whole import WholePart
 from lorary.models import fold
+from lorary.transforms import merge
 
 IDS = torch.tensor([[5, 9, 2, 7, 30, 31], [8, 1, 1, 3, 60, 61], [5, 9, 2, 7, 30, 31], [4, 4, 4, 4, 9, 9]])
 
@@ -138,3 +141,24 @@ def test_outputs_mix_and_factors_do_not(base, experts, library):
     places = torch.tensor([[model.stack.index("ia3"), model.stack.index("law")]])
     with pytest.raises(ValueError, match="'ia3' has more than low-rank factors, so its factors cannot"):
         model.stack.plan(places, torch.tensor([[0.5, 0.5]]), combine="factors")
+
+
+@torch.no_grad()
+def test_sparse_changes_are_routed_token_by_token(base):
+    generator = torch.Generator().manual_seed(7)
+    experts = {}
+    for name in ("one", "two"):
+        places = torch.randperm(256, generator=generator)[:64]
+        part = SparsePart(torch.randn(64, generator=generator), torch.stack([places // 16, places % 16]), 2)
+        experts[name] = Expert(name, base.name, {}, parts={"model.layers.0.self_attn.q_proj": (part,)})
+    expected = compute_folded(base, merge(experts, "linear"), IDS)
+    with (
+        pytest.warns(UserWarning, match="routers do not"),
+        pytest.raises(IncompatibleExpert, match="uniform, fixed"),
+    ):
+        lorary.load_model(base, experts, router="arrow")
+    model = lorary.load_model(base, experts, router="uniform")
+    assert model.names == ("one", "two")
+    torch.testing.assert_close(model(IDS).logits, expected, atol=2e-5, rtol=1e-4)
+    with pytest.raises(IncompatibleExpert, match="router 'arrow' needs"):
+        model.set_router("arrow")

@@ -16,6 +16,11 @@ POSSIBLE = (
     "requests (experts=…), also in one batch with others"
 )
 
+_MERGED = (
+    "; sparse changes are also merged with each other (linear, cat, task_arithmetic), and routed by routers "
+    "that need no facts (uniform, fixed, single)"
+)
+
 
 def require_low_rank(experts: "Iterable[Expert]", action: str) -> None:
     """Refuse experts that have more than low-rank factors.
@@ -50,7 +55,7 @@ def refuse_kinds(kinds: Mapping[str, Sequence[str]], action: str) -> None:
         more = f" (and {say_count(len(others) - 1, 'more such expert')})" if len(others) > 1 else ""
         raise IncompatibleExpert(
             f"{action} needs experts of low-rank factors only, but expert {quote(name)} has {titles}{more}: "
-            f"{POSSIBLE}"
+            f"{POSSIBLE}{_MERGED if all(KINDS[kind].is_linear for kind in own) else ''}"
         )
 
 
@@ -62,3 +67,8 @@ def list_trained_kinds(expert: "Expert") -> list[str]:
             for path, parts in expert.part_outlines.items()
         }
     )
+
+
+def is_linear(kinds: Iterable[str]) -> bool:
+    """Return whether all of some kinds are fixed changes of linear layers' weights."""
+    return all(KINDS[kind].is_linear for kind in kinds)

@@ -18,6 +18,7 @@ from lorary.transforms.merging.rank import cut
 from lorary.transforms.merging.recipe.arguments import collect_experts, make_recipe
 from lorary.transforms.merging.recipe.recipe import MergeRecipe
 from lorary.transforms.merging.spaces import merge_in
+from lorary.transforms.merging.sparse import has_sparse, merge_sparse
 from lorary.transforms.merging.stream import stream_layers
 from lorary.transforms.merging.survey import LayerChoice, LayerOutline
 from lorary.transforms.stacks import Progress
@@ -115,6 +116,8 @@ def merge_by_recipe(
     check_name(name)
     shadowed = find_shadowed(experts, recipe)
     experts = add_earlier(experts, recipe, lambda other, called: merge_by_recipe(experts, other, name=called))
+    if has_sparse(experts, recipe):
+        return merge_sparse(experts, recipe, name)
     job = prepare_merge(experts, recipe, shadowed)
     inputs = _check_inputs(job, grams, activations)
     factors: dict[str, Factors] = {}

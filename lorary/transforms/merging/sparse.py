@@ -1,0 +1,148 @@
+"""Merging experts of sparse changes: the weighted sum of their entries, exact.
+
+E experts, N entries, I layer input, O layer output.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from lorary.errors import IncompatibleExpert
+from lorary.experts import Expert, ExpertCard
+from lorary.experts.parts.low_rank_only import list_trained_kinds, require_low_rank
+from lorary.experts.parts.sparse import SparsePart
+from lorary.files import quote
+from lorary.transforms.merging.layer import MergeLayer
+from lorary.transforms.merging.methods.table import find_rules, merge_named
+from lorary.transforms.merging.one_base import check_one_base
+from lorary.transforms.merging.recipe.placing import Placing, name_experts, place_models
+from lorary.transforms.merging.recipe.recipe import MergeRecipe
+from lorary.transforms.merging.recipe.recipe_file import describe_recipe
+from lorary.transforms.merging.recipe.resolve import resolve_recipe
+from lorary.transforms.merging.weights import share_weights
+
+SPARSE_METHODS = ("linear", "cat", "task_arithmetic")
+"""Methods that add weight changes, so that the union of entries is exact."""
+
+
+def has_sparse(experts: Mapping[str, Expert], recipe: MergeRecipe) -> bool:
+    """Return whether a recipe's experts have sparse changes; no values are read."""
+    recipe = name_experts(experts, recipe)
+    return any("sparse" in experts[name].kinds for name in recipe.names if name in experts)
+
+
+def merge_sparse(experts: Mapping[str, Expert], recipe: MergeRecipe, name: str) -> Expert:
+    """Merge experts of sparse changes: entries of all experts, each ``scale * sum_e w_e v_e``.
+
+    Zeros are added until a layer has ``r (I + O)`` entries for one ``r`` of all layers, as PEFT needs it.
+
+    Args:
+        experts: a library or any other mapping that has the recipe's experts.
+        recipe: what to merge; its method is one of ``SPARSE_METHODS``.
+        name: name of the merged expert.
+
+    Raises:
+        IncompatibleExpert: if an expert has other changes than sparse ones, experts change different layers,
+            or the method cannot merge entries.
+        ValueError: if a setting is out of range.
+    """
+    recipe = name_experts(experts, recipe)
+    method = recipe.merge_method
+    settings = resolve_recipe(recipe, [""])
+    kind = find_rules(method, settings[""].config)
+    placing = place_models(experts, recipe, kind)
+    chosen = {model.model: experts[model.model] for model in placing.models if model.model in experts}
+    _check(chosen, placing, recipe)
+    check_one_base(chosen)
+    paths = _choose_paths(chosen, recipe.layers)
+    found = resolve_recipe(recipe, paths, models=placing.models)
+    sums: dict[str, tuple[Tensor, Tensor, int]] = {}
+    for path in paths:
+        config, weights = found[path].config, found[path].weights
+        names = tuple(model.model for model in placing.models)
+        if getattr(config, "normalize", False):
+            weights = share_weights(MergeLayer(path=path, names=names, pairs=(), weights=weights))
+        scale = getattr(config, "scale", 1.0)
+        terms = [
+            (part, scale * weight)
+            for model, weight in zip(names, weights, strict=True)
+            if model in chosen
+            for part in chosen[model].parts.get(path, ())
+            if isinstance(part, SparsePart)
+        ]
+        sums[path] = _add(terms)
+    rank = max(-(-len(values) // width) for values, _, width in sums.values())
+    parts = {path: (_pad(*entries, rank, path),) for path, entries in sums.items()}
+    first = next(iter(chosen.values()))
+    card = ExpertCard(
+        tasks=tuple(dict.fromkeys(task for expert in chosen.values() for task in expert.card.tasks)),
+        tags=("merged",),
+        description=f"{len(chosen)} experts merged by {method}",
+        parents=tuple(chosen),
+        provenance={"algorithm": "merge", "recipe": {**describe_recipe(recipe), "defaults": "lorary"}},
+        base_revision=first.card.base_revision,
+        base_fingerprint=first.card.base_fingerprint,
+        task_type=first.card.task_type,
+        role="merge",
+    )
+    return Expert(name, first.base_model, {}, card, parts)
+
+
+def _check(chosen: Mapping[str, Expert], placing: Placing, recipe: MergeRecipe) -> None:
+    method = merge_named(recipe.merge_method)
+    if any(expert.factors or list_trained_kinds(expert) != ["sparse"] for expert in chosen.values()):
+        require_low_rank(chosen.values(), "merging experts of several kinds")
+    if recipe.merge_method not in SPARSE_METHODS or placing.origin is not None:
+        raise IncompatibleExpert(
+            f"sparse changes can be merged by {', '.join(SPARSE_METHODS)} with the base model as base_model, "
+            f"found {quote(recipe.merge_method)} in space {method.spaces[0]!r}: use one of these"
+        )
+
+
+def _choose_paths(chosen: Mapping[str, Expert], layers: str) -> list[str]:
+    known = [set(expert.paths) for expert in chosen.values()]
+    union = list(dict.fromkeys(path for expert in chosen.values() for path in expert.paths))
+    common = [path for path in union if all(path in own for own in known)]
+    if layers == "all":
+        return union
+    if not common or (layers == "same" and len(common) < len(union)):
+        raise IncompatibleExpert(
+            f"experts that are merged must change the same modules, found {len(common)} of {len(union)} that "
+            "all change: choose layers 'common' or 'all'"
+        )
+    return common
+
+
+def _add(terms: Sequence[tuple[SparsePart, float]]) -> tuple[Tensor, Tensor, int]:
+    """Return values ``[N]``, indices ``[2, N]`` and I + O of the sum of weighted parts of one layer."""
+    widths = {len(part.values) // part.rank for part, _ in terms}
+    if len(widths) > 1 or any(len(part.values) % part.rank for part, _ in terms):
+        raise IncompatibleExpert(
+            "sparse changes of one layer must have r (I + O) entries with equal I + O, found "
+            f"{sorted(widths)}: merge experts of one base model"
+        )
+    indices = torch.cat([part.indices for part, _ in terms], dim=1)
+    values = torch.cat([part.values.float() * weight for part, weight in terms])
+    entries, place = indices.unique(dim=1, return_inverse=True)
+    summed = torch.zeros(entries.shape[1], dtype=torch.float64).index_add(0, place, values.double())
+    dtype = terms[0][0].values.dtype
+    for part, _ in terms:
+        dtype = torch.promote_types(dtype, part.values.dtype)
+    return summed.to(dtype), entries, widths.pop()
+
+
+def _pad(values: Tensor, indices: Tensor, width: int, rank: int, path: str) -> SparsePart:
+    """Add zeros at entries that are not in use, within the rows and columns that are."""
+    missing = rank * width - len(values)
+    rows, columns = (int(each.max()) + 1 for each in indices)
+    if rank * width > rows * columns:
+        raise IncompatibleExpert(
+            f"the union of entries of {quote(path)} must have room for PEFT's r (I + O) entries among "
+            f"{rows * columns}, found r = {rank}: merge fewer experts, or fold them one after another"
+        )
+    is_free = torch.ones(rows * columns, dtype=torch.bool)
+    is_free[indices[0] * columns + indices[1]] = False
+    free = is_free.nonzero().squeeze(1)[:missing]
+    indices = torch.cat([indices, torch.stack([free // columns, free % columns])], dim=1)
+    return SparsePart(torch.cat([values, values.new_zeros(missing)]), indices, rank)

@@ -1,0 +1,74 @@
+"""Merging sparse changes: the union of entries, equal to the dense sum; other methods refuse."""
+
+import pytest
+import torch
+
+from lorary.errors import IncompatibleExpert
+from lorary.experts import Expert, Factors, read_peft, write_peft
+from lorary.experts.parts.ia3 import Ia3Part
+from lorary.experts.parts.sparse import SparsePart
+from lorary.transforms import merge
+
+PATHS = ("model.layers.0.up_proj", "model.layers.1.up_proj")
+SHAPE = (10, 6)
+
+
+def draw(name, seed, rank=1, paths=PATHS):
+    generator = torch.Generator().manual_seed(seed)
+    parts = {}
+    for path in paths:
+        places = torch.randperm(60, generator=generator)[: rank * 16]
+        indices = torch.stack([places // 6, places % 6])
+        parts[path] = (SparsePart(torch.randn(rank * 16, generator=generator), indices, rank),)
+    return Expert(name, "org/base", {}, parts=parts)
+
+
+def dense(expert, path):
+    (part,) = expert.parts[path]
+    return torch.zeros(SHAPE).index_put(tuple(part.indices), part.values)
+
+
+@pytest.fixture
+def experts():
+    return {"a": draw("a", 0), "b": draw("b", 1), "c": draw("c", 2, rank=2)}
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "weights"),
+    [
+        ("linear", {}, (1 / 3, 1 / 3, 1 / 3)),
+        ("cat", {"weights": {"a": 2.0, "b": -1.0, "c": 0.5}}, (2, -1, 0.5)),
+        ("task_arithmetic", {"scale": 0.4}, (0.4, 0.4, 0.4)),
+        ("linear", {"weights": {"a": 1.0, "b": 1.0, "c": 2.0}, "normalize": True}, (0.25, 0.25, 0.5)),
+    ],
+)
+def test_it_is_the_dense_sum(experts, method, options, weights, tmp_path):
+    merged = merge(experts, method, **options)
+    for path in PATHS:
+        expected = sum(
+            weight * dense(expert, path) for weight, expert in zip(weights, experts.values(), strict=True)
+        )
+        torch.testing.assert_close(dense(merged, path), expected)
+        assert len(merged.parts[path][0].values) == merged.parts[path][0].rank * 16
+    assert merged.card.parents == ("a", "b", "c")
+    write_peft(merged, tmp_path / "merged")
+    torch.testing.assert_close(dense(read_peft(tmp_path / "merged"), PATHS[0]), dense(merged, PATHS[0]))
+
+
+def test_layers_that_differ_are_chosen_or_refused(experts):
+    experts["d"] = draw("d", 3, paths=PATHS[:1])
+    with pytest.raises(IncompatibleExpert, match="found 1 of 2 that all change"):
+        merge(experts, "linear")
+    assert merge(experts, "linear", layers="common").paths == [PATHS[0]]
+    assert merge(experts, "linear", layers="all").paths == list(PATHS)
+
+
+def test_what_is_not_exact_is_refused(experts):
+    with pytest.raises(IncompatibleExpert, match="sparse changes can be merged by linear, cat"):
+        merge(experts, "ties")
+    experts["x"] = Expert("x", "org/base", {PATHS[0]: Factors(torch.ones(1, 6), torch.ones(10, 1))})
+    with pytest.raises(IncompatibleExpert, match="needs experts of low-rank factors only, but expert 'a'"):
+        merge(experts, "linear")
+    ia3 = Expert("x", "org/base", {}, parts={PATHS[0]: (Ia3Part(torch.ones(10), False),)})
+    with pytest.raises(IncompatibleExpert, match="has IA3 scales"):
+        merge({"x": ia3}, "linear")
