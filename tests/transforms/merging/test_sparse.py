@@ -10,16 +10,16 @@ from lorary.experts.parts.sparse import SparsePart
 from lorary.transforms import merge
 
 PATHS = ("model.layers.0.up_proj", "model.layers.1.up_proj")
-SHAPE = (10, 6)
+SHAPE = (20, 12)
 
 
 def draw(name, seed, rank=1, paths=PATHS):
     generator = torch.Generator().manual_seed(seed)
     parts = {}
     for path in paths:
-        places = torch.randperm(60, generator=generator)[: rank * 16]
-        indices = torch.stack([places // 6, places % 6])
-        parts[path] = (SparsePart(torch.randn(rank * 16, generator=generator), indices, rank),)
+        places = torch.randperm(240, generator=generator)[: rank * 32]
+        indices = torch.stack([places // 12, places % 12])
+        parts[path] = (SparsePart(torch.randn(rank * 32, generator=generator), indices, rank),)
     return Expert(name, "org/base", {}, parts=parts)
 
 
@@ -49,7 +49,7 @@ def test_it_is_the_dense_sum(experts, method, options, weights, tmp_path):
             weight * dense(expert, path) for weight, expert in zip(weights, experts.values(), strict=True)
         )
         torch.testing.assert_close(dense(merged, path), expected)
-        assert len(merged.parts[path][0].values) == merged.parts[path][0].rank * 16
+        assert len(merged.parts[path][0].values) == merged.parts[path][0].rank * 32
     assert merged.card.parents == ("a", "b", "c")
     write_peft(merged, tmp_path / "merged")
     torch.testing.assert_close(dense(read_peft(tmp_path / "merged"), PATHS[0]), dense(merged, PATHS[0]))
@@ -66,9 +66,9 @@ def test_layers_that_differ_are_chosen_or_refused(experts):
 def test_what_is_not_exact_is_refused(experts):
     with pytest.raises(IncompatibleExpert, match="sparse changes can be merged by linear, cat"):
         merge(experts, "ties")
-    experts["x"] = Expert("x", "org/base", {PATHS[0]: Factors(torch.ones(1, 6), torch.ones(10, 1))})
+    experts["x"] = Expert("x", "org/base", {PATHS[0]: Factors(torch.ones(1, 12), torch.ones(20, 1))})
     with pytest.raises(IncompatibleExpert, match="needs experts of low-rank factors only, but expert 'a'"):
         merge(experts, "linear")
-    ia3 = Expert("x", "org/base", {}, parts={PATHS[0]: (Ia3Part(torch.ones(10), False),)})
+    ia3 = Expert("x", "org/base", {}, parts={PATHS[0]: (Ia3Part(torch.ones(20), False),)})
     with pytest.raises(IncompatibleExpert, match="has IA3 scales"):
         merge({"x": ia3}, "linear")
