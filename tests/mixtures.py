@@ -32,6 +32,10 @@ KINDS = {
 }
 
 
+# Gates, by the end of the path of their weight.
+GATES = {"mixtral": ["mlp.gate.weight"], "gpt_oss": ["router.weight"]}
+
+
 def build_mixture(model_type):
     torch.manual_seed(0)
     with warnings.catch_warnings():
@@ -60,11 +64,16 @@ def _write_new(base, folder, seed):
 
         names = {name.rpartition(".")[2] for name, _ in base.named_parameters() if ".experts." in name}
         first = "gate_up_proj" if "gate_up_proj" in names else "up_proj"
+        gates = GATES.get(base.config.model_type, ())
         config = LoraConfig(
             r=RANK,
             lora_alpha=2 * RANK,
             target_modules=["q_proj"],
-            target_parameters=[f"experts.{first}", "experts.down_proj"],
+            target_parameters=[
+                f"experts.{first}",
+                "experts.down_proj",
+                *gates,
+            ],
             task_type="CAUSAL_LM",
         )
         model = get_peft_model(copy.deepcopy(base), config)
@@ -90,6 +99,7 @@ def _write_old(base, kind, folder, seed):
         query = block.self_attn.q_proj
         add(f"model.layers.{number}.self_attn.q_proj", query.in_features, query.out_features)
         count, wide, narrow = block.mlp.experts.down_proj.shape
+        add(f"model.layers.{number}.{place}.gate", wide, count)
         for index in range(count):
             for name in names:
                 sizes = (narrow, wide) if name == names[2] else (wide, narrow)
@@ -101,7 +111,7 @@ def _write_old(base, kind, folder, seed):
         "task_type": "CAUSAL_LM",
         "r": RANK,
         "lora_alpha": 2 * RANK,
-        "target_modules": ["q_proj", *names],
+        "target_modules": ["q_proj", "gate", *names],
         "base_model_name_or_path": kind.model_type,
     }
     (folder / "adapter_config.json").write_text(json.dumps(config))

@@ -68,9 +68,14 @@ def answer_prompts(
             )
         return answer_encoded(stack, base, call)
     answers: list[list[int]] = [[] for _ in call.limits]
+    # Virtual tokens in the cache are no tokens of the prompts, so transformers cannot go on with it.
+    has_prompts = stack.soft_prompts.are_used(stack.context.active, len(call.limits))
+    if has_prompts and compile:
+        raise ValueError("an expert with a soft prompt cannot be used with compile: leave it out")
     for members in group_prompts(stack, call.inputs["attention_mask"], call.generation):
         batch = _Batch(stack, base, call.inputs, call.limits, members)
-        num_steps = NUM_STEPS if not compile and _can_drop_rows(base.model, call.generation) else None
+        drops = not compile and not has_prompts and _can_drop_rows(base.model, call.generation)
+        num_steps = NUM_STEPS if drops else None
         while batch.rows:
             batch.go_on({**call.generation, **_say_how_to_compile(compile)}, num_steps)
         for row, answer in batch.answers.items():

@@ -22,7 +22,6 @@ from lorary.experts.stacked_parameters import (
     Entry,
     count_entries,
     cut_entry,
-    find_pattern_key,
     find_stacked,
 )
 from lorary.files import quote, say_count
@@ -91,13 +90,12 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
     tensors, config, path = recipe.file.outlines, recipe.config, recipe.path
     part_names, rest = collect_parts(tensors, path)
     names = pair_tensors(rest, path, has_others=bool(part_names))
-    keys = {stored: find_pattern_key(stored, config.target_parameters) for stored in names}
     try:
-        said = compute_scales(config, [*keys.values(), *part_names])
+        said = compute_scales(config, [*names, *part_names])
         stacked = find_stacked(
             names,
             config.target_parameters,
-            lambda stored: tensors[names[stored][0]].shape[:1] == (said[keys[stored]].rank,),
+            lambda stored: tensors[names[stored][0]].shape[:1] == (said[stored].rank,),
             path,
         )
         said |= compute_scales(config, [target.path for target in stacked])
@@ -106,16 +104,14 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
     plain = {stored: names[stored] for stored in names if stored not in {each.stored for each in stacked}}
     outlines = {module: Factors(tensors[a], tensors[b]) for module, (a, b) in plain.items()}
     faults = [
-        fault
-        for module, pair in outlines.items()
-        if (fault := _find_fault(module, pair, said[keys[module]].rank))
+        fault for module, pair in outlines.items() if (fault := _find_fault(module, pair, said[module].rank))
     ]
     if faults:
         more = f" (and {say_count(len(faults) - 1, 'more such module')})" if len(faults) > 1 else ""
         raise FormatError(
             f"{quote(path)}, {faults[0]}{more}: save the adapter again with its training configuration"
         )
-    scales = {module: said[keys[module]].scale for module in plain}
+    scales = {module: said[module].scale for module in plain}
     repaired = next((name for pair in names.values() for name in pair if unwrap_name(name) != name), "")
     part_scales = {module: said[module].scale for module in part_names}
     part_outlines = build_parts(part_names, tensors, config, part_scales, path)

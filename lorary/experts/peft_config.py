@@ -44,6 +44,8 @@ class AdapterConfig:
     """The base model's revision."""
     task_type: str | None = None
     """Task type of the model, which determines PEFT's class for it; None for any model."""
+    num_virtual_tokens: int | None = None
+    """Number of virtual tokens of a soft prompt; None for other types."""
     target_parameters: tuple[str, ...] = ()
     """Parameters with factors, by their paths or the ends of these; see ``stacked_parameters``."""
     modules_to_save: tuple[str, ...] = ()
@@ -129,6 +131,7 @@ def parse_adapter_config(value: Mapping[str, Any], path: str) -> AdapterConfig:
         base_model=given.get("base_model_name_or_path") or "",
         revision=given.get("revision"),
         task_type=given.get("task_type"),
+        num_virtual_tokens=given.get("num_virtual_tokens"),
         target_parameters=tuple(given.get("target_parameters") or ()),
         modules_to_save=tuple(given.get("modules_to_save") or ()),
         token_indices=_list_tokens(given.get("trainable_token_indices") or given.get("token_indices") or {}),
@@ -142,6 +145,10 @@ def _list_tokens(value: Any) -> tuple[tuple[str, tuple[int, ...]], ...]:
 
 def _is_rank(value: Any) -> bool:
     return type(value) is int and 0 < value <= MAX_RANK
+
+
+def _is_count(value: Any) -> bool:
+    return value is None or _is_rank(value)
 
 
 def _is_alpha(value: Any) -> bool:
@@ -206,6 +213,7 @@ CHECKS = {
     "base_model_name_or_path": (f"a string of at most {MAX_TEXT} characters or null", _is_text),
     "task_type": (f"one of {', '.join(TASK_TYPES)} or null", _is_task_type),
     "target_parameters": (f"a list of at most {MAX_NAMES} names of parameters, or null", _are_names),
+    "num_virtual_tokens": (f"a whole number from 1 to {MAX_RANK}, or null", _is_count),
     "revision": (f"a string of at most {MAX_TEXT} characters or null", _is_text),
     "modules_to_save": (f"a list of at most {MAX_NAMES} names of modules, or null", _are_names),
     "trainable_token_indices": ("a list of tokens, or such lists by module", _is_tokens_of_modules),

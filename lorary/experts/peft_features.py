@@ -9,6 +9,7 @@ from itertools import chain, islice
 from typing import Any
 
 from lorary.errors import FormatError, UnsupportedAdapter
+from lorary.experts.card import SEQ_2_SEQ
 from lorary.experts.parts.table import KINDS
 from lorary.files import quote
 
@@ -44,6 +45,9 @@ _COMMON = frozenset(
         "task_type",
     }
 )
+_VIRTUAL = frozenset(
+    {"num_attention_heads", "num_layers", "num_transformer_submodules", "num_virtual_tokens", "token_dim"}
+)
 ACCEPTED_SETTINGS: Mapping[str, frozenset[str]] = {
     "LORA": _COMMON
     | {
@@ -74,9 +78,28 @@ ACCEPTED_SETTINGS: Mapping[str, frozenset[str]] = {
     },
     "IA3": _COMMON | {"fan_in_fan_out", "feedforward_modules", "init_ia3_weights"},
     "SHIRA": _COMMON | {"fan_in_fan_out", "init_weights", "mask_type", "r", "random_seed"},
+    "PROMPT_TUNING": _COMMON
+    | _VIRTUAL
+    | {
+        "prompt_tuning_init",
+        "prompt_tuning_init_text",
+        "tokenizer_kwargs",
+        "tokenizer_name_or_path",
+    },
+    "P_TUNING": _COMMON
+    | _VIRTUAL
+    | {
+        "encoder_dropout",
+        "encoder_hidden_size",
+        "encoder_num_layers",
+        "encoder_reparameterization_type",
+    },
+    "PREFIX_TUNING": _COMMON | _VIRTUAL | {"encoder_hidden_size", "init_weights", "prefix_projection"},
     "TRAINABLE_TOKENS": _COMMON | {"init_weights", "token_indices"},
 }
 """PEFT's types of adapters that can be read -> their settings."""
+
+PROMPTS = ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING")
 
 # Initializations that do not change the base weights.
 PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
@@ -137,6 +160,11 @@ def check_features(config: Mapping[str, Any], kinds: Collection[str], path: str)
         UnsupportedAdapter: with all such features (at most eight), and advice for each.
     """
     _refuse_classifier(config, path)
+    if config.get("peft_type") in PROMPTS and config.get("task_type") == SEQ_2_SEQ:
+        raise UnsupportedAdapter(
+            f"adapter {quote(path)} is a soft prompt for a model with an encoder and a decoder (task_type "
+            f"{SEQ_2_SEQ!r}), which cannot have one here: use it with PEFT, or train a LoRA"
+        )
     # Limits the work: a file can have a million unknown settings.
     features = chain(_find_in_config(config), _find_contradictions(config, kinds))
     found = list(islice(features, MOST_NAMED + 1))

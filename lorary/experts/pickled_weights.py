@@ -18,6 +18,8 @@ from lorary.experts.factors import DTYPES
 from lorary.files import LIMITS, escape, quote
 
 PICKLE_FILES = ("adapter_model.bin", "adapter_model.ckpt")
+# Sparse changes have indices.
+_INDICES = (torch.int32, torch.int64)
 # Functions that PyTorch's unpickler also calls; with them a small pickle can allocate any amount of memory.
 COSTLY = (b"cbuiltins\nbytearray\n", b"c__builtin__\nbytearray\n", b"c_codecs\nencode\n")
 
@@ -52,7 +54,7 @@ def load_pickled(content: bytes, path: str) -> dict[str, Tensor]:
     held = 0
     for name, tensor in tensors.items():
         if not isinstance(name, str) or not _is_plain(tensor):
-            raise _refuse(path, f"{quote(name, 80)} is not a dense floating-point tensor")
+            raise _refuse(path, f"{quote(name, 80)} is not a dense floating-point tensor or one of indices")
         held += tensor.numel() * tensor.element_size()
         if held > len(content):
             raise _refuse(path, "its tensors have more bytes than the file")
@@ -83,7 +85,7 @@ def _is_plain(tensor: Any) -> bool:
         is_tensor
         and tensor.layout == torch.strided
         and tensor.device.type == "cpu"
-        and tensor.dtype in DTYPES
+        and tensor.dtype in (*DTYPES, *_INDICES)
     )
 
 

@@ -2,7 +2,7 @@
 
 PEFT's ``target_parameters`` names such parameters. An expert has factors for each sub-layer, under the path
 ``<module>.<parameter>[<index>]``, such as ``model.layers.0.mlp.experts.gate_up_proj[3]``. So a sub-layer is
-one more linear layer: it is routed, merged and folded like any other.
+one more linear layer: it is routed, merged and folded like any other. A 2-D weight is a stack of one.
 
 N sub-layers, R rank of each, I input, O output, S number of PEFT's rows, ``N * R``.
 """
@@ -24,8 +24,9 @@ INNER = ".base_layer"
 # PEFT nests the wrappers of several parameters of a module in the order in which the module registers them.
 # The names of tensors do not say which is which; all classes of transformers register them in this order.
 ORDER = ("gate_up_proj", "up_proj", "down_proj")
-# Sub-layers in models of earlier versions of transformers, which PEFT converts.
-_OLD = re.compile(r"\.experts\.\d+\.(w[123]|gate_proj|up_proj|down_proj)$")
+# Sub-layers and gates in models of earlier versions of transformers, which PEFT converts.
+_OLD = re.compile(r"\.experts\.\d+\.(w[123]|gate_proj|up_proj|down_proj)$|\.(mlp|block_sparse_moe)\.gate$")
+_WEIGHT = "weight"
 _ENTRY = re.compile(r"(?P<module>.+)\.(?P<parameter>[^.\[\]]+)\[(?P<index>\d+)\]")
 
 
@@ -102,8 +103,7 @@ def find_stacked(
     Args:
         modules: paths of modules in the names of tensors.
         targets: the configuration's ``target_parameters``.
-        is_plain: whether the factors of a path in ``modules`` have the rank of one layer, as those of a 2-D
-            parameter have.
+        is_plain: whether the factors of a path in ``modules`` have the rank of one layer.
         path: path of the file, for messages.
 
     Raises:
@@ -119,7 +119,7 @@ def find_stacked(
     found = []
     for module, layers in nested.items():
         names = _list_parameters(module, targets)
-        if not names or (len(layers) == 1 and is_plain(layers[0])):
+        if not names or (names != [_WEIGHT] and len(layers) == 1 and is_plain(layers[0])):
             continue
         if len(names) != len(layers):
             raise FormatError(
@@ -137,11 +137,6 @@ def find_stacked(
         for name, stored in zip(names, sorted(layers, key=len), strict=True):
             found.append(StackedTarget(module, name, stored))
     return found
-
-
-def find_pattern_key(module: str, targets: Iterable[str]) -> str:
-    """Return the path that PEFT's patterns are compared with for a module's 2-D weight or layer."""
-    return f"{module}.weight" if "weight" in _list_parameters(module, targets) else module
 
 
 def count_entries(a: Tensor, b: Tensor, rank: int, target: StackedTarget, path: str) -> int:

@@ -13,15 +13,18 @@ from lorary.experts import Expert
 from lorary.models.called import check_called
 from lorary.models.check_expert import check_expert
 from lorary.models.copied_weights import check_copies
+from lorary.models.expert_gate import wrap_layer
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.expert_stack import ExpertStack
 from lorary.models.fit_paths import fit_paths
-from lorary.models.layers import BaseLayer, is_base_layer, layer_shape
+from lorary.models.layers import BaseLayer, layer_shape, takes_factors
 from lorary.models.mixture import Mixture, close_mixtures, open_mixtures
 from lorary.models.parts.expert_module import ExpertModule
 from lorary.models.parts.place import Placed, place_parts
 from lorary.models.parts.placed_parts import PlacedParts
 from lorary.models.parts.settle import settle_parts
+from lorary.models.prompt_inputs import VirtualTokens
+from lorary.models.prompt_trial import place_prompts
 from lorary.models.routing_context import RoutingContext
 from lorary.models.stacks import Stack, stack_experts
 
@@ -65,16 +68,17 @@ def attach_experts(
     context = RoutingContext()
     open_mixtures(model, changed, context)
     layers = {
-        path: layer for path, layer in model.named_modules() if path in changed and is_base_layer(layer)
+        path: layer for path, layer in model.named_modules() if path in changed and takes_factors(layer)
     }
     try:
         stacks = stack_experts(layers, list(loaded.values()), dtype)
         placed = place_parts(model, list(loaded.values()))
+        prompts = place_prompts(model, list(loaded.values()))
     except BaseException:
         close_mixtures(model)
         raise
     kinds = {name: own.kinds for name, own in loaded.items()}
-    return _install(model, list(loaded), stacks, placed, kinds, context)
+    return _install(model, list(loaded), stacks, placed, kinds, prompts, context)
 
 
 def attach_slots(
@@ -104,7 +108,9 @@ def attach_slots(
             torch.zeros(num_slots, rank, width_out, device=device),
             [rank] * num_slots,
         )
-    return _install(model, [f"slot {slot}" for slot in range(num_slots)], stacks, {}, {}, RoutingContext())
+    return _install(
+        model, [f"slot {slot}" for slot in range(num_slots)], stacks, {}, {}, {}, RoutingContext()
+    )
 
 
 def _check_bare(model: PreTrainedModel) -> None:
@@ -121,11 +127,12 @@ def _install(
     stacks: Mapping[str, Stack],
     placed: Mapping[str, Placed],
     kinds: Mapping[str, Sequence[str]],
+    prompts: Mapping[int, VirtualTokens],
     context: RoutingContext,
 ) -> ExpertStack:
     layers, modules = {}, {}
     for path, (a, b_t, ranks) in stacks.items():
-        layers[path] = ExpertLinear(model.get_submodule(path), a, b_t, context, ranks, path)
+        layers[path] = wrap_layer(model.get_submodule(path), a, b_t, context, ranks, path)
         model.set_submodule(path, layers[path])
     for path, (changes, factors) in placed.items():
         if path not in layers:
@@ -136,4 +143,4 @@ def _install(
         for index, pair in factors.items():
             layers[path].a.data[index, : pair.rank] = pair.a
             layers[path].b_t.data[index, : pair.rank] = pair.b.T
-    return ExpertStack(model, names, layers, context, modules, kinds)
+    return ExpertStack(model, names, layers, context, modules, kinds, prompts)

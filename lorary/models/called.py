@@ -4,7 +4,7 @@ B texts, L tokens of each, I layer input.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert
+from lorary.experts.parts.soft_prompt import MODEL
 from lorary.experts.stacked_parameters import read_entry
 from lorary.files import escape
 from lorary.models.architecture import is_encoder_decoder, repeat_start
 from lorary.models.evaluating import MODEL_FAILURES, evaluating
+from lorary.models.expert_gate import ExpertGate, is_gate_result
 from lorary.models.expert_linear import ExpertLinear
-from lorary.models.layers import is_base_layer, layer_shape
+from lorary.models.layers import BaseLayer, is_gate, layer_shape, takes_factors
 from lorary.models.mixture import Mixture, is_mixture
 from lorary.models.per_thread import in_this_thread
 from lorary.models.stacked_layers import stacked_shape
@@ -133,13 +135,18 @@ def _try_layers(model: PreTrainedModel) -> _Trial:
         for path, module in model.named_modules()
         if not path.endswith(".base")
         and read_entry(path) is None
-        and (isinstance(module, ExpertLinear | Mixture) or is_base_layer(module) or is_mixture(module))
+        and (isinstance(module, ExpertLinear | Mixture) or takes_factors(module) or is_mixture(module))
     }
     is_linear: dict[str, bool] = {}
 
     def read_input(path: str, given: tuple[Tensor, ...], answer: object) -> Tensor:
+        if not given:  # a mixture that is called by keywords
+            is_linear[path] = False
+            return torch.zeros(0, 1)
         width_in, width_out = _find_widths(layers[path])
         fits = isinstance(answer, Tensor) and answer.shape == (*given[0].shape[:-1], width_out)
+        if isinstance(layers[path], ExpertGate) or is_gate(layers[path]):
+            fits = is_gate_result(answer, given[0].shape[:-1].numel())
         is_linear[path] = fits and given[0].shape[-1] == width_in
         return given[0]
 
@@ -163,11 +170,13 @@ def _try_layers(model: PreTrainedModel) -> _Trial:
 @torch.no_grad()
 def _find_unfit_modules(model: PreTrainedModel, paths: Sequence[str]) -> dict[str, str]:
     """Find the modules of some paths that are no linear layers and cannot have experts, with the reasons."""
-    modules = {path: model.get_submodule(path) for path in paths if read_entry(path) is None}
+    modules = {
+        path: model.get_submodule(path) for path in paths if path != MODEL and read_entry(path) is None
+    }
     others = {
         path: module
         for path, module in modules.items()
-        if not isinstance(module, ExpertLinear) and not is_base_layer(module)
+        if not isinstance(module, ExpertLinear) and not takes_factors(module)
     }
     if not others:
         return {}
@@ -238,8 +247,8 @@ def _run(model: PreTrainedModel, modules: Mapping[str, nn.Module], texts: Tensor
 def _find_widths(layer: nn.Module) -> tuple[int, int]:
     """Return the width of a layer's or a mixture's inputs and outputs."""
     layer = layer.base if isinstance(layer, ExpertLinear | Mixture) else layer
-    if is_base_layer(layer):
-        return layer_shape(layer)
+    if takes_factors(layer):
+        return layer_shape(cast(BaseLayer, layer))
     _, width = stacked_shape(layer, "down_proj")
     return width, width
 

@@ -1,6 +1,7 @@
 """Checking that each module that an expert changes is in a model, with the right shape."""
 
 from collections.abc import Mapping
+from typing import cast
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -11,7 +12,7 @@ from lorary.experts.base_names import compare_bases
 from lorary.experts.stacked_parameters import read_entry
 from lorary.files import escape, quote
 from lorary.models.expert_linear import ExpertLinear
-from lorary.models.layers import is_base_layer, layer_shape
+from lorary.models.layers import BaseLayer, is_base_layer, layer_shape, takes_factors
 from lorary.models.parts.fit import find_part_faults
 from lorary.models.stacked_layers import find_owner, stacked_shape
 
@@ -59,7 +60,7 @@ def _find_shape(modules: Mapping[str, nn.Module], path: str) -> tuple[int, int] 
     layer = modules.get(path)
     if isinstance(layer, ExpertLinear):
         layer = layer.base
-    return layer_shape(layer) if layer is not None and is_base_layer(layer) else None
+    return layer_shape(cast(BaseLayer, layer)) if takes_factors(layer) else None
 
 
 def _advise(model: PreTrainedModel, expert: Expert, modules: Mapping[str, nn.Module]) -> str:

@@ -15,7 +15,9 @@ from lorary.models.expert_linear import ExpertLinear
 from lorary.models.mixture import Mixture, list_mixtures
 from lorary.models.parts.expert_module import ExpertModule
 from lorary.models.plan import Plan
+from lorary.models.prompt_inputs import VirtualTokens
 from lorary.models.routing_context import Call, RoutingContext
+from lorary.models.soft_prompts import SoftPrompts
 from lorary.routing import Chooser, LayerRouters
 from lorary.routing.shapes import check_router
 
@@ -34,6 +36,7 @@ class ExpertStack:
         context: the state shared by the layers; ``insert_expert`` and ``drop_expert`` pass it on.
         modules: module path -> a module that is no linear layer, with parts of experts; None for none.
         kinds: name of an expert -> kinds of its parts, for experts with more than low-rank factors.
+        prompts: place of an expert -> its soft prompt; None for none.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class ExpertStack:
         context: RoutingContext,
         modules: dict[str, ExpertModule] | None = None,
         kinds: Mapping[str, Sequence[str]] | None = None,
+        prompts: Mapping[int, VirtualTokens] | None = None,
     ):
         self.model = model
         self.names = tuple(names)
@@ -52,6 +56,7 @@ class ExpertStack:
         self._mixtures = list_mixtures(model)
         self.modules = {} if modules is None else modules
         self.kinds = {name: tuple(own) for name, own in (kinds or {}).items() if own}
+        self.soft_prompts = SoftPrompts(prompts or {}, context).watch(model)
         self._index = {name: index for index, name in enumerate(self.names)}
 
     def index(self, name: str) -> int:
@@ -124,7 +129,7 @@ class ExpertStack:
 
     def plan(self, indices: Tensor, weights: Tensor, combine: str = "outputs") -> Plan:
         """Make a chooser of given experts for each request; arguments and errors as for ``planned``."""
-        if not self.layers and not self.modules:
+        if not self.layers and not self.modules and not self.soft_prompts.prompts:
             raise ValueError("there are no experts to choose from, they were detached: load the model again")
         device = next(iter(self.layers.values())).a.device if self.layers else self.model.device
         if combine == "factors":
@@ -192,6 +197,7 @@ class ExpertStack:
         """Restore the base layers for good, and return the base model."""
         with self.context.lock.changing("detach the experts"):
             self._remove()
+            self.soft_prompts.remove()
             self.layers, self.modules, self._mixtures = {}, {}, {}
         return self.model
 

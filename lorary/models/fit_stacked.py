@@ -24,7 +24,7 @@ from lorary.experts import Expert, Factors
 from lorary.experts.fused_factors import FusedFactors, Piece, outline_pieces
 from lorary.experts.stacked_parameters import Entry, read_entry
 from lorary.models.expert_linear import ExpertLinear
-from lorary.models.layers import is_base_layer
+from lorary.models.layers import takes_factors
 from lorary.models.stacked_layers import find_owner
 
 
@@ -68,7 +68,10 @@ class StackedFit:
         pieces: dict[str, list[Piece]] = defaultdict(list)
         for path in outlines:
             new, part, parts = path, 0, 1
-            if path in strangers:
+            entry = read_entry(path)
+            if entry is not None and entry.index == 0 and self._has(entry.module):
+                new = entry.module  # a layer that PEFT was told of as a parameter
+            elif path in strangers:
                 key = rename_source_key(f"{path}.weight", renamings, [])[0]
                 new, part, parts = _convert(key, converters) or (path, 0, 1)
             pieces[new].append(Piece(path, part, parts))
@@ -84,7 +87,7 @@ class StackedFit:
         if entry is not None:
             return find_owner(self._modules, entry) is not None
         module = self._modules.get(path)
-        return isinstance(module, ExpertLinear) or (module is not None and is_base_layer(module))
+        return isinstance(module, ExpertLinear) or takes_factors(module)
 
 
 def _convert(key: str, converters: Sequence[WeightConverter]) -> tuple[str, int, int] | None:

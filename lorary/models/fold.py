@@ -6,7 +6,9 @@ from collections import defaultdict
 import torch
 from transformers import PreTrainedModel
 
+from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, Factors
+from lorary.experts.parts.soft_prompt import SoftPromptPart, find_prompt
 from lorary.experts.stacked_parameters import Entry, read_entry
 from lorary.models.check_expert import check_expert
 from lorary.models.copied_weights import check_copies
@@ -33,6 +35,12 @@ def fold(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
         IncompatibleExpert: if a module of the expert is missing in the model, has another shape, or has
             quantised weights; or if a plain model cannot hold what a part changes.
     """
+    if find_prompt(expert) is not None:
+        raise IncompatibleExpert(
+            f"folding needs changes of weights, but expert {expert.name!r} has {SoftPromptPart.title}, which "
+            "a plain model cannot hold: such an expert can be stored, verified, evaluated, exported as an "
+            "adapter, and named for requests (experts=…), also in one batch with others"
+        )
     (expert,) = fit_paths(model, {expert.name: expert}).values()
     expert = settle_parts(model, expert)
     check_copies(model, [expert])

@@ -13,15 +13,18 @@ from lorary.experts import Expert
 from lorary.models.called import check_called
 from lorary.models.check_expert import check_expert
 from lorary.models.copied_weights import check_copies
+from lorary.models.expert_gate import wrap_layer
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.expert_stack import ExpertStack
 from lorary.models.fit_paths import fit_paths
-from lorary.models.layers import is_base_layer, layer_shape
+from lorary.models.layers import layer_shape, takes_factors
 from lorary.models.mixture import open_mixtures
 from lorary.models.parts.expert_module import ExpertModule
 from lorary.models.parts.place import place_parts
 from lorary.models.parts.placed_parts import PlacedParts
 from lorary.models.parts.settle import settle_parts
+from lorary.models.prompt_trial import move_prompts, place_prompts
+from lorary.models.routing_context import Call
 
 
 def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack:
@@ -58,6 +61,11 @@ def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack
 def _insert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack:
     # All values are read before the first layer is changed, since reading a damaged file fails.
     placed = place_parts(stack.model, [expert])
+    with stack.context.own.set_to(Call(None)):
+        prompts = place_prompts(stack.model, [expert])
+    prompts = {index + place: own for place, own in prompts.items()} | move_prompts(
+        stack.soft_prompts.prompts, index, 1
+    )
     known = {**expert.factors, **{path: part.factors[0] for path, part in placed.items() if part.factors}}
     layers = _widen_layers(stack, [*known, *placed])
     modules = _widen_modules(stack, [path for path in placed if path not in layers])
@@ -74,7 +82,8 @@ def _insert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack:
         parts.insert(index, placed[path].changes.get(0, ()) if path in placed else ())
     names = (*stack.names[:index], expert.name, *stack.names[index:])
     kinds = {**stack.kinds, expert.name: expert.kinds}
-    return ExpertStack(stack.model, names, layers, stack.context, modules, kinds)
+    stack.soft_prompts.remove()
+    return ExpertStack(stack.model, names, layers, stack.context, modules, kinds, prompts)
 
 
 def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
@@ -102,7 +111,10 @@ def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
             parts.drop(index)
     names = (*stack.names[:index], *stack.names[index + 1 :])
     kinds = {other: own for other, own in stack.kinds.items() if other != name}
-    return ExpertStack(stack.model, names, stack.layers, stack.context, stack.modules, kinds)
+    left = {place: own for place, own in stack.soft_prompts.prompts.items() if place != index}
+    prompts = move_prompts(left, index, -1)
+    stack.soft_prompts.remove()
+    return ExpertStack(stack.model, names, stack.layers, stack.context, stack.modules, kinds, prompts)
 
 
 def _widen_layers(stack: ExpertStack, paths: list[str]) -> dict[str, ExpertLinear]:
@@ -110,7 +122,7 @@ def _widen_layers(stack: ExpertStack, paths: list[str]) -> dict[str, ExpertLinea
     open_mixtures(stack.model, paths, stack.context)
     for path in paths:
         base = stack.model.get_submodule(path)
-        if not is_base_layer(base):
+        if not takes_factors(base):
             continue
         dtype = base.weight.dtype if base.weight.is_floating_point() else torch.bfloat16
         width_in, width_out = layer_shape(base)
@@ -118,7 +130,7 @@ def _widen_layers(stack: ExpertStack, paths: list[str]) -> dict[str, ExpertLinea
             torch.zeros(len(stack.names), 0, width, dtype=dtype, device=base.weight.device)
             for width in (width_in, width_out)
         )
-        stack.model.set_submodule(path, ExpertLinear(base, a, b_t, stack.context, path=path))
+        stack.model.set_submodule(path, wrap_layer(base, a, b_t, stack.context, path=path))
     return {path: module for path, module in stack.model.named_modules() if isinstance(module, ExpertLinear)}
 
 

@@ -19,11 +19,26 @@ def is_base_layer(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear | Conv1D | StackedLayer)
 
 
+def is_gate(module: nn.Module) -> bool:
+    """Return whether a module is a mixture's gate: it has a weight ``[O, I]`` and chooses the best of O."""
+    weight = getattr(module, "weight", None)
+    is_matrix = isinstance(weight, nn.Parameter) and weight.ndim == 2
+    return is_matrix and hasattr(module, "top_k") and not is_base_layer(module)
+
+
+def takes_factors(module: nn.Module | None) -> bool:
+    """Return whether a module can have low-rank factors: base layers, and the gates of mixtures."""
+    return module is not None and (is_base_layer(module) or is_gate(module))
+
+
 def layer_shape(layer: BaseLayer) -> tuple[int, int]:
     """Return a layer's input and output width, ``(I, O)``."""
     # The weight's own shape is no help: Conv1D stores it transposed, quantised layers pack it.
     if isinstance(layer, Conv1D):
         return layer.nx, layer.nf
+    if is_gate(layer):
+        width_out, width_in = layer.weight.shape
+        return width_in, width_out
     return layer.in_features, layer.out_features
 
 

@@ -60,6 +60,9 @@ def find_layout(stack: ExpertStack, longest: int, row_length: int) -> Layout:
         return Layout.ENCODED if is_exact and limits.takes_batches else Layout.ENCODED_ALONE
     with stack.choosing(None):
         tried = try_model(stack.model)
+    if stack.soft_prompts.prompts:
+        # Virtual tokens are put before the tokens of a row.
+        return Layout.PADDED if tried.padded and limits.takes_batches else Layout.ALONE
     if tried.masked and limits.takes_masks:
         return Layout.SHARED if tried.packed and limits.takes_rows else Layout.MASKED
     if tried.packed and limits.takes_rows:

@@ -115,13 +115,13 @@ def test_targets_may_be_ends_of_paths(expert, folder):
     torch.testing.assert_close(found.factors[path].b, expert.factors[path].b)
 
 
-def test_a_weight_of_two_dimensions_is_a_plain_layer(tmp_path):
+def test_a_weight_of_two_dimensions_is_a_stack_of_one(tmp_path):
     write_peft(
         Expert("x", "", {"model.mlp.gate": Factors(torch.randn(2, 6), torch.randn(4, 2))}), tmp_path / "x"
     )
     edit_config(tmp_path / "x", target_modules=[], target_parameters=["mlp.gate.weight"])
     (tmp_path / "x" / "expert.json").unlink()
-    assert list(read_peft(tmp_path / "x").factors) == ["model.mlp.gate"]
+    assert list(read_peft(tmp_path / "x").factors) == ["model.mlp.gate.weight[0]"]
 
 
 @pytest.mark.parametrize(

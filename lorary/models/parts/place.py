@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lorary.experts import Expert, Factors
+from lorary.experts.parts.soft_prompt import MODEL
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.parts.expert_module import ExpertModule
 from lorary.models.parts.layer_view import LayerView
@@ -39,6 +40,8 @@ def place_parts(model: PreTrainedModel, experts: Sequence[Expert]) -> dict[str, 
     placed: dict[str, Placed] = {}
     for index, expert in enumerate(experts):
         for path, parts in expert.parts.items():
+            if path == MODEL:
+                continue  # read by SoftPrompts
             view = LayerView(find_base(model, path))
             own = factors = expert.factors.get(path)
             here = placed.setdefault(path, Placed({}, {}))

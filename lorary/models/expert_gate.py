@@ -1,0 +1,77 @@
+"""The gate of a base model's mixture of experts, with experts: it chooses sub-layers for each token.
+
+E experts, R rank, I layer input, O sub-layers, T tokens, K experts per token.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lorary.models.expert_linear import ExpertLinear
+from lorary.models.layers import BaseLayer, is_gate
+from lorary.models.parts.layer_view import LayerView
+from lorary.models.routing_context import RoutingContext
+from lorary.routing import Choice
+
+
+class ExpertGate(ExpertLinear):
+    """A gate whose weight is ``W + sum_k w_k b_k a_k`` for each token.
+
+    A gate computes more than a linear layer from its weight, so its output cannot be added to. Tokens with
+    the same experts and weights share one weight change, and the gate runs once for each such group.
+    """
+
+    def forward(self, x: Tensor) -> Any:
+        """Apply the gate to ``[*, I]``; the result is the base gate's, of all tokens."""
+        call = self._context.active
+        if call.chooser is None:
+            return self.base(x)
+        tokens = x.reshape(-1, x.shape[-1])
+        choice = call.chooser.choose(self.path, tokens, call.rows_of(x))
+        if choice is None:
+            return self.base(x)
+        keys = torch.cat([choice.indices.double(), choice.weights.double()], dim=1)
+        _, group = keys.unique(dim=0, return_inverse=True)
+        results: list[Tensor] = []
+        for number in range(int(group.max()) + 1):
+            own = (group == number).nonzero().squeeze(1)
+            gate = LayerView(self.base).replicate({"weight": self._change(choice, int(own[0]))})
+            found = gate(tokens[own])
+            results = results or [each.new_empty(len(tokens), *each.shape[1:]) for each in found]
+            for all_rows, rows in zip(results, found, strict=True):
+                all_rows[own] = rows
+        return tuple(results)
+
+    def _change(self, choice: Choice, token: int) -> Tensor:
+        """Return the weight for one token, ``[O, I]``."""
+        indices, weights = choice.indices[token], choice.weights[token].float()
+        a, b_t = self.a[indices].float(), self.b_t[indices].float()
+        if choice.combine == "factors":
+            a = (weights @ a.flatten(1)).view_as(a[:1])
+            b_t = (weights @ b_t.flatten(1)).view_as(b_t[:1])
+            weights = weights.new_ones(1)
+        change = torch.einsum("k,kro,kri->oi", weights, b_t, a)
+        weight: Tensor = self.base.weight
+        return (weight.float() + change).to(weight.dtype)
+
+
+def wrap_layer(
+    base: nn.Module,
+    a: Tensor,
+    b_t: Tensor,
+    context: RoutingContext,
+    ranks: Sequence[int] | None = None,
+    path: str = "",
+) -> ExpertLinear:
+    """Make a layer with experts of a base layer or a gate; arguments as of ``ExpertLinear``."""
+    kind = ExpertGate if is_gate(base) else ExpertLinear
+    return kind(cast(BaseLayer, base), a, b_t, context, ranks, path)
+
+
+def is_gate_result(result: Any, num_tokens: int) -> bool:
+    """Return whether a gate's result is several tensors with a row for each token."""
+    return isinstance(result, Sequence) and all(
+        isinstance(each, Tensor) and each.ndim > 1 and len(each) == num_tokens for each in result
+    )
