@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lorary.training.objectives.lorahub import LorahubConfig, search_weights
     from lorary.training.objectives.moe_config import MoeConfig
     from lorary.training.objectives.skill_config import SkillConfig
+    from lorary.training.peft_training import train_with_peft
     from lorary.training.skill_adaptation import adapt_skills
     from lorary.training.skill_modes import prepare_mode
     from lorary.training.skill_start import fit_config
@@ -36,6 +37,7 @@ __all__ = [
     "train_experts",
     "train_moe",
     "train_skills",
+    "train_with_peft",
 ]
 
 __getattr__ = load_lazily(
@@ -54,5 +56,6 @@ __getattr__ = load_lazily(
         "train_experts": "train",
         "train_moe": "moe_training",
         "train_skills": "skill_training",
+        "train_with_peft": "peft_training",
     },
 )
