@@ -1,5 +1,6 @@
 """Checks of an adaptation's arguments, before any work."""
 
+import warnings
 from collections.abc import Iterator, Mapping
 
 from lorary.adaptation.config import AdaptConfig
@@ -7,6 +8,8 @@ from lorary.adaptation.methods.table import METHODS, Method
 from lorary.adaptation.skill_sets import load_trained_skills
 from lorary.errors import DataError, UnknownExpert, suggest
 from lorary.experts import Expert, check_name
+from lorary.experts.parts import require_low_rank
+from lorary.experts.parts.low_rank_only import list_trained_kinds
 from lorary.experts.routed import list_routed
 from lorary.files import quote, say_count
 from lorary.models import BaseModel
@@ -26,18 +29,30 @@ def list_candidates(
     """List the experts that a method may use.
 
     They are those that are used if none are named (``Library.routed``), without those that an adaptation to
-    these tasks has made: results that are stored in the library do not change the next run. With ``skills``
-    they are the skills of that set.
+    these tasks has made: results that are stored in the library do not change the next run. Experts with more
+    than low-rank factors are left out, with one warning. With ``skills`` they are the skills of that set.
 
     Raises:
         LibraryError: if there is no such set of skills, or its table is missing.
+        IncompatibleExpert: if all experts have more than low-rank factors.
     """
     method = METHODS[config.method]
     if config.skills is not None and "skills" in method.settings:
         return [skill.name for skill in load_trained_skills(experts, config.skills).skills]
     if not method.uses_experts:
         return []
-    return [name for name in list_routed(experts) if _find_origin(experts[name]) not in tasks]
+    found = {name: experts[name] for name in list_routed(experts)}
+    found = {name: expert for name, expert in found.items() if _find_origin(expert) not in tasks}
+    others = {name: expert for name, expert in found.items() if list_trained_kinds(expert)}
+    if others and len(others) == len(found):
+        require_low_rank(others.values(), f"method {config.method!r}")
+    if others:
+        warnings.warn(
+            f"method {config.method!r} uses experts of low-rank factors only, and leaves out "
+            f"{say_count(len(others), 'other')}, such as {quote(next(iter(others)), 140)}",
+            stacklevel=3,
+        )
+    return [name for name in found if name not in others]
 
 
 def _find_origin(expert: Expert) -> object:
@@ -71,6 +86,7 @@ def check_arguments(
         raise UnknownExpert(config.multi_task, experts, "the library")
     used = [*candidates, *([config.multi_task] if "multi_task" in method.settings else [])]
     chosen = {name: experts[name] for name in dict.fromkeys(used) if name is not None}
+    require_low_rank(chosen.values(), f"method {config.method!r}")
     check_base(base, *chosen.values(), trust=trust_base)
     for expert in fit_paths(base.model, chosen).values():
         check_expert(base.model, expert)

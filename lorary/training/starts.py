@@ -12,6 +12,7 @@ from torch import Tensor
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, Factors
 from lorary.experts.expert import check_finite
+from lorary.experts.parts import require_low_rank
 from lorary.files import quote, say_count
 from lorary.lowrank import compress, frobenius_norm
 from lorary.models import BaseModel
@@ -42,7 +43,8 @@ class Starts:
     Raises:
         TypeError: if a start is not an ``Expert``.
         ValueError: if a name is not one of an expert in training.
-        IncompatibleExpert: if a start is for another base model, or changes layers that are not trained.
+        IncompatibleExpert: if a start is for another base model, changes layers that are not trained, or has
+            more than low-rank factors.
         FormatError: if a start has values that are not finite.
     """
 
@@ -61,6 +63,7 @@ class Starts:
                 )
             if not isinstance(start, Expert):
                 raise TypeError(f"the start of {name!r} must be an Expert, found {quote(start, 60)}")
+        require_low_rank(starts.values(), "a training's start")
         check_base(base, *starts.values())
         self._starts = fit_paths(base.model, starts)
         different = {id(start): start for start in self._starts.values()}

@@ -1,10 +1,14 @@
 """Bad input, with clear messages."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from lorary.adaptation import METHODS, RETRIEVALS, AdaptConfig
 from lorary.adaptation import config as adapt_config
 from lorary.errors import DataError, IncompatibleExpert, LibraryError, TrainingError
+from lorary.experts.parts.dora import DoraPart
 from lorary.experts.skills import make_skill_set
 from lorary.experts.skills.mixing import WEIGHTINGS
 from lorary.experts.skills.task_table import GRANULARITIES
@@ -94,6 +98,19 @@ def test_skills_must_be_a_stored_set_that_suits_the_method(run, library, tmp_pat
     stored["sql"] = library["dates"].rename("sql")
     with pytest.raises(LibraryError):
         run("mhr", tmp_path / "d", experts=stored, skills="morse")
+
+
+def test_experts_of_other_kinds_are_left_out_or_refused(run, library, few, tmp_path):
+    path = "model.layers.0.self_attn.q_proj"
+    other = replace(library["sql"], name="scaled", parts={path: (DoraPart(torch.ones(16)),)})
+    experts, examples = {**library, "scaled": other}, {"greek": few["greek"]}
+    with pytest.warns(UserWarning, match="'average' uses experts of low-rank factors only, .* 'scaled'"):
+        found = run("average", tmp_path / "a", experts=experts, examples=examples)
+    assert "scaled" not in found.tasks["greek"].scores
+    with pytest.raises(IncompatibleExpert, match="method 'average' needs experts of low-rank factors only"):
+        run("average", tmp_path / "b", experts={"scaled": other}, examples=examples)
+    with pytest.raises(IncompatibleExpert, match=r"method 'multi-task' needs .* 'scaled' has"):
+        run("multi-task", tmp_path / "c", experts=experts, examples=examples, multi_task="scaled")
 
 
 def test_a_budget_without_one_try_is_refused(run, tmp_path):
