@@ -26,7 +26,13 @@ class ChosenExamples(NamedTuple):
 
 
 def choose_examples(
-    tokenizer: PreTrainedTokenizerBase, name: str, task: Task, template: Template, config: EvalConfig
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    task: Task,
+    template: Template,
+    config: EvalConfig,
+    *,
+    is_encoder_decoder: bool = False,
 ) -> ChosenExamples:
     """Choose a task's examples by the configuration, and tokenise those that fit.
 
@@ -36,6 +42,7 @@ def choose_examples(
         task: the task.
         template: turns examples into prompts.
         config: has the split, the number of examples, and their maximum length.
+        is_encoder_decoder: whether the base model has an encoder, see ``BaseModel.is_encoder_decoder``.
 
     Raises:
         DataError: if the task has no example in the split, or none that fits.
@@ -44,7 +51,13 @@ def choose_examples(
     if config.num_examples is not None:
         examples = subsample(examples, config.num_examples, config.seed)
     found = tokenize_examples(
-        tokenizer, template, task, examples, max_length=config.max_length, truncation=config.truncation
+        tokenizer,
+        template,
+        task,
+        examples,
+        max_length=config.max_length,
+        truncation=config.truncation,
+        is_encoder_decoder=is_encoder_decoder,
     )
     if not found.examples:
         raise DataError(

@@ -123,7 +123,12 @@ class RequestPool:
 
 
 def gather_requests(
-    tokenizer: PreTrainedTokenizerBase, tasks: Mapping[str, Task], template: Template, config: EvalConfig
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: Mapping[str, Task],
+    template: Template,
+    config: EvalConfig,
+    *,
+    is_encoder_decoder: bool = False,
 ) -> RequestPool:
     """Choose examples, gather the requests of all measures about them, and tokenise these.
 
@@ -132,14 +137,19 @@ def gather_requests(
         tasks: name -> task.
         template: turns examples into prompts.
         config: the configuration.
+        is_encoder_decoder: whether the base model has an encoder, see ``BaseModel.is_encoder_decoder``.
 
     Raises:
         DataError: if a task has no example in the split, or none that fits.
         ValueError: if the metrics apply to no example.
     """
-    chosen = {name: choose_examples(tokenizer, name, task, template, config) for name, task in tasks.items()}
+    kind = {"is_encoder_decoder": is_encoder_decoder}
+    chosen = {
+        name: choose_examples(tokenizer, name, task, template, config, **kind) for name, task in tasks.items()
+    }
     builders = [
-        _TaskBuilder(tokenizer, name, tasks[name], template, config, found) for name, found in chosen.items()
+        _TaskBuilder(tokenizer, name, tasks[name], template, config, found, is_encoder_decoder)
+        for name, found in chosen.items()
     ]
     scores: dict[Item, int] = {}
     answers: dict[Item, int] = {}
@@ -176,6 +186,7 @@ class _TaskBuilder:
     template: Template
     config: EvalConfig
     chosen: ChosenExamples
+    is_encoder_decoder: bool
 
     def ask(self, measure: Measure, scores: dict[Item, int], answers: dict[Item, int]) -> Iterator[Question]:
         """Yield a measure's questions about every example; add new items to ``scores`` and ``answers``."""
@@ -211,6 +222,7 @@ class _TaskBuilder:
             max_length=self.config.max_length,
             truncation=truncation,
             eos=request.ends,
+            is_encoder_decoder=self.is_encoder_decoder,
         )
 
     def _build_prompt(self, index: int, max_new_tokens: int, first_line: bool) -> Item:

@@ -38,6 +38,8 @@ def survey_routing(
 ) -> RoutingSurvey:
     """Run examples, prompt and target, with the model's router, and average its weights.
 
+    If the base model has an encoder, the encoder reads the prompts alone.
+
     Args:
         model: the model, with a router.
         tasks: name -> task.
@@ -90,8 +92,10 @@ def _average_task(
 ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
     """Return a task's mean shares ``[L, E]``, mean entropies ``[L]`` and the modules' paths."""
     shares, entropies = [], []
-    for tokens in choose_examples(model.tokenizer, name, task, template, config).tokens.examples:
-        text = [*tokens.prompt_ids, *tokens.target_ids]
+    is_pair = model.base.is_encoder_decoder
+    chosen = choose_examples(model.tokenizer, name, task, template, config, is_encoder_decoder=is_pair)
+    for tokens in chosen.tokens.examples:
+        text = [*tokens.prompt_ids, *(() if is_pair else tokens.target_ids)]
         explanation = model.explain(text, num_prompt_tokens=len(tokens.prompt_ids))
         if (explanation.weights < 0).any():
             raise ValueError("a survey of routing needs weights of at least 0, this router has negative ones")

@@ -14,7 +14,7 @@ from lorary.evaluation.routes import Route
 from lorary.evaluation.run_header import describe_run
 from lorary.evaluation.scoring import Report, generate_answers, score_targets
 from lorary.files import quote
-from lorary.models.positions import check_length
+from lorary.models.positions import check_length, count_needed
 from lorary.passes import find_layout
 from lorary.passes.layout import Layout
 
@@ -65,10 +65,12 @@ def evaluate(
     config = config or EvalConfig()
     _check_request(tasks, routes)
     layout = find_layout(model.stack, config.max_length, ROW_LENGTH)
-    pool = gather_requests(model.tokenizer, tasks, template, config)
+    pool = gather_requests(
+        model.tokenizer, tasks, template, config, is_encoder_decoder=model.base.is_encoder_decoder
+    )
     for item in (*pool.scores, *pool.answers):
-        # The last token of a text is predicted or generated, but needs no position.
-        length = max(len(item.tokens), len(item.tokens.prompt_ids) + item.max_new_tokens) - 1
+        num_answer = max(len(item.tokens.target_ids), item.max_new_tokens)
+        length = count_needed(model.model, len(item.tokens.prompt_ids), num_answer)
         check_length(model.model, length, f"task {item.task!r}: an example with its answer")
     records: list[Record] = []
     for number, route in enumerate(routes):

@@ -13,7 +13,8 @@ def trace_sample(
 ) -> RoutedSample:
     """Generate an answer to one example of a task, and find the experts of each token of prompt and answer.
 
-    If the example's target has one line, only the answer's first line is used.
+    If the example's target has one line, only the answer's first line is used. If the base model has an
+    encoder, the experts of the prompt's tokens are found, and none of the answer's.
 
     Args:
         model: the model, with a router.
@@ -26,12 +27,19 @@ def trace_sample(
         DataError: if no example fits.
         ValueError: if there is no router.
     """
-    examples, tokens = choose_examples(model.tokenizer, name, task, template, config)
+    is_pair = model.base.is_encoder_decoder
+    examples, tokens = choose_examples(
+        model.tokenizer, name, task, template, config, is_encoder_decoder=is_pair
+    )
     prompt = list(tokens.examples[0].prompt_ids)
     is_line = "\n" not in examples[0].targets[0].strip()
     answer = model.generate([prompt], max_new_tokens=config.max_new_tokens, first_line=is_line)[0]
     if is_line:
         answer = answer.strip("\n").partition("\n")[0]
+    if is_pair:
+        tokenized = model.tokenizer(answer, add_special_tokens=False)["input_ids"]
+        unknown = tuple(RoutedToken(model.tokenizer.decode([token]), ()) for token in tokenized)
+        return RoutedSample(name, trace_tokens(model.explain(prompt)), unknown)
     (answer_ids,) = encode_answers(model.tokenizer, [answer])
     traced = trace_tokens(model.explain([*prompt, *answer_ids], num_prompt_tokens=len(prompt)))
     return RoutedSample(name, traced[: len(prompt)], traced[len(prompt) :])

@@ -5,7 +5,7 @@ import pytest
 from lorary.assembly import load_model
 from lorary.cli.router_options import list_ready_routers
 from lorary.models import load_base
-from lorary.routing import DEFAULT_ROUTER, ROUTERS
+from lorary.routing import DEFAULT_ROUTER, ENCODER_ROUTER, ROUTERS
 from lorary.routing.named import list_options
 
 PROMPT = "plural of mouse"
@@ -131,9 +131,7 @@ def test_an_evaluation_decides_once_per_request(lorary, trained_library):
 def test_help_names_the_routers_and_the_default_of_the_table(lorary, command):
     said = " ".join(lorary(command, "--help")[1].split())
     assert ", ".join(list_ready_routers()) in said
-    assert f"if not given: {DEFAULT_ROUTER}, or a built model's own" in said or (
-        f"(default: {DEFAULT_ROUTER})" in said
-    )
+    assert f"if not given: {DEFAULT_ROUTER}, or {ENCODER_ROUTER} if the base model has an encoder" in said
 
 
 def test_help_of_eval_names_every_router(lorary):

@@ -74,7 +74,9 @@ def provide_material(
     if not needs:
         return
     with show_status("reading examples of the experts' tasks"):
-        examples = prepare_examples(model.tokenizer, task_of, template)
+        examples = prepare_examples(
+            model.tokenizer, task_of, template, is_encoder_decoder=model.base.is_encoder_decoder
+        )
     tell_prompts((found.counts for found in examples.values()), "examples of the experts' tasks")
     steps = gate_steps or choose_gate_steps(len(found.train) for found in examples.values())
     what = f"computing the {' and '.join(needs)} of {say_count(len(examples), 'expert')}"

@@ -10,6 +10,7 @@ from lorary.cli.bars import show_work
 from lorary.cli.base_model import load_options_base
 from lorary.cli.comparison.material import find_task_of_each, provide_material
 from lorary.cli.comparison.routes import RANDOM, check_against, choose_routes, split_commas
+from lorary.cli.default_router import are_for_encoder
 from lorary.cli.filled_library import choose_routed, look_routed, open_filled_library
 from lorary.cli.router_configs import read_gate_steps, read_router_options, refuse_unused_options
 from lorary.cli.tasks import read_task_template, read_tasks
@@ -66,7 +67,13 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     own = find_own_experts(library.entries(), tasks)
     skills = load_only_skills(library.library) if SKILL in library.left_out else None
     names = choose_routes(
-        options.routes, tasks, own, _list_experts(library), list(controls), has_skills=skills is not None
+        options.routes,
+        tasks,
+        own,
+        _list_experts(library),
+        list(controls),
+        has_skills=skills is not None,
+        has_encoder=are_for_encoder(library),
     )
     check_against(options.against, names)
     refuse_unused_options(options, [*names, *routers])

@@ -6,7 +6,7 @@ from lorary.cli.comparison.options import DEFAULT_ROUTES
 from lorary.errors import UnknownExpert, suggest
 from lorary.evaluation.routes import TASKS, check_routes
 from lorary.files import quote
-from lorary.routing import ROUTERS
+from lorary.routing import DEFAULT_ROUTER, ROUTERS
 
 RANDOM = "random"
 ORACLE = "oracle"
@@ -20,6 +20,7 @@ def choose_routes(
     controls: Collection[str],
     *,
     has_skills: bool = False,
+    has_encoder: bool = False,
 ) -> list[str]:
     """Choose the routes to compare, and refuse impossible ones.
 
@@ -31,6 +32,7 @@ def choose_routes(
         experts: names of the library's experts.
         controls: names of the controls.
         has_skills: whether the library has skills, whose tasks are a default route then.
+        has_encoder: whether the base model has an encoder, on which the calibrated router is no default.
 
     Raises:
         ValueError: if a name is not a route, or is given twice; or if there are skills only and a route needs
@@ -40,7 +42,8 @@ def choose_routes(
     if asked is None:
         first = DEFAULT_ROUTES[:-1] if experts else DEFAULT_ROUTES[:1]
         names = [*first, *controls, *([TASKS] if has_skills else []), *DEFAULT_ROUTES[-1:]]
-        return [name for name in names if name != ORACLE or len(own) == len(tasks)]
+        left_out = {DEFAULT_ROUTER} if has_encoder else set()
+        return [name for name in names if name not in left_out and (name != ORACLE or len(own) == len(tasks))]
     names = split_commas(asked)
     check_routes(names, experts, {*controls, RANDOM})
     twice = sorted({name for name in names if names.count(name) > 1})

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 from lorary.cli.base_options import add_base_options
 from lorary.cli.role_options import add_role_option
 from lorary.cli.router_options import add_router_options, list_ready_routers
-from lorary.routing import DEFAULT_ROUTER
+from lorary.routing import DEFAULT_ROUTER, ENCODER_ROUTER
 
 EXAMPLE = "lorary build ./my-loras --out my-model"
 
@@ -21,7 +21,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("library", help="Folder or URL of the library")
     parser.add_argument("--out", type=Path, required=True, help="Folder of the model; it must not exist yet")
     parser.add_argument(
-        "--router", type=str, default=DEFAULT_ROUTER, help=f"Router: {', '.join(list_ready_routers())}"
+        "--router",
+        type=str | None,
+        help=f"Router: {', '.join(list_ready_routers())}; if not given: {DEFAULT_ROUTER}, or "
+        f"{ENCODER_ROUTER} if the base model has an encoder",
     )
     parser.add_argument(
         "--with-base", action="store_true", help="Save the base model's weights in the folder too"

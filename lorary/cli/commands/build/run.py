@@ -9,6 +9,7 @@ from lorary.assembly import load_model, save_model
 from lorary.cli.bars import show_work
 from lorary.cli.base_model import load_options_base
 from lorary.cli.console import print_next
+from lorary.cli.default_router import choose_default_router
 from lorary.cli.filled_library import open_routed_library
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
@@ -22,6 +23,7 @@ def run(options: Namespace) -> int:
     """Check the options and print the plan; then load, save and report."""
     check_out(options.out, options.library)
     library = open_routed_library(options)
+    options.router = options.router or choose_default_router(library)
     refuse_unused_options(options, [options.router])
     config = read_router_options(options, options.router, list(library))
     require_free(options.out)

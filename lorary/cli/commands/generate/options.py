@@ -14,7 +14,7 @@ from lorary.cli.role_options import add_role_option
 from lorary.cli.router_options import add_router_options, list_ready_routers
 from lorary.cli.skill_options import add_skill_options
 from lorary.cli.template_options import add_template_args
-from lorary.routing import DEFAULT_ROUTER
+from lorary.routing import DEFAULT_ROUTER, ENCODER_ROUTER
 
 EXAMPLE = "lorary generate ./my-loras 'Write the number in words: 42' --show-experts"
 
@@ -27,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--router",
         type=str | None,
         help=f"Router: {', '.join(list_ready_routers())}, or none for the base model alone; if not given: "
-        f"{DEFAULT_ROUTER}, or a built model's own",
+        f"{DEFAULT_ROUTER}, or {ENCODER_ROUTER} if the base model has an encoder, or a built model's own",
     )
     parser.add_argument("--expert", type=str | None, help="Answer with this expert alone, without a router")
     add_skill_options(parser)

@@ -82,11 +82,12 @@ def _find_trained(entries: Iterable[Entry]) -> PromptTemplate:
 
 def dress_prompt(model: RoutedModel, prompt: str, template: PromptTemplate) -> list[int]:
     """Render a prompt with the template, and tokenise it."""
+    is_pair = model.base.is_encoder_decoder
     if template.name == "none":
-        return encode_prompt(model.tokenizer, prompt)
+        return encode_prompt(model.tokenizer, prompt, is_encoder_decoder=is_pair)
     found = find_template(template.name, template_args=template.args)
     example = Example(prompt, ("unknown",))
     text = found.render(Task("prompt", {"test": (example,)}), example, model.tokenizer)
     if found.holds_special_tokens:
         return encode_texts(model.tokenizer, [text])[0]
-    return encode_prompt(model.tokenizer, text)
+    return encode_prompt(model.tokenizer, text, is_encoder_decoder=is_pair)

@@ -15,6 +15,7 @@ from lorary.cli.base_model import load_options_base, read_device
 from lorary.cli.commands.generate.prompt import choose_template, dress_prompt, read_prompt
 from lorary.cli.commands.generate.routing_text import print_routing
 from lorary.cli.console import print_next
+from lorary.cli.default_router import choose_default_router
 from lorary.cli.filled_library import choose_routed, look_routed, open_filled_library
 from lorary.cli.printing import print_answer, print_json, print_line
 from lorary.cli.repeat import repeat_command
@@ -26,7 +27,7 @@ from lorary.experts.roles import SKILL
 from lorary.files import quote
 from lorary.library.entry import Entry
 from lorary.library.skills import load_skills
-from lorary.routing import DEFAULT_ROUTER, router_named
+from lorary.routing import router_named
 
 STDIN = "-"
 EMPTY = "note: the answer is empty, the model ended at once"
@@ -108,11 +109,14 @@ def load_routed(options: Namespace) -> RoutedModel:
     """
     is_built = is_saved_model(options.library)
     is_named = options.expert is not None or is_for_task(options)
-    router = options.router or (None if is_built or is_named else DEFAULT_ROUTER)
-    refuse_unused_options(options, [router] if router and options.expert is None else [])
     if is_built:
+        refuse_unused_options(options, [options.router] if options.router and options.expert is None else [])
         return load_built(options)
     library = open_filled_library(options.library)
+    router = options.router
+    if router is None and not is_named:
+        router = choose_default_router(library)
+    refuse_unused_options(options, [router] if router and options.expert is None else [])
     if is_for_task(options):
         skills = load_skills(library, options.skills)
         base = load_options_base(options, library)

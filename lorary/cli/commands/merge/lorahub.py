@@ -16,7 +16,7 @@ from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.experts import Expert
 from lorary.files import quote, say_count
 from lorary.library import Library
-from lorary.models import attach_experts
+from lorary.models import BaseModel, attach_experts
 from lorary.training import LorahubConfig, TrainingExamples, prepare_examples, search_weights
 from lorary.training.objectives.lorahub import LorahubResult
 from lorary.transforms import MergeRecipe
@@ -64,7 +64,7 @@ def run_search(
         raise ValueError(f"--method lorahub needs one task, found {len(tasks)}: name one file in --tasks")
     chosen = {name: experts[name] for name in recipe.names}
     base = load_experts_base(chosen, read_device(options))
-    examples = prepare(options, base.tokenizer, tasks)
+    examples = prepare(options, base, tasks)
     stack = attach_experts(base.model, chosen)
     with show_count(f"searching weights on {say_count(len(examples.train), 'example')}") as show:
         found = search_weights(
@@ -78,9 +78,14 @@ def run_search(
     return make_linear(options, list(found.weights), found.weights), found
 
 
-def prepare(options: Namespace, tokenizer: Any, tasks: Mapping[str, Any]) -> TrainingExamples:
+def prepare(options: Namespace, base: BaseModel, tasks: Mapping[str, Any]) -> TrainingExamples:
     """Tokenise the first few training examples of the task."""
-    (found,) = prepare_examples(tokenizer, tasks, read_task_template(options)).values()
+    (found,) = prepare_examples(
+        base.tokenizer,
+        tasks,
+        read_task_template(options),
+        is_encoder_decoder=base.is_encoder_decoder,
+    ).values()
     tell_prompts([found.counts], "training and validation examples")
     return replace(found, train=found.train[:NUM_EXAMPLES])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from lorary.cli.comparison.options import add_comparison_options
-from lorary.routing import DEFAULT_ROUTER
+from lorary.routing import DEFAULT_ROUTER, ENCODER_ROUTER
 
 EXAMPLE = "lorary report ./my-loras --tasks synthetic --out report"
 
@@ -20,9 +20,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_comparison_options(parser, "--routes")
     parser.add_argument(
         "--router",
-        type=str,
-        default=DEFAULT_ROUTER,
-        help="The router to analyse: any router of `lorary eval`",
+        type=str | None,
+        help=f"The router to analyse: any router of `lorary eval`; if not given: {DEFAULT_ROUTER}, or "
+        f"{ENCODER_ROUTER} if the base model has an encoder",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("report"), help="Folder for the page and the results as JSON"

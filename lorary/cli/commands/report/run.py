@@ -5,6 +5,7 @@ from jsonargparse import Namespace
 from lorary.cli.commands.report.gather import gather_report
 from lorary.cli.comparison.prepare import prepare_comparison
 from lorary.cli.console import print_next
+from lorary.cli.default_router import choose_default_router
 from lorary.cli.filled_library import look_routed, open_filled_library
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_line
@@ -19,7 +20,9 @@ def run(options: Namespace) -> int:
     """Measure all parts, write the page, and print its path."""
     check_sizes(options)
     check_out(options.out, options.library)
-    names = list(look_routed(options, open_filled_library(options.library)))
+    library = open_filled_library(options.library)
+    names = list(look_routed(options, library))
+    options.router = options.router or choose_default_router(library)
     config = read_router_options(options, options.router, names, with_tasks=True)
     found = prepare_comparison(options, options.router)
     try:

@@ -111,6 +111,7 @@ def prepare_all(
         max_length=options.max_length,
         truncation=options.truncation,
         max_validation_examples=config.max_validation_examples,
+        is_encoder_decoder=base.is_encoder_decoder,
     )
 
 

@@ -39,6 +39,7 @@ def run(options: Namespace) -> int:
         max_length=options.max_length,
         truncation=options.truncation,
         max_validation_examples=config.max_validation_examples,
+        is_encoder_decoder=base.is_encoder_decoder,
     )
     tell_prompts([found.counts for found in examples.values()], "training and validation examples")
     print_facts(list(_describe(options, library, names, base, examples)), stderr=options.json)
