@@ -13,6 +13,6 @@ def choose_default_router(experts: Mapping[str, Expert]) -> str:
 
 
 def are_for_encoder(experts: Mapping[str, Expert]) -> bool:
-    """Return whether the first of some experts is for a base model with an encoder; False if there is none."""
+    """Return whether the first expert is for a base model with an encoder; False if there is none."""
     first = next(iter(experts), None)
     return first is not None and experts[first].card.task_type == SEQ_2_SEQ
