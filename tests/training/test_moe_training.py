@@ -10,13 +10,16 @@ from lorary.errors import IncompatibleExpert, TrainingError
 from lorary.experts import Expert, ExpertCard, Factors
 from lorary.models import attach_experts, find_layers, layer_shape
 from lorary.models.checkpointing import checkpoint_layers
+from lorary.passes import split_passes
+from lorary.passes.layout import Layout
 from lorary.routing.moe.router import MoeRouter
-from lorary.routing.moe.scores import split_parameters
+from lorary.routing.moe.scores import score_moe, split_parameters
 from lorary.training import MoeConfig, TrainConfig, TrainingExamples, train_moe
 from lorary.training.joined_tasks import join_tasks
 from lorary.training.loop.batch_losses import BatchLosses
 from lorary.training.loop.schedule import plan_batches, seed_for
 from lorary.training.objectives.moe import MoeExperts
+from lorary.training.objectives.moe_chooser import NoiseSource
 from lorary.training.objectives.moe_start import start_at_random
 
 TARGETS = ["q_proj", "down_proj"]
@@ -481,3 +484,67 @@ def test_another_start_or_noise_by_passes_is_another_run(base, tmp_path, example
     ):
         with pytest.raises(TrainingError, match="has another run, which differs in"):
             train_moe(base, experts, examples, changed, tmp_path / "run")
+
+
+@pytest.mark.parametrize("kind", ["linear", "product_keys"])
+def test_gaussian_noise_is_of_trained_amounts_and_jitter_of_inputs(base, examples, experts, kind):
+    """Noise of a pass is drawn again equally, and is softplus(x · u) times a normal number."""
+    config = make_config(noise="gaussian", kind=kind, query_size=4)
+    form = config.make_form(list(experts))
+    starts = make_starts(base, form, 7)
+    stack = attach_experts(base.model, experts)
+    objective = MoeExperts(stack, form, starts, config)
+    objective.start("moe", 0, 3)
+    [part] = split_passes(examples["sql"].train, [0] * 6, Layout.PACKED, tokens_per_pass=400, row_length=64)
+    path, layer = next(iter(stack.layers.items()))
+    x = torch.randn(9, layer.a.shape[2], generator=torch.Generator().manual_seed(1))
+    rows = torch.zeros(9, dtype=torch.long)
+    plain = objective.make_chooser(part)
+    noisy = objective.make_chooser(part, NoiseSource(3, None))
+    scores = score_moe(form, split_parameters(form, plain.parameters[path], x.shape[1]), x)
+    shaken = noisy._add_noise(path, scores, x)
+    for name in ("experts", "first", "second"):
+        if getattr(scores, name) is not None:
+            difference = (getattr(shaken, name) - getattr(scores, name)).detach()
+            assert difference.abs().max() > 0.3  # amounts start at softplus(0)
+            assert difference.std() == pytest.approx(math.log(2), rel=0.5)
+    again = objective.make_chooser(part, NoiseSource(3, None)).choose(path, x, rows)
+    assert torch.equal(noisy.choose(path, x, rows).weights, again.weights)
+    jitter = objective.make_chooser(part, NoiseSource(3, 0.2))
+    ratio = jitter._shake(path, x) / x
+    assert 0.8 <= float(ratio.min()) < 0.9 and 1.1 < float(ratio.max()) <= 1.2
+    stack.detach()
+
+
+@pytest.mark.parametrize(("family", "targets"), [("gpt2", ["c_attn", "c_proj"]), ("llama", ["q_proj"])])
+def test_other_layers_and_16_bit_numbers_are_trained_and_routed_the_same(
+    build_base, tmp_path, examples, compute_loss, family, targets
+):
+    base = build_base(family, torch.bfloat16)
+    generator = torch.Generator().manual_seed(3)
+    sizes = {path: layer_shape(layer) for path, layer in find_layers(base.model, targets).items()}
+    experts = {
+        name: Expert(
+            name,
+            base.name,
+            {
+                path: Factors(
+                    torch.randn(2, width, generator=generator), torch.randn(out, 2, generator=generator) / 4
+                )
+                for path, (width, out) in sizes.items()
+            },
+            ExpertCard(base_fingerprint=base.fingerprint),
+        )
+        for name in NAMES[:3]
+    }
+    config = make_config({"max_steps": 2, "validate_every": 2})
+    outcome = train_moe(base, experts, examples, config, tmp_path / "run")
+    stack = attach_experts(base.model, experts)
+    routers = {
+        path: MoeRouter(outcome.router.form, own, list(experts))
+        for path, own in outcome.router.layers.items()
+    }
+    batch = [example for found in examples.values() for example in found.validation]
+    with torch.no_grad(), stack.choosing(stack.layer_routers(routers)):
+        assert float(compute_loss(base.model, batch)) == pytest.approx(outcome.progress.best_loss, rel=0.02)
+    stack.detach()
