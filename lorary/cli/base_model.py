@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
 
-import torch
 from jsonargparse import Namespace
 
 from lorary.cli.console import show_status
@@ -12,11 +11,12 @@ from lorary.experts import BaseIdentity, Expert, is_same_base
 from lorary.experts.base_identity import read_identity
 from lorary.experts.base_revisions import agree_on_revision
 from lorary.experts.expert import identify_base
-from lorary.files import escape, quote
+from lorary.files import quote
 from lorary.library import Library
 from lorary.library.view import LibraryView
 from lorary.models import BaseModel, load_base
 from lorary.models.check_base import check_base
+from lorary.models.device import choose_device
 
 
 def load_options_base(options: Namespace, library: Library | LibraryView | None = None) -> BaseModel:
@@ -45,14 +45,9 @@ def read_device(options: Namespace) -> str | None:
     if options.device is None:
         return None
     try:
-        # Names alone prove nothing: torch.device accepts "meta" and back ends that this build lacks.
-        torch.zeros(1, device=options.device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            "--device must be a device of this machine, such as cpu or cuda:1, found "
-            f"{quote(options.device)} ({escape(' '.join(str(error).split()), longest=200)})"
-        ) from error
-    return str(options.device)
+        return str(choose_device(options.device))
+    except ValueError as error:
+        raise ValueError(f"--{error}") from error
 
 
 def find_base(library: Library | LibraryView) -> tuple[str, str | None]:

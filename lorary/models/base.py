@@ -22,6 +22,7 @@ from lorary.files import escape, quote
 from lorary.models import embedded
 from lorary.models.architecture import is_encoder_decoder
 from lorary.models.base_folder import check_base_folder, is_panic
+from lorary.models.device import choose_device
 from lorary.models.fingerprint import fingerprint_model
 from lorary.models.hub import locate_hub_model
 from lorary.models.quiet import without_progress_bars
@@ -93,9 +94,10 @@ def load_base(
         The model with its identity. Its parameters do not require gradients.
 
     Raises:
+        ValueError: if this machine has no such device.
         BaseModelError: if it cannot be found or loaded, or is not a language model.
     """
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = choose_device(device)
     dtype = dtype or default_dtype(device)
     source, commit, asked = name, None, None
     try:

@@ -1,6 +1,6 @@
 """``--continue``: experts whose training goes on with the examples of this command."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from lorary.errors import LibraryError
@@ -45,6 +45,25 @@ def _read_pair(word: str, names: Collection[str]) -> tuple[str, str]:
         return name.strip(), start.strip()
     # A task of the expert's own name, or the only one that is trained.
     return next(iter(names)) if len(names) == 1 and start not in names else start, start
+
+
+def describe_other_prompts(
+    starts: Mapping[str, Expert], prompts: Mapping[str, object]
+) -> Iterator[tuple[str, str]]:
+    """Describe the experts that were trained with another template, as pairs of label and text.
+
+    Args:
+        starts: name -> the expert that its training begins with.
+        prompts: how examples become prompts in this training.
+    """
+    for start in {start.name: start for start in starts.values()}.values():
+        known = start.card.provenance.get("prompts")
+        if isinstance(known, Mapping) and known.get("template") not in (None, prompts["template"]):
+            yield (
+                "note",
+                f"{start.name} was trained with --template {quote(known['template'], 40)}, this training uses "
+                f"{prompts['template']}",
+            )
 
 
 def load_starts(library: Library, continued: Mapping[str, str], config: TrainConfig) -> dict[str, Expert]:

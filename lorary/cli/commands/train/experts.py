@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from lorary.cli.base_model import load_options_base
-from lorary.cli.commands.train.continued import load_starts, read_continued
+from lorary.cli.commands.train.continued import describe_other_prompts, load_starts, read_continued
 from lorary.cli.commands.train.groups import choose_members, name_members, pool_tasks
 from lorary.cli.commands.train.plan import describe_plan, describe_wanted, list_known
 from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_progress
@@ -61,6 +61,7 @@ def run(options: Namespace) -> int:
     facts = [
         ("library", f"{options.library} (has {say_count(len(library), 'expert')})"),
         *describe_wanted(wanted),
+        *describe_other_prompts(starts, describe_prompts(options)),
         *describe_plan(base, tasks, trained, config, place),
     ]
     print_facts(facts, stderr=options.json)

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -153,6 +154,17 @@ def test_many_experts_go_on_in_one_run_each_in_its_place(train_quickly, library,
         assert library()[name].card.parents == (name,)
     assert "has 2 experts (poetry, prose) already" in train_quickly(*words)[1]
     assert train_quickly(*words, "--fresh")[0] == 0
+
+
+def test_another_template_than_that_of_the_expert_is_told(train_quickly, library):
+    train_quickly("--tasks", PLURALS)
+    words = ("--tasks", PRICES, "--continue", "plurals")
+    assert "note " not in train_quickly(*words)[1]
+    expert = library()["plurals"]
+    prompts = {"prompts": {"template": "chat"}}
+    library()["plurals"] = replace(expert, card=replace(expert.card, provenance=prompts))
+    _, output, _ = train_quickly(*words, "--fresh")
+    assert "note      plurals was trained with --template 'chat', this training uses plain\n" in output
 
 
 def test_a_task_goes_on_from_an_expert_of_another_name(train_quickly, library):
