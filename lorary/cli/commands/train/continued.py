@@ -61,8 +61,8 @@ def describe_other_prompts(
         if isinstance(known, Mapping) and known.get("template") not in (None, prompts["template"]):
             yield (
                 "note",
-                f"{start.name} was trained with --template {quote(known['template'], 40)}, this training uses "
-                f"{prompts['template']}",
+                f"{start.name} was trained with --template {quote(known['template'], 40)}, this training "
+                f"uses {prompts['template']}",
             )
 
 
