@@ -4,10 +4,12 @@ import math
 import peft
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from lorary.experts.skills import write_poly
-from lorary.models import attach_experts, find_layers, layer_shape
+from lorary.models import attach_experts, find_layers, layer_shape, wrap_base
 from lorary.training import SkillConfig, TrainConfig, TrainingExamples, train_skills
+from lorary.training.joined_tasks import join_tasks
 from lorary.training.loop.schedule import plan_batches, seed_for
 from lorary.training.objectives.skill_values import TABLE, outline_skills
 
@@ -251,3 +253,46 @@ def test_tasks_without_examples_and_splits_that_do_not_divide_are_refused(base, 
         ValueError, match=r"5 does not divide those of .*q_proj' \(16 to 16\).*: use 1 or 2 or 4 or 8$"
     ):
         train_skills(base, examples, make_config(num_splits=5), tmp_path / "run")
+
+
+def test_skills_of_conv1d_layers_are_trained_and_say_so(build_base, tmp_path, examples, compute_loss):
+    base = build_base("gpt2")
+    config = make_config({"target_modules": ["c_attn", "c_fc"], "validate_every": 5}, num_splits=8)
+    outcome = train_skills(base, examples, config, tmp_path / "run")
+    assert outcome.skill_set.skills[0].card.fan_in_fan_out
+    curve = [loss for _, loss in outcome.progress.train_curve]
+    assert curve[-1] < curve[0]
+    stack = attach_experts(base.model, outcome.skill_set.task_experts())
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for task, found in examples.items():
+            with stack.assign([task]):
+                number = sum(len(example.target_ids) for example in found.validation)
+                total += float(compute_loss(base.model, found.validation)) * number
+                count += number
+    stack.detach()
+    assert math.isclose(total / count, outcome.progress.best_loss, rel_tol=1e-4)
+
+
+def test_balanced_tasks_are_trained_on_equally_often(make_examples):
+    examples = {"small": make_examples(2, num_train=3), "large": make_examples(5, num_train=10)}
+    balanced, plain = (join_tasks(examples, is_balanced=switch).train for switch in (True, False))
+    assert [sum(example.task == row for example in balanced) for row in (0, 1)] == [10, 10]
+    assert [sum(example.task == row for example in plain) for row in (0, 1)] == [3, 10]
+    seen = [example.prompt_ids for example in balanced if example.task == 0]
+    assert {seen.count(example.prompt_ids) for example in examples["small"].train} == {3, 4}
+
+
+def test_64_splits_of_rank_1_are_trained(tiny_config, tmp_path, examples):
+    """T0's setting of MHR."""
+    sizes = {"vocab_size": 48, "hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 64}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(tiny_config("llama", **sizes))
+    base = wrap_base(model, None, name="org/wide")
+    config = make_config(
+        {"rank": 1, "max_steps": 20}, num_splits=64, weighting="sigmoid", table_learning_rate=0.1
+    )
+    outcome = train_skills(base, examples, config, tmp_path / "run")
+    curve = [loss for _, loss in outcome.progress.train_curve]
+    assert sum(curve[-5:]) < 0.95 * sum(curve[:5])
+    assert outcome.skill_set.table.num_splits == 64
