@@ -47,6 +47,12 @@ def test_a_router_is_trained_stored_evaluated_and_used(train_moe, lorary, librar
         "3",
     )
     assert code == 0, errors
+    sizes = ("--traced-examples", "1", "--transfer-examples", "0", "--num-samples", "0")
+    place = ("--router", "moe", "--out", str(tmp_path / "page"), "--evaluation.num_examples", "1")
+    code, output, errors = lorary("report", str(library), *TASKS, *place, *sizes)
+    assert code == 0, errors
+    usage = json.loads((tmp_path / "page" / "report.json").read_text())["usage_by_layer"]
+    assert all(sum(shares.values()) == pytest.approx(1, abs=1e-3) for shares in usage.values())
     code, output, errors = lorary("build", str(library), "--router", "moe", "--out", str(tmp_path / "built"))
     assert code == 0, errors
     assert lorary("generate", str(tmp_path / "built"), "plural of", "--max-new-tokens", "3")[0] == 0
