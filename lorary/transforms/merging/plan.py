@@ -8,12 +8,16 @@ from lorary.transforms.merging.earlier import add_earlier, find_shadowed
 from lorary.transforms.merging.estimate import estimate_layer, measure_speed
 from lorary.transforms.merging.job import MergeJob, compute_most_rank, outline_result, prepare_merge
 from lorary.transforms.merging.recipe.ignored import join_ignored
+from lorary.transforms.merging.recipe.placing import name_experts
 from lorary.transforms.merging.recipe.recipe import MergeRecipe
+from lorary.transforms.merging.sparse import has_sparse, plan_sparse
 from lorary.transforms.merging.stream import group_layers
 from lorary.transforms.merging.survey import LayerOutline
 
 # Approximate speed at which experts are read from a disk, in bytes per second.
 _READ_SPEED = 1e9
+ENTRIES = "entries"
+"""The space of merged sparse changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,9 +27,9 @@ class PlannedLayer:
     path: str
     """The module's path."""
     outputs: int
-    """Layer output width."""
+    """Layer output width; 0 for sparse changes, whose files do not have it."""
     inputs: int
-    """Layer input width."""
+    """Layer input width; 0 for sparse changes."""
     total_rank: int
     """Sum of the experts' ranks."""
     rank: int
@@ -73,6 +77,8 @@ def plan_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergePlan:
     Raises:
         ValueError, UnknownExpert, IncompatibleExpert: as in ``merge``.
     """
+    if has_sparse(experts, recipe):
+        return _plan_sparse(experts, recipe)
     before = [plan_merge(experts, other) for other in recipe.earlier.values()]
     job = _prepare_outlined(experts, recipe)
     outlines = job.survey.layers
@@ -104,6 +110,28 @@ def plan_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergePlan:
         + sum(plan.seconds for plan in before),
         num_blocks=job.num_blocks,
         ignored=join_ignored(job.ignored, *(plan.ignored for plan in before)),
+    )
+
+
+def _plan_sparse(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergePlan:
+    found = plan_sparse(experts, recipe)
+    total = sum(num_bytes for _, num_bytes in found.values())
+    names = tuple(model.model for model in name_experts(experts, recipe).models)
+    return MergePlan(
+        method=recipe.merge_method,
+        space=ENTRIES,
+        names=names,
+        base_model=next((experts[name].base_model for name in names if name in experts), ""),
+        layers=tuple(
+            PlannedLayer(path=path, outputs=0, inputs=0, total_rank=ranks, rank=ranks)
+            for path, (ranks, _) in found.items()
+        ),
+        num_rounds=1,
+        expert_bytes=total,
+        result_bytes=total,
+        # Values and indices of all experts, sorted copies of them, and the result.
+        peak_bytes=4 * total,
+        seconds=total / _READ_SPEED,
     )
 
 

@@ -12,7 +12,7 @@ from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, ExpertCard
 from lorary.experts.parts.low_rank_only import list_trained_kinds, require_low_rank
 from lorary.experts.parts.sparse import SparsePart
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.transforms.merging.layer import MergeLayer
 from lorary.transforms.merging.methods.table import find_rules, merge_named
 from lorary.transforms.merging.one_base import check_one_base
@@ -47,15 +47,7 @@ def merge_sparse(experts: Mapping[str, Expert], recipe: MergeRecipe, name: str) 
             or the method cannot merge entries.
         ValueError: if a setting is out of range.
     """
-    recipe = name_experts(experts, recipe)
-    method = recipe.merge_method
-    settings = resolve_recipe(recipe, [""])
-    kind = find_rules(method, settings[""].config)
-    placing = place_models(experts, recipe, kind)
-    chosen = {model.model: experts[model.model] for model in placing.models if model.model in experts}
-    _check(chosen, placing, recipe)
-    check_one_base(chosen)
-    paths = _choose_paths(chosen, recipe.layers)
+    recipe, placing, chosen, paths = _prepare(experts, recipe)
     found = resolve_recipe(recipe, paths, models=placing.models)
     sums: dict[str, tuple[Tensor, Tensor, int]] = {}
     for path in paths:
@@ -78,15 +70,50 @@ def merge_sparse(experts: Mapping[str, Expert], recipe: MergeRecipe, name: str) 
     card = ExpertCard(
         tasks=tuple(dict.fromkeys(task for expert in chosen.values() for task in expert.card.tasks)),
         tags=("merged",),
-        description=f"{len(chosen)} experts merged by {method}",
+        description=f"{say_count(len(chosen), 'expert')} merged by {recipe.merge_method}",
         parents=tuple(chosen),
-        provenance={"algorithm": "merge", "recipe": {**describe_recipe(recipe), "defaults": "lorary"}},
+        provenance={
+            "algorithm": "merge",
+            "recipe": {**describe_recipe(recipe), "defaults": "lorary"},
+            "truncation_error": dict.fromkeys(paths, 0.0),
+        },
         base_revision=first.card.base_revision,
         base_fingerprint=first.card.base_fingerprint,
         task_type=first.card.task_type,
         role="merge",
     )
     return Expert(name, first.base_model, {}, card, parts)
+
+
+def plan_sparse(experts: Mapping[str, Expert], recipe: MergeRecipe) -> dict[str, tuple[int, int]]:
+    """Check a merge of sparse changes without reading values.
+
+    Returns:
+        Module path -> the sum of PEFT's ``r`` of all experts, and the bytes of all their entries.
+
+    Raises:
+        IncompatibleExpert, ValueError: as ``merge_sparse``, except for what depends on values.
+    """
+    _, _, chosen, paths = _prepare(experts, recipe)
+    found = {}
+    for path in paths:
+        parts = [part for expert in chosen.values() for part in expert.part_outlines.get(path, ())]
+        ranks = sum(part.rank for part in parts if isinstance(part, SparsePart))
+        found[path] = ranks, sum(tensor.nbytes for part in parts for tensor in part.tensors.values())
+    return found
+
+
+def _prepare(
+    experts: Mapping[str, Expert], recipe: MergeRecipe
+) -> tuple[MergeRecipe, Placing, dict[str, Expert], list[str]]:
+    """Return the recipe with names of experts, their roles, the experts, and the layers to merge."""
+    recipe = name_experts(experts, recipe)
+    settings = resolve_recipe(recipe, [""])
+    placing = place_models(experts, recipe, find_rules(recipe.merge_method, settings[""].config))
+    chosen = {model.model: experts[model.model] for model in placing.models if model.model in experts}
+    _check(chosen, placing, recipe)
+    check_one_base(chosen)
+    return recipe, placing, chosen, _choose_paths(chosen, recipe.layers)
 
 
 def _check(chosen: Mapping[str, Expert], placing: Placing, recipe: MergeRecipe) -> None:

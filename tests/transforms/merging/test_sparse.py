@@ -7,7 +7,7 @@ from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, Factors, read_peft, write_peft
 from lorary.experts.parts.ia3 import Ia3Part
 from lorary.experts.parts.sparse import SparsePart
-from lorary.transforms import merge
+from lorary.transforms import make_recipe, merge, plan_merge
 
 PATHS = ("model.layers.0.up_proj", "model.layers.1.up_proj")
 SHAPE = (20, 12)
@@ -53,6 +53,13 @@ def test_it_is_the_dense_sum(experts, method, options, weights, tmp_path):
     assert merged.card.parents == ("a", "b", "c")
     write_peft(merged, tmp_path / "merged")
     torch.testing.assert_close(dense(read_peft(tmp_path / "merged"), PATHS[0]), dense(merged, PATHS[0]))
+
+
+def test_a_plan_reads_no_values(experts):
+    plan = plan_merge(experts, make_recipe(list(experts), "linear"))
+    assert (plan.space, plan.names, plan.expert_bytes) == ("entries", ("a", "b", "c"), 2 * 128 * 20)
+    assert [(layer.path, layer.rank) for layer in plan.layers] == [(path, 4) for path in PATHS]
+    assert merge(experts, "linear").card.provenance["truncation_error"] == dict.fromkeys(PATHS, 0.0)
 
 
 def test_layers_that_differ_are_chosen_or_refused(experts):

@@ -8,6 +8,7 @@ from lorary.experts import Expert
 from lorary.files import say_count
 from lorary.transforms import MergeRecipe
 from lorary.transforms.merging import MergePlan
+from lorary.transforms.merging.plan import ENTRIES
 
 NUM_NAMES = 6
 
@@ -25,9 +26,11 @@ def describe_plan(plan: MergePlan, recipe: MergeRecipe) -> Iterator[tuple[str, s
     ranks = sorted({layer.rank for layer in plan.layers})
     size = str(ranks[0]) if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]}"
     at_most = "at most " if str(recipe.rank).endswith("%") else ""
-    yield "layers", f"{len(plan.layers):,}, merged to rank {at_most}{size}, {say_bytes(plan.result_bytes)}"
+    merged = "the union of entries, at most" if plan.space == ENTRIES else f"merged to rank {at_most}{size},"
+    yield "layers", f"{len(plan.layers):,}, {merged} {say_bytes(plan.result_bytes)}"
     rounds = "once" if plan.num_rounds == 1 else f"in {say_count(plan.num_rounds, 'round')}"
-    yield "reads", f"{say_bytes(plan.expert_bytes)} of factors, every expert {rounds}"
+    what = "entries" if plan.space == ENTRIES else "factors"
+    yield "reads", f"{say_bytes(plan.expert_bytes)} of {what}, every expert {rounds}"
     yield "needs", f"about {say_bytes(plan.peak_bytes)} of memory and {say_seconds(plan.seconds)}"
 
 
@@ -54,7 +57,7 @@ def summarize_merge(expert: Expert, seconds: float) -> dict[str, Any]:
     return {
         "expert": expert.name,
         "parents": list(expert.card.parents),
-        "layers": len(expert.factors),
+        "layers": len(expert.paths),
         "rank": expert.max_rank,
         "parameters": expert.num_parameters,
         "seconds": round(seconds, 2),
@@ -66,9 +69,10 @@ def describe_merge(expert: Expert, where: str, seconds: float) -> Iterator[str]:
     """Describe a merged expert, one line each."""
     errors = expert.card.provenance["truncation_error"]
     worst = max(errors, key=lambda path: errors[path])
+    rank = f"rank {expert.max_rank}, " if expert.factors else ""
     yield (
         f"merged {say_count(len(expert.card.parents), 'expert')} into {where} in {say_seconds(seconds)}: "
-        f"rank {expert.max_rank}, {say_count(expert.num_parameters, 'parameter')}"
+        f"{rank}{say_count(expert.num_parameters, 'parameter')}"
     )
     if errors[worst] == 0:
         yield "exact: no layer was truncated"
