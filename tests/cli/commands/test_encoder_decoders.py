@@ -68,6 +68,16 @@ def test_merges_by_examples_and_reports(lorary, library, tmp_path):
     assert "plurals" in (tmp_path / "report" / "report.html").read_text()
 
 
+def test_a_new_task_is_adapted_to(lorary, library, tmp_path):
+    few = ("--tasks", "generated:past_tense", "--shots", "5", "--training.max_steps", "2")
+    code, _, errors = lorary(
+        "adapt", library, *few, "--run", str(tmp_path / "run"), "--method", "nearest", "--by", "embedding"
+    )
+    assert code == 0, errors
+    assert len(Library.open(library)) == 3
+    assert {expert.card.task_type for expert in Library.open(library).values()} == {"SEQ_2_SEQ_LM"}
+
+
 def test_the_calibrated_router_is_refused_in_one_sentence(lorary, library):
     code, _, errors = lorary("generate", library, "one mouse", "--router", "calibrated")
     assert code == 2

@@ -73,6 +73,7 @@ def run(options: Namespace) -> int:
         max_length=options.max_length,
         truncation=options.truncation,
         max_validation_examples=train.max_validation_examples,
+        is_encoder_decoder=base.is_encoder_decoder,
     )
     tell_prompts([found.counts for found in examples.values()], "training and validation examples")
     folder = options.run or name_adapt_folder(options.library, list(tasks))
@@ -141,6 +142,7 @@ def tokenize_test(options: Namespace, base: BaseModel, task: Task) -> tuple[Toke
         test,
         max_length=options.max_length,
         truncation=options.truncation,
+        is_encoder_decoder=base.is_encoder_decoder,
     ).examples
 
 
