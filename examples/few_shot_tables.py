@@ -65,18 +65,25 @@ def arrange(lines: list[Line], title: str) -> Grid:
         mine = [line for line in lines if line["method"] == method]
         cells = [Cell(text=str(len(own))), Cell(text=f"{mean(own.values()):.3f}")]
         cells += [compare(own, losses.get(rival, {})) for rival in REFERENCES]
-        cells += [
-            Cell(text=f"{mean(line[what] for line in mine):,.0f}" if mine else "")
-            for what in ("tokens_read", "tokens_trained", "seconds")
-        ]
+        cells += describe_cost(mine)
         rows.append(Row(label=method, cells=tuple(cells)))
     return Grid(
         title=f"{title}, nats per target token (lower is better)",
-        columns=("runs", "loss", *(f"minus {rival}" for rival in REFERENCES), "read", "trained", "seconds"),
+        columns=("runs", "loss", *(f"minus {rival}" for rival in REFERENCES), "read + trained", "seconds"),
         rows=tuple(rows),
         note="A run is one task and seed. ± is the paired standard error over the runs that both have. "
         "Tokens and seconds are means per run; tasks of a seed are trained together.",
     )
+
+
+def describe_cost(lines: list[Line]) -> list[Cell]:
+    """Describe mean tokens and seconds of a method; the base model alone has none."""
+    if not lines:
+        return [Cell(text=""), Cell(text="")]
+    read, trained, seconds = (
+        f"{mean(line[what] for line in lines):,.0f}" for what in ("tokens_read", "tokens_trained", "seconds")
+    )
+    return [Cell(text=f"{read} + {trained}"), Cell(text=seconds)]
 
 
 def compare(own: dict[tuple[str, int], float], other: dict[tuple[str, int], float]) -> Cell:
