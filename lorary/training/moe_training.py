@@ -1,6 +1,6 @@
 """Training a mixture-of-experts router over experts, from the start or from the state of a killed run."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from lorary.training.objectives.moe_usage import MoeUsage, measure_usage
 from lorary.training.progress import UnitProgress
 
 NUM_START_EXAMPLES = 32
+NUM_USAGE_EXAMPLES = 256
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class MoeOutcome:
     progress: UnitProgress
     """Steps, tokens, loss curves (without balance and z-loss) and best validation loss."""
     usage: MoeUsage
-    """The use of the experts on the validation examples, or on the training examples if there are none."""
+    """The use of the experts on up to 256 validation examples, or training examples if there are none."""
 
     @property
     def facts(self) -> dict[str, dict[str, Tensor]]:
@@ -116,9 +117,8 @@ def train_moe(
             with torch.no_grad():
                 for key, own in tensors.items():
                     objective.rows.parts[key][0].copy_(own)
-            usage = measure_usage(
-                objective, _split(stack, config, list(dict.fromkeys(unit.validation or unit.train)))
-            )
+            seen = _spread(list(dict.fromkeys(unit.validation or unit.train)), NUM_USAGE_EXAMPLES)
+            usage = measure_usage(objective, _split(stack, config, seen))
             router = TrainedRouter(form, {path: tensors[f"{path}.{ROUTER}"] for path in stack.layers})
             trained = _build_experts(stack, experts, tensors, config, name, progress)
         finally:
@@ -189,9 +189,7 @@ def _choose_start(
     seed = seed_for(config.train.seed, "router")
     if config.warm_start == "none" or start is None:
         return start_at_random({path: layer.a.shape[2] for path, layer in stack.layers.items()}, form, seed)
-    # Examples of all tasks, since a unit has those of one task after those of another.
-    step = max(1, len(unit.train) // NUM_START_EXAMPLES)
-    chosen = unit.train[::step][:NUM_START_EXAMPLES]
+    chosen = _spread(unit.train, NUM_START_EXAMPLES)
     return start_from_rows(
         stack,
         lambda: _split(stack, config, chosen),
@@ -203,9 +201,13 @@ def _choose_start(
     )
 
 
-def _split(
-    stack: ExpertStack, config: MoeConfig, examples: tuple[TokenizedExample, ...] | list[TokenizedExample]
-) -> Iterator[Pass]:
+def _spread(examples: Sequence[TokenizedExample], most: int) -> Sequence[TokenizedExample]:
+    """Return up to so many examples of all tasks; a unit has those of one task after those of another."""
+    number = min(most, len(examples))
+    return [examples[place * len(examples) // number] for place in range(number)]
+
+
+def _split(stack: ExpertStack, config: MoeConfig, examples: Sequence[TokenizedExample]) -> Iterator[Pass]:
     settings = config.train
     return split_passes(
         examples,
