@@ -1,6 +1,7 @@
 """Read the few examples and the library, adapt with each method and seed, compare, store and report."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -163,17 +164,17 @@ def adapt_one(
 ) -> Adapted:
     """Adapt with one method and seed, with a progress bar for each stage."""
     what = f"{config.method}, seed {config.train.seed}"
-    shown: dict[str, object] = {}
+    shown: dict[str, tuple[Callable[[int, int, str], None], float]] = {}
     try:
         with ExitStack() as bars:
 
             def show(event: AdaptEvent) -> None:
                 if event.stage not in shown:
                     bars.close()
-                    shown[event.stage] = bars.enter_context(show_bar(f"{what}: {event.stage}"))
-                update = shown[event.stage]
-                assert callable(update)
-                update(event.num_done, event.num_steps, describe_event(event))
+                    bar = bars.enter_context(show_bar(f"{what}: {event.stage}"))
+                    shown[event.stage] = bar, time.monotonic()
+                update, begun = shown[event.stage]
+                update(event.num_done, event.num_steps, describe_event(event, time.monotonic() - begun))
 
             return adapt(
                 base,
@@ -193,11 +194,19 @@ def adapt_one(
         ) from None
 
 
-def describe_event(event: AdaptEvent) -> str:
-    """Describe the mean loss of the tasks."""
-    if not event.losses:
-        return ""
-    return f"loss {sum(event.losses.values()) / len(event.losses):.2f}"
+def describe_event(event: AdaptEvent, seconds: float) -> str:
+    """Describe the rate, and the mean loss of the tasks.
+
+    Args:
+        event: the event.
+        seconds: time since this session of the stage began.
+    """
+    notes = []
+    if event.num_tokens and seconds > 0:
+        notes.append(f"{event.num_tokens / seconds:.0f} tokens/s")
+    if event.losses:
+        notes.append(f"loss {sum(event.losses.values()) / len(event.losses):.2f}")
+    return " · ".join(notes)
 
 
 def report(
