@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lorary.data import TokenizedExample
 from lorary.experts import Expert, Factors, check_name
+from lorary.experts.parts import require_low_rank
 from lorary.files import quote
 from lorary.models import BaseModel, ExpertStack, attach_experts
 from lorary.models.check_base import check_base
@@ -91,12 +92,14 @@ def train_moe(
         ValueError: if there is no task, a task has no training example, the base model cannot read one, the
             settings do not suit the experts, a warm start has no rows, or the name is not safe; the message
             has all faults of settings and start.
-        IncompatibleExpert: if an expert was trained on another base model, or the base model has experts.
+        IncompatibleExpert: if an expert was trained on another base model or has more than low-rank factors,
+            or the base model has experts.
         TrainingError: if the folder has another run, is damaged or in use, or a loss is not finite.
 
     Source: Shazeer et al., arXiv:1701.06538; Switch Transformers, arXiv:2101.03961; ST-MoE, arXiv:2202.08906.
     """
     _check_inputs(experts, examples, config, start, name)
+    require_low_rank(experts.values(), "a router that is trained")
     for task, found in examples.items():
         check_training_examples(task, found, base.model)
     check_base(base, *experts.values(), trust=trust_base)

@@ -6,13 +6,16 @@ import pytest
 import torch
 
 import lorary
+from lorary.data.tokens import TokenizedExample
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert
 from lorary.experts.parts.dora import DoraPart
 from lorary.experts.parts.ia3 import Ia3Part
 from lorary.experts.parts.sparse import SparsePart
 from lorary.experts.parts.whole import WholePart
-from lorary.models import fold
+from lorary.models import attach_experts, fold
+from lorary.training import GateConfig, MoeConfig, TrainConfig, TrainingExamples, search_weights, train_moe
+from lorary.training.objectives.gates import train_gates
 from lorary.transforms import merge
 
 IDS = torch.tensor([[5, 9, 2, 7, 30, 31], [8, 1, 1, 3, 60, 61], [5, 9, 2, 7, 30, 31], [4, 4, 4, 4, 9, 9]])
@@ -162,3 +165,19 @@ def test_sparse_changes_are_routed_token_by_token(base):
     torch.testing.assert_close(model(IDS).logits, expected, atol=2e-5, rtol=1e-4)
     with pytest.raises(IncompatibleExpert, match="router 'arrow' needs"):
         model.set_router("arrow")
+
+
+def test_trainings_over_experts_refuse_other_kinds(base, experts, tmp_path):
+    examples = {"ia3": TrainingExamples((TokenizedExample((5, 6), (7,)),))}
+    stack = attach_experts(base.model, experts)
+    try:
+        with pytest.raises(IncompatibleExpert, match=r"training of gates needs .* 'ia3' has IA3 scales"):
+            train_gates(stack, examples, GateConfig())
+        with pytest.raises(IncompatibleExpert, match=r"LoraHub needs .* 'ia3' has IA3 scales"):
+            search_weights(stack, ["law", "ia3"], examples["ia3"].train)
+    finally:
+        stack.detach()
+    config = MoeConfig(warm_start="none", top_k=1, weighting="all", train=TrainConfig(max_steps=1))
+    some = {name: experts[name] for name in ("law", "dora")}
+    with pytest.raises(IncompatibleExpert, match=r"a router that is trained needs .* 'dora' has"):
+        train_moe(base, some, examples, config, tmp_path / "run")

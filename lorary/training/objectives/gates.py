@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from lorary.errors import TrainingError
+from lorary.experts.parts.low_rank_only import refuse_kinds
 from lorary.files import say_count
 from lorary.models import ExpertStack
 from lorary.models.fingerprint import fingerprint_model
@@ -65,6 +66,7 @@ def train_gates(
         ValueError: if there is nothing to train, an expert has no training example, or the model cannot read
             an example.
         UnknownExpert: if an expert is not on the model.
+        IncompatibleExpert: if an expert has more than low-rank factors.
         TrainingError: if a loss or a gate is not finite, or the folder has another training, is damaged or
             in use.
 
@@ -74,6 +76,7 @@ def train_gates(
         raise ValueError("there must be examples of at least one expert, found none: pass some")
     for name, found in examples.items():
         check_training_examples(name, found, stack.model)
+    refuse_kinds({name: stack.kinds.get(name, ()) for name in examples}, "training of gates")
 
     def tell_step(progress: Mapping[str, UnitProgress]) -> None:
         if on_step is not None:

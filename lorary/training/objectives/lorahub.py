@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lorary.data import TokenizedExample
 from lorary.errors import TrainingError
+from lorary.experts.parts.low_rank_only import is_linear, refuse_kinds
 from lorary.files import quote
 from lorary.models import ExpertStack
 from lorary.passes.split import Pass
@@ -104,6 +105,7 @@ def search_weights(
         ValueError: if there are no examples or experts, an expert is named twice, or the model cannot read an
             example.
         UnknownExpert: if an expert is not on the model.
+        IncompatibleExpert: if an expert has other changes than weight changes of linear layers.
         TrainingError: if the base model's loss is not finite.
 
     Source: LoraHub, arXiv:2307.13269.
@@ -126,6 +128,8 @@ def search_with_progress(
         stack, names, examples, config, on_step: see ``search_weights``.
         folder: a run's folder, to resume from and to write the state to; None: none.
     """
+    others = {name: own for name, own in stack.kinds.items() if name in names and not is_linear(own)}
+    refuse_kinds(others, "LoraHub")
     if not examples or not names:
         raise ValueError(
             "a search for weights needs at least one example and one expert, found "
