@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from lorary.experts.parts.whole import Replace
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.layers import BaseLayer, is_gate
 from lorary.models.parts.layer_view import LayerView
@@ -17,10 +18,11 @@ from lorary.routing import Choice
 
 
 class ExpertGate(ExpertLinear):
-    """A gate whose weight is ``W + sum_k w_k b_k a_k`` for each token.
+    """A gate whose weight is ``W + sum_k w_k (b_k a_k + W_k - W)`` for each token, and so are others it has.
 
-    A gate computes more than a linear layer from its weight, so its output cannot be added to. Tokens with
-    the same experts and weights share one weight change, and the gate runs once for each such group.
+    ``W_k`` is a weight that an expert has instead of the base model's, if it has one. A gate computes more
+    than a linear layer from its weight, so its output cannot be added to. Tokens with the same experts and
+    weights share one change, and the gate runs once for each such group.
     """
 
     def forward(self, x: Tensor) -> Any:
@@ -37,24 +39,32 @@ class ExpertGate(ExpertLinear):
         results: list[Tensor] = []
         for number in range(int(group.max()) + 1):
             own = (group == number).nonzero().squeeze(1)
-            gate = LayerView(self.base).replicate({"weight": self._change(choice, int(own[0]))})
+            gate = LayerView(self.base).replicate(self._change(choice, int(own[0])))
             found = gate(tokens[own])
             results = results or [each.new_empty(len(tokens), *each.shape[1:]) for each in found]
             for all_rows, rows in zip(results, found, strict=True):
                 all_rows[own] = rows
         return tuple(results)
 
-    def _change(self, choice: Choice, token: int) -> Tensor:
-        """Return the weight for one token, ``[O, I]``."""
+    def _change(self, choice: Choice, token: int) -> dict[str, Tensor]:
+        """Return the gate's parameters for one token; the weight is ``[O, I]``."""
         indices, weights = choice.indices[token], choice.weights[token].float()
+        known = LayerView(self.base).weights()
+        changed = {"weight": known["weight"].float()}
+        if self.parts is not None:
+            for index, weight in zip(indices.tolist(), weights.tolist(), strict=True):
+                for change in self.parts.changes_of(index):
+                    assert isinstance(change, Replace)
+                    for name, own in change.replica.named_parameters(recurse=False):
+                        before = changed.get(name, known[name].float())
+                        changed[name] = before + weight * (own.float() - known[name].float())
         a, b_t = self.a[indices].float(), self.b_t[indices].float()
         if choice.combine == "factors":
             a = (weights @ a.flatten(1)).view_as(a[:1])
             b_t = (weights @ b_t.flatten(1)).view_as(b_t[:1])
             weights = weights.new_ones(1)
-        change = torch.einsum("k,kro,kri->oi", weights, b_t, a)
-        weight: Tensor = self.base.weight
-        return (weight.float() + change).to(weight.dtype)
+        changed["weight"] = changed["weight"] + torch.einsum("k,kro,kri->oi", weights, b_t, a)
+        return {name: own.to(known[name].dtype) for name, own in changed.items()}
 
 
 def wrap_layer(

@@ -42,10 +42,10 @@ def fit_paths(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[str
     """
     modules = dict(model.named_modules())
     # Experts from files of the same layout share one outlines object, so paths are searched once for them.
-    different = {id(expert.outlines): expert for expert in experts.values()}
+    different = {_identify(expert): expert for expert in experts.values()}
     renames = {key: _find_renames(model, expert, modules) for key, expert in different.items()}
     fitted = {
-        name: expert if (paths := renames[id(expert.outlines)]) is None else _rename(model, expert, paths)
+        name: expert if (paths := renames[_identify(expert)]) is None else _rename(model, expert, paths)
         for name, expert in experts.items()
     }
     stacked = StackedFit(model, modules)
@@ -60,6 +60,11 @@ def fit_paths(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[str
             stacklevel=2,
         )
     return {name: stacked.fit(expert) for name, expert in fitted.items()}
+
+
+def _identify(expert: Expert) -> tuple[int, int]:
+    """Return a key of the modules that an expert changes; most experts have no parts."""
+    return id(expert.outlines), id(expert.part_outlines) if expert.parts else 0
 
 
 def _find_renames(

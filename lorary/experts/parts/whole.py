@@ -103,16 +103,17 @@ class WholePart:
         own = {field: layer.orient(field, tensor).to(known[field]) for field, tensor in self.tensors.items()}
         if layer.shape is not None and self.weight is None:
             return Placement(factors, AddVector(own["bias"].float() - known["bias"].float()))
-        return Placement(factors, _Replace(layer.replicate(own)))
+        return Placement(factors, Replace(layer.replicate(own)))
 
 
-class _Replace(nn.Module):
-    """Adds the difference of a module with other parameters."""
+class Replace(nn.Module):
+    """Adds the difference of a module with other parameters, ``replica``."""
 
     def __init__(self, replica: nn.Module):
         super().__init__()
         self.replica = replica
 
     def forward(self, module: nn.Module, inputs: tuple[Any, ...], y: Tensor) -> Tensor:
+        """Return the difference of the outputs for the same inputs."""
         changed: Tensor = self.replica(*inputs)
         return widen(changed) - widen(y)

@@ -3,6 +3,7 @@
 T tokens, O module output.
 """
 
+import inspect
 from typing import Any
 
 from torch import Tensor, nn
@@ -45,4 +46,9 @@ class ExpertModule(nn.Module):
         if call.chooser is None:
             return y
         choice = call.chooser.choose(self.path, y.reshape(-1, y.shape[-1]), call.rows_of(y))
-        return y if choice is None else self.parts(self.base, inputs, y, y, choice)
+        if choice is None:
+            return y
+        if named:
+            # Parts have positional arguments only; a norm may be given its gate by name.
+            inputs = inspect.signature(self.base.forward).bind(*inputs, **named).args
+        return self.parts(self.base, inputs, y, y, choice)

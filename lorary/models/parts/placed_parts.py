@@ -31,7 +31,7 @@ class PlacedParts(nn.Module):
 
     def __init__(self, changes: Mapping[int, Sequence[nn.Module]]):
         super().__init__()
-        # Groups are computed once for all modules of a call, since a plan returns the same choice to all.
+        # Groups are kept for the next call, since a plan's choice stays the same while an answer is written.
         self._last: tuple[Choice, dict[str, Group]] | None = None
         self._set(changes)
 
@@ -44,6 +44,11 @@ class PlacedParts(nn.Module):
         """Remove an expert; experts after it move back."""
         known = self._list_changes()
         self._set({place - (place > index): each for place, each in known.items() if place != index})
+
+    def changes_of(self, index: int) -> list[nn.Module]:
+        """Return the changes of the expert at a place; none if it has none here."""
+        key = str(index)
+        return list(self.changes[key].children()) if key in self.changes else []
 
     def _list_changes(self) -> dict[int, list[nn.Module]]:
         return {int(key): list(own.children()) for key, own in self.changes.items()}

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lorary.experts import Expert
@@ -70,6 +71,13 @@ def _leave_out_equal(part: Part, module: nn.Module | None) -> Part | None:
     different = {
         field: tensor
         for field, tensor in part.tensors.items()
-        if field not in known or not is_same_weight(tensor, known[field])
+        if field not in known or not _is_equal(part, tensor, known[field])
     }
     return part.replace_tensors(different) if different else None
+
+
+def _is_equal(part: WholePart, tensor: Tensor, known: Tensor) -> bool:
+    """Return whether a part's tensor is the base model's; of trained ones, as tiny biases are, exactly."""
+    if part.is_copy:
+        return is_same_weight(tensor, known)
+    return tensor.shape == known.shape and torch.equal(tensor.to(known), known)
