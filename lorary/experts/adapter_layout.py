@@ -3,9 +3,10 @@
 R rank, I layer input, O layer output.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import chain
 from typing import TypeVar
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from lorary.experts.factors import Factors, find_factor_fault
 from lorary.experts.file_layout import FileLayout
 from lorary.experts.parts.collect import PartNames, build_parts, collect_parts, list_claimed
 from lorary.experts.parts.contract import Part
+from lorary.experts.parts.pairing import find_unpaired
 from lorary.experts.peft_config import CONFIG_FILE, AdapterConfig, compute_scales
 from lorary.experts.peft_keys import pair_tensors, unwrap_name
 from lorary.experts.stacked_parameters import (
@@ -90,6 +92,8 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
     tensors, config, path = recipe.file.outlines, recipe.config, recipe.path
     part_names, rest = collect_parts(tensors, path)
     names = pair_tensors(rest, path, has_others=bool(part_names))
+    if part_names and (fault := find_unpaired(names, part_names)) is not None:
+        raise FormatError(f"{quote(path)} {fault}: save the adapter again with PEFT")
     try:
         said = compute_scales(config, [*names, *part_names])
         stacked = find_stacked(
@@ -112,7 +116,8 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
             f"{quote(path)}, {faults[0]}{more}: save the adapter again with its training configuration"
         )
     scales = {module: said[module].scale for module in plain}
-    repaired = next((name for pair in names.values() for name in pair if unwrap_name(name) != name), "")
+    used = chain(chain.from_iterable(names.values()), _list_names(part_names))
+    repaired = next((name for name in used if unwrap_name(name) != name), "")
     part_scales = {module: said[module].scale for module in part_names}
     part_outlines = build_parts(part_names, tensors, config, part_scales, path)
     cuts: dict[str, Cut] = {}
@@ -150,6 +155,10 @@ def rename_layout(layout: AdapterLayout, renames: tuple[tuple[str, str], ...]) -
         part_scales=move(layout.part_scales),
         cuts=move(layout.cuts),
     )
+
+
+def _list_names(parts: PartNames) -> Iterator[str]:
+    return (name for kinds in parts.values() for fields in kinds.values() for name in fields.values())
 
 
 def _find_fault(module: str, pair: Factors, rank: int) -> str | None:

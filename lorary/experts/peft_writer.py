@@ -14,6 +14,7 @@ from lorary.experts.expert import Expert, check_finite
 from lorary.experts.folder import CARD_FILE, replace_folder
 from lorary.experts.model_card import render_model_card
 from lorary.experts.parts.configuring import configure_parts
+from lorary.experts.parts.pairing import find_unpaired
 from lorary.experts.peft_config import CONFIG_FILE
 from lorary.experts.peft_keys import name_tensors
 from lorary.experts.sidecar import SIDECAR_FILE, build_sidecar
@@ -90,8 +91,14 @@ def build_adapter_config(expert: Expert) -> dict[str, Any]:
         expert: the expert.
 
     Raises:
-        ValueError: if PEFT has no type of adapters with all of its kinds.
+        ValueError: if PEFT has no type of adapters with all of its kinds, or would use others of them.
     """
+    kinds = {path: [part.kind for part in own] for path, own in expert.part_outlines.items()}
+    if kinds and (fault := find_unpaired(expert.outlines, kinds)) is not None:
+        raise ValueError(
+            f"expert {expert.name!r} cannot be written as a PEFT adapter: it {fault}: fold it into its base "
+            "model"
+        )
     settings = configure_parts(expert.name, expert.parts, has_factors=bool(expert.factors))
     common = {
         "peft_type": settings.pop("peft_type"),

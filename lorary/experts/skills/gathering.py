@@ -13,6 +13,7 @@ from lorary.errors import IncompatibleExpert
 from lorary.experts.base_names import compare_bases
 from lorary.experts.expert import Expert, identify_base
 from lorary.experts.factors import Factors
+from lorary.experts.parts import require_low_rank
 from lorary.experts.skills.choices import Granularity
 from lorary.experts.skills.skill_set import SkillSet
 from lorary.experts.skills.task_table import TaskTable, name_group
@@ -83,11 +84,12 @@ def pad_experts(experts: Sequence[Expert]) -> list[Expert]:
 
     Raises:
         ValueError: if there is no expert.
-        IncompatibleExpert: with all faults, if they are for different base models, or for layers of different
-            widths.
+        IncompatibleExpert: if one has more than low-rank factors; with all faults, if they are for different
+            base models, or for layers of different widths.
     """
     if not experts:
         raise ValueError("there must be at least one expert as a skill, found none: pass some")
+    require_low_rank(experts, "a set of skills")
     widths: dict[str, tuple[int, int]] = {}
     for expert in experts:
         for path, (a, b) in expert.outlines.items():

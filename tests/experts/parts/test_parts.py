@@ -7,12 +7,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lorary.errors import FormatError, IncompatibleExpert
-from lorary.experts import Expert, read_peft, write_peft
+from lorary.experts import Expert, Factors, read_peft, write_peft
 from lorary.experts.parts import KINDS, require_low_rank
 from lorary.experts.parts.added_bias import AddedBiasPart
 from lorary.experts.parts.dora import DoraPart
 from lorary.experts.parts.embedding import EmbeddingPart
 from lorary.experts.parts.ia3 import Ia3Part
+from lorary.experts.parts.soft_prompt import MODEL, SoftPromptPart
 from lorary.experts.parts.sparse import SparsePart
 from lorary.experts.parts.tokens import TokensPart
 from lorary.experts.parts.whole import WholePart
@@ -27,6 +28,7 @@ PARTS = {
     "ia3": Ia3Part(torch.ones(4), True),
     "added bias": AddedBiasPart(torch.ones(4)),
     "tokens": TokensPart(torch.ones(2, 4), (3, 1)),
+    "soft prompt": SoftPromptPart(torch.ones(2, 4)),
 }
 
 
@@ -51,8 +53,8 @@ class TestContract:
             claims = [other for other, part in KINDS.items() if part.claim(name) is not None]
             assert claims == [kind]
             claim = KINDS[kind].claim(name)
-            assert claim is not None and claim.module == PATH
-            assert KINDS[kind].claim(name.removeprefix("base_model.model.")) is None
+            assert claim is not None and claim.module == (MODEL if kind == "soft prompt" else PATH)
+            assert KINDS[kind].claim(f"other.{name.removeprefix('base_model.model.')}") is None
 
     def test_merging_refuses_it_and_says_what_is_possible(self, kind):
         expert = Expert("poetry", "", {}, parts={PATH: (PARTS[kind],)})
@@ -153,3 +155,29 @@ def test_a_mixture_that_peft_cannot_write_is_refused(make_expert, tmp_path):
     expert = replace(expert, parts={PATH: (PARTS["ia3"],)})
     with pytest.raises(ValueError, match=r"'poetry' cannot be written .* low-rank factors and IA3 scales"):
         write_peft(expert, tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "factors", "message"),
+    [
+        ("dora", {"x": 2}, "DoRA magnitudes but no low-rank factors of .*q_proj"),
+        ("dora", {PATH: 2, "x": 2}, "DoRA magnitudes, but none of 'x', where PEFT would make"),
+        ("added bias", {"x": 2}, "biases in lora_B but no low-rank factors"),
+    ],
+)
+def test_what_peft_would_ignore_or_invent_is_neither_written_nor_read(kind, factors, message, tmp_path):
+    pairs = {path: Factors(torch.ones(rank, 4), torch.ones(4, rank)) for path, rank in factors.items()}
+    expert = Expert("poetry", "", pairs, parts={PATH: (PARTS[kind],)})
+    with pytest.raises(ValueError, match=message):
+        write_peft(expert, tmp_path / "x")
+    whole = replace(expert, factors={PATH: pairs.get(PATH, next(iter(pairs.values())))})
+    write_peft(whole, tmp_path / "x")
+    (tmp_path / "x" / "expert.json").unlink()
+    path = tmp_path / "x" / "adapter_model.safetensors"
+    tensors = load_file(path)
+    moved = {name.replace(PATH, "x"): each.clone() for name, each in tensors.items() if ".weight" in name}
+    kept = {name: each for name, each in tensors.items() if PATH in factors or ".weight" not in name}
+    tensors = moved | kept
+    save_file(tensors, path)
+    with pytest.raises(FormatError, match=message):
+        read_peft(tmp_path / "x")

@@ -3,6 +3,7 @@ import torch
 
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, Factors
+from lorary.experts.parts.ia3 import Ia3Part
 from lorary.experts.skills import average_skills, make_skill_set
 
 Q, UP = "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"
@@ -75,3 +76,9 @@ def test_no_expert_and_settings_that_do_not_suit_are_refused():
         make_skill_set([make_expert("one", SHAPES)], granularity="head")
     with pytest.raises(ValueError, match=r"8 does not divide those of 'model.layers.0.mlp.up_proj'"):
         make_skill_set([make_expert("one", SHAPES)], num_splits=8)
+
+
+def test_experts_of_other_kinds_are_refused_before_they_are_padded():
+    other = Expert("scales", "org/tiny", {}, parts={UP: (Ia3Part(torch.ones(12), False),)})
+    with pytest.raises(IncompatibleExpert, match=r"a set of skills needs .* 'scales' has IA3 scales"):
+        make_skill_set([make_expert("wide", SHAPES), other])
