@@ -26,8 +26,8 @@ class LibraryError(LoraryError):
 class UnknownExpert(LibraryError, KeyError):
     """No expert of that name; a ``KeyError`` too, so that a library is a proper ``Mapping``."""
 
-    def __init__(self, name: str, known: Iterable[str], where: str):
-        super().__init__(f"{where} has no expert {name!r}: {suggest(name, known)}")
+    def __init__(self, name: str, known: Iterable[str], where: str, why: str | None = None):
+        super().__init__(f"{where} has no expert {name!r}: {why or suggest(name, known)}")
 
     def __str__(self) -> str:
         # KeyError would print the repr of the message.

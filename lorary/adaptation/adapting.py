@@ -18,6 +18,7 @@ from lorary.adaptation.measuring import measure_losses
 from lorary.adaptation.methods.contract import Context
 from lorary.adaptation.methods.table import METHODS
 from lorary.adaptation.result import Adapted, AdaptedTask
+from lorary.adaptation.retrieval.table import choose_retrieval
 from lorary.adaptation.retrieving import retrieve_all
 from lorary.data import TokenizedExample
 from lorary.experts import Expert
@@ -75,6 +76,8 @@ def adapt(
         TrainingError: if the folder has another run, is damaged or in use, or a loss is not finite.
     """
     tell = on_progress or (lambda event: None)
+    if config.by is None:
+        config = replace(config, by=choose_retrieval(base.is_encoder_decoder, router_options or {}))
     candidates = list_candidates(experts, config, examples)
     # Experts that are named need not be among the candidates.
     experts = whole_library(experts)

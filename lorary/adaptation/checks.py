@@ -61,6 +61,24 @@ def _find_origin(expert: Expert) -> object:
     return task if isinstance(task, str) else None
 
 
+def check_choice(
+    experts: Mapping[str, Expert],
+    candidates: list[str],
+    examples: Mapping[str, TrainingExamples],
+    config: AdaptConfig,
+) -> None:
+    """Check whether a method has the experts and the examples that it needs.
+
+    Raises:
+        ValueError, DataError: with all faults.
+    """
+    method = METHODS[config.method]
+    faults = [*_find_example_faults(examples), *_find_expert_faults(experts, candidates, config, method)]
+    if faults:
+        kind = DataError if all(is_data for is_data, _ in faults) else ValueError
+        raise kind("adaptation: " + "; ".join(fault for _, fault in faults))
+
+
 def check_arguments(
     base: BaseModel,
     experts: Mapping[str, Expert],
@@ -76,10 +94,7 @@ def check_arguments(
         IncompatibleExpert: if experts are for another base model.
     """
     method = METHODS[config.method]
-    faults = [*_find_example_faults(examples), *_find_expert_faults(experts, candidates, config, method)]
-    if faults:
-        kind = DataError if all(is_data for is_data, _ in faults) else ValueError
-        raise kind("adaptation: " + "; ".join(fault for _, fault in faults))
+    check_choice(experts, candidates, examples, config)
     for task, found in examples.items():
         check_training_examples(check_name(task), found, base.model)
     if config.multi_task is not None and config.multi_task not in experts:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from lorary.adaptation.methods.table import METHODS
-from lorary.adaptation.retrieval.table import DEFAULT_RETRIEVAL, RETRIEVALS
+from lorary.adaptation.retrieval.table import RETRIEVALS
 from lorary.errors import suggest
 from lorary.files import quote
 from lorary.training import TrainConfig
@@ -41,8 +41,9 @@ class AdaptConfig:
     ``train.rank``. The factor before ``b @ a`` is that of ``train``."""
     retrieve: int | None = None
     """Number of experts that are retrieved first, for each task; null: all experts are used."""
-    by: str = DEFAULT_RETRIEVAL
-    """How experts are retrieved, a key of ``RETRIEVALS``."""
+    by: str | None = None
+    """How experts are retrieved, a key of ``RETRIEVALS``; null: calibrated, and embedding on a base model
+    with an encoder."""
     multi_task: str | None = None
     """Method multi-task: the expert of the library that was trained on all tasks."""
     skills: str | None = None
@@ -70,7 +71,7 @@ class AdaptConfig:
         faults = [*find_field_faults(self, _CHECKS)]
         for name, table, what in (("method", METHODS, "method"), ("by", RETRIEVALS, "retrieval")):
             value = getattr(self, name)
-            if value not in table:
+            if value not in table and not (name == "by" and value is None):
                 faults.append(f"no {what} is named {quote(value, 60)}: {suggest(str(value)[:200], table)}")
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:

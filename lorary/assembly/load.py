@@ -138,6 +138,8 @@ def load_model(
     check_base(loaded, *unchecked.values(), trust=trust_base)
     everyone = fit_paths(loaded.model, everyone)
     stack = attach_experts(loaded.model, everyone)
+    if isinstance(library, LibraryView):
+        stack.context.left_out.update(library.list_reasons())
     routed = leave_out(library, named) if named else library
     fitted = _fit_library(routed, own, {name: everyone[name] for name in own})
     model = RoutedModel(loaded, stack, fitted, skill_set, on_progress)

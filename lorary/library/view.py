@@ -42,7 +42,8 @@ class LibraryView(Mapping[str, Expert]):
             UnknownExpert: if it is not among the view's experts.
         """
         if name not in self._names:
-            raise UnknownExpert(name, self._names, f"this choice of library {quote(self.url)}")
+            where = f"this choice of library {quote(self.url)}"
+            raise UnknownExpert(name, self._names, where, self.list_reasons().get(name))
         return self.library[name]
 
     def __contains__(self, name: object) -> bool:
@@ -68,6 +69,14 @@ class LibraryView(Mapping[str, Expert]):
     def entries(self, base: str | None = None) -> list[Entry]:
         """List the view's experts, sorted by name; see ``Library.entries``."""
         return [entry for entry in self.library.entries(base=base) if entry.name in self._names]
+
+    def list_reasons(self) -> dict[str, str]:
+        """List why experts are left out, and how to include them: name -> the end of an error message."""
+        return {
+            name: f"it is left out because its role is {role!r}: library.routed({role!r}) includes it"
+            for role, names in self.left_out.items()
+            for name in names
+        }
 
     def describe_left_out(self) -> str:
         """Describe what is left out, such as ``2 merges (a, b), 1 control (c)``; empty if nothing is."""

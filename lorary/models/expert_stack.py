@@ -62,7 +62,7 @@ class ExpertStack:
     def index(self, name: str) -> int:
         """Return an expert's place in the stacks; raise ``UnknownExpert`` if it has none."""
         if name not in self._index:
-            raise UnknownExpert(name, self.names, "this model")
+            raise UnknownExpert(name, self.names, "this model", self.context.left_out.get(name))
         return self._index[name]
 
     def in_use(self) -> AbstractContextManager[None]:

@@ -87,6 +87,8 @@ class RoutingContext:
         self.own: PerThread[Call | None] = PerThread(None)
         """The current call of each thread; None for the default."""
         self.lock = UseLock()
+        self.left_out: dict[str, str] = {}
+        """Name -> why the model does not have this expert, for error messages; a copy has none."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy of a model has the default chooser, but not the threads' current calls. The chooser is state,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lorary.assembly import load_model, save_model
-from lorary.errors import LibraryError
+from lorary.errors import LibraryError, UnknownExpert
 from lorary.library import Library
 from lorary.transforms import merge
 
@@ -32,6 +32,18 @@ def test_merges_are_loaded_if_asked_for_and_from_a_mapping(build_tiny_base, libr
     assert load_model(build_tiny_base(), dict(library), router=None).names == everyone
     controls = {"merged": library["merged"]}
     assert load_model(build_tiny_base(), library, router=None, controls=controls).controls == ("merged",)
+
+
+def test_a_merge_that_was_left_out_is_named_with_its_role(build_tiny_base, library):
+    model = load_model(build_tiny_base(), library, router=None)
+    message = r"no expert 'merged': .* its role is 'merge': library.routed\('merge'\) includes it"
+    with pytest.raises(UnknownExpert, match=message), model.assign(["merged"]):
+        pass
+    model.remove_expert("dates")
+    with pytest.raises(UnknownExpert, match=message):
+        model.generate(["a"], experts=["merged"])
+    model.add_expert(library["merged"])
+    assert model.generate(["a"], experts=["merged"], max_new_tokens=1)
 
 
 def test_facts_of_the_experts_used_are_stored_in_the_library(build_tiny_base, library, input_ids):

@@ -24,7 +24,7 @@ def test_only_experts_are_used_if_none_are_named(mixed):
     assert [entry.name for entry in view.entries()] == ["odes", "rhymes"]
     assert view["odes"].card == mixed["odes"].card
     assert "merged" not in view and "merged" in mixed
-    with pytest.raises(UnknownExpert, match="merged"):
+    with pytest.raises(UnknownExpert, match=r"'merged': it is left out because its role is 'merge': library"):
         view["merged"]
 
 

@@ -53,8 +53,6 @@ class Context:
     """Options of the calibrated router, where it is used."""
     trust_base: bool = False
     """Whether to use experts that name another base model, see ``load_model``."""
-    fresh: bool = False
-    """Whether an earlier state in the folder is removed."""
     on_progress: Callable[[AdaptEvent], None] = lambda event: None
     """Called while the method works."""
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lorary.adaptation.retrieval.contract import RetrievalContext
-from lorary.adaptation.retrieval.table import DEFAULT_RETRIEVAL, RETRIEVALS
+from lorary.adaptation.retrieval.table import RETRIEVALS, choose_retrieval
 from lorary.errors import DataError, UnknownExpert, suggest
 from lorary.experts.routed import list_routed
 from lorary.files import quote, say_count
@@ -30,7 +30,7 @@ def retrieve(
     context: RetrievalContext,
     names: Sequence[str] | None = None,
     num: int | None = None,
-    by: str = DEFAULT_RETRIEVAL,
+    by: str | None = None,
     seed: int = 0,
 ) -> Retrieved:
     """Choose the experts that suit a new task best.
@@ -39,7 +39,8 @@ def retrieve(
         context: the new task, the base model and the experts.
         names: the experts to choose from; None for those that ``list_routed`` lists.
         num: number of experts to choose; None to sort them all.
-        by: a key of ``RETRIEVALS``.
+        by: a key of ``RETRIEVALS``; None for ``"calibrated"``, and ``"embedding"`` on a base model with an
+            encoder.
         seed: of ``"random"``.
 
     Returns:
@@ -52,6 +53,8 @@ def retrieve(
         DataError: if the new task has no examples.
         IncompatibleExpert: if experts do not fit the base model, or it has experts attached.
     """
+    if by is None:
+        by = choose_retrieval(context.base.is_encoder_decoder, context.router_options)
     chosen = list_routed(context.experts) if names is None else list(names)
     faults = []
     if by not in RETRIEVALS:

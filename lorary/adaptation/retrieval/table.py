@@ -1,9 +1,9 @@
 """The retrieval methods by name. A new one is a file and a line here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lorary.adaptation.retrieval.contract import RetrievalContext, Scorer, Scores
@@ -38,3 +38,16 @@ RETRIEVALS: dict[str, RetrievalMethod] = {
 }
 DEFAULT_RETRIEVAL = "calibrated"
 """The default: it needs nothing but the experts, and reads each prompt once."""
+ENCODER_RETRIEVAL = "embedding"
+"""The default on a base model with an encoder, for which there is no generic text to calibrate with."""
+
+
+def choose_retrieval(is_encoder_decoder: bool, router_options: Mapping[str, Any]) -> str:
+    """Return the retrieval that is used if none is named.
+
+    Args:
+        is_encoder_decoder: whether the base model has an encoder, see ``BaseModel.is_encoder_decoder``.
+        router_options: options of the calibrated router; with ``generic`` texts it works with an encoder too.
+    """
+    needs_text = is_encoder_decoder and "generic" not in router_options
+    return ENCODER_RETRIEVAL if needs_text else DEFAULT_RETRIEVAL

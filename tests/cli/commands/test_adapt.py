@@ -148,6 +148,7 @@ def test_a_test_is_measured_and_shots_are_drawn(adapt, write_rows, tmp_path):
         (("--method", "fresh", "--retrieve", "2"), "--retrieve is a setting of methods nearest, average"),
         (("--method", "average", "--adapt.penalty", "1"), "--adapt.penalty is a setting of methods lorahub,"),
         (("--method", "average", "--retrieve", "9"), "retrieve must be at most 3 experts"),
+        (("--method", "average,weights", "--by", "random"), "--by needs --retrieve, because"),
         (("--method", "multi-task"), "set multi_task (--multi-task NAME)"),
         (("--method", "multi-task", "--multi-task", "pries"), "did you mean 'prices'"),
         (("--seeds", "one"), "--seeds must be whole numbers"),
@@ -163,8 +164,9 @@ def test_a_test_is_measured_and_shots_are_drawn(adapt, write_rows, tmp_path):
     ],
 )
 def test_bad_options_are_explained(adapt, words, message, tmp_path):
-    code, _, errors = adapt(*words)
+    code, output, errors = adapt(*words)
     assert code == 2 and message in errors
+    assert output == "", "the plan is printed for what can run"
     assert not list((tmp_path / "run").glob("*/seed-0/training"))
 
 

@@ -79,6 +79,12 @@ def reseed(config: AdaptConfig, seed: int) -> AdaptConfig:
 def _refuse_unused(config: AdaptConfig, methods: list[str]) -> None:
     """Refuse settings that none of the methods uses."""
     used = {name for method in methods for name in METHODS[method].settings}
+    is_compared = config.retrieve is not None or any(METHODS[method].needs_scores for method in methods)
+    if config.by is not None and "by" in used and not is_compared:
+        raise ValueError(
+            f"--by needs --retrieve, because --method {','.join(methods)} uses all experts: add --retrieve "
+            "with the number of experts, or leave --by out"
+        )
     for field in fields(AdaptConfig):
         name = field.name
         if name in used or name in ("method", "train", "rank") or getattr(config, name) == field.default:

@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser
 
 from lorary.adaptation.config import DEFAULT_METHOD, FEW_SHOT, AdaptConfig
 from lorary.adaptation.methods.table import METHODS
-from lorary.adaptation.retrieval.table import DEFAULT_RETRIEVAL, RETRIEVALS
+from lorary.adaptation.retrieval.table import DEFAULT_RETRIEVAL, ENCODER_RETRIEVAL, RETRIEVALS
 from lorary.cli.base_options import add_base_options
 from lorary.cli.role_options import add_role_option
 from lorary.cli.task_options import add_task_options
@@ -69,10 +69,10 @@ def _add_method_options(parser: ArgumentParser) -> None:
     ways = ". ".join(f"{name}: {method.summary}" for name, method in RETRIEVALS.items())
     parser.add_argument(
         "--by",
-        type=str,
-        default=DEFAULT_RETRIEVAL,
+        type=str | None,
         metavar="NAME",
-        help=f"What experts are chosen by: {ways}",
+        help=f"What experts are chosen by; if not given: {DEFAULT_RETRIEVAL}, and {ENCODER_RETRIEVAL} on a "
+        f"base model with an encoder. {ways}",
     )
     parser.add_argument(
         "--multi-task",

@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 
 from lorary.adaptation import AdaptConfig
 from lorary.adaptation.methods.table import METHODS
+from lorary.adaptation.retrieval.table import choose_retrieval
 from lorary.adaptation.retrieving import plan_tokens
 from lorary.cli.commands.adapt.configs import read_seeds
 from lorary.files import say_count
@@ -31,8 +32,13 @@ def describe_plan(
     num_held = sum(len(found.validation) for found in examples.values())
     shown = ", ".join(examples)
     yield "tasks", f"{len(examples)}: {shown}; {num_train} examples to train on, {num_held} to validate with"
-    kept = "" if options.retrieve is None else f", with {options.retrieve} experts chosen by {options.by}"
     names = list(configs)
+    by = options.by or choose_retrieval(base.is_encoder_decoder, {})
+    kept = ""
+    if options.retrieve is not None:
+        kept = f", with {say_count(options.retrieve, 'expert')} chosen by {by}"
+    elif any(METHODS[name].needs_scores for name in names):
+        kept = f", with all experts compared by {by}"
     what = (
         f"{names[0]}: {METHODS[names[0]].summary}" if len(names) == 1 else f"{len(names)}: {', '.join(names)}"
     )

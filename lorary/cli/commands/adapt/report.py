@@ -40,7 +40,9 @@ def tabulate_methods(runs: Sequence[Run]) -> list[tuple[str, ...]]:
     methods = list(dict.fromkeys(run.method for run in runs))
     split = choose_split(runs)
     means = {method: _average(runs, method, split) for method in methods}
-    best = [min(methods, key=lambda method: means[method].get(task, 0.0)) for task in runs[0].adapted.tasks]
+    # Without an example of the split no method is the best of a task.
+    known = means[methods[0]]
+    best = [min(methods, key=lambda method: means[method][task]) for task in known]
     rows = []
     for method in methods:
         own = [run for run in runs if run.method == method]

@@ -1,6 +1,7 @@
 """Read the few examples and the library, adapt with each method and seed, compare, store and report."""
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,6 +10,8 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from lorary.adaptation import AdaptConfig, Adapted, adapt, hold_out
+from lorary.adaptation.checks import check_choice, list_candidates
+from lorary.adaptation.chosen import whole_library
 from lorary.adaptation.event import AdaptEvent
 from lorary.cli.bars import show_bar
 from lorary.cli.base_model import load_options_base
@@ -77,6 +80,8 @@ def run(options: Namespace) -> int:
         is_encoder_decoder=base.is_encoder_decoder,
     )
     tell_prompts([found.counts for found in examples.values()], "training and validation examples")
+    for config in configs.values():
+        check_method(library, examples, config)
     folder = options.run or name_adapt_folder(options.library, list(tasks))
     print_facts(
         list(describe_plan(options, library, base, examples, configs, folder, store)), stderr=options.json
@@ -112,6 +117,18 @@ def run(options: Namespace) -> int:
         )
     report(options, runs, stored, target or library.library, folder)
     return 0
+
+
+def check_method(library: LibraryView, examples: Mapping[str, TrainingExamples], config: AdaptConfig) -> None:
+    """Refuse a method without the experts that it needs, before the plan is printed.
+
+    Raises:
+        ValueError, DataError: with all faults.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is left out is told when the method runs
+        candidates = list_candidates(library, config, examples)
+    check_choice(whole_library(library), candidates, examples, config)
 
 
 def cut_task(task: Task, shots: int | None) -> Task:
