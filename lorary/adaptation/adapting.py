@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lorary.adaptation.cards import describe_result
-from lorary.adaptation.checks import check_arguments, list_candidates
+from lorary.adaptation.checks import check_arguments, list_candidates, list_ranks
 from lorary.adaptation.chosen import whole_library
 from lorary.adaptation.config import AdaptConfig, fit_train
 from lorary.adaptation.event import AdaptEvent
@@ -79,11 +79,11 @@ def adapt(
     if config.by is None:
         config = replace(config, by=choose_retrieval(base.is_encoder_decoder, router_options or {}))
     candidates = list_candidates(experts, config, examples)
+    train = fit_train(config, list_ranks(experts, candidates, examples))
     # Experts that are named need not be among the candidates.
     experts = whole_library(experts)
     check_arguments(base, experts, candidates, examples, config, trust_base)
     method = METHODS[config.method]
-    train = fit_train(config, [experts[name].max_rank for name in (candidates or experts)])
     with hold_run_folder(run_folder):
         identity = {
             "configuration": {**asdict(config), "train": list_effective(config.train)},

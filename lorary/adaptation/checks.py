@@ -1,8 +1,9 @@
 """Checks of an adaptation's arguments, before any work."""
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from lorary.adaptation.chosen import whole_library
 from lorary.adaptation.config import AdaptConfig
 from lorary.adaptation.methods.table import METHODS, Method
 from lorary.adaptation.skill_sets import load_trained_skills
@@ -41,8 +42,7 @@ def list_candidates(
         return [skill.name for skill in load_trained_skills(experts, config.skills).skills]
     if not method.uses_experts:
         return []
-    found = {name: experts[name] for name in list_routed(experts)}
-    found = {name: expert for name, expert in found.items() if _find_origin(expert) not in tasks}
+    found = _find_routed(experts, tasks)
     others = {name: expert for name, expert in found.items() if list_trained_kinds(expert)}
     if others and len(others) == len(found):
         require_low_rank(others.values(), f"method {config.method!r}")
@@ -53,6 +53,28 @@ def list_candidates(
             stacklevel=3,
         )
     return [name for name in found if name not in others]
+
+
+def list_ranks(
+    experts: Mapping[str, Expert], candidates: Sequence[str], tasks: Mapping[str, object]
+) -> list[int]:
+    """List the ranks of the experts that set that of new ones: controls have the rank of other methods.
+
+    Args:
+        experts: a library or any other mapping, as for ``list_candidates``.
+        candidates: the experts that the method may use; of a control none.
+        tasks: the new tasks.
+    """
+    if candidates:
+        whole = whole_library(experts)
+        return [whole[name].max_rank for name in candidates]
+    found = _find_routed(experts, tasks).values()
+    return [expert.max_rank for expert in found if not list_trained_kinds(expert)]
+
+
+def _find_routed(experts: Mapping[str, Expert], tasks: Mapping[str, object]) -> dict[str, Expert]:
+    found = {name: experts[name] for name in list_routed(experts)}
+    return {name: expert for name, expert in found.items() if _find_origin(expert) not in tasks}
 
 
 def _find_origin(expert: Expert) -> object:

@@ -89,7 +89,7 @@ def fit_train(config: AdaptConfig, ranks: list[int]) -> TrainConfig:
         config: the configuration.
         ranks: ranks of the library's experts.
     """
-    rank = config.rank or max(ranks, default=config.train.rank)
+    rank = config.rank or max(ranks, default=0) or config.train.rank
     share = rank / config.train.rank
     alpha = config.train.alpha * (share**0.5 if config.train.use_rslora else share)
     return replace(config.train, rank=rank, alpha=alpha)

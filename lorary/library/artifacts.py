@@ -4,6 +4,7 @@ An artifact is stored under the hash of its subjects, algorithm and parameters. 
 other weights or other parameters have another key. Renamed and copied experts keep their artifacts.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -122,24 +123,29 @@ class Artifacts:
             algorithm: name of what computed them.
 
         Returns:
-            Key -> the current names of its experts, in their order; of copies the first by name.
+            Key -> the current names of its experts, in their order. Of copies (experts of the same content)
+            the first by name is the first of them in this order, and so on; each is used once.
 
         Raises:
             LibraryError: if they cannot be read.
         """
-        hashes = self._identify(sorted(self._experts))
-        name_of = {content: name for name, content in reversed(hashes.items())}
+        names_of: dict[str, list[str]] = {}
+        for name, content in self._identify(sorted(self._experts)).items():
+            names_of.setdefault(content, []).append(name)
         found = {}
         try:
             for path, kind in self._storage.walk(f"{ARTIFACTS}/{algorithm}").items():
                 source = _read_header(self._storage, path) if kind == "file" else {}
                 subjects = list_subjects(source)
-                if not subjects or not all(subject in name_of for subject in subjects):
+                if not subjects or any(
+                    count > len(names_of.get(subject, ())) for subject, count in Counter(subjects).items()
+                ):
                     continue
                 parameters = source.get("parameters")
                 if source.get("algorithm") == algorithm and isinstance(parameters, dict):
                     key = Key(algorithm, parameters, subjects)
-                    found[key] = tuple(name_of[subject] for subject in subjects)
+                    left = {subject: iter(names_of[subject]) for subject in subjects}
+                    found[key] = tuple(next(left[subject]) for subject in subjects)
         except OSError as error:
             raise LibraryError(f"cannot read library {quote(self._storage.url)}: {error}") from error
         return found

@@ -143,3 +143,18 @@ def test_a_changed_start_is_refused(run, library, few, tmp_path):
     (start / "adapter_model.safetensors").unlink()
     with pytest.raises(TrainingError, match="starts"):
         run("average", tmp_path, examples=examples)
+
+
+def test_controls_have_the_rank_of_other_methods(run, tiny, draw_expert, library, few, tmp_path):
+    stored = Library.open(tmp_path / "library", create=True)
+    for expert in library.values():
+        stored.add(expert)
+    stored.add(draw_expert(tiny, "all", rank=4, role="merge"))
+    path = "model.layers.0.self_attn.q_proj"
+    wide = draw_expert(tiny, "scaled", rank=5)
+    stored.add(replace(wide, parts={path: (DoraPart(torch.ones(16)),)}))
+    examples = {"greek": few["greek"]}
+    control = run("fresh", tmp_path / "a", experts=stored, examples=examples).experts["greek"]
+    assert control.max_rank == 2
+    named = run("multi-task", tmp_path / "b", experts=stored, examples=examples, multi_task="all")
+    assert named.experts["greek"].max_rank == 2

@@ -188,6 +188,16 @@ def test_renamed_and_further_experts_do_not_matter(late, base, library, model, m
     assert names <= {"telegraph", "dates", "prices"} and "telegraph" in names
 
 
+def test_experts_of_the_same_weights_have_a_row_each(base, library, experts, make_router):
+    twins = Library.open(library.url)
+    twins.add(experts["morse"].rename("a morse"))
+    store_router(twins, make_router(("dates", "a morse", "morse")), "moe", base.fingerprint)
+    (names,) = twins.artifacts.list_together("moe-router-1").values()
+    assert names == ("dates", "a morse", "morse")
+    del twins["a morse"]
+    assert not twins.artifacts.list_together("moe-router-1")
+
+
 def test_a_router_replaces_the_one_of_its_name_and_others_are_chosen_by_name(
     base, library, model, make_router
 ):

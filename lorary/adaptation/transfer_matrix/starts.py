@@ -107,8 +107,14 @@ def _outline_merge(
         parts=parts,
         identity=identity,
         # In the order of names, because sums of floating-point numbers depend on their order.
-        make=lambda: merge(experts, "linear", names=sorted(parts), rank=rank, layers="all").rename("merged"),
+        make=lambda: _merge(experts, sorted(parts), rank),
     )
+
+
+def _merge(experts: Mapping[str, Expert], names: Sequence[str], rank: int) -> Expert:
+    """Return the mean of experts, cut to a rank; with fewer ranks in all there is nothing to cut."""
+    most = sum(experts[name].max_rank for name in names)
+    return merge(experts, "linear", names=names, rank=min(rank, most), layers="all").rename("merged")
 
 
 def _find_free(name: str, taken: set[str]) -> str:

@@ -8,6 +8,7 @@ import torch
 
 from lorary.adaptation import transfer
 from lorary.adaptation.transfer_matrix.cell_store import CellStore
+from lorary.adaptation.transfer_matrix.starts import list_starts
 from lorary.errors import DataError, FormatError, IncompatibleExpert, TrainingError, UnknownExpert
 from lorary.experts import Factors
 from lorary.library import Library
@@ -162,6 +163,13 @@ def test_starts_of_several_ranks_are_trained_at_the_largest(run, base, experts, 
     found, _ = run(mixed, names=["sql", "wide"])
     assert found.settings["training"]["rank"] == 5
     assert list(found.starts) == ["fresh", "base", "sql", "wide"]
+
+
+def test_a_merge_of_experts_of_low_rank_is_a_start_beside_one_of_high_rank(experts, base, draw_expert):
+    mixed = {**experts, "wide": draw_expert(base, "wide", rank=9)}
+    starts = list_starts(mixed, None, ["general"], 9)
+    assert starts["general"].expert.max_rank == 9
+    assert list_starts(mixed, ["dates", "sql"], ["general"], 9)["general"].expert.max_rank <= 4
 
 
 def test_experts_named_as_controls_or_merges_keep_their_names(run, base, draw_expert):
