@@ -24,7 +24,7 @@ import lorary
 from lorary.adaptation import AdaptConfig, adapt
 from lorary.data import Task, find_template
 from lorary.evaluation import EvalConfig, Route, evaluate
-from lorary.experts.roles import CONTROL
+from lorary.experts.roles import CONTROL, SKILL
 from lorary.library import Library
 from lorary.models import BaseModel
 from lorary.training import TrainConfig, prepare_examples
@@ -96,6 +96,8 @@ def make_key(
     """Hash everything that the numbers depend on."""
     texts = {name: repr(task.splits) for name, task in tasks.items()}
     used = {*library.routed(), config.multi_task}
+    if config.skills is not None:
+        used |= {name for name in library if library[name].card.role == SKILL}
     hashes = {name: found for name, found in library.weight_hashes().items() if name in used}
     own = [base.fingerprint, hashes, texts, asdict(config), num_test]
     return sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:16]

@@ -27,8 +27,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "poly-z of 20": {"method": "poly-z", "retrieve": 20},
     "mhr-z of 20": {"method": "mhr-z", "retrieve": 20},
     "poly-mu of 5": {"method": "poly-mu", "retrieve": 5},
+    "poly, joint skills": {"method": "poly", "skills": "skills-0"},
+    "poly-z, joint skills": {"method": "poly-z", "skills": "skills-0"},
+    "poly-mu, joint skills": {"method": "poly-mu", "skills": "skills-0"},
 }
-"""Name -> options of ``AdaptConfig``."""
+"""Name -> options of ``AdaptConfig``. Joint skills are those of examples/joint_skills.py."""
 REFERENCES = ("fresh", "multi-task")
 Line = dict[str, Any]
 

@@ -19,7 +19,7 @@ DEFAULT_METHOD = "nearest"
 FEW_SHOT: Mapping[str, Any] = {"epochs": 20, "batch_size": 4, "validate_every": 5, "patience": 5}
 """The default settings of the training: those that few examples need. Others are those of ``TrainConfig``."""
 _CHECKS = {
-    **dict.fromkeys(("retrieve", "rank", "mixed_rank"), optional(count)),
+    **dict.fromkeys(("retrieve", "rank", "mixed_rank", "num_read"), optional(count)),
     **dict.fromkeys(("num_skills", "num_splits"), count),
     **dict.fromkeys(("weights_learning_rate", "table_learning_rate", "limit"), positive),
     "penalty": not_negative,
@@ -44,6 +44,9 @@ class AdaptConfig:
     by: str | None = None
     """How experts are retrieved, a key of ``RETRIEVALS``; null: calibrated, and embedding on a base model
     with an encoder."""
+    num_read: int | None = 4
+    """Number of training examples that are read by retrieval and by the router of a start; null: all. What is
+    read is taken from the budget of the training."""
     multi_task: str | None = None
     """Method multi-task: the expert of the library that was trained on all tasks."""
     skills: str | None = None

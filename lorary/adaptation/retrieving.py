@@ -45,6 +45,7 @@ def retrieve_all(
                     experts=context.experts,
                     task=name,
                     examples=found,
+                    num_read=config.num_read,
                     own_examples=own_examples,
                     router_options=context.router_options,
                     trust_base=context.trust_base,

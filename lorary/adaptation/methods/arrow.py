@@ -28,7 +28,10 @@ def find_starts(context: Context, tasks: Mapping[str, NewTask]) -> dict[str, Sta
     """
     starts = {}
     for name, task in tasks.items():
-        texts = [(*example.prompt_ids, *example.target_ids) for example in task.examples.train]
+        texts = [
+            (*example.prompt_ids, *example.target_ids)
+            for example in task.examples.train[: context.config.num_read]
+        ]
         with attach_chosen(context, list(task.chosen)) as model:
             weights = _average_weights(model, texts, context.train.tokens_per_pass)
         start, _ = sum_experts(context, name, weights, "linear")

@@ -22,7 +22,7 @@ def find_starts(context: Context, tasks: Mapping[str, NewTask]) -> dict[str, Sta
     """
     starts = {}
     for name, task in tasks.items():
-        prompts = [example.prompt_ids for example in task.examples.train]
+        prompts = [example.prompt_ids for example in task.examples.train[: context.config.num_read]]
         with attach_chosen(context, list(task.chosen)) as model:
             decider = model.router("calibrated", **context.router_options).decider
             assert decider is not None

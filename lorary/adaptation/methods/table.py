@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from lorary.adaptation.methods.contract import Context, NewTask, Start, Trained
 
-RETRIEVAL_SETTINGS = ("retrieve", "by")
+RETRIEVAL_SETTINGS = ("retrieve", "by", "num_read")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ def score(context: RetrievalContext, names: Sequence[str], seed: int) -> Scores:
     z-score. The base model reads every prompt once. Calibrations of the experts are computed where missing,
     and stored with a library; they do not depend on the task.
     """
-    prompts = [example.prompt_ids for example in context.examples.train]
+    prompts = context.prompts
     with attached(context, names) as model:
         decider = model.router("calibrated", **context.router_options).decider
         assert decider is not None and isinstance(decider.router, CalibratedRouter)

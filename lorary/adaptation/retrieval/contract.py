@@ -24,6 +24,8 @@ class RetrievalContext:
     """Name of the new task."""
     examples: TrainingExamples
     """The new task's few examples."""
+    num_read: int | None = None
+    """Number of the examples whose prompts are read; None for all."""
     own_examples: Mapping[str, TrainingExamples] = field(default_factory=dict)
     """Expert -> training examples of its own task; empty if these tasks are not at hand."""
     task_expert: Expert | None = None
@@ -34,6 +36,11 @@ class RetrievalContext:
     """Options of the calibrated router, the fields of ``CalibratedConfig``, where its scores are used."""
     trust_base: bool = False
     """Whether to use experts that name another base model, see ``load_model``."""
+
+    @property
+    def prompts(self) -> list[tuple[int, ...]]:
+        """The prompts that are read, as token ids."""
+        return [tuple(example.prompt_ids) for example in self.examples.train[: self.num_read]]
 
 
 class Scores(NamedTuple):

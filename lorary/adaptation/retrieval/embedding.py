@@ -29,7 +29,7 @@ def score(context: RetrievalContext, names: Sequence[str], seed: int) -> Scores:
     Raises:
         ValueError: if an expert has neither examples of its task, nor tasks or a description in its card.
     """
-    prompts = [example.prompt_ids for example in context.examples.train]
+    prompts = context.prompts
     with attached(context, names) as model:
         num_tokens = sum(map(len, prompts))
         if context.own_examples:

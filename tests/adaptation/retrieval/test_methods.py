@@ -26,6 +26,13 @@ def test_calibrated_ranks_as_the_router_does_for_a_single_prompt(context):
     torch.testing.assert_close(scores.softmax(0), weights[0], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("by", ["calibrated", "embedding"])
+def test_only_as_many_prompts_are_read_as_asked_for(context, by):
+    one = replace(context.examples, train=context.examples.train[:1])
+    expected = retrieve(replace(context, examples=one), by=by)
+    assert retrieve(replace(context, num_read=1), by=by) == expected
+
+
 def test_calibrated_scores_are_means_over_prompts(context):
     whole = dict(retrieve(context, by="calibrated").scores)
     parts = [
