@@ -151,7 +151,7 @@ def test_controls_have_the_rank_of_other_methods(run, tiny, draw_expert, library
         stored.add(expert)
     stored.add(draw_expert(tiny, "all", rank=4, role="merge"))
     path = "model.layers.0.self_attn.q_proj"
-    wide = draw_expert(tiny, "scaled", rank=5)
+    wide = draw_expert(tiny, "scaled", rank=5, targets=[path])
     stored.add(replace(wide, parts={path: (DoraPart(torch.ones(16)),)}))
     examples = {"greek": few["greek"]}
     control = run("fresh", tmp_path / "a", experts=stored, examples=examples).experts["greek"]
