@@ -1,7 +1,9 @@
 """Dividing experts into those that routers may choose and those that are used by name only."""
 
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+
+from transformers import PreTrainedModel
 
 from lorary.experts import Expert
 from lorary.experts.parts import KINDS
@@ -9,6 +11,7 @@ from lorary.experts.parts.low_rank_only import is_linear, list_trained_kinds
 from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.library.view import LibraryView
+from lorary.models.parts.settle import settle_parts
 from lorary.routing import RouterConfig
 
 
@@ -31,16 +34,42 @@ def divide_experts(
         for name, expert in experts.items()
         if (kinds := list_trained_kinds(expert)) and not (takes_linear and is_linear(kinds))
     }
-    if named:
-        name, expert = next(iter(named.items()))
-        titles = " and ".join(KINDS[kind].title for kind in list_trained_kinds(expert))
-        more = f" (and {say_count(len(named) - 1, 'more such expert')})" if len(named) > 1 else ""
+    _warn_of({name: list_trained_kinds(expert) for name, expert in named.items()})
+    return {name: expert for name, expert in experts.items() if name not in named}, named
+
+
+def find_changed(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[str, list[str]]:
+    """Find the experts whose copies of the base model's weights, made by PEFT, are not the base model's.
+
+    A router would choose their factors only. One warning names them.
+
+    Args:
+        model: the base model, with experts or without.
+        experts: name -> expert with the model's paths, of those that a router may choose.
+
+    Returns:
+        Name -> kinds of such an expert's parts on this model.
+    """
+    found = {
+        name: settle_parts(model, expert).kinds
+        for name, expert in experts.items()
+        if not is_linear(expert.kinds)
+    }
+    changed = {name: kinds for name, kinds in found.items() if not is_linear(kinds)}
+    _warn_of(changed)
+    return changed
+
+
+def _warn_of(kinds: Mapping[str, Sequence[str]]) -> None:
+    if kinds:
+        name, own = next(iter(kinds.items()))
+        titles = " and ".join(KINDS[kind].title for kind in own)
+        more = f" (and {say_count(len(kinds) - 1, 'more such expert')})" if len(kinds) > 1 else ""
         warnings.warn(
             f"expert {quote(name)} has {titles}{more}: routers do not choose it; name it for requests, as in "
             f"experts={quote(name)}",
-            stacklevel=3,
+            stacklevel=4,
         )
-    return {name: expert for name, expert in experts.items() if name not in named}, named
 
 
 def leave_out(experts: Mapping[str, Expert], names: Collection[str]) -> Mapping[str, Expert]:

@@ -1,6 +1,7 @@
 """Adding an expert to a routed model, and removing one: the router stays, with its options."""
 
 from lorary.assembly.current_router import CurrentRouter
+from lorary.assembly.dividing import find_changed
 from lorary.experts import Expert
 from lorary.experts.parts.low_rank_only import list_trained_kinds
 from lorary.facts.known import Facts
@@ -21,7 +22,7 @@ def add_expert(facts: Facts, current: CurrentRouter, expert: Expert, trust_base:
     with facts.stack.context.lock.changing("add an expert"):
         check_base(facts.base, expert, trust=trust_base)
         (expert,) = fit_paths(facts.base.model, {expert.name: expert}).values()
-        if list_trained_kinds(expert):
+        if list_trained_kinds(expert) or find_changed(facts.base.model, {expert.name: expert}):
             facts.add_named(insert_expert(facts.stack, expert, len(facts.stack.names)), expert)
             current.set_again()
             return

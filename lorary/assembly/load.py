@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lorary.assembly.chosen_skills import choose_skills
-from lorary.assembly.dividing import divide_experts, leave_out
+from lorary.assembly.dividing import divide_experts, find_changed, leave_out
 from lorary.assembly.open_saved import open_saved
 from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.tasks import make_task_experts
@@ -19,6 +19,7 @@ from lorary.experts import Expert
 from lorary.experts.base_revisions import agree_on_revision
 from lorary.experts.expert import identify_base
 from lorary.experts.parts import require_low_rank
+from lorary.experts.parts.low_rank_only import refuse_kinds
 from lorary.experts.skills import SkillSet
 from lorary.facts import FACTS
 from lorary.facts.encoder import Encoder
@@ -137,6 +138,14 @@ def load_model(
     unchecked = everyone if saved is None else controls or {}
     check_base(loaded, *unchecked.values(), trust=trust_base)
     everyone = fit_paths(loaded.model, everyone)
+    if changed := find_changed(loaded.model, {name: everyone[name] for name in own}):
+        named |= {name: own.pop(name) for name in changed}
+        if is_default and not own:
+            router, config = None, None
+        if config is not None:
+            refuse_kinds({} if own else changed, f"router {router!r}")
+            config.check(list(own))
+        everyone = {name: everyone[name] for name in dict.fromkeys([*own, *named, *everyone])}
     stack = attach_experts(loaded.model, everyone)
     if isinstance(library, LibraryView):
         stack.context.left_out.update(library.list_reasons())

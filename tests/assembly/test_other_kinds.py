@@ -181,3 +181,35 @@ def test_trainings_over_experts_refuse_other_kinds(base, experts, tmp_path):
     some = {name: experts[name] for name in ("law", "dora")}
     with pytest.raises(IncompatibleExpert, match=r"a router that is trained needs .* 'dora' has"):
         train_moe(base, some, examples, config, tmp_path / "run")
+
+
+@torch.no_grad()
+def test_copies_that_are_not_the_base_model_s_are_not_routed(base, experts):
+    words = base.model.get_input_embeddings().weight.detach()
+
+    def copy_words(name, weight):
+        parts = {"model.embed_tokens": (WholePart(weight=weight, is_copy=True),)}
+        return replace(experts["law"], name=name, parts=parts)
+
+    same, other = copy_words("same", words.clone()), copy_words("other", words + 0.5)
+    expected = compute_folded(base, other, IDS)
+    some = {"other": other, "same": same, "sql": experts["sql"]}
+    match = "'other' has trained weights .*: routers do not choose it"
+    with pytest.warns(UserWarning, match=match):
+        model = lorary.load_model(base, some, router="arrow", top_k=1)
+    assert model.names == ("same", "sql")
+    torch.testing.assert_close(model(IDS, experts="other").logits, expected, atol=2e-5, rtol=1e-4)
+    model.remove_expert("other")
+    routed = model(IDS).logits
+    with pytest.warns(UserWarning, match=match):
+        model.add_expert(other)
+    assert model.names == ("same", "sql")
+    torch.testing.assert_close(model(IDS).logits, routed)
+    torch.testing.assert_close(model(IDS, experts="other").logits, expected, atol=2e-5, rtol=1e-4)
+    model.detach()
+    with pytest.warns(UserWarning, match=match):
+        model = lorary.load_model(base, {"other": other})
+    assert model.routing[0] is None
+    model.detach()
+    with pytest.warns(UserWarning, match=match), pytest.raises(IncompatibleExpert, match="router 'arrow'"):
+        lorary.load_model(base, {"other": other}, router="arrow")
