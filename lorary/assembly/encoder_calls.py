@@ -102,7 +102,8 @@ class EncoderCalls(DirectCalls):
         if find_undecided(self._context.active.chooser) is not None:
             given = signature(encoder.forward).bind_partial(*args, **inputs).arguments
             self._choose({**given, **inputs})
-            self._is_in_encoder.cell.value = True
+            # Another thread may have set a router that needs no choice.
+            self._is_in_encoder.cell.value = self._entered.cell.value is not None
 
     def _leave_encoder(self, encoder: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         entered = self._entered.cell.value

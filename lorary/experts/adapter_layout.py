@@ -92,6 +92,11 @@ def lay_out_adapter(recipe: Recipe) -> AdapterLayout:
     tensors, config, path = recipe.file.outlines, recipe.config, recipe.path
     part_names, rest = collect_parts(tensors, path)
     names = pair_tensors(rest, path, has_others=bool(part_names))
+    if names and config.peft_type != "LORA":
+        raise FormatError(
+            f"{quote(path)} has low-rank factors, but its {CONFIG_FILE} has peft_type "
+            f"{quote(config.peft_type)}, where PEFT ignores them: save the adapter again with PEFT"
+        )
     if part_names and (fault := find_unpaired(names, part_names)) is not None:
         raise FormatError(f"{quote(path)} {fault}: save the adapter again with PEFT")
     try:

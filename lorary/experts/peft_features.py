@@ -10,6 +10,7 @@ from typing import Any
 
 from lorary.errors import FormatError, UnsupportedAdapter
 from lorary.experts.card import SEQ_2_SEQ
+from lorary.experts.parts.soft_prompt import SoftPromptPart
 from lorary.experts.parts.table import KINDS
 from lorary.files import quote
 
@@ -188,6 +189,7 @@ def guess_kinds(config: Mapping[str, Any]) -> tuple[str, ...] | None:
         "dora": config.get("use_dora"),
         "ia3": config.get("peft_type") == "IA3",
         "added bias": config.get("lora_bias"),
+        "soft prompt": config.get("peft_type") in PROMPTS,
         "tokens": config.get("trainable_token_indices") or config.get("peft_type") == "TRAINABLE_TOKENS",
     }
     kinds = tuple(kind for kind in KINDS if found.get(kind))
@@ -224,6 +226,10 @@ def _find_in_config(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _find_contradictions(config: Mapping[str, Any], kinds: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield settings without their tensors, and tensors that PEFT would ignore."""
     advice = "save the adapter again with PEFT"
+    own = config.get("peft_type", "LORA")
+    for kind in (kind for kind in KINDS if kind in kinds):
+        if KINDS[kind].peft_type not in (None, own) or (kind == SoftPromptPart.kind and own not in PROMPTS):
+            yield f"{KINDS[kind].title} in an adapter of peft_type {quote(own, 60)}", advice
     for kind, setting in _SETTINGS.items():
         if config.get(setting) and kind not in kinds:
             yield f"{setting}={quote(config[setting], 60)} without {KINDS[kind].title}", advice

@@ -53,7 +53,9 @@ class WholePart:
         """See ``Part``."""
         path = f".{source.module}."
         is_trained = any(f".{module}." in path for module in source.config.modules_to_save)
-        return cls(**tensors, is_copy=is_copied_module(source.module) and not is_trained)
+        # PEFT copies weights; a bias alone was trained, by bias="all".
+        is_copied = is_copied_module(source.module) and "weight" in tensors
+        return cls(**tensors, is_copy=is_copied and not is_trained)
 
     @property
     def tensors(self) -> dict[str, Tensor]:

@@ -80,6 +80,8 @@ class ExpertForm:
                 f"shapes of factors must be {self.shapes.get(path, 'absent')}, found "
                 f"{outlines.get(path, 'none')}"
             )
+        if expert.kinds:
+            yield f"it must have low-rank factors only, found {', '.join(expert.kinds)} too"
         if any(tensor.dtype != torch.float32 for pair in expert.outlines.values() for tensor in pair):
             yield "its factors must be float32, found another dtype"
         # In a run's experts, b includes the scale, so PEFT's factor must be 1.

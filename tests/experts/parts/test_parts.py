@@ -1,5 +1,6 @@
 """Parts in memory and in files: what each kind refuses, and what all of them share."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ from lorary.errors import FormatError, IncompatibleExpert
 from lorary.experts import Expert, Factors, read_peft, write_peft
 from lorary.experts.parts import KINDS, require_low_rank
 from lorary.experts.parts.added_bias import AddedBiasPart
+from lorary.experts.parts.contract import Source
 from lorary.experts.parts.dora import DoraPart
 from lorary.experts.parts.embedding import EmbeddingPart
 from lorary.experts.parts.ia3 import Ia3Part
@@ -17,6 +19,8 @@ from lorary.experts.parts.soft_prompt import MODEL, SoftPromptPart
 from lorary.experts.parts.sparse import SparsePart
 from lorary.experts.parts.tokens import TokensPart
 from lorary.experts.parts.whole import WholePart
+from lorary.experts.peft_config import AdapterConfig
+from lorary.experts.peft_features import guess_kinds
 
 PATH = "model.layers.0.q_proj"
 INDICES = torch.tensor([[2, 0, 1, 5], [1, 3, 3, 0]])
@@ -181,3 +185,33 @@ def test_what_peft_would_ignore_or_invent_is_neither_written_nor_read(kind, fact
     save_file(tensors, path)
     with pytest.raises(FormatError, match=message):
         read_peft(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "peft_type", "message"),
+    [
+        ("sparse", "IA3", "sparse changes in an adapter of peft_type 'IA3'"),
+        ("soft prompt", "LORA", "a soft prompt in an adapter of peft_type 'LORA'"),
+        (None, "IA3", "has low-rank factors, but its adapter_config.json has peft_type 'IA3'"),
+    ],
+)
+def test_tensors_of_another_type_of_adapter_are_refused(kind, peft_type, message, tmp_path):
+    pair = Factors(torch.ones(2, 4), torch.ones(4, 2))
+    where = MODEL if kind == "soft prompt" else PATH
+    parts = {} if kind is None else {where: (PARTS[kind],)}
+    write_peft(Expert("poetry", "", {} if kind else {PATH: pair}, parts=parts), tmp_path / "x")
+    (tmp_path / "x" / "expert.json").unlink()
+    (tmp_path / "x" / "adapter_config.json").write_text(json.dumps({"peft_type": peft_type}))
+    with pytest.raises(FormatError, match=message):
+        read_peft(tmp_path / "x")
+
+
+def test_a_trained_bias_of_an_output_layer_is_no_copy():
+    config = AdapterConfig()
+    bias = WholePart.build({"bias": torch.ones(3)}, Source("lm_head", config, 1.0))
+    weight = WholePart.build({"weight": torch.ones(3, 4)}, Source("lm_head", config, 1.0))
+    assert weight.is_copy and not bias.is_copy
+
+
+def test_kinds_of_soft_prompts_are_guessed_from_their_configuration():
+    assert guess_kinds({"peft_type": "PREFIX_TUNING"}) == ("soft prompt",)
