@@ -91,6 +91,7 @@ def adapt(
             "base model": base.fingerprint,
             "experts": _hash_experts(experts, [*candidates, *_list_named(config)]),
             "examples": [[task, found.digest] for task, found in examples.items()],
+            **_identify_help(own_examples, router_options),
         }
         folder = AdaptFolder(run_folder, identity, fresh=fresh)
         context = Context(
@@ -120,6 +121,18 @@ def adapt(
             tasks={name: replace(found[name], losses=losses.get(name, ())) for name in examples},
             seconds=seconds[0],
         )
+
+
+def _identify_help(
+    own_examples: Mapping[str, TrainingExamples] | None, router_options: Mapping[str, Any] | None
+) -> dict[str, object]:
+    """Return what else retrieval depends on; nothing if it is not given."""
+    found: dict[str, object] = {}
+    if own_examples:
+        found["examples of experts' tasks"] = {name: own.digest for name, own in own_examples.items()}
+    if router_options:
+        found["router options"] = {name: repr(value) for name, value in router_options.items()}
+    return found
 
 
 def _list_named(config: AdaptConfig) -> list[str]:

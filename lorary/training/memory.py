@@ -54,7 +54,11 @@ def estimate_bytes(layers: Mapping[str, BaseLayer], config: TrainConfig, num_exp
 
 
 def check_memory(
-    device: torch.device, layers: Mapping[str, BaseLayer], config: TrainConfig, num_experts: int
+    device: torch.device,
+    layers: Mapping[str, BaseLayer],
+    config: TrainConfig,
+    num_experts: int,
+    number: str = "num_slots",
 ) -> TrainingBytes:
     """Refuse a training that does not fit into the memory that is free.
 
@@ -63,6 +67,7 @@ def check_memory(
         layers: the layers in training.
         config: the configuration.
         num_experts: number of all experts of the run.
+        number: what to call the number of experts that are in training at a time.
 
     Returns:
         The estimate.
@@ -83,7 +88,7 @@ def check_memory(
         if free is not None and num_bytes > free:
             slots = min(config.num_slots, num_experts)
             rank = max(1, int(config.rank * free / num_bytes))
-            fewer = f" or num_slots (now {slots} at a time)" if slots > 1 else ""
+            fewer = f" or {number} (now {slots} at a time)" if slots > 1 else ""
             raise TrainingError(
                 f"the training needs about {say_gigabytes(num_bytes)} of {what} beside the base model, for "
                 f"factors of rank {config.rank}, gradients and AdamW's states of {slots} at a time, and "

@@ -17,7 +17,7 @@ from lorary.passes import find_layout, split_passes
 from lorary.passes.split import Pass
 from lorary.routing.configs.moe_form import MoeForm
 from lorary.routing.moe.packed import TrainedRouter
-from lorary.training.config import list_effective
+from lorary.training.config import TrainConfig, list_effective
 from lorary.training.example_checks import check_training_examples
 from lorary.training.examples import TrainingExamples
 from lorary.training.folder.digests import hash_tensors
@@ -28,6 +28,7 @@ from lorary.training.joined_tasks import join_tasks
 from lorary.training.loop.event import TrainEvent
 from lorary.training.loop.loop import Loop
 from lorary.training.loop.schedule import seed_for
+from lorary.training.memory import check_memory
 from lorary.training.objectives.moe import ROUTER, MoeExperts
 from lorary.training.objectives.moe_config import MoeConfig
 from lorary.training.objectives.moe_start import start_at_random, start_from_rows
@@ -94,7 +95,8 @@ def train_moe(
             has all faults of settings and start.
         IncompatibleExpert: if an expert was trained on another base model or has more than low-rank factors,
             or the base model has experts.
-        TrainingError: if the folder has another run, is damaged or in use, or a loss is not finite.
+        TrainingError: if the folder has another run, is damaged or in use, a loss is not finite, or the
+            training of experts needs more memory than is free.
 
     Source: Shazeer et al., arXiv:1701.06538; Switch Transformers, arXiv:2101.03961; ST-MoE, arXiv:2202.08906.
     """
@@ -108,6 +110,8 @@ def train_moe(
     with hold_run_folder(run_folder):
         stack = attach_experts(base.model, experts, torch.float32 if config.train_experts else None)
         try:
+            if config.train_experts:
+                _check_memory(stack, config.train)
             _check_start(stack, start if config.warm_start != "none" else None)
             starts = _choose_start(stack, form, unit, config, start)
             objective = MoeExperts(stack, form, starts, config)
@@ -165,6 +169,18 @@ def _check_inputs(
         faults.append(str(error))
     if faults:
         raise ValueError("; ".join(dict.fromkeys(faults)))
+
+
+def _check_memory(stack: ExpertStack, train: TrainConfig) -> None:
+    layers, num_experts = stack.layers, len(stack.names)
+    rank = max(layer.a.shape[1] for layer in layers.values())
+    check_memory(
+        stack.model.device,
+        {path: layer.base for path, layer in layers.items()},
+        replace(train, rank=rank, num_slots=num_experts),
+        num_experts,
+        "the number of experts",
+    )
 
 
 def _check_start(stack: ExpertStack, start: Mapping[str, Tensor] | None) -> None:

@@ -23,6 +23,7 @@ from lorary.training.joined_tasks import join_tasks
 from lorary.training.loop.event import TrainEvent
 from lorary.training.loop.loop import Loop
 from lorary.training.loop.schedule import seed_for
+from lorary.training.memory import check_memory
 from lorary.training.objectives.skill_config import SkillConfig
 from lorary.training.objectives.skill_values import (
     digest_skills,
@@ -96,7 +97,8 @@ def train_skills(
             does not suit ``start``.
         IncompatibleExpert: if ``target_modules`` match no layer, ``start`` does not fit the base model, or
             the base model has experts already.
-        TrainingError: if the folder has another run, is damaged or in use, or a loss is not finite.
+        TrainingError: if the folder has another run, is damaged or in use, a loss is not finite, or the
+            training needs more memory than is free.
 
     Source: Polytropon, arXiv:2202.13914; MHR, arXiv:2211.03831.
     """
@@ -107,6 +109,9 @@ def train_skills(
     check_name(f"{name}-0")
     start = fit_start(base, start, config)
     layers = _find_layers(base, config, start)
+    if config.trained != "table":
+        num = config.num_skills + config.shared_skill
+        check_memory(base.model.device, layers, replace(config.train, num_slots=num), num, "num_skills")
     values = _begin(layers, list(examples), config, start, seed_for(config.train.seed, name))
     with hold_run_folder(run_folder):
         form = TensorForm({key: own.shape for key, own in values.items() if is_trained(key, config)})

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lorary.adaptation import METHODS, RETRIEVALS, AdaptConfig
+from lorary.adaptation import METHODS, RETRIEVALS, AdaptConfig, adapt
 from lorary.adaptation import config as adapt_config
 from lorary.errors import DataError, IncompatibleExpert, LibraryError, TrainingError
 from lorary.experts.parts.dora import DoraPart
@@ -124,6 +124,14 @@ def test_a_folder_of_another_run_is_refused(run, library, tmp_path):
         run("fresh", tmp_path, train={"seed": 1})
     found = run("fresh", tmp_path, train={"seed": 1}, told={"fresh": True})
     assert found.experts
+
+
+def test_a_folder_with_other_options_of_the_router_is_refused(tiny, library, few, configure, tmp_path):
+    """Guards scores that were read from the folder of a run with other options."""
+    first, other = ({"generic": texts} for texts in (("one text", "and another"), ("other", "texts")))
+    adapt(tiny, library, few, configure("nearest"), tmp_path, router_options=first)
+    with pytest.raises(TrainingError, match="differs in router options"):
+        adapt(tiny, library, few, configure("nearest"), tmp_path, router_options=other)
 
 
 @pytest.mark.parametrize("file", ["retrieved.json", "starts.json", "adapt.json"])

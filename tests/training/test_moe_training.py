@@ -14,7 +14,7 @@ from lorary.passes import split_passes
 from lorary.passes.layout import Layout
 from lorary.routing.moe.router import MoeRouter
 from lorary.routing.moe.scores import score_moe, split_parameters
-from lorary.training import MoeConfig, TrainConfig, TrainingExamples, train_moe
+from lorary.training import MoeConfig, TrainConfig, TrainingExamples, memory, train_moe
 from lorary.training.joined_tasks import join_tasks
 from lorary.training.loop.batch_losses import BatchLosses
 from lorary.training.loop.schedule import plan_batches, seed_for
@@ -63,6 +63,13 @@ def examples(make_examples):
         name: make_examples(shift, num_train=4 + shift, num_validation=3)
         for name, shift in (("sql", 2), ("law", 5))
     }
+
+
+def test_experts_that_do_not_fit_are_refused(base, experts, examples, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "find_free_bytes", lambda: 1000)
+    with pytest.raises(TrainingError, match=r"or the number of experts \(now 5 at a time\)"):
+        train_moe(base, experts, examples, make_config(train_experts=True), tmp_path / "run")
+    assert train_moe(base, experts, examples, make_config({"max_steps": 1}), tmp_path / "run").experts
 
 
 @pytest.fixture

@@ -6,9 +6,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from lorary.errors import TrainingError
 from lorary.experts.skills import write_poly
 from lorary.models import attach_experts, find_layers, layer_shape, wrap_base
-from lorary.training import SkillConfig, TrainConfig, TrainingExamples, train_skills
+from lorary.training import SkillConfig, TrainConfig, TrainingExamples, memory, train_skills
 from lorary.training.joined_tasks import join_tasks
 from lorary.training.loop.schedule import plan_batches, seed_for
 from lorary.training.objectives.skill_values import TABLE, outline_skills
@@ -34,6 +35,13 @@ class Killed(Exception):
 def make_config(train=None, **changes):
     settings = {"num_skills": 3, "num_splits": 2, "table_learning_rate": 0.05, **changes}
     return SkillConfig(train=TrainConfig(**{**TRAIN, **(train or {})}), **settings)
+
+
+def test_skills_that_do_not_fit_are_refused(base, examples, tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "find_free_bytes", lambda: 10**6)
+    with pytest.raises(TrainingError, match=r"are free: lower rank .* or num_skills \(now 3 at a time\)"):
+        train_skills(base, examples, make_config({"rank": 4000}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture

@@ -61,6 +61,7 @@ def run(options: Namespace) -> int:
     plan = list(describe_moe_plan(base, experts, examples, config, name, run_folder, options.fresh))
     there = f"{options.library} (has {say_count(len(library), 'expert')})"
     print_facts([("library", there), *plan], stderr=options.json)
+    library.require_writable()
     begun = time.monotonic()
     start = find_start_rows(base, experts, examples, config.warm_start)
     is_new = options.fresh or count_finished(run_folder, [name]) != 1

@@ -43,6 +43,7 @@ def run(options: Namespace) -> int:
     plan = list(describe_skill_plan(base, examples, config, name, run_folder, options.fresh))
     # Created only after all checks, so that bad input leaves no new library behind.
     library = Library.open(options.library, create=True)
+    library.require_writable()
     if not options.replace:
         check_skill_names(library, name, base, examples, config)
     there = f"{options.library} (has {say_count(len(library), 'expert')})"
