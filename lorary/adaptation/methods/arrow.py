@@ -3,7 +3,7 @@
 T tokens, E experts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,9 +12,13 @@ from lorary.adaptation.methods.attached import attach_chosen
 from lorary.adaptation.methods.contract import Context, NewTask, Start
 from lorary.adaptation.methods.weighted import sum_experts
 from lorary.assembly import RoutedModel
+from lorary.data import TokenizedExample
 from lorary.facts.requests import cut_passes, pad_prompts
 from lorary.models import select_positions
+from lorary.passes import find_layout, score_pass, split_passes
 from lorary.routing import Choice, Chooser
+from lorary.training import TrainConfig
+from lorary.training.objectives.moe_chooser import count_uses, find_decoding
 
 
 @torch.no_grad()
@@ -28,33 +32,56 @@ def find_starts(context: Context, tasks: Mapping[str, NewTask]) -> dict[str, Sta
     """
     starts = {}
     for name, task in tasks.items():
-        texts = [
-            (*example.prompt_ids, *example.target_ids)
-            for example in task.examples.train[: context.config.num_read]
-        ]
+        examples = task.examples.train[: context.config.num_read]
         with attach_chosen(context, list(task.chosen)) as model:
-            weights = _average_weights(model, texts, context.train.tokens_per_pass)
+            weights = _average_weights(model, examples, context.train)
         start, _ = sum_experts(context, name, weights, "linear")
-        starts[name] = Start(expert=start, weights=weights, num_tokens=sum(map(len, texts)))
+        starts[name] = Start(expert=start, weights=weights, num_tokens=sum(map(len, examples)))
     return starts
 
 
 def _average_weights(
-    model: RoutedModel, texts: Sequence[Sequence[int]], tokens_per_pass: int
+    model: RoutedModel, examples: Sequence[TokenizedExample], train: TrainConfig
 ) -> dict[str, dict[str, float]]:
     """Return Arrow's mean weights over all tokens: module path -> expert -> weight."""
     recorder = _MeanWeights(model.router("arrow"), len(model.names))
-    for members in cut_passes([len(text) for text in texts], tokens_per_pass):
+    run = _run_pairs if model.base.is_encoder_decoder else _run_texts
+    run(model, examples, train, recorder)
+    return {
+        path: dict(zip(model.names, (sums / sums.sum()).tolist(), strict=True))
+        for path, sums in recorder.sums.items()
+    }
+
+
+def _run_texts(
+    model: RoutedModel, examples: Sequence[TokenizedExample], train: TrainConfig, recorder: "_MeanWeights"
+) -> None:
+    texts = [(*example.prompt_ids, *example.target_ids) for example in examples]
+    for members in cut_passes([len(text) for text in texts], train.tokens_per_pass):
         requests = pad_prompts([texts[member] for member in members], model.device)
         rows = torch.full(requests.inputs["input_ids"].shape, -1, device=model.device)
         rows.view(-1)[requests.cells] = requests.owner
         nowhere = torch.zeros(1, dtype=torch.long, device=model.device)
         with model.stack.choosing(recorder, rows), select_positions(model.model, nowhere):
             model.model(**requests.inputs)
-    return {
-        path: dict(zip(model.names, (sums / sums.sum()).tolist(), strict=True))
-        for path, sums in recorder.sums.items()
-    }
+
+
+def _run_pairs(
+    model: RoutedModel, examples: Sequence[TokenizedExample], train: TrainConfig, recorder: "_MeanWeights"
+) -> None:
+    """Run prompts through an encoder and their targets through a decoder."""
+    stack, decoding = model.stack, find_decoding(model.stack)
+    passes = split_passes(
+        examples,
+        [0] * len(examples),
+        find_layout(stack, max(map(len, examples)), train.row_length),
+        tokens_per_pass=train.tokens_per_pass,
+        row_length=train.row_length,
+        device=model.device,
+    )
+    for part in passes:
+        recorder.count = lambda path, rows: count_uses(part, rows, is_decoding=path in decoding)  # noqa: B023
+        score_pass(stack, part, recorder)
 
 
 class _MeanWeights:
@@ -68,6 +95,8 @@ class _MeanWeights:
     def __init__(self, chooser: Chooser, num_experts: int):
         self.sums: dict[str, Tensor] = {}
         """Module path -> sum of the weights of all tokens, ``[E]``, float64, on the CPU."""
+        self.count: Callable[[str, Tensor], Tensor] = lambda path, rows: rows >= 0
+        """``(module path, rows) -> [T]``, how often each token counts; 0 for padding."""
         self._chooser, self._num_experts = chooser, num_experts
 
     def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
@@ -76,6 +105,6 @@ class _MeanWeights:
         assert choice is not None
         spread = torch.zeros(len(x), self._num_experts, device=x.device)  # [T, E]
         spread.scatter_add_(1, choice.indices, choice.weights.float())
-        own = spread[rows >= 0].double().sum(0).cpu()
+        own = (spread.double() * self.count(path, rows)[:, None]).sum(0).cpu()
         self.sums[path] = self.sums[path] + own if path in self.sums else own
         return choice

@@ -25,6 +25,8 @@ class Method:
     """Fields of ``AdaptConfig`` that it uses, besides method, train and rank."""
     needs_scores: bool = False
     """Whether the experts are sorted by retrieval, also if all are used."""
+    needs_generic: bool = False
+    """Whether it needs generic texts, which a base model with an encoder cannot write itself."""
 
     @property
     def uses_experts(self) -> bool:
@@ -75,6 +77,7 @@ METHODS: dict[str, Method] = {
         file="calibrated",
         summary="the experts as the calibrated router weighs them, fine-tuned",
         settings=RETRIEVAL_SETTINGS,
+        needs_generic=True,
     ),
     "lorahub": Method(
         file="lorahub",

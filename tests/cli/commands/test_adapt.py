@@ -91,6 +91,7 @@ def test_all_methods_are_those_that_can_run():
     options = Namespace(method="all", multi_task=None)
     assert read_methods(options) == [name for name in METHODS if name != "multi-task"]
     assert read_methods(Namespace(method="all", multi_task="prices")) == list(METHODS)
+    assert "calibrated" not in read_methods(options, is_for_encoder=True)
 
 
 def test_several_methods_are_stored_under_names_of_their_own(adapt, copied):

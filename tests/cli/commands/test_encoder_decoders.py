@@ -77,6 +77,20 @@ def test_a_new_task_is_adapted_to(lorary, library, tmp_path):
     assert {expert.card.task_type for expert in Library.open(library).values()} == {"SEQ_2_SEQ_LM"}
 
 
+def test_arrows_weights_are_means_over_both_halves_and_generic_texts_are_missed_first(
+    lorary, library, tmp_path
+):
+    few = ("--tasks", "generated:past_tense", "--shots", "5", "--training.max_steps", "20", "--store", "none")
+    place = ("--run", str(tmp_path / "run"))
+    code, output, errors = lorary("adapt", library, *few, *place, "--method", "arrow", "--json")
+    assert code == 0, errors
+    weights = json.loads(output)["runs"][0]["tasks"][0]["weights"]
+    assert {path.split(".")[0] for path in weights} >= {"encoder", "decoder"}
+    assert all(sum(own.values()) == pytest.approx(1, abs=1e-5) for own in weights.values())
+    code, output, errors = lorary("adapt", library, *few, *place, "--method", "calibrated")
+    assert code == 2 and output == "" and "--method calibrated needs generic texts" in errors
+
+
 def test_the_calibrated_router_is_refused_in_one_sentence(lorary, library):
     code, _, errors = lorary("generate", library, "one mouse", "--router", "calibrated")
     assert code == 2

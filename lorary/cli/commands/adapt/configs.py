@@ -15,13 +15,17 @@ from lorary.training import TrainConfig
 ALL, BEST, NONE = "all", "best", "none"
 
 
-def read_configs(options: Namespace) -> dict[str, AdaptConfig]:
+def read_configs(options: Namespace, *, is_for_encoder: bool = False) -> dict[str, AdaptConfig]:
     """Build the configuration of each method, with the first seed.
+
+    Args:
+        options: the options of the command.
+        is_for_encoder: whether the library's base model has an encoder.
 
     Raises:
         ValueError: with all unknown methods, or with the invalid settings.
     """
-    methods = read_methods(options)
+    methods = read_methods(options, is_for_encoder=is_for_encoder)
     given = dict(vars(options.training))
     if all(given[name] is None for name in ("epochs", "max_steps", "max_tokens")):
         given["epochs"] = FEW_SHOT["epochs"]
@@ -31,19 +35,27 @@ def read_configs(options: Namespace) -> dict[str, AdaptConfig]:
         method: AdaptConfig(method=method, train=train, **settings, **vars(options.adapt))
         for method in methods
     }
+    _refuse_generic([name for name in methods if is_for_encoder and METHODS[name].needs_generic])
     _refuse_unused(next(iter(configs.values())), methods)
     return configs
 
 
-def read_methods(options: Namespace) -> list[str]:
-    """Return the methods of ``--method``; ``all`` leaves out multi-task if no such expert is named.
+def read_methods(options: Namespace, *, is_for_encoder: bool = False) -> list[str]:
+    """Return the methods of ``--method``; ``all`` leaves out those that cannot run.
+
+    These are multi-task if no such expert is named, and calibrated if the base model has an encoder.
 
     Raises:
         ValueError: with all unknown ones, or if there is none.
     """
     names = split_commas(options.method)
     if names == [ALL]:
-        return [name for name in METHODS if name != "multi-task" or options.multi_task is not None]
+        return [
+            name
+            for name, method in METHODS.items()
+            if (name != "multi-task" or options.multi_task is not None)
+            and not (method.needs_generic and is_for_encoder)
+        ]
     unknown = [
         f"no method is named {quote(name, 60)}: {suggest(str(name)[:200], METHODS)}"
         for name in names
@@ -74,6 +86,14 @@ def read_seeds(options: Namespace) -> list[int]:
 def reseed(config: AdaptConfig, seed: int) -> AdaptConfig:
     """Return the configuration with another seed."""
     return replace(config, train=replace(config.train, seed=seed))
+
+
+def _refuse_generic(methods: list[str]) -> None:
+    if methods:
+        raise ValueError(
+            f"--method {', '.join(methods)} needs generic texts, which a base model with an encoder does not "
+            "write: use another method, such as arrow, or in Python adapt(router_options={'generic': texts})"
+        )
 
 
 def _refuse_unused(config: AdaptConfig, methods: list[str]) -> None:

@@ -34,6 +34,7 @@ from lorary.cli.commands.adapt.storing import (
 from lorary.cli.commands.train.experts import describe_prompts
 from lorary.cli.commands.train.run_place import name_run_folder
 from lorary.cli.console import print_next
+from lorary.cli.default_router import are_for_encoder
 from lorary.cli.filled_library import open_routed_library
 from lorary.cli.left_out import tell_prompts
 from lorary.cli.printing import print_facts, print_json, print_line
@@ -54,7 +55,8 @@ MOST_TEST = 100
 
 def run(options: Namespace) -> int:
     """Check the options and print the plan; then adapt, compare, store and report."""
-    configs = read_configs(options)
+    library = open_routed_library(options)
+    configs = read_configs(options, is_for_encoder=are_for_encoder(library))
     seeds, methods = read_seeds(options), list(configs)
     if options.against is not None and options.against not in methods:
         raise ValueError(
@@ -64,7 +66,6 @@ def run(options: Namespace) -> int:
     store = choose_store(options, methods)
     tasks = {name: cut_task(task, options.shots) for name, task in read_tasks(options, FEW).items()}
     names = name_experts(options, store, methods, list(tasks))
-    library = open_routed_library(options)
     target = library.library if options.out is None else open_target(options.out)
     if target is not None:
         require_free_names(target, names, options)
