@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import permutations
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,9 @@ from lorary.models.parts.place import list_modules, strip
 
 
 def settle_parts(model: PreTrainedModel, expert: Expert) -> Expert:
-    """Return an expert without weights that equal the base model's, and with both of a pair of tied weights.
+    """Return an expert without weights that equal the base model's, and with all modules of tied weights.
 
-    PEFT replaces shared embeddings for both of their modules if it saved them as copies, or trained tokens;
+    PEFT replaces shared embeddings for all of their modules if it saved them as copies, or trained tokens;
     and for one module if this was a module to save.
 
     Args:
@@ -42,15 +43,13 @@ def settle_parts(model: PreTrainedModel, expert: Expert) -> Expert:
 
 
 def _list_tied(model: PreTrainedModel) -> Iterator[tuple[str, str]]:
-    """Yield the paths of input and output embeddings in both orders, if they share one parameter."""
-    ends = [
-        strip(end) for end in (model.get_input_embeddings(), model.get_output_embeddings()) if end is not None
-    ]
-    if len(ends) == 2 and getattr(ends[0], "weight", None) is getattr(ends[1], "weight", None):
-        paths = {id(module): path for path, module in list_modules(model).items()}
-        first, second = (paths[id(end)] for end in ends)
-        yield first, second
-        yield second, first
+    """Yield all pairs of paths of modules that share one parameter with the input embeddings, in both orders.
+
+    These may be the output layer, and the embeddings of an encoder and a decoder.
+    """
+    words = getattr(strip(model.get_input_embeddings()), "weight", None)
+    paths = [path for path, module in list_modules(model).items() if getattr(module, "weight", None) is words]
+    yield from permutations(paths if words is not None else [], 2)
 
 
 def _follow(parts: dict[str, tuple[Part, ...]], path: str, other: str) -> dict[str, tuple[Part, ...]]:

@@ -16,13 +16,14 @@ from lorary.experts.parts.ia3 import Ia3Part
 from lorary.experts.parts.sparse import SparsePart
 from lorary.experts.parts.tokens import TokensPart
 from lorary.experts.parts.whole import WholePart
-from lorary.models import attach_experts, fold
+from lorary.models import attach_experts, fold, save_folded, wrap_base
 from lorary.models.fit_paths import fit_paths
 from lorary.models.parts.expert_module import ExpertModule
 from lorary.models.parts.layer_view import LayerView
 from lorary.models.parts.placed_parts import PlacedParts
 from lorary.models.plan import Plan
 from lorary.models.routing_context import Call, RoutingContext
+from tests.encoder_decoders import build_model, build_tokenizer
 from tests.mixtures import build_mixture, load_with_peft
 from tests.models.parts.adapters import save
 
@@ -35,18 +36,19 @@ def run(model):
     return model(IDS, use_cache=False).logits
 
 
-@pytest.mark.parametrize("model_type", ["mixtral", "gpt_oss"])
-def test_a_trained_gate_of_a_mixture_is_used_as_peft_uses_it(model_type, tmp_path):
-    base = build_mixture(model_type)
-    name = "gate" if model_type == "mixtral" else "router"
+def wrap(base, **settings):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import peft
 
-        settings = peft.LoraConfig(
-            r=2, target_modules=["q_proj"], modules_to_save=[name], task_type="CAUSAL_LM"
-        )
-        model = peft.get_peft_model(copy.deepcopy(base), settings).eval()
+        return peft.get_peft_model(copy.deepcopy(base), peft.LoraConfig(**settings)).eval()
+
+
+@pytest.mark.parametrize("model_type", ["mixtral", "gpt_oss"])
+def test_a_trained_gate_of_a_mixture_is_used_as_peft_uses_it(model_type, tmp_path):
+    base = build_mixture(model_type)
+    name = "gate" if model_type == "mixtral" else "router"
+    model = wrap(base, r=2, target_modules=["q_proj"], modules_to_save=[name], task_type="CAUSAL_LM")
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -151,3 +153,18 @@ def test_experts_of_one_file_keep_their_own_parts_when_modules_are_renamed(build
         fitted = fit_paths(base, {"norm": norm, "whole": whole, "bare": bare})
     assert fitted["norm"].paths == [UP, "model.norm"]
     assert fitted["whole"].kinds == ["dora"] and fitted["bare"].kinds == []
+
+
+@torch.no_grad()
+def test_trained_tokens_of_an_encoder_and_a_decoder_are_folded_as_peft_has_them(tmp_path):
+    base, inputs = build_model("t5"), {"input_ids": IDS, "decoder_input_ids": IDS.flip(1)}
+    model = wrap(base, target_modules=["q"], trainable_token_indices={"shared": [5, 8, 3]})
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter += torch.randn_like(parameter)
+    expert = read_peft(save(model, tmp_path / "poetry"))
+    expected = model(**inputs).logits
+    torch.testing.assert_close(fold(base, expert)(**inputs).logits, expected, rtol=1e-4, atol=1e-4)
+    save_folded(wrap_base(base, build_tokenizer("t5")), expert, tmp_path / "folded")
+    again = type(base).from_pretrained(tmp_path / "folded").eval()
+    torch.testing.assert_close(again(**inputs).logits, expected, rtol=1e-4, atol=1e-4)
