@@ -29,6 +29,7 @@ from lorary.passes import find_layout
 from lorary.passes.layout import Layout
 from lorary.transforms.merging import MERGEKIT, PARAMETER_KEYS, RECIPE_KEYS, SLICE_KEYS
 from tests.architectures import MODEL_TYPES, NOT_BUILT
+from tests.encoder_decoders import KINDS as ENCODER_DECODERS
 from tests.test_architectures import (
     BATCH,
     PROMPTS,
@@ -79,6 +80,12 @@ The table has all causal language models of `transformers`.
 Refused, or not tried:
 
 {others}
+
+## Models with an encoder and a decoder
+
+Training, mixed batches, routing, folding and answers are compared with PEFT, or with each example alone, on
+tiny random models of these kinds: {encoders}. Other models of `AutoModelForSeq2SeqLM` load, and are
+not tested: compare a few answers with those of PEFT before you rely on them.
 
 ## Data
 
@@ -189,6 +196,11 @@ def show(measure: Callable[[], float]) -> str:
     return f"{value:.0e}" + ("" if value <= TOLERANCE else " **differs**")
 
 
+def describe_encoders() -> str:
+    """List the kinds of models with an encoder that the tests build."""
+    return ", ".join(f"`{kind}`" for kind in ENCODER_DECODERS)
+
+
 def format_page(rows: list[list[str]]) -> str:
     """Fill the page with the measured rows and the tables of the readers."""
     built = [row for row in rows if not row[1].startswith(("not tried", "refused"))]
@@ -202,6 +214,7 @@ def format_page(rows: list[list[str]]) -> str:
         machine=platform.machine(),
         date=datetime.date.today(),
         architectures=_table(("model type", *COLUMNS), built),
+        encoders=describe_encoders(),
         others=_table(("model type", "why"), [row[:2] for row in rows if row not in built]),
         formats=_table(
             ("format", "fields", "prompt and target", "example"),

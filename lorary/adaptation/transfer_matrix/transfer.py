@@ -23,6 +23,7 @@ from lorary.training.config import list_effective
 from lorary.training.example_checks import check_training_examples
 from lorary.training.loop.event import TrainEvent
 from lorary.training.loop.loop import Loop
+from lorary.training.memory import check_memory
 
 DEFAULT_CONFIG = TrainConfig(max_tokens=4000, batch_size=4)
 ONLY_ENDS = 10**9
@@ -81,7 +82,7 @@ def transfer(
         UnknownExpert: if there is no expert of a name.
         DataError: if a task has no training or no validation examples.
         IncompatibleExpert: if experts do not fit the base model, or it has experts attached.
-        TrainingError: if a loss is not finite.
+        TrainingError: if a loss is not finite, or the training needs more memory than is free.
         FormatError: if a finished cell's file is damaged.
     """
     plan = _plan(base, experts, examples, config, names, starts)
@@ -165,6 +166,7 @@ def _measure(
         key: start.expert for key, (name, _) in labels.items() if (start := plan.starts[name]) is not None
     }
     layers = find_layers(base.model, plan.config.target_modules)
+    check_memory(base.model.device, layers, plan.config, len(examples))
     stack = attach_slots(base.model, layers, min(plan.config.num_slots, len(examples)), plan.config.rank)
     try:
         objective = TransferCells(stack, base, examples, plan.config, begun, labels)
