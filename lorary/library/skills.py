@@ -105,6 +105,12 @@ def load_skills(library: Library, name: str | None = None) -> SkillSet:
     return SkillSet([library[skill] for skill in names], _unpack_table(tensors))
 
 
+def list_incomplete_skills(library: Library) -> list[str]:
+    """List the skills whose sets lack others, so that nothing can use their table."""
+    sets = _group_skills(library).values()
+    return [entry.name for own in sets if len(_order_skills(own)) != _read_size(own) for entry in own]
+
+
 def _pack_table(table: TaskTable) -> dict[str, Tensor]:
     settings = {
         "tasks": list(table.tasks),
@@ -161,7 +167,7 @@ def _choose_set(sets: Mapping[str, Sequence[Entry]], name: str | None) -> list[E
     if name is not None:
         found = [own for own in sets.values() if any(entry.name == name for entry in own)]
     if len(found) != 1:
-        first = [own[0].name for own in sets.values()]
+        first = [own[0].name for own in (found if name is None and found else sets.values())]
         raise LibraryError(
             f"the library must have {'one set of skills' if name is None else f'a skill {name!r}'}, found "
             f"{len(found)}: name one of {quote(first)}"

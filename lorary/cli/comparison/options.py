@@ -48,6 +48,11 @@ def add_comparison_options(parser: ArgumentParser, *routes: str) -> None:
         type=str | None,
         help="Library of control experts, such as one trained on all tasks; routers never choose them",
     )
+    parser.add_argument(
+        "--skills",
+        type=str | None,
+        help="Any skill of the set for the route tasks, if the library has several sets",
+    )
     add_role_option(parser)
     add_base_options(parser)
     add_router_options(parser, with_tasks=True)

@@ -19,6 +19,7 @@ from lorary.evaluation import EvalConfig, Route, make_routes
 from lorary.evaluation.routes import EXPERT_PREFIX, TASKS
 from lorary.experts import Expert
 from lorary.experts.roles import SKILL
+from lorary.experts.skills import SkillSet
 from lorary.facts import FACTS
 from lorary.library.own_experts import find_own_experts
 from lorary.library.skills import load_only_skills, load_skills
@@ -65,7 +66,7 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     library = _open_experts(options, routers)
     controls = open_filled_library(options.controls) if options.controls is not None else {}
     own = find_own_experts(library.entries(), tasks)
-    skills = load_only_skills(library.library) if SKILL in library.left_out else None
+    skills = _find_skills(options, library)
     names = choose_routes(
         options.routes,
         tasks,
@@ -75,6 +76,8 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
         has_skills=skills is not None,
         has_encoder=are_for_encoder(library),
     )
+    if options.skills is not None and TASKS not in names:
+        raise ValueError("--skills names the skills of the route tasks: add this route, or leave it out")
     check_against(options.against, names)
     refuse_unused_options(options, [*names, *routers])
     configured = {
@@ -117,6 +120,13 @@ def _open_experts(options: Namespace, routers: Sequence[str]) -> LibraryView:
     view = look_routed(options, library)
     has_skills_only = not view and SKILL in view.left_out and not routers
     return view if has_skills_only else choose_routed(options, library)
+
+
+def _find_skills(options: Namespace, library: LibraryView) -> SkillSet | None:
+    """Return the skills of ``--skills``, or the only ones."""
+    if options.skills is not None:
+        return load_skills(library.library, options.skills)
+    return load_only_skills(library.library) if SKILL in library.left_out else None
 
 
 def _list_experts(library: LibraryView) -> list[str]:

@@ -1,9 +1,10 @@
 """Train a mixture-of-experts router over the experts of a library."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +24,8 @@ from lorary.cli.tasks import read_tasks
 from lorary.cli.training_bar import show_training
 from lorary.errors import LibraryError
 from lorary.evaluation.run_header import describe_run
-from lorary.experts import Expert, ExpertCard, check_name
+from lorary.experts import Expert, ExpertCard, check_name, write_expert_files
+from lorary.experts.weights_file import WEIGHTS_FILE
 from lorary.facts.moe import store_router
 from lorary.facts.moe_start import find_start_rows
 from lorary.files import quote, say_count
@@ -49,22 +51,22 @@ def run(options: Namespace) -> int:
     config.make_form(list(chosen))
     tasks = read_tasks(options)
     base = load_options_base(options)
-    if not options.replace:
-        _check_free(library, name, chosen, config)
+    run_folder = options.run or name_run_folder(options.library, name)
+    is_new = options.fresh or count_finished(run_folder, [name]) != 1
+    if config.train_experts and not options.replace and is_new:
+        _check_free(library, [f"{name}-{expert}" for expert in chosen])
     members = {task: (task,) for task in tasks}
     examples = name_members(prepare_all(options, base, tasks, config.train), members)
     read = dict(chosen.items())
     fitted = fit_paths(base.model, read)
     is_renamed = any(fitted[name] is not expert for name, expert in read.items())
     experts: Mapping[str, Expert] = fitted if is_renamed else chosen
-    run_folder = options.run or name_run_folder(options.library, name)
     plan = list(describe_moe_plan(base, experts, examples, config, name, run_folder, options.fresh))
     there = f"{options.library} (has {say_count(len(library), 'expert')})"
     print_facts([("library", there), *plan], stderr=options.json)
     library.require_writable()
     begun = time.monotonic()
     start = find_start_rows(base, experts, examples, config.warm_start)
-    is_new = options.fresh or count_finished(run_folder, [name]) != 1
     try:
         with show_training("training the router") if is_new else nullcontext() as show:
             outcome = train_moe(
@@ -84,6 +86,10 @@ def run(options: Namespace) -> int:
             "--fresh, to resume"
         ) from None
     if config.train_experts:
+        if not options.replace:
+            hashes = library.weight_hashes()
+            known = {own for own in outcome.experts if own in hashes}
+            _check_free(library, [own for own in known if _differs(outcome.experts[own], hashes[own])])
         _store_experts(library, outcome.experts, describe_prompts(options))
     store_router(library, outcome.router, name, base.fingerprint)
     report(options, outcome, name, run_folder, time.monotonic() - begun)
@@ -134,13 +140,18 @@ def _is_of_mixture(card: ExpertCard) -> bool:
     return isinstance(training, Mapping) and training.get("method") == "moe"
 
 
-def _check_free(library: Library, name: str, experts: Mapping[str, Expert], config: MoeConfig) -> None:
-    taken = [f"{name}-{other}" for other in experts if f"{name}-{other}" in library]
-    if config.train_experts and taken:
+def _check_free(library: Library, wanted: Sequence[str]) -> None:
+    taken = sorted(own for own in wanted if own in library)
+    if taken:
         raise LibraryError(
             f"library {quote(library.url)} already has {quote(taken[:3])}: add --replace to replace them, or "
             "name the router with --expert"
         )
+
+
+def _differs(expert: Expert, digest: str) -> bool:
+    """Tell whether an expert has other weights than those of a digest in the library."""
+    return sha256(write_expert_files(expert)[WEIGHTS_FILE]).hexdigest() != digest
 
 
 def _store_experts(library: Library, experts: Mapping[str, Expert], prompts: Mapping[str, object]) -> None:

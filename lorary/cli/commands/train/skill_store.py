@@ -1,5 +1,6 @@
 """Store trained skills in the library."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,7 @@ from lorary.evaluation.run_header import describe_run
 from lorary.experts.skills import SkillSet
 from lorary.facts import embed_tasks
 from lorary.library import Library
-from lorary.library.skills import load_skills, store_skills
+from lorary.library.skills import list_incomplete_skills, load_skills, store_skills
 from lorary.models import BaseModel
 from lorary.training import SkillConfig, TrainingExamples
 from lorary.training.same_training import find_skill_fault
@@ -51,6 +52,7 @@ def check_skill_names(
 
 def store_trained(
     library: Library,
+    name: str,
     base: BaseModel,
     skill_set: SkillSet,
     examples: Mapping[str, TrainingExamples],
@@ -60,6 +62,7 @@ def store_trained(
 
     Args:
         library: the library.
+        name: name of the skills.
         base: the base model.
         skill_set: the skills.
         examples: task -> its examples.
@@ -77,6 +80,11 @@ def store_trained(
         for skill in skill_set.skills
     ]
     store_skills(library, SkillSet(skills, skill_set.table), replace=True)
+    # What is left of a larger set of the same name, which was replaced, is of no use any more.
+    ends = re.compile(rf"{re.escape(name)}-(?:\d+|shared)")
+    for skill in list_incomplete_skills(library):
+        if ends.fullmatch(skill):
+            del library[skill]
 
 
 def _find_embeddings(library: Library, skill_set: SkillSet) -> Tensor | None:

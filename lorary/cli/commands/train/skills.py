@@ -60,7 +60,7 @@ def run(options: Namespace) -> int:
             f"the last saved state is in {quote(str(run_folder))}: run the same command again, without "
             "--fresh, to resume"
         ) from None
-    store_trained(library, base, outcome.skill_set, examples, describe_prompts(options))
+    store_trained(library, name, base, outcome.skill_set, examples, describe_prompts(options))
     report(options, outcome, name, run_folder, time.monotonic() - begun)
     return 0
 
@@ -84,7 +84,7 @@ def read_skill_options(options: Namespace) -> SkillConfig:
     given = vars(options.skills)
     config = keep_fault(lambda: SkillConfig(train=train or TrainConfig(max_steps=1), **given))
     if options.expert is not None:
-        keep_fault(lambda: check_name(f"{options.expert}-0"))
+        keep_fault(lambda: check_name(options.expert) and check_name(f"{options.expert}-0"))
     faults += _find_faults(options)
     if faults or config is None:
         raise ValueError("; ".join(faults))

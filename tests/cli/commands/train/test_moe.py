@@ -85,6 +85,11 @@ def test_trained_experts_are_new_ones_with_parents(train_moe, library):
     stored = Library.open(str(library))
     assert {"mix-past_tense", "mix-plurals", "mix-prices", "past_tense"} <= set(stored)
     assert stored["mix-past_tense"].card.parents == ("past_tense",)
+    # As after a run that was killed while it stored its results.
+    del stored["mix-plurals"]
+    code, _, errors = train_moe("--moe.train_experts", "true", "--expert", "mix")
+    assert code == 0, errors
+    assert "mix-plurals" in stored
     code, _, errors = train_moe("--moe.train_experts", "true", "--expert", "mix", "--fresh")
     assert (
         code == 2 and "already has ['mix-past_tense', 'mix-plurals', 'mix-prices']: add --replace" in errors

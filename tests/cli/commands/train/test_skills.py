@@ -81,6 +81,14 @@ def test_skills_trained_otherwise_are_replaced_only_if_asked(train_quickly, tmp_
         assert load_skills(library, name).skills[0].card.provenance["training"]["table_learning_rate"] == 0.5
 
 
+def test_no_skill_of_a_larger_set_is_left_when_a_smaller_one_replaces_it(train_quickly, tmp_path):
+    train_quickly(*MHR)
+    train_quickly(*MHR, "--expert", "skills-9")
+    assert train_quickly(*MHR, "--skills.num_skills", "2", "--fresh", "--replace")[0] == 0
+    others = {"skills-9-0", "skills-9-1", "skills-9-2"}
+    assert {name for name in open_library(tmp_path) if "skills" in name} == {"skills-0", "skills-1", *others}
+
+
 def test_what_does_not_suit_is_refused_at_once_before_the_base_model_is_loaded(
     train_quickly, tmp_path, monkeypatch
 ):
@@ -109,7 +117,7 @@ def test_what_does_not_suit_is_refused_at_once_before_the_base_model_is_loaded(
         "--groups trains one expert per group, found --method poly",
         "--method poly has 1 split, found --skills.num_splits 4: use --method mhr",
         "--skills.trained table needs skills to start from",
-        "../x-0",
+        "'../x'",
     ):
         assert part in " ".join(errors.split()), part
     assert not (tmp_path / "lib").exists()
@@ -194,3 +202,18 @@ def test_a_library_of_skills_is_evaluated_by_task(lorary, trained, tmp_path):
     code, _, errors = lorary("eval", trained, *tasks, "--routes", "base,arrow")
     assert code == 2
     assert "route 'arrow' needs experts, the library has skills only" in " ".join(errors.split())
+
+
+def test_one_of_several_sets_is_evaluated_by_its_name(lorary, train_quickly, tmp_path):
+    train_quickly(*MHR)
+    train_quickly(*MHR, "--expert", "more")
+    words = ("eval", str(tmp_path / "lib"), *TASKS, "--evaluation.num_examples", "2")
+    code, _, errors = lorary(*words, "--routes", "base,tasks")
+    assert code == 2
+    assert "must have one set of skills, found 2: name one of ['more-0', 'skills-0']" in errors
+    code, output, errors = lorary(*words, "--skills", "more-1", "--out", str(tmp_path / "out"))
+    assert code == 0, errors
+    assert "tasks" in output
+    code, _, errors = lorary(*words, "--skills", "more-1", "--routes", "base")
+    assert code == 2
+    assert "--skills names the skills of the route tasks" in errors
