@@ -3,6 +3,7 @@
 Shape letters: I layer input, O layer output.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -60,6 +61,18 @@ class Survey:
     """The layers to merge."""
 
 
+def _warn_of_copies(experts: Sequence[Expert]) -> None:
+    """Say that copies of base weights are left out: without the model they cannot be compared."""
+    found = [expert for expert in experts if expert.kinds]
+    if found:
+        more = f" (and {say_count(len(found) - 1, 'more such expert')})" if len(found) > 1 else ""
+        warnings.warn(
+            f"expert {quote(found[0].name)}{more} has weights that PEFT copied from its base model: only its "
+            "low-rank factors are used; if these weights were trained or resized, fold the expert instead",
+            stacklevel=3,
+        )
+
+
 def survey_experts(experts: Mapping[str, Expert], names: Sequence[str], layers: LayerChoice) -> Survey:
     """Read the experts' shapes, and check their shapes and base models.
 
@@ -83,6 +96,7 @@ def survey_experts(experts: Mapping[str, Expert], names: Sequence[str], layers: 
             dtype = torch.promote_types(a.dtype, b.dtype)
             found.setdefault(path, {})[index] = _Shape(b.shape[0], a.shape[1], a.shape[0], dtype)
     require_low_rank(chosen_experts, "merging")
+    _warn_of_copies(chosen_experts)
     check_one_base(dict(zip(names, chosen_experts, strict=True)))
     chosen = _choose_paths(names, found, layers)
     return Survey(

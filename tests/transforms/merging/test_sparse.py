@@ -7,6 +7,7 @@ from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, Factors, read_peft, write_peft
 from lorary.experts.parts.ia3 import Ia3Part
 from lorary.experts.parts.sparse import SparsePart
+from lorary.experts.parts.whole import WholePart
 from lorary.transforms import make_recipe, merge, plan_merge
 
 PATHS = ("model.layers.0.up_proj", "model.layers.1.up_proj")
@@ -79,3 +80,11 @@ def test_what_is_not_exact_is_refused(experts):
     ia3 = Expert("x", "org/base", {}, parts={PATHS[0]: (Ia3Part(torch.ones(20), False),)})
     with pytest.raises(IncompatibleExpert, match="has IA3 scales"):
         merge({"x": ia3}, "linear")
+
+
+def test_copies_of_base_weights_are_left_out_with_a_warning():
+    pair = Factors(torch.ones(1, 12), torch.ones(20, 1))
+    words = {"model.embed_tokens": (WholePart(weight=torch.ones(9, 12), is_copy=True),)}
+    experts = {name: Expert(name, "org/base", {PATHS[0]: pair}, parts=words) for name in ("one", "two")}
+    with pytest.warns(UserWarning, match=r"'one' \(and 1 more such expert\) has weights that PEFT copied"):
+        assert merge(experts, "linear").parts == {}
