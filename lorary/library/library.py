@@ -1,31 +1,27 @@
 """The library: a mapping from names to experts, stored in a folder at a URL."""
 
-import errno
 import os
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 
 from lorary.errors import LibraryError
-from lorary.experts import Expert, check_name, write_expert_files
+from lorary.experts import Expert, check_name
 from lorary.experts.peft_reader import build_expert
-from lorary.experts.roles import check_roles
-from lorary.files import escape, quote, say_count
+from lorary.files import quote, say_count
 from lorary.library import catalog
 from lorary.library.artifacts import Artifacts
 from lorary.library.commits import Plan, commit_plan
 from lorary.library.entry import Entry
-from lorary.library.failure import EXPERTS_UNCHANGED, explain_failure
 from lorary.library.marker import make_library, require_library
 from lorary.library.open_expert import open_expert
-from lorary.library.prune import Pruned, find_unused_artifacts
+from lorary.library.prune import Pruned, prune_artifacts
 from lorary.library.retitle import copy_as
-from lorary.library.storage.contract import Outcome, Puts
+from lorary.library.storage.contract import Puts
 from lorary.library.storage.lock import LOCK_TIMEOUT_S
 from lorary.library.storage.opening import open_storage
-from lorary.library.storage.places import MARKER
+from lorary.library.storing import require_writable, store_experts
 from lorary.library.verify import Problem, find_artifact_problems, find_problems, find_strange_names
-from lorary.library.view import LibraryView
+from lorary.library.view import LibraryView, choose_routed
 
 
 class Library(MutableMapping[str, Expert]):
@@ -120,7 +116,7 @@ class Library(MutableMapping[str, Expert]):
             LibraryError: if it cannot be written; the message states whether the library is unchanged, as in
                 nearly all cases.
         """
-        self._store({check_name(name): expert}, replace=True)
+        store_experts(self._storage, {check_name(name): expert}, replace=True)
 
     def __delitem__(self, name: str) -> None:
         """Delete an expert; its tensors that are in use stay valid."""
@@ -155,7 +151,9 @@ class Library(MutableMapping[str, Expert]):
             LibraryError: if the name is taken, or the expert cannot be written; the message states whether
                 the library is unchanged, as in nearly all cases.
         """
-        self._store({check_name(expert.name if name is None else name): expert}, replace=False)
+        store_experts(
+            self._storage, {check_name(expert.name if name is None else name): expert}, replace=False
+        )
 
     def add_all(self, experts: Mapping[str, Expert], *, replace: bool = False) -> None:
         """Store several experts in one commit: all of them, or none.
@@ -167,7 +165,7 @@ class Library(MutableMapping[str, Expert]):
         Raises:
             LibraryError: if a name is taken, or the experts cannot be written; see ``add``.
         """
-        self._store({check_name(name): expert for name, expert in experts.items()}, replace)
+        store_experts(self._storage, {check_name(name): expert for name, expert in experts.items()}, replace)
 
     def rename(self, old: str, new: str) -> None:
         """Rename an expert to a new name; on a local disk its weights are not copied."""
@@ -227,14 +225,7 @@ class Library(MutableMapping[str, Expert]):
             ValueError: if there is no such role.
             FormatError: if an expert's small files are invalid.
         """
-        roles = check_roles(include)
-        names, left_out = [], defaultdict(list)
-        for entry in self.entries():
-            if entry.card.role in roles:
-                names.append(entry.name)
-            else:
-                left_out[entry.card.role].append(entry.name)
-        return LibraryView(self, names, left_out)
+        return choose_routed(self, include)
 
     def weight_hashes(self) -> dict[str, str]:
         """Return the stored SHA-256 of every expert's weights file, which ``verify`` checks."""
@@ -280,11 +271,7 @@ class Library(MutableMapping[str, Expert]):
         Raises:
             LibraryError: if nothing can be written, or there is too little space; the message has the reason.
         """
-        commit_plan(self._storage, "write", lambda: ({MARKER: self._storage.read(MARKER)}, ()))
-        free = self._storage.free_bytes()
-        if free is not None and free < num_bytes:
-            full = OSError(errno.ENOSPC, "No space left on device")
-            raise explain_failure(self._storage, full, "write", Outcome.UNCHANGED.value, num_bytes)
+        require_writable(self._storage, num_bytes)
 
     def prune(self) -> Pruned:
         """Remove every artifact of which an expert no longer exists; artifacts can be computed again.
@@ -292,35 +279,7 @@ class Library(MutableMapping[str, Expert]):
         Raises:
             LibraryError: if the library cannot be changed.
         """
-        found = Pruned(0, 0, 0)
-
-        def plan() -> tuple[Puts, list[str]]:
-            nonlocal found
-            present = catalog.identify_experts(self._storage, catalog.list_experts(self._storage))
-            unused, found = find_unused_artifacts(self._storage, set(present.values()))
-            return {}, unused
-
-        commit_plan(self._storage, "remove artifacts", plan, outcome=EXPERTS_UNCHANGED)
-        return found
-
-    def _store(self, experts: Mapping[str, Expert], replace: bool) -> None:
-        puts: dict[str, bytes] = {}
-        for name, expert in experts.items():
-            if not isinstance(expert, Expert):
-                raise TypeError(f"a library stores experts, found {type(expert).__name__} for {name!r}")
-            files = write_expert_files(expert.rename(name))
-            puts |= {f"{name}/{file}": content for file, content in files.items()}
-
-        def plan() -> tuple[Puts, list[str]]:
-            there = [name for name in experts if catalog.is_expert(self._storage, name)]
-            for name in experts:
-                if not (replace and name in there):
-                    catalog.require_free_name(self._storage, name)
-            return puts, there
-
-        shown = ", ".join(map(repr, experts))
-        what = f"store {'expert' if len(experts) == 1 else 'experts'} {escape(shown, longest=200)}"
-        self._commit(what, plan, sum(map(len, puts.values())))
+        return prune_artifacts(self._storage)
 
     def _identify(self, names: Sequence[str]) -> dict[str, str]:
         with self._reading():

@@ -1,10 +1,13 @@
-"""Finding artifacts of experts that no longer exist."""
+"""Removing artifacts of experts that no longer exist."""
 
 from collections.abc import Collection
 from typing import NamedTuple
 
+from lorary.library import catalog
 from lorary.library.artifacts import ARTIFACTS, read_subjects
-from lorary.library.storage.contract import Storage
+from lorary.library.commits import commit_plan
+from lorary.library.failure import EXPERTS_UNCHANGED
+from lorary.library.storage.contract import Puts, Storage
 
 
 class Pruned(NamedTuple):
@@ -16,6 +19,24 @@ class Pruned(NamedTuple):
     """Number of artifacts that were kept."""
     num_bytes: int
     """Number of freed bytes."""
+
+
+def prune_artifacts(storage: Storage) -> Pruned:
+    """Remove every artifact of which an expert no longer exists.
+
+    Raises:
+        LibraryError: if the library cannot be changed.
+    """
+    found = Pruned(0, 0, 0)
+
+    def plan() -> tuple[Puts, list[str]]:
+        nonlocal found
+        present = catalog.identify_experts(storage, catalog.list_experts(storage))
+        unused, found = find_unused_artifacts(storage, set(present.values()))
+        return {}, unused
+
+    commit_plan(storage, "remove artifacts", plan, outcome=EXPERTS_UNCHANGED)
+    return found
 
 
 def find_unused_artifacts(storage: Storage, present: Collection[str]) -> tuple[list[str], Pruned]:

@@ -1,11 +1,12 @@
 """Some experts of a library, such as those that routers choose among."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lorary.errors import UnknownExpert
 from lorary.experts import Expert
-from lorary.experts.roles import describe_roles
+from lorary.experts.roles import check_roles, describe_roles
 from lorary.files import quote, say_count
 from lorary.library.artifacts import Artifacts
 from lorary.library.entry import Entry
@@ -81,3 +82,15 @@ class LibraryView(Mapping[str, Expert]):
     def describe_left_out(self) -> str:
         """Describe what is left out, such as ``2 merges (a, b), 1 control (c)``; empty if nothing is."""
         return describe_roles(self.left_out)
+
+
+def choose_routed(library: "Library", include: str | Iterable[str]) -> LibraryView:
+    """Return the experts with the role ``"expert"`` or one of those to include; see ``Library.routed``."""
+    roles = check_roles(include)
+    names, left_out = [], defaultdict(list)
+    for entry in library.entries():
+        if entry.card.role in roles:
+            names.append(entry.name)
+        else:
+            left_out[entry.card.role].append(entry.name)
+    return LibraryView(library, names, left_out)
