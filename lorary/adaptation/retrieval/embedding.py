@@ -66,7 +66,7 @@ def _list_card_tokens(context: RetrievalContext, names: Sequence[str]) -> dict[s
         raise ValueError(
             "retrieval by embedding needs examples of the experts' tasks, or cards with tasks or a "
             f"description, found neither for {_list_some(silent)}: give examples of the experts' tasks, "
-            "write a description into the cards, or choose by 'calibrated', which needs neither"
+            "write a description into the cards, or choose by 'cosine', which needs neither"
         )
     tokenizer = context.base.tokenizer
     return {name: [list(tokenizer(text)["input_ids"])] for name, text in texts.items()}
