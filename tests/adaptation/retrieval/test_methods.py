@@ -121,7 +121,7 @@ def test_embedding_reads_cards_if_no_tasks_are_at_hand(context):
 def test_embedding_says_what_is_missing(context):
     card = ExpertCard(base_fingerprint=context.base.fingerprint)
     experts = {name: replace(expert, card=card) for name, expert in context.experts.items()}
-    with pytest.raises(ValueError, match="found neither for .*1 more expert: .* choose by 'cosine'"):
+    with pytest.raises(ValueError, match=r"found neither for .*1 more expert: .* choose by 'cosine'"):
         retrieve(replace(context, experts=experts), by="embedding")
     own = {"sql": context.examples}
     with pytest.raises(ValueError, match="every expert's task, or of none, found none for 'dates'"):

@@ -87,8 +87,9 @@ def test_arrows_weights_are_means_over_both_halves_and_generic_texts_are_missed_
     weights = json.loads(output)["runs"][0]["tasks"][0]["weights"]
     assert {path.split(".")[0] for path in weights} >= {"encoder", "decoder"}
     assert all(sum(own.values()) == pytest.approx(1, abs=1e-5) for own in weights.values())
-    code, output, errors = lorary("adapt", library, *few, *place, "--method", "calibrated")
-    assert code == 2 and output == "" and "--method calibrated needs generic texts" in errors
+    for words in (("--method", "calibrated"), ("--by", "calibrated")):
+        code, output, errors = lorary("adapt", library, *few, *place, *words)
+        assert code == 2 and output == "" and f"{' '.join(words)} needs generic texts" in errors
 
 
 def test_the_calibrated_router_is_refused_in_one_sentence(lorary, library):

@@ -6,6 +6,7 @@ from jsonargparse import Namespace
 
 from lorary.adaptation.config import FEW_SHOT, AdaptConfig
 from lorary.adaptation.methods.table import METHODS
+from lorary.adaptation.retrieval.table import DEFAULT_RETRIEVAL
 from lorary.cli.commands.adapt.options import OWN
 from lorary.cli.comparison.routes import split_commas
 from lorary.errors import suggest
@@ -35,7 +36,8 @@ def read_configs(options: Namespace, *, is_for_encoder: bool = False) -> dict[st
         method: AdaptConfig(method=method, train=train, **settings, **vars(options.adapt))
         for method in methods
     }
-    _refuse_generic([name for name in methods if is_for_encoder and METHODS[name].needs_generic])
+    if is_for_encoder:
+        _refuse_generic([name for name in methods if METHODS[name].needs_generic], options.by)
     _refuse_unused(next(iter(configs.values())), methods)
     return configs
 
@@ -88,11 +90,12 @@ def reseed(config: AdaptConfig, seed: int) -> AdaptConfig:
     return replace(config, train=replace(config.train, seed=seed))
 
 
-def _refuse_generic(methods: list[str]) -> None:
-    if methods:
+def _refuse_generic(methods: list[str], by: str | None) -> None:
+    words = [f"--method {name}" for name in methods] + [f"--by {by}"] * (by == DEFAULT_RETRIEVAL)
+    if words:
         raise ValueError(
-            f"--method {', '.join(methods)} needs generic texts, which a base model with an encoder does not "
-            "write: use another method, such as arrow, or in Python adapt(router_options={'generic': texts})"
+            f"{words[0]} needs generic texts, which a base model with an encoder does not "
+            "write: use another one, or in Python adapt(router_options={'generic': texts})"
         )
 
 
