@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lorary.errors import FormatError, UnsupportedAdapter
 from lorary.experts.factors import Factors
-from lorary.files import LIMITS, quote
+from lorary.files import LIMITS, quote, say_count
 
 INNER = ".base_layer"
 """PEFT's name of a module within the wrapper of another parameter of the same module."""
@@ -123,8 +123,9 @@ def find_stacked(
             continue
         if len(names) != len(layers):
             raise FormatError(
-                f"{quote(path)} has factors for {len(layers)} parameters of {quote(module, 100)}, but "
-                f"target_parameters names {', '.join(map(quote, names))}: save the adapter again"
+                f"{quote(path)} has factors for {say_count(len(layers), 'parameter')} of "
+                f"{quote(module, 100)}, but target_parameters names "
+                f"{', '.join(map(quote, names))}: save the adapter again"
             )
         if len(names) > 1 and not set(names) <= set(ORDER):
             raise UnsupportedAdapter(

@@ -13,6 +13,7 @@ from transformers.cache_utils import DynamicLayer
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert
 from lorary.experts.parts.soft_prompt import MODEL, SoftPromptPart, find_prompt
+from lorary.files import say_count
 from lorary.models.architecture import is_encoder_decoder
 from lorary.models.evaluating import MODEL_FAILURES, evaluating
 from lorary.models.positions import count_positions
@@ -57,7 +58,9 @@ def _place(model: PreTrainedModel, expert: Expert) -> VirtualTokens:
     count, width = tokens.shape
     most = count_positions(model)
     if most is not None and count + len(_TEXTS[0]) > most:
-        raise _refuse(model, expert.name, f"{count} virtual tokens leave no room in its {most} positions")
+        raise _refuse(
+            model, expert.name, f"{say_count(count, 'virtual token')} leave no room in its {most} positions"
+        )
     if not part.has_states:
         wanted = model.get_input_embeddings().weight.shape[1]
         if width != wanted:
@@ -68,8 +71,8 @@ def _place(model: PreTrainedModel, expert: Expert) -> VirtualTokens:
         raise _refuse(
             model,
             expert.name,
-            f"a token's keys and values have {num_layers * 2 * heads * head_width} numbers, the expert's "
-            f"{width}",
+            f"a token's keys and values have {say_count(num_layers * 2 * heads * head_width, 'number')}, the "
+            f"expert's {width}",
         )
     # As PEFT's get_prompt.
     states = tokens.view(count, num_layers, 2, heads, head_width).permute(1, 2, 3, 0, 4)

@@ -23,7 +23,7 @@ from lorary.data import TokenizedExample
 from lorary.errors import TrainingError, UnsupportedAdapter
 from lorary.experts import Expert, Factors, check_name, read_peft
 from lorary.experts.peft_features import ACCEPTED_SETTINGS
-from lorary.files import quote
+from lorary.files import quote, say_count
 from lorary.models import BaseModel
 from lorary.models.logits import target_losses
 from lorary.passes.layout import Layout
@@ -137,8 +137,9 @@ def _run(
         loss = _add_gradients(inner, [examples.train[index] for index in batch], layout, config)
         if not loss < float("inf"):
             raise TrainingError(
-                f"expert {name!r}: the training loss must be finite, found {loss} after {step} steps: lower "
-                f"learning_rate ({config.learning_rate:g}), or check its examples"
+                f"expert {name!r}: the training loss must be finite, found {loss} after "
+                f"{say_count(step, 'step')}: lower learning_rate "
+                f"({config.learning_rate:g}), or check its examples"
             )
         if config.max_grad_norm is not None:
             nn.utils.clip_grad_norm_(trained, config.max_grad_norm)

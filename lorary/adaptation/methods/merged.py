@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from lorary.adaptation.event import AdaptEvent
 from lorary.adaptation.methods.contract import Context, NewTask, Start
+from lorary.files import say_count
 from lorary.transforms import merge
 
 
@@ -25,7 +26,7 @@ def merge_chosen(context: Context, tasks: Mapping[str, NewTask], method: str) ->
             }
 
             def tell(num_done: int, num_layers: int) -> None:
-                stage = f"merging {len(names)} experts"  # noqa: B023 (called before the next loop)
+                stage = f"merging {say_count(len(names), 'expert')}"  # noqa: B023 (called before the next loop)
                 context.on_progress(AdaptEvent(stage=stage, num_done=num_done, num_steps=num_layers))
 
             merged = merge(experts, method, rank="full", layers="all", on_progress=tell)

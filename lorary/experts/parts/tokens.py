@@ -15,6 +15,7 @@ from lorary.experts.factors import Factors
 from lorary.experts.parts.contract import Claim, Layer, Placement, Source, Weights
 from lorary.experts.parts.fields import claim_by, require_fields, widen
 from lorary.experts.peft_keys import PREFIX
+from lorary.files import say_count
 
 _NAME = re.compile(r"(\.token_adapter)?\.trainable_tokens_(?P<field>delta)$")
 
@@ -39,8 +40,8 @@ class TokensPart:
         require_fields(self.tensors, {"values": "NH"})
         if len(self.indices) != len(self.values) or len(set(self.indices)) < len(self.indices):
             raise ValueError(
-                f"it must have {len(self.values)} different tokens, one for each of its embeddings, found "
-                f"{len(self.indices)}, {len(set(self.indices))} of them different"
+                f"it must have {say_count(len(self.values), 'different token')}, one for each of its "
+                f"embeddings, found {len(self.indices)}, {len(set(self.indices))} of them different"
             )
 
     @classmethod

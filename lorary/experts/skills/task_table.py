@@ -12,7 +12,7 @@ from torch import Tensor
 from lorary.errors import suggest
 from lorary.experts.skills.choices import GRANULARITIES, Granularity
 from lorary.experts.skills.mixing import compute_weights
-from lorary.files import quote
+from lorary.files import quote, say_count
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,8 +67,8 @@ class TaskTable:
         own = self.embeddings
         if own is not None and (own.dim() != 2 or len(own) != len(self.tasks) or not own.isfinite().all()):
             faults.append(
-                f"embeddings must be [tasks, D] finite numbers, {len(self.tasks)} rows, found shape "
-                f"{list(own.shape)}"
+                f"embeddings must be [tasks, D] finite numbers, {say_count(len(self.tasks), 'row')}, found "
+                f"shape {list(own.shape)}"
             )
         return faults
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
-from lorary.files import parse_json_object, quote
+from lorary.files import parse_json_object, quote, say_count
 from lorary.routing.configs.checks import INPUT_NORMS, InputNorm
 
 MoeKind = Literal["linear", "product_keys"]
@@ -111,7 +111,9 @@ class MoeForm:
         fixed = self.count(0)
         width, rest = divmod(num_parameters - fixed, self.count(1) - fixed)
         if width < 1 or rest:
-            raise ValueError(f"no layer has a router of this form with {num_parameters} parameters")
+            raise ValueError(
+                f"no layer has a router of this form with {say_count(num_parameters, 'parameter')}"
+            )
         return width
 
     def keep(self, top_k: int | None) -> "MoeForm":
@@ -217,7 +219,10 @@ def _find_grid_faults(form: MoeForm) -> list[str]:
         return [f"query_size must be even and at least 2, found {form.query_size}"]
     cells = form.cells
     if not 1 <= form.num_columns <= form.num_cells <= MOST_EXPERTS:
-        return [f"a grid of {form.num_cells} cells cannot have {form.num_columns} columns"]
+        return [
+            f"a grid of {say_count(form.num_cells, 'cell')} cannot have "
+            f"{say_count(form.num_columns, 'column')}"
+        ]
     if len(cells) != len(form.experts) or len(set(cells)) < len(cells) or max(cells) >= form.num_cells:
         return [f"each expert must have a cell of its own of {form.num_cells}, found {quote(cells, 100)}"]
     return []

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lorary.files import parse_json_object, quote
+from lorary.files import parse_json_object, quote, say_count
 from lorary.routing.configs.moe_form import MoeForm, read_form
 from lorary.routing.moe.scores import split_parameters
 
@@ -144,7 +144,9 @@ def unpack_router(tensors: Mapping[str, Tensor]) -> TrainedRouter:
         raise ValueError("the parameters of a router must be finite float32 numbers [P]")
     sizes = list(layout.values())
     if not all(type(size) is int and size >= 0 for size in sizes) or sum(sizes) != len(parameters):
-        raise ValueError(f"the layout of a router must add up to its {len(parameters)} parameters")
+        raise ValueError(
+            f"the layout of a router must add up to its {say_count(len(parameters), 'parameter')}"
+        )
     for size in set(sizes):
         form.find_width(size)
     return TrainedRouter(form, dict(zip(layout, parameters.split(sizes), strict=True)))

@@ -31,7 +31,13 @@ def describe_plan(
     num_train = sum(len(found.train) for found in examples.values())
     num_held = sum(len(found.validation) for found in examples.values())
     shown = ", ".join(examples)
-    yield "tasks", f"{len(examples)}: {shown}; {num_train} examples to train on, {num_held} to validate with"
+    yield (
+        "tasks",
+        (
+            f"{len(examples)}: {shown}; {say_count(num_train, 'example')} to train on, "
+            f"{num_held} to validate with"
+        ),
+    )
     names = list(configs)
     by = options.by or choose_retrieval(base.is_encoder_decoder, {})
     kept = ""
