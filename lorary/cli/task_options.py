@@ -6,6 +6,7 @@ from jsonargparse import ArgumentParser
 
 from lorary.cli.keep_places import KeepPlaces
 from lorary.cli.template_options import add_template_args
+from lorary.data.fitting import Truncation
 from lorary.data.readers import FORMATS
 from lorary.data.readers.columns import PARTS
 from lorary.data.readers.read import Turns
@@ -56,4 +57,17 @@ def add_reading_options(parser: ArgumentParser) -> None:
         type=bool,
         default=True,
         help="Whether prompts begin with the task's definition, if it has one",
+    )
+
+
+def add_length_options(parser: ArgumentParser) -> None:
+    """Add how long the examples of a training may be, and how longer ones are handled."""
+    parser.add_argument(
+        "--max-length", type=int, default=512, help="Maximum tokens of prompt and target together"
+    )
+    parser.add_argument(
+        "--truncation",
+        type=Truncation,
+        default="prompt-middle",
+        help="How to handle longer examples; targets are never truncated",
     )

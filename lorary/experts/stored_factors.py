@@ -3,6 +3,7 @@
 R rank, I layer input, O layer output.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 
@@ -21,17 +22,17 @@ class LazyFactors(Mapping[str, Factors]):
     """Module path -> factors whose shapes are known before their values are read."""
 
     @property
+    @abstractmethod
     def outlines(self) -> Mapping[str, Factors]:
         """Factors on the meta device, for shapes and dtypes only."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rename_modules(self, paths: Mapping[str, str]) -> "LazyFactors":
         """Return the same factors with other module paths, without reading values.
 
         Args:
             paths: path of each module -> new path.
         """
-        raise NotImplementedError
 
 
 class StoredFactors(LazyFactors):

@@ -15,8 +15,7 @@ from lorary.adaptation.methods.table import METHODS
 from lorary.adaptation.retrieval.table import DEFAULT_RETRIEVAL, ENCODER_RETRIEVAL, RETRIEVALS
 from lorary.cli.base_options import add_base_options
 from lorary.cli.role_options import add_role_option
-from lorary.cli.task_options import add_task_options
-from lorary.data.fitting import Truncation
+from lorary.cli.task_options import add_length_options, add_task_options
 from lorary.training import TrainConfig
 
 EXAMPLE = "lorary adapt ./my-loras --tasks new=few.jsonl --method nearest"
@@ -35,15 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=int | None,
         help="Use at most this many training examples of a task, chosen by content; if not given: all",
     )
-    parser.add_argument(
-        "--max-length", type=int, default=512, help="Maximum tokens of prompt and target together"
-    )
-    parser.add_argument(
-        "--truncation",
-        type=Truncation,
-        default="prompt-middle",
-        help="How to handle longer examples; targets are never truncated",
-    )
+    add_length_options(parser)
     add_base_options(parser)
     add_role_option(parser)
     _add_method_options(parser)

@@ -1,17 +1,17 @@
 """Train a mixture-of-experts router over the experts of a library."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TypeVar
 
 from jsonargparse import Namespace
 
 from lorary.cli.base_model import load_options_base
 from lorary.cli.commands.train.experts import describe_prompts, prepare_all, read_training_options
+from lorary.cli.commands.train.faults import Faults
 from lorary.cli.commands.train.groups import name_members
 from lorary.cli.commands.train.moe_plan import describe_moe_plan
 from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_progress
@@ -39,7 +39,6 @@ from lorary.training.moe_training import MoeOutcome
 from lorary.training.objectives.moe_usage import MoeUsage
 
 DEFAULT_NAME = "moe"
-Read = TypeVar("Read")
 
 
 def run(options: Namespace) -> int:
@@ -102,19 +101,11 @@ def read_moe_options(options: Namespace) -> MoeConfig:
     Raises:
         ValueError: with all settings that are invalid or do not suit the method.
     """
-    faults: list[str] = []
-
-    def keep_fault(read: Callable[[], Read]) -> Read | None:
-        try:
-            return read()
-        except ValueError as error:
-            faults.append(str(error))
-            return None
-
-    train = keep_fault(lambda: read_training_options(options))
-    config = keep_fault(lambda: MoeConfig(train=train or TrainConfig(max_steps=1), **vars(options.moe)))
+    faults = Faults()
+    train = faults.keep(lambda: read_training_options(options))
+    config = faults.keep(lambda: MoeConfig(train=train or TrainConfig(max_steps=1), **vars(options.moe)))
     if options.expert is not None:
-        keep_fault(lambda: check_name(options.expert))
+        faults.keep(lambda: check_name(options.expert))
     if options.groups is not None:
         faults.append("--groups trains one expert per group, found --method moe: groups are --moe.groups")
     if faults or config is None:

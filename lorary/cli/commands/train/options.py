@@ -13,8 +13,7 @@ from jsonargparse import ArgumentParser
 from lorary.cli.base_options import DEFAULT_BASE, add_base_options
 from lorary.cli.commands.train.methods import add_method_options
 from lorary.cli.keep_places import KeepPlaces
-from lorary.cli.task_options import add_task_options
-from lorary.data.fitting import Truncation
+from lorary.cli.task_options import add_length_options, add_task_options
 from lorary.training import TrainConfig
 
 EXAMPLE = "lorary train ./my-loras --tasks synthetic --training.max_steps 4"
@@ -24,15 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the library, the tasks, the base model and the training configuration."""
     parser.add_argument("library", help="Folder or URL of the library; created if missing")
     add_task_options(parser)
-    parser.add_argument(
-        "--max-length", type=int, default=512, help="Maximum tokens of prompt and target together"
-    )
-    parser.add_argument(
-        "--truncation",
-        type=Truncation,
-        default="prompt-middle",
-        help="How to handle longer examples; targets are never truncated",
-    )
+    add_length_options(parser)
     add_base_options(parser, DEFAULT_BASE)
     add_method_options(parser)
     parser.add_argument(

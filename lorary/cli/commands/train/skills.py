@@ -1,15 +1,14 @@
 """Train skills that all tasks share, and their table: Polytropon and MHR."""
 
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TypeVar
 
 from jsonargparse import Namespace
 
 from lorary.cli.base_model import load_options_base
 from lorary.cli.commands.train.experts import describe_prompts, prepare_all, read_training_options
+from lorary.cli.commands.train.faults import Faults
 from lorary.cli.commands.train.groups import name_members
 from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_progress
 from lorary.cli.commands.train.run_place import name_run_folder
@@ -28,7 +27,6 @@ from lorary.training.folder.run_folder import count_finished
 from lorary.training.skill_training import SkillOutcome
 
 DEFAULT_NAME = "skills"
-Read = TypeVar("Read")
 
 
 def run(options: Namespace) -> int:
@@ -71,20 +69,12 @@ def read_skill_options(options: Namespace) -> SkillConfig:
     Raises:
         ValueError: with all settings that are invalid or do not suit the method.
     """
-    faults: list[str] = []
-
-    def keep_fault(read: Callable[[], Read]) -> Read | None:
-        try:
-            return read()
-        except ValueError as error:
-            faults.append(str(error))
-            return None
-
-    train = keep_fault(lambda: read_training_options(options))
+    faults = Faults()
+    train = faults.keep(lambda: read_training_options(options))
     given = vars(options.skills)
-    config = keep_fault(lambda: SkillConfig(train=train or TrainConfig(max_steps=1), **given))
+    config = faults.keep(lambda: SkillConfig(train=train or TrainConfig(max_steps=1), **given))
     if options.expert is not None:
-        keep_fault(lambda: check_name(options.expert) and check_name(f"{options.expert}-0"))
+        faults.keep(lambda: check_name(options.expert) and check_name(f"{options.expert}-0"))
     faults += _find_faults(options)
     if faults or config is None:
         raise ValueError("; ".join(faults))

@@ -12,8 +12,7 @@ from jsonargparse import ArgumentParser
 from lorary.adaptation.transfer_matrix.kinds import START_KINDS
 from lorary.cli.base_options import add_base_options
 from lorary.cli.role_options import add_role_option
-from lorary.cli.task_options import add_task_options
-from lorary.data.fitting import Truncation
+from lorary.cli.task_options import add_length_options, add_task_options
 from lorary.training import TrainConfig
 
 EXAMPLE = "lorary transfer ./my-loras --tasks new.jsonl --training.max_tokens 2000"
@@ -27,15 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the library, the new tasks, the kinds of starts, the folder and the training configuration."""
     parser.add_argument("library", help="Folder or URL of the library")
     add_task_options(parser)
-    parser.add_argument(
-        "--max-length", type=int, default=512, help="Maximum tokens of prompt and target together"
-    )
-    parser.add_argument(
-        "--truncation",
-        type=Truncation,
-        default="prompt-middle",
-        help="How to handle longer examples; targets are never truncated",
-    )
+    add_length_options(parser)
     add_base_options(parser)
     add_role_option(parser)
     parser.add_argument(
