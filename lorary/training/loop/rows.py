@@ -53,6 +53,10 @@ class ParameterRows:
         """Return views of the parts of a row ``[P]``, by name."""
         return {name: part[0] for name, part in self._split(row[None]).items()}
 
+    def copy_row(self, row: Tensor) -> dict[str, Tensor]:
+        """Return copies on the CPU of the parts of a row ``[P]``, by name, each with memory of its own."""
+        return {name: part.detach().cpu().clone() for name, part in self.split_row(row).items()}
+
     def add_gradients(self, loss: Tensor) -> None:
         """Add a loss's gradients to ``gradients``."""
         # Not ``loss.backward()``, which warns about gradients with strides like these. A gradient is None for

@@ -80,8 +80,7 @@ class TrainedWeights(Objective[dict[str, Tensor]]):
     def export(self, name: str, values: Tensor, progress: UnitProgress) -> dict[str, Tensor]:
         """Return a task's weights, group of layers -> ``[K]``, as copies on the CPU."""
         self.check_loss(name, "sum of weights", float(values.sum()), progress.step)
-        parts = self.rows.split_row(values.detach().cpu().clone())
-        return {group: part.clone() for group, part in parts.items()}
+        return self.rows.copy_row(values)
 
     def find_optimizer_fault(self, tensors: Mapping[str, Tensor], num_steps: int) -> str | None:
         """Describe the fault in AdamW's saved state; None if there is none."""

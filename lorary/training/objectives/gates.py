@@ -158,7 +158,7 @@ class ExpertGates(Objective[dict[str, Tensor]]):
 
     def export(self, name: str, values: Tensor, progress: UnitProgress) -> dict[str, Tensor]:
         """Return an expert's gates, module path -> ``[I]``."""
-        gates = self.rows.split_row(values.detach().cpu().clone())
+        gates = self.rows.copy_row(values)
         for path, gate in gates.items():
             # No loss was computed after the last step.
             if not gate.isfinite().all():

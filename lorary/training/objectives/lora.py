@@ -141,11 +141,9 @@ class LoraExperts(Objective[Expert]):
 
     def read_factors(self, values: Tensor) -> dict[str, Factors]:
         """Return the factors in a row ``[P]``, by module path, as copies on the CPU."""
-        parts = self.rows.split_row(values.detach().cpu().clone())
+        parts = self.rows.copy_row(values)
         return {
-            path: Factors(
-                parts[f"{path}.a"].clone(), (parts[f"{path}.b_t"].T * self.config.scale).contiguous()
-            )
+            path: Factors(parts[f"{path}.a"], (parts[f"{path}.b_t"].T * self.config.scale).contiguous())
             for path in self.stack.layers
         }
 
