@@ -2,7 +2,8 @@
 
 RegMean looks at 256 tokens of each expert's training examples; LoRAHub weighs 20 experts drawn at random by
 one validation example of each of 16 of the library's tasks. slerp is for two experts, so it goes up a tree of
-pairs. ``task_arithmetic`` and ``cat`` are the linear sum but for its length.
+pairs. ``task_arithmetic`` and ``cat`` are the linear sum but for its length. Pico comes before one method of
+each kind.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,13 +33,20 @@ METHODS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "sce": ("sce", {}),
     "slerp, tree": ("slerp", {}),
     "knots": ("knots", {}),
+    "ctm": ("ctm", {}),
+    "ctm, linear": ("ctm", {"inner": "linear"}),
     "tsv": ("tsv", {}),
     "iso": ("iso", {}),
     "iso_cts": ("iso_cts", {}),
+    "svd_cur": ("svd_cur", {}),
     "wudi": ("wudi", {}),
     "wudi, adam": ("wudi", {"solver": "adam"}),
     "regmean": ("regmean", {}),
     "lorahub": ("linear", {}),
+    "linear, pico": ("linear", {"pico": "merge"}),
+    "ties, pico": ("ties", {"pico": "merge"}),
+    "tsv, pico": ("tsv", {"pico": "merge"}),
+    "wudi, pico": ("wudi", {"pico": "merge"}),
 }
 
 

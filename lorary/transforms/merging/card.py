@@ -29,13 +29,14 @@ def describe_merge(job: MergeJob, errors: Mapping[str, float]) -> ExpertCard:
         provenance["weights"] = dict(zip(inputs, weights.pop(), strict=True))
     if job.ignored:
         provenance["ignored"] = list(job.ignored)
+    after = "" if job.recipe.pico is None else " after pico"
     # Six digits are enough and keep the card short.
     provenance["truncation_error"] = {path: float(f"{error:.6g}") for path, error in errors.items()}
     return ExpertCard(
         tasks=tuple(dict.fromkeys(task for card in cards for task in card.tasks)),
         tags=("merged",),
         role=MERGE,
-        description=f"{say_count(len(names), 'expert')} merged by {job.recipe.merge_method}",
+        description=f"{say_count(len(names), 'expert')} merged by {job.recipe.merge_method}{after}",
         parents=names,
         provenance=provenance,
         base_revision=next((card.base_revision for card in cards if card.base_revision), None),

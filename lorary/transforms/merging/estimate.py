@@ -48,6 +48,8 @@ def estimate_layer(job: MergeJob, layer: LayerOutline, rank: int) -> Cost:
     if job.space == "factors":
         return Cost(0.0, _OVERHEAD + 1e-8 * total * (inputs + outputs), 16.0 * total * (inputs + outputs))
     operations, held = 0.0, 8.0 * total * (inputs + outputs)
+    if job.recipe.pico:
+        operations += _gram_operations(total, outputs)
     if job.space == "core":
         operations += _gram_operations(total, outputs + inputs) * 2
         outputs, inputs = min(total, outputs), min(total, inputs)

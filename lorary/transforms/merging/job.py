@@ -48,7 +48,7 @@ class MergeJob:
     kind: MergeKind
     """The method."""
     rules: MergeKind
-    """The method whose properties apply: for ``core`` its inner method, else ``kind``."""
+    """The method whose properties apply: the inner method if there is one, else ``kind``."""
     space: Space
     """The space in which the method is applied."""
     rank: RankRule

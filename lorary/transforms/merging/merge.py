@@ -14,6 +14,7 @@ from lorary.transforms.merging.inputs import LayerInputs
 from lorary.transforms.merging.job import MergeJob, prepare_merge
 from lorary.transforms.merging.layer import Change, MergeLayer
 from lorary.transforms.merging.origin import merge_from
+from lorary.transforms.merging.pico import Rescale, merge_calibrated
 from lorary.transforms.merging.rank import cut
 from lorary.transforms.merging.recipe.arguments import collect_experts, make_recipe
 from lorary.transforms.merging.recipe.recipe import MergeRecipe
@@ -32,6 +33,7 @@ def merge(
     weights: Sequence[float] | Mapping[str, float] | None = None,
     rank: int | str | None = None,
     space: str | None = None,
+    pico: Rescale | None = None,
     layers: LayerChoice = "same",
     dtype: torch.dtype | None = None,
     name: str = "merged",
@@ -53,6 +55,9 @@ def merge(
         rank: a number, a share of the energy such as ``"99%"``, ``"kept"`` (the largest of the experts' ranks
             in each layer) or ``"full"``; None is ``"full"`` for ``cat`` and ``subtract``, else ``"kept"``.
         space: ``"delta"``, ``"core"`` or ``"factors"``; None for the method's default.
+        pico: ``"merge"`` or ``"experts"``: first scale down the output directions that many experts use (see
+            ``merge_calibrated``); then the merged layer has the mean of the experts' norms, or each expert
+            keeps its own; None: do not.
         layers: ``"same"``: all experts must change the same modules; ``"common"``: merge the modules that all
             experts change; ``"all"``: merge all modules, a missing weight change is zero.
         dtype: dtype of the merged factors; None for the narrowest that can represent the experts' factors of
@@ -80,6 +85,7 @@ def merge(
         weights=weights,
         rank=rank,
         space=space,
+        pico=pico,
         layers=layers,
         dtype=dtype,
         options=options,
@@ -151,7 +157,7 @@ def _merge_layer(
     settings, placing = job.settings[outline.path], job.placing
     known = dict(zip(job.survey.names, pairs, strict=True))
     nothing = Factors(pairs[0].a[:1] * 0, pairs[0].b[:, :1] * 0)
-    # The method ``core`` transforms to its space by itself.
+    # Methods with an inner method transform to its space by themselves.
     space = job.space if job.kind is job.rules else "delta"
 
     def merge_pairs(changes: tuple[Factors, ...]) -> Change:
@@ -166,8 +172,13 @@ def _merge_layer(
         )
         return merge_in(space, job.kind.merge, layer, settings.config)
 
+    def calibrate_and_merge(changes: tuple[Factors, ...]) -> Change:
+        if job.recipe.pico is None:
+            return merge_pairs(changes)
+        return merge_calibrated(changes, settings.weights, job.recipe.pico, merge_pairs)
+
     given = [known.get(model.model, nothing) for model in placing.models]
-    change = merge_from(None if placing.origin is None else known[placing.origin], given, merge_pairs)
+    change = merge_from(None if placing.origin is None else known[placing.origin], given, calibrate_and_merge)
     a, b, error = cut(change, job.rank, outline.largest_rank)
     dtype = job.dtype or outline.dtype
     merged = Factors(a.to(dtype).contiguous(), b.to(dtype).contiguous())

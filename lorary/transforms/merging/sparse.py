@@ -120,6 +120,10 @@ def _check(chosen: Mapping[str, Expert], placing: Placing, recipe: MergeRecipe) 
     method = merge_named(recipe.merge_method)
     if any(expert.factors or list_trained_kinds(expert) != ["sparse"] for expert in chosen.values()):
         require_low_rank(chosen.values(), "merging experts of several kinds")
+    if recipe.pico is not None:
+        raise IncompatibleExpert(
+            "pico can be used for experts of low-rank factors only, found sparse changes: leave pico out"
+        )
     if recipe.merge_method not in SPARSE_METHODS or placing.origin is not None:
         raise IncompatibleExpert(
             f"sparse changes can be merged by {', '.join(SPARSE_METHODS)} with the base model as base_model, "

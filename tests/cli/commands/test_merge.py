@@ -161,11 +161,14 @@ def test_what_is_there_is_replaced_only_if_asked_for(lorary, library, tmp_path):
         (["--out", "x", "--weights", "1,many,3"], "a weight must be a finite number, found 'many'"),
         (["--out", "x", "--weights", "1,2"], "weights must be one number per expert, found 2 for 3"),
         (["--out", "x", "--weights", "sql=1,chess=2"], "there is no expert 'chess'"),
+        (["--out", "x", "--pico", "both"], "pico must be 'merge' or 'experts', found 'both'"),
+        (["--out", "x", "--method", "lorahub", "--tasks", "t.jsonl", "--pico"], "leave out --pico"),
         (["--out", "x", "--rank", "5"], "rank must be at most"),
         (["--out", "x", "--rank", "most"], "rank must be a whole number of at least 1"),
         (["--out", "x", "--method", "regmean"], "--method regmean needs --tasks"),
         (["--out", "x", "--base", "big"], "has no expert for base model 'big'"),
         (["--out", "x", "--recipe", "none.yaml", "--method", "ties"], "leave out --method"),
+        (["--out", "x", "--recipe", "none.yaml", "--pico"], "leave out --pico"),
         (["--out", "x", "--recipe", "none.yaml"], "there is no recipe file 'none.yaml': check --recipe"),
     ],
 )
@@ -248,3 +251,22 @@ def test_the_plan_shows_the_values_of_each_expert(lorary, library, tmp_path):
     assert code == 0
     assert "density 0.5" in printed
     assert "weight 0.6 / 0.4" in printed
+
+
+def test_pico_comes_before_the_method(lorary, library, same_weights, tmp_path):
+    experts = ["--experts", "poetry", "sql"]
+    code, output, _ = lorary("merge", library.url, *experts, "--method", "linear", "--pico", "--out", "both")
+    assert code == 0 and "method    pico (merge), then linear on delta" in output
+    expected = merge(library, "linear", names=["poetry", "sql"], pico="merge")
+    assert same_weights(library["both"], expected)
+    recipe = tmp_path / "pico.yaml"
+    recipe.write_text(
+        "merge_method: ties\npico: experts\nparameters: {density: 0.5}\n"
+        "models: [{model: poetry}, {model: sql}]\n"
+    )
+    assert lorary("merge", library.url, "--recipe", str(recipe), "--out", "kept")[0] == 0
+    expected = merge(library, "ties", names=["poetry", "sql"], pico="experts", density=0.5)
+    assert same_weights(library["kept"], expected)
+    recipe.write_text("merge_method: ties\npico: both\nmodels: [{model: poetry}, {model: sql}]\n")
+    code, _, errors = lorary("merge", library.url, "--recipe", str(recipe), "--out", "x")
+    assert code == 2 and "pico must be 'merge' or 'experts', found 'both'" in errors

@@ -80,9 +80,18 @@ ALL = {
     "core of della": Promise(
         method="core", options={"inner": "della"}, alone={"inner": "della", "density": 1.0, "epsilon": 0.0}
     ),
+    "ctm": Promise(method="ctm", alone={"density": 1.0}),
+    "ctm, their norms": Promise(
+        method="ctm",
+        options={"inner": "linear", "beta": 1.0},
+        alone={"inner": "linear", "beta": 1.0},
+    ),
     "tsv": Promise(method="tsv", alone={}),
     "iso": Promise(method="iso"),
     "iso_cts": Promise(method="iso_cts", options={"common": 0.5}, ignores_zeros=False),
+    # The rest of an expert is approximated by fewer of its rows and columns.
+    "svd_cur": Promise(method="svd_cur", alone={"num_lines": 3}),
+    "svd_cur, no shared": Promise(method="svd_cur", options={"shared": 0.0}, alone={"shared": 0.0}),
     "wudi": Promise(method="wudi", alone={}),
     "wudi, adam": Promise(
         method="wudi",
@@ -246,7 +255,7 @@ def test_the_merged_expert_has_the_dtype_of_the_experts(promise, make_expert, dt
     merged = merge(
         experts,
         promise.method,
-        space=promise.space if promise.method != "core" else None,
+        space=promise.space if promise.method not in ("core", "ctm") else None,
         grams=grams if MERGES[promise.method].needs_inputs else None,
         **promise.options,
     )

@@ -56,6 +56,11 @@ def test_it_is_the_dense_sum(experts, method, options, weights, tmp_path):
     torch.testing.assert_close(dense(read_peft(tmp_path / "merged"), PATHS[0]), dense(merged, PATHS[0]))
 
 
+def test_pico_is_refused(experts):
+    with pytest.raises(IncompatibleExpert, match="pico can be used for experts of low-rank factors only"):
+        merge(experts, "linear", pico="merge")
+
+
 def test_a_plan_reads_no_values(experts):
     plan = plan_merge(experts, make_recipe(list(experts), "linear"))
     assert (plan.space, plan.names, plan.expert_bytes) == ("entries", ("a", "b", "c"), 2 * 128 * 20)

@@ -12,7 +12,7 @@ def check_options(options: Namespace) -> None:
     """Refuse contradicting options of ``--method lorahub``, before anything is read.
 
     Raises:
-        ValueError: if tasks are missing, or weights or a recipe are given.
+        ValueError: if tasks are missing, or weights, a recipe or pico are given.
     """
     if options.method != LORAHUB:
         return
@@ -21,6 +21,11 @@ def check_options(options: Namespace) -> None:
     beside = [f"--{name}" for name in ("weights", "recipe") if getattr(options, name) is not None]
     if beside:
         raise ValueError(f"--method lorahub computes the weights itself: leave out {', '.join(beside)}")
+    if options.pico is not None:
+        raise ValueError(
+            "--method lorahub searches the weights of experts as they are: leave out --pico, or give the "
+            "weights that it finds to --method linear --pico"
+        )
 
 
 def check_recipe(options: Namespace, recipe: MergeRecipe) -> None:

@@ -36,9 +36,11 @@ METHODS = (
     "arcee_fusion",
     "knots",
     "core",
+    "ctm",
     "tsv",
     "iso",
     "iso_cts",
+    "svd_cur",
     "wudi",
     "subtract",
     "regmean",
@@ -54,7 +56,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         type=str | None,
-        help=f"{', '.join(METHODS[:-1])} or {METHODS[-1]}; if not given: ties",
+        help=f"One of {len(METHODS) - 1} methods: {', '.join(METHODS[:-1])}; or {METHODS[-1]}; if not given: "
+        "ties",
     )
     parser.add_argument(
         "--experts", action=KeepPlaces, nargs="+", metavar="NAME", help="Experts, in order; if not given: all"
@@ -81,6 +84,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=Literal["delta", "core", "factors"] | None,
         help="Space of the merge: delta (weight changes), core (exact small coordinates of them), or factors "
         "(a and b separately)",
+    )
+    parser.add_argument(
+        "--pico",
+        nargs="?",
+        const="merge",
+        metavar="{merge,experts}",
+        help="Before the method, scale down the output directions that many experts use; then the merged "
+        "layer has the mean of the experts' norms (merge, also if no word is given), or each expert keeps "
+        "its own (experts)",
     )
     parser.add_argument(
         "--layers",

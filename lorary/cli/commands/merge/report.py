@@ -18,7 +18,8 @@ def describe_plan(plan: MergePlan, recipe: MergeRecipe) -> Iterator[tuple[str, s
     shown = ", ".join(plan.names[:NUM_NAMES]) + (", …" if len(plan.names) > NUM_NAMES else "")
     yield "experts", f"{len(plan.names):,}: {shown}; for {plan.base_model or 'an unknown base model'}"
     options = ", ".join(_describe_options(recipe))
-    yield "method", f"{plan.method} on {plan.space}" + (f", {options}" if options else "")
+    pico = "" if recipe.pico is None else f"pico ({recipe.pico}), then "
+    yield "method", f"{pico}{plan.method} on {plan.space}" + (f", {options}" if options else "")
     if plan.num_blocks is not None:
         yield "blocks", f"{plan.num_blocks:,}, over which lists of values are interpolated"
     for sentence in plan.ignored:

@@ -4,13 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lorary.errors import suggest
-from lorary.files import quote
 from lorary.transforms.merging.checks import refuse_faults
-from lorary.transforms.merging.kind import MergeKind
 from lorary.transforms.merging.layer import LowRank, MergeLayer
-from lorary.transforms.merging.methods.plain import PLAIN
-from lorary.transforms.merging.options import build_config
+from lorary.transforms.merging.methods.inner import check_inner, find_inner, find_inner_config
 from lorary.transforms.merging.spaces import merge_cores
 
 
@@ -25,23 +21,7 @@ class CoreConfig:
 
     def __post_init__(self) -> None:
         refuse_faults(self)
-        if self.inner not in PLAIN or PLAIN[self.inner].needs_inputs:
-            known = [name for name, kind in PLAIN.items() if not kind.needs_inputs]
-            raise ValueError(
-                f"inner must be a method that core can use, found {quote(self.inner)}: "
-                f"{suggest(self.inner, known)}"
-            )
-        build_config(self.inner, self.kind.config, self.options)
-
-    @property
-    def kind(self) -> MergeKind:
-        """The inner method."""
-        return PLAIN[self.inner]
-
-    @property
-    def inner_config(self) -> Any:
-        """The inner method's configuration."""
-        return build_config(self.inner, self.kind.config, self.options)
+        check_inner("core", self)
 
 
 def merge_core(layer: MergeLayer, config: CoreConfig) -> LowRank:
@@ -56,4 +36,4 @@ def merge_core(layer: MergeLayer, config: CoreConfig) -> LowRank:
 
     Source: Core Space merging, arXiv:2509.17786.
     """
-    return merge_cores(config.kind.merge, layer, config.inner_config)
+    return merge_cores(find_inner(config).merge, layer, find_inner_config(config))

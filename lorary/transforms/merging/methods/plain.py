@@ -18,6 +18,7 @@ from lorary.transforms.merging.methods.regmean import RegmeanConfig, merge_regme
 from lorary.transforms.merging.methods.sce import SceConfig, merge_sce
 from lorary.transforms.merging.methods.slerp import SlerpConfig, merge_slerp
 from lorary.transforms.merging.methods.subtract import SubtractConfig, merge_subtract
+from lorary.transforms.merging.methods.svd_cur import SvdCurConfig, merge_svd_cur
 from lorary.transforms.merging.methods.task_arithmetic import TaskArithmeticConfig, merge_task_arithmetic
 from lorary.transforms.merging.methods.ties import TiesConfig, merge_ties
 from lorary.transforms.merging.methods.tsv import TsvConfig, merge_tsv
@@ -91,6 +92,7 @@ PLAIN: dict[str, MergeKind] = {
     "tsv": MergeKind(config=TsvConfig, merge=merge_tsv, default_weight="one"),
     "iso": MergeKind(config=IsoConfig, merge=merge_iso, default_weight="one"),
     "iso_cts": MergeKind(config=IsoCtsConfig, merge=merge_iso_cts, default_weight="one"),
+    "svd_cur": MergeKind(config=SvdCurConfig, merge=merge_svd_cur),
     "wudi": MergeKind(config=WudiConfig, merge=merge_wudi, default_weight="one", has_negative_weights=False),
     "regmean": MergeKind(
         config=RegmeanConfig,

@@ -6,11 +6,14 @@ from lorary.errors import suggest
 from lorary.files import quote
 from lorary.transforms.merging.kind import MergeKind
 from lorary.transforms.merging.methods.core import CoreConfig, merge_core
+from lorary.transforms.merging.methods.ctm import CtmConfig, merge_ctm
+from lorary.transforms.merging.methods.inner import HasInner, find_inner
 from lorary.transforms.merging.methods.plain import PLAIN
 
 MERGES: dict[str, MergeKind] = {
     **PLAIN,
     "core": MergeKind(config=CoreConfig, merge=merge_core, spaces=("core",)),
+    "ctm": MergeKind(config=CtmConfig, merge=merge_ctm, spaces=("core",)),
 }
 
 # Methods of mergekit that lorary lacks -> advice.
@@ -35,5 +38,5 @@ def merge_named(name: str) -> MergeKind:
 
 
 def find_rules(name: str, config: Any) -> MergeKind:
-    """Return the method whose properties apply: for ``core`` its inner method, else the method itself."""
-    return config.kind if isinstance(config, CoreConfig) else merge_named(name)
+    """Return the method whose properties apply: its inner method if it has one, else the method itself."""
+    return find_inner(config) if isinstance(config, HasInner) else merge_named(name)

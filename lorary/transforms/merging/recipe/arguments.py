@@ -10,6 +10,7 @@ from lorary.experts import Expert
 from lorary.experts.routed import list_routed
 from lorary.files import quote
 from lorary.transforms.merging.checks import join_faults
+from lorary.transforms.merging.pico import Rescale
 from lorary.transforms.merging.recipe.mergekit import translate_method
 from lorary.transforms.merging.recipe.recipe import MergeRecipe, RecipeModel
 from lorary.transforms.merging.survey import LayerChoice
@@ -39,6 +40,7 @@ def make_recipe(
     weights: Sequence[float] | Mapping[str, float] | None = None,
     rank: int | str | None = None,
     space: str | None = None,
+    pico: Rescale | None = None,
     layers: LayerChoice = "same",
     dtype: torch.dtype | str | None = None,
     options: Mapping[str, Any] | None = None,
@@ -51,6 +53,7 @@ def make_recipe(
         weights: one number per expert, in order or by name; None for the method's default.
         rank: a number, a share of the energy, ``"kept"``, ``"full"`` or None.
         space: ``"delta"``, ``"core"`` or ``"factors"``; None for the method's default.
+        pico: ``"merge"``, ``"experts"`` or None.
         layers: ``"same"``, ``"common"`` or ``"all"``.
         dtype: dtype of the merged factors, or its name; None keeps that of the experts.
         options: options of the method, by name.
@@ -79,6 +82,7 @@ def make_recipe(
             dtype=None if dtype is None else str(dtype).removeprefix("torch."),
             rank=rank,
             space=space,
+            pico=pico,
             layers=layers,
         )
     except ValueError as error:

@@ -10,7 +10,7 @@ from lorary.transforms.merging.recipe.references import read_reference
 from lorary.transforms.merging.recipe.slices import check_slices
 
 _MODEL_KEYS = {"model", "parameters", "base"}
-_TEXT_KEYS = ("dtype", "base_model", "space")
+_TEXT_KEYS = ("dtype", "base_model", "space", "pico")
 
 
 def find_form_faults(content: Mapping[Any, Any]) -> Iterator[str]:

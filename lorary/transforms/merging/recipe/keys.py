@@ -38,6 +38,7 @@ RECIPE_KEYS: dict[str, RecipeKey] = {
         dtype="dtype of the merged factors",
         rank="only lorary: rank of the merged expert",
         space="only lorary: space in which the method is applied",
+        pico="only lorary: scale down shared output directions; 'merge' or 'experts' keeps its norm",
         layers="only lorary: modules to merge if the experts change different ones",
         num_blocks="only lorary: number of blocks of the base model, for lists of values",
         earlier="only lorary: recipes by name, whose results are experts of this recipe",

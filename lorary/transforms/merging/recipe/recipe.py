@@ -9,6 +9,7 @@ from lorary.transforms.merging.checks import join_faults
 from lorary.transforms.merging.kind import MergeKind
 from lorary.transforms.merging.methods.table import MERGES, find_rules, merge_named
 from lorary.transforms.merging.options import build_config
+from lorary.transforms.merging.pico import RESCALES, Rescale
 from lorary.transforms.merging.rank import read_rank
 from lorary.transforms.merging.recipe.settings import Setting, evaluate_settings, find_setting_faults
 from lorary.transforms.merging.survey import LayerChoice
@@ -67,6 +68,9 @@ class MergeRecipe:
     """Rank of the merged expert, see ``read_rank``."""
     space: str | None = None
     """Space in which the method is applied; None for the first of the method's spaces."""
+    pico: Rescale | None = None
+    """Whether output directions that many experts use are scaled down first, and what keeps its norm then:
+    ``merge`` (the mean of the experts' norms) or ``experts`` (each its own); None: not scaled."""
     layers: LayerChoice = "same"
     """``same``, ``common`` or ``all``: layers to merge if the experts change different ones."""
     slices: tuple[RecipeSlice, ...] = ()
@@ -107,6 +111,8 @@ def _find_faults(recipe: MergeRecipe) -> Iterator[str]:
         yield f"dtype must be one of {', '.join(DTYPES)}, found {quote(recipe.dtype)}"
     if recipe.layers not in LAYER_CHOICES:
         yield f"layers must be 'same', 'common' or 'all', found {quote(recipe.layers)}"
+    if recipe.pico is not None and recipe.pico not in RESCALES:
+        yield f"pico must be {' or '.join(map(repr, RESCALES))}, found {quote(recipe.pico)}"
     try:
         read_rank(recipe.rank)
     except ValueError as error:

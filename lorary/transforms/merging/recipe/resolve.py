@@ -8,7 +8,7 @@ from lorary.errors import IncompatibleExpert
 from lorary.files import quote, say_count
 from lorary.transforms.merging.checks import check_finite_number, is_of_type, join_faults
 from lorary.transforms.merging.kind import MergeKind
-from lorary.transforms.merging.methods.core import CoreConfig
+from lorary.transforms.merging.methods.inner import HasInner, find_inner_config
 from lorary.transforms.merging.methods.table import find_rules, merge_named
 from lorary.transforms.merging.options import build_config
 from lorary.transforms.merging.recipe.blocks import (
@@ -208,8 +208,8 @@ def _resolve_weights(sources: _Sources, models: Sequence[RecipeModel], rules: Me
 
 
 def read_option(config: Any, name: str) -> Any:
-    """Return an option of a configuration; for ``core`` that of its inner method."""
-    return getattr(config.inner_config if isinstance(config, CoreConfig) else config, name)
+    """Return an option of a configuration; or of its inner method's."""
+    return getattr(find_inner_config(config) if isinstance(config, HasInner) else config, name)
 
 
 def _find_weight_fault(name: str, path: str, weight: Any, may_be_negative: bool) -> str | None:

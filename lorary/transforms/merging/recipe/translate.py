@@ -20,7 +20,7 @@ from lorary.transforms.merging.recipe.references import read_reference
 
 Defaults = Literal["mergekit", "lorary"]
 """Source of the defaults of options."""
-_OWN_KEYS = ("dtype", "rank", "space", "layers", "num_blocks")
+_OWN_KEYS = ("dtype", "rank", "space", "pico", "layers", "num_blocks")
 
 
 class Translator:

@@ -1,7 +1,9 @@
+import re
 from pathlib import Path
 
 import pytest
 
+from lorary.cli.commands.merge.options import METHODS
 from lorary.transforms.merging import MERGEKIT, MERGES, merge_named
 from lorary.transforms.merging.methods.core import CoreConfig
 from lorary.transforms.merging.methods.table import find_rules
@@ -17,9 +19,20 @@ def test_every_method_has_options_with_defaults_and_says_what_it_does(name):
     assert kind.spaces and kind.min_experts >= 1
 
 
-def test_the_readme_counts_the_methods():
-    readme = Path(__file__).parents[4] / "README.md"
-    assert f"by {len(MERGES)} methods" in readme.read_text()
+def test_every_page_and_help_text_has_the_same_number_of_methods():
+    """Guards against pages that said 18, 19 and 22 methods."""
+    root = Path(__file__).parents[4]
+    pages = [root / "README.md", *root.glob("docs/**/*.md"), *root.glob("lorary/**/*.py")]
+    found = {
+        (page.relative_to(root).as_posix(), int(number))
+        for page in pages
+        for line in page.read_text().splitlines()
+        if re.search("merg", line + page.stem, re.IGNORECASE)
+        for number in re.findall(r"\b(\d+) (?:merging |merge )?methods\b", line)
+    }
+    assert {number for _, number in found} == {len(MERGES)}
+    assert {page for page, _ in found} >= {"README.md", "docs/how-to/merge.md"}
+    assert len(METHODS) == len(MERGES) + 1, "help counts all but lorahub"
 
 
 @pytest.mark.parametrize("name", MERGEKIT)
