@@ -92,8 +92,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: 
     keep = "\n" if console.is_terminal else ""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        justify = "right" if column in numeric else "left"
-        table.add_column(Text(escape(column, keep="")), justify=justify, overflow="fold")  # type: ignore[arg-type]
+        # Numbers stay whole: other columns are folded for them.
+        table.add_column(
+            Text(escape(column, keep="")),
+            justify="right" if column in numeric else "left",
+            no_wrap=column in numeric,
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(Text(escape(cell, keep, longest=MAX_CELL)) for cell in row))
     if not console.is_terminal:

@@ -1,6 +1,8 @@
 """Print lines and JSON. Commands print only through this module and ``console``, which escape every text."""
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,9 +10,33 @@ from lorary.cli.screen import GuardedStream, silence
 from lorary.files import dump_json, escape
 
 
-def print_line(text: str, *, stderr: bool = False) -> None:
-    """Print one line, with control characters and line breaks escaped."""
-    print(escape(text, keep=""), file=sys.stderr if stderr else sys.stdout)
+def print_line(text: str, *, stderr: bool = False, indent: int = 0) -> None:
+    """Print one line, with control characters and line breaks escaped.
+
+    Args:
+        text: the line; a terminal shows it wrapped between words, a pipe or file gets it as it is.
+        stderr: whether to print on stderr.
+        indent: number of blanks before the lines that continue it.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    shown = escape(text, keep="")
+    print(wrap_line(shown, indent) if stream is not None and stream.isatty() else shown, file=stream)
+
+
+def wrap_line(text: str, indent: int = 0) -> str:
+    """Wrap a line between words to the terminal's width; words that are longer than it stay whole."""
+    width = shutil.get_terminal_size().columns
+    if len(text) <= width:
+        return text
+    lines = textwrap.wrap(
+        text,
+        max(width, indent + 20),
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
+    return "\n".join(lines)
 
 
 def print_lines(text: str) -> None:
@@ -39,7 +65,7 @@ def print_answer(text: str) -> None:
 def print_facts(facts: Sequence[tuple[str, str]], *, stderr: bool = False) -> None:
     """Print a label and a text per line."""
     for label, text in facts:
-        print_line(f"{label:<9} {text}", stderr=stderr)
+        print_line(f"{label:<9} {text}", stderr=stderr, indent=10)
 
 
 def print_json(value: Any) -> None:

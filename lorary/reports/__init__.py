@@ -4,7 +4,8 @@ Tables are here; pages and pictures, which need ``matplotlib``, ``scipy`` or ``s
 their modules.
 """
 
-from lorary.reports.tables import difference_grid, render_markdown, render_table, result_grid
+from lorary.reports.tables import difference_grid, render_markdown, result_grid
+from lorary.reports.terminal_table import render_table
 
 __all__ = [
     "difference_grid",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from lorary import files
 from lorary.reports.palette import NUM_HEAT_STEPS
 from lorary.reports.routed_sample import RoutedSample, RoutedToken
-from lorary.reports.tables import Cell, Grid, Row
+from lorary.reports.tables import Cell, Grid, Row, describe_marks
 
 NUM_IN_TOOLTIP = 5
 NUM_IN_SUMMARY = 4
@@ -33,7 +33,7 @@ def numbers_table(grid: Grid) -> str:
         '<div class="card scroll" tabindex="0"><table class="numbers">'
         f"<caption>{escape_html(grid.title)}</caption>"
         f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody>{foot}</table></div>"
-        f'<p class="dim">{escape_html(grid.note)}</p>'
+        f'<p class="dim">{escape_html(describe_marks(grid, "In bold"))}</p>'
     )
 
 

@@ -1,11 +1,7 @@
-"""Tables of numbers: arranged as plain cells, then drawn for the terminal, Markdown or a page."""
+"""Tables of numbers: arranged as plain cells, and written as Markdown."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from lorary.evaluation.compare import Difference
 from lorary.evaluation.measures import Metric
@@ -13,7 +9,6 @@ from lorary.evaluation.result import Result
 from lorary.files import escape, escape_markdown, quote, say_count
 
 MISSING = "·"
-MIN_LABEL_WIDTH = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +47,8 @@ class Grid:
     """A separate last line, such as the mean."""
     note: str = ""
     """Explanation below the table."""
+    marked: str = ""
+    """What is marked, such as ``the best value of each row``; each form of the table has its own mark."""
 
 
 def result_grid(result: Result, metric: str, digits: int = 2) -> Grid:
@@ -74,7 +71,8 @@ def result_grid(result: Result, metric: str, digits: int = 2) -> Grid:
         columns=routes,
         rows=rows,
         footer=_mean_row(result, tasks, routes, metric, digits),
-        note="± is the standard error over examples; the best value of each row is marked.",
+        note="± is the standard error over examples.",
+        marked="the best value of each row",
     )
 
 
@@ -93,31 +91,9 @@ def difference_grid(differences: Sequence[Difference], digits: int = 3) -> Grid:
         title=f"{metrics[0].title}: paired differences ({direction} zero is better)",
         columns=("difference", "95% interval", "tasks better/ worse/ same", "examples"),
         rows=tuple(_difference_row(difference, digits) for difference in differences),
-        note="± is the paired standard error; the interval is a paired bootstrap over examples within tasks; "
-        "a difference is marked if its whole interval is on the better side of zero.",
+        note="± is the paired standard error; the interval is a paired bootstrap over examples within tasks.",
+        marked="a difference whose whole interval is on the better side of zero",
     )
-
-
-def render_table(grid: Grid, width: int = 100) -> Table:
-    """Draw a grid for the terminal; long labels are cut with an ellipsis, numbers are never cut."""
-    table = Table(
-        title=Text(grid.title, "table.title"),
-        caption=Text(grid.note, "table.caption"),
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=0,
-    )
-    limit = max(MIN_LABEL_WIDTH, width - sum(_column_widths(grid)) - 2)
-    table.add_column("", no_wrap=True)
-    for column in grid.columns:
-        heading = Text(escape(column, keep="").replace(" ", "\n"))
-        table.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
-    for index, row in enumerate(grid.rows):
-        is_last = index == len(grid.rows) - 1
-        table.add_row(*_row_texts(row, limit), end_section=is_last and grid.footer is not None)
-    if grid.footer is not None:
-        table.add_row(*_row_texts(grid.footer, limit), style="bold")
-    return table
 
 
 def render_markdown(grid: Grid) -> str:
@@ -132,7 +108,13 @@ def render_markdown(grid: Grid) -> str:
     for row in rows:
         cells = " | ".join(_markdown_cell(cell) for cell in row.cells)
         lines.append(f"| {escape_markdown(row.label)} | {cells} |")
-    return "\n".join([*lines, "", *([grid.note, ""] if grid.note else [])])
+    note = describe_marks(grid, "In bold")
+    return "\n".join([*lines, "", *([note, ""] if note else [])])
+
+
+def describe_marks(grid: Grid, mark: str) -> str:
+    """Return a table's note, and what is marked in it; ``mark`` is how."""
+    return " ".join(filter(None, (grid.note, f"{mark}: {grid.marked}." if grid.marked else "")))
 
 
 def plot_label(name: str, limit: int) -> str:
@@ -210,34 +192,6 @@ def _interval_text(difference: Difference, digits: int) -> str:
     if difference.low is None or difference.high is None:
         return MISSING
     return f"{difference.low:+.{digits}f} … {difference.high:+.{digits}f}"
-
-
-def _column_widths(grid: Grid) -> list[int]:
-    rows = [*grid.rows, *([grid.footer] if grid.footer is not None else [])]
-    return [
-        1
-        + max(
-            *(len(word) for word in escape(column, keep="").split(" ")),
-            *(len(_plain(row.cells[i])) for row in rows),
-            0,
-        )
-        for i, column in enumerate(grid.columns)
-    ]
-
-
-def _row_texts(row: Row, limit: int) -> list[Text]:
-    return [Text(escape(row.label, keep="", longest=limit)), *(_rich_cell(cell) for cell in row.cells)]
-
-
-def _rich_cell(cell: Cell) -> Text:
-    text = Text(cell.text, style="bold green" if cell.is_best else "")
-    if cell.error:
-        text.append(" " + cell.error, style="dim")
-    return text
-
-
-def _plain(cell: Cell) -> str:
-    return f"{cell.text} {cell.error}".rstrip()
 
 
 def _markdown_cell(cell: Cell) -> str:

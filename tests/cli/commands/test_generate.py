@@ -140,7 +140,8 @@ def test_people_see_the_answer_and_the_next_command(lorary, trained_library, rou
 def test_experts_are_shown_with_their_shares(lorary, trained_library, answer):
     code, output, _ = lorary("generate", trained_library, PROMPT, *SHORT, "--show-experts")
     assert code == 0
-    assert f"tokens   {PROMPT} → " in output
+    # Without colours, names tell the experts apart.
+    assert f"tokens   [plurals]{PROMPT} → [plurals]" in output
     found = answer(PROMPT, "--show-experts")
     for name, share in found["experts"].items():
         assert f"{name} {share:.0%}" in output

@@ -7,11 +7,12 @@ from typing import Any
 from lorary.adaptation.methods.contract import Weights
 from lorary.adaptation.result import AdaptedTask
 from lorary.cli.commands.adapt.storing import Run
-from lorary.cli.console import open_console, print_table
-from lorary.cli.printing import format_count
+from lorary.cli.console import print_table
+from lorary.cli.grids import print_grid
+from lorary.cli.printing import format_count, print_line
 from lorary.evaluation import Difference, Result, compare_routes
 from lorary.evaluation.columns import Record
-from lorary.reports import difference_grid, render_table
+from lorary.reports import difference_grid
 
 BY_TASK = ("task", "made from", "seen tokens", "steps", "start", "validation", "test")
 BY_METHOD = ("method", "seen tokens", "seconds", "validation", "test", "tasks best")
@@ -30,9 +31,8 @@ def print_runs(runs: Sequence[Run]) -> None:
 def print_differences(differences: Sequence[Difference], split: str) -> None:
     """Print the paired differences from the reference, if there are any."""
     if differences:
-        console = open_console()
-        console.print(render_table(difference_grid(differences), console.width))
-        console.print(f"on the {split} examples; losses of several seeds are averaged for each example first")
+        print_grid(difference_grid(differences))
+        print_line(f"on the {split} examples; losses of several seeds are averaged for each example first")
 
 
 def tabulate_methods(runs: Sequence[Run]) -> list[tuple[str, ...]]:

@@ -5,20 +5,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from lorary.cli.grids import print_grid
 from lorary.evaluation import Difference, Result, choose_reference, compare_routes
 from lorary.files import write_whole
-from lorary.reports import difference_grid, render_markdown, render_table, result_grid
+from lorary.reports import difference_grid, render_markdown, result_grid
 
 
-def print_result(result: Result, console: Console, against: str | None = None) -> None:
+def print_result(result: Result, against: str | None = None) -> None:
     """Print a table per metric, and a table of each route's difference from the reference route."""
     for metric in result.metrics:
-        console.print(render_table(result_grid(result, metric), console.width))
+        print_grid(result_grid(result, metric))
         differences = compare_with_reference(result, metric, against)
         if differences:
-            console.print(render_table(difference_grid(differences), console.width))
+            print_grid(difference_grid(differences))
 
 
 def compare_with_reference(result: Result, metric: str, against: str | None = None) -> list[Difference]:

@@ -5,7 +5,7 @@ from jsonargparse import Namespace
 from lorary.cli.commands.eval.report import print_result, summarize_result, write_result
 from lorary.cli.comparison.measure import measure_routes
 from lorary.cli.comparison.prepare import prepare_comparison, read_eval_options
-from lorary.cli.console import open_console, print_next
+from lorary.cli.console import print_next
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_base, repeat_command, repeat_prompt_template
@@ -22,7 +22,7 @@ def run(options: Namespace) -> int:
     if options.json:
         print_json(summarize_result(result, options.against))
         return 0
-    print_result(result, open_console(), options.against)
+    print_result(result, options.against)
     missing = [metric for metric in read_eval_options(options).metrics if metric not in result.metrics]
     if missing:
         print_line(f"no example can be used for {', '.join(missing)}: accuracies need examples with choices")

@@ -23,10 +23,14 @@ def print_routing(explanation: Explanation, num_prompt_tokens: int) -> None:
     shown = order[:NUM_SHOWN]
     colours = {expert: COLOURS[place] for place, expert in enumerate(shown)}
     best = shares.argmax(1).tolist()
+    console = open_console(soft_wrap=True)
+    has_colours = console.color_system is not None and not console.no_color
     text = Text()
     for place, (token, expert) in enumerate(zip(explanation.tokens, best, strict=True)):
         if place == num_prompt_tokens:
             text.append(" → ", style="bold")
+        if not has_colours and (place in (0, num_prompt_tokens) or best[place - 1] != expert):
+            text.append(f"[{escape(explanation.experts[expert], keep='')}]")
         text.append(escape(token), style=colours.get(expert, "dim"))
     experts = Text()
     for expert in shown:
@@ -35,13 +39,8 @@ def print_routing(explanation: Explanation, num_prompt_tokens: int) -> None:
         others = float(means[order[len(shown) :]].sum())
         rest = say_count(len(order) - len(shown), "other")
         experts.append(f"{rest} {others:.0%}", style="dim")
-    console = open_console(soft_wrap=True)
     console.print()
     console.print(Text("tokens   ", style="bold") + text)
     console.print(Text("experts  ", style="bold") + experts)
-    console.print(
-        Text(
-            "each token has the colour of the expert with the largest share, averaged over layers",
-            style="dim",
-        )
-    )
+    told = "in the colour of" if has_colours else "in brackets:"
+    console.print(Text(f"tokens {told} the expert with the largest share, averaged over layers", style="dim"))

@@ -10,8 +10,9 @@ from lorary.cli.commands.quickstart.outcome import Outcome
 from lorary.cli.commands.quickstart.plan import METRIC, ROUTER, QuickstartPlan
 from lorary.cli.commands.quickstart.reading import read_result
 from lorary.cli.console import open_console, print_next
+from lorary.cli.grids import print_grid
 from lorary.files import escape, say_count
-from lorary.reports import render_table, result_grid
+from lorary.reports import result_grid
 from lorary.reports.routed_sample import RoutedSample
 
 COLOURS = (
@@ -34,7 +35,7 @@ def show_outcome(plan: QuickstartPlan, outcome: Outcome, out: Path) -> None:
     console = open_console()
     names = list(plan.tasks)
     console.print()
-    console.print(render_table(result_grid(outcome.result, METRIC), console.width))
+    print_grid(result_grid(outcome.result, METRIC))
     console.print()
     console.print(Text(read_result(plan, outcome.result)))
     console.print()

@@ -23,6 +23,7 @@ from lorary.reports.routed_sample import RoutedSample
 from lorary.reports.routing_picture import write_routing_html
 from lorary.reports.traced_sample import trace_sample
 from lorary.reports.usage_plot import plot_usage
+from lorary.routing import ROUTERS
 from lorary.training import TrainConfig, prepare_examples, train_experts
 
 TEMPLATE = find_template("plain")
@@ -88,7 +89,11 @@ def _build_model(plan: QuickstartPlan, base: BaseModel, tasks: dict[str, Task], 
         plan, base, together, plan.multi_task_steps, "training one expert on all tasks", out / "controls"
     )
     with show_work("preparing the router") as show:
-        return load_model(base, experts, router=ROUTER, controls=controls, on_progress=show)
+        model = load_model(base, experts, router=ROUTER, controls=controls, on_progress=show)
+        # What the compared routers need is computed here, where it is told.
+        for route in (route for route in ROUTES if route in ROUTERS):
+            model.router(route)
+        return model
 
 
 def _train(

@@ -102,5 +102,5 @@ def arrange_losses(matrix: TransferMatrix, which: str) -> Grid:
             )
             for name, row in rows.items()
         ),
-        note="The best value of each column is marked.",
+        marked="the best value of each column",
     )
