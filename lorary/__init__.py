@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         UnsupportedAdapter,
     )
     from lorary.evaluation import Result, evaluate
-    from lorary.experts import Expert, ExpertCard, Factors, read_peft, write_peft
+    from lorary.experts import Expert, ExpertCard, Factors, add_general, read_peft, write_peft
     from lorary.experts.skills import SkillSet, make_skill_set
     from lorary.library import Library
     from lorary.library.skills import load_skills, store_skills
@@ -55,6 +55,7 @@ __all__ = [
     "UnsupportedAdapter",
     "__version__",
     "adapt_skills",
+    "add_general",
     "evaluate",
     "fold",
     "load_base",
@@ -98,6 +99,7 @@ _ROOMS = {
     "UnknownExpert": "errors",
     "UnsupportedAdapter": "errors",
     "adapt_skills": "training",
+    "add_general": "experts",
     "evaluate": "evaluation",
     "fold": "models",
     "load_base": "models",

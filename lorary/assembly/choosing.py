@@ -5,7 +5,7 @@ P requests of a call, K experts of a request.
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,8 +29,16 @@ alone."""
 STATES = ("past_key_values", "cache_params", "state")
 """The arguments in which models take the state of earlier tokens; outputs have the same names."""
 
-Decided = tuple[Sequence[int], Sequence[float]]
-"""The experts of one request, K places in the stack, and their weights."""
+
+class Decided(NamedTuple):
+    """The experts of one request."""
+
+    places: Sequence[int]
+    """K places in the stack."""
+    weights: Sequence[float]
+    """Their weights."""
+    with_general: bool = True
+    """Whether the general expert that experts stand on is on, with weight 1; it is for every router."""
 
 
 def count_requests(inputs: Mapping[str, Any], rows: Tensor | None) -> int:
@@ -177,12 +185,19 @@ def _name_experts(stack: ExpertStack, choice: str | Mapping[str, Any]) -> Decide
                 f"expert {quote(name)} must have a finite weight, found {quote(weight)}: for a task of the "
                 "model's skills, give {'task': name} alone"
             )
-    return [stack.index(name) for name in weights], [float(weight) for weight in weights.values()]
+    general = stack.general
+    # A choice that names the general expert says itself what weight it has.
+    with_general = (
+        general is not None and general.name not in weights and not general.standing.isdisjoint(weights)
+    )
+    places, shares = [stack.index(name) for name in weights], [float(weight) for weight in weights.values()]
+    return Decided(places, shares, with_general)
 
 
 def _decide(decider: RequestDecider, rows: Sequence[int], prompts: Prompts) -> dict[int, Decided]:
     indices, weights = decider.decide_prompts([prompts.ids(row) for row in rows])
-    return dict(zip(rows, zip(indices.tolist(), weights.tolist(), strict=True), strict=True))
+    found = map(Decided, indices.tolist(), weights.tolist())
+    return dict(zip(rows, found, strict=True))
 
 
 def _check_chooser(stack: ExpertStack, choice: Any) -> Chooser:
@@ -203,10 +218,12 @@ def _check_chooser(stack: ExpertStack, choice: Any) -> Chooser:
 
 def _plan(stack: ExpertStack, decided: Mapping[int, Decided], num_requests: int, combine: str) -> Chooser:
     """Make a plan for all requests; the weights of undecided requests are 0."""
-    top_k = max(1, *(len(places) for places, _ in decided.values()))
+    top_k = max(1, *(len(own.places) for own in decided.values()))
     indices = torch.zeros(num_requests, top_k, dtype=torch.int64)
     weights = torch.zeros(num_requests, top_k)
-    for row, (places, shares) in decided.items():
+    general = torch.zeros(num_requests, dtype=torch.bool)
+    for row, (places, shares, with_general) in decided.items():
+        general[row] = with_general
         indices[row, : len(places)] = torch.tensor(places, dtype=torch.int64)
         weights[row, : len(shares)] = torch.tensor(shares)
-    return stack.plan(indices, weights, combine)
+    return stack.plan(indices, weights, combine, general)

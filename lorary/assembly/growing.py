@@ -1,10 +1,13 @@
 """Adding an expert to a routed model, and removing one: the router stays, with its options."""
 
+import warnings
+
 from lorary.assembly.current_router import CurrentRouter
 from lorary.assembly.dividing import find_changed
 from lorary.experts import Expert
 from lorary.experts.parts.low_rank_only import list_trained_kinds
 from lorary.facts.known import Facts
+from lorary.files import quote
 from lorary.models.check_base import check_base
 from lorary.models.fit_paths import fit_paths
 from lorary.models.grow import drop_expert, insert_expert
@@ -22,7 +25,11 @@ def add_expert(facts: Facts, current: CurrentRouter, expert: Expert, trust_base:
     with facts.stack.context.lock.changing("add an expert"):
         check_base(facts.base, expert, trust=trust_base)
         (expert,) = fit_paths(facts.base.model, {expert.name: expert}).values()
-        if list_trained_kinds(expert) or find_changed(facts.base.model, {expert.name: expert}):
+        if (
+            list_trained_kinds(expert)
+            or find_changed(facts.base.model, {expert.name: expert})
+            or _stands_alone(facts, expert)
+        ):
             facts.add_named(insert_expert(facts.stack, expert, len(facts.stack.names)), expert)
             current.set_again()
             return
@@ -35,6 +42,19 @@ def add_expert(facts: Facts, current: CurrentRouter, expert: Expert, trust_base:
             raise
 
 
+def _stands_alone(facts: Facts, expert: Expert) -> bool:
+    """Return whether an expert stands on no general one while those that the router chooses do."""
+    general = facts.stack.general
+    if general is None or expert.card.on_top_of is not None:
+        return False
+    warnings.warn(
+        f"expert {quote(expert.name)} does not stand on the model's general expert {quote(general.name)}: "
+        f"routers do not choose it; name it for requests, as in experts={quote(expert.name)}",
+        stacklevel=4,
+    )
+    return True
+
+
 def remove_expert(facts: Facts, current: CurrentRouter, name: str) -> None:
     """Remove an expert that the router may choose, see ``RoutedModel.remove_expert``.
 
@@ -44,7 +64,8 @@ def remove_expert(facts: Facts, current: CurrentRouter, name: str) -> None:
         name: the expert.
     """
     with facts.stack.context.lock.changing("remove an expert"):
-        if name not in facts.named:
+        is_general = facts.general is not None and name == facts.general.name
+        if name not in facts.named and not is_general:
             facts.require(name)
         left = tuple(other for other in facts.names if other != name)
         if not left and not facts.named.keys() - {name}:

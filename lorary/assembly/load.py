@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lorary.assembly.chosen_skills import choose_skills
 from lorary.assembly.dividing import divide_experts, find_changed, leave_out
+from lorary.assembly.general import find_model_general
 from lorary.assembly.open_saved import open_saved
 from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.tasks import make_task_experts
@@ -42,6 +43,7 @@ def load_model(
     combine: str | None = None,
     controls: Mapping[str, Expert] | None = None,
     skills: SkillSet | str | EllipsisType | None = ...,
+    general: Expert | str | EllipsisType | None = ...,
     facts: Mapping[str, Mapping[str, Tensor]] | None = None,
     encoder: Encoder | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
@@ -70,6 +72,10 @@ def load_model(
             of a set in the library. None for no tasks; if not given, the library's set, if it has one only.
             Each task adds one expert to the model. No router chooses it; to route among tasks, pass
             ``load_skills(library).task_experts()`` as the experts.
+        general: the general expert, or its name in the library. If experts stand on it (``on_top_of`` in
+            their cards), it is always on for them, with weight 1; else routers may fall back on it. If not
+            given, the one that they stand on, or the only one with the role ``"general"`` in the library.
+            None for none to fall back on.
         facts: facts from examples of tasks that some routers need, by name in ``FACTS``. Facts of layers,
             such as ``"means"`` and ``"gates"``: module path -> ``[E, I]``. Facts of the output, such as
             ``"embeddings"``: expert -> ``[N, D]``.
@@ -94,8 +100,8 @@ def load_model(
         ValueError: if the router is unknown, an option is unknown or out of range, a fact that the router
             needs is not given, or an argument has no effect on this kind of base model.
         LibraryError: if there is no expert and no task, or the library's skills cannot be loaded.
-        IncompatibleExpert: if an expert was trained on another base model, or a router is given and no expert
-            has low-rank factors only.
+        IncompatibleExpert: if an expert was trained on another base model, a router is given and no expert
+            has low-rank factors only, or the general expert that experts stand on is missing.
         BaseModelError: if the base model cannot be loaded, or is not the saved model's.
         FormatError: if the folder of a saved model is damaged.
     """
@@ -106,6 +112,7 @@ def load_model(
         saved = open_saved(base, router, combine, options, tokenizer, revision)
         base = saved.load_base(dtype, device)
         experts, router, combine, options = saved.library, saved.router, saved.combine, dict(saved.options)
+        general = saved.saved.general if general is ... else general
         kept = saved.choose_material(given, encoder)
     elif isinstance(base, Path):
         base = str(base)
@@ -119,12 +126,19 @@ def load_model(
     has_tasks_only = skill_set is not None and not len(library)
     found = {} if has_tasks_only and router in (..., None) else _read_experts(library)
     own, named = divide_experts(found, _configure(router, options) if isinstance(router, str) else None)
+    found_general = find_model_general(library, own, named, general)
+    of_general = found_general.experts()
+    for name in (*of_general, *found_general.by_name, *found_general.left_out):
+        expert = own.pop(name, None) or named.pop(name, None)
+        if name in found_general.by_name and expert is not None:
+            named[name] = expert
     if named and not own and router not in (..., None):
         require_low_rank(named.values(), f"router {router!r}")
     is_default = router is ... and bool(own)
     router = DEFAULT_ROUTER if is_default else None if router is ... else router
     config = _configure(router, options)
-    everyone = own | named | _check_controls(controls or {}, found) | make_task_experts(skill_set)
+    others = _check_controls(controls or {}, found | of_general)
+    everyone = own | of_general | named | others | make_task_experts(skill_set)
     if config is not None:
         config.check(list(own))
     if isinstance(base, str) and saved is None and revision is None and not _exists(base):
@@ -145,14 +159,18 @@ def load_model(
         if config is not None:
             refuse_kinds({} if own else changed, f"router {router!r}")
             config.check(list(own))
-        everyone = {name: everyone[name] for name in dict.fromkeys([*own, *named, *everyone])}
-    stack = attach_experts(loaded.model, everyone)
+        everyone = {name: everyone[name] for name in dict.fromkeys([*own, *of_general, *named, *everyone])}
+    stack = attach_experts(loaded.model, everyone, general=found_general.standing)
     if isinstance(library, LibraryView):
         stack.context.left_out.update(library.list_reasons())
-    routed = leave_out(library, named) if named else library
+    stack.context.left_out.update(found_general.left_out)
+    others_found = found.keys() - own.keys()
+    routed = leave_out(library, others_found) if others_found else library
     fitted = _fit_library(routed, own, {name: everyone[name] for name in own})
     model = RoutedModel(loaded, stack, fitted, skill_set, on_progress)
     model.facts.named.update({name: everyone[name] for name in named})
+    # As it was found: its weights have another hash by a model's paths.
+    model.facts.general = next((expert.rename(name) for name, expert in of_general.items()), None)
     try:
         if saved is not None:
             saved.hand_over(model, kept, encoder)

@@ -22,7 +22,7 @@ from lorary.assembly.saved_model import (
     read_saved_model,
 )
 from lorary.errors import BaseModelError, FormatError, UnknownExpert
-from lorary.experts.roles import SKILL
+from lorary.experts.roles import GENERAL, SKILL
 from lorary.facts import FACTS
 from lorary.facts.encoder import Encoder
 from lorary.files import escape, quote
@@ -163,7 +163,7 @@ def open_saved(
     return OpenedModel(
         folder=Path(place),
         saved=saved,
-        library=_view(open_saved_experts(place, saved), saved.skills or []),
+        library=_view(open_saved_experts(place, saved), saved.skills or [], saved.general),
         material=read_material(place, saved),
         router=saved.router if router is ... else router,
         options={**saved.options, **options} if own else options,
@@ -171,8 +171,10 @@ def open_saved(
     )
 
 
-def _view(library: Library, skills: Sequence[str]) -> LibraryView:
-    return LibraryView(library, [name for name in library if name not in skills], {SKILL: skills})
+def _view(library: Library, skills: Sequence[str], general: str | None) -> LibraryView:
+    apart = {*skills, general}
+    left_out = {SKILL: skills, GENERAL: [] if general is None else [general]}
+    return LibraryView(library, [name for name in library if name not in apart], left_out)
 
 
 def _describe(place: str | Path | PreTrainedModel | BaseModel) -> str:

@@ -90,6 +90,15 @@ class RoutedModel(HeldModel):
         return tuple(name for name in self.facts.controls if name not in of_tasks)
 
     @property
+    def general(self) -> str | None:
+        """The model's general expert; None if it has none.
+
+        It is always on for the experts that stand on it, see ``ExpertCard.on_top_of``. If none does, it is
+        what routers may fall back on.
+        """
+        return None if self.facts.general is None else self.facts.general.name
+
+    @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks of the model's skills, which ``experts={"task": name}`` uses."""
         return list_tasks(self.stack.names)

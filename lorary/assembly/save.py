@@ -12,6 +12,7 @@ from lorary.assembly.folder_files import BASE, EXPERTS, hash_files
 from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.router import complete_config
 from lorary.assembly.saved_model import MATERIAL_FILE, MODEL_FILE, SavedModel
+from lorary.experts.roles import GENERAL
 from lorary.experts.skills import SkillSet
 from lorary.facts.same_experts import check_loaded
 from lorary.files import escape_markdown, quote
@@ -56,6 +57,9 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
         if name in model.names:
             check_loaded(model.stack, expert, name)
         library.add(expert, name)
+    if (general := model.facts.general) is not None:
+        check_loaded(model.stack, general, general.name)
+        library.add(replace(general, card=replace(general.card, role=GENERAL)))
     if model.skills is not None:
         _store_skills(library, model.skills)
     model.facts.store(library)
@@ -76,6 +80,7 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
         combine=combine,
         experts=library.weight_hashes(),
         skills=None if model.skills is None else [skill.name for skill in model.skills.skills],
+        general=model.general,
         material_sha256=None if material is None else sha256(material).hexdigest(),
         has_encoder=model.facts.encoder is not None,
         versions=_list_versions(),

@@ -63,14 +63,17 @@ class SavedModel:
     """Package -> version that saved the model."""
     skills: Sequence[str] | None = None
     """Names of the experts that are skills, which only tasks use; None if the model has no tasks."""
+    general: str | None = None
+    """Name of the general expert; None if the model has none."""
     files: Mapping[str, str] | None = None
     """Path of each other file in the folder -> its SHA-256; None in folders of earlier versions."""
 
     def dump(self) -> bytes:
         """Write ``lorary_model.json``, with a hash of itself."""
         content = {"lorary_model": VERSION, **asdict(self)}
-        if self.skills is None:
-            del content["skills"]  # as in earlier versions, which can load such a folder
+        for name in ("skills", "general"):
+            if content[name] is None:
+                del content[name]  # as in earlier versions, which can load such a folder
         return dump_json({**content, SEAL: _hash_content(content)}).encode()
 
 
@@ -112,7 +115,7 @@ def read_saved_model(folder: str | Path) -> SavedModel:
         raise FormatError(f"{quote(str(path))} is not what was saved, its SHA-256 differs: {AGAIN}")
     del found["lorary_model"]
     known = {entry.name for entry in fields(SavedModel)}
-    wrong = sorted((found.keys() | {"files", "skills"}) ^ known)
+    wrong = sorted((found.keys() | {"files", "skills", "general"}) ^ known)
     if wrong:
         raise FormatError(f"{quote(str(path))} must have {sorted(known)}, missing or unknown: {quote(wrong)}")
     check_values(str(path), found)

@@ -27,6 +27,7 @@ KINDS = {
     "has_encoder": bool,
     "versions": dict,
     "skills": list | None,
+    "general": str | None,
     "files": dict | None,
 }
 LONGEST_NAME = 4096
@@ -39,7 +40,7 @@ def check_values(path: str, found: Mapping[str, Any]) -> None:
 
     Args:
         path: the file, for messages.
-        found: what it holds; ``skills`` and ``files`` may be missing.
+        found: what it holds; ``skills``, ``general`` and ``files`` may be missing.
 
     Raises:
         FormatError: naming the first few fields and their values.
@@ -76,6 +77,8 @@ def _find_wrong(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, digest in found["experts"].items():
         if not _is_name(name) or not _is_hash(digest):
             yield f"experts: {quote(name, 60)}", digest
+    if found.get("general") not in (None, *found["experts"]):
+        yield "general", found["general"]
     for name in found.get("skills") or []:
         if name not in found["experts"]:
             yield "skills", name

@@ -49,7 +49,9 @@ class RouteExperts:
         if not known:
             return self.router
         places, weights = zip(*known, strict=True)
-        return self.stack.plan(torch.tensor(places), torch.tensor(weights), self.combine)
+        # Under a router the general expert is on even where no expert is chosen.
+        general = None if self.by_prompt is None else torch.ones(len(known), dtype=torch.bool)
+        return self.stack.plan(torch.tensor(places), torch.tensor(weights), self.combine, general)
 
     def group(self, items: Sequence[Item]) -> tuple[Chooser | None, list[int]]:
         """Return the chooser for many items; items of one task with the same experts are one request.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lorary.experts.expert import Expert
     from lorary.experts.factors import Factors
     from lorary.experts.names import check_name
+    from lorary.experts.on_top import add_general, hash_weights
     from lorary.experts.peft_reader import read_peft
     from lorary.experts.peft_writer import write_expert_files, write_peft
 
@@ -27,7 +28,9 @@ __all__ = [
     "Expert",
     "ExpertCard",
     "Factors",
+    "add_general",
     "check_name",
+    "hash_weights",
     "is_same_base",
     "read_alike",
     "read_peft",
@@ -42,7 +45,9 @@ __getattr__ = load_lazily(
         "Expert": "expert",
         "ExpertCard": "card",
         "Factors": "factors",
+        "add_general": "on_top",
         "check_name": "names",
+        "hash_weights": "on_top",
         "is_same_base": "base_names",
         "read_alike": "alike",
         "read_peft": "peft_reader",

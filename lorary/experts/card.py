@@ -50,6 +50,9 @@ class ExpertCard:
     """Names of the experts from which it was made."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Name of a measure -> measured value."""
+    on_top_of: str | None = None
+    """Hash of the weights of the general expert that it stands on, which is added to it wherever it is used;
+    None for an expert that is complete by itself."""
     fan_in_fan_out: bool = False
     """Whether the base layers are GPT-2's Conv1D; only PEFT uses it."""
     task_type: str | None = CAUSAL
@@ -62,6 +65,11 @@ class ExpertCard:
             _check_text(name, getattr(self, name), optional=name != "description")
         if not isinstance(self.role, str) or self.role not in ROLES:
             raise ValueError(f"role must be one of {', '.join(ROLES)}, found {quote(self.role, 60)}")
+        if self.on_top_of is not None and not _is_hash(self.on_top_of):
+            raise ValueError(
+                "on_top_of must be the SHA-256 of a general expert's weights, 64 hexadecimal digits, or "
+                f"None, found {quote(self.on_top_of, 60)}"
+            )
         if not isinstance(self.fan_in_fan_out, bool):
             raise TypeError(f"fan_in_fan_out must be true or false, found {quote(self.fan_in_fan_out, 60)}")
         if self.task_type is not None and self.task_type not in TASK_TYPES:
@@ -83,6 +91,10 @@ def _check_text(name: str, value: Any, optional: bool) -> None:
     if not isinstance(value, str) and not (optional and value is None):
         wanted = f"a string{' or None' if optional else ''}"
         raise TypeError(f"{name} must be {wanted}, found {quote(value, 60)}")
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 def _check_scores(scores: Any) -> dict[str, float]:

@@ -72,6 +72,9 @@ def build_sidecar(expert: Expert, weights_sha256: str, config_sha256: str) -> di
         config_sha256: hash of the bytes of its configuration.
     """
     card = {name: getattr(expert.card, name) for name in CARD_KEYS}
+    if card["on_top_of"] is None:
+        # Earlier versions refuse keys that they do not know, as they must where the sum is meant.
+        del card["on_top_of"]
     summary = summarize_weights(expert)._asdict()
     return {
         "lorary": SIDECAR_VERSION,

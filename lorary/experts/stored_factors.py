@@ -63,7 +63,8 @@ class StoredFactors(LazyFactors):
         self.layout = layout
         self._name = name
         self.file = file
-        self._sha256 = sha256
+        self.sha256 = sha256
+        """Hash of the stored file, which is checked when values are first read; None if it is unknown."""
 
     @property
     def outlines(self) -> Mapping[str, Factors]:
@@ -86,7 +87,7 @@ class StoredFactors(LazyFactors):
             paths: path of each module -> new path.
         """
         layout = rename_layout(self.layout, tuple(paths.items()))
-        return StoredFactors(self.weights, layout, name=self._name, file=self.file, sha256=self._sha256)
+        return StoredFactors(self.weights, layout, name=self._name, file=self.file, sha256=self.sha256)
 
     def copy_numbers(self, out: Tensor) -> None:
         """Copy all N values of a file that is one flat tensor into ``out [N]``; they can be NaN or infinite.
@@ -150,14 +151,14 @@ class StoredFactors(LazyFactors):
     def _check_hash(self, is_unchanged: bool, numbers: Tensor | None = None) -> None:
         """Check the SHA-256 of the file, unless it was checked before and has not changed."""
         identity = self.weights.identity if is_unchanged else None
-        if self._sha256 is None or (identity and was_checked(identity, self._sha256)):
+        if self.sha256 is None or (identity and was_checked(identity, self.sha256)):
             return
         found = self.weights.compute_hash(numbers)
-        if found != self._sha256:
+        if found != self.sha256:
             raise FormatError(
                 f"expert {self._name!r}: {quote(self.file)} has changed since it was stored: "
-                f"expert.json has SHA-256 {self._sha256}, found {found}: restore the file, add the expert "
+                f"expert.json has SHA-256 {self.sha256}, found {found}: restore the file, add the expert "
                 "again, or, if you changed it on purpose, remove 'weights_sha256' from expert.json"
             )
         if identity:
-            remember_checked(identity, self._sha256)
+            remember_checked(identity, self.sha256)

@@ -128,8 +128,12 @@ class Fact:
 
     def list_parameters(self, context: Context) -> dict[str, Any]:
         """Return the parameters of its key: everything it depends on besides the expert and its examples."""
-        base = {} if self.source is Source.EXPERTS else {"base": context.base.fingerprint}
-        return {**self.identify(context), **base}
+        if self.source is Source.EXPERTS:
+            return dict(self.identify(context))
+        general = context.stack.general
+        # Under experts that stand on a general one, layers read other inputs.
+        read = {} if general is None else {"general": general.weights}
+        return {**self.identify(context), "base": context.base.fingerprint, **read}
 
     @property
     def needs_tasks(self) -> bool:

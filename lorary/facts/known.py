@@ -60,6 +60,9 @@ class Facts:
         self._contents = _identify(experts, self.names)
         self.named: dict[str, Expert] = {}
         """Experts that are no controls, but that routers cannot choose because of their kinds."""
+        self.general: Expert | None = None
+        """The model's general expert: always on for experts that stand on it, else what routers may fall back
+        on."""
         self._added: dict[str, Expert] = {}
         # (fact, its parameters as JSON) -> expert -> artifact
         self._computed: dict[tuple[str, str], dict[str, Artifact]] = {}
@@ -79,9 +82,17 @@ class Facts:
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """The experts that are used by name only, last in the stack."""
+        """The experts that are used by name only, last in the stack; without the general expert."""
         stack, names = self.carried
-        return stack.names[len(names) :]
+        general = None if self.general is None else self.general.name
+        return tuple(name for name in stack.names[len(names) :] if name != general)
+
+    @property
+    def fallback(self) -> int | None:
+        """Place in the stack of the general expert that routers may fall back on; None if it is always on."""
+        if self.general is None or self.stack.general is not None:
+            return None
+        return self.stack.index(self.general.name)
 
     def expert(self, name: str) -> Expert:
         """Return one of the experts as it was loaded or added."""
@@ -232,6 +243,8 @@ class Facts:
     def remove(self, stack: ExpertStack, name: str) -> None:
         """Remove an expert and its facts; ``stack`` no longer has it."""
         self.named.pop(name, None)
+        if self.general is not None and name == self.general.name:
+            self.general = None
         self.carried = stack, tuple(other for other in self.names if other != name)
         self._added.pop(name, None)
         for known in (*self._computed.values(), *self._given.values()):

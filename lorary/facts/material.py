@@ -54,4 +54,4 @@ def gather_request(facts: Facts, needs: Needs) -> RequestMaterial:
     }
     # A router that needs facts of the output layer only, such as embeddings, gets no layers.
     layers = gather_layers(facts, needs) if len(output) < len(needs) else {}
-    return RequestMaterial(num_experts=len(facts.names), layers=layers, tensors=found)
+    return RequestMaterial(num_experts=len(facts.names), layers=layers, tensors=found, general=facts.fallback)

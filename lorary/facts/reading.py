@@ -96,8 +96,11 @@ def capture_hidden(stack: ExpertStack, receive: Receive) -> Iterator[None]:
 
 
 def read_alone(stack: ExpertStack, requests: Requests) -> None:
-    """Run the base model alone on prompts, for hooks on its layers; its output is discarded."""
+    """Run the base model on prompts, for hooks on its layers; its output is discarded.
+
+    No expert is chosen. A general expert that experts stand on is on, as it is whatever a router chooses.
+    """
     # Logits are not used, so they are computed at one position only.
     nowhere = torch.zeros(1, dtype=torch.long, device=stack.model.device)
-    with stack.assign([None]), select_positions(stack.model, nowhere):
+    with stack.without_choice(), select_positions(stack.model, nowhere):
         stack.model(**reading_inputs(stack.model, requests.inputs))

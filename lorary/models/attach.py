@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert
+from lorary.experts.on_top import General, find_standing
 from lorary.models.called import check_called
 from lorary.models.check_expert import check_expert
 from lorary.models.copied_weights import check_copies
@@ -30,7 +31,10 @@ from lorary.models.stacks import Stack, stack_experts
 
 
 def attach_experts(
-    model: PreTrainedModel, experts: Mapping[str, Expert], dtype: torch.dtype | None = None
+    model: PreTrainedModel,
+    experts: Mapping[str, Expert],
+    dtype: torch.dtype | None = None,
+    general: General | None = None,
 ) -> ExpertStack:
     """Attach experts to a model, in place.
 
@@ -42,18 +46,22 @@ def attach_experts(
         experts: name -> expert. Lower ranks and layers that an expert does not change are padded with zeros.
             Module paths of a multimodal model and of its text model are converted, see ``fit_paths``.
         dtype: of the stacks; None for each layer's own.
+        general: the general expert among them that others stand on; None: found by their cards.
 
     Returns:
         The stack, without a chooser: the model still computes the base model's output.
 
     Raises:
         IncompatibleExpert: if there is no expert; if a module of one is missing in the model, has another
-            shape or is never called; or if experts are attached already.
+            shape or is never called; if experts are attached already; or if the general expert that some
+            stand on is not among them.
     """
     _check_bare(model)
     if not experts:
         raise IncompatibleExpert("there must be at least one expert to attach, found none: add one first")
-    loaded = fit_paths(model, dict(experts.items()))
+    loaded = dict(experts.items())
+    general = find_standing(loaded) if general is None else general
+    loaded = fit_paths(model, loaded)
     loaded = {name: settle_parts(model, expert) for name, expert in loaded.items()}
     modules = dict(model.named_modules())
     # Experts from files of the same layout share one outlines object: checking one of them is enough, except
@@ -78,7 +86,7 @@ def attach_experts(
         close_mixtures(model)
         raise
     kinds = {name: own.kinds for name, own in loaded.items()}
-    return _install(model, list(loaded), stacks, placed, kinds, prompts, context)
+    return _install(model, list(loaded), stacks, placed, kinds, prompts, context, general)
 
 
 def attach_slots(
@@ -129,6 +137,7 @@ def _install(
     kinds: Mapping[str, Sequence[str]],
     prompts: Mapping[int, VirtualTokens],
     context: RoutingContext,
+    general: General | None = None,
 ) -> ExpertStack:
     layers, modules = {}, {}
     for path, (a, b_t, ranks) in stacks.items():
@@ -143,4 +152,4 @@ def _install(
         for index, pair in factors.items():
             layers[path].a.data[index, : pair.rank] = pair.a
             layers[path].b_t.data[index, : pair.rank] = pair.b.T
-    return ExpertStack(model, names, layers, context, modules, kinds, prompts)
+    return ExpertStack(model, names, layers, context, modules, kinds, prompts, general)

@@ -34,7 +34,10 @@ class ExpertGate(ExpertLinear):
         choice = call.chooser.choose(self.path, tokens, call.rows_of(x))
         if choice is None:
             return self.base(x)
-        keys = torch.cat([choice.indices.double(), choice.weights.double()], dim=1)
+        columns = [choice.indices, choice.weights]
+        if choice.general is not None:
+            columns.append(choice.general[:, None])
+        keys = torch.cat([column.double() for column in columns], dim=1)
         _, group = keys.unique(dim=0, return_inverse=True)
         results: list[Tensor] = []
         for number in range(int(group.max()) + 1):
@@ -64,6 +67,9 @@ class ExpertGate(ExpertLinear):
             b_t = (weights @ b_t.flatten(1)).view_as(b_t[:1])
             weights = weights.new_ones(1)
         changed["weight"] = changed["weight"] + torch.einsum("k,kro,kri->oi", weights, b_t, a)
+        if (place := self._context.general) is not None:
+            weight = 1.0 if choice.general is None else choice.general[token].float()
+            changed["weight"] += weight * (self.b_t[place].float().T @ self.a[place].float())
         return {name: own.to(known[name].dtype) for name, own in changed.items()}
 
 

@@ -105,7 +105,7 @@ class ExpertLinear(nn.Module):
         parts = self.parts
         if parts is not None and not self.a.shape[1]:
             return parts(self.base, (x,), y, y, choice)
-        indices, weights, combine, subset = choice
+        indices, weights, combine, subset, _ = choice
         a: Tensor = self.a
         b_t: Tensor = self.b_t
         ranks = self.ranks
@@ -113,8 +113,20 @@ class ExpertLinear(nn.Module):
             a, b_t, indices = a[subset.experts], b_t[subset.experts], subset.indices
             ranks = None if ranks is None else ranks[subset.experts]
         onto = y.reshape(-1, y.shape[-1])
+        if self._context.general is not None:
+            onto = self._add_general(self._context.general, tokens, onto, choice)
         mixed = mix_stacks(tokens, a, b_t, indices, weights, combine, onto, ranks).view(y.shape)
         return mixed if parts is None else parts(self.base, (x,), y, mixed, choice)
+
+    def _add_general(self, place: int, tokens: Tensor, onto: Tensor, choice: Choice) -> Tensor:
+        """Add the output of the general expert, which is never mixed with other experts' factors."""
+        weights = tokens.new_ones(len(tokens)) if choice.general is None else choice.general
+        own = slice(place, place + 1)
+        ranks = None if self.ranks is None else self.ranks[own]
+        indices = torch.zeros(len(tokens), 1, dtype=torch.int64, device=tokens.device)
+        return mix_stacks(
+            tokens, self.a[own], self.b_t[own], indices, weights[:, None], "outputs", onto, ranks
+        )
 
     def _takes_out(self, choice: Choice, tokens: Tensor) -> bool:
         """Return whether to slice the stacks to the experts in use.

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lorary.errors import UnknownExpert
+from lorary.experts.on_top import General
 from lorary.models.expert_linear import ExpertLinear
 from lorary.models.mixture import Mixture, list_mixtures
 from lorary.models.parts.expert_module import ExpertModule
-from lorary.models.plan import Plan
+from lorary.models.plan import Nobody, Plan
 from lorary.models.prompt_inputs import VirtualTokens
 from lorary.models.routing_context import Call, RoutingContext
 from lorary.models.soft_prompts import SoftPrompts
@@ -37,6 +38,8 @@ class ExpertStack:
         modules: module path -> a module that is no linear layer, with parts of experts; None for none.
         kinds: name of an expert -> kinds of its parts, for experts with more than low-rank factors.
         prompts: place of an expert -> its soft prompt; None for none.
+        general: the general expert that some of them stand on, one of ``names``; None if none does. It is
+            always on for these, with weight 1.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class ExpertStack:
         modules: dict[str, ExpertModule] | None = None,
         kinds: Mapping[str, Sequence[str]] | None = None,
         prompts: Mapping[int, VirtualTokens] | None = None,
+        general: General | None = None,
     ):
         self.model = model
         self.names = tuple(names)
@@ -58,6 +62,8 @@ class ExpertStack:
         self.kinds = {name: tuple(own) for name, own in (kinds or {}).items() if own}
         self.soft_prompts = SoftPrompts(prompts or {}, context).watch(model)
         self._index = {name: index for index, name in enumerate(self.names)}
+        self.general = general
+        context.general = None if general is None else self._index[general.name]
 
     def index(self, name: str) -> int:
         """Return an expert's place in the stacks; raise ``UnknownExpert`` if it has none."""
@@ -105,9 +111,21 @@ class ExpertStack:
             with self.planned(indices, weights):
                 yield
 
+    def without_choice(self) -> AbstractContextManager[None]:
+        """Within this context, in this thread, no expert is chosen: what routers read is computed so.
+
+        The base model is alone, or with the general expert that experts stand on.
+        """
+        return self.choosing(None if self.general is None else Nobody())
+
     @contextmanager
     def planned(
-        self, indices: Tensor, weights: Tensor, combine: str = "outputs", rows: Tensor | None = None
+        self,
+        indices: Tensor,
+        weights: Tensor,
+        combine: str = "outputs",
+        rows: Tensor | None = None,
+        general: Tensor | None = None,
     ) -> Iterator[None]:
         """Within this context, in this thread, each request uses the experts given for it.
 
@@ -116,25 +134,47 @@ class ExpertStack:
             weights: their weights, ``[P, K]``.
             combine: ``"outputs"`` or ``"factors"``, see ``mix``.
             rows: the request of each token, as for ``choosing``.
+            general: which requests use the general expert that experts stand on, ``[P]`` bool; None: those
+                with an expert that stands on it, of a weight other than 0.
 
         Raises:
             ValueError: if the experts were detached, shapes disagree or an index is out of range.
         """
         with self.in_use():
-            plan = self.plan(indices, weights, combine)
+            plan = self.plan(indices, weights, combine, general)
             chooser = None if plan.is_base_only else plan
             num_requests = plan.num_requests if rows is None and chooser is not None else None
             with self.choosing(chooser, rows, num_requests):
                 yield
 
-    def plan(self, indices: Tensor, weights: Tensor, combine: str = "outputs") -> Plan:
+    def plan(
+        self,
+        indices: Tensor,
+        weights: Tensor,
+        combine: str = "outputs",
+        general: Tensor | None = None,
+    ) -> Plan:
         """Make a chooser of given experts for each request; arguments and errors as for ``planned``."""
         if not self.layers and not self.modules and not self.soft_prompts.prompts:
             raise ValueError("there are no experts to choose from, they were detached: load the model again")
         device = next(iter(self.layers.values())).a.device if self.layers else self.model.device
         if combine == "factors":
             self._refuse_mixed_factors(indices, weights)
-        return Plan(indices.to(device), weights.to(device), len(self.names), combine)
+        if self.general is None:
+            shared = None
+        else:
+            shared = (self._find_standing(indices, weights) if general is None else general).to(device)
+        return Plan(indices.to(device), weights.to(device), len(self.names), combine, shared)
+
+    def _find_standing(self, indices: Tensor, weights: Tensor) -> Tensor:
+        """Return which requests have an expert that stands on the general one, ``[P]``."""
+        assert self.general is not None
+        own = self.index(self.general.name)
+        places = torch.tensor([self.index(name) for name in sorted(self.general.standing)])
+        used = weights.detach().cpu() != 0
+        names_it = ((indices.cpu() == own) & used).any(-1)
+        # A request that names the general expert says itself what weight it has.
+        return (torch.isin(indices.cpu(), places) & used).any(-1) & ~names_it
 
     def _refuse_mixed_factors(self, indices: Tensor, weights: Tensor) -> None:
         if not self.kinds or indices.shape != weights.shape:

@@ -4,12 +4,15 @@ E experts, R rank, W layer input or output.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert
+from lorary.experts.on_top import General, say_general_missing
+from lorary.files import quote, say_count
 from lorary.models.called import check_called
 from lorary.models.check_expert import check_expert
 from lorary.models.copied_weights import check_copies
@@ -40,8 +43,9 @@ def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack
         The stack of E+1 experts.
 
     Raises:
-        IncompatibleExpert: if the name is taken, or a module of the expert is missing in the model or has
-            another shape; the model is not changed then.
+        IncompatibleExpert: if the name is taken, a module of the expert is missing in the model or has
+            another shape, or it stands on another general expert than the model's; the model is not changed
+            then.
         FormatError: if the expert's file is damaged; the model is not changed then.
         ValueError: within ``assign``, ``planned`` or ``routed``.
     """
@@ -51,14 +55,25 @@ def insert_expert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack
                 f"an expert's name must be new on this model, but {expert.name!r} is taken: remove that "
                 "expert first, or choose another name"
             )
+        general = _join_standing(stack.general, expert)
         (expert,) = fit_paths(stack.model, {expert.name: expert}).values()
         expert = settle_parts(stack.model, expert)
         check_copies(stack.model, [expert])
         check_called(stack.model, expert.name, check_expert(stack.model, expert))
-        return _insert(stack, expert, index)
+        return _insert(stack, expert, index, general)
 
 
-def _insert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack:
+def _join_standing(general: General | None, expert: Expert) -> General | None:
+    """Return the model's general expert, with a further expert that may stand on it."""
+    weights = expert.card.on_top_of
+    if weights is None:
+        return general
+    if general is None or general.weights != weights:
+        raise IncompatibleExpert(say_general_missing(expert, [expert.name], "this model"))
+    return replace(general, standing=general.standing | {expert.name})
+
+
+def _insert(stack: ExpertStack, expert: Expert, index: int, general: General | None) -> ExpertStack:
     # All values are read before the first layer is changed, since reading a damaged file fails.
     placed = place_parts(stack.model, [expert])
     with stack.context.own.set_to(Call(None)):
@@ -83,7 +98,7 @@ def _insert(stack: ExpertStack, expert: Expert, index: int) -> ExpertStack:
     names = (*stack.names[:index], expert.name, *stack.names[index:])
     kinds = {**stack.kinds, expert.name: expert.kinds}
     stack.soft_prompts.remove()
-    return ExpertStack(stack.model, names, layers, stack.context, modules, kinds, prompts)
+    return ExpertStack(stack.model, names, layers, stack.context, modules, kinds, prompts, general)
 
 
 def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
@@ -98,9 +113,11 @@ def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
 
     Raises:
         UnknownExpert: if it is not on the model.
+        IncompatibleExpert: if other experts stand on it.
         ValueError: within ``assign``, ``planned`` or ``routed``.
     """
     index = stack.index(name)
+    general = _leave_standing(stack.general, name)
     with stack.context.lock.changing("remove an expert"):
         for layer in stack.layers.values():
             ranks = layer.list_ranks()
@@ -114,7 +131,22 @@ def drop_expert(stack: ExpertStack, name: str) -> ExpertStack:
     left = {place: own for place, own in stack.soft_prompts.prompts.items() if place != index}
     prompts = move_prompts(left, index, -1)
     stack.soft_prompts.remove()
-    return ExpertStack(stack.model, names, stack.layers, stack.context, stack.modules, kinds, prompts)
+    return ExpertStack(
+        stack.model, names, stack.layers, stack.context, stack.modules, kinds, prompts, general
+    )
+
+
+def _leave_standing(general: General | None, name: str) -> General | None:
+    """Return the model's general expert without one that stood on it."""
+    if general is None:
+        return None
+    if name == general.name:
+        some = sorted(general.standing)
+        raise IncompatibleExpert(
+            f"expert {name!r} cannot be removed, because {say_count(len(some), 'expert')} of this model "
+            f"stand on it ({quote(some[0])} first): remove these first, or detach the model"
+        )
+    return replace(general, standing=general.standing - {name})
 
 
 def _widen_layers(stack: ExpertStack, paths: list[str]) -> dict[str, ExpertLinear]:

@@ -6,6 +6,7 @@ P requests of a call, T tokens, K experts per request, E experts.
 import torch
 from torch import Tensor
 
+from lorary.files import say_count
 from lorary.routing import Choice
 from lorary.routing.contract import Subset
 
@@ -18,12 +19,20 @@ class Plan:
         weights: their weights, ``[P, K]``; 0 excludes an expert.
         num_experts: E, the number of experts in the stacks.
         combine: ``"outputs"`` or ``"factors"``, see ``mix``.
+        general: which requests use the model's general expert besides, ``[P]`` bool; None: all.
 
     Raises:
         ValueError: if shapes disagree or an index is out of range.
     """
 
-    def __init__(self, indices: Tensor, weights: Tensor, num_experts: int, combine: str = "outputs"):
+    def __init__(
+        self,
+        indices: Tensor,
+        weights: Tensor,
+        num_experts: int,
+        combine: str = "outputs",
+        general: Tensor | None = None,
+    ):
         if indices.shape != weights.shape or indices.dim() != 2:
             raise ValueError(
                 "a plan needs indices and weights of the same shape [P, K], "
@@ -39,14 +48,22 @@ class Plan:
                 f"a plan's indices must be in [0, {num_experts}), the number of experts, found "
                 f"{int(indices.min())} to {int(indices.max())}"
             )
+        if general is not None and general.shape != indices.shape[:1]:
+            raise ValueError(
+                f"a plan for {say_count(len(indices), 'request')} must tell of each whether it uses the "
+                f"general expert, found {tuple(general.shape)}"
+            )
         self.num_requests = len(indices)
-        self.is_base_only = not bool(weights.any())
+        self.is_base_only = not bool(weights.any()) and (general is None or not bool(general.any()))
         self._combine = combine
         indices, weights = _leave_out_zeros(indices, weights)
         self.used, local = _narrow(indices, num_experts)
         """The experts that any request uses: a slice if they are adjacent, else ``[U]``; None for all."""
         # Padding has request -1, so its row is the last one, with weights 0.
         self._indices, self._weights, self._local = map(_add_row, (indices, weights, local))
+        self._general: Tensor | None = None
+        if general is not None and not bool(general.all()):
+            self._general = _add_row(general[:, None].to(weights.dtype))
         self._last: tuple[Tensor, Choice] | None = None
 
     def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice | None:
@@ -56,7 +73,10 @@ class Plan:
         if torch.compiler.is_compiling():
             # Without a subset, since a compiled graph must serve any experts in use.
             return Choice(
-                self._indices.to(rows.device)[rows], self._weights.to(rows.device)[rows], self._combine
+                self._indices.to(rows.device)[rows],
+                self._weights.to(rows.device)[rows],
+                self._combine,
+                general=self._spread_general(rows),
             )
         last = self._last
         # All layers of a call pass the same tensor of rows, so the choice is computed once per call.
@@ -70,7 +90,19 @@ class Plan:
             table.to(rows.device)[rows] for table in (self._indices, self._weights, self._local)
         )
         subset = None if self.used is None else Subset(self.used, local)
-        return Choice(indices, weights, self._combine, subset)
+        return Choice(indices, weights, self._combine, subset, self._spread_general(rows))
+
+    def _spread_general(self, rows: Tensor) -> Tensor | None:
+        return None if self._general is None else self._general.to(rows.device)[rows, 0]
+
+
+class Nobody:
+    """A ``Chooser`` of no experts: only the general expert is on, on a model whose experts stand on one."""
+
+    def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice:
+        """Return a choice with weight 0; see ``Chooser``."""
+        indices = torch.zeros(len(x), 1, dtype=torch.int64, device=x.device)
+        return Choice(indices, x.new_zeros(len(x), 1))
 
 
 def _add_row(table: Tensor) -> Tensor:

@@ -86,6 +86,8 @@ class RoutingContext:
         """The routing in threads without a current call."""
         self.own: PerThread[Call | None] = PerThread(None)
         """The current call of each thread; None for the default."""
+        self.general: int | None = None
+        """Place in the stacks of the general expert that others stand on; None if none do."""
         self.lock = UseLock()
         self.left_out: dict[str, str] = {}
         """Name -> why the model does not have this expert, for error messages; a copy has none."""
@@ -93,9 +95,10 @@ class RoutingContext:
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy of a model has the default chooser, but not the threads' current calls. The chooser is state,
         # not an argument, because it may refer to this context.
-        return RoutingContext, (), self.default.chooser
+        return RoutingContext, (), (self.default.chooser, self.general)
 
-    def __setstate__(self, chooser: Chooser) -> None:
+    def __setstate__(self, state: tuple[Chooser | None, int | None]) -> None:
+        chooser, self.general = state
         self.default = Call(chooser)
 
     @property

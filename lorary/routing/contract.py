@@ -33,6 +33,9 @@ class Choice(NamedTuple):
     """``"outputs"`` or ``"factors"``, see ``lorary.models.mix``."""
     subset: Subset | None = None
     """The experts in use, if they are few and known beforehand: a layer may then slice their stacks."""
+    general: Tensor | None = None
+    """Weight of the model's general expert for each token, ``[T]``; None: 1. Its output is added apart from
+    the others. Only models whose experts stand on one use it."""
 
 
 class Chooser(Protocol):
@@ -49,7 +52,7 @@ class Chooser(Protocol):
                 it.
 
         Returns:
-            The choice; None for the base model alone.
+            The choice; None for the base model alone, without its general expert.
         """
         ...
 
@@ -128,7 +131,8 @@ class Mixed:
             # Rows are padded with expert 0 at weight 0, which the operators skip.
             indices[own, :kept] = choice.indices
             weights[own, :kept] = choice.weights.to(weights.dtype)
-        return Choice(indices, weights, _agree_on_combine([choice for _, choice in found]))
+        combine = _agree_on_combine([choice for _, choice in found])
+        return Choice(indices, weights, combine, general=_join_general(found, weights))
 
     def _divide(self, rows: Tensor) -> list[Tensor]:
         """Return the tokens of each part, computed once for all layers of a call."""
@@ -159,7 +163,25 @@ class Mixed:
             torch.cat([choice.indices for _, choice in found], 1),
             torch.cat([choice.weights * is_own for is_own, choice in found], 1),
             _agree_on_combine([choice for _, choice in found]),
+            general=_sum_general(found),
         )
+
+
+def _join_general(found: Sequence[tuple[Tensor, Choice]], weights: Tensor) -> Tensor | None:
+    """Return the general expert's weights of all tokens; those in no part use the base model alone."""
+    if sum(len(own) for own, _ in found) == len(weights) and all(each.general is None for _, each in found):
+        return None
+    general = weights.new_zeros(len(weights))
+    for own, choice in found:
+        general[own] = 1.0 if choice.general is None else choice.general.to(general.dtype)
+    return general
+
+
+def _sum_general(found: Sequence[tuple[Tensor, Choice]]) -> Tensor:
+    """Return the same from choices for all tokens, each with a mask ``[T, 1]`` of its own tokens."""
+    return torch.stack(
+        [is_own[:, 0] * (1.0 if choice.general is None else choice.general) for is_own, choice in found]
+    ).sum(0)
 
 
 def _promote_dtypes(choices: Sequence[Choice]) -> torch.dtype:

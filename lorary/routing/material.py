@@ -70,6 +70,9 @@ class RequestMaterial:
     tensors: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
     """Facts of the output layer: name -> a tensor per expert, such as embeddings of its examples, ``[N,
     D]``."""
+    general: int | None = None
+    """Index of the model's general expert, which the router may fall back on; it is none of the E experts.
+    None if there is none, or if all experts stand on it, so that it is always on."""
 
     def __post_init__(self) -> None:
         for name, own in self.tensors.items():

@@ -101,6 +101,7 @@ def _identify(
     return {
         "configuration": {key: value for key, value in asdict(config).items() if key != "tokens_per_pass"},
         "base model": fingerprint,
+        **({} if stack.general is None else {"general expert": stack.general.weights}),
         "experts": {name: _hash_expert(stack, name) for name in examples},
         "examples": {name: found.digest for name, found in examples.items()},
     }
