@@ -20,6 +20,7 @@ from lorary.library import Library
 from lorary.library.skills import store_skills
 from lorary.models.new_folder import new_folder
 from lorary.models.plain_folder import write_plain
+from lorary.routing import router_named
 
 PACKAGES = ("lorary", "torch", "transformers")
 
@@ -119,7 +120,9 @@ def render_readme(saved: SavedModel) -> str:
     names = "\n".join(f"- `{name}`" for name in saved.experts)
     base = escape_markdown(saved.base_model)
     where = "in `base/`" if saved.has_base else "not included"
-    router = f"`{saved.router}`, {saved.combine} combined" if saved.router else "none"
+    router = "none"
+    if saved.router:
+        router = f"`{saved.router}` ({router_named(saved.router).uses}), {saved.combine} combined"
     return (
         "# A model routed by lorary\n\n"
         f"{len(saved.experts)} LoRA experts on {base} ({where}). Router: {router}.\n\n"

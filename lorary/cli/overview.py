@@ -2,6 +2,12 @@
 
 from lorary.cli.command_table import COMMANDS, GROUPS
 from lorary.cli.help_text import wrap_rows, wrap_text
+from lorary.routing import ROUTERS
+from lorary.routing.uses import group_by_uses
+
+
+def _list_routers() -> list[str]:
+    return wrap_rows((str(uses), ", ".join(names)) for uses, names in group_by_uses(ROUTERS).items())
 
 
 def format_overview(group: str | None) -> str:
@@ -20,6 +26,7 @@ def format_overview(group: str | None) -> str:
             "",
             *wrap_rows(lines.items()),
             "",
+            *(["Routers by what they use besides the request:", *_list_routers(), ""] if not group else []),
             wrap_text(
                 f"{program} COMMAND --help shows options and an example; --debug shows the traceback of "
                 "errors."

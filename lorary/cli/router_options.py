@@ -6,6 +6,7 @@ from jsonargparse import ArgumentParser
 
 from lorary.routing import ROUTERS
 from lorary.routing.named import list_options
+from lorary.routing.uses import describe_by_uses
 
 # An option of the facts that PhatGOOSE needs, not of the router itself.
 GATE_STEPS = "num_steps"
@@ -41,8 +42,13 @@ def list_ready_routers() -> list[str]:
     return [name for name, kind in ROUTERS.items() if not kind.needs_tasks]
 
 
-def describe_routers() -> str:
-    """List all routers, and mark those that need examples of tasks."""
-    ready = list_ready_routers()
-    learned = [name for name in ROUTERS if name not in ready]
-    return f"{', '.join(ready)}; with training examples in --tasks also {', '.join(learned)}"
+def describe_routers(*, with_tasks: bool = True) -> str:
+    """List the routers that a command can use, by what each uses besides the request.
+
+    Args:
+        with_tasks: whether the command has tasks; some routers need examples of them.
+    """
+    if not with_tasks:
+        return describe_by_uses(ROUTERS, list_ready_routers())
+    picky = [name for name, kind in ROUTERS.items() if kind.needs_tasks]
+    return f"{describe_by_uses(ROUTERS)} ({', '.join(picky)}: with training examples in --tasks)"

@@ -8,12 +8,12 @@ from lorary.assembly.tasks import name_task_expert
 from lorary.errors import UnknownExpert, suggest
 from lorary.evaluation.items import Prompt
 from lorary.evaluation.route_experts import RouteExperts, decide_prompts, name_experts
+from lorary.evaluation.route_uses import ORACLE, TASKS
 from lorary.files import quote
 from lorary.passes.layout import Layout
 from lorary.routing import ROUTERS, RouterConfig
 
 EXPERT_PREFIX = "expert:"
-TASKS = "tasks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,7 @@ def check_routes(names: Sequence[str], experts: Collection[str], controls: Colle
         ValueError: if a name is not that of a route.
         UnknownExpert: if it is ``"expert:NAME"`` and there is no such expert.
     """
-    known = ["base", "oracle", TASKS, *ROUTERS, *controls]
+    known = ["base", ORACLE, TASKS, *ROUTERS, *controls]
     for name in names:
         expert = name.removeprefix(EXPERT_PREFIX)
         if expert != name and expert not in {*experts, *controls}:
@@ -124,7 +124,7 @@ def _make_route(name: str, model: RoutedModel, own: Mapping[str, str]) -> Route:
     if name == "base":
         return Route(name=name)
     one = name.removeprefix(EXPERT_PREFIX)
-    expert_of = dict(own) if name == "oracle" else dict.fromkeys(own, one)
+    expert_of = dict(own) if name == ORACLE else dict.fromkeys(own, one)
     if name == TASKS:
         names = model.stack.names
         expert_of = {task: name_task_expert(names, task if task in model.tasks else None) for task in own}

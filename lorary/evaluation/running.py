@@ -10,6 +10,7 @@ from lorary.evaluation.config import EvalConfig
 from lorary.evaluation.measures import find_metric
 from lorary.evaluation.request_pool import RequestPool, gather_requests
 from lorary.evaluation.result import Result
+from lorary.evaluation.route_uses import name_uses
 from lorary.evaluation.routes import Route
 from lorary.evaluation.run_header import describe_run
 from lorary.evaluation.scoring import Report, generate_answers, score_targets
@@ -118,4 +119,10 @@ def _check_request(tasks: Mapping[str, Task], routes: Sequence[Route]) -> None:
 
 def _describe(route: Route) -> dict[str, object]:
     options = asdict(route.options) if route.options is not None else None
-    return {"name": route.name, "router": route.router, "options": options, "combine": route.combine}
+    return {
+        "name": route.name,
+        "router": route.router,
+        "uses": name_uses(route.router or route.name),
+        "options": options,
+        "combine": route.combine,
+    }

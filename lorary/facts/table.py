@@ -7,10 +7,11 @@ from lorary.facts.factors import FACTORS
 from lorary.facts.gates import GATES
 from lorary.facts.means import MEANS
 from lorary.facts.moe import MOE
+from lorary.facts.norms import NORMS
 from lorary.facts.prototypes import PROTOTYPES
 from lorary.facts.tied_prototypes import TIED_PROTOTYPES
 
 FACTS: dict[str, Fact] = {
     fact.name: fact
-    for fact in (FACTORS, PROTOTYPES, TIED_PROTOTYPES, CALIBRATIONS, MEANS, GATES, MOE, EMBEDDINGS)
+    for fact in (FACTORS, PROTOTYPES, TIED_PROTOTYPES, CALIBRATIONS, NORMS, MEANS, GATES, MOE, EMBEDDINGS)
 }

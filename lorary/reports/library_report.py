@@ -11,6 +11,7 @@ import numpy as np
 
 from lorary.evaluation.compare import choose_reference, compare_routes
 from lorary.evaluation.result import Result
+from lorary.evaluation.route_uses import name_uses
 from lorary.files import dump_json, say_count, write_whole
 from lorary.reports.dendrogram import draw_dendrogram, link_experts, order_leaves
 from lorary.reports.entropy_chart import entropy_chart
@@ -97,7 +98,9 @@ def _differences_section(report: LibraryReport) -> str:
         compare_routes(result, metric, report.against or choose_reference(result, metric))
         for metric in result.metrics
     ]
-    tables = "".join(numbers_table(difference_grid(differences)) for differences in found if differences)
+    tables = "".join(
+        numbers_table(difference_grid(differences, uses=name_uses)) for differences in found if differences
+    )
     return make_section("Paired differences", "", tables)
 
 

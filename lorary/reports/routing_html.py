@@ -27,12 +27,14 @@ def escape_html(text: str) -> str:
 def numbers_table(grid: Grid) -> str:
     """Draw a table of numbers."""
     head = "".join(f'<th scope="col">{escape_html(column)}</th>' for column in grid.columns)
+    uses = "".join(f"<td>{escape_html(each)}</td>" for each in grid.uses)
+    below = f'<tr class="dim"><th scope="row">uses</th>{uses}</tr>' if uses else ""
     body = "".join(_numbers_row(row) for row in grid.rows)
     foot = f"<tfoot>{_numbers_row(grid.footer)}</tfoot>" if grid.footer is not None else ""
     return (
         '<div class="card scroll" tabindex="0"><table class="numbers">'
         f"<caption>{escape_html(grid.title)}</caption>"
-        f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody>{foot}</table></div>"
+        f"<thead><tr><th></th>{head}</tr>{below}</thead><tbody>{body}</tbody>{foot}</table></div>"
         f'<p class="dim">{escape_html(describe_marks(grid, "In bold"))}</p>'
     )
 

@@ -1,11 +1,12 @@
 """Tables of numbers: arranged as plain cells, and written as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lorary.evaluation.compare import Difference
 from lorary.evaluation.measures import Metric
 from lorary.evaluation.result import Result
+from lorary.evaluation.route_uses import name_uses
 from lorary.files import escape, escape_markdown, quote, say_count
 
 MISSING = "·"
@@ -41,6 +42,8 @@ class Grid:
     """Description of the numbers."""
     columns: tuple[str, ...]
     """The heading of each column."""
+    uses: tuple[str, ...] = ()
+    """What the route of each column uses, a line below the headings; empty for no such line."""
     rows: tuple[Row, ...]
     """The lines."""
     footer: Row | None = None
@@ -69,6 +72,7 @@ def result_grid(result: Result, metric: str, digits: int = 2) -> Grid:
     return Grid(
         title=f"{shown.title} ({direction} is better)",
         columns=routes,
+        uses=uses if any(uses := tuple(map(name_uses, routes))) else (),
         rows=rows,
         footer=_mean_row(result, tasks, routes, metric, digits),
         note="± is the standard error over examples.",
@@ -76,8 +80,15 @@ def result_grid(result: Result, metric: str, digits: int = 2) -> Grid:
     )
 
 
-def difference_grid(differences: Sequence[Difference], digits: int = 3) -> Grid:
+def difference_grid(
+    differences: Sequence[Difference], digits: int = 3, uses: Callable[[str], str] | None = None
+) -> Grid:
     """Arrange paired differences, one in each row.
+
+    Args:
+        differences: the differences, of one metric.
+        digits: number of decimal places.
+        uses: says what a route uses, as ``name_uses`` does, for a column of it; None for no such column.
 
     Raises:
         ValueError: if there are none, or they have different metrics.
@@ -89,8 +100,14 @@ def difference_grid(differences: Sequence[Difference], digits: int = 3) -> Grid:
     direction = "below" if metrics[0].lower_is_better else "above"
     return Grid(
         title=f"{metrics[0].title}: paired differences ({direction} zero is better)",
-        columns=("difference", "95% interval", "tasks better/ worse/ same", "examples"),
-        rows=tuple(_difference_row(difference, digits) for difference in differences),
+        columns=(
+            "difference",
+            "95% interval",
+            "tasks better/ worse/ same",
+            "examples",
+            *([] if uses is None else ["uses"]),
+        ),
+        rows=tuple(_difference_row(difference, digits, uses) for difference in differences),
         note="± is the paired standard error; the interval is a paired bootstrap over examples within tasks.",
         marked="a difference whose whole interval is on the better side of zero",
     )
@@ -105,6 +122,8 @@ def render_markdown(grid: Grid) -> str:
         "| | " + " | ".join(escape_markdown(column) for column in grid.columns) + " |",
         "|---|" + "---:|" * len(grid.columns),
     ]
+    if grid.uses:
+        lines.append("| uses | " + " | ".join(escape_markdown(uses) for uses in grid.uses) + " |")
     for row in rows:
         cells = " | ".join(_markdown_cell(cell) for cell in row.cells)
         lines.append(f"| {escape_markdown(row.label)} | {cells} |")
@@ -172,7 +191,7 @@ def _number_cells(
     )
 
 
-def _difference_row(difference: Difference, digits: int) -> Row:
+def _difference_row(difference: Difference, digits: int, uses: Callable[[str], str] | None) -> Row:
     return Row(
         label=f"{difference.route} minus {difference.against}",
         cells=(
@@ -184,6 +203,7 @@ def _difference_row(difference: Difference, digits: int) -> Row:
             Cell(text=_interval_text(difference, digits)),
             Cell(text=f"{difference.num_better}/{difference.num_worse}/{difference.num_same}"),
             Cell(text=str(difference.num_examples)),
+            *([] if uses is None else [Cell(text=uses(difference.route))]),
         ),
     )
 

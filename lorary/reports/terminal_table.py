@@ -63,9 +63,13 @@ def _draw(grid: Grid, part: range, label_width: int, *, is_first: bool, is_last:
         padding=0,
     )
     table.add_column("", width=label_width, overflow="fold")
+    depth = max((len(_split_uses(grid, index)) for index in part), default=0)
     for index in part:
-        heading = "\n".join(_split_heading(grid.columns[index]))
-        table.add_column(Text(heading), justify="right", no_wrap=True, vertical="bottom")
+        heading = Text("\n".join(_split_heading(grid.columns[index])))
+        # As many lines below each name, so that the names stand in one line.
+        below = [*_split_uses(grid, index), *[" "] * depth][:depth]
+        heading.append("".join(f"\n{word}" for word in below), style="dim")
+        table.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
     for index, row in enumerate(grid.rows):
         ends = index == len(grid.rows) - 1 and grid.footer is not None
         table.add_row(*_row_texts(row, part), end_section=ends)
@@ -82,9 +86,13 @@ def _split_heading(column: str) -> Iterator[str]:
         )
 
 
+def _split_uses(grid: Grid, index: int) -> list[str]:
+    return list(_split_heading(grid.uses[index])) if grid.uses and grid.uses[index] else []
+
+
 def _measure_column(grid: Grid, index: int) -> int:
     rows = [*grid.rows, *([grid.footer] if grid.footer is not None else [])]
-    words = _split_heading(grid.columns[index])
+    words = (*_split_heading(grid.columns[index]), *_split_uses(grid, index))
     cells = (_cell_text(row.cells[index]).plain for row in rows)
     return GAP + max(map(len, (*words, *cells)))
 

@@ -15,9 +15,11 @@ from lorary.routing.configs.mean_activation import MeanActivationConfig
 from lorary.routing.configs.moe import MoeRouterConfig
 from lorary.routing.configs.phatgoose import PhatgooseConfig
 from lorary.routing.configs.retrieval import RetrievalConfig
+from lorary.routing.configs.seqr import SeqrConfig
 from lorary.routing.configs.spectr import SpectrConfig
 from lorary.routing.configs.uniform import UniformConfig
 from lorary.routing.named import DEFAULT_ROUTER, ENCODER_ROUTER, ROUTERS, configure_router, router_named
+from lorary.routing.uses import Uses
 
 if TYPE_CHECKING:
     from lorary.routing.contract import Choice, Chooser, LayerRouters, Mixed
@@ -39,9 +41,11 @@ __all__ = [
     "PhatgooseConfig",
     "RetrievalConfig",
     "RouterConfig",
+    "SeqrConfig",
     "SingleConfig",
     "SpectrConfig",
     "UniformConfig",
+    "Uses",
     "configure_router",
     "router_named",
 ]

@@ -17,8 +17,10 @@ from lorary.routing.configs.mean_activation import MeanActivationConfig
 from lorary.routing.configs.moe import MoeRouterConfig
 from lorary.routing.configs.phatgoose import PhatgooseConfig
 from lorary.routing.configs.retrieval import RetrievalConfig
+from lorary.routing.configs.seqr import SeqrConfig
 from lorary.routing.configs.spectr import SpectrConfig
 from lorary.routing.configs.uniform import UniformConfig
+from lorary.routing.uses import Uses
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,8 +37,10 @@ class RouterKind:
     """The dataclass of its options, a ``RouterConfig``."""
     build: Callable[[Any, "LayerMaterial"], "nn.Module"]
     """``(config, material) -> layer router``, called once per layer."""
+    uses: Uses
+    """What it may use besides the request, as all tables of routers say."""
     needs_tasks: bool = False
-    """Whether one of the facts it is built from needs examples of the experts' tasks."""
+    """Whether one of its facts is computed from examples of the experts' tasks when a command uses it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +51,10 @@ class RequestRouterKind:
     """The dataclass of its options, a ``RouterConfig``."""
     build: Callable[[Any, "RequestMaterial"], "RequestRouter"]
     """``(config, material) -> request router``, called once per model."""
+    uses: Uses
+    """What it may use besides the request, as all tables of routers say."""
     needs_tasks: bool = False
-    """Whether one of the facts it is built from needs examples of the experts' tasks."""
+    """Whether one of its facts is computed from examples of the experts' tasks when a command uses it."""
 
 
 def _find_builder(name: str) -> Callable[[Any, Any], Any]:
@@ -62,28 +68,38 @@ def _find_builder(name: str) -> Callable[[Any, Any], Any]:
 
 
 TOKEN_ROUTERS: dict[str, RouterKind] = {
-    "arrow": RouterKind(config=ArrowConfig, build=_find_builder("arrow.build_arrow")),
-    "spectr": RouterKind(config=SpectrConfig, build=_find_builder("spectr.build_spectr")),
-    "lag": RouterKind(config=LagConfig, build=_find_builder("lag.build_lag")),
+    "arrow": RouterKind(config=ArrowConfig, build=_find_builder("arrow.build_arrow"), uses=Uses.EXPERTS),
+    "spectr": RouterKind(config=SpectrConfig, build=_find_builder("spectr.build_spectr"), uses=Uses.EXPERTS),
+    "lag": RouterKind(config=LagConfig, build=_find_builder("lag.build_lag"), uses=Uses.EXPERTS),
+    "seqr": RouterKind(config=SeqrConfig, build=_find_builder("seqr.build_seqr"), uses=Uses.GENERIC),
     "phatgoose": RouterKind(
-        config=PhatgooseConfig, build=_find_builder("phatgoose.build_phatgoose"), needs_tasks=True
+        config=PhatgooseConfig,
+        build=_find_builder("phatgoose.build_phatgoose"),
+        uses=Uses.TRAINED,
+        needs_tasks=True,
     ),
     "mean_activation": RouterKind(
         config=MeanActivationConfig,
         build=_find_builder("mean_activation.build_mean_activation"),
+        uses=Uses.EXAMPLES,
         needs_tasks=True,
     ),
-    "moe": RouterKind(config=MoeRouterConfig, build=_find_builder("moe.router.build_moe")),
-    "uniform": RouterKind(config=UniformConfig, build=_find_builder("uniform.build_uniform")),
-    "fixed": RouterKind(config=FixedConfig, build=_find_builder("fixed.build_fixed")),
-    "single": RouterKind(config=SingleConfig, build=_find_builder("fixed.build_single")),
+    "moe": RouterKind(config=MoeRouterConfig, build=_find_builder("moe.router.build_moe"), uses=Uses.TRAINED),
+    "uniform": RouterKind(
+        config=UniformConfig, build=_find_builder("uniform.build_uniform"), uses=Uses.EXPERTS
+    ),
+    "fixed": RouterKind(config=FixedConfig, build=_find_builder("fixed.build_fixed"), uses=Uses.EXPERTS),
+    "single": RouterKind(config=SingleConfig, build=_find_builder("fixed.build_single"), uses=Uses.EXPERTS),
 }
 REQUEST_ROUTERS: dict[str, RequestRouterKind] = {
     "retrieval": RequestRouterKind(
-        config=RetrievalConfig, build=_find_builder("retrieval.build_retrieval"), needs_tasks=True
+        config=RetrievalConfig,
+        build=_find_builder("retrieval.build_retrieval"),
+        uses=Uses.EXAMPLES,
+        needs_tasks=True,
     ),
     "calibrated": RequestRouterKind(
-        config=CalibratedConfig, build=_find_builder("calibrated_router.build_calibrated")
+        config=CalibratedConfig, build=_find_builder("calibrated_router.build_calibrated"), uses=Uses.GENERIC
     ),
 }
 ROUTERS: dict[str, RouterKind | RequestRouterKind] = {**TOKEN_ROUTERS, **REQUEST_ROUTERS}

@@ -12,7 +12,12 @@ from lorary.routing.material import LayerMaterial
 from lorary.routing.moe.packed import TrainedRouter
 from lorary.routing.named import TOKEN_ROUTERS, list_options
 
-OPTIONS = {"fixed": {"weights": {"morse": 0.7, "dates": 0.3}}, "single": {"expert": "prices"}}
+GENERIC = ("Some text of no task.", "And another one, 1 2 3.", "x = y + z; print(x)")
+OPTIONS = {
+    "fixed": {"weights": {"morse": 0.7, "dates": 0.3}},
+    "single": {"expert": "prices"},
+    "seqr": {"generic": GENERIC},
+}
 
 
 @pytest.fixture
@@ -71,8 +76,9 @@ def test_a_router_gets_the_material_of_its_own_layer(ready, given, name):
     ready.set_router(name, config)
     for path, layer in ready.stack.layers.items():
         known = {"a": layer.a, "b": layer.b, "means": given["means"][path], "gates": given["gates"][path]}
-        for fact in ("prototypes", "moe"):
-            known |= {tensor: rows[path] for tensor, rows in ready.facts.find(fact).items()}
+        needed = {"prototypes": {}, "moe": {}, **{fact: own for fact, own in config.needs.items() if own}}
+        for fact, own in needed.items():
+            known |= {tensor: rows[path] for tensor, rows in ready.facts.find(fact, own).items()}
         kind = TOKEN_ROUTERS[name]
         material = LayerMaterial(
             num_experts=5,

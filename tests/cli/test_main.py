@@ -9,6 +9,8 @@ from lorary import __version__
 from lorary.cli import commands
 from lorary.cli.command_table import COMMANDS, GROUPS, load_command, load_run
 from lorary.cli.options import build_parser
+from lorary.routing import ROUTERS
+from lorary.routing.uses import group_by_uses
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
@@ -18,6 +20,8 @@ def test_the_overview_names_every_command(lorary, words):
     for name, listing in COMMANDS.items():
         assert f"  {name} " in output
         assert listing.summary in " ".join(output.split())
+    for uses, routers in group_by_uses(ROUTERS).items():
+        assert f"{uses} {', '.join(routers)}" in " ".join(output.split())
 
 
 @pytest.mark.parametrize("group", GROUPS)

@@ -7,6 +7,7 @@ from lorary.cli.router_options import list_ready_routers
 from lorary.models import load_base
 from lorary.routing import DEFAULT_ROUTER, ENCODER_ROUTER, ROUTERS
 from lorary.routing.named import list_options
+from lorary.routing.uses import describe_by_uses
 
 PROMPT = "plural of mouse"
 SHORT = ("--max-new-tokens", "6")
@@ -14,6 +15,10 @@ CHOICES = {
     "spectr": ({"top_k": 1, "input_norm": "rms"}, ("--spectr.top_k", "1", "--spectr.input_norm", "rms")),
     "lag": ({"candidates": 2, "abstain": 0.3}, ("--lag.candidates", "2", "--lag.abstain", "0.3")),
     "arrow": ({"tie_inputs": True}, ("--arrow.tie_inputs", "true")),
+    "seqr": (
+        {"standardise": True, "generic": ("Some text.", "1 2 3")},
+        ("--seqr.standardise", "true", "--seqr.generic", '["Some text.", "1 2 3"]'),
+    ),
     "uniform": ({}, ()),
     "fixed": (
         {"weights": {"prices": 0.5, "plurals": -0.2}},
@@ -130,7 +135,7 @@ def test_an_evaluation_decides_once_per_request(lorary, trained_library):
 @pytest.mark.parametrize("command", ["generate", "build"])
 def test_help_names_the_routers_and_the_default_of_the_table(lorary, command):
     said = " ".join(lorary(command, "--help")[1].split())
-    assert ", ".join(list_ready_routers()) in said
+    assert describe_by_uses(ROUTERS, list_ready_routers()) in said
     assert f"if not given: {DEFAULT_ROUTER}, or {ENCODER_ROUTER} if the base model has an encoder" in said
 
 

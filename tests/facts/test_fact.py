@@ -8,7 +8,7 @@ from lorary.facts.fact import Context, Fact, Source
 from lorary.facts.finding import find_artifacts, find_rows
 from lorary.facts.rows import pack_rows
 from lorary.library import Library
-from lorary.routing import ROUTERS
+from lorary.routing import ROUTERS, Uses
 from lorary.routing.named import list_options
 
 
@@ -76,3 +76,20 @@ def test_tensors_are_called_differently_in_all_facts_and_no_fact_as_a_routers_op
 def test_a_router_says_whether_its_facts_need_examples_of_tasks(router):
     """The command line lists routers by this, without loading the facts."""
     assert ROUTERS[router].needs_tasks == bool(list_task_facts([router]))
+
+
+SOURCES = {
+    Source.EXPERTS: Uses.EXPERTS,
+    Source.GENERIC: Uses.GENERIC,
+    Source.EXAMPLES: Uses.EXAMPLES,
+    Source.TRAINING: Uses.TRAINED,
+    Source.TOGETHER: Uses.TRAINED,
+}
+
+
+@pytest.mark.parametrize("router", ROUTERS)
+def test_a_router_says_what_it_uses_as_its_facts_do(router):
+    """All tables of routers show this, without loading the facts."""
+    order = list(Uses)
+    used = [SOURCES[FACTS[fact].source] for fact in ROUTERS[router].config().needs]
+    assert ROUTERS[router].uses is max([Uses.EXPERTS, *used], key=order.index)

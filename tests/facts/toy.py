@@ -7,7 +7,7 @@ import torch
 from lorary.facts import FACTS
 from lorary.facts.fact import Fact, Source
 from lorary.facts.rows import pack_rows
-from lorary.routing import ROUTERS
+from lorary.routing import ROUTERS, Uses
 from lorary.routing.mean_activation import MeanActivationRouter
 from lorary.routing.named import TOKEN_ROUTERS, RouterKind
 
@@ -81,6 +81,6 @@ def register(monkeypatch):
     lengths.calls, counts.calls = [], []
     for fact in (LENGTHS, COUNTS):
         monkeypatch.setitem(FACTS, fact.name, fact)
-    kind = RouterKind(config=ToyConfig, build=build_toy, needs_tasks=True)
+    kind = RouterKind(config=ToyConfig, build=build_toy, uses=Uses.EXAMPLES, needs_tasks=True)
     for table in (ROUTERS, TOKEN_ROUTERS):
         monkeypatch.setitem(table, "toy", kind)

@@ -5,6 +5,7 @@ from rich.console import Console
 
 from lorary.evaluation import Result, compare_routes
 from lorary.evaluation.measures import Metric
+from lorary.evaluation.route_uses import name_uses
 from lorary.reports import difference_grid, render_markdown, render_table, result_grid
 from lorary.reports.tables import format_error
 
@@ -73,9 +74,10 @@ def test_names_that_look_like_markup_are_printed_as_they_are():
 def test_markdown_is_a_table_with_the_best_in_bold(small_result):
     lines = render_markdown(result_grid(small_result, "loss", digits=1)).splitlines()
     assert lines[0] == "**loss, nats per target token (lower is better)**"
-    assert lines[2:7] == [
+    assert lines[2:8] == [
         "| | base | arrow | oracle |",
         "|---|---:|---:|---:|",
+        "| uses |  | experts only | task names |",
         "| dates | 5.0 ±1.0 | 3.0 ±1.0 | **2.0** ±1.0 |",
         "| morse | 4.0 ±1.0 | **1.0** ±.6 | 2.0 ±1.0 |",
         "| mean of 2 tasks | 4.5 ±.7 | **2.0** ±.6 | **2.0** ±.7 |",
@@ -96,6 +98,24 @@ def test_differences_are_laid_out_with_their_intervals(small_result):
     assert grid.rows[0].cells[2].text == "2/0/0"
     assert "arrow minus base" in printed(render_table(grid))
     assert "| **-2.500** ±.289 |" in render_markdown(grid)
+
+
+def test_what_routes_use_is_a_line_below_their_names_and_a_column_of_differences(small_result):
+    grid = result_grid(small_result, "loss")
+    assert grid.uses == ("", "experts only", "task names")
+    lines = [line.split() for line in printed(render_table(grid)).splitlines()]
+    start = lines.index(["base", "arrow", "oracle"])
+    assert lines[start : start + 3] == [
+        ["base", "arrow", "oracle"],
+        ["experts", "task"],
+        ["only", "names"],
+    ]
+    assert not result_grid(Result({("dates", "base", "loss"): (1.0,)}), "loss").uses
+    differences = compare_routes(small_result, "loss", "base")
+    found = difference_grid(differences, uses=name_uses)
+    assert found.columns[-1] == "uses"
+    assert [row.cells[-1].text for row in found.rows] == ["experts only", "task names"]
+    assert max(map(len, printed(render_table(found, 80), 80).splitlines())) <= 80
 
 
 def test_an_unknown_interval_is_a_dot():

@@ -67,6 +67,8 @@ def make_material() -> Callable[..., LayerMaterial]:
                 "b": rows(10, 3),
                 "gates": rows(INPUTS),
                 "means": rows(INPUTS),
+                "norm_means": 20 + rows().abs(),
+                "norm_deviations": 5 + rows().abs(),
                 **make_moe_tensors(num_experts),
             },
             shapes={name: letters for fact in FACTS.values() for name, letters in fact.shapes.items()},

@@ -27,7 +27,7 @@ def add_comparison_options(parser: ArgumentParser, *routes: str) -> None:
         type=list[str] | str | None,
         metavar="NAME[,NAME…]",
         help="Routes: base, random, oracle, tasks (skills, mixed for each task), expert:NAME of any expert "
-        f"in the library, a control's name, {describe_routers()}; "
+        f"in the library, a control's name, or a router. {describe_routers()}; "
         f"if not given: {','.join(DEFAULT_ROUTES)}, all controls, and tasks if the library has skills",
     )
     parser.add_argument(

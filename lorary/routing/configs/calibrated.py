@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lorary.files import quote
 from lorary.routing.configs.checks import refuse_faults, resolve_top_k
 from lorary.routing.configs.contract import Needs
+from lorary.routing.configs.generic_texts import find_generic_faults
 from lorary.routing.option_types import LARGEST, SMALLEST
 
 DEFAULT_TOP_K = 8
@@ -51,13 +52,7 @@ class CalibratedConfig:
             yield f"last_share must be in [0, 1], found {quote(self.last_share)}"
         if not SMALLEST <= self.ridge <= LARGEST:
             yield f"ridge must be above 0, found {quote(self.ridge)} {bounds}"
-        if self.generic is not None and not all(self.generic):
-            yield "generic must be a list of texts, none of them empty"
-        elif self.generic is not None and len(self.generic) < 2:
-            yield (
-                f"generic must have at least two texts, found {len(self.generic)}: add some, or leave it out "
-                "to let the base model generate some"
-            )
+        yield from find_generic_faults(self.generic)
 
     @property
     def needs(self) -> Needs:

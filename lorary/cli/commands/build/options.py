@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 
 from lorary.cli.base_options import add_base_options
 from lorary.cli.role_options import add_role_option
-from lorary.cli.router_options import add_router_options, list_ready_routers
+from lorary.cli.router_options import add_router_options, describe_routers
 from lorary.routing import DEFAULT_ROUTER, ENCODER_ROUTER
 
 EXAMPLE = "lorary build ./my-loras --out my-model"
@@ -23,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--router",
         type=str | None,
-        help=f"Router: {', '.join(list_ready_routers())}; if not given: {DEFAULT_ROUTER}, or "
+        help=f"Router: {describe_routers(with_tasks=False)}; if not given: {DEFAULT_ROUTER}, or "
         f"{ENCODER_ROUTER} if the base model has an encoder",
     )
     parser.add_argument(

@@ -7,6 +7,7 @@ from typing import Any
 
 from lorary.cli.grids import print_grid
 from lorary.evaluation import Difference, Result, choose_reference, compare_routes
+from lorary.evaluation.route_uses import name_uses
 from lorary.files import write_whole
 from lorary.reports import difference_grid, render_markdown, result_grid
 
@@ -17,7 +18,7 @@ def print_result(result: Result, against: str | None = None) -> None:
         print_grid(result_grid(result, metric))
         differences = compare_with_reference(result, metric, against)
         if differences:
-            print_grid(difference_grid(differences))
+            print_grid(difference_grid(differences, uses=name_uses))
 
 
 def compare_with_reference(result: Result, metric: str, against: str | None = None) -> list[Difference]:
@@ -78,4 +79,4 @@ def _markdown_parts(result: Result, against: str | None) -> Iterator[str]:
         yield render_markdown(result_grid(result, metric, 3))
         differences = compare_with_reference(result, metric, against)
         if differences:
-            yield render_markdown(difference_grid(differences))
+            yield render_markdown(difference_grid(differences, uses=name_uses))

@@ -11,7 +11,7 @@ from jsonargparse import ArgumentParser
 
 from lorary.cli.base_options import add_base_options
 from lorary.cli.role_options import add_role_option
-from lorary.cli.router_options import add_router_options, list_ready_routers
+from lorary.cli.router_options import add_router_options, describe_routers
 from lorary.cli.skill_options import add_skill_options
 from lorary.cli.template_options import add_template_args
 from lorary.routing import DEFAULT_ROUTER, ENCODER_ROUTER
@@ -26,7 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--router",
         type=str | None,
-        help=f"Router: {', '.join(list_ready_routers())}, or none for the base model alone; if not given: "
+        help=f"Router: {describe_routers(with_tasks=False)}, or none for the base model alone; if not given: "
         f"{DEFAULT_ROUTER}, or {ENCODER_ROUTER} if the base model has an encoder, or a built model's own",
     )
     parser.add_argument("--expert", type=str | None, help="Answer with this expert alone, without a router")

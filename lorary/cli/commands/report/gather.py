@@ -18,7 +18,7 @@ from lorary.files import say_count
 from lorary.reports.library_report import LibraryReport
 from lorary.reports.routed_sample import RoutedSample, Usage
 from lorary.reports.traced_sample import trace_sample
-from lorary.routing import RouterConfig
+from lorary.routing import ROUTERS, RouterConfig
 from lorary.transforms import expert_similarity
 
 
@@ -53,7 +53,7 @@ def gather_report(
         facts={
             "library": f"{options.library}, {say_count(len(names), 'expert')}",
             "base model": found.model.base.name,
-            "router": f"{router}, {combine} combined, {_describe(config)}",
+            "router": f"{router} ({ROUTERS[router].uses}), {combine} combined, {_describe(config)}",
             "tasks": f"{len(found.tasks)}, split {found.config.split}",
             "examples per task": (
                 f"{found.config.num_examples or 'all'} for the results, {options.traced_examples} for the "
