@@ -19,6 +19,7 @@ def find_training_fault(
     data_digest: str,
     config: TrainConfig,
     start_digest: str | None = None,
+    on_top_of: str | None = None,
 ) -> str | None:
     """Describe a difference between an expert's training and a given one, if it changes the result.
 
@@ -28,6 +29,7 @@ def find_training_fault(
         data_digest: digest of its examples.
         config: its configuration.
         start_digest: hash of the weights that it begins with; None if it begins fresh.
+        on_top_of: hash of the weights of the general expert on top of which it is trained; None for none.
 
     Returns:
         The difference, as a sentence about "it"; None if there is none.
@@ -43,6 +45,12 @@ def find_training_fault(
         return f"it was trained with other settings ({'; '.join(different[:MOST_NAMED])}{more})"
     if _find(card.provenance, "start", "weights") != start_digest:
         return "its training began with other weights"
+    if card.on_top_of != on_top_of:
+        return (
+            "it was trained on top of a general expert"
+            if on_top_of is None
+            else f"it was trained on top of {'no' if card.on_top_of is None else 'another'} general expert"
+        )
     return None
 
 

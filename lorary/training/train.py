@@ -1,13 +1,17 @@
 """Training many experts in the same passes, from the start or from the state of a killed run."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lorary.experts import Expert, check_name
+from lorary.errors import IncompatibleExpert
+from lorary.experts import Expert, check_name, hash_weights
 from lorary.models import BaseModel, find_layers, layer_shape
 from lorary.models.attach import attach_slots
+from lorary.models.check_base import check_base
 from lorary.models.layers import BaseLayer
+from lorary.models.standing import general_on
 from lorary.training.config import TrainConfig, list_effective
 from lorary.training.example_checks import check_training_examples
 from lorary.training.examples import TrainingExamples
@@ -39,6 +43,7 @@ def train_experts(
     run_folder: str | Path,
     *,
     starts: Mapping[str, Expert] | None = None,
+    on_top_of: Expert | None = None,
     fresh: bool = False,
     on_progress: Callable[[TrainEvent[Expert]], None] | None = None,
 ) -> TrainOutcome:
@@ -54,6 +59,8 @@ def train_experts(
             has its relative error. Missing rows and layers begin fresh. In a run with starts, also an empty
             mapping, the validation loss is measured before the first step too, so that the start is kept if
             it is the best.
+        on_top_of: a general expert, which is on during the training and not changed. The experts stand on it:
+            what they are is added to it, and their cards have its hash. Starts must stand on it too.
         fresh: start over instead of resuming.
         on_progress: called after every pass.
 
@@ -63,34 +70,62 @@ def train_experts(
     Raises:
         ValueError: if there is nothing to train, an expert's name is not safe as a folder's name, or the base
             model cannot read an example; or without steps if there are no starts.
-        IncompatibleExpert: if ``target_modules`` match no layer, the base model has experts already, or a
-            start is for another base model or changes layers that are not trained.
+        IncompatibleExpert: if ``target_modules`` match no layer, the base model has experts already, a start
+            or the general expert is for another base model, a start changes layers that are not trained or
+            stands on another general expert, or nothing can stand on the general expert.
         TrainingError: if the folder has another run or one is training in it, if a file in it is damaged (the
             message names the file, and what to do), if a loss or weight is not finite, or if the training
             needs more memory than is free.
     """
     _check_examples(base, examples)
+    if on_top_of is not None:
+        check_base(base, on_top_of)
     if config.max_steps == 0 and starts is None:
         raise ValueError("without steps there must be experts to start with, found no starts: pass some")
     layers = find_layers(base.model, config.target_modules)
     check_memory(base.model.device, layers, config, len(examples))
     begun = None if starts is None else Starts(base, layers, examples, starts)
-    form = _outline_experts(base, layers, examples, config, begun)
+    general = None if on_top_of is None else hash_weights(on_top_of)
+    check_standing(starts or {}, on_top_of)
+    form = _outline_experts(base, layers, examples, config, begun, general)
     loop = replace(config.loop, validate_start=starts is not None)
     with hold_run_folder(run_folder):
         digests = {name: found.digest for name, found in examples.items()}
-        identity = identify_run(base, digests, config, None if begun is None else begun.digests)
+        identity = identify_run(base, digests, config, None if begun is None else begun.digests, general)
         folder = RunFolder(run_folder, identity, form, fresh=fresh)
-        stack = attach_slots(base.model, layers, min(config.num_slots, len(examples)), config.rank)
-        try:
-            objective = LoraExperts(stack, base, examples, config, begun)
-            done = Loop(objective, examples, loop, folder=folder, after_pass=on_progress).run()
-        finally:
-            stack.detach()
+        with nullcontext() if on_top_of is None else general_on(base.model, on_top_of):
+            stack = attach_slots(base.model, layers, min(config.num_slots, len(examples)), config.rank)
+            try:
+                objective = LoraExperts(stack, base, examples, config, begun, on_top_of)
+                done = Loop(objective, examples, loop, folder=folder, after_pass=on_progress).run()
+            finally:
+                stack.detach()
     return TrainOutcome(
         {name: expert for name, (expert, _) in done.items()},
         {name: progress for name, (_, progress) in done.items()},
     )
+
+
+def check_standing(starts: Mapping[str, Expert], general: Expert | None) -> None:
+    """Check that the starts of a training stand on its general expert, and on none if it has none.
+
+    Args:
+        starts: name of an expert in training -> the expert that it begins with.
+        general: the general expert; None if nothing is trained on top of one.
+
+    Raises:
+        IncompatibleExpert: naming the first start that stands on another one.
+    """
+    weights = None if general is None else hash_weights(general)
+    for start in starts.values():
+        if start.card.on_top_of == weights:
+            continue
+        if general is None:
+            fault, cure = "stands on a general expert, but the training has none", "pass it as on_top_of=..."
+        else:
+            fault = f"does not stand on {general.name!r}, on top of which it would be trained"
+            cure = "begin with experts that stand on it, or train without on_top_of"
+        raise IncompatibleExpert(f"expert {start.name!r} cannot be a start: it {fault}: {cure}")
 
 
 def _check_examples(base: BaseModel, examples: Mapping[str, TrainingExamples]) -> None:
@@ -106,6 +141,7 @@ def _outline_experts(
     examples: Mapping[str, TrainingExamples],
     config: TrainConfig,
     starts: Starts | None,
+    general: str | None,
 ) -> ExpertForm:
     sizes = {path: layer_shape(layer) for path, layer in layers.items()}
     return ExpertForm(
@@ -114,11 +150,16 @@ def _outline_experts(
         digests={name: found.digest for name, found in examples.items()},
         config=config,
         starts={} if starts is None else starts.digests,
+        on_top_of=general,
     )
 
 
 def identify_run(
-    base: BaseModel, digests: Mapping[str, str], config: TrainConfig, starts: Mapping[str, str] | None
+    base: BaseModel,
+    digests: Mapping[str, str],
+    config: TrainConfig,
+    starts: Mapping[str, str] | None,
+    general: str | None = None,
 ) -> dict[str, object]:
     """Return the identity of a run of ``train_experts``, as JSON values.
 
@@ -127,6 +168,7 @@ def identify_run(
         digests: name -> digest of its examples.
         config: the configuration.
         starts: name -> hash of the weights that it begins with; None for a run without starts.
+        general: hash of the weights of the general expert on top of which they are trained; None for none.
     """
     return {
         "configuration": list_effective(config),
@@ -134,4 +176,5 @@ def identify_run(
         "examples": dict(digests),
         # Runs of earlier versions have no such key, so runs without starts have none either.
         **({} if starts is None else {"starts": dict(starts)}),
+        **({} if general is None else {"general expert": general}),
     }

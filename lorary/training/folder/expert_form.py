@@ -31,6 +31,8 @@ class ExpertForm:
     """The run's configuration."""
     starts: Mapping[str, str] = field(default_factory=dict)
     """Expert name -> hash of the weights that its training begins with, if it does not begin fresh."""
+    on_top_of: str | None = None
+    """Hash of the weights of the general expert on top of which they are trained; None for none."""
     files: tuple[str, ...] = (WEIGHTS, "adapter_config.json", "expert.json")
 
     def write(self, product: Expert) -> dict[str, bytes]:
@@ -56,6 +58,7 @@ class ExpertForm:
             data_digest=self.digests[name],
             config=self.config,
             start_digest=self.starts.get(name),
+            on_top_of=self.on_top_of,
         )
         if fault:
             yield fault

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from lorary.errors import TrainingError
-from lorary.experts import Expert, ExpertCard, Factors
+from lorary.experts import Expert, ExpertCard, Factors, hash_weights
 from lorary.files import say_count
 from lorary.models import BaseModel, ExpertStack
 from lorary.passes.split import Pass
@@ -36,6 +36,7 @@ class LoraExperts(Objective[Expert]):
         examples: expert name -> its examples.
         config: the configuration.
         starts: the experts that trainings begin with; None: all begin fresh.
+        general: the general expert that is on during training, for the cards; None for none.
     """
 
     def __init__(
@@ -45,9 +46,11 @@ class LoraExperts(Objective[Expert]):
         examples: Mapping[str, TrainingExamples],
         config: TrainConfig,
         starts: Starts | None = None,
+        general: Expert | None = None,
     ):
         self.stack, self.base, self.examples, self.config = stack, base, examples, config
         self._starts, self._start_errors = starts, dict[str, float]()
+        self._general, self._on_top_of = general, None if general is None else hash_weights(general)
         shapes: dict[str, torch.Size] = {}
         for path, layer in stack.layers.items():
             shapes[f"{path}.a"], shapes[f"{path}.b_t"] = layer.a.shape[1:], layer.b_t.shape[1:]
@@ -127,8 +130,10 @@ class LoraExperts(Objective[Expert]):
                 "best_step": progress.best_step,
                 "tokens": progress.tokens,
                 **self._describe_start(name),
+                **({} if self._general is None else {"general": self._general.name}),
             },
             parents=() if self._starts is None else self._starts.parents(name),
+            on_top_of=self._on_top_of,
             scores={} if progress.best_loss is None else {"validation_loss": progress.best_loss},
             fan_in_fan_out=isinstance(next(iter(self.stack.layers.values())).base, Conv1D),
         )
