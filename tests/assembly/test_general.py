@@ -17,11 +17,13 @@ from lorary.routing import ROUTERS
 from lorary.training import TrainingExamples
 from tests.facts.texts import take_for_examples
 
+GENERIC = ("Some text of no task.", "And another.", "One more, 12 words.")
 OPTIONS = {
     "fixed": {"weights": {"morse": 0.7, "dates": 0.5}},
     "single": {"expert": "morse"},
-    "calibrated": {"generic": ("Some text of no task.", "And another.", "One more, 12 words."), "top_k": 2},
+    "calibrated": {"generic": GENERIC, "top_k": 2},
     "arrow": {"top_k": 3, "abstain": 0.5},
+    "seqr": {"generic": GENERIC},
 }
 WITHOUT_TASKS = [name for name in ROUTERS if name != "moe" and not list_task_facts([name])]
 
