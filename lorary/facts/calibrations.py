@@ -8,7 +8,7 @@ E experts that a router may choose, R rank, I layer input.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -19,14 +19,9 @@ from torch import Tensor
 from lorary.experts import Expert, read_alike
 from lorary.experts.stacked_parameters import is_sub_layer
 from lorary.facts.fact import Context, Fact, Laid, Source
-from lorary.facts.generic_statistics import (
-    KeptPass,
-    count_kept_bytes,
-    measure_deviations,
-    measure_kept_deviations,
-    measure_readings,
-)
+from lorary.facts.generic_inputs import find_generic_inputs
 from lorary.facts.generic_text import GenericRequests
+from lorary.facts.layer_calibration import LayerCalibration, calibrate_layer
 from lorary.facts.rows import write_layout
 from lorary.facts.soundness import (
     Artifact,
@@ -36,20 +31,21 @@ from lorary.facts.soundness import (
     read_any_layout,
     read_layout,
 )
+from lorary.facts.token_sample import TokenSample
 from lorary.library.derive import Selection
 from lorary.models import ExpertStack
 from lorary.models.architecture import is_encoder_decoder
 from lorary.models.called import find_reading_layers
-from lorary.routing.calibrated import whiten_readings
-from lorary.routing.calibrated_router import DeviationMeter
+from lorary.models.same_input import group_same_inputs
 from lorary.routing.spectr import compute_norm_roots
 
 ALGORITHM = "calibrated-deviation-1"
 # The name of the whitening matrices in stored artifacts, which earlier versions wrote.
 STORED_WHITENERS = "readers"
-# Bytes of readings that may be kept, so that generic requests are read once: on SmolLM2-135M in bfloat16
-# those of 18 experts of rank 16.
-MOST_KEPT = 2**31
+# Maximum number of tokens of a generic request that are measured besides its last one.
+MOST_TOKENS = 8
+# A user's requests are measured whole if they have no more tokens together.
+FEW_TOKENS = 1000
 
 
 def _make_requests(context: Context) -> GenericRequests:
@@ -58,12 +54,30 @@ def _make_requests(context: Context) -> GenericRequests:
 
 def _identify(context: Context) -> dict[str, Any]:
     options = {name: context.options[name] for name in ("ridge", "last_share")}
-    return {**_make_requests(context).identity, **options}
+    return {**_identify_inputs(_make_requests(context)), **options}
+
+
+def _identify_inputs(requests: GenericRequests) -> dict[str, Any]:
+    """Identify requests and sampled tokens; earlier versions measured all tokens, and had no key for that."""
+    most = _choose_most(requests)
+    return {**requests.identity, **({} if most is None else {"tokens": most})}
+
+
+def _identify_general(stack: ExpertStack) -> dict[str, Any]:
+    """Identify the general expert that is on while requests are read; facts' keys have it anyway."""
+    return {} if stack.general is None else {"general": stack.general.weights}
+
+
+def _choose_most(requests: GenericRequests) -> int | None:
+    """Return how many tokens of a request are measured besides its last one; None for all."""
+    given = requests.num_given_tokens
+    return MOST_TOKENS if given is None or given > FEW_TOKENS else None
 
 
 def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
     stack, options = context.stack, context.options
-    sequences = _make_requests(context).sequences(context.on_work)
+    requests = _make_requests(context)
+    sequences = requests.sequences(context.on_work)
     # A library reads experts of the same layout together, so all names are asked for at once.
     loaded = dict(Selection(context.experts, names).items())
     for name, expert in loaded.items():
@@ -74,34 +88,59 @@ def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
                 "name experts"
             )
     a, roots = _read_factors(stack, list(loaded.values()))
-    whiteners, offsets = {}, {}
-    fits = count_kept_bytes(a, sequences, stack.model.dtype) <= MOST_KEPT
-    kept: list[KeptPass] | None = [] if fits else None
-    first, second = _split_progress(context.on_progress, fits)
-    for path, moments in measure_readings(stack, a, sequences, keep=kept, on_progress=first).items():
-        whiteners[path], offsets[path] = whiten_readings(roots[path], *moments, options["ridge"])
-    meter = DeviationMeter(a, whiteners, offsets, last_share=options["last_share"])
-    # Without room for the readings, the requests are read a second time.
-    measured = (
-        measure_deviations(stack, meter, sequences, on_progress=second)
-        if kept is None
-        else measure_kept_deviations(meter, kept)
+    groups = _group_layers(stack, a)
+    sample = TokenSample(list(map(len, sequences)), _choose_most(requests))
+    steps = _Steps(context.on_progress, len(groups))
+    inputs = find_generic_inputs(
+        stack,
+        list(groups),
+        sequences,
+        sample,
+        _identify_inputs(requests) | _identify_general(stack),
+        context.base.fingerprint,
+        steps.read,
     )
     packed = {name: _Packed() for name in loaded}
-    for path, (means, deviations) in measured.items():
-        for index, (name, expert) in enumerate(loaded.items()):
-            if path in expert.outlines:
-                rank = expert.outlines[path].rank
-                packed[name].add(
-                    path,
-                    whiteners[path][index, :rank, :rank],
-                    offsets[path][index, :rank],
-                    torch.stack([means[index], deviations[index]]),
-                )
+    for done, (leader, paths) in enumerate(groups.items(), 1):
+        for path in paths:
+            found = calibrate_layer(
+                a[path], roots[path], inputs[leader], sample, options["ridge"], options["last_share"]
+            )
+            _pack_layer(packed, loaded, path, found)
+        steps.measure(done)
     for name, expert in loaded.items():
-        unread = {path for path in expert.ranks if path not in measured and not is_sub_layer(path)}
+        unread = {path for path in expert.ranks if path not in a and not is_sub_layer(path)}
         packed[name].add_zeros({path: rank for path, rank in expert.ranks.items() if path in unread})
     return {name: rows.artifact() for name, rows in packed.items()}
+
+
+def _group_layers(stack: ExpertStack, paths: Collection[str]) -> dict[str, list[str]]:
+    """Return the first layer of each group that receives the same input -> the group's layers in question."""
+    groups = [[path for path in group if path in paths] for group in group_same_inputs(stack)]
+    return {group[0]: group for group in groups if group}
+
+
+class _Steps:
+    """Progress of reading requests and measuring layers, as steps of one work: half of them each.
+
+    Args:
+        report: called with the numbers of steps done and of all; None tells nobody.
+        num_groups: number of groups of layers.
+    """
+
+    def __init__(self, report: Callable[[int, int], None] | None, num_groups: int):
+        self._report, self._num_groups, self._total = report, num_groups, num_groups
+
+    def read(self, done: int, total: int) -> None:
+        """Tell that passes were read."""
+        self._total = 2 * self._num_groups
+        if self._report is not None:
+            self._report(self._num_groups * done // total, self._total)
+
+    def measure(self, done: int) -> None:
+        """Tell that groups of layers were measured."""
+        if self._report is not None:
+            self._report(self._total - self._num_groups + done, self._total)
 
 
 def _find_layers(stack: ExpertStack, experts: Sequence[Expert]) -> list[str]:
@@ -116,18 +155,6 @@ def _find_layers(stack: ExpertStack, experts: Sequence[Expert]) -> list[str]:
             "cross-attention, found none: use another router, such as 'arrow'"
         )
     return paths
-
-
-def _split_progress(
-    report: Callable[[int, int], None] | None, is_read_once: bool
-) -> tuple[Callable[[int, int], None] | None, Callable[[int, int], None] | None]:
-    """Return the progress of the first and the second reading of the requests, as parts of one."""
-    if report is None or is_read_once:
-        return report, None
-    return (
-        lambda done, total: report(done, 2 * total),
-        lambda done, total: report(total + done, 2 * total),
-    )
 
 
 def _read_factors(
@@ -178,6 +205,19 @@ class _Packed:
             "levels": torch.stack(self.levels),
             "layout": write_layout(self.ranks),
         }
+
+
+def _pack_layer(
+    packed: Mapping[str, _Packed], experts: Mapping[str, Expert], path: str, found: LayerCalibration
+) -> None:
+    """Add what was measured at a layer to the calibrations of the experts that change it."""
+    levels = torch.stack([found.means, found.deviations], dim=1)
+    for index, (name, expert) in enumerate(experts.items()):
+        if path in expert.outlines:
+            rank = expert.outlines[path].rank
+            packed[name].add(
+                path, found.whiteners[index, :rank, :rank], found.offsets[index, :rank], levels[index]
+            )
 
 
 def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:

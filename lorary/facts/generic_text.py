@@ -21,7 +21,7 @@ from lorary.files import quote
 from lorary.library.key import Key
 from lorary.models import BaseModel, ExpertStack
 
-NUM_TEXTS = 64
+NUM_TEXTS = 32
 # Number of tokens of a text, including its opening token.
 LENGTH = 128
 # Number of requests cut from each text: one for each of the three endings in _end_request.
@@ -66,6 +66,11 @@ class GenericRequests:
             written = [ALGORITHM, NUM_TEXTS, LENGTH, SEED, CUTTING, PIECES]
             return {"written": written, "base": self._base.fingerprint}
         return {"given": sha256(str(self._own).encode()).hexdigest(), "base": self._base.fingerprint}
+
+    @property
+    def num_given_tokens(self) -> int | None:
+        """The number of tokens of the user's requests; None if the base model generates them."""
+        return None if self._own is None else sum(map(len, self._own))
 
     def sequences(self, on_work: OnWork | None = None) -> list[list[int]]:
         """Return the requests' token ids, at least two each.

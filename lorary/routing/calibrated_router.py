@@ -51,10 +51,7 @@ class DeviationMeter:
 
     def describe(self, place: str, x: Tensor) -> Tensor:
         """Return the experts' reactions ``[T, E]`` to tokens ``[T, I]``, see `log_deviations`."""
-        return self.describe_readings(place, compute_readings(x, self.a[place]))
-
-    def describe_readings(self, place: str, readings: Tensor) -> Tensor:
-        """Return the experts' reactions ``[T, E]`` to tokens with these readings ``a x``, ``[T, E, R]``."""
+        readings = compute_readings(x, self.a[place])
         return log_deviations(readings, self.whiteners[place], self.offsets[place])
 
 

@@ -33,9 +33,7 @@ def folder(tmp_path):
 @pytest.mark.parametrize("router", OPTIONS)
 def test_it_opens_and_answers_as_before_and_nothing_is_computed_anew(folder, router, monkeypatch):
     monkeypatch.setattr(prototypes, "library_prototypes", lambda *args: pytest.fail("prototypes are stored"))
-    monkeypatch.setattr(
-        calibrations, "measure_readings", lambda *args: pytest.fail("calibrations are stored")
-    )
+    monkeypatch.setattr(calibrations, "calibrate_layer", lambda *args: pytest.fail("calibrations are stored"))
     model = load_model(folder, router=router, dtype=torch.float32, top_k=1, **OPTIONS[router])
     with torch.no_grad():
         found = model(input_ids=torch.tensor([[5, 9, 30, 7]])).logits[0, -1]

@@ -3,35 +3,31 @@ import torch
 
 from lorary.assembly import load_model
 from lorary.facts import calibrations
-from lorary.facts.generic_statistics import measure_deviations, measure_readings
 from lorary.facts.generic_text import GenericRequests
 from lorary.facts.known import Facts
 from lorary.library import Library
 from lorary.routing import CalibratedConfig
-from lorary.routing.calibrated import whiten_readings
-from lorary.routing.calibrated_router import DeviationMeter
-from lorary.routing.spectr import compute_norm_roots
+from tests.facts.naive_calibration import calibrate_naively
 
 GENERIC = ("Some text of no task.", "And another one, 1 2 3.")
 CONFIG = CalibratedConfig(generic=GENERIC)
 
 
 @pytest.fixture
-def readings(monkeypatch):
-    """How many experts were calibrated, each time that generic requests were read."""
+def calibrated(monkeypatch):
+    """How many experts were calibrated, each time."""
     calls = []
+    read = calibrations._read_factors
 
-    def measure(stack, a, sequences, **options):
-        calls.append(max(len(rows) for rows in a.values()))
-        return measure_readings(stack, a, sequences, **options)
+    def note(stack, experts):
+        calls.append(len(experts))
+        return read(stack, experts)
 
-    monkeypatch.setattr(calibrations, "measure_readings", measure)
+    monkeypatch.setattr(calibrations, "_read_factors", note)
     return calls
 
 
-@pytest.mark.parametrize("most_kept", [2**31, 0])
-def test_the_steps_are_told_once_until_the_last(model, experts, monkeypatch, most_kept):
-    monkeypatch.setattr(calibrations, "MOST_KEPT", most_kept)
+def test_the_steps_are_told_once_until_the_last(model, experts):
     events = []
     facts = Facts(model.base, model.stack, experts, lambda *event: events.append(event))
     for _ in range(2):
@@ -40,7 +36,11 @@ def test_the_steps_are_told_once_until_the_last(model, experts, monkeypatch, mos
         f"calibrating {len(experts)} experts on generic requests, once: the result is stored"
     }
     steps = [done for _, done, _ in events]
-    assert steps == list(range(len(steps))) and events[-1][1] == events[-1][2] == (1 if most_kept else 2)
+    assert steps[0] == 0 and steps == sorted(steps) and events[-1][1] == events[-1][2] == 2 * 4 * 2
+    events.clear()
+    other = CalibratedConfig(generic=GENERIC, ridge=0.5)
+    facts.find("calibrations", other.needs["calibrations"])
+    assert [done for _, done, _ in events] == [0, *range(1, 9)] and events[-1][2] == 8
 
 
 def test_without_a_listener_the_work_is_in_the_log(model, experts, caplog):
@@ -49,81 +49,79 @@ def test_without_a_listener_the_work_is_in_the_log(model, experts, caplog):
     assert [record.message[:11] for record in caplog.records] == ["calibrating"]
 
 
-def test_each_expert_comes_out_as_calibrated_alone_and_by_hand(model, experts):
+def test_each_expert_comes_out_as_by_hand(build_tiny_base, model, experts):
     found = Facts(model.base, model.stack, experts).find("calibrations", CONFIG.needs["calibrations"])
-    sequences = GenericRequests(model.base, model.stack, GENERIC).sequences()
+    bare = build_tiny_base().model
+    seen = {path: [] for path in model.stack.layers}
+    for path in seen:
+        bare.get_submodule(path).register_forward_pre_hook(
+            lambda _, given, path=path: seen[path].append(given[0][0, 1:])
+        )
+    with torch.no_grad():
+        for ids in GenericRequests(model.base, model.stack, GENERIC).sequences():
+            bare(input_ids=torch.tensor([ids]))
     for index, expert in enumerate(experts.values()):
-        a = {path: pair.a[None] for path, pair in expert.factors.items()}
-        whiteners, offsets = {}, {}
-        for path, moments in measure_readings(model.stack, a, sequences).items():
-            roots = compute_norm_roots(expert.factors[path].b[None])
-            whiteners[path], offsets[path] = whiten_readings(roots, *moments, CONFIG.ridge)
-        meter = DeviationMeter(a, whiteners, offsets, last_share=CONFIG.last_share)
-        expected = measure_deviations(model.stack, meter, sequences)
         for path in model.stack.layers:
-            means, deviations = found["generic_means"][path], found["generic_deviations"][path]
-            if path not in expert.factors:
-                assert not found["whiteners"][path][index].any() and means[index] == 0
-                continue
-            torch.testing.assert_close(means[index], expected[path][0][0], atol=1e-3, rtol=1e-3)
-            torch.testing.assert_close(deviations[index], expected[path][1][0], atol=1e-3, rtol=1e-2)
-            rank = whiteners[path].shape[1]
+            mean, deviation = found["generic_means"][path][index], found["generic_deviations"][path][index]
             whitener, offset = found["whiteners"][path][index], found["offsets"][path][index]
+            if path not in expert.factors:
+                assert not whitener.any() and mean == 0
+                continue
+            a, b = expert.factors[path]
+            expected = calibrate_naively(seen[path], a, b, ridge=CONFIG.ridge, last_share=CONFIG.last_share)
+            rank = len(a)
             assert not whitener[rank:].any() and not offset[rank:].any()
-            metric = whiteners[path][0] @ whiteners[path][0].T
-            torch.testing.assert_close((whitener @ whitener.T)[:rank, :rank], metric, atol=1e-3, rtol=1e-3)
-            expected_offset = whiteners[path][0] @ offsets[path][0]
-            torch.testing.assert_close((whitener @ offset)[:rank], expected_offset, atol=1e-3, rtol=1e-3)
+            metric = (whitener @ whitener.T)[:rank, :rank].double()
+            torch.testing.assert_close(metric, expected.metric, atol=1e-3, rtol=2e-3)
+            torch.testing.assert_close(
+                (whitener @ offset)[:rank].double(), expected.metric @ expected.mean, atol=2e-3, rtol=2e-3
+            )
+            # Inputs are rounded to float16; a token near the mean has a logarithm far below the others.
+            torch.testing.assert_close(mean.double(), expected.level, atol=1e-2, rtol=1e-3)
+            torch.testing.assert_close(deviation.double(), expected.deviation, atol=1e-2, rtol=1e-2)
 
 
-def test_one_reading_of_the_generic_requests_gives_the_same_as_two(model, experts, monkeypatch):
-    options = CONFIG.needs["calibrations"]
-    once = Facts(model.base, model.stack, experts).find("calibrations", options)
-    monkeypatch.setattr(calibrations, "MOST_KEPT", 0)
-    twice = Facts(model.base, model.stack, experts).find("calibrations", options)
-    for field, layers in twice.items():
-        for path, expected in layers.items():
-            torch.testing.assert_close(once[field][path], expected, atol=1e-4, rtol=1e-4)
-
-
-def test_each_is_found_once_and_then_kept(build_tiny_base, experts, readings):
+def test_each_is_found_once_and_then_kept(build_tiny_base, experts, calibrated):
     for _ in range(2):
         model = load_model(build_tiny_base(), experts, router="calibrated", generic=GENERIC)
         model.set_router("calibrated", CalibratedConfig(generic=GENERIC, top_k=3))
-    assert readings == [5]
+    assert calibrated == [5]
     model.set_router("calibrated", CalibratedConfig(generic=GENERIC, ridge=0.2))
     model.set_router("calibrated", CalibratedConfig(generic=GENERIC, last_share=0.5))
     model.set_router("calibrated", CalibratedConfig(generic=GENERIC[::-1]))
-    assert readings[1:] == [5, 5, 5]
+    assert calibrated[1:] == [5, 5, 5]
 
 
-def test_a_library_keeps_them_and_needs_no_text_again(tmp_path, build_tiny_base, experts, readings, cache):
+def test_a_library_keeps_them_and_needs_no_text_again(tmp_path, build_tiny_base, experts, calibrated, cache):
     library = Library.open(str(tmp_path / "lib"), create=True)
     for expert in experts.values():
         library.add(expert)
     expected = load_model(build_tiny_base(), library, router="calibrated").explain("morse").weights
-    assert [path.parent.name for path in cache.rglob("*.safetensors")] == ["generic-text-1"]
+    assert {path.parent.name for path in cache.rglob("*.safetensors")} == {
+        "generic-text-1",
+        "generic-inputs-1",
+    }
     for path in cache.rglob("*.safetensors"):
         path.unlink()
     model = load_model(build_tiny_base(), library, router="calibrated")
     assert torch.equal(model.explain("morse").weights, expected)
-    assert readings == [5]
+    assert calibrated == [5]
     assert list(cache.rglob("*.safetensors")) == []
 
 
-def test_only_a_new_expert_is_calibrated(base, experts, draw_expert, readings):
+def test_only_a_new_expert_is_calibrated(base, experts, draw_expert, calibrated):
     model = load_model(base, experts, router="calibrated", generic=GENERIC)
     model.add_expert(draw_expert(base, "late"))
     model.remove_expert("dates")
-    assert readings == [5, 1]
+    assert calibrated == [5, 1]
     assert len(model.decider.router.whiteners[next(iter(model.stack.layers))]) == 5
 
 
-def test_an_expert_may_come_back_with_other_weights(base, experts, draw_expert, readings):
+def test_an_expert_may_come_back_with_other_weights(base, experts, draw_expert, calibrated):
     model = load_model(base, experts, router="calibrated", generic=GENERIC)
     model.remove_expert("morse")
     model.add_expert(draw_expert(base, "morse", rank=3, seed=99))
-    assert readings[1:] == [1]
+    assert calibrated[1:] == [1]
 
 
 def test_an_untrained_expert_changes_no_layer_and_scores_nothing(base, experts):
