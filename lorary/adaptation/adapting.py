@@ -10,6 +10,7 @@ from typing import Any
 from lorary.adaptation.cards import describe_result
 from lorary.adaptation.checks import check_arguments, list_candidates, list_ranks
 from lorary.adaptation.chosen import whole_library
+from lorary.adaptation.completing import complete_config
 from lorary.adaptation.config import AdaptConfig, fit_train
 from lorary.adaptation.event import AdaptEvent
 from lorary.adaptation.fine_tuning import fine_tune
@@ -18,7 +19,6 @@ from lorary.adaptation.measuring import measure_losses
 from lorary.adaptation.methods.contract import Context
 from lorary.adaptation.methods.table import METHODS
 from lorary.adaptation.result import Adapted, AdaptedTask
-from lorary.adaptation.retrieval.table import choose_retrieval
 from lorary.adaptation.retrieving import retrieve_all
 from lorary.data import TokenizedExample
 from lorary.experts import Expert
@@ -76,10 +76,9 @@ def adapt(
         TrainingError: if the folder has another run, is damaged or in use, or a loss is not finite.
     """
     tell = on_progress or (lambda event: None)
-    if config.by is None:
-        config = replace(config, by=choose_retrieval(base.is_encoder_decoder, router_options or {}))
-    candidates = list_candidates(experts, config, examples)
-    train = fit_train(config, list_ranks(experts, candidates, examples))
+    config = complete_config(base, config, router_options)
+    candidates = list_candidates(base, experts, config, examples)
+    train = fit_train(config, list_ranks(base, experts, candidates, examples))
     # Experts that are named need not be among the candidates.
     experts = whole_library(experts)
     check_arguments(base, experts, candidates, examples, config, trust_base)

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from lorary.adaptation.checks import ORIGIN
+from lorary.adaptation.config import AdaptConfig
 from lorary.adaptation.methods.contract import Context, NewTask, Trained, Weights
 from lorary.adaptation.methods.table import METHODS
 from lorary.adaptation.result import AdaptedTask
@@ -14,14 +15,9 @@ from lorary.experts.roles import EXPERT
 def describe_result(context: Context, task: NewTask, found: Trained, num_tokens: int) -> AdaptedTask:
     """Write the card of a new expert."""
     num_read = task.examples.spent_tokens + num_tokens
-    parents = _list_parents(found.weights)
-    config = context.config
-    own = {name: getattr(config, name) for name in METHODS[config.method].settings}
+    parents = list_parents(found.weights)
     origin = {
-        "task": task.name,
-        "method": config.method,
-        **own,
-        "seed": config.train.seed,
+        **plan_origin(task.name, context.config),
         "scores": {name: score for name, score in task.chosen.items() if score is not None},
         "weights": dict(found.weights),
         "tokens_read": num_read,
@@ -47,6 +43,17 @@ def describe_result(context: Context, task: NewTask, found: Trained, num_tokens:
     )
 
 
+def plan_origin(task: str, config: AdaptConfig) -> dict[str, Any]:
+    """Return what a card says of an adaptation and is known before it: task, method, settings, seed.
+
+    Args:
+        task: the task's name.
+        config: the complete configuration, see ``complete_config``.
+    """
+    own = {name: getattr(config, name) for name in METHODS[config.method].settings}
+    return {"task": task, "method": config.method, **own, "seed": config.train.seed}
+
+
 def _describe_training(context: Context, task: NewTask, found: Trained) -> dict[str, Any]:
     """Return what cards of trained experts have; sums of experts have no such card yet."""
     return {
@@ -59,7 +66,7 @@ def _describe_training(context: Context, task: NewTask, found: Trained) -> dict[
     }
 
 
-def _list_parents(weights: Weights) -> tuple[str, ...]:
+def list_parents(weights: Weights) -> tuple[str, ...]:
     """List the experts with a weight other than 0, in any group of layers."""
     names: dict[str, None] = {}
     for key, value in weights.items():

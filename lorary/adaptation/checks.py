@@ -1,6 +1,5 @@
 """Checks of an adaptation's arguments, before any work."""
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
 from lorary.adaptation.chosen import whole_library
@@ -10,28 +9,33 @@ from lorary.adaptation.skill_sets import load_trained_skills
 from lorary.errors import DataError, UnknownExpert, suggest
 from lorary.experts import Expert, check_name
 from lorary.experts.parts import require_low_rank
-from lorary.experts.parts.low_rank_only import list_trained_kinds
 from lorary.experts.routed import list_routed
 from lorary.files import quote, say_count
-from lorary.models import BaseModel
+from lorary.models import BaseModel, find_layers
 from lorary.models.check_base import check_base
 from lorary.models.check_expert import check_expert
 from lorary.models.fit_paths import fit_paths
+from lorary.models.parts.changed import find_kinds_on, keep_low_rank_on
 from lorary.training import TrainingExamples
 from lorary.training.example_checks import check_training_examples
+from lorary.training.rank_check import check_rank
+from lorary.training.starts import refuse_untrained
 
+ACTION = "adaptation"
+"""What needs low-rank factors, in messages."""
 ORIGIN = "adaptation"
 """The key of a card's provenance that says how a library was adapted to a task."""
 
 
 def list_candidates(
-    experts: Mapping[str, Expert], config: AdaptConfig, tasks: Mapping[str, object]
+    base: BaseModel, experts: Mapping[str, Expert], config: AdaptConfig, tasks: Mapping[str, object]
 ) -> list[str]:
     """List the experts that a method may use.
 
     They are those that are used if none are named (``Library.routed``), without those that an adaptation to
-    these tasks has made: results that are stored in the library do not change the next run. Experts with more
-    than low-rank factors are left out, with one warning. With ``skills`` they are the skills of that set.
+    these tasks has made: results that are stored in the library do not change the next run. Experts that
+    change the base model by more than low-rank factors are left out, with one warning. With ``skills`` they
+    are the skills of that set.
 
     Raises:
         LibraryError: if there is no such set of skills, or its table is missing.
@@ -43,24 +47,19 @@ def list_candidates(
     if not method.uses_experts:
         return []
     found = _find_routed(experts, tasks)
-    others = {name: expert for name, expert in found.items() if list_trained_kinds(expert)}
-    if others and len(others) == len(found):
-        require_low_rank(others.values(), f"method {config.method!r}")
-    if others:
-        warnings.warn(
-            f"method {config.method!r} uses experts of low-rank factors only, and leaves out "
-            f"{say_count(len(others), 'other')}, such as {quote(next(iter(others)), 140)}",
-            stacklevel=3,
-        )
-    return [name for name in found if name not in others]
+    return keep_low_rank_on(base.model, found, list(found), ACTION)
 
 
 def list_ranks(
-    experts: Mapping[str, Expert], candidates: Sequence[str], tasks: Mapping[str, object]
+    base: BaseModel,
+    experts: Mapping[str, Expert],
+    candidates: Sequence[str],
+    tasks: Mapping[str, object],
 ) -> list[int]:
     """List the ranks of the experts that set that of new ones: controls have the rank of other methods.
 
     Args:
+        base: the base model.
         experts: a library or any other mapping, as for ``list_candidates``.
         candidates: the experts that the method may use; of a control none.
         tasks: the new tasks.
@@ -68,8 +67,9 @@ def list_ranks(
     if candidates:
         whole = whole_library(experts)
         return [whole[name].max_rank for name in candidates]
-    found = _find_routed(experts, tasks).values()
-    return [expert.max_rank for expert in found if not list_trained_kinds(expert)]
+    found = _find_routed(experts, tasks)
+    kinds = find_kinds_on(base.model, found, list(found))
+    return [expert.max_rank for name, expert in found.items() if not kinds[name]]
 
 
 def _find_routed(experts: Mapping[str, Expert], tasks: Mapping[str, object]) -> dict[str, Expert]:
@@ -84,21 +84,34 @@ def _find_origin(expert: Expert) -> object:
 
 
 def check_choice(
+    base: BaseModel,
     experts: Mapping[str, Expert],
     candidates: list[str],
     examples: Mapping[str, TrainingExamples],
     config: AdaptConfig,
 ) -> None:
-    """Check whether a method has the experts and the examples that it needs.
+    """Check whether a method has the experts and the examples that it needs, and layers of the new rank.
 
     Raises:
         ValueError, DataError: with all faults.
+        IncompatibleExpert: if an expert that the training begins with changes other layers than are trained.
     """
     method = METHODS[config.method]
     faults = [*_find_example_faults(examples), *_find_expert_faults(experts, candidates, config, method)]
+    layers = find_layers(base.model, config.train.target_modules)
+    if config.rank is not None:
+        try:
+            check_rank(layers, config.rank)
+        except ValueError as error:
+            faults.append((False, str(error)))
     if faults:
         kind = DataError if all(is_data for is_data, _ in faults) else ValueError
         raise kind("adaptation: " + "; ".join(fault for _, fault in faults))
+    # Methods with a retrieval, or that sort the experts, choose some of them later.
+    if method.kind == "start" and config.retrieve is None and not method.needs_scores:
+        whole = {name: experts[name] for name in candidates}
+        for name, expert in fit_paths(base.model, whole).items():
+            refuse_untrained(expert.rename(name), layers)
 
 
 def check_arguments(
@@ -116,7 +129,7 @@ def check_arguments(
         IncompatibleExpert: if experts are for another base model.
     """
     method = METHODS[config.method]
-    check_choice(experts, candidates, examples, config)
+    check_choice(base, experts, candidates, examples, config)
     for task, found in examples.items():
         check_training_examples(check_name(task), found, base.model)
     if config.multi_task is not None and config.multi_task not in experts:

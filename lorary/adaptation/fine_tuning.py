@@ -1,18 +1,20 @@
 """From starts to experts: each start is cut to the new rank, kept in the run's folder, and fine-tuned."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from lorary.adaptation.cards import list_parents
 from lorary.adaptation.event import AdaptEvent
 from lorary.adaptation.folder import STARTS, AdaptFolder
 from lorary.adaptation.methods.contract import Context, NewTask, Start, Trained
 from lorary.adaptation.methods.table import METHODS
 from lorary.experts import Expert, ExpertCard
+from lorary.models import find_layers
 from lorary.models.fit_paths import fit_paths
 from lorary.training import train_experts
 from lorary.training.loop.event import TrainEvent
-from lorary.training.starts import fit_start
+from lorary.training.starts import fit_start, refuse_untrained
 
 
 def fine_tune(
@@ -25,7 +27,11 @@ def fine_tune(
     """
     record = folder.find_record(STARTS)
     if record is None:
-        record = _keep_starts(context, folder, METHODS[context.config.method].find_starts(context, tasks))
+        starts_found = METHODS[context.config.method].find_starts(context, tasks)
+        for name, start in starts_found.items():
+            if start.expert is not None:
+                _check_layers(context, list_parents(start.weights) or list(tasks[name].chosen))
+        record = _keep_starts(context, folder, starts_found)
     starts = {
         name: folder.find_start(name, own["digest"])
         for name, own in record.items()
@@ -54,6 +60,14 @@ def fine_tune(
         )
         for name in tasks
     }
+
+
+def _check_layers(context: Context, names: Sequence[str]) -> None:
+    """Refuse layers that are not trained; the error names the expert of the library that has them."""
+    layers = find_layers(context.base.model, context.train.target_modules)
+    used = {name: context.experts[name] for name in names if name in context.experts}
+    for name, expert in fit_paths(context.base.model, used).items():
+        refuse_untrained(expert.rename(name), layers)
 
 
 def _keep_starts(

@@ -23,6 +23,7 @@ from lorary.experts import Expert, check_name, read_peft, write_expert_files
 from lorary.experts.folder import replace_folder
 from lorary.files import quote
 from lorary.files.whole import write_whole
+from lorary.training.folder.differences import describe_differences
 from lorary.training.folder.digests import hash_json
 from lorary.training.folder.run_files import (
     START_OVER,
@@ -69,12 +70,10 @@ class AdaptFolder:
         if known is None:
             write_whole(marker, json.dumps(identity, indent=2, sort_keys=True))
         elif known != identity:
-            different = sorted(
-                key for key in known.keys() | identity.keys() if known.get(key) != identity.get(key)
-            )
             raise TrainingError(
-                f"{quote(str(self.path))} has another run, which differs in {', '.join(different)}: use "
-                "another folder, or start over with fresh=True (--fresh)"
+                f"{quote(str(self.path))} has another run, which differs in "
+                f"{describe_differences(known, identity)}: use another folder, or start over with fresh=True "
+                "(--fresh)"
             )
         self.identity = hash_json(identity)
 

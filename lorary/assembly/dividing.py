@@ -11,7 +11,7 @@ from lorary.experts.parts.low_rank_only import is_linear, list_trained_kinds
 from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.library.view import LibraryView
-from lorary.models.parts.settle import settle_parts
+from lorary.models.parts.changed import find_changed
 from lorary.routing import RouterConfig
 
 
@@ -38,24 +38,12 @@ def divide_experts(
     return {name: expert for name, expert in experts.items() if name not in named}, named
 
 
-def find_changed(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[str, list[str]]:
-    """Find the experts whose copies of the base model's weights, made by PEFT, are not the base model's.
+def divide_changed(model: PreTrainedModel, experts: Mapping[str, Expert]) -> dict[str, list[str]]:
+    """Return ``find_changed`` of experts that a router may choose; it would choose their factors only.
 
-    A router would choose their factors only. One warning names them.
-
-    Args:
-        model: the base model, with experts or without.
-        experts: name -> expert with the model's paths, of those that a router may choose.
-
-    Returns:
-        Name -> kinds of such an expert's parts on this model.
+    One warning names them.
     """
-    found = {
-        name: settle_parts(model, expert).kinds
-        for name, expert in experts.items()
-        if not is_linear(expert.kinds)
-    }
-    changed = {name: kinds for name, kinds in found.items() if not is_linear(kinds)}
+    changed = find_changed(model, experts)
     _warn_of(changed)
     return changed
 

@@ -3,7 +3,7 @@
 import warnings
 
 from lorary.assembly.current_router import CurrentRouter
-from lorary.assembly.dividing import find_changed
+from lorary.assembly.dividing import divide_changed
 from lorary.experts import Expert
 from lorary.experts.parts.low_rank_only import list_trained_kinds
 from lorary.facts.known import Facts
@@ -27,7 +27,7 @@ def add_expert(facts: Facts, current: CurrentRouter, expert: Expert, trust_base:
         (expert,) = fit_paths(facts.base.model, {expert.name: expert}).values()
         if (
             list_trained_kinds(expert)
-            or find_changed(facts.base.model, {expert.name: expert})
+            or divide_changed(facts.base.model, {expert.name: expert})
             or _stands_alone(facts, expert)
         ):
             facts.add_named(insert_expert(facts.stack, expert, len(facts.stack.names)), expert)

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lorary.assembly.chosen_skills import choose_skills
-from lorary.assembly.dividing import divide_experts, find_changed, leave_out
+from lorary.assembly.dividing import divide_changed, divide_experts, leave_out
 from lorary.assembly.general import find_model_general
 from lorary.assembly.open_saved import open_saved
 from lorary.assembly.routed_model import RoutedModel
@@ -152,7 +152,7 @@ def load_model(
     unchecked = everyone if saved is None else controls or {}
     check_base(loaded, *unchecked.values(), trust=trust_base)
     everyone = fit_paths(loaded.model, everyone)
-    if changed := find_changed(loaded.model, {name: everyone[name] for name in own}):
+    if changed := divide_changed(loaded.model, {name: everyone[name] for name in own}):
         named |= {name: own.pop(name) for name in changed}
         if is_default and not own:
             router, config = None, None

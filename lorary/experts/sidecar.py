@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from lorary.errors import FormatError, suggest
-from lorary.experts.card import ExpertCard
+from lorary.experts.card import CAUSAL, ExpertCard
 from lorary.experts.expert import Expert
 from lorary.experts.names import check_name
 from lorary.experts.roles import infer_role
@@ -16,8 +16,7 @@ from lorary.files import quote
 
 SIDECAR_FILE = "expert.json"
 SIDECAR_VERSION = 1
-# The task type is only in adapter_config.json.
-CARD_KEYS = tuple(field.name for field in fields(ExpertCard) if field.name != "task_type")
+CARD_KEYS = tuple(field.name for field in fields(ExpertCard))
 MAX_TEXT = 4096  # the longest path in Linux
 MOST_FAULTS = 5  # in one message
 MOST_KINDS = 100
@@ -75,6 +74,9 @@ def build_sidecar(expert: Expert, weights_sha256: str, config_sha256: str) -> di
     if card["on_top_of"] is None:
         # Earlier versions refuse keys that they do not know, as they must where the sum is meant.
         del card["on_top_of"]
+    # For listings; an expert that is read has that of adapter_config.json. Earlier versions refuse the key.
+    if expert.card.task_type == CAUSAL:
+        del card["task_type"]
     summary = summarize_weights(expert)._asdict()
     return {
         "lorary": SIDECAR_VERSION,

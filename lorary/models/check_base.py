@@ -47,6 +47,11 @@ def check_base(base: BaseModel, *experts: Expert, trust: bool = False) -> None:
         warnings.warn(note, stacklevel=2)
 
 
+def is_for_base(base: BaseModel, expert: Expert) -> bool:
+    """Return whether an expert was trained on a base model, as far as is known."""
+    return _compare(base, identify_base(expert)).fits
+
+
 def _compare(base: BaseModel, wanted: BaseIdentity) -> BaseMatch:
     found = BaseIdentity(base.name, base.fingerprint, base.revision)
     asked = base.asked_revision

@@ -34,6 +34,7 @@ from lorary.training.objectives.skill_values import (
 )
 from lorary.training.objectives.skills import SharedSkills
 from lorary.training.progress import UnitProgress
+from lorary.training.rank_check import check_rank
 from lorary.training.skill_start import fit_start
 from lorary.training.trained_skills import build_skill_set
 
@@ -111,6 +112,7 @@ def train_skills(
     layers = _find_layers(base, config, start)
     if config.trained != "table":
         num = config.num_skills + config.shared_skill
+        check_rank(layers, config.train.rank)
         check_memory(base.model.device, layers, replace(config.train, num_slots=num), num, "num_skills")
     values = _begin(layers, list(examples), config, start, seed_for(config.train.seed, name))
     with hold_run_folder(run_folder):

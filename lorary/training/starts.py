@@ -69,7 +69,7 @@ class Starts:
         different = {id(start): start for start in self._starts.values()}
         for start in different.values():
             check_expert(base.model, start)
-            _refuse_untrained(start, layers)
+            refuse_untrained(start, layers)
             check_finite(start)
         digests = {key: hash_start(start) for key, start in different.items()}
         self.digests = {name: digests[id(start)] for name, start in self._starts.items()}
@@ -131,7 +131,16 @@ def _square_norm(a: Tensor, b: Tensor) -> float:
     return float(frobenius_norm(a.double(), b.double())) ** 2
 
 
-def _refuse_untrained(start: Expert, layers: Mapping[str, Any]) -> None:
+def refuse_untrained(start: Expert, layers: Mapping[str, Any]) -> None:
+    """Refuse a start that changes other layers than those in training.
+
+    Args:
+        start: the expert, with the base model's paths.
+        layers: module paths of the layers in training.
+
+    Raises:
+        IncompatibleExpert: naming the expert and the first such layer.
+    """
     left_out = [path for path in start.outlines if path not in layers]
     if left_out:
         raise IncompatibleExpert(

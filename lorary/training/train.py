@@ -23,6 +23,7 @@ from lorary.training.loop.loop import Loop
 from lorary.training.memory import check_memory
 from lorary.training.objectives.lora import LoraExperts
 from lorary.training.progress import UnitProgress
+from lorary.training.rank_check import check_rank
 from lorary.training.starts import Starts
 
 
@@ -83,6 +84,7 @@ def train_experts(
     if config.max_steps == 0 and starts is None:
         raise ValueError("without steps there must be experts to start with, found no starts: pass some")
     layers = find_layers(base.model, config.target_modules)
+    check_rank(layers, config.rank)
     check_memory(base.model.device, layers, config, len(examples))
     begun = None if starts is None else Starts(base, layers, examples, starts)
     general = None if on_top_of is None else hash_weights(on_top_of)

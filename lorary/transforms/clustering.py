@@ -85,7 +85,7 @@ def cluster_experts(
     if method not in get_args(Clustering):
         known = ", ".join(map(quote, get_args(Clustering)))
         raise ValueError(f"method must be one of {known}, found {quote(method)}")
-    chosen = choose_names(experts, names)
+    chosen = choose_names(experts, names, "clustering")
     if len(chosen) < FEWEST_EXPERTS:
         raise ValueError(f"clusters need at least {FEWEST_EXPERTS} experts, found {len(chosen)}")
     candidates = _list_candidates(len(chosen), num_clusters, max_clusters)

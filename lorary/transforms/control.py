@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 import torch
 
 from lorary.experts import Expert, ExpertCard, Factors
+from lorary.experts.parts.low_rank_only import list_trained_kinds
 from lorary.experts.roles import CONTROL
+from lorary.experts.routed import list_routed
 from lorary.lowrank import frobenius_norm
 from lorary.transforms.stacks import batch_factors, choose_names
 
@@ -45,7 +47,9 @@ def random_expert(experts: Mapping[str, Expert], seed: int = 0, name: str = "ran
         IncompatibleExpert: if two experts have different shapes of a layer.
         FormatError: if an expert in a file has NaN or infinite weights.
     """
-    chosen = choose_names(experts, None)
+    # Without a warning, because those who use the experts give one.
+    low_rank = [name for name in list_routed(experts) if not list_trained_kinds(experts[name])]
+    chosen = choose_names(experts, low_rank or None, "drawing a random expert")
     layers = _measure_layers(experts, chosen)
     generator = torch.Generator().manual_seed(seed)
     # Sorted, so that the draw does not depend on the order of experts or layers.

@@ -6,11 +6,14 @@ from dataclasses import replace
 from lorary.errors import UnknownExpert
 from lorary.experts import Expert
 from lorary.experts.parts import require_low_rank
+from lorary.experts.parts.leaving_out import keep_low_rank
 from lorary.experts.routed import list_routed
 from lorary.transforms.merging import merge
 from lorary.transforms.merging.methods.subtract import SubtractConfig
 from lorary.transforms.merging.one_base import check_one_base
 from lorary.transforms.stacks import choose_names
+
+ACTION = "subtracting a general expert"
 
 
 def subtract_general(
@@ -49,13 +52,15 @@ def subtract_general(
         if general not in experts:
             raise UnknownExpert(general, experts, "the library")
         general = experts[general].rename(general)
-        names = [name for name in list_routed(experts) if name != general.name] if names is None else names
-    chosen = choose_names(experts, names)
+        if names is None:
+            others = [name for name in list_routed(experts) if name != general.name]
+            names = keep_low_rank(experts, others, ACTION)
+    chosen = choose_names(experts, names, ACTION)
     if general.name in chosen:
         raise ValueError(
             f"names must not include the general expert, found {general.name!r}: leave it out of names"
         )
-    require_low_rank([general, *(experts[name] for name in chosen)], "subtracting a general expert")
+    require_low_rank([general, *(experts[name] for name in chosen)], ACTION)
     check_one_base({general.name: general, **{name: experts[name] for name in chosen}})
     return (_subtract(experts[name].rename(name), general, scale) for name in chosen)
 

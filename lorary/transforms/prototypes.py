@@ -63,7 +63,7 @@ def library_prototypes(
         IncompatibleExpert: if two experts have different shapes of a layer.
         FormatError: if an expert has NaN or infinite weights.
     """
-    chosen = choose_names(experts, names)
+    chosen = choose_names(experts, names, "computing prototypes")
     found: dict[str, tuple[Tensor, Tensor]] = {}
     for batch in batch_factors(experts, chosen, on_progress):
         prototypes, gains = (

@@ -52,7 +52,7 @@ def expert_similarity(
     """
     if sketch is not None and sketch < 1:
         raise ValueError(f"sketch must be at least 1, or None for exact products, found {quote(sketch)}")
-    survey = survey_experts(experts, choose_names(experts, names), "all")
+    survey = survey_experts(experts, choose_names(experts, names, "comparing experts"), "all")
     if sketch is None:
         products = _multiply_exactly(experts, survey, on_progress)
     else:

@@ -56,7 +56,7 @@ def sparse_similarity(
         raise ValueError(f"density must be above 0 and at most 1, found {quote(density)}")
     if dimensions < 1:
         raise ValueError(f"dimensions must be at least 1, found {quote(dimensions)}")
-    survey = survey_experts(experts, choose_names(experts, names), "all")
+    survey = survey_experts(experts, choose_names(experts, names, "comparing experts"), "all")
     num_steps = len(survey.names) + len(survey.layers)
     thresholds = torch.zeros(len(survey.names), dtype=torch.float64)
     for index, name in enumerate(survey.names):

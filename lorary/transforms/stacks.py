@@ -13,6 +13,7 @@ from torch import Tensor
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert, Factors, read_alike
 from lorary.experts.parts import require_low_rank
+from lorary.experts.parts.leaving_out import keep_low_rank
 from lorary.experts.routed import list_routed
 
 Progress = Callable[[int, int], None]
@@ -79,14 +80,22 @@ def batch_factors(
             on_progress(where.stop, len(names))
 
 
-def choose_names(experts: Mapping[str, Expert], names: Sequence[str] | None) -> list[str]:
+def choose_names(experts: Mapping[str, Expert], names: Sequence[str] | None, action: str) -> list[str]:
     """Return the given names, checked, or for None the names that ``list_routed`` lists.
+
+    Of the latter, experts with more than low-rank factors are left out, with one warning.
+
+    Args:
+        experts: a library or any other mapping.
+        names: the names, or None.
+        action: what the experts are for, such as ``"clustering"``.
 
     Raises:
         ValueError: if there are no names, or a name is given twice.
         UnknownExpert: if there is no expert of a name.
+        IncompatibleExpert: if nobody named experts, and all have more than low-rank factors.
     """
-    chosen = list_routed(experts) if names is None else list(names)
+    chosen = keep_low_rank(experts, list_routed(experts), action) if names is None else list(names)
     if not chosen:
         raise ValueError("at least one expert is needed, found none: add one to the library first")
     for name in chosen:

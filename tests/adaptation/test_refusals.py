@@ -8,7 +8,9 @@ import torch
 from lorary.adaptation import METHODS, RETRIEVALS, AdaptConfig, adapt
 from lorary.adaptation import config as adapt_config
 from lorary.errors import DataError, IncompatibleExpert, LibraryError, TrainingError
+from lorary.experts import Factors
 from lorary.experts.parts.dora import DoraPart
+from lorary.experts.parts.whole import WholePart
 from lorary.experts.skills import make_skill_set
 from lorary.experts.skills.mixing import WEIGHTINGS
 from lorary.experts.skills.task_table import GRANULARITIES
@@ -104,13 +106,50 @@ def test_experts_of_other_kinds_are_left_out_or_refused(run, library, few, tmp_p
     path = "model.layers.0.self_attn.q_proj"
     other = replace(library["sql"], name="scaled", parts={path: (DoraPart(torch.ones(16)),)})
     experts, examples = {**library, "scaled": other}, {"greek": few["greek"]}
-    with pytest.warns(UserWarning, match="'average' uses experts of low-rank factors only, .* 'scaled'"):
+    with pytest.warns(UserWarning, match=r"adaptation uses experts of low-rank .* 'scaled', which has DoRA"):
         found = run("average", tmp_path / "a", experts=experts, examples=examples)
     assert "scaled" not in found.tasks["greek"].scores
-    with pytest.raises(IncompatibleExpert, match="method 'average' needs experts of low-rank factors only"):
+    with pytest.raises(IncompatibleExpert, match="adaptation needs experts of low-rank factors only"):
         run("average", tmp_path / "b", experts={"scaled": other}, examples=examples)
     with pytest.raises(IncompatibleExpert, match=r"method 'multi-task' needs .* 'scaled' has"):
         run("multi-task", tmp_path / "c", experts=experts, examples=examples, multi_task="scaled")
+
+
+def draw_head(tiny, library, name, weight):
+    """Return an expert that also has factors of the output layer, and a copy of its weight."""
+    outputs, inputs = weight.shape
+    factors = {**library[name].factors, "lm_head": Factors(torch.ones(1, inputs), torch.ones(outputs, 1))}
+    parts = {"lm_head": (WholePart(weight=weight, is_copy=True),)}
+    return replace(library[name], name="headed", factors=factors, parts=parts)
+
+
+def test_an_expert_with_a_changed_copy_of_the_output_layer_is_left_out(run, tiny, library, few, tmp_path):
+    """Guards an error without words, "tuple.index(x): x not in tuple", and a merge of half an expert."""
+    weight = tiny.model.lm_head.weight.detach() + 0.5
+    experts = {**library, "headed": draw_head(tiny, library, "sql", weight)}
+    for method in ("nearest", "average"):
+        with pytest.warns(
+            UserWarning, match=r"leaves out 1 other, such as 'headed', which has trained weights"
+        ):
+            found = run(method, tmp_path / method, experts=experts, examples={"greek": few["greek"]})
+        assert "headed" not in found.tasks["greek"].scores
+
+
+@pytest.mark.parametrize("changes", [{}, {"retrieve": 5, "by": "random"}])
+def test_an_expert_with_layers_that_are_not_trained_is_named(run, tiny, library, few, tmp_path, changes):
+    """Guards an error about an expert 'merged', which nobody has."""
+    expert = draw_head(tiny, library, "sql", tiny.model.lm_head.weight.detach().clone())
+    experts = {**library, "headed": expert}
+    experts["headed"] = replace(expert, parts={})
+    with pytest.raises(IncompatibleExpert, match=r"expert 'headed' cannot be a start: .* such as 'lm_head'"):
+        run("average", tmp_path, experts=experts, examples={"greek": few["greek"]}, **changes)
+
+
+def test_a_rank_that_no_layer_can_have_is_refused(run, few, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"adaptation: rank must be at most \d+, .* found 100,000: use a lower"
+    ):
+        run("fresh", tmp_path, examples={"greek": few["greek"]}, rank=100_000)
 
 
 def test_a_budget_without_one_try_is_refused(run, tmp_path):
@@ -120,7 +159,10 @@ def test_a_budget_without_one_try_is_refused(run, tmp_path):
 
 def test_a_folder_of_another_run_is_refused(run, library, tmp_path):
     run("fresh", tmp_path)
-    with pytest.raises(TrainingError, match="has another run, which differs in configuration"):
+    with pytest.raises(
+        TrainingError,
+        match=r"has another run, which differs in configuration train seed \(0 there, 1 here\): use another",
+    ):
         run("fresh", tmp_path, train={"seed": 1})
     found = run("fresh", tmp_path, train={"seed": 1}, told={"fresh": True})
     assert found.experts

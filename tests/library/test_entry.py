@@ -66,3 +66,12 @@ def test_a_small_file_that_is_not_a_json_object_is_refused_with_its_path(content
     for sidecar, config, file in ((content, None, "expert.json"), (None, content, "adapter_config.json")):
         with pytest.raises(FormatError, match=f"'lib/a/{file}' must (be a JSON file|hold a JSON object)"):
             parse_entry("a", "lib/a", sidecar, config)
+
+
+@pytest.mark.parametrize("task_type", ["SEQ_2_SEQ_LM", None, "CAUSAL_LM"])
+def test_a_sidecar_tells_the_task_type_of_the_base_model(make_expert, task_type):
+    """Guards listings in which every expert was for a causal model."""
+    expert = make_expert("poetry", task_type=task_type)
+    sidecar = write_expert_files(expert)["expert.json"]
+    assert parse_entry("poetry", "lib/poetry", sidecar, None).card.task_type == task_type
+    assert ("task_type" in json.loads(sidecar)) == (task_type != "CAUSAL_LM")

@@ -8,6 +8,10 @@ from lorary.adaptation.retrieval.table import RETRIEVALS, choose_retrieval
 from lorary.errors import DataError, UnknownExpert, suggest
 from lorary.experts.routed import list_routed
 from lorary.files import quote, say_count
+from lorary.models.parts.changed import keep_low_rank_on
+
+ACTION = "retrieval"
+"""What needs low-rank factors, in messages."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +41,8 @@ def retrieve(
 
     Args:
         context: the new task, the base model and the experts.
-        names: the experts to choose from; None for those that ``list_routed`` lists.
+        names: the experts to choose from; None for those that ``list_routed`` lists, without those that have
+            more than low-rank factors.
         num: number of experts to choose; None to sort them all.
         by: a key of ``RETRIEVALS``; None for ``"calibrated"``, and ``"embedding"`` on a base model with an
             encoder.
@@ -55,7 +60,9 @@ def retrieve(
     """
     if by is None:
         by = choose_retrieval(context.base.is_encoder_decoder, context.router_options)
-    chosen = list_routed(context.experts) if names is None else list(names)
+    if names is None:
+        names = keep_low_rank_on(context.base.model, context.experts, list_routed(context.experts), ACTION)
+    chosen = list(names)
     faults = []
     if by not in RETRIEVALS:
         faults.append(f"no retrieval is named {quote(by)}: {suggest(str(by)[:200], RETRIEVALS)}")

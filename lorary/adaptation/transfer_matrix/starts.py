@@ -15,6 +15,8 @@ from lorary.transforms import cluster_experts, merge
 from lorary.transforms.stacks import choose_names
 
 FEWEST_CLUSTERED = 3
+ACTION = "a transfer matrix"
+"""What needs low-rank factors, in messages."""
 """With fewer experts, a cluster is a single expert or all of them."""
 
 
@@ -67,7 +69,7 @@ def list_starts(
             suggest(str(unknown[0])[:200], START_KINDS) if unknown else f"known are {', '.join(START_KINDS)}"
         )
         raise ValueError(f"starts must be of at least one known kind, found {found}: {hint}")
-    chosen = choose_names(experts, names)
+    chosen = choose_names(experts, names, ACTION)
     for name in taken:
         if name in chosen:
             raise ValueError(f"{quote(name)} is the name of a control: rename the expert, or leave it out")

@@ -9,7 +9,7 @@ from lorary.adaptation.transfer_matrix.cell_store import CellStore, make_cell_ke
 from lorary.adaptation.transfer_matrix.kinds import START_KINDS
 from lorary.adaptation.transfer_matrix.matrix import BASE, FRESH, Cell, TransferMatrix
 from lorary.adaptation.transfer_matrix.objective import TransferCells
-from lorary.adaptation.transfer_matrix.starts import Start, list_starts
+from lorary.adaptation.transfer_matrix.starts import ACTION, Start, list_starts
 from lorary.errors import DataError
 from lorary.experts import Expert
 from lorary.experts.routed import list_routed
@@ -18,6 +18,7 @@ from lorary.models import BaseModel, find_layers
 from lorary.models.attach import attach_slots
 from lorary.models.check_base import check_base
 from lorary.models.fit_paths import fit_paths
+from lorary.models.parts.changed import keep_low_rank_on
 from lorary.training import TrainConfig, TrainingExamples
 from lorary.training.config import list_effective
 from lorary.training.example_checks import check_training_examples
@@ -69,7 +70,8 @@ def transfer(
         config: the training. Rank and layers are those of the experts (the largest rank, all layers that any
             of them changes). The validation loss is measured before the first and after the last step
             only, and there is no early stop, so that all cells have the same budget.
-        names: the experts; None for those that ``list_routed`` lists.
+        names: the experts; None for those that ``list_routed`` lists, without those that have more than
+            low-rank factors.
         starts: kinds of starts, keys of ``START_KINDS``.
         on_progress: called after every pass.
 
@@ -112,7 +114,11 @@ def _plan(
     kinds: Sequence[str],
 ) -> _Plan:
     _check_tasks(base, examples)
-    chosen = list_routed(experts) if names is None else list(names)
+    chosen = (
+        list(names)
+        if names is not None
+        else keep_low_rank_on(base.model, experts, list_routed(experts), ACTION)
+    )
     known = {name: experts[name] for name in chosen if name in experts}
     if known:
         check_base(base, *known.values())

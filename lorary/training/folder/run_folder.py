@@ -24,6 +24,7 @@ from lorary.errors import TrainingError
 from lorary.experts import check_name
 from lorary.files import escape, quote, say_count, write_whole
 from lorary.files.whole import sync_folder
+from lorary.training.folder.differences import describe_differences
 from lorary.training.folder.digests import hash_json
 from lorary.training.folder.finished import RECORD, Product, ProductForm, read_finished, write_finished
 from lorary.training.folder.run_files import (
@@ -40,7 +41,6 @@ from lorary.training.folder.state_file import StoredState, read_state, write_sta
 from lorary.training.progress import UnitPlan, UnitProgress, parse_progress
 
 MARKER, STATE, FINISHED = "run.json", "state.safetensors", "finished"
-NUM_DIFFERENCES = 4
 
 Trainees = dict[str, tuple[dict[str, Tensor], UnitProgress]]
 """Expert name -> its tensors and its progress."""
@@ -90,12 +90,9 @@ class RunFolder(Generic[Product]):
         with refuse_damage(marker, START_OVER):
             self._was_known = has_file(marker)
             known = read_record(marker) if self._was_known else identity
-        different = _find_differences(known, identity)
-        if different:
-            more = f" and {len(different) - NUM_DIFFERENCES} more" if len(different) > NUM_DIFFERENCES else ""
+        if different := describe_differences(known, identity):
             raise TrainingError(
-                f"{quote(str(self.path))} has another run, which differs in "
-                f"{'; '.join(different[:NUM_DIFFERENCES])}{more}: "
+                f"{quote(str(self.path))} has another run, which differs in {different}: "
                 "use another folder, or start over with fresh=True (--fresh)"
             )
         self._run = hash_json(known)
@@ -231,16 +228,3 @@ def _take_up(
     if fault:
         raise ValueError(f"expert {name!r}: {fault}")
     return tensors, progress
-
-
-def _find_differences(known: dict[str, Any], ours: dict[str, Any], above: str = "") -> list[str]:
-    """List the keys whose values differ, including keys of nested dicts, with both values."""
-    different = []
-    for key in sorted(known.keys() | ours.keys()):
-        there, here = known.get(key), ours.get(key)
-        shown = f"{above}{escape(key, keep='', longest=60)}"
-        if isinstance(there, dict) and isinstance(here, dict):
-            different += _find_differences(there, here, f"{shown} ")
-        elif there != here:
-            different.append(f"{shown} ({quote(there, 50)} there, {quote(here, 50)} here)")
-    return different

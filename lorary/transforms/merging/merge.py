@@ -9,6 +9,7 @@ from torch import Tensor
 from lorary.experts import Expert, Factors, check_name
 from lorary.experts.routed import list_routed
 from lorary.transforms.merging.card import describe_merge
+from lorary.transforms.merging.chosen import keep_mergeable
 from lorary.transforms.merging.earlier import add_earlier, find_shadowed
 from lorary.transforms.merging.inputs import LayerInputs
 from lorary.transforms.merging.job import MergeJob, prepare_merge
@@ -50,7 +51,7 @@ def merge(
     Args:
         experts: a library, any other mapping, or an iterable of experts.
         method: a key of ``MERGES``, or mergekit's name of a method.
-        names: the experts, in order; None for those of ``list_routed``.
+        names: the experts, in order; None for those of ``list_routed``, without those of other kinds.
         weights: one number per expert, in order or by name; None for the method's default, ``1 / E`` or 1.
         rank: a number, a share of the energy such as ``"99%"``, ``"kept"`` (the largest of the experts' ranks
             in each layer) or ``"full"``; None is ``"full"`` for ``cat`` and ``subtract``, else ``"kept"``.
@@ -80,7 +81,7 @@ def merge(
     """
     mapping = collect_experts(experts)
     recipe = make_recipe(
-        list_routed(mapping) if names is None else names,
+        keep_mergeable(mapping, list_routed(mapping)) if names is None else names,
         method,
         weights=weights,
         rank=rank,

@@ -1,4 +1,4 @@
-"""Merging experts of sparse changes: the weighted sum of their entries, exact.
+"""Merging experts of sparse changes, also with those of low-rank factors: the weighted sum, exact.
 
 E experts, N entries, I layer input, O layer output.
 """
@@ -10,9 +10,10 @@ from torch import Tensor
 
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, ExpertCard
-from lorary.experts.parts.low_rank_only import list_trained_kinds, require_low_rank
+from lorary.experts.parts.low_rank_only import is_linear, list_trained_kinds, refuse_kinds
 from lorary.experts.parts.sparse import SparsePart
 from lorary.files import quote, say_count
+from lorary.transforms.merging.factors_beside import add_factors
 from lorary.transforms.merging.layer import MergeLayer
 from lorary.transforms.merging.methods.table import find_rules, merge_named
 from lorary.transforms.merging.one_base import check_one_base
@@ -37,35 +38,34 @@ def merge_sparse(experts: Mapping[str, Expert], recipe: MergeRecipe, name: str) 
 
     Zeros are added until a layer has ``r (I + O)`` entries for one ``r`` of all layers, as PEFT needs it.
 
+    Low-rank factors of other experts are merged as they are alone, beside the entries. Such an expert has
+    both; it is attached and folded, but PEFT has no type of adapters for it, so it cannot be written.
+
     Args:
         experts: a library or any other mapping that has the recipe's experts.
         recipe: what to merge; its method is one of ``SPARSE_METHODS``.
         name: name of the merged expert.
 
     Raises:
-        IncompatibleExpert: if an expert has other changes than sparse ones, experts change different layers,
-            or the method cannot merge entries.
+        IncompatibleExpert: if an expert has other changes than sparse and low-rank ones, experts change
+            different layers, or the method cannot merge entries.
         ValueError: if a setting is out of range.
     """
     recipe, placing, chosen, paths = _prepare(experts, recipe)
-    found = resolve_recipe(recipe, paths, models=placing.models)
+    weights = _find_weights(recipe, placing, paths)
     sums: dict[str, tuple[Tensor, Tensor, int]] = {}
     for path in paths:
-        config, weights = found[path].config, found[path].weights
-        names = tuple(model.model for model in placing.models)
-        if getattr(config, "normalize", False):
-            weights = share_weights(MergeLayer(path=path, names=names, pairs=(), weights=weights))
-        scale = getattr(config, "scale", 1.0)
         terms = [
-            (part, scale * weight)
-            for model, weight in zip(names, weights, strict=True)
-            if model in chosen
-            for part in chosen[model].parts.get(path, ())
+            (part, weights[path][model])
+            for model, expert in chosen.items()
+            for part in expert.parts.get(path, ())
             if isinstance(part, SparsePart)
         ]
-        sums[path] = _add(terms)
-    rank = max(-(-len(values) // width) for values, _, width in sums.values())
+        if terms:
+            sums[path] = _add(terms)
+    rank = max((-(-len(values) // width) for values, _, width in sums.values()), default=0)
     parts = {path: (_pad(*entries, rank, path),) for path, entries in sums.items()}
+    factors, errors = add_factors(recipe, chosen, paths, weights)
     first = next(iter(chosen.values()))
     card = ExpertCard(
         tasks=tuple(dict.fromkeys(task for expert in chosen.values() for task in expert.card.tasks)),
@@ -75,21 +75,35 @@ def merge_sparse(experts: Mapping[str, Expert], recipe: MergeRecipe, name: str) 
         provenance={
             "algorithm": "merge",
             "recipe": {**describe_recipe(recipe), "defaults": "lorary"},
-            "truncation_error": dict.fromkeys(paths, 0.0),
+            "truncation_error": {**dict.fromkeys(paths, 0.0), **errors},
         },
         base_revision=first.card.base_revision,
         base_fingerprint=first.card.base_fingerprint,
         task_type=first.card.task_type,
         role="merge",
     )
-    return Expert(name, first.base_model, {}, card, parts)
+    return Expert(name, first.base_model, factors, card, parts)
+
+
+def _find_weights(recipe: MergeRecipe, placing: Placing, paths: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Resolve the weights with all factors: layer -> expert -> weight."""
+    names = tuple(model.model for model in placing.models)
+    found = {}
+    for path, settings in resolve_recipe(recipe, paths, models=placing.models).items():
+        weights = settings.weights
+        if getattr(settings.config, "normalize", False):
+            weights = share_weights(MergeLayer(path=path, names=names, pairs=(), weights=weights))
+        scale = getattr(settings.config, "scale", 1.0)
+        found[path] = {name: scale * weight for name, weight in zip(names, weights, strict=True)}
+    return found
 
 
 def plan_sparse(experts: Mapping[str, Expert], recipe: MergeRecipe) -> dict[str, tuple[int, int]]:
     """Check a merge of sparse changes without reading values.
 
     Returns:
-        Module path -> the sum of PEFT's ``r`` of all experts, and the bytes of all their entries.
+        Module path -> the sum of PEFT's ``r`` and of the ranks of all experts, and the bytes of all their
+        entries and factors.
 
     Raises:
         IncompatibleExpert, ValueError: as ``merge_sparse``, except for what depends on values.
@@ -99,7 +113,12 @@ def plan_sparse(experts: Mapping[str, Expert], recipe: MergeRecipe) -> dict[str,
     for path in paths:
         parts = [part for expert in chosen.values() for part in expert.part_outlines.get(path, ())]
         ranks = sum(part.rank for part in parts if isinstance(part, SparsePart))
-        found[path] = ranks, sum(tensor.nbytes for part in parts for tensor in part.tensors.values())
+        pairs = [expert.outlines[path] for expert in chosen.values() if path in expert.outlines]
+        num_bytes = sum(tensor.nbytes for part in parts for tensor in part.tensors.values())
+        found[path] = (
+            ranks + sum(len(a) for a, _ in pairs),
+            num_bytes + sum(a.nbytes + b.nbytes for a, b in pairs),
+        )
     return found
 
 
@@ -118,8 +137,8 @@ def _prepare(
 
 def _check(chosen: Mapping[str, Expert], placing: Placing, recipe: MergeRecipe) -> None:
     method = merge_named(recipe.merge_method)
-    if any(expert.factors or list_trained_kinds(expert) != ["sparse"] for expert in chosen.values()):
-        require_low_rank(chosen.values(), "merging experts of several kinds")
+    kinds = {name: list_trained_kinds(expert) for name, expert in chosen.items()}
+    refuse_kinds({name: own for name, own in kinds.items() if not is_linear(own)}, "merging")
     if recipe.pico is not None:
         raise IncompatibleExpert(
             "pico can be used for experts of low-rank factors only, found sparse changes: leave pico out"

@@ -2,6 +2,7 @@ import json
 
 import pytest
 from jsonargparse import Namespace
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lorary.adaptation import METHODS
 from lorary.adaptation.checks import ORIGIN
@@ -108,10 +109,15 @@ def test_the_same_command_again_reads_its_results_and_stores_nothing_new(adapt, 
     assert Library.open(copied)["few"].card == before
 
 
-def test_another_result_under_the_name_needs_replace(adapt, copied):
+def test_another_result_under_the_name_needs_replace_and_that_is_told_before_any_work(adapt, copied, few):
+    """Guards a name clash that was told after all methods had run."""
     adapt("--method", "average")
-    code, _, errors = adapt("--method", "fresh")
-    assert code == 2 and "already has 'few' from another adaptation: add --replace" in errors
+    for words in (("--method", "fresh"), ("--method", "average,fresh", "--store", "fresh"), ("--seeds", "1")):
+        code, output, errors = adapt("--method", "average", *words)
+        assert code == 2 and "already has 'few' from another adaptation: add --replace" in errors
+        assert output == ""
+    code, output, errors = adapt("--method", "average", "--shots", "3")
+    assert code == 2 and "already has 'few' from another adaptation" in errors and output == ""
     code, _, _ = adapt("--method", "fresh", "--replace")
     assert code == 0 and Library.open(copied)["few"].card.provenance[ORIGIN]["method"] == "fresh"
 
@@ -162,6 +168,8 @@ def test_a_test_is_measured_and_shots_are_drawn(adapt, write_rows, tmp_path):
         (("--shots", "0"), "--shots must be at least 1, found 0"),
         (("--method", "fresh,average", "--store", "all", "--name", "x"), "--name names one expert"),
         (("--method", "fresh", "--name", "a/b"), "a/b"),
+        (("--method", "fresh", "--name", ""), "an expert's name must not be empty"),
+        (("--method", "fresh", "--rank", "100000"), "rank must be at most "),
     ],
 )
 def test_bad_options_are_explained(adapt, words, message, tmp_path):
@@ -181,6 +189,32 @@ def test_a_library_without_experts_is_refused(lorary, few, tmp_path):
     Library.open(str(tmp_path / "empty"), create=True)
     code, _, errors = lorary("adapt", str(tmp_path / "empty"), "--tasks", few)
     assert code == 2 and "is empty" in errors
+
+
+def test_a_base_model_that_no_expert_is_for_is_refused_unless_it_is_stored_elsewhere(
+    adapt, tiny_config, tmp_path, tiny_base, copied
+):
+    """Guards experts of another base model that were stored in the library."""
+    other = tmp_path / "other"
+    AutoModelForCausalLM.from_config(tiny_config("qwen2", vocab_size=300)).save_pretrained(other)
+    AutoTokenizer.from_pretrained(tiny_base).save_pretrained(other)
+    code, output, errors = adapt("--method", "fresh", "--base", str(other))
+    assert code == 2 and output == ""
+    assert f"has experts for '{tiny_base}', but --base is '{other}': leave out --base" in errors
+    code, _, errors = adapt("--method", "fresh", "--base", str(other), "--out", str(tmp_path / "new"))
+    assert code == 0, errors
+    assert Library.open(str(tmp_path / "new"))["few"].base_model == str(other)
+
+
+def test_ctrl_c_before_any_work_says_that_nothing_is_kept(adapt, monkeypatch):
+    from lorary.cli.commands.adapt import prepare
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepare, "load_options_base", interrupt)
+    code, _, errors = adapt("--method", "fresh")
+    assert code == 130 and "nothing was computed yet; run the same command again to start" in errors
 
 
 def test_an_interrupted_run_says_how_to_go_on(adapt, monkeypatch, tmp_path):

@@ -34,6 +34,21 @@ def test_page_and_numbers_are_written_and_people_told_where(report, tmp_path, tr
         assert f"<h2>{heading}" in page
 
 
+def test_json_has_the_files_and_the_results(report, tmp_path):
+    code, output, _ = report("--json", "--transfer-examples", "0", "--routes", "base,uniform")
+    found = json.loads(output)
+    assert code == 0 and list(found) == ["files", "facts", "experts", "results"]
+    assert found["files"] == {
+        name: str(tmp_path / "out" / file)
+        for name, file in (("page", "report.html"), ("results", "results.json"), ("report", "report.json"))
+    }
+    assert found["experts"] == ["past_tense", "plurals", "prices"]
+    expected = Result.from_json(tmp_path / "out" / "results.json")
+    assert found["results"]["loss"]["mean"]["base"]["mean"] == pytest.approx(
+        expected.overall("base", "loss").mean
+    )
+
+
 def test_transfer_is_each_experts_loss_less_the_base_models(report, tmp_path):
     assert report()[0] == 0
     numbers = json.loads((tmp_path / "out" / "report.json").read_text())

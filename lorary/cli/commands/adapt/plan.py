@@ -1,31 +1,20 @@
 """Describe an adaptation before any long work."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from jsonargparse import Namespace
 
-from lorary.adaptation import AdaptConfig
 from lorary.adaptation.methods.table import METHODS
 from lorary.adaptation.retrieval.table import choose_retrieval
 from lorary.adaptation.retrieving import plan_tokens
-from lorary.cli.commands.adapt.configs import read_seeds
+from lorary.cli.commands.adapt.prepare import AdaptJob
 from lorary.files import say_count
-from lorary.library.view import LibraryView
-from lorary.models import BaseModel
-from lorary.training import TrainingExamples
 
 
-def describe_plan(
-    options: Namespace,
-    library: LibraryView,
-    base: BaseModel,
-    examples: Mapping[str, TrainingExamples],
-    configs: Mapping[str, AdaptConfig],
-    folder: Path,
-    store: str,
-) -> Iterator[tuple[str, str]]:
+def describe_plan(options: Namespace, job: AdaptJob, folder: Path) -> Iterator[tuple[str, str]]:
     """Describe what will be done, as pairs of label and text."""
+    library, base, examples, configs = job.library, job.base, job.examples, job.configs
     yield "library", f"{options.library}, {say_count(len(library), 'expert')}"
     yield "base", f"{base.name}, {str(base.model.dtype).removeprefix('torch.')} on {base.model.device}"
     num_train = sum(len(found.train) for found in examples.values())
@@ -51,13 +40,13 @@ def describe_plan(
     yield "methods", what + kept
     train = next(iter(configs.values())).train
     budget = sum(plan_tokens(name, found, train) for name, found in examples.items())
-    seeds = read_seeds(options)
+    seeds = job.seeds
     yield (
         "budget",
         f"at most {say_count(budget, 'token')} for all tasks, for each method"
         + (f" and each of {len(seeds)} seeds" if len(seeds) > 1 else ""),
     )
-    yield "store", _describe_store(store, options)
+    yield "store", _describe_store(job.store, options)
     yield "state", f"{'resumed from' if folder.exists() and not options.fresh else 'saved in'} {folder}"
 
 

@@ -1,5 +1,6 @@
 """Which new experts are stored, under which names, and storing them."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +8,8 @@ from typing import Any
 
 from jsonargparse import Namespace
 
-from lorary.adaptation import Adapted
+from lorary.adaptation import AdaptConfig, Adapted
+from lorary.adaptation.cards import plan_origin
 from lorary.adaptation.checks import ORIGIN
 from lorary.cli.commands.adapt.configs import ALL, BEST, NONE
 from lorary.errors import LibraryError, suggest
@@ -15,6 +17,7 @@ from lorary.evaluation.run_header import describe_run
 from lorary.experts import Expert, check_name
 from lorary.files import quote
 from lorary.library import Library
+from lorary.training import TrainingExamples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,9 @@ def name_experts(
             "or store one method"
         )
     return {
-        (task, method): check_name((options.name or task) + (f"-{method}" if several else ""))
+        (task, method): check_name(
+            (task if options.name is None else options.name) + (f"-{method}" if several else "")
+        )
         for task in tasks
         for method in chosen
     }
@@ -100,6 +105,51 @@ def require_free_names(library: Library, names: Mapping[tuple[str, str], str], o
             f"library {quote(library.url)} already has {shown}: add --replace to replace them, or choose "
             "another name with --name, or as --tasks NAME=PLACE"
         )
+
+
+def require_same_adaptation(
+    library: Library,
+    names: Mapping[tuple[str, str], str],
+    plans: Mapping[str, Sequence[AdaptConfig]],
+    examples: Mapping[str, TrainingExamples],
+) -> None:
+    """Refuse names of experts that another adaptation to the same task has made, before any work.
+
+    Args:
+        library: the library to store in.
+        names: task and method -> name.
+        plans: method -> its complete configurations, one for each seed.
+        examples: task -> its examples.
+
+    Raises:
+        LibraryError: with the first such name.
+    """
+    planned: dict[str, list[tuple[dict[str, Any], str]]] = {}
+    for (task, method), name in names.items():
+        origins = [plan_origin(task, config) for config in plans[method]]
+        planned.setdefault(name, []).extend((origin, examples[task].digest) for origin in origins)
+    for name, own in planned.items():
+        if name in library and not any(_is_made_by(library[name], *plan) for plan in own):
+            raise LibraryError(_refuse_taken(library, name))
+
+
+def _is_made_by(expert: Expert, planned: Mapping[str, Any], digest: str) -> bool:
+    known, data = expert.card.provenance.get(ORIGIN), expert.card.provenance.get("data")
+    # As in the card's JSON.
+    wanted = json.loads(json.dumps(planned))
+    return (
+        isinstance(known, Mapping)
+        and all(known.get(key) == value for key, value in wanted.items())
+        and isinstance(data, Mapping)
+        and data.get("digest") == digest
+    )
+
+
+def _refuse_taken(library: Library, name: str) -> str:
+    return (
+        f"library {quote(library.url)} already has {name!r} from another adaptation: add --replace to "
+        "replace it, or choose another name with --name, or as --tasks NAME=PLACE"
+    )
 
 
 def store_experts(
@@ -155,10 +205,7 @@ def _store(library: Library, expert: Expert, prompts: Mapping[str, Any], *, repl
         if library[expert.name].card.provenance.get(ORIGIN) == origin and not replaces:
             return
         if not replaces:
-            raise LibraryError(
-                f"library {quote(library.url)} already has {expert.name!r} from another adaptation: add "
-                "--replace to replace it; nothing has to be computed again"
-            )
+            raise LibraryError(f"{_refuse_taken(library, expert.name)}; nothing has to be computed again")
     run = describe_run(seeds={}, settings={})
     provenance = {
         **expert.card.provenance,

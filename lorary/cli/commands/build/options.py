@@ -1,7 +1,8 @@
 """Build a routed model: one folder with experts and router, loaded with one line of Python.
 
 The folder has the experts as PEFT adapters, the router's options, and the facts that the router is built
-from. It names the base model and its revision; --with-base adds the base model's weights.
+from. It names the base model and its revision; --with-base adds the base model's weights. The tasks of the
+library's skills are served by name; a library of skills alone is built without a router.
 """
 
 from pathlib import Path
@@ -28,6 +29,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--with-base", action="store_true", help="Save the base model's weights in the folder too"
+    )
+    parser.add_argument(
+        "--skills",
+        type=str | None,
+        help="Any skill of the set whose tasks the model serves, if the library has several sets",
     )
     add_role_option(parser)
     add_base_options(parser)

@@ -13,6 +13,7 @@ from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_training
 from lorary.cli.trusted_base import choose_experts
+from lorary.experts.parts.leaving_out import keep_low_rank
 from lorary.files import quote, say_count, write_whole
 from lorary.library.view import LibraryView
 from lorary.reports.cluster_plot import plot_clusters
@@ -32,7 +33,8 @@ def run(options: Namespace) -> int:
     for place in (options.out, picture):
         check_out(place, options.library, is_file=True)
     library = open_routed_library(options)
-    names = [name for group in group_by_base(library, options.base).values() for name in group]
+    named = [name for group in group_by_base(library, options.base).values() for name in group]
+    names = keep_low_rank(library, named, "clustering")
     with show_count(f"comparing {say_count(len(names), 'expert')}") as show:
         found = cluster_experts(
             choose_experts(options, library.library, names),

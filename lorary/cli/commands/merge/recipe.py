@@ -13,6 +13,7 @@ from lorary.files.yaml_text import parse_yaml
 from lorary.library import Library
 from lorary.transforms import MergeRecipe, make_recipe
 from lorary.transforms.merging import read_recipes
+from lorary.transforms.merging.chosen import keep_mergeable
 
 # Options that a recipe file sets itself, so they are refused beside --recipe.
 SAID_BY_RECIPE = (
@@ -85,13 +86,14 @@ def choose_names(options: Namespace, library: Library) -> list[str]:
             raise ValueError("--experts names the experts to merge: leave out --include")
         words = [options.experts] if isinstance(options.experts, str) else options.experts
         return [name for word in words for name in split_names(str(word), library)]
-    names = [entry.name for entry in choose_routed(options, library).entries(base=options.base)]
+    routed = choose_routed(options, library)
+    names = [entry.name for entry in routed.entries(base=options.base)]
     if not names:
         raise LibraryError(
             f"library {quote(library.url)} has no expert for base model {quote(options.base)}: see "
             f"`lorary library ls {library.url}`"
         )
-    return names
+    return keep_mergeable(routed, names)
 
 
 def split_names(word: str, library: Library) -> list[str]:

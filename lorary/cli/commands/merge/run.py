@@ -73,6 +73,7 @@ def run_one(
     """Print the plan of one merge; then merge, store and report; returns the outcome in JSON values."""
     search = load_method(LORAHUB) if options.method == LORAHUB else None
     experts = find_experts(options, library, recipe)
+    require_one_kind(experts, recipe)
     plan = make_plan(experts, recipe)
     if not (options.json and options.dry_run):
         print_plan(plan, recipe, options, place)
@@ -138,6 +139,23 @@ def make_plan(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergePlan:
     """Check that the experts can be merged, and estimate memory and time."""
     with show_status(f"checking {say_count(len(recipe.names), 'expert')}"):
         return plan_merge(experts, recipe)
+
+
+def require_one_kind(experts: Mapping[str, Expert], recipe: MergeRecipe) -> None:
+    """Refuse low-rank and sparse experts together, whose merge is no PEFT adapter, before any work.
+
+    Raises:
+        ValueError: naming one expert of each kind, and what is possible.
+    """
+    chosen = {name: experts[name] for name in name_experts(experts, recipe).names if name in experts}
+    sparse = [name for name, expert in chosen.items() if "sparse" in expert.kinds]
+    others = [name for name in chosen if name not in sparse]
+    if sparse and others:
+        raise ValueError(
+            f"expert {quote(sparse[0])} has sparse changes and {quote(others[0])} low-rank factors, and no "
+            "PEFT adapter can have both: merge each kind by itself with --experts; in Python, lorary.merge "
+            "merges both into one expert for load_model and fold"
+        )
 
 
 def print_plan(plan: MergePlan, recipe: MergeRecipe, options: Namespace, place: MergePlace | None) -> None:

@@ -10,6 +10,7 @@ from lorary.cli.console import print_next, print_table, say_status, show_status
 from lorary.cli.filled_library import group_by_base, open_routed_library
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_prompts
+from lorary.experts.parts.leaving_out import keep_low_rank
 from lorary.facts.prototypes import LayerPrototypes, find_prototypes
 from lorary.files import say_count
 from lorary.library.view import LibraryView
@@ -21,7 +22,10 @@ NUM_LARGEST = 3
 def run(options: Namespace) -> int:
     """Compute the missing prototypes of each base model's experts, and print all gains."""
     library = open_routed_library(options)
-    num_new, seconds, gains = compute_gains(library, group_by_base(library, options.base))
+    named = [name for names in group_by_base(library, options.base).values() for name in names]
+    kept = keep_low_rank(library, named, "computing prototypes")
+    groups = group_by_base(LibraryView(library.library, kept, {}), options.base)
+    num_new, seconds, gains = compute_gains(library, groups)
     counts = {"experts": len(gains), "there": len(gains) - num_new, "new": num_new}
     if options.json:
         print_json({**counts, "seconds": round(seconds, 2), "gains": gains})

@@ -27,6 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("report"), help="Folder for the page and the results as JSON"
     )
+    parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")
     parser.add_argument("--title", type=str | None, help="Heading of the page")
     parser.add_argument(
         "--traced-examples", type=int, default=4, help="Maximum examples per task whose routing is analysed"

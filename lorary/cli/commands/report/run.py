@@ -2,13 +2,14 @@
 
 from jsonargparse import Namespace
 
+from lorary.cli.commands.eval.report import summarize_result
 from lorary.cli.commands.report.gather import gather_report
 from lorary.cli.comparison.prepare import prepare_comparison
 from lorary.cli.console import print_next
 from lorary.cli.default_router import choose_default_router
 from lorary.cli.filled_library import look_routed, open_filled_library
 from lorary.cli.out_place import check_out
-from lorary.cli.printing import print_line
+from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_base, repeat_prompt_template, repeat_router
 from lorary.cli.router_configs import read_router_options
 from lorary.cli.router_options import list_ready_routers
@@ -35,6 +36,18 @@ def run(options: Namespace) -> int:
         transfer.to_json(options.out / "transfer.json")
     write_report_json(options.out / "report.json", report)
     write_report_html(options.out / "report.html", report)
+    if options.json:
+        written = {"page": "report.html", "results": "results.json", "report": "report.json"}
+        written |= {"transfer": "transfer.json"} if transfer is not None else {}
+        print_json(
+            {
+                "files": {name: str(options.out / file) for name, file in written.items()},
+                "facts": dict(report.facts),
+                "experts": list(report.names),
+                "results": summarize_result(report.result, options.against),
+            }
+        )
+        return 0
     files = ["results.json", "report.json", *(["transfer.json"] if transfer is not None else [])]
     print_line(f"page: {options.out / 'report.html'}  numbers: {', '.join(files)}")
     # Routers that need tasks cannot be built by ``lorary generate``.

@@ -9,10 +9,12 @@ from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_prompts
 from lorary.cli.trusted_base import choose_experts
+from lorary.experts.parts.leaving_out import keep_low_rank
 from lorary.files import say_count
 from lorary.library import Library
 from lorary.models.new_folder import new_folder
 from lorary.transforms import subtract_general
+from lorary.transforms.general import ACTION
 
 
 def run(options: Namespace) -> int:
@@ -20,7 +22,7 @@ def run(options: Namespace) -> int:
     check_out(options.out, options.library)
     library = open_routed_library(options)
     names = [name for group in group_by_base(library, options.base).values() for name in group]
-    others = [name for name in names if name != options.general]
+    others = keep_low_rank(library, [name for name in names if name != options.general], ACTION)
     experts = choose_experts(options, library.library, [options.general, *others])
     rest = subtract_general(experts, options.general, names=others, scale=options.scale)
     with new_folder(options.out) as scratch, show_count(f"subtracting {options.general}") as show:

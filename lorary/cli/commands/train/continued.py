@@ -5,6 +5,7 @@ from typing import Any
 
 from lorary.errors import LibraryError
 from lorary.experts import Expert
+from lorary.experts.parts import require_low_rank
 from lorary.files import quote
 from lorary.library import Library
 from lorary.training import TrainConfig
@@ -76,9 +77,11 @@ def load_starts(library: Library, continued: Mapping[str, str], config: TrainCon
 
     Raises:
         UnknownExpert: if there is no expert of a name.
+        IncompatibleExpert: if an expert has more than low-rank factors.
         LibraryError: if the training has a lower rank than an expert, which would lose a part of it.
     """
     starts = {name: library[start] for name, start in continued.items()}
+    require_low_rank(starts.values(), "--continue")
     wide = [expert for expert in starts.values() if expert.max_rank > config.rank]
     if wide:
         raise LibraryError(

@@ -31,6 +31,7 @@ from lorary.training.curves import plot_curves, save_curves
 from lorary.training.folder.run_folder import count_finished
 from lorary.training.loop.event import TrainEvent
 from lorary.training.memory import check_memory
+from lorary.training.rank_check import check_rank
 from lorary.training.train import TrainOutcome
 
 DEFAULT_EPOCHS = 3.0
@@ -44,7 +45,9 @@ def run(options: Namespace) -> int:
     continued = read_continued(options["continue"], members)
     base = load_options_base(options)
     examples = name_members(prepare_all(options, base, pool_tasks(tasks, members), config), members)
-    check_memory(base.model.device, find_layers(base.model, config.target_modules), config, len(examples))
+    layers = find_layers(base.model, config.target_modules)
+    check_rank(layers, config.rank)
+    check_memory(base.model.device, layers, config, len(examples))
     # Created only after all checks, so that bad input leaves no new library behind.
     library = Library.open(options.library, create=not continued)
     starts = load_starts(library, continued, config)

@@ -31,7 +31,9 @@ from lorary.facts.moe_start import find_start_rows
 from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.library.view import LibraryView
+from lorary.models import BaseModel
 from lorary.models.fit_paths import fit_paths
+from lorary.models.parts.changed import keep_low_rank_on
 from lorary.training import MoeConfig, TrainConfig, train_moe
 from lorary.training.curves import plot_curves, save_curves
 from lorary.training.folder.run_folder import count_finished
@@ -46,11 +48,11 @@ def run(options: Namespace) -> int:
     config = read_moe_options(options)
     library = open_filled_library(options.library)
     name = options.expert or DEFAULT_NAME
-    chosen = choose_experts(library)
-    config.make_form(list(chosen))
     tasks = read_tasks(options)
     base = load_options_base(options)
-    run_folder = options.run or name_run_folder(options.library, name)
+    chosen = choose_experts(library, base)
+    config.make_form(list(chosen))
+    run_folder = options.run or name_run_folder(options.library, options.expert, options.method)
     is_new = options.fresh or count_finished(run_folder, [name]) != 1
     if config.train_experts and not options.replace and is_new:
         _check_free(library, [f"{name}-{expert}" for expert in chosen])
@@ -113,8 +115,10 @@ def read_moe_options(options: Namespace) -> MoeConfig:
     return config
 
 
-def choose_experts(library: Library) -> LibraryView:
+def choose_experts(library: Library, base: BaseModel) -> LibraryView:
     """Choose the experts to route to: those of the role, but for those that belong to a trained mixture.
+
+    Those that change the base model by more than low-rank factors are left out, with one warning.
 
     Raises:
         LibraryError: if there are none.
@@ -123,7 +127,7 @@ def choose_experts(library: Library) -> LibraryView:
     own = [entry.name for entry in view.entries() if not _is_of_mixture(entry.card)]
     if not own:
         raise LibraryError(f"library {quote(library.url)} has no experts to route to: train some first")
-    return LibraryView(library, own, view.left_out)
+    return LibraryView(library, keep_low_rank_on(base.model, view, own, "a trained router"), view.left_out)
 
 
 def _is_of_mixture(card: ExpertCard) -> bool:

@@ -11,6 +11,9 @@ from lorary.training import TrainConfig
 from lorary.training.folder.look import FoundRun, is_training, look_at_run
 from lorary.training.train import identify_run
 
+EXPERTS = "experts"
+"""The method whose runs are named by the experts alone."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlace:
@@ -26,16 +29,18 @@ class RunPlace:
     """Folders of unfinished runs of other trainings, which are kept."""
 
 
-def name_run_folder(library: str, apart: str | None) -> Path:
+def name_run_folder(library: str, apart: str | None, method: str = EXPERTS) -> Path:
     """Name a folder for a run's state: beside a local library, else under ``./runs``.
 
     Args:
         library: folder or URL of the library.
         apart: a suffix for runs that do not train one expert per task; else None.
+        method: the method of training; all but experts have folders of their own.
     """
+    words = [word for word in (method if method != EXPERTS else None, apart) if word]
     name = library.rstrip("/").rpartition("/")[2] or "library"
     place = Path("runs") / name if "://" in library else Path(library)
-    return place.with_name(f"{place.name}-run" + (f"-{apart}" if apart else ""))
+    return place.with_name(f"{place.name}-run" + "".join(f"-{word}" for word in words))
 
 
 def choose_run_place(

@@ -37,7 +37,7 @@ def run(options: Namespace) -> int:
     members = {task: (task,) for task in tasks}
     examples = name_members(prepare_all(options, base, tasks, config.train), members)
     name = options.expert or DEFAULT_NAME
-    run_folder = options.run or name_run_folder(options.library, name)
+    run_folder = options.run or name_run_folder(options.library, options.expert, options.method)
     plan = list(describe_skill_plan(base, examples, config, name, run_folder, options.fresh))
     # Created only after all checks, so that bad input leaves no new library behind.
     library = Library.open(options.library, create=True)

@@ -7,19 +7,23 @@ from jsonargparse import Namespace
 
 from lorary.adaptation import TransferMatrix, transfer
 from lorary.adaptation.transfer_matrix.matrix import Cell
+from lorary.adaptation.transfer_matrix.starts import ACTION
 from lorary.cli.base_model import load_options_base
 from lorary.cli.commands.transfer.report import print_matrix, summarize_matrix, write_matrix
 from lorary.cli.comparison.routes import split_commas
+from lorary.cli.console import print_next
 from lorary.cli.filled_library import open_routed_library
 from lorary.cli.left_out import tell_prompts
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_facts, print_json, print_line
+from lorary.cli.repeat import repeat_base, repeat_tasks
 from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.cli.training_bar import show_training
 from lorary.cli.trusted_base import choose_experts
 from lorary.files import quote, say_count
 from lorary.library.view import LibraryView
 from lorary.models import BaseModel
+from lorary.models.parts.changed import keep_low_rank_on
 from lorary.training import TrainConfig, TrainingExamples, prepare_examples
 from lorary.training.loop.event import TrainEvent
 
@@ -30,8 +34,11 @@ def run(options: Namespace) -> int:
     check_out(options.out, options.library)
     tasks = read_tasks(options)
     library = open_routed_library(options)
-    names = split_commas(options.experts) if options.experts is not None else list(library)
     base = load_options_base(options, library)
+    if options.experts is not None:
+        names = split_commas(options.experts)
+    else:
+        names = keep_low_rank_on(base.model, library, list(library), ACTION)
     examples = prepare_examples(
         base.tokenizer,
         tasks,
@@ -53,7 +60,19 @@ def run(options: Namespace) -> int:
         f"matrix: {options.out / 'transfer.json'}  table: {options.out / 'table.md'}  picture: "
         f"{options.out / 'transfer.png'}, .svg"
     )
+    suggest_next(options, matrix)
     return 0
+
+
+def suggest_next(options: Namespace, matrix: TransferMatrix) -> None:
+    """Print the adaptation by the kind of start that was best: an expert, or a mean of several."""
+    words = repeat_tasks(options)
+    best = next(iter(matrix.rank_starts()), None)
+    if not words or best is None:
+        print_next("lorary", "library", "ls", options.library)
+        return
+    method = "nearest" if len(matrix.starts[best[0]]) == 1 else "average"
+    print_next("lorary", "adapt", options.library, *words, "--method", method, *repeat_base(options))
 
 
 def measure(

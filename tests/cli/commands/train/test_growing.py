@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lorary.cli.commands.train import experts as train
+from lorary.experts.parts.dora import DoraPart
 from lorary.library import Library
 from lorary.training.folder.lock import hold_run_folder
 
@@ -195,6 +196,19 @@ def test_what_cannot_go_on_is_refused_before_training(train_quickly, library, wo
     code, _, errors = train_quickly("--tasks", PRICES, "--continue", *words)
     assert code == 2 and re.search(message, errors), errors
     assert list(library()) == ["plurals"]
+
+
+def test_an_expert_of_another_kind_is_refused_for_its_kind_not_for_its_rank(train_quickly, library):
+    train_quickly("--tasks", PLURALS)
+    plurals = library()["plurals"]
+    parts = {path: (DoraPart(pair.b.norm(dim=1)),) for path, pair in plurals.factors.items()}
+    library()["scaled"] = replace(plurals, name="scaled", parts=parts)
+    words = ("--continue", "scaled", "--training.rank", "1")
+    code, _, errors = train_quickly("--tasks", PRICES, *words)
+    assert code == 2
+    assert (
+        "--continue needs experts of low-rank factors only, but expert 'scaled' has DoRA magnitudes" in errors
+    )
 
 
 def test_a_missing_library_has_nothing_to_go_on_from_and_is_not_made(train_quickly, tmp_path):

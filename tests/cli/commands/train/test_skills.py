@@ -34,7 +34,7 @@ def test_skills_and_their_table_are_stored(train_quickly, tmp_path, method, spli
     assert "skills    3 and a shared one; rank 2 on 14 layers" in output
     assert f"table     2 tasks x {splits} split{'s' * (splits != '1')} x 3 skills for each block" in output
     assert "4 skills, and the table of 2 tasks, stored in library" in output
-    assert (tmp_path / "lib-run-skills" / "curves.png").is_file()
+    assert (tmp_path / f"lib-run-{method}" / "curves.png").is_file()
 
 
 def test_the_same_command_again_finds_all_done(train_quickly, tmp_path):
@@ -42,7 +42,7 @@ def test_the_same_command_again_finds_all_done(train_quickly, tmp_path):
     before = open_library(tmp_path)["skills-1"]
     code, output, errors = train_quickly(*MHR)
     assert (code, errors) == (0, "")
-    assert f"state     finished, in {tmp_path / 'lib-run-skills'}" in output
+    assert f"state     finished, in {tmp_path / 'lib-run-mhr'}" in output
     after = open_library(tmp_path)["skills-1"]
     assert after.card == before.card
     assert all(torch.equal(after.factors[path].b, pair.b) for path, pair in before.factors.items())
@@ -64,7 +64,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(train_quickly, tmp_p
     assert "run the same command again, without --fresh, to resume" in errors
     code, output, _ = train_quickly(*MHR)
     assert code == 0
-    assert f"state     resumed, from {tmp_path / 'lib-run-skills'}" in output
+    assert f"state     resumed, from {tmp_path / 'lib-run-mhr'}" in output
     assert len(load_skills(open_library(tmp_path)).skills) == 3
 
 
@@ -217,3 +217,40 @@ def test_one_of_several_sets_is_evaluated_by_its_name(lorary, train_quickly, tmp
     code, _, errors = lorary(*words, "--skills", "more-1", "--routes", "base")
     assert code == 2
     assert "--skills names the skills of the route tasks" in errors
+
+
+def test_a_library_of_skills_alone_is_built_for_its_tasks(lorary, trained, tmp_path):
+    """Guards a refusal: nothing but experts of a router could be built."""
+    out = tmp_path / "built"
+    code, output, errors = lorary("build", trained, "--out", str(out))
+    assert code == 0, errors
+    assert "building 3 skills for 2 tasks, without the base model" in errors
+    last = output.splitlines()[-1]
+    assert last.startswith(f"next: lorary generate {out} PROMPT --task plurals")
+    code, output, errors = lorary("generate", str(out), "cat", "--task", "plurals", "--max-new-tokens", "2")
+    assert code == 0, errors
+    model = load_model(str(out))
+    assert (model.names, model.tasks, model.routing[0]) == ((), ("plurals", "prices"), None)
+    code, _, errors = lorary("build", trained, "--out", str(tmp_path / "x"), "--router", "arrow")
+    assert code == 2 and "--router 'arrow' needs experts, the library has skills only: leave it out" in errors
+
+
+def test_of_several_sets_one_is_built(lorary, train_quickly, tmp_path):
+    train_quickly(*MHR)
+    train_quickly(*MHR, "--expert", "more")
+    library, out = str(tmp_path / "lib"), str(tmp_path / "built")
+    code, _, errors = lorary("build", library, "--out", out)
+    assert code == 2 and "name any skill of the set" in " ".join(errors.split())
+    code, output, errors = lorary("build", library, "--out", out, "--skills", "more-1", "--json")
+    assert code == 0, errors
+    assert json.loads(output)["tasks"] == ["plurals", "prices"]
+    assert set(load_model(out).skills.table.tasks) == {"plurals", "prices"}
+
+
+def test_methods_have_run_folders_of_their_own(train_quickly, tmp_path):
+    """Guards a run of skills and one of a router that shared a folder, so that the second was refused."""
+    for method in (MHR, (*TASKS, "--method", "poly", *SMALL), (*TASKS,)):
+        code, _, errors = train_quickly(*method, "--expert", "both", "--replace")
+        assert code == 0, errors
+    found = {path.name for path in tmp_path.iterdir() if path.name.startswith("lib-run")}
+    assert found == {"lib-run-mhr-both", "lib-run-poly-both", "lib-run-both"}
