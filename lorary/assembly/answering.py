@@ -18,6 +18,7 @@ from lorary.assembly.generate_call import GenerateCall
 from lorary.assembly.prompts import find_ending_ids, find_padding_id
 from lorary.models import BaseModel, ExpertStack
 from lorary.models.generation import depends_on_place
+from lorary.models.quantized.packed_layers import mixes_tokens
 from lorary.passes.left_padding import can_pad_left
 
 # Steps after which rows that are done leave their batch: each time costs a few milliseconds.
@@ -27,13 +28,15 @@ NUM_STEPS = 8
 def group_prompts(
     stack: ExpertStack, attention_mask: Tensor, generation: Mapping[str, Any]
 ) -> list[list[int]]:
-    """Divide prompts so that each group can run as one batch: all, or those of one length.
+    """Divide prompts so that each group can run as one batch: all, those of one length, or one alone.
 
     Args:
         stack: the experts on the model.
         attention_mask: ``[B, L]``, padded on the left.
         generation: arguments of ``model.generate``, see ``describe_generation``.
     """
+    if mixes_tokens(stack.model):
+        return [[index] for index in range(len(attention_mask))]
     groups: dict[int, list[int]] = {}
     for index, length in enumerate(attention_mask.sum(1).tolist()):
         groups.setdefault(length, []).append(index)

@@ -32,6 +32,7 @@ from lorary.library.view import LibraryView
 from lorary.models import COMBINES, BaseModel, attach_experts, load_base, wrap_base
 from lorary.models.check_base import check_base
 from lorary.models.fit_paths import fit_paths
+from lorary.models.quantized.configs import QuantizationLike
 from lorary.routing import DEFAULT_ROUTER, ENCODER_ROUTER, RouterConfig, configure_router
 
 
@@ -50,6 +51,7 @@ def load_model(
     revision: str | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
+    quantization: QuantizationLike | None = None,
     trust_base: bool = False,
     on_progress: OnWork | None = None,
     **options: Any,
@@ -85,6 +87,8 @@ def load_model(
         revision: of a hub model; None means the one in the experts' cards.
         dtype: of the base model's weights; None means one that the hardware multiplies fast.
         device: None means a GPU if there is one.
+        quantization: how to quantise the base model while it is loaded, see ``load_base``. A saved model has
+            its own.
         trust_base: whether to take experts that name another base model, by name, revision or fingerprint,
             with a warning. Shapes of layers are always checked. A saved model needs it only to be built.
         on_progress: called when the model computes facts about the experts, now or for a later router: with
@@ -109,6 +113,8 @@ def load_model(
     given = {name: rows for name, rows in given.items() if rows is not None}
     saved, kept = None, {}
     if experts is None:
+        if quantization is not None:
+            raise ValueError("a saved model has its own quantization: leave it out")
         saved = open_saved(base, router, combine, options, tokenizer, revision)
         base = saved.load_base(dtype, device)
         experts, router, combine, options = saved.library, saved.router, saved.combine, dict(saved.options)
@@ -144,8 +150,9 @@ def load_model(
     if isinstance(base, str) and saved is None and revision is None and not _exists(base):
         revision = agree_on_revision({name: identify_base(expert) for name, expert in everyone.items()})
     if saved is None:
-        _refuse_unused(base, tokenizer=tokenizer, revision=revision, dtype=dtype, device=device)
-    loaded = _load_any_base(base, tokenizer, revision, dtype, device)
+        given_here = {"tokenizer": tokenizer, "revision": revision, "dtype": dtype, "device": device}
+        _refuse_unused(base, **given_here, quantization=quantization)
+    loaded = _load_any_base(base, tokenizer, revision, dtype, device, quantization)
     if is_default and saved is None and loaded.is_encoder_decoder and "generic" not in options:
         router, config = ENCODER_ROUTER, _configure(ENCODER_ROUTER, options)
     # The experts of a saved model were checked, or trusted, before it was saved.
@@ -236,7 +243,7 @@ def _fit_library(
 
 def _refuse_unused(base: str | PreTrainedModel | BaseModel, **given: Any) -> None:
     """Refuse arguments about the loading of the base model that this kind of it does not use."""
-    used = {"revision", "dtype", "device"} if isinstance(base, str) else {"tokenizer"}
+    used = {"revision", "dtype", "device", "quantization"} if isinstance(base, str) else {"tokenizer"}
     unused = [name for name, value in given.items() if value is not None and name not in used]
     if isinstance(base, BaseModel) and given["tokenizer"] is not None:
         unused.append("tokenizer")
@@ -251,9 +258,10 @@ def _load_any_base(
     revision: str | None,
     dtype: torch.dtype | None,
     device: str | torch.device | None,
+    quantization: QuantizationLike | None,
 ) -> BaseModel:
     if isinstance(base, BaseModel):
         return base
     if isinstance(base, str):
-        return load_base(base, revision=revision, dtype=dtype, device=device)
+        return load_base(base, revision=revision, dtype=dtype, device=device, quantization=quantization)
     return wrap_base(base, tokenizer)

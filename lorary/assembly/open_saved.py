@@ -22,6 +22,7 @@ from lorary.assembly.saved_model import (
     read_saved_model,
 )
 from lorary.errors import BaseModelError, FormatError, UnknownExpert
+from lorary.experts.base_fingerprint import Fingerprint
 from lorary.experts.roles import GENERAL, SKILL
 from lorary.facts import FACTS
 from lorary.facts.encoder import Encoder
@@ -116,15 +117,28 @@ class OpenedModel:
             base = load_base(str(self.folder / BASE), dtype=dtype, device=device)
             base = replace(base, name=saved.base_model, revision=saved.base_revision)
         else:
-            base = load_base(saved.base_model, revision=saved.base_revision, dtype=dtype, device=device)
-        if base.fingerprint != saved.base_fingerprint:
+            base = load_base(
+                saved.base_model,
+                revision=saved.base_revision,
+                dtype=dtype,
+                device=device,
+                quantization=saved.quantization,
+            )
+        if not self._is_base(base):
             raise BaseModelError(
                 f"the model in {quote(str(self.folder))} was built on {quote(saved.base_model)} with "
                 f"fingerprint {saved.base_fingerprint}, the base model found by that name has "
                 f"{base.fingerprint}: load "
                 "it where its base model is, or build it with its base (`lorary build --with-base`)"
             )
-        return base
+        # What was computed with the saved one is used, so the model has its fingerprint.
+        return replace(base, fingerprint=saved.base_fingerprint)
+
+    def _is_base(self, base: BaseModel) -> bool:
+        """Return whether a base model is the saved one, which another device may quantise otherwise."""
+        found, wanted = (Fingerprint.parse(text) for text in (base.fingerprint, self.saved.base_fingerprint))
+        is_copy = found.is_quantised and wanted.is_quantised and wanted.full is not None
+        return found.own == wanted.own or (is_copy and found.full == wanted.full)
 
 
 def open_saved(

@@ -20,6 +20,7 @@ from lorary.library import Library
 from lorary.library.skills import store_skills
 from lorary.models.new_folder import new_folder
 from lorary.models.plain_folder import write_plain
+from lorary.models.quantized.configs import QUANTIZATIONS
 from lorary.routing import router_named
 
 PACKAGES = ("lorary", "torch", "transformers")
@@ -75,6 +76,8 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
         base_revision=model.base.revision,
         base_fingerprint=model.base.fingerprint,
         dtype=str(model.model.dtype).removeprefix("torch."),
+        # A base model in the folder is quantised already.
+        quantization=None if with_base else _name_quantization(model),
         has_base=with_base,
         router=router,
         options={} if config is None else asdict(config),
@@ -88,6 +91,16 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
     )
     (folder / "README.md").write_text(render_readme(saved), encoding="utf-8")
     (folder / MODEL_FILE).write_bytes(replace(saved, files=hash_files(folder)).dump())
+
+
+def _name_quantization(model: RoutedModel) -> str | None:
+    name = model.base.quantization
+    if name is not None and name not in QUANTIZATIONS:
+        raise ValueError(
+            "a base model that was quantised by a configuration must be saved too, since its file has only "
+            f"names of quantizations ({', '.join(QUANTIZATIONS)}): add with_base=True"
+        )
+    return name
 
 
 def _store_skills(library: Library, skills: SkillSet) -> None:

@@ -30,6 +30,8 @@ SEAL = "sha256"
 MODEL_FILE = "lorary_model.json"
 MATERIAL_FILE = "material.safetensors"
 VERSION = 1
+OPTIONAL = ("skills", "general", "quantization")
+"""Fields that the file lacks if they are None."""
 DTYPES = {name: getattr(torch, name) for name in DTYPE_NAMES}
 
 
@@ -65,13 +67,15 @@ class SavedModel:
     """Names of the experts that are skills, which only tasks use; None if the model has no tasks."""
     general: str | None = None
     """Name of the general expert; None if the model has none."""
+    quantization: str | None = None
+    """The name of the quantisation with which the base model is loaded; None for none."""
     files: Mapping[str, str] | None = None
     """Path of each other file in the folder -> its SHA-256; None in folders of earlier versions."""
 
     def dump(self) -> bytes:
         """Write ``lorary_model.json``, with a hash of itself."""
         content = {"lorary_model": VERSION, **asdict(self)}
-        for name in ("skills", "general"):
+        for name in OPTIONAL:
             if content[name] is None:
                 del content[name]  # as in earlier versions, which can load such a folder
         return dump_json({**content, SEAL: _hash_content(content)}).encode()
@@ -115,7 +119,7 @@ def read_saved_model(folder: str | Path) -> SavedModel:
         raise FormatError(f"{quote(str(path))} is not what was saved, its SHA-256 differs: {AGAIN}")
     del found["lorary_model"]
     known = {entry.name for entry in fields(SavedModel)}
-    wrong = sorted((found.keys() | {"files", "skills", "general"}) ^ known)
+    wrong = sorted((found.keys() | {"files", *OPTIONAL}) ^ known)
     if wrong:
         raise FormatError(f"{quote(str(path))} must have {sorted(known)}, missing or unknown: {quote(wrong)}")
     check_values(str(path), found)

@@ -7,8 +7,10 @@ from typing import Any
 from lorary.assembly.folder_files import AGAIN, is_beneath
 from lorary.errors import FormatError, UnknownExpert
 from lorary.experts import check_name
+from lorary.experts.base_fingerprint import PATTERN
 from lorary.files import escape, quote
 from lorary.models import COMBINES
+from lorary.models.quantized.configs import QUANTIZATIONS
 from lorary.routing import ROUTERS, configure_router
 
 DTYPE_NAMES = ("float16", "bfloat16", "float32", "float64")
@@ -28,11 +30,11 @@ KINDS = {
     "versions": dict,
     "skills": list | None,
     "general": str | None,
+    "quantization": str | None,
     "files": dict | None,
 }
 LONGEST_NAME = 4096
 _HASH = re.compile("[0-9a-f]{64}")
-_FINGERPRINT = re.compile("[0-9a-f]{16,64}")
 
 
 def check_values(path: str, found: Mapping[str, Any]) -> None:
@@ -40,7 +42,7 @@ def check_values(path: str, found: Mapping[str, Any]) -> None:
 
     Args:
         path: the file, for messages.
-        found: what it holds; ``skills``, ``general`` and ``files`` may be missing.
+        found: what it holds; ``skills``, ``general``, ``quantization`` and ``files`` may be missing.
 
     Raises:
         FormatError: naming the first few fields and their values.
@@ -61,14 +63,19 @@ def check_values(path: str, found: Mapping[str, Any]) -> None:
 
 
 def _find_wrong(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    choices = {"dtype": DTYPE_NAMES, "combine": COMBINES, "router": (None, *ROUTERS)}
+    choices = {
+        "dtype": DTYPE_NAMES,
+        "combine": COMBINES,
+        "router": (None, *ROUTERS),
+        "quantization": (None, *QUANTIZATIONS),
+    }
     for name, known in choices.items():
-        if found[name] not in known:
+        if found.get(name) not in known:
             yield name, found[name]
     for name in ("base_model", "base_revision"):
         if found[name] is not None and not (len(found[name]) <= LONGEST_NAME and found[name].isprintable()):
             yield name, found[name]
-    if not _FINGERPRINT.fullmatch(found["base_fingerprint"]):
+    if not PATTERN.fullmatch(found["base_fingerprint"]):
         yield "base_fingerprint", found["base_fingerprint"]
     if found["material_sha256"] is not None and not _HASH.fullmatch(found["material_sha256"]):
         yield "material_sha256", found["material_sha256"]

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
 
+import torch
 from jsonargparse import Namespace
 
 from lorary.cli.console import show_status
@@ -19,8 +20,15 @@ from lorary.models.check_base import check_base
 from lorary.models.device import choose_device
 
 
-def load_options_base(options: Namespace, library: Library | LibraryView | None = None) -> BaseModel:
+def load_options_base(
+    options: Namespace, library: Library | LibraryView | None = None, dtype: torch.dtype | None = None
+) -> BaseModel:
     """Load the base model of ``--base``, or without it the one that the library's experts were trained on.
+
+    Args:
+        options: the command's options.
+        library: the library.
+        dtype: of the weights if ``--dtype`` is not given; None for the device's, see ``load_base``.
 
     Raises:
         BaseModelError: if it cannot be loaded.
@@ -33,7 +41,13 @@ def load_options_base(options: Namespace, library: Library | LibraryView | None 
         name, own_revision = find_base(library)
         revision = revision or own_revision
     with show_status(f"loading base model {name} (the first time may take half a minute)"):
-        return load_base(name, revision=revision, device=device)
+        return load_base(
+            name,
+            revision=revision,
+            dtype=read_dtype(options) or dtype,
+            device=device,
+            quantization=options.quantize,
+        )
 
 
 def read_device(options: Namespace) -> str | None:
@@ -48,6 +62,11 @@ def read_device(options: Namespace) -> str | None:
         return str(choose_device(options.device))
     except ValueError as error:
         raise ValueError(f"--{error}") from error
+
+
+def read_dtype(options: Namespace) -> torch.dtype | None:
+    """Return the dtype of ``--dtype``; None if the option is not given."""
+    return None if options.dtype is None else getattr(torch, options.dtype)
 
 
 def find_base(library: Library | LibraryView) -> tuple[str, str | None]:

@@ -1,16 +1,22 @@
-"""The options for a command's base model and its device."""
+"""The options for a command's base model: its name, device, dtype and quantisation."""
+
+from typing import Literal
 
 from jsonargparse import ArgumentParser
 
 DEFAULT_BASE = "smollm2-135m"
+DEVICE_DTYPE = "bfloat16 where the device multiplies it fast, else float32"
 
 
-def add_base_options(parser: ArgumentParser, default: str | None = None) -> None:
-    """Add the base model, its revision and its device.
+def add_base_options(
+    parser: ArgumentParser, default: str | None = None, *, default_dtype: str | None = DEVICE_DTYPE
+) -> None:
+    """Add the base model, its revision, device, dtype and quantisation.
 
     Args:
         parser: the command's parser.
         default: the default base model; None means the one that the library's experts were trained on.
+        default_dtype: the dtype if none is given, in words; None leaves out the option ``--dtype``.
     """
     what = "" if default else "; if not given: the one that the library's experts were trained on"
     parser.add_argument(
@@ -24,6 +30,17 @@ def add_base_options(parser: ArgumentParser, default: str | None = None) -> None
         add_trust_option(parser)
     parser.add_argument(
         "--device", type=str | None, help="Device, such as cpu or cuda:1; if not given: a GPU if there is one"
+    )
+    if default_dtype is not None:
+        parser.add_argument(
+            "--dtype",
+            type=Literal["float16", "bfloat16", "float32"] | None,
+            help=f"Dtype of the base model; if not given: {default_dtype}",
+        )
+    parser.add_argument(
+        "--quantize",
+        type=Literal["4bit", "8bit", "torchao-8bit"] | None,
+        help="Quantise the base model while it is loaded: 4bit or 8bit by bitsandbytes, or torchao-8bit",
     )
 
 

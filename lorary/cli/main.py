@@ -10,6 +10,7 @@ from lorary.cli.options import HELP, read_options
 from lorary.cli.overview import format_overview
 from lorary.cli.own_warnings import plain_warnings
 from lorary.cli.printing import print_line, print_lines
+from lorary.cli.quiet_packages import quiet_packages
 from lorary.cli.screen import guard_streams
 from lorary.errors import suggest
 from lorary.files import quote
@@ -28,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         pipe.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    quiet_packages()
     # Allowed before and after the command's name.
     debug = DEBUG in words
     with guard_streams(), plain_warnings():

@@ -60,8 +60,8 @@ def repeat_prompt_template(options: Namespace) -> list[str]:
 
 
 def repeat_base(options: Namespace) -> list[str]:
-    """Write the base model, its revision, its device and whether it is trusted, as far as they are given."""
-    given = {name: options.get(name) for name in ("base", "revision", "device")}
+    """Write the options of ``add_base_options``, as far as they are given."""
+    given = {name: options.get(name) for name in ("base", "revision", "device", "dtype", "quantize")}
     words = [word for name, value in given.items() if value is not None for word in (f"--{name}", value)]
     return [*words, *(["--trust-base"] if options.get("trust_base") else [])]
 

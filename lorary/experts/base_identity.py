@@ -19,6 +19,8 @@ class BaseIdentity(NamedTuple):
     """Hash of its weights and settings, see ``lorary.models.fingerprint_model``; None if unknown."""
     revision: str | None = None
     """A commit, branch or tag on the hub; None if unknown."""
+    kept: str | None = None
+    """Hash of the weights that quantisation keeps, of a loaded model; None if unknown."""
 
 
 def read_identity(name: str, fingerprint: str | None, revision: str | None) -> BaseIdentity:

@@ -1,19 +1,18 @@
 """Comparing base models of two experts, or of an expert and a model.
 
-If both fingerprints are known, they are compared. Otherwise names are compared. Names of the same model can
-differ in the owner, the folder, the case, and suffixes of quantized or re-hosted copies.
+If both fingerprints are known, they are compared, also those of a model and a quantised copy of it. Otherwise
+names are compared. Names of the same model can differ in the owner, the folder, the case, and suffixes of
+quantized or re-hosted copies.
 """
 
 import re
 import warnings
 from typing import NamedTuple
 
+from lorary.experts.base_fingerprint import Fingerprint, is_same_print
 from lorary.experts.base_identity import CACHED, BaseIdentity, tidy_path
 from lorary.experts.base_revisions import Agreement, compare_revisions
 from lorary.files import quote
-
-# The first digits of a fingerprint are the hash of the weights; older fingerprints have only these.
-WEIGHT_DIGITS = 16
 
 _SUFFIX = re.compile(
     r"-(unsloth-bnb-4bit|bnb-4bit|bnb-8bit|gptq|awq|gguf|exl2|mlx|4bit|8bit|int4|int8|fp8)$", re.IGNORECASE
@@ -39,7 +38,9 @@ class BaseMatch(NamedTuple):
 def compare_bases(one: BaseIdentity, other: BaseIdentity) -> BaseMatch:
     """Compare two base models.
 
-    If both fingerprints are known, they must be equal. Otherwise two conditions must hold:
+    If both fingerprints are known, they must be equal, or those of a model and a quantised copy of it, or of
+    two quantised copies of it. If one is known only by name to be such a copy, its settings must be equal.
+    If a fingerprint is unknown, two conditions must hold:
 
     - The revisions are not known to differ (see ``compare_revisions``).
     - The last parts of the names are equal except for case. If a last part does not name a model
@@ -51,7 +52,7 @@ def compare_bases(one: BaseIdentity, other: BaseIdentity) -> BaseMatch:
         other: another such identity.
     """
     if one.fingerprint and other.fingerprint:
-        return BaseMatch(_fits_fingerprint(one.fingerprint, other.fingerprint))
+        return _compare_fingerprints(one, other)
     agreement = compare_revisions(one, other)
     if agreement is Agreement.DIFFERENT:
         return BaseMatch(False)
@@ -93,9 +94,33 @@ def _compare_names(one: str, other: str) -> BaseMatch:
     return BaseMatch(True, (note,))
 
 
-def _fits_fingerprint(one: str, other: str) -> bool:
-    shorter = min(len(one), len(other))
-    return one == other or (shorter >= WEIGHT_DIGITS and one[:shorter] == other[:shorter])
+def _compare_fingerprints(one: BaseIdentity, other: BaseIdentity) -> BaseMatch:
+    ours, theirs = Fingerprint.parse(one.fingerprint or ""), Fingerprint.parse(other.fingerprint or "")
+    if is_same_print(ours.own, theirs.own):
+        return BaseMatch(True)
+    if not (ours.is_quantised or theirs.is_quantised):
+        return BaseMatch(False)
+    reason = ""
+    if ours.full and theirs.full:
+        fits = is_same_print(ours.full, theirs.full)
+    else:
+        fits = ours.settings == theirs.settings
+        kept = (ours.kept or one.kept, theirs.kept or other.kept)
+        if None not in kept:
+            fits = fits and kept[0] == kept[1]
+            reason = ", as their embeddings and norms and their settings are equal"
+        else:
+            fits = fits and _compare_names(one.name, other.name).fits
+            reason = ", as their names and settings agree; no hash of weights shows it"
+    note = (
+        f"{_describe(one, ours)} and {_describe(other, theirs)} are treated as one base model{reason}: "
+        "outputs differ, since quantisation rounds weights"
+    )
+    return BaseMatch(fits, (note,) if fits else ())
+
+
+def _describe(base: BaseIdentity, fingerprint: Fingerprint) -> str:
+    return f"{quote(base.name)} ({'quantised' if fingerprint.is_quantised else 'in full precision'})"
 
 
 def _extract_own_name(name: str) -> str | None:

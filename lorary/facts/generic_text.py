@@ -13,6 +13,7 @@ from lorary.data import Example, Task
 from lorary.data.chat_template import ChatTemplate
 from lorary.data.encoding import encode_prompt, encode_texts
 from lorary.errors import DataError
+from lorary.experts.base_fingerprint import Fingerprint
 from lorary.facts.cache import Cache
 from lorary.facts.fact import OnWork
 from lorary.facts.shipped_texts import read_shipped_texts
@@ -169,7 +170,8 @@ def write_texts(
 
 
 def _load_written(base: BaseModel, stack: ExpertStack, on_work: OnWork | None) -> Tensor:
-    shipped = read_shipped_texts(base.fingerprint)
+    # A quantised copy may be calibrated with the text of the model that was quantised.
+    shipped = read_shipped_texts(Fingerprint.parse(base.fingerprint).full or base.fingerprint)
     if shipped is not None:
         return shipped
     parameters = {"num_texts": NUM_TEXTS, "length": LENGTH, "seed": SEED}

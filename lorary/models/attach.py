@@ -45,7 +45,7 @@ def attach_experts(
         model: the experts' base model.
         experts: name -> expert. Lower ranks and layers that an expert does not change are padded with zeros.
             Module paths of a multimodal model and of its text model are converted, see ``fit_paths``.
-        dtype: of the stacks; None for each layer's own.
+        dtype: of the stacks; None for each layer's own, or the model's for quantised layers.
         general: the general expert among them that others stand on; None: found by their cards.
 
     Returns:
@@ -79,7 +79,7 @@ def attach_experts(
         path: layer for path, layer in model.named_modules() if path in changed and takes_factors(layer)
     }
     try:
-        stacks = stack_experts(layers, list(loaded.values()), dtype)
+        stacks = stack_experts(layers, list(loaded.values()), dtype, model.dtype)
         placed = place_parts(model, list(loaded.values()))
         prompts = place_prompts(model, list(loaded.values()))
     except BaseException:

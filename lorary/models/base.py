@@ -5,15 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from lorary.errors import BaseModelError
 from lorary.experts.base_identity import find_path_commit
@@ -23,9 +15,10 @@ from lorary.models import embedded
 from lorary.models.architecture import is_encoder_decoder
 from lorary.models.base_folder import check_base_folder, is_panic
 from lorary.models.device import choose_device
-from lorary.models.fingerprint import fingerprint_model
+from lorary.models.fingerprint import fingerprint_kept, fingerprint_model
 from lorary.models.hub import locate_hub_model
-from lorary.models.quiet import without_progress_bars
+from lorary.models.loading import LoadPlan, load_embedded, load_files, name_quantization
+from lorary.models.quantized.configs import QuantizationLike, make_quantization
 from lorary.models.tokenizer import find_tokenizer
 from lorary.models.usable import check_usable
 
@@ -46,6 +39,11 @@ class BaseModel:
     """Hash of weights and settings, see ``fingerprint_model``."""
     asked_revision: str | None = None
     """The commit, branch or tag that was asked for; None if it is not from a hub."""
+    kept: str | None = None
+    """Hash of the weights that quantisation keeps, see ``fingerprint_kept``."""
+    quantization: str | None = None
+    """The name of the quantisation with which it was loaded, or ``"own"`` for a configuration; None for none,
+    also if its files are quantised."""
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -78,6 +76,7 @@ def load_base(
     revision: str | None = None,
     dtype: torch.dtype | None = None,
     device: str | torch.device | None = None,
+    quantization: QuantizationLike | None = None,
 ) -> BaseModel:
     """Load a language model with its tokenizer, in evaluation mode: causal, or an encoder with a decoder.
 
@@ -89,30 +88,37 @@ def load_base(
         revision: a hub commit, branch or tag.
         dtype: of the weights; None for ``default_dtype(device)``.
         device: of the weights; None for a GPU if there is one, else the CPU.
+        quantization: quantises the weights of linear layers while the model is loaded: ``"4bit"`` or
+            ``"8bit"`` (bitsandbytes), ``"torchao-8bit"``, or a configuration of ``transformers``. None: as
+            the files are, which may be quantised.
 
     Returns:
         The model with its identity. Its parameters do not require gradients.
 
     Raises:
-        ValueError: if this machine has no such device.
-        BaseModelError: if it cannot be found or loaded, or is not a language model.
+        ValueError: if this machine has no such device, or there is no such quantisation.
+        BaseModelError: if it cannot be found, loaded or quantised, or is not a language model.
     """
     device = choose_device(device)
-    dtype = dtype or default_dtype(device)
+    plan = LoadPlan(name, revision, dtype or default_dtype(device), device, quantization)
+    if quantization is not None:
+        make_quantization(quantization, plan.dtype)
     source, commit, asked = name, None, None
     try:
         if name == embedded.NAME:
-            model, tokenizer = _load_embedded(dtype)
+            loaded = load_embedded(plan)
         else:
             if Path(source).exists():
                 check_base_folder(Path(source))
             else:
                 asked = revision or "main"
                 source, commit = locate_hub_model(source, revision)
-            model, tokenizer = _load(source, revision, dtype)
+            loaded = load_files(source, plan)
         # Messages name the model, and not the folder of the cache that it was read from.
-        tokenizer.name_or_path = name
-        base = wrap_base(model.to(device), tokenizer, name=name)
+        loaded.tokenizer.name_or_path = name
+        base = wrap_base(
+            loaded.model, loaded.tokenizer, name=name, source_fingerprint=loaded.source_fingerprint
+        )
     except BaseModelError:
         raise
     except PermissionError as error:
@@ -123,31 +129,20 @@ def load_base(
             raise BaseModelError(_explain_failure(name, error)) from error
         raise
     # A folder has no commit.
-    return replace(base, revision=commit or base.revision, asked_revision=asked)
-
-
-def _load(
-    source: str, revision: str | None, dtype: torch.dtype
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    loader = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    with without_progress_bars():
-        model = loader.from_pretrained(
-            source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
-        )
-    return model, AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
-
-
-def _load_embedded(dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    try:
-        return _load(str(embedded.unpack_embedded()), None, dtype)
-    except (OSError, ValueError, SafetensorError):
-        # The files that were unpacked earlier may be damaged.
-        return _load(str(embedded.unpack_embedded(again=True)), None, dtype)
+    return replace(
+        base,
+        revision=commit or base.revision,
+        asked_revision=asked,
+        quantization=None if quantization is None else name_quantization(quantization),
+    )
 
 
 def wrap_base(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None = None, *, name: str | None = None
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    name: str | None = None,
+    source_fingerprint: str | None = None,
 ) -> BaseModel:
     """Make a base model of a ``transformers`` model that is loaded already; its parameters are frozen.
 
@@ -156,6 +151,8 @@ def wrap_base(
         tokenizer: its tokenizer. None: it is searched for by the model's ``name_or_path`` when text is first
             needed; logits and token ids do not need it.
         name: the base model's name; None for the name that the model was loaded by.
+        source_fingerprint: of a model that was quantised while it was loaded: the fingerprint that it would
+            have without; None if it is not known.
 
     Raises:
         BaseModelError: if it is not a plain model, or its weights are not in memory.
@@ -164,7 +161,8 @@ def wrap_base(
     model.eval().requires_grad_(False)
     name = name or model.config.name_or_path or model.config.model_type
     revision = getattr(model.config, "_commit_hash", None) or find_path_commit(name)
-    return BaseModel(model, tokenizer, name, revision, fingerprint_model(model))
+    fingerprint = fingerprint_model(model, source_fingerprint)
+    return BaseModel(model, tokenizer, name, revision, fingerprint, kept=fingerprint_kept(model))
 
 
 def default_dtype(device: torch.device) -> torch.dtype:

@@ -53,7 +53,7 @@ def is_for_base(base: BaseModel, expert: Expert) -> bool:
 
 
 def _compare(base: BaseModel, wanted: BaseIdentity) -> BaseMatch:
-    found = BaseIdentity(base.name, base.fingerprint, base.revision)
+    found = BaseIdentity(base.name, base.fingerprint, base.revision, base.kept)
     asked = base.asked_revision
     is_open = wanted.revision is not None and compare_revisions(wanted, found) is Agreement.UNKNOWN
     # Which commit a tag was may not be known, but which tag was asked for is.

@@ -1,39 +1,50 @@
 """Folding an expert into its base model, which gives a plain model."""
 
 import copy
+import warnings
 from collections import defaultdict
+from collections.abc import Mapping
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, Factors
 from lorary.experts.parts.soft_prompt import SoftPromptPart, find_prompt
 from lorary.experts.stacked_parameters import Entry, read_entry
+from lorary.files import say_count
 from lorary.models.check_expert import check_expert
 from lorary.models.copied_weights import check_copies
 from lorary.models.fit_paths import fit_paths
 from lorary.models.layers import add_to_weight
 from lorary.models.parts.folding import fold_parts
 from lorary.models.parts.settle import settle_parts
+from lorary.models.quantized.dequantize import dequantize
+from lorary.models.quantized.rounding import round_layers
 from lorary.models.stacked_layers import add_to_stacked
 
 
 @torch.no_grad()
-def fold(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
+def fold(model: PreTrainedModel, expert: Expert, dtype: torch.dtype | None = None) -> PreTrainedModel:
     """Copy a model and change the copy's weights as an expert does.
+
+    The weights of a quantised base model are dequantised. A warning says so, with the part of the expert's
+    change that the rounding to the result's dtype loses.
 
     Args:
         model: the expert's base model, a plain ``transformers`` model.
         expert: the expert; each layer's weight becomes ``W + b @ a``, and what the expert's parts make of it,
             computed in float32 and rounded once.
+        dtype: of the result's weights; None for the model's.
 
     Returns:
         A new plain ``transformers`` model. The given one is not changed.
 
     Raises:
-        IncompatibleExpert: if a module of the expert is missing in the model, has another shape, or has
-            quantised weights; or if a plain model cannot hold what a part changes.
+        IncompatibleExpert: if a module of the expert is missing in the model, or has another shape; if
+            weights are quantised in a way that cannot be undone; or if a plain model cannot hold what a part
+            changes.
     """
     if find_prompt(expert) is not None:
         raise IncompatibleExpert(
@@ -46,6 +57,7 @@ def fold(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
     check_copies(model, [expert])
     check_expert(model, expert)
     folded = copy.deepcopy(model)
+    plain = dequantize(folded)
     stacked: dict[str, dict[Entry, Factors]] = defaultdict(dict)
     for path in [path for path in expert.outlines if path not in expert.parts]:
         entry = read_entry(path)
@@ -60,7 +72,22 @@ def fold(model: PreTrainedModel, expert: Expert) -> PreTrainedModel:
     for path, parts in expert.parts.items():
         fold_parts(folded.get_submodule(path), expert.factors.get(path), parts, path)
     _note_untied(folded)
-    return folded
+    if plain:
+        _tell_dequantized(model, plain, dtype or model.dtype)
+    return folded.to(dtype or folded.dtype)
+
+
+def _tell_dequantized(model: PreTrainedModel, plain: Mapping[str, nn.Module], dtype: torch.dtype) -> None:
+    error, worst = round_layers(model, plain, dtype)
+    name = str(dtype).removeprefix("torch.")
+    lost = f"{error:.2g} of the expert's change (relative norm"
+    where = f"{lost}; at most {worst[0]:.2g} in a layer, {worst[1]})" if worst[1] else f"{lost})"
+    warnings.warn(
+        f"folding dequantises {say_count(len(plain), 'layer')} of a quantised base model: the result is a "
+        f"plain {name} model, and rounding to {name} loses {where}; fold into the base model in full "
+        "precision if it is at hand",
+        stacklevel=3,
+    )
 
 
 def _note_untied(model: PreTrainedModel) -> None:

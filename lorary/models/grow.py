@@ -27,6 +27,7 @@ from lorary.models.parts.place import place_parts
 from lorary.models.parts.placed_parts import PlacedParts
 from lorary.models.parts.settle import settle_parts
 from lorary.models.prompt_trial import move_prompts, place_prompts
+from lorary.models.quantized.packed_layers import choose_factor_dtype
 from lorary.models.routing_context import Call
 
 
@@ -156,7 +157,7 @@ def _widen_layers(stack: ExpertStack, paths: list[str]) -> dict[str, ExpertLinea
         base = stack.model.get_submodule(path)
         if not takes_factors(base):
             continue
-        dtype = base.weight.dtype if base.weight.is_floating_point() else torch.bfloat16
+        dtype = choose_factor_dtype(base, stack.model.dtype)
         width_in, width_out = layer_shape(base)
         a, b_t = (
             torch.zeros(len(stack.names), 0, width, dtype=dtype, device=base.weight.device)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from lorary.errors import IncompatibleExpert
+from lorary.models.quantized.packed_layers import is_packed_tensor
 from lorary.models.stacked_layers import StackedLayer
 
 BaseLayer: TypeAlias = nn.Linear | Conv1D | StackedLayer
@@ -52,10 +53,10 @@ def add_to_weight(layer: nn.Linear | Conv1D, change: Tensor) -> None:
     Raises:
         IncompatibleExpert: if the layer's weights are quantised.
     """
-    if not layer.weight.is_floating_point():
+    if is_packed_tensor(layer.weight):
         raise IncompatibleExpert(
-            f"weights must be floating-point numbers to be changed, found {layer.weight.dtype}: load the "
-            "base model without quantisation"
+            "weights must be floating-point numbers to be changed, found a quantised "
+            f"{type(layer).__name__}: load the base model without quantisation"
         )
     change = change.T if isinstance(layer, Conv1D) else change
     changed = (layer.weight.detach().float() + change.float()).to(layer.weight.dtype)

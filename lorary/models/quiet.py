@@ -1,5 +1,6 @@
-"""Suppressing the progress bars of ``transformers``."""
+"""Suppressing the progress bars of ``transformers``, and lines that packages log at every call."""
 
+import logging as python_logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -50,3 +51,8 @@ class _WithoutBars(TextIOBase):
     def flush(self) -> None:
         """Flush the underlying stream."""
         self._stream.flush()
+
+
+def without_cast_notes() -> None:
+    """Suppress what 8-bit layers of bitsandbytes log at every call, that their inputs become float16."""
+    python_logging.getLogger("bitsandbytes.autograd._functions").setLevel(python_logging.ERROR)

@@ -26,19 +26,19 @@ def save_folded(
     Args:
         base: the expert's base model; it is not changed.
         expert: the expert; each layer's weight becomes ``W + b @ a``, summed in float32 and rounded once.
+            Weights of a quantised base model are dequantised, which a warning says with the error.
         folder: the folder for weights, settings, tokenizer and a README; it must be new or empty.
         dtype: of the weights; None for the base model's.
         trust_base: whether to take an expert that names another base model, with a warning.
 
     Raises:
         IncompatibleExpert: if the expert was trained on another base model, or the base model's weights are
-            quantised.
+            quantised in a way that cannot be undone.
         LibraryError: if the folder is not empty or cannot be written; no partial folder is left.
     """
     check_base(base, expert, trust=trust_base)
     with new_folder(folder) as scratch:
-        folded = fold(base.model, expert)
-        write_plain(folded.to(dtype or folded.dtype), scratch)
+        write_plain(fold(base.model, expert, dtype), scratch)
         base.tokenizer.save_pretrained(scratch)
         (scratch / "README.md").write_text(_render_readme(base, expert), encoding="utf-8")
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lorary.experts import Expert, read_alike
 from lorary.models.layers import BaseLayer, layer_shape
+from lorary.models.quantized.packed_layers import choose_factor_dtype
 
 
 class Stack(NamedTuple):
@@ -26,7 +27,10 @@ class Stack(NamedTuple):
 
 @torch.no_grad()
 def stack_experts(
-    layers: Mapping[str, BaseLayer], experts: Sequence[Expert], dtype: torch.dtype | None = None
+    layers: Mapping[str, BaseLayer],
+    experts: Sequence[Expert],
+    dtype: torch.dtype | None = None,
+    packed_dtype: torch.dtype = torch.bfloat16,
 ) -> dict[str, Stack]:
     """Stack the factors of experts that fit a model, reading each expert once.
 
@@ -36,14 +40,18 @@ def stack_experts(
         layers: module path -> layer, for all layers that any of the experts changes.
         experts: the experts, in the order of the stacks. Lower ranks and layers that an expert does not
             change are padded with zeros.
-        dtype: of the stacks; None for each layer's own, bfloat16 for quantised layers.
+        dtype: of the stacks; None for each layer's own.
+        packed_dtype: of the stacks of quantised layers, if ``dtype`` is None.
 
     Returns:
         Module path -> stack, on the layer's device.
     """
     ranks = [expert.ranks for expert in experts]
     stacks = {
-        path: _make_room(layer, [own.get(path, 0) for own in ranks], dtype) for path, layer in layers.items()
+        path: _make_room(
+            layer, [own.get(path, 0) for own in ranks], dtype or choose_factor_dtype(layer, packed_dtype)
+        )
+        for path, layer in layers.items()
     }
     devices = {stack.a.device for stack in stacks.values()}
     for where, pairs in read_alike(experts, devices.pop() if len(devices) == 1 else None):
@@ -54,10 +62,8 @@ def stack_experts(
     return stacks
 
 
-def _make_room(layer: BaseLayer, ranks: list[int], dtype: torch.dtype | None) -> Stack:
+def _make_room(layer: BaseLayer, ranks: list[int], dtype: torch.dtype) -> Stack:
     """Allocate a layer's stack, filled with zeros if experts will not fill all of it."""
-    if dtype is None:
-        dtype = layer.weight.dtype if layer.weight.is_floating_point() else torch.bfloat16
     make = torch.empty if min(ranks) == max(ranks) else torch.zeros
     a, b_t = (
         make(len(ranks), max(ranks), width, dtype=dtype, device=layer.weight.device)

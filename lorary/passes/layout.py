@@ -6,6 +6,7 @@ from transformers import PreTrainedModel
 
 from lorary.models import ExpertStack
 from lorary.models.architecture import is_encoder_decoder
+from lorary.models.quantized.packed_layers import mixes_tokens
 from lorary.passes.encoded_trial import can_pad_encoded
 from lorary.passes.trial import try_model
 
@@ -53,6 +54,8 @@ def find_layout(stack: ExpertStack, longest: int, row_length: int) -> Layout:
     Raises:
         BaseModelError: if the model has no encoder, and a token attends to later tokens.
     """
+    if mixes_tokens(stack.model):
+        return Layout.ENCODED_ALONE if is_encoder_decoder(stack.model) else Layout.ALONE
     limits = _Limits(stack.model, longest, max(row_length, longest))
     if is_encoder_decoder(stack.model):
         with stack.choosing(None):

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
-from transformers.pytorch_utils import Conv1D
 
 from lorary.experts import Expert, ExpertCard, check_name
 from lorary.experts.skills import SkillSet
@@ -13,6 +12,7 @@ from lorary.experts.skills.mixing import check_splits
 from lorary.models import BaseModel, find_layers, layer_shape
 from lorary.models.attach import attach_slots
 from lorary.models.layers import BaseLayer
+from lorary.models.quantized.dequantize import came_from_conv1d
 from lorary.training.config import list_effective
 from lorary.training.example_checks import check_training_examples
 from lorary.training.examples import TrainingExamples
@@ -112,8 +112,8 @@ def train_skills(
     layers = _find_layers(base, config, start)
     if config.trained != "table":
         num = config.num_skills + config.shared_skill
-        check_memory(base.model.device, layers, replace(config.train, num_slots=num), num, "num_skills")
         check_rank(layers, config.train.rank)
+        check_memory(base.model.device, layers, replace(config.train, num_slots=num), num, "num_skills")
     values = _begin(layers, list(examples), config, start, seed_for(config.train.seed, name))
     with hold_run_folder(run_folder):
         form = TensorForm({key: own.shape for key, own in values.items() if is_trained(key, config)})
@@ -183,5 +183,5 @@ def _describe(
         },
         parents=() if start is None else tuple(skill.name for skill in start.skills),
         scores={} if progress.best_loss is None else {"validation_loss": progress.best_loss},
-        fan_in_fan_out=isinstance(next(iter(layers.values())), Conv1D),
+        fan_in_fan_out=came_from_conv1d(next(iter(layers.values()))),
     )

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -98,7 +99,13 @@ RUNNING = [
 
 @pytest.mark.parametrize("page", RUNNING, ids=name)
 @pytest.mark.usefixtures("desk")
+@pytest.mark.filterwarnings("ignore:folding dequantises")
 def test_code_on_a_page_runs_in_the_order_of_the_page(page, capsys):
+    if "--quantize" in page.read_text():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the packages, at their first import
+            for package in ("bitsandbytes", "torchao"):
+                pytest.importorskip(package)
     namespace = {}
     for block in list_blocks(page):
         if block.language == "python":

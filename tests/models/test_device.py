@@ -12,7 +12,7 @@ def test_a_device_of_this_machine_is_taken():
 
 @pytest.mark.parametrize("device", ["foo", "cuda:99", "meta", "", "cpu\n", 3.5])
 def test_another_is_refused_in_one_line_before_a_model_is_read(device, monkeypatch):
-    monkeypatch.setattr("lorary.models.base._load_embedded", lambda dtype: pytest.fail("read"))
+    monkeypatch.setattr("lorary.models.base.load_embedded", lambda plan: pytest.fail("read"))
     with pytest.raises(
         ValueError, match="device must be a device of this machine, such as cpu or cuda:1, found"
     ) as error:

@@ -44,7 +44,10 @@ class Layer(Protocol):
     """``(I, O)`` of a linear layer; None for other modules."""
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the module's own parameters, not copied; a linear layer's ``weight`` is ``[O, I]``."""
+        """Return the module's own parameters, not copied; a linear layer's ``weight`` is ``[O, I]``.
+
+        A quantised weight is dequantised.
+        """
         ...
 
     def orient(self, name: str, parameter: Tensor) -> Tensor:

@@ -79,8 +79,6 @@ class DoraPart:
             return "is not one of its linear layers"
         if layer.shape[1] != len(self.magnitude):
             return f"has {layer.shape[1]} outputs, the expert's magnitudes are for {len(self.magnitude)}"
-        if not layer.weights()["weight"].is_floating_point():
-            return "has quantised weights, whose norms DoRA needs: load the base model without quantisation"
         return None
 
     def fold(self, weights: Weights, layer: Layer) -> dict[str, Tensor]:

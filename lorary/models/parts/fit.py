@@ -27,6 +27,8 @@ def find_part_faults(expert: Expert, modules: Mapping[str, nn.Module]) -> Iterat
         for part in parts:
             if (fault := part.find_misfit(view)) is not None:
                 yield path, fault
+            if view.is_packed and part.kind == "whole" and "weight" in part.tensors:
+                yield path, "has quantised weights, which a trained weight cannot replace"
         if (fault := _find_clash(parts, path in expert.outlines, is_gate(view.module))) is not None:
             yield path, fault
 

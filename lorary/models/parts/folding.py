@@ -15,22 +15,16 @@ def fold_parts(module: nn.Module, factors: Factors | None, parts: Sequence[Part]
     """Change a module's parameters as an expert does, computed in float32 and rounded once.
 
     Args:
-        module: the module, changed in place: it gets new parameters.
+        module: the module, changed in place: it gets new parameters. Its weights must not be quantised.
         factors: the expert's low-rank factors there; None for none.
         parts: its parts there, in the order of ``KINDS``.
         path: the module's path, for messages.
 
     Raises:
-        IncompatibleExpert: if the module's weights are quantised, or it would need a parameter that it lacks.
+        IncompatibleExpert: if the module would need a parameter that it lacks.
     """
     view = LayerView(module)
     known = view.weights()
-    quantised = [name for name, weight in known.items() if not weight.is_floating_point()]
-    if quantised:
-        raise IncompatibleExpert(
-            f"weights must be floating-point numbers to be changed, found {known[quantised[0]].dtype} in "
-            f"{quote(path)}: load the base model without quantisation"
-        )
     exact = {name: weight.float() for name, weight in known.items()}
     weights = dict(exact)
     if parts and parts[0].kind == "whole":

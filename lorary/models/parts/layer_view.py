@@ -10,6 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from lorary.experts.parts.contract import Weights
 from lorary.models.layers import is_base_layer, layer_shape
+from lorary.models.quantized.packed_layers import is_packed, unpack_weight
 
 
 class LayerView:
@@ -22,13 +23,20 @@ class LayerView:
     def __init__(self, module: nn.Module):
         self.module = module
         self.shape: tuple[int, int] | None = layer_shape(module) if is_base_layer(module) else None
+        self.is_packed = is_packed(module)
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the module's own parameters, not copied; a linear layer's ``weight`` is ``[O, I]``."""
-        return {
+        """Return the module's own parameters; a linear layer's ``weight`` is ``[O, I]``.
+
+        They are not copied, except that a quantised weight is dequantised.
+        """
+        found = {
             name: self.orient(name, parameter.detach())
             for name, parameter in self.module.named_parameters(recurse=False)
         }
+        if isinstance(self.module, nn.Linear) and self.is_packed:
+            found["weight"] = unpack_weight(self.module)
+        return found
 
     def orient(self, name: str, parameter: Tensor) -> Tensor:
         """Return a parameter as files and the module have it in the form of ``weights``, or back."""

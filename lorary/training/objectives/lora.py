@@ -9,12 +9,12 @@ from dataclasses import asdict
 
 import torch
 from torch import Tensor
-from transformers.pytorch_utils import Conv1D
 
 from lorary.errors import TrainingError
 from lorary.experts import Expert, ExpertCard, Factors, hash_weights
 from lorary.files import say_count
 from lorary.models import BaseModel, ExpertStack
+from lorary.models.quantized.dequantize import came_from_conv1d
 from lorary.passes.split import Pass
 from lorary.routing import Chooser
 from lorary.training.config import TrainConfig
@@ -135,7 +135,7 @@ class LoraExperts(Objective[Expert]):
             parents=() if self._starts is None else self._starts.parents(name),
             on_top_of=self._on_top_of,
             scores={} if progress.best_loss is None else {"validation_loss": progress.best_loss},
-            fan_in_fan_out=isinstance(next(iter(self.stack.layers.values())).base, Conv1D),
+            fan_in_fan_out=came_from_conv1d(next(iter(self.stack.layers.values())).base),
         )
         return Expert(name, self.base.name, self.read_factors(values), card)
 

@@ -25,5 +25,5 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=Literal["float16", "bfloat16", "float32"] | None,
         help="Dtype of the weights; if not given: the expert's, or with --fold the base model's",
     )
-    add_base_options(parser)
+    add_base_options(parser, default_dtype=None)
     parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")

@@ -21,10 +21,10 @@ def run(options: Namespace) -> int:
     library = open_filled_library(options.library)
     if options.expert not in library:
         raise UnknownExpert(options.expert, library, f"library {quote(options.library)}")
-    if not options.fold and (options.base or options.revision or options.trust_base):
+    if not options.fold and (options.base or options.revision or options.trust_base or options.quantize):
         raise ValueError(
-            "--base, --revision and --trust-base need --fold, because an adapter alone needs no base model: "
-            "add --fold, or leave them out"
+            "--base, --revision, --trust-base and --quantize need --fold, because an adapter alone needs no "
+            "base model: add --fold, or leave them out"
         )
     require_free(options.out)
     expert = library[options.expert]
@@ -53,7 +53,7 @@ def write_folded(options: Namespace, expert: Expert) -> str:
         )
     revision = options.revision or (None if options.base else expert.card.base_revision)
     with show_status(f"folding {expert.name} into {name}"):
-        base = load_base(name, revision=revision, device=read_device(options))
+        base = load_base(name, revision=revision, device=read_device(options), quantization=options.quantize)
         dtype = options.dtype and getattr(torch, options.dtype)
         save_folded(base, expert, options.out, dtype=dtype, trust_base=options.trust_base)
     return "transformers model"

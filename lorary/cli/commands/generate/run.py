@@ -11,7 +11,7 @@ from lorary.assembly import Explanation, RoutedModel, load_model
 from lorary.assembly.folder_files import EXPERTS
 from lorary.assembly.saved_model import is_saved_model, read_saved_model
 from lorary.cli.bars import show_work
-from lorary.cli.base_model import load_options_base, read_device
+from lorary.cli.base_model import load_options_base, read_device, read_dtype
 from lorary.cli.commands.generate.prompt import choose_template, dress_prompt, read_prompt
 from lorary.cli.commands.generate.routing_text import print_routing
 from lorary.cli.console import print_next
@@ -156,9 +156,9 @@ def load_built(options: Namespace) -> RoutedModel:
     """
     if options.include:
         raise ValueError("a built model has the experts that it was built of: leave out --include")
-    if options.base is not None or options.revision is not None or options.trust_base:
+    if options.base or options.revision or options.trust_base or options.quantize:
         raise ValueError(
-            "a built model has its own base model: leave out --base, --revision and --trust-base"
+            "a built model has its own base model: leave out --base, --revision, --trust-base and --quantize"
         )
     names = list(read_saved_model(options.library).experts)
     if options.expert is not None and options.expert not in names:
@@ -168,12 +168,13 @@ def load_built(options: Namespace) -> RoutedModel:
     given: dict[str, Any] = {}
     if isinstance(router, str):
         given = asdict(read_router_options(options, router, names))
-    device = read_device(options)
+    device, dtype = read_device(options), read_dtype(options)
     with show_work(f"loading {options.library}") as show:
         return load_model(
             options.library,
             router=router,
             combine=options.combine,
+            dtype=dtype,
             device=device,
             on_progress=show,
             **given,

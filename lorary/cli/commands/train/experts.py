@@ -46,8 +46,8 @@ def run(options: Namespace) -> int:
     base = load_options_base(options)
     examples = name_members(prepare_all(options, base, pool_tasks(tasks, members), config), members)
     layers = find_layers(base.model, config.target_modules)
-    check_memory(base.model.device, layers, config, len(examples))
     check_rank(layers, config.rank)
+    check_memory(base.model.device, layers, config, len(examples))
     # Created only after all checks, so that bad input leaves no new library behind.
     library = Library.open(options.library, create=not continued)
     starts = load_starts(library, continued, config)
