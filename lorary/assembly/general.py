@@ -1,14 +1,14 @@
 """Finding the general expert of a model, and the experts that stand on it."""
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from types import EllipsisType
 
 from lorary.errors import IncompatibleExpert, UnknownExpert
 from lorary.experts import Expert
+from lorary.experts.card import shorten_hash
 from lorary.experts.on_top import (
-    SHOWN_DIGITS,
     General,
     check_general,
     group_by_general,
@@ -36,6 +36,25 @@ class FoundGeneral:
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Name -> why the model does not have this expert: it stands on another general expert."""
 
+    def join_controls(self, controls: Mapping[str, Expert]) -> General | None:
+        """Return ``standing`` with the controls that stand on the general expert too.
+
+        Raises:
+            IncompatibleExpert: if a control stands on another one.
+        """
+        weights = None if self.standing is None else self.standing.weights
+        joined = {name: expert for name, expert in controls.items() if expert.card.on_top_of is not None}
+        for name, expert in joined.items():
+            if expert.card.on_top_of != weights:
+                known = "none" if self.standing is None else quote(self.standing.name)
+                raise IncompatibleExpert(
+                    f"control {name!r} stands on another general expert than the experts, which stand on "
+                    f"{known}: leave it out, or give the sum of both (lorary.add_general)"
+                )
+        if self.standing is None:
+            return None
+        return replace(self.standing, standing=self.standing.standing | joined.keys())
+
     def experts(self) -> dict[str, Expert]:
         """Return it as a mapping, empty if there is none."""
         return {} if self.name is None or self.expert is None else {self.name: self.expert}
@@ -46,6 +65,7 @@ def find_model_general(
     own: Mapping[str, Expert],
     named: Mapping[str, Expert],
     given: str | Expert | EllipsisType | None,
+    taken: Iterable[str] = (),
 ) -> FoundGeneral:
     """Find a model's general expert.
 
@@ -57,6 +77,7 @@ def find_model_general(
         named: experts that are used by name only.
         given: the general expert, or its name in the library; ``...``: the one that experts stand on, else
             the only one in the library; None: none, if no expert stands on one.
+        taken: names of other experts that will be on the model, such as controls.
 
     Raises:
         IncompatibleExpert: if the experts' general expert is not there, or no expert can stand on the given
@@ -67,7 +88,7 @@ def find_model_general(
     weights = _choose_group(groups, own)
     if weights is None:
         left_out = _leave_out_standing(groups, None)
-        return _find_fallback(library, given, left_out, {*own, *named} - left_out.keys())
+        return _find_fallback(library, given, left_out, {*own, *named, *taken} - left_out.keys())
     members = groups[weights]
     name, expert = _find_one(library, own, weights, given, members)
     check_general(expert)
@@ -119,7 +140,7 @@ def _find_one(
         return found, whole_library(library)[found]
     if hash_weights(expert) != weights:
         raise IncompatibleExpert(
-            f"expert {members[0]!r} stands on a general expert of other weights ({weights[:SHOWN_DIGITS]}…) "
+            f"expert {members[0]!r} stands on a general expert of other weights ({shorten_hash(weights)}) "
             f"than {name!r}: pass the one that it was trained on top of, or leave general=... out"
         )
     return name, expert
@@ -162,7 +183,7 @@ def _look_up(library: Mapping[str, Expert], name: str) -> Expert:
 def _leave_out_standing(groups: Mapping[str | None, list[str]], kept: str | None) -> dict[str, str]:
     """Return the experts that stand on another general expert than the model's, with the reason."""
     found = {
-        name: f"it stands on another general expert ({weights[:SHOWN_DIGITS]}…): load it apart"
+        name: f"it stands on another general expert ({shorten_hash(weights)}): load it apart"
         for weights, names in groups.items()
         if weights is not None and weights != kept
         for name in names

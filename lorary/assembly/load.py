@@ -132,7 +132,7 @@ def load_model(
     has_tasks_only = skill_set is not None and not len(library)
     found = {} if has_tasks_only and router in (..., None) else _read_experts(library)
     own, named = divide_experts(found, _configure(router, options) if isinstance(router, str) else None)
-    found_general = find_model_general(library, own, named, general)
+    found_general = find_model_general(library, own, named, general, controls or {})
     of_general = found_general.experts()
     for name in (*of_general, *found_general.by_name, *found_general.left_out):
         expert = own.pop(name, None) or named.pop(name, None)
@@ -144,6 +144,7 @@ def load_model(
     router = DEFAULT_ROUTER if is_default else None if router is ... else router
     config = _configure(router, options)
     others = _check_controls(controls or {}, found | of_general)
+    standing = found_general.join_controls(others)
     everyone = own | of_general | named | others | make_task_experts(skill_set)
     if config is not None:
         config.check(list(own))
@@ -167,7 +168,7 @@ def load_model(
             refuse_kinds({} if own else changed, f"router {router!r}")
             config.check(list(own))
         everyone = {name: everyone[name] for name in dict.fromkeys([*own, *of_general, *named, *everyone])}
-    stack = attach_experts(loaded.model, everyone, general=found_general.standing)
+    stack = attach_experts(loaded.model, everyone, general=standing)
     if isinstance(library, LibraryView):
         stack.context.left_out.update(library.list_reasons())
     stack.context.left_out.update(found_general.left_out)

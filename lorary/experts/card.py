@@ -17,6 +17,7 @@ SUSPECT = re.compile(r"\\ud|\d{40}|(?:[\[{][^\[{]*){50}")
 
 # PEFT's task types of models without a trained head, which an expert cannot represent.
 CAUSAL = "CAUSAL_LM"
+SHOWN_DIGITS = 12
 SEQ_2_SEQ = "SEQ_2_SEQ_LM"
 """PEFT's task type of adapters of a model with an encoder and a decoder."""
 TASK_TYPES = (CAUSAL, SEQ_2_SEQ, "FEATURE_EXTRACTION")
@@ -79,6 +80,11 @@ class ExpertCard:
         object.__setattr__(self, "scores", _check_scores(self.scores))
         object.__setattr__(self, "provenance", _copy_json(self.provenance))
         _check_unicode(self)
+
+
+def shorten_hash(weights: str) -> str:
+    """Return the first digits of a hash of weights, for messages and tables."""
+    return f"{weights[:SHOWN_DIGITS]}…"
 
 
 def _check_words(name: str, value: Any) -> tuple[str, ...]:

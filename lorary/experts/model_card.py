@@ -28,6 +28,13 @@ model = PeftModel.from_pretrained(base, "path/to/this/folder")
 """
 
 
+ON_TOP = """## Use
+
+This adapter is what the expert adds to the general expert that it was trained on top of. Alone it is not the
+expert: use it from a library that has both, or write the sum, which is a plain adapter, by `lorary export`.
+"""
+
+
 def render_model_card(expert: Expert) -> str:
     """Return the page of an expert.
 
@@ -45,7 +52,8 @@ def render_model_card(expert: Expert) -> str:
         parts.append(description + "\n")
     parts.append(_render_facts(expert))
     loader = "AutoModelForSeq2SeqLM" if card.task_type == SEQ_2_SEQ else "AutoModelForCausalLM"
-    parts.append(USAGE.format(base=_quote(expert.base_model or "the base model"), loader=loader))
+    usage = USAGE if card.on_top_of is None else ON_TOP
+    parts.append(usage.format(base=_quote(expert.base_model or "the base model"), loader=loader))
     if card.scores:
         rows = [f"| {escape_markdown(name)} | {value:.6g} |" for name, value in card.scores.items()]
         parts.append("## Scores\n\n| measure | value |\n|---|---|\n" + "\n".join(rows) + "\n")
@@ -70,6 +78,7 @@ def _render_facts(expert: Expert) -> str:
     card = expert.card
     facts = {
         "Role": "" if card.role == EXPERT else f"{card.role} ({ROLES[card.role]})",
+        "On top of": "" if card.on_top_of is None else f"general expert, weights {card.on_top_of}",
         "Base model": expert.base_model or "not recorded",
         "Base revision": card.base_revision or "",
         "Tasks": ", ".join(card.tasks),

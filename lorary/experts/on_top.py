@@ -8,17 +8,16 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from lorary.errors import IncompatibleExpert
+from lorary.experts.card import shorten_hash
 from lorary.experts.expert import Expert
 from lorary.experts.factors import Factors
 from lorary.experts.parts.low_rank_only import require_low_rank
 from lorary.experts.peft_writer import write_expert_files
+from lorary.experts.roles import GENERAL
 from lorary.experts.stored_factors import StoredFactors
 from lorary.experts.weights_file import WEIGHTS_FILE
 from lorary.files import quote, say_count
 from lorary.lowrank import weighted_sum
-
-SHOWN_DIGITS = 12
-"""Number of a hash's digits in messages and tables."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ def check_general(expert: Expert) -> None:
     if expert.card.on_top_of is not None:
         raise IncompatibleExpert(
             f"a general expert must be complete by itself, but {expert.name!r} stands on another "
-            f"({expert.card.on_top_of[:SHOWN_DIGITS]}…): use that one, or the sum of both "
+            f"({shorten_hash(expert.card.on_top_of)}): use that one, or the sum of both "
             "(lorary.add_general)"
         )
 
@@ -95,11 +94,58 @@ def group_by_general(experts: Mapping[str, Expert]) -> dict[str | None, list[str
     return groups
 
 
+def agree_on_general(experts: Mapping[str, Expert]) -> str | None:
+    """Return the hash of the general expert that all of some experts stand on; None if all stand on none.
+
+    Raises:
+        IncompatibleExpert: if two of them differ.
+    """
+    (weights, members), *others = [*group_by_general(experts).items()] or [(None, [])]
+    if others:
+        other, (name, *_) = others[0]
+        raise IncompatibleExpert(
+            "experts that are combined must stand on the same general expert, or all on none, but "
+            f"{members[0]!r} stands on {_name_weights(weights)} and {name!r} on {_name_weights(other)}: "
+            "choose experts of one kind, or the sums of experts with theirs (lorary.add_general)"
+        )
+    return weights
+
+
+def _name_weights(weights: str | None) -> str:
+    return "none" if weights is None else shorten_hash(weights)
+
+
+def set_apart(experts: Mapping[str, Expert]) -> dict[str, Expert]:
+    """Return experts as they are without their general expert, for a model on which it is on already."""
+    return {name: _forget_general(expert) for name, expert in experts.items()}
+
+
+def _forget_general(expert: Expert) -> Expert:
+    if expert.card.on_top_of is None:
+        return expert
+    return replace(expert, card=replace(expert.card, on_top_of=None))
+
+
+def as_general(expert: Expert, experts: Mapping[str, Expert]) -> Expert:
+    """Return an expert with the role ``"general"``, on which others may stand, or that routers fall back on.
+
+    Args:
+        expert: the expert, such as a merge of all; if it stands on another, the sum of both is returned.
+        experts: a library or mapping that has the one it stands on.
+
+    Raises:
+        IncompatibleExpert: if no expert can stand on it, or ``experts`` lacks the one that it stands on.
+    """
+    whole = add_general(expert, experts)
+    check_general(whole)
+    return replace(whole, card=replace(whole.card, role=GENERAL))
+
+
 def find_by_weights(experts: Mapping[str, Expert], weights: str) -> str | None:
     """Find the expert whose weights have a hash; those that stand on others are no candidates."""
     names = [name for name, expert in experts.items() if expert.card.on_top_of is None]
     # Hashing weights that are not in a file takes long, so likely ones are tried first.
-    names.sort(key=lambda name: experts[name].card.role != "general")
+    names.sort(key=lambda name: experts[name].card.role != GENERAL)
     return next((name for name in names if hash_weights(experts[name]) == weights), None)
 
 
@@ -117,7 +163,7 @@ def say_general_missing(expert: Expert, names: Iterable[str], where: str) -> str
     note = expert.card.provenance.get("general")
     named = f", named {quote(note)} then" if isinstance(note, str) else ""
     return (
-        f"expert {expert.name!r}{more} stands on a general expert (weights {weights[:SHOWN_DIGITS]}…{named}) "
+        f"expert {expert.name!r}{more} stands on a general expert (weights {shorten_hash(weights)}{named}) "
         f"that {where} lacks: add it with `lorary library add`, or pass it as general=..."
     )
 
@@ -145,7 +191,7 @@ def add_general(expert: Expert, general: Expert | Mapping[str, Expert]) -> Exper
         general = general[found].rename(found)
     if hash_weights(general) != wanted:
         raise IncompatibleExpert(
-            f"expert {expert.name!r} stands on a general expert of other weights ({wanted[:SHOWN_DIGITS]}…) "
+            f"expert {expert.name!r} stands on a general expert of other weights ({shorten_hash(wanted)}) "
             f"than {general.name!r}: pass the one that it was trained on top of"
         )
     require_low_rank([expert], "adding a general expert")

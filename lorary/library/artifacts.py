@@ -201,9 +201,15 @@ def open_artifact(content: bytes, key: Key) -> Artifact:
     return artifact
 
 
-def read_subjects(storage: Storage, path: str) -> tuple[str, ...]:
-    """Return the hashes of an artifact's subjects, reading its header only; none if it has no source."""
-    return list_subjects(_read_header(storage, path))
+def list_needed(storage: Storage, path: str) -> tuple[str, ...]:
+    """Return the hashes of the experts without which an artifact is of no use, reading its header only.
+
+    They are its subjects, and the general expert that was on when it was computed; none without a source.
+    """
+    source = _read_header(storage, path)
+    parameters = source.get("parameters")
+    general = parameters.get("general") if isinstance(parameters, dict) else None
+    return (*list_subjects(source), *([general] if isinstance(general, str) else []))
 
 
 def _read_header(storage: Storage, path: str) -> dict[str, Any]:

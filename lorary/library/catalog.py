@@ -122,6 +122,11 @@ def require_no_stranger(storage: Storage, name: str) -> None:
         )
 
 
+def read_sidecars(storage: Storage, names: Sequence[str]) -> dict[str, bytes]:
+    """Return the bytes of the experts' ``expert.json``; experts without one are left out."""
+    return _read_existing(storage, names, SIDECAR_FILE)
+
+
 def _read_entries(storage: Storage, names: Sequence[str]) -> list[Entry]:
     found = _read_small_files(storage, names)
     return [parse_entry(name, storage.path(name), *found[name]) for name in names]

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert
-from lorary.experts.on_top import find_by_weights, hash_weights
+from lorary.experts.on_top import agree_on_general, find_by_weights, say_general_missing
 from lorary.experts.roles import GENERAL
-from lorary.library.entry import Entry
 from lorary.library.library import Library
 from lorary.library.view import LibraryView
 
@@ -22,22 +22,28 @@ def find_general(experts: Mapping[str, Expert], on_top_of: str) -> str | None:
         Its name; None if it is not there.
     """
     library = whole_library(experts)
-    if not isinstance(library, Library):
-        return find_by_weights(library, on_top_of)
-    entries = [entry for entry in library.entries() if entry.card.on_top_of is None]
-    stored = find_stored_general(entries, on_top_of)
-    if stored is not None:
-        return stored
-    # Adapters that were copied in by hand have no stored hash.
-    others = (entry.name for entry in entries if entry.weights_sha256 is None)
-    return next((name for name in others if hash_weights(library[name]) == on_top_of), None)
+    if isinstance(library, Library):
+        return library.find_general(on_top_of)
+    return find_by_weights(library, on_top_of)
 
 
-def find_stored_general(entries: Sequence[Entry], on_top_of: str) -> str | None:
-    """Find the expert with a stored hash of its weights; of copies the one with the role ``"general"``."""
-    same = [entry for entry in entries if entry.weights_sha256 == on_top_of]
-    same.sort(key=lambda entry: entry.card.role != GENERAL)
-    return same[0].name if same else None
+def take_general(experts: Mapping[str, Expert], names: Sequence[str]) -> Expert | None:
+    """Return the general expert that all of some experts stand on; None if they stand on none.
+
+    Args:
+        experts: a library, some of its experts, or any other mapping.
+        names: names of experts.
+
+    Raises:
+        IncompatibleExpert: if they stand on different ones, or it is missing.
+    """
+    weights = agree_on_general({name: experts[name] for name in names})
+    if weights is None:
+        return None
+    found = find_general(experts, weights)
+    if found is None:
+        raise IncompatibleExpert(say_general_missing(experts[names[0]], names, "their library"))
+    return whole_library(experts)[found].rename(found)
 
 
 def list_generals(experts: Mapping[str, Expert]) -> list[str]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from lorary.errors import LibraryError
 from lorary.experts import Expert, check_name
 from lorary.experts.peft_reader import build_expert
-from lorary.files import quote, say_count
+from lorary.files import escape, quote, say_count
 from lorary.library import catalog
 from lorary.library.artifacts import Artifacts
 from lorary.library.commits import Plan, commit_plan
@@ -16,6 +16,7 @@ from lorary.library.marker import make_library, require_library
 from lorary.library.open_expert import open_expert
 from lorary.library.prune import Pruned, prune_artifacts
 from lorary.library.retitle import copy_as
+from lorary.library.standing import find_by_hash, find_missing_general, refuse_standing
 from lorary.library.storage.contract import Puts
 from lorary.library.storage.lock import LOCK_TIMEOUT_S
 from lorary.library.storage.opening import open_storage
@@ -113,19 +114,19 @@ class Library(MutableMapping[str, Expert]):
 
         Raises:
             ValueError: if the name is not safe as a folder's name.
-            LibraryError: if it cannot be written; the message states whether the library is unchanged, as in
-                nearly all cases.
+            LibraryError: if others stand on the replaced expert, or it cannot be written; the message states
+                whether the library is unchanged, as in nearly all cases.
         """
         store_experts(self._storage, {check_name(name): expert}, replace=True)
 
     def __delitem__(self, name: str) -> None:
-        """Delete an expert; its tensors that are in use stay valid."""
+        """Delete an expert; its tensors that are in use stay valid.
 
-        def plan() -> tuple[Puts, list[str]]:
-            catalog.require_expert(self._storage, name)
-            return {}, [name]
-
-        self._commit(f"delete expert {quote(name)}", plan)
+        Raises:
+            UnknownExpert: if there is no expert of this name.
+            LibraryError: if other experts stand on it.
+        """
+        self.remove_all([name])
 
     def __contains__(self, name: object) -> bool:
         with self._reading():
@@ -166,6 +167,36 @@ class Library(MutableMapping[str, Expert]):
             LibraryError: if a name is taken, or the experts cannot be written; see ``add``.
         """
         store_experts(self._storage, {check_name(name): expert for name, expert in experts.items()}, replace)
+
+    def remove_all(self, names: Iterable[str]) -> None:
+        """Delete several experts in one commit: all of them, or none.
+
+        Raises:
+            UnknownExpert: if there is no expert of a name.
+            LibraryError: if others, which are not among them, stand on one of them.
+        """
+        chosen = list(dict.fromkeys(names))
+
+        def plan() -> tuple[Puts, list[str]]:
+            for name in chosen:
+                catalog.require_expert(self._storage, name)
+            refuse_standing(self._storage, chosen)
+            return {}, chosen
+
+        shown = escape(", ".join(map(repr, chosen)), longest=200)
+        self._commit(f"delete {'expert' if len(chosen) == 1 else 'experts'} {shown}", plan)
+
+    def find_general(self, on_top_of: str) -> str | None:
+        """Find the general expert that experts stand on; it may have any name.
+
+        Args:
+            on_top_of: the hash of its weights, from the card of an expert that stands on it.
+
+        Returns:
+            Its name; None if the library lacks it.
+        """
+        with self._reading():
+            return find_by_hash(self._storage, on_top_of, self.__getitem__)
 
     def rename(self, old: str, new: str) -> None:
         """Rename an expert to a new name; on a local disk its weights are not copied."""
@@ -251,6 +282,7 @@ class Library(MutableMapping[str, Expert]):
                 if not catalog.is_link(self._storage, name):
                     catalog.require_expert(self._storage, name)
                 found += find_problems(self._storage, name)
+                found += find_missing_general(self._storage, name, self.__getitem__)
         if rest or (rest is None and names is None):
             with self._reading():
                 found += find_strange_names(self._storage) + find_artifact_problems(self._storage)

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from lorary.library import catalog
-from lorary.library.artifacts import ARTIFACTS, read_subjects
+from lorary.library.artifacts import ARTIFACTS, list_needed
 from lorary.library.commits import commit_plan
 from lorary.library.failure import EXPERTS_UNCHANGED
 from lorary.library.storage.contract import Puts, Storage
@@ -22,7 +22,7 @@ class Pruned(NamedTuple):
 
 
 def prune_artifacts(storage: Storage) -> Pruned:
-    """Remove every artifact of which an expert no longer exists.
+    """Remove every artifact of which an expert no longer exists, or the general expert that it was read with.
 
     Raises:
         LibraryError: if the library cannot be changed.
@@ -31,8 +31,12 @@ def prune_artifacts(storage: Storage) -> Pruned:
 
     def plan() -> tuple[Puts, list[str]]:
         nonlocal found
-        present = catalog.identify_experts(storage, catalog.list_experts(storage))
-        unused, found = find_unused_artifacts(storage, set(present.values()))
+        names = catalog.list_experts(storage)
+        present = {
+            *catalog.identify_experts(storage, names).values(),
+            *catalog.hash_weights(storage, names).values(),
+        }
+        unused, found = find_unused_artifacts(storage, present)
         return {}, unused
 
     commit_plan(storage, "remove artifacts", plan, outcome=EXPERTS_UNCHANGED)
@@ -55,7 +59,7 @@ def find_unused_artifacts(storage: Storage, present: Collection[str]) -> tuple[l
     num_bytes = num_kept = 0
     unused = []
     for path, kind in storage.walk(ARTIFACTS).items():
-        subjects = read_subjects(storage, path) if kind == "file" else ()
+        subjects = list_needed(storage, path) if kind == "file" else ()
         if subjects and all(subject in present for subject in subjects):
             num_kept += 1
             continue

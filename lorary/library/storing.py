@@ -2,12 +2,15 @@
 
 import errno
 from collections.abc import Mapping
+from hashlib import sha256
 
 from lorary.experts import Expert, write_expert_files
+from lorary.experts.weights_file import WEIGHTS_FILE
 from lorary.files import escape
 from lorary.library import catalog
 from lorary.library.commits import commit_plan
 from lorary.library.failure import explain_failure
+from lorary.library.standing import refuse_standing
 from lorary.library.storage.contract import Outcome, Puts, Storage
 from lorary.library.storage.places import MARKER
 
@@ -17,13 +20,16 @@ def store_experts(storage: Storage, experts: Mapping[str, Expert], replace: bool
 
     Raises:
         TypeError: if one is no ``Expert``.
-        LibraryError: if a name is taken and ``replace`` is false, or they cannot be written.
+        LibraryError: if a name is taken and ``replace`` is false, others stand on an expert that would be
+            replaced by one of other weights, or they cannot be written.
     """
     puts: dict[str, bytes] = {}
+    hashes: set[str] = set()
     for name, expert in experts.items():
         if not isinstance(expert, Expert):
             raise TypeError(f"a library stores experts, found {type(expert).__name__} for {name!r}")
         files = write_expert_files(expert.rename(name))
+        hashes.add(sha256(files[WEIGHTS_FILE]).hexdigest())
         puts |= {f"{name}/{file}": content for file, content in files.items()}
 
     def plan() -> tuple[Puts, list[str]]:
@@ -31,6 +37,8 @@ def store_experts(storage: Storage, experts: Mapping[str, Expert], replace: bool
         for name in experts:
             if not (replace and name in there):
                 catalog.require_free_name(storage, name)
+        if there:
+            refuse_standing(storage, there, hashes)
         return puts, there
 
     shown = ", ".join(map(repr, experts))

@@ -10,7 +10,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from lorary.errors import IncompatibleExpert
-from lorary.experts import Expert, Factors
+from lorary.experts import Expert, Factors, add_general
+from lorary.experts.card import shorten_hash
 from lorary.experts.parts.soft_prompt import SoftPromptPart, find_prompt
 from lorary.experts.stacked_parameters import Entry, read_entry
 from lorary.files import say_count
@@ -26,7 +27,13 @@ from lorary.models.stacked_layers import add_to_stacked
 
 
 @torch.no_grad()
-def fold(model: PreTrainedModel, expert: Expert, dtype: torch.dtype | None = None) -> PreTrainedModel:
+def fold(
+    model: PreTrainedModel,
+    expert: Expert,
+    dtype: torch.dtype | None = None,
+    *,
+    general: Expert | Mapping[str, Expert] | None = None,
+) -> PreTrainedModel:
     """Copy a model and change the copy's weights as an expert does.
 
     The weights of a quantised base model are dequantised. A warning says so, with the part of the expert's
@@ -37,13 +44,16 @@ def fold(model: PreTrainedModel, expert: Expert, dtype: torch.dtype | None = Non
         expert: the expert; each layer's weight becomes ``W + b @ a``, and what the expert's parts make of it,
             computed in float32 and rounded once.
         dtype: of the result's weights; None for the model's.
+        general: for an expert that stands on a general expert: that one, or a library that has it. Both are
+            added.
 
     Returns:
         A new plain ``transformers`` model. The given one is not changed.
 
     Raises:
-        IncompatibleExpert: if a module of the expert is missing in the model, or has another shape; if
-            weights are quantised in a way that cannot be undone; or if a plain model cannot hold what a part
+        IncompatibleExpert: if a module of the expert is missing in the model, or has another shape; if its
+            general expert is not given; if weights are quantised in a way that cannot be undone; or if a
+            plain model cannot hold what a part
             changes.
     """
     if find_prompt(expert) is not None:
@@ -52,6 +62,13 @@ def fold(model: PreTrainedModel, expert: Expert, dtype: torch.dtype | None = Non
             "a plain model cannot hold: such an expert can be stored, verified, evaluated, exported as an "
             "adapter, and named for requests (experts=…), also in one batch with others"
         )
+    if expert.card.on_top_of is not None and general is None:
+        raise IncompatibleExpert(
+            f"expert {expert.name!r} stands on a general expert (weights "
+            f"{shorten_hash(expert.card.on_top_of)}), which is folded with it: pass that expert, or the "
+            "library that has it, as general=..."
+        )
+    expert = add_general(expert, {} if general is None else general)
     (expert,) = fit_paths(model, {expert.name: expert}).values()
     expert = settle_parts(model, expert)
     check_copies(model, [expert])

@@ -1,5 +1,6 @@
 """Saving an expert folded into its base model, as a plain ``transformers`` folder."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ def save_folded(
     *,
     dtype: torch.dtype | None = None,
     trust_base: bool = False,
+    general: Expert | Mapping[str, Expert] | None = None,
 ) -> None:
     """Write base model and expert as one model, which ``transformers`` loads without lorary.
 
@@ -30,6 +32,7 @@ def save_folded(
         folder: the folder for weights, settings, tokenizer and a README; it must be new or empty.
         dtype: of the weights; None for the base model's.
         trust_base: whether to take an expert that names another base model, with a warning.
+        general: the general expert that the expert stands on, or a library that has it, see ``fold``.
 
     Raises:
         IncompatibleExpert: if the expert was trained on another base model, or the base model's weights are
@@ -38,7 +41,7 @@ def save_folded(
     """
     check_base(base, expert, trust=trust_base)
     with new_folder(folder) as scratch:
-        write_plain(fold(base.model, expert, dtype), scratch)
+        write_plain(fold(base.model, expert, dtype, general=general), scratch)
         base.tokenizer.save_pretrained(scratch)
         (scratch / "README.md").write_text(_render_readme(base, expert), encoding="utf-8")
 

@@ -31,7 +31,8 @@ def random_expert(experts: Mapping[str, Expert], seed: int = 0, name: str = "ran
     """Draw an expert with random weights of the size of the given experts, as a control for routing.
 
     Its factors are Gaussian. In each layer they have the largest rank of the experts that change the layer,
-    and ``b @ a`` has the mean of those experts' Frobenius norms.
+    and ``b @ a`` has the mean of those experts' Frobenius norms. It stands on the general expert that all of
+    them stand on.
 
     Args:
         experts: a library or any other mapping.
@@ -61,12 +62,19 @@ def random_expert(experts: Mapping[str, Expert], seed: int = 0, name: str = "ran
         description="random weights with the shapes and norms of the parents",
         provenance={"algorithm": "random_expert", "seed": seed},
         parents=tuple(chosen),
+        on_top_of=_find_common_general(experts, chosen),
         base_revision=first.card.base_revision,
         base_fingerprint=first.card.base_fingerprint,
         fan_in_fan_out=first.card.fan_in_fan_out,
         task_type=first.card.task_type,
     )
     return Expert(name, first.base_model, factors, card)
+
+
+def _find_common_general(experts: Mapping[str, Expert], names: list[str]) -> str | None:
+    """Return the hash of the general expert that all stand on, so that the control does too; else None."""
+    hashes = {experts[name].card.on_top_of for name in names}
+    return hashes.pop() if len(hashes) == 1 else None
 
 
 def _measure_layers(experts: Mapping[str, Expert], names: list[str]) -> dict[str, _Layer]:

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from lorary.errors import UnknownExpert
-from lorary.experts import Expert
+from lorary.experts import Expert, hash_weights
+from lorary.experts.on_top import check_general, set_apart
 from lorary.experts.parts import require_low_rank
 from lorary.experts.parts.leaving_out import keep_low_rank
 from lorary.experts.routed import list_routed
@@ -25,6 +26,9 @@ def subtract_general(
 ) -> Iterator[Expert]:
     """Subtract one expert's weight change from that of each other expert: ``D_e - scale · D_general``.
 
+    An expert that stands on a general expert is the sum of both. If that one is subtracted, the result stands
+    on none; if another is, it stands on it as before.
+
     What all experts have learned does not help a router to choose between them. The result is exact: factors
     are concatenated and not truncated, so ranks add up. If only one of the two experts changes a layer, the
     other's change of it is zero.
@@ -43,7 +47,7 @@ def subtract_general(
     Raises:
         UnknownExpert: if there is no expert of a name.
         ValueError: if there is no other expert, one has the name of ``general``, or the scale is not finite.
-        IncompatibleExpert: if two experts are for different base models.
+        IncompatibleExpert: if two experts are for different base models, or ``general`` stands on another.
 
     Source: GenKnowSub, arXiv:2505.10939.
     """
@@ -61,12 +65,20 @@ def subtract_general(
             f"names must not include the general expert, found {general.name!r}: leave it out of names"
         )
     require_low_rank([general, *(experts[name] for name in chosen)], ACTION)
+    check_general(general)
     check_one_base({general.name: general, **{name: experts[name] for name in chosen}})
     return (_subtract(experts[name].rename(name), general, scale) for name in chosen)
 
 
 def _subtract(expert: Expert, general: Expert, scale: float) -> Expert:
-    rest = merge([expert, general], "subtract", layers="all", name=expert.name, scale=scale)
+    weights = expert.card.on_top_of
+    if weights is not None and hash_weights(general) == weights:
+        # Of the sum, 1 - scale of the general expert is left.
+        weights, scale = None, scale - 1.0
+    (alone,) = set_apart({expert.name: expert}).values()
+    rest = merge([alone, general], "subtract", layers="all", name=expert.name, scale=scale)
     description = f"{expert.name} without {general.name}"
-    card = replace(rest.card, tasks=expert.card.tasks, role=expert.card.role, description=description)
+    card = replace(
+        rest.card, tasks=expert.card.tasks, role=expert.card.role, description=description, on_top_of=weights
+    )
     return replace(rest, card=card)

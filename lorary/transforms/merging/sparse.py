@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, ExpertCard
+from lorary.experts.on_top import agree_on_general
 from lorary.experts.parts.low_rank_only import is_linear, list_trained_kinds, refuse_kinds
 from lorary.experts.parts.sparse import SparsePart
 from lorary.files import quote, say_count
@@ -132,6 +133,7 @@ def _prepare(
     chosen = {model.model: experts[model.model] for model in placing.models if model.model in experts}
     _check(chosen, placing, recipe)
     check_one_base(chosen)
+    agree_on_general(chosen)
     return recipe, placing, chosen, _choose_paths(chosen, recipe.layers)
 
 

@@ -12,6 +12,7 @@ import torch
 
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, ExpertCard
+from lorary.experts.on_top import agree_on_general
 from lorary.experts.parts import require_low_rank
 from lorary.files import quote, say_count
 from lorary.transforms.merging.one_base import check_one_base
@@ -82,9 +83,9 @@ def survey_experts(experts: Mapping[str, Expert], names: Sequence[str], layers: 
         layers: which layers to merge if the experts change different ones.
 
     Raises:
-        IncompatibleExpert: if the experts are for different base models, have different shapes of a layer,
-            change different layers (``same``) or have no layer in common (``common``); or one has more than
-            low-rank factors.
+        IncompatibleExpert: if the experts are for different base models, stand on different general experts,
+            have different shapes of a layer, change different layers (``same``) or have no layer in common
+            (``common``); or one has more than low-rank factors.
         ValueError: if ``layers`` is unknown.
     """
     found: dict[str, dict[int, _Shape]] = {}
@@ -97,7 +98,9 @@ def survey_experts(experts: Mapping[str, Expert], names: Sequence[str], layers: 
             found.setdefault(path, {})[index] = _Shape(b.shape[0], a.shape[1], a.shape[0], dtype)
     require_low_rank(chosen_experts, "merging")
     _warn_of_copies(chosen_experts)
-    check_one_base(dict(zip(names, chosen_experts, strict=True)))
+    everyone = dict(zip(names, chosen_experts, strict=True))
+    check_one_base(everyone)
+    agree_on_general(everyone)
     chosen = _choose_paths(names, found, layers)
     return Survey(
         names=tuple(names),

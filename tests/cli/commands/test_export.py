@@ -1,10 +1,12 @@
 import json
+import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from lorary.experts import read_peft
+from lorary.experts import hash_weights, read_peft
 from lorary.library import Library
 from lorary.models import fold, load_base
 
@@ -59,3 +61,21 @@ def test_what_cannot_be_done_is_refused_before_anything_is_loaded(export, tmp_pa
     (tmp_path / "out" / "thesis.txt").write_text("all my work")
     code, _, said = export("prices", "--fold")
     assert (code, "exists and is not empty: choose another place" in said) == (2, True)
+
+
+@torch.no_grad()
+def test_an_expert_on_top_is_written_as_the_sum_with_its_general_expert(lorary, trained_library, tmp_path):
+    shutil.copytree(trained_library, tmp_path / "library")
+    library = Library.open(str(tmp_path / "library"))
+    general = library["prices"].rename("common")
+    library.add(replace(general, card=replace(general.card, role="general")))
+    on_top = replace(library["plurals"].card, on_top_of=hash_weights(general))
+    library.add(replace(library["plurals"], card=on_top), "on-top")
+    code, output, _ = lorary("export", library.url, "on-top", "--out", str(tmp_path / "out"))
+    assert code == 0
+    assert "it is the exact sum of 'on-top' and its general expert 'common'" in output
+    found = read_peft(str(tmp_path / "out"))
+    assert found.card.on_top_of is None
+    for path, pair in found.factors.items():
+        parts = [library[name].factors[path] for name in ("common", "on-top")]
+        torch.testing.assert_close(pair.b @ pair.a, sum(part.b @ part.a for part in parts))

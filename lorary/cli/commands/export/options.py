@@ -1,7 +1,8 @@
 """Export an expert as a PEFT adapter, or folded into its base model.
 
 Without --fold the folder is a PEFT adapter, which PEFT and vLLM can load. With --fold it is a transformers
-model whose weights are the sum of base model and expert. Merged experts can be exported too.
+model whose weights are the sum of base model and expert. Merged experts can be exported too. An expert that
+stands on a general expert is written as the exact sum of both, which needs no other adapter.
 """
 
 from pathlib import Path

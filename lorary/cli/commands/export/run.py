@@ -9,7 +9,7 @@ from lorary.cli.filled_library import open_filled_library
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
 from lorary.errors import UnknownExpert
-from lorary.experts import Expert, write_peft
+from lorary.experts import Expert, add_general, write_peft
 from lorary.files import quote
 from lorary.models import load_base, save_folded
 from lorary.models.new_folder import require_free
@@ -27,13 +27,16 @@ def run(options: Namespace) -> int:
             "base model: add --fold, or leave them out"
         )
     require_free(options.out)
-    expert = library[options.expert]
+    expert = add_general(library[options.expert], library)
     form = write_folded(options, expert) if options.fold else write_adapter(options, expert)
     size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
     if options.json:
         print_json({"out": str(options.out), "expert": expert.name, "fold": options.fold, "bytes": size})
         return 0
     print_line(f"{form}  {options.out}  ({size / 1e6:.1f} MB; its README.md shows how to load it)")
+    if (general := library[options.expert].card.on_top_of) is not None:
+        name = library.find_general(general) or ""
+        print_line(f"it is the exact sum of {quote(options.expert)} and its general expert {quote(name)}")
     print_next("lorary", "library", "show", options.library, options.expert)
     return 0
 

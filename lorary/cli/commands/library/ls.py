@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 import lorary
 from lorary.cli.console import print_next, print_table
+from lorary.cli.general_names import name_generals
 from lorary.cli.printing import format_count, print_json, print_line
 from lorary.cli.role_options import ROLES
 from lorary.files import quote, say_count
@@ -39,10 +40,16 @@ def run(options: Namespace) -> int:
         print_json([asdict(entry) for entry in entries])
     elif entries:
         has_kinds = any(entry.kinds for entry in entries)
+        generals = name_generals(library, entries)
         rows = [
-            (*_describe(entry), *([", ".join(entry.kinds or ())] if has_kinds else [])) for entry in entries
+            (
+                *_describe(entry),
+                *([generals.get(entry.card.on_top_of, "")] if generals else []),
+                *([", ".join(entry.kinds or ())] if has_kinds else []),
+            )
+            for entry in entries
         ]
-        columns = (*COLUMNS, *(["kinds"] if has_kinds else []))
+        columns = (*COLUMNS, *(["on top of"] if generals else []), *(["kinds"] if has_kinds else []))
         print_table(columns, rows, numeric=("rank", "parameters"))
         print_next("lorary", "library", "show", options.library, entries[0].name)
     elif len(library):

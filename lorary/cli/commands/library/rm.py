@@ -1,7 +1,7 @@
 """Remove experts and their weights from a library.
 
-If one of the names is unknown, no expert is removed. Artifacts, such as prototypes, are kept in case an
-expert is added again; `lorary library prune` removes them.
+If one of the names is unknown, or others stand on it, no expert is removed. Artifacts, such as prototypes,
+are kept in case an expert is added again; `lorary library prune` removes them.
 """
 
 from jsonargparse import ArgumentParser, Namespace
@@ -22,14 +22,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Check that all experts exist, then remove them one by one."""
+    """Check that all experts exist, then remove them together."""
     library = lorary.Library.open(options.library)
     names = dict.fromkeys(options.names)
     for name in names:
         if name not in library:
             raise UnknownExpert(name, library, f"library {quote(options.library)}")
+    library.remove_all(names)
     for name in names:
-        del library[name]
         print_line(f"removed expert {quote(name)} from library {quote(options.library)}")
     print_next("lorary", "library", "ls", options.library)
     return 0

@@ -12,6 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 import lorary
 from lorary.cli.console import print_next, print_table
+from lorary.cli.general_names import name_generals
 from lorary.cli.printing import format_count, print_json
 from lorary.errors import UnknownExpert
 from lorary.files import quote
@@ -31,21 +32,26 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Print one expert's card, a line per field."""
-    entries = {entry.name: entry for entry in lorary.Library.open(options.library).entries()}
+    library = lorary.Library.open(options.library)
+    entries = {entry.name: entry for entry in library.entries()}
     if options.name not in entries:
         raise UnknownExpert(options.name, entries, f"library {quote(options.library)}")
     entry = entries[options.name]
     if options.json:
         print_json(asdict(entry))
         return 0
-    print_table(("expert", entry.name), [line for line in _describe(entry) if line[1]])
+    standing = [other.name for other in entries.values() if other.card.on_top_of == entry.weights_sha256]
+    general = name_generals(library, [entry]).get(entry.card.on_top_of, "")
+    lines = [*_describe(entry, general), ("stand on it", ", ".join(standing if entry.weights_sha256 else []))]
+    print_table(("expert", entry.name), [line for line in lines if line[1]])
     print_next("lorary", "library", "verify", options.library, entry.name)
     return 0
 
 
-def _describe(entry: "Entry") -> Iterator[tuple[str, str]]:
+def _describe(entry: "Entry", general: str) -> Iterator[tuple[str, str]]:
     card = entry.card
     yield "role", card.role
+    yield "on top of", general
     yield "base model", entry.base_model
     yield "base revision", card.base_revision or ""
     yield "base fingerprint", card.base_fingerprint or ""
