@@ -41,7 +41,7 @@ class BatchLosses:
 
     def __init__(self, objective: Objective[Any], settings: LoopSettings, longest: int):
         self.objective, self.settings = objective, settings
-        self.layout = find_layout(objective.stack, longest, settings.row_length)
+        self.layout = objective.layout or find_layout(objective.stack, longest, settings.row_length)
 
     def add_gradients(self, batches: Batches, after_pass: Callable[[], None]) -> dict[int, float]:
         """Add the gradient of each slot's mean loss, and of the objective's penalty, to its row.

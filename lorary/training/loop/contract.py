@@ -16,6 +16,7 @@ from torch import Tensor
 from lorary.data import TokenizedExample
 from lorary.models import ExpertStack
 from lorary.passes import score_pass
+from lorary.passes.layout import Layout
 from lorary.passes.split import Pass
 from lorary.routing import Chooser
 from lorary.training.loop.rows import ParameterRows
@@ -59,6 +60,8 @@ class Objective(Protocol[ProductT_co]):
     """The experts on the model that runs."""
     rows: ParameterRows
     """The parameters of the units in training, one row for each slot."""
+    layout: Layout | None = None
+    """How passes are laid out, if only one way suits; None for the first exact one that a trial finds."""
 
     def start(self, name: str, slot: int, num_steps: int) -> Optimizer:
         """Write a unit's initial values into a slot's row, and return its optimiser."""

@@ -49,6 +49,18 @@ class ParameterRows:
             offset += shape.numel()
         return parts
 
+    @torch.no_grad()
+    def bind(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Make a model's own parameters views of the only row, which takes their values.
+
+        Args:
+            parameters: name -> float32 parameter, for all parts of a row.
+        """
+        for name, part in self._split(self.values).items():
+            part[0].copy_(parameters[name])
+            parameters[name].data = part[0]
+        self.parts = dict(parameters)
+
     def split_row(self, row: Tensor) -> dict[str, Tensor]:
         """Return views of the parts of a row ``[P]``, by name."""
         return {name: part[0] for name, part in self._split(row[None]).items()}

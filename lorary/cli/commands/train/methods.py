@@ -9,6 +9,7 @@ from jsonargparse import ArgumentParser, Namespace
 from lorary.files import quote
 from lorary.training.objectives.moe_config import MoeConfig
 from lorary.training.objectives.skill_config import SkillConfig
+from lorary.training.peft_kinds import KINDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class Method:
     ``train`` is left out: it is made of ``--training``."""
 
 
+PEFT = "peft"
+"""The method that ``--kind`` and ``--peft-config`` mean."""
 SKILLS: Mapping[str, type[Any]] = {"skills": SkillConfig}
 METHODS: dict[str, Method] = {
     "experts": Method(summary="an expert per task, or as --expert and --groups say", module="experts"),
@@ -42,6 +45,7 @@ METHODS: dict[str, Method] = {
         module="moe",
         settings={"moe": MoeConfig},
     ),
+    PEFT: Method(summary="experts of other kinds by PEFT's layers: --kind or --peft-config", module="peft"),
 }
 
 
@@ -52,6 +56,16 @@ def add_method_options(parser: ArgumentParser) -> None:
         choices=list(METHODS),
         default="experts",
         help="What to train. " + ". ".join(f"{name}: {kind.summary}" for name, kind in METHODS.items()),
+    )
+    kinds = ", ".join(f"{kind} ({found.summary})" for kind, found in KINDS.items())
+    parser.add_argument(
+        "--kind", type=str | None, help=f"Kind of experts that PEFT trains, instead of --method peft: {kinds}"
+    )
+    parser.add_argument(
+        "--peft-config",
+        type=str | None,
+        metavar="FILE",
+        help="JSON or YAML with PEFT's configuration of any kind, with peft_type, instead of --kind",
     )
     for group, settings in list_groups().items():
         parser.add_class_arguments(settings, group, skip={"train"})

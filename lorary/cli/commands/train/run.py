@@ -4,11 +4,17 @@ from importlib import import_module
 
 from jsonargparse import Namespace
 
-from lorary.cli.commands.train.methods import METHODS, refuse_unused_settings
+from lorary.cli.commands.train.methods import METHODS, PEFT, refuse_unused_settings
 
 
 def run(options: Namespace) -> int:
     """Call the method's own ``run``, whose module is imported now."""
+    if options.kind is not None or options.peft_config is not None:
+        if options.method not in ("experts", PEFT):
+            raise ValueError(
+                f"--kind and --peft-config train experts by PEFT: leave out --method {options.method}"
+            )
+        options.method = PEFT
     refuse_unused_settings(options)
     if options["continue"] and options.method != "experts":
         raise ValueError(f"--continue goes on training experts: leave it out with --method {options.method}")
