@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lorary.adaptation.cards import describe_result
-from lorary.adaptation.checks import check_arguments, list_candidates, list_ranks
+from lorary.adaptation.checks import check_arguments, find_general_of, list_candidates, list_ranks
 from lorary.adaptation.chosen import whole_library
 from lorary.adaptation.completing import complete_config
 from lorary.adaptation.config import AdaptConfig, fit_train
@@ -21,7 +21,7 @@ from lorary.adaptation.methods.table import METHODS
 from lorary.adaptation.result import Adapted, AdaptedTask
 from lorary.adaptation.retrieving import retrieve_all
 from lorary.data import TokenizedExample
-from lorary.experts import Expert
+from lorary.experts import Expert, hash_weights
 from lorary.library import Library
 from lorary.models import BaseModel
 from lorary.training import TrainingExamples
@@ -83,6 +83,7 @@ def adapt(
     experts = whole_library(experts)
     check_arguments(base, experts, candidates, examples, config, trust_base)
     method = METHODS[config.method]
+    general = find_general_of(experts, candidates, config)
     with hold_run_folder(run_folder):
         identity = {
             "configuration": {**asdict(config), "train": list_effective(config.train)},
@@ -90,6 +91,7 @@ def adapt(
             "base model": base.fingerprint,
             "experts": _hash_experts(experts, [*candidates, *_list_named(config)]),
             "examples": [[task, found.digest] for task, found in examples.items()],
+            **({} if general is None else {"general expert": hash_weights(general)}),
             **_identify_help(own_examples, router_options),
         }
         folder = AdaptFolder(run_folder, identity, fresh=fresh)
@@ -99,6 +101,7 @@ def adapt(
             config=config,
             train=train,
             folder=folder.training,
+            general=general,
             router_options=router_options or {},
             trust_base=trust_base,
             on_progress=tell,
@@ -175,7 +178,7 @@ def _measure(
     record = folder.find_record(LOSSES)
     if record is None or record["examples"] != digest:
         experts = {name: found[name].expert for name in given}
-        losses = measure_losses(context.base, experts, given, context.train)
+        losses = measure_losses(context.base, experts, given, context.train, context.general)
         record = {"examples": digest, "losses": losses}
         folder.keep_record(LOSSES, record)
     return {name: tuple(own) for name, own in record["losses"].items()}

@@ -11,6 +11,7 @@ from lorary.experts import Expert, check_name
 from lorary.experts.parts import require_low_rank
 from lorary.experts.routed import list_routed
 from lorary.files import quote, say_count
+from lorary.library.general import take_general
 from lorary.models import BaseModel, find_layers
 from lorary.models.check_base import check_base
 from lorary.models.check_expert import check_expert
@@ -48,6 +49,34 @@ def list_candidates(
         return []
     found = _find_routed(experts, tasks)
     return keep_low_rank_on(base.model, found, list(found), ACTION)
+
+
+def find_general_of(
+    experts: Mapping[str, Expert], candidates: Sequence[str], config: AdaptConfig
+) -> Expert | None:
+    """Find the general expert on top of which new experts are trained: the one that used experts stand on.
+
+    A control without experts, ``fresh``, is trained on top of the one that all experts of the library stand
+    on. The expert of all tasks is trained further as it is.
+
+    Args:
+        experts: the library or mapping, with all of its experts.
+        candidates: the experts that the method may use.
+        config: the complete configuration.
+
+    Raises:
+        IncompatibleExpert: if used experts stand on different ones, or it is missing.
+    """
+    method = METHODS[config.method]
+    if "multi_task" in method.settings and config.multi_task is not None:
+        return take_general(experts, [config.multi_task])
+    if candidates:
+        return take_general(experts, candidates)
+    if method.kind == "training":
+        return None
+    routed = list_routed(experts)
+    hashes = {experts[name].card.on_top_of for name in routed}
+    return take_general(experts, routed) if len(hashes) == 1 else None
 
 
 def list_ranks(

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from lorary.experts import Expert
 from lorary.library import Library
+from lorary.library.general import take_general
 from lorary.library.view import LibraryView
 
 
 def choose_experts(experts: Mapping[str, Expert], names: Sequence[str]) -> Mapping[str, Expert]:
-    """Return some experts; those of a library with its artifacts.
+    """Return some experts; those of a library with its artifacts, others with their general expert.
 
     Args:
         experts: a library, a choice of its experts, or any other mapping.
@@ -17,7 +18,9 @@ def choose_experts(experts: Mapping[str, Expert], names: Sequence[str]) -> Mappi
     library = whole_library(experts)
     if isinstance(library, Library):
         return LibraryView(library, sorted(names), {})
-    return {name: experts[name] for name in names}
+    general = take_general(experts, names)
+    chosen = {name: experts[name] for name in names}
+    return chosen if general is None else {**chosen, general.name: general}
 
 
 def whole_library(experts: Mapping[str, Expert]) -> Mapping[str, Expert]:

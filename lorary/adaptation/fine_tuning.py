@@ -9,7 +9,7 @@ from lorary.adaptation.event import AdaptEvent
 from lorary.adaptation.folder import STARTS, AdaptFolder
 from lorary.adaptation.methods.contract import Context, NewTask, Start, Trained
 from lorary.adaptation.methods.table import METHODS
-from lorary.experts import Expert, ExpertCard
+from lorary.experts import Expert, ExpertCard, hash_weights
 from lorary.models import find_layers
 from lorary.models.fit_paths import fit_paths
 from lorary.training import train_experts
@@ -46,7 +46,13 @@ def fine_tune(
         context.on_progress(AdaptEvent.of_training(event))
 
     outcome = train_experts(
-        context.base, examples, context.train, context.folder, starts=starts, on_progress=tell
+        context.base,
+        examples,
+        context.train,
+        context.folder,
+        starts=starts,
+        on_top_of=context.general,
+        on_progress=tell,
     )
     return {
         name: (
@@ -75,6 +81,7 @@ def _keep_starts(
 ) -> dict[str, dict[str, Any]]:
     """Cut the starts to the new rank, and write them; the record is written last."""
     record: dict[str, dict[str, Any]] = {}
+    on_top_of = None if context.general is None else hash_weights(context.general)
     for name, start in found.items():
         digest, error = None, 0.0
         if start.expert is not None:
@@ -85,6 +92,7 @@ def _keep_starts(
                 base_fingerprint=context.base.fingerprint,
                 fan_in_fan_out=start.expert.card.fan_in_fan_out,
                 task_type=start.expert.card.task_type,
+                on_top_of=on_top_of,
             )
             expert = Expert(start.expert.name, context.base.name, factors, card)
             digest = folder.keep_start(name, expert)

@@ -9,6 +9,7 @@ import torch
 
 from lorary.data import TokenizedExample
 from lorary.experts import Expert
+from lorary.experts.on_top import join_general
 from lorary.models import BaseModel, attach_experts
 from lorary.passes import find_layout, score_pass, split_passes
 from lorary.training import TrainConfig
@@ -20,6 +21,7 @@ def measure_losses(
     experts: Mapping[str, Expert],
     examples: Mapping[str, Sequence[TokenizedExample]],
     config: TrainConfig,
+    general: Expert | None = None,
 ) -> dict[str, list[float]]:
     """Measure the loss of each example under its own expert.
 
@@ -28,6 +30,7 @@ def measure_losses(
         experts: task -> its expert.
         examples: task -> its examples, for tasks with an expert.
         config: has the sizes of passes and rows.
+        general: the general expert that they stand on; None for none.
 
     Returns:
         Task -> mean loss of the target tokens of each example, in nats.
@@ -36,7 +39,7 @@ def measure_losses(
     work = [(task, example) for task in tasks for example in examples[task]]
     if not work:
         return {task: [] for task in tasks}
-    stack = attach_experts(base.model, experts)
+    stack = attach_experts(base.model, join_general(experts, general))
     try:
         layout = find_layout(stack, max(len(example) for _, example in work), config.row_length)
         places = torch.arange(len(tasks))[:, None]

@@ -1,7 +1,7 @@
 """Finding the general expert of a model, and the experts that stand on it."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import EllipsisType
 
@@ -36,6 +36,15 @@ class FoundGeneral:
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Name -> why the model does not have this expert: it stands on another general expert."""
 
+    def leave_out_same(self, controls: Mapping[str, Expert]) -> dict[str, Expert]:
+        """Return the controls without the general expert itself, which has its name on the model anyway."""
+        own = self.experts()
+        return {
+            name: expert
+            for name, expert in controls.items()
+            if name not in own or hash_weights(expert) != hash_weights(own[name])
+        }
+
     def join_controls(self, controls: Mapping[str, Expert]) -> General | None:
         """Return ``standing`` with the controls that stand on the general expert too.
 
@@ -65,7 +74,7 @@ def find_model_general(
     own: Mapping[str, Expert],
     named: Mapping[str, Expert],
     given: str | Expert | EllipsisType | None,
-    taken: Iterable[str] = (),
+    controls: Mapping[str, Expert],
 ) -> FoundGeneral:
     """Find a model's general expert.
 
@@ -77,7 +86,7 @@ def find_model_general(
         named: experts that are used by name only.
         given: the general expert, or its name in the library; ``...``: the one that experts stand on, else
             the only one in the library; None: none, if no expert stands on one.
-        taken: names of other experts that will be on the model, such as controls.
+        controls: further experts that will be on the model, by name.
 
     Raises:
         IncompatibleExpert: if the experts' general expert is not there, or no expert can stand on the given
@@ -88,7 +97,8 @@ def find_model_general(
     weights = _choose_group(groups, own)
     if weights is None:
         left_out = _leave_out_standing(groups, None)
-        return _find_fallback(library, given, left_out, {*own, *named, *taken} - left_out.keys())
+        taken = {*own, *named, *_list_others(library, controls)} - left_out.keys()
+        return _find_fallback(library, given, left_out, taken)
     members = groups[weights]
     name, expert = _find_one(library, own, weights, given, members)
     check_general(expert)
@@ -161,6 +171,16 @@ def _find_fallback(
     expert = given if isinstance(given, Expert) else _look_up(library, given).rename(given)
     check_general(expert)
     return FoundGeneral(name=expert.name, expert=expert, left_out=left_out)
+
+
+def _list_others(library: Mapping[str, Expert], controls: Mapping[str, Expert]) -> list[str]:
+    """List the controls that are not the library's experts of their names."""
+    everyone = whole_library(library)
+    return [
+        name
+        for name, expert in controls.items()
+        if name not in everyone or hash_weights(expert) != hash_weights(everyone[name])
+    ]
 
 
 def _find_only(library: Mapping[str, Expert], taken: set[str]) -> Expert | None:

@@ -133,6 +133,7 @@ def load_model(
     found = {} if has_tasks_only and router in (..., None) else _read_experts(library)
     own, named = divide_experts(found, _configure(router, options) if isinstance(router, str) else None)
     found_general = find_model_general(library, own, named, general, controls or {})
+    controls = found_general.leave_out_same(controls or {})
     of_general = found_general.experts()
     for name in (*of_general, *found_general.by_name, *found_general.left_out):
         expert = own.pop(name, None) or named.pop(name, None)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from lorary.cli.command import Command
+from lorary.cli.group_switch import is_switch
 from lorary.cli.help_text import HelpFormatter, name_values
 from lorary.cli.spelling import CheckedConfigFile, check_options, check_words, find_groups
 from lorary.cli.value_errors import explain_value
@@ -62,7 +63,8 @@ def build_parser(name: str, command: Command) -> ArgumentParser:
     )
     command.add_arguments(parser)
     for group in find_groups(parser).values():
-        group.help = argparse.SUPPRESS
+        if not is_switch(group):
+            group.help = argparse.SUPPRESS
     name_values(parser._actions)
     for action in parser._actions:
         if HELP & set(action.option_strings):

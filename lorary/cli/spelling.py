@@ -7,6 +7,7 @@ from typing import Any
 
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
+from lorary.cli.group_switch import is_switch
 from lorary.errors import suggest
 from lorary.files import quote
 from lorary.files.yaml_text import read_yaml, refuse_yaml_bomb
@@ -44,7 +45,7 @@ def check_options(parser: ArgumentParser, words: Sequence[str]) -> None:
     faults += [
         f"--{option} is a group of options and takes no value: use --{option}.NAME, or a file with --config"
         for option in given
-        if option in groups
+        if option in groups and not is_switch(groups[option])
     ]
     if faults:
         raise ValueError(_join(faults))

@@ -89,7 +89,8 @@ def make_routes(
         ValueError: if a name is none of these, or the model has no tasks.
         UnknownExpert: if an expert is not on the model.
     """
-    check_routes(names, model.names, model.controls)
+    general = [] if model.general is None else [model.general]
+    check_routes(names, [*model.names, *general], model.controls)
     configured = options or {}
     return [
         Route(name=name, router=name, options=configured.get(name), combine=combine)

@@ -126,6 +126,16 @@ def _forget_general(expert: Expert) -> Expert:
     return replace(expert, card=replace(expert.card, on_top_of=None))
 
 
+def join_general(experts: Mapping[str, Expert], general: Expert | None) -> dict[str, Expert]:
+    """Return experts with the general expert that they stand on, under a free name, after all of them."""
+    if general is None:
+        return dict(experts)
+    name = general.name
+    while name in experts:
+        name += "+"
+    return {**experts, name: general}
+
+
 def as_general(expert: Expert, experts: Mapping[str, Expert]) -> Expert:
     """Return an expert with the role ``"general"``, on which others may stand, or that routers fall back on.
 

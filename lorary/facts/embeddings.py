@@ -23,7 +23,11 @@ Prompts = Sequence[Sequence[int]]
 
 
 def embed_prompts(
-    stack: ExpertStack, sequences: Mapping[str, Prompts], tokens_per_pass: int = 2048
+    stack: ExpertStack,
+    sequences: Mapping[str, Prompts],
+    tokens_per_pass: int = 2048,
+    *,
+    without_general: bool = False,
 ) -> dict[str, Tensor]:
     """Average the base model's last hidden states over each prompt.
 
@@ -31,6 +35,7 @@ def embed_prompts(
         stack: the experts on the model; they are switched off during these passes.
         sequences: name -> token ids of prompts, of at least one token each.
         tokens_per_pass: maximum number of tokens per forward pass; a longer prompt runs alone.
+        without_general: whether a general expert that experts stand on is off too.
 
     Returns:
         Name -> the mean input of the output layer (or output of the encoder, if there is one) over each
@@ -40,7 +45,8 @@ def embed_prompts(
     rows: dict[int, Tensor] = {}
     for members in cut_passes([len(ids) for ids in flat], tokens_per_pass):
         requests = pad_prompts([flat[index] for index in members], stack.model.device)
-        rows.update(zip(members, read_hidden(stack, requests).cpu(), strict=True))
+        found = read_hidden(stack, requests, without_general=without_general)
+        rows.update(zip(members, found.cpu(), strict=True))
     everything = torch.stack([rows[index] for index in range(len(flat))])
     parts = everything.split([len(prompts) for prompts in sequences.values()])
     return dict(zip(sequences, parts, strict=True))

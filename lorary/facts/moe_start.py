@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from lorary.experts import Expert
+from lorary.experts.on_top import join_general
 from lorary.facts.means import mean_activations
 from lorary.facts.prototypes import find_prototypes
 from lorary.files import quote
@@ -23,6 +24,7 @@ def find_start_rows(
     experts: Mapping[str, Expert],
     examples: Mapping[str, TrainingExamples],
     warm_start: WarmStart,
+    general: Expert | None = None,
 ) -> dict[str, Tensor] | None:
     """Return the rows that a router starts from.
 
@@ -31,6 +33,7 @@ def find_start_rows(
         experts: the experts, with the module paths of the base model; a library stores their prototypes.
         examples: task -> its examples.
         warm_start: ``"prototypes"``, ``"means"``, or ``"none"`` for no rows.
+        general: the general expert that the experts stand on, which is on besides; None for none.
 
     Returns:
         Module path -> ``[E, I]``, in the order of the experts, for ``train_moe``.
@@ -50,7 +53,7 @@ def find_start_rows(
             "warm_start 'means' needs examples of each expert's own tasks, found none for "
             f"{quote(missing[:3])}: add these tasks, or take warm_start 'prototypes'"
         )
-    stack = attach_experts(base.model, experts)
+    stack = attach_experts(base.model, join_general(experts, general))
     try:
         return mean_activations(stack, texts)
     finally:

@@ -50,8 +50,13 @@ def read_averages(stack: ExpertStack, router: TokenDescriber, requests: Requests
 
 
 @torch.no_grad()
-def read_hidden(stack: ExpertStack, requests: Requests) -> Tensor:
+def read_hidden(stack: ExpertStack, requests: Requests, *, without_general: bool = False) -> Tensor:
     """Run prompts through the base model, and average the last hidden states over each prompt.
+
+    Args:
+        stack: the experts on the model; none is chosen.
+        requests: the prompts, on the model's device.
+        without_general: whether a general expert that experts stand on is off too.
 
     Returns:
         The mean input of the output layer over all tokens of each prompt, ``[P, D]``, float32; or the mean
@@ -64,7 +69,7 @@ def read_hidden(stack: ExpertStack, requests: Requests) -> Tensor:
         found.append(weights.to(x.device) @ x.float())
 
     with capture_hidden(stack, average):
-        read_alone(stack, requests)
+        read_alone(stack, requests, without_general=without_general)
     return found[0]
 
 
@@ -95,12 +100,13 @@ def capture_hidden(stack: ExpertStack, receive: Receive) -> Iterator[None]:
         handle.remove()
 
 
-def read_alone(stack: ExpertStack, requests: Requests) -> None:
+def read_alone(stack: ExpertStack, requests: Requests, *, without_general: bool = False) -> None:
     """Run the base model on prompts, for hooks on its layers; its output is discarded.
 
     No expert is chosen. A general expert that experts stand on is on, as it is whatever a router chooses.
     """
     # Logits are not used, so they are computed at one position only.
     nowhere = torch.zeros(1, dtype=torch.long, device=stack.model.device)
-    with stack.without_choice(), select_positions(stack.model, nowhere):
+    chosen = stack.choosing(None) if without_general else stack.without_choice()
+    with chosen, select_positions(stack.model, nowhere):
         stack.model(**reading_inputs(stack.model, requests.inputs))

@@ -67,7 +67,8 @@ def compare_tasks(stack: ExpertStack, embeddings: Tensor, prompts: Sequence[Sequ
     Returns:
         ``[P, T]``, float32.
     """
-    found = embed_prompts(stack, {"": prompts})[""]
+    # The tasks' embeddings are the base model's own.
+    found = embed_prompts(stack, {"": prompts}, without_general=True)[""]
     centre = embeddings.mean(0)
     rows, tasks = (torch.nn.functional.normalize(own - centre, dim=-1) for own in (found, embeddings))
     return rows @ tasks.T

@@ -1,6 +1,7 @@
 """Training a mixture-of-experts router over experts, from the start or from the state of a killed run."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import torch
 from torch import Tensor
 
 from lorary.data import TokenizedExample
-from lorary.experts import Expert, Factors, check_name
+from lorary.experts import Expert, Factors, check_name, hash_weights
+from lorary.experts.on_top import set_apart
 from lorary.experts.parts import require_low_rank
 from lorary.files import quote
 from lorary.models import BaseModel, ExpertStack, attach_experts
 from lorary.models.check_base import check_base
+from lorary.models.standing import general_on
 from lorary.passes import find_layout, split_passes
 from lorary.passes.split import Pass
 from lorary.routing.configs.moe_form import MoeForm
@@ -34,6 +37,7 @@ from lorary.training.objectives.moe_config import MoeConfig
 from lorary.training.objectives.moe_start import start_at_random, start_from_rows
 from lorary.training.objectives.moe_usage import MoeUsage, measure_usage
 from lorary.training.progress import UnitProgress
+from lorary.training.train import check_standing
 
 NUM_START_EXAMPLES = 32
 NUM_USAGE_EXAMPLES = 256
@@ -69,6 +73,7 @@ def train_moe(
     name: str = "moe",
     fresh: bool = False,
     trust_base: bool = False,
+    general: Expert | None = None,
     on_progress: Callable[[TrainEvent[dict[str, Tensor]]], None] | None = None,
 ) -> MoeOutcome:
     """Train a router that chooses experts for each token and layer; resumes a killed run to the same bits.
@@ -84,6 +89,7 @@ def train_moe(
         name: the router's. Trained experts are ``<name>-<expert>``.
         fresh: start over instead of resuming.
         trust_base: whether to take experts that name another base model, with a warning.
+        general: the general expert that the experts stand on, which is on besides; None for none.
         on_progress: called after every pass.
 
     Returns:
@@ -107,8 +113,11 @@ def train_moe(
     check_base(base, *experts.values(), trust=trust_base)
     form = config.make_form(list(experts))
     unit = join_tasks(examples, is_balanced=config.balanced)
-    with hold_run_folder(run_folder):
-        stack = attach_experts(base.model, experts, torch.float32 if config.train_experts else None)
+    check_standing(experts, general, "used")
+    with hold_run_folder(run_folder), nullcontext() if general is None else general_on(base.model, general):
+        dtype = torch.float32 if config.train_experts else None
+        # The general expert is on by hooks, so that the stack has the router's experts only.
+        stack = attach_experts(base.model, set_apart(experts), dtype)
         try:
             if config.train_experts:
                 _check_memory(stack, config.train)
@@ -116,6 +125,8 @@ def train_moe(
             starts = _choose_start(stack, form, unit, config, start)
             objective = MoeExperts(stack, form, starts, config)
             identity = _identify(base, experts, examples, config, starts)
+            if general is not None:
+                identity["general expert"] = hash_weights(general)
             folder = RunFolder(run_folder, identity, TensorForm(objective.rows.shapes), fresh=fresh)
             done = Loop(
                 objective, {name: unit}, config.train.loop, folder=folder, after_pass=on_progress

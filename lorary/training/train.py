@@ -108,18 +108,19 @@ def train_experts(
     )
 
 
-def check_standing(starts: Mapping[str, Expert], general: Expert | None) -> None:
-    """Check that the starts of a training stand on its general expert, and on none if it has none.
+def check_standing(experts: Mapping[str, Expert], general: Expert | None, what: str = "a start") -> None:
+    """Check that the experts of a training stand on its general expert, and on none if it has none.
 
     Args:
-        starts: name of an expert in training -> the expert that it begins with.
+        experts: name -> expert, such as the starts of experts in training.
         general: the general expert; None if nothing is trained on top of one.
+        what: what they are for, for the message.
 
     Raises:
-        IncompatibleExpert: naming the first start that stands on another one.
+        IncompatibleExpert: naming the first expert that stands on another one.
     """
     weights = None if general is None else hash_weights(general)
-    for start in starts.values():
+    for start in experts.values():
         if start.card.on_top_of == weights:
             continue
         if general is None:
@@ -127,7 +128,7 @@ def check_standing(starts: Mapping[str, Expert], general: Expert | None) -> None
         else:
             fault = f"does not stand on {general.name!r}, on top of which it would be trained"
             cure = "begin with experts that stand on it, or train without on_top_of"
-        raise IncompatibleExpert(f"expert {start.name!r} cannot be a start: it {fault}: {cure}")
+        raise IncompatibleExpert(f"expert {start.name!r} cannot be {what}: it {fault}: {cure}")
 
 
 def _check_examples(base: BaseModel, examples: Mapping[str, TrainingExamples]) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from lorary.experts import Expert
+from lorary.experts import Expert, hash_weights
+from lorary.experts.on_top import join_general
 from lorary.experts.skills.task_table import Granularity
 from lorary.files import quote
 from lorary.models import BaseModel, attach_experts
@@ -44,6 +45,7 @@ def train_weights(
     *,
     granularity: Granularity = "linear",
     trust_base: bool = False,
+    general: Expert | None = None,
     on_progress: Callable[[TrainEvent[dict[str, Tensor]]], None] | None = None,
 ) -> dict[str, WeightOutcome]:
     """Train, for each new task, the weights ``w_e`` of the sum ``sum_e w_e b_e a_e``; resumes a killed run.
@@ -61,6 +63,7 @@ def train_weights(
         run_folder: folder of the resumable state.
         granularity: layers that share weights: 'model', 'block', 'layer' or 'linear'.
         trust_base: whether to use experts that name another base model, with a warning.
+        general: the general expert that they stand on, which is on besides; None for none.
         on_progress: called after every pass.
 
     Returns:
@@ -85,11 +88,12 @@ def train_weights(
         "configuration": list_effective(config),
         "granularity": granularity,
         "base model": base.fingerprint,
+        **({} if general is None else {"general expert": hash_weights(general)}),
         "experts": {task: [[name, hash_start(experts[name])] for name in names[task]] for task in examples},
         "examples": {task: found.digest for task, found in examples.items()},
     }
     with hold_run_folder(run_folder):
-        stack = attach_experts(base.model, used)
+        stack = attach_experts(base.model, join_general(used, general))
         try:
             own = {task: names[task] for task in examples}
             objective = TrainedWeights(stack, own, config, granularity)

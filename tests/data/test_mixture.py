@@ -32,3 +32,13 @@ def test_a_mixture_trains_on_nothing_that_one_of_its_tasks_tests():
 def test_a_mixture_of_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one task to mix"):
         mix_tasks({}, "none")
+
+
+def test_a_balanced_mixture_repeats_the_examples_of_small_tasks():
+    mixed = mix_tasks({"a": A, "b": B}, "all", is_balanced=True)
+    assert [example.input for example in mixed.splits["train"]] == ["1", "2", "4", "4"]
+    assert mixed.splits["validation"] == mix_tasks({"a": A, "b": B}, "all").splits["validation"]
+    empty = Task("c", {"test": (Example("2", ("x",)),)})
+    assert [
+        example.input for example in mix_tasks({"a": A, "c": empty}, "all", is_balanced=True).splits["train"]
+    ] == ["1"]

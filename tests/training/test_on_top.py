@@ -8,7 +8,7 @@ import torch
 from lorary.errors import IncompatibleExpert, TrainingError
 from lorary.experts import hash_weights
 from lorary.models import fold, wrap_base
-from lorary.training import train_experts
+from lorary.training import MoeConfig, train_experts, train_moe
 
 
 @pytest.fixture
@@ -91,3 +91,21 @@ def test_what_nothing_can_stand_on_is_refused(base, general, examples, make_conf
         IncompatibleExpert, match=r"must be complete by itself, but 'common' stands on another"
     ):
         train_experts(base, examples, make_config(), tmp_path, on_top_of=on_top)
+
+
+def test_a_trained_router_of_experts_on_top_equals_one_on_the_folded_base_model(
+    base, general, experts, examples, make_config, tmp_path
+):
+    weights = hash_weights(general)
+    standing = {
+        name: replace(each, card=replace(each.card, on_top_of=weights)) for name, each in experts.items()
+    }
+    folded = wrap_base(fold(base.model, general), base.tokenizer, name=base.name)
+    config = MoeConfig(train=make_config(max_steps=2), warm_start="none")
+    found = train_moe(base, standing, examples, config, tmp_path / "on-top", general=general)
+    wanted = train_moe(folded, experts, examples, config, tmp_path / "folded")
+    for path, rows in wanted.router.layers.items():
+        torch.testing.assert_close(found.router.layers[path], rows, atol=1e-3, rtol=1e-3)
+    assert all(each.card.on_top_of == weights for each in found.experts.values())
+    with pytest.raises(IncompatibleExpert, match="cannot be used: it stands on a general expert"):
+        train_moe(base, standing, examples, config, tmp_path / "none")

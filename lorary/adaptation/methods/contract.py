@@ -49,6 +49,8 @@ class Context:
     """The settings of the training, with the rank of the new experts."""
     folder: Path
     """The folder of the method's own resumable state."""
+    general: Expert | None = None
+    """The general expert that the experts stand on: new ones are trained on top of it. None for none."""
     router_options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the calibrated router, where it is used."""
     trust_base: bool = False

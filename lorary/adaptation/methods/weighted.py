@@ -52,6 +52,7 @@ def sum_experts(
         base_fingerprint=context.base.fingerprint,
         fan_in_fan_out=first.fan_in_fan_out,
         task_type=first.task_type,
+        on_top_of=first.on_top_of,
     )
     error = (cut / whole) ** 0.5 if rank is not None and whole else 0.0
     return Expert(name, context.base.name, factors, card), error

@@ -28,6 +28,7 @@ def train(context: Context, tasks: Mapping[str, NewTask]) -> dict[str, Trained]:
         context.folder,
         granularity=config.granularity,
         trust_base=context.trust_base,
+        general=context.general,
         on_progress=tell,
     )
     found = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from lorary.adaptation.follow import follow_experts
 from lorary.adaptation.retrieval.contract import RetrievalContext
 from lorary.experts import Expert
+from lorary.library.general import take_general
 from lorary.models.fit_paths import fit_paths
 from lorary.training import TrainConfig, train_experts
 
@@ -29,14 +30,20 @@ def compare_with_task(context: RetrievalContext, names: Sequence[str]) -> Compar
     """Return the experts beside the new task's expert.
 
     If none is given, one is trained quickly, of the experts' rank and on their layers. If all experts were
-    trained from the same initial factors, so is it.
+    trained from the same initial factors, so is it. Like them, it is trained on top of their general expert.
     """
     experts = dict(fit_paths(context.base.model, {name: context.experts[name] for name in names}))
     found, num_tokens = context.task_expert, 0
     if found is None:
         config = _follow(list(experts.values()), context.quick)
         with tempfile.TemporaryDirectory() as folder:
-            outcome = train_experts(context.base, {_UNIT: context.examples}, config, folder)
+            outcome = train_experts(
+                context.base,
+                {_UNIT: context.examples},
+                config,
+                folder,
+                on_top_of=take_general(context.experts, names),
+            )
         found, num_tokens = outcome.experts[_UNIT], outcome.progress[_UNIT].tokens
     own = _UNIT
     while own in experts:

@@ -1,6 +1,7 @@
 """Measuring a transfer matrix: the missing cells are trained in the same passes, finished ones are kept."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,14 +12,16 @@ from lorary.adaptation.transfer_matrix.matrix import BASE, FRESH, Cell, Transfer
 from lorary.adaptation.transfer_matrix.objective import TransferCells
 from lorary.adaptation.transfer_matrix.starts import ACTION, Start, list_starts
 from lorary.errors import DataError
-from lorary.experts import Expert
+from lorary.experts import Expert, hash_weights
 from lorary.experts.routed import list_routed
 from lorary.files import quote
+from lorary.library.general import take_general
 from lorary.models import BaseModel, find_layers
 from lorary.models.attach import attach_slots
 from lorary.models.check_base import check_base
 from lorary.models.fit_paths import fit_paths
 from lorary.models.parts.changed import keep_low_rank_on
+from lorary.models.standing import general_on
 from lorary.training import TrainConfig, TrainingExamples
 from lorary.training.config import list_effective
 from lorary.training.example_checks import check_training_examples
@@ -42,6 +45,8 @@ class _Plan:
     config: TrainConfig
     keys: Mapping[tuple[str, str], str]
     """Start and task -> key of the cell."""
+    general: Expert | None
+    """The general expert that the experts stand on, which is on in all cells; None for none."""
 
 
 def transfer(
@@ -124,6 +129,7 @@ def _plan(
         check_base(base, *known.values())
         config = follow_experts(config, fit_paths(base.model, known).values())
     config = replace(config, validate_every=ONLY_ENDS, patience=None)
+    general = take_general(experts, chosen) if known else None
     found = list_starts(experts, chosen, kinds, config.rank, taken=(FRESH, BASE))
     everyone: dict[str, Start | None] = {FRESH: None, **found}
     keys = {
@@ -133,12 +139,13 @@ def _plan(
                 "task": own.digest,
                 "base": base.fingerprint,
                 "config": list_effective(config),
+                **({} if general is None else {"general expert": hash_weights(general)}),
             }
         )
         for task, own in examples.items()
         for name, start in everyone.items()
     }
-    return _Plan(starts=everyone, examples=examples, config=config, keys=keys)
+    return _Plan(starts=everyone, examples=examples, config=config, keys=keys, general=general)
 
 
 def _check_tasks(base: BaseModel, examples: Mapping[str, TrainingExamples]) -> None:
@@ -173,13 +180,14 @@ def _measure(
     }
     layers = find_layers(base.model, plan.config.target_modules)
     check_memory(base.model.device, layers, plan.config, len(examples))
-    stack = attach_slots(base.model, layers, min(plan.config.num_slots, len(examples)), plan.config.rank)
-    try:
-        objective = TransferCells(stack, base, examples, plan.config, begun, labels)
-        settings = replace(plan.config.loop, validate_start=True)
-        Loop(objective, examples, settings, after_pass=keep).run()
-    finally:
-        stack.detach()
+    with nullcontext() if plan.general is None else general_on(base.model, plan.general):
+        stack = attach_slots(base.model, layers, min(plan.config.num_slots, len(examples)), plan.config.rank)
+        try:
+            objective = TransferCells(stack, base, examples, plan.config, begun, labels)
+            settings = replace(plan.config.loop, validate_start=True)
+            Loop(objective, examples, settings, after_pass=keep).run()
+        finally:
+            stack.detach()
 
 
 def _assemble(base: BaseModel, plan: _Plan, cells: Mapping[str, Cell]) -> TransferMatrix:

@@ -26,6 +26,7 @@ from lorary.errors import UnknownExpert
 from lorary.experts.roles import SKILL
 from lorary.files import quote
 from lorary.library.entry import Entry
+from lorary.library.general import take_general
 from lorary.library.skills import load_skills
 from lorary.routing import router_named
 
@@ -126,7 +127,14 @@ def load_routed(options: Namespace) -> RoutedModel:
             raise UnknownExpert(options.expert, library, f"library {quote(options.library)}")
         base = load_options_base(options, library)
         chosen = {options.expert: library[options.expert]}
-        return load_model(base, chosen, router=None, skills=None, trust_base=options.trust_base)
+        return load_model(
+            base,
+            chosen,
+            router=None,
+            skills=None,
+            general=take_general(library, [options.expert]),
+            trust_base=options.trust_base,
+        )
     routed = choose_routed(options, library)
     if options.router == "none":
         base = load_options_base(options, routed)

@@ -14,6 +14,7 @@ from lorary.cli.commands.merge.recipe import choose_names, make_linear, read_pai
 from lorary.cli.left_out import tell_prompts
 from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.experts import Expert
+from lorary.experts.on_top import join_general
 from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.models import BaseModel, attach_experts
@@ -47,9 +48,9 @@ def outline_recipe(options: Namespace, library: Library) -> MergeRecipe:
 
 
 def run_search(
-    options: Namespace, experts: Mapping[str, Expert], recipe: MergeRecipe
+    options: Namespace, experts: Mapping[str, Expert], recipe: MergeRecipe, general: Expert | None
 ) -> tuple[MergeRecipe, LorahubResult]:
-    """Search for the weights, on the experts' base model.
+    """Search for the weights, on the experts' base model and the general expert that they stand on.
 
     Returns:
         The recipe with the experts and weights of the search, and the search's result.
@@ -65,7 +66,7 @@ def run_search(
     chosen = {name: experts[name] for name in recipe.names}
     base = load_experts_base(chosen, read_device(options))
     examples = prepare(options, base, tasks)
-    stack = attach_experts(base.model, chosen)
+    stack = attach_experts(base.model, join_general(chosen, general))
     with show_count(f"searching weights on {say_count(len(examples.train), 'example')}") as show:
         found = search_weights(
             stack,

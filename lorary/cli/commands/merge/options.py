@@ -105,6 +105,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=Literal["float16", "bfloat16", "float32", "float64"] | None,
         help="Dtype of the merged factors; if not given: that of the experts",
     )
+    parser.add_argument(
+        "--as-general",
+        action="store_true",
+        help="Store the result as a general expert: routers fall back on it where no expert fits",
+    )
     parser.add_argument("--base", type=str | None, help="Without --experts: only experts for this base model")
     add_trust_option(parser)
     parser.add_argument(

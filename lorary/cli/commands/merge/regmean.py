@@ -11,10 +11,12 @@ from lorary.cli.left_out import tell_prompts
 from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.data import Task
 from lorary.experts import Expert
+from lorary.experts.on_top import join_general
 from lorary.facts import collect_inputs
 from lorary.facts.own_texts import OwnText
 from lorary.files import quote, say_count
 from lorary.library import Library
+from lorary.library.general import take_general
 from lorary.models import BaseModel, attach_experts
 from lorary.training import prepare_examples
 from lorary.transforms import MergeRecipe
@@ -44,7 +46,7 @@ def collect_activations(
     base = load_experts_base(chosen, read_device(options))
     with show_status(f"collecting layer inputs of {say_count(len(chosen), 'expert')}"):
         texts = prepare_texts(options, base, tasks, own)
-        stack = attach_experts(base.model, chosen)
+        stack = attach_experts(base.model, join_general(chosen, take_general(library, recipe.names)))
         activations = collect_inputs(stack, texts)
     stack.detach()
     return activations

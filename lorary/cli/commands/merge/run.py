@@ -28,8 +28,10 @@ from lorary.cli.printing import print_facts, print_json, print_line
 from lorary.cli.repeat import repeat_command, repeat_prompts
 from lorary.cli.trusted_base import choose_experts
 from lorary.experts import Expert
+from lorary.experts.on_top import as_general
 from lorary.files import quote, say_count
 from lorary.library import Library
+from lorary.library.general import take_general
 from lorary.transforms import MergeRecipe, merge_by_recipe, plan_merge
 from lorary.transforms.merging import MergePlan
 from lorary.transforms.merging.recipe.placing import name_experts
@@ -83,12 +85,17 @@ def run_one(
     begun = time.monotonic()
     activations = None
     if search:
-        recipe, found = search.run_search(options, experts, recipe)
+        general = take_general(library, recipe.names)
+        recipe, found = search.run_search(options, experts, recipe, general)
         print_line(search.describe_search(found), stderr=options.json)
     elif recipe.merge_method == REGMEAN:
         activations = load_method(REGMEAN).collect_activations(options, library, experts, recipe)
     expert = merge_experts(experts, recipe, place.name, activations)
-    store_expert(search.note_search(expert, found) if search else expert, place, library)
+    if search:
+        expert = search.note_search(expert, found)
+    if options.as_general:
+        expert = as_general(expert, library)
+    store_expert(expert, place, library)
     return report(options, expert, place, time.monotonic() - begun)
 
 
@@ -202,5 +209,9 @@ def report(options: Namespace, expert: Expert, place: MergePlace, seconds: float
     for line in describe_merge(expert, where, seconds) if not options.json else ():
         print_line(line)
     if place.folder is None and not options.json:
-        print_line("its role is merge: it is used by its name, and by routers with --include merge")
+        print_line(
+            "its role is general: routers fall back on it, and experts can be trained on top of it"
+            if options.as_general
+            else "its role is merge: it is used by its name, and by routers with --include merge"
+        )
     return {**summarize_merge(expert, seconds), "out": place.folder or place.name}

@@ -1,7 +1,7 @@
 """Read the tasks and print the plan; then train, store and report."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -9,6 +9,14 @@ from jsonargparse import Namespace
 
 from lorary.cli.base_model import load_options_base
 from lorary.cli.commands.train.continued import describe_other_prompts, load_starts, read_continued
+from lorary.cli.commands.train.general import (
+    GeneralPlan,
+    find_known_general,
+    list_standing,
+    plan_general,
+    refuse_replacing,
+    refuse_taken,
+)
 from lorary.cli.commands.train.groups import choose_members, name_members, pool_tasks
 from lorary.cli.commands.train.plan import describe_plan, describe_wanted, list_known
 from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_progress
@@ -23,6 +31,7 @@ from lorary.cli.template_options import read_template_args
 from lorary.cli.training_bar import show_training
 from lorary.data import Task
 from lorary.experts import Expert
+from lorary.experts.roles import GENERAL
 from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.models import BaseModel, find_layers
@@ -43,18 +52,28 @@ def run(options: Namespace) -> int:
     tasks = read_tasks(options)
     members = choose_members(list(tasks), options.expert, options.groups)
     continued = read_continued(options["continue"], members)
+    general = plan_general(options, tasks, members, config)
     base = load_options_base(options)
     examples = name_members(prepare_all(options, base, pool_tasks(tasks, members), config), members)
     layers = find_layers(base.model, config.target_modules)
     check_rank(layers, config.rank)
     check_memory(base.model.device, layers, config, len(examples))
     # Created only after all checks, so that bad input leaves no new library behind.
-    library = Library.open(options.library, create=not continued)
+    library = Library.open(options.library, create=not continued and options.on_top_of is None)
     starts = load_starts(library, continued, config)
-    wanted = find_wanted(
-        library, base, examples, config, starts, replace=options.replace, fresh=options.fresh
-    )
     begun = time.monotonic()
+    wanted = find_wanted(
+        library,
+        base,
+        examples,
+        config,
+        starts,
+        replace=options.replace,
+        fresh=options.fresh,
+        on_top_of=find_known_general(options, library, starts)
+        if general is None
+        else train_general(options, base, library, general, members),
+    )
     if not wanted.missing:
         report_known(options, wanted)
         return 0
@@ -77,6 +96,72 @@ def run(options: Namespace) -> int:
     outcome = train(options, base, wanted, config, store, place)
     report(options, outcome, store, wanted, place.folder, time.monotonic() - begun)
     return 0
+
+
+def train_general(
+    options: Namespace, base: BaseModel, library: Library, plan: GeneralPlan, names: Iterable[str]
+) -> Expert:
+    """Train a general expert and store it; one that the library has from the same training is taken.
+
+    Args:
+        options: the command's options.
+        base: the base model.
+        library: the library.
+        plan: the general expert.
+        names: names of the experts that will be trained on top of it.
+    """
+    examples = prepare_all(options, base, {plan.name: plan.task}, plan.config)
+    examples = name_members(examples, {plan.name: plan.members})
+    layers = find_layers(base.model, plan.config.target_modules)
+    check_rank(layers, plan.config.rank)
+    check_memory(base.model.device, layers, plan.config, len(examples))
+    standing = list_standing(library, plan.name)
+    wanted = find_wanted(
+        library,
+        base,
+        examples,
+        plan.config,
+        {},
+        replace=options.replace,
+        # While others stand on it, it is not trained again.
+        fresh=options.fresh and not standing,
+    )
+    if wanted.missing:
+        refuse_replacing(library, plan.name, standing)
+        if not options.replace:
+            refuse_taken(library, names)
+        _train_missing_general(options, base, library, plan, wanted)
+    return library[plan.name]
+
+
+def _train_missing_general(
+    options: Namespace, base: BaseModel, library: Library, plan: GeneralPlan, wanted: Wanted
+) -> None:
+    library.require_writable()
+    first = options.run or name_run_folder(options.library, None)
+    place = choose_run_place(
+        first.with_name(f"{first.name}-{plan.name}"),
+        wanted,
+        base,
+        plan.config,
+        list(library),
+        fresh=options.fresh,
+    )
+    tasks = dict.fromkeys(plan.members, plan.task)
+    facts = describe_plan(base, tasks, dict(wanted.examples), plan.config, place)
+    print_facts([("general", f"{plan.name}, on which the others will stand"), *facts], stderr=options.json)
+    store = ExpertStore(
+        library,
+        wanted.missing,
+        describe_prompts(options),
+        None if options.replace else lambda name, card: find_fault(card, name, wanted, base, plan.config),
+        role=GENERAL,
+    )
+    outcome = train(options, base, wanted, plan.config, store, place)
+    save_curves(place.folder / "curves.json", outcome.progress)
+    plot_curves(place.folder / "curves.png", outcome.progress)
+    if not options.json:
+        print_line(f"general expert {quote(plan.name)} stored in library {quote(options.library)}")
 
 
 def choose_place(
@@ -162,6 +247,7 @@ def train(
                 config,
                 place.folder,
                 starts=starts,
+                on_top_of=wanted.on_top_of,
                 fresh=place.fresh,
                 on_progress=follow,
             )

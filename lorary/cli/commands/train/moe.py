@@ -30,6 +30,7 @@ from lorary.facts.moe import store_router
 from lorary.facts.moe_start import find_start_rows
 from lorary.files import quote, say_count
 from lorary.library import Library
+from lorary.library.general import take_general
 from lorary.library.view import LibraryView
 from lorary.models import BaseModel
 from lorary.models.fit_paths import fit_paths
@@ -67,7 +68,8 @@ def run(options: Namespace) -> int:
     print_facts([("library", there), *plan], stderr=options.json)
     library.require_writable()
     begun = time.monotonic()
-    start = find_start_rows(base, experts, examples, config.warm_start)
+    general = take_general(library, list(experts))
+    start = find_start_rows(base, experts, examples, config.warm_start, general)
     try:
         with show_training("training the router") if is_new else nullcontext() as show:
             outcome = train_moe(
@@ -79,6 +81,7 @@ def run(options: Namespace) -> int:
                 start=start,
                 name=name,
                 fresh=options.fresh,
+                general=general,
                 on_progress=show,
             )
     except KeyboardInterrupt:

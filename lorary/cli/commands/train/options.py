@@ -3,7 +3,9 @@
 Experts that the library has already, from the same data and settings, are not trained again. A killed run of
 the same command is resumed. Each finished expert is stored in the library at once. Without --training.epochs,
 max_steps and max_tokens the default is 3 epochs. --expert trains one expert on all tasks, --groups one expert
-per group of tasks, --continue goes on from experts in the library. --method trains something else.
+per group of tasks, --continue goes on from experts in the library. --general trains an expert of all tasks
+first and the others on top of it, --on-top-of on top of an expert in the library. --method trains
+something else.
 """
 
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from lorary.cli.base_options import DEFAULT_BASE, add_base_options
+from lorary.cli.commands.train.general_options import add_general_options
 from lorary.cli.commands.train.methods import add_method_options
 from lorary.cli.keep_places import KeepPlaces
 from lorary.cli.task_options import add_length_options, add_task_options
@@ -26,6 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_length_options(parser)
     add_base_options(parser, DEFAULT_BASE)
     add_method_options(parser)
+    add_general_options(parser)
     parser.add_argument(
         "--expert",
         type=str | None,

@@ -18,6 +18,14 @@ def run(options: Namespace) -> int:
     refuse_unused_settings(options)
     if options["continue"] and options.method != "experts":
         raise ValueError(f"--continue goes on training experts: leave it out with --method {options.method}")
+    for name, given in (("general", options.general.train), ("on-top-of", options.on_top_of)):
+        if given and options.method != "experts":
+            raise ValueError(f"--{name} is for training experts: leave it out with --method {options.method}")
+    if options["continue"] and options.general.train:
+        raise ValueError(
+            "--continue goes on from experts that stand on a general expert already, or on none: leave "
+            "--general out; the one that they stand on is used"
+        )
     module = import_module(f"lorary.cli.commands.train.{METHODS[options.method].module}")
     code: int = module.run(options)
     return code

@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 
 from lorary.cli.commands.train.wanted import Wanted
+from lorary.experts import hash_weights
 from lorary.models import BaseModel
 from lorary.training import TrainConfig
 from lorary.training.folder.look import FoundRun, is_training, look_at_run
@@ -91,4 +92,6 @@ def is_same_run(run: FoundRun, wanted: Wanted, base: BaseModel, config: TrainCon
         return False
     digests = {name: wanted.examples[name].digest for name in run.names}
     starts = {name: wanted.start_digests[name] for name in run.names if name in wanted.start_digests}
-    return run.identity == identify_run(base, digests, config, None if wanted.starts is None else starts)
+    general = None if wanted.on_top_of is None else hash_weights(wanted.on_top_of)
+    begun = None if wanted.starts is None else starts
+    return run.identity == identify_run(base, digests, config, begun, general)

@@ -7,6 +7,7 @@ from typing import Any
 from lorary.errors import LibraryError
 from lorary.evaluation.run_header import describe_run
 from lorary.experts import Expert, ExpertCard
+from lorary.experts.roles import EXPERT
 from lorary.files import quote
 from lorary.library import Library
 
@@ -20,6 +21,7 @@ class ExpertStore:
         prompts: how examples became prompts, for the experts' cards.
         find_fault: function of a name and the card of the library's expert of that name, which describes why
             it is of another training, or returns None; None if such experts are replaced.
+        role: the role of the stored experts.
     """
 
     def __init__(
@@ -28,10 +30,12 @@ class ExpertStore:
         names: Collection[str],
         prompts: Mapping[str, Any],
         find_fault: Callable[[str, ExpertCard], str | None] | None = None,
+        role: str = EXPERT,
     ):
         self.library = library
         self.stored: dict[str, Expert] = {}
         self._names, self._prompts, self._find_fault = tuple(names), dict(prompts), find_fault
+        self._role = role
 
     def store(self, experts: Mapping[str, Expert]) -> None:
         """Store the experts that are not stored yet.
@@ -63,5 +67,7 @@ class ExpertStore:
             "versions": run["versions"],
             "date": run["date"],
         }
-        self.library[expert.name] = replace(expert, card=replace(expert.card, provenance=provenance))
+        self.library[expert.name] = replace(
+            expert, card=replace(expert.card, provenance=provenance, role=self._role)
+        )
         self.stored[expert.name] = expert

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from itertools import count
 
 from lorary.errors import LibraryError
-from lorary.experts import Expert, ExpertCard, check_name
+from lorary.experts import Expert, ExpertCard, check_name, hash_weights
 from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.models import BaseModel, find_layers
 from lorary.training import TrainConfig, TrainingExamples
 from lorary.training.same_training import find_training_fault
 from lorary.training.starts import Starts
+from lorary.training.train import check_standing
 
 MOST_NAMED = 3
 
@@ -28,6 +29,8 @@ class Wanted:
     """Name -> hash of the weights that it begins with."""
     known: tuple[str, ...]
     """Those that are in the library, from the same training."""
+    on_top_of: Expert | None = None
+    """The general expert on top of which they are trained."""
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -44,6 +47,7 @@ def find_wanted(
     *,
     replace: bool,
     fresh: bool,
+    on_top_of: Expert | None = None,
 ) -> Wanted:
     """Find the names under which a command's experts are stored, and those that need no training.
 
@@ -59,25 +63,29 @@ def find_wanted(
         starts: name -> the expert that its training begins with; the others begin fresh.
         replace: whether experts of other trainings are replaced.
         fresh: whether known experts are trained again.
+        on_top_of: the general expert on top of which they are trained; None for none.
 
     Raises:
         LibraryError: if names are taken by experts of other trainings, and ``replace`` is false.
-        IncompatibleExpert: if a start is for another base model, or changes layers that are not trained.
+        IncompatibleExpert: if a start is for another base model, changes layers that are not trained, or
+            stands on another general expert.
     """
     layers = find_layers(base.model, config.target_modules)
     digests = Starts(base, layers, examples, starts).digests
+    check_standing(starts, on_top_of)
+    weights = None if on_top_of is None else hash_weights(on_top_of)
     cards = {entry.name: entry.card for entry in library.entries()}
     names: dict[str, str] = {}
     known, faults = [], {}
     for own, found in examples.items():
         used = {*names.values(), *examples} - {own}
         for name in _list_names(own, used, goes_on=own in starts and not replace):
-            fault = _find_fault(cards.get(name), found, base, config, digests.get(own))
+            fault = _find_fault(cards.get(name), found, base, config, digests.get(own), weights)
             if fault is not None and replace and own in starts:
                 record = cards[name].provenance.get("start")
                 if starts[own].name == name and isinstance(record, Mapping) and record.get("expert") == name:
                     # Perhaps the result of this command, which replaced the expert that it began with.
-                    fault = _find_fault(cards[name], found, base, config, record.get("weights"))
+                    fault = _find_fault(cards[name], found, base, config, record.get("weights"), weights)
             if fault is None:
                 break
         names[own] = name
@@ -93,6 +101,7 @@ def find_wanted(
         starts={names[own]: start for own, start in starts.items()} if starts else None,
         start_digests={names[own]: digest for own, digest in digests.items()},
         known=() if fresh else tuple(known),
+        on_top_of=on_top_of,
     )
 
 
@@ -108,7 +117,8 @@ def find_fault(
         base: the base model.
         config: the configuration.
     """
-    return _find_fault(card, wanted.examples[name], base, config, wanted.start_digests.get(name))
+    weights = None if wanted.on_top_of is None else hash_weights(wanted.on_top_of)
+    return _find_fault(card, wanted.examples[name], base, config, wanted.start_digests.get(name), weights)
 
 
 def _list_names(own: str, used: Collection[str], goes_on: bool) -> Iterator[str]:
@@ -123,6 +133,7 @@ def _find_fault(
     base: BaseModel,
     config: TrainConfig,
     start_digest: str | None,
+    on_top_of: str | None,
 ) -> str | None:
     if card is None:
         return None
@@ -132,6 +143,7 @@ def _find_fault(
         data_digest=found.digest,
         config=config,
         start_digest=start_digest,
+        on_top_of=on_top_of,
     )
 
 
