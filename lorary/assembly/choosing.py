@@ -165,7 +165,10 @@ def build_chooser(
     parts: list[tuple[Sequence[int], Chooser]] = []
     for chooser, rows in asked.values():
         if isinstance(chooser, Router) and chooser.decider is not None:
-            decided.setdefault(chooser.combine, {}).update(_decide(chooser.decider, rows, prompts))
+            if chooser.decider.refines:
+                parts.append((rows, _refine(chooser, chooser.decider, rows, prompts, len(choices))))
+            else:
+                decided.setdefault(chooser.combine, {}).update(_decide(chooser.decider, rows, prompts))
         else:
             parts.append((rows, chooser))
     for combine, group in decided.items():
@@ -198,6 +201,17 @@ def _decide(decider: RequestDecider, rows: Sequence[int], prompts: Prompts) -> d
     indices, weights = decider.decide_prompts([prompts.ids(row) for row in rows])
     found = map(Decided, indices.tolist(), weights.tolist())
     return dict(zip(rows, found, strict=True))
+
+
+def _refine(
+    router: Router, decider: RequestDecider, rows: Sequence[int], prompts: Prompts, num_requests: int
+) -> Chooser:
+    """Decide for some requests, and make a chooser of all; the weights of the others are 0."""
+    indices, weights = decider.decide_prompts([prompts.ids(row) for row in rows])
+    all_indices = indices.new_zeros(num_requests, *indices.shape[1:])
+    all_weights = weights.new_zeros(num_requests, *weights.shape[1:])
+    all_indices[list(rows)], all_weights[list(rows)] = indices, weights
+    return decider.make_chooser(all_indices, all_weights, router.combine)
 
 
 def _check_chooser(stack: ExpertStack, choice: Any) -> Chooser:

@@ -1,7 +1,7 @@
 """Choose experts once per request: the base model runs the prompts, a router chooses from activations.
 
-B sequences of a batch, L their length, P prompts, T tokens, E experts, K experts kept per request, D width of
-an embedding.
+B sequences of a batch, L their length, P prompts, T tokens, E experts, K experts kept per request, G groups
+of layers, D width of an embedding.
 """
 
 from collections.abc import Sequence
@@ -9,21 +9,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lorary.assembly.probing import Prober
 from lorary.facts.encoder import Encoder, embed_with
-from lorary.facts.reading import read_averages
 from lorary.facts.requests import Requests, list_prompts, pad_prompts
 from lorary.files import say_count
 from lorary.models import BaseModel, ExpertStack
-from lorary.routing.request import OUTPUT, RequestRouter
+from lorary.routing import Chooser
+from lorary.routing.request import OUTPUT, RefiningRouter, RequestRouter
 
 
 class RequestDecider:
     """Chooses experts for whole requests, from their prompts only.
 
     Args:
-        stack: the experts on the model; they are off while the prompts run.
+        stack: the experts on the model; they are off while the prompts run, unless the router looks at runs
+            with experts on.
         router: chooses from the base model's activations on the prompts.
         base: the base model, whose tokenizer decodes token ids for an encoder.
+        num_experts: E, the number of experts that the router chooses from; they come first in the stack.
         encoder: embeds the prompts' texts instead of the base model, if the router uses embeddings.
     """
 
@@ -32,12 +35,19 @@ class RequestDecider:
         stack: ExpertStack,
         router: RequestRouter,
         base: BaseModel,
+        num_experts: int,
         encoder: Encoder | None = None,
     ):
         self.router = router
         self.stack = stack
         self._base = base
         self._encoder = encoder
+        self._prober = Prober(stack, base, router, num_experts)
+
+    @property
+    def refines(self) -> bool:
+        """Whether the choice for a request differs between its layers or tokens."""
+        return isinstance(self.router, RefiningRouter)
 
     def decide(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Choose experts for each prompt of a batch.
@@ -47,7 +57,9 @@ class RequestDecider:
             attention_mask: ``[B, L]``, 0 for padding, on either side; None for no padding.
 
         Returns:
-            Indices ``[B, K]`` int64 and weights ``[B, K]`` float32, the arguments of ``ExpertStack.planned``.
+            Indices ``[B, K]`` int64 and weights ``[B, K]`` float32, the arguments of ``make_chooser`` (and of
+            ``ExpertStack.planned``, if the router does not refine them). Weights are ``[B, G, K]`` if the
+            router weighs groups of layers apart.
 
         Raises:
             ValueError: if the shapes differ, or a prompt is empty.
@@ -66,12 +78,25 @@ class RequestDecider:
             requests: P prompts, on the model's device.
 
         Returns:
-            Indices ``[P, K]`` and weights ``[P, K]``.
+            Indices ``[P, K]`` and weights ``[P, K]``, or ``[P, G, K]``.
         """
         if self._encoder is not None and self.router.places == (OUTPUT,):
             vectors = embed_with(self._encoder, self._base.tokenizer, requests.token_ids())
             return self.router.choose({OUTPUT: vectors})
-        return self.router.choose(read_averages(self.stack, self.router, requests))
+        return self.router.choose(self._prober.read(requests))
+
+    def make_chooser(self, indices: Tensor, weights: Tensor, combine: str = "outputs") -> Chooser:
+        """Make the chooser of requests from what was decided for them.
+
+        Args:
+            indices: ``[P, K]``, from ``decide``.
+            weights: ``[P, K]`` or ``[P, G, K]``, from ``decide``.
+            combine: ``"outputs"`` or ``"factors"``, see ``mix``.
+        """
+        if isinstance(self.router, RefiningRouter):
+            return self.router.refine(indices, weights, combine)
+        # Under a router the general expert is on even where no expert is chosen.
+        return self.stack.plan(indices, weights, combine, torch.ones(len(indices), dtype=torch.bool))
 
     def explain(
         self, input_ids: Tensor, num_prompt_tokens: int | None, num_experts: int
@@ -84,7 +109,7 @@ class RequestDecider:
             num_experts: E.
 
         Returns:
-            Module path -> routing weights ``[T, E]``, float32, on the CPU: the same at each layer.
+            Module path -> routing weights ``[T, E]``, float32, on the CPU: the same for each token.
 
         Raises:
             ValueError: if ``num_prompt_tokens`` is not from 1 to T.
@@ -95,6 +120,13 @@ class RequestDecider:
                 f"num_prompt_tokens must be from 1 to the text's {say_count(length, 'token')}, found "
                 f"{num_prompt_tokens}"
             )
-        indices, weights = self.decide(input_ids[:, :num_prompt_tokens])
-        spread = torch.zeros(1, num_experts).scatter_add(1, indices.cpu(), weights.cpu())
-        return dict.fromkeys(self.stack.layers, spread.expand(length, -1))
+        indices, weights = (found.cpu() for found in self.decide(input_ids[:, :num_prompt_tokens]))
+        groups = weights if weights.dim() == 3 else weights[:, None]  # [1, G, K]
+        shares = torch.zeros(groups.shape[1], num_experts)  # [G, E]
+        shares.scatter_add_(1, indices.expand(len(shares), -1), groups[0])
+        router = self.router
+        numbers = {
+            path: router.find_group(path) if isinstance(router, RefiningRouter) else 0
+            for path in self.stack.layers
+        }
+        return {path: shares[number].expand(length, -1) for path, number in numbers.items()}

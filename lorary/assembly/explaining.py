@@ -13,6 +13,7 @@ from lorary.experts.stacked_parameters import is_sub_layer
 from lorary.facts.known import Facts
 from lorary.models.positions import check_length
 from lorary.routing import Choice, Chooser, LayerRouters
+from lorary.routing.contract import join_components
 
 
 def explain_text(
@@ -70,5 +71,6 @@ class Recorder:
         # Sub-layers of a mixture of experts run with only some tokens.
         if choice is not None and not is_sub_layer(path):
             spread = torch.zeros(len(x), self._num_experts, device=x.device)  # [T, E]
-            self.seen[path] = spread.scatter_add(1, choice.indices, choice.weights.float()).cpu()
+            known = join_components(choice)
+            self.seen[path] = spread.scatter_add(1, known.indices, known.weights.float()).cpu()
         return choice

@@ -86,7 +86,14 @@ def build_router(
             kinds = {}
         refuse_kinds(kinds, f"router {name!r}")
         if name in REQUEST_ROUTERS:
-            return Router(name, options, combine, nobody, facts.stack, build_decider(name, config, facts))
+            decider = build_decider(name, config, facts)
+            ways = getattr(decider.router, "COMBINES", COMBINES)
+            if combine not in ways:
+                raise ValueError(
+                    f"router {name!r} combines {' or '.join(ways)}, not {combine}: it chooses components of "
+                    "experts, whose factors cannot be mixed"
+                )
+            return Router(name, options, combine, nobody, facts.stack, decider)
         placed = facts.stack.layer_routers(build_layer_routers(name, config, facts))
         return Router(name, options, combine, placed.routers, facts.stack)
 
@@ -140,4 +147,4 @@ def build_decider(
         ValueError: if something had to be given and was not.
     """
     built = REQUEST_ROUTERS[router].build(config, gather_request(facts, config.needs))
-    return RequestDecider(facts.stack, built, facts.base, facts.encoder)
+    return RequestDecider(facts.stack, built, facts.base, len(facts.names), facts.encoder)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from lorary.assembly import RoutedModel
+from lorary.assembly.deciding import RequestDecider
 from lorary.assembly.router import Router
 from lorary.evaluation.items import Item, Prompt
 from lorary.facts.requests import Requests, cut_passes, pad_prompts
@@ -18,8 +19,10 @@ from lorary.passes.layout import Layout
 from lorary.passes.split import read_whole
 from lorary.routing import Chooser
 
-KnownExperts = tuple[tuple[int, ...], tuple[float, ...]]
-"""The experts of a request, as K places in the stack, and the weight of each."""
+Shares = tuple[float | tuple[float, ...], ...]
+"""Weights of K experts, or of K experts for each of several groups of layers."""
+KnownExperts = tuple[tuple[int, ...], Shares]
+"""The experts of a request, as K places in the stack, and their weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,8 @@ class RouteExperts:
     """Prompt -> its experts, for a router that chooses per request."""
     combine: str = "outputs"
     """How the known experts are combined, see ``mix``."""
+    decider: RequestDecider | None = None
+    """What decided for each prompt."""
 
     def find(self, item: Item) -> KnownExperts | None:
         """Return the experts known for a request; None if a router chooses."""
@@ -49,9 +54,9 @@ class RouteExperts:
         if not known:
             return self.router
         places, weights = zip(*known, strict=True)
-        # Under a router the general expert is on even where no expert is chosen.
-        general = None if self.by_prompt is None else torch.ones(len(known), dtype=torch.bool)
-        return self.stack.plan(torch.tensor(places), torch.tensor(weights), self.combine, general)
+        if self.decider is not None:
+            return self.decider.make_chooser(torch.tensor(places), torch.tensor(weights), self.combine)
+        return self.stack.plan(torch.tensor(places), torch.tensor(weights), self.combine)
 
     def group(self, items: Sequence[Item]) -> tuple[Chooser | None, list[int]]:
         """Return the chooser for many items; items of one task with the same experts are one request.
@@ -108,8 +113,12 @@ def decide_prompts(
     for members, requests in passes:
         indices, weights = router.decider.decide_packed(requests)
         for index, places, shares in zip(members, indices.tolist(), weights.tolist(), strict=True):
-            found[different[index]] = tuple(places), tuple(shares)
-    return RouteExperts(stack=model.stack, by_prompt=found, combine=router.combine)
+            found[different[index]] = tuple(places), _freeze(shares)
+    return RouteExperts(stack=model.stack, by_prompt=found, combine=router.combine, decider=router.decider)
+
+
+def _freeze(shares: Sequence[float | list[float]]) -> Shares:
+    return tuple(tuple(each) if isinstance(each, list) else each for each in shares)
 
 
 def _pack(

@@ -18,6 +18,7 @@ from lorary.facts.rows import are_sound_rows, lay_out_rows
 from lorary.facts.soundness import Artifact
 from lorary.library.derive import IsSound
 from lorary.models import BaseModel, ExpertStack
+from lorary.models.expert_linear import ExpertLinear
 from lorary.training import TrainingExamples
 
 if TYPE_CHECKING:
@@ -66,6 +67,10 @@ def _depend_on_nothing(context: Context) -> dict[str, Any]:
     return {}
 
 
+def _read_width(layer: ExpertLinear) -> int:
+    return layer.a.shape[2]
+
+
 def _check_rows(context: Context) -> IsSound:
     return lambda name, artifact: are_sound_rows(context.stack, artifact)
 
@@ -99,6 +104,8 @@ class Fact:
     """Hashes the examples of one expert, if it depends on any."""
     check: Callable[[Context], IsSound] = _check_rows
     """Returns the check of stored artifacts, see ``soundness.py``."""
+    width: Callable[[ExpertLinear], int] = _read_width
+    """Number of values of a row of a layer; by default I. Rows of that many are given to `provide`."""
     work: str | None = None
     """What is told while it is computed, with ``{experts}`` for their number; None if it is quick."""
     unpack: Callable[[Context, Sequence[str], Sequence[Artifact]], Laid] | None = None

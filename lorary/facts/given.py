@@ -84,7 +84,7 @@ def take_rows(
             number is not finite.
     """
     if fact.place == "layers":
-        _check_layers(fact.name, stack, rows, names, routed)
+        _check_layers(fact, stack, rows, names, routed)
         return pack_rows(rows, names)
     before = {name: artifact[fact.name] for name, artifact in known.items()}
     _check_output(fact.name, before, rows)
@@ -92,8 +92,9 @@ def take_rows(
 
 
 def _check_layers(
-    fact: str, stack: ExpertStack, rows: Mapping[str, Tensor], names: Sequence[str], routed: Sequence[str]
+    kind: Fact, stack: ExpertStack, rows: Mapping[str, Tensor], names: Sequence[str], routed: Sequence[str]
 ) -> None:
+    fact = kind.name
     if not rows:
         raise ValueError(f"{fact} must have rows for at least one layer, found no layers")
     twice = sorted({name for name in names if list(names).count(name) > 1})
@@ -102,7 +103,7 @@ def _check_layers(
     for path, tensor in rows.items():
         if path not in stack.layers:
             raise ValueError(f"{fact} must be for layers with experts, but {quote(path)} is not one of them")
-        expected = (len(names), stack.layers[path].a.shape[2])
+        expected = (len(names), kind.width(stack.layers[path]))
         if not isinstance(tensor, Tensor):
             raise ValueError(f"{fact} of {quote(path)} must be a tensor, found {type(tensor).__name__}")
         if tensor.shape != expected:

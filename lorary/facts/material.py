@@ -1,11 +1,16 @@
 """Gathering the facts that a router is built from, layer by layer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
+from lorary.experts.stacked_parameters import is_sub_layer
 from lorary.facts.known import Facts
 from lorary.facts.table import FACTS
+from lorary.models import ExpertStack
+from lorary.models.architecture import is_encoder_decoder
+from lorary.models.called import find_reading_layers
+from lorary.models.expert_linear import ExpertLinear
 from lorary.routing.configs.contract import Needs
 from lorary.routing.material import LayerMaterial, RequestMaterial
 
@@ -54,4 +59,27 @@ def gather_request(facts: Facts, needs: Needs) -> RequestMaterial:
     }
     # A router that needs facts of the output layer only, such as embeddings, gets no layers.
     layers = gather_layers(facts, needs) if len(output) < len(needs) else {}
-    return RequestMaterial(num_experts=len(facts.names), layers=layers, tensors=found, general=facts.fallback)
+    return RequestMaterial(
+        num_experts=len(facts.names),
+        layers=layers,
+        tensors=found,
+        general=facts.fallback,
+        places=_list_places(facts.stack),
+        output=None if facts.base.is_encoder_decoder else _find_output(facts.stack),
+    )
+
+
+def _list_places(stack: ExpertStack) -> tuple[str, ...]:
+    """List the layers with experts that read every token of a prompt."""
+    paths = [path for path in stack.layers if not is_sub_layer(path)]
+    if is_encoder_decoder(stack.model):
+        reading = find_reading_layers(stack.model)
+        paths = [path for path in paths if path in reading]
+    return tuple(paths)
+
+
+def _find_output(stack: ExpertStack) -> Callable[[Tensor], Tensor]:
+    """Return the output layer without experts, which the layer itself may have."""
+    layer = stack.model.get_output_embeddings()
+    output: Callable[[Tensor], Tensor] = layer.base if isinstance(layer, ExpertLinear) else layer
+    return output

@@ -13,39 +13,55 @@ from torch import Tensor, nn
 from lorary.facts.requests import Requests
 from lorary.models import ExpertStack, select_positions
 from lorary.models.architecture import is_encoder_decoder, reading_inputs
-from lorary.models.capture import Receive, capture_inputs
+from lorary.models.capture import Receive, capture_inputs, capture_outputs
 from lorary.models.per_thread import in_this_thread
 from lorary.routing.request import OUTPUT, TokenDescriber
 
 
 @torch.no_grad()
-def read_averages(stack: ExpertStack, router: TokenDescriber, requests: Requests) -> dict[str, Tensor]:
+def read_averages(
+    stack: ExpertStack,
+    router: TokenDescriber,
+    requests: Requests,
+    plan: tuple[Tensor, Tensor] | None = None,
+) -> dict[str, Tensor]:
     """Run prompts through the base model, and average the router's token features over each prompt.
 
     Args:
-        stack: the experts on the model; they are switched off during this pass.
+        stack: the experts on the model; they are switched off during this pass, unless there is a plan.
         router: defines the places (module paths, or the output layer) and the features of tokens there.
         requests: the prompts, on the model's device.
+        plan: the experts that are on, and their weights, ``[1, K]`` for all prompts or ``[P, K]`` for
+            prompts that each have a row of their own; None for no experts.
 
     Returns:
         Place -> averages ``[P, F]``, float32, on the place's device. If an encoder reads the prompts, places
         that do not read them are left out.
     """
-    weights = requests.weigh_cells(router.skips_first, router.last_share)
+    is_last_only = router.last_share == 1.0
+    cells = requests.last_cells() if is_last_only else None
+    weights = None if is_last_only else requests.weigh_cells(router.skips_first, router.last_share)
     found: dict[str, Tensor] = {}
 
     def average(place: str, x: Tensor) -> None:
-        if place in router.places:
+        if place not in router.places:
+            return
+        if cells is not None:
+            found[place] = router.describe(place, x[cells.to(x.device)]).float()
+        elif weights is not None:
             features = router.describe(place, x).float()
             found[place] = weights.to(features.device) @ features
 
+    layers = set(router.places) & stack.layers.keys()
+    others = [place for place in router.places if place not in (*layers, OUTPUT)]
     with ExitStack() as contexts:
-        if set(router.places) - {OUTPUT}:
+        if layers:
             everything = torch.ones_like(requests.inputs["input_ids"], dtype=torch.bool)
             contexts.enter_context(capture_inputs(stack, everything, average))
         if OUTPUT in router.places:
             contexts.enter_context(capture_hidden(stack, average))
-        read_alone(stack, requests)
+        contexts.enter_context(capture_outputs(stack.model, others, average))
+        read_alone(stack, requests) if plan is None else read_with(stack, requests, *plan)
     return found
 
 
@@ -109,4 +125,26 @@ def read_alone(stack: ExpertStack, requests: Requests, *, without_general: bool 
     nowhere = torch.zeros(1, dtype=torch.long, device=stack.model.device)
     chosen = stack.choosing(None) if without_general else stack.without_choice()
     with chosen, select_positions(stack.model, nowhere):
+        stack.model(**reading_inputs(stack.model, requests.inputs))
+
+
+def read_with(stack: ExpertStack, requests: Requests, indices: Tensor, weights: Tensor) -> None:
+    """Run the base model with experts on prompts, for hooks on its layers; its output is discarded.
+
+    Args:
+        stack: the experts on the model.
+        requests: the prompts.
+        indices: the experts that are on, ``[1, K]`` for all prompts or ``[P, K]`` for prompts that each have
+            a row of their own.
+        weights: their weights, of the same shape; zeros for no expert.
+    """
+    ids = requests.inputs["input_ids"]
+    # Prompts of one request may share rows, and cells.
+    rows = torch.zeros_like(ids) if len(indices) == 1 else None
+    plan = stack.plan(indices, weights, general=torch.ones(len(indices), dtype=torch.bool))
+    nowhere = torch.zeros(1, dtype=torch.long, device=stack.model.device)
+    if rows is not None and is_encoder_decoder(stack.model):
+        rows = rows[:, 0]  # of each row, since the decoder's rows have other lengths
+    num_requests = None if rows is not None else len(indices)
+    with stack.choosing(plan, rows, num_requests), select_positions(stack.model, nowhere):
         stack.model(**reading_inputs(stack.model, requests.inputs))

@@ -46,6 +46,10 @@ class Requests:
         weights[torch.arange(self.count), cells[counts.cumsum(0) - 1]] += last_share
         return weights
 
+    def last_cells(self) -> Tensor:
+        """Return the cell of each prompt's last token, ``[P]``."""
+        return self.cells[torch.bincount(self.owner, minlength=self.count).cumsum(0) - 1]
+
     def token_ids(self) -> list[list[int]]:
         """Return each prompt's token ids."""
         flat = self.inputs["input_ids"].flatten()[self.cells]

@@ -1,6 +1,8 @@
 """The facts that routers may need, by name. A new fact is one file and one line here."""
 
 from lorary.facts.calibrations import CALIBRATIONS
+from lorary.facts.cards import CARDS
+from lorary.facts.components import COMPONENTS
 from lorary.facts.embeddings import EMBEDDINGS
 from lorary.facts.fact import Fact
 from lorary.facts.factors import FACTORS
@@ -13,5 +15,17 @@ from lorary.facts.tied_prototypes import TIED_PROTOTYPES
 
 FACTS: dict[str, Fact] = {
     fact.name: fact
-    for fact in (FACTORS, PROTOTYPES, TIED_PROTOTYPES, CALIBRATIONS, NORMS, MEANS, GATES, MOE, EMBEDDINGS)
+    for fact in (
+        FACTORS,
+        CARDS,
+        PROTOTYPES,
+        TIED_PROTOTYPES,
+        CALIBRATIONS,
+        NORMS,
+        MEANS,
+        COMPONENTS,
+        GATES,
+        MOE,
+        EMBEDDINGS,
+    )
 }

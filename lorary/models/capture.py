@@ -1,13 +1,14 @@
-"""Capturing the inputs of layers with experts.
+"""Capturing the inputs of layers with experts, and the outputs of other modules.
 
-B rows of a batch, L row length, N selected tokens, I layer input.
+B rows of a batch, L row length, N selected tokens, I layer input, D width of an output.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from lorary.experts.stacked_parameters import is_sub_layer
 from lorary.models.architecture import is_encoder_decoder
@@ -66,6 +67,40 @@ def capture_inputs(
         for path, own in masks.items()
         if own is not None
     ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def capture_outputs(model: PreTrainedModel, paths: Collection[str], receive: Receive) -> Iterator[None]:
+    """Within this context, pass outputs of modules to ``receive`` when this thread runs the model.
+
+    Args:
+        model: the model.
+        paths: module paths, such as those of blocks.
+        receive: called with a path and the module's output for all tokens, ``[B×L, D]``, in the model's
+            dtype, without gradients. Of a module that returns several values it is the first one.
+
+    Raises:
+        ValueError: (when the model runs) if a module returns no tensor first.
+    """
+
+    def hand_over(path: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            first = output[0] if isinstance(output, tuple) else output
+            if not isinstance(first, Tensor) or first.dim() < 2:
+                raise ValueError(
+                    f"the output of {path} cannot be read, it is no tensor with a row for each token: use "
+                    "what needs layers with experts only, such as the routers 'arrow' and 'calibrated'"
+                )
+            receive(path, first.detach().flatten(0, -2))
+
+        return in_this_thread(hook)
+
+    handles = [model.get_submodule(path).register_forward_hook(hand_over(path)) for path in paths]
     try:
         yield
     finally:

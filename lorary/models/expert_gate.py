@@ -15,6 +15,7 @@ from lorary.models.layers import BaseLayer, is_gate
 from lorary.models.parts.layer_view import LayerView
 from lorary.models.routing_context import RoutingContext
 from lorary.routing import Choice
+from lorary.routing.contract import join_components
 
 
 class ExpertGate(ExpertLinear):
@@ -34,6 +35,7 @@ class ExpertGate(ExpertLinear):
         choice = call.chooser.choose(self.path, tokens, call.rows_of(x))
         if choice is None:
             return self.base(x)
+        choice = join_components(choice)
         columns = [choice.indices, choice.weights]
         if choice.general is not None:
             columns.append(choice.general[:, None])

@@ -15,6 +15,7 @@ from lorary.models.mix_backends import reads_all_experts
 from lorary.models.parts.placed_parts import PlacedParts
 from lorary.models.routing_context import RoutingContext
 from lorary.routing import Choice, LayerRouters
+from lorary.routing.contract import join_components
 from lorary.routing.shapes import find_shape_fault
 
 
@@ -105,18 +106,21 @@ class ExpertLinear(nn.Module):
         parts = self.parts
         if parts is not None and not self.a.shape[1]:
             return parts(self.base, (x,), y, y, choice)
-        indices, weights, combine, subset, _ = choice
+        indices, weights, combine, subset = choice[:4]
         a: Tensor = self.a
         b_t: Tensor = self.b_t
         ranks = self.ranks
-        if subset is not None and self._takes_out(choice, tokens):
+        if choice.components is not None:
+            # Each component is an expert of rank 1.
+            a, b_t, ranks = a.flatten(0, 1)[:, None], b_t.flatten(0, 1)[:, None], None
+        elif subset is not None and self._takes_out(choice, tokens):
             a, b_t, indices = a[subset.experts], b_t[subset.experts], subset.indices
             ranks = None if ranks is None else ranks[subset.experts]
         onto = y.reshape(-1, y.shape[-1])
         if self._context.general is not None:
             onto = self._add_general(self._context.general, tokens, onto, choice)
         mixed = mix_stacks(tokens, a, b_t, indices, weights, combine, onto, ranks).view(y.shape)
-        return mixed if parts is None else parts(self.base, (x,), y, mixed, choice)
+        return mixed if parts is None else parts(self.base, (x,), y, mixed, join_components(choice))
 
     def _add_general(self, place: int, tokens: Tensor, onto: Tensor, choice: Choice) -> Tensor:
         """Add the output of the general expert, which is never mixed with other experts' factors."""

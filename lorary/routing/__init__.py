@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 from lorary.lazy import load_lazily
 from lorary.routing.configs.arrow import ArrowConfig
 from lorary.routing.configs.calibrated import CalibratedConfig
+from lorary.routing.configs.card import CardConfig
 from lorary.routing.configs.contract import RouterConfig
 from lorary.routing.configs.fixed import FixedConfig, SingleConfig
+from lorary.routing.configs.hilora import HiloraConfig
 from lorary.routing.configs.lag import LagConfig
+from lorary.routing.configs.logo import LogoConfig
 from lorary.routing.configs.mean_activation import MeanActivationConfig
 from lorary.routing.configs.moe import MoeRouterConfig
 from lorary.routing.configs.phatgoose import PhatgooseConfig
+from lorary.routing.configs.qa_flora import QaFloraConfig
 from lorary.routing.configs.retrieval import RetrievalConfig
 from lorary.routing.configs.seqr import SeqrConfig
 from lorary.routing.configs.spectr import SpectrConfig
@@ -30,15 +34,19 @@ __all__ = [
     "ROUTERS",
     "ArrowConfig",
     "CalibratedConfig",
+    "CardConfig",
     "Choice",
     "Chooser",
     "FixedConfig",
+    "HiloraConfig",
     "LagConfig",
     "LayerRouters",
+    "LogoConfig",
     "MeanActivationConfig",
     "Mixed",
     "MoeRouterConfig",
     "PhatgooseConfig",
+    "QaFloraConfig",
     "RetrievalConfig",
     "RouterConfig",
     "SeqrConfig",

@@ -36,6 +36,10 @@ class Choice(NamedTuple):
     general: Tensor | None = None
     """Weight of the model's general expert for each token, ``[T]``; None: 1. Its output is added apart from
     the others. Only models whose experts stand on one use it."""
+    components: int | None = None
+    """R, if the indices are not those of experts but of their components, the pairs of a row of ``a`` and a
+    column of ``b``: row r of expert e is ``e · R + r``. Outputs of components are added: ``combine`` is
+    ``outputs``."""
 
 
 class Chooser(Protocol):
@@ -123,6 +127,9 @@ class Mixed:
         ]
         if not found:
             return None
+        components = max((choice.components or 0 for _, choice in found), default=0) or None
+        if components is not None:
+            found = [(own, split_experts(choice, components)) for own, choice in found]
         top_k = max(choice.indices.shape[1] for _, choice in found)
         indices = rows.new_zeros(len(rows), top_k)
         weights = x.new_zeros(len(rows), top_k, dtype=_promote_dtypes([choice for _, choice in found]))
@@ -132,7 +139,7 @@ class Mixed:
             indices[own, :kept] = choice.indices
             weights[own, :kept] = choice.weights.to(weights.dtype)
         combine = _agree_on_combine([choice for _, choice in found])
-        return Choice(indices, weights, combine, general=_join_general(found, weights))
+        return Choice(indices, weights, combine, general=_join_general(found, weights), components=components)
 
     def _divide(self, rows: Tensor) -> list[Tensor]:
         """Return the tokens of each part, computed once for all layers of a call."""
@@ -159,12 +166,44 @@ class Mixed:
         ]
         if not found:
             return None
+        components = max((choice.components or 0 for _, choice in found), default=0) or None
+        if components is not None:
+            found = [(is_own, split_experts(choice, components)) for is_own, choice in found]
         return Choice(
             torch.cat([choice.indices for _, choice in found], 1),
             torch.cat([choice.weights * is_own for is_own, choice in found], 1),
             _agree_on_combine([choice for _, choice in found]),
             general=_sum_general(found),
+            components=components,
         )
+
+
+def split_experts(choice: Choice, rank: int) -> Choice:
+    """Return a choice of experts as one of all their components; one of components as it is.
+
+    Args:
+        choice: the choice, which combines outputs, or one expert per token.
+        rank: R, the number of components of an expert in the layer's stacks.
+    """
+    if choice.components is not None:
+        return choice
+    rows = torch.arange(rank, device=choice.indices.device)
+    indices = (choice.indices[..., None] * rank + rows).flatten(1)
+    weights = choice.weights.repeat_interleave(rank, 1)
+    # One expert is the same in both ways to combine.
+    combine = choice.combine if choice.indices.shape[1] > 1 else "outputs"
+    return Choice(indices, weights, combine, None, choice.general, rank)
+
+
+def join_components(choice: Choice) -> Choice:
+    """Return a choice of components as one of experts, for modules without components.
+
+    An expert may occur several times; its weights add up to the mean over all its components.
+    """
+    if choice.components is None:
+        return choice
+    rank = choice.components
+    return choice._replace(indices=choice.indices // rank, weights=choice.weights / rank, components=None)
 
 
 def _join_general(found: Sequence[tuple[Tensor, Choice]], weights: Tensor) -> Tensor | None:

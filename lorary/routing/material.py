@@ -3,7 +3,7 @@
 Shape letters: E experts, I layer input, N rows of one expert, D embedding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -73,6 +73,12 @@ class RequestMaterial:
     general: int | None = None
     """Index of the model's general expert, which the router may fall back on; it is none of the E experts.
     None if there is none, or if all experts stand on it, so that it is always on."""
+    places: tuple[str, ...] | None = None
+    """The layers with experts that read every token of a prompt, in the stack's order; None: all of
+    ``layers``."""
+    output: Callable[[Tensor], Tensor] | None = None
+    """The base model's output layer, hidden states ``[*, D]`` -> logits; None if an encoder reads the
+    prompts."""
 
     def __post_init__(self) -> None:
         for name, own in self.tensors.items():
@@ -81,6 +87,10 @@ class RequestMaterial:
                     f"{name} must be given for each of the {say_count(self.num_experts, 'expert')}, found "
                     f"{len(own)}"
                 )
+
+    def list_places(self) -> tuple[str, ...]:
+        """List the layers that read every token of a prompt; all, if it is not known which do."""
+        return tuple(self.layers) if self.places is None else self.places
 
     def take(self, name: str) -> tuple[Tensor, ...]:
         """Return one of the tuples of tensors, one tensor per expert.

@@ -10,12 +10,16 @@ from lorary.errors import suggest
 from lorary.files import quote
 from lorary.routing.configs.arrow import ArrowConfig
 from lorary.routing.configs.calibrated import CalibratedConfig
+from lorary.routing.configs.card import CardConfig
 from lorary.routing.configs.contract import RouterConfig
 from lorary.routing.configs.fixed import FixedConfig, SingleConfig
+from lorary.routing.configs.hilora import HiloraConfig
 from lorary.routing.configs.lag import LagConfig
+from lorary.routing.configs.logo import LogoConfig
 from lorary.routing.configs.mean_activation import MeanActivationConfig
 from lorary.routing.configs.moe import MoeRouterConfig
 from lorary.routing.configs.phatgoose import PhatgooseConfig
+from lorary.routing.configs.qa_flora import QaFloraConfig
 from lorary.routing.configs.retrieval import RetrievalConfig
 from lorary.routing.configs.seqr import SeqrConfig
 from lorary.routing.configs.spectr import SpectrConfig
@@ -98,6 +102,17 @@ REQUEST_ROUTERS: dict[str, RequestRouterKind] = {
         uses=Uses.EXAMPLES,
         needs_tasks=True,
     ),
+    "hilora": RequestRouterKind(
+        config=HiloraConfig,
+        build=_find_builder("hilora.build_hilora"),
+        uses=Uses.EXAMPLES,
+        needs_tasks=True,
+    ),
+    "logo": RequestRouterKind(config=LogoConfig, build=_find_builder("logo.build_logo"), uses=Uses.EXPERTS),
+    "qa_flora": RequestRouterKind(
+        config=QaFloraConfig, build=_find_builder("qa_flora.build_qa_flora"), uses=Uses.EXPERTS
+    ),
+    "card": RequestRouterKind(config=CardConfig, build=_find_builder("card.build_card"), uses=Uses.EXPERTS),
     "calibrated": RequestRouterKind(
         config=CalibratedConfig, build=_find_builder("calibrated_router.build_calibrated"), uses=Uses.GENERIC
     ),

@@ -1,15 +1,33 @@
 """The contract of routers that choose once per request.
 
-Shape letters: T tokens, I width of a place, F features, B requests, K experts kept per request.
+Shape letters: T tokens, I width of a place, F features, B requests, E experts, K experts kept per request,
+G groups of layers.
 """
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from lorary.routing.contract import Chooser
+
 OUTPUT = "output"
-"""The place for inputs of the model's output layer; other places are module paths of layers with experts."""
+"""The place for inputs of the model's output layer. Other places are module paths of layers with experts,
+whose inputs are read, and of other modules, such as blocks, whose outputs are read."""
+NAMES = "names"
+"""The place for log-likelihoods of experts' names, see ``AskingRouter``."""
+
+
+class Runs(StrEnum):
+    """How prompts are run for a request router."""
+
+    ALONE = "alone"
+    """Once, without experts."""
+    TOGETHER = "together"
+    """Once, with all experts on at once, each with weight 1."""
+    EACH = "each"
+    """Without experts, and with each expert alone."""
 
 
 class TokenDescriber(Protocol):
@@ -27,7 +45,8 @@ class TokenDescriber(Protocol):
 
     @property
     def last_share(self) -> float:
-        """Weight of the last token in the average, ``(1 - share) · mean of all + share · last``."""
+        """Weight of the last token in the average, ``(1 - share) · mean of all + share · last``. With 1, only
+        the last tokens are described."""
         ...
 
     def describe(self, place: str, x: Tensor) -> Tensor:
@@ -45,6 +64,66 @@ class RequestRouter(TokenDescriber, Protocol):
             averages: place -> average features ``[B, F]``.
 
         Returns:
-            Indices ``[B, K]`` int64 and weights ``[B, K]`` float32.
+            Indices ``[B, K]`` int64 and weights ``[B, K]`` float32; or weights ``[B, G, K]``, if the router
+            is a ``RefiningRouter`` that weighs groups of layers apart.
         """
+        ...
+
+
+@runtime_checkable
+class ProbingRouter(Protocol):
+    """A request router that looks at runs with experts on; others read the base model without experts."""
+
+    @property
+    def runs(self) -> Runs:
+        """The runs. With ``EACH``, ``choose`` gets averages ``[B, 1 + E, F]``, first without experts."""
+        ...
+
+
+@runtime_checkable
+class RefiningRouter(Protocol):
+    """A request router whose choice differs from layer to layer, or from token to token, of a request."""
+
+    def refine(self, indices: Tensor, weights: Tensor, combine: str) -> Chooser:
+        """Make the chooser of requests from what ``choose`` returned for them.
+
+        Args:
+            indices: the experts of P requests, ``[P, K]``.
+            weights: their weights, ``[P, K]`` or ``[P, G, K]``; zeros for requests that use no expert.
+            combine: ``"outputs"`` or ``"factors"``.
+        """
+        ...
+
+    def find_group(self, path: str) -> int:
+        """Return the number of a layer's group; always 0 without groups."""
+        ...
+
+
+class Question(NamedTuple):
+    """A text that the base model reads, and the experts' names that may follow it."""
+
+    request: int
+    """Number of the request that it is about."""
+    prompt: str
+    """The text."""
+    answers: Sequence[str]
+    """The texts that may follow, one for each expert of the question."""
+    experts: Sequence[int]
+    """Their experts."""
+
+
+@runtime_checkable
+class AskingRouter(Protocol):
+    """A request router that asks the base model which expert's name follows a text.
+
+    Its ``choose`` gets the log-likelihood of each expert's answer ``[B, E]`` at the place ``NAMES``.
+    """
+
+    @property
+    def max_tokens(self) -> int:
+        """Maximum number of a request's tokens; of a longer request the last ones are used."""
+        ...
+
+    def ask(self, requests: Sequence[str]) -> list[Question]:
+        """Return the questions about some requests; each expert is in one question of each request."""
         ...

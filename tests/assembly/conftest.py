@@ -50,9 +50,10 @@ def sequences(base):
 
 @pytest.fixture
 def ready(model, sequences):
-    """The model with embeddings of everyone's examples."""
+    """The model with what request routers need of everyone's examples."""
     model.set_router(None)
-    model.provide(find_task_facts(model, {}, take_for_examples(sequences), ["embeddings"]))
+    facts = ["embeddings", "components"]
+    model.provide(find_task_facts(model, {}, take_for_examples(sequences), facts))
     return model
 
 

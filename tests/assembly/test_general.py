@@ -24,6 +24,7 @@ OPTIONS = {
     "calibrated": {"generic": GENERIC, "top_k": 2},
     "arrow": {"top_k": 3, "abstain": 0.5},
     "seqr": {"generic": GENERIC},
+    "logo": {"top_k": 2},
 }
 WITHOUT_TASKS = [name for name in ROUTERS if name != "moe" and not list_task_facts([name])]
 

@@ -91,7 +91,9 @@ def test_a_saved_model_has_all_of_it(model, tmp_path, build_tiny_base):
 def test_a_saved_fact_that_no_table_knows_is_refused(model, tmp_path, monkeypatch):
     save_model(model, tmp_path / "saved", with_base=True)
     monkeypatch.delitem(toy.FACTS, "counts")
-    with pytest.raises(FormatError, match="must hold means, gates, moe, embeddings, lengths as floating"):
+    with pytest.raises(
+        FormatError, match="must hold means, components, gates, moe, embeddings, lengths as floating"
+    ):
         load_model(tmp_path / "saved", router="arrow", top_k=1)
 
 

@@ -6,7 +6,7 @@ import torch
 from lorary.assembly import load_model
 from lorary.models import wrap_base
 from lorary.routing import RetrievalConfig, configure_router
-from lorary.routing.named import REQUEST_ROUTERS
+from lorary.routing.named import REQUEST_ROUTERS, list_options
 
 GENERIC = (
     "Some text of no task.",
@@ -23,6 +23,14 @@ OPTIONS = {
     "calibrated": {"generic": GENERIC, "top_k": 1, "margin": None},
     "calibrated, all of them": {"generic": GENERIC},
     "calibrated, 3 of them": {"generic": GENERIC, "top_k": 3},
+    "logo": {},
+    "logo, 2 of them": {"top_k": 2, "runs": "each"},
+    "logo, by entropy": {"top_k": 3, "measure": "entropy", "runs": "alone"},
+    "qa_flora": {},
+    "qa_flora, 2 of them": {"top_k": 2},
+    "card": {},
+    "hilora": {},
+    "hilora, half of each": {"top_k": 2, "share": 0.5},
     "calibrated, no last token": {"generic": GENERIC, "top_k": 1, "last_share": 0.0, "margin": None},
 }
 SELECTING = [case for case, options in OPTIONS.items() if case == "retrieval" or options.get("top_k") == 1]
@@ -140,6 +148,8 @@ def test_prompts_of_a_batch_are_answered_as_alone(routed):
 
 
 def test_a_decision_costs_one_reading_of_the_prompt_and_none_while_answering(routed, monkeypatch):
+    if routed.routing[0] == "card":
+        pytest.skip("it reads the cards, not the prompt alone")
     widths = []
     forward = type(routed.model).forward
 
@@ -165,14 +175,16 @@ def test_an_assigned_expert_goes_before_a_decision(routed, input_ids):
 def test_what_is_explained_is_the_decision_from_the_prompt(routed):
     prompt, answer = encode(routed, ["plural of mouse", " mice -.-"])
     indices, weights = routed.decider.decide(torch.tensor([prompt]))
-    expected = torch.zeros(5).index_add(0, indices[0], weights[0])
+    groups = weights[0] if weights.dim() == 3 else weights  # [G, K]
+    expected = torch.zeros(5).index_add(0, indices[0], groups.mean(0))
     found = routed.explain([*prompt, *answer], num_prompt_tokens=len(prompt))
     assert "".join(found.tokens) == "plural of mouse mice -.-"
     assert found.layers == tuple(routed.stack.layers)
     assert found.weights.shape == (14, len(prompt) + len(answer), 5)
-    torch.testing.assert_close(found.weights, expected.expand_as(found.weights))
+    each = found.weights.mean(0, keepdim=True) if len(groups) > 1 else found.weights
+    torch.testing.assert_close(each, expected.expand_as(each))
     whole = routed.explain("plural of mouse")
-    torch.testing.assert_close(whole.weights[0, 0], expected)
+    torch.testing.assert_close(whole.weights[:, 0], found.weights[:, 0])
 
 
 def test_the_length_of_the_prompt_must_be_one_that_the_text_has(routed):
@@ -216,7 +228,7 @@ def test_a_library_of_one_always_answers_with_it(base, experts, input_ids):
 
 
 def test_an_abstaining_router_leaves_the_rest_to_the_base(ready, input_ids):
-    for name in REQUEST_ROUTERS:
+    for name in [name for name in REQUEST_ROUTERS if "abstain" in list_options(name)]:
         options = {"generic": GENERIC} if name == "calibrated" else {}
         with torch.no_grad():
             with ready.routed(None):

@@ -19,6 +19,12 @@ CHOICES = {
         {"standardise": True, "generic": ("Some text.", "1 2 3")},
         ("--seqr.standardise", "true", "--seqr.generic", '["Some text.", "1 2 3"]'),
     ),
+    "logo": (
+        {"top_k": 2, "measure": "entropy", "runs": "each"},
+        ("--logo.top_k", "2", "--logo.measure", "entropy", "--logo.runs", "each"),
+    ),
+    "qa_flora": ({"top_k": 2}, ("--qa_flora.top_k", "2")),
+    "card": ({"top_k": 2, "chunk": 3}, ("--card.top_k", "2", "--card.chunk", "3")),
     "uniform": ({}, ()),
     "fixed": (
         {"weights": {"prices": 0.5, "plurals": -0.2}},
@@ -32,7 +38,7 @@ CHOICES = {
 }
 # A trained router is in the library or it is not; see tests/cli/commands/train/test_moe.py.
 OFFERED = [*CHOICES, "moe"]
-NEEDED = {"phatgoose": "gates", "mean_activation": "means", "retrieval": "embeddings"}
+NEEDED = {"hilora": "components", "phatgoose": "gates", "mean_activation": "means", "retrieval": "embeddings"}
 
 
 @pytest.fixture(autouse=True)

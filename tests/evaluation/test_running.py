@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,7 +14,14 @@ from lorary.evaluation.measures.exact_match import exact_match
 from lorary.evaluation.measures.table import MEASURES
 from lorary.evaluation.request_pool import gather_requests
 from lorary.facts import find_task_facts
-from lorary.routing import CalibratedConfig, RetrievalConfig
+from lorary.routing import (
+    CalibratedConfig,
+    CardConfig,
+    HiloraConfig,
+    LogoConfig,
+    QaFloraConfig,
+    RetrievalConfig,
+)
 from lorary.routing.named import REQUEST_ROUTERS
 from tests.facts.texts import take_for_examples
 
@@ -201,13 +210,20 @@ def request_routes(model):
     """A route for each router that decides per request, several experts at a time."""
     prompts = {"dates": ["day 3"], "morse": ["letter a", "what is"], "plurals": ["plural of goose"]}
     sequences = {name: [model.tokenizer(text)["input_ids"] for text in own] for name, own in prompts.items()}
-    model.provide(find_task_facts(model, {}, take_for_examples(sequences), ["embeddings"]))
+    facts = ["embeddings", "components"]
+    model.provide(find_task_facts(model, {}, take_for_examples(sequences), facts))
     options = {
         "calibrated": CalibratedConfig(top_k=2, temperature=0.1, generic=("Some text.", "1 2 3 4 5 6")),
         "retrieval": RetrievalConfig(top_k=2, temperature=0.1),
+        "logo": LogoConfig(top_k=2),
+        "qa_flora": QaFloraConfig(),
+        "card": CardConfig(top_k=2),
+        "hilora": HiloraConfig(top_k=2),
     }
     assert options.keys() == REQUEST_ROUTERS.keys()
-    return make_routes(list(options), model, OWN, options=options, combine="factors")
+    routes = make_routes(list(options), model, OWN, options=options, combine="factors")
+    # Components have no factors to combine.
+    return [replace(route, combine="outputs") if route.name == "hilora" else route for route in routes]
 
 
 def test_a_request_is_decided_from_its_prompt_alone(model, tasks, request_routes):
@@ -222,9 +238,10 @@ def test_a_request_is_decided_from_its_prompt_alone(model, tasks, request_routes
             for example, found in zip(examples, tokens, strict=True):
                 with answered(model, route, name):
                     decision = model.decider.decide(torch.tensor([found.prompt_ids]))
+                    chooser = model.decider.make_chooser(*decision, route.combine)
 
-                def score(target, prompt=found.prompt_ids, decision=decision, route=route):
-                    with model.stack.planned(*decision, route.combine):
+                def score(target, prompt=found.prompt_ids, chooser=chooser):
+                    with model.stack.choosing(chooser):
                         return sum_as_it_is(model, prompt, target)
 
                 losses.append(score(found.target_ids) / len(found.target_ids))

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lorary.facts import FACTS
+from lorary.routing.card import Card
 from lorary.routing.configs.moe_form import MoeForm
 from lorary.routing.material import LayerMaterial, RequestMaterial
 
@@ -101,6 +102,8 @@ def make_request_material() -> Callable[..., RequestMaterial]:
                 num_experts=len(chosen),
                 tensors={
                     "a": a,
+                    "b": rows(10, 3, bare=bare),
+                    "components": torch.cat([rows(3, bare=bare), rows(3, bare=bare).abs()], 1),
                     "whiteners": rows(a.shape[1], a.shape[1], bare=bare),
                     "offsets": rows(a.shape[1], bare=bare),
                     "generic_means": 0.05 * rows(),
@@ -110,10 +113,17 @@ def make_request_material() -> Callable[..., RequestMaterial]:
 
         layers = {path: describe_layer(path, width) for path, width in LAYERS.items()}
         examples = [torch.randn(1 + number, EMBEDDING, generator=generator) for number in range(num_experts)]
+        vocabulary = torch.randn(20, EMBEDDING, generator=torch.Generator().manual_seed(23))
+        cards = [Card(f"expert {number}", f"number {number}").dump() for number in chosen]
         return RequestMaterial(
             num_experts=len(chosen),
             layers=layers,
-            tensors={"embeddings": tuple(examples[number] for number in chosen)},
+            tensors={
+                "embeddings": tuple(examples[number] for number in chosen),
+                "card_texts": tuple(cards),
+            },
+            places=tuple(layers),
+            output=lambda states: states @ vocabulary.T,
         )
 
     return make

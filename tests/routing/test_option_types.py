@@ -66,7 +66,7 @@ def choose(name, config, make_material, make_request_material, draw):
     if name in TOKEN_ROUTERS:
         return TOKEN_ROUTERS[name].build(config, make_material(6))(draw(9, 16))
     router = REQUEST_ROUTERS[name].build(config, make_request_material(6))
-    widths = {"first": 16, "second": 12, "output": 10}
+    widths = {"first": 16, "second": 12, "output": 10, "names": 6}
     return router.choose({place: router.describe(place, draw(9, widths[place])) for place in router.places})
 
 
