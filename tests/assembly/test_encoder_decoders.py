@@ -188,6 +188,26 @@ def test_routers_per_request_read_the_prompt_with_the_encoder(encoded, examples)
         assert found != encoded.generate(own, max_new_tokens=4)
 
 
+@pytest.mark.parametrize("router", ["logo", "card", "hilora"])
+def test_routers_that_run_experts_or_ask_read_prompts_with_the_encoder(encoded, examples, router):
+    encoded.provide(find_task_facts(encoded, {}, examples, ["components"]))
+    options = {"runs": "each"} if router == "logo" else {}
+    decider = encoded.router(router, **options).decider
+    prompts = [encoded.tokenizer(text)["input_ids"] for text in PROMPTS]
+    indices, weights = decider.decide_prompts(prompts)
+    for row, ids in enumerate(prompts):
+        alone, alone_weights = decider.decide_prompts([ids])
+        assert torch.equal(alone[0], indices[row])
+        torch.testing.assert_close(alone_weights[0], weights[row], atol=1e-4, rtol=1e-4)
+    answers = encoded.generate(PROMPTS, experts=encoded.router(router, **options), max_new_tokens=3)
+    assert all(isinstance(answer, str) for answer in answers)
+
+
+def test_a_router_that_reads_next_tokens_off_blocks_refuses_an_encoder(encoded):
+    with pytest.raises(ValueError, match="an encoder has no next-token distribution; use another router"):
+        encoded.router("qa_flora")
+
+
 def pad_right(prompts):
     longest = max(map(len, prompts))
     return {

@@ -1,6 +1,7 @@
 """Routers that run experts, or ask the base model, against naive dense versions, prompt by prompt."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -8,8 +9,12 @@ import torch
 from lorary.assembly import load_model
 from lorary.errors import BaseModelError
 from lorary.experts import ExpertCard
+from lorary.facts import find_task_facts
 from lorary.models import wrap_base
+from lorary.routing import configure_router
 from lorary.routing.card import ASKING, OPENING
+from lorary.routing.component_plan import divide_components
+from tests.facts.texts import take_for_examples
 
 PROMPTS = ["plural of mouse", "Sort these: pear, fig", "a"]
 PLACE = "model.layers.1.self_attn.q_proj"
@@ -224,3 +229,57 @@ def test_other_architectures_are_run_too(build_tiny_base, draw_expert, tiny_conf
         alone = model.decider.decide_prompts([ids])
         assert torch.equal(alone[0][0], found[0][row])
         torch.testing.assert_close(alone[1][0], found[1][row], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["logo", "qa_flora", "card", "hilora"])
+def test_half_precision_one_expert_and_an_expert_of_zeros(build_tiny_base, draw_expert, name):
+    base = build_tiny_base(dtype=torch.bfloat16)
+    dates, zero = draw_expert(base, "dates"), draw_expert(base, "zero", rank=1)
+    zeros = {path: pair._replace(b=0 * pair.b) for path, pair in zero.factors.items()}
+    model = load_model(base, {"dates": dates, "zero": replace(zero, factors=zeros)}, router=None)
+    ids = {each: encode(model)[:2] for each in model.names}
+    facts = find_task_facts(model, {}, take_for_examples(ids), ["components"])
+    model.provide(facts)
+    indices, weights = decide(model, name)
+    assert weights.isfinite().all()
+    torch.testing.assert_close(weights.sum(-1), torch.ones(weights.shape[:-1]), atol=1e-3, rtol=0)
+    if name in ("logo", "qa_flora"):  # what adds nothing has no share
+        places = indices if weights.dim() == 2 else indices[:, None].expand(weights.shape)
+        assert weights[places == 1].max() < 1e-3
+    model.set_router(name)
+    assert isinstance(model.generate("plural of mouse", max_new_tokens=2), str)
+    model.set_router(None)
+    model.remove_expert("zero")
+    _, alone = decide(model, name)
+    torch.testing.assert_close(alone, torch.ones_like(alone))
+
+
+def test_components_of_experts_answer_as_dense_sums(ready, experts, build_tiny_base):
+    """HiLoRA on a whole model: each token's kept components, one after the other."""
+    ready.set_router("hilora", configure_router("hilora", {"top_k": 2, "share": 0.5}))
+    (ids,) = encode(ready, PROMPTS[:1])
+    indices, shares = ready.decider.decide_prompts([ids])
+    bare = build_tiny_base().model
+    names = [ready.names[index] for index in indices[0].tolist()]
+    for path, layer in ready.stack.layers.items():
+        rank = layer.a.shape[1]
+        counts = divide_components(shares, max(rank, round(0.5 * 2 * rank)), rank)[0].tolist()
+        pairs = [experts[name].factors.get(path) for name in names]
+        bare.get_submodule(path).register_forward_hook(partial(add_components, pairs, counts, rank))
+    with torch.no_grad():
+        found = ready(input_ids=torch.tensor([ids])).logits
+        expected = bare(input_ids=torch.tensor([ids])).logits
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+
+
+def add_components(pairs, counts, rank, layer, inputs, output):
+    """Add the components with the longest outputs for each token; ranks are padded with zeros."""
+    changed = output.clone()
+    for place, x in enumerate(inputs[0][0]):
+        for pair, count in zip(pairs, counts, strict=True):
+            if pair is None:
+                continue
+            parts = [pair.b[:, r] * (pair.a[r] @ x) for r in range(pair.rank)]
+            for part in sorted(parts, key=torch.linalg.vector_norm, reverse=True)[:count]:
+                changed[0, place] += part * (rank / sum(counts)) ** 0.5
+    return changed
