@@ -42,8 +42,8 @@ def divide_components(shares: Tensor, num_components: int, most: int) -> Tensor:
 class ComponentPlan:
     """A ``Chooser`` of the most active components of each request's experts.
 
-    Every kept component has the same weight: the root of R over their number, so that their sum varies as the
-    output of one whole expert does.
+    Every kept component has the same weight: the root of the experts' largest rank over their number, so that
+    their sum varies as the output of one whole expert does. Ranks are counted without padding.
 
     Args:
         indices: the experts of each request, ``[P, K]``.
@@ -65,9 +65,13 @@ class ComponentPlan:
         self._indices = torch.cat([indices, indices.new_zeros(1, indices.shape[1])])
         self._shares = torch.cat([shares, shares.new_zeros(1, shares.shape[1])])
         self._a, self._lengths, self._share = a, lengths, share
-        ranks = {rows.shape[1] for rows in a.values()}
+        self._ranks = {
+            path: int((own > 0).sum(1).max()) if own.numel() else 0 for path, own in lengths.items()
+        }
         self._counts = {
-            rank: divide_components(self._shares, self._count(rank), rank) for rank in ranks if rank
+            rank: divide_components(self._shares, self._count(rank), rank)
+            for rank in set(self._ranks.values())
+            if rank
         }
 
     def choose(self, path: str, x: Tensor, rows: Tensor) -> Choice:
@@ -76,18 +80,19 @@ class ComponentPlan:
         A module without factors gets the experts with their shares as weights.
         """
         experts = self._indices.to(rows.device)[rows]  # [T, K]
-        rank = self._a[path].shape[1] if path in self._a else 0
+        rank = self._ranks.get(path, 0)
         if not rank:
             return Choice(experts, self._shares.to(rows.device)[rows])
+        padded = self._a[path].shape[1]
         counts = self._counts[rank].to(rows.device)[rows]  # [T, K]
         readings = compute_readings(x, self._a[path]).float().abs() * self._lengths[path]  # [T, E, R]
-        own = readings.gather(1, experts[..., None].expand(-1, -1, rank))  # [T, K, R]
+        own = readings.gather(1, experts[..., None].expand(-1, -1, padded))  # [T, K, R]
         places = own.argsort(-1, descending=True).argsort(-1)  # a component's place among its expert's
         is_kept = (places < counts[..., None]).float().flatten(1)  # [T, K R]
         kept, chosen = is_kept.topk(min(self._count(rank), is_kept.shape[1]), dim=-1)
-        components = (experts[..., None] * rank + torch.arange(rank, device=x.device)).flatten(1)
+        components = (experts[..., None] * padded + torch.arange(padded, device=x.device)).flatten(1)
         scale = (rank / kept.sum(-1, keepdim=True).clamp_min(1)).sqrt()
-        return Choice(components.gather(1, chosen), kept * scale, components=rank)
+        return Choice(components.gather(1, chosen), kept * scale, components=padded)
 
     def _count(self, rank: int) -> int:
         """Return the number of components that a token uses at a layer of this rank."""

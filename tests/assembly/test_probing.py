@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from lorary.assembly import load_model
+from lorary.assembly import load_model, save_model
 from lorary.errors import BaseModelError
 from lorary.experts import ExpertCard
 from lorary.facts import find_task_facts
@@ -283,3 +283,35 @@ def add_components(pairs, counts, rank, layer, inputs, output):
             for part in sorted(parts, key=torch.linalg.vector_norm, reverse=True)[:count]:
                 changed[0, place] += part * (rank / sum(counts)) ** 0.5
     return changed
+
+
+@pytest.mark.parametrize("name", ["logo", "qa_flora", "card", "hilora"])
+def test_a_saved_model_decides_as_before(ready, tmp_path, name):
+    ready.set_router(name)
+    before = ready.decider.decide_prompts(encode(ready))
+    save_model(ready, tmp_path / "saved", with_base=True)
+    opened = load_model(tmp_path / "saved")
+    assert opened.routing[0] == name
+    found = opened.decider.decide_prompts(encode(opened))
+    names = [[ready.names[index] for index in row] for row in before[0].tolist()]
+    assert [[opened.names[index] for index in row] for row in found[0].tolist()] == names
+    torch.testing.assert_close(found[1], before[1], atol=1e-4, rtol=1e-4)
+
+
+def test_requests_of_all_kinds_share_a_batch(ready):
+    routers = [ready.router(name) for name in ("hilora", "qa_flora", "logo", "card", "arrow")]
+    choices = [None, "prices", {"dates": 0.5, "morse": 0.5}, *routers]
+    prompts = [f"{PROMPTS[0]} {number}" for number in range(len(choices))]
+    together = ready.generate(prompts, experts=choices, max_new_tokens=4)
+    alone = [
+        ready.generate(prompt, experts=choice, max_new_tokens=4)
+        for prompt, choice in zip(prompts, choices, strict=True)
+    ]
+    assert together == alone
+
+
+def test_components_are_not_combined_by_their_factors(ready):
+    with pytest.raises(
+        ValueError, match="router 'hilora' combines outputs, not factors: it chooses components"
+    ):
+        ready.router("hilora", combine="factors")

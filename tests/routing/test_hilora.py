@@ -73,6 +73,17 @@ def test_a_token_gets_the_components_with_the_largest_outputs(draw, factors):
         torch.testing.assert_close(choice.weights[token], torch.full((4,), (3 / 4) ** 0.5))
 
 
+def test_zeros_that_pad_the_stacks_change_nothing(draw, factors):
+    """Guards a bug: an expert of a larger rank on the model, which no router chooses, changed the weights."""
+    a, b = (side["q"] for side in factors)
+    padded = {"q": torch.cat([a, torch.zeros(4, 2, 16)], 1)}, {"q": torch.cat([b, torch.zeros(4, 10, 2)], 2)}
+    x, rows = draw(5, 16), torch.zeros(5, dtype=torch.long)
+    found = [plan(each, [[2, 0]], [[0.7, 0.3]]).choose("q", x, rows) for each in (factors, padded)]
+    spread = [torch.zeros(5, 4 * one.components).scatter_add(1, one.indices, one.weights) for one in found]
+    assert [one.components for one in found] == [3, 5]
+    torch.testing.assert_close(spread[1].view(5, 4, 5)[..., :3], spread[0].view(5, 4, 3))
+
+
 def test_a_single_expert_is_whole(draw, factors):
     choice = plan(factors, [[1]], [[1.0]], share=0.0).choose("q", draw(2, 16), torch.tensor([0, 0]))
     assert [sorted(row) for row in choice.indices.tolist()] == [[3, 4, 5]] * 2
