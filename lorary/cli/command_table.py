@@ -79,10 +79,20 @@ COMMANDS: dict[str, Listing] = {
         "generate.options",
         "generate.run",
     ),
+    "run": Listing(
+        "Run a protocol: the stages of a published experiment, one command after the other",
+        "run.options",
+        "run.run",
+    ),
     "data show": Listing(
         "Show how task files are read: formats, counts, and an example as the model sees it",
         "data.show.options",
         "data.show.run",
+    ),
+    "data split": Listing(
+        "Split a data set of many tasks into a file per task and split",
+        "data.split.options",
+        "data.split.run",
     ),
     "library ls": Listing("List the experts of a library", "library.ls"),
     "library show": Listing("Show the card of one expert", "library.show"),
@@ -104,7 +114,7 @@ COMMANDS: dict[str, Listing] = {
 """Listings by command name: one word, or a group and one more word."""
 
 GROUPS: dict[str, str] = {
-    "data": "Inspect task files.",
+    "data": "Inspect and split task files.",
     "library": "List, inspect and change the experts of a library.",
 }
 """Summaries of the groups by name."""

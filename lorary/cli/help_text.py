@@ -118,10 +118,10 @@ def _wrap_part(part: str, width: int) -> str:
     lines = part.splitlines()
     if not any(line.startswith("  ") for line in lines):
         return textwrap.fill(" ".join(part.split()), width, break_on_hyphens=False)
-    return "\n".join(_wrap_command(line, width) if line.startswith("  ") else line for line in lines)
+    return "\n".join(wrap_command(line, width) if line.startswith("  ") else line for line in lines)
 
 
-def _wrap_command(line: str, width: int) -> str:
+def wrap_command(line: str, width: int) -> str:
     """Wrap a command line before options, with backslashes at the ends so that it can be typed as it is."""
     parts: list[str] = []
     for word in _WORD.findall(line):

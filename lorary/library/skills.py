@@ -143,7 +143,9 @@ def _unpack_table(tensors: Mapping[str, Tensor]) -> TaskTable:
 def _identify(tensors: Mapping[str, Tensor]) -> str:
     digest = sha256()
     for name in sorted(tensors):
-        digest.update(name.encode() + tensors[name].contiguous().cpu().view(torch.uint8).numpy().tobytes())
+        digest.update(
+            name.encode() + tensors[name].contiguous().cpu().flatten().view(torch.uint8).numpy().tobytes()
+        )
     return digest.hexdigest()[:16]
 
 

@@ -37,6 +37,8 @@ WORDS = {
     "build": ("lib", "--out", "built"),
     "export": ("lib", "prices", "--out", "exported"),
     "generate": ("lib", "Say something", "--max-new-tokens", "3", "--show-experts"),
+    "run": ("phatgoose-t0", "--scale", "tiny", "--dry-run", "--out", "trial"),
+    "data split": ("rows.jsonl", "--by", "task", "--out", "split"),
     "data show": ("synthetic:plurals",),
     "library ls": ("lib",),
     "library show": ("lib", "prices"),
@@ -75,6 +77,7 @@ def show(monkeypatch, tmp_path, trained_library, tiny_base, cache):
     shutil.copytree(trained_library, "lib")
     write_peft(Library.open("lib")["prices"], "adapter")
     _save_quickstart(tiny_base)
+    Path("rows.jsonl").write_text('{"task": "sums", "input": "1 + 1", "target": "2"}\n')
 
     def run(*words):
         out, err = Terminal(), Terminal()

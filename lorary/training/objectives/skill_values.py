@@ -120,7 +120,7 @@ def digest_skills(skill_set: SkillSet) -> str:
     digest = sha256(repr(skill_set.table.tasks).encode())
     for name, tensor in _list_tensors(skill_set):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 

@@ -1,0 +1,3 @@
+"""``lorary data split``."""
+
+__all__: list[str] = []
