@@ -2,14 +2,17 @@
 
     python examples/routing.py DATA runs/first-library seen bare unseen --num-test 16
 
-Takes the library and the multi-task expert that examples/natural_instructions.py trained into that folder.
-Prints for each set of tasks the routes' means and their paired differences to the rivals; writes
-routing-SET.json and .md there. --stored prints again what an earlier call measured, with other --rivals if
-you like. The sets validation, validation-bare and other-unseen are for making choices.
+Takes the library and the multi-task experts that examples/natural_instructions.py or
+examples/equal_tokens.py trained into that folder. ``--library residual`` takes the latter's experts on
+top of a general one instead; the names of their routes begin with "on top: ". Prints for each set of
+tasks the routes' means and their paired differences to the rivals; writes routing-SET.json and .md there.
+--stored prints again what an earlier call measured, with other --rivals if you like. The sets validation,
+validation-bare and other-unseen are for making choices.
 """
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from task_material import provide_material
 from task_sets import SETS, find_tasks, measure, show
 
 import lorary
+from lorary import Expert
 from lorary.assembly import RoutedModel
 from lorary.data import Task
 from lorary.evaluation import Result, Route
@@ -26,7 +30,7 @@ from lorary.routing import ArrowConfig, CalibratedConfig, RetrievalConfig, Route
 from lorary.training import GateConfig
 from lorary.transforms import random_expert
 
-CONTROLS = ("base", "random", "multi-task", "oracle")
+CONTROLS = ("base", "random", "multi-task", "multi-task-all", "oracle")
 ROUTERS: Mapping[str, tuple[str, RouterConfig | None, str]] = {
     "uniform": ("uniform", None, "outputs"),
     "uniform factors": ("uniform", None, "factors"),
@@ -62,6 +66,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("sets", nargs="+", choices=SETS)
+    parser.add_argument("--library", default="library", help="which of OUT; of equal_tokens.py also residual")
     parser.add_argument("--num-test", type=int, default=16, help="examples per task")
     parser.add_argument("--metrics", nargs="+", default=["loss"])
     parser.add_argument("--routers", nargs="*", choices=ROUTERS, default=list(ROUTERS))
@@ -82,21 +87,30 @@ def main() -> None:
             parts = [Result.from_json(args.out / f"routing-{name}{suffix}.json") for suffix in args.suffix]
             show(reduce(Result.merge, parts), args.rivals, args.out / f"routing-{name}{args.suffix[0]}.md")
         return
-    experts = Library.open(str(args.out / "library"))
-    controls = {"random": random_expert(experts)}
-    if "multi-task" in args.controls:
-        controls["multi-task"] = Library.open(str(args.out / "controls"))["multi-task"]
-    model = lorary.load_model("smollm2-135m", experts, router=None, controls=controls)
+    experts = Library.open(str(args.out / args.library))
+    model = lorary.load_model("smollm2-135m", experts, router=None, controls=find_controls(args, experts))
     gates = GateConfig(num_steps=args.gate_steps, batch_size=args.gate_batch, tokens_per_pass=4096)
     routers = {ROUTERS[name][0] for name in args.routers}
     provide_material(model, experts, read_tasks(args.data), routers, gates)
     for name in args.sets:
         tasks = find_tasks(args.data, name)
+        if "unseen" not in name:
+            tasks = {task: found for task, found in tasks.items() if task in experts}
         routes = make_routes(tasks, model, args.routers, args.controls)
+        if args.library != "library":
+            routes = [replace(route, name=f"on top: {route.name}") for route in routes]
         result = measure(model, name, tasks, routes, args.num_test, args.metrics)
         result.to_json(args.out / f"routing-{name}{args.suffix[0]}.json")
         rivals = [rival for rival in args.rivals if set(result.routes) > {rival}]
         show(result, rivals, args.out / f"routing-{name}{args.suffix[0]}.md")
+
+
+def find_controls(args: argparse.Namespace, experts: Library) -> dict[str, Expert]:
+    """Collect the controls that are asked for and are not in the library, as its general expert is."""
+    others = Library.open(str(args.out / "controls"))
+    wanted = [name for name in ("multi-task", "multi-task-all") if name in args.controls]
+    controls = {name: others[name] for name in wanted if name not in experts}
+    return controls | ({"random": random_expert(experts)} if "random" in args.controls else {})
 
 
 def make_routes(
@@ -104,7 +118,7 @@ def make_routes(
 ) -> list[Route]:
     """List the controls and the routers; the oracle only where every task has an expert."""
     routes = [Route(name="base")] if "base" in controls else []
-    for control in ("random", "multi-task"):
+    for control in ("random", "multi-task", "multi-task-all"):
         if control in controls:
             routes.append(Route(name=control, expert_of=dict.fromkeys(tasks, control)))
     for name in routers:

@@ -26,7 +26,7 @@ def provide_material(
     found = prepare_examples(
         model.tokenizer, tasks, find_template("plain"), max_length=LONGEST, truncation="skip"
     )
-    examples = {name: found[name] for name in library}
+    examples = {name: found[name] for name in library.routed()}
     with show_bar(f"finding the {' and '.join(needs)} of {len(examples)} experts") as show:
         options = {"gates": asdict(config)}
         facts = find_task_facts(model, library, examples, needs, options=options, on_progress=show)
