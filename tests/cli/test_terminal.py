@@ -15,7 +15,9 @@ from lorary.cli.commands.quickstart.plan import ROUTES as ROUTES_OF_QUICKSTART
 from lorary.evaluation import Result
 from lorary.experts import write_peft
 from lorary.library import Library
+from lorary.library.lock import lock_library, write_lock
 from lorary.reports.routed_sample import RoutedSample, RoutedToken
+from tests.cli.tuned_models import save_tuned
 
 WIDTH = 80
 FEW = ("--evaluation.num_examples", "2", "--evaluation.max_new_tokens", "2")
@@ -29,6 +31,9 @@ WORDS = {
     "prototypes": ("lib",),
     "cluster": ("lib", "--out", "clusters.yaml"),
     "merge": ("lib", "--out", "merged"),
+    "lock": ("lib",),
+    "sync": ("locked.lock", "--sources", "lib", "--out", "same"),
+    "extract": ("BASE", "tuned", "--rank", "2", "--out", "extracted"),
     "subtract": ("lib", "prices", "--out", "distinct"),
     "adapt": ("lib", *NEW, *SHORT, "--method", "average"),
     "transfer": ("lib", *TASKS, *SHORT, "--starts", "experts", "--out", "transfer"),
@@ -78,6 +83,8 @@ def show(monkeypatch, tmp_path, trained_library, tiny_base, cache):
     write_peft(Library.open("lib")["prices"], "adapter")
     _save_quickstart(tiny_base)
     Path("rows.jsonl").write_text('{"task": "sums", "input": "1 + 1", "target": "2"}\n')
+    save_tuned(tiny_base, "tuned")
+    write_lock(lock_library("lib"), "locked.lock")
 
     def run(*words):
         out, err = Terminal(), Terminal()

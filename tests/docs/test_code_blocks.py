@@ -15,6 +15,7 @@ import yaml
 from lorary.cli import main
 from lorary.experts import write_peft
 from lorary.library import Library
+from tests.cli.tuned_models import save_tuned
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -67,6 +68,7 @@ def desk(page, tmp_path, monkeypatch, build_tiny_base, draw_expert):
     monkeypatch.setattr("lorary.models.embedded.unpack_embedded", lambda again=False: tmp_path / "embedded")
     monkeypatch.setenv("LORARY_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
+    save_tuned("embedded", "my-finetune")
     Path("data").mkdir()
     files = (f"data/{task}.jsonl" for task in ("poetry", "sql", "prices", "haiku"))
     for file in (*files, "tickets.jsonl", "new.jsonl"):

@@ -289,6 +289,7 @@ def test_the_header_says_what_was_measured_and_what_was_left_out(model, tasks):
     settings = result.headers[0]["settings"]
     assert settings["examples"] == {"morse": len(result.values("morse", "arrow", "loss"))}
     assert settings["routes"][0]["combine"] == "outputs"
+    assert (settings["dtype"], settings["quantization"], settings["device"]) == ("float32", None, "cpu")
     # "Write the date.", "day 3", "Answer:", the date and its end are 41 bytes; later days have two more.
     short = EvalConfig(max_length=42)
     result = evaluate(model, {"dates": tasks["dates"]}, [Route(name="base")], PLAIN, short)

@@ -3,8 +3,10 @@
 from lorary.cli.comparison.prepare import Comparison
 from lorary.cli.evaluation_bar import show_evaluation
 from lorary.cli.left_out import tell_prompts
+from lorary.cli.printing import print_line
 from lorary.data.prompt_counts import PromptCounts
 from lorary.evaluation import Result, evaluate
+from lorary.evaluation.precision import find_batch_note
 from lorary.files import say_count
 
 
@@ -18,4 +20,7 @@ def measure_routes(found: Comparison) -> Result:
     (header,) = result.headers
     counts = [PromptCounts(**given) for given in header["settings"]["prompts"].values()]
     tell_prompts(counts, "measured examples")
+    note = find_batch_note(result.headers)
+    if note is not None:
+        print_line(f"note: {note}", stderr=True)
     return result

@@ -54,6 +54,8 @@ def add_comparison_options(parser: ArgumentParser, *routes: str) -> None:
         help="Any skill of the set for the route tasks, if the library has several sets",
     )
     add_role_option(parser)
-    add_base_options(parser)
+    add_base_options(
+        parser, default_dtype="float32, in which answers do not depend on the other examples of a batch"
+    )
     add_router_options(parser, with_tasks=True)
     parser.add_class_arguments(EvalConfig, "evaluation", skip={"metrics"})

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from jsonargparse import Namespace
 
 from lorary.assembly import RoutedModel, load_model
@@ -87,7 +88,8 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     }
     gate_steps = read_gate_steps(options)
     task_of = find_task_of_each(list(library), own, tasks, (*configured, *routers))
-    base = load_options_base(options, library or library.library)
+    # In less than float32, an answer may depend on the other examples of its batch.
+    base = load_options_base(options, library or library.library, torch.float32)
     with show_work("preparing the routers") as show:
         model = load_model(
             base,

@@ -1,23 +1,19 @@
-"""The fingerprint of a model that was quantised while it was loaded, from its files.
+"""The fingerprint of a model from its files, such as that of a model that was quantised while it was loaded.
 
 Only the sampled values are read, so that it takes neither the time nor the memory of loading the model.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from lorary.errors import FormatError
-from lorary.files import parse_json_object, read_at_most
 from lorary.models.fingerprint import Sample, hash_samples, hash_settings, space_samples
-
-ONE_FILE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+from lorary.models.stored_parameters import StoredParameter, make_skeleton, place_parameters
 
 
 def fingerprint_files(folder: str | Path, config: PreTrainedConfig) -> str | None:
@@ -31,33 +27,27 @@ def fingerprint_files(folder: str | Path, config: PreTrainedConfig) -> str | Non
         The fingerprint; None if names or shapes in the files differ from those of the loaded model, as
         ``transformers`` converts some, or if the files cannot be read.
     """
-    loader = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    with torch.device("meta"):
-        model = loader.from_config(config)
     try:
-        samples = list(_sample_files(Path(folder), model))
+        places = place_parameters(Path(folder), make_skeleton(config))
+        return fingerprint_places(places, config)
     except (OSError, ValueError, KeyError, TypeError, FormatError, SafetensorError):
         return None
-    return hash_samples(config, samples) + hash_settings(config)
 
 
-def _sample_files(folder: Path, model: nn.Module) -> Iterator[Sample]:
-    """Read the samples of all parameters; a ``KeyError`` is a parameter that the files lack."""
-    index = folder / INDEX
-    places: Any = {}
-    if index.is_file():
-        places = parse_json_object(read_at_most(index), str(index))["weight_map"]
-    wanted: dict[str, list[str]] = {}
-    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    for name in shapes:
-        wanted.setdefault(places[name] if places else ONE_FILE, []).append(name)
-    for file, names in wanted.items():
-        with safe_open(folder / file, framework="pt") as opened:
-            known = set(opened.keys())
+def fingerprint_places(places: Mapping[str, StoredParameter], config: PreTrainedConfig) -> str:
+    """Hash a model whose parameters are known in their files."""
+    return hash_samples(config, list(_sample_files(places))) + hash_settings(config)
+
+
+def _sample_files(places: Mapping[str, StoredParameter]) -> Iterator[Sample]:
+    files: dict[Path, list[str]] = {}
+    for name, place in places.items():
+        files.setdefault(place.file, []).append(name)
+    for file, names in files.items():
+        with safe_open(file, framework="pt") as opened:
             for name in names:
-                if name not in known or tuple(opened.get_slice(name).get_shape()) != shapes[name]:
-                    raise KeyError(name)
-                yield Sample(name, shapes[name], _read_samples(opened.get_slice(name), shapes[name]))
+                shape = places[name].shape
+                yield Sample(name, shape, _read_samples(opened.get_slice(places[name].name), shape))
 
 
 def _read_samples(stored: Any, shape: tuple[int, ...]) -> torch.Tensor:

@@ -1,12 +1,16 @@
 import json
 import shutil
+import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from lorary.experts import hash_weights, read_peft
+from lorary.experts import BaseIdentity, hash_weights, read_peft
+from lorary.experts.base_names import compare_bases
+from lorary.experts.expert import identify_base
 from lorary.library import Library
 from lorary.models import fold, load_base
 
@@ -27,6 +31,28 @@ def test_an_adapter_comes_out_as_it_is(export, trained_library, tmp_path):
     for path, pair in read_peft(str(tmp_path / "out")).factors.items():
         assert torch.equal(pair.a, stored.factors[path].a)
         assert torch.equal(pair.b, stored.factors[path].b)
+
+
+def test_peft_finds_the_base_model_that_an_adapter_names(
+    lorary, trained_library, tiny_base, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(Path(tiny_base).parent)
+    library = Library.open(str(tmp_path / "lib"), create=True)
+    library["prices"] = Library.open(trained_library)["prices"].with_base("tiny")
+    library["limericks"] = library["prices"].with_base("smollm2-135m")
+    for name in library:
+        assert lorary("export", library.url, name, "--out", str(tmp_path / name))[0] == 0
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from peft import AutoPeftModelForCausalLM
+
+        model = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "prices")
+    assert model.base_model.model.name_or_path == tiny_base
+    config = json.loads((tmp_path / "limericks" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    again = read_peft(str(tmp_path / "limericks"))
+    assert compare_bases(identify_base(again), BaseIdentity("smollm2-135m")).fits
 
 
 @torch.no_grad()
@@ -56,7 +82,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_loaded(export, tmp_pa
     code, _, said = export("price")
     assert (code, "'prices'" in said) == (2, True)
     code, _, said = export("prices", "--base", "smollm2-135m")
-    assert (code, "--revision and --trust-base need --fold" in said) == (2, True)
+    assert (code, "--trust-base and --quantize need --fold" in said) == (2, True)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("all my work")
     code, _, said = export("prices", "--fold")

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from lorary.cli.grids import print_grid
+from lorary.cli.printing import print_line
 from lorary.evaluation import Difference, Result, choose_reference, compare_routes
+from lorary.evaluation.precision import say_precision
 from lorary.evaluation.route_uses import name_uses
 from lorary.files import write_whole
 from lorary.reports import difference_grid, render_markdown, result_grid
@@ -19,6 +21,9 @@ def print_result(result: Result, against: str | None = None) -> None:
         differences = compare_with_reference(result, metric, against)
         if differences:
             print_grid(difference_grid(differences, uses=name_uses))
+    precision = say_precision(result.headers)
+    if precision is not None:
+        print_line(precision)
 
 
 def compare_with_reference(result: Result, metric: str, against: str | None = None) -> list[Difference]:
@@ -80,3 +85,6 @@ def _markdown_parts(result: Result, against: str | None) -> Iterator[str]:
         differences = compare_with_reference(result, metric, against)
         if differences:
             yield render_markdown(difference_grid(differences, uses=name_uses))
+    precision = say_precision(result.headers)
+    if precision is not None:
+        yield f"{precision[0].upper()}{precision[1:]}.\n"

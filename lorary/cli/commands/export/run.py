@@ -1,5 +1,7 @@
 """Write one expert for other programs."""
 
+from dataclasses import replace
+
 import torch
 from jsonargparse import Namespace
 
@@ -12,6 +14,7 @@ from lorary.errors import UnknownExpert
 from lorary.experts import Expert, add_general, write_peft
 from lorary.files import quote
 from lorary.models import load_base, save_folded
+from lorary.models.loadable_name import find_loadable_name
 from lorary.models.new_folder import require_free
 
 
@@ -42,7 +45,11 @@ def run(options: Namespace) -> int:
 
 
 def write_adapter(options: Namespace, expert: Expert) -> str:
-    """Write a PEFT folder; returns the name of the format."""
+    """Write a PEFT folder; returns the name of the format.
+
+    Its base model is named so that PEFT finds it: by a hub id, or the whole path of a folder.
+    """
+    expert = replace(expert, base_model=find_loadable_name(expert.base_model))
     write_peft(expert, options.out, dtype=options.dtype and getattr(torch, options.dtype))
     return "PEFT adapter"
 

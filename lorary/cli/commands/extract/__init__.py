@@ -1,0 +1,1 @@
+"""``lorary extract``: its options and its work."""

@@ -1,0 +1,1 @@
+"""``lorary lock``: its options and its work."""

@@ -1,0 +1,1 @@
+"""``lorary sync``: its options and its work."""

@@ -1,0 +1,64 @@
+"""Describing a library by the hashes of its files."""
+
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+
+from lorary.experts.folder import ADAPTER_FILES
+from lorary.library.library import Library
+from lorary.library.lock.lock_file import Lock, LockedRouter
+from lorary.library.storage.contract import Storage
+from lorary.library.storage.opening import open_storage
+
+PACKAGES = ("lorary", "torch", "transformers")
+
+
+def lock_library(url: str, names: Iterable[str] | None = None, *, router: LockedRouter | None = None) -> Lock:
+    """Describe a library, or some of its experts. All files are read.
+
+    Args:
+        url: the library.
+        names: the experts; None for all.
+        router: the router that is used with it.
+
+    Raises:
+        LibraryError: if it cannot be read.
+        UnknownExpert: if it has no expert of a name.
+    """
+    library = Library.open(url)
+    entries = {entry.name: entry for entry in library.entries()}
+    chosen = sorted(entries if names is None else names)
+    for name in chosen:
+        library[name]  # or UnknownExpert, with the nearest
+    storage = open_storage(url)
+    with storage.reading():
+        experts = {name: hash_expert(storage, name) for name in chosen}
+    bases = {}
+    recipes = {}
+    for name in chosen:
+        card = entries[name].card
+        bases[entries[name].base_model] = {
+            "revision": card.base_revision,
+            "fingerprint": card.base_fingerprint,
+        }
+        if "recipe" in card.provenance:
+            recipes[name] = card.provenance["recipe"]
+    return Lock(experts=experts, bases=bases, recipes=recipes, router=router, versions=list_versions())
+
+
+def hash_expert(storage: Storage, name: str) -> dict[str, str]:
+    """Hash the files of an expert: file -> SHA-256; empty if there is no such expert."""
+    kinds = storage.list_kinds(name)
+    return {
+        file: storage.hash(f"{name}/{file}") for file in sorted(ADAPTER_FILES) if kinds.get(file) == "file"
+    }
+
+
+def list_versions() -> dict[str, str]:
+    """List the versions of the packages on which results depend."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

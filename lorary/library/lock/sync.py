@@ -1,0 +1,142 @@
+"""Rebuilding a library from a lock file and other libraries, or telling what differs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from lorary.experts.weights_file import WEIGHTS_FILE
+from lorary.library import catalog
+from lorary.library.commits import commit_plan
+from lorary.library.library import Library
+from lorary.library.lock.lock_file import Lock
+from lorary.library.lock.make_lock import hash_expert, list_versions
+from lorary.library.storage.contract import Puts, Storage
+from lorary.library.storage.opening import open_storage
+
+
+class Difference(NamedTuple):
+    """Something that is not as the lock file says."""
+
+    what: str
+    """The thing, such as ``expert poetry``."""
+    locked: str
+    """What the lock file says."""
+    found: str
+    """What was found."""
+
+
+class Synced(NamedTuple):
+    """The result of a synchronisation."""
+
+    copied: tuple[str, ...]
+    """Experts that were copied."""
+    unchanged: tuple[str, ...]
+    """Experts that were there, with the same files."""
+    differences: tuple[Difference, ...]
+    """What is still not as the lock file says; empty if the library is equal, bit for bit."""
+    versions: tuple[Difference, ...]
+    """Packages of other versions, which do not change files."""
+
+
+def sync_library(
+    lock: Lock,
+    out: str,
+    sources: Sequence[str],
+    *,
+    replace: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Synced:
+    """Make a library of the experts of a lock file, with the same files.
+
+    An expert is copied from the first source that has it with the locked hashes. What is copied is hashed
+    again.
+
+    Args:
+        lock: the lock file.
+        out: the library to make or to complete.
+        sources: other libraries.
+        replace: whether experts of the library whose files differ are replaced; otherwise they are told.
+        on_progress: called with the numbers of experts that are done and of all.
+
+    Raises:
+        LibraryError: if a library cannot be read or written.
+    """
+    for url in sources:
+        Library.open(url)
+    known = Library.open(out, create=True)
+    target, stores = open_storage(out), [open_storage(url) for url in sources]
+    copied, unchanged, differences = [], [], []
+    for number, (name, files) in enumerate(sorted(lock.experts.items()), 1):
+        own = _hash(target, name)
+        if own == files:
+            unchanged.append(name)
+        elif own and not replace:
+            differences.append(_compare(name, files, own, "; --replace takes the locked one"))
+        elif (found := _take(target, stores, name, files)) is None:
+            copied.append(name)
+        else:
+            differences.append(found)
+        if on_progress is not None:
+            on_progress(number, len(lock.experts))
+    more = [
+        Difference(f"expert {name}", "none", "in the library") for name in known if name not in lock.experts
+    ]
+    return Synced(tuple(copied), tuple(unchanged), (*differences, *more), _compare_versions(lock))
+
+
+def _hash(storage: Storage, name: str) -> dict[str, str]:
+    with storage.reading():
+        return hash_expert(storage, name)
+
+
+def _take(
+    target: Storage, sources: Sequence[Storage], name: str, files: Mapping[str, str]
+) -> Difference | None:
+    """Copy an expert from the first source that has it; return the difference if none has."""
+    nearest: dict[str, str] = {}
+    for source in sources:
+        found = _hash(source, name)
+        if found != files:
+            nearest = nearest or found
+            continue
+        with source.reading():
+            puts = {f"{name}/{file}": source.read(f"{name}/{file}") for file in files}
+        commit_plan(
+            target,
+            f"copy expert {name!r}",
+            partial(_plan, target, name, puts),
+            num_bytes=sum(map(len, puts.values())),
+        )
+        own = _hash(target, name)
+        return None if own == files else _compare(name, files, own, " after it was copied")
+    if nearest:
+        return _compare(name, files, nearest, " in the sources")
+    return Difference(f"expert {name}", _shorten(files), "in no source")
+
+
+def _plan(target: Storage, name: str, puts: Puts) -> tuple[Puts, list[str]]:
+    if catalog.is_expert(target, name):
+        return puts, [name]
+    catalog.require_free_name(target, name)
+    return puts, []
+
+
+def _compare(name: str, files: Mapping[str, str], found: Mapping[str, str], where: str) -> Difference:
+    different = sorted(file for file in files.keys() | found.keys() if files.get(file) != found.get(file))
+    shown = ", ".join(different)
+    return Difference(f"expert {name}", _shorten(files), f"other {shown}{where}")
+
+
+def _shorten(files: Mapping[str, str]) -> str:
+    """Return the first digits of the hash of an expert's weights."""
+    digest = files.get(WEIGHTS_FILE) or next(iter(files.values()))
+    return f"sha256 {digest[:12]}"
+
+
+def _compare_versions(lock: Lock) -> tuple[Difference, ...]:
+    own = list_versions()
+    return tuple(
+        Difference(package, wanted, own.get(package, "not installed"))
+        for package, wanted in sorted(lock.versions.items())
+        if own.get(package) != wanted
+    )

@@ -1,0 +1,143 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lorary.errors import FormatError, LibraryError, UnknownExpert
+from lorary.experts import Expert, ExpertCard, Factors
+from lorary.library import Library
+from lorary.library.lock import LockedRouter, lock_library, read_lock, sync_library, write_lock
+
+RECIPE = {"merge_method": "linear", "models": [{"model": "a"}, {"model": "b"}]}
+
+
+def make_expert(name, seed):
+    generator = torch.Generator().manual_seed(seed)
+    factors = Factors(torch.randn(2, 6, generator=generator), torch.randn(4, 2, generator=generator))
+    card = ExpertCard(base_fingerprint="4be1" * 6, provenance={"recipe": RECIPE} if name == "both" else {})
+    return Expert(name, "org/base", {"layers.0.proj": factors}, card)
+
+
+@pytest.fixture
+def library(tmp_path):
+    library = Library.open(str(tmp_path / "lib"), create=True)
+    for seed, name in enumerate(("a", "b", "both")):
+        library.add(make_expert(name, seed))
+    return library
+
+
+def list_files(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".lorary" not in path.parts
+    }
+
+
+def test_a_library_is_rebuilt_bit_for_bit_from_its_lock_and_another_copy(library, tmp_path):
+    lock = lock_library(library.url, router=LockedRouter(name="arrow", options={"top_k": 2}))
+    write_lock(lock, tmp_path / "lorary.lock")
+    read = read_lock(tmp_path / "lorary.lock")
+    assert read == lock and read.router.options == {"top_k": 2}
+    assert read.bases == {"org/base": {"revision": None, "fingerprint": "4be1" * 6}}
+    assert read.recipes == {"both": RECIPE} and {"lorary", "torch", "transformers"} == read.versions.keys()
+    synced = sync_library(read, str(tmp_path / "same"), [library.url])
+    assert (synced.copied, synced.unchanged, synced.differences) == (("a", "b", "both"), (), ())
+    assert list_files(tmp_path / "same") == list_files(tmp_path / "lib")
+    again = sync_library(read, str(tmp_path / "same"), [])
+    assert (again.copied, again.unchanged, again.differences) == ((), ("a", "b", "both"), ())
+    write_lock(lock_library(str(tmp_path / "same"), router=lock.router), tmp_path / "second.lock")
+    assert (tmp_path / "second.lock").read_bytes() == (tmp_path / "lorary.lock").read_bytes()
+
+
+def test_a_remote_library_is_a_source(library, tmp_path):
+    remote = Library.open("memory://lock-source", create=True)
+    remote.add_all(dict(library.items()), replace=True)
+    lock = lock_library("memory://lock-source")
+    assert sync_library(lock, str(tmp_path / "same"), ["memory://lock-source"]).differences == ()
+
+
+def test_what_differs_is_told(library, tmp_path):
+    lock = lock_library(library.url)
+    Library.open(str(tmp_path / "empty"), create=True)
+    library["a"] = make_expert("a", 7)
+    del library["b"]
+    library.add(make_expert("more", 8))
+    synced = sync_library(lock, library.url, [str(tmp_path / "empty")])
+    assert [difference.what for difference in synced.differences] == ["expert a", "expert b", "expert more"]
+    changed, missing, more = synced.differences
+    assert changed.found.startswith("other adapter_model.safetensors, expert.json")
+    assert changed.found.endswith("; --replace takes the locked one")
+    assert missing.found == "in no source" and missing.locked.startswith("sha256 ")
+    assert (more.locked, more.found) == ("none", "in the library")
+    assert synced.unchanged == ("both",)
+
+
+def test_a_changed_expert_is_replaced_only_if_asked(library, tmp_path):
+    copy = Library.open(str(tmp_path / "copy"), create=True)
+    lock = lock_library(library.url)
+    sync_library(lock, copy.url, [library.url])
+    copy["a"] = make_expert("a", 7)
+    assert sync_library(lock, copy.url, [library.url]).differences
+    assert sync_library(lock, copy.url, [library.url], replace=True).copied == ("a",)
+    assert list_files(tmp_path / "copy") == list_files(tmp_path / "lib")
+
+
+def test_a_source_with_other_files_of_that_name_is_not_taken(library, tmp_path):
+    lock = lock_library(library.url, ["a"])
+    other = Library.open(str(tmp_path / "other"), create=True)
+    other.add(make_expert("a", 9))
+    (difference,) = sync_library(lock, str(tmp_path / "new"), [other.url]).differences
+    assert difference.found.endswith(" in the sources") and "a" not in Library.open(str(tmp_path / "new"))
+    assert sync_library(lock, str(tmp_path / "new"), [other.url, library.url]).copied == ("a",)
+
+
+def test_other_versions_are_told_apart_from_differences(library, tmp_path):
+    lock = replace(lock_library(library.url), versions={"torch": "0.1", "no-such-package": "1"})
+    synced = sync_library(lock, library.url, [])
+    assert synced.differences == ()
+    assert [(each.what, each.locked) for each in synced.versions] == [
+        ("no-such-package", "1"),
+        ("torch", "0.1"),
+    ]
+
+
+def test_unknown_experts_and_places_are_refused(library, tmp_path):
+    with pytest.raises(UnknownExpert):
+        lock_library(library.url, ["c"])
+    with pytest.raises(LibraryError, match="there is no library at"):
+        sync_library(lock_library(library.url), str(tmp_path / "new"), [str(tmp_path / "none")])
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lorary_lock": 2}, "must be a lock file of format 1, found 2"),
+        ({"experts": {}}, "is not what was written, its SHA-256 differs"),
+    ],
+)
+def test_a_damaged_file_is_refused(library, tmp_path, change, message):
+    write_lock(lock_library(library.url), tmp_path / "x.lock")
+    content = json.loads((tmp_path / "x.lock").read_text())
+    (tmp_path / "x.lock").write_text(json.dumps({**content, **change}))
+    with pytest.raises(FormatError, match=message):
+        read_lock(tmp_path / "x.lock")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"experts": {"../a": {"expert.json": "0" * 64}}},
+        {"experts": {"a": {"../../x": "0" * 64}}},
+        {"experts": {"a": {"expert.json": "x"}}},
+        {"experts": {"a": {}}},
+        {"experts": []},
+        {"bases": {"b": {"revision": 3, "fingerprint": None}}},
+    ],
+)
+def test_values_that_no_library_has_are_refused(library, tmp_path, change):
+    write_lock(replace(lock_library(library.url), **change), tmp_path / "x.lock")
+    with pytest.raises(FormatError, match=r"must not have .*write it again with `lorary lock`"):
+        read_lock(tmp_path / "x.lock")
