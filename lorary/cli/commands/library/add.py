@@ -41,6 +41,8 @@ def run(options: Namespace) -> int:
         f"added expert {quote(expert.name)} to library {quote(options.library)}, which now has "
         f"{say_count(len(library), 'expert')}"
     )
+    if expert.card.on_top_of is not None and library.find_general(expert.card.on_top_of) is None:
+        print_line("it stands on a general expert that the library lacks: add that one too")
     print_next("lorary", "library", "show", options.library, expert.name)
     return 0
 
