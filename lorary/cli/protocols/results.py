@@ -1,5 +1,6 @@
 """The final table: our numbers beside the published ones."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -43,24 +44,37 @@ def read_cells(ready: ReadyProtocol) -> list[Cell]:
 
 def _read_row(ready: ReadyProtocol, row: Row) -> Iterator[Cell]:
     result = Result.from_json(ready.out / row.stage / RESULTS)
-    metric = row.metric or result.metrics[0]
-    measured = [task for task in result.tasks if (task, row.route, metric) in result.scores]
     wanted = ready.list_tasks(row)
-    tasks = measured if wanted is None else [task for task in wanted if task in measured]
-    if not tasks:
+    found = {task: _find_metric(result, task, row) for task in (result.tasks if wanted is None else wanted)}
+    metrics = {task: metric for task, metric in found.items() if metric is not None}
+    if not metrics:
+        what = quote(row.route) + (f" and metric {quote(row.metric)}" if row.metric else "")
         raise ValueError(
-            f"stage {quote(row.stage)} has no results of route {quote(row.route)} and metric {quote(metric)}"
-            f": it measured {', '.join(result.routes)}; correct the table of the protocol"
+            f"stage {quote(row.stage)} has no results of route {what}: it measured "
+            f"{', '.join(result.routes)} by {', '.join(result.metrics)}; correct the table of the protocol"
         )
+    cells = [_read_cell(result, row, task, metric) for task, metric in metrics.items()]
+    errors = [cell.error for cell in cells if cell.error is not None]
+    error = math.hypot(*errors) / len(cells) if len(errors) == len(cells) else None
+    mean = sum(cell.ours for cell in cells) / len(cells)
+    yield Cell(row.row, MEAN, mean, error, row.published.get(MEAN))
+    yield from cells
+
+
+def _find_metric(result: Result, task: str, row: Row) -> str | None:
+    """Find the row's metric of a task, or the first that was measured: benchmarks have different ones."""
+    measured = [metric for metric in result.metrics if (task, row.route, metric) in result.scores]
+    if row.metric is not None:
+        return row.metric if row.metric in measured else None
+    return measured[0] if measured else None
+
+
+def _read_cell(result: Result, row: Row, task: str, metric: str) -> Cell:
     unit = _find_unit(result.metric_of[metric])
-    overall = result.overall(row.route, metric, tasks)
-    yield Cell(
-        row.row, MEAN, unit * overall.mean, _scale(overall.standard_error, unit), row.published.get(MEAN)
-    )
-    for task in tasks:
-        error = result.standard_error(task, row.route, metric)
-        mean = unit * result.mean(task, row.route, metric)
-        yield Cell(row.row, task, mean, _scale(error, unit), row.published.get(task))
+    error = result.standard_error(task, row.route, metric)
+    scaled = None if error is None else unit * error
+    mean = unit * result.mean(task, row.route, metric)
+    return Cell(row.row, task, mean, scaled, row.published.get(task))
 
 
 def tabulate_cells(cells: Sequence[Cell]) -> list[tuple[str, ...]]:
@@ -83,18 +97,12 @@ def write_table(ready: ReadyProtocol, cells: Sequence[Cell]) -> str:
     protocol = ready.protocol
     paper = escape_markdown(protocol.paper)
     head = f"# {escape_markdown(protocol.title)}\n\nScale {ready.scale.name}; published: {paper}\n\n"
-    rows = [COLUMNS, ("---", "---", *["---:"] * len(NUMERIC)), *tabulate_cells(cells)]
-    body = "\n".join(
-        "| " + " | ".join(row if number == 1 else map(escape_markdown, row)) + " |"
-        for number, row in enumerate(rows)
-    )
+    rows = [(*map(escape_markdown, row[:2]), *row[2:]) for row in tabulate_cells(cells)]
+    lines = [COLUMNS, ("---", "---", *["---:"] * len(NUMERIC)), *rows]
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return head + body + "\n"
 
 
 def _find_unit(metric: Metric) -> float:
     """Shares are shown in percent, as papers do; losses as they are."""
     return 1.0 if metric.lower_is_better else 100.0
-
-
-def _scale(error: float | None, unit: float) -> float | None:
-    return None if error is None else unit * error
