@@ -30,7 +30,7 @@ def choose_experts(
     misfits = [name for name in names if not compare_bases(identify_base(experts[name]), trusted).fits]
     if misfits:
         warnings.warn(_tell_trusted(experts[misfits[0]], len(misfits) - 1, trusted.name), stacklevel=2)
-    name, fingerprint, revision = trusted
+    name, fingerprint, revision = trusted.name, trusted.fingerprint, trusted.revision
     for each in names:
         experts[each] = experts[each].with_base(name, revision=revision, fingerprint=fingerprint)
     return experts
