@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from lorary.library.skills import load_skills, store_skills
     from lorary.models import BaseModel, fold, load_base
     from lorary.models.extraction import extract_expert
+    from lorary.progress import ProgressBar
     from lorary.training import SkillConfig, TrainConfig, adapt_skills, train_experts, train_skills
     from lorary.transforms import merge
 
@@ -44,6 +45,7 @@ __all__ = [
     "Library",
     "LibraryError",
     "LoraryError",
+    "ProgressBar",
     "Result",
     "RoutedModel",
     "SkillConfig",
@@ -90,6 +92,7 @@ _ROOMS = {
     "Library": "library",
     "LibraryError": "errors",
     "LoraryError": "errors",
+    "ProgressBar": "progress",
     "Result": "evaluation",
     "RoutedModel": "assembly",
     "SkillConfig": "training",

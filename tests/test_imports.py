@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "errors": set(),
     "lazy": set(),
     "files": set(),
+    "progress": set(),
     "kernels": set(),
     "lowrank": set(),
     "experts": {"lowrank"},

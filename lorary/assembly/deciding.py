@@ -4,7 +4,7 @@ B sequences of a batch, L their length, P prompts, T tokens, E experts, K expert
 of layers, D width of an embedding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from lorary.facts.requests import Requests, list_prompts, pad_prompts
 from lorary.files import say_count
 from lorary.models import BaseModel, ExpertStack
 from lorary.routing import Chooser
-from lorary.routing.request import OUTPUT, RefiningRouter, RequestRouter
+from lorary.routing.request import OUTPUT, RefiningRouter, RequestRouter, ScoringRouter
 
 
 class RequestDecider:
@@ -80,10 +80,12 @@ class RequestDecider:
         Returns:
             Indices ``[P, K]`` and weights ``[P, K]``, or ``[P, G, K]``.
         """
+        return self.router.choose(self._read(requests))
+
+    def _read(self, requests: Requests) -> Mapping[str, Tensor]:
         if self._encoder is not None and self.router.places == (OUTPUT,):
-            vectors = embed_with(self._encoder, self._base.tokenizer, requests.token_ids())
-            return self.router.choose({OUTPUT: vectors})
-        return self.router.choose(self._prober.read(requests))
+            return {OUTPUT: embed_with(self._encoder, self._base.tokenizer, requests.token_ids())}
+        return self._prober.read(requests)
 
     def make_chooser(self, indices: Tensor, weights: Tensor, combine: str = "outputs") -> Chooser:
         """Make the chooser of requests from what was decided for them.
@@ -98,9 +100,10 @@ class RequestDecider:
         # Under a router the general expert is on even where no expert is chosen.
         return self.stack.plan(indices, weights, combine, torch.ones(len(indices), dtype=torch.bool))
 
+    @torch.no_grad()
     def explain(
         self, input_ids: Tensor, num_prompt_tokens: int | None, num_experts: int
-    ) -> dict[str, Tensor]:
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
         """Return the experts that each token of a text uses, as chosen from its prompt.
 
         Args:
@@ -109,7 +112,8 @@ class RequestDecider:
             num_experts: E.
 
         Returns:
-            Module path -> routing weights ``[T, E]``, float32, on the CPU: the same for each token.
+            Module path -> routing weights ``[T, E]``, the same for each token; and the experts' scores
+            ``[E]``, None if the router has none. Float32, on the CPU.
 
         Raises:
             ValueError: if ``num_prompt_tokens`` is not from 1 to T.
@@ -120,7 +124,9 @@ class RequestDecider:
                 f"num_prompt_tokens must be from 1 to the text's {say_count(length, 'token')}, found "
                 f"{num_prompt_tokens}"
             )
-        indices, weights = (found.cpu() for found in self.decide(input_ids[:, :num_prompt_tokens]))
+        prompts = list_prompts(input_ids[:, :num_prompt_tokens], None)
+        averages = self._read(pad_prompts(prompts, self.stack.model.device))
+        indices, weights = (found.cpu() for found in self.router.choose(averages))
         groups = weights if weights.dim() == 3 else weights[:, None]  # [1, G, K]
         shares = torch.zeros(groups.shape[1], num_experts)  # [G, E]
         shares.scatter_add_(1, indices.expand(len(shares), -1), groups[0])
@@ -129,4 +135,5 @@ class RequestDecider:
             path: router.find_group(path) if isinstance(router, RefiningRouter) else 0
             for path in self.stack.layers
         }
-        return {path: shares[number].expand(length, -1) for path, number in numbers.items()}
+        scores = router.score(averages)[0].float().cpu() if isinstance(router, ScoringRouter) else None
+        return {path: shares[number].expand(length, -1) for path, number in numbers.items()}, scores

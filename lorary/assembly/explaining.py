@@ -32,8 +32,9 @@ def explain_text(
     ids = inputs["input_ids"]
     check_length(facts.base.model, ids.shape[1], "the text")
     seen: dict[str, Tensor] = {}
+    scores = None
     if isinstance(chooser, Router) and chooser.decider is not None:
-        seen = chooser.decider.explain(ids, num_prompt_tokens, len(facts.names))
+        seen, scores = chooser.decider.explain(ids, num_prompt_tokens, len(facts.names))
     elif isinstance(chooser, LayerRouters):
         recorder = Recorder(chooser, len(facts.names))
         model = facts.base.model
@@ -48,7 +49,7 @@ def explain_text(
             "set_router first, outside of assign"
         )
     tokens = tuple(facts.base.tokenizer.decode([token]) for token in ids[0].tolist())
-    return Explanation(tokens, facts.names, tuple(seen), torch.stack(list(seen.values())))
+    return Explanation(tokens, facts.names, tuple(seen), torch.stack(list(seen.values())), scores)
 
 
 class Recorder:

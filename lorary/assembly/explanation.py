@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from lorary.assembly.notebook import describe_shares, draw_explanation
+from lorary.files import say_count
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Explanation:
     """The routing of one text."""
 
@@ -21,6 +24,15 @@ class Explanation:
     weights: Tensor
     """Routing weights, ``[L, T, E]``, float32, on the CPU. The weights of a token at a layer sum to 1, to
     less if the router gives a share to the base model, or to more for some routers (see ``calibrated``)."""
+    scores: Tensor | None = None
+    """The experts' scores ``[E]``, float32, on the CPU, of a router that chooses once per request; None for
+    other routers."""
+
+    def __repr__(self) -> str:
+        return f"<Explanation of {say_count(len(self.tokens), 'token')}: {describe_shares(self)}>"
+
+    def _repr_html_(self) -> str:
+        return draw_explanation(self)
 
     def shares(self) -> Tensor:
         """Return the weights as shares, ``[L, T, E]``: a sum above 1 is normalised to 1."""

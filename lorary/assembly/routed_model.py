@@ -25,6 +25,7 @@ from lorary.assembly.generate_call import prepare_call, write_answers
 from lorary.assembly.growing import add_expert, remove_expert
 from lorary.assembly.held_model import HeldModel
 from lorary.assembly.nearest_tasks import find_nearest_tasks
+from lorary.assembly.notebook import draw_model
 from lorary.assembly.prompts import Prompt
 from lorary.assembly.router import Router, build_router
 from lorary.assembly.tasks import MEAN, PREFIX, list_tasks
@@ -34,6 +35,7 @@ from lorary.facts.encoder import Encoder
 from lorary.facts.fact import OnWork
 from lorary.facts.given import join_given
 from lorary.facts.known import Facts
+from lorary.files import quote, say_count
 from lorary.models import BaseModel, ExpertStack
 from lorary.models.generation import Sampling
 from lorary.routing import RouterConfig, configure_router
@@ -72,6 +74,13 @@ class RoutedModel(HeldModel):
         self._hooks = calls(stack.context).watch(base.model)
         # PyTorch's compiler is not made for several threads that run what it compiled.
         self._compiled = threading.RLock()
+
+    def __repr__(self) -> str:
+        router = f"router {self.routing[0]}" if self.routing[0] else "no router"
+        return f"<RoutedModel {quote(self.base.name)} with {say_count(len(self.names), 'expert')}, {router}>"
+
+    def _repr_html_(self) -> str:
+        return draw_model(self)
 
     @property
     def stack(self) -> ExpertStack:

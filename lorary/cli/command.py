@@ -13,7 +13,11 @@ class Command(Protocol):
     """
 
     EXAMPLE: str
-    """A valid command line, shown at the end of the help."""
+    """A valid command line, shown at the end of the help.
+
+    ``COMMON``, if the module has it, lists the options that ``--help`` shows, the commonest first;
+    ``--help-all`` shows all of them. ``OPTIONAL`` names an argument without dashes that may be left out.
+    """
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add this command's arguments."""

@@ -96,10 +96,15 @@ def name_value(kind: Any) -> str | None:
     return None
 
 
-def wrap_rows(rows: Iterable[tuple[str, str]]) -> list[str]:
-    """Write names and texts in two columns, wrapped to the terminal's width."""
+def wrap_rows(rows: Iterable[tuple[str, str]], longest: int | None = None) -> list[str]:
+    """Write names and texts in two columns, wrapped to the terminal's width.
+
+    Args:
+        rows: names and texts.
+        longest: length of the longest name; None for that of these names.
+    """
     found = list(rows)
-    start = max(len(name) for name, _ in found) + 4
+    start = (max(len(name) for name, _ in found) if longest is None else longest) + 4
     width = max(shutil.get_terminal_size().columns - 2, start + 20)
     lines = []
     for name, text in found:

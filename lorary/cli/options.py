@@ -2,19 +2,22 @@
 
 import argparse
 from collections.abc import Sequence
+from itertools import takewhile
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
 from lorary.cli.command import Command
 from lorary.cli.group_switch import is_switch
 from lorary.cli.help_text import HelpFormatter, name_values
+from lorary.cli.printing import print_lines
+from lorary.cli.short_help import keep_common
 from lorary.cli.spelling import CheckedConfigFile, check_options, check_words, find_groups
 from lorary.cli.value_errors import explain_value
 from lorary.files import escape
 
 # Longest message in characters: jsonargparse quotes whole values.
 LONGEST = 600
-HELP = {"-h", "--help"}
+HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
 
 
 def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace | None:
@@ -22,16 +25,25 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
 
     Returns:
         The options by name, with defaults for those not given, and as ``words`` the words themselves; None
-        after ``--help``, which is printed.
+        after ``--help`` or ``--help-all``, which is printed.
 
     Raises:
         ValueError: if an option is unknown, missing or of the wrong type.
     """
     parser = build_parser(name, command)
+    optional = getattr(command, "OPTIONAL", "")
+    asked = set(takewhile(lambda word: word != "--", words))
+    if asked & {*HELP, HELP_ALL}:
+        common = getattr(command, "COMMON", ())
+        _let_out(parser, optional)
+        if common and HELP_ALL not in asked:
+            keep_common(parser, name, common)
+        print_lines(parser.format_help())
+        return None
     check_words(words)
     check_options(parser, words)
     try:
-        options = parser.parse_args(list(words))
+        options = _parse_words(parser, words, optional)
     except argparse.ArgumentError as error:
         message = escape(explain_value(str(error)), longest=LONGEST)
         raise ValueError(f"{message}: see lorary {name} --help") from error
@@ -40,10 +52,36 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
     except SystemExit as ended:
         if ended.code:
             raise ValueError(f"the options cannot be parsed: see lorary {name} --help") from ended
-        # argparse exits after --help and --print_config.
+        # jsonargparse exits after --print_config.
         return None
     options.words = list(words)
     return options
+
+
+def _parse_words(parser: ArgumentParser, words: Sequence[str], optional: str) -> Namespace:
+    """Parse words; an argument that may be left out is None then.
+
+    argparse would take an optional argument as left out if options stand between it and the one before.
+    """
+    try:
+        return parser.parse_args(list(words))
+    except argparse.ArgumentError:
+        if not optional:
+            raise
+        _let_out(parser, optional)
+        try:
+            return parser.parse_args(list(words))
+        except argparse.ArgumentError:
+            # The first message tells more.
+            pass
+        raise
+
+
+def _let_out(parser: ArgumentParser, optional: str) -> None:
+    """Make an argument one that may be left out."""
+    for action in parser._actions:
+        if not action.option_strings and action.dest == optional:
+            action.nargs, action.required = "?", False
 
 
 def build_parser(name: str, command: Command) -> ArgumentParser:

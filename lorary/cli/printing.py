@@ -73,6 +73,11 @@ def print_json(value: Any) -> None:
     print_lines(dump_json(value, allow_nan=True))
 
 
+def print_json_line(value: Any) -> None:
+    """Print a value as JSON on one line, which a terminal wraps by itself."""
+    print(dump_json(value, indent=None, allow_nan=True))
+
+
 def format_count(number: int | None) -> str:
     """Write a number with separated thousands; None becomes an empty text."""
     return "" if number is None else f"{number:,}"

@@ -1,6 +1,7 @@
 """Tasks and examples: reading, splitting by content, and turning into prompts and tokens."""
 
 from lorary.data.content import subsample
+from lorary.data.gather import TaskLike, gather_tasks
 from lorary.data.mixture import mix_tasks
 from lorary.data.readers import read_task
 from lorary.data.splits import SplitConfig
@@ -13,9 +14,11 @@ __all__ = [
     "PlainTemplate",
     "SplitConfig",
     "Task",
+    "TaskLike",
     "Template",
     "TokenizedExample",
     "find_template",
+    "gather_tasks",
     "mix_tasks",
     "read_task",
     "subsample",

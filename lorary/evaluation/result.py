@@ -21,9 +21,10 @@ from lorary.evaluation.columns import (
     join_columns,
 )
 from lorary.evaluation.measures import Metric, find_metric, list_metrics
+from lorary.evaluation.notebook import draw_result
 from lorary.evaluation.result_file import read_result, write_result
 from lorary.evaluation.standard_errors import combine_standard_errors, standard_error_of_mean
-from lorary.files import escape, quote
+from lorary.files import escape, quote, say_count
 
 
 class Overall(NamedTuple):
@@ -37,7 +38,7 @@ class Overall(NamedTuple):
     num_tasks: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """The values of an evaluation, one per example, in columns by (task, route, metric).
 
@@ -99,6 +100,13 @@ class Result:
                     f"metric {quote(metric.name)} must have one definition, found two different ones"
                 )
         return cls(columns.scores, headers, attachments or {}, metric_of, columns.example_ids)
+
+    def __repr__(self) -> str:
+        tasks, routes = say_count(len(self.tasks), "task"), say_count(len(self.routes), "route")
+        return f"<Result of {tasks} under {routes}: {', '.join(self.metrics)}>"
+
+    def _repr_html_(self) -> str:
+        return draw_result(self)
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -10,10 +10,21 @@ import torch
 from torch import Tensor
 
 from lorary.assembly import Explanation, RoutedModel
-from lorary.data import Task, Template
+from lorary.data import Task, TaskLike, Template, gather_tasks
 from lorary.evaluation.chosen_examples import choose_examples
 from lorary.evaluation.config import EvalConfig
+from lorary.routing.calibrated_router import RIVAL
 from lorary.routing.diagnostics import routing_entropy
+
+
+@dataclass(frozen=True)
+class RequestScores:
+    """The scores with which a router chose experts for the requests of a task, as means over the requests."""
+
+    scores: Mapping[str, float]
+    """Expert -> its score, the best first."""
+    margin: float
+    """The best score of a request less its fourth best one, or less the last one of fewer experts."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +34,17 @@ class RoutingSurvey:
     usage_by_task: Mapping[str, Mapping[str, float]]
     """Task -> expert -> share: the mean over tokens and modules of an example, then over examples."""
     usage_by_layer: Mapping[str, Mapping[str, float]]
-    """Decoder layer -> expert -> share: the mean over its modules and the examples of all tasks."""
+    """Decoder layer -> expert -> share: the mean over its modules and the examples of all tasks. Empty for a
+    router that chooses once per request, since all layers have the same shares then."""
     entropy_by_layer: Mapping[str, float]
-    """Decoder layer -> mean entropy of a token's shares, in nats."""
+    """Decoder layer -> mean entropy of a token's shares, in nats; empty as above."""
+    scores_by_task: Mapping[str, RequestScores]
+    """Task -> the scores of a router that chooses once per request; empty for other routers."""
 
 
 def survey_routing(
     model: RoutedModel,
-    tasks: Mapping[str, Task],
+    tasks: Mapping[str, TaskLike],
     template: Template,
     config: EvalConfig,
     *,
@@ -42,7 +56,7 @@ def survey_routing(
 
     Args:
         model: the model, with a router.
-        tasks: name -> task.
+        tasks: name -> task, or what ``read_task`` reads.
         template: turns examples into prompts.
         config: has the split, the number of examples of each task, and their maximum length.
         on_progress: called with the number of finished tasks and of all tasks.
@@ -53,21 +67,37 @@ def survey_routing(
     """
     if not tasks:
         raise ValueError("a survey of routing needs at least one task, found none")
-    by_task, by_module, entropies = {}, [], []
-    for number, (name, task) in enumerate(tasks.items(), 1):
-        shares, entropy, layers = _average_task(model, name, task, template, config)  # [L, E], [L]
+    by_task, by_module, entropies, scores = {}, [], [], {}
+    for number, (name, task) in enumerate(gather_tasks(tasks).items(), 1):
+        explanations = _explain_task(model, name, task, template, config)
+        shares = torch.stack([found.shares_per_layer() for found in explanations]).mean(0)  # [L, E]
         by_task[name] = _name_shares(model, shares.mean(0))
         by_module.append(shares)
-        entropies.append(entropy)
+        entropies.append(torch.stack([_entropy_per_module(found) for found in explanations]).mean(0))
+        scored = [found.scores for found in explanations if found.scores is not None]
+        if scored:
+            scores[name] = average_scores(model.names, torch.stack(scored))
         if on_progress is not None:
             on_progress(number, len(tasks))
+    if scores:
+        return RoutingSurvey(by_task, {}, {}, scores)
+    layers = explanations[0].layers
     usage = merge_modules(layers, torch.stack(by_module).mean(0))
     entropy_of = merge_modules(layers, torch.stack(entropies).mean(0))
     return RoutingSurvey(
         by_task,
         {layer: _name_shares(model, row) for layer, row in usage.items()},
         {layer: float(value) for layer, value in entropy_of.items()},
+        {},
     )
+
+
+def average_scores(names: Sequence[str], scores: Tensor) -> RequestScores:
+    """Average the scores of requests, ``[B, E]``, and the margins of their best ones."""
+    ranked = scores.sort(dim=1, descending=True).values
+    margin = (ranked[:, 0] - ranked[:, min(RIVAL, len(names) - 1)]).mean()
+    means = dict(zip(names, scores.mean(0).tolist(), strict=True))
+    return RequestScores(dict(sorted(means.items(), key=lambda item: -item[1])), float(margin))
 
 
 def merge_modules(paths: Sequence[str], rows: Tensor) -> dict[str, Tensor]:
@@ -87,11 +117,11 @@ def merge_modules(paths: Sequence[str], rows: Tensor) -> dict[str, Tensor]:
     return {number: torch.stack(group).mean(0) for number, group in grouped.items()}
 
 
-def _average_task(
+def _explain_task(
     model: RoutedModel, name: str, task: Task, template: Template, config: EvalConfig
-) -> tuple[Tensor, Tensor, tuple[str, ...]]:
-    """Return a task's mean shares ``[L, E]``, mean entropies ``[L]`` and the modules' paths."""
-    shares, entropies = [], []
+) -> list[Explanation]:
+    """Explain the routing of each chosen example of a task."""
+    explanations = []
     is_pair = model.base.is_encoder_decoder
     chosen = choose_examples(model.tokenizer, name, task, template, config, is_encoder_decoder=is_pair)
     for tokens in chosen.tokens.examples:
@@ -99,9 +129,8 @@ def _average_task(
         explanation = model.explain(text, num_prompt_tokens=len(tokens.prompt_ids))
         if (explanation.weights < 0).any():
             raise ValueError("a survey of routing needs weights of at least 0, this router has negative ones")
-        shares.append(explanation.shares_per_layer())
-        entropies.append(_entropy_per_module(explanation))
-    return torch.stack(shares).mean(0), torch.stack(entropies).mean(0), explanation.layers
+        explanations.append(explanation)
+    return explanations
 
 
 def _entropy_per_module(explanation: Explanation) -> Tensor:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from lorary.assembly import RoutedModel
-from lorary.data import Task, Template
+from lorary.data import Task, TaskLike, Template, gather_tasks
 from lorary.evaluation.columns import Record
 from lorary.evaluation.config import EvalConfig
 from lorary.evaluation.measures import find_metric
@@ -37,7 +37,7 @@ class EvalEvent:
 
 def evaluate(
     model: RoutedModel,
-    tasks: Mapping[str, Task],
+    tasks: Mapping[str, TaskLike],
     routes: Sequence[Route],
     template: Template,
     config: EvalConfig | None = None,
@@ -48,7 +48,8 @@ def evaluate(
 
     Args:
         model: the model; it is not changed.
-        tasks: name -> task.
+        tasks: name -> task, or what ``read_task`` reads: a data set of ``datasets``, a list of dictionaries,
+            a table of pandas, a path.
         routes: the routes, see ``make_routes``.
         template: turns examples into prompts.
         config: the configuration; None for the defaults.
@@ -65,10 +66,11 @@ def evaluate(
             example.
     """
     config = config or EvalConfig()
-    _check_request(tasks, routes)
+    known = gather_tasks(tasks)
+    _check_request(known, routes)
     layout = find_layout(model.stack, config.max_length, ROW_LENGTH)
     pool = gather_requests(
-        model.tokenizer, tasks, template, config, is_encoder_decoder=model.base.is_encoder_decoder
+        model.tokenizer, known, template, config, is_encoder_decoder=model.base.is_encoder_decoder
     )
     for item in (*pool.scores, *pool.answers):
         num_answer = max(len(item.tokens.target_ids), item.max_new_tokens)

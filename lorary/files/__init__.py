@@ -2,6 +2,7 @@
 
 from lorary.files.cache_folder import open_cache_folder
 from lorary.files.counts import say_count
+from lorary.files.html_text import escape_html, html_table
 from lorary.files.json_text import dump_json, parse_json_object
 from lorary.files.limits import LIMITS
 from lorary.files.markdown import escape_markdown
@@ -17,8 +18,10 @@ __all__ = [
     "check_shape",
     "dump_json",
     "escape",
+    "escape_html",
     "escape_markdown",
     "hash_file",
+    "html_table",
     "open_cache_folder",
     "open_regular",
     "parse_json_object",

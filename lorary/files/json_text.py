@@ -47,12 +47,12 @@ def parse_json_object(content: bytes, path: str, advice: str = AGAIN) -> dict[st
     return value
 
 
-def dump_json(value: Any, *, indent: int = 2, allow_nan: bool = False) -> str:
+def dump_json(value: Any, *, indent: int | None = 2, allow_nan: bool = False) -> str:
     """Write a value as JSON, keys in the order given; what a terminal would act on becomes ``\\u....``.
 
     Args:
         value: what JSON can hold.
-        indent: spaces per level.
+        indent: spaces per level; None for one line.
         allow_nan: whether NaN and infinities are let through, which JSON does not have.
     """
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=allow_nan)

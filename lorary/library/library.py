@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from lorary.errors import LibraryError
 from lorary.experts import Expert, check_name
 from lorary.experts.peft_reader import build_expert
+from lorary.experts.roles import check_roles
 from lorary.files import escape, quote, say_count
 from lorary.library import catalog
+from lorary.library.annotate import annotate_as
 from lorary.library.artifacts import Artifacts
 from lorary.library.commits import Plan, commit_plan
 from lorary.library.entry import Entry
 from lorary.library.marker import make_library, require_library
+from lorary.library.notebook import draw_entries
 from lorary.library.open_expert import open_expert
 from lorary.library.prune import Pruned, prune_artifacts
 from lorary.library.retitle import copy_as
@@ -94,6 +97,12 @@ class Library(MutableMapping[str, Expert]):
 
     def __repr__(self) -> str:
         return f"Library({self.url!r}, {say_count(len(self), 'expert')})"
+
+    def _repr_html_(self) -> str:
+        return draw_entries(f"library {self.url}, {say_count(len(self), 'expert')}", self.entries())
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
 
     def __getitem__(self, name: str) -> Expert:
         """Read an expert; its weights are memory-mapped where the file system is local.
@@ -219,6 +228,40 @@ class Library(MutableMapping[str, Expert]):
             return copy_as(self._storage, old, new), []
 
         self._commit(f"copy expert {quote(old)} to {new!r}", plan, self._count_bytes(old))
+
+    def annotate(
+        self,
+        name: str,
+        *,
+        tags: Iterable[str] | None = None,
+        description: str | None = None,
+        role: str | None = None,
+    ) -> None:
+        """Change what an expert's card says for people, and whether it is used if not named.
+
+        Its weights stay as they are, and so do its artifacts.
+
+        Args:
+            name: the expert.
+            tags: its new keywords; None keeps them.
+            description: its new description; None keeps it.
+            role: a key of ``lorary.experts.roles.ROLES``; None keeps it.
+
+        Raises:
+            UnknownExpert: if there is no expert of this name.
+            ValueError: if there is no such role.
+            LibraryError: if it has no card, or the library cannot be changed.
+        """
+        if role is not None:
+            check_roles(role)
+        new = {"tags": None if tags is None else list(tags), "description": description, "role": role}
+        changes = {field: value for field, value in new.items() if value is not None}
+
+        def plan() -> tuple[Puts, list[str]]:
+            catalog.require_expert(self._storage, name)
+            return annotate_as(self._storage, name, changes), []
+
+        self._commit(f"annotate expert {quote(name)}", plan)
 
     def entries(
         self,

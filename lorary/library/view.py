@@ -10,6 +10,7 @@ from lorary.experts.roles import check_roles, describe_roles
 from lorary.files import quote, say_count
 from lorary.library.artifacts import Artifacts
 from lorary.library.entry import Entry
+from lorary.library.notebook import draw_entries
 
 if TYPE_CHECKING:
     from lorary.library.library import Library
@@ -35,6 +36,14 @@ class LibraryView(Mapping[str, Expert]):
 
     def __repr__(self) -> str:
         return f"<{say_count(len(self), 'expert')} of library {quote(self.url)}>"
+
+    def _repr_html_(self) -> str:
+        left_out = self.describe_left_out()
+        title = f"{say_count(len(self), 'expert')} of library {self.url}"
+        return draw_entries(title, self.entries(), f"left out: {left_out}" if left_out else "")
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self)
 
     def __getitem__(self, name: str) -> Expert:
         """Read an expert.

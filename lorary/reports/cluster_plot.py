@@ -1,4 +1,4 @@
-"""A PNG of clusters: a heat map of the experts' similarities, and a map of the experts."""
+"""A picture of clusters: a heat map of the experts' similarities, and a map of the experts."""
 
 import os
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from sklearn.manifold import TSNE
 
 from lorary.reports.palette import expert_shades
 from lorary.reports.picture import open_picture
+from lorary.reports.similarity_scale import choose_scale
 from lorary.reports.tables import plot_label
 
 Matrix = NDArray[np.float64]
@@ -28,7 +29,7 @@ def plot_clusters(
     The map is made by t-SNE of 1 - cosine with a fixed start. Only small distances on it are meaningful.
 
     Args:
-        path: the PNG's path.
+        path: the picture's path; beside a PNG, the same picture is written as SVG and PDF.
         names: names of the experts, at least two.
         similarity: their cosines ``[E, E]``.
         members: the names in each cluster.
@@ -78,8 +79,11 @@ def _draw_heat(
 ) -> None:
     # The diagonal is left out, so that the most similar pair has the full colour.
     shown = np.where(np.eye(len(names), dtype=bool), np.nan, similarity)
-    image = axes.imshow(shown, cmap="Blues")
-    axes.figure.colorbar(image, ax=axes, shrink=0.6, label="cosine")
+    scale = choose_scale(similarity)
+    image = axes.imshow(shown, cmap="Blues", vmin=0, vmax=scale)
+    note = "cosine" if scale == 1 else f"cosine (colours end at {scale:g}, equal experts have 1)"
+    has_negative = bool(np.nanmin(shown, initial=0.0) < 0)
+    axes.figure.colorbar(image, ax=axes, shrink=0.6, label=note, extend="min" if has_negative else "neither")
     axes.set_title("similarity of experts, ordered by cluster", loc="left")
     axes.tick_params(length=0, labelsize="x-small")
     axes.spines[:].set_visible(False)

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import dendrogram, leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from lorary.files import escape
-from lorary.reports.routing_html import escape_html
+from lorary.files import escape, escape_html
 
 TREE, LABELS, ROW, MARGIN = 360, 265, 19, 12
 MAX_LABEL = 34

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from math import exp
 
-from lorary.reports.routing_html import AXIS, BAR_GAP, BAR_WIDTH, escape_html, svg_text
+from lorary.files import escape_html
+from lorary.reports.routing_html import AXIS, BAR_GAP, BAR_WIDTH, svg_text
 
 HEIGHT = 120
 

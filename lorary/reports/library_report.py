@@ -12,14 +12,25 @@ import numpy as np
 from lorary.evaluation.compare import choose_reference, compare_routes
 from lorary.evaluation.result import Result
 from lorary.evaluation.route_uses import name_uses
-from lorary.files import dump_json, say_count, write_whole
+from lorary.evaluation.routing_survey import RequestScores
+from lorary.files import dump_json, escape_html, say_count, write_whole
 from lorary.reports.dendrogram import draw_dendrogram, link_experts, order_leaves
 from lorary.reports.entropy_chart import entropy_chart
 from lorary.reports.page import make_footer, make_page, make_section, result_section
 from lorary.reports.routed_sample import RoutedSample, Usage
-from lorary.reports.routing_html import escape_html, numbers_table
-from lorary.reports.routing_picture import check_routing, layers_section, samples_section, tasks_section
+from lorary.reports.routing_html import numbers_table
+from lorary.reports.routing_picture import (
+    check_routing,
+    check_scores,
+    draw_legend,
+    layers_section,
+    samples_section,
+    scores_section,
+    tasks_section,
+)
+from lorary.reports.scale_bar import signed_bar
 from lorary.reports.signed_map import signed_map
+from lorary.reports.similarity_scale import choose_scale, describe_scale
 from lorary.reports.tables import difference_grid
 
 
@@ -40,9 +51,11 @@ class LibraryReport:
     usage_by_task: Usage | None = None
     """Task -> expert -> share of the routing."""
     usage_by_layer: Usage | None = None
-    """Layer -> expert -> share of the routing."""
+    """Layer -> expert -> share of the routing; empty for a router that chooses once per request."""
     entropy_by_layer: Mapping[str, float] | None = None
-    """Layer -> entropy of the routing in nats."""
+    """Layer -> entropy of the routing in nats; empty as above."""
+    scores_by_task: Mapping[str, RequestScores] | None = None
+    """Task -> the scores of a router that chooses once per request."""
     similarity: tuple[tuple[float, ...], ...] | None = None
     """Cosines of the experts' weight changes, ``[E, E]``."""
     transfer: Usage | None = None
@@ -62,16 +75,19 @@ def write_report_html(path: str | os.PathLike[str], report: LibraryReport) -> No
     """
     usages = {"task": report.usage_by_task or {}, "layer": report.usage_by_layer or {}}
     check_routing(report.names, report.samples, usages)
+    check_scores(report.names, report.scores_by_task or {})
     sections = [
         _facts(report.facts),
         result_section(report.result),
         _differences_section(report),
         tasks_section(report.usage_by_task, report.names),
+        draw_legend(report.samples, report.names, report.usage_by_layer, report.scores_by_task),
+        scores_section(report.scores_by_task, report.names),
         layers_section(report.usage_by_layer, report.names),
         _entropy_section(report.entropy_by_layer),
+        samples_section(report.samples, report.names),
         _transfer_section(report),
         _similarity_section(report),
-        samples_section(report.samples, report.names),
         make_footer(report.result),
     ]
     write_whole(path, make_page(report.title, "".join(sections), report.names).encode())
@@ -122,12 +138,9 @@ def _transfer_section(report: LibraryReport) -> str:
         task: {name: -value for name, value in values.items()} for task, values in report.transfer.items()
     }
     sizes = [abs(gain) for values in gains.values() for gain in values.values()]
-    chart = signed_map(
-        gains,
-        report.names,
-        scale=float(np.quantile(sizes, 0.95)),
-        digits=1,
-        own=report.own,
+    scale = float(np.quantile(sizes, 0.95))
+    chart = signed_bar(f"-{scale:.2g} or less", f"{scale:.2g} or more") + signed_map(
+        gains, report.names, scale=scale, digits=1, own=report.own
     )
     lead = (
         "Decrease of the loss (nats per token) on each task (row) by each expert alone (column), compared "
@@ -147,15 +160,16 @@ def _similarity_section(report: LibraryReport) -> str:
         )
     links = link_experts(similarity)
     order = order_leaves(links)
-    others = np.abs(similarity[~np.eye(len(names), dtype=bool)])
-    chart = signed_map(
+    scale = choose_scale(similarity)
+    chart = signed_bar(f"{-scale:g}", f"{scale:g}") + signed_map(
         {names[i]: {names[j]: 100 * float(similarity[i, j]) for j in order if j != i} for i in order},
         [names[i] for i in order],
-        scale=100 * float(others.max()),
+        scale=100 * scale,
         digits=0,
     )
     lead = (
         "Cosines of the experts' weight changes over all layers. The tree joins the most similar experts "
-        "first (average linkage); the table has the cosines in percent, in the order of the tree."
+        "first (average linkage); the table has the cosines in percent, in the order of the tree. "
+        f"{describe_scale(scale)}"
     )
     return make_section("Similarity of experts", lead, draw_dendrogram(links, names) + chart)

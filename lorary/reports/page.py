@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from lorary.evaluation.precision import say_precision
 from lorary.evaluation.result import Result
-from lorary.files import escape
+from lorary.evaluation.route_text import describe_routes
+from lorary.files import escape, escape_html
 from lorary.reports.page_style import page_style
 from lorary.reports.palette import expert_shades
-from lorary.reports.routing_html import escape_html, numbers_table
+from lorary.reports.routing_html import numbers_table
 from lorary.reports.tables import result_grid
 
 # Nothing is downloaded and no script runs, even if a model's text contains HTML.
@@ -48,7 +49,7 @@ def result_section(result: Result | None) -> str:
     if result is None:
         return ""
     tables = "".join(numbers_table(result_grid(result, metric)) for metric in result.metrics)
-    return make_section("Results", "", tables)
+    return make_section("Results", describe_routes(result.routes), tables)
 
 
 def make_footer(result: Result | None) -> str:

@@ -14,10 +14,12 @@ from lorary.reports.palette import (
 )
 
 LIGHT_SCHEME = (
-    f"--card:{LIGHT_PAGE};--text:{LIGHT_TEXT};--page:#f4f6f9;--dim:#5a6472;--line:#dde2ea;--good:#0a6b3d;"
+    f"--card:{LIGHT_PAGE};--text:{LIGHT_TEXT};--page:#f4f6f9;--dim:#5a6472;--line:#dde2ea;"
+    "--good:#0a6b3d;--bad:#a3281c;"
 )
 DARK_SCHEME = (
-    f"--card:{DARK_PAGE};--text:{DARK_TEXT};--page:#0e1116;--dim:#9aa5b4;--line:#2b323d;--good:#6fd39b;"
+    f"--card:{DARK_PAGE};--text:{DARK_TEXT};--page:#0e1116;--dim:#9aa5b4;--line:#2b323d;"
+    "--good:#6fd39b;--bad:#ff9b8a;"
 )
 
 LAYOUT = """
@@ -43,6 +45,7 @@ th:first-child{text-align:left;position:sticky;left:0;background:var(--card);fon
 max-width:16rem;overflow:hidden;text-overflow:ellipsis}
 .numbers{width:100%}
 .numbers thead th{color:var(--dim);font-weight:600;border-bottom:1px solid var(--line);padding-top:.7rem}
+.numbers tbody th{white-space:normal;overflow-wrap:break-word;min-width:8.4rem}
 .numbers tbody tr:last-child>*{padding-bottom:.6rem}
 .numbers tfoot>tr>*{border-top:1px solid var(--line);font-weight:600;padding-top:.6rem;padding-bottom:.6rem}
 .numbers tfoot th{white-space:normal}
@@ -68,7 +71,26 @@ border:1px solid var(--line);background:var(--card);font-size:.85rem;cursor:poin
 overflow-wrap:anywhere;margin:0 0 .5rem;max-width:none}
 .who{display:block;color:var(--dim);font-size:.75rem;letter-spacing:.05em;text-transform:uppercase}
 .tok{white-space:pre-wrap;padding:.14em 0;border-radius:2px;unicode-bidi:isolate;background:var(--t);
-box-shadow:inset 0 -2px var(--s);border-right:1px solid var(--card)}
+background:color-mix(in srgb,var(--t) var(--p,0%),transparent);
+box-shadow:inset 0 -2px color-mix(in srgb,var(--s) var(--p,0%),transparent);
+border-right:1px solid var(--card)}
+.right{color:var(--good)}
+.wrong{color:var(--bad)}
+.who b{margin-left:.5rem;text-transform:none;letter-spacing:0}
+.plain-text{white-space:pre-wrap;unicode-bidi:isolate}
+.scale{display:flex;align-items:center;gap:.5rem;margin:0 0 .6rem;color:var(--dim);font-size:.8rem;
+font-variant-numeric:tabular-nums}
+.scale b{display:flex;border:1px solid var(--line);border-radius:3px;overflow:hidden}
+.scale i{width:.7rem;height:.7rem}
+.scores{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(21rem,100%),1fr));gap:1rem}
+.scores .card{margin:0}
+.scores h3{display:flex;justify-content:space-between;gap:.5rem;margin-bottom:.4rem;overflow-wrap:anywhere}
+.scores h3 .dim{white-space:nowrap;font-weight:400}
+.scores dl{display:grid;grid-template-columns:minmax(0,9rem) 1fr max-content;gap:.15rem .6rem;margin:0;
+align-items:center;font-size:.85rem;font-variant-numeric:tabular-nums}
+.scores dt{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
+.scores dd{margin:0}
+.scores dd i{display:block;height:.7rem;border-radius:3px;background:var(--s);min-width:2px}
 .bar{display:flex;height:.6rem;border-radius:99px;overflow:hidden;margin:.75rem 0 .35rem;gap:1px}
 .bar i{background:var(--s)}
 .heat td{padding:.3rem 0;text-align:center;min-width:2.5rem;border:1px solid var(--card);border-radius:4px}
@@ -110,10 +132,9 @@ def page_style(shades: Sequence[Shades]) -> str:
         light += [f".{letter}{i}{{background:{pair[0]}}}" for i, pair in enumerate(heat)]
         dark += [f".{letter}{i}{{background:{pair[1]}}}" for i, pair in enumerate(heat)]
     fills = [f"rect.x{i}{{fill:var(--s)}}" for i in range(len(shades))]
-    # Choosing an expert in the legend fades the tokens of all others, without a script.
-    picks = [
-        f"body:has(#pick{i}:checked) :is(.tok,.bar i):not(.x{i}){{opacity:.25}}" for i in range(len(shades))
-    ]
+    # Choosing an expert in the legend fades the tokens and bars of all others, without a script.
+    coloured = ":is(.tok,.bar i,.scores dd[class],.layers rect[class^=x])"
+    picks = [f"body:has(#pick{i}:checked) {coloured}:not(.x{i}){{opacity:.2}}" for i in range(len(shades))]
     return "\n".join(
         [
             f":root{{color-scheme:light dark;{LIGHT_SCHEME}}}",

@@ -5,11 +5,7 @@ from colorsys import hls_to_rgb
 from dataclasses import dataclass
 from hashlib import sha256
 
-# Okabe and Ito's set, extended by Tol's 'muted' set; the first eight differ most.
-BASE_COLOURS = (
-    "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#5b4fc4",
-    "#999933", "#882255", "#44aa99", "#cc6677", "#aa4499", "#117733", "#b58863", "#8a8f98",
-)  # fmt: skip
+from lorary.assembly.colours import BASE_COLOURS
 
 LIGHT_PAGE, LIGHT_TEXT = "#ffffff", "#1b2029"
 DARK_PAGE, DARK_TEXT = "#161a21", "#e9edf3"

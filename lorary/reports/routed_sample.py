@@ -27,3 +27,7 @@ class RoutedSample:
     """The prompt's tokens."""
     answer: tuple[RoutedToken, ...]
     """The answer's tokens."""
+    right: str = ""
+    """The right answer; empty if it is unknown."""
+    is_right: bool | None = None
+    """Whether the answer equals it; None if that says little, as for long texts."""

@@ -1,27 +1,18 @@
 """The parts of the routing page, each as a piece of HTML; all given texts are escaped."""
 
-import html
 from collections.abc import Mapping, Sequence
 
 from lorary import files
+from lorary.files import escape_html
 from lorary.reports.palette import NUM_HEAT_STEPS
 from lorary.reports.routed_sample import RoutedSample, RoutedToken
 from lorary.reports.tables import Cell, Grid, Row, describe_marks
 
 NUM_IN_TOOLTIP = 5
 NUM_IN_SUMMARY = 4
+MAX_RIGHT = 600
 MAX_WIDE_COLUMNS = 16
-PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
 BAR_HEIGHT, BAR_WIDTH, BAR_GAP, AXIS = 190, 25, 4, 42
-
-
-def escape_html(text: str) -> str:
-    """Escape any text for HTML, as content or in quoted attributes.
-
-    Control characters become their symbols. Other invisible characters, such as direction marks and lone
-    surrogates, become escapes such as ``\\u202e``.
-    """
-    return html.escape(files.escape(text.translate(PICTURES)), quote=True)
 
 
 def numbers_table(grid: Grid) -> str:
@@ -52,14 +43,30 @@ def legend(places: Mapping[str, int]) -> str:
 
 
 def sample_card(sample: RoutedSample, places: Mapping[str, int]) -> str:
-    """Draw one prompt and its answer, token by token, and the shares of experts in the answer."""
+    """Draw a prompt and its answer token by token, the right answer, and the answer's shares of experts."""
     prompt = "".join(_token_span(token, places) for token in sample.prompt)
     answer = "".join(_token_span(token, places) for token in sample.answer)
     return (
         f'<article class="card sample"><h3>{escape_html(sample.task)}</h3>'
         f'<p class="tokens"><span class="who">Prompt</span>{prompt}</p>'
-        f'<p class="tokens"><span class="who">Answer</span>{answer}</p>'
+        f'<p class="tokens"><span class="who">Answer{_verdict(sample)}</span>{answer}</p>'
+        f"{_right_answer(sample)}"
         f"{_usage_bar(mean_usage(sample.answer), places)}</article>"
+    )
+
+
+def _verdict(sample: RoutedSample) -> str:
+    if sample.is_right is None:
+        return ""
+    return ' <b class="right">✓ right</b>' if sample.is_right else ' <b class="wrong">✗ wrong</b>'
+
+
+def _right_answer(sample: RoutedSample) -> str:
+    if not sample.right:
+        return ""
+    shown = escape_html(files.escape(sample.right, keep="\n", longest=MAX_RIGHT)).replace("\n", "↵\n")
+    return (
+        f'<p class="tokens"><span class="who">Right answer</span><span class="plain-text">{shown}</span></p>'
     )
 
 
@@ -159,7 +166,10 @@ def _token_span(token: RoutedToken, places: Mapping[str, int]) -> str:
         return f'<span class="tok" title="base model alone">{text}</span>'
     ranked = sorted(token.experts, key=lambda item: -item[1])
     tooltip = escape_html(format_shares(ranked[:NUM_IN_TOOLTIP]))
-    return f'<span class="tok x{places[leading_expert(token)]}" title="{tooltip}">{text}</span>'
+    # The colour is as strong as the share; a sum of shares above 1 has no stronger one.
+    percent = round(100 * min(ranked[0][1], 1.0))
+    style = f'class="tok x{places[leading_expert(token)]}" style="--p:{percent}%"'
+    return f'<span {style} title="{tooltip}">{text}</span>'
 
 
 def _usage_bar(usage: Mapping[str, float], places: Mapping[str, int]) -> str:

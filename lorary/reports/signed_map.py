@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from lorary.files import escape_html
 from lorary.reports.palette import NUM_HEAT_STEPS
-from lorary.reports.routing_html import escape_html, heat_table
+from lorary.reports.routing_html import heat_table
 
 Cells = Mapping[str, Mapping[str, float]]
 """Row -> column -> value; missing values are empty cells."""

@@ -1,11 +1,17 @@
 """Tracing the experts that each token of a prompt and its generated answer uses."""
 
+from collections.abc import Sequence
+
 from lorary.assembly import Explanation, RoutedModel
 from lorary.data import Task, Template
 from lorary.data.encoding import encode_answers
 from lorary.evaluation.chosen_examples import choose_examples
 from lorary.evaluation.config import EvalConfig
+from lorary.evaluation.measures.exact_match import exact_match
 from lorary.reports.routed_sample import RoutedSample, RoutedToken
+
+# In characters; long answers have many right forms, so equality says little.
+LONGEST_COMPARED = 80
 
 
 def trace_sample(
@@ -36,13 +42,21 @@ def trace_sample(
     answer = model.generate([prompt], max_new_tokens=config.max_new_tokens, first_line=is_line)[0]
     if is_line:
         answer = answer.strip("\n").partition("\n")[0]
+    right, is_right = examples[0].targets[0].strip(), judge_answer(answer, examples[0].targets)
     if is_pair:
         tokenized = model.tokenizer(answer, add_special_tokens=False)["input_ids"]
         unknown = tuple(RoutedToken(model.tokenizer.decode([token]), ()) for token in tokenized)
-        return RoutedSample(name, trace_tokens(model.explain(prompt)), unknown)
+        return RoutedSample(name, trace_tokens(model.explain(prompt)), unknown, right, is_right)
     (answer_ids,) = encode_answers(model.tokenizer, [answer])
     traced = trace_tokens(model.explain([*prompt, *answer_ids], num_prompt_tokens=len(prompt)))
-    return RoutedSample(name, traced[: len(prompt)], traced[len(prompt) :])
+    return RoutedSample(name, traced[: len(prompt)], traced[len(prompt) :], right, is_right)
+
+
+def judge_answer(answer: str, targets: Sequence[str]) -> bool | None:
+    """Tell whether an answer equals a target, apart from case and spacing; None for long targets."""
+    if any("\n" in target.strip() or len(target) > LONGEST_COMPARED for target in targets):
+        return None
+    return bool(exact_match(answer, targets))
 
 
 def trace_tokens(explanation: Explanation) -> tuple[RoutedToken, ...]:

@@ -26,7 +26,7 @@ SHARE_ON_SCALE = 0.95
 
 
 def plot_transfer(
-    paths: Sequence[str | os.PathLike[str]],
+    path: str | os.PathLike[str],
     starts: Sequence[str],
     tasks: Sequence[str],
     before: Matrix,
@@ -35,14 +35,14 @@ def plot_transfer(
     fresh: str = "fresh",
     base: str = "base",
 ) -> None:
-    """Draw two heat maps of loss differences and write them as PNG or SVG files.
+    """Draw two heat maps of loss differences.
 
     The left one has each start's loss before training less that of the base model, the right one the loss
     after training less that of a fresh expert with the same training. Blue is better, red is worse, white is
     equal. Starts are sorted by the mean of the right map; the last column of each map is the mean over tasks.
 
     Args:
-        paths: the pictures' paths, which end in ``.png`` or ``.svg``.
+        path: the picture's path; beside a PNG, the same picture is written as SVG and PDF.
         starts: names of the starts, with the two controls.
         tasks: names of the new tasks.
         before: losses before training, ``[S, N]``.
@@ -61,16 +61,15 @@ def plot_transfer(
     has_names = len(starts) <= MAX_LABELLED
     width = 3.6 + 2 * (1.0 + 0.46 * (len(tasks) + 1))
     height = 3.0 + (0.19 if has_names else 0.05) * len(starts)
-    for path in paths:
-        with open_picture(path, width, height, dpi=120) as figure:
-            left, right = figure.subplots(1, 2, sharey=True)
-            _draw(left, _add_mean(alone[order]), tasks, "before training, minus base model")
-            _draw(right, _add_mean(gained[order]), tasks, "after training, minus fresh expert")
-            names = [plot_label(name, MAX_LABEL) for name in labels] if has_names else []
-            left.set_yticks(range(len(names)), names, size=7)
-            for row, label in enumerate(left.get_yticklabels()):
-                label.set_fontweight("bold" if labels[row] in (fresh, base) else "normal")
-            left.set_ylabel(f"start, the best after training first ({len(starts)})", size=8)
+    with open_picture(path, width, height, dpi=120) as figure:
+        left, right = figure.subplots(1, 2, sharey=True)
+        _draw(left, _add_mean(alone[order]), tasks, "before training, minus base model")
+        _draw(right, _add_mean(gained[order]), tasks, "after training, minus fresh expert")
+        names = [plot_label(name, MAX_LABEL) for name in labels] if has_names else []
+        left.set_yticks(range(len(names)), names, size=7)
+        for row, label in enumerate(left.get_yticklabels()):
+            label.set_fontweight("bold" if labels[row] in (fresh, base) else "normal")
+        left.set_ylabel(f"start, the best after training first ({len(starts)})", size=8)
 
 
 def _check(

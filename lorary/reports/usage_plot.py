@@ -1,4 +1,4 @@
-"""A PNG of the experts' shares on each task."""
+"""A picture of the experts' shares on each task."""
 
 import os
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ MAX_NUMBERED = 24
 def plot_usage(
     path: str | os.PathLike[str], usage_by_task: Mapping[str, Mapping[str, float]], title: str | None = None
 ) -> None:
-    """Draw a heat map, with tasks as rows and experts as columns, and write it as a PNG.
+    """Draw a heat map, with tasks as rows and experts as columns.
 
     Args:
-        path: the PNG's path.
+        path: the picture's path; beside a PNG, the same picture is written as SVG and PDF.
         usage_by_task: task -> expert -> share of the routing; missing experts have share 0.
         title: the picture's title, such as the router's name; None for no title.
 

@@ -71,6 +71,15 @@ class RequestRouter(TokenDescriber, Protocol):
 
 
 @runtime_checkable
+class ScoringRouter(Protocol):
+    """A request router that scores each expert; explanations and reports show the scores."""
+
+    def score(self, averages: Mapping[str, Tensor]) -> Tensor:
+        """Compute the experts' scores ``[B, E]``, higher is better; ``averages`` are those of ``choose``."""
+        ...
+
+
+@runtime_checkable
 class ProbingRouter(Protocol):
     """A request router that looks at runs with experts on; others read the base model without experts."""
 

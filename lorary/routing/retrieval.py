@@ -89,6 +89,14 @@ class RetrievalRouter:
 
         Returns:
             Indices ``[B, K]`` int64 and weights ``[B, K]`` float32.
+        """
+        return keep_top_k(self.score(averages), self.top_k, self.temperature, self.abstain)
+
+    def score(self, averages: Mapping[str, Tensor]) -> Tensor:
+        """Return the experts' scores ``[B, E]``, see `retrieval_scores`.
+
+        Args:
+            averages: ``OUTPUT`` -> embeddings ``[B, D]``.
 
         Raises:
             ValueError: if their D is not that of the examples' embeddings.
@@ -102,8 +110,7 @@ class RetrievalRouter:
                 f"{requests.shape[-1]}: compute the examples' embeddings with the encoder that is in use"
             )
         examples = [rows.to(requests.device) for rows in self.examples]
-        scores = retrieval_scores(requests, examples, self.nearest)
-        return keep_top_k(scores, self.top_k, self.temperature, self.abstain)
+        return retrieval_scores(requests, examples, self.nearest)
 
 
 def build_retrieval(config: RetrievalConfig, material: RequestMaterial) -> RetrievalRouter:

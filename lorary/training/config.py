@@ -22,6 +22,8 @@ from lorary.training.loop.settings import LoopSettings
 WITHOUT_EFFECT = ("checkpoint_seconds", "tokens_per_pass", "gradient_checkpointing")
 # The number of experts in training at once changes them by rounding only, but a saved state depends on it.
 OF_THE_RUN = ("num_slots",)
+# Settings that earlier versions do not have: with these values a training is the same as without them.
+ADDED = {"dropout": 0.0}
 SCHEDULES = ("linear", "cosine", "constant")
 _SIZES = {
     **dict.fromkeys(("rank", "batch_size", "tokens_per_pass", "row_length", "num_slots"), count),
@@ -34,7 +36,7 @@ _RATES = {
     **dict.fromkeys(("max_tokens", "validate_every", "patience"), optional(count)),
     "max_steps": optional(count_or_zero),
     **dict.fromkeys(("weight_decay", "checkpoint_seconds"), not_negative),
-    "warmup_ratio": share,
+    **dict.fromkeys(("warmup_ratio", "dropout"), share),
 }
 
 
@@ -69,6 +71,9 @@ class TrainConfig:
     """Share of the steps over which the learning rate rises from 0."""
     weight_decay: float = 0.0
     """AdamW's weight decay."""
+    dropout: float = 0.0
+    """Share of a layer's inputs that an expert does not see, drawn anew for each step (PEFT: for each
+    token)."""
     max_grad_norm: float | None = 1.0
     """Maximum norm of one expert's gradient; null: no clipping."""
     epochs: float | None = None
@@ -122,6 +127,11 @@ class TrainConfig:
         )
 
 
+def find_dropout_fault(config: TrainConfig) -> list[str]:
+    """Describe dropout in a training of something else than LoRA experts; empty if there is none."""
+    return ["dropout is for experts only, it must be 0 here"] if config.dropout else []
+
+
 def list_effective(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that an expert depends on, as JSON values; they identify a run."""
     return _keep_effective(asdict(config))
@@ -167,5 +177,5 @@ def _keep_effective(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in settings.items()
-        if name not in WITHOUT_EFFECT
+        if name not in WITHOUT_EFFECT and (name not in ADDED or value != ADDED[name])
     }

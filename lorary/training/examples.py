@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from transformers import PreTrainedTokenizerBase
 
-from lorary.data import Example, Task, Template, subsample, tokenize_examples
+from lorary.data import Example, Task, TaskLike, Template, gather_tasks, subsample, tokenize_examples
 from lorary.data.fitting import Truncation
 from lorary.data.prompt_counts import PromptCounts
 from lorary.data.tokens import TokenizedExample, TokenizedExamples
@@ -52,7 +52,7 @@ class TrainingExamples:
 
 def prepare_examples(
     tokenizer: PreTrainedTokenizerBase,
-    tasks: Mapping[str, Task],
+    tasks: Mapping[str, TaskLike],
     template: Template,
     *,
     max_length: int = 512,
@@ -64,7 +64,8 @@ def prepare_examples(
 
     Args:
         tokenizer: the base model's.
-        tasks: expert name -> the task that it is trained on.
+        tasks: expert name -> the task that it is trained on, or what ``read_task`` reads: a data set of
+            ``datasets``, a list of dictionaries, a table of pandas, a path.
         template: turns examples into prompts.
         max_length: maximum number of tokens of prompt and target together.
         truncation: how longer examples are shortened or left out; a target is never cut.
@@ -91,7 +92,7 @@ def prepare_examples(
         )
 
     prepared = {}
-    for name, task in tasks.items():
+    for name, task in gather_tasks(tasks).items():
         if not task.splits.get("train"):
             raise DataError(
                 f"task {task.name!r} must have training examples, found only splits {sorted(task.splits)}"

@@ -47,8 +47,8 @@ def train_with_peft(
         peft_config: PEFT's configuration of the adapter, such as ``LoraConfig(use_dora=True, …)``,
             ``IA3Config`` or ``ShiraConfig``; ``make_peft_config`` and ``read_peft_config`` make one. It
             decides what is trained and how.
-        config: batches, learning rate, schedule, bounds, validation and seed. Its rank, alpha, target
-            modules and slots are not used.
+        config: batches, learning rate, schedule, bounds, validation and seed. Its rank, alpha,
+            dropout, target modules and slots are not used.
         run_folder: folder of the resumable state, finished experts and curves.
         fresh: start over instead of resuming.
         on_progress: called after every pass.

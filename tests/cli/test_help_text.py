@@ -16,7 +16,7 @@ def help_of(lorary, monkeypatch):
 
     def print_help(width, *words):
         monkeypatch.setenv("COLUMNS", str(width))
-        code, output, errors = lorary(*words, "--help")
+        code, output, errors = lorary(*words, "--help-all" if " ".join(words) in COMMANDS else "--help")
         assert (code, errors) == (0, "")
         return output
 

@@ -1,3 +1,4 @@
+import re
 import shlex
 import subprocess
 import sys
@@ -24,6 +25,26 @@ def test_the_overview_names_every_command(lorary, words):
         assert f"{uses} {', '.join(routers)}" in " ".join(output.split())
 
 
+def test_the_overview_has_its_commands_below_what_they_are_for(lorary):
+    lines = lorary("--help")[1].splitlines()
+    places = [lines.index(f"{heading}:") for heading in ("build a library", "use it", "look at it")]
+    assert places == sorted(places)
+    for command, before, after in (("train", 0, 1), ("generate", 1, 2), ("report", 2, 3)):
+        (at,) = (place for place, line in enumerate(lines) if line.split()[:1] == [command])
+        assert places[before] < at < [*places, len(lines)][after]
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if hasattr(load_command(name), "COMMON")])
+def test_help_has_the_commonest_options_first_and_help_all_the_rest(lorary, name):
+    option = re.compile(r"^  (?:-h, )?(--[\w.-]+)", re.MULTILINE)
+    common = load_command(name).COMMON
+    text, everything = (lorary(*name.split(), word)[1] for word in ("--help", "--help-all"))
+    assert option.findall(text) == [*common, "--help", "--config"]
+    rest = set(option.findall(everything)) - {*common, "--help", "--config"}
+    assert f"\n{len(rest)} more options: lorary {name} --help-all\n" in text
+    assert "more options" not in everything
+
+
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize("words", [[], ["--help"]])
 def test_a_group_lists_its_commands(lorary, group, words):
@@ -36,8 +57,9 @@ def test_a_group_lists_its_commands(lorary, group, words):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_explains_itself_with_an_example_that_runs(lorary, name):
-    code, output, _ = lorary(*name.split(), "--help")
+@pytest.mark.parametrize("word", ["--help", "-h", "--help-all"])
+def test_a_command_explains_itself_with_an_example_that_runs(lorary, name, word):
+    code, output, _ = lorary(*name.split(), word)
     assert code == 0
     assert "--config FILE" in output
     example = load_command(name).EXAMPLE

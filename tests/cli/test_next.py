@@ -81,6 +81,7 @@ PRINTING = {
     "library verify": [["lib"]],
     "library prune": [["lib"]],
     "library settle": [["lib"]],
+    "library tag": [["lib", "a", "--add", "good"]],
     "quickstart": [["--out", "quick", "--base", "base", "--max-steps", "2", "--num-tests", "2"]],
 }
 RECIPE = """

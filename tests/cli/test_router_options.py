@@ -76,7 +76,7 @@ def test_every_router_that_needs_no_data_is_offered():
     [("generate", OFFERED), ("build", OFFERED), ("eval", ROUTERS), ("report", ROUTERS)],
 )
 def test_the_help_offers_what_works(lorary, command, offered):
-    code, output, _ = lorary(command, "--help")
+    code, output, _ = lorary(command, "--help-all")
     assert code == 0
     text = " ".join(output.split())
     for router in offered:
@@ -140,11 +140,11 @@ def test_an_evaluation_decides_once_per_request(lorary, trained_library):
 
 @pytest.mark.parametrize("command", ["generate", "build"])
 def test_help_names_the_routers_and_the_default_of_the_table(lorary, command):
-    said = " ".join(lorary(command, "--help")[1].split())
+    said = " ".join(lorary(command, "--help-all")[1].split())
     assert describe_by_uses(ROUTERS, list_ready_routers()) in said
     assert f"if not given: {DEFAULT_ROUTER}, or {ENCODER_ROUTER} if the base model has an encoder" in said
 
 
 def test_help_of_eval_names_every_router(lorary):
-    said = lorary("eval", "--help")[1]
+    said = lorary("eval", "--help-all")[1]
     assert [name for name in ROUTERS if name not in said] == []

@@ -6,7 +6,7 @@ import torch
 from lorary.data import find_template
 from lorary.evaluation import EvalConfig
 from lorary.evaluation.chosen_examples import choose_examples
-from lorary.evaluation.routing_survey import merge_modules, survey_routing
+from lorary.evaluation.routing_survey import average_scores, merge_modules, survey_routing
 from lorary.routing import ROUTERS
 
 PLAIN = find_template("plain")
@@ -62,6 +62,27 @@ def test_a_router_that_decides_per_request_is_shown_the_prompt_alone(model, task
         ]
     expected = torch.stack(decided).mean(0)
     assert list(found.usage_by_task["dates"].values()) == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_a_router_that_decides_per_request_has_scores_and_margins_instead_of_equal_layers(model, tasks):
+    found = survey(model, tasks, "calibrated")
+    assert found.usage_by_layer == found.entropy_by_layer == {}
+    with model.routed("calibrated"):
+        tokens = choose_examples(model.tokenizer, "dates", tasks["dates"], PLAIN, FEW).tokens.examples
+        scores = torch.stack([model.explain(list(e.prompt_ids)).scores for e in tokens])
+    best = found.scores_by_task["dates"]
+    assert list(best.scores.values()) == sorted(best.scores.values(), reverse=True)
+    expected = dict(zip(model.names, scores.mean(0).tolist(), strict=True))
+    assert dict(best.scores) == pytest.approx(expected, abs=1e-5)
+    # There are three experts, so the best is compared with the last.
+    assert best.margin == pytest.approx((scores.max(1).values - scores.min(1).values).mean().item(), abs=1e-5)
+    assert survey(model, tasks, "arrow").scores_by_task == {}
+
+
+def test_the_margin_is_to_the_fourth_score_of_more_experts():
+    scores = torch.tensor([[5.0, 1.0, 4.0, 3.0, 2.0], [0.0, 9.0, 8.0, 7.0, 6.0]])
+    found = average_scores(tuple("abcde"), scores)
+    assert found.margin == 3.0 and list(found.scores) == ["c", "b", "d", "e", "a"]
 
 
 def test_progress_counts_tasks(model, tasks):

@@ -239,6 +239,7 @@ def read_changed(folder: Path) -> dict[str, Any]:
     library = Library.open(folder / "lib")
     library.rename("poetry", "verse")
     library.copy("law", "law copy")
+    library.annotate("law", tags=["courts"], role="control")
     library["law"] = draw_expert("law", seed=1)
     del library["sql"]
     return read_library(folder)

@@ -102,6 +102,8 @@ ENTRIES = [
            check=model.check_adaptation, answer=model.answer_adaptation, sealed=("*",),
            plants=("adapted/starts", "adapted/starts.json", "adapted/run.lock"), cost=10),
     Reader("outcome", room="cli", make=text.make_outcome, read=text.read_outcome, check=text.check_outcome),
+    Reader("prompts", room="cli", make=text.make_prompts, read=text.read_both_prompts,
+           check=text.check_prompts),
     Command("lorary-library", make=library.make_library, read=command.look_at_library, plants=PRIVATE),
     Command("lorary-add", make=library.make_adapter, read=command.add_to_library),
     Command("lorary-config", make=command.make_listing_options, read=command.list_by_options),

@@ -1,10 +1,12 @@
 """Recipes, results and outcomes of the quickstart."""
 
+import json
 import math
 from pathlib import Path
 
 from lorary.adaptation.transfer_matrix.cell_store import CellStore
 from lorary.adaptation.transfer_matrix.matrix import Cell
+from lorary.cli.commands.generate.prompt_file import read_prompts
 from lorary.cli.commands.quickstart.outcome import Outcome, load_outcome, save_outcome
 from lorary.cli.commands.quickstart.plan import QuickstartPlan
 from lorary.evaluation import Result
@@ -112,3 +114,21 @@ def check_outcome(outcome: Outcome | None) -> None:
     for sample in outcome.samples:
         for token in (*sample.prompt, *sample.answer):
             check_text(token.text, *(name for name, _ in token.experts))
+
+
+def make_prompts(folder: Path) -> None:
+    """Write prompts as rows, and as lines."""
+    rows = [{"prompt": f"Hi q{number}", "id": number} for number in range(4)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "prompts.txt").write_text("".join(f"Hi q{number}\n" for number in range(4)))
+
+
+def read_both_prompts(folder: Path) -> list[str]:
+    """Read the prompts of both files."""
+    return [*read_prompts(folder / "prompts.jsonl"), *read_prompts(folder / "prompts.txt")]
+
+
+def check_prompts(prompts: list[str]) -> None:
+    """Check that every prompt is text."""
+    assert prompts and all(prompt.strip() for prompt in prompts)
+    check_text(*prompts)

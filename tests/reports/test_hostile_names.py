@@ -200,7 +200,7 @@ def draw_table(path, names, result):
 def draw_transfer(path, names):
     starts = ["fresh", "base", *names]
     numbers = np.linspace(1, 2, len(starts) * len(names)).reshape(len(starts), len(names))
-    plot_transfer([path], starts, names, numbers, numbers)
+    plot_transfer(path, starts, names, numbers, numbers)
 
 
 def check_svg(path, names):

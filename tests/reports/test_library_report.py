@@ -1,10 +1,13 @@
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from math import nan
 
 import pytest
 
 from lorary.evaluation import Result
+from lorary.evaluation.routing_survey import RequestScores
 from lorary.reports.library_report import LibraryReport, write_report_html, write_report_json
 from lorary.reports.routed_sample import RoutedSample, RoutedToken
 
@@ -14,11 +17,12 @@ HEADINGS = (
     "Results",
     "Paired differences",
     "Experts by task",
+    "Experts",
     "Experts by layer",
     "Entropy of the routing by layer",
+    "Token by token",
     "Transfer: expert by task",
     "Similarity of experts",
-    "Token by token",
 )
 VOID_TAGS = {"meta", "input", "polyline"}
 
@@ -81,6 +85,40 @@ def write(tmp_path):
 
 def test_a_full_report_has_every_part(report, write):
     assert tuple(Page(write(report)).headings) == HEADINGS
+
+
+def test_a_router_that_chooses_per_request_has_its_scores_and_no_equal_bars_for_all_layers(report, write):
+    scores = RequestScores({"morse": 2.5, "dates": 0.75, "plurals": -0.5}, 3.0)
+    asked = replace(report, usage_by_layer={}, entropy_by_layer={}, scores_by_task={"dates": scores})
+    text = write(asked)
+    headings = Page(text).headings
+    assert "Experts by layer" not in headings and "Entropy of the routing by layer" not in headings
+    assert headings.index("Experts") < headings.index("Scores of the first experts")
+    assert "margin 3.00" in text
+    bars = re.findall(r'<dd class="x(\d)"><i style="width:([\d.]+)%">', text)
+    assert bars == [("1", "100.0"), ("0", "30.0"), ("2", "0.0")]
+    assert "<b>dates</b>" in text and "<b>morse</b>" not in text
+    with pytest.raises(ValueError, match="task 'dates' uses an expert 'dtes' that is not in names"):
+        write(replace(asked, scores_by_task={"dates": RequestScores({"dtes": 1.0}, 0.0)}))
+    with pytest.raises(ValueError, match="the score of expert 'dates' must be finite, found nan"):
+        write(replace(asked, scores_by_task={"dates": RequestScores({"dates": nan}, 0.0)}))
+
+
+def test_maps_say_the_range_of_their_colours(report, write):
+    text = write(report)
+    assert "No cosine is larger than 0.5, which has the full colour" in text
+    assert "<span>-0.5</span>" in text and "<span>0%</span>" in text
+    strong = ((1.0, 0.9, 0.1), (0.9, 1.0, -0.2), (0.1, -0.2, 1.0))
+    text = write(replace(report, similarity=strong))
+    assert "A cosine of 1 has the full colour." in text and 'class="h9" title="dates: morse' in text
+
+
+def test_the_routes_are_explained_below_the_results(report, write):
+    scores = {("dates", route, "loss"): (1.0, 2.0) for route in ("base", "random", "uniform", "oracle")}
+    text = write(replace(report, result=Result({**scores, ("dates", "calibrated", "loss"): (1.0, 1.0)})))
+    assert "base: the base model alone; random: an expert of random numbers" in text
+    assert "uniform: all experts with equal weights; oracle: each task&#x27;s own expert" in text
+    assert "calibrated: the default router." in text
 
 
 def test_parts_that_are_missing_leave_no_trace(report, write):

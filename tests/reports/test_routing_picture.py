@@ -1,13 +1,15 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from math import nan
 
 import pytest
 
+from lorary.files import escape_html
 from lorary.reports.page_style import page_style
 from lorary.reports.palette import expert_shades
 from lorary.reports.routed_sample import RoutedSample, RoutedToken
-from lorary.reports.routing_html import escape_html, layer_chart, mean_usage
+from lorary.reports.routing_html import layer_chart, mean_usage
 from lorary.reports.routing_picture import write_routing_html
 
 NAMES = ["dates", "morse", "plurals"]
@@ -72,6 +74,27 @@ def test_a_token_has_the_colour_of_its_greatest_expert_and_all_shares_in_its_too
         "dates 60%, plurals 40%",
         "plurals 100%",
     ]
+
+
+def test_the_colour_of_a_token_is_as_strong_as_the_share(sample, tmp_path):
+    tokens = write_page(tmp_path / "page.html", [sample]).tokens()
+    assert [token.get("style") for token in tokens] == ["--p:80%", None, "--p:60%", "--p:100%"]
+
+
+@pytest.mark.parametrize(("is_right", "shown"), [(True, "✓ right"), (False, "✗ wrong"), (None, "")])
+def test_a_sample_shows_the_right_answer_and_whether_the_given_one_is_right(
+    sample, tmp_path, is_right, shown
+):
+    judged = replace(sample, right="1879-03 <14>\nor so", is_right=is_right)
+    page = write_page(tmp_path / "page.html", [judged])
+    assert f"Answer{' ' if shown else ''}{shown}" in page.text
+    assert [mark for mark in ("✓ right", "✗ wrong") if mark in page.text] == ([shown] if shown else [])
+    assert "Right answer1879-03 <14>↵\nor so" in page.text
+
+
+def test_the_legend_stands_before_the_first_coloured_part(sample, tmp_path):
+    page = write_page(tmp_path / "page.html", [sample], usage_by_layer={"0": {"dates": 1.0}})
+    assert page.text.index("The colours of the experts") < page.text.index("Token by token")
 
 
 def test_the_answer_says_how_much_of_it_each_expert_had(sample, tmp_path):

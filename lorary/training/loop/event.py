@@ -1,10 +1,11 @@
 """Reports of a run, for progress bars."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic
 
 from lorary.training.loop.contract import ProductT_co
+from lorary.training.progress import UnitProgress
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class TrainEvent(Generic[ProductT_co]):
     """Products of the finished units, including those of earlier calls."""
     losses: Mapping[str, float]
     """Last training loss of each unit in training."""
+    progress: Mapping[str, UnitProgress] = field(default_factory=dict)
+    """Progress of each unit in training and each finished one, with its curves so far; not a copy."""
 
     @property
     def num_finished(self) -> int:

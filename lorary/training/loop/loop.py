@@ -176,4 +176,6 @@ class Loop(Generic[Product]):
         }
         finished = {name: product for name, (product, _) in self.done.items()}
         total = sum(plan.num_steps for plan in self.plans.values())
-        self.after_pass(TrainEvent(steps, total, self.num_tokens, finished, losses))
+        progress = {name: found for name, (_, found) in self.done.items()}
+        progress |= {trainee.name: trainee.progress for trainee in self.active.values()}
+        self.after_pass(TrainEvent(steps, total, self.num_tokens, finished, losses, progress))

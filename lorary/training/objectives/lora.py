@@ -23,6 +23,7 @@ from lorary.training.loop.adamw import AdamW, AdamWSteps
 from lorary.training.loop.contract import Objective
 from lorary.training.loop.rows import ParameterRows
 from lorary.training.loop.schedule import seed_for
+from lorary.training.objectives.input_dropout import InputDropout
 from lorary.training.progress import UnitProgress
 from lorary.training.starts import Starts
 
@@ -58,6 +59,15 @@ class LoraExperts(Objective[Expert]):
         self.rows = ParameterRows(len(stack.names), shapes, first.a.device)
         for path, layer in stack.layers.items():
             layer.a, layer.b_t = self.rows.parts[f"{path}.a"], self.rows.parts[f"{path}.b_t"]
+        self._dropout: InputDropout | None = None
+        self._units: dict[int, tuple[int, AdamWSteps]] = {}
+        if config.dropout:
+            widths = {path: layer.a.shape[2] for path, layer in stack.layers.items()}
+            self._dropout = InputDropout(config.dropout, widths, first.a.device)
+            for layer in stack.layers.values():
+                # A parameter cannot be replaced by a tensor with a gradient, so it is no parameter any more.
+                del layer.a
+            self._drop_inputs(self._dropout, [])
         self._adamw = AdamW(
             learning_rate=config.learning_rate,
             schedule=config.schedule,
@@ -76,12 +86,15 @@ class LoraExperts(Objective[Expert]):
         seed = seed_for(self.config.seed, "" if self.config.same_start else name)
         generator = torch.Generator().manual_seed(seed)
         self.rows.values[slot] = 0
-        for layer in self.stack.layers.values():
-            _, rank, width = layer.a.shape
+        for path in self.stack.layers:
+            a = self.rows.parts[f"{path}.a"]
+            _, rank, width = a.shape
             noise = torch.rand(rank, width, generator=generator) * 2 - 1
-            layer.a[slot] = (noise / math.sqrt(width)).to(layer.a.device)
+            a[slot] = (noise / math.sqrt(width)).to(a.device)
         self._put_start(name, slot)
-        return self._adamw.start(self.rows.values[slot], num_steps)
+        steps = self._adamw.start(self.rows.values[slot], num_steps)
+        self._units[slot] = seed_for(self.config.seed, name), steps
+        return steps
 
     def _put_start(self, name: str, slot: int) -> None:
         """Write the factors of the expert that a training begins with, if there is one, into a slot."""
@@ -90,19 +103,37 @@ class LoraExperts(Objective[Expert]):
             return
         self._start_errors[name] = start.error
         for path, (a, b) in start.factors.items():
-            layer, rank = self.stack.layers[path], len(a)
-            layer.a[slot, :rank] = a.to(layer.a.device)
+            own_a, own_b = (self.rows.parts[f"{path}.{part}"] for part in ("a", "b_t"))
+            own_a[slot, : len(a)] = a.to(own_a.device)
             # In a row, b is without LoRA's factor.
-            layer.b_t[slot, :rank] = (b.T / self.config.scale).to(layer.a.device)
+            own_b[slot, : len(a)] = (b.T / self.config.scale).to(own_b.device)
 
     def routing(self, part: Pass) -> Chooser:
         """Return the chooser that gives each slot its own expert, with LoRA's factor as the weight."""
         used = part.requests.unique()
+        if self._dropout is not None:
+            self._drop_inputs(self._dropout, used.tolist())
         # Slots that are not in the pass name a used one, so that the plan slices the stacks to used slots.
         indices = used.new_full((self.rows.num_slots, 1), int(used[0]))
         weights = torch.zeros(indices.shape, device=used.device)
         indices[used, 0], weights[used, 0] = used, self.config.scale
         return self.stack.plan(indices, weights)
+
+    def _drop_inputs(self, dropout: InputDropout, slots: list[int]) -> None:
+        """Leave out inputs of layers in training; without gradients, as in validation, there are all."""
+        drawn = {}
+        if torch.is_grad_enabled():
+            for slot in slots:
+                seed, steps = self._units[slot]
+                drawn[slot] = dropout.draw(slot, seed, steps.num_taken)
+        for path, layer in self.stack.layers.items():
+            a = self.rows.parts[f"{path}.a"]  # [S, R, I]
+            if drawn:
+                whole = a.new_ones(a.shape[2])
+                factors = [drawn[slot][path] if slot in drawn else whole for slot in range(len(a))]
+                layer.a = a * torch.stack(factors)[:, None]
+            else:
+                layer.a = a.detach()
 
     def check_loss(self, name: str, what: str, loss: float, step: int) -> float:
         """Check that a loss is finite."""

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from lorary.files import quote
 from lorary.routing.configs.checks import INPUT_NORMS, InputNorm
 from lorary.routing.configs.moe_form import KINDS, WEIGHTINGS, MoeForm, MoeKind, Weighting, choose_grid
-from lorary.training.config import TrainConfig
+from lorary.training.config import TrainConfig, find_dropout_fault
 from lorary.training.field_checks import (
     count,
     find_field_faults,
@@ -87,7 +87,7 @@ class MoeConfig:
     """Repeat the examples of smaller tasks, so that all tasks are equally frequent in training."""
 
     def __post_init__(self) -> None:
-        faults = [*find_field_faults(self, _CHECKS), *self._find_faults()]
+        faults = [*find_field_faults(self, _CHECKS), *self._find_faults(), *find_dropout_fault(self.train)]
         if faults:
             raise ValueError("configuration of a mixture of experts: " + "; ".join(faults))
 

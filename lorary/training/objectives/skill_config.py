@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from lorary.experts.skills.choices import GRANULARITIES, WEIGHTINGS, Granularity, Weighting
 from lorary.files import quote
-from lorary.training.config import TrainConfig
+from lorary.training.config import TrainConfig, find_dropout_fault
 from lorary.training.field_checks import count, find_field_faults, positive, switch
 
 Trained = Literal["all", "table", "skills"]
@@ -64,5 +64,6 @@ class SkillConfig:
                 faults.append(
                     f"{name} must be one of {', '.join(known)}, found {quote(getattr(self, name), 60)}"
                 )
+        faults += find_dropout_fault(self.train)
         if faults:
             raise ValueError("configuration of skills: " + "; ".join(faults))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lorary.experts import Expert
+from lorary.files import html_table, say_count
 from lorary.transforms.merging.earlier import add_earlier, find_shadowed
 from lorary.transforms.merging.estimate import estimate_layer, measure_speed
 from lorary.transforms.merging.job import MergeJob, compute_most_rank, outline_result, prepare_merge
@@ -36,7 +37,7 @@ class PlannedLayer:
     """The merged rank; for a share of the energy, its maximum."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class MergePlan:
     """The size of a merge and its estimated cost."""
 
@@ -65,6 +66,27 @@ class MergePlan:
     the number is only known from the experts."""
     ignored: tuple[str, ...] = ()
     """Sentences about parts of the recipe that have no effect."""
+
+    def __repr__(self) -> str:
+        return (
+            f"<MergePlan {self.method} of {say_count(len(self.names), 'expert')} on "
+            f"{say_count(len(self.layers), 'layer')}, about {self.peak_bytes / 1e6:,.0f} MB of memory and "
+            f"{self.seconds:.0f} s>"
+        )
+
+    def _repr_html_(self) -> str:
+        ranks = sorted({layer.rank for layer in self.layers}) or [0]
+        rows = [
+            ("experts", ", ".join(self.names)),
+            ("base model", self.base_model),
+            ("method", f"{self.method} on {self.space}"),
+            ("layers", f"{len(self.layers):,}, rank {ranks[0]} to {ranks[-1]}"),
+            ("reads", f"{self.expert_bytes / 1e6:,.0f} MB, in {say_count(self.num_rounds, 'round')}"),
+            ("result", f"at most {self.result_bytes / 1e6:,.0f} MB"),
+            ("needs", f"about {self.peak_bytes / 1e6:,.0f} MB of memory and {self.seconds:.0f} s"),
+            *(("ignored", sentence) for sentence in self.ignored),
+        ]
+        return html_table("plan of a merge", rows)
 
 
 def plan_merge(experts: Mapping[str, Expert], recipe: MergeRecipe) -> MergePlan:

@@ -95,7 +95,7 @@ def test_a_measure_of_ones_own_is_in_tables_json_comparison_and_help(measure, lo
         means = summary[metric]["mean"]
         expected = means["base"]["mean"] - means["uniform"]["mean"]
         assert difference["mean"] == pytest.approx(expected)
-    help_text = " ".join(lorary("eval", "--help")[1].split())
+    help_text = " ".join(lorary("eval", "--help-all")[1].split())
     assert "size (length of the answer; lower is better)" in help_text
 
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from lorary.assembly import RoutedModel, load_model
-from lorary.data import find_template
+from lorary.cli.commands.generate.few_shot import Shots, render_after
+from lorary.data import Example, find_template
 from lorary.library import Library
 from lorary.models import load_base
 
@@ -241,3 +242,62 @@ def test_an_answer_to_a_pipe_is_exact(lorary, trained_library, monkeypatch):
     _, output, _ = lorary("generate", trained_library, PROMPT, "--json")
     assert json.loads(output)["answer"] == answer
     assert "\x1b" not in output and "\u202e" not in output
+
+
+def test_a_file_of_prompts_is_answered_in_batches_and_logged(lorary, trained_library, tmp_path, routed):
+    prompts = ["plural of mouse", "price of tea", "past of go"]
+    text, rows = tmp_path / "prompts.txt", tmp_path / "prompts.jsonl"
+    text.write_text("\n".join([prompts[0], "", *prompts[1:]]) + "\n")
+    rows.write_text("".join(json.dumps(row) + "\n" for row in ({"prompt": p, "id": 3} for p in prompts)))
+    log = tmp_path / "new" / "answers.jsonl"
+    for file in (text, rows):
+        words = ("--prompts", str(file), "--log", str(log), "--batch-size", "2", "--show-experts")
+        code, output, errors = lorary("generate", trained_library, *words, *SHORT)
+        assert code == 0, errors
+        found = [json.loads(line) for line in output.splitlines()]
+        assert [record["prompt"] for record in found] == prompts
+        assert [record["answer"] for record in found] == routed.generate(prompts, max_new_tokens=6)
+        assert all(set(record["experts"]) == {"plurals", "prices", "past_tense"} for record in found)
+        assert "routed by calibrated (the default router)" in errors
+    assert [json.loads(line) for line in log.read_text().splitlines()] == found * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "give a prompt, or a file of prompts with --prompts, and not both"),
+        ((PROMPT, "--prompts", "x"), "and not both"),
+        (("--prompts", "no.txt"), "there is no file of prompts 'no.txt': check --prompts"),
+        (("--prompts", "rows.jsonl"), "must have a prompt, in one of prompt, input, instruction"),
+        (("--prompts", "empty.txt"), "must have at least one prompt, found none"),
+        ((PROMPT, "--top-p", "0.5"), "--top-p and --top-k choose among sampled tokens: add --temperature"),
+        ((PROMPT, "--top-p", "0"), "--top-p must be above 0 and at most 1"),
+        ((PROMPT, "--log", "."), "--log must be a file, found the folder '.'"),
+        ((PROMPT, "--few-shot", "synthetic"), "--few-shot takes the examples of one task, found"),
+        ((PROMPT, "--few-shot", "synthetic:plurals", "--shots", "0"), "--shots must be at least 1, found 0"),
+        ((PROMPT, "--few-shot", "synthetic:plurals"), "--few-shot needs a template for its examples"),
+    ],
+)
+def test_prompts_and_sampling_are_checked(lorary, trained_library, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"answer": 3}\n')
+    (tmp_path / "empty.txt").write_text("\n\n")
+    code, _, errors = lorary("generate", trained_library, *words)
+    assert code == 2
+    assert message in " ".join(errors.split())
+
+
+def test_a_seed_repeats_an_answer_and_another_one_gives_another(answer):
+    words = (PROMPT, "--temperature", "2", "--top-p", "0.99", "--top-k", "200", "--max-new-tokens", "24")
+    first, again, other = (answer(*words, "--seed", seed)["answer"] for seed in ("1", "1", "2"))
+    assert first == again != other
+
+
+def test_examples_stand_before_a_prompt_in_its_template(tiny_base):
+    tokenizer = load_base(tiny_base).tokenizer
+    shots = Shots((Example("1 + 1", ("2",)), Example("2 + 2", ("4",))), "Add.")
+    plain = render_after(shots, "3 + 3", find_template("plain"), tokenizer)
+    assert plain == "Add.\n\n1 + 1\nAnswer: 2\n\n2 + 2\nAnswer: 4\n\n3 + 3\nAnswer:"
+    tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    chat = render_after(shots, "3 + 3", find_template("chat"), tokenizer)
+    assert chat.startswith("<user>1 + 1<assistant>2<user>2 + 2<assistant>4<user>") and "3 + 3" in chat

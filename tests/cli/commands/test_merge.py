@@ -38,7 +38,7 @@ def test_experts_are_merged_into_the_library(lorary, library, same_weights):
     assert lines[6].startswith(
         f"merged 2 experts into 'both' in library {library.url!r} in 1 s: rank 2, 20 par"
     )
-    assert "in the mean over layers" in lines[7] and "in layers.0.proj" in lines[7]
+    assert "on average over layers" in lines[7] and "in layers.0.proj" in lines[7]
     assert lines[-1] == f"next: lorary generate {library.url} PROMPT --expert both"
 
 

@@ -38,7 +38,7 @@ def test_everything_is_made_and_shown_and_the_next_call_only_shows_it(
     assert code == 0
     for route in ("base", "uniform", "multi-task", "arrow", "calibrated", "oracle"):
         assert route in first
-    assert "Answers with the calibrated router" in first
+    assert "Answers with calibrated, the default router" in first
     assert len(Library.open(str(out / "library"))) == 8
     assert list(Library.open(str(out / "controls"))) == ["multi-task"]
     assert "<html" in (out / "routing.html").read_text()

@@ -91,8 +91,10 @@ def test_any_ready_router_can_be_looked_into_with_its_options(report, tmp_path):
     numbers = json.loads((tmp_path / "out" / "report.json").read_text())
     facts = numbers["facts"]["router"]
     options = "top_k 1, temperature 0.15, margin 0.5, spread 1.5, last_share 0.25, ridge 0.01"
-    assert facts == f"calibrated, outputs combined, {options}"
-    assert all(entropy == pytest.approx(0, abs=1e-6) for entropy in numbers["entropy_by_layer"].values())
+    assert facts == f"calibrated (the default router), outputs combined, {options}"
+    # All layers have the same experts, so scores are shown instead.
+    assert numbers["usage_by_layer"] == numbers["entropy_by_layer"] == {}
+    assert set(numbers["scores_by_task"]["plurals"]) == {"scores", "margin"}
     assert numbers["transfer"] is None
     assert not (tmp_path / "out" / "transfer.json").exists()
 

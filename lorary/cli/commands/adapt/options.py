@@ -116,3 +116,18 @@ def _add_place_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--fresh", action="store_true", help="Start over instead of resuming")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of tables")
+
+
+COMMON = (
+    "--tasks",
+    "--method",
+    "--retrieve",
+    "--shots",
+    "--training.max_steps",
+    "--training.max_tokens",
+    "--store",
+    "--out",
+    "--template",
+    "--base",
+    "--device",
+)

@@ -39,3 +39,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_base_options(parser)
     add_router_options(parser)
     parser.add_argument("--json", action="store_true", help="Print JSON instead of lines")
+
+
+COMMON = ("--out", "--router", "--with-base", "--include", "--base", "--device")

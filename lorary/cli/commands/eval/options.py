@@ -13,6 +13,20 @@ from lorary.cli.comparison.options import add_comparison_options
 EXAMPLE = (
     "lorary eval ./my-loras --tasks synthetic --routes base,uniform,calibrated --metrics loss,exact_match"
 )
+COMMON = (
+    "--tasks",
+    "--routes",
+    "--metrics",
+    "--out",
+    "--against",
+    "--controls",
+    "--evaluation.num_examples",
+    "--evaluation.split",
+    "--template",
+    "--base",
+    "--device",
+    "--json",
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from lorary.cli.grids import print_grid
 from lorary.cli.printing import print_line
 from lorary.evaluation import Difference, Result, choose_reference, compare_routes
 from lorary.evaluation.precision import say_precision
+from lorary.evaluation.route_text import describe_routes
 from lorary.evaluation.route_uses import name_uses
 from lorary.files import write_whole
 from lorary.reports import difference_grid, render_markdown, result_grid
@@ -24,6 +25,8 @@ def print_result(result: Result, against: str | None = None) -> None:
     precision = say_precision(result.headers)
     if precision is not None:
         print_line(precision)
+    if meanings := describe_routes(result.routes):
+        print_line(meanings)
 
 
 def compare_with_reference(result: Result, metric: str, against: str | None = None) -> list[Difference]:

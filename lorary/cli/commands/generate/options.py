@@ -2,9 +2,11 @@
 
 A router chooses the experts: some routers choose once per prompt, others for every token. A built model
 has its own router. With --expert, one expert answers alone; with --router none, the base model answers alone.
-With --task, the library's skills answer, as their table mixes them for the task.
+With --task, the library's skills answer, as their table mixes them for the task. With --prompts, the
+prompts of a file are answered in batches.
 """
 
+from pathlib import Path
 from typing import Literal
 
 from jsonargparse import ArgumentParser
@@ -24,6 +26,24 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("library", help="Folder or URL of the library, or folder of a built model")
     parser.add_argument("prompt", help="The prompt; '-' reads it from stdin")
     parser.add_argument(
+        "--prompts",
+        type=Path | None,
+        metavar="FILE",
+        help="Answer the prompts of a file instead, one per line, or rows of JSON or a table with a column "
+        "prompt; prints a line of JSON per answer",
+    )
+    parser.add_argument(
+        "--log", type=Path | None, metavar="FILE", help="Append each answer to a file, as a line of JSON"
+    )
+    parser.add_argument("--batch-size", type=int, default=8, help="Prompts answered at once, with --prompts")
+    parser.add_argument(
+        "--few-shot",
+        type=str | None,
+        metavar="PLACE",
+        help="A task file, or synthetic:NAME, whose examples stand before the prompt with their answers",
+    )
+    parser.add_argument("--shots", type=int, default=4, help="Number of examples, with --few-shot")
+    parser.add_argument(
         "--router",
         type=str | None,
         help=f"Router: {describe_routers(with_tasks=False)}, or none for the base model alone; if not given: "
@@ -36,6 +56,16 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--temperature", type=float, default=0.0, help="Sampling temperature; 0 takes the most probable token"
     )
     parser.add_argument(
+        "--top-p",
+        type=float,
+        default=1.0,
+        help="Sample from the most probable tokens with this total probability",
+    )
+    parser.add_argument(
+        "--top-k", type=int, default=0, help="Sample from this number of most probable tokens; 0 means all"
+    )
+    parser.add_argument("--seed", type=int | None, help="Seed of sampling, and of the choice of --few-shot")
+    parser.add_argument(
         "--template",
         type=Literal["none", "plain", "chat"] | None,
         help="Template of the prompt: plain adds 'Answer:', chat is the model's own, none leaves the prompt "
@@ -47,3 +77,21 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_base_options(parser)
     add_router_options(parser)
     parser.add_argument("--json", action="store_true", help="Print JSON instead of the answer alone")
+
+
+OPTIONAL = "prompt"
+COMMON = (
+    "--expert",
+    "--router",
+    "--show-experts",
+    "--prompts",
+    "--log",
+    "--few-shot",
+    "--max-new-tokens",
+    "--temperature",
+    "--seed",
+    "--template",
+    "--base",
+    "--device",
+    "--json",
+)

@@ -8,9 +8,10 @@ from typing import Any
 from jsonargparse import Namespace
 
 from lorary.assembly import RoutedModel
+from lorary.cli.commands.generate.few_shot import Shots, render_after
 from lorary.cli.template_options import read_template_args
 from lorary.cli.trained_prompts import list_trained_prompts
-from lorary.data import Example, Task, find_template
+from lorary.data import find_template
 from lorary.data.encoding import encode_prompt, encode_texts
 from lorary.library.entry import Entry
 
@@ -80,14 +81,19 @@ def _find_trained(entries: Iterable[Entry]) -> PromptTemplate:
     return PromptTemplate(**found[0], reason=f"{reason}; --template none uses it as it is")
 
 
-def dress_prompt(model: RoutedModel, prompt: str, template: PromptTemplate) -> list[int]:
-    """Render a prompt with the template, and tokenise it."""
+def dress_prompt(model: RoutedModel, prompt: str, template: PromptTemplate, shots: Shots) -> list[int]:
+    """Render a prompt with the template, after examples if there are any, and tokenise it.
+
+    Raises:
+        ValueError: if there are examples, and no template says how they are written.
+    """
     is_pair = model.base.is_encoder_decoder
     if template.name == "none":
+        if shots.examples:
+            raise ValueError("--few-shot needs a template for its examples: add --template plain or chat")
         return encode_prompt(model.tokenizer, prompt, is_encoder_decoder=is_pair)
     found = find_template(template.name, template_args=template.args)
-    example = Example(prompt, ("unknown",))
-    text = found.render(Task("prompt", {"test": (example,)}), example, model.tokenizer)
+    text = render_after(shots, prompt, found, model.tokenizer)
     if found.holds_special_tokens:
         return encode_texts(model.tokenizer, [text])[0]
     return encode_prompt(model.tokenizer, text, is_encoder_decoder=is_pair)

@@ -1,33 +1,30 @@
 """Load a routed model, answer the prompt, and show the routing."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from math import inf
 from typing import Any
 
 from jsonargparse import Namespace
 
-from lorary.assembly import Explanation, RoutedModel, load_model
-from lorary.assembly.folder_files import EXPERTS
-from lorary.assembly.saved_model import is_saved_model, read_saved_model
-from lorary.cli.bars import show_work
-from lorary.cli.base_model import load_options_base, read_device, read_dtype
-from lorary.cli.commands.generate.prompt import choose_template, dress_prompt, read_prompt
+from lorary.assembly import Explanation, RoutedModel
+from lorary.cli.commands.generate.answering import (
+    answer_prompts,
+    append_line,
+    check_log,
+    explain_answer,
+    split_batches,
+)
+from lorary.cli.commands.generate.few_shot import Shots, read_shots
+from lorary.cli.commands.generate.load import list_answering, load_routed
+from lorary.cli.commands.generate.prompt import PromptTemplate, choose_template, dress_prompt, read_prompt
+from lorary.cli.commands.generate.prompt_file import read_prompts
 from lorary.cli.commands.generate.routing_text import print_routing
 from lorary.cli.console import print_next
-from lorary.cli.default_router import choose_default_router
-from lorary.cli.filled_library import choose_routed, look_routed, open_filled_library
-from lorary.cli.printing import print_answer, print_json, print_line
+from lorary.cli.default_router import name_router
+from lorary.cli.printing import print_answer, print_json, print_json_line, print_line
 from lorary.cli.repeat import repeat_command
-from lorary.cli.router_configs import read_router_options, refuse_unused_options
-from lorary.cli.skill_options import check_skill_options, choose_task, is_for_task
-from lorary.data.encoding import encode_answers
-from lorary.errors import UnknownExpert
-from lorary.experts.roles import SKILL
+from lorary.cli.skill_options import check_skill_options, is_for_task
 from lorary.files import quote
-from lorary.library.entry import Entry
-from lorary.library.general import take_general
-from lorary.library.skills import load_skills
 from lorary.routing import router_named
 
 STDIN = "-"
@@ -37,32 +34,73 @@ EMPTY = "note: the answer is empty, the model ended at once"
 def run(options: Namespace) -> int:
     """Check the options, load the model, answer, and show the routing if asked for."""
     check_generation(options)
-    prompt = read_prompt() if options.prompt == STDIN else options.prompt
-    if not prompt:
-        raise ValueError("the prompt is empty: give some text")
+    prompts = read_given_prompts(options)
+    shots = read_shots(options)
     model = load_routed(options)
     template = choose_template(options, list_answering(options))
     if template.reason is not None:
         print_line(f"note: {template.reason}", stderr=True)
-    prompt_ids = dress_prompt(model, prompt, template)
-    answer = answer_prompt(model, prompt_ids, options)
-    explanation = None
-    if options.show_experts:
-        (answer_ids,) = encode_answers(model.tokenizer, [answer])
-        explanation = model.explain([*prompt_ids, *answer_ids], num_prompt_tokens=len(prompt_ids))
-    if options.json:
-        router = model.routing[0] or (None if options.expert or is_for_task(options) else "none")
-        described = describe_answer(prompt, template.name, answer, router, options.expert, explanation)
-        print_json({**described, **({"task": options.task} if is_for_task(options) else {})})
+    if options.router is None and model.routing[0] is not None:
+        print_line(f"note: routed by {name_router(model.routing[0])}", stderr=True)
+    records = answer_all(model, prompts, template, shots, options)
+    if options.prompts is not None:
+        for record, _, _ in records:
+            print_json_line(record)
         return 0
-    print_answer(answer.strip("\n"))
-    if not answer.strip():
+    ((record, prompt_ids, explanation),) = records
+    if options.json:
+        print_json(record)
+        return 0
+    print_answer(record["answer"].strip("\n"))
+    if not record["answer"].strip():
         print_line(f"{EMPTY} (--template {template.name})", stderr=True)
     if explanation is not None:
         print_routing(explanation, num_prompt_tokens=len(prompt_ids))
     elif model.routing[0] is not None:
         print_next("lorary", "generate", *repeat_command(options, "--show-experts"))
     return 0
+
+
+def read_given_prompts(options: Namespace) -> list[str]:
+    """Read the prompt of the command line or stdin, or those of ``--prompts``.
+
+    Raises:
+        ValueError: if the prompt is empty.
+        DataError: if the file of prompts cannot be read.
+    """
+    if options.prompts is not None:
+        return read_prompts(options.prompts)
+    prompt = read_prompt() if options.prompt == STDIN else options.prompt
+    if not prompt:
+        raise ValueError("the prompt is empty: give some text")
+    return [prompt]
+
+
+def answer_all(
+    model: RoutedModel,
+    prompts: Sequence[str],
+    template: PromptTemplate,
+    shots: Shots,
+    options: Namespace,
+) -> Iterator[tuple[dict[str, Any], list[int], Explanation | None]]:
+    """Answer prompts in batches, and log each answer as soon as it is known.
+
+    Yields:
+        An answer's description, the prompt's tokens, and the routing if it is asked for.
+    """
+    router = model.routing[0] or (None if options.expert or is_for_task(options) else "none")
+    dressed = [dress_prompt(model, prompt, template, shots) for prompt in prompts]
+    for batch in split_batches(len(prompts), options.batch_size):
+        answers = answer_prompts(model, [dressed[place] for place in batch], options)
+        for place, answer in zip(batch, answers, strict=True):
+            explanation = explain_answer(model, dressed[place], answer) if options.show_experts else None
+            record = describe_answer(
+                prompts[place], template.name, answer, router, options.expert, explanation
+            )
+            record.update({"task": options.task} if is_for_task(options) else {})
+            if options.log is not None:
+                append_line(options.log, record)
+            yield record, dressed[place], explanation
 
 
 def check_generation(options: Namespace) -> None:
@@ -76,6 +114,9 @@ def check_generation(options: Namespace) -> None:
     if options.template in ("none", "plain"):
         choose_template(options, [])
     check_skill_options(options)
+    if (options.prompt is None) == (options.prompts is None):
+        raise ValueError("give a prompt, or a file of prompts with --prompts, and not both")
+    check_log(options.log)
     if options.show_experts and (options.router == "none" or options.expert is not None):
         raise ValueError("--show-experts shows the choices of a router: leave out --expert and --router none")
     if options.include and options.expert is not None:
@@ -85,119 +126,13 @@ def check_generation(options: Namespace) -> None:
             "--max-new-tokens must be at least 1 and --temperature at least 0, "
             f"found {quote(options.max_new_tokens)} and {quote(options.temperature)}"
         )
-
-
-def list_answering(options: Namespace) -> Iterable[Entry]:
-    """List the experts that may answer: of the library or the built model, or the one of ``--expert``."""
-    if is_saved_model(options.library):
-        entries = open_filled_library(f"{options.library}/{EXPERTS}").entries()
-    elif is_for_task(options):
-        entries = open_filled_library(options.library).entries(role=SKILL)
-    elif options.expert is None:
-        return look_routed(options, open_filled_library(options.library)).entries()
-    else:
-        entries = open_filled_library(options.library).entries()
-    return [entry for entry in entries if options.expert in (None, entry.name)]
-
-
-def load_routed(options: Namespace) -> RoutedModel:
-    """Load a built model, or the base model with the experts of a library.
-
-    Raises:
-        ValueError: if an option is invalid, or belongs to a router that is not used.
-        LibraryError: if the library is empty.
-        UnknownExpert: if the library has no expert of the name in ``--expert``.
-    """
-    is_built = is_saved_model(options.library)
-    is_named = options.expert is not None or is_for_task(options)
-    if is_built:
-        refuse_unused_options(options, [options.router] if options.router and options.expert is None else [])
-        return load_built(options)
-    library = open_filled_library(options.library)
-    router = options.router
-    if router is None and not is_named:
-        router = choose_default_router(library)
-    refuse_unused_options(options, [router] if router and options.expert is None else [])
-    if is_for_task(options):
-        skills = load_skills(library, options.skills)
-        base = load_options_base(options, library)
-        return load_model(base, {}, router=None, skills=skills, trust_base=options.trust_base)
-    if options.expert is not None:
-        if options.expert not in library:
-            raise UnknownExpert(options.expert, library, f"library {quote(options.library)}")
-        base = load_options_base(options, library)
-        chosen = {options.expert: library[options.expert]}
-        return load_model(
-            base,
-            chosen,
-            router=None,
-            skills=None,
-            general=take_general(library, [options.expert]),
-            trust_base=options.trust_base,
-        )
-    routed = choose_routed(options, library)
-    if options.router == "none":
-        base = load_options_base(options, routed)
-        return load_model(base, routed, router=None, skills=None, trust_base=options.trust_base)
-    assert router is not None
-    config = read_router_options(options, router, list(routed))
-    base = load_options_base(options, routed)
-    with show_work("preparing the router") as show:
-        return load_model(
-            base,
-            routed,
-            router=router,
-            combine=options.combine,
-            skills=None,
-            trust_base=options.trust_base,
-            on_progress=show,
-            **asdict(config),
-        )
-
-
-def load_built(options: Namespace) -> RoutedModel:
-    """Load a model of ``lorary build``, with its own router or with that of the options.
-
-    Raises:
-        ValueError: if a base model is given: a built model has its own.
-        UnknownExpert: if the model has no expert of the name in ``--expert``.
-    """
-    if options.include:
-        raise ValueError("a built model has the experts that it was built of: leave out --include")
-    if options.base or options.revision or options.trust_base or options.quantize:
+    if not 0 < options.top_p <= 1 or options.top_k < 0 or options.batch_size < 1:
         raise ValueError(
-            "a built model has its own base model: leave out --base, --revision, --trust-base and --quantize"
+            "--top-p must be above 0 and at most 1, --top-k at least 0 and --batch-size at least 1, "
+            f"found {quote(options.top_p)}, {quote(options.top_k)} and {quote(options.batch_size)}"
         )
-    names = list(read_saved_model(options.library).experts)
-    if options.expert is not None and options.expert not in names:
-        raise UnknownExpert(options.expert, names, f"model {quote(options.library)}")
-    is_named = options.expert is not None or is_for_task(options)
-    router: Any = None if is_named or options.router == "none" else options.router or ...
-    given: dict[str, Any] = {}
-    if isinstance(router, str):
-        given = asdict(read_router_options(options, router, names))
-    device, dtype = read_device(options), read_dtype(options)
-    with show_work(f"loading {options.library}") as show:
-        return load_model(
-            options.library,
-            router=router,
-            combine=options.combine,
-            dtype=dtype,
-            device=device,
-            on_progress=show,
-            **given,
-        )
-
-
-def answer_prompt(model: RoutedModel, prompt_ids: Sequence[int], options: Namespace) -> str:
-    """Generate the continuation of a prompt."""
-    choice = choose_task(model, prompt_ids, options) if is_for_task(options) else options.expert or "auto"
-    return model.generate(
-        [prompt_ids],
-        experts=choice,
-        max_new_tokens=options.max_new_tokens,
-        temperature=options.temperature,
-    )[0]
+    if options.temperature == 0 and (options.top_p < 1 or options.top_k > 0):
+        raise ValueError("--top-p and --top-k choose among sampled tokens: add --temperature, such as 1")
 
 
 def describe_answer(

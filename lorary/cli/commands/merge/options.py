@@ -124,3 +124,17 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="Print JSON instead of lines: a list if a recipe file has several documents",
     )
+
+
+COMMON = (
+    "--out",
+    "--method",
+    "--experts",
+    "--weights",
+    "--options",
+    "--rank",
+    "--recipe",
+    "--tasks",
+    "--replace",
+    "--dry-run",
+)

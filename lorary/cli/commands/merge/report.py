@@ -80,7 +80,7 @@ def describe_merge(expert: Expert, where: str, seconds: float) -> Iterator[str]:
         return
     mean = sum(errors.values()) / len(errors)
     yield (
-        f"relative error of truncation to that rank: {mean:.0%} in the mean over layers, {errors[worst]:.0%} "
+        f"relative error of truncation to that rank: {mean:.0%} on average over layers, {errors[worst]:.0%} "
         f"at most, in {worst}; --rank 99% keeps more"
     )
 

@@ -78,7 +78,16 @@ def _parse_sample(sample: Any, plan: QuickstartPlan) -> RoutedSample:
         tuple(_parse_token(token, plan) for token in _expect(list, found[part]))
         for part in ("prompt", "answer")
     )
-    return RoutedSample(_expect(str, found["task"]), prompt, answer)
+    # Earlier versions kept no right answer.
+    is_right = found.get("is_right")
+    right = _expect(str, found.get("right", ""))
+    return RoutedSample(
+        _expect(str, found["task"]),
+        prompt,
+        answer,
+        right,
+        None if is_right is None else _expect(bool, is_right),
+    )
 
 
 def _parse_token(token: Any, plan: QuickstartPlan) -> RoutedToken:

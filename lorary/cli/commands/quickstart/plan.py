@@ -50,4 +50,5 @@ class QuickstartPlan:
     def __post_init__(self) -> None:
         for name in ("num_tests", "max_steps"):
             if getattr(self, name) < 2:
-                raise ValueError(f"{name} must be at least 2, not {getattr(self, name)!r}")
+                option = name.replace("_", "-")
+                raise ValueError(f"--{option} must be at least 2, found {getattr(self, name)!r}")

@@ -11,6 +11,7 @@ from lorary.cli.commands.quickstart.plan import METRIC, ROUTER, QuickstartPlan
 from lorary.cli.commands.quickstart.reading import read_result
 from lorary.cli.console import open_console, print_next
 from lorary.cli.grids import print_grid
+from lorary.evaluation.route_text import describe_routes
 from lorary.files import escape, say_count
 from lorary.reports import result_grid
 from lorary.reports.routed_sample import RoutedSample
@@ -37,9 +38,11 @@ def show_outcome(plan: QuickstartPlan, outcome: Outcome, out: Path) -> None:
     console.print()
     print_grid(result_grid(outcome.result, METRIC))
     console.print()
+    console.print(Text(describe_routes(outcome.result.routes), style="dim"))
+    console.print()
     console.print(Text(read_result(plan, outcome.result)))
     console.print()
-    console.print(Text(f"Answers with the {ROUTER} router, and the chosen experts:"))
+    console.print(Text(f"Answers with {ROUTER}, the default router, and the chosen experts:"))
     console.print()
     for sample in outcome.samples:
         _show_sample(console, sample, names)
@@ -47,7 +50,9 @@ def show_outcome(plan: QuickstartPlan, outcome: Outcome, out: Path) -> None:
         Text(f"library   {out / 'library'}  ({say_count(len(names), 'expert')}, each a PEFT adapter folder)")
     )
     console.print(Text(f"numbers   {out / 'results.json'}"))
-    console.print(Text(f"pictures  {out / 'routing.html'}  {out / 'routing.png'}  (of the {ROUTER} router)"))
+    console.print(
+        Text(f"pictures  {out / 'routing.html'}  {out / 'routing.png'}, .svg, .pdf  (of the {ROUTER} router)")
+    )
     console.print(Text(f"took {outcome.seconds:.0f} s; shown again at once, unless --fresh", style="dim"))
     prompt = "Write the number in English words. 42"
     print_next("lorary", "generate", str(out / "library"), prompt, "--template", "plain", "--show-experts")
@@ -65,7 +70,11 @@ def _show_sample(console: Console, sample: RoutedSample, names: list[str]) -> No
     console.print(Text(escape(sample.task), style="bold"))
     question = escape("".join(token.text for token in sample.prompt)).replace("\n", " ").strip()
     console.print(Text(f"  question  {question}"))
+    if sample.is_right is not None:
+        answer.append("  ✓ right" if sample.is_right else "  ✗ wrong", style="bold")
     console.print(answer)
+    if sample.right and not sample.is_right:
+        console.print(Text(f"  right     {escape(sample.right)}"))
     used = Text("  experts   ")
     for name, share in sorted(totals.items(), key=lambda pair: -pair[1])[:NUM_SHOWN]:
         used.append(f"{name} {share:.0%}  ", style=colours[name])

@@ -19,6 +19,7 @@ from lorary.evaluation.routing_survey import survey_routing
 from lorary.files import say_count
 from lorary.library import Library
 from lorary.models import BaseModel, load_base
+from lorary.reports.picture import FORMATS
 from lorary.reports.routed_sample import RoutedSample
 from lorary.reports.routing_picture import write_routing_html
 from lorary.reports.traced_sample import trace_sample
@@ -29,7 +30,8 @@ from lorary.training import TrainConfig, prepare_examples, train_experts
 TEMPLATE = find_template("plain")
 # The quickstart's files; the first two identify a folder as the quickstart's own.
 MARKS = ("outcome.json", "library-run")
-PARTS = (*MARKS, "controls-run", "library", "controls", "results.json", "routing.html", "routing.png")
+PICTURES = tuple(f"routing.{suffix}" for suffix in FORMATS)
+PARTS = (*MARKS, "controls-run", "library", "controls", "results.json", "routing.html", *PICTURES)
 NUM_ANSWERS = 4
 NUM_TRACED = 2
 ANSWER_TOKENS = 24
@@ -127,7 +129,8 @@ def _draw(
         model.names,
         usage_by_task=survey.usage_by_task,
         usage_by_layer=survey.usage_by_layer,
+        scores_by_task=survey.scores_by_task,
         result=result,
-        title=f"Experts chosen by the {ROUTER} router",
+        title=f"Experts chosen by {ROUTER}, the default router",
     )
-    plot_usage(out / "routing.png", survey.usage_by_task, f"experts chosen by the {ROUTER} router")
+    plot_usage(out / "routing.png", survey.usage_by_task, f"experts chosen by {ROUTER}, the default router")

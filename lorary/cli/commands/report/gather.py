@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from typing import TypeVar
 
 from jsonargparse import Namespace
 
 from lorary.cli.bars import show_count
 from lorary.cli.comparison.measure import measure_routes
 from lorary.cli.comparison.prepare import Comparison
+from lorary.cli.default_router import name_router
 from lorary.cli.evaluation_bar import show_evaluation
 from lorary.evaluation import Result, Route, evaluate
 from lorary.evaluation.config import EvalConfig
@@ -16,10 +18,12 @@ from lorary.evaluation.routing_survey import RoutingSurvey, survey_routing
 from lorary.experts import Expert
 from lorary.files import say_count
 from lorary.reports.library_report import LibraryReport
-from lorary.reports.routed_sample import RoutedSample, Usage
+from lorary.reports.routed_sample import RoutedSample
 from lorary.reports.traced_sample import trace_sample
 from lorary.routing import ROUTERS, RouterConfig
 from lorary.transforms import expert_similarity
+
+T = TypeVar("T")
 
 
 def gather_report(
@@ -53,7 +57,8 @@ def gather_report(
         facts={
             "library": f"{options.library}, {say_count(len(names), 'expert')}",
             "base model": found.model.base.name,
-            "router": f"{router} ({ROUTERS[router].uses}), {combine} combined, {_describe(config)}",
+            "router": f"{name_router(router)}, {combine} combined, {_describe(config)}",
+            "it uses": str(ROUTERS[router].uses),
             "tasks": f"{len(found.tasks)}, split {found.config.split}",
             "examples per task": (
                 f"{found.config.num_examples or 'all'} for the results, {options.traced_examples} for the "
@@ -66,6 +71,7 @@ def gather_report(
         usage_by_task=_order(survey.usage_by_task, found),
         usage_by_layer=survey.usage_by_layer,
         entropy_by_layer=survey.entropy_by_layer,
+        scores_by_task=_order(survey.scores_by_task, found),
         similarity=tuple(tuple(row) for row in similarity.tolist()),
         transfer=None if transfer is None else _order(_compare_with_base(transfer, names), found),
         own=found.own,
@@ -79,7 +85,7 @@ def _describe(config: RouterConfig) -> str:
     return ", ".join(f"{name} {value}" for name, value in options.items()) or "no options"
 
 
-def _order(rows: Usage, found: Comparison) -> Usage:
+def _order(rows: Mapping[str, T], found: Comparison) -> dict[str, T]:
     """Sort tasks by their own experts, which so lie on the diagonal; tasks without an own expert follow."""
     places = {name: place for place, name in enumerate(found.model.names)}
     ordered = sorted(rows, key=lambda task: places.get(found.own.get(task, ""), len(places)))

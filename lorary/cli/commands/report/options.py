@@ -39,3 +39,17 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="Maximum examples per task on which every expert is measured; 0 leaves out this part",
     )
     parser.add_argument("--num-samples", type=int, default=6, help="Number of tasks with a sample answer")
+
+
+COMMON = (
+    "--tasks",
+    "--router",
+    "--out",
+    "--routes",
+    "--metrics",
+    "--num-samples",
+    "--evaluation.num_examples",
+    "--template",
+    "--base",
+    "--device",
+)

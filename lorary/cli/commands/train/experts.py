@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -22,6 +23,7 @@ from lorary.cli.commands.train.plan import describe_plan, describe_wanted, list_
 from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_progress
 from lorary.cli.commands.train.run_place import RunPlace, choose_run_place, name_run_folder, use_run_place
 from lorary.cli.commands.train.store import ExpertStore
+from lorary.cli.commands.train.trackers import check_trackers, report_curves
 from lorary.cli.commands.train.wanted import Wanted, find_fault, find_wanted
 from lorary.cli.console import print_next, print_table
 from lorary.cli.printing import print_facts, print_json, print_line
@@ -49,6 +51,7 @@ DEFAULT_EPOCHS = 3.0
 def run(options: Namespace) -> int:
     """Read the inputs and print the plan; then train what the library does not have yet, store and report."""
     config = read_training_options(options)
+    check_trackers(options.report_to)
     tasks = read_tasks(options)
     members = choose_members(list(tasks), options.expert, options.groups)
     continued = read_continued(options["continue"], members)
@@ -92,6 +95,8 @@ def run(options: Namespace) -> int:
         wanted.missing,
         describe_prompts(options),
         None if options.replace else lambda name, card: find_fault(card, name, wanted, base, config),
+        tags=options.tags,
+        notes=options.notes,
     )
     outcome = train(options, base, wanted, config, store, place)
     report(options, outcome, store, wanted, place.folder, time.monotonic() - begun)
@@ -233,11 +238,16 @@ def train(
     is_last = starts is not None and options.replace
     finished: dict[str, Expert] = {}
     try:
-        with show_steps(place, examples) as show:
+        settings = {**asdict(config), "base model": base.name}
+        with (
+            show_steps(place, examples) as show,
+            report_curves(options.report_to, place.folder, settings) as tell,
+        ):
 
             def follow(event: TrainEvent[Expert]) -> None:
                 finished.update(event.finished)
                 show(event)
+                tell(event)
                 if not is_last:
                     store.store(finished)
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,11 +11,12 @@ from jsonargparse import Namespace
 
 from lorary.cli.base_model import load_options_base
 from lorary.cli.commands.train.experts import describe_prompts, prepare_all, read_training_options
-from lorary.cli.commands.train.faults import Faults
+from lorary.cli.commands.train.faults import Faults, refuse_card_options
 from lorary.cli.commands.train.groups import name_members
 from lorary.cli.commands.train.moe_plan import describe_moe_plan
 from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_progress
 from lorary.cli.commands.train.run_place import name_run_folder
+from lorary.cli.commands.train.trackers import check_trackers, report_curves, tell_all
 from lorary.cli.console import print_next, print_table
 from lorary.cli.filled_library import open_filled_library
 from lorary.cli.printing import print_facts, print_json, print_line
@@ -49,6 +50,8 @@ def run(options: Namespace) -> int:
     config = read_moe_options(options)
     library = open_filled_library(options.library)
     name = options.expert or DEFAULT_NAME
+    refuse_card_options(options)
+    check_trackers(options.report_to)
     tasks = read_tasks(options)
     base = load_options_base(options)
     chosen = choose_experts(library, base)
@@ -71,7 +74,10 @@ def run(options: Namespace) -> int:
     general = take_general(library, list(experts))
     start = find_start_rows(base, experts, examples, config.warm_start, general)
     try:
-        with show_training("training the router") if is_new else nullcontext() as show:
+        with (
+            show_training("training the router") if is_new else nullcontext() as show,
+            report_curves(options.report_to, run_folder, asdict(config)) as tell,
+        ):
             outcome = train_moe(
                 base,
                 experts,
@@ -82,7 +88,7 @@ def run(options: Namespace) -> int:
                 name=name,
                 fresh=options.fresh,
                 general=general,
-                on_progress=show,
+                on_progress=tell_all(show, tell),
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(

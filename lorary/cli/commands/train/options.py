@@ -19,6 +19,9 @@ from lorary.cli.keep_places import KeepPlaces
 from lorary.cli.task_options import add_length_options, add_task_options
 from lorary.training import TrainConfig
 
+# The keys of ``trackers.TRACKERS``, which a test holds equal: importing that module loads PyTorch.
+TRACKER_NAMES = ("tensorboard", "wandb")
+
 EXAMPLE = "lorary train ./my-loras --tasks synthetic --training.max_steps 4"
 
 
@@ -65,5 +68,38 @@ def add_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="Replace experts of the same names that have other data or settings",
     )
+    parser.add_argument(
+        "--report-to",
+        nargs="+",
+        choices=TRACKER_NAMES,
+        default=[],
+        metavar="NAME",
+        help="Report loss curves while training: tensorboard (in the run's folder), wandb (Weights & Biases, "
+        "as its own settings say); each needs its package",
+    )
+    parser.add_argument(
+        "--tags", nargs="+", default=[], metavar="TAG", help="Keywords for the cards of the trained experts"
+    )
+    parser.add_argument(
+        "--notes", type=str, default="", help="A sentence or two for the cards of the trained experts"
+    )
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table")
     parser.add_class_arguments(TrainConfig, "training")
+
+
+COMMON = (
+    "--tasks",
+    "--base",
+    "--method",
+    "--continue",
+    "--expert",
+    "--training.rank",
+    "--training.learning_rate",
+    "--training.epochs",
+    "--training.max_steps",
+    "--training.batch_size",
+    "--template",
+    "--device",
+    "--replace",
+    "--fresh",
+)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -15,6 +16,7 @@ from lorary.cli.commands.train.plan import describe_base, describe_examples, des
 from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_progress
 from lorary.cli.commands.train.run_place import name_run_folder
 from lorary.cli.commands.train.store import ExpertStore
+from lorary.cli.commands.train.trackers import check_trackers, report_curves, tell_all
 from lorary.cli.console import print_next, print_table
 from lorary.cli.printing import print_facts, print_json, print_line
 from lorary.cli.repeat import repeat_tasks
@@ -38,6 +40,11 @@ def run(options: Namespace) -> int:
     config = read_training_options(options)
     if (options.kind is None) == (options.peft_config is None):
         raise ValueError("--method peft needs --kind or --peft-config, and not both: see lorary train --help")
+    if config.dropout:
+        raise ValueError(
+            "--training.dropout is for --method experts: PEFT's configuration has its own dropout"
+        )
+    check_trackers(options.report_to)
     tasks = read_tasks(options)
     members = choose_members(list(tasks), options.expert, options.groups)
     base = load_options_base(options)
@@ -69,7 +76,9 @@ def run(options: Namespace) -> int:
     )
     library.require_writable()
     begun = time.monotonic()
-    store = ExpertStore(library, tuple(missing), describe_prompts(options))
+    store = ExpertStore(
+        library, tuple(missing), describe_prompts(options), tags=options.tags, notes=options.notes
+    )
     progress = train_all(options, base, missing, config, peft_config, place, store)
     report(options, progress, known, place, time.monotonic() - begun)
     return 0
@@ -142,7 +151,10 @@ def train_all(
     for name, found in examples.items():
         is_new = options.fresh or count_finished(place / name, [name]) != 1
         try:
-            with show_training(f"training {name}") if is_new else nullcontext() as show:
+            with (
+                show_training(f"training {name}") if is_new else nullcontext() as show,
+                report_curves(options.report_to, place / name, asdict(config)) as tell,
+            ):
                 outcome = train_with_peft(
                     base,
                     {name: found},
@@ -150,7 +162,7 @@ def train_all(
                     config,
                     place / name,
                     fresh=options.fresh,
-                    on_progress=show,
+                    on_progress=tell_all(show, tell),
                 )
         except KeyboardInterrupt:
             raise KeyboardInterrupt(

@@ -2,18 +2,20 @@
 
 import time
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 from jsonargparse import Namespace
 
 from lorary.cli.base_model import load_options_base
 from lorary.cli.commands.train.experts import describe_prompts, prepare_all, read_training_options
-from lorary.cli.commands.train.faults import Faults
+from lorary.cli.commands.train.faults import Faults, refuse_card_options
 from lorary.cli.commands.train.groups import name_members
 from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_progress
 from lorary.cli.commands.train.run_place import name_run_folder
 from lorary.cli.commands.train.skill_plan import describe_skill_plan
 from lorary.cli.commands.train.skill_store import check_skill_names, store_trained
+from lorary.cli.commands.train.trackers import check_trackers, report_curves, tell_all
 from lorary.cli.console import print_next, print_table
 from lorary.cli.printing import print_facts, print_json, print_line
 from lorary.cli.tasks import read_tasks
@@ -32,6 +34,8 @@ DEFAULT_NAME = "skills"
 def run(options: Namespace) -> int:
     """Read the inputs and print the plan; then train, store and report."""
     config = read_skill_options(options)
+    refuse_card_options(options)
+    check_trackers(options.report_to)
     tasks = read_tasks(options)
     base = load_options_base(options)
     members = {task: (task,) for task in tasks}
@@ -49,9 +53,18 @@ def run(options: Namespace) -> int:
     begun = time.monotonic()
     is_new = options.fresh or count_finished(run_folder, [name]) != 1
     try:
-        with show_training("training skills") if is_new else nullcontext() as show:
+        with (
+            show_training("training skills") if is_new else nullcontext() as show,
+            report_curves(options.report_to, run_folder, asdict(config)) as tell,
+        ):
             outcome = train_skills(
-                base, examples, config, run_folder, name=name, fresh=options.fresh, on_progress=show
+                base,
+                examples,
+                config,
+                run_folder,
+                name=name,
+                fresh=options.fresh,
+                on_progress=tell_all(show, tell),
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(

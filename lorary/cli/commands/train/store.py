@@ -1,6 +1,6 @@
 """Store trained experts in the library, each as soon as it is finished."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,8 @@ class ExpertStore:
         find_fault: function of a name and the card of the library's expert of that name, which describes why
             it is of another training, or returns None; None if such experts are replaced.
         role: the role of the stored experts.
+        tags: keywords for their cards.
+        notes: the description for their cards; empty for none.
     """
 
     def __init__(
@@ -30,12 +32,16 @@ class ExpertStore:
         names: Collection[str],
         prompts: Mapping[str, Any],
         find_fault: Callable[[str, ExpertCard], str | None] | None = None,
+        *,
         role: str = EXPERT,
+        tags: Sequence[str] = (),
+        notes: str = "",
     ):
         self.library = library
         self.stored: dict[str, Expert] = {}
         self._names, self._prompts, self._find_fault = tuple(names), dict(prompts), find_fault
         self._role = role
+        self._tags, self._notes = tuple(tags), notes
 
     def store(self, experts: Mapping[str, Expert]) -> None:
         """Store the experts that are not stored yet.
@@ -67,7 +73,13 @@ class ExpertStore:
             "versions": run["versions"],
             "date": run["date"],
         }
-        self.library[expert.name] = replace(
-            expert, card=replace(expert.card, provenance=provenance, role=self._role)
+        card = expert.card
+        card = replace(
+            card,
+            provenance=provenance,
+            role=self._role,
+            tags=tuple(dict.fromkeys([*card.tags, *self._tags])),
+            description=self._notes or card.description,
         )
+        self.library[expert.name] = replace(expert, card=card)
         self.stored[expert.name] = expert

@@ -47,8 +47,21 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--out",
         type=Path,
         default=Path("transfer"),
-        help="Folder for transfer.json, table.md, transfer.png, transfer.svg and the finished cells",
+        help="Folder for transfer.json, table.md, transfer.png, .svg and .pdf, and the finished cells",
     )
     parser.add_argument("--json", action="store_true", help="Print JSON instead of tables")
     parser.add_class_arguments(TrainConfig, "training", skip=FOLLOWED | UNUSED)
     parser.set_defaults({"training.max_tokens": 4000, "training.batch_size": 4})
+
+
+COMMON = (
+    "--tasks",
+    "--experts",
+    "--starts",
+    "--out",
+    "--training.max_steps",
+    "--training.max_tokens",
+    "--template",
+    "--base",
+    "--device",
+)

@@ -77,9 +77,7 @@ def write_matrix(out: Path, matrix: TransferMatrix) -> None:
         np.array([[getattr(matrix.cells[name][task], which) for task in tasks] for name in starts])
         for which in ("before", "after")
     )
-    plot_transfer(
-        [out / "transfer.png", out / "transfer.svg"], starts, tasks, before, after, fresh=FRESH, base=BASE
-    )
+    plot_transfer(out / "transfer.png", starts, tasks, before, after, fresh=FRESH, base=BASE)
 
 
 def arrange_losses(matrix: TransferMatrix, which: str) -> Grid:

@@ -58,7 +58,7 @@ def run(options: Namespace) -> int:
     print_matrix(matrix)
     print_line(
         f"matrix: {options.out / 'transfer.json'}  table: {options.out / 'table.md'}  picture: "
-        f"{options.out / 'transfer.png'}, .svg"
+        f"{options.out / 'transfer.png'}, .svg, .pdf"
     )
     suggest_next(options, matrix)
     return 0

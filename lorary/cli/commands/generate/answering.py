@@ -1,0 +1,65 @@
+"""Answer prompts in batches, and log the answers as lines of JSON."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from lorary.assembly import Explanation, RoutedModel
+from lorary.cli.skill_options import choose_task, is_for_task
+from lorary.data.encoding import encode_answers
+from lorary.files import dump_json, quote
+
+
+def answer_prompts(model: RoutedModel, prompts: Sequence[Sequence[int]], options: Namespace) -> list[str]:
+    """Generate the continuations of prompts, given as token ids, as one batch."""
+    choices: Any = options.expert or "auto"
+    if is_for_task(options):
+        choices = [choose_task(model, prompt, options) for prompt in prompts]
+    answers = model.generate(
+        prompts,
+        experts=choices,
+        max_new_tokens=options.max_new_tokens,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        top_k=options.top_k,
+        seed=options.seed,
+    )
+    return list(answers)
+
+
+def explain_answer(model: RoutedModel, prompt_ids: Sequence[int], answer: str) -> Explanation:
+    """Find the experts of each token of a prompt and its answer."""
+    (answer_ids,) = encode_answers(model.tokenizer, [answer])
+    return model.explain([*prompt_ids, *answer_ids], num_prompt_tokens=len(prompt_ids))
+
+
+def split_batches(count: int, size: int) -> Iterator[range]:
+    """Split numbers from 0 to ``count`` into batches."""
+    for start in range(0, count, size):
+        yield range(start, min(start + size, count))
+
+
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Append a record to a log, as one line of JSON.
+
+    Raises:
+        OSError: if the file cannot be written; earlier lines are kept.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    line = f"{dump_json(record, indent=None)}\n".encode()
+    with open(path, "ab") as file:
+        # One call: the lines of several processes do not mix.
+        os.write(file.fileno(), line)
+
+
+def check_log(path: Path | None) -> None:
+    """Refuse a log that is no file, before anything is answered.
+
+    Raises:
+        ValueError: if a folder has its name.
+    """
+    if path is not None and path.is_dir():
+        raise ValueError(f"--log must be a file, found the folder {quote(str(path))}")
