@@ -2,6 +2,7 @@
 # make test         install, check the code, run every test
 # make check        formatting, lint, types
 # make docs         the pages as a site, in build/site
+# make notebook     run docs/tutorial.md, and write it with its outputs as docs/tutorial.ipynb
 # make bench        measure us and a peer side by side
 # make fuzz         bring FUZZ=100000 hostile files to every reader, drawn by SEED=0, with WORKERS=2
 #
@@ -19,7 +20,7 @@ QUANTIZED = $(VENV)/.quantized
 PIP = PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install -qq -c constraints.txt
 TORCH = $(shell grep '^torch==' constraints.txt)
 
-.PHONY: quickstart test check docs bench fuzz setup
+.PHONY: quickstart test check docs notebook bench fuzz setup
 
 quickstart: setup
 	$(VENV)/bin/lorary quickstart
@@ -35,6 +36,10 @@ check: setup
 # --strict is in mkdocs.yml: a dead link, or a page that the navigation lacks, is an error.
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build -q
+
+notebook: setup
+	$(PIP) -e '.[notebook]'
+	$(VENV)/bin/python docs/make_notebook.py
 
 bench: setup
 	$(VENV)/bin/python -m bench

@@ -11,6 +11,7 @@ SCRIPTS = [
     *sorted(ROOT.glob("examples/*.py")),
     *sorted(ROOT.glob("bench/*.py")),
     ROOT / "tests/compatibility.py",
+    ROOT / "docs/make_notebook.py",
 ]
 OURS = ("lorary", "bench", "tests", "examples")
 
