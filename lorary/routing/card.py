@@ -11,6 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from lorary.errors import FormatError
+from lorary.files import parse_json_object, quote
 from lorary.routing.configs.card import CardConfig
 from lorary.routing.configs.checks import check_choice, check_top_k
 from lorary.routing.material import RequestMaterial
@@ -36,14 +38,22 @@ class Card:
 
     def dump(self) -> Tensor:
         """Encode it as bytes, ``[N]`` uint8: facts are tensors."""
-        content = json.dumps([self.name, self.description, list(self.tasks)])
+        content = json.dumps({"name": self.name, "description": self.description, "tasks": list(self.tasks)})
         return torch.tensor(list(content.encode()), dtype=torch.uint8)
 
     @classmethod
     def load(cls, content: Tensor) -> "Card":
-        """Decode what ``dump`` returned."""
-        name, description, tasks = json.loads(content.cpu().numpy().tobytes())
-        return cls(name, description, tuple(tasks))
+        """Decode what ``dump`` returned; a saved model's file may hold anything.
+
+        Raises:
+            FormatError: if it is nothing that ``dump`` returns.
+        """
+        found = parse_json_object(content.cpu().numpy().tobytes(), "the card of an expert")
+        name, description, tasks = (found.get(key) for key in ("name", "description", "tasks"))
+        texts = [name, description, *(tasks if isinstance(tasks, list) else [None])]
+        if not all(isinstance(text, str) for text in texts):
+            raise FormatError(f"the card of an expert must have texts, found {quote(found, 100)}")
+        return cls(*texts[:2], tuple(texts[2:]))
 
     def describe(self, max_description: int) -> str:
         """Write it on one line: name, description, and tasks that have other names than the expert."""

@@ -66,6 +66,7 @@ PRINTING = {
         ["lib", *TASKS[:1], "c=a.jsonl", *TASKS[3:], "--method", "average", "--shots", "4", *QUICK[:2]],
         ["lib", *TASKS[:1], "c=a.jsonl", *TASKS[3:], "--method", "fresh,average", "--shots", "4", *QUICK[:2]],
     ],
+    "transfer": [["lib", *TASKS[:1], "c=a.jsonl", *TASKS[3:], "--starts", "general", *QUICK[:2]]],
     "run": [[]],
     "prototypes": [["lib"]],
     "cluster": [["lib", "--num-clusters", "2"]],
