@@ -20,16 +20,28 @@ class AnswerLimit:
     """Most tokens of it."""
     first_line: bool = False
     """Whether it ends with its first line of visible text after its thoughts."""
+    stops: tuple[str, ...] = ()
+    """Texts of which none is in it: it ends before the first of them."""
+
+    @property
+    def needs_text(self) -> bool:
+        """Whether the text of the answer decides about its end."""
+        return self.first_line or bool(self.stops)
 
 
 def spread_limits(
-    max_new_tokens: int | Sequence[int], first_line: bool | Sequence[bool], num_prompts: int
+    max_new_tokens: int | Sequence[int],
+    first_line: bool | Sequence[bool],
+    num_prompts: int,
+    stops: Sequence[str] = (),
 ) -> list[AnswerLimit]:
-    """Give each prompt its limit; a single value holds for all.
+    """Give each prompt its limit; a single value holds for all, as do the texts that end answers.
 
     Raises:
-        ValueError: if there is not a value for each prompt, or one is less than 1.
+        ValueError: if there is not a value for each prompt, one is less than 1, or a text is empty.
     """
+    if isinstance(stops, str) or not all(isinstance(text, str) and text for text in stops):
+        raise ValueError(f"stops must be a list of texts that are not empty, found {quote(stops)}")
     most: list[Any] = [max_new_tokens] * num_prompts
     if isinstance(max_new_tokens, Sequence):
         most = list(max_new_tokens)
@@ -43,7 +55,12 @@ def spread_limits(
     for value in most:
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"max_new_tokens must be at least 1, found {quote(value)}")
-    return [AnswerLimit(*pair) for pair in zip(most, lines, strict=True)]
+    return [AnswerLimit(*pair, tuple(stops)) for pair in zip(most, lines, strict=True)]
+
+
+def cut_at_stops(text: str, stops: Sequence[str]) -> str:
+    """Return the part of an answer before the first of some texts."""
+    return text[: min((place for stop in stops if (place := text.find(stop)) >= 0), default=None)]
 
 
 class AnswersEnd(StoppingCriteria):
@@ -52,7 +69,7 @@ class AnswersEnd(StoppingCriteria):
     Args:
         limits: of each row.
         prompt_length: tokens of each row before its answer, padding included.
-        tokenizer: decodes answers of which the first line counts; None where there are none.
+        tokenizer: decodes answers whose text decides about their ends; None where there are none.
     """
 
     def __init__(
@@ -70,11 +87,14 @@ class AnswersEnd(StoppingCriteria):
         length = answers.shape[1]
         for row, limit in enumerate(self._limits):
             if self.lengths[row] is None and (
-                length >= limit.max_new_tokens or (limit.first_line and self._has_line(answers[row]))
+                length >= limit.max_new_tokens or (limit.needs_text and self._has_end(answers[row], limit))
             ):
                 self.lengths[row] = length
         return torch.tensor([each is not None for each in self.lengths], device=input_ids.device)
 
-    def _has_line(self, ids: Tensor) -> bool:
+    def _has_end(self, ids: Tensor, limit: AnswerLimit) -> bool:
         assert self._tokenizer is not None
-        return "\n" in drop_thoughts(self._tokenizer.decode(ids, skip_special_tokens=True)).lstrip()
+        text = self._tokenizer.decode(ids, skip_special_tokens=True)
+        if any(stop in text for stop in limit.stops):
+            return True
+        return limit.first_line and "\n" in drop_thoughts(text).lstrip()

@@ -137,7 +137,7 @@ class _Batch:
     def go_on(self, generation: Mapping[str, Any], num_steps: int | None) -> None:
         """Continue all rows by some tokens, or to their ends, and remove finished ones."""
         limits = [self._limits[row] for row in self.rows]
-        needs_text = any(limit.first_line for limit in limits)
+        needs_text = any(limit.needs_text for limit in limits)
         ends = AnswersEnd(limits, self._length, self._base.tokenizer if needs_text else None)
         left = max(limit.max_new_tokens for limit in limits) - (self._ids.shape[1] - self._length)
         with self._stack.choosing(self._chooser, self._requests[self.rows]):

@@ -69,7 +69,7 @@ def _looks_at_prompts(generation: Mapping[str, Any]) -> bool:
 def _answer_batch(base: BaseModel, call: GenerateCall, members: list[int]) -> list[list[int]]:
     limits = [call.limits[row] for row in members]
     longest = int(call.inputs["attention_mask"][members].sum(1).max())
-    needs_text = any(limit.first_line for limit in limits)
+    needs_text = any(limit.needs_text for limit in limits)
     ends = AnswersEnd(limits, _NUM_START, base.tokenizer if needs_text else None)
     ending = find_ending_ids(base)
     output = base.model.generate(

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from transformers import GenerationConfig
 
-from lorary.assembly.answer_limits import AnswerLimit, spread_limits
+from lorary.assembly.answer_limits import AnswerLimit, cut_at_stops, spread_limits
 from lorary.assembly.decoding import decode_answers, list_prompts
 from lorary.assembly.prompts import Prompt, encode_prompts, find_ending_ids
 from lorary.models import BaseModel
@@ -39,6 +39,7 @@ def prepare_call(
     prompts: str | Sequence[Prompt],
     max_new_tokens: int | Sequence[int],
     first_line: bool | Sequence[bool],
+    stops: Sequence[str],
     sampling: Sampling,
     config: GenerationConfig | None,
 ) -> GenerateCall:
@@ -53,7 +54,7 @@ def prepare_call(
     check_one_answer(config)
     generation = describe_generation(base.model, sampling, config)
     given = getattr(config, "max_new_tokens", None)
-    limits = spread_limits(max_new_tokens if given is None else given, first_line, len(batch))
+    limits = spread_limits(max_new_tokens if given is None else given, first_line, len(batch), stops)
     inputs = encode_prompts(base, batch, base.model.device)
     lengths = inputs["attention_mask"].sum(1).tolist()
     longest = max(
@@ -88,4 +89,5 @@ def write_answers(base: BaseModel, call: GenerateCall, answers: list[list[int]])
         find_ending_ids(base),
         is_encoder_decoder=base.is_encoder_decoder,
     )
+    texts = [cut_at_stops(text, limit.stops) for text, limit in zip(texts, call.limits, strict=True)]
     return texts[0] if call.is_one else texts

@@ -277,6 +277,7 @@ class RoutedModel(HeldModel):
         experts: ExpertChoice | Sequence[ExpertChoice] = AUTO,
         max_new_tokens: int | Sequence[int] = 64,
         first_line: bool | Sequence[bool] = False,
+        stops: Sequence[str] = (),
         temperature: float = 0.0,
         top_p: float = 1.0,
         top_k: int = 0,
@@ -298,6 +299,7 @@ class RoutedModel(HeldModel):
                 current one.
             max_new_tokens: maximum number of tokens to add; one number for all, or one per prompt.
             first_line: whether an answer ends with its first line of visible text; for all, or per prompt.
+            stops: texts that end an answer; the answer is the text before the first of them.
             temperature: 0 takes the most probable token, whatever the base model's configuration prefers;
                 above 0, tokens are sampled.
             top_p: sample from the most probable tokens with this total probability.
@@ -327,7 +329,8 @@ class RoutedModel(HeldModel):
                 positions for a prompt and its answer.
         """
         sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, do_sample=do_sample, seed=seed)
-        call = prepare_call(self.base, prompts, max_new_tokens, first_line, sampling, generation_config)
+        limits = (max_new_tokens, first_line, stops)
+        call = prepare_call(self.base, prompts, *limits, sampling, generation_config)
         alone = self._compiled if compile else nullcontext()
         chosen = self._current.choosing(experts, call.inputs)
         with self.stack.in_use(), alone, chosen, sampling.seeded(self.device):

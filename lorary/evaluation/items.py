@@ -20,3 +20,27 @@ class Item:
     """Maximum tokens of a generated answer."""
     first_line: bool = False
     """Whether only the answer's first line is used."""
+    stops: tuple[str, ...] = ()
+    """Texts that end a generated answer."""
+    drawn: "Draw | None" = None
+    """How a generated answer is sampled; None: the most probable tokens."""
+    decided_by: Prompt | None = None
+    """The prompt from which a router that chooses per request chooses; None: that of ``tokens``. So several
+    texts of one question have the same experts."""
+
+    @property
+    def request(self) -> Prompt:
+        """The prompt from which a router that chooses per request chooses."""
+        return self.tokens.prompt_ids if self.decided_by is None else self.decided_by
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One sample among several answers to a prompt."""
+
+    number: int
+    """Its place among the answers to the prompt."""
+    temperature: float
+    """See ``Sampling``."""
+    top_p: float = 1.0
+    """See ``Sampling``."""

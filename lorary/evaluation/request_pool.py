@@ -20,6 +20,7 @@ from lorary.evaluation.measures import (
     Score,
     find_measures,
 )
+from lorary.evaluation.scoring import Scored
 from lorary.files import quote
 
 SHORTEST_ANSWER = 8
@@ -77,7 +78,7 @@ class RequestPool:
     @property
     def prompts(self) -> list[tuple[int, ...]]:
         """All prompts, in no particular order; a prompt may occur several times."""
-        return [item.tokens.prompt_ids for item in (*self.scores, *self.answers)]
+        return [item.request for item in (*self.scores, *self.answers)]
 
     @property
     def num_units(self) -> int:
@@ -87,13 +88,13 @@ class RequestPool:
         )
 
     def grade(
-        self, route: str, losses: Sequence[float], answers: Sequence[str], metrics: Sequence[str]
+        self, route: str, scored: Sequence[Scored], answers: Sequence[str], metrics: Sequence[str]
     ) -> Iterator[Record]:
         """Grade the responses of one route by the measures.
 
         Args:
             route: the route's name.
-            losses: the negative log-likelihood of each of ``scores``.
+            scored: what the model says of each of ``scores``.
             answers: the generated answer to each of ``answers``.
             metrics: the requested metrics; other metrics of a measure are left out.
 
@@ -104,7 +105,7 @@ class RequestPool:
             ValueError: if a measure does not return its metrics.
         """
         for question in self.questions:
-            responses = [self._find_response(place, losses, answers) for place in question.places]
+            responses = [self._find_response(place, scored, answers) for place in question.places]
             values = question.measure.grade(question.example, responses)
             _check_values(question.measure, values)
             for metric in metrics:
@@ -112,13 +113,14 @@ class RequestPool:
                     yield Record(question.task, route, metric, values[metric], question.example_id)
 
     def _find_response(
-        self, place: ScorePlaces | AnswerPlace, losses: Sequence[float], answers: Sequence[str]
+        self, place: ScorePlaces | AnswerPlace, scored: Sequence[Scored], answers: Sequence[str]
     ) -> Response:
         if isinstance(place, AnswerPlace):
             answer = answers[place.index]
             return drop_thoughts(answer).strip().partition("\n")[0] if place.is_one_line else answer
         return tuple(
-            Likelihood(-losses[index], len(self.scores[index].tokens.target_ids)) for index in place.indices
+            Likelihood(-scored[index].loss, len(self.scores[index].tokens.target_ids))
+            for index in place.indices
         )
 
 

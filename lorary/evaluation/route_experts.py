@@ -46,7 +46,7 @@ class RouteExperts:
         """Return the experts known for a request; None if a router chooses."""
         if self.by_task is not None:
             return self.by_task[item.task]
-        return None if self.by_prompt is None else self.by_prompt[item.tokens.prompt_ids]
+        return None if self.by_prompt is None else self.by_prompt[item.request]
 
     def choose_for(self, items: Sequence[Item]) -> Chooser | None:
         """Return the chooser for a call whose requests are these items, in order."""

@@ -93,7 +93,7 @@ def evaluate(
         **describe_precision(model.base),
         "evaluation": asdict(config),
         "template": str(template),
-        "routes": [_describe(route) for route in routes],
+        "routes": [describe_route(route) for route in routes],
         "examples": dict(pool.num_examples),
         "prompts": {task: asdict(counts) for task, counts in pool.counts.items()},
     }
@@ -107,21 +107,39 @@ def _measure_route(
     """Run all requests under one route."""
     sizes = {"tokens_per_pass": config.tokens_per_pass, "row_length": ROW_LENGTH}
     experts = route.prepare(model, pool.prompts, layout, **sizes)
-    losses = score_targets(experts, pool.scores, layout, **sizes, report=report)
+    scored = score_targets(
+        experts,
+        pool.scores,
+        layout,
+        tokens_per_pass=config.tokens_per_pass,
+        row_length=ROW_LENGTH,
+        report=report,
+    )
     answers = generate_answers(model, experts, pool.answers, batch_size=config.batch_size, report=report)
-    return pool.grade(route.name, losses, answers, config.metrics)
+    return pool.grade(route.name, scored, answers, config.metrics)
 
 
 def _check_request(tasks: Mapping[str, Task], routes: Sequence[Route]) -> None:
-    names = [route.name for route in routes]
-    if not tasks or not names:
-        raise ValueError(f"an evaluation needs a task and a route, found {len(tasks)} and {len(names)}")
+    if not tasks or not routes:
+        raise ValueError(f"an evaluation needs a task and a route, found {len(tasks)} and {len(routes)}")
+    check_routes_differ([route.name for route in routes])
+
+
+def check_routes_differ(names: Sequence[str]) -> None:
+    """Check that there are routes, and that each has a name of its own.
+
+    Raises:
+        ValueError: if there is none, or with a name that two have.
+    """
+    if not names:
+        raise ValueError("an evaluation needs a route, found none")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"routes must have different names, found {quote(twice[0])} twice")
 
 
-def _describe(route: Route) -> dict[str, object]:
+def describe_route(route: Route) -> dict[str, object]:
+    """Describe a route in JSON values, for the header of a result."""
     options = asdict(route.options) if route.options is not None else None
     return {
         "name": route.name,

@@ -5,7 +5,7 @@ B rows, L row length, N positions, V vocabulary.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -61,3 +61,21 @@ def target_losses(
     with select_positions(model, positions):
         logits = model(**inputs).logits[0]
     return cross_entropy(logits, labels)
+
+
+class TargetScores(NamedTuple):
+    """What a model says of the tokens that follow some positions."""
+
+    losses: Tensor
+    """Negative log-likelihoods, ``[N]``, float32."""
+    is_likeliest: Tensor
+    """Whether no other token has a greater logit, ``[N]``; of equal ones the first counts."""
+
+
+def target_scores(
+    model: PreTrainedModel, inputs: Mapping[str, Any], positions: Tensor, labels: Tensor
+) -> TargetScores:
+    """Compute as ``target_losses``, and also whether each label is the model's own choice."""
+    with select_positions(model, positions):
+        logits = model(**inputs).logits[0]
+    return TargetScores(cross_entropy(logits, labels), logits.argmax(-1) == labels)

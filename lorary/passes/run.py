@@ -6,7 +6,7 @@ N target tokens.
 from torch import Tensor
 
 from lorary.models import ExpertStack
-from lorary.models.logits import target_losses
+from lorary.models.logits import TargetScores, target_losses, target_scores
 from lorary.passes.split import Pass
 from lorary.routing import Chooser
 
@@ -27,3 +27,10 @@ def score_pass(stack: ExpertStack, part: Pass, chooser: Chooser | None) -> Tenso
     inputs = part.batch.inputs_for(stack.model)
     with stack.choosing(chooser, rows=part.call_rows):
         return target_losses(stack.model, inputs, part.batch.positions, part.batch.labels)
+
+
+def judge_pass(stack: ExpertStack, part: Pass, chooser: Chooser | None) -> TargetScores:
+    """Compute as ``score_pass``, and also whether each target token is the model's own choice."""
+    inputs = part.batch.inputs_for(stack.model)
+    with stack.choosing(chooser, rows=part.call_rows):
+        return target_scores(stack.model, inputs, part.batch.positions, part.batch.labels)

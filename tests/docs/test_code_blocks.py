@@ -15,6 +15,7 @@ import yaml
 from lorary.cli import main
 from lorary.experts import write_peft
 from lorary.library import Library
+from tests.benchmark_rows import write_benchmarks
 from tests.cli.tuned_models import save_tuned
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +79,7 @@ def desk(page, tmp_path, monkeypatch, build_tiny_base, draw_expert):
         Path(file).write_text("".join(json.dumps(row) + "\n" for row in rows))
     rows = "".join(f"What is {number}?,the table,SELECT {number},user\n" for number in range(24))
     Path("sales.csv").write_text("question,context,sql,role\n" + rows)
+    write_benchmarks(Path("benchmarks"))
     library = Library.open("my-loras", create=True)
     for each in EXPERTS:
         expert = draw_expert(base, each, rank=8, tasks=(each,))

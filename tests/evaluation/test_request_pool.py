@@ -6,6 +6,7 @@ from lorary.evaluation import EvalConfig
 from lorary.evaluation.measures import Generate, Likelihood, Metric, Score
 from lorary.evaluation.measures.table import MEASURES
 from lorary.evaluation.request_pool import gather_requests
+from lorary.evaluation.scoring import Scored
 
 PLAIN = find_template("plain")
 
@@ -55,8 +56,8 @@ def test_each_measure_gets_the_responses_to_its_own_requests(model, monkeypatch)
     task = Task("t", {"test": (Example("is it", ("yes",)),)})
     pool = gather(model, {"t": task}, "told", "loss")
     assert [item.max_new_tokens for item in pool.answers] == [8, 7]
-    losses = [float(place) for place in range(len(pool.scores))]
-    records = list(pool.grade("base", losses, [" one\ntwo", " one\ntwo"], ("told", "loss")))
+    scored = [Scored(float(place), True) for place in range(len(pool.scores))]
+    records = list(pool.grade("base", scored, [" one\ntwo", " one\ntwo"], ("told", "loss")))
     (responses,) = measure.responses
     assert responses[0] == "one" and responses[2] == " one\ntwo"
     texts = [model.tokenizer.decode(item.tokens.target_ids) for item in pool.scores]

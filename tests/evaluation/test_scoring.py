@@ -73,7 +73,9 @@ def test_sums_are_those_of_each_sequence_alone(model, items, route, tokens_per_p
         report=reported.append,
     )
     expected = [score_alone(model, route, item) for item in items]
-    torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(
+        torch.tensor([each.loss for each in found]), torch.tensor(expected), atol=1e-3, rtol=1e-4
+    )
     assert sum(reported) == sum(len(item.tokens) for item in items)
 
 

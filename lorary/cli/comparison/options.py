@@ -13,15 +13,16 @@ from lorary.evaluation.measures.table import describe_metrics
 DEFAULT_ROUTES = ("base", "random", "uniform", "arrow", "calibrated", "oracle")
 
 
-def add_comparison_options(parser: ArgumentParser, *routes: str) -> None:
+def add_comparison_options(parser: ArgumentParser, *routes: str, needs_tasks: bool = True) -> None:
     """Add the library, the tasks, the routes, the metrics and the model.
 
     Args:
         parser: the command's parser.
         routes: names of the option for the routes; the first is its main name.
+        needs_tasks: whether the options of tasks are required.
     """
     parser.add_argument("library", help="Folder or URL of the library")
-    add_task_options(parser)
+    add_task_options(parser, required=needs_tasks)
     parser.add_argument(
         *routes,
         type=list[str] | str | None,

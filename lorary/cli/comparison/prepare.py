@@ -64,13 +64,53 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     tasks = read_tasks(options)
     for task in tasks.values():
         task.split(config.split)
+    found = prepare_routes(options, dict.fromkeys(tasks), tasks, config.seed, routers)
+    return Comparison(
+        found.library, found.model, tasks, found.own, found.routes, read_task_template(options), config
+    )
+
+
+@dataclass(frozen=True)
+class PreparedRoutes:
+    """Routes on a model, with base and experts loaded."""
+
+    library: LibraryView
+    """The experts that routers choose among."""
+    model: RoutedModel
+    """Base, experts and controls, without a router."""
+    own: Mapping[str, str]
+    """Task -> its own expert, for tasks that have one."""
+    routes: Sequence[Route]
+    """The routes."""
+
+
+def prepare_routes(
+    options: Namespace,
+    measured: Mapping[str, str | None],
+    tasks: Mapping[str, Task],
+    seed: int,
+    routers: Sequence[str] = (),
+) -> PreparedRoutes:
+    """Check the options of routes, then load base and experts once.
+
+    Args:
+        options: the command's options.
+        measured: name of a measured task -> another name of it in the experts' cards, or None.
+        tasks: tasks with training examples of the experts, for routers that need these.
+        seed: of the random expert.
+        routers: names of further routers to prepare, besides those of the routes.
+
+    Raises:
+        ValueError: with the invalid option.
+        LoraryError: if a library or the base model cannot be used.
+    """
     library = _open_experts(options, routers)
     controls = open_filled_library(options.controls) if options.controls is not None else {}
-    own = find_own_experts(library.entries(), tasks)
+    own = _find_own(library, measured)
     skills = _find_skills(options, library)
     names = choose_routes(
         options.routes,
-        tasks,
+        measured,
         own,
         _list_experts(library),
         list(controls),
@@ -87,7 +127,8 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
         if name in ROUTERS
     }
     gate_steps = read_gate_steps(options)
-    task_of = find_task_of_each(list(library), own, tasks, (*configured, *routers))
+    trained = find_own_experts(library.entries(), tasks)
+    task_of = find_task_of_each(list(library), trained, tasks, (*configured, *routers))
     # In less than float32, an answer may depend on the other examples of its batch.
     base = load_options_base(options, library or library.library, torch.float32)
     with show_work("preparing the routers") as show:
@@ -95,7 +136,7 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
             base,
             library,
             router=None,
-            controls=gather_controls(library, controls, names, config.seed),
+            controls=gather_controls(library, controls, names, seed),
             skills=(skills or load_skills(library.library)) if TASKS in names else None,
             trust_base=options.trust_base,
             on_progress=show,
@@ -104,9 +145,17 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
     template = read_task_template(options)
     provide_material(model, library, task_of, template, (*configured, *routers), gate_steps)
     # Only the oracle uses own experts, and it is a route only if every task has one.
-    answering = {task: own.get(task, task) for task in tasks}
+    answering = {task: own.get(task, task) for task in measured}
     routes = make_routes(names, model, answering, options=configured, combine=options.combine or "outputs")
-    return Comparison(library, model, tasks, own, routes, template, config)
+    return PreparedRoutes(library, model, own, routes)
+
+
+def _find_own(library: LibraryView, measured: Mapping[str, str | None]) -> dict[str, str]:
+    """Find each task's own expert, by the task's name or else by its other name."""
+    own = find_own_experts(library.entries(), measured)
+    others = find_own_experts(library.entries(), [name for name in measured.values() if name is not None])
+    by_other = {task: others[name] for task, name in measured.items() if name in others}
+    return {**by_other, **own}
 
 
 def compute_facts(model: RoutedModel, configured: Mapping[str, RouterConfig]) -> None:

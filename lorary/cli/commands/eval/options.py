@@ -1,7 +1,8 @@
 """Compare routes on tasks: the base model, single experts, routers.
 
-Prints a table per metric, with standard errors. A route is base, the name of a router, oracle (each task's
-own expert), random (an expert of random weights), expert:NAME, or the name of an expert in --controls.
+The tasks are files of --tasks, or benchmarks of lm-evaluation-harness by --harness, read from --data. Prints
+a table per metric, with standard errors. A route is base, the name of a router, oracle (each task's own
+expert), random (an expert of random weights), expert:NAME, or the name of an expert in --controls.
 """
 
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from lorary.cli.comparison.options import add_comparison_options
+from lorary.evaluation.bridges.config import HarnessConfig
 
 EXAMPLE = (
     "lorary eval ./my-loras --tasks synthetic --routes base,uniform,calibrated --metrics loss,exact_match"
@@ -31,6 +33,31 @@ COMMON = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the comparison and the folder of its results."""
-    add_comparison_options(parser, "--routes", "--router")
+    add_comparison_options(parser, "--routes", "--router", needs_tasks=False)
+    add_harness_options(parser)
     parser.add_argument("--out", type=Path | None, help="Folder for results.json and table.md")
     parser.add_argument("--json", action="store_true", help="Print JSON instead of tables")
+
+
+def add_harness_options(parser: ArgumentParser) -> None:
+    """Add the benchmarks of lm-evaluation-harness, and how they are run."""
+    parser.add_argument(
+        "--harness",
+        type=list[str] | str | None,
+        metavar="NAME[,NAME…]",
+        help="Tasks or groups of lm-evaluation-harness, by their names there, such as arc_easy,piqa,mmlu; "
+        "needs the extra lorary[lm-eval]. --tasks then has the tasks that the experts were trained on, if a "
+        "router needs examples of these",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path | None,
+        metavar="FOLDER",
+        help="Folder of the benchmarks' files, JSON lines that may be packed with xz",
+    )
+    parser.add_argument(
+        "--allow-code",
+        action="store_true",
+        help="Execute the programs that the model writes, in a sandbox, for code tasks",
+    )
+    parser.add_class_arguments(HarnessConfig, "lm_eval")

@@ -2,6 +2,7 @@
 
 from jsonargparse import Namespace
 
+from lorary.cli.commands.eval.harness import measure_benchmarks
 from lorary.cli.commands.eval.report import print_result, summarize_result, write_result
 from lorary.cli.comparison.measure import measure_routes
 from lorary.cli.comparison.prepare import prepare_comparison, read_eval_options
@@ -23,7 +24,8 @@ def run(options: Namespace) -> int:
         print_json(summarize_result(result, options.against))
         return 0
     print_result(result, options.against)
-    missing = [metric for metric in read_eval_options(options).metrics if metric not in result.metrics]
+    asked = () if options.harness is not None else read_eval_options(options).metrics
+    missing = [metric for metric in asked if metric not in result.metrics]
     if missing:
         print_line(f"no example can be used for {', '.join(missing)}: accuracies need examples with choices")
     if options.out is not None:
@@ -36,10 +38,17 @@ def run(options: Namespace) -> int:
 
 
 def measure(options: Namespace) -> Result:
-    """Load base and experts once, and evaluate."""
-    found = prepare_comparison(options)
+    """Load base and experts once, and evaluate.
+
+    Raises:
+        ValueError: if there is neither ``--tasks`` nor ``--harness``.
+    """
+    if options.harness is None and options.tasks is None:
+        raise ValueError("lorary eval needs --tasks or --harness: name files of tasks, or benchmarks")
     try:
-        return measure_routes(found)
+        if options.harness is not None:
+            return measure_benchmarks(options).result
+        return measure_routes(prepare_comparison(options))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             "an interrupted evaluation keeps no results; the library is unchanged"

@@ -1,0 +1,83 @@
+"""A task of lm-evaluation-harness whose documents come from a folder of JSON lines."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow
+from datasets import Dataset, DatasetDict, disable_progress_bars, enable_progress_bars
+from datasets.utils import are_progress_bars_disabled
+from lm_eval.api.task import ConfigurableTask
+
+from lorary.errors import DataError
+from lorary.evaluation.bridges.data_folder import DataFolder, Rows
+from lorary.files import quote
+
+
+class LocalTask(ConfigurableTask):
+    """A task that reads ``dataset_kwargs["data_files"]`` of its configuration from a folder, without network.
+
+    ``dataset_kwargs`` may also have ``select``, a field that must equal ``dataset_name``, and ``rename``, a
+    mapping of fields to the names that the task uses.
+
+    Args:
+        config: the task's configuration, as in its YAML file.
+        folder: the folder.
+
+    Raises:
+        DataError: if a file is missing, or has bad rows.
+    """
+
+    def __init__(self, config: Mapping[str, Any], folder: DataFolder):
+        self._folder = folder
+        self._places: dict[str, tuple[str, ...]] = {}
+        shows_bars = not are_progress_bars_disabled()
+        disable_progress_bars()
+        try:
+            super().__init__(config=dict(config))
+        finally:
+            if shows_bars:
+                enable_progress_bars()
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Read the documents of every split that the task uses."""
+        told = dict(self.config.dataset_kwargs or {})
+        fields, renamed = told.get("select"), dict(told.get("rename", {}))
+        self.dataset = DatasetDict()
+        for split, name in told["data_files"].items():
+            rows = self._folder.read(name)
+            chosen = _select(rows, fields, self.config.dataset_name)
+            if not chosen.rows:
+                raise DataError(
+                    f"{quote(name)} must have rows whose field {quote(fields)} is "
+                    f"{quote(self.config.dataset_name)}, for the task {quote(self.config.task)}; found none"
+                )
+            self.dataset[split] = _make_dataset(chosen, renamed)
+            self._places[split] = chosen.places
+
+    @property
+    def split(self) -> str:
+        """The split that is measured."""
+        return str(self.config.test_split or self.config.validation_split)
+
+    def find_place(self, number: int) -> str:
+        """Return the file and line of a document, for messages."""
+        places = self._places[self.split]
+        return places[number] if number < len(places) else f"document {number} of {self.config.task}"
+
+
+def _select(rows: Rows, field: str | None, value: str | None) -> Rows:
+    if field is None:
+        return rows
+    kept = [index for index, row in enumerate(rows.rows) if row.get(field) == value]
+    return Rows(tuple(rows.rows[index] for index in kept), tuple(rows.places[index] for index in kept))
+
+
+def _make_dataset(rows: Rows, renamed: Mapping[str, str]) -> Dataset:
+    named = [{renamed.get(name, name): value for name, value in row.items()} for row in rows.rows]
+    try:
+        return Dataset.from_list(named)
+    except (pyarrow.ArrowException, TypeError) as error:
+        raise DataError(
+            f"the rows of {rows.places[0].rpartition(', ')[0]} must have values of the same types, but "
+            f"{' '.join(str(error).split())}"
+        ) from error

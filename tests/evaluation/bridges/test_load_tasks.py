@@ -1,0 +1,120 @@
+import json
+import re
+
+import pytest
+
+from lorary.errors import DataError
+from lorary.evaluation import EvalConfig, Route
+from lorary.evaluation.bridges import HarnessConfig, load_benchmarks, measure_harness
+from lorary.evaluation.bridges.task_index import index_tasks, list_benchmarks
+
+EASY = "arc/ARC-Easy.validation"
+GOOD = {
+    "id": "1",
+    "question": "Is it?",
+    "choices": {"text": ["yes", "no"], "label": ["A", "B"]},
+    "answerKey": "A",
+}
+
+
+def write(*rows):
+    return b"".join(row if isinstance(row, bytes) else json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def test_every_task_file_names_a_task_or_a_group_of_the_harness():
+    known = index_tasks()
+    assert set(list_benchmarks()) <= set(known)
+    assert len(known["mmlu"].leaves) == 57 and len(known["bbh"].leaves) == 27
+    assert {known[leaf].config["dataset_path"] for leaf in known["mmlu"].leaves} == {"json"}
+    assert known["mmlu_stem"].leaves == tuple(sorted(known["mmlu_stem"].leaves))
+
+
+def test_all_faults_of_names_files_and_permission_are_told_at_once(write_data):
+    data = write_data(**{"piqa/validation": None})
+    with pytest.raises(DataError) as caught:
+        load_benchmarks(["arc_eazy", "zzzzzzzz", "piqa", "boolq", "boolq", "humaneval", "mbpp"], data)
+    text = str(caught.value)
+    assert "no task is called 'arc_eazy': did you mean 'arc_easy' or 'arc_challenge'" in text
+    assert "no task is called 'zzzzzzzz': known are arc_challenge, arc_easy, bbh" in text
+    assert "tasks must be named once, found 'boolq' twice" in text
+    assert "'humaneval', 'mbpp': the programs that the model writes are executed" in text
+    assert re.search(
+        r"must have 'piqa/validation\.jsonl' or 'piqa/validation\.jsonl\.xz', found neither", text
+    )
+
+
+def test_a_missing_folder_is_told(tmp_path):
+    with pytest.raises(DataError, match="--data must be a folder, found '.*nowhere', which is none"):
+        load_benchmarks(["piqa"], tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (write(GOOD, b"{not json\n"), r"line 2: not valid JSON"),
+        (write(GOOD, b"7\n"), r"line 2: a row must be a JSON object with fields, not 7"),
+        (
+            write(GOOD, {"id": "2"}),
+            r"line 2: a row must have the fields \['answerKey', 'choices', 'id', 'question'\] of the first",
+        ),
+        (write(GOOD, b"\xff\xfe\n"), r"line 2 must be UTF-8 text, but has byte 0xff"),
+        (b"", r"is empty"),
+        (write(GOOD, {**GOOD, "question": 7}), r"must have values of the same types"),
+        (write(*[b"[]\n"] * 7), r"line 1: .*line 5: a row must .*, and 2 others"),
+    ],
+)
+def test_bad_rows_are_refused_with_file_and_line(write_data, content, fault):
+    with pytest.raises(DataError, match=fault) as caught:
+        load_benchmarks(["arc_easy"], write_data(**{EASY: content}))
+    assert "ARC-Easy.validation.jsonl.xz" in str(caught.value)
+
+
+def test_rows_of_which_no_prompt_can_be_made_are_refused_with_file_and_line(write_data, model):
+    data = write_data(**{EASY: write(GOOD, {**GOOD, "answerKey": "E"}, GOOD, {**GOOD, "answerKey": "F"})})
+    benchmarks, _ = load_benchmarks(["arc_easy"], data)
+    with pytest.raises(DataError) as caught:
+        measure_harness(model, benchmarks, [Route(name="base")], EvalConfig(num_examples=None))
+    first, second = str(caught.value).splitlines()
+    assert "line 2: no prompt can be made of the row (ValueError" in first and "line 4" in second
+
+
+def test_a_subject_without_rows_is_refused(data):
+    with pytest.raises(DataError, match="must have rows whose field 'subject' is 'virology'"):
+        load_benchmarks(["mmlu_virology"], data)
+
+
+def test_answers_that_leave_no_room_are_refused(model, data):
+    benchmarks, _ = load_benchmarks(["bbh_cot_fewshot_navigate"], data)
+    with pytest.raises(DataError, match="generates up to 1,024 tokens, but the model reads 512: lower"):
+        measure_harness(model, benchmarks, [Route(name="base")])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("num_fewshot", -1), ("max_length", 1), ("max_new_tokens", 0), ("num_fewshot", True)]
+)
+def test_settings_out_of_range_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least"):
+        HarnessConfig(**{name: value})
+
+
+def test_the_examples_of_mbpp_are_those_of_the_harness(write_data):
+    """The harness has them in a module that asks the network when it is imported, so they are read as text."""
+    import ast
+
+    from lorary.evaluation.bridges.task_index import HARNESS_TASKS
+
+    tree = ast.parse((HARNESS_TASKS / "mbpp/utils.py").read_text())
+    (listed,) = [node for node in tree.body if getattr(node, "name", "") == "list_fewshot_samples"]
+    samples = ast.literal_eval(listed.body[0].value)
+    rows = [
+        {**{key: row[key] for key in ("text", "code", "task_id", "test_list")}, "test_setup_code": ""}
+        for row in samples
+    ]
+    others = [{**rows[0], "task_id": number} for number in (1, 5)]
+    data = write_data(**{"mbpp/prompt": [others[0], *rows, others[1]]})
+    (mbpp,), _ = load_benchmarks(["mbpp"], data, allow_code=True)
+    (task,) = mbpp.tasks
+    task.set_fewshot_seed(1)
+    context = task.fewshot_context(task.task_docs[0], num_fewshot=3)
+    expected = "\n\n".join(task.doc_to_text(row) + f"{row['code']}\n[DONE]" for row in samples)
+    assert context == f"{expected}\n\n{task.doc_to_text(task.task_docs[0])}"
