@@ -106,7 +106,7 @@ def make_rows():
         "humaneval/test": [
             {
                 "task_id": f"HumanEval/{n}",
-                "prompt": f"def f{n}(x):\n",
+                "prompt": f'def f{n}(x):\n    """Return x."""\n',
                 "entry_point": f"f{n}",
                 "canonical_solution": "    return x\n",
                 "test": f"def check(f):\n    assert f({n}) == {n}\n",

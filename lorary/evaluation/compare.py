@@ -4,13 +4,15 @@ Letters: T tasks, n examples of a task, S resamples.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorary.evaluation.measures import Metric
 from lorary.evaluation.result import Result
+from lorary.evaluation.significance import LEVEL, adjust_by_holm, find_detectable, two_sided_p
 from lorary.evaluation.standard_errors import combine_standard_errors, standard_error_of_mean
 from lorary.files import quote
 
@@ -48,6 +50,22 @@ class Difference:
     """Number of tasks on which ``route`` has the better average."""
     num_worse: int
     """Number of tasks on which it has the worse average."""
+    p_value: float | None = None
+    """Of no difference, two-sided, see ``two_sided_p``; None if a task has n = 1."""
+    adjusted_p: float | None = None
+    """The same after Holm's correction for all comparisons that were made with it."""
+    detectable: float | None = None
+    """The smallest difference that examples like these show with a probability of 80% (at 5%, one
+    comparison)."""
+
+    @property
+    def finding(self) -> Literal["better", "worse", "none"] | None:
+        """What is shown at 5% after Holm's correction; None if a task has n = 1."""
+        if self.adjusted_p is None:
+            return None
+        if self.adjusted_p >= LEVEL:
+            return "none"
+        return "better" if (self.mean < 0) == self.metric.lower_is_better else "worse"
 
     @property
     def num_same(self) -> int:
@@ -96,34 +114,51 @@ def paired_difference(
     low, high = _bootstrap_interval(differences, num_resamples, seed)
     compared = result.metric_of[metric]
     sign = -1 if compared.lower_is_better else 1
+    errors = [standard_error_of_mean(values) for values in differences]
+    error = combine_standard_errors(errors)
+    p_value = two_sided_p(float(means.mean()), errors, [len(values) for values in differences])
     return Difference(
         metric=compared,
         route=route,
         against=against,
         mean=float(means.mean()),
-        standard_error=combine_standard_errors([standard_error_of_mean(values) for values in differences]),
+        standard_error=error,
         low=low,
         high=high,
         num_tasks=len(differences),
         num_examples=sum(len(values) for values in differences),
         num_better=int((sign * means > 0).sum()),
         num_worse=int((sign * means < 0).sum()),
+        p_value=p_value,
+        adjusted_p=p_value,
+        detectable=find_detectable(error),
     )
 
 
 def compare_routes(
     result: Result, metric: str, against: str, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
 ) -> list[Difference]:
-    """Compare every route that has a task of the reference with it, in the order of ``result.routes``."""
+    """Compare every route that has a task of the reference with it, in the order of ``result.routes``.
+
+    Their p-values are corrected for the number of routes.
+    """
     tasks = {task for task, route, name in result.scores if (route, name) == (against, metric)}
     routes = {
         route for task, route, name in result.scores if name == metric and task in tasks and route != against
     }
-    return [
-        paired_difference(result, metric, route, against, num_resamples=num_resamples, seed=seed)
-        for route in result.routes
-        if route in routes
-    ]
+    return correct_differences(
+        [
+            paired_difference(result, metric, route, against, num_resamples=num_resamples, seed=seed)
+            for route in result.routes
+            if route in routes
+        ]
+    )
+
+
+def correct_differences(differences: Sequence[Difference]) -> list[Difference]:
+    """Correct the p-values of differences for their number."""
+    adjusted = adjust_by_holm([difference.p_value for difference in differences])
+    return [replace(each, adjusted_p=p) for each, p in zip(differences, adjusted, strict=True)]
 
 
 def choose_reference(result: Result, metric: str) -> str:

@@ -105,10 +105,13 @@ def difference_grid(
             "95% interval",
             "tasks better/ worse/ same",
             "examples",
+            "shown",
             *([] if uses is None else ["uses"]),
         ),
         rows=tuple(_difference_row(difference, digits, uses) for difference in differences),
-        note="± is the paired standard error; the interval is a paired bootstrap over examples within tasks.",
+        note="± is the paired standard error; the interval is a paired bootstrap over examples within tasks. "
+        "Shown: what remains at 5% after Holm's correction for the comparisons of this table; none ±x: no "
+        "difference is shown, and one of x would be with a probability of 80%.",
         marked="a difference whose whole interval is on the better side of zero",
     )
 
@@ -203,9 +206,18 @@ def _difference_row(difference: Difference, digits: int, uses: Callable[[str], s
             Cell(text=_interval_text(difference, digits)),
             Cell(text=f"{difference.num_better}/{difference.num_worse}/{difference.num_same}"),
             Cell(text=str(difference.num_examples)),
+            _finding_cell(difference, digits),
             *([] if uses is None else [Cell(text=uses(difference.route))]),
         ),
     )
+
+
+def _finding_cell(difference: Difference, digits: int) -> Cell:
+    """What is shown; beside "none", the smallest difference that would be."""
+    if difference.finding is None:
+        return Cell(text=MISSING)
+    is_none = difference.finding == "none"
+    return Cell(text=difference.finding, error=format_error(difference.detectable, digits) if is_none else "")
 
 
 def _interval_text(difference: Difference, digits: int) -> str:

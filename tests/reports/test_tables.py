@@ -121,7 +121,13 @@ def test_what_routes_use_is_a_line_below_their_names_and_a_column_of_differences
 def test_an_unknown_interval_is_a_dot():
     scores = {("dates", "base", "loss"): (2.0,), ("dates", "arrow", "loss"): (1.0,)}
     grid = difference_grid(compare_routes(Result(scores), "loss", "base"))
-    assert [cell.text for cell in grid.rows[0].cells] == ["-1.000", "·", "1/0/0", "1"]
+    assert [cell.text for cell in grid.rows[0].cells] == ["-1.000", "·", "1/0/0", "1", "·"]
+
+
+def test_beside_no_difference_stands_the_smallest_one_that_would_be_shown():
+    scores = {("t", route, "loss"): (0.0, 1.0, 2.0, shift) for route, shift in (("base", 1.0), ("a", 2.0))}
+    (row,) = difference_grid(compare_routes(Result(scores), "loss", "base")).rows
+    assert (row.cells[4].text, row.cells[4].error) == ("none", "±.700")
 
 
 @pytest.mark.parametrize(

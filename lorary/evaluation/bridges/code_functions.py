@@ -1,42 +1,52 @@
 """Functions of code benchmarks that replace the harness's own, which execute code in this process.
 
 The harness's modules of HumanEval and MBPP call ``evaluate.load`` when they are imported, which asks the
-network for a script. These functions have the names and results of the harness's.
+network for a script. Here a filter runs all programs in the sandbox, and metrics count what passed.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from lorary.errors import DataError
+from lorary.evaluation.sandbox import Program, check_programs, humaneval_program, mbpp_program
+from lorary.evaluation.sandbox import pass_at_k as estimate_pass_at_k
 
 # The three examples of the harness's prompt, of those that the authors of MBPP wrote prompts with.
 MBPP_EXAMPLES = (2, 3, 4)
+PASSED = "passed"
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def judge_humaneval(resps: Sequence[Sequence[str]], docs: Rows) -> list[list[str]]:
+    """Run the answers to HumanEval's problems with their tests; returns the outcome of each."""
+    return _judge(resps, docs, humaneval_program)
+
+
+def judge_mbpp(resps: Sequence[Sequence[str]], docs: Rows) -> list[list[str]]:
+    """Run the answers to MBPP's problems with their tests; returns the outcome of each."""
+    return _judge(resps, docs, mbpp_program)
 
 
 def pass_at_k(
     references: Sequence[str], predictions: Sequence[Sequence[str]], k: Sequence[int] | int
 ) -> dict[str, float]:
-    """Estimate the chance that one of k samples passes the tests.
+    """Estimate the chance that one of k answers to a problem passes, from the outcomes of all of them.
 
     Args:
-        references: the tests of one problem, as a program.
-        predictions: the samples of that problem.
-        k: numbers of samples.
+        references: not used: the outcomes are known.
+        predictions: the outcomes of one problem.
+        k: numbers of answers.
     """
-    numbers = [k] if isinstance(k, int) else list(k)
-    return {f"pass@{number}": value for number, value in _run(references, predictions, numbers).items()}
+    (outcomes,) = predictions
+    passed = sum(outcome == PASSED for outcome in outcomes)
+    numbers = [k] if isinstance(k, int) else k
+    # The estimate may be -0.
+    return {f"pass@{number}": abs(estimate_pass_at_k(len(outcomes), passed, number)) for number in numbers}
 
 
-def pass_at_1(references: Sequence[str] | str, predictions: Sequence[Any]) -> float:
-    """Estimate the chance that a sample passes, as MBPP's metric in the harness."""
-    tests = [references] if isinstance(references, str) else list(references)
-    samples = [[each] if isinstance(each, str) else list(each) for each in predictions]
-    return _run(tests, samples, [1])[1]
-
-
-def complete_prompts(resps: Sequence[Sequence[str]], docs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Join each answer with the beginning of the program that it continues."""
-    return [[doc["prompt"] + text for text in texts] for texts, doc in zip(resps, docs, strict=True)]
+def pass_at_1(references: Sequence[str], predictions: Sequence[Sequence[str]]) -> float:
+    """Return the share of a problem's answers that passed, as MBPP's metric in the harness."""
+    return pass_at_k(references, predictions, 1)["pass@1"]
 
 
 def choose_mbpp_examples(dataset: Any) -> Any:
@@ -45,15 +55,20 @@ def choose_mbpp_examples(dataset: Any) -> Any:
     return chosen.map(lambda row: {**row, "is_fewshot": True})
 
 
-def _run(tests: Sequence[str], samples: Sequence[Sequence[str]], k: Sequence[int]) -> dict[int, float]:
-    """Run the samples of a problem in the sandbox, and estimate pass@k for each k."""
-    raise DataError("this version of lorary has no sandbox for generated programs: leave out code tasks")
+def _judge(
+    resps: Sequence[Sequence[str]], docs: Rows, write: Callable[[Mapping[str, Any], str], Program]
+) -> list[list[str]]:
+    programs = [write(doc, text) for texts, doc in zip(resps, docs, strict=True) for text in texts]
+    # Loading a code task has asked for leave.
+    verdicts = iter(check_programs(programs, allow_code=True))
+    return [[next(verdicts).outcome for _ in texts] for texts in resps]
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "judge_humaneval": judge_humaneval,
+    "judge_mbpp": judge_mbpp,
     "pass_at_k": pass_at_k,
     "pass_at_1": pass_at_1,
-    "complete_prompts": complete_prompts,
     "choose_mbpp_examples": choose_mbpp_examples,
 }
 """The functions that task files name."""
