@@ -26,3 +26,5 @@ class Source:
     """The task's definition, if the source has one."""
     format: str | None = None
     """The format of its rows, if the source determines it."""
+    categories: tuple[str, ...] = ()
+    """The task's categories, if the source has some."""

@@ -101,6 +101,8 @@ class Task:
     """Formats that the rows were read by, the most frequent first."""
     unused: tuple[str, ...] = ()
     """Columns of the rows that are used neither in a prompt nor in a target."""
+    categories: tuple[str, ...] = ()
+    """The task's categories, such as those of Super-NaturalInstructions; tables have a mean for each."""
 
     def __post_init__(self) -> None:
         if not self.name:

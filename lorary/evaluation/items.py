@@ -33,6 +33,11 @@ class Item:
         """The prompt from which a router that chooses per request chooses."""
         return self.tokens.prompt_ids if self.decided_by is None else self.decided_by
 
+    @property
+    def num_units(self) -> int:
+        """Its work: the tokens of a scored text, or the maximum of generated tokens."""
+        return self.max_new_tokens or len(self.tokens)
+
 
 @dataclass(frozen=True)
 class Draw:

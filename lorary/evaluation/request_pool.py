@@ -20,6 +20,7 @@ from lorary.evaluation.measures import (
     Score,
     find_measures,
 )
+from lorary.evaluation.predictions import Prediction
 from lorary.evaluation.scoring import Scored
 from lorary.files import quote
 
@@ -83,9 +84,7 @@ class RequestPool:
     @property
     def num_units(self) -> int:
         """The work of one route: the number of scored tokens plus the maximum of generated tokens."""
-        return sum(len(item.tokens) for item in self.scores) + sum(
-            item.max_new_tokens for item in self.answers
-        )
+        return sum(item.num_units for item in (*self.scores, *self.answers))
 
     def grade(
         self, route: str, scored: Sequence[Scored], answers: Sequence[str], metrics: Sequence[str]
@@ -111,6 +110,26 @@ class RequestPool:
             for metric in metrics:
                 if metric in values:
                     yield Record(question.task, route, metric, values[metric], question.example_id)
+
+    def predict(
+        self, route: str, scored: Sequence[Scored], answers: Sequence[str], metrics: Sequence[str]
+    ) -> Iterator[Prediction]:
+        """List what one route answered to each question; arguments as for ``grade``."""
+        for question in self.questions:
+            responses = [self._find_response(place, scored, answers) for place in question.places]
+            values = question.measure.grade(question.example, responses)
+            yield Prediction(
+                task=question.task,
+                id=question.example_id,
+                route=route,
+                prompts=(question.example.input,),
+                targets=question.example.targets,
+                responses=[
+                    response if isinstance(response, str) else [each.log_likelihood for each in response]
+                    for response in responses
+                ],
+                values={metric: values[metric] for metric in metrics if metric in values},
+            )
 
     def _find_response(
         self, place: ScorePlaces | AnswerPlace, scored: Sequence[Scored], answers: Sequence[str]

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lorary.assembly import RoutedModel
+from lorary.assembly.router import Router
 from lorary.assembly.tasks import name_task_expert
 from lorary.errors import UnknownExpert, suggest
 from lorary.evaluation.items import Prompt
@@ -53,17 +54,37 @@ class Route:
             UnknownExpert: if an expert is not on the model.
             ValueError: if a fact that the router needs is missing.
         """
-        if self.expert_of is not None:
-            return name_experts(model, self.expert_of)
-        if self.router is None:
-            return RouteExperts(stack=model.stack)
-        options = {} if self.options is None else vars(self.options)
-        router = model.router(self.router, combine=self.combine, **options)
-        if router.decider is None:
-            return RouteExperts(stack=model.stack, router=router)
+        router = self.build_router(model)
+        if router is None or router.decider is None:
+            return self.prepare_known(model, router)
         return decide_prompts(
             model, router, prompts, layout, tokens_per_pass=tokens_per_pass, row_length=row_length
         )
+
+    def build_router(self, model: RoutedModel) -> Router | None:
+        """Build the route's router on a model; None for the base model, or for named experts.
+
+        Raises:
+            ValueError: if a fact that the router needs is missing.
+        """
+        if self.expert_of is not None or self.router is None:
+            return None
+        options = {} if self.options is None else vars(self.options)
+        return model.router(self.router, combine=self.combine, **options)
+
+    def prepare_known(self, model: RoutedModel, router: Router | None) -> RouteExperts:
+        """Return the route's experts if nothing is chosen from prompts.
+
+        Args:
+            model: the model.
+            router: the route's router, which chooses while the model runs; None for none.
+
+        Raises:
+            UnknownExpert: if an expert is not on the model.
+        """
+        if self.expert_of is not None:
+            return name_experts(model, self.expert_of)
+        return RouteExperts(stack=model.stack, router=router)
 
 
 def make_routes(

@@ -1,26 +1,27 @@
 """Running an evaluation: many routes on many tasks, with base model and experts loaded once."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from lorary.assembly import RoutedModel
 from lorary.data import Task, TaskLike, Template, gather_tasks
 from lorary.evaluation.columns import Record
 from lorary.evaluation.config import EvalConfig
+from lorary.evaluation.identity import Identity
+from lorary.evaluation.items import Item
 from lorary.evaluation.measures import find_metric
 from lorary.evaluation.precision import describe_precision
+from lorary.evaluation.predictions import Prediction, share_experts
 from lorary.evaluation.request_pool import RequestPool, gather_requests
+from lorary.evaluation.responding import Responder
+from lorary.evaluation.response_store import ResponseStore
 from lorary.evaluation.result import Result
 from lorary.evaluation.route_uses import name_uses
 from lorary.evaluation.routes import Route
 from lorary.evaluation.run_header import describe_run
-from lorary.evaluation.scoring import Report, generate_answers, score_targets
 from lorary.files import quote
 from lorary.models.positions import check_length, count_needed
-from lorary.passes import find_layout
-from lorary.passes.layout import Layout
-
-ROW_LENGTH = 512
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,9 @@ def evaluate(
     template: Template,
     config: EvalConfig | None = None,
     *,
+    store: ResponseStore | None = None,
     on_progress: Callable[[EvalEvent], None] | None = None,
+    on_prediction: Callable[[Prediction], None] | None = None,
 ) -> Result:
     """Measure each route on each task's examples.
 
@@ -53,7 +56,9 @@ def evaluate(
         routes: the routes, see ``make_routes``.
         template: turns examples into prompts.
         config: the configuration; None for the defaults.
+        store: answers that were computed before, and where new ones are kept; None to keep none.
         on_progress: called after each forward pass or batch of answers.
+        on_prediction: called with what each route answered to each example.
 
     Returns:
         One value per task, route, metric and example; ``loss`` is the mean over an example's target tokens.
@@ -68,7 +73,6 @@ def evaluate(
     config = config or EvalConfig()
     known = gather_tasks(tasks)
     _check_request(known, routes)
-    layout = find_layout(model.stack, config.max_length, ROW_LENGTH)
     pool = gather_requests(
         model.tokenizer, known, template, config, is_encoder_decoder=model.base.is_encoder_decoder
     )
@@ -76,47 +80,66 @@ def evaluate(
         num_answer = max(len(item.tokens.target_ids), item.max_new_tokens)
         length = count_needed(model.model, len(item.tokens.prompt_ids), num_answer)
         check_length(model.model, length, f"task {item.task!r}: an example with its answer")
+    responder = Responder(model, config, store)
     records: list[Record] = []
     for number, route in enumerate(routes):
         done = number * pool.num_units
 
-        def report(amount: int, route: Route = route) -> None:
+        def report(items: Sequence[Item], route: Route = route) -> None:
             nonlocal done
-            done += amount
+            done += sum(item.num_units for item in items)
             if on_progress is not None:
                 on_progress(EvalEvent(route.name, done, pool.num_units * len(routes)))
 
-        with model.stack.in_use():
-            records += _measure_route(model, route, pool, config, layout, report)
+        responder.on_items = report
+        scored, answers = responder.score(route, pool.scores), responder.answer(route, pool.answers)
+        records += pool.grade(route.name, scored, answers, config.metrics)
+        if on_prediction is not None:
+            for prediction in pool.predict(route.name, scored, answers, config.metrics):
+                on_prediction(prediction)
+    items = (*pool.scores, *pool.answers)
     settings = {
-        "base model": model.base.name,
-        **describe_precision(model.base),
+        **describe_model(model, responder.identity if store is not None else None),
         "evaluation": asdict(config),
         "template": str(template),
         "routes": [describe_route(route) for route in routes],
         "examples": dict(pool.num_examples),
+        "data": _hash_data(pool),
         "prompts": {task: asdict(counts) for task, counts in pool.counts.items()},
     }
     header = describe_run(seeds={"examples": config.seed}, settings=settings)
-    return Result.from_records(records, header, metrics=[find_metric(name) for name in config.metrics])
+    metrics = [find_metric(name) for name in config.metrics]
+    categories = {name: list(task.categories) for name, task in known.items() if task.categories}
+    attachments = {
+        **describe_choices(responder, items),
+        **({"categories": categories} if categories else {}),
+    }
+    return Result.from_records(records, header, attachments, metrics)
 
 
-def _measure_route(
-    model: RoutedModel, route: Route, pool: RequestPool, config: EvalConfig, layout: Layout, report: Report
-) -> Iterator[Record]:
-    """Run all requests under one route."""
-    sizes = {"tokens_per_pass": config.tokens_per_pass, "row_length": ROW_LENGTH}
-    experts = route.prepare(model, pool.prompts, layout, **sizes)
-    scored = score_targets(
-        experts,
-        pool.scores,
-        layout,
-        tokens_per_pass=config.tokens_per_pass,
-        row_length=ROW_LENGTH,
-        report=report,
-    )
-    answers = generate_answers(model, experts, pool.answers, batch_size=config.batch_size, report=report)
-    return pool.grade(route.name, scored, answers, config.metrics)
+def describe_model(model: RoutedModel, identity: Identity | None) -> dict[str, object]:
+    """Describe a model for the header of a result: its base and, with an identity, its experts' hashes."""
+    described: dict[str, object] = {
+        "base model": model.base.name,
+        **describe_precision(model.base),
+        "fingerprint": model.base.fingerprint,
+    }
+    return described if identity is None else {**described, "experts": identity.experts}
+
+
+def describe_choices(responder: Responder, items: Sequence[Item]) -> dict[str, object]:
+    """Describe the experts that routers chose once per request, as an attachment of a result."""
+    names = responder.model.stack.names
+    found = {route: share_experts(items, chosen, names) for route, chosen in responder.chosen.items()}
+    return {"routing": found} if found else {}
+
+
+def _hash_data(pool: RequestPool) -> dict[str, str]:
+    """Hash the measured examples of each task; an example's id is a hash of its content."""
+    ids: dict[str, set[str]] = {}
+    for question in pool.questions:
+        ids.setdefault(question.task, set()).add(question.example_id)
+    return {task: hashlib.sha256(" ".join(sorted(own)).encode()).hexdigest() for task, own in ids.items()}
 
 
 def _check_request(tasks: Mapping[str, Task], routes: Sequence[Route]) -> None:

@@ -1,6 +1,6 @@
 """Tables of numbers: arranged as plain cells, and written as Markdown."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lorary.evaluation.compare import Difference
@@ -76,6 +76,35 @@ def result_grid(result: Result, metric: str, digits: int = 2) -> Grid:
         rows=rows,
         footer=_mean_row(result, tasks, routes, metric, digits),
         note="± is the standard error over examples.",
+        marked="the best value of each row",
+    )
+
+
+def category_grid(result: Result, metric: str, digits: int = 2) -> Grid | None:
+    """Arrange the means over the tasks of each category; None if the tasks have no categories.
+
+    The categories of tasks are the result's attachment ``categories``. A task may be in several.
+    """
+    given = result.attachments.get("categories")
+    routes = tuple(route for route in result.routes if any(k[1:] == (route, metric) for k in result.scores))
+    members: dict[str, list[str]] = {}
+    for task, own in given.items() if isinstance(given, Mapping) else ():
+        if all((task, route, metric) in result.scores for route in routes) and isinstance(own, list | tuple):
+            for category in map(str, own):
+                members.setdefault(category, []).append(str(task))
+    if not members or not routes:
+        return None
+    shown = result.metric_of[metric]
+    rows = []
+    for category, tasks in sorted(members.items()):
+        means = [result.overall(route, metric, tasks) for route in routes]
+        cells = _number_cells([(mean.mean, mean.standard_error) for mean in means], shown, digits)
+        rows.append(Row(label=f"{category} ({say_count(len(tasks), 'task')})", cells=cells))
+    return Grid(
+        title=f"{shown.title}, by category",
+        columns=routes,
+        rows=tuple(rows),
+        note="A mean over the tasks of a category; ± is its standard error over examples.",
         marked="the best value of each row",
     )
 

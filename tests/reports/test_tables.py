@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -6,7 +7,7 @@ from rich.console import Console
 from lorary.evaluation import Result, compare_routes
 from lorary.evaluation.measures import Metric
 from lorary.evaluation.route_uses import name_uses
-from lorary.reports import difference_grid, render_markdown, render_table, result_grid
+from lorary.reports import category_grid, difference_grid, render_markdown, render_table, result_grid
 from lorary.reports.tables import format_error
 
 
@@ -145,3 +146,15 @@ def test_a_metric_that_was_not_measured_is_refused(small_result):
 def test_no_differences_make_no_table():
     with pytest.raises(ValueError, match=r"needs exactly one metric, found \[\]"):
         difference_grid([])
+
+
+def test_categories_have_the_means_of_their_tasks(small_result):
+    given = {"dates": ["Writing", "All"], "morse": ["All"], "unknown": ["None"]}
+    grid = category_grid(replace(small_result, attachments={"categories": given}), "loss")
+    assert [row.label for row in grid.rows] == ["All (2 tasks)", "Writing (1 task)"]
+    overall = small_result.overall("arrow", "loss")
+    assert grid.rows[0].cells[1].text == f"{overall.mean:.2f}"
+    assert grid.rows[0].cells[1].error == f"±{overall.standard_error:.2f}".replace("0.", ".")
+    assert grid.rows[1].cells[0].text == "5.00"
+    assert category_grid(small_result, "loss") is None
+    assert category_grid(replace(small_result, attachments={"categories": 7}), "loss") is None

@@ -14,7 +14,7 @@ from pathlib import Path
 from lorary.data.readers.foreign import LONGEST, refuse_foreign
 from lorary.data.readers.json_stream import JsonStream
 from lorary.data.readers.lines import parse_json, read_lines, say_not_utf8
-from lorary.data.readers.natural_instructions import is_task_file, read_definition
+from lorary.data.readers.natural_instructions import is_task_file, read_categories, read_definition
 from lorary.data.readers.parquet import MAGIC, read_parquet
 from lorary.data.readers.tables import is_table, read_table
 from lorary.data.readers.unpack import CHUNK, open_unpacked
@@ -51,7 +51,7 @@ def _open_json_file(path: Path) -> Source:
     if _has_row(path, 1):
         return Source(name=str(path), records=_read_rows(path))
     try:
-        definition = _read_task_definition(path)
+        definition, categories = _read_task_head(path)
     except DataError:
         if _begins_with_long_row(path):
             return Source(name=str(path), records=_read_values(path))
@@ -59,7 +59,13 @@ def _open_json_file(path: Path) -> Source:
             return Source(name=str(path), records=_read_rows(path))
         raise
     records = _read_instances(path)
-    return Source(name=str(path), records=records, definition=definition, format="natural-instructions")
+    return Source(
+        name=str(path),
+        records=records,
+        definition=definition,
+        format="natural-instructions",
+        categories=categories,
+    )
 
 
 def _read_start(path: Path) -> bytes:
@@ -139,8 +145,8 @@ def _name_instance(number: int, row: object) -> str:
     return f"instance {number}"
 
 
-def _read_task_definition(path: Path) -> str:
-    """Read a task's definition, which may come before or after the instances."""
+def _read_task_head(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Read a task's definition, before or after the instances, and the categories that stand before it."""
     found: dict[str, object] = {}
     keys: list[str] = []
     with _open_json(path) as stream:
@@ -152,7 +158,7 @@ def _read_task_definition(path: Path) -> str:
                 if len(keys) <= MOST_KEYS:
                     keys.append(quote(key, 60))
                 value = _read_member(stream, key, path)
-                if key in ("Definition", "Instances"):
+                if key in ("Definition", "Instances", "Categories"):
                     found[key] = value
                 if is_task_file(found):
                     break
@@ -165,19 +171,19 @@ def _read_task_definition(path: Path) -> str:
             f"'Instances', found one JSON value with {', '.join(keys[:MOST_KEYS])}{more}"
         )
     try:
-        return read_definition(found)
+        return read_definition(found), read_categories(found)
     except ValueError as error:
         raise DataError(f"{quote(str(path))}: {error}") from error
 
 
 def _read_member(stream: JsonStream, key: str, path: Path) -> object:
-    """Read a definition; skip any other value."""
+    """Read a definition or categories; skip any other value."""
     if key != "Instances" or stream.peek() != "[":
         value = stream.read_value()
         if key == "Instances":
             kind = type(value).__name__
             raise DataError(f"{quote(str(path))}: 'Instances' must be a list, not {kind}")
-        return value if key == "Definition" else None
+        return value if key in ("Definition", "Categories") else None
     for _ in stream.read_items():
         pass
     return None

@@ -10,6 +10,8 @@ from lorary.data.readers.row_format import Row, RowFormat, clean_text, has_keys,
 from lorary.data.task import Example
 from lorary.files import quote
 
+MOST_CATEGORIES, LONGEST_CATEGORY = 8, 80
+
 
 def read_instance(row: Row) -> Example:
     """Read one instance; all its outputs are right answers. An empty output is an empty answer."""
@@ -42,6 +44,16 @@ def read_definition(content: Mapping[str, Any]) -> str:
     if not isinstance(definition, str):
         raise ValueError(f"'Definition' must be text or a list of texts, not {quote(definition, 60)}")
     return clean_text(definition, "Definition") if definition.strip() else ""
+
+
+def read_categories(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return a task file's categories; none if they are missing or no texts."""
+    given = content.get("Categories", ())
+    parts = [given] if isinstance(given, str) else given
+    if not isinstance(parts, list | tuple):
+        return ()
+    texts = [" ".join(part.split())[:LONGEST_CATEGORY] for part in parts if isinstance(part, str)]
+    return tuple(dict.fromkeys(text for text in texts if text))[:MOST_CATEGORIES]
 
 
 NATURAL_INSTRUCTIONS = RowFormat(

@@ -83,6 +83,7 @@ def read_task(
         num_rejected=sum(rows.num_rejected for rows in read.values()),
         formats=tuple(format for format, _ in counts.most_common()),
         unused=tuple(dict.fromkeys(column for rows in read.values() for column in rows.unused)),
+        categories=tuple(dict.fromkeys(each for source in sources.values() for each in source.categories)),
     )
     return _expand_task(task) if turns == "all" else task
 

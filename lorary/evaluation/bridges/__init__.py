@@ -9,13 +9,15 @@ from lorary.evaluation.bridges.config import HarnessConfig
 from lorary.lazy import load_lazily
 
 if TYPE_CHECKING:
-    from lorary.evaluation.bridges.harness_run import measure_harness
+    from lorary.evaluation.bridges.harness_run import HarnessOutcome, list_predictions, measure_harness
     from lorary.evaluation.bridges.load_tasks import load_benchmarks
     from lorary.evaluation.bridges.routed_lm import RoutedLM
 
 __all__ = [
     "HarnessConfig",
+    "HarnessOutcome",
     "RoutedLM",
+    "list_predictions",
     "load_benchmarks",
     "measure_harness",
 ]
@@ -23,7 +25,9 @@ __all__ = [
 __getattr__ = load_lazily(
     __name__,
     {
+        "HarnessOutcome": "harness_run",
         "RoutedLM": "routed_lm",
+        "list_predictions": "harness_run",
         "load_benchmarks": "load_tasks",
         "measure_harness": "harness_run",
     },

@@ -22,6 +22,9 @@ class Grade:
     """The document."""
     values: dict[str, Any]
     """Metric -> its value for the document, as the harness aggregates it."""
+    responses: list[Any]
+    """What the model responded to each request: a text, or a log-likelihood and whether greedy decoding
+    writes the answer. Of several responses a list."""
     answers: dict[str, list[Any]]
     """Filter -> what it left of the responses."""
 
@@ -71,7 +74,8 @@ def _grade(
             suffix = "" if name == NO_FILTER else f",{name}"
             for metric, value in task.process_results(document.doc, list(own)).items():
                 values[f"{metric}{suffix}"] = value
-        yield Grade(document, values, answers)
+        given = [responses[id(request)] for request in document.requests]
+        yield Grade(document, values, [each[0] if len(each) == 1 else each for each in given], answers)
 
 
 def _list_answers(requests: Sequence[Instance]) -> dict[str, list[Any]]:

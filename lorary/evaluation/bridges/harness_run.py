@@ -1,7 +1,7 @@
 """Measuring routes on tasks of lm-evaluation-harness, with base model and experts loaded once."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,12 +15,21 @@ from lorary.evaluation.bridges.load_tasks import Benchmark
 from lorary.evaluation.bridges.routed_lm import RoutedLM
 from lorary.evaluation.columns import Record
 from lorary.evaluation.config import EvalConfig
+from lorary.evaluation.items import Item
 from lorary.evaluation.measures import Metric
+from lorary.evaluation.predictions import Prediction
 from lorary.evaluation.responding import Responder
+from lorary.evaluation.response_store import ResponseStore
 from lorary.evaluation.result import Result
 from lorary.evaluation.routes import Route
 from lorary.evaluation.run_header import describe_run
-from lorary.evaluation.running import EvalEvent, check_routes_differ, describe_route
+from lorary.evaluation.running import (
+    EvalEvent,
+    check_routes_differ,
+    describe_choices,
+    describe_model,
+    describe_route,
+)
 
 # Fields of ``EvalConfig`` that tasks of the harness use.
 USED = ("num_examples", "seed", "tokens_per_pass", "batch_size")
@@ -46,6 +55,7 @@ def measure_harness(
     has_chat_template: bool = False,
     template_args: Mapping[str, Any] | None = None,
     data_digests: Mapping[str, str] | None = None,
+    store: ResponseStore | None = None,
     on_progress: Callable[[EvalEvent], None] | None = None,
 ) -> HarnessOutcome:
     """Measure each route on documents of each benchmark.
@@ -59,6 +69,7 @@ def measure_harness(
         has_chat_template: whether prompts are conversations in the tokenizer's chat template.
         template_args: arguments of the chat template.
         data_digests: file -> SHA-256, for the header.
+        store: answers that were computed before, and where new ones are kept; None to keep none.
         on_progress: called after each batch, with numbers of requests.
 
     Returns:
@@ -70,7 +81,7 @@ def measure_harness(
     """
     config, harness = config or EvalConfig(), harness or HarnessConfig()
     check_routes_differ([route.name for route in routes])
-    responder = Responder(model, config)
+    responder = Responder(model, config, store)
     told = {"max_length": harness.max_length, "max_new_tokens": harness.max_new_tokens}
     models = [
         RoutedLM(model, route, config, **told, template_args=template_args, responder=responder)
@@ -91,7 +102,7 @@ def measure_harness(
         num_empty.update(_count_empty(documents, responses))
         grades[lm.route.name] = grade_documents(documents, responses)
     settings = {
-        "base model": model.base.name,
+        **describe_model(model, responder.identity if store is not None else None),
         "lm_eval": harness_version,
         "chat template": "on" if has_chat_template else "off",
         "evaluation": {name: getattr(config, name) for name in USED},
@@ -105,7 +116,30 @@ def measure_harness(
         "data": dict(data_digests or {}),
     }
     header = describe_run(seeds={"examples": config.seed}, settings=settings)
-    return HarnessOutcome(_gather(grades, header, has_chat_template), grades)
+    items = [item for lm in models for item in lm.items]
+    attachments = {
+        "harness": {route: _aggregate(graded) for route, graded in grades.items()},
+        **describe_choices(responder, items),
+    }
+    return HarnessOutcome(_gather(grades, header, attachments, has_chat_template), grades)
+
+
+def list_predictions(outcome: HarnessOutcome) -> Iterator[Prediction]:
+    """List what each route answered to each document."""
+    for route, graded in outcome.grades.items():
+        for grade in graded:
+            document = grade.document
+            task = document.task
+            yield Prediction(
+                task=document.benchmark,
+                part=None if task.task_name == document.benchmark else task.task_name,
+                id=document.example_id,
+                route=route,
+                prompts=list(dict.fromkeys(str(request.args[0]) for request in document.requests)),
+                targets=[str(task.doc_to_target(document.doc))],
+                responses=grade.responses,
+                values={name.replace(",", "."): grade.number(name) for name in grade.values},
+            )
 
 
 class _Progress:
@@ -140,9 +174,9 @@ def _respond(
     for kind, requests in by_kind.items():
         shown = 0
 
-        def show(number: int) -> None:
+        def show(items: Sequence[Item]) -> None:
             nonlocal shown
-            shown += number
+            shown += len(items)
             progress.show(lm.route.name, shown)
 
         responder.on_items = show
@@ -162,7 +196,10 @@ def _count_empty(documents: Sequence[Document], responses: Mapping[int, Sequence
 
 
 def _gather(
-    grades: Mapping[str, Sequence[Grade]], header: Mapping[str, Any], has_chat_template: bool
+    grades: Mapping[str, Sequence[Grade]],
+    header: Mapping[str, Any],
+    attachments: Mapping[str, Any],
+    has_chat_template: bool,
 ) -> Result:
     """Gather the grades into a result."""
     on = "on" if has_chat_template else "off"
@@ -179,8 +216,7 @@ def _gather(
                 name = metric.replace(",", ".")
                 metrics.setdefault(name, _describe(name, grade, metric, on))
                 records.append(Record(document.benchmark, route, name, grade.number(metric), example_id))
-    totals = {route: _aggregate(graded) for route, graded in grades.items()}
-    return Result.from_records(records, header, {"harness": totals}, metrics.values())
+    return Result.from_records(records, header, attachments, metrics.values())
 
 
 def _describe(name: str, grade: Grade, metric: str, on: str) -> Metric:

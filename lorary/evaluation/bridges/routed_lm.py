@@ -71,6 +71,8 @@ class RoutedLM(TemplateLM):
         self.max_length = max_length or resolve_max_length(model.model.config, self.tokenizer)
         self.num_cut: Counter[str] = Counter()
         """Task -> number of its requests whose contexts lost their beginnings."""
+        self.items: list[Item] = []
+        """The items of all requests so far."""
         self._device = model.device
         self._max_new_tokens = max_new_tokens
         self._template_args = dict(template_args or {})
@@ -160,6 +162,7 @@ class RoutedLM(TemplateLM):
             key = (request.task_name, request.doc_id, request.args[0])
             items.append(self._make_answer_item(request, draws[key]))
             draws[key] += 1
+        self.items += items
         return self._responder.answer(self.route, items)
 
     def _loglikelihood_tokens(
@@ -181,6 +184,7 @@ class RoutedLM(TemplateLM):
         self, pairs: Sequence[Pair], questions: Sequence[Prompt], tasks: Sequence[str]
     ) -> list[tuple[float, bool]]:
         items = [self._make_item(*each) for each in zip(pairs, questions, tasks, strict=True)]
+        self.items += items
         return [(-found.loss, found.is_likeliest) for found in self._responder.score(self.route, items)]
 
     def _make_item(self, pair: Pair, question: Prompt, task: str) -> Item:

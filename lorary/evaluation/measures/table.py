@@ -7,6 +7,7 @@ from lorary.evaluation.measures.accuracy import Accuracy
 from lorary.evaluation.measures.contract import Measure, Metric
 from lorary.evaluation.measures.exact_match import EXACT_MATCH
 from lorary.evaluation.measures.loss import Loss
+from lorary.evaluation.measures.perplexity import Perplexity
 from lorary.evaluation.measures.rouge_l import ROUGE_L
 from lorary.files import quote
 
@@ -15,6 +16,7 @@ MEASURES: dict[str, Measure] = {
     "exact_match": EXACT_MATCH,
     "rouge_l": ROUGE_L,
     "accuracy": Accuracy(),
+    "perplexity": Perplexity(),
 }
 """Name -> measure. Each metric belongs to one measure."""
 

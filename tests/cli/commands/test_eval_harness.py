@@ -59,3 +59,52 @@ def test_json_has_the_same_numbers(run):
     assert code == 0
     assert set(json.loads(output)) == {"acc"}
     assert json.loads(output)["acc"]["tasks"]["boolq"]["base"]["examples"] == 3
+
+
+def test_a_second_run_of_the_same_takes_all_answers(run, tmp_path, monkeypatch):
+    words = ("--harness", "piqa,gsm8k", "--routes", "base,calibrated", "--out", str(tmp_path / "out"))
+    few = ("--lm_eval.max_new_tokens", "5")
+    code, first, _ = run(*words, *few)
+    assert code == 0
+    rows = [json.loads(line) for line in (tmp_path / "out/items.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 * 2 * 3
+    assert {row["task"] for row in rows} == {"piqa", "gsm8k"}
+    assert all(row["prompts"] and row["responses"] and row["values"] and row["targets"] for row in rows)
+
+    def refuse(*args, **told):
+        raise AssertionError("an answer was computed again")
+
+    for name in ("score_targets", "generate_answers", "decide_prompts"):
+        monkeypatch.setattr(f"lorary.evaluation.responding.{name}", refuse)
+    code, second, told = run(*words, *few, "--resume")
+    assert code == 0 and second == first
+    assert "answers taken from" in told
+
+
+def test_resuming_needs_a_folder(run):
+    code, _, told = run("--harness", "piqa", "--resume")
+    assert code == 2 and "--resume needs --out" in told
+
+
+def test_options_of_benchmarks_are_refused_without_them(lorary, trained_library):
+    code, _, told = lorary("eval", trained_library, "--tasks", "synthetic", "--data", "x", "--allow-code")
+    text = " ".join(told.split())
+    assert code == 2
+    assert "--data is for --harness" in text and "--allow-code is for --harness" in text
+
+
+def test_two_results_are_compared_on_their_common_examples(run, lorary, tmp_path):
+    places = [tmp_path / name / "results.json" for name in ("one", "two")]
+    for place, number in zip(places, ("3", "4"), strict=True):
+        words = ("--harness", "arc_easy", "--routes", "base,uniform", "--out", str(place.parent))
+        assert run(*words, "--evaluation.num_examples", number)[0] == 0
+    code, output, _ = lorary("eval", "--compare", *map(str, places))
+    text = " ".join(output.split())
+    assert code == 0
+    assert "base (two) minus base (one)" in text and "none" in text
+    assert "evaluation differs: {" in text
+    assert "4 values without a counterpart in the other result left out" in text
+    code, output, _ = lorary("eval", "--compare", *map(str, places), "--json")
+    assert json.loads(output)["left_out"] == 4
+    code, _, told = lorary("eval", "lib", "--compare", *map(str, places))
+    assert code == 2 and "leave out LIBRARY" in told

@@ -24,6 +24,7 @@ CASES = {
     "loss": Case(PLAIN, ((Likelihood(-1.0, 3),),), ((Likelihood(-9.0, 3),),)),
     "exact_match": Case(PLAIN, ("42",), ("seven",)),
     "rouge_l": Case(PLAIN, ("forty two",), ("seven",)),
+    "perplexity": Case(PLAIN, ((Likelihood(-1.0, 3),),), ((Likelihood(-9.0, 3),),)),
     "accuracy": Case(
         CHOICES,
         ((Likelihood(-9.0, 1), Likelihood(-1.0, 2)),),

@@ -1,25 +1,31 @@
 """Measure routes on benchmarks of lm-evaluation-harness."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
 from jsonargparse import Namespace
 
+from lorary.cli.commands.eval.kept_answers import keep_answers
 from lorary.cli.comparison.prepare import prepare_routes, read_eval_options
 from lorary.cli.comparison.routes import split_commas
 from lorary.cli.evaluation_bar import show_evaluation
 from lorary.cli.printing import print_line
 from lorary.cli.tasks import read_tasks
 from lorary.cli.template_options import read_template_args
-from lorary.evaluation import bridges
+from lorary.evaluation import Result, bridges
 from lorary.evaluation.bridges.config import HarnessConfig
+from lorary.evaluation.predictions import Prediction
 from lorary.files import quote, say_count
 
 PACKAGE = "lm_eval"
 
 
-def measure_benchmarks(options: Namespace) -> "bridges.HarnessOutcome":
+def measure_benchmarks(options: Namespace, on_prediction: Callable[[Prediction], None]) -> Result:
     """Load the benchmarks, then base and experts once, and measure.
+
+    Args:
+        options: the command's options.
+        on_prediction: called with what each route answered to each document.
 
     Raises:
         ValueError: with the invalid options.
@@ -34,7 +40,7 @@ def measure_benchmarks(options: Namespace) -> "bridges.HarnessOutcome":
     measured = {task.task_name: each.name for each in benchmarks for task in each.tasks}
     found = prepare_routes(options, measured, tasks, config.seed)
     what = f"comparing {say_count(len(found.routes), 'route')} on {say_count(len(benchmarks), 'benchmark')}"
-    with show_evaluation(what) as show:
+    with keep_answers(options) as store, show_evaluation(what) as show:
         outcome = bridges.measure_harness(
             found.model,
             benchmarks,
@@ -44,10 +50,13 @@ def measure_benchmarks(options: Namespace) -> "bridges.HarnessOutcome":
             has_chat_template=options.template == "chat",
             template_args=read_template_args(options.template_args),
             data_digests=data.digests,
+            store=store,
             on_progress=show,
         )
     tell_notes(outcome.result.headers[0]["settings"])
-    return outcome
+    for prediction in bridges.list_predictions(outcome):
+        on_prediction(prediction)
+    return outcome.result
 
 
 def check_harness_options(options: Namespace) -> None:

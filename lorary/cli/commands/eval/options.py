@@ -35,7 +35,27 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the comparison and the folder of its results."""
     add_comparison_options(parser, "--routes", "--router", needs_tasks=False)
     add_harness_options(parser)
-    parser.add_argument("--out", type=Path | None, help="Folder for results.json and table.md")
+    parser.add_argument(
+        "--out",
+        type=Path | None,
+        help="Folder for results.json, table.md, items.jsonl (what each route answered to each example) and "
+        "responses.jsonl (from which a killed run goes on)",
+    )
+    parser.add_argument(
+        "--resume",
+        type=bool,
+        nargs="?",
+        const=True,
+        default=True,
+        help="Take answers that --out has of the same model, experts and prompts; false computes all anew",
+    )
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        nargs=2,
+        metavar=("A.json", "B.json"),
+        help="Compare two results on their common examples, B minus A, instead of measuring anything",
+    )
     parser.add_argument("--json", action="store_true", help="Print JSON instead of tables")
 
 

@@ -12,7 +12,7 @@ from lorary.evaluation.precision import say_precision
 from lorary.evaluation.route_text import describe_routes
 from lorary.evaluation.route_uses import name_uses
 from lorary.files import write_whole
-from lorary.reports import difference_grid, render_markdown, result_grid
+from lorary.reports import category_grid, difference_grid, render_markdown, result_grid
 
 
 def print_result(result: Result, against: str | None = None) -> None:
@@ -22,6 +22,9 @@ def print_result(result: Result, against: str | None = None) -> None:
         differences = compare_with_reference(result, metric, against)
         if differences:
             print_grid(difference_grid(differences, uses=name_uses))
+        by_category = category_grid(result, metric)
+        if by_category is not None:
+            print_grid(by_category)
     precision = say_precision(result.headers)
     if precision is not None:
         print_line(precision)
@@ -88,6 +91,9 @@ def _markdown_parts(result: Result, against: str | None) -> Iterator[str]:
         differences = compare_with_reference(result, metric, against)
         if differences:
             yield render_markdown(difference_grid(differences, uses=name_uses))
+        by_category = category_grid(result, metric, 3)
+        if by_category is not None:
+            yield render_markdown(by_category)
     precision = say_precision(result.headers)
     if precision is not None:
         yield f"{precision[0].upper()}{precision[1:]}.\n"

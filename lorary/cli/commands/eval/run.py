@@ -1,8 +1,12 @@
 """Measure each route on each task, and print the results."""
 
+from pathlib import Path
+
 from jsonargparse import Namespace
 
+from lorary.cli.commands.eval.compare import compare_files
 from lorary.cli.commands.eval.harness import measure_benchmarks
+from lorary.cli.commands.eval.kept_answers import keep_answers
 from lorary.cli.commands.eval.report import print_result, summarize_result, write_result
 from lorary.cli.comparison.measure import measure_routes
 from lorary.cli.comparison.prepare import prepare_comparison, read_eval_options
@@ -11,15 +15,17 @@ from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_base, repeat_command, repeat_prompt_template
 from lorary.evaluation import Result
+from lorary.evaluation.predictions import Prediction, write_predictions
+
+ITEMS = "items.jsonl"
 
 
 def run(options: Namespace) -> int:
     """Check the options, measure each route on each task, and print the results."""
-    if options.out is not None:
-        check_out(options.out, options.library)
+    if options.compare is not None:
+        return compare_files(options)
+    check_options(options)
     result = measure(options)
-    if options.out is not None:
-        write_result(result, options.out, options.against)
     if options.json:
         print_json(summarize_result(result, options.against))
         return 0
@@ -29,7 +35,10 @@ def run(options: Namespace) -> int:
     if missing:
         print_line(f"no example can be used for {', '.join(missing)}: accuracies need examples with choices")
     if options.out is not None:
-        print_line(f"results: {options.out / 'results.json'}  tables: {options.out / 'table.md'}")
+        print_line(
+            f"results: {options.out / 'results.json'}  tables: {options.out / 'table.md'}  answers: "
+            f"{options.out / ITEMS}"
+        )
         words = [*repeat_base(options), *repeat_prompt_template(options)]
         print_next("lorary", "generate", options.library, "PROMPT", *words, "--show-experts")
     else:
@@ -37,19 +46,49 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def measure(options: Namespace) -> Result:
-    """Load base and experts once, and evaluate.
+def check_options(options: Namespace) -> None:
+    """Refuse missing and contradictory options, all at once, and places that cannot be written.
 
     Raises:
-        ValueError: if there is neither ``--tasks`` nor ``--harness``.
+        ValueError: with the options.
     """
+    faults = []
+    if options.library is None:
+        faults.append("lorary eval needs LIBRARY, the folder or URL of a library")
     if options.harness is None and options.tasks is None:
-        raise ValueError("lorary eval needs --tasks or --harness: name files of tasks, or benchmarks")
+        faults.append("lorary eval needs --tasks or --harness: name files of tasks, or benchmarks")
+    faults += [
+        f"{name} is for --harness: name benchmarks, or leave it out"
+        for name, given in (("--data", options.data is not None), ("--allow-code", options.allow_code))
+        if given and options.harness is None
+    ]
+    if options.out is None and "--resume" in options.words:
+        faults.append("--resume needs --out, the folder of the run that goes on")
+    if faults:
+        raise ValueError("\n".join(faults))
+    if options.out is not None:
+        check_out(options.out, options.library)
+
+
+def measure(options: Namespace) -> Result:
+    """Load base and experts once, evaluate, and write the files of ``--out``."""
+    predictions: list[Prediction] = []
     try:
         if options.harness is not None:
-            return measure_benchmarks(options).result
-        return measure_routes(prepare_comparison(options))
+            result = measure_benchmarks(options, predictions.append)
+        else:
+            found = prepare_comparison(options)
+            with keep_answers(options) as store:
+                result = measure_routes(found, store, predictions.append)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            "an interrupted evaluation keeps no results; the library is unchanged"
-        ) from None
+        raise KeyboardInterrupt(_explain_stop(options.out)) from None
+    if options.out is not None:
+        write_predictions(options.out / ITEMS, predictions)
+        write_result(result, options.out, options.against)
+    return result
+
+
+def _explain_stop(out: Path | None) -> str:
+    if out is None:
+        return "an interrupted evaluation keeps no results; the library is unchanged"
+    return "the answers so far are kept: the same command goes on from them; the library is unchanged"
