@@ -63,8 +63,11 @@ class Identity:
                 found[name] = None
                 continue
             digest = hashlib.sha256()
-            for path, layer in stack.layers.items():
-                _add(digest, (path, layer.a[place], layer.b_t[place]))
+            for path, layer in sorted(stack.layers.items()):
+                rank = layer.a.shape[1] if layer.ranks is None else int(layer.ranks[place])
+                # Without padding and layers that it does not change, which depend on the other experts.
+                if rank:
+                    _add(digest, (path, layer.a[place, :rank], layer.b_t[place, :rank]))
             found[name] = digest.hexdigest()[:DIGITS]
         return found
 
@@ -108,7 +111,7 @@ class Identity:
         digest = hashlib.sha256()
         try:
             _add(digest, (router.name, router.combine, own, built))
-        except TypeError:
+        except (TypeError, RecursionError):
             return None
         return digest.hexdigest()[:DIGITS]
 

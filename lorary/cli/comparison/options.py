@@ -21,8 +21,7 @@ def add_comparison_options(parser: ArgumentParser, *routes: str, needs_tasks: bo
         routes: names of the option for the routes; the first is its main name.
         needs_tasks: whether the options of tasks are required.
     """
-    told = {} if needs_tasks else {"nargs": "?"}
-    parser.add_argument("library", help="Folder or URL of the library", **told)
+    parser.add_argument("library", nargs=None if needs_tasks else "?", help="Folder or URL of the library")
     add_task_options(parser, required=needs_tasks)
     parser.add_argument(
         *routes,

@@ -83,13 +83,10 @@ def measure_harness(
     check_routes_differ([route.name for route in routes])
     responder = Responder(model, config, store)
     told = {"max_length": harness.max_length, "max_new_tokens": harness.max_new_tokens}
-    models = [
-        RoutedLM(model, route, config, **told, template_args=template_args, responder=responder)
-        for route in routes
-    ]
+    lm = RoutedLM(model, routes[0], config, **told, template_args=template_args, responder=responder)
     documents = choose_documents(
         benchmarks,
-        models[0],
+        lm,
         num_examples=config.num_examples,
         seed=config.seed,
         has_chat_template=has_chat_template,
@@ -97,29 +94,29 @@ def measure_harness(
     grades: dict[str, list[Grade]] = {}
     num_empty: Counter[str] = Counter()
     progress = _Progress(documents, len(routes), on_progress)
-    for lm in models:
+    for route in routes:
+        lm.route = route
         responses = _respond(lm, documents, responder, progress)
         num_empty.update(_count_empty(documents, responses))
-        grades[lm.route.name] = grade_documents(documents, responses)
+        grades[route.name] = grade_documents(documents, responses)
     settings = {
         **describe_model(model, responder.identity if store is not None else None),
         "lm_eval": harness_version,
         "chat template": "on" if has_chat_template else "off",
         "evaluation": {name: getattr(config, name) for name in USED},
         "harness": asdict(harness),
-        "max_length": models[0].max_length,
+        "max_length": lm.max_length,
         "num_fewshot": {each.task.task_name: each.task.config.num_fewshot for each in documents},
         "routes": [describe_route(route) for route in routes],
         "examples": dict(Counter(document.benchmark for document in documents)),
-        "cut": dict(+models[0].num_cut),
+        "cut": dict(+lm.num_cut),
         "empty": dict(+num_empty),
         "data": dict(data_digests or {}),
     }
     header = describe_run(seeds={"examples": config.seed}, settings=settings)
-    items = [item for lm in models for item in lm.items]
     attachments = {
         "harness": {route: _aggregate(graded) for route, graded in grades.items()},
-        **describe_choices(responder, items),
+        **describe_choices(responder, lm.items),
     }
     return HarnessOutcome(_gather(grades, header, attachments, has_chat_template), grades)
 

@@ -1,7 +1,8 @@
 """lorary's model as a language model of lm-evaluation-harness."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import is_not
 from typing import Any
 
 from jinja2 import TemplateError
@@ -27,6 +28,8 @@ from lorary.files import quote
 
 Pair = tuple[Prompt, Prompt]
 """Tokens of a context and of its continuation."""
+Owned = tuple[int, Item]
+"""The place of a request, and an item of it."""
 KNOWN_SETTINGS = {"until", "max_gen_toks", "do_sample", "temperature", "top_p"}
 
 
@@ -66,13 +69,13 @@ class RoutedLM(TemplateLM):
             raise DataError("the base model's tokenizer must have an end-of-text token, found none")
         self.model = model
         self.route = route
+        """The route; it may be replaced by another one between calls."""
         self.tokenizer = model.tokenizer
         self.backend = "seq2seq" if model.base.is_encoder_decoder else "causal"
         self.max_length = max_length or resolve_max_length(model.model.config, self.tokenizer)
         self.num_cut: Counter[str] = Counter()
         """Task -> number of its requests whose contexts lost their beginnings."""
-        self.items: list[Item] = []
-        """The items of all requests so far."""
+        self._prepared: dict[str, tuple[list[Instance], list[Owned]]] = {}
         self._device = model.device
         self._max_new_tokens = max_new_tokens
         self._template_args = dict(template_args or {})
@@ -122,21 +125,55 @@ class RoutedLM(TemplateLM):
             rest = [message for message in chat_history if message["role"] != "system"]
             return str(self.tokenizer.apply_chat_template(rest, **told))
 
+    @property
+    def items(self) -> list[Item]:
+        """The items of the last requests of each kind."""
+        return [item for _, items in self._prepared.values() for _, item in items]
+
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Score the continuation of each context."""
-        pairs = [self._encode_request(*request.args) for request in requests]
-        # A context that was empty is no part of a document's question.
-        contexts = [pair[0] if request.args[0] else () for request, pair in zip(requests, pairs, strict=True)]
-        questions = find_questions(requests, contexts, (self.prefix_token_id,), self.max_length)
-        return self._score(pairs, questions, [str(request.task_name) for request in requests])
+        items = self._prepare("loglikelihood", requests, self._make_score_items)
+        return self._score([item for _, item in items])
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Score whole texts, in windows of the model's length.
 
         A route that decides per request sees the prefix token only: the text itself is what is predicted.
         """
-        owners: list[int] = []
-        pairs: list[Pair] = []
+        items = self._prepare("rolling", requests, self._make_windows)
+        sums = [0.0] * len(requests)
+        for (owner, _), (value, _) in zip(items, self._score([item for _, item in items]), strict=True):
+            sums[owner] += value
+        return sums
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Generate the answer to each context, up to the first text that ends it."""
+        items = self._prepare("generate", requests, self._make_answer_items)
+        return self._responder.answer(self.route, [item for _, item in items])
+
+    def _prepare(
+        self, kind: str, requests: Sequence[Instance], make: Callable[[Sequence[Instance]], list[Owned]]
+    ) -> list[Owned]:
+        """Tokenise requests; the same ones again, as under another route, are not tokenised again."""
+        known, items = self._prepared.get(kind, ([], []))
+        if len(known) != len(requests) or any(map(is_not, known, requests)):
+            known, items = list(requests), make(requests)
+            self._prepared[kind] = known, items
+        return items
+
+    def _make_score_items(self, requests: Sequence[Instance]) -> list[Owned]:
+        pairs = [self._encode_request(*request.args) for request in requests]
+        # A context that was empty is no part of a document's question.
+        contexts = [pair[0] if request.args[0] else () for request, pair in zip(requests, pairs, strict=True)]
+        questions = find_questions(requests, contexts, (self.prefix_token_id,), self.max_length)
+        told = zip(pairs, questions, requests, strict=True)
+        return [
+            (index, self._make_item(pair, question, str(request.task_name)))
+            for index, (pair, question, request) in enumerate(told)
+        ]
+
+    def _make_windows(self, requests: Sequence[Instance]) -> list[Owned]:
+        found = []
         for index, request in enumerate(requests):
             windows = get_rolling_token_windows(
                 token_list=self.tok_encode(request.args[0]),
@@ -145,31 +182,25 @@ class RoutedLM(TemplateLM):
                 context_len=1,
             )
             for context, target in map(make_disjoint_window, windows):
-                pairs.append((tuple(context), tuple(target)))
-                owners.append(index)
-        questions = [(self.prefix_token_id,)] * len(pairs)
-        scores = self._score(pairs, questions, [str(requests[index].task_name) for index in owners])
-        sums = [0.0] * len(requests)
-        for index, (value, _) in zip(owners, scores, strict=True):
-            sums[index] += value
-        return sums
+                pair = tuple(context), tuple(target)
+                item = self._make_item(pair, (self.prefix_token_id,), str(request.task_name))
+                found.append((index, item))
+        return found
 
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Generate the answer to each context, up to the first text that ends it."""
+    def _make_answer_items(self, requests: Sequence[Instance]) -> list[Owned]:
         draws: Counter[tuple[Any, ...]] = Counter()
         items = []
-        for request in requests:
+        for index, request in enumerate(requests):
             key = (request.task_name, request.doc_id, request.args[0])
-            items.append(self._make_answer_item(request, draws[key]))
+            items.append((index, self._make_answer_item(request, draws[key])))
             draws[key] += 1
-        self.items += items
-        return self._responder.answer(self.route, items)
+        return items
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **kwargs: Any
     ) -> list[tuple[float, bool]]:
         pairs = [(tuple(context), tuple(target)) for _, context, target in requests]
-        return self._score(pairs, [context for context, _ in pairs], [""] * len(pairs))
+        return self._score([self._make_item(pair, pair[0], "") for pair in pairs])
 
     def _encode_request(self, context: str, continuation: str) -> Pair:
         if context:
@@ -180,11 +211,7 @@ class RoutedLM(TemplateLM):
             return tuple(target[:1]), tuple(target[1:])
         return (self.prefix_token_id,), tuple(target)
 
-    def _score(
-        self, pairs: Sequence[Pair], questions: Sequence[Prompt], tasks: Sequence[str]
-    ) -> list[tuple[float, bool]]:
-        items = [self._make_item(*each) for each in zip(pairs, questions, tasks, strict=True)]
-        self.items += items
+    def _score(self, items: Sequence[Item]) -> list[tuple[float, bool]]:
         return [(-found.loss, found.is_likeliest) for found in self._responder.score(self.route, items)]
 
     def _make_item(self, pair: Pair, question: Prompt, task: str) -> Item:

@@ -25,7 +25,7 @@ class Perplexity:
             lower_is_better=True,
         ),
         Metric(
-            name="bits_per_byte",
+            name="target_bits_per_byte",
             title="bits per byte of the target",
             description="negative log-likelihood of the target in bits, per UTF-8 byte",
             lower_is_better=True,
@@ -43,4 +43,4 @@ class Perplexity:
         (target,) = scored
         mean = -target.log_likelihood / max(1, target.num_tokens)
         bits = -target.log_likelihood / math.log(2) / len(example.targets[0].encode("utf-8", "surrogatepass"))
-        return {"perplexity": math.exp(min(mean, GREATEST_LOSS)), "bits_per_byte": bits}
+        return {"perplexity": math.exp(min(mean, GREATEST_LOSS)), "target_bits_per_byte": bits}

@@ -5,10 +5,12 @@ import torch
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 
+from lorary.assembly import load_model
 from lorary.evaluation import EvalConfig, Route
 from lorary.evaluation.bridges import HarnessConfig, load_benchmarks, measure_harness
 from lorary.evaluation.bridges.documents import FEWSHOT_SEED, identify_document
 from lorary.models import fold, wrap_base
+from tests.encoder_decoders import build_base
 
 NAMES = (
     *("arc_easy", "arc_challenge", "openbookqa", "piqa", "hellaswag", "winogrande", "boolq"),
@@ -120,3 +122,16 @@ def test_an_expert_has_the_numbers_of_the_folded_model_also_when_contexts_are_cu
     outcome = measure_harness(model, benchmarks, [route], EvalConfig(num_examples=None), config)
     check_equal(outcome, "two", found, samples)
     assert outcome.result.headers[0]["settings"]["cut"] == cut
+
+
+@NO_WARNING
+def test_likelihoods_of_an_encoder_and_a_decoder_are_those_of_the_harness(draw_expert, data):
+    names = ("piqa", "arc_easy", "wikitext")
+    found, samples = run_hflm(build_base("t5"), data, names, has_chat_template=False, max_length=200)
+    base = build_base("t5")
+    experts = {"one": draw_expert(base, "one", task_type="SEQ_2_SEQ_LM")}
+    model = load_model(base, experts, router=None)
+    benchmarks, _ = load_benchmarks(names, data)
+    config = HarnessConfig(max_length=200)
+    outcome = measure_harness(model, benchmarks, [BASE], EvalConfig(num_examples=None), config)
+    check_equal(outcome, "base", found, samples)

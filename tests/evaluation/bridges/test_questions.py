@@ -3,7 +3,7 @@ from dataclasses import replace
 import torch
 from lm_eval.api.instance import Instance
 
-from lorary.evaluation import EvalConfig, Route
+from lorary.evaluation import EvalConfig, Route, responding
 from lorary.evaluation.bridges import load_benchmarks, measure_harness
 from lorary.evaluation.bridges.questions import find_questions
 from lorary.evaluation.route_experts import RouteExperts
@@ -33,14 +33,14 @@ def test_the_question_of_a_document_is_what_its_contexts_begin_with():
 
 def test_a_route_decides_once_for_each_document_from_its_prompt(model, data, monkeypatch):
     asked = []
-    prepare = Route.prepare
+    decide = responding.decide_prompts
 
-    def spy(self, model, prompts, layout, **sizes):
-        found = prepare(self, model, prompts, layout, **sizes)
+    def spy(model, router, prompts, layout, **sizes):
+        found = decide(model, router, prompts, layout, **sizes)
         asked.append((prompts, found))
         return found
 
-    monkeypatch.setattr(Route, "prepare", spy)
+    monkeypatch.setattr(responding, "decide_prompts", spy)
     names = ("winogrande", "arc_easy")
     benchmarks, _ = load_benchmarks(names, data)
     route = Route(name="calibrated", router="calibrated", options=CALIBRATED)

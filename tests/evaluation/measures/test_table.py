@@ -3,8 +3,9 @@ import pytest
 from lorary.evaluation.measures import MEASURES, describe_metrics, find_measures, find_metric, list_metrics
 
 
-def test_only_loss_is_better_when_lower():
-    assert [name for name, metric in list_metrics().items() if metric.lower_is_better] == ["loss"]
+def test_losses_and_perplexities_are_better_when_lower():
+    found = [name for name, metric in list_metrics().items() if metric.lower_is_better]
+    assert found == ["loss", "perplexity", "target_bits_per_byte"]
 
 
 def test_each_metric_belongs_to_one_measure():

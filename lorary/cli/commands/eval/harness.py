@@ -72,7 +72,7 @@ def check_harness_options(options: Namespace) -> None:
         faults.append(f"--harness must name at least one task, found {quote(options.harness)}")
     if options.data is None:
         faults.append("--harness needs --data, the folder of the benchmarks' files")
-    if "--metrics" in options.words:
+    if any(word.partition("=")[0] == "--metrics" for word in options.words):
         faults.append("--metrics is for --tasks: tasks of --harness have their own metrics")
     if faults:
         raise ValueError("\n".join(faults))

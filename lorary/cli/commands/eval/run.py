@@ -62,7 +62,7 @@ def check_options(options: Namespace) -> None:
         for name, given in (("--data", options.data is not None), ("--allow-code", options.allow_code))
         if given and options.harness is None
     ]
-    if options.out is None and "--resume" in options.words:
+    if options.out is None and any(word.partition("=")[0] == "--resume" for word in options.words):
         faults.append("--resume needs --out, the folder of the run that goes on")
     if faults:
         raise ValueError("\n".join(faults))
