@@ -8,6 +8,7 @@ from typing import Any
 from lm_eval import __version__ as harness_version
 
 from lorary.assembly import RoutedModel
+from lorary.errors import DataError
 from lorary.evaluation.bridges.config import HarnessConfig
 from lorary.evaluation.bridges.documents import Document, choose_documents, list_requests
 from lorary.evaluation.bridges.grading import Grade, grade_documents
@@ -30,6 +31,7 @@ from lorary.evaluation.running import (
     describe_model,
     describe_route,
 )
+from lorary.files import quote
 
 # Fields of ``EvalConfig`` that tasks of the harness use.
 USED = ("num_examples", "seed", "tokens_per_pass", "batch_size")
@@ -76,11 +78,16 @@ def measure_harness(
         The result. Its metrics have the harness's names, with a full stop before the name of a filter.
 
     Raises:
-        DataError: if no prompt can be made of a row, or an answer does not fit the model.
+        DataError: if no prompt can be made of a row, an answer does not fit the model, or there is no chat
+            template.
         ValueError: if there is no route, or two have the same name.
     """
     config, harness = config or EvalConfig(), harness or HarnessConfig()
     check_routes_differ([route.name for route in routes])
+    if has_chat_template and not model.tokenizer.chat_template:
+        raise DataError(
+            f"the tokenizer of base model {quote(model.base.name)} has no chat template: use --template plain"
+        )
     responder = Responder(model, config, store)
     told = {"max_length": harness.max_length, "max_new_tokens": harness.max_new_tokens}
     lm = RoutedLM(model, routes[0], config, **told, template_args=template_args, responder=responder)

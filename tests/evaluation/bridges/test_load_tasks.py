@@ -115,3 +115,10 @@ def test_the_examples_of_mbpp_are_those_of_the_harness(write_data):
     context = task.fewshot_context(task.task_docs[0], num_fewshot=3)
     expected = "\n\n".join(task.doc_to_text(row) + f"{row['code']}\n[DONE]" for row in samples)
     assert context == f"{expected}\n\n{task.doc_to_text(task.task_docs[0])}"
+
+
+def test_a_missing_chat_template_is_told(model, data):
+    model.tokenizer.chat_template = None
+    benchmarks, _ = load_benchmarks(["piqa"], data)
+    with pytest.raises(DataError, match="'tiny-0' has no chat template: use --template plain"):
+        measure_harness(model, benchmarks, [Route(name="base")], has_chat_template=True)
