@@ -58,7 +58,8 @@ def share_experts(
     for task, prompts in questions.items():
         own: dict[str, float] = defaultdict(float)
         for prompt in prompts:
-            for place, weight in zip(*chosen[prompt], strict=True):
+            places, weights = chosen[prompt]
+            for place, weight in zip(places, weights, strict=True):
                 own[names[place]] += weight / len(prompts)
         shares[task] = {
             name: share for name, share in sorted(own.items(), key=lambda pair: -pair[1]) if share
