@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lorary.assembly import RoutedModel
+from lorary.assembly.deciding import RequestDecider
 from lorary.assembly.router import Router
 from lorary.evaluation.items import Item, Prompt
 from lorary.evaluation.route_experts import RouteExperts
@@ -33,6 +34,7 @@ class Identity:
     def __init__(self, model: RoutedModel):
         self._model = model
         self._routers: dict[int, tuple[Router, str | None]] = {}
+        self._deciders: dict[int, tuple[RequestDecider, str | None]] = {}
 
     def name_answer(self, experts: RouteExperts, item: Item) -> str | None:
         """Return the name of the answer to an item; None if an expert or a router has no content hash.
@@ -88,13 +90,30 @@ class Identity:
         known = experts.find(item)
         if known is not None:
             names = self._model.stack.names
-            pairs = [
-                (self.experts[names[place]], weight) for place, weight in zip(*known, strict=True) if weight
-            ]
-            return None if any(own is None for own, _ in pairs) else [pairs, experts.combine]
+            places, weights = known
+            used = [self.experts[names[place]] for place in places]
+            if None in used:
+                return None
+            if experts.decider is None:
+                return [used, weights, experts.combine]
+            # Its router may choose further for each token.
+            router = self._hash_decider(experts.decider)
+            return None if router is None else ["decided", used, weights, experts.combine, router]
         if experts.router is None:
             return ["base"]
         return self._hash_router(experts.router) if isinstance(experts.router, Router) else None
+
+    def _hash_decider(self, decider: RequestDecider) -> str | None:
+        if not hasattr(decider.router, "refine"):
+            return ""
+        if id(decider) not in self._deciders:
+            digest = hashlib.sha256()
+            try:
+                _add(digest, (list(self.experts.values()), decider.router))
+                self._deciders[id(decider)] = decider, digest.hexdigest()[:DIGITS]
+            except (TypeError, RecursionError):
+                self._deciders[id(decider)] = decider, None
+        return self._deciders[id(decider)][1]
 
     def _hash_router(self, router: Router) -> str | None:
         # The router is kept, so that no other has its place in memory.

@@ -59,8 +59,12 @@ def share_experts(
         own: dict[str, float] = defaultdict(float)
         for prompt in prompts:
             places, weights = chosen[prompt]
-            for place, weight in zip(places, weights, strict=True):
-                own[names[place]] += weight / len(prompts)
+            # A choice by groups of layers has the weights of all experts for each group.
+            groups = [each for each in weights if isinstance(each, tuple)] or [weights]
+            for group in groups:
+                for place, weight in zip(places, group, strict=True):
+                    assert isinstance(weight, float)
+                    own[names[place]] += weight / len(groups) / len(prompts)
         shares[task] = {
             name: share for name, share in sorted(own.items(), key=lambda pair: -pair[1]) if share
         }

@@ -135,7 +135,9 @@ class Responder:
             chosen.update(found.by_prompt)
             if self._store is not None:
                 self._store.add({name: chosen[prompt] for prompt in missing if (name := names[prompt])})
-        return RouteExperts(stack=self.model.stack, by_prompt=chosen, combine=router.combine)
+        return RouteExperts(
+            stack=self.model.stack, by_prompt=chosen, combine=router.combine, decider=router.decider
+        )
 
     def _name_choice(self, router: Router, prompt: Prompt) -> str | None:
         return None if self._store is None else self.identity.name_choice(router, prompt)

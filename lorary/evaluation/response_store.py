@@ -144,6 +144,8 @@ def _read_response(row: Mapping[str, Any]) -> Response:
             raise ValueError("a score must be a finite number and true or false")
         return Scored(loss, row["is_likeliest"])
     places, weights = row["places"], row["weights"]
-    if not all(isinstance(place, int) for place in places) or len(places) != len(weights):
+    if not all(isinstance(place, int) for place in places) or not weights:
         raise ValueError("a choice must be places and weights")
-    return tuple(places), tuple(map(float, weights))
+    return tuple(places), tuple(
+        tuple(map(float, each)) if isinstance(each, list) else float(each) for each in weights
+    )
