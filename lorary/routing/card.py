@@ -53,7 +53,7 @@ class Card:
         texts = [name, description, *(tasks if isinstance(tasks, list) else [None])]
         if not all(isinstance(text, str) for text in texts):
             raise FormatError(f"the card of an expert must have texts, found {quote(found, 100)}")
-        return cls(*texts[:2], tuple(texts[2:]))
+        return cls(texts[0], texts[1], tuple(texts[2:]))
 
     def describe(self, max_description: int) -> str:
         """Write it on one line: name, description, and tasks that have other names than the expert."""
