@@ -102,14 +102,14 @@ class RequestDecider:
 
     @torch.no_grad()
     def explain(
-        self, input_ids: Tensor, num_prompt_tokens: int | None, num_experts: int
+        self, input_ids: Tensor, num_prompt_tokens: int | None, places: Sequence[int]
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         """Return the experts that each token of a text uses, as chosen from its prompt.
 
         Args:
             input_ids: the text, ``[1, T]``.
             num_prompt_tokens: number of its first tokens that are the prompt; None means all.
-            num_experts: E.
+            places: places of E experts in the stack.
 
         Returns:
             Module path -> routing weights ``[T, E]``, the same for each token; and the experts' scores
@@ -128,12 +128,13 @@ class RequestDecider:
         averages = self._read(pad_prompts(prompts, self.stack.model.device))
         indices, weights = (found.cpu() for found in self.router.choose(averages))
         groups = weights if weights.dim() == 3 else weights[:, None]  # [1, G, K]
-        shares = torch.zeros(groups.shape[1], num_experts)  # [G, E]
+        shares = torch.zeros(groups.shape[1], len(self.stack.names))
         shares.scatter_add_(1, indices.expand(len(shares), -1), groups[0])
         router = self.router
         numbers = {
             path: router.find_group(path) if isinstance(router, RefiningRouter) else 0
             for path in self.stack.layers
         }
+        shares = shares[:, list(places)]  # [G, E]
         scores = router.score(averages)[0].float().cpu() if isinstance(router, ScoringRouter) else None
         return {path: shares[number].expand(length, -1) for path, number in numbers.items()}, scores

@@ -33,8 +33,12 @@ def explain_text(
     check_length(facts.base.model, ids.shape[1], "the text")
     seen: dict[str, Tensor] = {}
     scores = None
+    names = facts.names
     if isinstance(chooser, Router) and chooser.decider is not None:
-        seen, scores = chooser.decider.explain(ids, num_prompt_tokens, len(facts.names))
+        if facts.fallback is not None:
+            names = (*names, facts.stack.names[facts.fallback])
+        places = [facts.stack.index(name) for name in names]
+        seen, scores = chooser.decider.explain(ids, num_prompt_tokens, places)
     elif isinstance(chooser, LayerRouters):
         recorder = Recorder(chooser, len(facts.names))
         model = facts.base.model
@@ -49,7 +53,7 @@ def explain_text(
             "set_router first, outside of assign"
         )
     tokens = tuple(facts.base.tokenizer.decode([token]) for token in ids[0].tolist())
-    return Explanation(tokens, facts.names, tuple(seen), torch.stack(list(seen.values())), scores)
+    return Explanation(tokens, names, tuple(seen), torch.stack(list(seen.values())), scores)
 
 
 class Recorder:

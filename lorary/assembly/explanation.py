@@ -3,7 +3,8 @@
 L routed layers, T tokens, E experts.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -18,7 +19,7 @@ class Explanation:
     tokens: tuple[str, ...]
     """The tokens as texts, T."""
     experts: tuple[str, ...]
-    """Names of the experts, E."""
+    """Names of the experts, E; the last may be a general expert that the router falls back on."""
     layers: tuple[str, ...]
     """Module paths of the routed layers, L, in the model's order."""
     weights: Tensor
@@ -33,6 +34,11 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         return draw_explanation(self)
+
+    def only(self, names: Sequence[str]) -> "Explanation":
+        """Return the routing of some of the experts; the others' shares count as the base model's."""
+        places = [self.experts.index(name) for name in names]
+        return replace(self, experts=tuple(names), weights=self.shares()[..., places])
 
     def shares(self) -> Tensor:
         """Return the weights as shares, ``[L, T, E]``: a sum above 1 is normalised to 1."""

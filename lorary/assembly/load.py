@@ -15,6 +15,7 @@ from lorary.assembly.general import find_model_general
 from lorary.assembly.open_saved import open_saved
 from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.tasks import make_task_experts
+from lorary.assembly.tuned import find_tuned, tell_tuned
 from lorary.errors import LibraryError
 from lorary.experts import Expert
 from lorary.experts.base_revisions import agree_on_revision
@@ -65,7 +66,8 @@ def load_model(
             (``Library.routed``: not merges, controls and the like); or any other mapping name -> expert, such
             as ``library.routed("merge")``, for all of it.
         router: a key of ``ROUTERS``; None means the base model alone until ``assign`` or ``set_router``. If
-            not given, ``"calibrated"``, or the saved model's own; None if there are tasks only. If the base
+            not given, ``"calibrated"`` with the options that `lorary calibrate` tuned for the library, or the
+            saved model's own; None if there are tasks only. If the base
             model has an encoder, ``"arrow"``, or ``"calibrated"`` if ``generic`` prompts are given. Routers
             choose among experts of low-rank factors; others are used by name, with one warning.
         combine: ``"outputs"`` or ``"factors"``, see ``mix``. If not given, outputs, or the saved model's own.
@@ -93,7 +95,7 @@ def load_model(
             with a warning. Shapes of layers are always checked. A saved model needs it only to be built.
         on_progress: called when the model computes facts about the experts, now or for a later router: with
             what is computed, and the numbers of steps done and of all steps (0 of 0 at the beginning). None
-            writes a line to the log ``lorary`` at level INFO.
+            writes a line to the log ``lorary`` at level INFO, or to a terminal if that log is not shown.
         options: of the router, such as ``top_k`` and ``temperature``: the fields of its configuration,
             ``CalibratedConfig`` for ``"calibrated"``. Facts can be given here too, such as ``means=…``.
 
@@ -143,7 +145,8 @@ def load_model(
         require_low_rank(named.values(), f"router {router!r}")
     is_default = router is ... and bool(own)
     router = DEFAULT_ROUTER if is_default else None if router is ... else router
-    config = _configure(router, options)
+    tuned = find_tuned(library, router) if is_default and saved is None else {}
+    config = _configure(router, {**tuned, **options})
     others = _check_controls(controls or {}, found | of_general)
     standing = found_general.join_controls(others)
     everyone = own | of_general | named | others | make_task_experts(skill_set)
@@ -185,6 +188,8 @@ def load_model(
             saved.hand_over(model, kept, encoder)
         has_maker = any(FACTS[name].place == "output" for name in kept)
         model.provide(given, encoder=None if has_maker else encoder)
+        if tuned.keys() - options.keys() and router == DEFAULT_ROUTER:
+            tell_tuned(router, {name: own for name, own in tuned.items() if name not in options}, on_progress)
         model.set_router(router, config, combine)
     except BaseException:
         model.detach()

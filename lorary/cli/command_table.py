@@ -39,6 +39,11 @@ HEADINGS: dict[str, dict[str, Listing]] = {
             "adapt.run",
         ),
         "merge": Listing("Merge experts of a library into one", "merge.options", "merge.run"),
+        "calibrate": Listing(
+            "Calibrate a library's experts before their first answer; with --tasks, tune the default router",
+            "calibrate.options",
+            "calibrate.run",
+        ),
         "cluster": Listing(
             "Group experts with similar weight changes into clusters (model-based clustering)",
             "cluster.options",

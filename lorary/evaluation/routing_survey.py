@@ -13,8 +13,8 @@ from lorary.assembly import Explanation, RoutedModel
 from lorary.data import Task, TaskLike, Template, gather_tasks
 from lorary.evaluation.chosen_examples import choose_examples
 from lorary.evaluation.config import EvalConfig
-from lorary.routing.calibrated_router import RIVAL
 from lorary.routing.diagnostics import routing_entropy
+from lorary.routing.doubt import RIVAL
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class RequestScores:
 
 @dataclass(frozen=True)
 class RoutingSurvey:
-    """The routing of some examples of each task; the base model has the rest of the shares."""
+    """The routing of some examples of each task; the base model, or a general expert that the
+    router falls back on, has the rest of the shares."""
 
     usage_by_task: Mapping[str, Mapping[str, float]]
     """Task -> expert -> share: the mean over tokens and modules of an example, then over examples."""
@@ -126,7 +127,7 @@ def _explain_task(
     chosen = choose_examples(model.tokenizer, name, task, template, config, is_encoder_decoder=is_pair)
     for tokens in chosen.tokens.examples:
         text = [*tokens.prompt_ids, *(() if is_pair else tokens.target_ids)]
-        explanation = model.explain(text, num_prompt_tokens=len(tokens.prompt_ids))
+        explanation = model.explain(text, num_prompt_tokens=len(tokens.prompt_ids)).only(model.names)
         if (explanation.weights < 0).any():
             raise ValueError("a survey of routing needs weights of at least 0, this router has negative ones")
         explanations.append(explanation)

@@ -5,6 +5,7 @@ E experts that a router may choose, N rows, I layer input, D width of an embeddi
 
 import json
 import logging
+import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -289,8 +290,11 @@ class Facts:
 
 
 def _log_work(what: str, num_done: int, num_steps: int) -> None:
+    """Log what takes long; a terminal gets a line even if the log is not shown, as it is by default."""
     if num_done == 0:
         logger.info(what)
+        if num_steps == 0 and sys.stderr.isatty() and not logger.isEnabledFor(logging.INFO):
+            print(f"lorary: {what}", file=sys.stderr)
 
 
 def _identify(experts: Mapping[str, Expert], names: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -64,6 +64,7 @@ def gather_request(facts: Facts, needs: Needs) -> RequestMaterial:
         layers=layers,
         tensors=found,
         general=facts.fallback,
+        stands_on_general=facts.stack.general is not None,
         places=_list_places(facts.stack),
         output=None if facts.base.is_encoder_decoder else _find_output(facts.stack),
     )

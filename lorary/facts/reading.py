@@ -4,7 +4,7 @@ P prompts, B rows of a pass, L row length, F features, D width of the last hidde
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -51,6 +51,8 @@ def read_averages(
         elif weights is not None:
             features = router.describe(place, x).float()
             found[place] = weights.to(features.device) @ features
+        if layers == found.keys() == set(router.places):
+            raise _AllRead
 
     layers = set(router.places) & stack.layers.keys()
     others = [place for place in router.places if place not in (*layers, OUTPUT)]
@@ -61,8 +63,13 @@ def read_averages(
         if OUTPUT in router.places:
             contexts.enter_context(capture_hidden(stack, average))
         contexts.enter_context(capture_outputs(stack.model, others, average))
+        contexts.enter_context(suppress(_AllRead))
         read_alone(stack, requests) if plan is None else read_with(stack, requests, *plan)
     return found
+
+
+class _AllRead(Exception):
+    """Raised by a hook to stop a forward pass: later layers are not needed."""
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from lorary.errors import LibraryError
 from lorary.experts import Expert, check_name
@@ -24,6 +25,7 @@ from lorary.library.storage.contract import Puts
 from lorary.library.storage.lock import LOCK_TIMEOUT_S
 from lorary.library.storage.opening import open_storage
 from lorary.library.storing import require_writable, store_experts
+from lorary.library.tuned import read_tuned, store_tuned
 from lorary.library.verify import Problem, find_artifact_problems, find_problems, find_strange_names
 from lorary.library.view import LibraryView, choose_routed
 
@@ -347,6 +349,23 @@ class Library(MutableMapping[str, Expert]):
             LibraryError: if nothing can be written, or there is too little space; the message has the reason.
         """
         require_writable(self._storage, num_bytes)
+
+    def tuned(self, router: str) -> dict[str, Any]:
+        """Return the options that `lorary calibrate` tuned for a router; empty if there are none.
+
+        Raises:
+            LibraryError: if they cannot be read.
+        """
+        with self._reading():
+            return read_tuned(self._storage, router)
+
+    def tune(self, router: str, options: Mapping[str, Any] | None) -> None:
+        """Store options that were tuned for a router, in place of earlier ones; None removes them.
+
+        Raises:
+            LibraryError: if the library cannot be written.
+        """
+        store_tuned(self._storage, router, options)
 
     def prune(self) -> Pruned:
         """Remove every artifact of which an expert no longer exists; artifacts can be computed again.

@@ -46,9 +46,12 @@ def trace_sample(
     if is_pair:
         tokenized = model.tokenizer(answer, add_special_tokens=False)["input_ids"]
         unknown = tuple(RoutedToken(model.tokenizer.decode([token]), ()) for token in tokenized)
-        return RoutedSample(name, trace_tokens(model.explain(prompt)), unknown, right, is_right)
+        return RoutedSample(
+            name, trace_tokens(model.explain(prompt).only(model.names)), unknown, right, is_right
+        )
     (answer_ids,) = encode_answers(model.tokenizer, [answer])
-    traced = trace_tokens(model.explain([*prompt, *answer_ids], num_prompt_tokens=len(prompt)))
+    explanation = model.explain([*prompt, *answer_ids], num_prompt_tokens=len(prompt))
+    traced = trace_tokens(explanation.only(model.names))
     return RoutedSample(name, traced[: len(prompt)], traced[len(prompt) :], right, is_right)
 
 

@@ -4,6 +4,7 @@ Shape letters: T tokens, B requests, E experts, R rank, I layer input, K experts
 """
 
 from collections.abc import Mapping
+from math import ceil
 
 import torch
 from torch import Tensor
@@ -14,15 +15,17 @@ from lorary.routing.calibrated import (
     compute_readings,
     log_deviations,
 )
-from lorary.routing.configs.calibrated import DEFAULT_TOP_K, CalibratedConfig
+from lorary.routing.configs.calibrated import DEFAULT_TOP_K, CalibratedConfig, Fallback
 from lorary.routing.configs.checks import check_choice, check_top_k, resolve_top_k
+from lorary.routing.doubt import (
+    fall_back_on_all,
+    fall_back_on_general,
+    resolve_fallback,
+    trust_margin,
+)
 from lorary.routing.material import RequestMaterial
 from lorary.routing.request import RequestRouter
 from lorary.routing.top_k import keep_top_k
-
-RIVAL = 3
-"""Place (from 0) of the score that the best score is compared with: several similar experts may all be right,
-so the best is compared with the fourth and not with the second."""
 
 
 class DeviationMeter:
@@ -70,7 +73,10 @@ class CalibratedRouter(DeviationMeter):
         abstain: the base model's score, see `keep_top_k`.
         margin: difference between the best and the fourth score for full trust, see `trust_margin`; None for
             full trust always.
-        spread: sum of all experts' weights in a request without any trust.
+        fallback: what has the part of a request that is not trusted; ``"general"`` needs a general expert.
+        most: largest trusted part of a request.
+        spread: sum of all experts' weights in a request without any trust, if these are fallen back on.
+        general: index of the general expert, which is none of the E experts; None if there is none.
 
     Raises:
         ValueError: if an option is out of range.
@@ -88,7 +94,10 @@ class CalibratedRouter(DeviationMeter):
         temperature: float = 1.0,
         abstain: float | None = None,
         margin: float | None = None,
+        fallback: Fallback = "all",
+        most: float = 1.0,
         spread: float = 1.0,
+        general: int | None = None,
     ):
         super().__init__(a, whiteners, offsets, last_share=last_share)
         check_top_k(top_k, len(next(iter(a.values()))))
@@ -96,7 +105,10 @@ class CalibratedRouter(DeviationMeter):
         self.generic = dict(generic)
         self._has = {path: rows.flatten(1).any(1) for path, rows in whiteners.items()}
         self.top_k, self.temperature, self.abstain = top_k, temperature, abstain
-        self.margin, self.spread = margin, spread
+        if fallback == "general" and general is None:
+            raise ValueError("fallback 'general' needs the index of a general expert, found none")
+        self.margin, self.fallback, self.most, self.spread = margin, fallback, most, spread
+        self.general = general
 
     def score(self, averages: Mapping[str, Tensor]) -> Tensor:
         """Return the experts' z-scores over generic requests, averaged over layers.
@@ -120,34 +132,22 @@ class CalibratedRouter(DeviationMeter):
             averages: module path -> averages of ``describe`` over each request, ``[B, E]``.
 
         Returns:
-            Indices ``[B, K]`` int64 and weights ``[B, K]`` float32. K is ``top_k``; with a margin it is E,
-            since all experts share the weight that trust leaves.
+            Indices ``[B, K]`` int64 and weights ``[B, K]`` float32, ready for a plan. K is ``top_k``, one
+            more with the general expert, and E if all experts share what is not trusted.
         """
-        overall = self.score(averages)
-        indices, weights = keep_top_k(overall, self.top_k, self.temperature, self.abstain)
-        if self.margin is None:
-            return indices, weights
-        trust = trust_margin(overall, self.margin)
-        everyone = (1 - trust) * self.spread / overall.shape[1]
-        shared = everyone.expand(overall.shape).scatter_add(1, indices, trust * weights)
-        return torch.arange(overall.shape[1], device=overall.device).expand(overall.shape), shared
+        return self.choose_by(self.score(averages))
 
-
-def trust_margin(scores: Tensor, margin: float) -> Tensor:
-    """Compute how far the best expert stands out, as a share of a margin.
-
-    Args:
-        scores: ``[B, E]``; a NaN counts as the worst.
-        margin: difference between the best and the fourth score for a trust of 1.
-
-    Returns:
-        Trust from 0 to 1, ``[B, 1]``; 1 if there are fewer than four experts.
-    """
-    if scores.shape[1] <= RIVAL:
-        return torch.ones_like(scores[:, :1])
-    finite = torch.nan_to_num(scores, nan=torch.finfo(scores.dtype).min)
-    best = finite.topk(RIVAL + 1, dim=1).values
-    return ((best[:, :1] - best[:, RIVAL:]) / margin).clamp(0, 1)
+    def choose_by(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose experts by their scores ``[B, E]``; see ``choose``."""
+        indices, weights = keep_top_k(scores, self.top_k, self.temperature, self.abstain)
+        trust = torch.ones_like(scores[:, :1]) if self.margin is None else trust_margin(scores, self.margin)
+        trust = trust.clamp_max(self.most)
+        if self.fallback == "base" or (self.margin is None and self.most == 1):
+            return indices, trust * weights
+        if self.fallback == "general":
+            assert self.general is not None
+            return fall_back_on_general(indices, weights, trust, self.general)
+        return fall_back_on_all(indices, weights, trust, scores.shape[1], self.spread)
 
 
 def build_calibrated(config: CalibratedConfig, material: RequestMaterial) -> RequestRouter:
@@ -159,8 +159,11 @@ def build_calibrated(config: CalibratedConfig, material: RequestMaterial) -> Req
     if not material.layers:
         raise ValueError("this router needs facts of at least one layer with experts, found no layer")
 
+    # Layers are in the order of the model.
+    used = list(material.layers)[: ceil(config.depth * len(material.layers))]
+
     def take(field: str) -> dict[str, Tensor]:
-        return {path: layer.take(field) for path, layer in material.layers.items()}
+        return {path: material.layers[path].take(field) for path in used}
 
     means, deviations = take("generic_means"), take("generic_deviations")
     return CalibratedRouter(
@@ -173,5 +176,8 @@ def build_calibrated(config: CalibratedConfig, material: RequestMaterial) -> Req
         temperature=config.temperature,
         abstain=config.abstain,
         margin=config.margin,
+        fallback=resolve_fallback(config.fallback, material.general is not None, material.stands_on_general),
+        most=config.most,
         spread=config.spread,
+        general=material.general,
     )

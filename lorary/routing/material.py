@@ -73,6 +73,8 @@ class RequestMaterial:
     general: int | None = None
     """Index of the model's general expert, which the router may fall back on; it is none of the E experts.
     None if there is none, or if all experts stand on it, so that it is always on."""
+    stands_on_general: bool = False
+    """Whether all experts stand on a general one."""
     places: tuple[str, ...] | None = None
     """The layers with experts that read every token of a prompt, in the stack's order; None: all of
     ``layers``."""

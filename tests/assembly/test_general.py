@@ -21,7 +21,8 @@ GENERIC = ("Some text of no task.", "And another.", "One more, 12 words.")
 OPTIONS = {
     "fixed": {"weights": {"morse": 0.7, "dates": 0.5}},
     "single": {"expert": "morse"},
-    "calibrated": {"generic": GENERIC, "top_k": 2},
+    # Without a general expert below, the default falls back on all experts.
+    "calibrated": {"generic": GENERIC, "top_k": 2, "fallback": "all"},
     "arrow": {"top_k": 3, "abstain": 0.5},
     "seqr": {"generic": GENERIC},
     "logo": {"top_k": 2},

@@ -69,6 +69,7 @@ PRINTING = {
     "transfer": [["lib", *TASKS[:1], "c=a.jsonl", *TASKS[3:], "--starts", "general", *QUICK[:2]]],
     "run": [[]],
     "prototypes": [["lib"]],
+    "calibrate": [["lib"]],
     "cluster": [["lib", "--num-clusters", "2"]],
     "export": [["lib", "a", "--out", "adapter"]],
     "library ls": [["lib"], ["lib", "--tag", "none"], ["empty"]],

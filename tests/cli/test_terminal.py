@@ -29,6 +29,7 @@ WORDS = {
     "quickstart": ("--max-steps", "2", "--num-tests", "2", "--base", "BASE", "--out", "quick"),
     "train": ("new", *TASKS, *SHORT, "--training.rank", "2", "--base", "BASE"),
     "prototypes": ("lib",),
+    "calibrate": ("lib",),
     "cluster": ("lib", "--out", "clusters.yaml"),
     "merge": ("lib", "--out", "merged"),
     "lock": ("lib",),

@@ -28,6 +28,7 @@ COMMANDS = {
         *(*PAIR, "--method", "lorahub", *FEW[:2], "--options", "num_steps=8", "--out", out)
     ],
     "subtract": lambda base, out: ["plurals", "--out", out],
+    "calibrate": lambda base, out: ["--base", base],
     "cluster": lambda base, out: ["--num-clusters", "2", "--out", out + ".yaml"],
     "adapt": lambda base, out: [
         *(FEW[0], "new=generated:plurals", "--base", base, "--out", out, "--method", "average"),

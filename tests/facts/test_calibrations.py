@@ -49,6 +49,14 @@ def test_without_a_listener_the_work_is_in_the_log(model, experts, caplog):
     assert [record.message[:11] for record in caplog.records] == ["calibrating"]
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_gets_a_line_where_the_log_is_not_shown(model, experts, capsys, monkeypatch, is_terminal):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    Facts(model.base, model.stack, experts).find("calibrations", CONFIG.needs["calibrations"])
+    told = "lorary: calibrating 5 experts on generic requests, once: the result is stored\n"
+    assert capsys.readouterr().err == (told if is_terminal else "")
+
+
 def test_each_expert_comes_out_as_by_hand(build_tiny_base, model, experts):
     found = Facts(model.base, model.stack, experts).find("calibrations", CONFIG.needs["calibrations"])
     bare = build_tiny_base().model

@@ -9,7 +9,7 @@ from lorary.routing.calibrated import (
     log_deviations,
     whiten_readings,
 )
-from lorary.routing.calibrated_router import CalibratedRouter, DeviationMeter, trust_margin
+from lorary.routing.calibrated_router import CalibratedRouter, DeviationMeter
 from lorary.routing.spectr import compute_norm_roots
 
 
@@ -109,15 +109,6 @@ def test_no_score_is_divided_by_next_to_nothing(draw):
     router = CalibratedRouter(a, whiteners, offsets, generic, top_k=2)
     _, weights = router.choose({"one": torch.tensor([[0.02, 0.01]])})
     torch.testing.assert_close(weights, torch.softmax(torch.tensor([[0.02, 0.01]]) / SMALLEST_DEVIATION, 1))
-
-
-def test_the_best_is_trusted_by_how_far_it_is_above_the_fourth():
-    scores = torch.tensor([[5.0, 1.0, 4.8, 4.6, 0.0], [1.0, 3.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0, 1.0]])
-    assert trust_margin(scores, 2.0).tolist() == [[1.0], [1.0], [0.0]]
-    torch.testing.assert_close(trust_margin(scores, 4.0), torch.tensor([[1.0], [0.5], [0.0]]))
-    assert trust_margin(scores[:, :3], 2.0).tolist() == [[1.0]] * 3
-    broken = torch.tensor([[1.0, float("nan"), 0.5, 0.0, float("nan")], [float("inf")] * 5])
-    assert trust_margin(broken, 2.0).tolist() == [[1.0], [0.0]]
 
 
 def test_what_no_expert_stands_out_for_is_shared_by_all(draw):

@@ -15,6 +15,7 @@ from lorary.cli.default_router import are_for_encoder
 from lorary.cli.filled_library import choose_routed, look_routed, open_filled_library
 from lorary.cli.router_configs import read_gate_steps, read_router_options, refuse_unused_options
 from lorary.cli.tasks import read_task_template, read_tasks
+from lorary.cli.tuned_options import use_tuned
 from lorary.data import Task, Template
 from lorary.evaluation import EvalConfig, Route, make_routes
 from lorary.evaluation.routes import EXPERT_PREFIX, TASKS
@@ -122,7 +123,7 @@ def prepare_routes(
     check_against(options.against, names)
     refuse_unused_options(options, [*names, *routers])
     configured = {
-        name: read_router_options(options, name, list(library), with_tasks=True)
+        name: use_tuned(read_router_options(options, name, list(library), with_tasks=True), name, library)
         for name in dict.fromkeys((*names, *routers))
         if name in ROUTERS
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from lorary.files import quote
 from lorary.routing.configs.checks import refuse_faults, resolve_top_k
@@ -10,6 +11,8 @@ from lorary.routing.configs.generic_texts import find_generic_faults
 from lorary.routing.option_types import LARGEST, SMALLEST
 
 DEFAULT_TOP_K = 8
+Fallback = Literal["general", "all", "base"]
+FALLBACKS: Sequence[str] = get_args(Fallback)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,13 +23,21 @@ class CalibratedConfig:
     """Number of experts that each request keeps; if not given: 8, or all if there are fewer."""
     temperature: float = 0.15
     """Divides the scores: a small value gives the best expert all the weight, a large one equal weights."""
-    margin: float | None = 0.5
-    """Difference between the best and the fourth score from which the kept experts get the whole weight. For
-    a smaller difference they get a proportional part, and all experts share the rest equally. Null: always
-    whole."""
+    margin: float | None = 1.0
+    """Difference between the best and the fourth score from which the kept experts get the whole request.
+    For a smaller difference they get a proportional part, and the fallback the rest. Null: always whole."""
+    fallback: Fallback = "general"
+    """What gets the part of a request that the kept experts do not get: the general expert (all experts if
+    there is none), all experts equally, or the base model."""
+    most: float = 1.0
+    """Largest part of a request that the kept experts get together, from 0 to 1; the fallback gets the
+    rest."""
     spread: float = 1.5
-    """Sum of the weights if no expert stands out and all are used; above 1, since their mean partly
-    cancels."""
+    """Sum of the weights if no expert stands out and all experts are the fallback; above 1, since their mean
+    partly cancels."""
+    depth: float = 1.0
+    """Part of the layers, from the first, that requests are decided from. Below 1 the base model reads a
+    prompt no further than these layers to decide, which saves time before the first token."""
     last_share: float = 0.25
     """Weight of the last token, where the answer begins; the mean over all tokens has the rest."""
     ridge: float = 0.01
@@ -46,6 +57,12 @@ class CalibratedConfig:
         bounds = f"({SMALLEST:g} to {LARGEST:g})"
         if self.margin is not None and not SMALLEST <= self.margin <= LARGEST:
             yield f"margin must be above 0, or None for no margin, found {quote(self.margin)} {bounds}"
+        if self.fallback not in FALLBACKS:
+            yield f"fallback must be one of {', '.join(FALLBACKS)}, found {quote(self.fallback)}"
+        if not 0 <= self.most <= 1:
+            yield f"most must be in [0, 1], found {quote(self.most)}"
+        if not 0 < self.depth <= 1:
+            yield f"depth must be above 0 and at most 1, found {quote(self.depth)}"
         if not 0 <= self.spread <= LARGEST:
             yield f"spread must be at least 0, found {quote(self.spread)} (at most {LARGEST:g})"
         if not 0 <= self.last_share <= 1:

@@ -17,6 +17,7 @@ from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_prompts
 from lorary.cli.router_configs import read_router_options, refuse_unused_options
+from lorary.cli.tuned_options import use_tuned
 from lorary.experts.roles import SKILL
 from lorary.experts.skills import SkillSet
 from lorary.files import quote, say_count
@@ -37,7 +38,8 @@ def run(options: Namespace) -> int:
     config: dict[str, Any] = {}
     if library:
         options.router = options.router or choose_default_router(library)
-        config = asdict(read_router_options(options, options.router, list(library)))
+        chosen = read_router_options(options, options.router, list(library))
+        config = asdict(use_tuned(chosen, options.router, library))
     refuse_unused_options(options, [options.router] if options.router else [])
     require_free(options.out)
     plan = describe_plan(options, library, skill_set)

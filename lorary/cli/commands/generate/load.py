@@ -15,6 +15,7 @@ from lorary.cli.default_router import choose_default_router
 from lorary.cli.filled_library import choose_routed, look_routed, open_filled_library
 from lorary.cli.router_configs import read_router_options, refuse_unused_options
 from lorary.cli.skill_options import is_for_task
+from lorary.cli.tuned_options import use_tuned
 from lorary.errors import UnknownExpert
 from lorary.experts.roles import SKILL
 from lorary.files import quote
@@ -76,7 +77,7 @@ def load_routed(options: Namespace) -> RoutedModel:
         base = load_options_base(options, routed)
         return load_model(base, routed, router=None, skills=None, trust_base=options.trust_base)
     assert router is not None
-    config = read_router_options(options, router, list(routed))
+    config = use_tuned(read_router_options(options, router, list(routed)), router, library)
     base = load_options_base(options, routed)
     with show_work("preparing the router") as show:
         return load_model(

@@ -1,0 +1,69 @@
+"""Time to the first token: prompts read under Arrow, and decided and read under the calibrated router.
+
+    python -m bench.first_token --experts 32 --threads 2
+
+Random experts of rank 8 on all linear layers of the embedded base model, float32; sides take turns. "depth"
+is the part of the layers that the calibrated router decides from.
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from bench.models import DECAYING, draw_expert, load_bench_base
+from bench.timing import Side, interleave
+from lorary import load_model
+from lorary.assembly.router import Router
+
+GENERIC = (
+    "What is the capital of France?\nAnswer:",
+    "Once upon a time there was a small house in the woods.",
+)
+DEPTHS = (1.0, 0.5, 0.2, 0.1)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--experts", type=int, default=32)
+    parser.add_argument("--tokens", type=int, default=128, help="of the prompt")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    base = load_bench_base("smollm2-135m", torch.float32)
+    experts = {
+        name: draw_expert(name, base, seed=seed, decay=DECAYING, dtype=torch.float32)
+        for seed in range(options.experts)
+        for name in [f"expert-{seed}"]
+    }
+    model = load_model(base, experts, router=None)
+    prompts = torch.randint(100, 40_000, (1, options.tokens), generator=torch.Generator().manual_seed(0))
+
+    @torch.inference_mode()
+    def read(router: Router | None) -> None:
+        model(input_ids=prompts, experts=router, use_cache=True, logits_to_keep=1)
+
+    sides: dict[str, Callable[[], None]] = {
+        "bare base": partial(read, None),
+        "arrow": partial(read, model.router("arrow")),
+    }
+    for depth in DEPTHS:
+        router = model.router("calibrated", generic=GENERIC, depth=depth)
+        sides[f"calibrated, depth {depth}"] = partial(read, router)
+    times = interleave({name: Side(run) for name, run in sides.items()}, options.repeats)
+    print(f"{options.experts} experts, one prompt of {options.tokens} tokens, {options.threads} threads")
+    for name, own in times.items():
+        ratios = sorted(one / other for one, other in zip(own.seconds, times["arrow"].seconds, strict=True))
+        print(
+            f"{name:24} {1000 * own.median:6.0f} ms  {own.median / times['arrow'].median:.2f} x arrow "
+            f"[{ratios[0]:.2f}, {ratios[-1]:.2f}]"
+        )
+
+
+if __name__ == "__main__":
+    main()

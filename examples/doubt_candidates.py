@@ -1,0 +1,82 @@
+"""Candidates of examples/choose_doubt.py: options of the calibrated router, and fixed choices of experts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from math import ceil
+
+import torch
+from doubt_items import Case
+
+from lorary.assembly import RoutedModel
+from lorary.evaluation.route_experts import KnownExperts
+from lorary.facts.reading import read_averages
+from lorary.facts.requests import pad_prompts
+from lorary.routing import CalibratedConfig
+from lorary.routing.calibrated_router import CalibratedRouter
+
+SURE = CalibratedConfig(margin=None)
+ALL = CalibratedConfig(margin=0.5, fallback="all", spread=1.5, most=1.0, temperature=0.15)
+GENERAL = replace(ALL, fallback="general")
+CANDIDATES = {
+    "always sure": SURE,
+    "all": ALL,
+    "all, margin 1": replace(ALL, margin=1.0),
+    "base": replace(ALL, fallback="base"),
+    "general": GENERAL,
+    "general, most 0.7": replace(GENERAL, most=0.7),
+    "general, margin 1": replace(GENERAL, margin=1.0),
+    "general, margin 2": replace(GENERAL, margin=2.0),
+    "general, margin 1, half the layers": replace(GENERAL, margin=1.0, depth=0.5),
+    "general, margin 1, a fifth of the layers": replace(GENERAL, margin=1.0, depth=0.2),
+}
+FIXED = ("general alone", "uniform", "right expert")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A case with the scores of the experts that may be chosen, by the part of the layers they are from."""
+
+    case: Case
+    scores: Mapping[float, torch.Tensor]
+    places: tuple[int, ...]
+
+
+def score(model: RoutedModel, cases: Sequence[Case]) -> list[Scored]:
+    """Let the base model read each prompt once, and leave out the experts that are away."""
+    router, scores = model.decider.router, {}
+    for prompt in dict.fromkeys(case.tokens.prompt_ids for case in cases):
+        averages = read_averages(model.stack, router, pad_prompts([prompt], model.model.device))
+        scores[prompt] = {
+            depth: router.score(
+                {path: averages[path] for path in router.places[: ceil(depth * len(averages))]}
+            )[0]
+            for depth in {config.depth for config in CANDIDATES.values()}
+        }
+    found = []
+    for case in cases:
+        places = tuple(place for place, name in enumerate(model.names) if name != case.away)
+        own = scores[case.tokens.prompt_ids]
+        found.append(Scored(case, {depth: rows[list(places)] for depth, rows in own.items()}, places))
+    return found
+
+
+def choose(model: RoutedModel, scored: Scored, candidate: str) -> KnownExperts:
+    """Return the experts of a case under a candidate, and their weights."""
+    count, general = len(scored.places), model.facts.fallback
+    if candidate == "uniform":
+        return scored.places, (1 / count,) * count
+    if candidate == "right expert" and scored.case.own in model.names and scored.case.away is None:
+        return (model.names.index(scored.case.own),), (1.0,)
+    if candidate in FIXED:  # experts on top of a general one have it anyway
+        return ((0,), (0.0,)) if general is None else ((general,), (1.0,))
+    config = CANDIDATES[candidate]
+    indices, weights = build_router(model, candidate).choose_by(scored.scores[config.depth][None])
+    places = [general if index == general else scored.places[index] for index in indices[0].tolist()]
+    return tuple(places), tuple(weights[0].tolist())
+
+
+@cache
+def build_router(model: RoutedModel, candidate: str) -> CalibratedRouter:
+    """Build a candidate's router."""
+    return model.router("calibrated", **asdict(CANDIDATES[candidate])).decider.router

@@ -1,0 +1,1 @@
+"""``lorary calibrate``: its options and its work."""

@@ -1,0 +1,52 @@
+"""Options of routers that were tuned for a library: a further key of ``library.json``."""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from lorary.errors import LibraryError
+from lorary.files import parse_json_object, quote
+from lorary.library.commits import commit_plan
+from lorary.library.marker import MOST_BYTES
+from lorary.library.storage.contract import Puts, Storage
+from lorary.library.storage.places import MARKER
+
+KEY = "tuned"
+
+
+def read_tuned(storage: Storage, router: str) -> dict[str, Any]:
+    """Return the options that were tuned for a router; empty if there are none.
+
+    Raises:
+        LibraryError: if they are no mapping.
+        OSError: if the library cannot be read.
+    """
+    found = _read_marker(storage).get(KEY, {})
+    own = found.get(router, {}) if isinstance(found, Mapping) else found
+    if not isinstance(own, Mapping):
+        raise LibraryError(
+            f"{MARKER} of library {quote(storage.url)} must have a router's tuned options by name, "
+            f"found {quote(own)}: remove the key {KEY!r}"
+        )
+    return dict(own)
+
+
+def store_tuned(storage: Storage, router: str, options: Mapping[str, Any] | None) -> None:
+    """Store options that were tuned for a router, in place of earlier ones; None removes them.
+
+    Raises:
+        LibraryError: if the library cannot be written.
+    """
+
+    def plan() -> tuple[Puts, Collection[str]]:
+        marker = _read_marker(storage)
+        found = marker.pop(KEY, {})
+        kept = {name: own for name, own in found.items() if name != router} if isinstance(found, dict) else {}
+        kept |= {} if options is None else {router: dict(options)}
+        return {MARKER: json.dumps({**marker, **({KEY: kept} if kept else {})}).encode()}, ()
+
+    commit_plan(storage, f"store the tuned options of router {quote(router)}", plan)
+
+
+def _read_marker(storage: Storage) -> dict[str, Any]:
+    return parse_json_object(storage.read(MARKER, end=MOST_BYTES), storage.path(MARKER))
