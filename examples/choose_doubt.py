@@ -86,11 +86,11 @@ def weigh(model: RoutedModel, scored: Sequence[Scored], chosen: Sequence[KnownEx
         known = {item.tokens.prompt_ids: chosen[index] for item, index in zip(items, members, strict=True)}
         layout = find_layout(model.stack, max(len(item.tokens) for item in items), 1024)
         experts = RouteExperts(stack=model.stack, by_prompt=known)
-        sums = score_targets(
+        found = score_targets(
             experts, items, layout, tokens_per_pass=2048, row_length=1024, report=lambda count: None
         )
-        for index, item, loss in zip(members, items, sums, strict=True):
-            losses[index] = loss / len(item.tokens.target_ids)
+        for index, item, each in zip(members, items, found, strict=True):
+            losses[index] = each.loss / len(item.tokens.target_ids)
     return losses
 
 

@@ -4,10 +4,10 @@
 
 Takes the library and the multi-task experts that examples/natural_instructions.py or
 examples/equal_tokens.py trained into that folder. ``--library residual`` takes the latter's experts on
-top of a general one instead; the names of their routes begin with "on top: ". Prints for each set of
-tasks the routes' means and their paired differences to the rivals; writes routing-SET.json and .md there.
---stored prints again what an earlier call measured, with other --rivals if you like. The sets validation,
-validation-bare and other-unseen are for making choices.
+top of a general one instead; the names of their routes begin with "on top: ", with --general "general: ".
+Prints for each set of tasks the routes' means and their paired differences to the rivals; writes routing-
+SET.json and .md there. --stored prints again what an earlier call measured, with other --rivals if you
+like. The sets validation, validation-bare and other-unseen are for making choices.
 """
 
 import argparse
@@ -47,6 +47,7 @@ ROUTERS: Mapping[str, tuple[str, RouterConfig | None, str]] = {
     "retrieval, top-3, factors": ("retrieval", RetrievalConfig(top_k=3), "factors"),
     "calibrated": ("calibrated", CalibratedConfig(), "outputs"),
     "calibrated, always sure": ("calibrated", CalibratedConfig(margin=None, temperature=0.2), "outputs"),
+    "calibrated, margin 0.5": ("calibrated", CalibratedConfig(margin=0.5, fallback="all"), "outputs"),
     "calibrated, top-1": ("calibrated", CalibratedConfig(top_k=1, margin=None), "outputs"),
     "calibrated, temperature 0.1": ("calibrated", CalibratedConfig(temperature=0.1), "outputs"),
     "calibrated, temperature 0.3": ("calibrated", CalibratedConfig(temperature=0.3), "outputs"),
@@ -67,6 +68,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("sets", nargs="+", choices=SETS)
     parser.add_argument("--library", default="library", help="which of OUT; of equal_tokens.py also residual")
+    parser.add_argument(
+        "--general", action="store_true", help="let plain experts fall back on the multi-task LoRA"
+    )
     parser.add_argument("--num-test", type=int, default=16, help="examples per task")
     parser.add_argument("--metrics", nargs="+", default=["loss"])
     parser.add_argument("--routers", nargs="*", choices=ROUTERS, default=list(ROUTERS))
@@ -88,7 +92,9 @@ def main() -> None:
             show(reduce(Result.merge, parts), args.rivals, args.out / f"routing-{name}{args.suffix[0]}.md")
         return
     experts = Library.open(str(args.out / args.library))
-    model = lorary.load_model("smollm2-135m", experts, router=None, controls=find_controls(args, experts))
+    general = {"general": Library.open(str(args.out / "controls"))["multi-task"]} if args.general else {}
+    controls = find_controls(args, experts)
+    model = lorary.load_model("smollm2-135m", experts, router=None, controls=controls, **general)
     gates = GateConfig(num_steps=args.gate_steps, batch_size=args.gate_batch, tokens_per_pass=4096)
     routers = {ROUTERS[name][0] for name in args.routers}
     provide_material(model, experts, read_tasks(args.data), routers, gates)
@@ -97,8 +103,8 @@ def main() -> None:
         if "unseen" not in name:
             tasks = {task: found for task, found in tasks.items() if task in experts}
         routes = make_routes(tasks, model, args.routers, args.controls)
-        if args.library != "library":
-            routes = [replace(route, name=f"on top: {route.name}") for route in routes]
+        above = "on top: " if args.library != "library" else "general: " if args.general else ""
+        routes = [replace(route, name=f"{above}{route.name}") for route in routes]
         result = measure(model, name, tasks, routes, args.num_test, args.metrics)
         result.to_json(args.out / f"routing-{name}{args.suffix[0]}.json")
         rivals = [rival for rival in args.rivals if set(result.routes) > {rival}]

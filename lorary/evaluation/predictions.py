@@ -60,11 +60,11 @@ def share_experts(
         for prompt in prompts:
             places, weights = chosen[prompt]
             # A choice by groups of layers has the weights of all experts for each group.
-            groups = [each for each in weights if isinstance(each, tuple)] or [weights]
-            for group in groups:
+            groups = [each for each in weights if isinstance(each, tuple)]
+            alike = tuple(each for each in weights if isinstance(each, float))
+            for group in groups or [alike]:
                 for place, weight in zip(places, group, strict=True):
-                    assert isinstance(weight, float)
-                    own[names[place]] += weight / len(groups) / len(prompts)
+                    own[names[place]] += weight / max(len(groups), 1) / len(prompts)
         shares[task] = {
             name: share for name, share in sorted(own.items(), key=lambda pair: -pair[1]) if share
         }

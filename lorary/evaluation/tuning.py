@@ -149,7 +149,7 @@ class _Trial:
             table = tuple(zip(map(tuple, indices.tolist()), map(tuple, weights.tolist()), strict=True))
             if table not in self._known:
                 known = {item.tokens.prompt_ids: own for item, own in zip(self._items, table, strict=True)}
-                sums = score_targets(
+                scored = score_targets(
                     RouteExperts(stack=model.stack, by_prompt=known),
                     self._items,
                     self._layout,
@@ -158,7 +158,8 @@ class _Trial:
                     report=lambda count: None,
                 )
                 self._known[table] = [
-                    loss / len(item.tokens.target_ids) for loss, item in zip(sums, self._items, strict=True)
+                    each.loss / len(item.tokens.target_ids)
+                    for each, item in zip(scored, self._items, strict=True)
                 ]
         return self._known[table]
 
