@@ -326,8 +326,8 @@ class Library(MutableMapping[str, Expert]):
             with self._reading():
                 if not catalog.is_link(self._storage, name):
                     catalog.require_expert(self._storage, name)
-                found += find_problems(self._storage, name)
-                found += find_missing_general(self._storage, name, self.__getitem__)
+                own = find_problems(self._storage, name)
+                found += own or find_missing_general(self._storage, name, self.__getitem__)
         if rest or (rest is None and names is None):
             with self._reading():
                 found += find_strange_names(self._storage) + find_artifact_problems(self._storage)

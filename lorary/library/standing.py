@@ -3,7 +3,7 @@
 Small files are searched for the hash before they are parsed: a library may have thousands.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -70,7 +70,7 @@ def refuse_standing(storage: Storage, going: Collection[str], coming: Collection
         LibraryError: naming the first of them, and those that stand on it.
     """
     names = catalog.list_experts(storage)
-    sidecars = catalog.read_sidecars(storage, names)
+    sidecars = _read_readable(storage, names)
     for name in going:
         if (weights := _find_hash(sidecars.get(name, b""), name)) is None or weights in coming:
             continue
@@ -84,6 +84,17 @@ def refuse_standing(storage: Storage, going: Collection[str], coming: Collection
                 f"{say_count(count, 'expert')} {'stands' if count == 1 else 'stand'} on it ({shown}): remove "
                 "these first or together with it, or store what replaces it under another name"
             )
+
+
+def _read_readable(storage: Storage, names: Sequence[str]) -> dict[str, bytes]:
+    """Return the sidecars; without those that cannot be read, such as links: such experts can be removed."""
+    with suppress(LibraryError):
+        return catalog.read_sidecars(storage, names)
+    found: dict[str, bytes] = {}
+    for name in names:
+        with suppress(LibraryError):
+            found |= catalog.read_sidecars(storage, [name])
+    return found
 
 
 def _find_hash(content: bytes, name: str) -> str | None:

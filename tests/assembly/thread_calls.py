@@ -118,6 +118,7 @@ CALLS = {
     "decider": read_routed,
     "detach": detach,
     "explain": explain,
+    "general": lambda model, number: model.general,
     "generate": lambda model, number: model.generate(PROMPTS[number:], max_new_tokens=4),
     "config": lambda model, number: model.config.hidden_size,
     "device": lambda model, number: model.device,

@@ -102,13 +102,13 @@ SHAPES = {name: letters for fact in FACTS.values() for name, letters in fact.sha
 
 @pytest.mark.parametrize("field", SHAPES)
 def test_material_of_shapes_that_disagree_is_refused(field):
-    sizes = dict(zip("ERIO", (4, 2, 8, 6), strict=True))
+    sizes = dict(zip("ERIOC", (4, 2, 8, 6, 5), strict=True))
     tensors = {name: torch.zeros([sizes[letter] for letter in letters]) for name, letters in SHAPES.items()}
     LayerMaterial(num_experts=4, tensors=tensors, shapes=SHAPES)
     for dim, size in enumerate(tensors[field].shape):
         shape = [*tensors[field].shape[:dim], size + 1, *tensors[field].shape[dim + 1 :]]
-        if (field, dim) == ("b", 1):
-            continue  # nothing else has as many numbers as the layer's output
+        if (field, dim) in (("b", 1), ("components", 1)):
+            continue  # nothing else has as many numbers as the layer's output, or as components have
         with pytest.raises(ValueError, match=r"must (agree on their shapes|have one row)"):
             LayerMaterial(num_experts=4, tensors={**tensors, field: torch.zeros(shape)}, shapes=SHAPES)
 
