@@ -12,7 +12,7 @@ LoraryError
 """
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 
 
 class LoraryError(Exception):
@@ -58,11 +58,18 @@ class TrainingError(LoraryError):
     """A run cannot start, resume or go on."""
 
 
+# Of names in an error message, as ``difflib`` measures it from 0 to 1: of any, and behind the nearest.
+LEAST_NEARNESS, NEARNESS_BEHIND = 0.5, 0.3
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Say which known names come near ``name``, for the end of an error message."""
     names = sorted(known)
-    near = get_close_matches(name, names, n=3, cutoff=0.5)
+    near = get_close_matches(name, names, n=3, cutoff=LEAST_NEARNESS)
     if near:
+        # Beside a name that a slip of the hand explains, one that is far further away only distracts.
+        best = SequenceMatcher(None, near[0], name).ratio()
+        near = get_close_matches(name, near, n=3, cutoff=max(LEAST_NEARNESS, best - NEARNESS_BEHIND))
         return "did you mean " + " or ".join(repr(other) for other in near) + "?"
     if not names:
         return "there is none yet"

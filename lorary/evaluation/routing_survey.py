@@ -13,18 +13,9 @@ from lorary.assembly import Explanation, RoutedModel
 from lorary.data import Task, TaskLike, Template, gather_tasks
 from lorary.evaluation.chosen_examples import choose_examples
 from lorary.evaluation.config import EvalConfig
+from lorary.evaluation.request_scores import RequestScores
 from lorary.routing.diagnostics import routing_entropy
 from lorary.routing.doubt import RIVAL
-
-
-@dataclass(frozen=True)
-class RequestScores:
-    """The scores with which a router chose experts for the requests of a task, as means over the requests."""
-
-    scores: Mapping[str, float]
-    """Expert -> its score, the best first."""
-    margin: float
-    """The best score of a request less its fourth best one, or less the last one of fewer experts."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Files, and text in them, that others may have made: read within limits, written whole or not at all."""
 
+from lorary.files.appended import append_line
 from lorary.files.cache_folder import open_cache_folder
 from lorary.files.counts import say_count
 from lorary.files.html_text import escape_html, html_table
@@ -15,6 +16,7 @@ from lorary.files.whole import write_whole
 __all__ = [
     "LIMITS",
     "PatternMatcher",
+    "append_line",
     "check_shape",
     "dump_json",
     "escape",

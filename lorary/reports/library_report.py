@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from lorary.evaluation.compare import choose_reference, compare_routes
+from lorary.evaluation.request_scores import RequestScores
 from lorary.evaluation.result import Result
 from lorary.evaluation.route_uses import name_uses
-from lorary.evaluation.routing_survey import RequestScores
 from lorary.files import dump_json, escape_html, say_count, write_whole
 from lorary.reports.dendrogram import draw_dendrogram, link_experts, order_leaves
 from lorary.reports.entropy_chart import entropy_chart

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 
 from lorary.errors import suggest
+from lorary.evaluation.request_scores import RequestScores
 from lorary.evaluation.result import Result
-from lorary.evaluation.routing_survey import RequestScores
 from lorary.files import quote, write_whole
 from lorary.reports import routing_html
 from lorary.reports.page import make_footer, make_page, make_section, result_section

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from lorary.evaluation.routing_survey import RequestScores
+from lorary.evaluation.request_scores import RequestScores
 from lorary.files import escape_html
 
 NUM_SHOWN = 4
@@ -33,8 +33,7 @@ def _task_card(
     highest: float,
 ) -> str:
     rows = "".join(
-        f'<dt title="{escape_html(name)}">{"<b>" if name == task else ""}{escape_html(name)}'
-        f"{'</b>' if name == task else ''}</dt>"
+        f'<dt title="{escape_html(name)}">{_draw_name(name, is_own=name == task)}</dt>'
         f'<dd class="x{places[name]}"><i style="width:{_width(score, highest):.1f}%"></i></dd>'
         f"<dd>{score:z.2f}</dd>"
         for name, score in scores
@@ -44,6 +43,10 @@ def _task_card(
         f'<span class="dim">margin {found.margin:z.2f}</span></h3>'
         f"<dl>{rows}</dl></article>"
     )
+
+
+def _draw_name(name: str, *, is_own: bool) -> str:
+    return f'<b class="own">{escape_html(name)}</b>' if is_own else escape_html(name)
 
 
 def _width(score: float, highest: float) -> float:

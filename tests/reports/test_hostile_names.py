@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from lorary.evaluation import Result
+from lorary.evaluation.request_scores import RequestScores
 from lorary.files import escape
 from lorary.files.quoting import is_visible
 from lorary.reports import render_markdown, render_table, result_grid
@@ -57,7 +58,15 @@ def make_result(names):
 
 def make_samples(names):
     tokens = tuple(RoutedToken(name, tuple((other, 1 / len(names)) for other in names)) for name in names)
-    return tuple(RoutedSample(name, tokens, tokens) for name in names[:2])
+    return tuple(
+        RoutedSample(name, tokens, tokens, name, is_right)
+        for name, is_right in zip(names[:2], (True, False), strict=True)
+    )
+
+
+def make_scores(names):
+    """Every name as a task, and as an expert that is drawn."""
+    return {name: RequestScores({name: 2.0, names[0]: 1.0}, 1.0) for name in names}
 
 
 def make_report(names, result):
@@ -74,6 +83,7 @@ def make_report(names, result):
         transfer=shares,
         own={name: name for name in names},
         samples=make_samples(names),
+        scores_by_task=make_scores(names),
     )
 
 
@@ -85,6 +95,7 @@ def similarity(names):
 def write_routing(path, names, result):
     usage = {name: dict.fromkeys(names, 0.1) for name in names}
     options = {"usage_by_task": usage, "usage_by_layer": usage, "result": result, "title": names[0]}
+    options["scores_by_task"] = make_scores(names)
     write_routing_html(path, make_samples(names), names, **options)
 
 
@@ -98,7 +109,9 @@ class Page(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
+        # Our own bold text has one of these attributes; that of a name in ``NAMES`` would have none.
+        is_ours = attrs in OUR_BOLD
+        self.tags.add("our b" if tag == "b" and is_ours else tag)
         self.attributes += attrs
         if dict(attrs).get("http-equiv") == "Content-Security-Policy":
             self.policy = dict(attrs)["content"]
@@ -110,7 +123,9 @@ class Page(HTMLParser):
         raise AssertionError(f"a comment: {data}")
 
 
+OUR_BOLD = [[("aria-hidden", "true")], *([("class", name)] for name in ("own", "right", "wrong"))]
 OUR_TAGS = {
+    "our b",
     *("html", "head", "meta", "title", "style", "body", "main", "section", "article", "fieldset", "label"),
     *(
         "input",

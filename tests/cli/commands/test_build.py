@@ -112,7 +112,10 @@ def test_a_built_model_names_its_base_itself(build, lorary, tmp_path):
     assert build()[0] == 0
     code, _, said = lorary("generate", str(tmp_path / "my-model"), PROMPT, "--base", "smollm2-135m")
     assert code == 2
-    assert "a built model has its own base model: leave out --base, --revision and" in said
+    assert (
+        "a built model has its own base model: leave out --base, --revision, --trust-base and --quantize"
+        in said
+    )
 
 
 def test_commands_that_want_a_library_say_where_a_built_model_has_it(lorary, build, tmp_path):

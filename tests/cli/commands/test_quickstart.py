@@ -86,7 +86,7 @@ def test_a_size_that_leaves_no_standard_error_is_refused(lorary, tmp_path):
     code, _, complaint = lorary("quickstart", "--out", str(tmp_path), "--num-tests", "1")
 
     assert code == 2
-    assert "num_tests must be at least 2" in complaint
+    assert complaint == "error: --num-tests must be at least 2, found 1\n"
 
 
 PLAN = QuickstartPlan(max_steps=2)

@@ -1,6 +1,5 @@
 """Answer prompts in batches, and log the answers as lines of JSON."""
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from jsonargparse import Namespace
 from lorary.assembly import Explanation, RoutedModel
 from lorary.cli.skill_options import choose_task, is_for_task
 from lorary.data.encoding import encode_answers
-from lorary.files import dump_json, quote
+from lorary.files import append_line, dump_json, quote
 
 
 def answer_prompts(model: RoutedModel, prompts: Sequence[Sequence[int]], options: Namespace) -> list[str]:
@@ -42,17 +41,13 @@ def split_batches(count: int, size: int) -> Iterator[range]:
         yield range(start, min(start + size, count))
 
 
-def append_line(path: Path, record: dict[str, Any]) -> None:
+def log_answer(path: Path, record: dict[str, Any]) -> None:
     """Append a record to a log, as one line of JSON.
 
     Raises:
         OSError: if the file cannot be written; earlier lines are kept.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = f"{dump_json(record, indent=None)}\n".encode()
-    with open(path, "ab") as file:
-        # One call: the lines of several processes do not mix.
-        os.write(file.fileno(), line)
+    append_line(path, dump_json(record, indent=None))
 
 
 def check_log(path: Path | None) -> None:

@@ -9,9 +9,9 @@ from jsonargparse import Namespace
 from lorary.assembly import Explanation, RoutedModel
 from lorary.cli.commands.generate.answering import (
     answer_prompts,
-    append_line,
     check_log,
     explain_answer,
+    log_answer,
     split_batches,
 )
 from lorary.cli.commands.generate.few_shot import Shots, read_shots
@@ -99,7 +99,7 @@ def answer_all(
             )
             record.update({"task": options.task} if is_for_task(options) else {})
             if options.log is not None:
-                append_line(options.log, record)
+                log_answer(options.log, record)
             yield record, dressed[place], explanation
 
 
