@@ -112,8 +112,8 @@ def train_skills(
     layers = _find_layers(base, config, start)
     if config.trained != "table":
         num = config.num_skills + config.shared_skill
-        check_rank(layers, config.train.rank)
         check_memory(base.model.device, layers, replace(config.train, num_slots=num), num, "num_skills")
+        check_rank(layers, config.train.rank)
     values = _begin(layers, list(examples), config, start, seed_for(config.train.seed, name))
     with hold_run_folder(run_folder):
         form = TensorForm({key: own.shape for key, own in values.items() if is_trained(key, config)})

@@ -84,8 +84,8 @@ def train_experts(
     if config.max_steps == 0 and starts is None:
         raise ValueError("without steps there must be experts to start with, found no starts: pass some")
     layers = find_layers(base.model, config.target_modules)
-    check_rank(layers, config.rank)
     check_memory(base.model.device, layers, config, len(examples))
+    check_rank(layers, config.rank)
     begun = None if starts is None else Starts(base, layers, examples, starts)
     general = None if on_top_of is None else hash_weights(on_top_of)
     check_standing(starts or {}, on_top_of)

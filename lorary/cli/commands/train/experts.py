@@ -59,8 +59,8 @@ def run(options: Namespace) -> int:
     base = load_options_base(options)
     examples = name_members(prepare_all(options, base, pool_tasks(tasks, members), config), members)
     layers = find_layers(base.model, config.target_modules)
-    check_rank(layers, config.rank)
     check_memory(base.model.device, layers, config, len(examples))
+    check_rank(layers, config.rank)
     # Created only after all checks, so that bad input leaves no new library behind.
     library = Library.open(options.library, create=not continued and options.on_top_of is None)
     starts = load_starts(library, continued, config)
@@ -118,8 +118,8 @@ def train_general(
     examples = prepare_all(options, base, {plan.name: plan.task}, plan.config)
     examples = name_members(examples, {plan.name: plan.members})
     layers = find_layers(base.model, plan.config.target_modules)
-    check_rank(layers, plan.config.rank)
     check_memory(base.model.device, layers, plan.config, len(examples))
+    check_rank(layers, plan.config.rank)
     standing = list_standing(library, plan.name)
     wanted = find_wanted(
         library,
