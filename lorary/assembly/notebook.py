@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from lorary.assembly.colours import BASE_COLOURS
 from lorary.files import escape_html, html_table, say_count
+from lorary.files.colours import BASE_COLOURS
 
 if TYPE_CHECKING:
     from lorary.assembly.explanation import Explanation

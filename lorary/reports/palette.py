@@ -5,7 +5,7 @@ from colorsys import hls_to_rgb
 from dataclasses import dataclass
 from hashlib import sha256
 
-from lorary.assembly.colours import BASE_COLOURS
+from lorary.files.colours import BASE_COLOURS
 
 LIGHT_PAGE, LIGHT_TEXT = "#ffffff", "#1b2029"
 DARK_PAGE, DARK_TEXT = "#161a21", "#e9edf3"
