@@ -24,7 +24,9 @@ def test_what_a_soft_prompt_cannot_do_is_refused_with_what_it_can(base, everyone
         fold(base, experts["prompt"])
     pair = {"prompt": experts["prompt"].rename("prompt"), "plain": plain}
     with pytest.raises(IncompatibleExpert, match=f"has a soft prompt.*{possible}"):
-        merge(pair, method="linear")
+        merge(pair, method="linear", names=["plain", "prompt"])
+    with pytest.warns(UserWarning, match="leaves out 1 other, such as 'prompt', which has a soft prompt"):
+        assert merge(pair, method="linear").card.parents == ("plain",)
     with pytest.raises(IncompatibleExpert, match=f"has a soft prompt.*{possible}"):
         load_model(wrap_base(base), experts, router="arrow")
     model = load_model(wrap_base(base), experts, router=None)
