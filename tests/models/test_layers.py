@@ -67,7 +67,7 @@ def test_targets_that_match_nothing_are_refused_with_what_there_is(llama):
 def test_quantised_weights_are_refused():
     layer = nn.Linear(4, 4)
     layer.weight = nn.Parameter(torch.zeros(4, 4, dtype=torch.int8), requires_grad=False)
-    with pytest.raises(IncompatibleExpert, match="found a quantised Linear: load .* without quantisation"):
+    with pytest.raises(IncompatibleExpert, match=r"found a quantised Linear: load .* without quantisation"):
         add_to_weight(layer, torch.zeros(4, 4))
 
 
