@@ -19,7 +19,7 @@ TITLES = {
     "unseen": "tasks that no expert saw",
     "bare": "without definitions",
 }
-ON_TOP = "on top: "
+ON_TOP, GENERAL = "on top: ", "general: "
 COLOURS = {"on top": "#0072b2", "all tasks": "#e69f00", "plain": "#999999"}
 
 
@@ -61,8 +61,9 @@ def draw(axis: plt.Axes, result: Result, without: list[str]) -> None:
             place, value.mean, xerr=value.standard_error, color=COLOURS[kind], ecolor="#444444", capsize=2
         )
         axis.text(0.03, place, f"{value.mean:.2f}", va="center", color="white", fontsize=8)
-    axis.set_yticks(range(len(routes)), [route.removeprefix(ON_TOP) for route in routes])
-    axis.set_xlabel("loss, nats per target token (less is better)")
+    names = [route.removeprefix(ON_TOP).replace(GENERAL, "general as fallback, ") for route in routes]
+    axis.set_yticks(range(len(routes)), names)
+    axis.set_xlabel("loss, nats per token (less is better)")
     axis.spines[["top", "right"]].set_visible(False)
 
 
