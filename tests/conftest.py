@@ -1,6 +1,9 @@
 """What every test shares: no network, few threads, and the embedded model for the slow ones."""
 
 import os
+import shutil
+import tempfile
+from functools import partial
 
 import pytest
 
@@ -43,7 +46,11 @@ FAMILIES = {
 }
 
 
-def pytest_configure():
+def pytest_configure(config):
+    # What an earlier version computed must not answer for this one. Workers share the folder.
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        os.environ["LORARY_CACHE"] = folder = tempfile.mkdtemp(prefix="lorary-tests-")
+        config.add_cleanup(partial(shutil.rmtree, folder, ignore_errors=True))
     # Processes side by side would fight for the cores with more than one thread each.
     threads = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", threads)))
