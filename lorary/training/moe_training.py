@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lorary.data import TokenizedExample
-from lorary.experts import Expert, Factors, check_name, hash_weights
+from lorary.experts import Expert, check_name, hash_weights
 from lorary.experts.on_top import set_apart
 from lorary.experts.parts import require_low_rank
 from lorary.files import quote
@@ -32,6 +32,7 @@ from lorary.training.loop.event import TrainEvent
 from lorary.training.loop.loop import Loop
 from lorary.training.loop.schedule import seed_for
 from lorary.training.memory import check_memory
+from lorary.training.moe_experts import build_moe_experts
 from lorary.training.objectives.moe import ROUTER, MoeExperts
 from lorary.training.objectives.moe_config import MoeConfig
 from lorary.training.objectives.moe_start import start_at_random, start_from_rows
@@ -138,7 +139,7 @@ def train_moe(
             seen = _spread(list(dict.fromkeys(unit.validation or unit.train)), NUM_USAGE_EXAMPLES)
             usage = measure_usage(objective, _split(stack, config, seen))
             router = TrainedRouter(form, {path: tensors[f"{path}.{ROUTER}"] for path in stack.layers})
-            trained = _build_experts(stack, experts, tensors, config, name, progress)
+            trained = build_moe_experts(stack, experts, tensors, config, name, progress)
         finally:
             stack.detach()
     if config.train_experts:
@@ -274,36 +275,3 @@ def _hash_expert(name: str, expert: Expert) -> str:
         for letter, part in (("a", pair.a), ("b", pair.b))
     }
     return hash_tensors(name, factors)[:16]
-
-
-def _build_experts(
-    stack: ExpertStack,
-    experts: Mapping[str, Expert],
-    tensors: Mapping[str, Tensor],
-    config: MoeConfig,
-    name: str,
-    progress: UnitProgress,
-) -> dict[str, Expert]:
-    """Return the experts, or new ones with the trained factors of the same ranks and layers."""
-    if not config.train_experts:
-        return dict(experts)
-    ranks = {path: layer.list_ranks() for path, layer in stack.layers.items()}
-    trained = {}
-    for place, (old, expert) in enumerate(experts.items()):
-        factors = {
-            path: Factors(
-                tensors[f"{path}.a"][place, : own[place]].clone(),
-                tensors[f"{path}.b_t"][place, : own[place]].T.contiguous(),
-            )
-            for path, own in ranks.items()
-            if own[place]
-        }
-        card = replace(
-            expert.card,
-            parents=(old,),
-            description=f"expert {old} as trained in the mixture {name}",
-            provenance={"training": {**asdict(config), "method": "moe"}, "steps": progress.step},
-            scores={},
-        )
-        trained[f"{name}-{old}"] = Expert(f"{name}-{old}", expert.base_model, factors, card)
-    return trained

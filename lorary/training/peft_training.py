@@ -15,8 +15,8 @@ from lorary.models import BaseModel
 from lorary.training.config import TrainConfig, list_effective
 from lorary.training.example_checks import check_training_examples
 from lorary.training.examples import TrainingExamples
+from lorary.training.folder.expert_form import ExpertForm
 from lorary.training.folder.lock import hold_run_folder
-from lorary.training.folder.peft_form import PeftForm
 from lorary.training.folder.run_folder import RunFolder
 from lorary.training.loop.event import TrainEvent
 from lorary.training.loop.loop import Loop
@@ -69,7 +69,9 @@ def train_with_peft(
     check_peft_kind(str(getattr(peft_config.peft_type, "value", peft_config.peft_type)))
     described = describe_peft_config(peft_config)
     digests = {name: found.digest for name, found in examples.items()}
-    form = PeftForm(base_fingerprint=base.fingerprint, digests=digests, config=config, peft=described)
+    form = ExpertForm(
+        shapes=None, base_fingerprint=base.fingerprint, digests=digests, config=config, peft=described
+    )
     identity = {
         "configuration": list_effective(config),
         "PEFT": described,

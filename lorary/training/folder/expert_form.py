@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from fsspec.implementations.local import LocalFileSystem
@@ -21,8 +22,8 @@ WEIGHTS = "adapter_model.safetensors"
 class ExpertForm:
     """The ``ProductForm`` of a run that trains experts (see ``lorary.training.folder.finished``)."""
 
-    shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
-    """Module path -> shapes of ``a`` and ``b``."""
+    shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] | None
+    """Module path -> shapes of ``a`` and ``b``; None for any experts, as PEFT trains them."""
     base_fingerprint: str
     """The base model's fingerprint."""
     digests: Mapping[str, str]
@@ -31,6 +32,8 @@ class ExpertForm:
     """The run's configuration."""
     starts: Mapping[str, str] = field(default_factory=dict)
     """Expert name -> hash of the weights that its training begins with, if it does not begin fresh."""
+    peft: Mapping[str, Any] | None = None
+    """PEFT's configuration, as ``describe_peft_config`` describes it, if PEFT trains them."""
     on_top_of: str | None = None
     """Hash of the weights of the general expert on top of which they are trained; None for none."""
     files: tuple[str, ...] = (WEIGHTS, "adapter_config.json", "expert.json")
@@ -62,33 +65,34 @@ class ExpertForm:
         )
         if fault:
             yield fault
-        yield from self._find_shape_faults(expert)
+        if expert.card.provenance.get("peft") != self.peft:
+            yield "it was trained with another PEFT configuration"
+        if self.shapes is not None:
+            yield from _find_shape_faults(expert, self.shapes)
         if expert.card.provenance.get("steps") != num_steps:
             yield (
                 f"its curves have {say_count(num_steps, 'step')}, but its training ended after another number"
             )
 
-    def _find_shape_faults(self, expert: Expert) -> Iterator[str]:
-        outlines = {
-            path: (tuple(pair.a.shape), tuple(pair.b.shape)) for path, pair in expert.outlines.items()
-        }
-        different = sorted(
-            path for path in {**outlines, **self.shapes} if outlines.get(path) != self.shapes.get(path)
+
+def _find_shape_faults(
+    expert: Expert, shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
+) -> Iterator[str]:
+    outlines = {path: (tuple(pair.a.shape), tuple(pair.b.shape)) for path, pair in expert.outlines.items()}
+    different = sorted(path for path in {**outlines, **shapes} if outlines.get(path) != shapes.get(path))
+    if different:
+        path = different[0]
+        yield (
+            f"{say_count(len(different), 'of its module')} differ from this run's, such as "
+            f"{quote(path, 100)}: the shapes of factors must be {shapes.get(path, 'absent')}, found "
+            f"{outlines.get(path, 'none')}"
         )
-        if different:
-            path = different[0]
-            yield (
-                f"{say_count(len(different), 'of its module')} differ from this run's, such as "
-                f"{quote(path, 100)}: the "
-                f"shapes of factors must be {self.shapes.get(path, 'absent')}, found "
-                f"{outlines.get(path, 'none')}"
-            )
-        if expert.kinds:
-            yield f"it must have low-rank factors only, found {', '.join(expert.kinds)} too"
-        if any(tensor.dtype != torch.float32 for pair in expert.outlines.values() for tensor in pair):
-            yield "its factors must be float32, found another dtype"
-        # In a run's experts, b includes the scale, so PEFT's factor must be 1.
-        if isinstance(expert.factors, StoredFactors) and any(
-            s != 1 for s in expert.factors.layout.scales.values()
-        ):
-            yield "its adapter_config.json must have the alpha that was written, found another"
+    if expert.kinds:
+        yield f"it must have low-rank factors only, found {', '.join(expert.kinds)} too"
+    if any(tensor.dtype != torch.float32 for pair in expert.outlines.values() for tensor in pair):
+        yield "its factors must be float32, found another dtype"
+    # In a run's experts, b includes the scale, so PEFT's factor must be 1.
+    if isinstance(expert.factors, StoredFactors) and any(
+        s != 1 for s in expert.factors.layout.scales.values()
+    ):
+        yield "its adapter_config.json must have the alpha that was written, found another"

@@ -5,24 +5,22 @@ S slots, P parameters of an expert, R rank, I layer input, O layer output, N tar
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 
 import torch
 from torch import Tensor
 
-from lorary.errors import TrainingError
 from lorary.experts import Expert, ExpertCard, Factors, hash_weights
-from lorary.files import say_count
 from lorary.models import BaseModel, ExpertStack
 from lorary.models.quantized.dequantize import came_from_conv1d
 from lorary.passes.split import Pass
 from lorary.routing import Chooser
 from lorary.training.config import TrainConfig
 from lorary.training.examples import TrainingExamples
-from lorary.training.loop.adamw import AdamW, AdamWSteps
+from lorary.training.loop.adamw import AdamWSteps
 from lorary.training.loop.contract import Objective
 from lorary.training.loop.rows import ParameterRows
 from lorary.training.loop.schedule import seed_for
+from lorary.training.objectives.expert_runs import check_expert_loss, describe_training, make_adamw
 from lorary.training.objectives.input_dropout import InputDropout
 from lorary.training.progress import UnitProgress
 from lorary.training.starts import Starts
@@ -68,13 +66,7 @@ class LoraExperts(Objective[Expert]):
                 # A parameter cannot be replaced by a tensor with a gradient, so it is no parameter any more.
                 del layer.a
             self._drop_inputs(self._dropout, [])
-        self._adamw = AdamW(
-            learning_rate=config.learning_rate,
-            schedule=config.schedule,
-            warmup_ratio=config.warmup_ratio,
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-        )
+        self._adamw = make_adamw(config)
 
     @torch.no_grad()
     def start(self, name: str, slot: int, num_steps: int) -> AdamWSteps:
@@ -137,13 +129,7 @@ class LoraExperts(Objective[Expert]):
 
     def check_loss(self, name: str, what: str, loss: float, step: int) -> float:
         """Check that a loss is finite."""
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"expert {name!r}: the {what} must be finite, found {loss} after {say_count(step, 'step')}: "
-                f"lower learning_rate ({self.config.learning_rate:g}) and run again with fresh=True "
-                "(--fresh), or check its examples"
-            )
-        return loss
+        return check_expert_loss(name, what, loss, step, self.config)
 
     def export(self, name: str, values: Tensor, progress: UnitProgress) -> Expert:
         """Make an expert of a row; its ``b`` includes LoRA's factor."""
@@ -155,11 +141,7 @@ class LoraExperts(Objective[Expert]):
             base_fingerprint=self.base.fingerprint,
             task_type=self.base.task_type,
             provenance={
-                "training": asdict(self.config),
-                "data": {"digest": examples.digest, "num_train": len(examples.train)},
-                "steps": progress.step,
-                "best_step": progress.best_step,
-                "tokens": progress.tokens,
+                **describe_training(self.config, examples, progress),
                 **self._describe_start(name),
                 **({} if self._general is None else {"general": self._general.name}),
             },

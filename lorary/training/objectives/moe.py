@@ -8,6 +8,7 @@ target tokens of a pass, f and P shares of an expert.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,11 +21,11 @@ from lorary.passes import score_pass
 from lorary.passes.split import Pass
 from lorary.routing import Chooser
 from lorary.routing.configs.moe_form import MoeForm
-from lorary.training.loop.adamw import AdamW
 from lorary.training.loop.adamw_parts import AdamWParts, AdamWPartsSteps
 from lorary.training.loop.contract import Objective
 from lorary.training.loop.rows import ParameterRows
 from lorary.training.loop.schedule import seed_for
+from lorary.training.objectives.expert_runs import make_adamw
 from lorary.training.objectives.moe_chooser import MoeChooser, NoiseSource, find_decoding
 from lorary.training.objectives.moe_config import MoeConfig
 from lorary.training.objectives.moe_sums import LayerSums, add_counts
@@ -223,16 +224,9 @@ class MoeExperts(Objective[dict[str, Tensor]]):
 
 
 def _choose_optimizer(config: MoeConfig, num_router: int, num_factors: int) -> AdamWParts:
-    def choose(learning_rate: float, weight_decay: float) -> AdamW:
-        return AdamW(
-            learning_rate=learning_rate,
-            schedule=config.train.schedule,
-            warmup_ratio=config.train.warmup_ratio,
-            weight_decay=weight_decay,
-            max_grad_norm=config.train.max_grad_norm,
-        )
-
-    parts = {"router": (choose(config.router_learning_rate, 0.0), num_router)}
+    adamw = make_adamw(config.train)
+    router = replace(adamw, learning_rate=config.router_learning_rate, weight_decay=0.0)
+    parts = {"router": (router, num_router)}
     if num_factors:
-        parts["experts"] = (choose(config.train.learning_rate, config.train.weight_decay), num_factors)
+        parts["experts"] = (adamw, num_factors)
     return AdamWParts(parts)

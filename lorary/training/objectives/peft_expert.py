@@ -4,11 +4,10 @@ P parameters of an expert, N target tokens of a pass.
 """
 
 import copy
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,9 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lorary.data import TokenizedExample
-from lorary.errors import TrainingError
 from lorary.experts import Expert, Factors, read_peft
-from lorary.files import say_count
 from lorary.models import BaseModel, ExpertStack
 from lorary.models.checkpointing import checkpoint_layers
 from lorary.models.cross_entropy import cross_entropy
@@ -33,10 +30,11 @@ from lorary.passes.split import Pass
 from lorary.routing import Chooser
 from lorary.training.config import TrainConfig
 from lorary.training.examples import TrainingExamples
-from lorary.training.loop.adamw import AdamW, AdamWSteps
+from lorary.training.loop.adamw import AdamWSteps
 from lorary.training.loop.contract import Objective
 from lorary.training.loop.rows import ParameterRows
 from lorary.training.loop.schedule import seed_for
+from lorary.training.objectives.expert_runs import check_expert_loss, describe_training, make_adamw
 from lorary.training.peft_settings import describe_peft_config
 from lorary.training.progress import UnitProgress
 
@@ -70,13 +68,7 @@ class PeftExperts(Objective[Expert]):
         first = next(iter(parameters.values()))
         shapes = {key: tuple(each.shape) for key, each in parameters.items()}
         self.rows = ParameterRows(1, shapes, first.device)
-        self._adamw = AdamW(
-            learning_rate=config.learning_rate,
-            schedule=config.schedule,
-            warmup_ratio=config.warmup_ratio,
-            weight_decay=config.weight_decay,
-            max_grad_norm=config.max_grad_norm,
-        )
+        self._adamw = make_adamw(config)
 
     def _wrap(self, name: str) -> None:
         """Put PEFT's layers on a copy of the base model, with first values drawn by the expert's seed."""
@@ -150,13 +142,7 @@ class PeftExperts(Objective[Expert]):
 
     def check_loss(self, name: str, what: str, loss: float, step: int) -> float:
         """Check that a loss is finite."""
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"expert {name!r}: the {what} must be finite, found {loss} after {say_count(step, 'step')}: "
-                f"lower learning_rate ({self.config.learning_rate:g}) and run again with fresh=True "
-                "(--fresh), or check its examples"
-            )
-        return loss
+        return check_expert_loss(name, what, loss, step, self.config)
 
     def export(self, name: str, values: Tensor, progress: UnitProgress) -> Expert:
         """Make an expert of a row, by PEFT's own files."""
@@ -182,11 +168,7 @@ class PeftExperts(Objective[Expert]):
             "provenance": {
                 "algorithm": "peft",
                 "peft": describe_peft_config(self.peft_config),
-                "training": asdict(self.config),
-                "data": {"digest": examples.digest, "num_train": len(examples.train)},
-                "steps": progress.step,
-                "best_step": progress.best_step,
-                "tokens": progress.tokens,
+                **describe_training(self.config, examples, progress),
             },
             "scores": {} if progress.best_loss is None else {"validation_loss": progress.best_loss},
         }

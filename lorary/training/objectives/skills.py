@@ -6,7 +6,7 @@ target tokens of a pass.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,11 +19,11 @@ from lorary.files import say_count
 from lorary.models import ExpertStack
 from lorary.passes.split import Pass
 from lorary.routing import Choice, Chooser
-from lorary.training.loop.adamw import AdamW
 from lorary.training.loop.adamw_parts import AdamWParts, AdamWPartsSteps
 from lorary.training.loop.contract import Objective
 from lorary.training.loop.rows import ParameterRows
 from lorary.training.loop.schedule import seed_for
+from lorary.training.objectives.expert_runs import make_adamw
 from lorary.training.objectives.skill_config import SkillConfig
 from lorary.training.objectives.skill_values import TABLE, is_trained
 from lorary.training.progress import UnitProgress
@@ -145,20 +145,12 @@ class SharedSkills(Objective[dict[str, Tensor]]):
 
 
 def _choose_optimizer(config: SkillConfig, shapes: Mapping[str, torch.Size]) -> AdamWParts:
-    def choose(learning_rate: float, weight_decay: float) -> AdamW:
-        return AdamW(
-            learning_rate=learning_rate,
-            schedule=config.train.schedule,
-            warmup_ratio=config.train.warmup_ratio,
-            weight_decay=weight_decay,
-            max_grad_norm=config.train.max_grad_norm,
-        )
-
+    adamw = make_adamw(config.train)
     num_logits = sum(shape.numel() for name, shape in shapes.items() if name.startswith(TABLE))
     num_weights = sum(shape.numel() for shape in shapes.values()) - num_logits
     parts = {
-        "skills": (choose(config.train.learning_rate, config.train.weight_decay), num_weights),
-        "table": (choose(config.table_learning_rate, 0.0), num_logits),
+        "skills": (adamw, num_weights),
+        "table": (replace(adamw, learning_rate=config.table_learning_rate, weight_decay=0.0), num_logits),
     }
     return AdamWParts({name: (settings, size) for name, (settings, size) in parts.items() if size})
 
