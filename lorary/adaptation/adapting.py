@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from lorary.adaptation.cards import describe_result
 from lorary.adaptation.checks import check_arguments, find_general_of, list_candidates, list_ranks
 from lorary.adaptation.chosen import whole_library
 from lorary.adaptation.completing import complete_config
-from lorary.adaptation.config import AdaptConfig, fit_train
+from lorary.adaptation.config import AdaptConfig, describe_config, fit_train
 from lorary.adaptation.event import AdaptEvent
 from lorary.adaptation.fine_tuning import fine_tune
 from lorary.adaptation.folder import LOSSES, SECONDS, AdaptFolder
@@ -25,7 +25,6 @@ from lorary.experts import Expert, hash_weights
 from lorary.library import Library
 from lorary.models import BaseModel
 from lorary.training import TrainingExamples
-from lorary.training.config import list_effective
 from lorary.training.folder.lock import hold_run_folder
 from lorary.training.starts import hash_start
 
@@ -86,7 +85,7 @@ def adapt(
     general = find_general_of(experts, candidates, config)
     with hold_run_folder(run_folder):
         identity = {
-            "configuration": {**asdict(config), "train": list_effective(config.train)},
+            "configuration": describe_config(config),
             "rank": train.rank,
             "base model": base.fingerprint,
             "experts": _hash_experts(experts, [*candidates, *_list_named(config)]),
@@ -108,16 +107,9 @@ def adapt(
         )
         with _timed(folder) as seconds:
             tasks = retrieve_all(context, folder, candidates, examples, own_examples or {})
-            if method.kind == "training":
-                found = {
-                    name: describe_result(context, tasks[name], own, 0)
-                    for name, own in method.train(context, tasks).items()
-                }
-            else:
-                found = {
-                    name: describe_result(context, tasks[name], own, num_tokens)
-                    for name, (own, num_tokens) in fine_tune(context, folder, tasks).items()
-                }
+            is_training = method.kind == "training"
+            trained = method.train(context, tasks) if is_training else fine_tune(context, folder, tasks)
+            found = {name: describe_result(context, tasks[name], own) for name, own in trained.items()}
         losses = _measure(context, folder, found, measured or {})
         return Adapted(
             tasks={name: replace(found[name], losses=losses.get(name, ())) for name in examples},

@@ -12,9 +12,9 @@ from lorary.adaptation.result import AdaptedTask
 from lorary.experts.roles import EXPERT
 
 
-def describe_result(context: Context, task: NewTask, found: Trained, num_tokens: int) -> AdaptedTask:
+def describe_result(context: Context, task: NewTask, found: Trained) -> AdaptedTask:
     """Write the card of a new expert."""
-    num_read = task.examples.spent_tokens + num_tokens
+    num_read = task.examples.spent_tokens + found.num_tokens
     parents = list_parents(found.weights)
     origin = {
         **plan_origin(task.name, context.config),

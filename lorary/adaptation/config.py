@@ -1,19 +1,18 @@
 """The configuration of an adaptation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from lorary.adaptation.methods.table import METHODS
 from lorary.adaptation.retrieval.table import RETRIEVALS
 from lorary.errors import suggest
+from lorary.experts.skills.choices import GRANULARITIES, WEIGHTINGS, Granularity, Weighting
 from lorary.files import quote
 from lorary.training import TrainConfig
+from lorary.training.config import list_effective
 from lorary.training.field_checks import count, find_field_faults, not_negative, optional, positive
-
-# Those of ``lorary.experts.skills``, whose import needs PyTorch; a test compares them.
-Granularity = Literal["model", "block", "layer", "linear"]
-Weighting = Literal["relaxed", "sigmoid", "straight_through"]
+from lorary.training.objectives.few_shot import FEW_SHOT_PROTOCOLS, FewShotProtocol
 
 DEFAULT_METHOD = "nearest"
 FEW_SHOT: Mapping[str, Any] = {"epochs": 20, "batch_size": 4, "validate_every": 5, "patience": 5}
@@ -24,7 +23,7 @@ _CHECKS = {
     **dict.fromkeys(("weights_learning_rate", "table_learning_rate", "limit"), positive),
     "penalty": not_negative,
 }
-_CHOICES = {"granularity": get_args(Granularity), "weighting": get_args(Weighting)}
+_CHOICES = {"granularity": GRANULARITIES, "weighting": WEIGHTINGS, "protocol": FEW_SHOT_PROTOCOLS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +58,10 @@ class AdaptConfig:
     """Methods poly and mhr: peak learning rate of the table."""
     weighting: Weighting = "relaxed"
     """Methods poly and mhr: weights in training; 'relaxed' and 'straight_through' are samples."""
+    protocol: FewShotProtocol = "given"
+    """Methods poly and mhr: 'given' has the budget of all methods; as published, without early stop, are
+    'fixed', 1,000 steps at 3e-3, and 'grid', 1,000 steps at 1e-3 and at 1e-4, each with 0.5 and 0.1 for the
+    table, of which the lowest validation loss is chosen."""
     num_skills: int = 8
     """Methods poly-scratch and mhr-scratch: number of skills."""
     num_splits: int = 8
@@ -83,6 +86,13 @@ class AdaptConfig:
                 )
         if faults:
             raise ValueError("adaptation: " + "; ".join(faults))
+
+
+def describe_config(config: AdaptConfig) -> dict[str, Any]:
+    """Return the settings that decide the result, as JSON values, for the identity of a run."""
+    found = {**asdict(config), "train": list_effective(config.train)}
+    # Runs of earlier versions have no such key, so those without a protocol have none either.
+    return {name: value for name, value in found.items() if (name, value) != ("protocol", "given")}
 
 
 def fit_train(config: AdaptConfig, ranks: list[int]) -> TrainConfig:

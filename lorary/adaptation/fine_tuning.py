@@ -17,14 +17,8 @@ from lorary.training.loop.event import TrainEvent
 from lorary.training.starts import fit_start, refuse_untrained
 
 
-def fine_tune(
-    context: Context, folder: AdaptFolder, tasks: Mapping[str, NewTask]
-) -> dict[str, tuple[Trained, int]]:
-    """Find what each task's training begins with, and train all tasks in the same passes.
-
-    Returns:
-        Task -> its expert, and the number of tokens that were read to find its start.
-    """
+def fine_tune(context: Context, folder: AdaptFolder, tasks: Mapping[str, NewTask]) -> dict[str, Trained]:
+    """Find what each task's training begins with, and train all tasks in the same passes."""
     record = folder.find_record(STARTS)
     if record is None:
         starts_found = METHODS[context.config.method].find_starts(context, tasks)
@@ -55,14 +49,12 @@ def fine_tune(
         on_progress=tell,
     )
     return {
-        name: (
-            Trained(
-                expert=outcome.experts[name],
-                progress=outcome.progress[name],
-                weights=record[name]["weights"],
-                error=record[name]["error"],
-            ),
-            record[name]["num_tokens"],
+        name: Trained(
+            expert=outcome.experts[name],
+            progress=outcome.progress[name],
+            weights=record[name]["weights"],
+            error=record[name]["error"],
+            num_tokens=record[name]["num_tokens"],
         )
         for name in tasks
     }

@@ -21,7 +21,8 @@ class AdaptedTask:
     weights: Weights
     """The experts that the new one was made of or began with, and their weights; empty for a new one."""
     num_read: int
-    """Tokens that were read before the training, by retrieval and by the choice of a start."""
+    """Tokens that were read besides those of the training: by retrieval, by the choice of a start, and by
+    trainings of a protocol that were not chosen."""
     losses: tuple[float, ...] = ()
     """Losses of the examples that were measured, nats per target token."""
     error: float
@@ -29,7 +30,7 @@ class AdaptedTask:
 
     @property
     def num_tokens(self) -> int:
-        """The seen tokens: read before the training, and trained on."""
+        """The seen tokens: those of the training, and those that were read besides."""
         return self.num_read + self.progress.tokens
 
 

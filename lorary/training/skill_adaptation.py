@@ -74,33 +74,73 @@ def adapt_skills(
     Source: MHR, arXiv:2211.03831.
     """
     prepared, config = prepare_mode(mode, start, config)
+    found = []
+    for seed in [config.train.seed] if seeds is None else seeds:
+        own = replace(config, train=replace(config.train, seed=seed))
+
+        folder = Path(run_folder) / f"seed-{seed}"
+
+        def train(trial: SkillConfig, name: str, folder: Path = folder) -> SkillOutcome:
+            given = {task: examples}
+            return train_skills(
+                base, given, trial, folder / name, start=prepared, fresh=fresh, on_progress=on_progress
+            )
+
+        runs = run_protocol(task, examples, own, protocol, train)
+        expert = runs.outcome.task_expert(task)
+        card = replace(expert.card, parents=tuple(skill.name for skill in start.skills))
+        found.append(Adaptation(replace(expert, card=card), runs.outcome, runs.config, runs.losses))
+    return found
+
+
+@dataclass(frozen=True)
+class ProtocolRuns:
+    """The trainings of a protocol with one seed, and the chosen one."""
+
+    outcome: SkillOutcome
+    """The training with the lowest validation loss; the first if there is none."""
+    config: SkillConfig
+    """Its configuration."""
+    losses: Mapping[tuple[float, float], float | None]
+    """Learning rates of skills and table -> best validation loss, for each training."""
+    num_other_tokens: int
+    """Tokens that the other trainings have read."""
+
+
+def run_protocol(
+    task: str,
+    examples: TrainingExamples,
+    config: SkillConfig,
+    protocol: FewShotProtocol,
+    train: Callable[[SkillConfig, str], SkillOutcome],
+) -> ProtocolRuns:
+    """Run the trainings of a protocol, and choose one by validation loss.
+
+    Args:
+        task: the task's name, for messages.
+        examples: its examples.
+        config: the configuration.
+        protocol: see ``list_trials``.
+        train: runs a training, which has a name that its folder may have.
+
+    Raises:
+        ValueError: if the protocol is unknown, or chooses and there are no validation examples.
+    """
     trials = list_trials(config, protocol)
     if len(trials) > 1 and not examples.validation:
         raise ValueError(
             f"protocol {protocol!r} chooses learning rates by validation loss, so task {task!r} must have "
             "validation examples, found none: split some off, or use protocol 'fixed'"
         )
-    found = []
-    for seed in [config.train.seed] if seeds is None else seeds:
-        runs = []
-        for trial in trials:
-            own = replace(trial, train=replace(trial.train, seed=seed))
-            folder = Path(run_folder) / f"seed-{seed}" / "table-{1:g}-skills-{0:g}".format(*_list_rates(own))
-            outcome = train_skills(
-                base, {task: examples}, own, folder, start=prepared, fresh=fresh, on_progress=on_progress
-            )
-            runs.append((own, outcome))
-        found.append(_choose(task, runs, start))
-    return found
+    runs = [(trial, train(trial, _name_training(trial))) for trial in trials]
+    losses = {_list_rates(trial): outcome.progress.best_loss for trial, outcome in runs}
+    config, chosen = min(runs, key=lambda run: _find_loss(run[1]))
+    total = sum(outcome.progress.tokens for _, outcome in runs)
+    return ProtocolRuns(chosen, config, losses, total - chosen.progress.tokens)
 
 
-def _choose(task: str, runs: list[tuple[SkillConfig, SkillOutcome]], start: SkillSet) -> Adaptation:
-    """Choose the run with the lowest validation loss; the first if there is none."""
-    losses = {_list_rates(config): outcome.progress.best_loss for config, outcome in runs}
-    config, outcome = min(runs, key=lambda run: _find_loss(run[1]))
-    expert = outcome.task_expert(task)
-    card = replace(expert.card, parents=tuple(skill.name for skill in start.skills))
-    return Adaptation(replace(expert, card=card), outcome, config, losses)
+def _name_training(config: SkillConfig) -> str:
+    return "table-{1:g}-skills-{0:g}".format(*_list_rates(config))
 
 
 def _find_loss(outcome: SkillOutcome) -> float:

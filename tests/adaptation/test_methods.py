@@ -1,6 +1,7 @@
 """Each method against a small reference."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from lorary.library.skills import store_skills
 from lorary.models import attach_experts, find_layers
 from lorary.training import SkillConfig, fit_config, train_skills
 from lorary.training.loop.schedule import plan_batches, seed_for
+from lorary.training.objectives import few_shot
 from lorary.transforms import merge
 
 from .conftest import GENERIC, NAMES
@@ -241,6 +243,21 @@ def test_the_experts_are_skills_of_that_training(run, tiny, library, few, tmp_pa
     for path, (a, b) in found.experts["greek"].factors.items():
         assert torch.equal(a, expected.factors[path].a) and torch.equal(b, expected.factors[path].b)
     assert outcome.progress == found.tasks["greek"].progress
+
+
+def test_a_grid_is_trained_whole_and_all_its_tokens_count(run, few, tmp_path, monkeypatch):
+    monkeypatch.setattr(few_shot, "NUM_STEPS", 3)
+    examples, early = {"greek": few["greek"]}, {"validate_every": 1, "patience": 1}
+    found = run("poly-z", tmp_path, examples=examples, protocol="grid", train=early).tasks["greek"]
+    done = sorted(folder.name for folder in (tmp_path / "training" / "greek").iterdir())
+    assert done == ["table-0.1-skills-0.01", "table-0.5-skills-0.01"]
+    assert found.progress.step == 3 and found.num_tokens == 2 * found.progress.tokens
+    card = found.expert.card
+    assert card.provenance["adaptation"]["protocol"] == "grid"
+    assert card.scores["validation_loss"] == found.progress.best_loss
+    without = replace(few["greek"], validation=())
+    with pytest.raises(ValueError, match="task 'greek' must have validation examples, found none"):
+        run("poly-z", tmp_path / "none", examples={"greek": without}, protocol="grid", train=AS_IT_IS)
 
 
 def found_config(found):

@@ -6,14 +6,11 @@ import pytest
 import torch
 
 from lorary.adaptation import METHODS, RETRIEVALS, AdaptConfig, adapt
-from lorary.adaptation import config as adapt_config
 from lorary.errors import DataError, IncompatibleExpert, LibraryError, TrainingError
 from lorary.experts import Factors
 from lorary.experts.parts.dora import DoraPart
 from lorary.experts.parts.whole import WholePart
 from lorary.experts.skills import make_skill_set
-from lorary.experts.skills.mixing import WEIGHTINGS
-from lorary.experts.skills.task_table import GRANULARITIES
 from lorary.library import Library
 from lorary.library.skills import store_skills
 from lorary.training import TrainingExamples
@@ -21,17 +18,14 @@ from lorary.training import TrainingExamples
 
 def test_faults_of_the_configuration_are_told_together():
     with pytest.raises(ValueError, match="adaptation: ") as caught:
-        AdaptConfig(method="nearst", by="cosin", retrieve=0, granularity="head", penalty=-1)
+        AdaptConfig(method="nearst", by="cosin", retrieve=0, granularity="head", penalty=-1, protocol="paper")
     message = str(caught.value)
     assert "no method is named 'nearst': did you mean 'nearest'" in message
     assert "no retrieval is named 'cosin': did you mean 'cosine'" in message
     assert "retrieve must be at least 1, found 0" in message
     assert "granularity must be one of model, block, layer, linear, found 'head'" in message
+    assert "protocol must be one of given, fixed, grid, found 'paper'" in message
     assert "penalty must be at least 0, found -1" in message
-
-
-def test_words_that_are_repeated_without_pytorch_are_those_of_skills():
-    assert adapt_config._CHOICES == {"granularity": GRANULARITIES, "weighting": WEIGHTINGS}
 
 
 def test_every_method_has_the_settings_that_exist():

@@ -83,3 +83,6 @@ class Trained:
     """The experts that it is made of, and their weights."""
     error: float = 0.0
     """Relative error of its weight change by a cut to a lower rank."""
+    num_tokens: int = 0
+    """Tokens that were read besides, after the retrieval: to find a start, or by trainings that were not
+    chosen."""

@@ -15,6 +15,7 @@ from lorary.models.fit_paths import fit_paths
 from lorary.training import SkillConfig, prepare_mode, train_skills
 from lorary.training.loop.event import TrainEvent
 from lorary.training.objectives.skill_config import AdaptationMode
+from lorary.training.skill_adaptation import run_protocol
 from lorary.training.skill_training import SkillOutcome
 
 SCRATCH = "-scratch"
@@ -37,19 +38,30 @@ def _adapt(context: Context, task: NewTask) -> Trained:
     def tell(event: TrainEvent[dict[str, Tensor]]) -> None:
         context.on_progress(AdaptEvent.of_training(event, f"training {task.name}"))
 
-    outcome = train_skills(
-        context.base,
-        {task.name: task.examples},
-        config,
-        context.folder / task.name,
-        start=start,
-        # The unit's name, from which the order of batches is drawn: the same as of the other methods.
-        name=task.name,
-        on_progress=tell,
-    )
+    protocol, place = context.config.protocol, context.folder / task.name
+
+    def train_once(trial: SkillConfig, name: str) -> SkillOutcome:
+        return train_skills(
+            context.base,
+            {task.name: task.examples},
+            trial,
+            place if protocol == "given" else place / name,
+            start=start,
+            # The unit's name, from which the order of batches is drawn: the same as of the other methods.
+            name=task.name,
+            on_progress=tell,
+        )
+
+    runs = run_protocol(task.name, task.examples, config, protocol, train_once)
+    outcome = runs.outcome
     is_scratch = context.config.method.endswith(SCRATCH)
     weights = {} if is_scratch else _read_weights(outcome, task, list(task.chosen))
-    return Trained(expert=outcome.task_expert(task.name), progress=outcome.progress, weights=weights)
+    return Trained(
+        expert=outcome.task_expert(task.name),
+        progress=outcome.progress,
+        weights=weights,
+        num_tokens=runs.num_other_tokens,
+    )
 
 
 def prepare_skills(context: Context, task: NewTask) -> tuple[SkillSet | None, SkillConfig]:

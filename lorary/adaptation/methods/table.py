@@ -52,7 +52,14 @@ def _skills(summary: str, *settings: str) -> Method:
         file="skills",
         summary=summary,
         kind="training",
-        settings=(*RETRIEVAL_SETTINGS, "skills", "granularity", "table_learning_rate", *settings),
+        settings=(
+            *RETRIEVAL_SETTINGS,
+            "skills",
+            "granularity",
+            "table_learning_rate",
+            "protocol",
+            *settings,
+        ),
     )
 
 
@@ -101,13 +108,20 @@ METHODS: dict[str, Method] = {
         file="skills",
         summary="new skills of Polytropon on the examples alone, as a control",
         kind="training",
-        settings=("granularity", "table_learning_rate", "weighting", "num_skills"),
+        settings=("granularity", "table_learning_rate", "protocol", "weighting", "num_skills"),
     ),
     "mhr-scratch": Method(
         file="skills",
         summary="the same with several splits",
         kind="training",
-        settings=("granularity", "table_learning_rate", "weighting", "num_skills", "num_splits"),
+        settings=(
+            "granularity",
+            "table_learning_rate",
+            "protocol",
+            "weighting",
+            "num_skills",
+            "num_splits",
+        ),
     ),
     "multi-task": Method(
         file="multi_task",

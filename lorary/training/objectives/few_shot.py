@@ -25,8 +25,8 @@ def list_trials(config: SkillConfig, protocol: FewShotProtocol) -> list[SkillCon
     - ``grid``: 1,000 steps at learning rates of 1e-3 and 1e-4, each with 0.5 and 0.1 for the table (Natural
       Instructions'). Rates of parameters that are not trained have no variants.
 
-    Both published protocols replace the configuration's bounds of steps, epochs and tokens. If the
-    configuration does not validate, ``grid`` validates 20 times.
+    Both published protocols replace the configuration's bounds of steps, epochs and tokens, and its early
+    stop. If the configuration does not validate, ``grid`` validates 20 times.
 
     Args:
         config: the configuration.
@@ -43,7 +43,7 @@ def list_trials(config: SkillConfig, protocol: FewShotProtocol) -> list[SkillCon
         )
     if protocol == "given":
         return [config]
-    train = replace(config.train, max_steps=NUM_STEPS, epochs=None, max_tokens=None)
+    train = replace(config.train, max_steps=NUM_STEPS, epochs=None, max_tokens=None, patience=None)
     if protocol == "fixed":
         return [replace(config, train=replace(train, learning_rate=LEARNING_RATE))]
     if train.validate_every is None:

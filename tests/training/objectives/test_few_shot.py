@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from lorary.training import SkillConfig, TrainConfig
@@ -5,7 +7,8 @@ from lorary.training.objectives.few_shot import list_trials
 
 
 def make_config(**changes):
-    return SkillConfig(train=TrainConfig(epochs=2, learning_rate=5e-4), table_learning_rate=0.2, **changes)
+    train = TrainConfig(epochs=2, learning_rate=5e-4, validate_every=50, patience=3)
+    return SkillConfig(train=train, table_learning_rate=0.2, **changes)
 
 
 def list_rates(config, protocol):
@@ -20,6 +23,7 @@ def test_the_given_configuration_is_one_training():
 def test_fixed_is_1000_steps_at_3e3():
     [trial] = list_trials(make_config(), "fixed")
     assert (trial.train.max_steps, trial.train.epochs, trial.train.learning_rate) == (1000, None, 3e-3)
+    assert trial.train.patience is None
 
 
 @pytest.mark.parametrize(
@@ -32,7 +36,9 @@ def test_fixed_is_1000_steps_at_3e3():
 )
 def test_the_grid_has_the_rates_of_what_is_trained(trained, rates):
     assert list_rates(make_config(trained=trained), "grid") == rates
-    assert {own.train.validate_every for own in list_trials(make_config(), "grid")} == {50}
+    config = make_config()
+    config = replace(config, train=replace(config.train, validate_every=None, patience=None))
+    assert {own.train.validate_every for own in list_trials(config, "grid")} == {50}
 
 
 def test_an_unknown_protocol_is_refused():

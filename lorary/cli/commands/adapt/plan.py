@@ -1,10 +1,11 @@
 """Describe an adaptation before any long work."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jsonargparse import Namespace
 
+from lorary.adaptation import AdaptConfig
 from lorary.adaptation.methods.table import METHODS
 from lorary.adaptation.retrieval.table import choose_retrieval
 from lorary.adaptation.retrieving import plan_tokens
@@ -44,10 +45,17 @@ def describe_plan(options: Namespace, job: AdaptJob, folder: Path) -> Iterator[t
     yield (
         "budget",
         f"at most {say_count(budget, 'token')} for all tasks, for each method"
-        + (f" and each of {len(seeds)} seeds" if len(seeds) > 1 else ""),
+        + (f" and each of {len(seeds)} seeds" if len(seeds) > 1 else "")
+        + _describe_protocol(configs),
     )
     yield "store", _describe_store(job.store, options)
     yield "state", f"{'resumed from' if folder.exists() and not options.fresh else 'saved in'} {folder}"
+
+
+def _describe_protocol(configs: Mapping[str, AdaptConfig]) -> str:
+    protocol = next(iter(configs.values())).protocol
+    names = [name for name in configs if "protocol" in METHODS[name].settings]
+    return "" if protocol == "given" else f"; of {', '.join(names)} as protocol {protocol!r} has it"
 
 
 def _describe_store(store: str, options: Namespace) -> str:

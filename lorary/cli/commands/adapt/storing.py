@@ -139,7 +139,8 @@ def _is_made_by(expert: Expert, planned: Mapping[str, Any], digest: str) -> bool
     wanted = json.loads(json.dumps(planned))
     return (
         isinstance(known, Mapping)
-        and all(known.get(key) == value for key, value in wanted.items())
+        # Cards of earlier versions lack settings that came later, which had their defaults then.
+        and all(known.get(key, getattr(AdaptConfig, key, None)) == value for key, value in wanted.items())
         and isinstance(data, Mapping)
         and data.get("digest") == digest
     )
