@@ -9,8 +9,8 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from sklearn.manifold import TSNE
 
+from lorary.files.picture import open_picture
 from lorary.reports.palette import expert_shades
-from lorary.reports.picture import open_picture
 from lorary.reports.similarity_scale import choose_scale
 from lorary.reports.tables import plot_label
 

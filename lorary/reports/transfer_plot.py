@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from lorary.files import quote
-from lorary.reports.picture import open_picture
+from lorary.files.picture import open_picture
 from lorary.reports.tables import plot_label
 
 Matrix = NDArray[np.float64]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from lorary.files import quote
-from lorary.reports.picture import open_picture
+from lorary.files.picture import open_picture
 from lorary.reports.tables import plot_label
 
 MAX_LABEL = 28

@@ -2,13 +2,12 @@
 
 import json
 import math
-import warnings
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorary.files import escape, say_count, write_whole
+from lorary.files.picture import open_picture
 from lorary.training.progress import UnitProgress
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 MAX_COLUMNS = 6
 MAX_TITLE = 30
-# Maximum number of drawn experts; more would exceed the height that PNG writers accept.
+# Maximum number of drawn experts; more would exceed the height of a picture.
 MAX_DRAWN = 600
 TRAIN, VALIDATION = "#8fb3d9", "#c2410c"
 
@@ -43,52 +42,43 @@ def save_curves(path: str | Path, progress: Mapping[str, UnitProgress]) -> None:
 
 
 def plot_curves(path: str | Path, progress: Mapping[str, UnitProgress]) -> None:
-    """Draw the training and validation losses of all experts into one PNG, with a small plot for each.
+    """Draw the training and validation losses of all experts into one picture, with a small plot for each.
 
     Training losses are smoothed, since those of single batches vary strongly. A dot marks the step whose
     weights were kept. If there are more than 600 experts, the first 600 are drawn.
 
     Args:
-        path: the file; an existing one is replaced.
+        path: the picture's path; beside a PNG, the same picture is written as SVG and PDF.
         progress: expert name -> its progress, at least one.
 
     Raises:
         ValueError: if there is no expert.
     """
-    # Imported here, because it is slow and needed for pictures only. Without pyplot, no global state changes.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     if not progress:
         raise ValueError("a picture of loss curves needs at least one expert, found none")
     drawn = list(progress.items())[:MAX_DRAWN]
     columns = min(MAX_COLUMNS, math.ceil(math.sqrt(len(drawn))))
     rows = math.ceil(len(drawn) / columns)
     wide, tall = (2.5, 1.8) if columns > 2 else (5.0, 3.2)
-    figure = Figure(figsize=(wide * columns, tall * rows + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes, (name, found) in zip(grid, drawn, strict=False):
-        _draw_expert(axes, name, found)
-    for axes in grid[len(drawn) :]:
-        axes.set_axis_off()
-    handles = {
-        label: line for axes in grid for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
-    left_out = (
-        f" (the first {len(drawn)} of {say_count(len(progress), 'expert')})"
-        if len(drawn) < len(progress)
-        else ""
-    )
-    figure.supxlabel(f"optimiser steps{left_out}", fontsize="medium")
-    figure.supylabel("loss per target token", fontsize="medium")
-    content = BytesIO()
-    with warnings.catch_warnings():
-        # Characters that the font lacks are drawn as boxes.
-        warnings.filterwarnings("ignore", message=r"Glyph \d+")
-        figure.savefig(content, format="png", dpi=110)
-    write_whole(Path(path), content.getvalue())
+    with open_picture(path, wide * columns, tall * rows + 0.6, dpi=110) as figure:
+        grid = figure.subplots(rows, columns, squeeze=False).flatten()
+        for axes, (name, found) in zip(grid, drawn, strict=False):
+            _draw_expert(axes, name, found)
+        for axes in grid[len(drawn) :]:
+            axes.set_axis_off()
+        handles = {
+            label: line
+            for axes in grid
+            for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3, frameon=False)
+        left_out = (
+            f" (the first {len(drawn)} of {say_count(len(progress), 'expert')})"
+            if len(drawn) < len(progress)
+            else ""
+        )
+        figure.supxlabel(f"optimiser steps{left_out}", fontsize="medium")
+        figure.supylabel("loss per target token", fontsize="medium")
 
 
 def smooth_curve(curve: Sequence[tuple[int, float]]) -> list[float]:

@@ -62,6 +62,13 @@ def test_a_picture_grows_with_the_number_of_experts(tmp_path, count):
     assert width < 2000 and height < 2000
 
 
+def test_beside_a_png_the_same_picture_is_written_as_svg_and_pdf(tmp_path):
+    plot_curves(tmp_path / "curves.png", {"poetry": progress_of(20)})
+    assert {path.name for path in tmp_path.iterdir()} == {"curves.png", "curves.svg", "curves.pdf"}
+    assert "<svg" in (tmp_path / "curves.svg").read_text()
+    assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
+
+
 def test_odd_names_and_a_single_step_are_drawn_too(tmp_path):
     plot_curves(tmp_path / "a.png", {"$x^": progress_of(1, False), "long " * 20: UnitProgress()})
     assert read_size(tmp_path / "a.png")[0] > 500

@@ -17,9 +17,9 @@ from lorary.data.synthetic import generate_tasks
 from lorary.evaluation import EvalConfig, Result, evaluate, make_routes
 from lorary.evaluation.routing_survey import survey_routing
 from lorary.files import say_count
+from lorary.files.picture import FORMATS
 from lorary.library import Library
 from lorary.models import BaseModel, load_base
-from lorary.reports.picture import FORMATS
 from lorary.reports.routed_sample import RoutedSample
 from lorary.reports.routing_picture import write_routing_html
 from lorary.reports.traced_sample import trace_sample

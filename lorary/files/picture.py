@@ -5,13 +5,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from typing import TYPE_CHECKING
 
-# Without pyplot, no global state changes.
-from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from lorary.files.whole import write_whole
 
-from lorary.files import write_whole
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Inches; matplotlib writes PNG files of at most 65,536 pixels.
 LONGEST_SIDE = 200
@@ -25,7 +24,9 @@ _METADATA: dict[str, dict[str, None]] = {
 
 
 @contextmanager
-def open_picture(path: str | os.PathLike[str], width: float, height: float, *, dpi: int) -> Iterator[Figure]:
+def open_picture(
+    path: str | os.PathLike[str], width: float, height: float, *, dpi: int
+) -> Iterator["Figure"]:
     """Within this context, draw a figure; at the end each file is written completely or not at all.
 
     Args:
@@ -35,6 +36,11 @@ def open_picture(path: str | os.PathLike[str], width: float, height: float, *, d
         height: in inches.
         dpi: pixels per inch of a PNG.
     """
+    # Imported here, because it is slow. Without pyplot, no global state changes.
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     stem, suffix = os.path.splitext(os.fspath(path))
     places = {name: f"{stem}.{name}" for name in FORMATS if suffix in (f".{PNG}", f".{name}")}
     # Overrides a user's matplotlibrc, since TeX would execute commands in names.
