@@ -1,36 +1,31 @@
 """The library: a mapping from names to experts, stored in a folder at a URL."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from lorary.errors import LibraryError
 from lorary.experts import Expert, check_name
 from lorary.experts.peft_reader import build_expert
-from lorary.experts.roles import check_roles
-from lorary.files import escape, quote, say_count
+from lorary.files import quote, say_count
 from lorary.library import catalog
-from lorary.library.annotate import annotate_as
 from lorary.library.artifacts import Artifacts
-from lorary.library.commits import Plan, commit_plan
+from lorary.library.changes import ChangedLibrary
 from lorary.library.entry import Entry
 from lorary.library.marker import make_library, require_library
 from lorary.library.notebook import draw_entries
 from lorary.library.open_expert import open_expert
-from lorary.library.prune import Pruned, prune_artifacts
-from lorary.library.retitle import copy_as
-from lorary.library.standing import find_by_hash, find_missing_general, refuse_standing
-from lorary.library.storage.contract import Puts
+from lorary.library.standing import find_by_hash, find_missing_general
 from lorary.library.storage.lock import LOCK_TIMEOUT_S
 from lorary.library.storage.opening import open_storage
-from lorary.library.storing import require_writable, store_experts
-from lorary.library.tuned import read_tuned, store_tuned
+from lorary.library.storing import store_experts
+from lorary.library.tuned import read_tuned
 from lorary.library.verify import Problem, find_artifact_problems, find_problems, find_strange_names
 from lorary.library.view import LibraryView, choose_routed
 
 
-class Library(MutableMapping[str, Expert]):
+class Library(ChangedLibrary, MutableMapping[str, Expert]):
     """Experts by name, in a folder at a URL. Each is a plain PEFT adapter folder with an ``expert.json``.
 
     A change is made completely or not at all, even if the process is killed or the disk is full. On a local
@@ -152,51 +147,6 @@ class Library(MutableMapping[str, Expert]):
         with self._reading():
             return len(catalog.list_experts(self._storage))
 
-    def add(self, expert: Expert, name: str | None = None) -> None:
-        """Store an expert under a new name.
-
-        Args:
-            expert: the expert.
-            name: the name to store it under; ``None`` for its own.
-
-        Raises:
-            LibraryError: if the name is taken, or the expert cannot be written; the message states whether
-                the library is unchanged, as in nearly all cases.
-        """
-        store_experts(
-            self._storage, {check_name(expert.name if name is None else name): expert}, replace=False
-        )
-
-    def add_all(self, experts: Mapping[str, Expert], *, replace: bool = False) -> None:
-        """Store several experts in one commit: all of them, or none.
-
-        Args:
-            experts: name -> expert.
-            replace: whether to replace experts of these names.
-
-        Raises:
-            LibraryError: if a name is taken, or the experts cannot be written; see ``add``.
-        """
-        store_experts(self._storage, {check_name(name): expert for name, expert in experts.items()}, replace)
-
-    def remove_all(self, names: Iterable[str]) -> None:
-        """Delete several experts in one commit: all of them, or none.
-
-        Raises:
-            UnknownExpert: if there is no expert of a name.
-            LibraryError: if others, which are not among them, stand on one of them.
-        """
-        chosen = list(dict.fromkeys(names))
-
-        def plan() -> tuple[Puts, list[str]]:
-            for name in chosen:
-                catalog.require_expert(self._storage, name)
-            refuse_standing(self._storage, chosen)
-            return {}, chosen
-
-        shown = escape(", ".join(map(repr, chosen)), longest=200)
-        self._commit(f"delete {'expert' if len(chosen) == 1 else 'experts'} {shown}", plan)
-
     def find_general(self, on_top_of: str) -> str | None:
         """Find the general expert that experts stand on; it may have any name.
 
@@ -208,62 +158,6 @@ class Library(MutableMapping[str, Expert]):
         """
         with self._reading():
             return find_by_hash(self._storage, on_top_of, self.__getitem__)
-
-    def rename(self, old: str, new: str) -> None:
-        """Rename an expert to a new name; on a local disk its weights are not copied."""
-        check_name(new)
-
-        def plan() -> tuple[Puts, list[str]]:
-            catalog.require_expert(self._storage, old)
-            catalog.require_free_name(self._storage, new, instead_of=old)
-            return copy_as(self._storage, old, new), [old]
-
-        self._commit(f"rename expert {quote(old)} to {new!r}", plan)
-
-    def copy(self, old: str, new: str) -> None:
-        """Store a copy of an expert under a new name."""
-        check_name(new)
-
-        def plan() -> tuple[Puts, list[str]]:
-            catalog.require_expert(self._storage, old)
-            catalog.require_free_name(self._storage, new)
-            return copy_as(self._storage, old, new), []
-
-        self._commit(f"copy expert {quote(old)} to {new!r}", plan, self._count_bytes(old))
-
-    def annotate(
-        self,
-        name: str,
-        *,
-        tags: Iterable[str] | None = None,
-        description: str | None = None,
-        role: str | None = None,
-    ) -> None:
-        """Change what an expert's card says for people, and whether it is used if not named.
-
-        Its weights stay as they are, and so do its artifacts.
-
-        Args:
-            name: the expert.
-            tags: its new keywords; None keeps them.
-            description: its new description; None keeps it.
-            role: a key of ``lorary.experts.roles.ROLES``; None keeps it.
-
-        Raises:
-            UnknownExpert: if there is no expert of this name.
-            ValueError: if there is no such role.
-            LibraryError: if it has no card, or the library cannot be changed.
-        """
-        if role is not None:
-            check_roles(role)
-        new = {"tags": None if tags is None else list(tags), "description": description, "role": role}
-        changes = {field: value for field, value in new.items() if value is not None}
-
-        def plan() -> tuple[Puts, list[str]]:
-            catalog.require_expert(self._storage, name)
-            return annotate_as(self._storage, name, changes), []
-
-        self._commit(f"annotate expert {quote(name)}", plan)
 
     def entries(
         self,
@@ -339,17 +233,6 @@ class Library(MutableMapping[str, Expert]):
         ``artifacts(algorithm, parameters, compute, names)``, which computes missing ones."""
         return Artifacts(self._storage, self, self._identify)
 
-    def require_writable(self, num_bytes: int = 0) -> None:
-        """Check that experts can be stored, before long work: writes ``library.json`` again as it is.
-
-        Args:
-            num_bytes: about how many bytes will be stored.
-
-        Raises:
-            LibraryError: if nothing can be written, or there is too little space; the message has the reason.
-        """
-        require_writable(self._storage, num_bytes)
-
     def tuned(self, router: str) -> dict[str, Any]:
         """Return the options that `lorary calibrate` tuned for a router; empty if there are none.
 
@@ -358,22 +241,6 @@ class Library(MutableMapping[str, Expert]):
         """
         with self._reading():
             return read_tuned(self._storage, router)
-
-    def tune(self, router: str, options: Mapping[str, Any] | None) -> None:
-        """Store options that were tuned for a router, in place of earlier ones; None removes them.
-
-        Raises:
-            LibraryError: if the library cannot be written.
-        """
-        store_tuned(self._storage, router, options)
-
-    def prune(self) -> Pruned:
-        """Remove every artifact of which an expert no longer exists; artifacts can be computed again.
-
-        Raises:
-            LibraryError: if the library cannot be changed.
-        """
-        return prune_artifacts(self._storage)
 
     def _identify(self, names: Sequence[str]) -> dict[str, str]:
         with self._reading():
@@ -387,11 +254,6 @@ class Library(MutableMapping[str, Expert]):
                 catalog.require_expert(self._storage, name)
             return catalog.hash_weights(self._storage, names)
 
-    def _count_bytes(self, name: str) -> int:
-        with self._reading():
-            catalog.require_expert(self._storage, name)
-            return sum(self._storage.count_bytes(file) for file in self._storage.walk(name))
-
     @contextmanager
     def _reading(self) -> Iterator[None]:
         try:
@@ -399,6 +261,3 @@ class Library(MutableMapping[str, Expert]):
                 yield
         except OSError as error:
             raise LibraryError(f"cannot read library {quote(self.url)}: {error}") from error
-
-    def _commit(self, what: str, plan: Plan, num_bytes: int = 0) -> None:
-        commit_plan(self._storage, what, plan, num_bytes=num_bytes)

@@ -1,4 +1,4 @@
-"""Experts of a library that stand on a general expert: finding it, and keeping it while others stand on it.
+"""Experts of a library that stand on a general expert: finding it, and keeping it and its role meanwhile.
 
 Small files are searched for the hash before they are parsed: a library may have thousands.
 """
@@ -69,21 +69,50 @@ def refuse_standing(storage: Storage, going: Collection[str], coming: Collection
     Raises:
         LibraryError: naming the first of them, and those that stand on it.
     """
-    names = catalog.list_experts(storage)
-    sidecars = _read_readable(storage, names)
+    sidecars = _read_readable(storage, catalog.list_experts(storage))
+    for name, standing in _list_standing(sidecars, going, coming):
+        raise LibraryError(
+            f"expert {quote(name)} of library {quote(storage.url)} must stay as it is, because "
+            f"{_say_standing(standing)}: remove these first or together with it, or store what replaces it "
+            "under another name"
+        )
+
+
+def refuse_other_role(storage: Storage, name: str, role: str) -> None:
+    """Refuse to give a general expert that others stand on another role.
+
+    Raises:
+        LibraryError: naming those that stand on it.
+    """
+    sidecars = _read_readable(storage, catalog.list_experts(storage))
+    values = dict(_search({name: sidecars.get(name, b"")}, GENERAL)).get(name, {})
+    if role == GENERAL or values.get("role") != GENERAL:
+        return
+    for _, standing in _list_standing(sidecars, [name]):
+        raise LibraryError(
+            f"expert {quote(name)} of library {quote(storage.url)} must keep the role {GENERAL}, because "
+            f"{_say_standing(standing)}, found the new role {role}: remove these first, or tag a "
+            "copy of it"
+        )
+
+
+def _list_standing(
+    sidecars: dict[str, bytes], going: Collection[str], coming: Collection[str] = ()
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield each of some experts that others stand on, and these; not if another has the same weights."""
     for name in going:
         if (weights := _find_hash(sidecars.get(name, b""), name)) is None or weights in coming:
             continue
         found = {other: values for other, values in _search(sidecars, weights) if other not in going}
         standing = [other for other, values in found.items() if values.get("on_top_of") == weights]
         if standing and all(values.get("weights_sha256") != weights for values in found.values()):
-            count = len(standing)
-            shown = ", ".join(map(quote, standing[:MOST_NAMED])) + (", …" if count > MOST_NAMED else "")
-            raise LibraryError(
-                f"expert {quote(name)} of library {quote(storage.url)} must stay as it is, because "
-                f"{say_count(count, 'expert')} {'stands' if count == 1 else 'stand'} on it ({shown}): remove "
-                "these first or together with it, or store what replaces it under another name"
-            )
+            yield name, standing
+
+
+def _say_standing(standing: Sequence[str]) -> str:
+    count = len(standing)
+    shown = ", ".join(map(quote, standing[:MOST_NAMED])) + (", …" if count > MOST_NAMED else "")
+    return f"{say_count(count, 'expert')} {'stands' if count == 1 else 'stand'} on it ({shown})"
 
 
 def _read_readable(storage: Storage, names: Sequence[str]) -> dict[str, bytes]:

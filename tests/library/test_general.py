@@ -50,6 +50,17 @@ def test_the_card_is_kept_and_the_general_expert_is_found_by_its_hash(library, g
     assert (summed.card.on_top_of, summed.max_rank) == (None, 4)
 
 
+def test_its_role_stays_while_others_stand_on_it(library):
+    told = r"'common' .* must keep the role general, because 2 experts stand on it \('law', 'sql'\)"
+    with pytest.raises(LibraryError, match=told):
+        library.annotate("common", role="expert")
+    library.annotate("common", role="general", tags=["shared"])
+    library.annotate("sql", role="control")
+    library.remove_all(["sql", "law"])
+    library.annotate("common", role="expert")
+    assert list_generals(library) == []
+
+
 def test_removing_or_replacing_it_is_refused_while_others_stand_on_it(library, general):
     with pytest.raises(LibraryError, match=r"'common' .* because 2 experts stand on it \('law', 'sql'\)"):
         del library["common"]

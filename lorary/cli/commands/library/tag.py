@@ -23,7 +23,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--add", nargs="+", default=[], metavar="TAG", help="Tags to add")
     parser.add_argument("--remove", nargs="+", default=[], metavar="TAG", help="Tags to remove")
     parser.add_argument("--notes", type=str | None, help="The description; '' removes it")
-    parser.add_argument("--role", choices=["expert", *ROLES], help="The role")
+    parser.add_argument(
+        "--role",
+        choices=["expert", *ROLES],
+        help="The role; a general expert that others stand on keeps its own",
+    )
 
 
 def run(options: Namespace) -> int:
