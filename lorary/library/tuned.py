@@ -21,14 +21,23 @@ def read_tuned(storage: Storage, router: str) -> dict[str, Any]:
         LibraryError: if they are no mapping.
         OSError: if the library cannot be read.
     """
+    return read_all_tuned(storage).get(router, {})
+
+
+def read_all_tuned(storage: Storage) -> dict[str, dict[str, Any]]:
+    """Return the options that were tuned for each router, by its name.
+
+    Raises:
+        LibraryError: if they are no mappings.
+        OSError: if the library cannot be read.
+    """
     found = _read_marker(storage).get(KEY, {})
-    own = found.get(router, {}) if isinstance(found, Mapping) else found
-    if not isinstance(own, Mapping):
+    if not isinstance(found, Mapping) or not all(isinstance(own, Mapping) for own in found.values()):
         raise LibraryError(
             f"{MARKER} of library {quote(storage.url)} must have a router's tuned options by name, "
-            f"found {quote(own)}: remove the key {KEY!r}"
+            f"found {quote(found)}: remove the key {KEY!r}"
         )
-    return dict(own)
+    return {router: dict(own) for router, own in found.items()}
 
 
 def store_tuned(storage: Storage, router: str, options: Mapping[str, Any] | None) -> None:

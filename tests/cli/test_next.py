@@ -16,6 +16,7 @@ from lorary.cli.repeat import repeat_router, repeat_tasks
 from lorary.cli.tasks import load_tasks, read_task_template
 from lorary.evaluation import Result
 from lorary.library import Library
+from lorary.library.lock import LockedRouter, lock_library, write_lock
 from lorary.routing import ROUTERS
 from tests.cli.tuned_models import save_tuned
 from tests.data.chat_templates import CHATML
@@ -78,6 +79,7 @@ PRINTING = {
     "library rm": [["lib", "a"]],
     "library rename": [["lib", "a", "other"]],
     "lock": [["lib"]],
+    "sync": [["lib.lock", "--sources", "lib", "--out", "synced"]],
     "extract": [["base", "tuned", "--rank", "2", "--out", "extracted"]],
     "library copy": [["lib", "a", "other"]],
     "library verify": [["lib"]],
@@ -111,6 +113,8 @@ def workplace(tmp_path_factory, tiny_base):
         patch.chdir(folder)
         assert main(["train", "lib", "--base", "base", *TASKS, *QUICK, "--training.rank", "4"]) == 0
         Library.open("empty", create=True)
+        router = LockedRouter(name="arrow", options={"top_k": 1, "temperature": 1.0})
+        write_lock(lock_library("lib", router=router), "lib.lock")
     return folder
 
 

@@ -43,6 +43,8 @@ class Lock:
     """Merged expert -> the recipe that repeats the merge."""
     router: LockedRouter | None = None
     """The router to use; None for none."""
+    tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Router -> the options that `lorary calibrate` tuned for the library."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version that wrote the lock."""
 
@@ -83,7 +85,7 @@ def _hash(content: Mapping[str, Any]) -> str:
 def _find_faults(found: Mapping[str, Any]) -> Iterator[str]:
     names = {entry.name for entry in fields(Lock)}
     yield from (f"{quote(name, 60)} (unknown or missing)" for name in sorted(found.keys() ^ names))
-    for name in ("experts", "bases", "recipes", "versions"):
+    for name in ("experts", "bases", "recipes", "tuned", "versions"):
         if not isinstance(found.get(name), dict):
             yield f"{name} {quote(found.get(name), 60)}"
             return
@@ -96,6 +98,9 @@ def _find_faults(found: Mapping[str, Any]) -> Iterator[str]:
         texts = isinstance(known, dict) and known.keys() == {"revision", "fingerprint"}
         if not texts or not all(isinstance(value, str | None) for value in known.values()):
             yield f"bases: {quote(base, 60)}"
+    yield from (
+        f"tuned: {quote(name, 60)}" for name, own in found["tuned"].items() if not isinstance(own, dict)
+    )
     yield from _find_router_faults(found.get("router"))
 
 

@@ -8,6 +8,7 @@ from lorary.library.library import Library
 from lorary.library.lock.lock_file import Lock, LockedRouter
 from lorary.library.storage.contract import Storage
 from lorary.library.storage.opening import open_storage
+from lorary.library.tuned import read_all_tuned
 
 PACKAGES = ("lorary", "torch", "transformers")
 
@@ -31,18 +32,25 @@ def lock_library(url: str, names: Iterable[str] | None = None, *, router: Locked
         library[name]  # or UnknownExpert, with the nearest
     storage = open_storage(url)
     with storage.reading():
+        tuned = read_all_tuned(storage)
         experts = {name: hash_expert(storage, name) for name in chosen}
-    bases = {}
+    bases: dict[str, dict[str, str | None]] = {}
     recipes = {}
     for name in chosen:
         card = entries[name].card
-        bases[entries[name].base_model] = {
-            "revision": card.base_revision,
-            "fingerprint": card.base_fingerprint,
-        }
+        known = bases.setdefault(entries[name].base_model, {"revision": None, "fingerprint": None})
+        known["revision"] = known["revision"] or card.base_revision
+        known["fingerprint"] = known["fingerprint"] or card.base_fingerprint
         if "recipe" in card.provenance:
             recipes[name] = card.provenance["recipe"]
-    return Lock(experts=experts, bases=bases, recipes=recipes, router=router, versions=list_versions())
+    return Lock(
+        experts=experts,
+        bases=bases,
+        recipes=recipes,
+        router=router,
+        tuned=tuned,
+        versions=list_versions(),
+    )
 
 
 def hash_expert(storage: Storage, name: str) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Rebuilding a library from a lock file and other libraries, or telling what differs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lorary.experts.weights_file import WEIGHTS_FILE
 from lorary.library import catalog
@@ -12,6 +12,7 @@ from lorary.library.lock.lock_file import Lock
 from lorary.library.lock.make_lock import hash_expert, list_versions
 from lorary.library.storage.contract import Puts, Storage
 from lorary.library.storage.opening import open_storage
+from lorary.library.tuned import read_all_tuned
 
 
 class Difference(NamedTuple):
@@ -46,16 +47,16 @@ def sync_library(
     replace: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Synced:
-    """Make a library of the experts of a lock file, with the same files.
+    """Make a library of the experts of a lock file, with the same files and the same tuned options.
 
     An expert is copied from the first source that has it with the locked hashes. What is copied is hashed
-    again.
+    again. Without sources nothing is added.
 
     Args:
         lock: the lock file.
         out: the library to make or to complete.
         sources: other libraries.
-        replace: whether experts of the library whose files differ are replaced; otherwise they are told.
+        replace: whether what differs in the library is replaced; otherwise it is told.
         on_progress: called with the numbers of experts that are done and of all.
 
     Raises:
@@ -81,7 +82,8 @@ def sync_library(
     more = [
         Difference(f"expert {name}", "none", "in the library") for name in known if name not in lock.experts
     ]
-    return Synced(tuple(copied), tuple(unchanged), (*differences, *more), _compare_versions(lock))
+    differences += [*more, *_sync_tuned(lock, known, target, bool(sources), replace)]
+    return Synced(tuple(copied), tuple(unchanged), tuple(differences), _compare_versions(lock))
 
 
 def _hash(storage: Storage, name: str) -> dict[str, str]:
@@ -131,6 +133,26 @@ def _shorten(files: Mapping[str, str]) -> str:
     """Return the first digits of the hash of an expert's weights."""
     digest = files.get(WEIGHTS_FILE) or next(iter(files.values()))
     return f"sha256 {digest[:12]}"
+
+
+def _sync_tuned(
+    lock: Lock, library: Library, target: Storage, may_add: bool, replace: bool
+) -> Iterator[Difference]:
+    """Store the locked tuned options where the library has none; yield what differs."""
+    with target.reading():
+        own = read_all_tuned(target)
+    for router in sorted({*lock.tuned, *own}):
+        wanted, found = lock.tuned.get(router), own.get(router)
+        if wanted == found:
+            continue
+        if replace or (found is None and may_add):
+            library.tune(router, wanted)
+        else:
+            yield Difference(f"tuned options of router {router}", _say(wanted), _say(found))
+
+
+def _say(options: Mapping[str, Any] | None) -> str:
+    return "none" if options is None else ", ".join(f"{name} {own}" for name, own in options.items())
 
 
 def _compare_versions(lock: Lock) -> tuple[Difference, ...]:

@@ -10,6 +10,7 @@ def test_a_lock_is_written_and_a_library_made_of_it(lorary, library, tmp_path):
     assert json.loads((tmp_path / "lorary.lock").read_text())["router"]["options"]["top_k"] == 2
     code, output, _ = lorary("sync", lock, "--sources", library.url, "--out", same)
     assert code == 0 and "is as the lock file says, bit for bit: 3 experts copied, 0 there already" in output
+    assert output.splitlines()[-1] == f"next: lorary generate {same} PROMPT --router arrow --arrow.top_k 2"
     del Library.open(same)["sql"]
     code, output, _ = lorary("sync", lock, "--out", same)
     assert code == 1 and "expert sql" in output and "in no source" in output and "1 difference" in output
@@ -27,6 +28,16 @@ def test_the_base_model_is_compared_if_it_is_here(lorary, trained_library, tiny_
     code, output, _ = lorary("sync", str(lock), "--out", same, "--json")
     (difference,) = json.loads(output)["differences"]
     assert code == 1 and difference["what"] == f"base model {tiny_base}" and difference["locked"] == "0" * 24
+
+
+def test_options_that_were_tuned_for_the_library_are_locked_and_made_again(lorary, library, tmp_path):
+    library.tune("calibrated", {"margin": 0.25})
+    lock, same = str(tmp_path / "lorary.lock"), str(tmp_path / "same")
+    code, output, errors = lorary("lock", library.url, "--out", lock, "--json")
+    assert code == 0 and json.loads(output)["router"]["options"]["margin"] == 0.25
+    assert "with options tuned for this library" in errors
+    assert lorary("sync", lock, "--sources", library.url, "--out", same)[0] == 0
+    assert Library.open(same).tuned("calibrated") == {"margin": 0.25}
 
 
 def test_no_router_can_be_locked_too(lorary, library, tmp_path):

@@ -84,6 +84,21 @@ def test_a_changed_expert_is_replaced_only_if_asked(library, tmp_path):
     assert list_files(tmp_path / "copy") == list_files(tmp_path / "lib")
 
 
+def test_tuned_options_are_locked_and_stored(library, tmp_path):
+    library.tune("calibrated", {"margin": 0.25})
+    lock = lock_library(library.url)
+    write_lock(lock, tmp_path / "x.lock")
+    assert read_lock(tmp_path / "x.lock") == lock and lock.tuned == {"calibrated": {"margin": 0.25}}
+    same = str(tmp_path / "same")
+    assert sync_library(lock, same, [library.url]).differences == ()
+    assert Library.open(same).tuned("calibrated") == {"margin": 0.25}
+    Library.open(same).tune("calibrated", {"margin": 1})
+    (difference,) = sync_library(lock, same, [library.url]).differences
+    assert difference == ("tuned options of router calibrated", "margin 0.25", "margin 1")
+    assert sync_library(lock, same, [], replace=True).differences == ()
+    assert Library.open(same).tuned("calibrated") == {"margin": 0.25}
+
+
 def test_a_source_with_other_files_of_that_name_is_not_taken(library, tmp_path):
     lock = lock_library(library.url, ["a"])
     other = Library.open(str(tmp_path / "other"), create=True)
@@ -134,6 +149,7 @@ def test_a_damaged_file_is_refused(library, tmp_path, change, message):
         {"experts": {"a": {"expert.json": "x"}}},
         {"experts": {"a": {}}},
         {"experts": []},
+        {"tuned": {"arrow": 3}},
         {"bases": {"b": {"revision": 3, "fingerprint": None}}},
     ],
 )

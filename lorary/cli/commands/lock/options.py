@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 from lorary.cli.router_options import add_router_options, describe_routers
 
 EXAMPLE = "lorary lock ./my-loras --router arrow --arrow.top_k 2"
+COMMON = ("--out", "--router", "--json")
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -1,6 +1,5 @@
 """Hash a library's files, and write the lock file."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 
 from jsonargparse import Namespace
@@ -12,9 +11,10 @@ from lorary.cli.default_router import choose_default_router
 from lorary.cli.filled_library import open_filled_library
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.router_configs import read_router_options, refuse_unused_options
-from lorary.experts import Expert
+from lorary.cli.tuned_options import use_tuned
 from lorary.files import say_count
 from lorary.library.lock import Lock, LockedRouter, lock_library, write_lock
+from lorary.library.view import LibraryView
 
 
 def run(options: Namespace) -> int:
@@ -44,7 +44,7 @@ def find_own_router(options: Namespace) -> LockedRouter | None:
     return LockedRouter(name=saved.router, options=dict(saved.options), combine=saved.combine)
 
 
-def choose_router(options: Namespace, experts: Mapping[str, Expert]) -> LockedRouter | None:
+def choose_router(options: Namespace, experts: LibraryView) -> LockedRouter | None:
     """Return the router of the options, or the default one, with all of its options.
 
     Raises:
@@ -54,7 +54,7 @@ def choose_router(options: Namespace, experts: Mapping[str, Expert]) -> LockedRo
     refuse_unused_options(options, [] if name == "none" else [name])
     if name == "none":
         return None
-    config = read_router_options(options, name, list(experts))
+    config = use_tuned(read_router_options(options, name, list(experts)), name, experts)
     return LockedRouter(name=name, options=asdict(config), combine=options.combine or "outputs")
 
 

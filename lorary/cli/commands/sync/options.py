@@ -1,7 +1,8 @@
 """Make the library of a lock file, bit for bit, or print what differs.
 
-Experts are copied from the sources, if their files have the locked hashes. Exits with 1 and a table if an
-expert or the base model differs, is missing, or is not in the lock file.
+Experts are copied from the sources, if their files have the locked hashes, and a router's tuned options are
+stored. Exits with 1 and a table if an expert, tuned options or the base model differ, are missing, or are
+not in the lock file.
 """
 
 from pathlib import Path
@@ -23,5 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="URL",
         help="Folders or URLs of libraries to copy experts from",
     )
-    parser.add_argument("--replace", action="store_true", help="Replace experts whose files differ")
+    parser.add_argument(
+        "--replace", action="store_true", help="Replace experts and tuned options that differ"
+    )
     parser.add_argument("--json", action="store_true", help="Print JSON instead of lines and a table")

@@ -1,20 +1,23 @@
 """Copy the experts of a lock file, compare the rest, and print what differs."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from jsonargparse import Namespace
 
 from lorary.cli.bars import show_count
+from lorary.cli.console import print_next
 from lorary.cli.grids import print_grid
 from lorary.cli.printing import print_json, print_line
 from lorary.errors import BaseModelError
 from lorary.experts.base_fingerprint import Fingerprint, is_same_print
 from lorary.files import escape, say_count
-from lorary.library.lock import Difference, Lock, Synced, read_lock, sync_library
+from lorary.library.lock import Difference, Lock, LockedRouter, Synced, read_lock, sync_library
 from lorary.models.embedded import NAME
 from lorary.models.extraction.weights import open_weights
 from lorary.reports.tables import Cell, Grid, Row
+from lorary.routing import ROUTERS
 
 
 def run(options: Namespace) -> int:
@@ -26,7 +29,7 @@ def run(options: Namespace) -> int:
     if options.json:
         print_json(describe(synced, found, options.out))
     else:
-        report(synced, found, options.out)
+        report(synced, found, options.out, lock.router)
     return 1 if found else 0
 
 
@@ -56,8 +59,8 @@ def describe(synced: Synced, found: list[Difference], place: str) -> dict[str, o
     }
 
 
-def report(synced: Synced, found: list[Difference], place: str) -> None:
-    """Print what was done, a table of what differs, and other versions."""
+def report(synced: Synced, found: list[Difference], place: str, router: LockedRouter | None) -> None:
+    """Print what was done, a table of what differs, other versions, and how to ask with the locked router."""
     done = f"{say_count(len(synced.copied), 'expert')} copied, {len(synced.unchanged)} there already"
     if found:
         rows = tuple(
@@ -70,3 +73,17 @@ def report(synced: Synced, found: list[Difference], place: str) -> None:
     if synced.versions:
         told = ", ".join(f"{each.what} {each.found} (locked: {each.locked})" for each in synced.versions)
         print_line(f"note: other versions may give other results: {told}", stderr=True)
+    if not found:
+        print_next("lorary", "generate", place, "PROMPT", *write_router(router))
+
+
+def write_router(router: LockedRouter | None) -> list[str]:
+    """Write the words of a locked router, with its options that differ from their defaults."""
+    if router is None:
+        return ["--router", "none"]
+    default = vars(ROUTERS[router.name].config()) if router.name in ROUTERS else {}
+    words = ["--router", router.name]
+    for name, value in router.options.items():
+        if name not in default or default[name] != value:
+            words += [f"--{router.name}.{name}", value if isinstance(value, str) else json.dumps(value)]
+    return words if router.combine == "outputs" else [*words, "--combine", router.combine]
