@@ -77,10 +77,12 @@ def answer_prompts(
         raise ValueError("an expert with a soft prompt cannot be used with compile: leave it out")
     for members in group_prompts(stack, call.inputs["attention_mask"], call.generation):
         batch = _Batch(stack, base, call.inputs, call.limits, members)
-        drops = not compile and not has_prompts and _can_drop_rows(base.model, call.generation)
+        is_whole = bool(compile) or has_prompts or call.streamer is not None
+        drops = not is_whole and _can_drop_rows(base.model, call.generation)
         num_steps = NUM_STEPS if drops else None
         while batch.rows:
-            batch.go_on({**call.generation, **_say_how_to_compile(compile)}, num_steps)
+            shown = {} if call.streamer is None else {"streamer": call.streamer}
+            batch.go_on({**call.generation, **_say_how_to_compile(compile), **shown}, num_steps)
         for row, answer in batch.answers.items():
             answers[row] = answer
     return answers

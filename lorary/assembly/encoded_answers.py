@@ -79,6 +79,7 @@ def _answer_batch(base: BaseModel, call: GenerateCall, members: list[int]) -> li
         eos_token_id=ending or None,
         stopping_criteria=StoppingCriteriaList([ends]),
         **call.generation,
+        **({} if call.streamer is None else {"streamer": call.streamer}),
         **({"tokenizer": base.tokenizer} if call.generation.get("stop_strings") else {}),
         max_new_tokens=max(limit.max_new_tokens for limit in limits),
         return_dict_in_generate=True,

@@ -9,12 +9,14 @@ from typing import Any
 
 from torch import Tensor
 from transformers import GenerationConfig
+from transformers.generation.streamers import BaseStreamer
 
 from lorary.assembly.answer_limits import AnswerLimit, cut_at_stops, spread_limits
 from lorary.assembly.decoding import decode_answers, list_prompts
-from lorary.assembly.prompts import Prompt, encode_prompts, find_ending_ids
+from lorary.assembly.prompts import Prompt, encode_prompts, find_ending_ids, is_conversation
+from lorary.files import say_count
 from lorary.models import BaseModel
-from lorary.models.generation import Sampling, check_one_answer, describe_generation
+from lorary.models.generation import Sampling, count_answers, describe_generation, refuse_beams
 from lorary.models.positions import check_length, count_needed
 
 
@@ -28,33 +30,50 @@ class GenerateCall:
     """The limit of each answer."""
     generation: Mapping[str, Any]
     """Arguments of ``model.generate``, see ``describe_generation``."""
+    num_answers: int
+    """Number of answers to each prompt, which are neighbouring rows."""
+    streamer: BaseStreamer | None
+    """Gets the tokens of the only answer as they are generated; None for no streamer."""
     is_one: bool
-    """Whether there is one prompt, given as a string."""
+    """Whether there is one answer, to a prompt that was given without a list."""
     answers_ids: bool
     """Whether answers are given as token ids: all prompts are, and there is no tokenizer."""
 
 
 def prepare_call(
     base: BaseModel,
-    prompts: str | Sequence[Prompt],
+    prompts: Prompt | Sequence[Prompt],
     max_new_tokens: int | Sequence[int],
     first_line: bool | Sequence[bool],
-    stops: Sequence[str],
+    stops: str | Sequence[str],
     sampling: Sampling,
     config: GenerationConfig | None,
+    num_return_sequences: int = 1,
+    streamer: BaseStreamer | None = None,
 ) -> GenerateCall:
     """Check the arguments of ``RoutedModel.generate``, and tokenise the prompts.
 
     Raises:
-        ValueError: if a prompt is empty, or a number is out of range.
+        ValueError: if a prompt is empty, a number is out of range, or there are several answers and a
+            streamer.
         BaseModelError: if a prompt is a text and there is no tokenizer, or the base model has too few
             positions for a prompt and its answer.
     """
-    batch = [prompts] if isinstance(prompts, str) else prompts
-    check_one_answer(config)
+    is_single = isinstance(prompts, str) or is_conversation(prompts)
+    batch: Any = [prompts] if is_single else prompts
+    refuse_beams(config)
     generation = describe_generation(base.model, sampling, config)
+    number = count_answers(num_return_sequences, generation, getattr(config, "num_return_sequences", None))
     given = getattr(config, "max_new_tokens", None)
-    limits = spread_limits(max_new_tokens if given is None else given, first_line, len(batch), stops)
+    stops = [stops] if isinstance(stops, str) else stops
+    each = spread_limits(max_new_tokens if given is None else given, first_line, len(batch), stops)
+    limits = repeat_each(each, number)
+    batch = repeat_each(batch, number)
+    if streamer is not None and len(batch) > 1:
+        raise ValueError(
+            f"a streamer shows one answer, found {say_count(len(batch), 'answer')}: give one prompt, or "
+            "leave the streamer out"
+        )
     inputs = encode_prompts(base, batch, base.model.device)
     lengths = inputs["attention_mask"].sum(1).tolist()
     longest = max(
@@ -62,14 +81,23 @@ def prepare_call(
         for length, limit in zip(lengths, limits, strict=True)
     )
     check_length(base.model, longest, "the longest prompt with its answer")
-    has_text = any(isinstance(prompt, str) for prompt in batch)
+    has_text = any(isinstance(prompt, str) or is_conversation(prompt) for prompt in batch)
     return GenerateCall(
         inputs=inputs,
         limits=limits,
         generation=generation,
-        is_one=isinstance(prompts, str),
+        num_answers=number,
+        streamer=streamer,
+        is_one=is_single and number == 1,
         answers_ids=base.given_tokenizer is None and not has_text,
     )
+
+
+def repeat_each(values: Any, number: int) -> Any:
+    """Repeat each value of a list, so that equal ones are neighbours; one value for all stays."""
+    if number == 1 or not isinstance(values, list | tuple):
+        return values
+    return [value for value in values for _ in range(number)]
 
 
 def write_answers(base: BaseModel, call: GenerateCall, answers: list[list[int]]) -> str | list[Any]:

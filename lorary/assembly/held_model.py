@@ -1,11 +1,22 @@
 """The attributes of a ``transformers`` model that an object which holds one has too."""
 
-from typing import TYPE_CHECKING, NoReturn, Self
+import logging
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import torch
-from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from lorary.models import BaseModel
+
+
+class _Misnamed(logging.Filter):
+    """Leaves out what pipelines say of each class whose name they do not know: that it is not supported."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "The model 'RoutedModel' is not supported for" not in str(record.msg)
+
+
+logging.getLogger("transformers.pipelines.base").addFilter(_Misnamed())
 
 
 class HeldModel:
@@ -47,6 +58,44 @@ class HeldModel:
     def dtype(self) -> torch.dtype:
         """The dtype of the base model's weights."""
         return self.model.dtype
+
+    @property
+    def generation_config(self) -> GenerationConfig | None:
+        """The base model's preferences for generating, which ``generate`` follows with ``input_ids`` only."""
+        return self.model.generation_config
+
+    @property
+    def input_modalities(self) -> Any:
+        """The kinds of the base model's inputs, which pipelines show."""
+        return self.model.input_modalities
+
+    @property
+    def output_modalities(self) -> Any:
+        """The kinds of the base model's outputs, which pipelines show."""
+        return self.model.output_modalities
+
+    def can_generate(self) -> bool:
+        """Tell pipelines that the model generates."""
+        return True
+
+    def to(self, place: str | int | torch.device | torch.dtype) -> Self:
+        """Return the model, if it is on this device or has this dtype.
+
+        Raises:
+            ValueError: if it is on another device or has another dtype, with what to do.
+        """
+        if isinstance(place, torch.dtype):
+            own: object = self.dtype
+            name, is_same = "dtype", place == own
+        else:
+            own, place = self.device, torch.device(place)
+            name, is_same = "device", own.type == place.type and place.index in (None, own.index or 0)
+        if not is_same:
+            raise ValueError(
+                f"this model has the {name} {own}, found {place}: load it with this {name} by "
+                f"load_model(…, {name}=…)"
+            )
+        return self
 
     def eval(self) -> Self:
         """Put the model into evaluation mode, in which it is loaded."""

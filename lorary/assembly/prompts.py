@@ -1,22 +1,30 @@
-"""Tokenised prompts, and the tokens that end an answer.
+"""Tokenised prompts: texts, conversations or token ids; and the tokens that end an answer.
 
 B prompts, L their length.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
 
-from lorary.data.encoding import encode_prompt
+from lorary.data.encoding import encode_prompt, encode_texts
 from lorary.data.endings import list_endings
 from lorary.errors import BaseModelError
-from lorary.files import quote
+from lorary.files import escape, quote
 from lorary.models import BaseModel
 from lorary.models.base_folder import is_panic
 
-Prompt = str | Sequence[int]
-"""A text, or its token ids."""
+Messages = Sequence[Mapping[str, Any]]
+"""A conversation: its turns, ``{"role": "user", "content": "…"}``."""
+Prompt = str | Messages | Sequence[int]
+"""A text, a conversation, or token ids."""
+
+
+def is_conversation(prompt: object) -> TypeGuard[Messages]:
+    """Tell whether a prompt is a list of messages."""
+    return isinstance(prompt, list | tuple) and bool(prompt) and isinstance(prompt[0], Mapping)
 
 
 def encode_prompts(base: BaseModel, prompts: Sequence[Prompt], device: torch.device) -> dict[str, Tensor]:
@@ -29,15 +37,19 @@ def encode_prompts(base: BaseModel, prompts: Sequence[Prompt], device: torch.dev
 
     Raises:
         ValueError: if there is no prompt, one is empty, or a token id is not one of the model's.
-        BaseModelError: if the tokenizer fails, or there is a text and no tokenizer.
+        BaseModelError: if the tokenizer fails, there is a text and no tokenizer, or a conversation and no
+            chat template.
     """
     for prompt in prompts:
         if isinstance(prompt, int):
             raise ValueError(
-                f"each prompt must be a text or a list of token ids, found {prompt!r}: put the token ids of "
-                "one prompt into a list of their own, [[…]]"
+                f"each prompt must be a text, a list of messages or a list of token ids, found {prompt!r}: "
+                "put the token ids of one prompt into a list of their own, [[…]]"
             )
-    ids = [_tokenize(base, prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+    ids: list[Any] = [
+        _tokenize(base, prompt) if isinstance(prompt, str) or is_conversation(prompt) else list(prompt)
+        for prompt in prompts
+    ]
     if not ids or not all(ids):
         raise ValueError("a prompt must have at least one token, and there must be at least one prompt")
     longest = max(map(len, ids))
@@ -60,13 +72,33 @@ def _pad(row: list[int], length: int, padding: int, is_right: bool) -> list[int]
     return row + rest if is_right else rest + row
 
 
-def _tokenize(base: BaseModel, prompt: str) -> list[int]:
+def _tokenize(base: BaseModel, prompt: str | Messages) -> list[int]:
     try:
+        if not isinstance(prompt, str):
+            return _tokenize_conversation(base, prompt)
         return encode_prompt(base.tokenizer, prompt, is_encoder_decoder=base.is_encoder_decoder)
     except BaseException as error:
         if not is_panic(error):
             raise
         raise BaseModelError(f"the base model's tokenizer gave up on {quote(prompt, 60)}: {error}") from error
+
+
+def _tokenize_conversation(base: BaseModel, messages: Messages) -> list[int]:
+    if not base.tokenizer.chat_template:
+        raise BaseModelError(
+            f"the tokenizer of {quote(base.name)} has no chat template for messages: give the prompt as text"
+        )
+    try:
+        text = base.tokenizer.apply_chat_template(
+            [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+        )
+    # A template is a program, which may raise any error on input that it does not expect.
+    except Exception as error:
+        raise ValueError(
+            f"the chat template of {quote(base.name)} refuses the messages "
+            f"({escape(str(error), keep='', longest=200)}): change them, or give the prompt as text"
+        ) from error
+    return encode_texts(base.tokenizer, [str(text)])[0]
 
 
 def find_padding_id(base: BaseModel) -> int:

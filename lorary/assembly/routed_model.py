@@ -1,33 +1,26 @@
 """A base model with experts and a router.
 
-B sequences of a batch, L their length, V vocabulary, E experts, N rows, I layer input, D width of embeddings.
+N rows, I layer input, D width of embeddings.
 """
 
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
-from transformers import CompileConfig, GenerationConfig
-from transformers.modeling_outputs import CausalLMOutputWithPast, Seq2SeqLMOutput
 
-from lorary.assembly.answering import answer_prompts
-from lorary.assembly.choosing import AUTO, ExpertChoice
+from lorary.assembly.asked_model import AskedModel
 from lorary.assembly.current_router import CurrentRouter
 from lorary.assembly.deciding import RequestDecider
 from lorary.assembly.direct_calls import DirectCalls
 from lorary.assembly.encoder_calls import EncoderCalls
-from lorary.assembly.explaining import explain_text
-from lorary.assembly.explanation import Explanation
-from lorary.assembly.generate_call import prepare_call, write_answers
 from lorary.assembly.growing import add_expert, remove_expert
 from lorary.assembly.held_model import HeldModel
-from lorary.assembly.nearest_tasks import find_nearest_tasks
 from lorary.assembly.notebook import draw_model
-from lorary.assembly.prompts import Prompt
 from lorary.assembly.router import Router, build_router
+from lorary.assembly.save import save_model
 from lorary.assembly.tasks import MEAN, PREFIX, list_tasks
 from lorary.experts import Expert
 from lorary.experts.skills import SkillSet
@@ -37,11 +30,10 @@ from lorary.facts.given import join_given
 from lorary.facts.known import Facts
 from lorary.files import quote, say_count
 from lorary.models import BaseModel, ExpertStack
-from lorary.models.generation import Sampling
 from lorary.routing import RouterConfig, configure_router
 
 
-class RoutedModel(HeldModel):
+class RoutedModel(AskedModel, HeldModel):
     """A base model with experts and a router; made by ``load_model``.
 
     Threads may share a model. ``assign`` and ``routed`` apply to the thread that enters them. ``set_router``,
@@ -72,7 +64,6 @@ class RoutedModel(HeldModel):
         self._current = CurrentRouter(self.facts)
         calls = EncoderCalls if base.is_encoder_decoder else DirectCalls
         self._hooks = calls(stack.context).watch(base.model)
-        # PyTorch's compiler is not made for several threads that run what it compiled.
         self._compiled = threading.RLock()
 
     def __repr__(self) -> str:
@@ -121,53 +112,6 @@ class RoutedModel(HeldModel):
     def routing(self) -> tuple[str | None, RouterConfig | None, str]:
         """The current router, its options and how experts are combined."""
         return self._current.settings
-
-    @torch.inference_mode()
-    def nearest_tasks(self, prompts: Sequence[Prompt]) -> list[str]:
-        """Find the task nearest to each prompt, by cosines of the base model's mean last hidden states.
-
-        A task has the mean of its training prompts; the mean of all tasks is subtracted. Pass
-        ``{"task": name}`` of the result for a request whose task is not in the table.
-
-        Args:
-            prompts: texts or lists of token ids, each in the form of the training prompts.
-
-        Raises:
-            ValueError: if the model's skills have no embeddings of tasks, or a prompt is empty.
-        """
-        with self.stack.in_use():
-            return find_nearest_tasks(self.base, self.stack, self.skills, prompts)
-
-    def __call__(
-        self,
-        input_ids: Tensor | None = None,
-        *,
-        experts: ExpertChoice | Sequence[ExpertChoice] = AUTO,
-        rows: Tensor | None = None,
-        **inputs: Any,
-    ) -> CausalLMOutputWithPast | Seq2SeqLMOutput:
-        """Run the model as ``transformers`` does; ``logits`` are ``[B, L, V]``.
-
-        If the model has an encoder and a decoder, the encoder reads ``input_ids``, the inputs have
-        ``decoder_input_ids`` or ``labels`` too, and both use the experts of their row's request.
-
-        Args:
-            input_ids: the batch, ``[B, L]``; None if the inputs have ``inputs_embeds``.
-            experts: the choice for each request, see ``generate``. A router that chooses per request uses the
-                whole of ``input_ids``.
-            rows: the request of each token, in the shape of ``input_ids``, -1 for padding, if rows of the
-                batch hold several requests; None means that each row is one request. An encoder's row must be
-                of one request.
-            inputs: of the ``transformers`` model.
-
-        Raises:
-            ValueError: if the list has not one choice per request, or a choice is of another type.
-            UnknownExpert: if a name is not on this model.
-        """
-        if input_ids is not None:
-            inputs["input_ids"] = input_ids
-        with self.stack.in_use(), self._current.choosing(experts, inputs, rows):
-            return self.model(**inputs)
 
     def router(self, name: str | None, *, combine: str = "outputs", **options: Any) -> Router:
         """Build a router for these experts, as an argument of calls: ``generate(…, experts=router)``.
@@ -269,92 +213,9 @@ class RoutedModel(HeldModel):
         """
         return self._current.assigned(names)
 
-    @torch.inference_mode()
-    def generate(
-        self,
-        prompts: str | Sequence[Prompt],
-        *,
-        experts: ExpertChoice | Sequence[ExpertChoice] = AUTO,
-        max_new_tokens: int | Sequence[int] = 64,
-        first_line: bool | Sequence[bool] = False,
-        stops: Sequence[str] = (),
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        top_k: int = 0,
-        do_sample: bool | None = None,
-        seed: int | None = None,
-        generation_config: GenerationConfig | None = None,
-        compile: bool | CompileConfig = False,
-    ) -> str | list[Any]:
-        """Continue prompts. A router that chooses per request chooses once, from each prompt.
-
-        Args:
-            prompts: one text, or several texts or lists of token ids, which run as one batch. A text is
-                tokenised with the tokenizer's begin-of-text token, if it has one, and without an end token;
-                for an encoder, with all tokens that the tokenizer puts around it.
-            experts: the choice for each prompt, or for all: an expert's name, ``{name: weight}``,
-                ``{"task": name}`` for a task of the model's skills (with None in place of the name: the mean
-                of all tasks, for one that is not in their table), a router of ``router(…)`` or any other
-                ``Chooser``, None for the base model alone, ``"auto"`` for the router of the context or the
-                current one.
-            max_new_tokens: maximum number of tokens to add; one number for all, or one per prompt.
-            first_line: whether an answer ends with its first line of visible text; for all, or per prompt.
-            stops: texts that end an answer; the answer is the text before the first of them.
-            temperature: 0 takes the most probable token, whatever the base model's configuration prefers;
-                above 0, tokens are sampled.
-            top_p: sample from the most probable tokens with this total probability.
-            top_k: sample from this number of most probable tokens; 0 means all.
-            do_sample: whether to sample; None: if the temperature is above 0. True raises a temperature of 0
-                to 1.
-            seed: seed of the draws; None for PyTorch's global generator.
-            generation_config: its settings, such as ``repetition_penalty``, have precedence over all of
-                these, but for special tokens and cache; ``model.base.model.generation_config`` uses the base
-                model's preferences.
-            compile: compile the step of each token by ``torch.compile``, with a cache of fixed length; on
-                GPUs as CUDA graphs. The first answer then takes a minute or more, as does the first one with
-                another batch size, router or number of experts. A ``CompileConfig`` sets the details.
-                Compiled generation runs in one thread at a time. Models with an encoder are not compiled.
-
-        Returns:
-            The continuation of each prompt, without special tokens and the token that ends the answer, but
-            with the space after the prompt; or what the decoder answers to it. A string for a string. If all
-            prompts are token ids and the base model was given without a tokenizer, the added token ids, up to
-            and including the one that ends the answer.
-
-        Raises:
-            ValueError: if a prompt is empty, a number is out of range, the list has not one choice per
-                prompt, the model's skills have no such task, or a choice is of another type.
-            UnknownExpert: if a name is not on this model.
-            BaseModelError: if a prompt is a text and there is no tokenizer, or the base model has too few
-                positions for a prompt and its answer.
-        """
-        sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, do_sample=do_sample, seed=seed)
-        limits = (max_new_tokens, first_line, stops)
-        call = prepare_call(self.base, prompts, *limits, sampling, generation_config)
-        alone = self._compiled if compile else nullcontext()
-        chosen = self._current.choosing(experts, call.inputs)
-        with self.stack.in_use(), alone, chosen, sampling.seeded(self.device):
-            answers = answer_prompts(self.stack, self.base, call, compile)
-        return write_answers(self.base, call, answers)
-
-    @torch.inference_mode()
-    def explain(self, text: Prompt, num_prompt_tokens: int | None = None) -> Explanation:
-        """Run a text and return the experts that each token used at each layer.
-
-        If the model has an encoder, the encoder alone reads the text, and its layers are returned.
-
-        Args:
-            text: a text, tokenised as by ``generate``, or its token ids.
-            num_prompt_tokens: number of its first tokens that are the prompt, for routers that choose per
-                request; None means all.
-
-        Raises:
-            ValueError: if no router is set, the text is empty, or it has fewer tokens than
-                ``num_prompt_tokens``.
-            BaseModelError: if the base model has too few positions for it.
-        """
-        with self.stack.in_use():
-            return explain_text(self.facts, self._current.chooser, text, num_prompt_tokens)
+    def save_pretrained(self, folder: str | Path, *, with_base: bool = False) -> None:
+        """Write the model as one folder, which ``load_model`` loads, see ``save_model``."""
+        save_model(self, folder, with_base=with_base)
 
     def detach(self) -> BaseModel:
         """Remove the experts and return the original base model."""

@@ -5,11 +5,11 @@ from dataclasses import asdict, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors.torch import save
 
 from lorary.assembly.folder_files import BASE, EXPERTS, hash_files
-from lorary.assembly.routed_model import RoutedModel
 from lorary.assembly.router import complete_config
 from lorary.assembly.saved_model import MATERIAL_FILE, MODEL_FILE, SavedModel
 from lorary.experts.roles import GENERAL
@@ -23,11 +23,14 @@ from lorary.models.plain_folder import write_plain
 from lorary.models.quantized.configs import QUANTIZATIONS
 from lorary.routing import router_named
 
+if TYPE_CHECKING:
+    from lorary.assembly.routed_model import RoutedModel
+
 PACKAGES = ("lorary", "torch", "transformers")
 
 
-def save_model(model: RoutedModel, folder: str | Path, *, with_base: bool = False) -> None:
-    """Write a routed model: experts, router with its options and all it is built from, versions.
+def save_model(model: "RoutedModel", folder: str | Path, *, with_base: bool = False) -> None:
+    """Write a routed model: experts, router with its options and all it is built from, tokenizer, versions.
 
     ``load_model(folder)`` loads it again and computes nothing anew. Tasks are kept, controls are left out.
     The folder appears whole or not at all.
@@ -49,7 +52,7 @@ def save_model(model: RoutedModel, folder: str | Path, *, with_base: bool = Fals
         _fill(model, scratch, with_base)
 
 
-def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
+def _fill(model: "RoutedModel", folder: Path, with_base: bool) -> None:
     router, options, combine = model.routing
     config = None if router is None else complete_config(router, options, model.names)
     library = Library.open(str(folder / EXPERTS), create=True)
@@ -69,6 +72,9 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
     material = save({key: tensor.contiguous() for key, tensor in given.items()}) if given else None
     if material is not None:
         (folder / MATERIAL_FILE).write_bytes(material)
+    if model.base.known_tokenizer is not None:
+        # For ``AutoTokenizer.from_pretrained(folder)``.
+        model.base.known_tokenizer.save_pretrained(folder)
     if with_base:
         _save_base(model, folder / BASE)
     saved = SavedModel(
@@ -93,7 +99,7 @@ def _fill(model: RoutedModel, folder: Path, with_base: bool) -> None:
     (folder / MODEL_FILE).write_bytes(replace(saved, files=hash_files(folder)).dump())
 
 
-def _name_quantization(model: RoutedModel) -> str | None:
+def _name_quantization(model: "RoutedModel") -> str | None:
     name = model.base.quantization
     if name is not None and name not in QUANTIZATIONS:
         raise ValueError(
@@ -113,7 +119,7 @@ def _store_skills(library: Library, skills: SkillSet) -> None:
     store_skills(library, skills)
 
 
-def _save_base(model: RoutedModel, folder: Path) -> None:
+def _save_base(model: "RoutedModel", folder: Path) -> None:
     with model.stack.set_aside() as base:
         write_plain(base, folder)
     model.tokenizer.save_pretrained(folder)

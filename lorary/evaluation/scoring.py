@@ -134,7 +134,7 @@ def _answer_batch(model: RoutedModel, experts: RouteExperts, items: Sequence[Ite
         experts=experts.choose_for(items),
         max_new_tokens=[item.max_new_tokens for item in items],
         first_line=[item.first_line for item in items],
-        stops=stops,
+        stop_strings=stops,
         **sampling,
     )
     if model.base.given_tokenizer is not None:

@@ -82,18 +82,40 @@ class Sampling:
             yield
 
 
-def check_one_answer(config: GenerationConfig | None) -> None:
-    """Refuse settings that give a prompt several answers.
+def refuse_beams(config: GenerationConfig | None) -> None:
+    """Refuse beam search, in which an answer is not drawn token by token.
 
     Raises:
-        ValueError: with the setting.
+        ValueError: if there are several beams.
     """
-    for name in ("num_beams", "num_return_sequences"):
-        value = getattr(config, name, None)
-        if value not in (None, 1):
-            raise ValueError(
-                f"each prompt has one answer, drawn token by token: {name} must be 1, found {quote(value)}"
-            )
+    value = getattr(config, "num_beams", None)
+    if value not in (None, 1):
+        raise ValueError(
+            f"an answer is drawn token by token: num_beams must be 1, found {quote(value)}; give input_ids "
+            "instead of prompts to search with beams"
+        )
+
+
+def count_answers(num_return_sequences: int, generation: Mapping[str, Any], given: int | None) -> int:
+    """Return the number of answers to each prompt.
+
+    Args:
+        num_return_sequences: the number of a call.
+        generation: the result of ``describe_generation``.
+        given: the number of a generation configuration, which has precedence; None if it has none.
+
+    Raises:
+        ValueError: if it is below 1, or above 1 and nothing is drawn.
+    """
+    number = num_return_sequences if given is None else given
+    if not isinstance(number, int) or number < 1:
+        raise ValueError(f"num_return_sequences must be at least 1, found {quote(number)}")
+    if number > 1 and not generation["do_sample"]:
+        raise ValueError(
+            f"num_return_sequences must be 1 if nothing is drawn, found {number}: add do_sample=True, or a "
+            "temperature above 0"
+        )
+    return number
 
 
 def describe_generation(
@@ -115,11 +137,12 @@ def describe_generation(
     found |= {
         "max_length": None,
         "num_beams": 1,
-        "num_return_sequences": 1,
         **sampling.describe(),
     }
     given = {} if config is None else vars(config)
-    return found | {name: value for name, value in given.items() if name in known and value is not None}
+    found |= {name: value for name, value in given.items() if name in known and value is not None}
+    # Each answer is a row of its own.
+    return {**found, "num_return_sequences": 1}
 
 
 def depends_on_place(generation: Mapping[str, Any]) -> bool:

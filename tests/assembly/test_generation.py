@@ -3,6 +3,7 @@
 import pytest
 import torch
 from transformers import GenerationConfig
+from transformers.generation.streamers import BaseStreamer
 
 from lorary.assembly import load_model
 from lorary.assembly.answering import group_prompts
@@ -52,10 +53,94 @@ def test_a_generation_config_comes_before_all_else(model):
     assert as_it_prefers == penalised
 
 
-@pytest.mark.parametrize("setting", [{"num_beams": 2}, {"num_return_sequences": 2, "do_sample": True}])
-def test_several_answers_to_a_prompt_are_refused(model, setting):
-    with pytest.raises(ValueError, match=f"{next(iter(setting))} must be 1, found 2"):
-        model.generate(PROMPTS, generation_config=GenerationConfig(**setting))
+def test_beams_and_several_equal_answers_to_a_prompt_are_refused(model):
+    with pytest.raises(ValueError, match="num_beams must be 1, found 2; give input_ids instead of prompts"):
+        model.generate(PROMPTS, generation_config=GenerationConfig(num_beams=2))
+    with pytest.raises(ValueError, match="num_return_sequences must be 1 if nothing is drawn, found 2"):
+        model.generate(PROMPTS, num_return_sequences=2)
+    with pytest.raises(ValueError, match="num_return_sequences must be at least 1, found 0"):
+        model.generate(PROMPTS, num_return_sequences=0)
+
+
+def test_several_answers_to_a_prompt_are_drawn_and_follow_one_another(model):
+    drawn = {"max_new_tokens": 8, "temperature": 3.0, "seed": 1, "num_return_sequences": 2}
+    answers = model.generate(PROMPTS, experts=["poetry", None], **drawn)
+    repeated = [prompt for prompt in PROMPTS for _ in range(2)]
+    experts = ["poetry", "poetry", None, None]
+    expected = model.generate(repeated, experts=experts, max_new_tokens=8, temperature=3.0, seed=1)
+    assert answers == expected and answers[0] != answers[1]
+    assert len(model.generate("Say", **drawn)) == 2
+    config = GenerationConfig(num_return_sequences=2, do_sample=True, temperature=3.0, max_new_tokens=8)
+    assert len(model.generate("Say", generation_config=config)) == 2
+
+
+def test_a_stop_string_may_be_one_text(model):
+    whole = model.generate("Say", max_new_tokens=12)
+    stop = whole[len(whole) // 2]
+    assert model.generate("Say", max_new_tokens=12, stop_strings=stop) == whole.partition(stop)[0]
+
+
+def test_a_streamer_gets_the_answer(model):
+    shown = []
+
+    class Shown(BaseStreamer):
+        def put(self, value):
+            shown.extend(value.flatten().tolist())
+
+        def end(self):
+            shown.append("end")
+
+    answer = model.generate([PROMPTS[0]], max_new_tokens=12, streamer=Shown())
+    assert shown[: len(PROMPTS[0])] == PROMPTS[0] and shown.count("end") == 1
+    assert model.tokenizer.decode(shown[len(PROMPTS[0]) : -1], skip_special_tokens=True) == answer[0]
+    with pytest.raises(ValueError, match="a streamer shows one answer, found 2 answers"):
+        model.generate(PROMPTS, streamer=Shown())
+
+
+def test_a_conversation_is_put_into_the_chat_template(model):
+    messages = [{"role": "user", "content": "Say"}]
+    with pytest.raises(BaseModelError, match=r"has no chat template for messages"):
+        model.generate(messages)
+    model.tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    ids = model.tokenizer("<user>Say", add_special_tokens=False)["input_ids"]
+    answer = model.generate(messages, max_new_tokens=6)
+    assert answer == model.generate([ids], max_new_tokens=6)[0]
+    assert model.generate([messages, ids], max_new_tokens=6) == [answer, answer]
+    model.tokenizer.chat_template = "{{ raise_exception('no') }}"
+    with pytest.raises(ValueError, match="refuses the messages"):
+        model.generate(messages)
+
+
+@pytest.mark.parametrize("experts", ["auto", "poetry", ["poetry", None]])
+def test_token_ids_as_tensors_give_what_transformers_gives(model, experts):
+    ids = torch.tensor([[5, 6, 7], [9, 10, 11]])
+    settings = {"max_new_tokens": 5, "eos_token_id": None}
+    found = model.generate(ids, experts=experts, **settings)
+    assert torch.equal(found[:, :3], ids) and found.shape == (2, 8)
+    each = experts if isinstance(experts, list) else [experts] * 2
+    for row, one in zip(found, each, strict=True):
+        if one == "auto":
+            alone = model.model.generate(row[None, :3], do_sample=False, **settings)
+        else:
+            with model.assign([one]):
+                alone = model.model.generate(row[None, :3], do_sample=False, **settings)
+        assert torch.equal(row, alone[0])
+    whole = model.generate(
+        input_ids=ids, experts=experts, temperature=2.0, seed=0, num_return_sequences=2, **settings
+    )
+    assert whole.shape == (4, 8)
+
+
+def test_what_does_not_go_together_is_refused(model):
+    ids = torch.tensor([[5, 6, 7]])
+    with pytest.raises(TypeError, match="takes attention_mask with input_ids only"):
+        model.generate("Say", attention_mask=ids)
+    with pytest.raises(ValueError, match="needs prompts, or input_ids"):
+        model.generate()
+    with pytest.raises(ValueError, match="first_line is for prompts"):
+        model.generate(ids, first_line=True)
+    with pytest.raises(ValueError, match="used without beams, found num_beams 2"):
+        model.generate(ids, experts="poetry", num_beams=2)
 
 
 def test_a_model_that_heeds_no_left_padding_answers_prompts_of_one_length_together(model, monkeypatch):

@@ -104,12 +104,27 @@ def test_a_routed_model_has_what_users_of_transformers_expect(model, input_ids):
     assert (model.device, model.dtype) == (torch.device("cpu"), torch.float32)
     model.model.train()
     assert model.eval() is model and not model.model.training
+    assert model.to("cpu") is model.to(torch.float32) is model.to(model.device) is model
+    with pytest.raises(ValueError, match="has the device cpu, found cuda:1: load it with this device"):
+        model.to("cuda:1")
+    with pytest.raises(ValueError, match=r"has the dtype torch.float32, found torch.bfloat16: load it"):
+        model.to(torch.bfloat16)
+
+
+@pytest.mark.parametrize("router", ["arrow", "calibrated", "uniform"])
+def test_a_pipeline_of_it_answers_as_it_does(model, router, caplog):
+    model.set_router(router)
+    model.tokenizer.eos_token = None
+    made = pipeline("text-generation", model=model, tokenizer=model.tokenizer)
+    (found,) = made(PROMPT, max_new_tokens=4, do_sample=False, return_full_text=False)
+    assert found["generated_text"] == model.generate(PROMPT, max_new_tokens=4)
+    assert "RoutedModel" in repr(made) and not caplog.records
 
 
 def test_what_only_the_transformers_model_has_names_it(model):
-    message = "RoutedModel has no attribute 'can_generate': the transformers model has it, and routes as well"
+    message = "RoutedModel has no attribute 'get_input_embeddings': the transformers model has it, and routes"
     with pytest.raises(AttributeError, match=message):
-        pipeline("text-generation", model=model, tokenizer=model.tokenizer)
+        model.get_input_embeddings()
     with pytest.raises(AttributeError, match=r"has no attribute 'no_such'$"):
         _ = model.no_such
     made = pipeline("text-generation", model=model.model, tokenizer=model.tokenizer)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from lorary.assembly import load_model, save_model
 from lorary.assembly.saved_model import is_saved_model
@@ -137,7 +138,11 @@ def test_what_is_in_the_folder_is_plain(full, tmp_path):
         "experts",
         "lorary_model.json",
         "material.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
     ]
+    text = "made of wood"
+    assert AutoTokenizer.from_pretrained(place)(text)["input_ids"] == full.tokenizer(text)["input_ids"]
     said = json.loads((place / "lorary_model.json").read_text())
     assert said["router"] == "arrow"
     assert said["options"]["top_k"] == 3

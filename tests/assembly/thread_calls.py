@@ -1,7 +1,9 @@
 """What threads ask of one model at once, by every public name."""
 
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import torch
 
@@ -109,6 +111,15 @@ def explain(model, number):
         return [model.explain(PROMPTS[number]).weights, model.explain(PROMPTS[0], 2).weights]
 
 
+def save(model, number):
+    """The skills of these models are experts too, which a folder cannot say: each thread is refused alike."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            model.save_pretrained(folder)
+        except ValueError as refused:
+            return [str(refused), *(path.name for path in Path(folder).iterdir())]
+
+
 # Public name -> what a thread of this number asks of the model with it.
 CALLS = {
     "__call__": read,
@@ -123,6 +134,12 @@ CALLS = {
     "config": lambda model, number: model.config.hidden_size,
     "device": lambda model, number: model.device,
     "dtype": lambda model, number: model.dtype,
+    "generation_config": lambda model, number: model.generation_config.do_sample,
+    "input_modalities": lambda model, number: model.input_modalities,
+    "output_modalities": lambda model, number: model.output_modalities,
+    "can_generate": lambda model, number: model.can_generate(),
+    "to": lambda model, number: model.to("cpu").device,
+    "save_pretrained": save,
     "eval": lambda model, number: model.eval().model.training,
     "model": lambda model, number: type(model.model),
     "nearest_tasks": lambda model, number: model.nearest_tasks(PROMPTS[number:]),
