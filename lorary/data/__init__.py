@@ -1,6 +1,7 @@
 """Tasks and examples: reading, splitting by content, and turning into prompts and tokens."""
 
 from lorary.data.content import subsample
+from lorary.data.few_shot import FewShotTemplate
 from lorary.data.gather import TaskLike, gather_tasks
 from lorary.data.mixture import mix_tasks
 from lorary.data.readers import read_task
@@ -11,6 +12,7 @@ from lorary.data.tokens import TokenizedExample, tokenize_examples
 
 __all__ = [
     "Example",
+    "FewShotTemplate",
     "PlainTemplate",
     "SplitConfig",
     "Task",

@@ -24,6 +24,13 @@ def add_comparison_options(parser: ArgumentParser, *routes: str, needs_tasks: bo
     parser.add_argument("library", nargs=None if needs_tasks else "?", help="Folder or URL of the library")
     add_task_options(parser, required=needs_tasks)
     parser.add_argument(
+        "--shots",
+        type=int,
+        default=0,
+        metavar="NUMBER",
+        help="Few-shot prompts: training examples of the task, with answers, that stand before each prompt",
+    )
+    parser.add_argument(
         *routes,
         type=list[str] | str | None,
         metavar="NAME[,NAME…]",

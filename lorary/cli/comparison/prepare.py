@@ -16,7 +16,7 @@ from lorary.cli.filled_library import choose_routed, look_routed, open_filled_li
 from lorary.cli.router_configs import read_gate_steps, read_router_options, refuse_unused_options
 from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.cli.tuned_options import use_tuned
-from lorary.data import Task, Template
+from lorary.data import FewShotTemplate, Task, Template
 from lorary.evaluation import EvalConfig, Route, make_routes
 from lorary.evaluation.routes import EXPERT_PREFIX, TASKS
 from lorary.experts import Expert
@@ -62,13 +62,27 @@ def prepare_comparison(options: Namespace, *routers: str) -> Comparison:
         LoraryError: if a library, a task or the base model cannot be used.
     """
     config = read_eval_options(options)
+    template = read_prompt_template(options)
     tasks = read_tasks(options)
     for task in tasks.values():
         task.split(config.split)
+        if options.shots:
+            task.split("train")
     found = prepare_routes(options, dict.fromkeys(tasks), tasks, config.seed, routers)
-    return Comparison(
-        found.library, found.model, tasks, found.own, found.routes, read_task_template(options), config
-    )
+    return Comparison(found.library, found.model, tasks, found.own, found.routes, template, config)
+
+
+def read_prompt_template(options: Namespace) -> Template:
+    """Return the template of the measured prompts, which may have examples before each.
+
+    Raises:
+        ValueError: if their number is below 0.
+    """
+    template = read_task_template(options)
+    if options.shots < 0:
+        raise ValueError(f"--shots must be 0 or more, found {options.shots}")
+    seed = options.evaluation.seed
+    return FewShotTemplate(template=template, shots=options.shots, seed=seed) if options.shots else template
 
 
 @dataclass(frozen=True)

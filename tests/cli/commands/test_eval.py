@@ -3,6 +3,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+import torch
 
 from lorary.assembly import load_model
 from lorary.cli.comparison import measure as command
@@ -39,7 +40,7 @@ def test_numbers_are_those_of_evaluate(measure, trained_library, tiny_base, tmp_
     )
     assert code == 0
     found = Result.from_json(tmp_path / "out" / "results.json")
-    model = load_model(load_base(tiny_base), trained_library, router=None)
+    model = load_model(load_base(tiny_base, dtype=torch.float32), trained_library, router=None)
     tasks = generate_tasks(["plurals", "prices"])
     routes = make_routes(["base", "arrow", "oracle"], model, {name: name for name in tasks})
     config = EvalConfig(metrics=("loss", "exact_match"), num_examples=3)
@@ -97,6 +98,17 @@ def test_a_measure_of_ones_own_is_in_tables_json_comparison_and_help(measure, lo
         assert difference["mean"] == pytest.approx(expected)
     help_text = " ".join(lorary("eval", "--help-all")[1].split())
     assert "size (length of the answer; lower is better)" in help_text
+
+
+def test_training_examples_stand_before_prompts_if_asked(measure, tmp_path):
+    few, none = tmp_path / "few", tmp_path / "none"
+    words = ("--routes", "base", "--metrics", "loss")
+    assert measure(*words, "--out", str(none))[0] == 0
+    assert measure(*words, "--shots", "2", "--out", str(few))[0] == 0
+    results = [Result.from_json(folder / "results.json") for folder in (few, none)]
+    assert "shots=2" in (few / "results.json").read_text()
+    assert results[0].scores != results[1].scores
+    assert results[0].scores.keys() == results[1].scores.keys()
 
 
 def test_routes_may_be_called_router(measure):
@@ -216,6 +228,7 @@ def test_given_controls_are_among_the_default_routes():
         (("--evaluation.num_examples", "0"), "num_examples must be at least 1"),
         (("--arrow.top_k", "9"), "top_k must be between 1 and the number of experts, 3, found 9"),
         (("--controls", "nowhere"), "there is no library at 'nowhere'"),
+        (("--shots", "-1"), "--shots must be 0 or more, found -1"),
         (("--base", "no/such"), "no base model 'no/such'"),
         (("--evaluation.max_length", "9"), "example of at most 9 tokens, none of"),
         (("--metrics", "accuracy_sum", "--routes", "base"), "accuracies need examples with choices"),
@@ -253,7 +266,7 @@ def test_routers_that_know_the_tasks_learn_from_their_training_examples(lorary, 
     )
     assert code == 0, said
     found = json.loads(output)["loss"]["mean"]
-    model = load_model(load_base(tiny_base), trained_library, router=None)
+    model = load_model(load_base(tiny_base, dtype=torch.float32), trained_library, router=None)
     tasks = generate_tasks(["plurals", "prices", "past_tense"])
     provide_material(
         model,

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from lorary.assembly import RoutedModel, load_model
-from lorary.cli.commands.generate.few_shot import Shots, render_after
-from lorary.data import Example, find_template
+from lorary.cli.commands.generate.prompt import render_prompt
+from lorary.data import Example, Task, find_template
 from lorary.library import Library
 from lorary.models import load_base
 
@@ -295,9 +295,10 @@ def test_a_seed_repeats_an_answer_and_another_one_gives_another(answer):
 
 def test_examples_stand_before_a_prompt_in_its_template(tiny_base):
     tokenizer = load_base(tiny_base).tokenizer
-    shots = Shots((Example("1 + 1", ("2",)), Example("2 + 2", ("4",))), "Add.")
-    plain = render_after(shots, "3 + 3", find_template("plain"), tokenizer)
+    examples = (Example("1 + 1", ("2",)), Example("2 + 2", ("4",)))
+    shots = Task("prompt", {"train": examples}, definition="Add.")
+    plain = render_prompt("3 + 3", find_template("plain"), shots, tokenizer)
     assert plain == "Add.\n\n1 + 1\nAnswer: 2\n\n2 + 2\nAnswer: 4\n\n3 + 3\nAnswer:"
     tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
-    chat = render_after(shots, "3 + 3", find_template("chat"), tokenizer)
+    chat = render_prompt("3 + 3", find_template("chat"), shots, tokenizer)
     assert chat.startswith("<user>1 + 1<assistant>2<user>2 + 2<assistant>4<user>") and "3 + 3" in chat

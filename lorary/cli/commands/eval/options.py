@@ -25,6 +25,7 @@ COMMON = (
     "--evaluation.num_examples",
     "--evaluation.split",
     "--template",
+    "--shots",
     "--base",
     "--device",
     "--json",

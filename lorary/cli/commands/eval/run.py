@@ -62,6 +62,8 @@ def check_options(options: Namespace) -> None:
         for name, given in (("--data", options.data is not None), ("--allow-code", options.allow_code))
         if given and options.harness is None
     ]
+    if options.harness is not None and options.shots:
+        faults.append("--shots is for --tasks: benchmarks take --lm_eval.num_fewshot")
     if options.out is None and any(word.partition("=")[0] == "--resume" for word in options.words):
         faults.append("--resume needs --out, the folder of the run that goes on")
     if faults:

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jsonargparse import Namespace
+from transformers import PreTrainedTokenizerBase
 
 from lorary.assembly import RoutedModel
-from lorary.cli.commands.generate.few_shot import Shots, render_after
 from lorary.cli.template_options import read_template_args
 from lorary.cli.trained_prompts import list_trained_prompts
-from lorary.data import find_template
+from lorary.data import Example, FewShotTemplate, Task, Template, find_template
 from lorary.data.encoding import encode_prompt, encode_texts
 from lorary.library.entry import Entry
 
@@ -81,7 +81,7 @@ def _find_trained(entries: Iterable[Entry]) -> PromptTemplate:
     return PromptTemplate(**found[0], reason=f"{reason}; --template none uses it as it is")
 
 
-def dress_prompt(model: RoutedModel, prompt: str, template: PromptTemplate, shots: Shots) -> list[int]:
+def dress_prompt(model: RoutedModel, prompt: str, template: PromptTemplate, shots: Task | None) -> list[int]:
     """Render a prompt with the template, after examples if there are any, and tokenise it.
 
     Raises:
@@ -89,11 +89,22 @@ def dress_prompt(model: RoutedModel, prompt: str, template: PromptTemplate, shot
     """
     is_pair = model.base.is_encoder_decoder
     if template.name == "none":
-        if shots.examples:
+        if shots is not None:
             raise ValueError("--few-shot needs a template for its examples: add --template plain or chat")
         return encode_prompt(model.tokenizer, prompt, is_encoder_decoder=is_pair)
     found = find_template(template.name, template_args=template.args)
-    text = render_after(shots, prompt, found, model.tokenizer)
+    text = render_prompt(prompt, found, shots, model.tokenizer)
     if found.holds_special_tokens:
         return encode_texts(model.tokenizer, [text])[0]
     return encode_prompt(model.tokenizer, text, is_encoder_decoder=is_pair)
+
+
+def render_prompt(
+    prompt: str, template: Template, shots: Task | None, tokenizer: PreTrainedTokenizerBase
+) -> str:
+    """Put a prompt into a template, after all examples of ``shots``."""
+    asked = Example(prompt, ("unknown",))
+    if shots is None:
+        return template.render(Task("prompt", {"test": (asked,)}), asked, tokenizer)
+    few_shot = FewShotTemplate(template=template, shots=len(shots.split("train")))
+    return few_shot.render(shots, asked, tokenizer)

@@ -14,7 +14,7 @@ from lorary.cli.commands.generate.answering import (
     log_answer,
     split_batches,
 )
-from lorary.cli.commands.generate.few_shot import Shots, read_shots
+from lorary.cli.commands.generate.few_shot import read_shots
 from lorary.cli.commands.generate.load import list_answering, load_routed
 from lorary.cli.commands.generate.prompt import PromptTemplate, choose_template, dress_prompt, read_prompt
 from lorary.cli.commands.generate.prompt_file import read_prompts
@@ -24,6 +24,7 @@ from lorary.cli.default_router import name_router
 from lorary.cli.printing import print_answer, print_json, print_json_line, print_line
 from lorary.cli.repeat import repeat_command
 from lorary.cli.skill_options import check_skill_options, is_for_task
+from lorary.data import Task
 from lorary.files import quote
 from lorary.routing import router_named
 
@@ -80,7 +81,7 @@ def answer_all(
     model: RoutedModel,
     prompts: Sequence[str],
     template: PromptTemplate,
-    shots: Shots,
+    shots: Task | None,
     options: Namespace,
 ) -> Iterator[tuple[dict[str, Any], list[int], Explanation | None]]:
     """Answer prompts in batches, and log each answer as soon as it is known.
