@@ -15,6 +15,7 @@ from lorary.experts.card import shorten_hash
 from lorary.experts.parts.soft_prompt import SoftPromptPart, find_prompt
 from lorary.experts.stacked_parameters import Entry, read_entry
 from lorary.files import say_count
+from lorary.models.base import BaseModel
 from lorary.models.check_expert import check_expert
 from lorary.models.copied_weights import check_copies
 from lorary.models.fit_paths import fit_paths
@@ -28,7 +29,7 @@ from lorary.models.stacked_layers import add_to_stacked
 
 @torch.no_grad()
 def fold(
-    model: PreTrainedModel,
+    model: PreTrainedModel | BaseModel,
     expert: Expert,
     dtype: torch.dtype | None = None,
     *,
@@ -40,7 +41,7 @@ def fold(
     change that the rounding to the result's dtype loses.
 
     Args:
-        model: the expert's base model, a plain ``transformers`` model.
+        model: the expert's base model, a plain ``transformers`` model or what ``load_base`` gives.
         expert: the expert; each layer's weight becomes ``W + b @ a``, and what the expert's parts make of it,
             computed in float32 and rounded once.
         dtype: of the result's weights; None for the model's.
@@ -56,6 +57,8 @@ def fold(
             plain model cannot hold what a part
             changes.
     """
+    if isinstance(model, BaseModel):
+        model = model.model
     if find_prompt(expert) is not None:
         raise IncompatibleExpert(
             f"folding needs changes of weights, but expert {expert.name!r} has {SoftPromptPart.title}, which "

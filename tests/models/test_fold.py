@@ -5,7 +5,7 @@ from transformers import AutoModelForCausalLM
 
 from lorary.errors import IncompatibleExpert
 from lorary.experts import Expert, Factors
-from lorary.models import find_layers, fold
+from lorary.models import find_layers, fold, wrap_base
 from lorary.models.layers import is_base_layer
 
 
@@ -17,6 +17,14 @@ def test_a_folded_layer_answers_as_layer_plus_product(family, build_base, make_e
         x = torch.randn(5, a.shape[1])
         expected = base.get_submodule(path)(x) + (x @ a.T) @ b.T
         torch.testing.assert_close(folded.get_submodule(path)(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_load_base_gives_is_folded_as_its_model(build_base, make_expert, compute_logits):
+    model = build_base("llama")
+    expert = make_expert(model)
+    folded = fold(wrap_base(model), expert)
+    assert type(folded) is type(model)
+    torch.testing.assert_close(compute_logits(folded), compute_logits(fold(model, expert)))
 
 
 def test_a_square_layer_is_not_changed_the_wrong_way_round(build_base):

@@ -21,7 +21,7 @@ from lorary.cli.commands.adapt.report import (
     summarize_runs,
 )
 from lorary.cli.commands.adapt.storing import Run, store_experts
-from lorary.cli.commands.train.experts import describe_prompts
+from lorary.cli.commands.train.inputs import describe_prompts
 from lorary.cli.commands.train.run_place import name_run_folder
 from lorary.cli.console import print_next
 from lorary.cli.printing import print_facts, print_json, print_line

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from pathlib import Path
 
 from jsonargparse import Namespace
 
@@ -19,33 +18,28 @@ from lorary.cli.commands.train.general import (
     refuse_taken,
 )
 from lorary.cli.commands.train.groups import choose_members, name_members, pool_tasks
-from lorary.cli.commands.train.plan import describe_plan, describe_wanted, list_known
-from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_progress
+from lorary.cli.commands.train.inputs import describe_prompts, prepare_all, read_training_options
+from lorary.cli.commands.train.outcome import report, report_known
+from lorary.cli.commands.train.plan import describe_plan, describe_wanted
 from lorary.cli.commands.train.run_place import RunPlace, choose_run_place, name_run_folder, use_run_place
 from lorary.cli.commands.train.store import ExpertStore
 from lorary.cli.commands.train.trackers import check_trackers, report_curves
 from lorary.cli.commands.train.wanted import Wanted, find_fault, find_wanted
-from lorary.cli.console import print_next, print_table
-from lorary.cli.printing import print_facts, print_json, print_line
-from lorary.cli.repeat import repeat_tasks
-from lorary.cli.tasks import read_task_template, read_tasks
-from lorary.cli.template_options import read_template_args
+from lorary.cli.printing import print_facts, print_line
+from lorary.cli.tasks import read_tasks
 from lorary.cli.training_bar import show_training
-from lorary.data import Task
 from lorary.experts import Expert
 from lorary.experts.roles import GENERAL
 from lorary.files import quote, say_count
 from lorary.library import Library
 from lorary.models import BaseModel, find_layers
-from lorary.training import TrainConfig, TrainingExamples, prepare_examples, train_experts
+from lorary.training import TrainConfig, TrainingExamples, train_experts
 from lorary.training.curves import plot_curves, save_curves
 from lorary.training.folder.run_folder import count_finished
 from lorary.training.loop.event import TrainEvent
 from lorary.training.memory import check_memory
 from lorary.training.rank_check import check_rank
 from lorary.training.train import TrainOutcome
-
-DEFAULT_EPOCHS = 3.0
 
 
 def run(options: Namespace) -> int:
@@ -179,48 +173,6 @@ def choose_place(
     return choose_run_place(first, wanted, base, config, list(library), fresh=options.fresh)
 
 
-def read_training_options(options: Namespace) -> TrainConfig:
-    """Build the configuration, with ``DEFAULT_EPOCHS`` if no bound is given.
-
-    Raises:
-        ValueError: with all invalid settings.
-    """
-    given = dict(vars(options.training))
-    if all(given[name] is None for name in ("epochs", "max_steps", "max_tokens")):
-        given["epochs"] = DEFAULT_EPOCHS
-    return TrainConfig(**given)
-
-
-def prepare_all(
-    options: Namespace,
-    base: BaseModel,
-    experts: dict[str, Task],
-    config: TrainConfig,
-) -> dict[str, TrainingExamples]:
-    """Tokenise the examples of each expert."""
-    return prepare_examples(
-        base.tokenizer,
-        experts,
-        read_task_template(options),
-        max_length=options.max_length,
-        truncation=options.truncation,
-        max_validation_examples=config.max_validation_examples,
-        is_encoder_decoder=base.is_encoder_decoder,
-    )
-
-
-def describe_prompts(options: Namespace) -> dict[str, object]:
-    """Describe how examples became prompts, for the experts' cards."""
-    template_args = read_template_args(options.template_args)
-    return {
-        "template": options.template,
-        **({"template_args": template_args} if template_args else {}),
-        "with_definition": options.with_definition,
-        "max_length": options.max_length,
-        "truncation": options.truncation,
-    }
-
-
 def train(
     options: Namespace,
     base: BaseModel,
@@ -281,52 +233,3 @@ def show_steps(
     if not place.fresh and count_finished(place.folder, examples) == len(examples):
         return nullcontext(lambda event: None)
     return show_training(f"training {say_count(len(examples), 'expert')}")
-
-
-def report_known(options: Namespace, wanted: Wanted) -> None:
-    """Say that there is nothing to train."""
-    if options.json:
-        nothing: dict[str, object] = {"run": None, "seconds": 0.0, "experts": []}
-        print_json({"library": options.library, **nothing, "known": list(wanted.known)})
-        return
-    print_line(
-        f"nothing to train: library {quote(options.library)} has {list_known(wanted)} already, from the same "
-        "data and settings (--fresh trains again)"
-    )
-    suggest_next(options, wanted)
-
-
-def report(
-    options: Namespace,
-    outcome: TrainOutcome,
-    store: ExpertStore,
-    wanted: Wanted,
-    run_folder: Path,
-    seconds: float,
-) -> None:
-    """Save the loss curves in the run's folder, and print the outcome."""
-    save_curves(run_folder / "curves.json", outcome.progress)
-    plot_curves(run_folder / "curves.png", outcome.progress)
-    if options.json:
-        experts = [summarize_progress(name, found) for name, found in outcome.progress.items()]
-        place = {"library": options.library, "run": str(run_folder), "seconds": round(seconds, 2)}
-        print_json({**place, "experts": experts, "known": list(wanted.known)})
-        return
-    print_table(COLUMNS, tabulate_progress(outcome.progress), NUMERIC)
-    print_line(
-        f"{say_count(len(store.stored), 'expert')} stored in library {quote(options.library)} after "
-        f"{seconds:.0f} s; loss curves: {run_folder / 'curves.png'}"
-    )
-    suggest_next(options, wanted)
-
-
-def suggest_next(options: Namespace, wanted: Wanted) -> None:
-    """Print the next command."""
-    words = [] if options.expert or options.groups else repeat_tasks(options)
-    if words:
-        device = [] if options.device is None else ["--device", options.device]
-        # Experts name their base model; a longer limit in training is needed in measuring too.
-        length = ["--evaluation.max_length", str(options.max_length)] if options.max_length != 512 else []
-        print_next("lorary", "eval", options.library, *words, *device, *length)
-    else:
-        print_next("lorary", "library", "show", options.library, next(iter(wanted.examples)))

@@ -10,9 +10,9 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from lorary.cli.base_model import load_options_base
-from lorary.cli.commands.train.experts import describe_prompts, prepare_all, read_training_options
 from lorary.cli.commands.train.faults import Faults, refuse_card_options
 from lorary.cli.commands.train.groups import name_members
+from lorary.cli.commands.train.inputs import describe_prompts, prepare_all, read_training_options
 from lorary.cli.commands.train.moe_plan import describe_moe_plan
 from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_progress
 from lorary.cli.commands.train.run_place import name_run_folder

@@ -10,8 +10,8 @@ from jsonargparse import Namespace
 from peft import PeftConfig
 
 from lorary.cli.base_model import load_options_base
-from lorary.cli.commands.train.experts import describe_prompts, prepare_all, read_training_options
 from lorary.cli.commands.train.groups import choose_members, name_members, pool_tasks
+from lorary.cli.commands.train.inputs import describe_prompts, prepare_all, read_training_options
 from lorary.cli.commands.train.plan import describe_base, describe_examples, describe_steps, list_names
 from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_progress
 from lorary.cli.commands.train.run_place import name_run_folder

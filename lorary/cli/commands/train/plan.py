@@ -88,14 +88,18 @@ def _describe_experts(base: BaseModel, examples: Mapping[str, TrainingExamples],
 
 
 def describe_steps(examples: Mapping[str, TrainingExamples], config: TrainConfig) -> str:
-    """Describe the steps and tokens of all units."""
+    """Describe the steps and tokens of all units, and the tokens whose gradients make a step."""
     num_steps = num_tokens = 0
     for name, found in examples.items():
         batches = plan_unit(name, found, config.loop)
         num_steps += len(batches)
         num_tokens += sum(len(found.train[index]) for batch in batches for index in batch)
     early = ", fewer if experts stop early" if config.patience is not None else ""
-    return f"{num_steps:,} in total, on {say_count(num_tokens, 'token')}{early}"
+    mean = round(num_tokens / max(1, num_steps))
+    return (
+        f"{num_steps:,} in total, on {say_count(num_tokens, 'token')}{early}; a step of an expert: about "
+        f"{say_count(mean, 'token')}, accumulated over passes of at most {config.tokens_per_pass:,}"
+    )
 
 
 def _describe_memory(base: BaseModel, examples: Mapping[str, TrainingExamples], config: TrainConfig) -> str:

@@ -40,7 +40,17 @@ def _open_wandb(folder: Path, settings: Mapping[str, Any], closing: ExitStack) -
     # Of a project that the user's own environment may name otherwise.
     run = wandb.init(project="lorary", name=folder.name, dir=str(folder), config=dict(settings))
     closing.callback(run.finish)
-    return lambda name, value, step: run.log({name: value, f"{name.rpartition('/')[0]}/step": step})
+    defined: set[str] = set()
+
+    def write(name: str, value: float, step: int) -> None:
+        unit = name.rpartition("/")[0]
+        if unit not in defined:
+            # Charts have the unit's own steps on their axis, not the number of calls.
+            run.define_metric(f"{unit}/*", step_metric=f"{unit}/step")
+            defined.add(unit)
+        run.log({name: value, f"{unit}/step": step})
+
+    return write
 
 
 TRACKERS: dict[str, Tracker] = {

@@ -1,5 +1,6 @@
 import json
 import sys
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -14,11 +15,15 @@ def test_the_options_name_every_tracker():
 
 
 def test_every_loss_is_reported_once_at_its_step(train_quickly, write_rows, tmp_path, monkeypatch):
-    told, closed = [], []
+    told, closed, defined = [], [], []
 
     def init(**settings):
         told.append(settings)
-        return SimpleNamespace(log=told.append, finish=lambda: closed.append(True))
+        return SimpleNamespace(
+            log=told.append,
+            finish=lambda: closed.append(True),
+            define_metric=lambda name, step_metric: defined.append((name, step_metric)),
+        )
 
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init, __spec__=SimpleNamespace()))
     code, _, errors = train_quickly(
@@ -34,6 +39,7 @@ def test_every_loss_is_reported_once_at_its_step(train_quickly, write_rows, tmp_
             own = [entry for entry in logged if f"{name}/{kind}" in entry]
             assert [[entry[f"{name}/step"], entry[f"{name}/{kind}"]] for entry in own] == curve
     assert closed == [True]
+    assert defined == [(f"{name}/*", f"{name}/step") for name in curves]
 
 
 def test_tensorboard_writes_its_file_into_the_runs_folder(train_quickly, write_rows, tmp_path):
@@ -41,7 +47,13 @@ def test_tensorboard_writes_its_file_into_the_runs_folder(train_quickly, write_r
     words = ("--report-to", "tensorboard", "--run", str(tmp_path / "run"))
     assert train_quickly("--tasks", write_rows("a.jsonl"), *words)[0] == 0
     (file,) = (tmp_path / "run" / "tensorboard").iterdir()
-    assert b"a/loss" in file.read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the package, at its first import
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    events = EventAccumulator(str(file)).Reload()
+    curve = json.loads((tmp_path / "run" / "curves.json").read_text())["a"]["train"]
+    found = [(event.step, event.value) for event in events.Scalars("a/loss")]
+    assert found == [(step, pytest.approx(loss)) for step, loss in curve]
 
 
 def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_trained(
