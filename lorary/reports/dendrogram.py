@@ -9,8 +9,10 @@ from scipy.spatial.distance import squareform
 
 from lorary.files import escape, escape_html
 
-TREE, LABELS, ROW, MARGIN = 360, 265, 19, 12
+TREE, ROW, MARGIN = 360, 19, 12
 MAX_LABEL = 34
+# Pixels of a letter, and of a character of wide scripts.
+LETTER, WIDE = 7.5, 13.0
 
 
 def link_experts(similarity: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -42,12 +44,14 @@ def draw_dendrogram(links: NDArray[np.float64], names: Sequence[str]) -> str:
         names: names of the experts, in the order of the similarity's rows.
     """
     tree = dendrogram(links, no_plot=True)
+    shown = [escape(name, longest=MAX_LABEL) for name in names]
+    left = MARGIN + max(map(_measure, [*shown, "cosine"]))
     low, high = float(links[:, 2].min()), float(links[:, 2].max())
     # The axis begins slightly before the first joint, so that it does not touch the leaves.
     start = low - 0.15 * max(high - low, 1e-3)
 
     def x(distance: float) -> float:
-        return LABELS + TREE * (max(distance, start) - start) / (high - start)
+        return left + TREE * (max(distance, start) - start) / (high - start)
 
     def y(place: float) -> float:
         return ROW * (place / 10) + MARGIN  # SciPy's leaves are at 5, 15, 25, …
@@ -59,21 +63,27 @@ def draw_dendrogram(links: NDArray[np.float64], names: Sequence[str]) -> str:
         for places, heights in zip(tree["icoord"], tree["dcoord"], strict=True)
     )
     labels = "".join(
-        f'<text x="{LABELS - 8}" y="{y(10 * place + 5) + 4:.1f}" text-anchor="end">'
-        f"{escape_html(escape(names[leaf], longest=MAX_LABEL))}"
+        f'<text x="{left - 8:.0f}" y="{y(10 * place + 5) + 4:.1f}" text-anchor="end">'
+        f"{escape_html(shown[leaf])}"
         f"<title>{escape_html(names[leaf])}</title></text>"
         for place, leaf in enumerate(tree["leaves"])
     )
     bottom = ROW * len(names) + 2 * MARGIN
     digits = 2 if high - low > 0.1 else 3
-    axis = "".join(
+    axis = f'<text class="tick" x="{left - 8:.0f}" y="{bottom + 12}" text-anchor="end">cosine</text>'
+    axis += "".join(
         f'<text class="tick" x="{x(distance):.1f}" y="{bottom + 12}" text-anchor="middle">'
         f"{1 - distance:.{digits}f}</text>"
         for distance in np.linspace(low, high, 4 if high > low else 1)
     )
-    width, height = LABELS + TREE + 2 * MARGIN, bottom + 20
+    width, height = round(left) + TREE + 2 * MARGIN, bottom + 20
     return (
         '<figure class="card scroll tree" tabindex="0">'
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="Tree of similar experts">{lines}{labels}{axis}</svg></figure>'
     )
+
+
+def _measure(label: str) -> float:
+    """Estimate the width of a label in pixels."""
+    return sum(LETTER if ord(letter) < 0x1100 else WIDE for letter in label)

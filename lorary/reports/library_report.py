@@ -161,7 +161,7 @@ def _similarity_section(report: LibraryReport) -> str:
     links = link_experts(similarity)
     order = order_leaves(links)
     scale = choose_scale(similarity)
-    chart = signed_bar(f"{-scale:g}", f"{scale:g}") + signed_map(
+    chart = signed_bar(f"{-100 * scale:g}%", f"{100 * scale:g}%") + signed_map(
         {names[i]: {names[j]: 100 * float(similarity[i, j]) for j in order if j != i} for i in order},
         [names[i] for i in order],
         scale=100 * scale,

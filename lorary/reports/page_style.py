@@ -44,10 +44,12 @@ th,td{padding:.34rem .7rem;text-align:right;white-space:nowrap}
 th:first-child{text-align:left;position:sticky;left:0;background:var(--card);font-weight:500;z-index:1;
 max-width:16rem;overflow:hidden;text-overflow:ellipsis}
 .numbers{width:100%}
-.numbers thead th{color:var(--dim);font-weight:600;border-bottom:1px solid var(--line);padding-top:.7rem}
+.numbers thead th{color:var(--dim);font-weight:600;padding-top:.7rem}
+.numbers thead tr.dim>*{padding-top:0;font-weight:400}
+.numbers thead tr:last-child>*{border-bottom:1px solid var(--line)}
 .numbers tbody th{white-space:normal;overflow-wrap:break-word;min-width:8.4rem}
 .numbers tbody tr:last-child>*{padding-bottom:.6rem}
-.numbers tfoot>tr>*{border-top:1px solid var(--line);font-weight:600;padding-top:.6rem;padding-bottom:.6rem}
+.numbers tfoot>tr>*{border-top:1px solid var(--line);padding-top:.6rem;padding-bottom:.6rem}
 .numbers tfoot th{white-space:normal}
 .numbers small{color:var(--dim);font-weight:400}
 .best{color:var(--good);font-weight:700}

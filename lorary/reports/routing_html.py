@@ -144,8 +144,13 @@ def mean_usage(tokens: Sequence[RoutedToken]) -> dict[str, float]:
 
 
 def format_shares(shares: Sequence[tuple[str, float]]) -> str:
-    """Write shares as ``dates 43%, plurals 21%``."""
-    return ", ".join(f"{name} {share:.0%}" for name, share in shares)
+    """Write shares as ``dates 43%, plurals 21%``; those that round to 0% only if there are no others."""
+    return ", ".join(f"{name} {share:.0%}" for name, share in keep_visible(shares))
+
+
+def keep_visible(shares: Sequence[tuple[str, float]]) -> Sequence[tuple[str, float]]:
+    """Leave out shares that round to 0%; if all do, none is left out."""
+    return [(name, share) for name, share in shares if f"{share:.0%}" != "0%"] or shares
 
 
 def _numbers_row(row: Row) -> str:

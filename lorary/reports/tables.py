@@ -132,7 +132,7 @@ def difference_grid(
         columns=(
             "difference",
             "95% interval",
-            "tasks better/ worse/ same",
+            "tasks better / worse / same",
             "examples",
             "shown",
             *([] if uses is None else ["uses"]),

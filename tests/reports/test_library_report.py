@@ -107,7 +107,7 @@ def test_a_router_that_chooses_per_request_has_its_scores_and_no_equal_bars_for_
 def test_maps_say_the_range_of_their_colours(report, write):
     text = write(report)
     assert "No cosine is larger than 0.5, which has the full colour" in text
-    assert "<span>-0.5</span>" in text and "<span>0%</span>" in text
+    assert "<span>-50%</span>" in text and "<span>0%</span>" in text
     strong = ((1.0, 0.9, 0.1), (0.9, 1.0, -0.2), (0.1, -0.2, 1.0))
     text = write(replace(report, similarity=strong))
     assert "A cosine of 1 has the full colour." in text and 'class="h9" title="dates: morse' in text

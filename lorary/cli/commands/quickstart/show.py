@@ -15,6 +15,7 @@ from lorary.evaluation.route_text import describe_routes
 from lorary.files import escape, say_count
 from lorary.reports import result_grid
 from lorary.reports.routed_sample import RoutedSample
+from lorary.reports.routing_html import keep_visible
 
 COLOURS = (
     "cyan",
@@ -76,7 +77,7 @@ def _show_sample(console: Console, sample: RoutedSample, names: list[str]) -> No
     if sample.right and not sample.is_right:
         console.print(Text(f"  right     {escape(sample.right)}"))
     used = Text("  experts   ")
-    for name, share in sorted(totals.items(), key=lambda pair: -pair[1])[:NUM_SHOWN]:
+    for name, share in keep_visible(sorted(totals.items(), key=lambda pair: -pair[1])[:NUM_SHOWN]):
         used.append(f"{name} {share:.0%}  ", style=colours[name])
     console.print(used)
     console.print()
