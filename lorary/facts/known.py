@@ -4,8 +4,6 @@ E experts that a router may choose, N rows, I layer input, D width of an embeddi
 """
 
 import json
-import logging
-import sys
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -21,12 +19,11 @@ from lorary.facts.finding import find_artifacts
 from lorary.facts.fitted_library import WithArtifacts
 from lorary.facts.given import check_given, take_rows
 from lorary.facts.joint import JointFacts
+from lorary.facts.log_work import log_work
 from lorary.facts.soundness import Artifact
 from lorary.facts.table import FACTS
 from lorary.library import Library
 from lorary.models import BaseModel, ExpertStack
-
-logger = logging.getLogger("lorary")
 
 
 class Facts:
@@ -50,7 +47,7 @@ class Facts:
         on_work: OnWork | None = None,
     ):
         self.lock = threading.RLock()
-        self._on_work = on_work or _log_work
+        self._on_work = on_work or log_work
         self.encoder: Encoder | None = None
         """The encoder of the given embeddings; None for the base model."""
         # One tuple, so that a thread without the lock never sees a new stack with old names.
@@ -287,14 +284,6 @@ class Facts:
                     f"expert {name!r} in the library is not the one this model was loaded with: load the "
                     "model again"
                 )
-
-
-def _log_work(what: str, num_done: int, num_steps: int) -> None:
-    """Log what takes long; a terminal gets a line even if the log is not shown, as it is by default."""
-    if num_done == 0:
-        logger.info(what)
-        if num_steps == 0 and sys.stderr.isatty() and not logger.isEnabledFor(logging.INFO):
-            print(f"lorary: {what}", file=sys.stderr)
 
 
 def _identify(experts: Mapping[str, Expert], names: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -14,7 +14,7 @@ from lm_eval.tasks._yaml_loader import _import_fun_from_str, load_yaml
 from lorary.evaluation.bridges.code_functions import FUNCTIONS
 
 OWN_TASKS = Path(__file__).parent / "tasks"
-HARNESS_TASKS = Path(harness_file).parent / "tasks"
+HARNESS_TASKS = Path(harness_file).resolve().parent / "tasks"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,15 @@ from lorary.cli.task_options import add_task_options
 from lorary.evaluation import EvalConfig
 
 EXAMPLE = "lorary calibrate ./my-loras --tasks data/poetry.jsonl data/sql.jsonl"
+COMMON = (
+    "--tasks",
+    "--reset",
+    "--evaluation.num_examples",
+    "--template",
+    "--base",
+    "--device",
+    "--json",
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -45,6 +45,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--out",
         type=Path,
         default=Path("clusters.yaml"),
-        help="YAML file for the tasks of each cluster; the picture has the same name with .png",
+        help="YAML file for the tasks of each cluster; the pictures end in .png, .svg and .pdf",
     )
     parser.add_argument("--json", action="store_true", help="Print JSON instead of a table")

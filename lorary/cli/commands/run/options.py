@@ -51,6 +51,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--tflops",
         type=float | None,
         help="Speed of the device in the plan, in 10^12 operations per second; if not given: that of the "
-        "scale, which is 125 for an A100 at 40%% of its peak",
+        "scale, which is 125 for an A100 at 40% of its peak",
     )
     parser.add_argument("--json", action="store_true", help="Print the plan or the table as JSON")

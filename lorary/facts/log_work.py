@@ -1,0 +1,14 @@
+"""Telling what takes long, if nobody else listens."""
+
+import logging
+import sys
+
+logger = logging.getLogger("lorary")
+
+
+def log_work(what: str, num_done: int, num_steps: int) -> None:
+    """Log what takes long; a terminal gets a line even if the log is not shown, as it is by default."""
+    if num_done == 0:
+        logger.info(what)
+        if num_steps == 0 and sys.stderr.isatty() and not logger.isEnabledFor(logging.INFO):
+            print(f"lorary: {what}", file=sys.stderr)
