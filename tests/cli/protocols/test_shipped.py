@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from lorary.cli.protocols.resolve import has_option, resolve
+from lorary.cli.protocols.resolve import resolve
 from lorary.cli.protocols.results import MEAN, read_cells
 from lorary.cli.protocols.shipped import find_protocol, list_shipped
 from lorary.evaluation import Result
@@ -45,20 +45,8 @@ def test_a_protocol_runs_whole_at_its_smallest_scale(lorary, tmp_path, name, mon
     assert len(json.loads(output)["table"]) == len(cells)
 
 
-def need_harness(name):
-    """Skip a protocol whose benchmarks are those of the harness, where ``lorary eval`` does not have it."""
-    uses = any(
-        "--harness" in value
-        for scale in find_protocol(name).scales.values()
-        for value in scale.values.values()
-    )
-    if uses and not has_option("eval", "--harness"):
-        pytest.skip("lorary eval has no --harness here")
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_the_plan_of_the_real_experiment_is_checked_and_plausible(lorary, tmp_path, name):
-    need_harness(name)
     words = ("run", name, "--data", str(tmp_path), "--out", str(tmp_path / "run"), "--dry-run")
     code, output, errors = lorary(*words, "--json")
     assert code == 0, errors
@@ -75,7 +63,6 @@ def test_the_plan_of_the_real_experiment_is_checked_and_plausible(lorary, tmp_pa
 
 
 def test_the_real_experiment_needs_data_and_leave_to_run_code(lorary, tmp_path):
-    need_harness("phi2-flan256")
     code, _, errors = lorary("run", "phi2-flan256", "--out", str(tmp_path / "run"))
     assert code == 2
     assert "has an unknown value {data}: give --data FOLDER" in errors

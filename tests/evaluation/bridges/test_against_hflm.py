@@ -1,15 +1,20 @@
 """lorary's numbers are those of the harness's own model class, document by document."""
 
+import copy
+
 import pytest
 import torch
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModelForCausalLM
 
 from lorary.assembly import load_model
 from lorary.evaluation import EvalConfig, Route
 from lorary.evaluation.bridges import HarnessConfig, load_benchmarks, measure_harness
 from lorary.evaluation.bridges.documents import FEWSHOT_SEED, identify_document
 from lorary.models import fold, wrap_base
+from tests.architectures import tiny_config
 from tests.encoder_decoders import build_base
 
 NAMES = (
@@ -135,3 +140,38 @@ def test_likelihoods_of_an_encoder_and_a_decoder_are_those_of_the_harness(draw_e
     config = HarnessConfig(max_length=200)
     outcome = measure_harness(model, benchmarks, [BASE], EvalConfig(num_examples=None), config)
     check_equal(outcome, "base", found, samples)
+
+
+def build_kind(kind, plain):
+    """Build a random model of another architecture; Gemma's tokenizer begins each text with a token."""
+    config = tiny_config(kind)
+    tokenizer = copy.deepcopy(plain.tokenizer)
+    if kind == "gemma":
+        tokenizer.add_special_tokens({"bos_token": "<bos>"})
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", tokenizer.bos_token_id)]
+        )
+    config.vocab_size, config.max_position_embeddings = len(tokenizer), 512
+    config.bos_token_id = config.eos_token_id = config.pad_token_id = None
+    torch.manual_seed(0)
+    return wrap_base(AutoModelForCausalLM.from_config(config).eval(), tokenizer, name=f"tiny-{kind}")
+
+
+@NO_WARNING
+@pytest.mark.parametrize("kind", ["gpt2", "phi", "qwen2", "gemma"])
+def test_an_expert_of_another_architecture_has_the_numbers_of_the_folded_model(
+    kind, build_tiny_base, draw_expert, data
+):
+    names = ("winogrande", "gsm8k", "wikitext")
+    plain = build_tiny_base()
+    base = build_kind(kind, plain)
+    expert = draw_expert(base, "two")
+    folded = build_kind(kind, plain)
+    folded = wrap_base(fold(folded.model, expert), folded.tokenizer)
+    found, samples = run_hflm(folded, data, names, has_chat_template=False)
+    benchmarks, _ = load_benchmarks(names, data)
+    route = Route(name="two", expert_of=dict.fromkeys(names, "two"))
+    model = load_model(base, {"two": expert}, router=None)
+    config = HarnessConfig(max_new_tokens=12)
+    outcome = measure_harness(model, benchmarks, [route], EvalConfig(num_examples=None), config)
+    check_equal(outcome, "two", found, samples)

@@ -1,12 +1,16 @@
 import ast
+import importlib.util
 import json
 import re
+import sys
+from pathlib import Path
 
+import lm_eval
 import pytest
 
 from lorary.errors import DataError
 from lorary.evaluation import EvalConfig, Route
-from lorary.evaluation.bridges import HarnessConfig, load_benchmarks, measure_harness
+from lorary.evaluation.bridges import HarnessConfig, load_benchmarks, measure_harness, task_index
 from lorary.evaluation.bridges.task_index import HARNESS_TASKS, index_tasks, list_benchmarks
 
 EASY = "arc/ARC-Easy.validation"
@@ -28,6 +32,19 @@ def test_every_task_file_names_a_task_or_a_group_of_the_harness():
     assert len(known["mmlu"].leaves) == 57 and len(known["bbh"].leaves) == 27
     assert {known[leaf].config["dataset_path"] for leaf in known["mmlu"].leaves} == {"json"}
     assert known["mmlu_stem"].leaves == tuple(sorted(known["mmlu_stem"].leaves))
+
+
+def test_functions_of_the_harness_are_found_if_its_package_is_behind_a_link(tmp_path, monkeypatch):
+    """Packages of a linked environment: paths of functions were kept as texts, which no task can use."""
+    package = Path(lm_eval.__file__).parent
+    (tmp_path / "lm_eval").symlink_to(package)
+    monkeypatch.setattr(lm_eval, "__file__", str(tmp_path / "lm_eval" / "__init__.py"))
+    spec = importlib.util.spec_from_file_location("linked_index", task_index.__file__)
+    linked = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "linked_index", linked)
+    spec.loader.exec_module(linked)
+    config = linked.resolve_functions(dict(linked.index_tasks()["winogrande"].config))
+    assert callable(config["doc_to_choice"])
 
 
 def test_all_faults_of_names_files_and_permission_are_told_at_once(write_data):
