@@ -8,15 +8,13 @@ E experts that a router may choose, R rank, I layer input.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lorary.experts import Expert, read_alike
 from lorary.experts.stacked_parameters import is_sub_layer
 from lorary.facts.fact import Context, Fact, Laid, Source
 from lorary.facts.generic_inputs import find_generic_inputs
@@ -32,7 +30,6 @@ from lorary.facts.soundness import (
     read_layout,
 )
 from lorary.facts.token_sample import TokenSample
-from lorary.library.derive import Selection
 from lorary.models import ExpertStack
 from lorary.models.architecture import is_encoder_decoder
 from lorary.models.called import find_reading_layers
@@ -78,17 +75,8 @@ def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
     stack, options = context.stack, context.options
     requests = _make_requests(context)
     sequences = requests.sequences(context.on_work)
-    # A library reads experts of the same layout together, so all names are asked for at once.
-    loaded = dict(Selection(context.experts, names).items())
-    for name, expert in loaded.items():
-        if all(map(is_sub_layer, expert.outlines)):
-            raise ValueError(
-                f"calibrations are measured at layers that see every token, but expert {name!r} changes only "
-                "sub-layers of mixtures of experts: use a router without calibrations, such as 'arrow', or "
-                "name experts"
-            )
-    a, roots = _read_factors(stack, list(loaded.values()))
-    groups = _group_layers(stack, a)
+    ranks = _list_ranks(stack, names)
+    groups = _group_layers(stack, _find_layers(stack, ranks.values()))
     sample = TokenSample(list(map(len, sequences)), _choose_most(requests))
     steps = _Steps(context.on_progress, len(groups))
     inputs = find_generic_inputs(
@@ -100,18 +88,46 @@ def _compute(context: Context, names: Sequence[str]) -> dict[str, Artifact]:
         context.base.fingerprint,
         steps.read,
     )
-    packed = {name: _Packed() for name in loaded}
+    where = _find_rows(stack, names)
+    found = {}
     for done, (leader, paths) in enumerate(groups.items(), 1):
+        x = inputs[leader].difference(stack.layers[leader].a.device)
         for path in paths:
-            found = calibrate_layer(
-                a[path], roots[path], inputs[leader], sample, options["ridge"], options["last_share"]
+            a, b = stack.layers[path].a[where], stack.layers[path].b[where]
+            found[path] = calibrate_layer(
+                a,
+                compute_norm_roots(b),
+                x,
+                inputs[leader].center,
+                sample,
+                options["ridge"],
+                options["last_share"],
             )
-            _pack_layer(packed, loaded, path, found)
         steps.measure(done)
-    for name, expert in loaded.items():
-        unread = {path for path in expert.ranks if path not in a and not is_sub_layer(path)}
-        packed[name].add_zeros({path: rank for path, rank in expert.ranks.items() if path in unread})
-    return {name: rows.artifact() for name, rows in packed.items()}
+    return _pack(found, ranks)
+
+
+def _list_ranks(stack: ExpertStack, names: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Return each expert's ranks by module path, without sub-layers of mixtures."""
+    known = CarriedExperts(stack)
+    found = {}
+    for name in names:
+        shapes = known.find_shapes(name)
+        found[name] = {path: rank for path, (rank, _) in shapes.items() if not is_sub_layer(path)}
+        if not found[name]:
+            raise ValueError(
+                f"calibrations are measured at layers that see every token, but expert {name!r} changes only "
+                "sub-layers of mixtures of experts: use a router without calibrations, such as 'arrow', or "
+                "name experts"
+            )
+    return found
+
+
+def _find_rows(stack: ExpertStack, names: Sequence[str]) -> slice | Tensor:
+    """Return the experts' places in the stacks; a slice, which copies nothing, if they are adjacent."""
+    places = [stack.index(name) for name in names]
+    is_adjacent = places == list(range(places[0], places[0] + len(places)))
+    return slice(places[0], places[-1] + 1) if is_adjacent else torch.tensor(places)
 
 
 def _group_layers(stack: ExpertStack, paths: Collection[str]) -> dict[str, list[str]]:
@@ -143,9 +159,9 @@ class _Steps:
             self._report(self._total - self._num_groups + done, self._total)
 
 
-def _find_layers(stack: ExpertStack, experts: Sequence[Expert]) -> list[str]:
+def _find_layers(stack: ExpertStack, ranks: Iterable[Mapping[str, int]]) -> list[str]:
     """Find the layers at which experts are calibrated: those that read the tokens of requests."""
-    paths = sorted({path for expert in experts for path in expert.ranks if not is_sub_layer(path)})
+    paths = sorted({path for own in ranks for path in own})
     if is_encoder_decoder(stack.model):
         reading = find_reading_layers(stack.model)
         paths = [path for path in paths if path in reading]
@@ -157,67 +173,42 @@ def _find_layers(stack: ExpertStack, experts: Sequence[Expert]) -> list[str]:
     return paths
 
 
-def _read_factors(
-    stack: ExpertStack, experts: Sequence[Expert]
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return down-projections ``[E, R, I]`` and roots of ``bᵀb``, ``[E, R, R]``, by module path."""
-    a, roots = {}, {}
-    ranks = [expert.ranks for expert in experts]
-    for path in _find_layers(stack, experts):
-        layer = stack.layers[path]
-        rank = max(own.get(path, 0) for own in ranks)
-        a[path] = layer.a.new_zeros(len(experts), rank, layer.a.shape[2])
-        roots[path] = layer.a.new_zeros(len(experts), rank, rank, dtype=torch.float32)
-    for where, pairs in read_alike(experts):
-        for path, (own_a, own_b) in pairs.items():
-            if path not in a:
-                continue
-            rank = own_a.shape[1]
-            a[path][where, :rank] = own_a
-            roots[path][where, :rank, :rank] = compute_norm_roots(own_b.to(a[path].device, a[path].dtype))
-    return a, roots
+def _pack(
+    found: Mapping[str, LayerCalibration], ranks: Mapping[str, Mapping[str, int]]
+) -> dict[str, Artifact]:
+    """Join each expert's numbers of all layers: a file with a tensor per layer is read far slower.
+
+    Layers that read no tokens of requests have zeros; where an expert has zeros, no reaction counts.
+    """
+    alike: dict[tuple[tuple[str, int], ...], list[int]] = defaultdict(list)
+    for index, own in enumerate(ranks.values()):
+        alike[tuple(own.items())].append(index)
+    names = list(ranks)
+    packed: dict[str, Artifact] = {}
+    for layout, rows in alike.items():
+        parts = [_take_rows(found.get(path), rows, rank) for path, rank in layout]
+        whiteners, offsets, levels = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+        stored_layout = write_layout(dict(layout))
+        for row, index in enumerate(rows):
+            packed[names[index]] = {
+                STORED_WHITENERS: whiteners[row],
+                "offsets": offsets[row],
+                "levels": levels[row],
+                "layout": stored_layout,
+            }
+    return {name: packed[name] for name in names}
 
 
-@dataclass
-class _Packed:
-    """One expert's calibration, with all layers joined: a file with a tensor per layer is read far slower."""
-
-    ranks: dict[str, int] = field(default_factory=dict)
-    whiteners: list[Tensor] = field(default_factory=list)
-    offsets: list[Tensor] = field(default_factory=list)
-    levels: list[Tensor] = field(default_factory=list)
-
-    def add(self, path: str, whitener: Tensor, offset: Tensor, level: Tensor) -> None:
-        self.ranks[path] = len(offset)
-        self.whiteners.append(whitener.cpu().flatten())
-        self.offsets.append(offset.cpu())
-        self.levels.append(level.cpu())
-
-    def add_zeros(self, ranks: Mapping[str, int]) -> None:
-        """Add layers that read no tokens of requests; where an expert has zeros, no reaction counts."""
-        for path, rank in ranks.items():
-            self.add(path, torch.zeros(rank, rank), torch.zeros(rank), torch.zeros(2))
-
-    def artifact(self) -> dict[str, Tensor]:
-        return {
-            STORED_WHITENERS: torch.cat(self.whiteners),
-            "offsets": torch.cat(self.offsets),
-            "levels": torch.stack(self.levels),
-            "layout": write_layout(self.ranks),
-        }
-
-
-def _pack_layer(
-    packed: Mapping[str, _Packed], experts: Mapping[str, Expert], path: str, found: LayerCalibration
-) -> None:
-    """Add what was measured at a layer to the calibrations of the experts that change it."""
-    levels = torch.stack([found.means, found.deviations], dim=1)
-    for index, (name, expert) in enumerate(experts.items()):
-        if path in expert.outlines:
-            rank = expert.outlines[path].rank
-            packed[name].add(
-                path, found.whiteners[index, :rank, :rank], found.offsets[index, :rank], levels[index]
-            )
+def _take_rows(
+    found: LayerCalibration | None, rows: Sequence[int], rank: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return N experts' whiteners ``[N, R²]``, offsets ``[N, R]`` and levels ``[N, 1, 2]`` of a layer."""
+    count = len(rows)
+    if found is None:
+        return torch.zeros(count, rank**2), torch.zeros(count, rank), torch.zeros(count, 1, 2)
+    levels = torch.stack([found.means, found.deviations], 1)[rows, None]
+    whiteners, offsets = found.whiteners[rows, :rank, :rank], found.offsets[rows, :rank]
+    return whiteners.flatten(1).cpu(), offsets.cpu(), levels.cpu()
 
 
 def _unpack(context: Context, names: Sequence[str], artifacts: Sequence[Artifact]) -> Laid:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lorary.facts.generic_inputs import Inputs
 from lorary.facts.token_sample import TokenSample
 from lorary.routing.calibrated import whiten_readings
 
@@ -30,14 +29,21 @@ class LayerCalibration(NamedTuple):
 
 @torch.no_grad()
 def calibrate_layer(
-    a: Tensor, roots: Tensor, inputs: Inputs, sample: TokenSample, ridge: float, last_share: float
+    a: Tensor,
+    roots: Tensor,
+    x: Tensor,
+    center: Tensor,
+    sample: TokenSample,
+    ridge: float,
+    last_share: float,
 ) -> LayerCalibration:
     """Calibrate experts at one layer.
 
     Args:
         a: down-projections, ``[E, R, I]``.
         roots: roots of ``bᵀb``, ``[E, R, R]``, from ``compute_norm_roots``.
-        inputs: the layer's inputs on the sampled tokens.
+        x: the layer's inputs on the sampled tokens, less ``center``, ``[S, I]``, float32.
+        center: the mean of the layer's inputs over the sampled tokens, ``[I]``, float32.
         sample: the sampled tokens of the generic requests.
         ridge: see ``whiten_readings``.
         last_share: weight of a request's last token.
@@ -45,12 +51,12 @@ def calibrate_layer(
     experts, rank, width = a.shape
     wide = a.reshape(experts * rank, width).float()
     weights = sample.token_weights.to(a.device)
-    readings = (wide @ inputs.difference(a.device).T).unflatten(0, (experts, rank))  # [E, R, S]
+    readings = (wide @ x.T).unflatten(0, (experts, rank))  # [E, R, S]
     # Without their mean, the products can be summed in float32.
     shift = readings @ weights  # [E, R]
     readings -= shift[..., None]
     covariance = (readings * weights) @ readings.mT  # [E, R, R]
-    mean = (wide @ inputs.center.to(a.device)).unflatten(0, (experts, rank)) + shift
+    mean = (wide @ center.to(a.device)).unflatten(0, (experts, rank)) + shift
     whiteners, offsets = whiten_readings(roots, mean, covariance, ridge)
     # Faster than a norm over the middle dimension.
     lengths = (whiteners.mT @ readings).square_().sum(1).sqrt_()  # [E, S]

@@ -55,8 +55,10 @@ def unpack_artifact(content: bytes) -> tuple[Artifact, dict[str, Any]]:
     source = read_source(content)
     digest = source.pop(HASH, None)
     if digest is not None:
-        blank = _exchange_hash(content, str(digest), _BLANK)
-        if hashlib.sha256(blank).hexdigest() != digest:
+        end = _find_header_end(content)
+        own = hashlib.sha256(_exchange_hash(content[:end], str(digest), _BLANK))
+        own.update(memoryview(content)[end:])  # not copied
+        if own.hexdigest() != digest:
             raise FormatError("has changed since it was stored")
     try:
         artifact = load(content)
@@ -72,12 +74,16 @@ def read_source(content: bytes) -> dict[str, Any]:
     Raises:
         FormatError: if the header is invalid or has no source.
     """
-    length = int.from_bytes(content[:LENGTH_BYTES], "little")
-    header = content[LENGTH_BYTES : LENGTH_BYTES + min(length, MOST_HEADER_BYTES)]
+    header = content[LENGTH_BYTES : _find_header_end(content)]
     metadata = parse_json_object(header, "header").get("__metadata__")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("source"), str):
         raise FormatError("has no source in its header")
     return parse_json_object(metadata["source"].encode(), "source")
+
+
+def _find_header_end(content: bytes) -> int:
+    length = int.from_bytes(content[:LENGTH_BYTES], "little")
+    return LENGTH_BYTES + min(length, MOST_HEADER_BYTES)
 
 
 def _exchange_hash(content: bytes, old: str, new: str) -> bytes:
@@ -104,5 +110,6 @@ def _refuse_not_finite(artifact: Artifact) -> None:
         if tensor.is_floating_point() and tensor.numel():
             alike[tensor.dtype].append(tensor.flatten())
     for tensors in alike.values():
-        if not is_finite(torch.cat(tensors).float() if tensors[0].itemsize < 2 else torch.cat(tensors)):
+        joined = tensors[0] if len(tensors) == 1 else torch.cat(tensors)
+        if not is_finite(joined.float() if joined.itemsize < 2 else joined):
             raise FormatError("has NaN or infinite numbers")

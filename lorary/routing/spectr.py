@@ -39,8 +39,9 @@ def compute_norm_roots(b: Tensor) -> Tensor:
     Raises:
         ValueError: if a number is not finite.
     """
-    wide = b.detach().double()
-    gram = wide.mT @ wide
+    # Layers keep up-projections transposed: then this is contiguous, and converted faster.
+    wide = b.detach().mT.double()  # [E, R, O]
+    gram = wide @ wide.mT
     is_finite = gram.isfinite().flatten(1).all(1)
     if not is_finite.all():
         worst = int(is_finite.logical_not().nonzero()[0])

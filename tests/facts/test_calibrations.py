@@ -17,13 +17,13 @@ CONFIG = CalibratedConfig(generic=GENERIC)
 def calibrated(monkeypatch):
     """How many experts were calibrated, each time."""
     calls = []
-    read = calibrations._read_factors
+    pack = calibrations._pack
 
-    def note(stack, experts):
-        calls.append(len(experts))
-        return read(stack, experts)
+    def note(found, ranks):
+        calls.append(len(ranks))
+        return pack(found, ranks)
 
-    monkeypatch.setattr(calibrations, "_read_factors", note)
+    monkeypatch.setattr(calibrations, "_pack", note)
     return calls
 
 

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from lorary.facts.generic_inputs import Inputs
 from lorary.facts.layer_calibration import calibrate_layer
 from lorary.facts.token_sample import TokenSample
 from lorary.routing.spectr import compute_norm_roots
@@ -21,8 +20,7 @@ def test_every_number_is_that_of_the_definition(width_in, width_out, rank):
     b = torch.randn(3, width_out, rank, generator=generator)
     b[1, :, 1:] = 0  # an expert of rank 1, padded
     center = x.mean(0)
-    inputs = Inputs(x - center, center, torch.ones(1))
-    found = calibrate_layer(a, compute_norm_roots(b), inputs, sample, 0.02, 0.3)
+    found = calibrate_layer(a, compute_norm_roots(b), x - center, center, sample, 0.02, 0.3)
     texts = list(x.split([length - 1 for length in LENGTHS]))
     for index in range(3):
         own = rank if index != 1 else 1
@@ -38,7 +36,9 @@ def test_every_number_is_that_of_the_definition(width_in, width_out, rank):
 def test_an_expert_that_adds_nothing_has_no_whitener():
     sample = TokenSample(LENGTHS, 4)
     x = torch.randn(len(sample), 5)
-    inputs = Inputs(x - x.mean(0), x.mean(0), torch.ones(1))
-    found = calibrate_layer(torch.randn(2, 3, 5), torch.zeros(2, 3, 3), inputs, sample, 0.01, 0.25)
+    center = x.mean(0)
+    found = calibrate_layer(
+        torch.randn(2, 3, 5), torch.zeros(2, 3, 3), x - center, center, sample, 0.01, 0.25
+    )
     assert not found.whiteners.any() and not found.offsets.any() and not found.deviations.any()
     assert all(part.isfinite().all() for part in found)
