@@ -35,6 +35,8 @@ SEED = 0
 # Versions of how texts are written and how they are cut; parts of the keys of stored artifacts.
 ALGORITHM = "generic-text-1"
 CUTTING = "generic-requests-1"
+# How texts are written by default, as files of shipped texts say it.
+SETTINGS = f"{ALGORITHM} num_texts={NUM_TEXTS} length={LENGTH} seed={SEED}"
 
 
 class GenericRequests:
@@ -171,7 +173,7 @@ def write_texts(
 
 def _load_written(base: BaseModel, stack: ExpertStack, on_work: OnWork | None) -> Tensor:
     # A quantised copy may be calibrated with the text of the model that was quantised.
-    shipped = read_shipped_texts(Fingerprint.parse(base.fingerprint).full or base.fingerprint)
+    shipped = read_shipped_texts(Fingerprint.parse(base.fingerprint).full or base.fingerprint, SETTINGS)
     if shipped is not None:
         return shipped
     parameters = {"num_texts": NUM_TEXTS, "length": LENGTH, "seed": SEED}

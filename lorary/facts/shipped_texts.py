@@ -8,19 +8,34 @@ from torch import Tensor
 FOLDER = Path(__file__).with_name("written")
 
 
-def read_shipped_texts(fingerprint: str) -> Tensor | None:
-    """Return the shipped texts of a base model; None if the package has none.
+def read_shipped_texts(fingerprint: str, settings: str) -> Tensor | None:
+    """Return the shipped texts of a base model; None if the package has none that were generated so.
 
     ``write_texts`` generated them once. Sampling gives other texts on other machines, so shipped texts also
     make the calibrations of the embedded base model equal on all machines.
 
     Args:
-        fingerprint: of the base model, see ``fingerprint_model``.
+        fingerprint: of the base model, see ``fingerprint_model``. It may come from a file of others, so it is
+            compared with names of files, and is never a part of a path.
+        settings: how the texts must have been generated; the first line of the file.
 
     Returns:
         Token ids ``[num_texts, length]``.
     """
-    file = FOLDER / f"{fingerprint}.txt"
-    if not file.is_file():
+    file = next((file for file in FOLDER.iterdir() if file.name == f"{fingerprint}.txt"), None)
+    if file is None:
         return None
-    return torch.tensor([[int(word) for word in line.split()] for line in file.read_text().splitlines()])
+    first, *lines = file.read_text().splitlines()
+    return (
+        torch.tensor([[int(word) for word in line.split()] for line in lines]) if first == settings else None
+    )
+
+
+def format_texts(texts: Tensor, settings: str) -> str:
+    """Return the content of a file of shipped texts.
+
+    Args:
+        texts: token ids ``[num_texts, length]``.
+        settings: how they were generated.
+    """
+    return "\n".join([settings, *(" ".join(map(str, ids)) for ids in texts.tolist()), ""])
