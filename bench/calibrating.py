@@ -1,11 +1,11 @@
-"""The first calibration of a library, and that of one more expert, beside another checkout of lorary.
+"""The first calibration of a library, and that of one more expert, in seconds and in processor time.
 
-    git worktree add OLD COMMIT
-    python -m bench.calibrating OLD --experts 32 --threads 2
+    python -m bench.calibrating --experts 128 --threads 2
+    git worktree add OLD COMMIT && python -m bench.calibrating OLD --experts 128    # beside another checkout
 
 Each checkout runs in a process of its own, one after the other, with an empty cache folder but for the base
-model. Processor time is told besides seconds, for machines that do other work meanwhile. ``.`` as OLD is
-measured alone.
+model. Processor time is told besides seconds, for machines that do other work meanwhile. "Again" is the first
+calibration of a library on a machine that has calibrated experts of this base model before.
 """
 
 import argparse
@@ -30,32 +30,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("old", type=Path, help="The other checkout")
-    parser.add_argument("--experts", type=int, default=32)
+    parser.add_argument("old", type=Path, nargs="?", help="The other checkout; without it: this one alone")
+    parser.add_argument("--experts", type=int, default=128)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         torch.set_num_threads(options.threads)
-        print(json.dumps(measure(options.experts)))
+        print(json.dumps(measure(options.experts, getattr(torch, options.dtype))))
         return
-    trees = dict.fromkeys((options.old.resolve(), HERE))
-    found = {tree: run(tree, options.experts, options.threads) for tree in trees}
-    print(f"{options.experts} random experts of rank {RANK} on all linear layers, {options.threads} threads")
-    for job, (seconds, processor) in found[HERE].items():
-        before = found[options.old.resolve()][job]
-        print(
-            f"{job:24} {before[0]:6.1f} s -> {seconds:6.1f} s ({before[0] / seconds:.1f} times as fast);"
-            f" processor {before[1]:6.1f} s -> {processor:6.1f} s ({before[1] / processor:.1f})"
-        )
+    print(
+        f"{options.experts} random experts of rank {RANK} on all linear layers, {options.threads} threads, "
+        f"{options.dtype}"
+    )
+    old = None if options.old is None else run(options.old.resolve(), options)
+    for job, (seconds, processor) in run(HERE, options).items():
+        line = f"{job:38} {seconds:6.1f} s, processor {processor:6.1f} s"
+        if old is not None:
+            before = old[job]
+            line += (
+                f"; before {before[0]:6.1f} s, processor {before[1]:6.1f} s: "
+                f"{before[0] / seconds:.1f} and {before[1] / processor:.1f} times as fast"
+            )
+        print(line, flush=True)
 
 
-def run(tree: Path, num_experts: int, num_threads: int) -> dict[str, tuple[float, float]]:
+def run(tree: Path, options: argparse.Namespace) -> dict[str, tuple[float, float]]:
     """Measure one checkout in a process of its own."""
+    from lorary.files import open_cache_folder  # not at the top: a worker may import an older lorary
+
     with tempfile.TemporaryDirectory(prefix="lorary-bench-") as cache:
+        for folder in open_cache_folder(make=True).iterdir():  # the converted base model, compiled operators
+            if folder.is_dir() and folder.name != "artifacts":
+                shutil.copytree(folder, Path(cache, folder.name))
         environment = {**os.environ, "PYTHONPATH": str(tree), "LORARY_CACHE": cache}
-        command = [sys.executable, "-P", str(Path(__file__).resolve()), str(tree), "--worker"]
-        command += ["--experts", str(num_experts), "--threads", str(num_threads)]
+        command = [sys.executable, "-P", str(Path(__file__).resolve()), "--worker"]
+        command += ["--experts", str(options.experts), "--threads", str(options.threads)]
+        command += ["--dtype", options.dtype]
         done = subprocess.run(
             command, stdout=subprocess.PIPE, text=True, env=environment, cwd=tree, check=True
         )
@@ -63,13 +75,13 @@ def run(tree: Path, num_experts: int, num_threads: int) -> dict[str, tuple[float
     return found
 
 
-def measure(num_experts: int) -> dict[str, tuple[float, float]]:
+def measure(num_experts: int, dtype: torch.dtype) -> dict[str, tuple[float, float]]:
     """Measure this process's lorary; only what all versions have is imported."""
     import lorary
     from lorary.experts import Expert, Factors
     from lorary.models import load_base
 
-    base = load_base(dtype=torch.float32)
+    base = load_base(dtype=dtype)
     layers = {
         path: layer.weight.shape
         for path, layer in base.model.model.named_modules(prefix="model")
@@ -85,22 +97,28 @@ def measure(num_experts: int) -> dict[str, tuple[float, float]]:
             )
             for path, (high, wide) in layers.items()
         }
-        return Expert(f"e{number}", base.name, factors)
+        return Expert(f"e{number:03d}", base.name, factors)
 
+    found = {}
     folder = Path(tempfile.mkdtemp(prefix="lorary-bench-"))
     try:
         library = lorary.Library.open(str(folder / "library"), create=True)
         for number in range(num_experts):
             library.add(draw(number))
-        model = lorary.load_model(base, library, router=None)
+        shutil.copytree(folder / "library", folder / "again", copy_function=os.link)
         # The files are read once before, as when experts have been used.
-        found = {"the first time": clock(lambda: model.set_router("calibrated"))}
-        library.add(draw(num_experts))
-        model.detach()
+        for job, name in (("the first time", "library"), ("again, another library", "again")):
+            library = lorary.Library.open(str(folder / name))
+            model = lorary.load_model(base, library, router=None)
+            found[job] = clock(lambda model=model: model.set_router("calibrated"))
+            model.detach()
+        late, later = draw(num_experts), draw(num_experts + 1)
+        library.add(late)
         model = lorary.load_model(base, library, router=None)
-        found["one expert more"] = clock(lambda: model.set_router("calibrated"))
+        found["one expert more in the library"] = clock(lambda: model.set_router("calibrated"))
         model.set_router(None)
         found["nothing new"] = clock(lambda: model.set_router("calibrated"))
+        found["one expert more on the running model"] = clock(lambda: model.add_expert(later))
     finally:
         shutil.rmtree(folder)
     return found
