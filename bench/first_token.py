@@ -1,9 +1,11 @@
 """Time to the first token: prompts read under Arrow, and decided and read under the calibrated router.
 
-    python -m bench.first_token --experts 32 --threads 2
+    python -m bench.first_token --experts 32 --threads 2 --general
 
 Random experts of rank 8 on all linear layers of the embedded base model, float32; sides take turns. "depth"
-is the part of the layers that the calibrated router decides from.
+is the part of the layers that the calibrated router decides from, "tokens" how many of the prompt's tokens at
+most; "deciding" is the time for this alone. What is not trusted goes to a general expert with --general, else
+to all experts, which then all run.
 """
 
 import argparse
@@ -21,7 +23,8 @@ GENERIC = (
     "What is the capital of France?\nAnswer:",
     "Once upon a time there was a small house in the woods.",
 )
-DEPTHS = (1.0, 0.5, 0.2, 0.1)
+# Options depth and most_tokens.
+CANDIDATES = ((1.0, None), (0.5, None), (0.25, None), (0.1, None), (1.0, 32), (0.5, 32))
 
 
 def main() -> None:
@@ -33,6 +36,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=128, help="of the prompt")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--general", action="store_true", help="with a general expert to fall back on")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     base = load_bench_base("smollm2-135m", torch.float32)
@@ -41,7 +45,10 @@ def main() -> None:
         for seed in range(options.experts)
         for name in [f"expert-{seed}"]
     }
-    model = load_model(base, experts, router=None)
+    general = None
+    if options.general:
+        general = draw_expert("general", base, seed=options.experts, decay=DECAYING, dtype=torch.float32)
+    model = load_model(base, experts, router=None, general=general)
     prompts = torch.randint(100, 40_000, (1, options.tokens), generator=torch.Generator().manual_seed(0))
 
     @torch.inference_mode()
@@ -52,15 +59,18 @@ def main() -> None:
         "bare base": partial(read, None),
         "arrow": partial(read, model.router("arrow")),
     }
-    for depth in DEPTHS:
-        router = model.router("calibrated", generic=GENERIC, depth=depth)
-        sides[f"calibrated, depth {depth}"] = partial(read, router)
+    for depth, most in CANDIDATES:
+        router = model.router("calibrated", generic=GENERIC, depth=depth, most_tokens=most)
+        label = f"depth {depth}" + ("" if most is None else f", {most} tokens")
+        assert router.decider is not None
+        sides[f"calibrated, {label}"] = partial(read, router)
+        sides[f"… deciding, {label}"] = partial(router.decider.decide, prompts)
     times = interleave({name: Side(run) for name, run in sides.items()}, options.repeats)
     print(f"{options.experts} experts, one prompt of {options.tokens} tokens, {options.threads} threads")
     for name, own in times.items():
         ratios = sorted(one / other for one, other in zip(own.seconds, times["arrow"].seconds, strict=True))
         print(
-            f"{name:24} {1000 * own.median:6.0f} ms  {own.median / times['arrow'].median:.2f} x arrow "
+            f"{name:32} {1000 * own.median:6.0f} ms  {own.median / times['arrow'].median:.2f} x arrow "
             f"[{ratios[0]:.2f}, {ratios[-1]:.2f}]"
         )
 

@@ -61,11 +61,7 @@ def measure(name: str, args: argparse.Namespace) -> Mapping[str, list[float]]:
         if known.get("configs", {}).get(key) == config
     }
     if missing := [key for key in wanted if key not in losses]:
-        general = None if name == "residual" else Library.open(str(args.out / "controls"))["multi-task"]
-        experts = Library.open(str(args.out / name))
-        model = lorary.load_model(
-            "smollm2-135m", experts, dtype=torch.float32, **({} if general is None else {"general": general})
-        )
+        model = load(name, args.out)
         scored = score(model, read_cases(model.tokenizer, args.data, list(model.names), args.num_tasks))
         sets, done = [each.case.set for each in scored], {}
         for key in missing:
@@ -75,6 +71,12 @@ def measure(name: str, args: argparse.Namespace) -> Mapping[str, list[float]]:
             Console(stderr=True).print(f"{name}: {key} {mean(losses[key]):.3f}")
             file.write_text(json.dumps({"configs": wanted, "losses": losses, "sets": sets}))
     return {**losses, "sets": json.loads(file.read_text())["sets"]}
+
+
+def load(name: str, out: Path) -> RoutedModel:
+    """Load a library of examples/equal_tokens.py; plain experts get the multi-task LoRA as general expert."""
+    general = {} if name == "residual" else {"general": Library.open(str(out / "controls"))["multi-task"]}
+    return lorary.load_model("smollm2-135m", Library.open(str(out / name)), dtype=torch.float32, **general)
 
 
 def weigh(model: RoutedModel, scored: Sequence[Scored], chosen: Sequence[KnownExperts]) -> list[float]:

@@ -27,8 +27,6 @@ CANDIDATES = {
     "general, most 0.7": replace(GENERAL, most=0.7),
     "general, margin 1": replace(GENERAL, margin=1.0),
     "general, margin 2": replace(GENERAL, margin=2.0),
-    "general, margin 1, half the layers": replace(GENERAL, margin=1.0, depth=0.5),
-    "general, margin 1, a fifth of the layers": replace(GENERAL, margin=1.0, depth=0.2),
 }
 FIXED = ("general alone", "uniform", "right expert")
 
@@ -42,16 +40,21 @@ class Scored:
     places: tuple[int, ...]
 
 
-def score(model: RoutedModel, cases: Sequence[Case]) -> list[Scored]:
+def score(
+    model: RoutedModel,
+    cases: Sequence[Case],
+    depths: Sequence[float] = (1.0,),
+    most_tokens: int | None = None,
+) -> list[Scored]:
     """Let the base model read each prompt once, and leave out the experts that are away."""
-    router, scores = model.decider.router, {}
+    router, scores = model.router("calibrated", most_tokens=most_tokens).decider.router, {}
     for prompt in dict.fromkeys(case.tokens.prompt_ids for case in cases):
         averages = read_averages(model.stack, router, pad_prompts([prompt], model.model.device))
         scores[prompt] = {
             depth: router.score(
                 {path: averages[path] for path in router.places[: ceil(depth * len(averages))]}
             )[0]
-            for depth in {config.depth for config in CANDIDATES.values()}
+            for depth in depths
         }
     found = []
     for case in cases:
@@ -70,13 +73,18 @@ def choose(model: RoutedModel, scored: Scored, candidate: str) -> KnownExperts:
         return (model.names.index(scored.case.own),), (1.0,)
     if candidate in FIXED:  # experts on top of a general one have it anyway
         return ((0,), (0.0,)) if general is None else ((general,), (1.0,))
-    config = CANDIDATES[candidate]
-    indices, weights = build_router(model, candidate).choose_by(scored.scores[config.depth][None])
+    return choose_by(model, scored, CANDIDATES[candidate])
+
+
+def choose_by(model: RoutedModel, scored: Scored, config: CalibratedConfig) -> KnownExperts:
+    """Return the experts of a case under given options, and their weights."""
+    general = model.facts.fallback
+    indices, weights = build_router(model, config).choose_by(scored.scores[config.depth][None])
     places = [general if index == general else scored.places[index] for index in indices[0].tolist()]
     return tuple(places), tuple(weights[0].tolist())
 
 
 @cache
-def build_router(model: RoutedModel, candidate: str) -> CalibratedRouter:
+def build_router(model: RoutedModel, config: CalibratedConfig) -> CalibratedRouter:
     """Build a candidate's router."""
-    return model.router("calibrated", **asdict(CANDIDATES[candidate])).decider.router
+    return model.router("calibrated", **asdict(config)).decider.router

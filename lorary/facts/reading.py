@@ -38,19 +38,20 @@ def read_averages(
         Place -> averages ``[P, F]``, float32, on the place's device. If an encoder reads the prompts, places
         that do not read them are left out.
     """
-    is_last_only = router.last_share == 1.0
-    cells = requests.last_cells() if is_last_only else None
-    weights = None if is_last_only else requests.weigh_cells(router.skips_first, router.last_share)
+    if router.last_share == 1.0:
+        cells, weights = requests.last_cells(), None
+    else:
+        most = getattr(router, "most_tokens", None)
+        everything = requests.weigh_cells(router.skips_first, router.last_share, most)
+        cells = everything.any(0).nonzero().squeeze(1)  # padding, for example, counts nowhere
+        weights = everything[:, cells]
     found: dict[str, Tensor] = {}
 
     def average(place: str, x: Tensor) -> None:
         if place not in router.places:
             return
-        if cells is not None:
-            found[place] = router.describe(place, x[cells.to(x.device)]).float()
-        elif weights is not None:
-            features = router.describe(place, x).float()
-            found[place] = weights.to(features.device) @ features
+        features = router.describe(place, x[cells.to(x.device)]).float()
+        found[place] = features if weights is None else weights.to(features.device) @ features
         if layers == found.keys() == set(router.places):
             raise _AllRead
 
@@ -58,8 +59,8 @@ def read_averages(
     others = [place for place in router.places if place not in (*layers, OUTPUT)]
     with ExitStack() as contexts:
         if layers:
-            everything = torch.ones_like(requests.inputs["input_ids"], dtype=torch.bool)
-            contexts.enter_context(capture_inputs(stack, everything, average))
+            mask = torch.ones_like(requests.inputs["input_ids"], dtype=torch.bool)
+            contexts.enter_context(capture_inputs(stack, mask, average))
         if OUTPUT in router.places:
             contexts.enter_context(capture_hidden(stack, average))
         contexts.enter_context(capture_outputs(stack.model, others, average))

@@ -25,13 +25,17 @@ class Requests:
     count: int
     """Number of prompts, P; each has at least one token."""
 
-    def weigh_cells(self, skip_first: bool, last_share: float = 0.0) -> Tensor:
+    def weigh_cells(
+        self, skip_first: bool, last_share: float = 0.0, most_tokens: int | None = None
+    ) -> Tensor:
         """Return the matrix ``[P, B×L]`` that averages values at cells over each prompt.
 
         Args:
             skip_first: leave out each prompt's first token, unless it is the only one. Its hidden state is
                 nearly the same in every prompt, because models use it as an attention sink.
             last_share: the average is ``(1 - last_share) · mean + last_share · last token``.
+            most_tokens: the mean is that of so many of a prompt's tokens at most, evenly spaced, with the
+                last one among them; None for all.
         """
         lengths = torch.bincount(self.owner, minlength=self.count)
         wanted = torch.ones_like(self.owner, dtype=torch.bool)
@@ -39,12 +43,22 @@ class Requests:
             wanted[1:] = self.owner[1:] == self.owner[:-1]
             wanted[0] = False
             wanted |= (lengths == 1)[self.owner]
+        if most_tokens is not None:
+            wanted &= self._spread_evenly(wanted, most_tokens)
         cells, owner = self.cells[wanted], self.owner[wanted]
         counts = torch.bincount(owner, minlength=self.count)
         weights = torch.zeros(self.count, self.inputs["input_ids"].numel(), device=cells.device)
         weights.index_put_((owner, cells), ((1 - last_share) / counts.float())[owner])
         weights[torch.arange(self.count), cells[counts.cumsum(0) - 1]] += last_share
         return weights
+
+    def _spread_evenly(self, wanted: Tensor, most: int) -> Tensor:
+        """Return which tokens to take, so that each prompt has at most ``most`` of those wanted, ``[N]``."""
+        counts = torch.bincount(self.owner[wanted], minlength=self.count)
+        before = wanted.long().cumsum(0) - 1
+        place = before - (counts.cumsum(0) - counts)[self.owner]  # among its prompt's wanted tokens
+        own = counts[self.owner]
+        return (place + 1) * most // own > place * most // own
 
     def last_cells(self) -> Tensor:
         """Return the cell of each prompt's last token, ``[P]``."""

@@ -36,6 +36,7 @@ class DeviationMeter:
         whiteners: module path -> ``[E, R, R]``, from `whiten_readings`.
         offsets: module path -> ``[E, R]``, from `whiten_readings`.
         last_share: weight of a request's last token; the mean over all tokens has the rest.
+        most_tokens: number of a request's tokens that are measured at most, see ``Requests.weigh_cells``.
     """
 
     skips_first = True
@@ -47,10 +48,11 @@ class DeviationMeter:
         offsets: Mapping[str, Tensor],
         *,
         last_share: float = 0.25,
+        most_tokens: int | None = None,
     ):
         self.places = tuple(a)
         self.a, self.whiteners, self.offsets = dict(a), dict(whiteners), dict(offsets)
-        self.last_share = last_share
+        self.last_share, self.most_tokens = last_share, most_tokens
 
     def describe(self, place: str, x: Tensor) -> Tensor:
         """Return the experts' reactions ``[T, E]`` to tokens ``[T, I]``, see `log_deviations`."""
@@ -68,6 +70,7 @@ class CalibratedRouter(DeviationMeter):
         generic: module path -> mean and standard deviation, over generic requests, of a request's average of
             ``describe``, ``[E]`` each.
         last_share: weight of a request's last token; the mean over all tokens has the rest.
+        most_tokens: number of a request's tokens that are measured at most; None for all.
         top_k: K, the number of experts that each request keeps.
         temperature: divides the scores before the softmax.
         abstain: the base model's score, see `keep_top_k`.
@@ -90,6 +93,7 @@ class CalibratedRouter(DeviationMeter):
         generic: Mapping[str, tuple[Tensor, Tensor]],
         *,
         last_share: float = 0.25,
+        most_tokens: int | None = None,
         top_k: int = 1,
         temperature: float = 1.0,
         abstain: float | None = None,
@@ -99,7 +103,7 @@ class CalibratedRouter(DeviationMeter):
         spread: float = 1.0,
         general: int | None = None,
     ):
-        super().__init__(a, whiteners, offsets, last_share=last_share)
+        super().__init__(a, whiteners, offsets, last_share=last_share, most_tokens=most_tokens)
         check_top_k(top_k, len(next(iter(a.values()))))
         check_choice(temperature, abstain)
         self.generic = dict(generic)
@@ -172,6 +176,7 @@ def build_calibrated(config: CalibratedConfig, material: RequestMaterial) -> Req
         take("offsets"),
         {path: (rows, deviations[path]) for path, rows in means.items()},
         last_share=config.last_share,
+        most_tokens=config.most_tokens,
         top_k=resolve_top_k(config.top_k, material.num_experts, DEFAULT_TOP_K),
         temperature=config.temperature,
         abstain=config.abstain,

@@ -96,6 +96,22 @@ def test_a_part_of_the_layers_decides_and_the_others_are_not_run(base, experts):
         torch.testing.assert_close(rows, expected[path])
 
 
+def test_experts_are_decided_from_a_few_of_a_prompts_tokens(base, experts):
+    model = load_model(base, experts, router="calibrated", most_tokens=2, **OPTIONS)
+    router = model.decider.router
+    measured, describe = [], router.describe
+    router.describe = lambda place, x: measured.append(len(x)) or describe(place, x)
+    prompts = [model.tokenizer(text)["input_ids"] for text in ("plural of mouse", "a much longer request")]
+    found = read_averages(model.stack, router, pad_prompts(prompts, model.model.device))
+    assert set(measured) == {4}
+    for row, ids in enumerate(prompts):
+        alone = read_averages(model.stack, router, pad_prompts([ids], model.model.device))
+        for path, averages in found.items():
+            torch.testing.assert_close(averages[row], alone[path][0])
+    with pytest.raises(ValueError, match="most_tokens must be at least 1, or None for all, found 0"):
+        CalibratedConfig(most_tokens=0)
+
+
 @pytest.mark.parametrize("depth", [0.0, 1.5, -1.0])
 def test_a_part_that_is_none_is_refused(depth):
     with pytest.raises(ValueError, match="depth must be above 0 and at most 1"):

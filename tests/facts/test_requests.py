@@ -25,6 +25,21 @@ def test_averages_are_those_of_each_prompts_own_tokens(skip_first, expected):
     torch.testing.assert_close(averages, torch.tensor(expected))
 
 
+@pytest.mark.parametrize(
+    ("most", "places"), [(1, [9]), (2, [5, 9]), (3, [3, 6, 9]), (9, range(1, 10)), (20, range(1, 10))]
+)
+def test_so_many_tokens_are_averaged_at_most_evenly_spaced_with_the_last(most, places):
+    prompts = [list(range(10)), [3], [4, 5]]
+    found = pad_prompts(prompts, torch.device("cpu"))
+    weights = found.weigh_cells(skip_first=True, last_share=0.25, most_tokens=most).unflatten(1, (3, 10))
+    expected = torch.zeros(3, 10)
+    expected[0, list(places)] = 0.75 / len(places)
+    expected[0, 9] += 0.25
+    expected[1, 0] = expected[2, 1] = 1.0
+    torch.testing.assert_close(weights[range(3), range(3)], expected)
+    assert weights.count_nonzero() == expected.count_nonzero()
+
+
 def test_prompts_may_share_cells():
     requests = Requests(
         inputs={"input_ids": torch.tensor([[1, 2, 3, 4]])},

@@ -38,6 +38,9 @@ class CalibratedConfig:
     depth: float = 1.0
     """Part of the layers, from the first, that requests are decided from. Below 1 the base model reads a
     prompt no further than these layers to decide, which saves time before the first token."""
+    most_tokens: int | None = None
+    """Largest number of a prompt's tokens that requests are decided from, evenly spaced, the last one among
+    them; null means all. Fewer save time before the first token if there are many experts."""
     last_share: float = 0.25
     """Weight of the last token, where the answer begins; the mean over all tokens has the rest."""
     ridge: float = 0.01
@@ -63,6 +66,8 @@ class CalibratedConfig:
             yield f"most must be in [0, 1], found {quote(self.most)}"
         if not 0 < self.depth <= 1:
             yield f"depth must be above 0 and at most 1, found {quote(self.depth)}"
+        if self.most_tokens is not None and self.most_tokens < 1:
+            yield f"most_tokens must be at least 1, or None for all, found {quote(self.most_tokens)}"
         if not 0 <= self.spread <= LARGEST:
             yield f"spread must be at least 0, found {quote(self.spread)} (at most {LARGEST:g})"
         if not 0 <= self.last_share <= 1:
