@@ -11,7 +11,7 @@ import argparse
 from functools import reduce
 from pathlib import Path
 
-from routing import ROUTERS
+from routers_table import ROUTERS
 from task_sets import find_tasks, measure, show
 
 import lorary

@@ -7,6 +7,7 @@ each kind.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rich.console import Console
 import lorary
 from lorary import Expert
 from lorary.data import find_template
+from lorary.experts import Factors
 from lorary.facts import collect_inputs
 from lorary.library import Library
 from lorary.lowrank import frobenius_norm
@@ -99,3 +101,8 @@ def look_at_data(experts: Library, method: str, data: Path) -> dict[str, Any]:
 def length(expert: Expert) -> float:
     """Measure the Frobenius norm of all weight changes of an expert together."""
     return sum(float(frobenius_norm(a, b)) ** 2 for a, b in expert.factors.values()) ** 0.5
+
+
+def scale(expert: Expert, number: float) -> Expert:
+    """Multiply an expert's weight changes by a number."""
+    return replace(expert, factors={path: Factors(a, number * b) for path, (a, b) in expert.factors.items()})

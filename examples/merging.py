@@ -6,8 +6,8 @@
 Takes the library and the multi-task expert that examples/natural_instructions.py trained into that folder.
 Every merge is kept in OUT/merged-RANK. How long a merged expert should be, as a share of the mean length of
 the experts, is chosen per method by `choose`: on validation examples of the library's tasks, and on tasks no
-expert saw that are not those of `unseen`. Prints means and paired differences to uniform and multi-task;
-writes merging-SET.json and .md there.
+expert saw that are not those of `unseen`; merges of these lengths are kept in OUT/merges. Prints means and
+paired differences to uniform and multi-task; writes merging-SET.json and .md there.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from merge_methods import METHODS, length, merge_all
+from merge_methods import METHODS, length, merge_all, scale
 from rich.console import Console
 from task_sets import find_tasks, measure, show
 
@@ -52,7 +52,9 @@ def main() -> None:
     model = lorary.load_model("smollm2-135m", merged, router=None, controls=controls)
     for name in args.sets:
         if name == "choose":
-            choose_lengths(model, units, args)
+            chosen = choose_lengths(model, units, args)
+            kept = {name: scale(merged[name], size * units[name]) for name, size in chosen.items()}
+            Library.open(str(args.out / "merges"), create=True).add_all(kept, replace=True)
         else:
             chosen = json.loads((args.out / "merging-lengths.json").read_text())
             routes = [scaled(method, method, chosen[method] * unit) for method, unit in units.items()]
@@ -67,8 +69,10 @@ def scaled(name: str, method: str, weight: float) -> Route:
     return Route(name=name, router="fixed", options=FixedConfig(weights={method: weight}))
 
 
-def choose_lengths(model: RoutedModel, units: Mapping[str, float], args: argparse.Namespace) -> None:
-    """Find each method's best length, by the mean loss on both sets for choices; print and keep it."""
+def choose_lengths(
+    model: RoutedModel, units: Mapping[str, float], args: argparse.Namespace
+) -> dict[str, float]:
+    """Find each method's best length, by the mean loss on both sets for choices; print and return it."""
     names = {f"{method} {size}": (method, size) for method in units for size in args.lengths}
     routes = [scaled(name, method, size * units[method]) for name, (method, size) in names.items()]
     results = [
@@ -81,6 +85,7 @@ def choose_lengths(model: RoutedModel, units: Mapping[str, float], args: argpars
         found = ", ".join(f"{size}: {losses[f'{method} {size}']:.3f}" for size in args.lengths)
         Console().print(f"{method:<12} {found}  ->  {chosen[method]}")
     (args.out / "merging-lengths.json").write_text(json.dumps(chosen, indent=2) + "\n")
+    return chosen
 
 
 def overall(result: Result, route: str) -> float:

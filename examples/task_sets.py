@@ -1,6 +1,7 @@
 """The sets of tasks on which routes are compared, how a set is measured, and how the outcome is shown."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from natural_instructions import LONGEST, read_tasks, show_bar
@@ -10,6 +11,7 @@ import lorary
 from lorary.assembly import RoutedModel
 from lorary.data import PlainTemplate, Task
 from lorary.evaluation import EvalConfig, Result, Route, compare_routes, evaluate
+from lorary.evaluation.response_store import ResponseStore
 from lorary.reports import difference_grid, render_markdown, render_table, result_grid
 
 SETS = ("seen", "bare", "unseen", "validation", "validation-bare", "other-unseen")
@@ -55,17 +57,35 @@ def measure(
     num_examples: int,
     metrics: Sequence[str] = ("loss",),
     what: str | None = None,
+    store_at: Path | None = None,
 ) -> Result:
-    """Evaluate routes on one set of tasks; ``what`` is shown beside the bar, else the set's name."""
-    with show_bar(what or name) as progress:
+    """Evaluate routes on one set of tasks.
+
+    Args:
+        model: the model.
+        name: the set's name.
+        tasks: its tasks.
+        routes: the routes.
+        num_examples: examples per task.
+        metrics: the metrics.
+        what: shown beside the bar; None for the set's name.
+        store_at: a file of answers, so that a second call computes only what is missing; None for none.
+    """
+    with show_bar(what or name) as progress, open_store(store_at) as store:
         return evaluate(
             model,
             tasks,
             routes,
             find_template_of(name),
             configure(name, num_examples, metrics),
+            store=store,
             on_progress=lambda event: progress(event.num_done, event.num_total),
         )
+
+
+def open_store(place: Path | None) -> AbstractContextManager[ResponseStore | None]:
+    """Open a file of answers; None for no file."""
+    return nullcontext() if place is None else ResponseStore(place)
 
 
 def show(result: Result, rivals: Sequence[str], place: Path) -> None:
