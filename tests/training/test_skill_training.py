@@ -24,6 +24,7 @@ TRAIN = {
     "target_modules": TARGETS,
     "schedule": "constant",
     "warmup_ratio": 0.0,
+    "weight_decay": 0.1,
     "checkpoint_seconds": 0,
 }
 
@@ -69,6 +70,10 @@ def weigh(logits, noise, config):
     """Weigh one task's skills, split by split."""
     scores = torch.sigmoid(logits if noise is None else logits + noise.log() - (1 - noise).log())
     rows = [row / row.sum() for row in scores.chunk(config.num_splits)]
+    if config.weighting == "straight_through":
+        rounded = [(row > 0.5).float() for row in scores.chunk(config.num_splits)]
+        values = [row / row.sum().clamp(min=1) for row in rounded]
+        rows = [value + row - row.detach() for value, row in zip(values, rows, strict=True)]
     return [torch.cat([row, torch.ones(1)]) if config.shared_skill else row for row in rows]
 
 
@@ -82,9 +87,10 @@ def train_by_the_book(base, examples, config, compute_loss):
     values = draw_start(shapes, config, torch.Generator().manual_seed(seed))
     tables = [key for key in values if key.startswith(TABLE)]
     groups = [[values[key] for key in values if key not in tables], [values[key] for key in tables]]
-    rates = (config.train.learning_rate, config.table_learning_rate)
+    settings = ((config.train.learning_rate, 0.1), (config.table_learning_rate, 0.0))
     optimizers = [
-        torch.optim.AdamW(group, lr=rate, weight_decay=0.0) for group, rate in zip(groups, rates, strict=True)
+        torch.optim.AdamW(group, lr=rate, weight_decay=decay)
+        for group, (rate, decay) in zip(groups, settings, strict=True)
     ]
     everything = [(n, e) for n, found in enumerate(examples.values()) for e in found.train]
     batches = plan_batches([len(e) for _, e in everything], config.train.batch_size, seed=seed, max_steps=5)
@@ -141,6 +147,7 @@ def train_by_the_book(base, examples, config, compute_loss):
         {"weighting": "relaxed", "granularity": "model"},
         {"weighting": "relaxed", "granularity": "block", "num_splits": 8, "shared_skill": True},
         {"weighting": "relaxed", "granularity": "layer", "num_splits": 8},
+        {"weighting": "straight_through", "shared_skill": True},
     ],
 )
 def test_skills_are_those_of_a_loop_over_tasks(base, tmp_path, examples, compute_loss, changes):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 from lorary.errors import FormatError, UnsupportedAdapter
 from lorary.experts import read_peft
@@ -86,6 +87,28 @@ def test_peft_gives_the_logits_of_written_skills(
         expected = compute_logits(fold_dense(base, skill_set.task_expert(task)))
         assert (expected - compute_logits(base)).abs().max() > 1e-2
         torch.testing.assert_close(run_peft(model, number), expected, atol=5e-5, rtol=1e-4)
+
+
+def test_64_splits_of_rank_1_have_pefts_logits_both_ways(
+    tmp_path, peft, tiny_config, make_poly, fold_dense, compute_logits
+):
+    """T0's setting of MHR."""
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_config(
+        tiny_config("llama", hidden_size=64, intermediate_size=128)
+    ).eval()
+    model = make_poly(base, target_modules=["q_proj", "down_proj"], n_splits=64, r=1)
+    model.save_pretrained(tmp_path / "poly")
+    skill_set = read_poly(tmp_path / "poly")
+    assert skill_set.table.num_splits == 64 and skill_set.skills[0].max_rank == 1
+    write_poly(skill_set, tmp_path / "again")
+    again = peft.PeftModel.from_pretrained(copy.deepcopy(base), tmp_path / "again").eval()
+    for number, task in enumerate(skill_set.table.tasks):
+        expected = run_peft(model, number)
+        assert (expected - compute_logits(base)).abs().max() > 1e-2
+        found = compute_logits(fold_dense(base, skill_set.task_expert(task)))
+        torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(run_peft(again, number), expected, atol=2e-5, rtol=1e-4)
 
 
 def test_skills_that_are_written_and_read_are_the_same(tmp_path, make_skill_set):
