@@ -141,7 +141,8 @@ def check_peft_type(config: Mapping[str, Any], path: str) -> None:
         advice = (
             "read its skills and tasks with read_poly"
             if kind == "POLY"
-            else "merge it into its base model with PEFT, or train one of these"
+            else "merge it into its base model with PEFT and make an expert of that by lorary extract, or "
+            "train one of these"
         )
         raise UnsupportedAdapter(
             f"{quote(path)} must be of peft_type {', '.join(ACCEPTED_SETTINGS)}, found {quote(kind, 60)}: "

@@ -101,10 +101,11 @@ def test_a_long_value_is_shortened():
     assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("kind", ["ADALORA", "OFT", "VERA", 3, ["LORA"]])
+@pytest.mark.parametrize("kind", ["ADALORA", "OFT", "VERA", "LOHA", "LOKR", 3, ["LORA"]])
 def test_another_type_of_adapter_is_refused(kind):
     with pytest.raises(
-        UnsupportedAdapter, match=r"must be of peft_type LORA, IA3, SHIRA, .*, found .*: merge it"
+        UnsupportedAdapter,
+        match=r"must be of peft_type LORA, IA3, SHIRA, .*, found .*: merge it .* lorary extract, or",
     ):
         check_peft_type({"peft_type": kind}, "f")
 

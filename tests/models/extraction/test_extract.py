@@ -41,6 +41,30 @@ def test_a_known_expert_is_extracted_exactly(build_base, make_expert, compute_lo
         torch.testing.assert_close(compute_logits(base), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["LoHa", "Vera"])
+def test_an_adapter_that_is_no_expert_is_extracted_after_a_merge_by_peft(
+    build_base, compute_logits, save, kind
+):
+    """The advice of the refusal: a change of low rank is extracted exactly."""
+    import peft
+
+    base = build_base("llama")
+    config = getattr(peft, f"{kind}Config")(r=2, target_modules=["q_proj", "o_proj"])
+    model = peft.get_peft_model(copy.deepcopy(base), config)
+    torch.manual_seed(4)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += torch.randn_like(parameter)
+    merged = model.merge_and_unload().eval()
+    expected = compute_logits(merged)
+    found = extract_expert(save(base, "base"), save(merged, "tuned"), 4)  # LoHa of rank 2 has at most 4
+    assert found.error < 1e-4 and len(found.layers) == 4
+    assert not torch.allclose(compute_logits(base), expected, atol=1e-2)
+    torch.testing.assert_close(compute_logits(fold(base, found.expert)), expected, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_factors_are_the_best_of_their_rank_and_the_error_is_theirs(build_base, save, dtype):
     base = build_base("llama").to(dtype)
