@@ -8,6 +8,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from lorary.cli.base_options import DEFAULT_BASE
+from lorary.cli.column_maps import write_columns
 from lorary.cli.task_places import parse_places
 from lorary.cli.trained_prompts import find_common_prompts
 from lorary.library.entry import Entry
@@ -114,17 +115,10 @@ def repeat_training(entries: Sequence[Entry]) -> list[str]:
 def _repeat_reading(options: Namespace) -> list[str]:
     return [
         *(["--format", options.format] if options.format else []),
-        *_repeat_columns(options.columns),
+        *_repeat_pairs("--columns", write_columns(options.columns)),
         *(["--turns", options.turns] if options.turns != "last" else []),
         *(["--skip-bad"] if options.skip_bad else []),
     ]
-
-
-def _repeat_columns(given: Any) -> list[str]:
-    if isinstance(given, Mapping):
-        given = {part: names if isinstance(names, str) else ",".join(names) for part, names in given.items()}
-        given = [f"{part}={names}" for part, names in given.items()]
-    return _repeat_pairs("--columns", given)
 
 
 def _repeat_pairs(option: str, given: Any) -> list[str]:

@@ -17,8 +17,8 @@ TASKS_HELP = (
 )
 
 COLUMNS_HELP = (
-    f"For rows of no known format: the columns of each part ({', '.join(PARTS)}), as in "
-    "input=question,context target=sql"
+    f"The columns of each part ({', '.join(PARTS)}), as in input=question,context target=sql, instead of a "
+    "format; TASK:input=question for one of several tasks"
 )
 
 

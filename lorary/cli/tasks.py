@@ -6,10 +6,12 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from lorary.cli.column_maps import check_columns, choose_columns, read_columns
 from lorary.cli.left_out import tell_rows
 from lorary.cli.task_places import parse_places
 from lorary.cli.template_options import read_template_args
 from lorary.data import SplitConfig, Task, Template, find_template, read_task
+from lorary.data.readers.read import name_task
 from lorary.data.synthetic import read_synthetic
 from lorary.experts import check_name
 from lorary.files import quote
@@ -37,8 +39,11 @@ def load_tasks(options: Namespace, splits: SplitConfig | None = None) -> dict[st
         DataError: if a place cannot be read.
     """
     tasks: dict[str, Task] = {}
-    for name, place in parse_places(options.tasks):
-        for task in _read_place(name, place, options, splits):
+    places = [(name or _name_place(place), name, place) for name, place in parse_places(options.tasks)]
+    maps = read_columns(options.columns)
+    check_columns(maps, [known for known, _, _ in places])
+    for known, name, place in places:
+        for task in _read_place(name, place, choose_columns(maps, known), options, splits):
             if task.name in tasks:
                 raise ValueError(
                     f"two tasks have the name {quote(task.name)}: rename one of them, as in "
@@ -57,28 +62,16 @@ def read_task_template(options: Namespace) -> Template:
     )
 
 
-def read_columns(value: object) -> dict[str, Any] | None:
-    """Parse the map of columns: words such as ``input=question,context``, or a mapping from YAML.
-
-    Raises:
-        ValueError: if it is of another form.
-    """
-    if value is None or isinstance(value, Mapping):
-        return None if value is None else dict(value)
-    words = [value] if isinstance(value, str) else value
-    parts = (
-        [word.partition("=") for word in words if isinstance(word, str)] if isinstance(words, list) else []
-    )
-    columns = {part: names for part, equals, names in parts if equals}
-    if not isinstance(words, list) or len(columns) < len(words):
-        raise ValueError(
-            f"columns must name each part once, as in input=question,context target=sql, found {quote(value)}"
-        )
-    return columns
+def _name_place(place: str | Mapping[str, str]) -> str:
+    return name_task(place if isinstance(place, str) else next(iter(place.values())))
 
 
 def _read_place(
-    name: str | None, place: str | Mapping[str, str], options: Namespace, splits: SplitConfig | None
+    name: str | None,
+    place: str | Mapping[str, str],
+    columns: Mapping[str, Any] | None,
+    options: Namespace,
+    splits: SplitConfig | None,
 ) -> Sequence[Task]:
     if isinstance(place, str) and (found := read_synthetic(place)) is not None:
         return found if name is None or len(found) > 1 else [replace(found[0], name=name)]
@@ -87,7 +80,7 @@ def _read_place(
             place,
             name=name,
             format=options.format,
-            columns=read_columns(options.columns),
+            columns=columns,
             turns=options.turns,
             skip_bad=options.skip_bad,
             splits=splits,

@@ -1,5 +1,6 @@
 """The table of row formats, and choosing the format of a row."""
 
+import re
 from typing import NamedTuple
 
 from lorary.data.readers.alpaca import ALPACA
@@ -57,6 +58,10 @@ class FormatNote(NamedTuple):
     """An example row."""
 
 
+NUMBERS = ("id", "idx", "index")
+"""Columns that number rows."""
+
+
 def describe_formats() -> list[FormatNote]:
     """Describe every format, in the order in which they are tried."""
     return [FormatNote(name, kind.keys, kind.meaning, kind.example) for name, kind in FORMATS.items()]
@@ -88,6 +93,14 @@ def detect_format(row: Row) -> str:
     if found is None:
         raise ValueError(
             f"the row is of no known format, its fields are {name_keys(row)}: say which columns are what, as "
-            f"in --columns input=question target=answer, or name one of the formats {', '.join(FORMATS)}"
+            f"in {_propose_columns(row)}, or name one of the formats {', '.join(FORMATS)}"
         )
     return found
+
+
+def _propose_columns(row: Row) -> str:
+    """Write ``--columns`` with the row's own first and last column, if these can be typed as they are."""
+    # Values are not looked at, since reading one would count its column as used.
+    names = [name for name in row if re.fullmatch(r"[\w.-]{1,40}", name) and name.casefold() not in NUMBERS]
+    first, last = (names[0], names[-1]) if len(names) > 1 else ("question", "answer")
+    return f"--columns input={first} target={last}"

@@ -74,7 +74,7 @@ def read_task(
     own_definition = next((source.definition for source in sources.values() if source.definition), "")
     counts = sum((rows.formats for rows in read.values()), Counter[str]())
     task = Task(
-        name=name or _name_task(next(iter(places.values()))),
+        name=name or name_task(next(iter(places.values()))),
         splits=dealt,
         definition=own_definition if definition is None else definition,
         num_skipped=sum(rows.num_skipped for rows in read.values()),
@@ -86,6 +86,23 @@ def read_task(
         categories=tuple(dict.fromkeys(each for source in sources.values() for each in source.categories)),
     )
     return _expand_task(task) if turns == "all" else task
+
+
+def name_task(place: Place) -> str:
+    """Return the name of a task: its file's, or its folder's if the file has the name of a split.
+
+    Raises:
+        ValueError: if the place is rows in memory.
+    """
+    if isinstance(place, str) and is_hub_id(place):
+        return name_hub_task(place)
+    if not isinstance(place, str | PathLike):
+        raise ValueError("a task of rows in memory needs a name: pass one, as in name='sums'")
+    path = Path(place)
+    stem = path
+    while stem.suffix.lower() in SUFFIXES or stem.suffix.lstrip(".") in SPLIT_NAMES:
+        stem = stem.with_suffix("")
+    return path.absolute().parent.name if stem.name in (*SPLIT_NAMES, "dev") else stem.name
 
 
 def _expand_task(task: Task) -> Task:
@@ -127,19 +144,6 @@ def _deal_examples(
         return split_examples(read[ALL], config), 0
     apart = drop_overlap(read)
     return cap_splits(apart, config), _count(read.values()) - _count(apart.values())
-
-
-def _name_task(place: Place) -> str:
-    """Return the name of a task: its file's, or its folder's if the file has the name of a split."""
-    if isinstance(place, str) and is_hub_id(place):
-        return name_hub_task(place)
-    if not isinstance(place, str | PathLike):
-        raise ValueError("a task of rows in memory needs a name: pass one, as in name='sums'")
-    path = Path(place)
-    stem = path
-    while stem.suffix.lower() in SUFFIXES or stem.suffix.lstrip(".") in SPLIT_NAMES:
-        stem = stem.with_suffix("")
-    return path.absolute().parent.name if stem.name in (*SPLIT_NAMES, "dev") else stem.name
 
 
 def _count(groups: Iterable[Sequence[Example]]) -> int:

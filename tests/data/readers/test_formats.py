@@ -238,6 +238,12 @@ def test_a_row_of_no_known_kind_is_refused_with_its_fields_and_what_can_be_done(
         ValueError, match=r"its fields are 'metadata', 'document': say .* --columns .* the formats .*piqa"
     ):
         detect_format({"metadata": 1, "document": "x"})
+    for row, columns in (
+        ({"id": 1, "review": "x", "stars": "y"}, "input=review target=stars"),
+        ({"a b": "x", "c": "y"}, "input=question target=answer"),
+    ):
+        with pytest.raises(ValueError, match=f"as in --columns {columns}, or"):
+            detect_format(Fields(row))
 
 
 def test_an_unknown_format_is_refused_with_the_nearest():
