@@ -74,7 +74,7 @@ def desk(page, tmp_path, monkeypatch, build_tiny_base, draw_expert):
     files = (f"data/{task}.jsonl" for task in ("poetry", "sql", "prices", "haiku"))
     for file in (*files, "tickets.jsonl", "new.jsonl"):
         rows = [
-            {"input": f"{Path(file).stem} {number}?", "target": f"it is {number}."} for number in range(24)
+            {"input": f"{Path(file).stem} {number}?", "target": f"it is {number}."} for number in range(48)
         ]
         Path(file).write_text("".join(json.dumps(row) + "\n" for row in rows))
     rows = "".join(f"What is {number}?,the table,SELECT {number},user\n" for number in range(24))

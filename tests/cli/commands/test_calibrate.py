@@ -72,6 +72,17 @@ def test_options_that_are_not_better_on_held_out_examples_are_not_stored(lorary,
     assert code == 0 and told in " ".join(output.split()) and library.tuned("calibrated") == {}
 
 
+def test_the_router_is_tuned_on_validation_examples_unless_told_otherwise(lorary, library, monkeypatch):
+    """Guards a default of the test split, on which later evaluations measure the tuned router."""
+    splits = []
+    monkeypatch.setattr(
+        command, "tune_calibrated", lambda *args, **named: splits.append(args[3].split) or Tuning(**FOUND)
+    )
+    ask = ("calibrate", library.url, "--tasks", "synthetic:plurals")
+    assert lorary(*ask)[0] == lorary(*ask, "--evaluation.split", "train")[0] == 0
+    assert splits == ["validation", "train"]
+
+
 def test_reset_and_tasks_exclude_each_other(lorary, library):
     code, _, said = lorary("calibrate", library.url, "--reset", "--tasks", "synthetic:plurals")
     assert code == 2 and "--reset removes tuned options, and --tasks tunes them" in said

@@ -1,9 +1,9 @@
 """Calibrate a library's experts before their first answer; with --tasks, tune the default router.
 
 The default router compares an expert's reaction to a request with its reaction to generic text. That is
-measured once for each expert and stored in the library. --tasks tunes the router's options on examples of
-yours: every second example is held out, and the options are stored in the library only if they are better on
-these. Later commands use them, and say so. --reset removes them.
+measured once for each expert and stored in the library. --tasks tunes the router's options on
+validation examples of yours: every second one is held out, and the options are stored in the library only if
+they are better on these. Later commands use them, and say so. --reset removes them.
 """
 
 from jsonargparse import ArgumentParser
@@ -17,6 +17,7 @@ EXAMPLE = "lorary calibrate ./my-loras --tasks data/poetry.jsonl data/sql.jsonl"
 COMMON = (
     "--tasks",
     "--reset",
+    "--evaluation.split",
     "--evaluation.num_examples",
     "--template",
     "--base",
@@ -33,7 +34,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         EvalConfig,
         "evaluation",
         skip={"metrics", "batch_size", "max_new_tokens"},
-        default={"num_examples": 20},
+        # The test split is for what is measured afterwards.
+        default={"num_examples": 20, "split": "validation"},
     )
     parser.add_argument(
         "--reset", action="store_true", help="Remove tuned options from the library, and calibrate only"
