@@ -17,6 +17,7 @@ BASE_FOLDER = "base"
 MAX_FAULTS = 8
 # Run by a protocol, this could run itself.
 OWN_COMMAND = "run"
+NEEDS_DATA = "it reads data of yours: give their folder with --data FOLDER, as docs/how-to/protocols.md says"
 _NAME = re.compile(r"\{([a-z_0-9]+)\}")
 
 
@@ -157,8 +158,11 @@ def _fill_word(word: str, values: Values, where: str, faults: list[str]) -> list
     def put(match: re.Match[str]) -> str:
         found = values.get(match[1])
         if found is None:
-            advice = "give --data FOLDER" if match[1] == "data" else suggest(match[1], values)
-            faults.append(f"{where} has an unknown value {match[0]}: {advice}")
+            faults.append(
+                NEEDS_DATA
+                if match[1] == "data"
+                else f"{where} has an unknown value {match[0]}: {suggest(match[1], values)}"
+            )
             return match[0]
         return found if isinstance(found, str) else ",".join(found)
 

@@ -65,7 +65,8 @@ def test_the_plan_of_the_real_experiment_is_checked_and_plausible(lorary, tmp_pa
 def test_the_real_experiment_needs_data_and_leave_to_run_code(lorary, tmp_path):
     code, _, errors = lorary("run", "phi2-flan256", "--out", str(tmp_path / "run"))
     assert code == 2
-    assert "has an unknown value {data}: give --data FOLDER" in errors
+    assert "scale full: it reads data of yours: give their folder with --data FOLDER" in errors
+    assert errors.count("--data") == 1
     code, _, errors = lorary("run", "phi2-flan256", "--out", str(tmp_path / "run"), "--data", str(tmp_path))
     assert code == 2
     assert "runs programs that the model writes, in a sandbox: allow it with --allow-code" in errors
