@@ -59,19 +59,26 @@ class TrainingError(LoraryError):
 
 
 # Of names in an error message, as ``difflib`` measures it from 0 to 1: of any, and behind the nearest.
-LEAST_NEARNESS, NEARNESS_BEHIND = 0.5, 0.3
+LEAST_NEARNESS, NEARNESS_BEHIND = 0.6, 0.3
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Say which known names come near ``name``, for the end of an error message."""
     names = sorted(known)
-    near = get_close_matches(name, names, n=3, cutoff=LEAST_NEARNESS)
+    near = find_near(name, names)
     if near:
-        # Beside a name that a slip of the hand explains, one that is far further away only distracts.
-        best = SequenceMatcher(None, near[0], name).ratio()
-        near = get_close_matches(name, near, n=3, cutoff=max(LEAST_NEARNESS, best - NEARNESS_BEHIND))
-        return "did you mean " + " or ".join(repr(other) for other in near) + "?"
+        return f"did you mean {' or '.join(map(repr, near))}?"
     if not names:
         return "there is none yet"
     shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
     return f"known are {shown}"
+
+
+def find_near(name: str, known: Iterable[str]) -> list[str]:
+    """Find the at most three known names that come nearest, the nearest first; none if all are far."""
+    near = get_close_matches(name, sorted(known), n=3, cutoff=LEAST_NEARNESS)
+    if not near:
+        return []
+    # Beside a name that a slip of the hand explains, one that is far further away only distracts.
+    best = SequenceMatcher(None, near[0], name).ratio()
+    return get_close_matches(name, near, n=3, cutoff=max(LEAST_NEARNESS, best - NEARNESS_BEHIND))

@@ -33,6 +33,8 @@ UNKNOWN = (
     "a file or an option is invalid, or lorary has a bug: run the same command with --debug, "
     "and report its output if all files are valid"
 )
+# Packages whose errors are those of a network.
+NETWORK = {"aiohttp", "botocore", "httpcore", "httpx"}
 # Variable names that hold the current file in this package's functions.
 PLACES = ("path", "file", "folder", "place", "url")
 
@@ -81,8 +83,14 @@ def explain(error: BaseException) -> str:
         return f"{error.strerror}{where}" + (f": {advice}" if advice else "")
     if _is_ours(error):
         return escape(_say(error), longest=LONGEST)
-    advice = "install the missing package" if isinstance(error, ImportError) else UNKNOWN
-    return f"{escape(_say(error), longest=LONGEST // 2)} ({_describe_place(error)}): {advice}"
+    return f"{escape(_say(error), longest=LONGEST // 2)} ({_describe_place(error)}): {_advise(error)}"
+
+
+def _advise(error: BaseException) -> str:
+    if isinstance(error, ImportError):
+        return "install the missing package"
+    package = type(error).__module__.partition(".")[0]
+    return "check the address, and the network" if package in NETWORK else UNKNOWN
 
 
 def explain_interrupt(interrupt: KeyboardInterrupt) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from lorary import __version__
 from lorary.cli.command_table import COMMANDS, GROUPS, load_command, load_run
 from lorary.cli.errors import report_errors
+from lorary.cli.near_names import suggest_command
 from lorary.cli.options import HELP, read_options
 from lorary.cli.overview import format_overview
 from lorary.cli.own_warnings import plain_warnings
 from lorary.cli.printing import print_line, print_lines
 from lorary.cli.quiet_packages import quiet_packages
 from lorary.cli.screen import guard_streams
-from lorary.errors import suggest
 from lorary.files import quote
 
 DEBUG = "--debug"
@@ -61,5 +61,4 @@ def _refuse(word: str, group: str | None) -> str:
     program = f"lorary {group}" if group else "lorary"
     if word.startswith("-"):
         return f"{program} has no option {quote(word)} before the command: see {program} --help"
-    known = {name.removeprefix(f"{group} ") if group else name.split()[0] for name in COMMANDS}
-    return f"{program} has no command {quote(word)}: {suggest(word, known)}"
+    return f"{program} has no command {quote(word)}: {suggest_command(word, COMMANDS, group)}"

@@ -17,6 +17,7 @@ from lorary.files import escape
 
 # Longest message in characters: jsonargparse quotes whole values.
 LONGEST = 600
+MISSING = "the following arguments are required: "
 HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
 
 
@@ -45,7 +46,7 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
     try:
         options = _parse_words(parser, words, optional)
     except argparse.ArgumentError as error:
-        message = escape(explain_value(str(error)), longest=LONGEST)
+        message = escape(_name_missing(explain_value(str(error)), parser), longest=LONGEST)
         raise ValueError(f"{message}: see lorary {name} --help") from error
     except (ArithmeticError, RecursionError) as error:
         raise ValueError(f"an option's value is out of range ({error}): see lorary {name} --help") from error
@@ -56,6 +57,15 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
         return None
     options.words = list(words)
     return options
+
+
+def _name_missing(message: str, parser: ArgumentParser) -> str:
+    """Write the options in a report of missing arguments as they are typed."""
+    start, report, names = message.partition(MISSING)
+    if start or not report:
+        return message
+    typed = {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
+    return MISSING + ", ".join(typed.get(name, name) for name in names.split(", "))
 
 
 def _parse_words(parser: ArgumentParser, words: Sequence[str], optional: str) -> Namespace:

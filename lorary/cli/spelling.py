@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse import ActionConfigFile, ArgumentParser, Namespace
 
 from lorary.cli.group_switch import is_switch
-from lorary.errors import suggest
+from lorary.cli.near_names import suggest_option
 from lorary.files import quote
 from lorary.files.yaml_text import read_yaml, refuse_yaml_bomb
 
@@ -37,11 +37,11 @@ def check_options(parser: ArgumentParser, words: Sequence[str]) -> None:
     Raises:
         ValueError: with every unknown option and the nearest known ones.
     """
-    known = {option[2:] for option in parser._option_string_actions if option.startswith("--")}
+    known = [option[2:] for option in parser._option_string_actions if option.startswith("--")]
     groups = find_groups(parser)
     options = takewhile(lambda word: word != "--", words)
     given = [word[2:].partition("=")[0] for word in options if word.startswith("--")]
-    faults = [_describe(option, known) for option in given if option.removesuffix("+") not in known]
+    faults = [_describe(option, known, parser) for option in given if option.removesuffix("+") not in known]
     faults += [
         f"--{option} is a group of options and takes no value: use --{option}.NAME, or a file with --config"
         for option in given
@@ -86,8 +86,8 @@ def read_config(parser: ArgumentParser, file: str) -> dict[str, Any]:
         raise ValueError(f"there is no file of options {quote(file)}: check --config") from error
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         raise ValueError(f"{quote(file)} must map options to values, found {quote(content)}")
-    known = set(parser.get_defaults().keys())
-    faults = [_describe(key, known) for key in _find_unknown(content, known)]
+    known = list(parser.get_defaults().keys())
+    faults = [_describe(key, known, parser) for key in _find_unknown(content, known)]
     if faults:
         raise ValueError(f"{quote(file)} has an " + _join(faults))
     for text in _list_texts(content):
@@ -123,11 +123,11 @@ def _join(faults: Sequence[str]) -> str:
     return "; ".join([*faults[:MAX_FAULTS], *(["…"] if len(faults) > MAX_FAULTS else [])])
 
 
-def _describe(option: str, known: set[str]) -> str:
-    return f"unknown option {quote(option, 60)}: {suggest(option[:100], known)}"
+def _describe(option: str, known: Sequence[str], parser: ArgumentParser) -> str:
+    return f"unknown option {quote(option, 60)}: {suggest_option(option[:100], known, parser.prog)}"
 
 
-def _find_unknown(content: Mapping[Any, Any], known: set[str], above: str = "") -> Iterator[str]:
+def _find_unknown(content: Mapping[Any, Any], known: Sequence[str], above: str = "") -> Iterator[str]:
     for key, value in content.items():
         path = f"{above}{key}"
         # Keys below a known option belong to its value, which its type checks.

@@ -121,6 +121,13 @@ def test_a_package_that_is_missing_is_to_be_installed(lorary, library):
     assert errors.endswith(": install the missing package\n")
 
 
+def test_a_network_that_fails_is_told_from_a_bug():
+    failed = type("ConnectError", (Exception,), {"__module__": "httpx"})("Name or service not known")
+    said = explain(failed)
+    assert said.startswith("Name or service not known (ConnectError") and "bug" not in said
+    assert said.endswith(": check the address, and the network")
+
+
 def test_an_error_names_our_line_that_led_there_and_the_file_at_hand(lorary, library, monkeypatch):
     def fail(content, path):
         raise KeyError("x" * 5000)

@@ -127,7 +127,9 @@ def test_python_runs_the_package_as_the_command():
     [
         (["libary"], "lorary has no command 'libary': did you mean 'library'?"),
         (["library", "shwo"], "lorary library has no command 'shwo': did you mean 'show'?"),
-        (["ls"], "lorary has no command 'ls': known are "),
+        (["ls"], "lorary has no command 'ls': did you mean 'library ls'?"),
+        (["help"], "lorary has no command 'help': lorary --help lists all"),
+        (["data", "see"], "lorary data has no command 'see': lorary data --help lists all"),
         (["--config", "x.yaml"], "lorary has no option '--config' before the command: see lorary --help"),
     ],
 )

@@ -200,5 +200,6 @@ def _open_json(path: Path) -> Iterator[JsonStream]:
             raise DataError(say_not_utf8(path, "", error, before)) from error
         except ValueError as error:
             raise DataError(
-                f"{quote(str(path))} must be JSON lines or one JSON document, but is neither: {error}"
+                f"{quote(str(path))} must be JSON lines or one JSON document, but is neither: {error}; a "
+                'plain text is a row {"text": "…"}'
             ) from error

@@ -81,7 +81,10 @@ def test_a_file_damaged_inside_is_refused_by_name(tmp_path):
     [
         ("", "is empty: it must have at least one row"),
         (" \n\n", "is empty"),
-        ("hello\nworld\n", "must be JSON lines or one JSON document, but is neither"),
+        (
+            "hello\nworld\n",
+            'must be JSON lines or one JSON document, .*; a plain text is a row {"text": "…"}',
+        ),
         (json.dumps(TASK)[:-3], "but is neither"),
         (json.dumps(TASK, indent=1)[:-9], "but is neither"),
         ("[" * 100_000, "but is neither"),

@@ -48,6 +48,9 @@ def run(options: Namespace) -> int:
     tags = [tag for tag in dict.fromkeys([*card.tags, *options.add]) if tag not in options.remove]
     library.annotate(options.name, tags=tags, description=options.notes, role=options.role)
     role = options.role or card.role
-    print_line(f"expert {quote(options.name)} has the role {role}, and the tags {', '.join(tags) or 'none'}")
+    told = [f"the role {role}", f"the tags {', '.join(tags)}" if tags else "no tags"]
+    if options.notes is not None:
+        told.append("new notes" if options.notes else "no notes")
+    print_line(f"expert {quote(options.name)} has {', '.join(told[:-1])} and {told[-1]}")
     print_next("lorary", "library", "show", options.library, options.name)
     return 0

@@ -9,7 +9,7 @@ def test_tags_notes_and_role_are_changed_and_weights_kept(lorary, library):
     code, output, errors = lorary("library", "tag", library.url, "poetry", *words)
     assert code == 0, errors
     assert output.splitlines() == [
-        "expert 'poetry' has the role control, and the tags verse",
+        "expert 'poetry' has the role control, the tags verse and new notes",
         f"next: lorary library show {library.url} poetry",
     ]
     found = Library.open(library.url)
@@ -23,7 +23,8 @@ def test_tags_notes_and_role_are_changed_and_weights_kept(lorary, library):
 
 
 def test_what_is_not_given_stays(lorary, library):
-    assert lorary("library", "tag", library.url, "card games", "--add", "fun")[0] == 0
+    code, output, _ = lorary("library", "tag", library.url, "card games", "--add", "fun")
+    assert code == 0 and "expert 'card games' has the role expert and the tags fun\n" in output
     card = library["card games"].card
     assert card.tags == ("fun",) and card.description == "[bold]poker[/bold]" and card.role == "expert"
 
