@@ -44,9 +44,31 @@ PROTOCOL = {
 }
 
 
-def run_scenarios(place, words, moments_of):
-    """Run a command undisturbed, and with kills; returns what was logged: scenario -> (what, number)."""
-    scenarios = {name: {"words": words, "moments": moments} for name, moments in moments_of.items()}
+MOMENTS = {
+    "evaluation": {"whole": [], "killed": [["batch", 2], ["kept", 3]]},
+    "protocol": {"whole": [], "killed": [["step", 2], ["batch", 2]]},
+}
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory, trained_library):
+    """Runs commands undisturbed and with kills: command -> (folder, what each run did) of both."""
+    place = tmp_path_factory.mktemp("killed")
+    (place / "own.yaml").write_text(yaml.safe_dump(PROTOCOL, sort_keys=False))
+    data = str(write_benchmarks(place / "data"))
+    words = {
+        "evaluation": [
+            *("eval", trained_library, "--harness", "arc_easy,gsm8k", "--data", data, "--out", "{out}"),
+            *("--routes", "base,calibrated", "--lm_eval.max_new_tokens", "5"),
+            *("--evaluation.tokens_per_pass", "400", "--evaluation.batch_size", "2"),
+        ],
+        "protocol": ["run", str(place / "own.yaml"), "--scale", "tiny", "--out", "{out}"],
+    }
+    scenarios = {
+        f"{command}-{name}": {"words": words[command], "moments": moments}
+        for command, of_command in MOMENTS.items()
+        for name, moments in of_command.items()
+    }
     done = subprocess.run(
         [sys.executable, "-m", "tests.cli.killed_commands", str(place), json.dumps(scenarios)],
         capture_output=True,
@@ -56,11 +78,17 @@ def run_scenarios(place, words, moments_of):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    lines = {name: (place / f"{name}.log").read_text().split("\n")[:-1] for name in scenarios}
     return {
-        name: [(kind, int(number)) for kind, _, number in (line.partition(" ") for line in own)]
-        for name, own in lines.items()
+        command: [
+            (place / f"{command}-{name}", read_log(place / f"{command}-{name}.log")) for name in of_command
+        ]
+        for command, of_command in MOMENTS.items()
     }
+
+
+def read_log(path):
+    lines = (line.split() for line in path.read_text().splitlines())
+    return [(kind, int(number)) for kind, number in lines]
 
 
 def count(log, what):
@@ -75,17 +103,9 @@ def read_scores(path):
     }
 
 
-def test_a_killed_evaluation_repeats_at_most_a_batch_and_ends_with_the_same_numbers(
-    tmp_path, trained_library
-):
-    words = ["eval", trained_library, "--harness", "arc_easy,gsm8k", "--routes", "base,calibrated"]
-    words += ["--data", str(write_benchmarks(tmp_path / "data")), "--out", "{out}"]
-    words += ["--evaluation.tokens_per_pass", "400", "--evaluation.batch_size", "2"]
-    words += ["--lm_eval.max_new_tokens", "5"]
-    moments = {"whole": [], "killed": [["batch", 2], ["kept", 3]]}
-    logs = run_scenarios(tmp_path, words, moments)
-    whole, killed = logs.values()
-    scores = [read_scores(tmp_path / name / "results.json") for name in moments]
+def test_a_killed_evaluation_repeats_at_most_a_batch_and_ends_with_the_same_numbers(logs):
+    (out, whole), (killed_out, killed) = logs["evaluation"]
+    scores = [read_scores(folder / "results.json") for folder in (out, killed_out)]
     assert scores[1] == pytest.approx(scores[0], rel=1e-4)
     # Each answer was stored once; only the batch that was lost was computed again.
     assert count(killed, "kept") == count(whole, "kept") == count(whole, "batch")
@@ -93,16 +113,11 @@ def test_a_killed_evaluation_repeats_at_most_a_batch_and_ends_with_the_same_numb
     assert 0 < count(killed, "batch") - count(killed, "kept") <= largest
 
 
-def test_a_killed_protocol_goes_on_within_the_stage_and_ends_with_the_same_table(tmp_path):
-    (tmp_path / "own.yaml").write_text(yaml.safe_dump(PROTOCOL, sort_keys=False))
-    words = ["run", str(tmp_path / "own.yaml"), "--scale", "tiny", "--out", "{out}"]
-    moments = {"whole": [], "killed": [["step", 2], ["batch", 2]]}
-    logs = run_scenarios(tmp_path, words, moments)
-    scores = [read_scores(tmp_path / name / "measure/results.json") for name in moments]
+def test_a_killed_protocol_goes_on_within_the_stage_and_ends_with_the_same_table(logs):
+    (out, whole), (killed_out, killed) = logs["protocol"]
+    scores = [read_scores(folder / "measure/results.json") for folder in (out, killed_out)]
     assert scores[1] == pytest.approx(scores[0], rel=1e-4)
-    tables = [(tmp_path / name / "table.md").read_text() for name in moments]
-    assert tables[0] == tables[1]
-    whole, killed = logs["whole"], logs["killed"]
+    assert (out / "table.md").read_text() == (killed_out / "table.md").read_text()
     assert count(killed, "kept") == count(whole, "kept")
     steps = [[number for kind, number in log if kind == "step"] for log in (whole, killed)]
     assert len(steps[0]) <= len(steps[1]) <= len(steps[0]) + 1
