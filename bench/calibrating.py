@@ -105,7 +105,7 @@ def measure(num_experts: int, dtype: torch.dtype) -> dict[str, tuple[float, floa
         library = lorary.Library.open(str(folder / "library"), create=True)
         for number in range(num_experts):
             library.add(draw(number))
-        shutil.copytree(folder / "library", folder / "again", copy_function=os.link)
+        shutil.copytree(folder / "library", folder / "again")
         # The files are read once before, as when experts have been used.
         for job, name in (("the first time", "library"), ("again, another library", "again")):
             library = lorary.Library.open(str(folder / name))
