@@ -1,4 +1,4 @@
-"""The methods that examples/few_shot.py compares, and its tables."""
+"""The tables of examples/few_shot.py."""
 
 import json
 from collections import defaultdict
@@ -11,29 +11,9 @@ from rich.console import Console
 from lorary.reports import render_markdown, render_table
 from lorary.reports.tables import Cell, Grid, Row
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "fresh": {"method": "fresh"},
-    "multi-task": {"method": "multi-task", "multi_task": "multi-task"},
-    "nearest": {"method": "nearest"},
-    "nearest, random": {"method": "nearest", "by": "random"},
-    "nearest, cosine": {"method": "nearest", "by": "cosine"},
-    "average": {"method": "average"},
-    "average of 5": {"method": "average", "retrieve": 5},
-    "wudi of 5": {"method": "wudi", "retrieve": 5},
-    "arrow of 5": {"method": "arrow", "retrieve": 5},
-    "calibrated": {"method": "calibrated"},
-    "weights of 20": {"method": "weights", "retrieve": 20},
-    "lorahub of 20": {"method": "lorahub", "retrieve": 20, "by": "random"},
-    "poly-z of 20": {"method": "poly-z", "retrieve": 20},
-    "mhr-z of 20": {"method": "mhr-z", "retrieve": 20},
-    "poly-mu of 5": {"method": "poly-mu", "retrieve": 5},
-    "poly, joint skills": {"method": "poly", "skills": "skills-0"},
-    "poly-z, joint skills": {"method": "poly-z", "skills": "skills-0"},
-    "poly-mu, joint skills": {"method": "poly-mu", "skills": "skills-0"},
-}
-"""Name -> options of ``AdaptConfig``. Joint skills are those of examples/joint_skills.py."""
 REFERENCES = ("fresh", "multi-task")
 Line = dict[str, Any]
+Run = tuple[str, int]
 
 
 def read_lines(place: Path) -> list[Line]:
@@ -57,7 +37,7 @@ def print_tables(lines: list[Line], out: Path, name: str) -> None:
 
 def arrange(lines: list[Line], title: str) -> Grid:
     """Arrange the methods, the best first: means over tasks and seeds, and paired differences."""
-    losses: dict[str, dict[tuple[str, int], float]] = defaultdict(dict)
+    losses: dict[str, dict[Run, float]] = defaultdict(dict)
     for line in lines:
         place = line["task"], line["seed"]
         losses[line["method"]][place] = mean(line["losses"]["own"])
@@ -66,32 +46,49 @@ def arrange(lines: list[Line], title: str) -> Grid:
     rows = []
     for method, own in sorted(losses.items(), key=lambda item: mean(item[1].values())):
         mine = [line for line in lines if line["method"] == method]
-        cells = [Cell(text=str(len(own))), Cell(text=f"{mean(own.values()):.3f}")]
+        cells = [Cell(text=str(len(own))), describe_validation(mine), Cell(text=f"{mean(own.values()):.3f}")]
         cells += [compare(own, losses.get(rival, {})) for rival in REFERENCES]
-        cells += describe_cost(mine)
-        rows.append(Row(label=method, cells=tuple(cells)))
+        rows.append(Row(label=method, cells=(*cells, describe_cost(mine))))
     return Grid(
         title=f"{title}, nats per target token (lower is better)",
-        columns=("runs", "loss", *(f"minus {rival}" for rival in REFERENCES), "read + trained", "seconds"),
+        columns=(
+            "runs",
+            "validation",
+            "test",
+            *(f"minus {rival}" for rival in REFERENCES),
+            "tokens; seconds",
+        ),
         rows=tuple(rows),
-        note="A run is one task and seed. ± is the paired standard error over the runs that both have. "
-        "Tokens and seconds are means per run; tasks of a seed are trained together.",
+        note="A run is one task and seed. Validation: the loss before training, and the best. Differences "
+        "are of the test losses, over the runs that both have; ± is the standard error over tasks, of means "
+        "over seeds. Tokens are read + trained on, means per run; tasks of a seed are trained together.",
     )
 
 
-def describe_cost(lines: list[Line]) -> list[Cell]:
+def describe_validation(lines: list[Line]) -> Cell:
+    """Describe the mean validation loss before the training and the best; a method without has none."""
+    curves = [line["validation"] for line in lines]
+    if not curves or not all(curves):
+        return Cell(text="")
+    return Cell(text=f"{mean(own[0] for own in curves):.3f} → {mean(map(min, curves)):.3f}")
+
+
+def describe_cost(lines: list[Line]) -> Cell:
     """Describe mean tokens and seconds of a method; the base model alone has none."""
     if not lines:
-        return [Cell(text=""), Cell(text="")]
+        return Cell(text="")
     read, trained, seconds = (
         f"{mean(line[what] for line in lines):,.0f}" for what in ("tokens_read", "tokens_trained", "seconds")
     )
-    return [Cell(text=f"{read} + {trained}"), Cell(text=seconds)]
+    return Cell(text=f"{read} + {trained}; {seconds}")
 
 
-def compare(own: dict[tuple[str, int], float], other: dict[tuple[str, int], float]) -> Cell:
-    """Compare two methods on the runs that both have."""
-    found = [own[place] - other[place] for place in own.keys() & other.keys()]
+def compare(own: dict[Run, float], other: dict[Run, float]) -> Cell:
+    """Compare two methods on the runs that both have: means over seeds, then over tasks."""
+    of_task = defaultdict(list)
+    for task, seed in own.keys() & other.keys():
+        of_task[task].append(own[task, seed] - other[task, seed])
+    found = [mean(of_task[task]) for task in sorted(of_task)]
     if len(found) < 2 or not any(found):
         return Cell(text="–")
     return Cell(

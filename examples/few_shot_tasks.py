@@ -4,9 +4,17 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+from natural_instructions import LONGEST, read_tasks
+
 import lorary
 from lorary.adaptation import hold_out
-from lorary.data import Task
+from lorary.data import Task, find_template
+from lorary.models import BaseModel
+from lorary.training import TrainingExamples, prepare_examples
+
+TEMPLATE = find_template("plain")
+NUM_OWN = 4
+"""Training examples of each expert's own task that retrieval by embedding compares prompts with."""
 
 # Of the tested half of examples/task_sets.py (every second task that no expert saw): one per source, at least
 # 100 examples to draw from and 19 to test with, short prompts (30 to 145 tokens with the definition).
@@ -38,3 +46,15 @@ def read_few(data: Path, names: tuple[str, ...], num_examples: int, seed: int) -
         splits = {"train": tuple(few), "test": task.splits["test"]}
         found[name] = hold_out(replace(task, splits=splits))
     return found
+
+
+def prepare(base: BaseModel, tasks: dict[str, Task]) -> dict[str, TrainingExamples]:
+    """Tokenise the tasks' examples."""
+    return prepare_examples(base.tokenizer, tasks, TEMPLATE, max_length=LONGEST, truncation="skip")
+
+
+def read_own(data: Path, base: BaseModel) -> dict[str, TrainingExamples]:
+    """Read some examples of the tasks that the library's experts were trained on."""
+    tasks = read_tasks(data)
+    few = {name: {"train": task.splits["train"][:NUM_OWN]} for name, task in tasks.items()}
+    return prepare(base, {name: replace(task, splits=few[name]) for name, task in tasks.items()})

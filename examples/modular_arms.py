@@ -54,7 +54,7 @@ def configure(args: argparse.Namespace, max_tokens: int, rank: int, batch_size: 
 def train_lora(base: BaseModel, tasks: dict[str, Task], args: argparse.Namespace, folder: Path) -> Arm:
     """Train one LoRA on all tasks."""
     examples = prepare(base, {"one": mix_tasks(tasks, "one")})
-    config = configure(args, args.max_tokens, NUM_SKILLS * RANK, 16)
+    config = configure(args, args.max_tokens, NUM_SKILLS * RANK, args.batch_size)
     with show_bar("one LoRA") as show_steps:
         expert = train_experts(base, examples, config, folder, on_progress=follow(show_steps)).experts["one"]
     return Arm({name: expert.rename(name) for name in tasks}, expert)
@@ -71,7 +71,7 @@ def train_mixture(base: BaseModel, tasks: dict[str, Task], args: argparse.Namesp
     """Train an expert per task on half of the tokens, and a router of these experts on the other half."""
     experts = train_each(base, tasks, args, args.max_tokens // 2 // len(tasks), folder / "experts")
     start = {path: rows * gains[:, None] for path, (rows, gains) in library_prototypes(experts).items()}
-    config = MoeConfig(train=configure(args, args.max_tokens // 2, RANK, 16))
+    config = MoeConfig(train=configure(args, args.max_tokens // 2, RANK, args.batch_size))
     with show_bar("router") as show_steps:
         found = train_moe(
             base,
@@ -99,7 +99,7 @@ def train_splits(num_splits: int) -> Callable[[BaseModel, dict[str, Task], argpa
     """Make the arm of Polytropon (1 split) or MHR."""
 
     def train(base: BaseModel, tasks: dict[str, Task], args: argparse.Namespace, folder: Path) -> Arm:
-        own = configure(args, args.max_tokens, RANK, 16)
+        own = configure(args, args.max_tokens, RANK, args.batch_size)
         config = SkillConfig(train=own, num_skills=NUM_SKILLS, num_splits=num_splits)
         with show_bar(f"skills, {num_splits} splits") as show_steps:
             found = train_skills(

@@ -1,8 +1,9 @@
 """Compare ways to train on many tasks with the same seen tokens: Polytropon, MHR, one LoRA, alone.
 
     python examples/modular_training.py DATA runs/modular --max-tokens 258000
+    python examples/modular_training.py DATA runs/modular --max-tokens 24000 --num-tasks 8 --batch-size 8
 
-The tasks are those of examples/natural_instructions.py; unseen ones are the tested half of task_sets.py.
+The tasks are those of examples/natural_instructions.py; the unseen ones are those of examples/few_shot.py.
 Skills and the one LoRA have the same number of trained parameters (8 skills of rank 2, and rank 16);
 independent experts, and those of the mixture of experts, have rank 2 each. Tasks that were not trained on use
 the mean row of the table, the one LoRA, the mean of the independent experts, or the router. Goes on where an
@@ -13,6 +14,8 @@ import argparse
 from functools import reduce
 from pathlib import Path
 
+from equal_tokens import choose_tasks
+from few_shot_tasks import TASKS
 from modular_arms import ARMS, Arm
 from task_sets import find_tasks, measure, show
 
@@ -34,10 +37,16 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--max-tokens", type=int, default=258_000, help="seen tokens of all tasks together")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of factors; that of tables is 0.1")
+    parser.add_argument("--num-tasks", type=int, default=43, help="to train on, evenly spaced in the list")
+    parser.add_argument("--batch-size", type=int, default=16, help="of trainings on all tasks together")
     parser.add_argument("--num-test", type=int, default=8, help="test examples per task")
     args = parser.parse_args()
     base = lorary.load_base()
-    sets = {name: find_tasks(args.data, name) for name in ("seen", "unseen")}
+    unseen = find_tasks(args.data, "unseen")
+    sets = {
+        "seen": choose_tasks(find_tasks(args.data, "seen"), args.num_tasks),
+        "unseen": {name: unseen[name] for name in TASKS["test"]},
+    }
     for arm in args.arms:
         if not all((args.out / f"{arm}.{name}.json").exists() for name in sets):
             measure_arm(base, sets, arm, ARMS[arm](base, sets["seen"], args, args.out / arm), args)

@@ -15,9 +15,9 @@ from lorary.transforms import cluster_experts, merge
 from lorary.transforms.stacks import choose_names
 
 FEWEST_CLUSTERED = 3
+"""With fewer experts, a cluster is a single expert or all of them."""
 ACTION = "a transfer matrix"
 """What needs low-rank factors, in messages."""
-"""With fewer experts, a cluster is a single expert or all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
