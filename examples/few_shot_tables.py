@@ -35,14 +35,20 @@ def print_tables(lines: list[Line], out: Path, name: str) -> None:
     (out / f"few-shot-{name}.md").write_text("\n".join(texts))
 
 
-def arrange(lines: list[Line], title: str) -> Grid:
-    """Arrange the methods, the best first: means over tasks and seeds, and paired differences."""
+def find_losses(lines: list[Line]) -> dict[str, dict[Run, float]]:
+    """Return the mean test loss of each method's runs, and of the base model's."""
     losses: dict[str, dict[Run, float]] = defaultdict(dict)
     for line in lines:
         place = line["task"], line["seed"]
         losses[line["method"]][place] = mean(line["losses"]["own"])
         if "base" in line["losses"]:
             losses["base"][place] = mean(line["losses"]["base"])
+    return losses
+
+
+def arrange(lines: list[Line], title: str) -> Grid:
+    """Arrange the methods, the best first: means over tasks and seeds, and paired differences."""
+    losses = find_losses(lines)
     rows = []
     for method, own in sorted(losses.items(), key=lambda item: mean(item[1].values())):
         mine = [line for line in lines if line["method"] == method]
@@ -84,13 +90,19 @@ def describe_cost(lines: list[Line]) -> Cell:
 
 
 def compare(own: dict[Run, float], other: dict[Run, float]) -> Cell:
-    """Compare two methods on the runs that both have: means over seeds, then over tasks."""
+    """Describe the difference of two methods."""
+    found = find_difference(own, other)
+    if found is None:
+        return Cell(text="–")
+    return Cell(text=f"{found[0]:+.3f}", error=f"±{found[1]:.3f}".replace("±0", "±"))
+
+
+def find_difference(own: dict[Run, float], other: dict[Run, float]) -> tuple[float, float] | None:
+    """Compare two methods on the runs that both have: means over seeds, then over tasks, with its error."""
     of_task = defaultdict(list)
     for task, seed in own.keys() & other.keys():
         of_task[task].append(own[task, seed] - other[task, seed])
     found = [mean(of_task[task]) for task in sorted(of_task)]
     if len(found) < 2 or not any(found):
-        return Cell(text="–")
-    return Cell(
-        text=f"{mean(found):+.3f}", error=f"±{stdev(found) / len(found) ** 0.5:.3f}".replace("±0", "±")
-    )
+        return None
+    return mean(found), stdev(found) / len(found) ** 0.5

@@ -16,6 +16,7 @@ MULTI_TASK = "multi-task-all"
 VARIANTS: dict[str, dict[str, Any]] = {
     "fresh": {"method": "fresh"},
     "multi-task": {"method": "multi-task", "multi_task": MULTI_TASK},
+    "multi-task, half": {"method": "multi-task", "multi_task": "multi-task"},
     "nearest": {"method": "nearest"},
     "nearest, random": {"method": "nearest", "by": "random"},
     "nearest, cosine": {"method": "nearest", "by": "cosine"},
@@ -40,6 +41,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "average, on top": {"method": "average"},
     "average of 5, on top": {"method": "average", "retrieve": 5},
     "average of 5, embedding, on top": {"method": "average", "retrieve": 5, "by": "embedding"},
+    "average of 5, general trained": {"method": "average", "retrieve": 5, "train_general": True},
+    "average, general trained": {"method": "average", "train_general": True},
+    "nearest, general trained": {"method": "nearest", "train_general": True},
     "wudi of 5, on top": {"method": "wudi", "retrieve": 5},
     "weights of 20, on top": {"method": "weights", "retrieve": 20},
     "poly, joint skills": {"method": "poly", "skills": "skills-0"},
@@ -48,12 +52,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 """Name -> options of ``AdaptConfig``. Joint skills are those of examples/joint_skills.py."""
 ON_TOP = ", on top"
-"""End of the names of variants over OUT/residual, whose experts stand on a general expert of all tasks."""
+"""End of the names of variants whose new experts stand on a general expert of all tasks."""
+ON_GENERAL = (ON_TOP, ", general trained", ", half")
+"""Ends of the names of variants over OUT/residual, whose experts stand on that expert."""
 
 
 def open_library(out: Path, variant: str) -> Library:
     """Open the library of a variant; where it is used, the multi-task expert is put into it as a control."""
-    if variant.endswith(ON_TOP):
+    if variant.endswith(ON_GENERAL):
         return Library.open(str(out / "residual"))
     library = Library.open(str(out / "library"))
     if "multi_task" in VARIANTS[variant] and MULTI_TASK not in library:

@@ -170,7 +170,7 @@ def _measure(
     record = folder.find_record(LOSSES)
     if record is None or record["examples"] != digest:
         experts = {name: found[name].expert for name in given}
-        losses = measure_losses(context.base, experts, given, context.train, context.general)
+        losses = measure_losses(context.base, experts, given, context.train, context.on_top_of)
         record = {"examples": digest, "losses": losses}
         folder.keep_record(LOSSES, record)
     return {name: tuple(own) for name, own in record["losses"].items()}

@@ -16,6 +16,8 @@ def describe_result(context: Context, task: NewTask, found: Trained) -> AdaptedT
     """Write the card of a new expert."""
     num_read = task.examples.spent_tokens + found.num_tokens
     parents = list_parents(found.weights)
+    if context.trains_general and context.general is not None:
+        parents = (*parents, context.general.name)
     origin = {
         **plan_origin(task.name, context.config),
         "scores": {name: score for name, score in task.chosen.items() if score is not None},

@@ -196,6 +196,14 @@ def _find_expert_faults(
             f"retrieve must be at most {say_count(len(candidates), 'expert')}, which is all there are, found "
             f"{config.retrieve}",
         )
+    if config.train_general and "train_general" in method.settings:
+        alone = [name for name in candidates if experts[name].card.on_top_of is None]
+        if alone:
+            yield (
+                False,
+                f"train_general needs experts that stand on a general one, and {quote(alone[0], 140)} "
+                "stands on none: leave it out, or train experts on top of one (lorary train --general)",
+            )
     if config.skills is not None and "skills" in method.settings:
         yield from _find_skill_faults(experts, config.skills, config)
     if "multi_task" in method.settings:

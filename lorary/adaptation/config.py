@@ -11,7 +11,7 @@ from lorary.experts.skills.choices import GRANULARITIES, WEIGHTINGS, Granularity
 from lorary.files import quote
 from lorary.training import TrainConfig
 from lorary.training.config import list_effective
-from lorary.training.field_checks import count, find_field_faults, not_negative, optional, positive
+from lorary.training.field_checks import count, find_field_faults, not_negative, optional, positive, switch
 from lorary.training.objectives.few_shot import FEW_SHOT_PROTOCOLS, FewShotProtocol
 
 DEFAULT_METHOD = "nearest"
@@ -22,7 +22,10 @@ _CHECKS = {
     **dict.fromkeys(("num_skills", "num_splits"), count),
     **dict.fromkeys(("weights_learning_rate", "table_learning_rate", "limit"), positive),
     "penalty": not_negative,
+    "train_general": switch,
 }
+ADDED: Mapping[str, Any] = {"protocol": "given", "train_general": False}
+"""Settings that earlier versions do not have: with these values a run is the same as without them."""
 _CHOICES = {"granularity": GRANULARITIES, "weighting": WEIGHTINGS, "protocol": FEW_SHOT_PROTOCOLS}
 
 
@@ -46,6 +49,9 @@ class AdaptConfig:
     num_read: int | None = 4
     """Number of training examples that are read by retrieval and by the router of a start; null: all. What is
     read is taken from the budget of the training."""
+    train_general: bool = False
+    """Methods that fine-tune experts which stand on a general one: begin with the sum of both, cut to the new
+    rank, and train all of it; false: the new expert stands on the general one, which stays as it is."""
     multi_task: str | None = None
     """Method multi-task: the expert of the library that was trained on all tasks."""
     skills: str | None = None
@@ -91,8 +97,7 @@ class AdaptConfig:
 def describe_config(config: AdaptConfig) -> dict[str, Any]:
     """Return the settings that decide the result, as JSON values, for the identity of a run."""
     found = {**asdict(config), "train": list_effective(config.train)}
-    # Runs of earlier versions have no such key, so those without a protocol have none either.
-    return {name: value for name, value in found.items() if (name, value) != ("protocol", "given")}
+    return {name: value for name, value in found.items() if ADDED.get(name) != value or name not in ADDED}
 
 
 def fit_train(config: AdaptConfig, ranks: list[int]) -> TrainConfig:

@@ -10,6 +10,7 @@ from lorary.adaptation.folder import STARTS, AdaptFolder
 from lorary.adaptation.methods.contract import Context, NewTask, Start, Trained
 from lorary.adaptation.methods.table import METHODS
 from lorary.experts import Expert, ExpertCard, hash_weights
+from lorary.experts.on_top import add_general
 from lorary.models import find_layers
 from lorary.models.fit_paths import fit_paths
 from lorary.training import train_experts
@@ -45,7 +46,7 @@ def fine_tune(context: Context, folder: AdaptFolder, tasks: Mapping[str, NewTask
         context.train,
         context.folder,
         starts=starts,
-        on_top_of=context.general,
+        on_top_of=context.on_top_of,
         on_progress=tell,
     )
     return {
@@ -73,11 +74,15 @@ def _keep_starts(
 ) -> dict[str, dict[str, Any]]:
     """Cut the starts to the new rank, and write them; the record is written last."""
     record: dict[str, dict[str, Any]] = {}
-    on_top_of = None if context.general is None else hash_weights(context.general)
+    on_top_of = None if context.on_top_of is None else hash_weights(context.on_top_of)
     for name, start in found.items():
         digest, error = None, 0.0
         if start.expert is not None:
-            fitted = fit_paths(context.base.model, {name: start.expert})[name]
+            whole = start.expert
+            if context.trains_general:
+                assert context.general is not None
+                whole = add_general(whole, context.general)
+            fitted = fit_paths(context.base.model, {name: whole})[name]
             factors, error = fit_start(fitted, context.train.rank)
             card = ExpertCard(
                 base_revision=context.base.revision,

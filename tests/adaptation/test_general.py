@@ -68,6 +68,28 @@ def test_results_stand_on_it_and_equal_those_on_the_folded_base_model(
     )
 
 
+def test_the_general_expert_is_trained_with_the_start(tiny, standing, few, configure, general, tmp_path):
+    config = configure("average", train={"max_steps": 0}, train_general=True, rank=9)
+    examples, told = {"greek": few["greek"]}, {"measured": {"greek": few["greek"].validation}}
+    whole = adapt(tiny, Routed(standing), examples, config, tmp_path / "whole", **told).tasks["greek"]
+    apart = adapt(
+        tiny, Routed(standing), examples, replace(config, train_general=False), tmp_path / "apart", **told
+    ).tasks["greek"]
+    assert whole.losses == pytest.approx(apart.losses, rel=1e-4)
+    assert (whole.expert.card.on_top_of, apart.expert.card.on_top_of) == (None, hash_weights(general))
+    assert whole.expert.card.parents == (*apart.expert.card.parents, "common")
+    for path, (a, b) in general.factors.items():
+        own, other = whole.expert.factors[path], apart.expert.factors[path]
+        torch.testing.assert_close(own.b @ own.a, other.b @ other.a + b @ a, atol=1e-4, rtol=1e-4)
+
+
+def test_without_a_general_expert_there_is_none_to_train(tiny, library, few, configure, tmp_path):
+    with pytest.raises(
+        ValueError, match=r"train_general needs experts that stand on .* 'dates' stands on none"
+    ):
+        adapt(tiny, library, few, configure("average", train_general=True), tmp_path)
+
+
 def test_the_transfer_matrix_has_it_on_in_every_cell(tiny, standing, folded, plain, few, tmp_path):
     config = TrainConfig(max_steps=2, batch_size=2, learning_rate=1e-2)
     names = list(plain)[:2]

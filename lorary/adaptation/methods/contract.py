@@ -7,6 +7,7 @@ from typing import Any
 
 from lorary.adaptation.config import AdaptConfig
 from lorary.adaptation.event import AdaptEvent
+from lorary.adaptation.methods.table import METHODS
 from lorary.experts import Expert
 from lorary.models import BaseModel
 from lorary.training import TrainConfig, TrainingExamples
@@ -50,13 +51,24 @@ class Context:
     folder: Path
     """The folder of the method's own resumable state."""
     general: Expert | None = None
-    """The general expert that the experts stand on: new ones are trained on top of it. None for none."""
+    """The general expert that the experts stand on; None for none."""
     router_options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the calibrated router, where it is used."""
     trust_base: bool = False
     """Whether to use experts that name another base model, see ``load_model``."""
     on_progress: Callable[[AdaptEvent], None] = lambda event: None
     """Called while the method works."""
+
+    @property
+    def trains_general(self) -> bool:
+        """Whether the general expert is a part of what is trained."""
+        is_used = "train_general" in METHODS[self.config.method].settings
+        return is_used and self.config.train_general and self.general is not None
+
+    @property
+    def on_top_of(self) -> Expert | None:
+        """The general expert that new experts stand on; None if it is trained with them."""
+        return None if self.trains_general else self.general
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from lorary.adaptation.methods.contract import Context, NewTask, Start, Trained
 
 RETRIEVAL_SETTINGS = ("retrieve", "by", "num_read")
+START_SETTINGS = (*RETRIEVAL_SETTINGS, "train_general")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,22 +69,20 @@ METHODS: dict[str, Method] = {
     "nearest": Method(
         file="nearest",
         summary="the expert that suits the examples best, fine-tuned",
-        settings=RETRIEVAL_SETTINGS,
+        settings=START_SETTINGS,
         needs_scores=True,
     ),
-    "average": Method(
-        file="average", summary="the mean of the experts, fine-tuned", settings=RETRIEVAL_SETTINGS
-    ),
-    "wudi": Method(file="wudi", summary="their WUDI merge, fine-tuned", settings=RETRIEVAL_SETTINGS),
+    "average": Method(file="average", summary="the mean of the experts, fine-tuned", settings=START_SETTINGS),
+    "wudi": Method(file="wudi", summary="their WUDI merge, fine-tuned", settings=START_SETTINGS),
     "arrow": Method(
         file="arrow",
         summary="the experts as Arrow weighs them in each layer, fine-tuned",
-        settings=RETRIEVAL_SETTINGS,
+        settings=START_SETTINGS,
     ),
     "calibrated": Method(
         file="calibrated",
         summary="the experts as the calibrated router weighs them, fine-tuned",
-        settings=RETRIEVAL_SETTINGS,
+        settings=START_SETTINGS,
         needs_generic=True,
     ),
     "lorahub": Method(
