@@ -31,6 +31,8 @@ from lorary.library.storage.contract import Storage
 from lorary.library.storage.places import PRIVATE
 
 ARTIFACTS = f"{PRIVATE}/artifacts"
+TRAINED = ("moe-router-1", "phatgoose-gates-1", "task-table-1")
+"""Algorithms of artifacts that only a training makes: they cannot be computed from the experts again."""
 
 
 class Artifacts:
@@ -157,7 +159,7 @@ class Artifacts:
             LibraryError: if it cannot be read for another reason.
         """
         try:
-            return open_artifact(_read(self._storage, _make_path(key)), key)
+            return open_artifact(_read(self._storage, make_path(key)), key)
         # A damaged artifact counts as missing, since it can be computed again.
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FormatError):
             return None
@@ -178,11 +180,11 @@ class Artifacts:
         Raises:
             LibraryError: if they cannot be written for another reason, such as a full disk.
         """
-        packed = {_make_path(key): pack_artifact(tensors, key.source) for key, tensors in artifacts.items()}
+        packed = {make_path(key): pack_artifact(tensors, key.source) for key, tensors in artifacts.items()}
         kinds = ", ".join(sorted({key.algorithm for key in artifacts}))
         what = f"store {quote(kinds)} of {say_count(len(packed), 'expert')}"
         num_bytes = sum(map(len, packed.values()))
-        removed = {_make_path(key) for key in instead_of} - packed.keys()
+        removed = {make_path(key) for key in instead_of} - packed.keys()
         with suppress(WriteForbidden):
             commit_plan(
                 self._storage, what, lambda: (packed, removed), num_bytes=num_bytes, outcome=EXPERTS_UNCHANGED
@@ -238,7 +240,8 @@ def find_artifact_fault(storage: Storage, path: str) -> str | None:
     return None
 
 
-def _make_path(key: Key) -> str:
+def make_path(key: Key) -> str:
+    """Return the place of an artifact in its library."""
     return f"{ARTIFACTS}/{key.algorithm}/{key.digest}.safetensors"
 
 

@@ -21,10 +21,8 @@ from lorary.files import escape, parse_json_object, quote
 from lorary.library.entry import Entry
 from lorary.library.key import Key
 from lorary.library.library import Library
+from lorary.library.skill_sets import ALGORITHM, NOTE, group_skills, order_skills, read_size
 
-ALGORITHM = "task-table-1"
-NOTE = "skill"
-"""Where a skill's card says in its provenance which set it is of, and its place there."""
 SETTINGS = "settings"
 LOGITS = "logits of "
 EMBEDDINGS = "embeddings"
@@ -77,7 +75,9 @@ def load_only_skills(library: Library) -> SkillSet | None:
     Raises:
         LibraryError: if the table is missing or damaged.
     """
-    whole = [own for own in _group_skills(library).values() if len(_order_skills(own)) == _read_size(own)]
+    whole = [
+        own for own in group_skills(library.entries()).values() if len(order_skills(own)) == read_size(own)
+    ]
     return load_skills(library, whole[0][0].name) if len(whole) == 1 else None
 
 
@@ -92,7 +92,7 @@ def load_skills(library: Library, name: str | None = None) -> SkillSet:
         LibraryError: if there are no skills, skills of several sets and no name, a skill is missing, or the
             table is missing or damaged.
     """
-    sets = _group_skills(library)
+    sets = group_skills(library.entries())
     chosen = _choose_set(sets, name)
     names = [entry.name for entry in chosen]
     parameters = {"set": chosen[0].card.provenance[NOTE]["set"]}
@@ -107,8 +107,8 @@ def load_skills(library: Library, name: str | None = None) -> SkillSet:
 
 def list_incomplete_skills(library: Library) -> list[str]:
     """List the skills whose sets lack others, so that nothing can use their table."""
-    sets = _group_skills(library).values()
-    return [entry.name for own in sets if len(_order_skills(own)) != _read_size(own) for entry in own]
+    sets = group_skills(library.entries()).values()
+    return [entry.name for own in sets if len(order_skills(own)) != read_size(own) for entry in own]
 
 
 def _pack_table(table: TaskTable) -> dict[str, Tensor]:
@@ -149,22 +149,12 @@ def _identify(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _group_skills(library: Library) -> dict[str, list[Entry]]:
-    """Return the skills of each set, sorted by name."""
-    sets: dict[str, list[Entry]] = {}
-    for entry in library.entries():
-        note = entry.card.provenance.get(NOTE)
-        if isinstance(note, Mapping) and isinstance(note.get("set"), str):
-            sets.setdefault(note["set"], []).append(entry)
-    return sets
-
-
 def _choose_set(sets: Mapping[str, Sequence[Entry]], name: str | None) -> list[Entry]:
     """Return the skills of one set in their order; of copies, the first by name.
 
     Without a name, sets that lack skills do not count if another is complete.
     """
-    whole = [own for own in sets.values() if len(_order_skills(own)) == _read_size(own)]
+    whole = [own for own in sets.values() if len(order_skills(own)) == read_size(own)]
     found = whole or list(sets.values())
     if name is not None:
         found = [own for own in sets.values() if any(entry.name == name for entry in own)]
@@ -174,24 +164,10 @@ def _choose_set(sets: Mapping[str, Sequence[Entry]], name: str | None) -> list[E
             f"the library must have {'one set of skills' if name is None else f'a skill {name!r}'}, found "
             f"{len(found)}: name one of {quote(first)}"
         )
-    places, size = _order_skills(found[0]), quote(_read_size(found[0]), 60)
+    places, size = order_skills(found[0]), quote(read_size(found[0]), 60)
     if found[0] not in whole:
         raise LibraryError(
             f"the set of skill {found[0][0].name!r} must have {size} skills, found places "
             f"{quote(list(places), 200)}: store the skills again"
         )
     return list(places.values())
-
-
-def _order_skills(entries: Sequence[Entry]) -> dict[int, Entry]:
-    """Return the skills of a set by their places, in order."""
-    places: dict[int, Entry] = {}
-    for entry in entries:
-        place, size = entry.card.provenance[NOTE].get("place"), _read_size(entries)
-        if type(place) is int and type(size) is int and 0 <= place < size:
-            places.setdefault(place, entry)
-    return dict(sorted(places.items()))
-
-
-def _read_size(entries: Sequence[Entry]) -> Any:
-    return entries[0].card.provenance[NOTE].get("of")

@@ -10,14 +10,17 @@ from lorary.experts.peft_reader import build_expert
 from lorary.experts.pickled_weights import PICKLE_FILES
 from lorary.experts.sidecar import SIDECAR_FILE, Sidecar
 from lorary.experts.weights_file import WEIGHTS_FILE
-from lorary.files import escape
-from lorary.library.artifacts import ARTIFACTS, find_artifact_fault
+from lorary.files import escape, quote
+from lorary.library import catalog
+from lorary.library.artifacts import ARTIFACTS, TRAINED, find_artifact_fault, make_path
 from lorary.library.entry import parse_sidecar_bytes
 from lorary.library.names import is_name
 from lorary.library.open_expert import open_expert
+from lorary.library.skill_sets import list_tables
 from lorary.library.storage.contract import KIND_WORDS, Kind, Storage, refuse_link
 from lorary.library.storage.places import MARKER
 
+RESTORE = "restore it, or train again: it cannot be computed from the experts"
 NEEDED_FILES = (CONFIG_FILE, WEIGHTS_FILE, SIDECAR_FILE)
 
 
@@ -88,9 +91,24 @@ def find_artifact_problems(storage: Storage) -> list[Problem]:
     for path, kind in storage.walk(ARTIFACTS).items():
         fault = find_artifact_fault(storage, path) if kind == "file" else f"is {KIND_WORDS[kind]}, not a file"
         if fault:
-            message = f"{fault}: delete it, it will be computed again when needed"
-            found.append(Problem(expert="", file=path, message=message))
-    return found
+            is_trained = path.startswith(tuple(f"{ARTIFACTS}/{algorithm}/" for algorithm in TRAINED))
+            advice = RESTORE if is_trained else "delete it, it will be computed again when needed"
+            found.append(Problem(expert="", file=path, message=f"{fault}: {advice}"))
+    return [*found, *_find_missing_tables(storage)]
+
+
+def _find_missing_tables(storage: Storage) -> list[Problem]:
+    """List the tables without which skills cannot be used for tasks."""
+    try:
+        entries = catalog.list_entries(storage)
+        hashes = catalog.identify_experts(storage, [entry.name for entry in entries])
+    except (LoraryError, OSError):
+        return []  # a problem of an expert, which is found with it
+    return [
+        Problem(expert="", file=path, message=f"the table of skills {quote(skills)} is missing: {RESTORE}")
+        for key, skills in list_tables(entries, hashes).items()
+        if storage.find_kind(path := make_path(key)) is None
+    ]
 
 
 def _say_strange(storage: Storage, path: str, kind: Kind) -> str:

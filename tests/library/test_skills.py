@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ import torch
 from lorary.errors import LibraryError
 from lorary.experts.skills import SkillSet, TaskTable
 from lorary.library import Library
+from lorary.library.skill_sets import ALGORITHM
 from lorary.library.skills import load_skills, store_skills
 from lorary.library.storage.local.change import LocalChange
 
@@ -94,6 +96,20 @@ def test_a_skill_that_is_missing_or_was_replaced_is_refused(local, make_skill_se
     del local["skills-1"]
     with pytest.raises(LibraryError, match=r"must have 3 skills, found places \[0, 2\]"):
         load_skills(local)
+
+
+def test_a_table_that_is_gone_or_damaged_is_a_problem(local, make_skill_set):
+    """`verify` found nothing, and said of a damaged table that it would be computed again."""
+    store_skills(local, make_skill_set())
+    assert local.verify() == []
+    (path,) = (Path(local.url) / ".lorary" / "artifacts" / ALGORITHM).iterdir()
+    path.write_bytes(path.read_bytes()[:-1])
+    (problem,) = local.verify()
+    assert problem.message.endswith(": restore it, or train again: it cannot be computed from the experts")
+    path.unlink()
+    (problem,) = local.verify()
+    assert problem.file == f".lorary/artifacts/{ALGORITHM}/{path.name}"
+    assert "the table of skills [" in problem.message and "is missing: restore it" in problem.message
 
 
 def test_a_set_that_is_stored_already_is_not_stored_again(library, make_skill_set):

@@ -11,11 +11,13 @@ from lorary.errors import FormatError
 from lorary.experts import check_name
 from lorary.experts.folder import ADAPTER_FILES
 from lorary.files import dump_json, parse_json_object, quote, read_at_most, write_whole
+from lorary.library.artifacts import TRAINED
 
 FORMAT = "lorary_lock"
 VERSION = 1
 SEAL = "sha256"
 _HASH = re.compile("[0-9a-f]{64}")
+_TRAINED_FILE = re.compile(rf"({'|'.join(TRAINED)})/[0-9a-f]{{64}}\.safetensors")
 _AGAIN = "write it again with `lorary lock`"
 
 
@@ -45,6 +47,8 @@ class Lock:
     """The router to use; None for none."""
     tuned: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Router -> the options that `lorary calibrate` tuned for the library."""
+    trained: Mapping[str, str] = field(default_factory=dict)
+    """Artifact that only a training can make, such as the table of skills: its place -> SHA-256."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Package -> version that wrote the lock."""
 
@@ -85,7 +89,7 @@ def _hash(content: Mapping[str, Any]) -> str:
 def _find_faults(found: Mapping[str, Any]) -> Iterator[str]:
     names = {entry.name for entry in fields(Lock)}
     yield from (f"{quote(name, 60)} (unknown or missing)" for name in sorted(found.keys() ^ names))
-    for name in ("experts", "bases", "recipes", "tuned", "versions"):
+    for name in ("experts", "bases", "recipes", "tuned", "trained", "versions"):
         if not isinstance(found.get(name), dict):
             yield f"{name} {quote(found.get(name), 60)}"
             return
@@ -101,6 +105,9 @@ def _find_faults(found: Mapping[str, Any]) -> Iterator[str]:
     yield from (
         f"tuned: {quote(name, 60)}" for name, own in found["tuned"].items() if not isinstance(own, dict)
     )
+    for file, digest in found["trained"].items():
+        if not _TRAINED_FILE.fullmatch(file) or not _is_hash(digest):
+            yield f"trained: {quote(file, 60)}"
     yield from _find_router_faults(found.get("router"))
 
 

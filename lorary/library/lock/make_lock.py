@@ -1,9 +1,11 @@
 """Describing a library by the hashes of its files."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from lorary.experts.folder import ADAPTER_FILES
+from lorary.library import catalog
+from lorary.library.artifacts import ARTIFACTS, TRAINED, list_needed
 from lorary.library.library import Library
 from lorary.library.lock.lock_file import Lock, LockedRouter
 from lorary.library.storage.contract import Storage
@@ -34,6 +36,7 @@ def lock_library(url: str, names: Iterable[str] | None = None, *, router: Locked
     with storage.reading():
         tuned = read_all_tuned(storage)
         experts = {name: hash_expert(storage, name) for name in chosen}
+        trained = hash_trained(storage, chosen)
     bases: dict[str, dict[str, str | None]] = {}
     recipes = {}
     for name in chosen:
@@ -49,6 +52,7 @@ def lock_library(url: str, names: Iterable[str] | None = None, *, router: Locked
         recipes=recipes,
         router=router,
         tuned=tuned,
+        trained=trained,
         versions=list_versions(),
     )
 
@@ -59,6 +63,21 @@ def hash_expert(storage: Storage, name: str) -> dict[str, str]:
     return {
         file: storage.hash(f"{name}/{file}") for file in sorted(ADAPTER_FILES) if kinds.get(file) == "file"
     }
+
+
+def hash_trained(storage: Storage, names: Collection[str]) -> dict[str, str]:
+    """Hash what was trained for some experts and cannot be computed again: place -> SHA-256."""
+    present = {
+        *catalog.identify_experts(storage, list(names)).values(),
+        *catalog.hash_weights(storage, list(names)).values(),
+    }
+    found = {}
+    for algorithm in TRAINED:
+        for path, kind in sorted(storage.walk(f"{ARTIFACTS}/{algorithm}").items()):
+            needed = list_needed(storage, path) if kind == "file" else ()
+            if needed and present.issuperset(needed):
+                found[path.removeprefix(f"{ARTIFACTS}/")] = storage.hash(path)
+    return found
 
 
 def list_versions() -> dict[str, str]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 from lorary.experts.weights_file import WEIGHTS_FILE
 from lorary.library import catalog
+from lorary.library.artifacts import ARTIFACTS
 from lorary.library.commits import commit_plan
 from lorary.library.library import Library
 from lorary.library.lock.lock_file import Lock
@@ -47,7 +49,7 @@ def sync_library(
     replace: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Synced:
-    """Make a library of the experts of a lock file, with the same files and the same tuned options.
+    """Make a library of the experts of a lock file, with what was trained and tuned for it, bit for bit.
 
     An expert is copied from the first source that has it with the locked hashes. What is copied is hashed
     again. Without sources nothing is added.
@@ -79,6 +81,9 @@ def sync_library(
             differences.append(found)
         if on_progress is not None:
             on_progress(number, len(lock.experts))
+    for file, digest in sorted(lock.trained.items()):
+        if (missing := _take_trained(target, stores, file, digest, replace=replace)) is not None:
+            differences.append(missing)
     more = [
         Difference(f"expert {name}", "none", "in the library") for name in known if name not in lock.experts
     ]
@@ -114,6 +119,34 @@ def _take(
     if nearest:
         return _compare(name, files, nearest, " in the sources")
     return Difference(f"expert {name}", _shorten(files), "in no source")
+
+
+def _take_trained(
+    target: Storage, sources: Sequence[Storage], file: str, digest: str, *, replace: bool
+) -> Difference | None:
+    """Copy an artifact unless it is there; return the difference if that is not possible."""
+    path, what = f"{ARTIFACTS}/{file}", f"{file.partition('/')[0]} of experts"
+    own = _hash_file(target, path)
+    if own == digest:
+        return None
+    if own is not None and not replace:
+        return Difference(what, f"sha256 {digest[:12]}", "another one; --replace takes the locked one")
+    for source in sources:
+        with source.reading():
+            content = source.read(path) if source.find_kind(path) == "file" else b""
+        if sha256(content).hexdigest() == digest:
+            commit_plan(target, f"copy {what}", partial(_put, {path: content}), num_bytes=len(content))
+            return None
+    return Difference(what, f"sha256 {digest[:12]}", "in no source")
+
+
+def _put(puts: Puts) -> tuple[Puts, list[str]]:
+    return puts, []
+
+
+def _hash_file(storage: Storage, path: str) -> str | None:
+    with storage.reading():
+        return storage.hash(path) if storage.find_kind(path) == "file" else None
 
 
 def _plan(target: Storage, name: str, puts: Puts) -> tuple[Puts, list[str]]:

@@ -6,8 +6,12 @@ import torch
 
 from lorary.errors import FormatError, LibraryError, UnknownExpert
 from lorary.experts import Expert, ExpertCard, Factors
-from lorary.library import Library
+from lorary.experts.skills import SkillSet, TaskTable
+from lorary.facts import gates, moe
+from lorary.library import Library, skill_sets
+from lorary.library.artifacts import TRAINED
 from lorary.library.lock import LockedRouter, lock_library, read_lock, sync_library, write_lock
+from lorary.library.skills import load_skills, store_skills
 
 RECIPE = {"merge_method": "linear", "models": [{"model": "a"}, {"model": "b"}]}
 
@@ -126,6 +130,33 @@ def test_unknown_experts_and_places_are_refused(library, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_what_was_trained_for_experts_together_is_copied_with_them(library, tmp_path):
+    """Synchronised skills had no table, and the library was called the same bit for bit."""
+    skills = [replace(make_expert(f"s{seed}", seed), card=ExpertCard()) for seed in range(2)]
+    table = TaskTable(tasks=("sql",), logits={"layers.0.proj": torch.tensor([[1.0, 2.0]])}, num_skills=2)
+    store_skills(library, SkillSet(skills, table))
+    write_lock(lock_library(library.url), tmp_path / "x.lock")
+    lock = read_lock(tmp_path / "x.lock")
+    (file,) = lock.trained
+    assert file.startswith("task-table-1/")
+    assert sync_library(lock, str(tmp_path / "same"), [library.url]).differences == ()
+    same = load_skills(Library.open(str(tmp_path / "same")))
+    assert same.table.logits["layers.0.proj"].equal(table.logits["layers.0.proj"])
+    path = tmp_path / "same" / ".lorary" / "artifacts" / file
+    path.write_bytes(b"damaged")
+    (difference,) = sync_library(lock, str(tmp_path / "same"), [library.url]).differences
+    assert difference.found == "another one; --replace takes the locked one"
+    assert not sync_library(lock, str(tmp_path / "same"), [library.url], replace=True).differences
+    path.unlink()
+    (difference,) = sync_library(lock, str(tmp_path / "same"), []).differences
+    assert (difference.what, difference.found) == ("task-table-1 of experts", "in no source")
+    assert lock_library(library.url, ["a", "s0"]).trained == {}, "the table is of both skills"
+
+
+def test_artifacts_of_trainings_are_those_that_are_locked():
+    assert set(TRAINED) == {gates.ALGORITHM, moe.ALGORITHM, skill_sets.ALGORITHM}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -151,6 +182,10 @@ def test_a_damaged_file_is_refused(library, tmp_path, change, message):
         {"experts": []},
         {"tuned": {"arrow": 3}},
         {"bases": {"b": {"revision": 3, "fingerprint": None}}},
+        {"trained": {"../../x": "0" * 64}},
+        {"trained": {f"arrow-prototypes-1/{'0' * 64}.safetensors": "0" * 64}},
+        {"trained": {f"task-table-1/{'0' * 64}.safetensors": "x"}},
+        {"trained": []},
     ],
 )
 def test_values_that_no_library_has_are_refused(library, tmp_path, change):
