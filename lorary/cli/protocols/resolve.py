@@ -83,6 +83,7 @@ def resolve(
     values = _gather_values(scale, out, data, given, faults)
     stages = [stage for stage in protocol.stages if not stage.scales or scale.name in stage.scales]
     names = {stage.name for stage in stages}
+    faults += [] if stages else [f"no stage is of scale {scale.name!r}: give it some"]
     faults += [
         f"stage {stage.name!r} needs {need!r}, which scale {scale.name!r} does not have"
         for stage in stages

@@ -32,6 +32,6 @@ def find_protocol(place: str) -> Protocol:
     if path.suffix in SUFFIXES:
         raise ValueError(f"there is no protocol file {quote(place)}: check the path")
     raise ValueError(
-        f"there is no protocol {quote(place, 60)}: {suggest(place[:100], shipped)} "
-        "Or give a file that ends in .yaml"
+        f"there is no protocol {quote(place, 60)}, and it is no file that ends in .yaml: "
+        f"{suggest(place[:100], shipped)}"
     )

@@ -52,6 +52,16 @@ class RunState:
         """Record what is going to be run."""
         self._write()
 
+    def forget(self, stage: ReadyStage) -> None:
+        """Record that a stage is run again; those that need it then are run again too, also after a kill."""
+        gone = {stage.stage.name}
+        for found in self._ready.stages:  # each follows those that it needs
+            if gone.intersection(found.stage.needs):
+                gone.add(found.stage.name)
+        if gone & self._seconds.keys():
+            self._seconds = {name: own for name, own in self._seconds.items() if name not in gone}
+            self._write()
+
     def finish(self, stage: ReadyStage, seconds: float) -> None:
         """Record that a stage has ended."""
         self._seconds[stage.stage.name] = seconds

@@ -83,7 +83,10 @@ def test_a_stage_is_run_again_if_what_it_made_is_gone_and_so_are_those_after_it(
     marker.unlink()
     assert own(stages=stages)[0] == 2
     marker.write_text(text)
-    assert "done before" in own(stages=stages)[1]
+    code, output, errors = own(stages=stages)
+    assert code == 0 and "done before" not in output, "the second one had read what the first one made"
+    assert "stage 2 of 2, second: Show" in errors
+    assert own(stages=stages)[1].count("done before") == 2
 
 
 def test_a_changed_protocol_is_refused_with_the_difference(own, tmp_path, write_rows):
@@ -161,6 +164,16 @@ def test_faults_of_commands_are_told_before_anything_runs(own, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_scale_without_stages_is_refused(own):
+    """The plan ended in an error of Python."""
+    stages = {"first": {"does": "x", "command": "lorary data show {tasks}", "scales": ["tiny"]}}
+    scales = {
+        name: {"sizes": SIZES, "values": {"base": "no-model", "tasks": "x"}} for name in ("full", "tiny")
+    }
+    code, _, errors = own("--dry-run", stages=stages, scales=scales)
+    assert code == 2 and "no stage is of scale 'full': give it some" in errors
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -180,7 +193,10 @@ def test_wrong_options_are_refused(own, words, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("phi2-flan", "there is no protocol 'phi2-flan': did you mean 'phi2-flan256'"),
+        (
+            "phi2-flan",
+            "no protocol 'phi2-flan', and it is no file that ends in .yaml: did you mean",
+        ),
         ("x.yaml", "no protocol file"),
     ],
 )

@@ -100,6 +100,7 @@ def run_stages(ready: ReadyProtocol, device: str | None, *, quiet: bool = False)
         if state.is_done(stage):
             print_line(f"{what}: done before, in {state.seconds(stage):.0f} s", stderr=quiet)
             continue
+        state.forget(stage)
         print_line(f"{what}: {stage.stage.does}", stderr=True)
         words = add_device(stage, device)
         print_command(words, stderr=True)
