@@ -16,6 +16,8 @@ def append_line(path: str | os.PathLike[str], line: str) -> None:
     """
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
+    rest = f"{line}\n".encode()
     with place.open("ab") as file:
-        # One call: the lines of several processes do not mix.
-        os.write(file.fileno(), f"{line}\n".encode())
+        # One call, so that the lines of several processes do not mix. It writes less only on a full disk.
+        while rest:
+            rest = rest[os.write(file.fileno(), rest) :]

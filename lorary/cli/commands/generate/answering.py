@@ -12,9 +12,19 @@ from lorary.data.encoding import encode_answers
 from lorary.files import append_line, dump_json, quote
 
 
-def answer_prompts(model: RoutedModel, prompts: Sequence[Sequence[int]], options: Namespace) -> list[str]:
-    """Generate the continuations of prompts, given as token ids, as one batch."""
-    choices: Any = options.expert or "auto"
+def answer_prompts(
+    model: RoutedModel, prompts: Sequence[Sequence[int]], options: Namespace, first: int = 0
+) -> list[str]:
+    """Generate the continuations of prompts, given as token ids, as one batch.
+
+    Args:
+        model: the model.
+        prompts: the prompts of the batch.
+        options: of the command.
+        first: number of prompts in earlier batches, so that the same prompt is sampled anew in each batch.
+    """
+    # With a weight, since the name "auto" alone is the router.
+    choices: Any = "auto" if options.expert is None else {options.expert: 1.0}
     if is_for_task(options):
         choices = [choose_task(model, prompt, options) for prompt in prompts]
     answers = model.generate(
@@ -24,7 +34,7 @@ def answer_prompts(model: RoutedModel, prompts: Sequence[Sequence[int]], options
         temperature=options.temperature,
         top_p=options.top_p,
         top_k=options.top_k,
-        seed=options.seed,
+        seed=None if options.seed is None else options.seed + first,
     )
     return list(answers)
 

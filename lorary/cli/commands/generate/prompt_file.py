@@ -1,6 +1,7 @@
 """Files of prompts: a prompt per line, or rows of JSON or a table with a prompt each."""
 
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 
 from lorary.data.readers.files import open_file
@@ -36,7 +37,8 @@ def _read_lines(path: Path) -> list[str]:
         raise DataError(f"there is no file of prompts {quote(str(path))}: check --prompts") from error
     except UnicodeError as error:
         raise DataError(f"{quote(str(path))} must be UTF-8 text ({error}): convert it") from error
-    return [line for line in text.splitlines() if line.strip()]
+    # Unlike splitlines(), this keeps the other characters that break lines, such as U+2028, in their prompt.
+    return [line.removesuffix("\n") for line in StringIO(text, newline=None) if line.strip()]
 
 
 def _read_rows(path: Path) -> list[str]:

@@ -92,7 +92,7 @@ def answer_all(
     router = model.routing[0] or (None if options.expert or is_for_task(options) else "none")
     dressed = [dress_prompt(model, prompt, template, shots) for prompt in prompts]
     for batch in split_batches(len(prompts), options.batch_size):
-        answers = answer_prompts(model, [dressed[place] for place in batch], options)
+        answers = answer_prompts(model, [dressed[place] for place in batch], options, batch.start)
         for place, answer in zip(batch, answers, strict=True):
             explanation = explain_answer(model, dressed[place], answer) if options.show_experts else None
             record = describe_answer(
