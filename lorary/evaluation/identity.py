@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from lorary.assembly import RoutedModel
 from lorary.assembly.deciding import RequestDecider
+from lorary.assembly.prompts import find_ending_ids
 from lorary.assembly.router import Router
+from lorary.data.endings import list_endings
 from lorary.evaluation.items import Item, Prompt
 from lorary.evaluation.route_experts import RouteExperts
 
@@ -47,7 +49,9 @@ class Identity:
         if used is None:
             return None
         drawn = None if item.drawn is None else vars(item.drawn)
-        limits = [item.max_new_tokens, item.first_line, item.stops, drawn]
+        limits: list[Any] = [item.max_new_tokens, item.first_line, item.stops, drawn]
+        if item.max_new_tokens and self._own_endings is not None:
+            limits.append(self._own_endings)
         return _digest([self._base, used, item.tokens.prompt_ids, item.tokens.target_ids, limits])
 
     def name_choice(self, router: Router, prompt: Prompt) -> str | None:
@@ -72,6 +76,14 @@ class Identity:
                     _add(digest, (path, layer.a[place, :rank], layer.b_t[place, :rank]))
             found[name] = digest.hexdigest()[:DIGITS]
         return found
+
+    @cached_property
+    def _own_endings(self) -> list[int] | None:
+        """Tokens that end answers by the model's configuration; None if the tokenizer says the same."""
+        base = self._model.base
+        found = find_ending_ids(base)
+        taught = [] if base.known_tokenizer is None else list_endings(base.known_tokenizer)
+        return None if found == sorted(taught) else found
 
     @cached_property
     def _base(self) -> list[Any]:

@@ -22,7 +22,8 @@ def two_sided_p(mean: float, errors: Sequence[float | None], counts: Sequence[in
 
     Returns:
         The probability of a mean at least as far from zero if there is no difference; None if an error is
-        unknown.
+        unknown. If all examples have the same difference, it is that of the sign test, since a spread of zero
+        in a few examples is no proof that there is none.
 
     Source: degrees of freedom of Welch and Satterthwaite (1946).
     """
@@ -31,7 +32,7 @@ def two_sided_p(mean: float, errors: Sequence[float | None], counts: Sequence[in
         return None
     total = sum(variances)
     if total == 0:
-        return 1.0 if mean == 0 else 0.0
+        return 1.0 if mean == 0 else min(1.0, 2 * 0.5 ** sum(counts))
     freedom = total * total / sum(v * v / (n - 1) for v, n in zip(variances, counts, strict=True))
     # Imported at first use, because results are also shown without it.
     from scipy.special import stdtr

@@ -112,6 +112,16 @@ def test_answers_are_found_by_content_whatever_names_and_other_experts(
     assert counted["scored"] > 0 and counted["answered"] > 0
 
 
+def test_answers_with_other_ending_tokens_are_computed_anew(model, tasks, tmp_path, counted):
+    """Stored answers were taken although `generation_config.json` had another end of text."""
+    run(model, tasks, tmp_path / "r.jsonl", ROUTES[:1])
+    counted.update(dict.fromkeys(counted, 0))
+    model.base.model.generation_config.eos_token_id = list(range(0, 200, 2))
+    found = run(model, tasks, tmp_path / "r.jsonl", ROUTES[:1])
+    assert counted["answered"] > 0 and counted["scored"] == 0
+    assert found.scores == evaluate(model, tasks, ROUTES[:1], find_template("plain"), CONFIG).scores
+
+
 def test_the_experts_that_a_router_chose_are_in_the_result(model, tasks, tmp_path):
     found = run(model, tasks, tmp_path / "r.jsonl", ROUTES[3:])
     shares = found.attachments["routing"]["calibrated"]

@@ -29,7 +29,9 @@ def test_two_tasks_have_the_degrees_of_freedom_of_welch():
 
 def test_no_spread_and_one_example():
     assert two_sided_p(0.0, [0.0], [5]) == 1.0
-    assert two_sided_p(0.1, [0.0], [5]) == 0.0
+    # Two right answers instead of two wrong ones were called a difference, with p = 0.
+    assert two_sided_p(1.0, [0.0], [2]) == stats.binomtest(2, 2).pvalue == 0.5
+    assert two_sided_p(1.0, [0.0, 0.0], [3, 4]) == stats.binomtest(7, 7).pvalue
     assert two_sided_p(0.1, [0.2, None], [5, 1]) is None
     assert find_detectable(None) is None
 
