@@ -7,7 +7,9 @@ from itertools import combinations
 import torch
 from jsonargparse import Namespace
 
+from lorary.cli.base_options import DEFAULT_BASE
 from lorary.cli.console import show_status
+from lorary.errors import LibraryError
 from lorary.experts import BaseIdentity, Expert, is_same_base
 from lorary.experts.base_identity import read_identity
 from lorary.experts.base_revisions import agree_on_revision
@@ -48,6 +50,24 @@ def load_options_base(
             device=device,
             quantization=options.quantize,
         )
+
+
+def load_training_base(options: Namespace) -> BaseModel:
+    """Load the base model of ``--base``, or without it the one of the library's experts.
+
+    For a library that is not there yet, or has no experts, it is the embedded one.
+
+    Raises:
+        BaseModelError: if it cannot be loaded.
+        ValueError: if ``--base`` is missing and the library's experts are for several base models.
+    """
+    try:
+        library = Library.open(options.library)
+    except LibraryError:
+        library = None  # made later, or refused with the reason
+    if library is None or not len(library):
+        options = Namespace(**{**vars(options), "base": options.base or DEFAULT_BASE})
+    return load_options_base(options, library)
 
 
 def read_device(options: Namespace) -> str | None:

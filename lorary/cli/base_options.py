@@ -9,24 +9,24 @@ DEVICE_DTYPE = "bfloat16 where the device multiplies it fast, else float32"
 
 
 def add_base_options(
-    parser: ArgumentParser, default: str | None = None, *, default_dtype: str | None = DEVICE_DTYPE
+    parser: ArgumentParser, *, is_training: bool = False, default_dtype: str | None = DEVICE_DTYPE
 ) -> None:
     """Add the base model, its revision, device, dtype and quantisation.
 
     Args:
         parser: the command's parser.
-        default: the default base model; None means the one that the library's experts were trained on.
+        is_training: whether the command trains experts, also for a library without any.
         default_dtype: the dtype if none is given, in words; None leaves out the option ``--dtype``.
     """
-    what = "" if default else "; if not given: the one that the library's experts were trained on"
+    new = f"; for a library without experts {DEFAULT_BASE}" if is_training else ""
     parser.add_argument(
         "--base",
         type=str | None,
-        default=default,
-        help=f"Base model: hub id, folder, or {DEFAULT_BASE} (embedded){what}",
+        help=f"Base model: hub id, folder, or {DEFAULT_BASE} (embedded); if not given: the one that the "
+        f"library's experts were trained on{new}",
     )
     parser.add_argument("--revision", type=str | None, help="Commit, branch or tag of a hub model")
-    if default is None:
+    if not is_training:
         add_trust_option(parser)
     parser.add_argument(
         "--device", type=str | None, help="Device, such as cpu or cuda:1; if not given: a GPU if there is one"

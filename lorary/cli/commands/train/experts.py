@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from jsonargparse import Namespace
 
-from lorary.cli.base_model import load_options_base
+from lorary.cli.base_model import load_training_base
 from lorary.cli.commands.train.continued import describe_other_prompts, load_starts, read_continued
 from lorary.cli.commands.train.general import (
     GeneralPlan,
@@ -50,7 +50,7 @@ def run(options: Namespace) -> int:
     members = choose_members(list(tasks), options.expert, options.groups)
     continued = read_continued(options["continue"], members)
     general = plan_general(options, tasks, members, config)
-    base = load_options_base(options)
+    base = load_training_base(options)
     examples = name_members(prepare_all(options, base, pool_tasks(tasks, members), config), members)
     layers = find_layers(base.model, config.target_modules)
     check_memory(base.model.device, layers, config, len(examples))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from lorary.cli.base_model import load_options_base
+from lorary.cli.base_model import load_training_base
 from lorary.cli.commands.train.faults import Faults, refuse_card_options
 from lorary.cli.commands.train.groups import name_members
 from lorary.cli.commands.train.inputs import describe_prompts, prepare_all, read_training_options
@@ -34,6 +34,7 @@ from lorary.library import Library
 from lorary.library.general import take_general
 from lorary.library.view import LibraryView
 from lorary.models import BaseModel
+from lorary.models.check_base import check_base
 from lorary.models.fit_paths import fit_paths
 from lorary.models.parts.changed import keep_low_rank_on
 from lorary.training import MoeConfig, TrainConfig, train_moe
@@ -53,7 +54,7 @@ def run(options: Namespace) -> int:
     refuse_card_options(options)
     check_trackers(options.report_to)
     tasks = read_tasks(options)
-    base = load_options_base(options)
+    base = load_training_base(options)
     chosen = choose_experts(library, base)
     config.make_form(list(chosen))
     run_folder = options.run or name_run_folder(options.library, options.expert, options.method)
@@ -131,12 +132,15 @@ def choose_experts(library: Library, base: BaseModel) -> LibraryView:
 
     Raises:
         LibraryError: if there are none.
+        IncompatibleExpert: if one is for another base model.
     """
     view = library.routed()
     own = [entry.name for entry in view.entries() if not _is_of_mixture(entry.card)]
     if not own:
         raise LibraryError(f"library {quote(library.url)} has no experts to route to: train some first")
-    return LibraryView(library, keep_low_rank_on(base.model, view, own, "a trained router"), view.left_out)
+    kept = keep_low_rank_on(base.model, view, own, "a trained router")
+    check_base(base, *(library[name] for name in kept))
+    return LibraryView(library, kept, view.left_out)
 
 
 def _is_of_mixture(card: ExpertCard) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from lorary.cli.base_options import DEFAULT_BASE, add_base_options
+from lorary.cli.base_options import add_base_options
 from lorary.cli.commands.train.general_options import add_general_options
 from lorary.cli.commands.train.methods import add_method_options
 from lorary.cli.keep_places import KeepPlaces
@@ -30,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("library", help="Folder or URL of the library; created if missing")
     add_task_options(parser)
     add_length_options(parser)
-    add_base_options(parser, DEFAULT_BASE)
+    add_base_options(parser, is_training=True)
     add_method_options(parser)
     add_general_options(parser)
     parser.add_argument(

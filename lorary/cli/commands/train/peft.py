@@ -9,7 +9,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 from peft import PeftConfig
 
-from lorary.cli.base_model import load_options_base
+from lorary.cli.base_model import load_training_base
 from lorary.cli.commands.train.groups import choose_members, name_members, pool_tasks
 from lorary.cli.commands.train.inputs import describe_prompts, prepare_all, read_training_options
 from lorary.cli.commands.train.plan import describe_base, describe_examples, describe_steps, list_names
@@ -47,7 +47,7 @@ def run(options: Namespace) -> int:
     check_trackers(options.report_to)
     tasks = read_tasks(options)
     members = choose_members(list(tasks), options.expert, options.groups)
-    base = load_options_base(options)
+    base = load_training_base(options)
     peft_config = find_peft_config(options, base, config)
     examples = name_members(prepare_all(options, base, pool_tasks(tasks, members), config), members)
     # Created only after all checks, so that bad input leaves no new library behind.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from lorary.cli.base_model import load_options_base
+from lorary.cli.base_model import load_training_base
 from lorary.cli.commands.train.faults import Faults, refuse_card_options
 from lorary.cli.commands.train.groups import name_members
 from lorary.cli.commands.train.inputs import describe_prompts, prepare_all, read_training_options
@@ -37,7 +37,7 @@ def run(options: Namespace) -> int:
     refuse_card_options(options)
     check_trackers(options.report_to)
     tasks = read_tasks(options)
-    base = load_options_base(options)
+    base = load_training_base(options)
     members = {task: (task,) for task in tasks}
     examples = name_members(prepare_all(options, base, tasks, config.train), members)
     name = options.expert or DEFAULT_NAME

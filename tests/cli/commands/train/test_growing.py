@@ -216,6 +216,17 @@ def test_a_missing_library_has_nothing_to_go_on_from_and_is_not_made(train_quick
     assert code == 2 and "there is no library at" in errors and not (tmp_path / "lib").exists()
 
 
+def test_without_a_base_model_it_is_that_of_the_librarys_experts(lorary, train_quickly, tmp_path):
+    """Experts for the embedded model came among those for another one, and no router could use both."""
+    train_quickly("--tasks", PLURALS)
+    words = ("--tasks", PRICES, "--training.max_steps", "1")
+    code, output, errors = lorary("train", str(tmp_path / "lib"), *words)
+    assert code == 0, errors
+    one, other = (Library.open(str(tmp_path / "lib"))[name] for name in ("plurals", "prices"))
+    assert f"base      {one.base_model}, " in output
+    assert one.base_model == other.base_model
+
+
 def test_a_library_that_cannot_be_written_is_refused_before_training(train_quickly, library, monkeypatch):
     import errno
 
