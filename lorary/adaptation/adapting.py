@@ -9,7 +9,7 @@ from typing import Any
 
 from lorary.adaptation.cards import describe_result
 from lorary.adaptation.checks import check_arguments, find_general_of, list_candidates, list_ranks
-from lorary.adaptation.chosen import whole_library
+from lorary.adaptation.chosen import hash_experts, whole_library
 from lorary.adaptation.completing import complete_config
 from lorary.adaptation.config import AdaptConfig, describe_config, fit_train
 from lorary.adaptation.event import AdaptEvent
@@ -22,11 +22,9 @@ from lorary.adaptation.result import Adapted, AdaptedTask
 from lorary.adaptation.retrieving import retrieve_all
 from lorary.data import TokenizedExample
 from lorary.experts import Expert, hash_weights
-from lorary.library import Library
 from lorary.models import BaseModel
 from lorary.training import TrainingExamples
 from lorary.training.folder.lock import hold_run_folder
-from lorary.training.starts import hash_start
 
 
 def adapt(
@@ -88,7 +86,7 @@ def adapt(
             "configuration": describe_config(config),
             "rank": train.rank,
             "base model": base.fingerprint,
-            "experts": _hash_experts(experts, [*candidates, *_list_named(config)]),
+            "experts": hash_experts(experts, [*candidates, *_list_named(config)]),
             "examples": [[task, found.digest] for task, found in examples.items()],
             **({} if general is None else {"general expert": hash_weights(general)}),
             **_identify_help(own_examples, router_options),
@@ -131,13 +129,6 @@ def _identify_help(
 
 def _list_named(config: AdaptConfig) -> list[str]:
     return [config.multi_task] if config.multi_task is not None else []
-
-
-def _hash_experts(experts: Mapping[str, Expert], names: list[str]) -> dict[str, str]:
-    if isinstance(experts, Library):
-        known = experts.weight_hashes()
-        return {name: known[name] for name in names}
-    return {name: hash_start(experts[name]) for name in names}
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from lorary.experts import Expert
 from lorary.library import Library
 from lorary.library.general import take_general
 from lorary.library.view import LibraryView
+from lorary.training.starts import hash_start
 
 
 def choose_experts(experts: Mapping[str, Expert], names: Sequence[str]) -> Mapping[str, Expert]:
@@ -26,3 +27,11 @@ def choose_experts(experts: Mapping[str, Expert], names: Sequence[str]) -> Mappi
 def whole_library(experts: Mapping[str, Expert]) -> Mapping[str, Expert]:
     """Return the library that experts were chosen from; of any other mapping the mapping itself."""
     return experts.library if isinstance(experts, LibraryView) else experts
+
+
+def hash_experts(experts: Mapping[str, Expert], names: Sequence[str]) -> dict[str, str]:
+    """Return hashes of what experts do, their scale included; those of a library without reading weights."""
+    if isinstance(experts, Library | LibraryView):
+        keys = experts.artifacts.make_keys("content", {name: {} for name in names})
+        return {name: "".join(key.subjects) for name, key in keys.items()}
+    return {name: hash_start(experts[name]) for name in names}

@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 from lorary.cli.left_out import tell_roles
 from lorary.cli.role_options import read_include
 from lorary.errors import LibraryError
-from lorary.experts.roles import check_roles
+from lorary.experts.roles import SKILL, check_roles
 from lorary.files import quote
 from lorary.library import Library
 from lorary.library.view import LibraryView
@@ -42,6 +42,28 @@ def open_filled_library(url: str) -> Library:
     return library
 
 
+def open_writable_library(url: str) -> Library | None:
+    """Open a library that a command will store in, before it does any work.
+
+    Returns:
+        The library; None if there is nothing yet, so that bad input leaves no new library behind.
+
+    Raises:
+        LibraryError: if something else is there, or it cannot be written.
+    """
+    is_remote = "://" in url
+    if not is_remote and not os.path.exists(url):
+        return None
+    try:
+        library = Library.open(url, create=not is_remote)
+    except LibraryError:
+        if is_remote:
+            return None  # made later, or refused with the reason
+        raise
+    library.require_writable()
+    return library
+
+
 def open_routed_library(options: Namespace) -> LibraryView:
     """Open the experts of a library that a command uses if none are named; see ``choose_routed``."""
     return choose_routed(options, open_filled_library(options.library))
@@ -60,9 +82,12 @@ def choose_routed(options: Namespace, library: Library) -> LibraryView:
     """
     view = look_routed(options, library)
     if not view:
+        by_task = (
+            "name a task of the skills with --task, " if SKILL in view.left_out and "task" in options else ""
+        )
         raise LibraryError(
             f"library {quote(library.url)} has no experts that are used if none are named, only "
-            f"{view.describe_left_out()}: train some with `lorary train`, or add --include "
+            f"{view.describe_left_out()}: {by_task}train some with `lorary train`, or add --include "
             f"{','.join(view.left_out)}"
         )
     tell_roles(view)

@@ -1,5 +1,6 @@
 """Bad input, with clear messages."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from lorary.adaptation import METHODS, RETRIEVALS, AdaptConfig, adapt
 from lorary.errors import DataError, IncompatibleExpert, LibraryError, TrainingError
-from lorary.experts import Factors
+from lorary.experts import Factors, write_peft
 from lorary.experts.parts.dora import DoraPart
 from lorary.experts.parts.whole import WholePart
 from lorary.experts.skills import make_skill_set
@@ -202,3 +203,18 @@ def test_controls_have_the_rank_of_other_methods(run, tiny, draw_expert, library
     assert control.max_rank == 2
     named = run("multi-task", tmp_path / "b", experts=stored, examples=examples, multi_task="all")
     assert named.experts["greek"].max_rank == 2
+
+
+def test_an_adapter_of_another_scale_is_another_run(run, library, tmp_path):
+    """The finished run of the old scale was read, if an adapter copied in by hand has another lora_alpha."""
+    folder = tmp_path / "lib" / "sql"
+    experts = Library.open(str(tmp_path / "lib"), create=True)
+    write_peft(library["sql"], folder)
+    (folder / "expert.json").unlink()
+    told = {"trust_base": True}
+    run("average", tmp_path / "run", experts=experts, told=told)
+    settings = folder / "adapter_config.json"
+    changed = {**json.loads(settings.read_text()), "lora_alpha": 77}
+    settings.write_text(json.dumps(changed))
+    with pytest.raises(TrainingError, match="has another run, which differs in experts"):
+        run("average", tmp_path / "run", experts=experts, told=told)

@@ -4,13 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from lorary.adaptation.chosen import hash_experts
 from lorary.adaptation.transfer_matrix.kinds import START_KINDS
 from lorary.errors import suggest
 from lorary.experts import Expert
-from lorary.files import quote
-from lorary.library import Library
-from lorary.library.view import LibraryView
-from lorary.training.starts import hash_start
+from lorary.files import quote, say_count
 from lorary.transforms import cluster_experts, merge
 from lorary.transforms.stacks import choose_names
 
@@ -59,7 +57,8 @@ def list_starts(
         taken: names of controls.
 
     Raises:
-        ValueError: if a kind is unknown or there is none, a name is given twice, or is that of a control.
+        ValueError: if a kind is unknown or there is none, a name is given twice or is that of a control, or
+            no start of these kinds can be made.
         UnknownExpert: if there is no expert of a name.
     """
     unknown = [kind for kind in kinds if kind not in START_KINDS]
@@ -73,7 +72,7 @@ def list_starts(
     for name in taken:
         if name in chosen:
             raise ValueError(f"{quote(name)} is the name of a control: rename the expert, or leave it out")
-    hashes = _hash_experts(experts, chosen)
+    hashes = hash_experts(experts, chosen)
     groups: dict[str, tuple[str, ...]] = {}
     if "clusters" in kinds and len(chosen) >= FEWEST_CLUSTERED:
         members = [own for own in cluster_experts(experts, names=chosen).members if len(own) > 1]
@@ -85,15 +84,12 @@ def list_starts(
         _outline_merge(experts, _find_free(name, blocked), own, hashes, rank) for name, own in groups.items()
     ]
     single = [_outline_expert(experts, name, hashes[name]) for name in chosen] if "experts" in kinds else []
+    if not single and not merged:
+        raise ValueError(
+            f"starts {', '.join(kinds)} cannot be made of {say_count(len(chosen), 'expert')}: general needs "
+            f"2, clusters need {FEWEST_CLUSTERED}, two of them similar; add the kind experts"
+        )
     return {start.name: start for start in (*single, *merged)}
-
-
-def _hash_experts(experts: Mapping[str, Expert], names: Sequence[str]) -> dict[str, str]:
-    """Return hashes of what the experts do; those of a library are known without reading weights."""
-    if isinstance(experts, Library | LibraryView):
-        keys = experts.artifacts.make_keys("content", {name: {} for name in names})
-        return {name: "".join(key.subjects) for name, key in keys.items()}
-    return {name: hash_start(experts[name]) for name in names}
 
 
 def _outline_expert(experts: Mapping[str, Expert], name: str, digest: str) -> Start:

@@ -208,6 +208,12 @@ def test_unknown_kinds_and_experts_are_refused(run):
         run({})
 
 
+def test_kinds_of_which_there_is_no_start_are_refused_before_any_training(run, experts):
+    """The controls were trained, and then the table of starts ended in an error of Python."""
+    with pytest.raises(ValueError, match="general cannot be made of 1 expert: general needs 2"):
+        run({"sql": experts["sql"]}, starts=["clusters", "general"])
+
+
 def test_experts_of_another_base_model_are_refused(run, build_tiny_base, draw_expert):
     with pytest.raises(IncompatibleExpert, match="tiny-1"):
         run({"other": draw_expert(build_tiny_base(1), "other")})

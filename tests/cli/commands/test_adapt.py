@@ -1,3 +1,4 @@
+import errno
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from lorary.adaptation import METHODS
 from lorary.adaptation.checks import ORIGIN
 from lorary.cli.commands.adapt.configs import read_methods
 from lorary.library import Library
+from lorary.library.storage.local.storage import LocalStorage
 
 QUICK = ("--training.max_steps", "3", "--training.batch_size", "2")
 
@@ -63,6 +65,17 @@ def test_it_says_what_it_will_do_and_what_came_of_it(adapt, copied, tmp_path):
     assert card.parents == ("past_tense", "plurals", "prices") and card.tasks == ("few",)
     assert card.provenance[ORIGIN]["method"] == "average"
     assert card.provenance["prompts"]["max_length"] == 512
+
+
+def test_a_library_that_cannot_be_written_is_refused_before_any_training(adapt, tmp_path, monkeypatch):
+    """It was refused after all training, when the new experts were to be stored."""
+
+    def refuse(*_):
+        raise PermissionError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(LocalStorage, "changing", refuse)
+    code, _, errors = adapt("--method", "fresh")
+    assert code == 2 and "not allowed to write there" in errors and not (tmp_path / "run").exists()
 
 
 def test_methods_are_compared_on_the_same_examples_and_the_best_is_stored_if_asked(adapt, copied):

@@ -46,3 +46,11 @@ def test_per_layer_there_is_a_line_for_each(lorary, models, tmp_path):
     words = ("--rank", "1", "--out", str(tmp_path / "lib"), "--per-layer")
     _, output, _ = lorary("extract", *models, *words)
     assert sum(line.lstrip("│ ").startswith("model.layers.") for line in output.splitlines()) == 14
+
+
+@pytest.mark.parametrize("change", [{"--rank": "0"}, {"--name": "../x"}, {"tuned": "nowhere"}])
+def test_bad_input_leaves_no_library_behind(lorary, models, tmp_path, change):
+    words = {"--rank": "4", "--out": str(tmp_path / "lib"), **change}
+    tuned = words.pop("tuned", models[1])
+    code, _, errors = lorary("extract", models[0], tuned, *(part for pair in words.items() for part in pair))
+    assert code == 2 and "error: " in errors and not (tmp_path / "lib").exists()

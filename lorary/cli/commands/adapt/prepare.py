@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from jsonargparse import Namespace
 
@@ -20,7 +19,7 @@ from lorary.cli.commands.adapt.storing import (
     require_same_adaptation,
 )
 from lorary.cli.default_router import are_for_encoder
-from lorary.cli.filled_library import open_routed_library
+from lorary.cli.filled_library import open_routed_library, open_writable_library
 from lorary.cli.left_out import tell_prompts
 from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.data import SplitConfig, Task, TokenizedExample, subsample, tokenize_examples
@@ -76,7 +75,7 @@ def prepare_job(options: Namespace) -> AdaptJob:
     store = choose_store(options, methods)
     tasks = {name: cut_task(task, options.shots) for name, task in read_tasks(options, FEW).items()}
     names = name_experts(options, store, methods, list(tasks))
-    target = library.library if options.out is None else open_target(options.out)
+    target = open_writable_library(options.out or options.library) if names else library.library
     if target is not None:
         require_free_names(target, names, options)
     base = load_options_base(options, library)
@@ -178,11 +177,6 @@ def cut_task(task: Task, shots: int | None) -> Task:
     if shots is not None:
         train = subsample(train, shots)
     return hold_out(replace(task, splits={**task.splits, "train": train}))
-
-
-def open_target(out: str) -> Library | None:
-    """Open the library of ``--out``; None if it does not exist yet."""
-    return Library.open(out) if "://" in out or Path(out).exists() else None
 
 
 def tokenize_test(options: Namespace, base: BaseModel, task: Task) -> tuple[TokenizedExample, ...]:

@@ -8,9 +8,11 @@ from jsonargparse import Namespace
 
 from lorary.cli.bars import show_count
 from lorary.cli.console import print_next
+from lorary.cli.filled_library import open_writable_library
 from lorary.cli.grids import print_grid
 from lorary.cli.printing import print_json, print_line
 from lorary.errors import LibraryError
+from lorary.experts import check_name
 from lorary.files import escape, quote, say_count
 from lorary.library import Library
 from lorary.models.extraction import Extraction, LayerChange, extract_expert
@@ -25,11 +27,10 @@ NOTE = (
 
 def run(options: Namespace) -> int:
     """Check the options, extract, store the expert, and print a table."""
-    library = Library.open(options.out, create=True)
-    name = options.name or options.tuned.rstrip("/").rpartition("/")[2]
-    if name in library:
+    name = check_name(options.name or options.tuned.rstrip("/").rpartition("/")[2])
+    library = open_writable_library(options.out)
+    if library is not None and name in library:
         raise LibraryError(f"library {quote(options.out)} has an expert {quote(name)}: choose another --name")
-    library.require_writable()
     with show_count(f"extracting {name}") as show:
         found = extract_expert(
             options.base,
@@ -41,7 +42,7 @@ def run(options: Namespace) -> int:
             tuned_revision=options.tuned_revision,
             on_progress=show,
         )
-    library.add(found.expert)
+    (library or Library.open(options.out, create=True)).add(found.expert)
     if options.json:
         print_json(describe_extraction(found, options.out))
         return 0

@@ -176,6 +176,7 @@ def test_a_prompt_is_answered_as_one_of_a_task(answer, trained, tiny_base):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ((), "skills-2): name a task of the skills with --task, train some"),
         (("--task", "pricse"), "no task 'pricse': did you mean 'prices'"),
         (
             ("--task", "prices", "--expert", "skills-0", "--show-experts"),
