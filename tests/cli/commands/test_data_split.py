@@ -62,10 +62,14 @@ def test_faults_leave_nothing_behind(lorary, tmp_path, rows, words, message):
     code, _, errors = lorary("data", "split", rows, *words, "--out", str(tmp_path / "tasks"))
     assert code == 2
     assert message in errors
-    assert not (tmp_path / "tasks").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["all.jsonl"]
 
 
 def test_a_folder_that_is_there_is_kept(lorary, tmp_path, rows):
+    (tmp_path / "tasks.part").mkdir()
+    (tmp_path / "tasks.part" / "mine").touch()
+    assert lorary("data", "split", rows, "--by", "task", "--out", str(tmp_path / "tasks"))[0] == 0
+    assert (tmp_path / "tasks.part" / "mine").exists(), "a folder of that name was deleted"
     code, _, errors = lorary("data", "split", rows, "--by", "task", "--out", str(tmp_path))
     assert code == 2
     assert "is there already: name a new folder, or delete it" in errors

@@ -1,9 +1,8 @@
 """Copy each row into the file of its task."""
 
 import json
-import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from lorary.data.source import Record, Source
 from lorary.errors import DataError, suggest
 from lorary.experts import check_name
 from lorary.files import quote, say_count
+from lorary.models.new_folder import new_folder
 
 # Rows that are held before they are written.
 CHUNK = 20_000
@@ -30,20 +30,30 @@ def run(options: Namespace) -> int:
         raise ValueError(f"--max-rows must be at least 1, found {options.max_rows}")
     if options.out.exists():
         raise ValueError(f"--out {quote(str(options.out))} is there already: name a new folder, or delete it")
+    with new_folder(options.out) as part, show_count("splitting rows") as show:
+        counts = split_rows(options, RowFiles(part, options.max_rows), lambda number: show(number, 0))
+    tasks = len({task for task, _ in counts})
+    print_line(f"{say_count(sum(counts.values()), 'row')} of {say_count(tasks, 'task')} in {options.out}")
+    return 0
+
+
+def split_rows(
+    options: Namespace, files: "RowFiles", show: Callable[[int], None]
+) -> Mapping[tuple[str, str], int]:
+    """Copy all rows that are kept; returns the number of rows of each task and split.
+
+    Raises:
+        DataError: if a row has no task or split, an unknown task is left out, or no row is kept.
+    """
     without = set(options.without or ())
-    part = options.out.with_name(f"{options.out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    files = RowFiles(part, options.max_rows)
     seen: set[str] = set()
-    with show_count("splitting rows") as show:
-        for number, (source, record) in enumerate(_list_records(options.place), 1):
-            task, split = _read_names(source, record, options.by, options.split_by)
-            seen.add(task)
-            if task not in without:
-                files.add(task, split, record.row)
-            if number % EVERY == 0:
-                show(number, 0)
+    for number, (source, record) in enumerate(_list_records(options.place), 1):
+        task, split = _read_names(source, record, options.by, options.split_by)
+        seen.add(task)
+        if task not in without:
+            files.add(task, split, record.row)
+        if number % EVERY == 0:
+            show(number)
     unknown = sorted(without - seen)
     if unknown:
         raise DataError(
@@ -53,12 +63,7 @@ def run(options: Namespace) -> int:
     if not files.counts:
         raise DataError(f"{quote(options.place)} has no row that is kept: check --without")
     files.flush()
-    part.rename(options.out)
-    tasks = len({task for task, _ in files.counts})
-    print_line(
-        f"{say_count(sum(files.counts.values()), 'row')} of {say_count(tasks, 'task')} in {options.out}"
-    )
-    return 0
+    return files.counts
 
 
 class RowFiles:
