@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from lorary.cli.general_names import name_generals
 from lorary.cli.printing import print_line
 from lorary.data import Task
 from lorary.data.prompt_counts import PromptCounts
@@ -70,11 +71,17 @@ def describe_prompts(counts: Iterable[PromptCounts]) -> Iterator[str]:
 
 
 def tell_roles(view: LibraryView) -> None:
-    """Print on stderr which experts of a library are not used because of their role."""
-    if view.left_out:
-        also = "it" if sum(map(len, view.left_out.values())) == 1 else "them"
+    """Print on stderr which experts of a library are not used because of their role.
+
+    A general expert that others stand on is always on with them, so it is not left out.
+    """
+    used = name_generals(view.library, view.entries()).values()
+    left_out = {role: [name for name in own if name not in used] for role, own in view.left_out.items()}
+    rest = LibraryView(view.library, list(view), left_out)
+    if rest.left_out:
+        also = "it" if sum(map(len, rest.left_out.values())) == 1 else "them"
         print_line(
-            f"left out: {view.describe_left_out()}; --include {','.join(view.left_out)} uses {also} too",
+            f"left out: {rest.describe_left_out()}; --include {','.join(rest.left_out)} uses {also} too",
             stderr=True,
         )
 

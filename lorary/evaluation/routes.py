@@ -139,7 +139,10 @@ def check_routes(names: Sequence[str], experts: Collection[str], controls: Colle
         if expert != name and expert not in {*experts, *controls}:
             raise UnknownExpert(expert, {*experts, *controls}, "this model")
         if expert == name and name not in known:
-            raise ValueError(f"there is no route {quote(name)}: {suggest(name, [*known, 'expert:NAME'])}")
+            meant = f"did you mean '{EXPERT_PREFIX}{name}'?" if name in experts else None
+            raise ValueError(
+                f"there is no route {quote(name)}: {meant or suggest(name, [*known, 'expert:NAME'])}"
+            )
 
 
 def _make_route(name: str, model: RoutedModel, own: Mapping[str, str]) -> Route:

@@ -59,7 +59,7 @@ def test_only_routes_with_own_experts_decide_without_reading(model, route, expec
     [
         ("arow", ValueError, "there is no route 'arow': did you mean 'arrow'"),
         ("multi-task", ValueError, "there is no route 'multi-task'"),
-        ("plurals", ValueError, "there is no route 'plurals'"),
+        ("plurals", ValueError, "there is no route 'plurals': did you mean 'expert:plurals'?"),
         ("expert:plural", UnknownExpert, "has no expert 'plural': did you mean 'plurals'"),
     ],
 )

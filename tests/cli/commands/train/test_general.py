@@ -31,6 +31,10 @@ def test_a_general_expert_is_trained_first_and_the_others_on_top_of_it(train_qui
     code, output, _ = lorary("library", "show", str(tmp_path / "lib"), "prices")
     assert "on top of" in output
     assert "common" in output
+    code, _, errors = lorary(
+        "generate", str(tmp_path / "lib"), "cat", "--router", "arrow", "--max-new-tokens", "1"
+    )
+    assert code == 0 and "left out" not in errors, "the general expert is always on"
     code, output, errors = lorary("library", "rm", str(tmp_path / "lib"), "common")
     assert (code, "stand on it ('plurals', 'prices')" in " ".join(errors.split())) == (2, True)
 
