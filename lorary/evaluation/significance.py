@@ -58,5 +58,8 @@ def adjust_by_holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def find_detectable(standard_error: float | None) -> float | None:
-    """Return the smallest difference that a comparison of this size finds with a probability of 80%."""
-    return None if standard_error is None else DETECTABLE_ERRORS * standard_error
+    """Return the smallest difference that a comparison of this size finds with a probability of 80%.
+
+    None if the error is unknown, or 0: examples with the same difference do not show how far others differ.
+    """
+    return DETECTABLE_ERRORS * standard_error if standard_error else None

@@ -33,7 +33,7 @@ def test_no_spread_and_one_example():
     assert two_sided_p(1.0, [0.0], [2]) == stats.binomtest(2, 2).pvalue == 0.5
     assert two_sided_p(1.0, [0.0, 0.0], [3, 4]) == stats.binomtest(7, 7).pvalue
     assert two_sided_p(0.1, [0.2, None], [5, 1]) is None
-    assert find_detectable(None) is None
+    assert find_detectable(None) is None and find_detectable(0.0) is None
 
 
 def test_holm_multiplies_by_the_number_of_comparisons_that_are_left():
