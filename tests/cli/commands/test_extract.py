@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 
 from lorary.library import Library
 from lorary.models import fold, load_base
@@ -9,7 +10,7 @@ from lorary.models import fold, load_base
 @pytest.fixture
 def models(tiny_base, trained_library, tmp_path):
     """A base model, and one into which an expert is folded and whose last norm changed."""
-    base = load_base(tiny_base, device="cpu")
+    base = load_base(tiny_base, device="cpu", dtype=torch.float32)  # as its files are, on every processor
     tuned = fold(base.model, Library.open(trained_library)["prices"])
     tuned.model.norm.weight.data += 0.1
     tuned.save_pretrained(tmp_path / "tuned")
