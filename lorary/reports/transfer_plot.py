@@ -35,7 +35,7 @@ def plot_transfer(
     fresh: str = "fresh",
     base: str = "base",
 ) -> None:
-    """Draw two heat maps of loss differences.
+    """Draw two heat maps of loss differences, or one if nothing was trained.
 
     The left one has each start's loss before training less that of the base model, the right one the loss
     after training less that of a fresh expert with the same training. Blue is better, red is worse, white is
@@ -59,17 +59,23 @@ def plot_transfer(
     order = sorted(range(len(starts)), key=lambda row: (gained[row].mean(), starts[row]))
     labels = [starts[row] for row in order]
     has_names = len(starts) <= MAX_LABELLED
-    width = 3.6 + 2 * (1.0 + 0.46 * (len(tasks) + 1))
+    maps = {"before training, minus base model": alone, "after training, minus fresh expert": gained}
+    if np.array_equal(before, after):
+        maps = {"without training, minus base model": alone}
+    width = 3.6 + len(maps) * (1.0 + 0.46 * (len(tasks) + 1))
     height = 3.0 + (0.19 if has_names else 0.05) * len(starts)
     with open_picture(path, width, height, dpi=120) as figure:
-        left, right = figure.subplots(1, 2, sharey=True)
-        _draw(left, _add_mean(alone[order]), tasks, "before training, minus base model")
-        _draw(right, _add_mean(gained[order]), tasks, "after training, minus fresh expert")
+        all_axes = figure.subplots(1, len(maps), sharey=True, squeeze=False)[0]
+        for axes, (title, values) in zip(all_axes, maps.items(), strict=True):
+            _draw(axes, _add_mean(values[order]), tasks, title)
+        left = all_axes[0]
         names = [plot_label(name, MAX_LABEL) for name in labels] if has_names else []
         left.set_yticks(range(len(names)), names, size=7)
         for row, label in enumerate(left.get_yticklabels()):
             label.set_fontweight("bold" if labels[row] in (fresh, base) else "normal")
-        left.set_ylabel(f"start, the best after training first ({len(starts)})", size=8)
+        left.set_ylabel(
+            f"start, the best {'after training ' if len(maps) > 1 else ''}first ({len(starts)})", size=8
+        )
 
 
 def _check(

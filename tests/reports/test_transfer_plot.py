@@ -2,6 +2,7 @@ from math import nan
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
 from matplotlib.image import imread
 
 from lorary.reports.transfer_plot import plot_transfer
@@ -34,12 +35,20 @@ def test_the_same_numbers_give_the_same_file(tmp_path, kind):
 
 def test_the_best_start_is_on_top(tmp_path):
     """The order is that of the mean after training; the labels of the SVG are in that order."""
-    matplotlib = pytest.importorskip("matplotlib")
-    with matplotlib.rc_context({"svg.fonttype": "none"}):
+    with rc_context({"svg.fonttype": "none"}):
         plot_transfer(tmp_path / "a.svg", STARTS, TASKS, BEFORE, AFTER)
     text = (tmp_path / "a.svg").read_text()
     places = [text.index(f">{name}</text>") for name in ("sql", "po$etry", "fresh", "base")]
     assert places == sorted(places)
+
+
+def test_without_training_there_is_one_map(tmp_path):
+    with rc_context({"svg.fonttype": "none"}):
+        plot_transfer(tmp_path / "one.svg", STARTS, TASKS, BEFORE, BEFORE)
+        plot_transfer(tmp_path / "two.svg", STARTS, TASKS, BEFORE, AFTER)
+    one, two = ((tmp_path / f"{name}.svg").read_text() for name in ("one", "two"))
+    assert one.count(">greek</text>") == 1 and "without training, minus base model" in one
+    assert two.count(">greek</text>") == 2 and "after training, minus fresh expert" in two
 
 
 def test_one_task_and_equal_losses_are_drawn(tmp_path):
@@ -51,7 +60,9 @@ def test_one_task_and_equal_losses_are_drawn(tmp_path):
 def test_many_starts_and_tasks_are_drawn(tmp_path):
     starts = ["fresh", "base", *(f"expert {number}" for number in range(300))]
     numbers = np.random.default_rng(0).uniform(1, 5, (302, 40))
-    plot_transfer(tmp_path / "a.png", starts, [f"task {number}" for number in range(40)], numbers, numbers)
+    plot_transfer(
+        tmp_path / "a.png", starts, [f"task {number}" for number in range(40)], numbers, numbers / 2
+    )
     assert (tmp_path / "a.png").exists()
 
 
