@@ -58,7 +58,7 @@ def name_task_expert(names: Sequence[str], task: str | None) -> str:
     name = PREFIX + task
     if name not in names:
         raise ValueError(
-            f"this model's skills have no task {quote(task)}: {suggest(task, list_tasks(names))}; for a task "
-            "that is not in their table, None takes the mean row"
+            f"this model's skills have no task {quote(task)} (None takes their table's mean row): "
+            f"{suggest(task, list_tasks(names))}"
         )
     return name

@@ -74,7 +74,7 @@ def sync_library(
         if own == files:
             unchanged.append(name)
         elif own and not replace:
-            differences.append(_compare(name, files, own, "; --replace takes the locked one"))
+            differences.append(_compare(name, files, own, "; --replace takes the locked one from --sources"))
         elif (found := _take(target, stores, name, files)) is None:
             copied.append(name)
         else:
@@ -130,7 +130,8 @@ def _take_trained(
     if own == digest:
         return None
     if own is not None and not replace:
-        return Difference(what, f"sha256 {digest[:12]}", "another one; --replace takes the locked one")
+        found = "another one; --replace takes the locked one from --sources"
+        return Difference(what, f"sha256 {digest[:12]}", found)
     for source in sources:
         with source.reading():
             content = source.read(path) if source.find_kind(path) == "file" else b""

@@ -72,7 +72,7 @@ def test_what_differs_is_told(library, tmp_path):
     assert [difference.what for difference in synced.differences] == ["expert a", "expert b", "expert more"]
     changed, missing, more = synced.differences
     assert changed.found.startswith("other adapter_model.safetensors, expert.json")
-    assert changed.found.endswith("; --replace takes the locked one")
+    assert changed.found.endswith("; --replace takes the locked one from --sources")
     assert missing.found == "in no source" and missing.locked.startswith("sha256 ")
     assert (more.locked, more.found) == ("none", "in the library")
     assert synced.unchanged == ("both",)
@@ -145,7 +145,7 @@ def test_what_was_trained_for_experts_together_is_copied_with_them(library, tmp_
     path = tmp_path / "same" / ".lorary" / "artifacts" / file
     path.write_bytes(b"damaged")
     (difference,) = sync_library(lock, str(tmp_path / "same"), [library.url]).differences
-    assert difference.found == "another one; --replace takes the locked one"
+    assert difference.found == "another one; --replace takes the locked one from --sources"
     assert not sync_library(lock, str(tmp_path / "same"), [library.url], replace=True).differences
     path.unlink()
     (difference,) = sync_library(lock, str(tmp_path / "same"), []).differences
