@@ -107,6 +107,9 @@ def _compare_fingerprints(one: BaseIdentity, other: BaseIdentity) -> BaseMatch:
     reason = ""
     if ours.full and theirs.full:
         fits = is_same_print(ours.full, theirs.full)
+        if fits and ours.is_quantised and theirs.is_quantised:
+            # Quantised from weights in bfloat16 and in float32, say. Both users chose a copy: no news.
+            return BaseMatch(True)
     else:
         fits = ours.settings == theirs.settings
         kept = (ours.kept or one.kept, theirs.kept or other.kept)

@@ -21,7 +21,7 @@ from lorary.errors import BaseModelError
 from lorary.files import quote
 from lorary.models import embedded
 from lorary.models.quantized.configs import QuantizationLike, make_quantization, require_method
-from lorary.models.quantized.packed_layers import list_packed
+from lorary.models.quantized.packed_layers import keep_order, list_packed
 from lorary.models.quantized.source_fingerprint import fingerprint_files
 from lorary.models.quiet import without_cast_notes, without_progress_bars
 
@@ -81,6 +81,7 @@ def load_files(source: str, plan: LoadPlan) -> Loaded:
             f"{quote(name_quantization(plan.quantization))} changes (torchao leaves GPT-2's Conv1D as they "
             "are): load it without, or choose another"
         )
+    keep_order(model)
     if plan.quantization is None:
         return Loaded(model, tokenizer, None)
     return Loaded(model, tokenizer, _fingerprint_source(source, plan.revision, config))

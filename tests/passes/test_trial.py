@@ -54,7 +54,7 @@ def test_a_real_model_in_float16_has_the_layouts_that_its_processor_rounds_alike
         assert max(changes) < 0.1, f"{name}: more than rounding"
     # Answers' losses in the layout that is used are those of each text alone, and of float32.
     examples = [TokenizedExample(tuple(text[:3]), tuple(text[3:])) for text in texts if len(text) > 3]
-    exact = _score(embedded_model.model, examples, Layout.ALONE)
+    exact = _score(copy.deepcopy(embedded_model.model).float(), examples, Layout.ALONE)
     used = _score(model, examples, None)
     torch.testing.assert_close(used, _score(model, examples, Layout.ALONE), rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(used, exact, rtol=1e-2, atol=1e-2)

@@ -5,6 +5,7 @@ The packages that quantise are recognised by the names of their modules, since i
 I layer input, O layer output.
 """
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from lorary.errors import IncompatibleExpert
+
+# What bitsandbytes calls the switch of a 4-bit layer; see ``keep_order``.
+PACKS_ITSELF = "support_avx512bf16_for_cpu"
 
 
 def is_packed_tensor(tensor: Tensor) -> bool:
@@ -52,7 +56,7 @@ def unpack_weight(layer: nn.Linear) -> Tensor:
 
         state = getattr(weight, "quant_state", None)
         if state is not None:
-            return dequantize_4bit(weight.data, state).float()
+            return dequantize_4bit(*_restore_order(weight.data, state)).float()
         # The first call of an 8-bit layer moves the scales of its rows to its state.
         owner: Any = layer.state if getattr(weight, "SCB", None) is None else weight
         return int8_vectorwise_dequant(weight.data, owner.SCB)
@@ -60,6 +64,34 @@ def unpack_weight(layer: nn.Linear) -> Tensor:
         "weights must be floating-point numbers, or quantised by bitsandbytes or torchao, found "
         f"{weight.dtype} in a {type(layer).__name__}: load the base model without quantisation"
     )
+
+
+def keep_order(model: nn.Module) -> None:
+    """Keep the 4-bit weights of a model in the order and with the scales that quantisation gave them.
+
+    Where a processor has AVX512-BF16, bitsandbytes would rearrange a layer's weights at its first call
+    without gradients: the scales are rounded to bfloat16 for good, calls with and without gradients differ,
+    and widths that 32 and 64 do not divide end in an error.
+    """
+    for layer in list_packed(model).values():
+        if hasattr(layer, PACKS_ITSELF):
+            setattr(layer, PACKS_ITSELF, False)
+
+
+def _restore_order(values: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """Return 4-bit values and their scales as they were before a layer rearranged them, if it has.
+
+    The scales stay rounded to bfloat16, as the layer uses them.
+    """
+    if not getattr(state, "packing_format_for_cpu", False):
+        return values, state
+    from bitsandbytes.functional import _convert_weight_packed_for_cpu_inverse
+
+    restored = copy.copy(state)
+    restored.original_nested = False  # else the scales would be quantised anew
+    values, restored = _convert_weight_packed_for_cpu_inverse(values, restored)
+    restored.absmax = restored.absmax.T.reshape(-1).float()
+    return values, restored
 
 
 def mixes_tokens(model: nn.Module) -> bool:

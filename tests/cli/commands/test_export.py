@@ -61,7 +61,7 @@ def test_a_folded_expert_is_a_plain_model(export, trained_library, tiny_base, tm
     assert code == 0
     found = json.loads(output)
     assert (found["expert"], found["fold"]) == ("prices", True)
-    base = load_base(tiny_base)
+    base = load_base(tiny_base, dtype=torch.float32)
     expected = fold(base.model, Library.open(trained_library)["prices"]).float()
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     torch.testing.assert_close(model(input_ids=INPUT_IDS).logits, expected(input_ids=INPUT_IDS).logits)

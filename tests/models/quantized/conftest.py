@@ -3,6 +3,7 @@
 import warnings
 
 import pytest
+import torch
 
 from lorary.models import load_base
 
@@ -32,7 +33,7 @@ def load_quantized(find_folder):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the packages, at their first import
             pytest.importorskip(KINDS[kind])
-        return load_base(find_folder(family), quantization=kind, device="cpu")
+        return load_base(find_folder(family), quantization=kind, device="cpu", dtype=torch.float32)
 
     return load
 

@@ -87,3 +87,30 @@ def test_a_trained_weight_cannot_replace_a_quantised_one(load_quantized, make_ex
         IncompatibleExpert, match="has quantised weights, which a trained weight cannot replace"
     ):
         attach_experts(base.model, {"poetry": expert})
+
+
+def test_weights_that_bitsandbytes_rearranged_are_read_in_their_order(load_quantized):
+    """A layer of this package rearranges its weights where the processor has AVX512-BF16."""
+    from bitsandbytes import nn as bnb_nn
+    from bitsandbytes.functional import _convert_weight_packed_for_cpu
+
+    layer = bnb_nn.Linear4bit(128, 64, bias=False, compute_dtype=torch.float32, quant_type="nf4")
+    layer.weight.data = torch.randn(64, 128, generator=torch.Generator().manual_seed(0))
+    layer = layer.to("cpu").eval()
+    before = unpack_weight(layer)
+    layer.weight.data, layer.weight.quant_state = _convert_weight_packed_for_cpu(
+        layer.weight.data, layer.weight.quant_state
+    )
+    # Each block of 64 inputs has a scale, which is now a bfloat16.
+    torch.testing.assert_close(unpack_weight(layer), before, rtol=2**-8, atol=0)
+    assert layer.weight.quant_state.packing_format_for_cpu  # the layer itself is as it was
+
+
+def test_no_layer_of_a_loaded_model_rearranges_its_weights(load_quantized, compute_logits):
+    model = load_quantized("4bit").model
+    layers = list_packed(model).values()
+    before = [layer.weight.data.clone() for layer in layers]
+    compute_logits(model)
+    for layer, values in zip(layers, before, strict=True):
+        assert layer.support_avx512bf16_for_cpu is False
+        assert torch.equal(layer.weight.data, values)

@@ -63,7 +63,9 @@ def write_folded(options: Namespace, expert: Expert) -> str:
         )
     revision = options.revision or (None if options.base else expert.card.base_revision)
     with show_status(f"folding {expert.name} into {name}"):
-        base = load_base(name, revision=revision, device=read_device(options), quantization=options.quantize)
         dtype = options.dtype and getattr(torch, options.dtype)
+        base = load_base(
+            name, revision=revision, device=read_device(options), dtype=dtype, quantization=options.quantize
+        )
         save_folded(base, expert, options.out, dtype=dtype, trust_base=options.trust_base)
     return "transformers model"
