@@ -75,8 +75,8 @@ class MoeConfig:
     """Coefficient of the load-balance loss, a mean over layers."""
     z_loss: float = 0.001
     """Coefficient of the z-loss, which keeps scores small; a mean over layers."""
-    warm_start: WarmStart = "prototypes"
-    """First rows: Arrow's 'prototypes' times their gains, 'means' of the experts' inputs, or random ones."""
+    warm_start: WarmStart = "none"
+    """First rows: random ones, 'means' of the experts' inputs, or Arrow's 'prototypes' times their gains."""
     start_scale: float = 1.0
     """Root mean square of the scores of a warm start, less each token's mean."""
     router_learning_rate: float = 1e-2

@@ -28,7 +28,7 @@ def test_a_router_is_trained_stored_evaluated_and_used(train_moe, lorary, librar
     code, output, errors = train_moe()
     assert code == 0, errors
     assert "experts   3, frozen: past_tense, plurals, prices" in output
-    assert "router    linear, top 2, from prototypes" in output
+    assert "router    linear, top 2, from random rows" in output
     assert "share of choices" in output
     assert output.splitlines()[-1].endswith("--routes base,uniform,arrow,moe")
     words = ("--evaluation.num_examples", "2", "--routes", "base,moe", "--against", "base", "--json")
