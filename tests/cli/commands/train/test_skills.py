@@ -177,7 +177,7 @@ def test_a_prompt_is_answered_as_one_of_a_task(answer, trained, tiny_base):
     ("words", "message"),
     [
         ((), "skills-2): name a task of the skills with --task, train some"),
-        (("--task", "pricse"), "no task 'pricse': did you mean 'prices'"),
+        (("--task", "pricse"), "no task 'pricse' (None takes their table's mean row): did you mean 'prices'"),
         (
             ("--task", "prices", "--expert", "skills-0", "--show-experts"),
             "leave out --expert, --show-experts",
