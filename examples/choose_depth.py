@@ -9,12 +9,10 @@ the highest score, where it may be chosen, mean losses, and differences to all l
 standard errors.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import mean, stdev
 
-from choose_doubt import load, weigh
+from choose_doubt import load, parse_args, weigh
 from doubt_candidates import Scored, choose_by, score
 from doubt_items import SETS, read_cases
 from rich.console import Console
@@ -30,14 +28,7 @@ CANDIDATES = (*((depth, None) for depth in DEPTHS), (1.0, 32), (0.5, 32), (0.5, 
 
 def main() -> None:
     """Score, weigh and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("libraries", nargs="+", choices=("library", "residual"))
-    parser.add_argument("--num-tasks", type=int, default=12, help="of each set; an example each")
-    args = parser.parse_args()
+    args = parse_args(__doc__)
     for name in args.libraries:
         model = load(name, args.out)
         cases = read_cases(model.tokenizer, args.data, list(model.names), args.num_tasks)

@@ -34,17 +34,22 @@ from lorary.passes.layout import find_layout
 
 def main() -> None:
     """Score, weigh, measure and print."""
+    args = parse_args(__doc__)
+    found = {name: measure(name, args) for name in args.libraries}
+    for name, losses in found.items():
+        show(name, losses)
+
+
+def parse_args(description: str | None) -> argparse.Namespace:
+    """Read the arguments of a script that measures these cases on libraries."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("libraries", nargs="+", choices=("library", "residual"))
     parser.add_argument("--num-tasks", type=int, default=12, help="of each set; an example each")
-    args = parser.parse_args()
-    found = {name: measure(name, args) for name in args.libraries}
-    for name, losses in found.items():
-        show(name, losses)
+    return parser.parse_args()
 
 
 def measure(name: str, args: argparse.Namespace) -> Mapping[str, list[float]]:
