@@ -28,7 +28,7 @@ PRECISIONS = {
     "8bit": {"dtype": torch.float32, "quantization": "8bit"},
     "torchao-8bit": {"dtype": torch.float32, "quantization": "torchao-8bit"},
 }
-COLUMNS = ("precision", "MB", "loss", "exact match", "other answers in a batch", "loss moved by")
+COLUMNS = ("precision", "MB", "loss", "exact match", "answers changed by the batch", "loss changed by")
 
 
 def main() -> None:
