@@ -78,6 +78,8 @@ class Row:
     """The value of the scale that names the tasks; None for all that the stage has measured."""
     published: Mapping[str, float] = field(default_factory=dict)
     """Task, or ``mean`` -> the published number, in the unit of the table."""
+    source: str = ""
+    """Where the published numbers stand: paper, table, and what differs."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ _SCALE: dict[str, Check] = {
     "tflops": NUMBER,
 }
 _ROW: dict[str, Check] = {
-    **dict.fromkeys(("row", "stage", "route", "metric", "tasks"), TEXT),
+    **dict.fromkeys(("row", "stage", "route", "metric", "tasks", "source"), TEXT),
     "published": NUMBERS,
 }
 _SIZES: dict[str, Check] = dict.fromkeys(("parameters", "layers", "hidden", "width", "bytes"), NUMBER)

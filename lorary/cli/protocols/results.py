@@ -29,6 +29,8 @@ class Cell(NamedTuple):
     """Its standard error over examples."""
     published: float | None
     """The published number."""
+    source: str | None
+    """Where it stands; None without one."""
 
 
 def read_cells(ready: ReadyProtocol) -> list[Cell]:
@@ -57,7 +59,7 @@ def _read_row(ready: ReadyProtocol, row: Row) -> Iterator[Cell]:
     errors = [cell.error for cell in cells if cell.error is not None]
     error = math.hypot(*errors) / len(cells) if len(errors) == len(cells) else None
     mean = sum(cell.ours for cell in cells) / len(cells)
-    yield Cell(row.row, MEAN, mean, error, row.published.get(MEAN))
+    yield _make_cell(row, MEAN, mean, error)
     yield from cells
 
 
@@ -74,11 +76,22 @@ def _read_cell(result: Result, row: Row, task: str, metric: str) -> Cell:
     error = result.standard_error(task, row.route, metric)
     scaled = None if error is None else unit * error
     mean = unit * result.mean(task, row.route, metric)
-    return Cell(row.row, task, mean, scaled, row.published.get(task))
+    return _make_cell(row, task, mean, scaled)
 
 
-def tabulate_cells(cells: Sequence[Cell]) -> list[tuple[str, ...]]:
-    """Write cells as texts, a text per column."""
+def _make_cell(row: Row, task: str, ours: float, error: float | None) -> Cell:
+    published = row.published.get(task)
+    return Cell(row.row, task, ours, error, published, None if published is None else row.source or None)
+
+
+def tabulate_cells(cells: Sequence[Cell], *, is_comparable: bool) -> list[tuple[str, ...]]:
+    """Write cells as texts, a text per column.
+
+    Args:
+        cells: the cells.
+        is_comparable: whether our numbers may be compared with published ones; differences are left out if
+            the base model is a random one.
+    """
     return [
         (
             cell.row,
@@ -86,7 +99,7 @@ def tabulate_cells(cells: Sequence[Cell]) -> list[tuple[str, ...]]:
             f"{cell.ours:.1f}",
             "" if cell.error is None else f"{cell.error:.1f}",
             "–" if cell.published is None else f"{cell.published:.1f}",
-            "–" if cell.published is None else f"{cell.ours - cell.published:+.1f}",
+            f"{cell.ours - cell.published:+.1f}" if is_comparable and cell.published is not None else "–",
         )
         for cell in cells
     ]
@@ -97,10 +110,20 @@ def write_table(ready: ReadyProtocol, cells: Sequence[Cell]) -> str:
     protocol = ready.protocol
     paper = escape_markdown(protocol.paper)
     head = f"# {escape_markdown(protocol.title)}\n\nScale {ready.scale.name}; published: {paper}\n\n"
-    rows = [(*map(escape_markdown, row[:2]), *row[2:]) for row in tabulate_cells(cells)]
+    texts = tabulate_cells(cells, is_comparable=ready.scale.model is None)
+    rows = [(*map(escape_markdown, row[:2]), *row[2:]) for row in texts]
     lines = [COLUMNS, ("---", "---", *["---:"] * len(NUMERIC)), *rows]
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return head + body + "\n"
+    return head + body + "\n" + "".join(f"\n{escape_markdown(line)}\n" for line in list_sources(cells))
+
+
+def list_sources(cells: Sequence[Cell]) -> list[str]:
+    """List where the published numbers of each row stand, a line for each source."""
+    rows: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        if cell.source is not None:
+            rows.setdefault(cell.source, {})[cell.row] = None
+    return [f"Published for {', '.join(own)}: {source}" for source, own in rows.items()]
 
 
 def _find_unit(metric: Metric) -> float:

@@ -38,17 +38,34 @@ def out(tmp_path):
 
 def test_each_task_has_its_own_metric_and_the_mean_is_over_the_tasks_of_the_row(out):
     published = {"mean": 60.0, "piqa": 80.5}
-    row = Row(row="Arrow", stage="measure", route="arrow", tasks="benchmarks", published=published)
+    row = Row(
+        row="Arrow", stage="measure", route="arrow", tasks="benchmarks", published=published, source="table|1"
+    )
     ready = make_ready(out, row)
     mean, piqa, code = cells = read_cells(ready)
     assert [cell.task for cell in cells] == ["mean", "piqa", "code"]
     assert (mean.ours, piqa.ours, code.ours) == (62.5, 75.0, 50.0)
     assert mean.error == pytest.approx(math.hypot(piqa.error, code.error) / 2)
-    assert tabulate_cells(cells)[0] == ("Arrow", "mean", "62.5", f"{mean.error:.1f}", "60.0", "+2.5")
-    assert tabulate_cells(cells)[2][4:] == ("–", "–")
+    assert tabulate_cells(cells, is_comparable=True)[0] == (
+        "Arrow",
+        "mean",
+        "62.5",
+        f"{mean.error:.1f}",
+        "60.0",
+        "+2.5",
+    )
+    assert tabulate_cells(cells, is_comparable=True)[2][4:] == ("–", "–")
     text = write_table(ready, cells)
     assert text.startswith("# A\\|B\n")
     assert "| Arrow | piqa | 75.0 | 25.0 | 80.5 | -5.5 |\n" in text
+    assert text.endswith("\n\nPublished for Arrow: table\\|1\n")
+
+
+def test_the_published_number_stands_beside_a_random_model_without_a_difference(out):
+    row = Row(row="Arrow", stage="measure", route="arrow", tasks="benchmarks", published={"mean": 60.0})
+    cells = read_cells(make_ready(out, row))
+    assert tabulate_cells(cells, is_comparable=False)[0][4:] == ("60.0", "–")
+    assert cells[0].source is None
 
 
 def test_losses_are_shown_as_they_are(out):

@@ -37,7 +37,16 @@ def test_a_protocol_runs_whole_at_its_smallest_scale(lorary, tmp_path, name, mon
     for row in protocol.table:
         result = Result.from_json(out / row.stage / "results.json")
         assert row.route in result.routes
-        assert row.row in (out / "table.md").read_text()
+        table = (out / "table.md").read_text()
+        assert row.row in table
+        # A published number is shown with its source, and has one.
+        for task, number in row.published.items():
+            assert any(
+                f"| {row.row} | {task} |" in line and f" {number:.1f} | – |" in line
+                for line in table.splitlines()
+            )
+            assert row.source
+            assert row.source.partition(" (")[0] in output
     # Again: no stage runs.
     code, output, errors = lorary("run", name, "--scale", "tiny", "--out", str(out), "--json")
     assert code == 0, errors

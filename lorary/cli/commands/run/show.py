@@ -12,7 +12,7 @@ from lorary.cli.help_text import wrap_command
 from lorary.cli.printing import print_facts, print_json, print_line
 from lorary.cli.protocols.plan import TOKENS_PER_PASS, StagePlan, plan_stage
 from lorary.cli.protocols.resolve import ReadyProtocol
-from lorary.cli.protocols.results import COLUMNS, MEAN, NUMERIC, Cell, tabulate_cells
+from lorary.cli.protocols.results import COLUMNS, MEAN, NUMERIC, Cell, list_sources, tabulate_cells
 from lorary.cli.protocols.shipped import find_protocol, list_shipped
 from lorary.cli.protocols.state import RunState
 from lorary.files import say_count
@@ -135,7 +135,10 @@ def print_cells(ready: ReadyProtocol, cells: Sequence[Cell], path: Path, *, is_j
     if not cells:
         print_line(f"all {say_count(len(ready.stages), 'stage')} have ended; the protocol has no table")
         return
-    print_table(COLUMNS, tabulate_cells([cell for cell in cells if cell.task == MEAN]), NUMERIC)
+    means = [cell for cell in cells if cell.task == MEAN]
+    print_table(COLUMNS, tabulate_cells(means, is_comparable=ready.scale.model is None), NUMERIC)
+    for line in list_sources(cells):
+        print_line(line)
     print_line(f"each task: {path}")
     if ready.scale.model is not None:
         print_line(f"scale {ready.scale.name} has a random base model: its numbers mean nothing")
