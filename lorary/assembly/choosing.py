@@ -224,7 +224,7 @@ def _check_chooser(stack: ExpertStack, choice: Any) -> Chooser:
     if isinstance(choice, Router) and choice.stack is not stack:
         raise ValueError(
             f"router {choice.name!r} was built for other experts than this model has now: build it again "
-            "with model.router(…) after experts are added or removed"
+            "with model.router(…) after experts are added or removed, or the model is moved"
         )
     chooser: Chooser = choice
     return chooser

@@ -78,25 +78,6 @@ class HeldModel:
         """Tell pipelines that the model generates."""
         return True
 
-    def to(self, place: str | int | torch.device | torch.dtype) -> Self:
-        """Return the model, if it is on this device or has this dtype.
-
-        Raises:
-            ValueError: if it is on another device or has another dtype, with what to do.
-        """
-        if isinstance(place, torch.dtype):
-            own: object = self.dtype
-            name, is_same = "dtype", place == own
-        else:
-            own, place = self.device, torch.device(place)
-            name, is_same = "device", own.type == place.type and place.index in (None, own.index or 0)
-        if not is_same:
-            raise ValueError(
-                f"this model has the {name} {own}, found {place}: load it with this {name} by "
-                f"load_model(…, {name}=…)"
-            )
-        return self
-
     def eval(self) -> Self:
         """Put the model into evaluation mode, in which it is loaded."""
         self.model.eval()

@@ -18,6 +18,7 @@ from lorary.assembly.direct_calls import DirectCalls
 from lorary.assembly.encoder_calls import EncoderCalls
 from lorary.assembly.growing import add_expert, remove_expert
 from lorary.assembly.held_model import HeldModel
+from lorary.assembly.moved_model import MovedModel
 from lorary.assembly.notebook import draw_model
 from lorary.assembly.router import Router, build_router
 from lorary.assembly.save import save_model
@@ -33,12 +34,13 @@ from lorary.models import BaseModel, ExpertStack
 from lorary.routing import RouterConfig, configure_router
 
 
-class RoutedModel(AskedModel, HeldModel):
+class RoutedModel(AskedModel, MovedModel, HeldModel):
     """A base model with experts and a router; made by ``load_model``.
 
     Threads may share a model. ``assign`` and ``routed`` apply to the thread that enters them. ``set_router``,
-    ``add_expert``, ``remove_expert`` and ``detach`` apply to all threads, and wait until no other thread is
-    in a call or a context. So a thread inside a context must not wait for another thread that uses the model.
+    ``add_expert``, ``remove_expert``, ``to`` and ``detach`` apply to all threads, and wait until no other
+    thread is in a call or a context. So a thread inside a context must not wait for another thread that uses
+    the model.
 
     Args:
         base: the base model, with the experts attached.

@@ -96,7 +96,10 @@ class Identity:
                 sorted(str(self.experts[name]) for name in general.standing),
             ]
         settings = getattr(base.model.config, "_attn_implementation", None)
-        return [VERSION, base.fingerprint, str(base.model.dtype), settings, shared]
+        own = [VERSION, base.fingerprint, str(base.model.dtype), settings, shared]
+        # A model that was moved to a wider dtype is not one that was loaded in it.
+        rounded = [str(dtype) for dtype in self._model.stack.context.rounded]
+        return [*own, rounded] if rounded else own
 
     def _describe_experts(self, experts: RouteExperts, item: Item) -> Any:
         known = experts.find(item)

@@ -25,6 +25,9 @@ from lorary.facts.table import FACTS
 from lorary.library import Library
 from lorary.models import BaseModel, ExpertStack
 
+# (fact, its parameters as JSON) -> expert -> artifact
+Computed = dict[tuple[str, str], dict[str, Artifact]]
+
 
 class Facts:
     """The facts about the experts on one model, by fact and expert.
@@ -59,11 +62,9 @@ class Facts:
         self.named: dict[str, Expert] = {}
         """Experts that are no controls, but that routers cannot choose because of their kinds."""
         self.general: Expert | None = None
-        """The model's general expert: always on for experts that stand on it, else what routers may fall back
-        on."""
+        """The general expert: always on for experts that stand on it, else what routers may fall back on."""
         self._added: dict[str, Expert] = {}
-        # (fact, its parameters as JSON) -> expert -> artifact
-        self._computed: dict[tuple[str, str], dict[str, Artifact]] = {}
+        self._computed: Computed = {}
         # fact -> expert -> artifact
         self._given: dict[str, dict[str, Artifact]] = {}
         self._joint = JointFacts()
@@ -248,6 +249,11 @@ class Facts:
         for known in (*self._computed.values(), *self._given.values()):
             known.pop(name, None)
         self._joint.remove(name)
+
+    def exchange_computed(self, computed: Computed) -> Computed:
+        """Replace what was computed so far, such as by nothing, and return it."""
+        before, self._computed = self._computed, computed
+        return before
 
     def _make_context(self, experts: Mapping[str, Expert], options: Mapping[str, Any]) -> Context:
         return Context(

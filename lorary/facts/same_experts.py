@@ -1,6 +1,9 @@
 """Checking that the experts of a library are those on a model."""
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from lorary.errors import LibraryError
 from lorary.experts import Expert
@@ -22,9 +25,20 @@ def check_loaded(stack: ExpertStack, expert: Expert, name: str) -> None:
         is_same = not layer.a[index, rank:].any() and not layer.b_t[index, rank:].any()
         if factors is not None:
             for loaded, stored in ((layer.a, factors.a), (layer.b_t, factors.b.T)):
-                is_same = is_same and torch.equal(loaded[index, :rank], stored.to(loaded))
+                own = (*stack.context.rounded, loaded.dtype)
+                found, known = (
+                    _round(each, own) for each in (loaded[index, :rank], stored.to(loaded.device))
+                )
+                is_same = is_same and torch.equal(found, known)
         if not is_same:
             raise LibraryError(
                 f"expert {name!r} in the library is not the one this model was loaded with: load the model "
                 "again"
             )
+
+
+def _round(values: Tensor, dtypes: Sequence[torch.dtype]) -> Tensor:
+    """Round values to some dtypes, one after the other; a second time changes nothing."""
+    for dtype in dtypes:
+        values = values.to(dtype)
+    return values

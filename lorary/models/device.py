@@ -5,7 +5,7 @@ import torch
 from lorary.files import escape, quote
 
 
-def choose_device(device: str | torch.device | None) -> torch.device:
+def choose_device(device: str | int | torch.device | None) -> torch.device:
     """Return the device to use; None means a GPU if there is one, else the CPU.
 
     Raises:

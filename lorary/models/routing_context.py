@@ -91,14 +91,16 @@ class RoutingContext:
         self.lock = UseLock()
         self.left_out: dict[str, str] = {}
         """Name -> why the model does not have this expert, for error messages; a copy has none."""
+        self.rounded: tuple[torch.dtype, ...] = ()
+        """The dtypes to which the model's values were rounded, one after the other, before it got its own."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy of a model has the default chooser, but not the threads' current calls. The chooser is state,
         # not an argument, because it may refer to this context.
-        return RoutingContext, (), (self.default.chooser, self.general)
+        return RoutingContext, (), (self.default.chooser, self.general, self.rounded)
 
-    def __setstate__(self, state: tuple[Chooser | None, int | None]) -> None:
-        chooser, self.general = state
+    def __setstate__(self, state: tuple[Chooser | None, int | None, tuple[torch.dtype, ...]]) -> None:
+        chooser, self.general, self.rounded = state
         self.default = Call(chooser)
 
     @property

@@ -29,7 +29,7 @@ def can_pad_encoded(model: PreTrainedModel) -> bool:
     Raises:
         BaseModelError: if it does not return logits for each token of a target.
     """
-    key = (model.config._attn_implementation, model.dtype)
+    key = (model.config._attn_implementation, model.dtype, model.device.type)
     kept = _KEPT.get(model)
     if kept is None or kept[0] != key:
         with evaluating(model):

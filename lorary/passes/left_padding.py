@@ -33,7 +33,7 @@ def can_pad_left(stack: ExpertStack) -> bool:
         stack: the experts on the model; they are switched off during the trial.
     """
     model = stack.model
-    key = (model.config._attn_implementation, model.dtype)
+    key = (model.config._attn_implementation, model.dtype, model.device.type)
     kept = _KEPT.get(model)
     if kept is None or kept[0] != key:
         with stack.choosing(None), evaluating(model):

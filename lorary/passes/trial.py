@@ -71,7 +71,7 @@ def try_model(model: PreTrainedModel) -> Tried:
     Raises:
         BaseModelError: if it does not return logits for each token, or a token attends to later tokens.
     """
-    key = (model.config._attn_implementation, model.dtype)
+    key = (model.config._attn_implementation, model.dtype, model.device.type)
     kept = _KEPT.get(model)
     if kept is None or kept[0] != key:
         with evaluating(model):

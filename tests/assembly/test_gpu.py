@@ -39,6 +39,20 @@ def find_logits(model, shape):
     return model(input_ids=ids.to(model.model.device)).logits.cpu()
 
 
+@pytest.mark.parametrize("router", ["arrow", "calibrated"])
+def test_a_model_is_moved_there_and_back(model, router):
+    model.set_router(router)
+    expected = find_logits(model, FEW)
+    assert model.to("cuda") is model and model.device.type == "cuda"
+    tensors = [*model.model.parameters(), *model.model.buffers()]
+    assert {tensor.device.type for tensor in tensors} == {"cuda"}
+    torch.testing.assert_close(find_logits(model, FEW), expected, atol=1e-3, rtol=1e-3)
+    with model.assign(["dates", "narrow"]):
+        find_logits(model, FEW)
+    assert isinstance(model.generate("3 apples cost", max_new_tokens=4), str)
+    assert torch.equal(find_logits(model.cpu(), FEW), expected)
+
+
 @pytest.mark.parametrize("shape", [FEW, MANY])
 @pytest.mark.parametrize("combine", COMBINES)
 def test_logits_are_those_of_the_cpu(model, on_gpu, combine, shape):

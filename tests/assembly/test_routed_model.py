@@ -105,10 +105,6 @@ def test_a_routed_model_has_what_users_of_transformers_expect(model, input_ids):
     model.model.train()
     assert model.eval() is model and not model.model.training
     assert model.to("cpu") is model.to(torch.float32) is model.to(model.device) is model
-    with pytest.raises(ValueError, match="has the device cpu, found cuda:1: load it with this device"):
-        model.to("cuda:1")
-    with pytest.raises(ValueError, match=r"has the dtype torch.float32, found torch.bfloat16: load it"):
-        model.to(torch.bfloat16)
 
 
 @pytest.mark.parametrize("router", ["arrow", "calibrated", "uniform"])

@@ -52,7 +52,7 @@ def test_a_call_gives_in_many_threads_what_it_gives_alone(build, name):
     for known, answers in zip(expected, found, strict=True):
         assert all(is_same(answer, known) for answer in answers if answer is not None)
     assert model.stack.context.active is model.stack.context.default
-    if name not in ("set_router", "detach"):
+    if name not in ("set_router", "detach", "half", "bfloat16"):
         assert is_same(read(model, 1), read(build(), 1))
 
 

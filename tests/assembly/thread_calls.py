@@ -120,6 +120,22 @@ def save(model, number):
             return [str(refused), *(path.name for path in Path(folder).iterdir())]
 
 
+def move(model, name, number):
+    """One moves the model, and back; the others are answered by one that is in one dtype."""
+    if number == 0:
+        getattr(model, name)(*([torch.float64] if name == "to" else []))
+        model.to(torch.float32)
+        return None
+    return torch.isfinite(read_assigned(model, number)).all()
+
+
+def move_to_gpu(model, number):
+    try:
+        return model.cuda("cuda:99")
+    except ValueError as refused:
+        return str(refused)
+
+
 # Public name -> what a thread of this number asks of the model with it.
 CALLS = {
     "__call__": read,
@@ -138,7 +154,12 @@ CALLS = {
     "input_modalities": lambda model, number: model.input_modalities,
     "output_modalities": lambda model, number: model.output_modalities,
     "can_generate": lambda model, number: model.can_generate(),
-    "to": lambda model, number: model.to("cpu").device,
+    "to": lambda model, number: move(model, "to", number),
+    "float": lambda model, number: move(model, "float", number),
+    "half": lambda model, number: move(model, "half", number),
+    "bfloat16": lambda model, number: move(model, "bfloat16", number),
+    "cpu": lambda model, number: model.cpu().device,
+    "cuda": move_to_gpu,
     "save_pretrained": save,
     "eval": lambda model, number: model.eval().model.training,
     "model": lambda model, number: type(model.model),
