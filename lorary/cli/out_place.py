@@ -10,12 +10,12 @@ from lorary.files import quote
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:/")
 
 
-def check_out(out: Path, library: str, *, is_file: bool = False) -> None:
+def check_out(out: Path, library: str | None, *, is_file: bool = False) -> None:
     """Refuse a place that cannot be written, or that would overwrite something else.
 
     Args:
         out: the value of ``--out``.
-        library: folder or URL of the command's library.
+        library: folder or URL of the command's library; None for none.
         is_file: whether a file will be written, not a folder.
 
     Raises:
@@ -38,6 +38,8 @@ def check_out(out: Path, library: str, *, is_file: bool = False) -> None:
         raise ValueError(
             f"{shown} must be inside a folder, but {quote(str(above))} is not a folder: choose another place"
         )
+    if library is None:
+        return
     inside = Path(os.path.realpath(out)).is_relative_to(os.path.realpath(library))
     if inside and "://" not in library:
         raise ValueError(f"{shown} must be outside library {quote(library)}: choose another place")

@@ -45,6 +45,7 @@ PRINTING = {
     "eval": [
         ["lib", *TASKS, *FEW, "--routes", "base,arrow", "--arrow.top_k", "1", "--metrics", "loss"],
         ["lib", *TASKS, *FEW, "--routes", "base", "--out", "out"],
+        ["--base", "base", *TASKS, *FEW],
     ],
     "report": [
         ["lib", *TASKS, *SMALL, "--routes", "base", "--router", "arrow", "--arrow.top_k", "1"],

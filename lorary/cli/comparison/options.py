@@ -21,7 +21,12 @@ def add_comparison_options(parser: ArgumentParser, *routes: str, needs_tasks: bo
         routes: names of the option for the routes; the first is its main name.
         needs_tasks: whether the options of tasks are required.
     """
-    parser.add_argument("library", nargs=None if needs_tasks else "?", help="Folder or URL of the library")
+    without = (
+        "" if needs_tasks else "; with --base and no library, the base model and --controls are measured"
+    )
+    parser.add_argument(
+        "library", nargs=None if needs_tasks else "?", help=f"Folder or URL of the library{without}"
+    )
     add_task_options(parser, required=needs_tasks)
     parser.add_argument(
         "--shots",

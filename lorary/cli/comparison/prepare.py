@@ -1,7 +1,7 @@
 """Prepare an evaluation: tasks, routes, and a model with all experts and controls."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jsonargparse import Namespace
@@ -11,6 +11,7 @@ from lorary.cli.bars import show_work
 from lorary.cli.base_model import load_options_base
 from lorary.cli.comparison.material import find_task_of_each, provide_material
 from lorary.cli.comparison.routes import RANDOM, check_against, choose_routes, split_commas
+from lorary.cli.comparison.without_library import prepare_without_library
 from lorary.cli.default_router import are_for_encoder
 from lorary.cli.filled_library import choose_routed, look_routed, open_filled_library
 from lorary.cli.router_configs import read_gate_steps, read_router_options, refuse_unused_options
@@ -34,8 +35,8 @@ from lorary.transforms import random_expert
 class Comparison:
     """The inputs of a comparison of routes, with base and experts loaded."""
 
-    library: LibraryView
-    """The experts that routers choose among."""
+    library: Mapping[str, Expert]
+    """The experts that routers choose among; none without a library."""
     model: RoutedModel
     """Base, experts and controls, without a router."""
     tasks: Mapping[str, Task]
@@ -89,14 +90,14 @@ def read_prompt_template(options: Namespace) -> Template:
 class PreparedRoutes:
     """Routes on a model, with base and experts loaded."""
 
-    library: LibraryView
-    """The experts that routers choose among."""
+    library: Mapping[str, Expert]
+    """The experts that routers choose among; none without a library."""
     model: RoutedModel
     """Base, experts and controls, without a router."""
-    own: Mapping[str, str]
-    """Task -> its own expert, for tasks that have one."""
     routes: Sequence[Route]
     """The routes."""
+    own: Mapping[str, str] = field(default_factory=dict)
+    """Task -> its own expert, for tasks that have one."""
 
 
 def prepare_routes(
@@ -109,7 +110,7 @@ def prepare_routes(
     """Check the options of routes, then load base and experts once.
 
     Args:
-        options: the command's options.
+        options: the command's options. Without a library, routes are the base model and controls.
         measured: name of a measured task -> another name of it in the experts' cards, or None.
         tasks: tasks with training examples of the experts, for routers that need these.
         seed: of the random expert.
@@ -119,6 +120,8 @@ def prepare_routes(
         ValueError: with the invalid option.
         LoraryError: if a library or the base model cannot be used.
     """
+    if options.library is None:
+        return PreparedRoutes({}, *prepare_without_library(options, measured))
     library = _open_experts(options, routers)
     controls = open_filled_library(options.controls) if options.controls is not None else {}
     own = _find_own(library, measured)
@@ -162,7 +165,7 @@ def prepare_routes(
     # Only the oracle uses own experts, and it is a route only if every task has one.
     answering = {task: own.get(task, task) for task in measured}
     routes = make_routes(names, model, answering, options=configured, combine=options.combine or "outputs")
-    return PreparedRoutes(library, model, own, routes)
+    return PreparedRoutes(library, model, routes, own)
 
 
 def _find_own(library: LibraryView, measured: Mapping[str, str | None]) -> dict[str, str]:

@@ -111,6 +111,44 @@ def test_training_examples_stand_before_prompts_if_asked(measure, tmp_path):
     assert results[0].scores.keys() == results[1].scores.keys()
 
 
+def test_a_base_model_is_measured_without_a_library(lorary, measure, tiny_base, controls, tmp_path):
+    words = ("--metrics", "loss,exact_match", "--json")
+    alone = ("eval", "--base", tiny_base, *TASKS, *FEW, *words)
+    beside = json.loads(measure("--routes", "base", *words)[1])
+    assert json.loads(lorary(*alone)[1]) == beside
+    code, output, _ = lorary(*alone[:-1], "--out", str(tmp_path / "out"))
+    assert code == 0 and "base" in output and "lorary generate" not in output
+    assert Result.from_json(tmp_path / "out" / "results.json").routes == ("base",)
+    beside = json.loads(measure("--routes", "base,multi-task", "--controls", controls, *words)[1])
+    assert json.loads(lorary(*alone, "--controls", controls)[1]) == beside
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "to measure a base model alone, give --base and leave LIBRARY out"),
+        (
+            ["--base", "b", "--include", "merge"],
+            "--include chooses experts of LIBRARY: give LIBRARY, or leave",
+        ),
+        (
+            ["--base", "b", "--routes", "base,arrow,oracle"],
+            "found ['arrow', 'oracle']: give LIBRARY, or leave",
+        ),
+        (["--base", "b", "--routes", "bse"], "there is no route 'bse': did you mean 'base'"),
+        (["--base", "b", "--routes", "base,base"], "each once, found ['base', 'base']: correct --routes"),
+        (["--base", "b", "--arrow.top_k", "2"], "options of router 'arrow' are given, but it is not used"),
+        (
+            ["--base", "b", "--against", "arrow"],
+            "--against must be one of the compared routes, found 'arrow'",
+        ),
+    ],
+)
+def test_what_needs_a_library_is_refused_without_one(lorary, words, message):
+    code, _, told = lorary("eval", *TASKS, *words)
+    assert code == 2 and message in " ".join(told.split())
+
+
 def test_routes_may_be_called_router(measure):
     answers = [json.loads(measure("--json", flag, "base,uniform")[1]) for flag in ("--routes", "--router")]
     assert answers[0] == answers[1]

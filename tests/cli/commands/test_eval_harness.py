@@ -32,6 +32,13 @@ def test_oracle_takes_the_expert_whose_card_names_the_benchmark(run, trained_lib
     assert code == 2 and "the oracle needs an expert of each task" in told
 
 
+def test_a_base_model_is_measured_without_a_library(run, lorary, tiny_base, tmp_path):
+    words = ("--harness", "arc_easy", "--json")
+    folder = str(tmp_path / "data")
+    code, output, _ = lorary("eval", "--base", tiny_base, "--data", folder, *FEW, *words)
+    assert code == 0 and json.loads(output) == json.loads(run(*words, "--routes", "base")[1])
+
+
 def test_everything_that_is_wrong_is_told_at_once(lorary, trained_library):
     code, _, told = lorary("eval", trained_library, "--harness", ",", "--metrics", "loss")
     assert code == 2

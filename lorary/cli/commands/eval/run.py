@@ -10,6 +10,7 @@ from lorary.cli.commands.eval.kept_answers import keep_answers
 from lorary.cli.commands.eval.report import print_result, summarize_result, write_result
 from lorary.cli.comparison.measure import measure_routes
 from lorary.cli.comparison.prepare import prepare_comparison, read_eval_options
+from lorary.cli.comparison.without_library import list_missing
 from lorary.cli.console import print_next
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
@@ -39,8 +40,9 @@ def run(options: Namespace) -> int:
             f"results: {options.out / 'results.json'}  tables: {options.out / 'table.md'}  answers: "
             f"{options.out / ITEMS}"
         )
-        words = [*repeat_base(options), *repeat_prompt_template(options)]
-        print_next("lorary", "generate", options.library, "PROMPT", *words, "--show-experts")
+        if options.library is not None:
+            words = [*repeat_base(options), *repeat_prompt_template(options)]
+            print_next("lorary", "generate", options.library, "PROMPT", *words, "--show-experts")
     else:
         print_next("lorary", "eval", *repeat_command(options, "--out", "results"))
     return 0
@@ -52,9 +54,9 @@ def check_options(options: Namespace) -> None:
     Raises:
         ValueError: with the options.
     """
-    faults = []
+    faults: list[str] = []
     if options.library is None:
-        faults.append("lorary eval needs LIBRARY, the folder or URL of a library")
+        faults += list_missing(options)
     if options.harness is None and options.tasks is None:
         faults.append("lorary eval needs --tasks or --harness: name files of tasks, or benchmarks")
     faults += [
