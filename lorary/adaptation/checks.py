@@ -1,6 +1,6 @@
 """Checks of an adaptation's arguments, before any work."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from lorary.adaptation.chosen import whole_library
 from lorary.adaptation.config import AdaptConfig
@@ -190,12 +190,9 @@ def _find_expert_faults(
             f"method {config.method!r} needs a library with at least one expert, found none: add experts, or "
             "use method 'fresh'",
         )
-    elif method.uses_experts and config.retrieve is not None and config.retrieve > len(candidates):
-        yield (
-            False,
-            f"retrieve must be at most {say_count(len(candidates), 'expert')}, which is all there are, found "
-            f"{config.retrieve}",
-        )
+    elif method.uses_experts:
+        for fault in find_retrieve_faults(config.retrieve, len(candidates)):
+            yield False, fault
     if config.train_general and "train_general" in method.settings:
         alone = [name for name in candidates if experts[name].card.on_top_of is None]
         if alone:
@@ -213,12 +210,31 @@ def _find_expert_faults(
                 f"method {config.method!r} needs the name of the expert that was trained on all tasks: set "
                 "multi_task (--multi-task NAME)",
             )
-        elif config.multi_task not in experts:
-            yield (
-                False,
-                f"multi_task must be an expert of the library, found {quote(config.multi_task, 140)}: "
-                f"{suggest(str(config.multi_task)[:200], experts)}",
-            )
+        else:
+            for fault in find_multi_task_faults(config.multi_task, experts):
+                yield False, fault
+
+
+def find_retrieve_faults(retrieve: int | None, count: int) -> Iterator[str]:
+    """Yield what is wrong with the number of experts to retrieve.
+
+    Args:
+        retrieve: the number; None for all.
+        count: number of experts that may be retrieved.
+    """
+    if retrieve is not None and retrieve > count:
+        yield (
+            f"retrieve must be at most {say_count(count, 'expert')}, which is all there are, found {retrieve}"
+        )
+
+
+def find_multi_task_faults(name: str | None, experts: Collection[str]) -> Iterator[str]:
+    """Yield what is wrong with the name of the expert of all tasks, if one is given."""
+    if name is not None and name not in experts:
+        yield (
+            f"multi_task must be an expert of the library, found {quote(name, 140)}: "
+            f"{suggest(str(name)[:200], experts)}"
+        )
 
 
 def _find_skill_faults(

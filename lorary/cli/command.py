@@ -9,7 +9,9 @@ class Command(Protocol):
     """A module below ``lorary.cli.commands``; its docstring is the help, whose first line is the summary.
 
     The function ``run(options: Namespace) -> int`` returns the exit code. It is here, or in a second module
-    if its imports take seconds. Then help and errors in options appear without these imports.
+    if its imports take seconds. Then help and errors in options appear without these imports. Beside ``run``
+    there may be ``check(options)``, which raises one error with all that is wrong with the options and can be
+    told before a model is loaded. ``run`` calls it, and so does what reports values of the wrong type.
     """
 
     EXAMPLE: str

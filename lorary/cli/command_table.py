@@ -165,6 +165,12 @@ def load_run(name: str) -> Callable[[Namespace], int]:
     return cast(Callable[[Namespace], int], load_module(listing.run or listing.options).run)
 
 
+def load_check(name: str) -> Callable[[Namespace], object] | None:
+    """Import a command's ``check``, see ``Command``; None if it has none."""
+    listing = COMMANDS[name]
+    return getattr(load_module(listing.run or listing.options), "check", None)
+
+
 def load_module(module: str) -> ModuleType:
     """Import a module below ``lorary.cli.commands`` by its name."""
     return import_module(f"lorary.cli.commands.{module}")

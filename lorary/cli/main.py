@@ -4,10 +4,11 @@ import sys
 from collections.abc import Sequence
 
 from lorary import __version__
-from lorary.cli.command_table import COMMANDS, GROUPS, load_command, load_run
+from lorary.cli.command_table import COMMANDS, GROUPS, load_check, load_command, load_run
 from lorary.cli.errors import report_errors
+from lorary.cli.faults import Faults
 from lorary.cli.near_names import suggest_command
-from lorary.cli.options import HELP, read_options
+from lorary.cli.options import HELP, WrongValues, read_options
 from lorary.cli.overview import format_overview
 from lorary.cli.own_warnings import plain_warnings
 from lorary.cli.printing import print_line, print_lines
@@ -48,13 +49,26 @@ def run_command(words: Sequence[str]) -> int:
     depth = 2 if words and words[0] in GROUPS else 1
     name, rest = " ".join(words[:depth]), words[depth:]
     if name in COMMANDS:
-        options = read_options(name, load_command(name), rest)
+        try:
+            options = read_options(name, load_command(name), rest)
+        except WrongValues as wrong:
+            raise _tell_more(name, wrong) from wrong
         return 0 if options is None else load_run(name)(options)
     group = words[0] if depth == 2 else None
     if len(words) < depth or words[depth - 1] in HELP:
         print_lines(format_overview(group))
         return 0
     raise ValueError(_refuse(words[depth - 1], group))
+
+
+def _tell_more(name: str, wrong: WrongValues) -> WrongValues:
+    """Add what is wrong with the other options of a command."""
+    check = load_check(name)
+    if wrong.others is None or check is None:
+        return wrong
+    faults, others = Faults(), wrong.others
+    faults.keep(lambda: check(others))
+    return WrongValues(name, [*wrong.faults, *map(str, faults.errors)], others)
 
 
 def _refuse(word: str, group: str | None) -> str:

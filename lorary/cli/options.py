@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from itertools import takewhile
+from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 
@@ -12,13 +13,28 @@ from lorary.cli.help_text import HelpFormatter, name_values
 from lorary.cli.printing import print_lines
 from lorary.cli.short_help import keep_common
 from lorary.cli.spelling import CheckedConfigFile, check_options, check_words, find_groups
-from lorary.cli.value_errors import explain_value
+from lorary.cli.value_errors import explain_value, find_key
 from lorary.files import escape
 
 # Longest message in characters: jsonargparse quotes whole values.
 LONGEST = 600
 MISSING = "the following arguments are required: "
 HELP, HELP_ALL = {"-h", "--help"}, "--help-all"
+
+
+class WrongValues(ValueError):
+    """Options have values of the wrong type.
+
+    Args:
+        name: the command.
+        faults: a message for each of them.
+        others: all options, with defaults in place of the wrong ones; None if other faults do not allow any.
+    """
+
+    def __init__(self, name: str, faults: Sequence[str], others: Namespace | None):
+        super().__init__(f"{'; '.join(faults)}: see lorary {name} --help")
+        self.faults = list(faults)
+        self.others = others
 
 
 def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace | None:
@@ -29,7 +45,8 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
         after ``--help`` or ``--help-all``, which is printed.
 
     Raises:
-        ValueError: if an option is unknown, missing or of the wrong type.
+        WrongValues: if options have values of the wrong type; with all of them.
+        ValueError: if an option is unknown or missing.
     """
     parser = build_parser(name, command)
     optional = getattr(command, "OPTIONAL", "")
@@ -44,10 +61,7 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
     check_words(words)
     check_options(parser, words)
     try:
-        options = _parse_words(parser, words, optional)
-    except argparse.ArgumentError as error:
-        message = escape(_name_missing(explain_value(str(error)), parser), longest=LONGEST)
-        raise ValueError(f"{message}: see lorary {name} --help") from error
+        options, faults = _parse_all(parser, words, optional)
     except (ArithmeticError, RecursionError) as error:
         raise ValueError(f"an option's value is out of range ({error}): see lorary {name} --help") from error
     except SystemExit as ended:
@@ -55,8 +69,43 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
             raise ValueError(f"the options cannot be parsed: see lorary {name} --help") from ended
         # jsonargparse exits after --print_config.
         return None
-    options.words = list(words)
+    if options is not None:
+        options.words = list(words)
+    if faults or options is None:
+        raise WrongValues(name, faults, options)
     return options
+
+
+def _parse_all(
+    parser: ArgumentParser, words: Sequence[str], optional: str
+) -> tuple[Namespace | None, list[str]]:
+    """Parse words; options with wrong values get their defaults.
+
+    Returns:
+        The options, None if they cannot be parsed so; and a message for each fault.
+    """
+    wrong: list[argparse.Action] = []
+    faults: list[str] = []
+    is_complete = True
+    while True:
+        try:
+            options = _parse_words(parser, words, optional)
+            break
+        except argparse.ArgumentError as error:
+            report = str(error)
+            faults.append(escape(_name_missing(explain_value(report), parser), longest=LONGEST))
+            key = find_key(report)
+            action = next((each for each in parser._actions if each.dest == key), None)
+            if action is None or action in wrong:
+                return None, faults
+            wrong.append(action)
+            # What suits a method, or another default choice, is not known.
+            is_complete = is_complete and not (action.choices and action.default)
+            # The next attempt comes to the next wrong value.
+            action.choices, action._typehint = None, Any  # type: ignore[attr-defined]
+    for action in wrong:
+        options[action.dest] = parser.get_default(action.dest)
+    return options if is_complete else None, faults
 
 
 def _name_missing(message: str, parser: ArgumentParser) -> str:

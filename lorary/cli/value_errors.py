@@ -3,6 +3,7 @@
 import re
 
 _REPORT = re.compile(r'Parser key "([\w.]+)":\n(.*)\b(?:Given|Got) value: (.*)', re.DOTALL)
+_CHOICE = re.compile(r"argument (?:\S*/)?--([\w.-]+): invalid choice")
 _EXPECTED = re.compile(r"Expected an? ([^\n]*?)(?:\. Got value|\n|$)")
 _LITERAL = re.compile(r"typing\.Literal\[(.*)\]")
 _WORDS = {
@@ -26,6 +27,12 @@ def explain_value(report: str) -> str:
     if not kinds or None in kinds:
         return report
     return f"{option} must be {' or '.join(map(str, dict.fromkeys(kinds)))}, found {value}"
+
+
+def find_key(report: str) -> str | None:
+    """Return the option of a report of a value of the wrong type, or that is no choice; None for others."""
+    found = _REPORT.search(report) or _CHOICE.match(report)
+    return None if found is None else found.group(1).replace("-", "_")
 
 
 def _say_kind(kind: str) -> str | None:

@@ -61,13 +61,7 @@ def list_starts(
             no start of these kinds can be made.
         UnknownExpert: if there is no expert of a name.
     """
-    unknown = [kind for kind in kinds if kind not in START_KINDS]
-    if unknown or not kinds:
-        found = quote(unknown[0], 60) if unknown else "none"
-        hint = (
-            suggest(str(unknown[0])[:200], START_KINDS) if unknown else f"known are {', '.join(START_KINDS)}"
-        )
-        raise ValueError(f"starts must be of at least one known kind, found {found}: {hint}")
+    check_kinds(kinds)
     chosen = choose_names(experts, names, ACTION)
     for name in taken:
         if name in chosen:
@@ -90,6 +84,25 @@ def list_starts(
             f"2, clusters need {FEWEST_CLUSTERED}, two of them similar; add the kind experts"
         )
     return {start.name: start for start in (*single, *merged)}
+
+
+def check_kinds(kinds: Sequence[str]) -> None:
+    """Refuse unknown kinds of starts, and none.
+
+    Raises:
+        ValueError: with all unknown kinds.
+    """
+    if not kinds:
+        raise ValueError(
+            f"starts must be of at least one known kind, found none: known are {', '.join(START_KINDS)}"
+        )
+    unknown = [
+        f"found {quote(kind, 60)}: {suggest(str(kind)[:200], START_KINDS)}"
+        for kind in kinds
+        if kind not in START_KINDS
+    ]
+    if unknown:
+        raise ValueError(f"starts must be of at least one known kind, {'; '.join(unknown)}")
 
 
 def _outline_expert(experts: Mapping[str, Expert], name: str, digest: str) -> Start:

@@ -1,5 +1,6 @@
 """The configurations of an adaptation: one per method."""
 
+from collections.abc import Iterator
 from dataclasses import fields, replace
 
 from jsonargparse import Namespace
@@ -9,6 +10,7 @@ from lorary.adaptation.methods.table import METHODS
 from lorary.adaptation.retrieval.table import DEFAULT_RETRIEVAL
 from lorary.cli.commands.adapt.options import OWN
 from lorary.cli.comparison.routes import split_commas
+from lorary.cli.faults import Faults
 from lorary.errors import suggest
 from lorary.files import quote
 from lorary.training import TrainConfig
@@ -24,22 +26,27 @@ def read_configs(options: Namespace, *, is_for_encoder: bool = False) -> dict[st
         is_for_encoder: whether the library's base model has an encoder.
 
     Raises:
-        ValueError: with all unknown methods, or with the invalid settings.
+        ValueError: with all unknown methods and invalid settings.
     """
-    methods = read_methods(options, is_for_encoder=is_for_encoder)
+    faults = Faults()
+    methods = faults.keep(lambda: read_methods(options, is_for_encoder=is_for_encoder))
+    seeds = faults.keep(lambda: read_seeds(options))
     given = dict(vars(options.training))
     if all(given[name] is None for name in ("epochs", "max_steps", "max_tokens")):
         given["epochs"] = FEW_SHOT["epochs"]
-    train = TrainConfig(**given, seed=read_seeds(options)[0])
+    train = faults.keep(lambda: TrainConfig(**given, seed=seeds[0] if seeds else 0))
     settings = {name: getattr(options, name) for name in OWN if name != "method"}
-    configs = {
-        method: AdaptConfig(method=method, train=train, **settings, **vars(options.adapt))
-        for method in methods
-    }
-    if is_for_encoder:
-        _refuse_generic([name for name in methods if METHODS[name].needs_generic], options.by)
-    _refuse_unused(next(iter(configs.values())), methods)
-    return configs
+    config = faults.keep(
+        lambda: AdaptConfig(train=train or TrainConfig(max_steps=1), **settings, **vars(options.adapt))
+    )
+    if methods is not None and is_for_encoder:
+        generic = [name for name in methods if METHODS[name].needs_generic]
+        faults.keep(lambda: _refuse_generic(generic, options.by))
+    if methods is not None and config is not None:
+        faults.add(*_find_unused(config, methods))
+    faults.raise_all()
+    assert methods is not None and config is not None
+    return {method: replace(config, method=method) for method in methods}
 
 
 def read_methods(options: Namespace, *, is_for_encoder: bool = False) -> list[str]:
@@ -99,12 +106,12 @@ def _refuse_generic(methods: list[str], by: str | None) -> None:
         )
 
 
-def _refuse_unused(config: AdaptConfig, methods: list[str]) -> None:
-    """Refuse settings that none of the methods uses."""
+def _find_unused(config: AdaptConfig, methods: list[str]) -> Iterator[str]:
+    """Find settings that none of the methods uses."""
     used = {name for method in methods for name in METHODS[method].settings}
     is_compared = config.retrieve is not None or any(METHODS[method].needs_scores for method in methods)
     if config.by is not None and "by" in used and not is_compared:
-        raise ValueError(
+        yield (
             f"--by needs --retrieve, because --method {','.join(methods)} uses all experts: add --retrieve "
             "with the number of experts, or leave --by out"
         )
@@ -114,7 +121,7 @@ def _refuse_unused(config: AdaptConfig, methods: list[str]) -> None:
             continue
         option = f"--{name.replace('_', '-')}" if name in OWN else f"--adapt.{name}"
         users = [method for method, kind in METHODS.items() if name in kind.settings]
-        raise ValueError(
+        yield (
             f"{option} is a setting of methods {', '.join(users)}, found --method {','.join(methods)}: "
             "choose one of these, or leave it out"
         )

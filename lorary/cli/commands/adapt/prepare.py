@@ -6,12 +6,18 @@ from dataclasses import dataclass, replace
 from jsonargparse import Namespace
 
 from lorary.adaptation import AdaptConfig, hold_out
-from lorary.adaptation.checks import ACTION, check_choice, list_candidates
+from lorary.adaptation.checks import (
+    ACTION,
+    check_choice,
+    find_multi_task_faults,
+    find_retrieve_faults,
+    list_candidates,
+)
 from lorary.adaptation.chosen import whole_library
 from lorary.adaptation.completing import complete_config
 from lorary.adaptation.methods.table import METHODS
 from lorary.cli.base_model import load_options_base
-from lorary.cli.commands.adapt.configs import read_configs, read_seeds, reseed
+from lorary.cli.commands.adapt.configs import read_configs, read_methods, read_seeds, reseed
 from lorary.cli.commands.adapt.storing import (
     choose_store,
     name_experts,
@@ -19,6 +25,7 @@ from lorary.cli.commands.adapt.storing import (
     require_same_adaptation,
 )
 from lorary.cli.default_router import are_for_encoder
+from lorary.cli.faults import Faults
 from lorary.cli.filled_library import open_routed_library, open_writable_library
 from lorary.cli.left_out import tell_prompts
 from lorary.cli.tasks import read_task_template, read_tasks
@@ -62,27 +69,90 @@ class AdaptJob:
     """The library to store in; None if it does not exist yet."""
 
 
-def prepare_job(options: Namespace) -> AdaptJob:
-    """Read and check all that an adaptation needs."""
-    library = open_routed_library(options)
-    configs = read_configs(options, is_for_encoder=are_for_encoder(library))
-    seeds, methods = read_seeds(options), list(configs)
-    if options.against is not None and options.against not in methods:
-        raise ValueError(
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the options of an adaptation say, checked as far as no base model is needed."""
+
+    library: LibraryView
+    """The experts that are used if none are named."""
+    configs: Mapping[str, AdaptConfig]
+    """Method -> its configuration, with the first seed."""
+    seeds: list[int]
+    """The seeds."""
+    tasks: Mapping[str, Task]
+    """Task -> its few examples."""
+    store: str
+    """What is stored, see ``AdaptJob``."""
+    names: Mapping[tuple[str, str], str]
+    """Task and method -> name of the new expert; empty if nothing is stored."""
+    target: Library | None
+    """The library to store in; None if it does not exist yet."""
+
+
+def read_settings(options: Namespace) -> Settings:
+    """Read and check all that needs no base model.
+
+    Raises:
+        ValueError, LoraryError: with everything that is wrong.
+    """
+    faults = Faults()
+    library = faults.keep(lambda: open_routed_library(options))
+    is_for_encoder = library is not None and bool(faults.keep(lambda: are_for_encoder(library)))
+    configs = faults.keep(lambda: read_configs(options, is_for_encoder=is_for_encoder))
+    tasks = faults.keep(lambda: read_few(options))
+    if library is not None:
+        if options.skills is None:
+            faults.add(*find_retrieve_faults(options.retrieve, len(library)))
+        faults.add(*find_multi_task_faults(options.multi_task, library.library))
+    # Told by ``read_configs`` if they are wrong.
+    methods = Faults().keep(lambda: read_methods(options, is_for_encoder=is_for_encoder))
+    if methods is not None and options.against not in (None, *methods):
+        faults.add(
             f"--against must be one of the methods of this run, {', '.join(methods)}, found "
             f"{quote(options.against, 60)}"
         )
-    store = choose_store(options, methods)
-    tasks = {name: cut_task(task, options.shots) for name, task in read_tasks(options, FEW).items()}
-    names = name_experts(options, store, methods, list(tasks))
+    store, names = None, None
+    if methods is not None:
+        store = faults.keep(lambda: choose_store(options, methods))
+    if methods is not None and store is not None and tasks is not None:
+        names = faults.keep(lambda: name_experts(options, store, methods, list(tasks)))
+    faults.raise_all()
+    assert library is not None and configs is not None and tasks is not None
+    assert store is not None and names is not None
     target = open_writable_library(options.out or options.library) if names else library.library
     if target is not None:
         require_free_names(target, names, options)
+    return Settings(
+        library=library,
+        configs=configs,
+        seeds=read_seeds(options),
+        tasks=tasks,
+        store=store,
+        names=names,
+        target=target,
+    )
+
+
+def read_few(options: Namespace) -> dict[str, Task]:
+    """Read the tasks, and cut them to ``--shots``."""
+    return {name: cut_task(task, options.shots) for name, task in read_tasks(options, FEW).items()}
+
+
+def prepare_job(options: Namespace) -> AdaptJob:
+    """Read and check all that an adaptation needs."""
+    found = read_settings(options)
+    library, configs, seeds, names, target = (
+        found.library,
+        found.configs,
+        found.seeds,
+        found.names,
+        found.target,
+    )
     base = load_options_base(options, library)
     if names and options.out is None and not options.trust_base:
         require_own_base(base, library)
     library = leave_out_others(base, library, configs)
-    examples = read_examples(options, base, tasks, next(iter(configs.values())))
+    examples = read_examples(options, base, found.tasks, next(iter(configs.values())))
     for config in configs.values():
         check_method(base, library, examples, config)
     if target is not None and not options.replace:
@@ -99,9 +169,9 @@ def prepare_job(options: Namespace) -> AdaptJob:
         examples=examples,
         measured={
             name: (*examples[name].validation, *tokenize_test(options, base, task))
-            for name, task in tasks.items()
+            for name, task in found.tasks.items()
         },
-        store=store,
+        store=found.store,
         names=names,
         target=target,
     )

@@ -12,7 +12,7 @@ from lorary.adaptation.event import AdaptEvent
 from lorary.cli.bars import show_bar
 from lorary.cli.commands.adapt.configs import reseed
 from lorary.cli.commands.adapt.plan import describe_plan
-from lorary.cli.commands.adapt.prepare import AdaptJob, prepare_job
+from lorary.cli.commands.adapt.prepare import AdaptJob, prepare_job, read_settings
 from lorary.cli.commands.adapt.report import (
     choose_split,
     compare_methods,
@@ -29,6 +29,11 @@ from lorary.cli.repeat import repeat_base, repeat_command, repeat_prompt_templat
 from lorary.cli.stopping import told_if_stopped
 from lorary.files import quote, say_count
 from lorary.library import Library
+
+
+def check(options: Namespace) -> None:
+    """Check all options, see ``lorary.cli.command``."""
+    read_settings(options)
 
 
 def run(options: Namespace) -> int:

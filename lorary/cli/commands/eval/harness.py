@@ -75,7 +75,7 @@ def check_harness_options(options: Namespace) -> None:
     if any(word.partition("=")[0] == "--metrics" for word in options.words):
         faults.append("--metrics is for --tasks: tasks of --harness have their own metrics")
     if faults:
-        raise ValueError("\n".join(faults))
+        raise ValueError("; ".join(faults))
 
 
 def tell_notes(settings: Mapping[str, object]) -> None:

@@ -25,7 +25,7 @@ def run(options: Namespace) -> int:
     """Check the options, measure each route on each task, and print the results."""
     if options.compare is not None:
         return compare_files(options)
-    check_options(options)
+    check(options)
     result = measure(options)
     if options.json:
         print_json(summarize_result(result, options.against))
@@ -48,7 +48,7 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def check_options(options: Namespace) -> None:
+def check(options: Namespace) -> None:
     """Refuse missing and contradictory options, all at once, and places that cannot be written.
 
     Raises:
@@ -69,7 +69,7 @@ def check_options(options: Namespace) -> None:
     if options.out is None and any(word.partition("=")[0] == "--resume" for word in options.words):
         faults.append("--resume needs --out, the folder of the run that goes on")
     if faults:
-        raise ValueError("\n".join(faults))
+        raise ValueError("; ".join(faults))
     if options.out is not None:
         check_out(options.out, options.library)
 

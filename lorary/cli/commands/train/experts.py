@@ -25,6 +25,7 @@ from lorary.cli.commands.train.run_place import RunPlace, choose_run_place, name
 from lorary.cli.commands.train.store import ExpertStore
 from lorary.cli.commands.train.trackers import check_trackers, report_curves
 from lorary.cli.commands.train.wanted import Wanted, find_fault, find_wanted
+from lorary.cli.faults import Faults
 from lorary.cli.printing import print_facts, print_line
 from lorary.cli.tasks import read_tasks
 from lorary.cli.training_bar import show_training
@@ -44,8 +45,7 @@ from lorary.training.train import TrainOutcome
 
 def run(options: Namespace) -> int:
     """Read the inputs and print the plan; then train what the library does not have yet, store and report."""
-    config = read_training_options(options)
-    check_trackers(options.report_to)
+    config = read_options(options)
     tasks = read_tasks(options)
     members = choose_members(list(tasks), options.expert, options.groups)
     continued = read_continued(options["continue"], members)
@@ -95,6 +95,25 @@ def run(options: Namespace) -> int:
     outcome = train(options, base, wanted, config, store, place)
     report(options, outcome, store, wanted, place.folder, time.monotonic() - begun)
     return 0
+
+
+def check(options: Namespace) -> None:
+    """Check all options, see ``lorary.cli.command``."""
+    read_options(options)
+
+
+def read_options(options: Namespace) -> TrainConfig:
+    """Build the configuration, and check the trackers.
+
+    Raises:
+        ValueError: with all invalid settings.
+    """
+    faults = Faults()
+    config = faults.keep(lambda: read_training_options(options))
+    faults.keep(lambda: check_trackers(options.report_to))
+    faults.raise_all()
+    assert config is not None
+    return config
 
 
 def train_general(

@@ -10,7 +10,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from lorary.cli.base_model import load_training_base
-from lorary.cli.commands.train.faults import Faults, refuse_card_options
+from lorary.cli.commands.train.card_options import refuse_card_options
 from lorary.cli.commands.train.groups import name_members
 from lorary.cli.commands.train.inputs import describe_prompts, prepare_all, read_training_options
 from lorary.cli.commands.train.moe_plan import describe_moe_plan
@@ -18,6 +18,7 @@ from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progres
 from lorary.cli.commands.train.run_place import name_run_folder
 from lorary.cli.commands.train.trackers import check_trackers, report_curves, tell_all
 from lorary.cli.console import print_next, print_table
+from lorary.cli.faults import Faults
 from lorary.cli.filled_library import open_filled_library
 from lorary.cli.printing import print_facts, print_json, print_line
 from lorary.cli.repeat import repeat_tasks
@@ -51,8 +52,6 @@ def run(options: Namespace) -> int:
     config = read_moe_options(options)
     library = open_filled_library(options.library)
     name = options.expert or DEFAULT_NAME
-    refuse_card_options(options)
-    check_trackers(options.report_to)
     tasks = read_tasks(options)
     base = load_training_base(options)
     chosen = choose_experts(library, base)
@@ -107,6 +106,11 @@ def run(options: Namespace) -> int:
     return 0
 
 
+def check(options: Namespace) -> None:
+    """Check all options, see ``lorary.cli.command``."""
+    read_moe_options(options)
+
+
 def read_moe_options(options: Namespace) -> MoeConfig:
     """Build the configuration.
 
@@ -119,9 +123,11 @@ def read_moe_options(options: Namespace) -> MoeConfig:
     if options.expert is not None:
         faults.keep(lambda: check_name(options.expert))
     if options.groups is not None:
-        faults.append("--groups trains one expert per group, found --method moe: groups are --moe.groups")
-    if faults or config is None:
-        raise ValueError("; ".join(faults))
+        faults.add("--groups trains one expert per group, found --method moe: groups are --moe.groups")
+    faults.keep(lambda: refuse_card_options(options))
+    faults.keep(lambda: check_trackers(options.report_to))
+    faults.raise_all()
+    assert config is not None
     return config
 
 

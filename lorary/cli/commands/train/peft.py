@@ -18,6 +18,7 @@ from lorary.cli.commands.train.run_place import name_run_folder
 from lorary.cli.commands.train.store import ExpertStore
 from lorary.cli.commands.train.trackers import check_trackers, report_curves, tell_all
 from lorary.cli.console import print_next, print_table
+from lorary.cli.faults import Faults
 from lorary.cli.printing import print_facts, print_json, print_line
 from lorary.cli.repeat import repeat_tasks
 from lorary.cli.tasks import read_tasks
@@ -37,14 +38,7 @@ from lorary.training.same_training import find_training_fault
 
 def run(options: Namespace) -> int:
     """Read the inputs and print the plan; then train what the library does not have yet, store and report."""
-    config = read_training_options(options)
-    if (options.kind is None) == (options.peft_config is None):
-        raise ValueError("--method peft needs --kind or --peft-config, and not both: see lorary train --help")
-    if config.dropout:
-        raise ValueError(
-            "--training.dropout is for --method experts: PEFT's configuration has its own dropout"
-        )
-    check_trackers(options.report_to)
+    config = read_options(options)
     tasks = read_tasks(options)
     members = choose_members(list(tasks), options.expert, options.groups)
     base = load_training_base(options)
@@ -82,6 +76,29 @@ def run(options: Namespace) -> int:
     progress = train_all(options, base, missing, config, peft_config, place, store)
     report(options, progress, known, place, time.monotonic() - begun)
     return 0
+
+
+def check(options: Namespace) -> None:
+    """Check all options, see ``lorary.cli.command``."""
+    read_options(options)
+
+
+def read_options(options: Namespace) -> TrainConfig:
+    """Build the configuration, and check what does not need the base model.
+
+    Raises:
+        ValueError: with all options that are invalid or do not suit the method.
+    """
+    faults = Faults()
+    config = faults.keep(lambda: read_training_options(options))
+    if (options.kind is None) == (options.peft_config is None):
+        faults.add("--method peft needs --kind or --peft-config, and not both: see lorary train --help")
+    if config is not None and config.dropout:
+        faults.add("--training.dropout is for --method experts: PEFT's configuration has its own dropout")
+    faults.keep(lambda: check_trackers(options.report_to))
+    faults.raise_all()
+    assert config is not None
+    return config
 
 
 def find_peft_config(options: Namespace, base: BaseModel, config: TrainConfig) -> PeftConfig:

@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from lorary.cli.base_model import load_training_base
-from lorary.cli.commands.train.faults import Faults, refuse_card_options
+from lorary.cli.commands.train.card_options import refuse_card_options
 from lorary.cli.commands.train.groups import name_members
 from lorary.cli.commands.train.inputs import describe_prompts, prepare_all, read_training_options
 from lorary.cli.commands.train.report import COLUMNS, NUMERIC, summarize_progress, tabulate_progress
@@ -17,6 +17,7 @@ from lorary.cli.commands.train.skill_plan import describe_skill_plan
 from lorary.cli.commands.train.skill_store import check_skill_names, store_trained
 from lorary.cli.commands.train.trackers import check_trackers, report_curves, tell_all
 from lorary.cli.console import print_next, print_table
+from lorary.cli.faults import Faults
 from lorary.cli.printing import print_facts, print_json, print_line
 from lorary.cli.tasks import read_tasks
 from lorary.cli.training_bar import show_training
@@ -34,8 +35,6 @@ DEFAULT_NAME = "skills"
 def run(options: Namespace) -> int:
     """Read the inputs and print the plan; then train, store and report."""
     config = read_skill_options(options)
-    refuse_card_options(options)
-    check_trackers(options.report_to)
     tasks = read_tasks(options)
     base = load_training_base(options)
     members = {task: (task,) for task in tasks}
@@ -76,6 +75,11 @@ def run(options: Namespace) -> int:
     return 0
 
 
+def check(options: Namespace) -> None:
+    """Check all options, see ``lorary.cli.command``."""
+    read_skill_options(options)
+
+
 def read_skill_options(options: Namespace) -> SkillConfig:
     """Build the configuration.
 
@@ -88,9 +92,11 @@ def read_skill_options(options: Namespace) -> SkillConfig:
     config = faults.keep(lambda: SkillConfig(train=train or TrainConfig(max_steps=1), **given))
     if options.expert is not None:
         faults.keep(lambda: check_name(options.expert) and check_name(f"{options.expert}-0"))
-    faults += _find_faults(options)
-    if faults or config is None:
-        raise ValueError("; ".join(faults))
+    faults.add(*_find_faults(options))
+    faults.keep(lambda: refuse_card_options(options))
+    faults.keep(lambda: check_trackers(options.report_to))
+    faults.raise_all()
+    assert config is not None
     return config
 
 

@@ -7,11 +7,12 @@ from jsonargparse import Namespace
 
 from lorary.adaptation import TransferMatrix, transfer
 from lorary.adaptation.transfer_matrix.matrix import Cell
-from lorary.adaptation.transfer_matrix.starts import ACTION
+from lorary.adaptation.transfer_matrix.starts import ACTION, check_kinds
 from lorary.cli.base_model import load_options_base
 from lorary.cli.commands.transfer.report import print_matrix, summarize_matrix, write_matrix
 from lorary.cli.comparison.routes import split_commas
 from lorary.cli.console import print_next
+from lorary.cli.faults import Faults
 from lorary.cli.filled_library import open_routed_library
 from lorary.cli.left_out import tell_prompts
 from lorary.cli.out_place import check_out
@@ -20,6 +21,8 @@ from lorary.cli.repeat import repeat_base, repeat_tasks
 from lorary.cli.tasks import read_task_template, read_tasks
 from lorary.cli.training_bar import show_training
 from lorary.cli.trusted_base import choose_experts
+from lorary.data import Task
+from lorary.errors import UnknownExpert
 from lorary.files import quote, say_count
 from lorary.library.view import LibraryView
 from lorary.models import BaseModel
@@ -30,15 +33,9 @@ from lorary.training.loop.event import TrainEvent
 
 def run(options: Namespace) -> int:
     """Check the options, measure, and report."""
-    config = TrainConfig(**vars(options.training))
-    check_out(options.out, options.library)
-    tasks = read_tasks(options)
-    library = open_routed_library(options)
+    config, tasks, library, asked = read_settings(options)
     base = load_options_base(options, library)
-    if options.experts is not None:
-        names = split_commas(options.experts)
-    else:
-        names = keep_low_rank_on(base.model, library, list(library), ACTION)
+    names = keep_low_rank_on(base.model, library, list(library), ACTION) if asked is None else asked
     examples = prepare_examples(
         base.tokenizer,
         tasks,
@@ -62,6 +59,38 @@ def run(options: Namespace) -> int:
     )
     suggest_next(options, matrix)
     return 0
+
+
+def check(options: Namespace) -> None:
+    """Check all options, see ``lorary.cli.command``."""
+    read_settings(options)
+
+
+def read_settings(
+    options: Namespace,
+) -> tuple[TrainConfig, dict[str, Task], LibraryView, list[str] | None]:
+    """Read and check all that needs no base model.
+
+    Returns:
+        The training, the tasks, the experts of the library that are used if none are named, and the named.
+
+    Raises:
+        ValueError, LoraryError: with everything that is wrong.
+    """
+    faults = Faults()
+    config = faults.keep(lambda: TrainConfig(**vars(options.training)))
+    faults.keep(lambda: check_out(options.out, options.library))
+    faults.keep(lambda: check_kinds(split_commas(options.starts)))
+    tasks = faults.keep(lambda: read_tasks(options))
+    library = faults.keep(lambda: open_routed_library(options))
+    asked = None if options.experts is None else split_commas(options.experts)
+    if library is not None and asked is not None:
+        known = library.library
+        for name in (name for name in asked if name not in known):
+            faults.add(str(UnknownExpert(name, known, "the library")))
+    faults.raise_all()
+    assert config is not None and tasks is not None and library is not None
+    return config, tasks, library, asked
 
 
 def suggest_next(options: Namespace, matrix: TransferMatrix) -> None:
