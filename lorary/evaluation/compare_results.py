@@ -1,16 +1,17 @@
 """Comparing two results on their common examples."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lorary.evaluation.columns import Record
 from lorary.evaluation.compare import Difference, correct_differences, paired_difference
+from lorary.evaluation.measures import Metric
 from lorary.evaluation.result import Result
 from lorary.files import quote
 
 # Settings that are described by other settings, or differ without an effect.
-UNTOLD = {"data", "cut", "empty", "examples", "routes", "prompts", "experts"}
+UNTOLD = {"data", "cut", "empty", "examples", "shared", "routes", "prompts", "experts"}
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,8 @@ def pair_results(first: Result, second: Result, names: tuple[str, str]) -> Paire
         for (_, route, _), values in result.scores.items()
         if route in own
     )
-    metrics = {**second.metric_of, **first.metric_of}
     joined = Result.from_records(
-        records, metrics=[metrics[name] for name in dict.fromkeys(r[2] for r in records)]
+        records, metrics=[_join_metric(name, first, second) for name in dict.fromkeys(r[2] for r in records)]
     )
     return PairedResults(joined, pairs, total - len(records), _find_changed(first, second))
 
@@ -108,13 +108,28 @@ def _pair(first: Result, second: Result, routes: tuple[str, str], names: tuple[s
             yield from (Record(task, name, metric, own[each], each) for each in one if each in two)
 
 
+def _join_metric(name: str, first: Result, second: Result) -> Metric:
+    """Describe a metric of both; where they say different things of it, by its name."""
+    one, two = first.metric_of[name], second.metric_of[name]
+    return one if one.title == two.title else replace(one, title=name)
+
+
 def _find_changed(first: Result, second: Result) -> dict[str, tuple[Any, Any]]:
     """Find settings that differ between the last runs of two results."""
     one, two = (
         dict(each.headers[-1].get("settings", {})) if each.headers else {} for each in (first, second)
     )
     return {
-        name: (one.get(name), two.get(name))
+        name: _keep_changed(one.get(name), two.get(name))
         for name in sorted(one.keys() | two.keys())
         if name not in UNTOLD and one.get(name) != two.get(name)
     }
+
+
+def _keep_changed(one: Any, two: Any) -> tuple[Any, Any]:
+    """Keep of two mappings what differs."""
+    if not (isinstance(one, Mapping) and isinstance(two, Mapping)):
+        return one, two
+    same = {key for key in one.keys() & two.keys() if one[key] == two[key]}
+    kept = [{key: value for key, value in each.items() if key not in same} for each in (one, two)]
+    return kept[0], kept[1]

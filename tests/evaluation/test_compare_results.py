@@ -4,6 +4,7 @@ from lorary.evaluation import Result
 from lorary.evaluation.columns import Record
 from lorary.evaluation.compare import paired_difference
 from lorary.evaluation.compare_results import pair_results
+from lorary.evaluation.measures import Metric
 
 NAMES = ("a.json", "b.json")
 VALUES = (1.0, 3.0, 2.0, 5.0, 4.0)
@@ -41,6 +42,27 @@ def test_single_routes_are_compared_whatever_their_names_and_differing_settings_
     (found,) = paired.differences("loss")
     assert found.mean == pytest.approx(-1)
     assert paired.changed == {"chat template": ("off", "on")}
+
+
+def test_of_settings_with_parts_only_the_parts_that_differ_are_told():
+    """The seed was cut off at the end of both texts."""
+    one, two = {"seed": 0, "batch_size": 16}, {"seed": 7, "batch_size": 16}
+    paired = pair_results(make(settings={"evaluation": one}), make(settings={"evaluation": two}), NAMES)
+    assert paired.changed == {"evaluation": ({"seed": 0}, {"seed": 7})}
+
+
+def test_a_metric_of_different_kinds_has_no_title_of_one_of_them():
+    first, second = (
+        Result.from_records(
+            [("t", "base", "acc", 1.0, "v"), ("t", "base", "acc", 0.0, "w")],
+            metrics=[Metric(name="acc", title=title, description="x", lower_is_better=False)],
+        )
+        for title in ("acc, chat template on", "acc, chat template off")
+    )
+    (found,) = pair_results(first, second, NAMES).differences("acc")
+    assert found.metric.title == "acc"
+    (found,) = pair_results(first, first, NAMES).differences("acc")
+    assert found.metric.title == "acc, chat template on"
 
 
 def test_all_common_routes_are_corrected_together():

@@ -64,6 +64,12 @@ def _judge(
     return [[next(verdicts).outcome for _ in texts] for texts in resps]
 
 
+PROGRAMS: dict[str, Callable[[Mapping[str, Any], str], Program]] = {
+    "humaneval": humaneval_program,
+    "humaneval_64": humaneval_program,
+    "mbpp": mbpp_program,
+}
+"""Task -> what makes a program of a row and an answer."""
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "judge_humaneval": judge_humaneval,
     "judge_mbpp": judge_mbpp,

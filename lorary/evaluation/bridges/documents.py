@@ -6,19 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import TemplateError
 from lm_eval.api.instance import Instance
 
 from lorary.errors import DataError
+from lorary.evaluation.bridges.code_functions import PROGRAMS
 from lorary.evaluation.bridges.load_tasks import Benchmark
-from lorary.evaluation.bridges.local_task import LocalTask
+from lorary.evaluation.bridges.local_task import ROW_FAULTS, LocalTask, describe_fault
 from lorary.evaluation.bridges.routed_lm import RoutedLM
+from lorary.files import quote
 
 ID_DIGITS = 16
 # The harness's own seed of the examples before a question.
 FEWSHOT_SEED = 1234
-# What prompts of a row without a field, or with a value of another kind, end in.
-ROW_FAULTS = (KeyError, IndexError, ValueError, TypeError, AttributeError, AssertionError, TemplateError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +55,7 @@ def choose_documents(
             the question are then turns of it.
 
     Raises:
-        DataError: with the rows from which no prompt can be made.
+        DataError: with the rows from which no prompt can be made, or whose answers cannot be graded.
     """
     found: list[Document] = []
     faults: list[str] = []
@@ -66,9 +65,10 @@ def choose_documents(
             for number in numbers:
                 try:
                     found.append(_build(benchmark, task, number, lm, has_chat_template))
+                except DataError as error:
+                    faults.append(f"{task.find_place(number)}: {error}")
                 except ROW_FAULTS as error:
-                    problem = " ".join(f"{type(error).__name__} {error}".split())
-                    faults.append(f"{task.find_place(number)}: no prompt can be made of the row ({problem})")
+                    faults.append(f"{task.find_place(number)}: {describe_fault(error)}")
     if faults:
         raise DataError("\n".join(dict.fromkeys(faults)))
     return found
@@ -98,6 +98,7 @@ def _build(
     benchmark: Benchmark, task: LocalTask, number: int, lm: RoutedLM, has_chat_template: bool
 ) -> Document:
     doc = task.task_docs[number]
+    _check_row(task, doc)
     template = lm.apply_chat_template if has_chat_template else None
     told = {"apply_chat_template": has_chat_template, "chat_template": template}
     context = task.fewshot_context(
@@ -113,6 +114,30 @@ def _build(
     requests = tuple(made) if isinstance(made, list) else (made,)
     digest = identify_document(task.task_name, doc)[:ID_DIGITS]
     return Document(benchmark.name, task, doc, digest, requests)
+
+
+def _check_row(task: LocalTask, doc: dict[str, Any]) -> None:
+    """Refuse a row whose answers could only be graded as wrong, or not at all."""
+    if write := PROGRAMS.get(task.task_name):
+        write(doc, "")
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return
+    choices = task.doc_to_choice(doc)
+    answer = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+    for right in answer if isinstance(answer, list) else [answer]:
+        if not (right in choices if isinstance(right, str) else 0 <= right < len(choices)):
+            raise DataError(
+                f"the right answer must be one of the {len(choices)} choices, by its text or counted from 0, "
+                f"found {quote(right, 60)}"
+            )
+
+
+def count_shared(documents: Sequence[Document]) -> int:
+    """Count the documents that belong to more than one of the benchmarks, such as a group and its member."""
+    owners: dict[tuple[str, str], set[str]] = {}
+    for document in documents:
+        owners.setdefault((document.task.task_name, document.example_id), set()).add(document.benchmark)
+    return sum(len(each) > 1 for each in owners.values())
 
 
 def list_requests(documents: Sequence[Document]) -> Iterator[Instance]:

@@ -10,14 +10,14 @@ from lm_eval import __version__ as harness_version
 from lorary.assembly import RoutedModel
 from lorary.errors import DataError
 from lorary.evaluation.bridges.config import HarnessConfig
-from lorary.evaluation.bridges.documents import Document, choose_documents, list_requests
-from lorary.evaluation.bridges.grading import Grade, grade_documents
+from lorary.evaluation.bridges.documents import Document, choose_documents, count_shared, list_requests
+from lorary.evaluation.bridges.grading import NO_FILTER, Grade, grade_documents
 from lorary.evaluation.bridges.load_tasks import Benchmark
 from lorary.evaluation.bridges.routed_lm import RoutedLM
 from lorary.evaluation.columns import Record
 from lorary.evaluation.config import EvalConfig
 from lorary.evaluation.items import Item
-from lorary.evaluation.measures import Metric
+from lorary.evaluation.measures import Metric, list_metrics
 from lorary.evaluation.predictions import Prediction
 from lorary.evaluation.responding import Responder
 from lorary.evaluation.response_store import ResponseStore
@@ -75,7 +75,7 @@ def measure_harness(
         on_progress: called after each batch, with numbers of requests.
 
     Returns:
-        The result. Its metrics have the harness's names, with a full stop before the name of a filter.
+        The result. Its metrics have the harness's names, see ``name_metric``.
 
     Raises:
         DataError: if no prompt can be made of a row, an answer does not fit the model, or there is no chat
@@ -118,6 +118,7 @@ def measure_harness(
         "examples": dict(Counter(document.benchmark for document in documents)),
         "cut": dict(+lm.num_cut),
         "empty": dict(+num_empty),
+        "shared": count_shared(documents),
         "data": dict(data_digests or {}),
     }
     header = describe_run(seeds={"examples": config.seed}, settings=settings)
@@ -142,7 +143,7 @@ def list_predictions(outcome: HarnessOutcome) -> Iterator[Prediction]:
                 prompts=list(dict.fromkeys(str(request.args[0]) for request in document.requests)),
                 targets=[str(task.doc_to_target(document.doc))],
                 responses=grade.responses,
-                values={name.replace(",", "."): grade.number(name) for name in grade.values},
+                values={name_metric(name): grade.number(name) for name in grade.values},
             )
 
 
@@ -217,10 +218,19 @@ def _gather(
             number = seen[document.benchmark, document.example_id]
             example_id = document.example_id + (f"-{number}" if number > 1 else "")
             for metric in grade.values:
-                name = metric.replace(",", ".")
+                name = name_metric(metric)
                 metrics.setdefault(name, _describe(name, grade, metric, on))
                 records.append(Record(document.benchmark, route, name, grade.number(metric), example_id))
     return Result.from_records(records, header, attachments, metrics.values())
+
+
+def name_metric(metric: str) -> str:
+    """Name a metric of the harness, with a full stop before its filter.
+
+    The filter is left out if there is none, unless lorary has another metric of that name.
+    """
+    name = metric.replace(",", ".")
+    return f"{name}.{NO_FILTER}" if name in list_metrics() else name
 
 
 def _describe(name: str, grade: Grade, metric: str, on: str) -> Metric:

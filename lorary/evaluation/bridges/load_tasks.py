@@ -84,6 +84,9 @@ def settle_config(config: Mapping[str, Any], harness: HarnessConfig) -> dict[str
         files = {measured: files[measured]}
         if "process_docs" in (settled.get("fewshot_config") or {}):
             settled["fewshot_config"] = None
+    elif not settled.get("fewshot_split") and not settled.get("fewshot_config"):
+        # The harness takes the training split too, and says so for each task.
+        settled["fewshot_split"] = settled.get("training_split")
     settled["dataset_kwargs"] = {**settled["dataset_kwargs"], "data_files": files}
     return settled
 

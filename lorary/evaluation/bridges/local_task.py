@@ -6,11 +6,17 @@ from typing import Any
 import pyarrow
 from datasets import Dataset, DatasetDict, disable_progress_bars, enable_progress_bars
 from datasets.utils import are_progress_bars_disabled
+from jinja2 import TemplateError
 from lm_eval.api.task import ConfigurableTask
 
 from lorary.errors import DataError
 from lorary.evaluation.bridges.data_folder import DataFolder, Rows
-from lorary.files import quote
+from lorary.files import quote, say_count
+
+# What prompts of a row without a field, or with a value of another kind, end in.
+ROW_FAULTS = (KeyError, IndexError, ValueError, TypeError, AttributeError, AssertionError, TemplateError)
+# What rows end in that have no common types, or that are no Unicode text.
+TYPE_FAULTS = (pyarrow.ArrowException, TypeError, OverflowError, UnicodeEncodeError)
 
 
 class LocalTask(ConfigurableTask):
@@ -24,7 +30,7 @@ class LocalTask(ConfigurableTask):
         folder: the folder.
 
     Raises:
-        DataError: if a file is missing, or has bad rows.
+        DataError: if a file is missing, or has bad rows or too few.
     """
 
     def __init__(self, config: Mapping[str, Any], folder: DataFolder):
@@ -34,9 +40,15 @@ class LocalTask(ConfigurableTask):
         disable_progress_bars()
         try:
             super().__init__(config=dict(config))
+        except ROW_FAULTS as error:
+            # Before a file is read, the configuration is at fault.
+            if not self._places:
+                raise
+            raise DataError(f"{self._find_fault()}: {describe_fault(error)}") from error
         finally:
             if shows_bars:
                 enable_progress_bars()
+        self._check_shots()
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Read the documents of every split that the task uses."""
@@ -64,6 +76,25 @@ class LocalTask(ConfigurableTask):
         places = self._places[self.split]
         return places[number] if number < len(places) else f"document {number} of {self.config.task}"
 
+    def _find_fault(self) -> str:
+        """Find the row that the harness could not use: it tries the first one, after it has processed all."""
+        process = self.config.process_docs
+        for number in range(len(self.dataset[self.split]) if callable(process) else 0):
+            try:
+                process(self.dataset[self.split].select([number]))
+            except ROW_FAULTS:
+                return self.find_place(number)
+        return self.find_place(0)
+
+    def _check_shots(self) -> None:
+        shots = self.config.num_fewshot or 0
+        known = len(self.fewshot_docs() or ()) if shots else 0
+        if shots > known:
+            raise DataError(
+                f"task {quote(self.config.task)} must have {say_count(shots, 'example')} to put before a "
+                f"question, found {known}: lower --lm_eval.num_fewshot"
+            )
+
 
 def _select(rows: Rows, field: str | None, value: str | None) -> Rows:
     if field is None:
@@ -76,8 +107,27 @@ def _make_dataset(rows: Rows, renamed: Mapping[str, str]) -> Dataset:
     named = [{renamed.get(name, name): value for name, value in row.items()} for row in rows.rows]
     try:
         return Dataset.from_list(named)
-    except (pyarrow.ArrowException, TypeError) as error:
+    except TYPE_FAULTS as error:
+        place = rows.places[_count_good(named)]
         raise DataError(
-            f"the rows of {rows.places[0].rpartition(', ')[0]} must have values of the same types, but "
+            f"{place}: values must have the same types as in the rows before, and be Unicode text, but "
             f"{' '.join(str(error).split())}"
         ) from error
+
+
+def _count_good(rows: list[dict[str, Any]]) -> int:
+    """Count the rows before the first one that does not go with them, by halving."""
+    good, bad = 0, len(rows)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            Dataset.from_list(rows[:middle])
+            good = middle
+        except TYPE_FAULTS:
+            bad = middle
+    return good
+
+
+def describe_fault(error: Exception) -> str:
+    """Say why no prompt can be made of a row."""
+    return f"no prompt can be made of the row ({type(error).__name__} {' '.join(str(error).split())})"

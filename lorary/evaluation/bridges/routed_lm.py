@@ -66,7 +66,10 @@ class RoutedLM(TemplateLM):
     ):
         super().__init__()
         if model.tokenizer.eos_token_id is None:
-            raise DataError("the base model's tokenizer must have an end-of-text token, found none")
+            raise DataError(
+                f"the tokenizer of base model {quote(model.base.name)} must have an end-of-text token, found "
+                "none: add eos_token to its tokenizer_config.json"
+            )
         self.model = model
         self.route = route
         """The route; it may be replaced by another one between calls."""

@@ -64,5 +64,5 @@ def _list_shadowing(code: str) -> Iterator[str]:
 def _check_row(row: Mapping[str, Any], fields: Mapping[str, type], name: str) -> None:
     faults = [field for field, kind in fields.items() if not isinstance(row.get(field), kind)]
     if faults:
-        shown = ", ".join(f"{field} ({fields[field].__name__})" for field in faults)
-        raise DataError(f"a row of {name} lacks {shown}: its fields are {', '.join(map(str, row))}")
+        shown = ", ".join(f"{field} as {fields[field].__name__}" for field in faults)
+        raise DataError(f"a row of {name} must have {shown}: its fields are {', '.join(map(str, row))}")

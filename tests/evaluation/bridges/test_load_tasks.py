@@ -3,6 +3,7 @@ import importlib.util
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import lm_eval
@@ -12,6 +13,7 @@ from lorary.errors import DataError
 from lorary.evaluation import EvalConfig, Route
 from lorary.evaluation.bridges import HarnessConfig, load_benchmarks, measure_harness, task_index
 from lorary.evaluation.bridges.task_index import HARNESS_TASKS, index_tasks, list_benchmarks
+from tests.benchmark_rows import make_rows
 
 EASY = "arc/ARC-Easy.validation"
 GOOD = {
@@ -77,7 +79,12 @@ def test_a_missing_folder_is_told(tmp_path):
         ),
         (write(GOOD, b"a\xffb\n"), r"line 2 must be UTF-8 text, but has byte 0xff"),
         (b"", r"is empty"),
-        (write(GOOD, {**GOOD, "question": 7}), r"must have values of the same types"),
+        (write(GOOD, GOOD, {**GOOD, "question": 7}, GOOD), r"line 3: values must have the same types"),
+        (write(GOOD, {**GOOD, "question": "\ud800"}), r"line 2: values must .* be Unicode text"),
+        (
+            write({**GOOD, "choices": {"text": ["", ""], "label": ["A", "B"]}}),
+            r"line 1: no prompt can be made of the row \(IndexError",
+        ),
         (write(GOOD, *[b"7\n"] * 7), r"line 2: .*line 6: a row must .*, and 2 others"),
     ],
 )
@@ -94,6 +101,66 @@ def test_rows_of_which_no_prompt_can_be_made_are_refused_with_file_and_line(writ
         measure_harness(model, benchmarks, [Route(name="base")], EvalConfig(num_examples=None))
     first, second = str(caught.value).splitlines()
     assert "line 2: no prompt can be made of the row (ValueError" in first and "line 4" in second
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "change", "fault"),
+    [
+        ("piqa", "piqa/validation", {"label": -1}, "must be one of the 2 choices, .*, found -1"),
+        ("boolq", "boolq/validation", {"label": 7}, "must be one of the 2 choices, .*, found 7"),
+        (
+            "commonsense_qa",
+            "commonsense_qa/validation",
+            {"answerKey": "Z"},
+            "of the 5 choices, .*, found 'Z'",
+        ),
+        ("humaneval", "humaneval/test", {"test": None}, "HumanEval must have test as str"),
+    ],
+)
+def test_rows_that_could_only_be_graded_as_wrong_are_refused(write_data, model, name, file, change, fault):
+    """The label -1 of a test split gave an accuracy of 0, and a program without tests an error at the end."""
+    rows = make_rows()[file]
+    data = write_data(**{file: [rows[0], {**rows[1], **change}]})
+    benchmarks, _ = load_benchmarks([name], data, allow_code=True)
+    with pytest.raises(DataError, match=f"line 2: .*{fault}"):
+        measure_harness(model, benchmarks, [Route(name="base")], EvalConfig(num_examples=None))
+
+
+def test_the_row_that_a_function_of_the_harness_cannot_use_is_told(write_data):
+    rows = make_rows()["hellaswag/validation"]
+    data = write_data(**{"hellaswag/validation": [*rows[:2], {**rows[2], "label": "x"}, rows[3]]})
+    with pytest.raises(DataError, match=r"hellaswag/validation.*line 3: no prompt can be made"):
+        load_benchmarks(["hellaswag"], data)
+
+
+def test_more_examples_before_the_question_than_there_are_is_refused(data, caplog):
+    with pytest.raises(DataError, match="'arc_easy' must have 9 examples to put before a question, found 4"):
+        load_benchmarks(["arc_easy"], data, HarnessConfig(num_fewshot=9))
+    assert not caplog.records
+
+
+def test_a_metric_that_lorary_has_too_keeps_the_name_of_the_harness(data, model):
+    """Exact match of the harness was shown under the title of lorary's own, without the chat template."""
+    benchmarks, _ = load_benchmarks(["bbh_fewshot_navigate"], data)
+    found = measure_harness(
+        model, benchmarks, [Route(name="base")], harness=HarnessConfig(max_new_tokens=2)
+    ).result
+    assert found.metrics == ("exact_match.none",)
+    assert "chat template off" in found.metric_of["exact_match.none"].title
+
+
+def test_documents_of_a_group_and_its_member_are_counted(data, model):
+    benchmarks, _ = load_benchmarks(["bbh_fewshot_navigate", "bbh_zeroshot_navigate", "piqa"], data)
+    both = [replace(benchmarks[0], name="group"), *benchmarks]
+    few = EvalConfig(num_examples=3), HarnessConfig(max_new_tokens=2)
+    found = measure_harness(model, both, [Route(name="base")], *few).result
+    assert found.headers[0]["settings"]["shared"] == 3
+
+
+def test_a_tokenizer_without_an_end_is_told(data, model):
+    model.tokenizer.eos_token = None
+    with pytest.raises(DataError, match="'tiny-0' must have an end-of-text token, found none: add eos_token"):
+        measure_harness(model, load_benchmarks(["piqa"], data)[0], [Route(name="base")])
 
 
 def test_a_subject_without_rows_is_refused(data):

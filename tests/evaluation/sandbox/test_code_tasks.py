@@ -48,10 +48,10 @@ def test_reference_solutions_pass_and_others_do_not():
 
 def test_rows_without_their_fields_are_refused():
     with pytest.raises(
-        DataError, match=r"a row of HumanEval lacks test \(str\), entry_point \(str\): its fields are pr"
+        DataError, match=r"a row of HumanEval must have test as str, entry_point as str: its fields are pr"
     ):
         humaneval_program({"prompt": "x", "test": 1}, "")
     with pytest.raises(
-        DataError, match=r"a row of MBPP lacks test_list \(list\): its fields are test_setup_code"
+        DataError, match=r"a row of MBPP must have test_list as list: its fields are test_setup_code"
     ):
         mbpp_program({"test_setup_code": ""}, "")

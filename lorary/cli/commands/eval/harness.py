@@ -87,6 +87,14 @@ def tell_notes(settings: Mapping[str, object]) -> None:
         )
     for task, number in _read_counts(settings, "empty").items():
         print_line(f"{task}: {say_count(number, 'empty answer')}, graded as any other", stderr=True)
+    shared = settings.get("shared", 0)
+    assert isinstance(shared, int)
+    if shared:
+        print_line(
+            f"{say_count(shared, 'document')} in more than one of the tasks: means over tasks count each as "
+            "often, and their errors are too small",
+            stderr=True,
+        )
 
 
 def _read_counts(settings: Mapping[str, object], name: str) -> Mapping[str, int]:
