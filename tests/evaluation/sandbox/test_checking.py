@@ -115,6 +115,21 @@ def f():
     assert run_program(Program(code=code, tests=tests), Limits(), layers) == Verdict(outcome="passed")
 
 
+# Landlock lets the first five through, for the user who owns the file.
+CHANGES = """
+import os
+def attempt(action, *args):
+    try: action(*args)
+    except OSError: return 'refused'
+    return 'done'
+def f(path, process):
+    return [attempt(*words) for words in [
+        (os.chmod, path, 0o777), (os.truncate, path, 1), (os.utime, path), (os.chown, path, os.getuid(), -1),
+        (os.setxattr, path, 'user.x', b'1'), (os.sched_setaffinity, process, [0]),
+    ]]
+"""
+
+
 @pytest.fixture
 def open_folder():
     """A folder that other users can read, unlike those of pytest."""
@@ -128,21 +143,29 @@ def test_an_ordinary_user_has_a_sandbox_too(layers, open_folder):
     """Root starts a process of another user, with Python at a place that all can read."""
     if os.getuid():
         pytest.skip("this test becomes another user: the other tests are an ordinary user's already")
-    script = open_folder / "script.py"
+    script, own = open_folder / "script.py", open_folder / "own"
+    own.mkdir()
+    own.chmod(0o777)
     script.write_text(
         "from lorary.evaluation.sandbox import Limits, Program\n"
         "from lorary.evaluation.sandbox.process import Layers, run_program\n"
         "from tests.evaluation.sandbox.attacks import ATTACKS\n"
         f"limits = Limits(wall_seconds=5, cpu_seconds=1, memory_mb=256)\nlayers = {layers!r}\n"
-        f"programs = [ATTACKS[name].code for name in {SOME!r}] + ['def f(x): return [1, \"one\"]']\n"
+        f"codes = [ATTACKS[name].code for name in {SOME!r}] + ['def f(x): return [1, \"one\"]']\n"
         "tests = \"assert f(1) == [1, 'one']\"\n"
-        "print([run_program(Program(code=code, tests=tests), limits, layers).outcome for code in programs])\n"
+        "programs = [Program(code=code, tests=tests) for code in codes]\n"
+        f"import os; path = '{own}/mine'; open(path, 'w').write('precious')\n"
+        "tests = f\"assert f({path!r}, {os.getpid()}) == ['refused'] * 6\"\n"
+        f"programs.append(Program(code={CHANGES!r}, tests=tests))\n"
+        "print([run_program(program, limits, layers).outcome for program in programs])\n"
     )
     words = [*become_other_user(open_folder), str(script)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if "unshare" in done.stderr or "mount" in done.stderr:
         pytest.skip(f"root may not make a file system of its own here: {done.stderr}")
     outcomes = eval(done.stdout or "[]")
+    changes = outcomes.pop() if outcomes else None
+    assert changes == ("failed" if layers is NOTHING else "passed"), done.stderr
     assert outcomes[-1:] == ["passed"], done.stderr
     assert all(outcome in ATTACKS[name].outcomes for name, outcome in zip(SOME, outcomes, strict=False))
 
