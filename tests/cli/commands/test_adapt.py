@@ -10,6 +10,7 @@ from lorary.adaptation.checks import ORIGIN
 from lorary.cli.commands.adapt.configs import read_methods
 from lorary.library import Library
 from lorary.library.storage.local.storage import LocalStorage
+from lorary.training.objectives import few_shot
 
 QUICK = ("--training.max_steps", "3", "--training.batch_size", "2")
 
@@ -99,6 +100,35 @@ def test_methods_are_compared_on_the_same_examples_and_the_best_is_stored_if_ask
     assert Library.open(copied)["few"].card.provenance[ORIGIN]["method"] == stored["method"]
     assert [entry["route"] for entry in found["differences"]] == ["average", "weights"]
     assert {entry["against"] for entry in found["differences"]} == {"fresh"}
+
+
+@pytest.mark.parametrize(
+    ("method", "protocol", "trials"),
+    [
+        ("poly", "fixed", ["table-0.1-skills-0.003"]),
+        ("poly-z", "grid", ["table-0.1-skills-0.01", "table-0.5-skills-0.01"]),
+    ],
+)
+def test_skills_are_adapted_by_the_published_protocols(
+    adapt, copied, tmp_path, monkeypatch, method, protocol, trials
+):
+    """Guards a bug: the second run was refused, since cards of skills name their data by tasks."""
+    monkeypatch.setattr(few_shot, "NUM_STEPS", 4)
+    words = ("--method", method, "--adapt.protocol", protocol, "--training.validate_every", "2")
+    code, output, errors = adapt(*words, "--training.learning_rate", "0.01", "--json")
+    assert code == 0, errors
+    (run,) = json.loads(output)["runs"]
+    (task,) = run["tasks"]
+    assert task["steps"] == 4  # not the 3 of --training.max_steps
+    folder = tmp_path / "run" / method / "seed-0" / "training" / "few"
+    assert sorted(each.name for each in folder.iterdir()) == trials
+    provenance = Library.open(copied)["few"].card.provenance
+    assert provenance[ORIGIN]["protocol"] == protocol
+    if protocol == "fixed":
+        assert provenance["training"]["train"]["learning_rate"] == 3e-3
+    code, output, errors = adapt(*words, "--training.learning_rate", "0.01", "--json")
+    assert code == 0, errors
+    assert json.loads(output)["runs"][0]["tasks"] == [task]
 
 
 def test_all_methods_are_those_that_can_run():

@@ -142,8 +142,14 @@ def _is_made_by(expert: Expert, planned: Mapping[str, Any], digest: str) -> bool
         # Cards of earlier versions lack settings that came later, which had their defaults then.
         and all(known.get(key, getattr(AdaptConfig, key, None)) == value for key, value in wanted.items())
         and isinstance(data, Mapping)
-        and data.get("digest") == digest
+        and digest in _list_digests(data)
     )
+
+
+def _list_digests(data: Mapping[str, Any]) -> list[object]:
+    """List the digests of examples in a card: one, or one for each task if skills were trained."""
+    several = data.get("digests")
+    return [data.get("digest"), *(several.values() if isinstance(several, Mapping) else ())]
 
 
 def _refuse_taken(library: Library, name: str) -> str:
