@@ -41,8 +41,9 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
     """Read the options of a command.
 
     Returns:
-        The options by name, with defaults for those not given, and as ``words`` the words themselves; None
-        after ``--help`` or ``--help-all``, which is printed.
+        The options by name, with defaults for those not given; as ``words`` the words themselves, and as
+        ``given`` the names of those in words or files. None after ``--help`` or ``--help-all``, which is
+        printed.
 
     Raises:
         WrongValues: if options have values of the wrong type; with all of them.
@@ -73,6 +74,7 @@ def read_options(name: str, command: Command, words: Sequence[str]) -> Namespace
         options.words = list(words)
     if faults or options is None:
         raise WrongValues(name, faults, options)
+    options.given = frozenset(_parse_words(parser, words, optional, defaults=False).keys())
     return options
 
 
@@ -117,19 +119,21 @@ def _name_missing(message: str, parser: ArgumentParser) -> str:
     return MISSING + ", ".join(typed.get(name, name) for name in names.split(", "))
 
 
-def _parse_words(parser: ArgumentParser, words: Sequence[str], optional: str) -> Namespace:
+def _parse_words(
+    parser: ArgumentParser, words: Sequence[str], optional: str, defaults: bool = True
+) -> Namespace:
     """Parse words; an argument that may be left out is None then.
 
     argparse would take an optional argument as left out if options stand between it and the one before.
     """
     try:
-        return parser.parse_args(list(words))
+        return parser.parse_args(list(words), defaults=defaults)
     except argparse.ArgumentError:
         if not optional:
             raise
         _let_out(parser, optional)
         try:
-            return parser.parse_args(list(words))
+            return parser.parse_args(list(words), defaults=defaults)
         except argparse.ArgumentError:
             # The first message tells more.
             pass

@@ -68,7 +68,7 @@ def repeat_base(options: Namespace) -> list[str]:
 
 
 def repeat_router(options: Namespace, router: str, kind: type[Any]) -> list[str]:
-    """Write a router with its options that differ from their defaults.
+    """Write a router with its options that were given, or that differ from their defaults.
 
     Args:
         options: the command's options.
@@ -76,9 +76,10 @@ def repeat_router(options: Namespace, router: str, kind: type[Any]) -> list[str]
         kind: the class of its options.
     """
     default, given = kind(), options.get(router, Namespace())
+    typed = options.get("given", ())
     words = ["--router", router]
     for name in (field.name for field in fields(kind)):
-        if name in given and given[name] != getattr(default, name):
+        if name in given and (given[name] != getattr(default, name) or f"{router}.{name}" in typed):
             value = given[name]
             words += [f"--{router}.{name}", value if isinstance(value, str) else json.dumps(value)]
     return [*words, *(["--combine", options.combine] if options.combine is not None else [])]

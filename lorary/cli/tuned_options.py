@@ -4,27 +4,33 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from jsonargparse import Namespace
+
 from lorary.cli.printing import print_line
 from lorary.library import Library
 from lorary.library.view import LibraryView
-from lorary.routing import ROUTERS, RouterConfig, configure_router
+from lorary.routing import RouterConfig, configure_router
 
 
-def use_tuned(config: RouterConfig, router: str, library: Library | LibraryView) -> RouterConfig:
+def use_tuned(
+    config: RouterConfig, router: str, library: Library | LibraryView, options: Namespace
+) -> RouterConfig:
     """Return a configuration with the options that were tuned for the library, and say so.
 
-    Options of the command that differ from the router's defaults have precedence.
+    Options that the user gave have precedence, also with the values of the router's defaults.
+
+    Args:
+        config: the router's configuration.
+        router: its name.
+        library: the library.
+        options: the command's options.
 
     Raises:
         ValueError: if the tuned options are not the router's.
     """
     tuned = (library.library if isinstance(library, LibraryView) else library).tuned(router)
-    default = ROUTERS[router].config()
-    free = {
-        name: own
-        for name, own in tuned.items()
-        if getattr(config, name, None) == getattr(default, name, None)
-    }
+    given = options.get("given", ())
+    free = {name: own for name, own in tuned.items() if f"{router}.{name}" not in given}
     if not free:
         return config
     configure_router(router, free)

@@ -140,7 +140,9 @@ def prepare_routes(
     check_against(options.against, names)
     refuse_unused_options(options, [*names, *routers])
     configured = {
-        name: use_tuned(read_router_options(options, name, list(library), with_tasks=True), name, library)
+        name: use_tuned(
+            read_router_options(options, name, list(library), with_tasks=True), name, library, options
+        )
         for name in dict.fromkeys((*names, *routers))
         if name in ROUTERS
     }

@@ -5,6 +5,7 @@ import pytest
 from lorary.cli.commands.calibrate import run as command
 from lorary.evaluation.tuning import Tuning
 from lorary.library import Library
+from lorary.routing import CalibratedConfig
 
 FOUND = {
     "options": {"margin": 0.25},
@@ -42,7 +43,7 @@ def test_experts_are_calibrated_once_ahead_of_their_first_answer(lorary, library
     assert "calibrating 3 experts" not in said
 
 
-def test_tuned_options_are_stored_used_and_removed(lorary, library, tune):
+def test_tuned_options_are_stored_used_and_removed(lorary, library, tune, tmp_path):
     tune()
     code, output, _ = lorary("calibrate", library.url, "--tasks", "synthetic:plurals")
     assert code == 0
@@ -55,6 +56,11 @@ def test_tuned_options_are_stored_used_and_removed(lorary, library, tune):
     told = "router calibrated with options tuned for this library: margin 0.25"
     assert told in lorary(*ask)[2]
     assert told not in lorary(*ask, "--calibrated.margin", "0.3")[2]
+    # The default, if a user gives it, in words or in a file.
+    default = CalibratedConfig().margin
+    assert told not in lorary(*ask, "--calibrated.margin", str(default))[2]
+    (tmp_path / "options.yaml").write_text(f"calibrated: {{margin: {default}}}\n")
+    assert told not in lorary(*ask, "--config", str(tmp_path / "options.yaml"))[2]
     assert lorary("calibrate", library.url, "--reset")[0] == 0
     assert library.tuned("calibrated") == {} and told not in lorary(*ask)[2]
 

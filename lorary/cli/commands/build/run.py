@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
     if library:
         options.router = options.router or choose_default_router(library)
         chosen = read_router_options(options, options.router, list(library))
-        config = asdict(use_tuned(chosen, options.router, library))
+        config = asdict(use_tuned(chosen, options.router, library, options))
     refuse_unused_options(options, [options.router] if options.router else [])
     require_free(options.out)
     plan = describe_plan(options, library, skill_set)

@@ -77,7 +77,7 @@ def load_routed(options: Namespace) -> RoutedModel:
         base = load_options_base(options, routed)
         return load_model(base, routed, router=None, skills=None, trust_base=options.trust_base)
     assert router is not None
-    config = use_tuned(read_router_options(options, router, list(routed)), router, library)
+    config = use_tuned(read_router_options(options, router, list(routed)), router, library, options)
     base = load_options_base(options, routed)
     with show_work("preparing the router") as show:
         return load_model(

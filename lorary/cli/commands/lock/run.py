@@ -54,7 +54,7 @@ def choose_router(options: Namespace, experts: LibraryView) -> LockedRouter | No
     refuse_unused_options(options, [] if name == "none" else [name])
     if name == "none":
         return None
-    config = use_tuned(read_router_options(options, name, list(experts)), name, experts)
+    config = use_tuned(read_router_options(options, name, list(experts)), name, experts, options)
     return LockedRouter(name=name, options=asdict(config), combine=options.combine or "outputs")
 
 
