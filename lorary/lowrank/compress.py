@@ -150,7 +150,11 @@ def _count_kept(squared: Tensor, rank: int | None, energy: float | None) -> int:
 
 def _norm(d: Tensor) -> float:
     # Row by row in d's own dtype, which is fast, then over rows in float64, which is exact enough.
-    return torch.linalg.vector_norm(torch.linalg.vector_norm(d, dim=1).double()).item()
+    rows = torch.linalg.vector_norm(d, dim=1)
+    if not rows.isfinite().all():
+        # The squares are too large for it.
+        rows = torch.linalg.vector_norm(d, dim=1, dtype=torch.float64)
+    return torch.linalg.vector_norm(rows.double()).item()
 
 
 def _relative_rest(squared: Tensor, kept: int) -> float:

@@ -116,3 +116,12 @@ def test_goals_that_make_no_sense_are_refused(draw, goal, message):
         compress(draw(8, 30), draw(20, 8), **goal)
     with pytest.raises(ValueError, match=message):
         compress_dense(draw(20, 30), **goal)
+
+
+@pytest.mark.parametrize("size", [1e25, 1e37])
+def test_the_error_of_large_values_is_that_of_small_ones(size):
+    """Guards a bug: squares that float32 cannot hold made the error NaN."""
+    generator = torch.Generator().manual_seed(0)
+    d = torch.rand(9, 7, generator=generator)
+    found, expected = (compress_dense(each, rank=2) for each in (d * size, d))
+    assert found.error == pytest.approx(expected.error, rel=1e-3) and 0 < found.error < 1

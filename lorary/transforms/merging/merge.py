@@ -1,5 +1,6 @@
 """Merging experts into one, layer by layer."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from lorary.experts import Expert, Factors, check_name
 from lorary.experts.routed import list_routed
+from lorary.files import quote
 from lorary.transforms.merging.card import describe_merge
 from lorary.transforms.merging.chosen import keep_mergeable
 from lorary.transforms.merging.earlier import add_earlier, find_shadowed
@@ -179,13 +181,28 @@ def _merge_layer(
         return merge_calibrated(changes, settings.weights, job.recipe.pico, merge_pairs)
 
     given = [known.get(model.model, nothing) for model in placing.models]
-    change = merge_from(None if placing.origin is None else known[placing.origin], given, calibrate_and_merge)
-    a, b, error = cut(change, job.rank, outline.largest_rank)
     dtype = job.dtype or outline.dtype
-    merged = Factors(a.to(dtype).contiguous(), b.to(dtype).contiguous())
-    if not all(factor.isfinite().all() for factor in merged):
-        raise ValueError(
-            f"merged weights of module {outline.path!r} must be finite, found others in {dtype}: use a wider "
-            "dtype, or smaller weights and scale"
+    try:
+        change = merge_from(
+            None if placing.origin is None else known[placing.origin], given, calibrate_and_merge
         )
+        a, b, error = cut(change, job.rank, outline.largest_rank)
+    except torch.linalg.LinAlgError as failed:
+        # No decomposition converges if a product has become infinite.
+        if all((pair.b @ pair.a).isfinite().all() for pair in known.values()):
+            raise
+        raise _refuse_infinite(outline.path, known, dtype) from failed
+    merged = Factors(a.to(dtype).contiguous(), b.to(dtype).contiguous())
+    if not all(factor.isfinite().all() for factor in merged) or not math.isfinite(error):
+        raise _refuse_infinite(outline.path, known, dtype)
     return merged, error
+
+
+def _refuse_infinite(path: str, known: Mapping[str, Factors], dtype: torch.dtype) -> ValueError:
+    sizes = {name: max(float(factor.abs().max()) for factor in pair) for name, pair in known.items()}
+    largest = max(sizes, key=lambda name: sizes[name])
+    return ValueError(
+        f"merged weights of module {path!r} must be finite, found others in {dtype} (the largest values "
+        f"there are those of expert {quote(largest)}, up to {sizes[largest]:.3g}): use a wider dtype, or "
+        "smaller weights and scale"
+    )

@@ -175,10 +175,26 @@ def test_names_and_options_that_are_wrong_are_refused_before_anything_is_merged(
 
 
 def test_numbers_too_large_for_the_dtype_are_refused(experts):
-    with pytest.raises(
-        ValueError, match=r"module 'model.layers.0.attn.q' must be finite, .* torch.float16: use"
-    ):
+    message = r"module 'model.layers.0.attn.q' must be finite, found others in torch.float16 .*: use a wider"
+    with pytest.raises(ValueError, match=message):
         merge(experts, "task_arithmetic", scale=1e12, dtype=torch.float16)
+
+
+@pytest.mark.parametrize("method", ["ties", "wudi", "knots", "core"])
+def test_an_expert_with_values_near_the_largest_number_is_named(experts, method):
+    """Guards errors of the card's JSON, and of a decomposition, that named neither expert nor module."""
+    pair = experts["sql"].factors["model.layers.1.attn.q"]
+    pair.a.mul_(3e38 / pair.a.abs().max())
+    message = r"module 'model.layers.1.attn.q' must be finite, .* those of expert 'sql', up to 3e\+38\)"
+    with pytest.raises(ValueError, match=message):
+        merge(experts, method)
+
+
+def test_large_values_that_can_be_merged_are_merged(experts):
+    for pair in experts["sql"].factors.values():
+        pair.a.mul_(1e25)
+    errors = merge(experts, "ties").card.provenance["truncation_error"].values()
+    assert all(0 <= error < 1 for error in errors)
 
 
 def test_weights_that_are_not_finite_are_refused(experts):
