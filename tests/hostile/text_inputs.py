@@ -125,7 +125,8 @@ def make_prompts(folder: Path) -> None:
 
 def read_both_prompts(folder: Path) -> list[str]:
     """Read the prompts of both files."""
-    return [*read_prompts(folder / "prompts.jsonl"), *read_prompts(folder / "prompts.txt")]
+    files = ("prompts.jsonl", "prompts.txt")
+    return [prompt.text for file in files for prompt in read_prompts(folder / file)]
 
 
 def check_prompts(prompts: list[str]) -> None:

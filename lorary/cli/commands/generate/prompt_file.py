@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 from lorary.data.readers.files import open_file
 from lorary.data.readers.tables import is_table
@@ -14,7 +15,16 @@ KEYS = ("prompt", "input", "instruction", "question", "text")
 ROWS = (".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".xz")
 
 
-def read_prompts(path: Path) -> list[str]:
+class GivenPrompt(NamedTuple):
+    """A prompt, and where it comes from."""
+
+    text: str
+    """The prompt."""
+    place: str
+    """File and line, for messages; empty for the command line."""
+
+
+def read_prompts(path: Path) -> list[GivenPrompt]:
     """Read the prompts of a file.
 
     JSON, tables and Parquet have rows with a prompt each: a text, or a value of one of ``KEYS``. Any other
@@ -30,7 +40,7 @@ def read_prompts(path: Path) -> list[str]:
     return found
 
 
-def _read_lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[GivenPrompt]:
     try:
         text = read_at_most(path).decode("utf-8-sig")
     except FileNotFoundError as error:
@@ -38,16 +48,21 @@ def _read_lines(path: Path) -> list[str]:
     except UnicodeError as error:
         raise DataError(f"{quote(str(path))} must be UTF-8 text ({error}): convert it") from error
     # Unlike splitlines(), this keeps the other characters that break lines, such as U+2028, in their prompt.
-    return [line.removesuffix("\n") for line in StringIO(text, newline=None) if line.strip()]
+    lines = enumerate(StringIO(text, newline=None), 1)
+    return [
+        GivenPrompt(line.removesuffix("\n"), f"{quote(str(path))}, line {number}")
+        for number, line in lines
+        if line.strip()
+    ]
 
 
-def _read_rows(path: Path) -> list[str]:
+def _read_rows(path: Path) -> list[GivenPrompt]:
     return [
         _find_prompt(record.row, f"{quote(str(path))}, {record.place}") for record in open_file(path).records
     ]
 
 
-def _find_prompt(row: object, where: str) -> str:
+def _find_prompt(row: object, where: str) -> GivenPrompt:
     if isinstance(row, ValueError):
         raise DataError(f"{where}: {row}") from row
     value = row
@@ -59,4 +74,4 @@ def _find_prompt(row: object, where: str) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise DataError(f"{where} must be Unicode text, found {quote(value, 100)}: correct it") from error
-    return value
+    return GivenPrompt(value, where)

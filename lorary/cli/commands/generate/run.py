@@ -17,7 +17,7 @@ from lorary.cli.commands.generate.answering import (
 from lorary.cli.commands.generate.few_shot import read_shots
 from lorary.cli.commands.generate.load import list_answering, load_routed
 from lorary.cli.commands.generate.prompt import PromptTemplate, choose_template, dress_prompt, read_prompt
-from lorary.cli.commands.generate.prompt_file import read_prompts
+from lorary.cli.commands.generate.prompt_file import GivenPrompt, read_prompts
 from lorary.cli.commands.generate.routing_text import print_routing
 from lorary.cli.console import print_next
 from lorary.cli.default_router import name_router
@@ -26,6 +26,7 @@ from lorary.cli.repeat import repeat_command
 from lorary.cli.skill_options import check_skill_options, is_for_task
 from lorary.data import Task
 from lorary.files import quote
+from lorary.models.positions import check_length, count_needed
 from lorary.routing import router_named
 
 STDIN = "-"
@@ -62,7 +63,7 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def read_given_prompts(options: Namespace) -> list[str]:
+def read_given_prompts(options: Namespace) -> list[GivenPrompt]:
     """Read the prompt of the command line or stdin, or those of ``--prompts``.
 
     Raises:
@@ -74,12 +75,12 @@ def read_given_prompts(options: Namespace) -> list[str]:
     prompt = read_prompt() if options.prompt == STDIN else options.prompt
     if not prompt:
         raise ValueError("the prompt is empty: give some text")
-    return [prompt]
+    return [GivenPrompt(prompt, "")]
 
 
 def answer_all(
     model: RoutedModel,
-    prompts: Sequence[str],
+    prompts: Sequence[GivenPrompt],
     template: PromptTemplate,
     shots: Task | None,
     options: Namespace,
@@ -88,15 +89,23 @@ def answer_all(
 
     Yields:
         An answer's description, the prompt's tokens, and the routing if it is asked for.
+
+    Raises:
+        BaseModelError: if the base model has too few positions for a prompt and its answer, before the first
+            answer.
     """
     router = model.routing[0] or (None if options.expert or is_for_task(options) else "none")
-    dressed = [dress_prompt(model, prompt, template, shots) for prompt in prompts]
+    dressed = [dress_prompt(model, prompt.text, template, shots) for prompt in prompts]
+    for prompt, ids in zip(prompts, dressed, strict=True):
+        if prompt.place:
+            length = count_needed(model.model, len(ids), options.max_new_tokens)
+            check_length(model.model, length, f"{prompt.place}: the prompt with its answer")
     for batch in split_batches(len(prompts), options.batch_size):
         answers = answer_prompts(model, [dressed[place] for place in batch], options, batch.start)
         for place, answer in zip(batch, answers, strict=True):
             explanation = explain_answer(model, dressed[place], answer) if options.show_experts else None
             record = describe_answer(
-                prompts[place], template.name, answer, router, options.expert, explanation
+                prompts[place].text, template.name, answer, router, options.expert, explanation
             )
             record.update({"task": options.task} if is_for_task(options) else {})
             if options.log is not None:
