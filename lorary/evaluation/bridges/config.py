@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+# Fields of ``EvalConfig`` that tasks of the harness use.
+USED = ("num_examples", "seed", "tokens_per_pass", "batch_size")
+
 
 @dataclass(frozen=True, kw_only=True)
 class HarnessConfig:

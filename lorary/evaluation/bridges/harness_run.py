@@ -9,7 +9,7 @@ from lm_eval import __version__ as harness_version
 
 from lorary.assembly import RoutedModel
 from lorary.errors import DataError
-from lorary.evaluation.bridges.config import HarnessConfig
+from lorary.evaluation.bridges.config import USED, HarnessConfig
 from lorary.evaluation.bridges.documents import Document, choose_documents, count_shared, list_requests
 from lorary.evaluation.bridges.grading import NO_FILTER, Grade, grade_documents
 from lorary.evaluation.bridges.load_tasks import Benchmark
@@ -32,9 +32,6 @@ from lorary.evaluation.running import (
     describe_route,
 )
 from lorary.files import quote
-
-# Fields of ``EvalConfig`` that tasks of the harness use.
-USED = ("num_examples", "seed", "tokens_per_pass", "batch_size")
 
 
 @dataclass(frozen=True)

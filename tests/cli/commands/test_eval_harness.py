@@ -40,12 +40,15 @@ def test_a_base_model_is_measured_without_a_library(run, lorary, tiny_base, tmp_
 
 
 def test_everything_that_is_wrong_is_told_at_once(lorary, trained_library):
-    code, _, told = lorary("eval", trained_library, "--harness", ",", "--metrics", "loss")
+    code, _, told = lorary(
+        "eval", trained_library, "--harness", ",", "--metrics", "loss", "--evaluation.split=train"
+    )
     assert code == 2
     text = " ".join(told.split())
     assert "--harness must name at least one task" in text
     assert "--harness needs --data, the folder of the benchmarks' files" in text
     assert "--metrics is for --tasks: tasks of --harness have their own metrics" in text
+    assert "--evaluation.split: for --tasks only: tasks of --harness have their own splits" in text
 
 
 def test_neither_tasks_nor_benchmarks_are_refused(lorary, trained_library):

@@ -13,7 +13,7 @@ from lorary.cli.printing import print_line
 from lorary.cli.tasks import read_tasks
 from lorary.cli.template_options import read_template_args
 from lorary.evaluation import Result, bridges
-from lorary.evaluation.bridges.config import HarnessConfig
+from lorary.evaluation.bridges.config import USED, HarnessConfig
 from lorary.evaluation.predictions import Prediction
 from lorary.files import quote, say_count
 
@@ -72,8 +72,19 @@ def check_harness_options(options: Namespace) -> None:
         faults.append(f"--harness must name at least one task, found {quote(options.harness)}")
     if options.data is None:
         faults.append("--harness needs --data, the folder of the benchmarks' files")
-    if any(word.partition("=")[0] == "--metrics" for word in options.words):
+    given = dict.fromkeys(word.partition("=")[0] for word in options.words)
+    if "--metrics" in given:
         faults.append("--metrics is for --tasks: tasks of --harness have their own metrics")
+    unused = [
+        word
+        for word in given
+        if word.startswith("--evaluation.") and word.removeprefix("--evaluation.") not in USED
+    ]
+    if unused:
+        faults.append(
+            f"{', '.join(unused)}: for --tasks only: tasks of --harness have their own splits, and take "
+            "--lm_eval.max_length and --lm_eval.max_new_tokens"
+        )
     if faults:
         raise ValueError("; ".join(faults))
 
