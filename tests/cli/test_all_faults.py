@@ -48,6 +48,14 @@ WRONG = {
         "invalid choice: 'nope' (choose from",
         "training.rank must be a whole number, found x",
     ],
+    ("generate", "--router", "arow", "--top-p", "2", "--seed", "x", "--device", "cuda:99", "--skills", "s"): [
+        "seed must be a whole number or null, found x",
+        "no router is named 'arow': did you mean 'arrow'",
+        "--top-p must be above 0 and at most 1",
+        "--device must be a device of this machine",
+        "--skills names the skills of a task: add --task",
+        "give a prompt, or a file of prompts with --prompts, and not both",
+    ],
     ("eval", "--evaluation.seed", "x", "--data", "d", "--lm_eval.num_fewshot", "y"): [
         "evaluation.seed must be a whole number, found x",
         "lm_eval.num_fewshot must be a whole number or null, found y",

@@ -7,6 +7,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from lorary.assembly import Explanation, RoutedModel
+from lorary.cli.base_model import read_device
 from lorary.cli.commands.generate.answering import (
     answer_prompts,
     check_log,
@@ -21,6 +22,7 @@ from lorary.cli.commands.generate.prompt_file import GivenPrompt, read_prompts
 from lorary.cli.commands.generate.routing_text import print_routing
 from lorary.cli.console import print_next
 from lorary.cli.default_router import name_router
+from lorary.cli.faults import Faults
 from lorary.cli.printing import print_answer, print_json, print_json_line, print_line
 from lorary.cli.repeat import repeat_command
 from lorary.cli.skill_options import check_skill_options, is_for_task
@@ -35,7 +37,7 @@ EMPTY = "note: the answer is empty, the model ended at once"
 
 def run(options: Namespace) -> int:
     """Check the options, load the model, answer, and show the routing if asked for."""
-    check_generation(options)
+    check(options)
     prompts = read_given_prompts(options)
     shots = read_shots(options)
     model = load_routed(options)
@@ -113,36 +115,35 @@ def answer_all(
             yield record, dressed[place], explanation
 
 
-def check_generation(options: Namespace) -> None:
-    """Refuse invalid options before anything is loaded.
-
-    Raises:
-        ValueError: with the option.
-    """
+def check(options: Namespace) -> None:
+    """Check all options, see ``lorary.cli.command``."""
+    faults = Faults()
     if options.router not in (None, "none"):
-        router_named(options.router)
+        faults.keep(lambda: router_named(options.router))
     if options.template in ("none", "plain"):
-        choose_template(options, [])
-    check_skill_options(options)
+        faults.keep(lambda: choose_template(options, []))
+    faults.keep(lambda: check_skill_options(options))
+    faults.keep(lambda: check_log(options.log))
+    faults.keep(lambda: read_device(options))
     if (options.prompt is None) == (options.prompts is None):
-        raise ValueError("give a prompt, or a file of prompts with --prompts, and not both")
-    check_log(options.log)
+        faults.add("give a prompt, or a file of prompts with --prompts, and not both")
     if options.show_experts and (options.router == "none" or options.expert is not None):
-        raise ValueError("--show-experts shows the choices of a router: leave out --expert and --router none")
+        faults.add("--show-experts shows the choices of a router: leave out --expert and --router none")
     if options.include and options.expert is not None:
-        raise ValueError("--include chooses the experts of a router: leave out --include or --expert")
+        faults.add("--include chooses the experts of a router: leave out --include or --expert")
     if options.max_new_tokens < 1 or not 0 <= options.temperature < inf:
-        raise ValueError(
+        faults.add(
             "--max-new-tokens must be at least 1 and --temperature at least 0, "
             f"found {quote(options.max_new_tokens)} and {quote(options.temperature)}"
         )
     if not 0 < options.top_p <= 1 or options.top_k < 0 or options.batch_size < 1:
-        raise ValueError(
+        faults.add(
             "--top-p must be above 0 and at most 1, --top-k at least 0 and --batch-size at least 1, "
             f"found {quote(options.top_p)}, {quote(options.top_k)} and {quote(options.batch_size)}"
         )
     if options.temperature == 0 and (options.top_p < 1 or options.top_k > 0):
-        raise ValueError("--top-p and --top-k choose among sampled tokens: add --temperature, such as 1")
+        faults.add("--top-p and --top-k choose among sampled tokens: add --temperature, such as 1")
+    faults.raise_all()
 
 
 def describe_answer(
