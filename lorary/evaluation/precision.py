@@ -52,6 +52,9 @@ def _list_precisions(headers: tuple[Mapping[str, Any], ...]) -> Iterator[str]:
             words += (
                 [f"weights quantised by {settings['quantization']}"] if settings.get("quantization") else []
             )
+            # Of a model that was moved to a wider dtype.
+            if isinstance(rounded := settings.get("rounded"), list):
+                words += [f"weights rounded to {' and '.join(map(str, rounded))}"]
             yield escape(", ".join(map(str, words)), longest=80)
 
 

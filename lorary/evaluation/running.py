@@ -124,6 +124,8 @@ def describe_model(model: RoutedModel, identity: Identity | None) -> dict[str, o
         **describe_precision(model.base),
         "fingerprint": model.base.fingerprint,
     }
+    if rounded := model.stack.context.rounded:
+        described["rounded"] = [str(dtype).removeprefix("torch.") for dtype in rounded]
     return described if identity is None else {**described, "experts": identity.experts}
 
 

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 from lorary.assembly import load_model
 from lorary.assembly.current_router import CurrentRouter
 from lorary.evaluation.identity import Identity
+from lorary.evaluation.running import describe_model
 from lorary.experts.parts.dora import DoraPart
 from lorary.library import Library
 from lorary.models import wrap_base
@@ -83,6 +84,9 @@ def test_a_moved_model_is_not_taken_for_one_that_was_loaded(load):
     loaded, moved = load(torch.float32), load(torch.bfloat16).float()
     names = [Identity(each).name_choice(each.router(None), "Why?") for each in (loaded, moved)]
     assert names[0] != names[1]
+    assert describe_model(moved, None)["rounded"] == ["bfloat16"] and "rounded" not in describe_model(
+        loaded, None
+    )
     same = load(torch.float32).bfloat16()
     other = load(torch.bfloat16)
     assert Identity(same).name_choice(same.router(None), "Why?") == Identity(other).name_choice(

@@ -12,6 +12,8 @@ def test_the_precision_of_results_is_said():
     assert say_precision(make_headers("float32", "float32", "bfloat16")) == "measured in float32 and bfloat16"
     quantised = make_headers("float32", quantization="4bit")
     assert say_precision(quantised) == "measured in float32, weights quantised by 4bit"
+    moved = make_headers("float32", rounded=["bfloat16"])
+    assert say_precision(moved) == "measured in float32, weights rounded to bfloat16"
 
 
 @pytest.mark.parametrize("headers", [(), ({},), ({"settings": 3},), ({"settings": {"dtype": None}},)])

@@ -2,12 +2,16 @@
 
 import warnings
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from lorary.experts import Expert, Factors
+from lorary.experts.parts.dora import DoraPart
+from lorary.experts.parts.soft_prompt import SoftPromptPart
+from lorary.experts.parts.whole import WholePart
 from lorary.models import attach_experts
 from lorary.models.moving import moved
 from tests.architectures import tiny_config
@@ -76,6 +80,57 @@ def test_sub_layers_of_mixtures_follow():
     assert stack.layers[sub].a.dtype == stack.layers[sub].weight.dtype == torch.bfloat16
     with stack.assign(["one"]):
         assert model(torch.tensor([[5, 6, 7]])).logits.dtype == torch.bfloat16
+
+
+@pytest.fixture
+def mixed(build_tiny_base):
+    """A model with experts of low-rank factors, of DoRA with a soft prompt, and with a norm of its own."""
+    base = build_tiny_base()
+    path = "model.layers.0.self_attn.q_proj"
+    plain = draw_one(base.model, [path])
+    generator = torch.Generator().manual_seed(3)
+
+    def draw(*size):
+        return torch.rand(size, generator=generator) + 0.5
+
+    dora = replace(
+        plain, name="dora", parts={path: (DoraPart(draw(16)),), "": (SoftPromptPart(draw(2, 16)),)}
+    )
+    norm = replace(plain, name="norm", factors={}, parts={"model.norm": (WholePart(weight=draw(16)),)})
+    stack = attach_experts(base.model, {"one": plain, "dora": dora, "norm": norm})
+    ids = torch.tensor([[5, 6, 7], [8, 9, 10], [11, 12, 13], [5, 6, 7]])
+
+    @torch.no_grad()
+    def read(stack):
+        with stack.assign(["one", "dora", "norm", None]):
+            return base.model(ids).logits
+
+    return stack, read
+
+
+def test_parts_and_soft_prompts_belong_to_the_new_stack(mixed):
+    stack, read = mixed
+    expected = read(stack)
+    with moved(stack, torch.device("cpu"), None) as found:
+        assert torch.equal(read(found), expected)
+    assert found is not stack and torch.equal(read(found), expected)
+    assert found.soft_prompts.prompts and not stack.soft_prompts.prompts
+
+
+def test_after_an_error_parts_and_soft_prompts_are_as_they_were(mixed):
+    stack, read = mixed
+    expected = read(stack)
+    with pytest.raises(KeyboardInterrupt), moved(stack, torch.device("cpu"), None):
+        raise KeyboardInterrupt
+    assert torch.equal(read(stack), expected)
+
+
+def test_a_change_of_dtype_of_parts_is_refused(mixed):
+    with (
+        ExitStack() as opened,
+        pytest.raises(ValueError, match="'dora' has DoRA magnitudes and a soft prompt"),
+    ):
+        opened.enter_context(moved(mixed[0], None, torch.float16))
 
 
 def test_a_model_that_cannot_be_made_in_a_dtype_is_refused(build_tiny_base, monkeypatch):
