@@ -56,8 +56,13 @@ WRONG = {
         "--skills names the skills of a task: add --task",
         "give a prompt, or a file of prompts with --prompts, and not both",
     ],
-    ("eval", "--evaluation.seed", "x", "--data", "d", "--lm_eval.num_fewshot", "y"): [
+    (
+        *("eval", "--evaluation.seed", "x", "--data", "d", "--lm_eval.num_fewshot", "y"),
+        *("--metrics", "los", "--device", "cuda:99"),
+    ): [
         "evaluation.seed must be a whole number, found x",
+        "did you mean 'loss'?",
+        "--device must be a device of this machine",
         "lm_eval.num_fewshot must be a whole number or null, found y",
         "lorary eval needs --tasks or --harness",
         "--data is for --harness",

@@ -31,7 +31,6 @@ def measure_benchmarks(options: Namespace, on_prediction: Callable[[Prediction],
         ValueError: with the invalid options.
         DataError: with everything that is wrong with the names or the files of the benchmarks.
     """
-    check_harness_options(options)
     config = read_eval_options(options)
     harness = HarnessConfig(**vars(options.lm_eval))
     names = split_commas(options.harness)

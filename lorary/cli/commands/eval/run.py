@@ -4,14 +4,16 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from lorary.cli.base_model import read_device
 from lorary.cli.commands.eval.compare import compare_files
-from lorary.cli.commands.eval.harness import measure_benchmarks
+from lorary.cli.commands.eval.harness import check_harness_options, measure_benchmarks
 from lorary.cli.commands.eval.kept_answers import keep_answers
 from lorary.cli.commands.eval.report import print_result, summarize_result, write_result
 from lorary.cli.comparison.measure import measure_routes
 from lorary.cli.comparison.prepare import prepare_comparison, read_eval_options
 from lorary.cli.comparison.without_library import list_missing
 from lorary.cli.console import print_next
+from lorary.cli.faults import Faults
 from lorary.cli.out_place import check_out
 from lorary.cli.printing import print_json, print_line
 from lorary.cli.repeat import repeat_base, repeat_command, repeat_prompt_template
@@ -54,24 +56,27 @@ def check(options: Namespace) -> None:
     Raises:
         ValueError: with the options.
     """
-    faults: list[str] = []
+    if options.compare is not None:
+        return  # checked by ``compare_files``
+    faults = Faults()
     if options.library is None:
-        faults += list_missing(options)
+        faults.add(*list_missing(options))
     if options.harness is None and options.tasks is None:
-        faults.append("lorary eval needs --tasks or --harness: name files of tasks, or benchmarks")
-    faults += [
-        f"{name} is for --harness: name benchmarks, or leave it out"
-        for name, given in (("--data", options.data is not None), ("--allow-code", options.allow_code))
-        if given and options.harness is None
-    ]
-    if options.harness is not None and options.shots:
-        faults.append("--shots is for --tasks: benchmarks take --lm_eval.num_fewshot")
+        faults.add("lorary eval needs --tasks or --harness: name files of tasks, or benchmarks")
+    for name, is_given in (("--data", options.data is not None), ("--allow-code", options.allow_code)):
+        if is_given and options.harness is None:
+            faults.add(f"{name} is for --harness: name benchmarks, or leave it out")
+    if options.harness is not None:
+        faults.keep(lambda: check_harness_options(options))
+        if options.shots:
+            faults.add("--shots is for --tasks: benchmarks take --lm_eval.num_fewshot")
     if options.out is None and any(word.partition("=")[0] == "--resume" for word in options.words):
-        faults.append("--resume needs --out, the folder of the run that goes on")
-    if faults:
-        raise ValueError("; ".join(faults))
+        faults.add("--resume needs --out, the folder of the run that goes on")
+    faults.keep(lambda: read_eval_options(options))
+    faults.keep(lambda: read_device(options))
     if options.out is not None:
-        check_out(options.out, options.library)
+        faults.keep(lambda: check_out(options.out, options.library))
+    faults.raise_all()
 
 
 def measure(options: Namespace) -> Result:
